@@ -1,0 +1,106 @@
+"""The one tree of errors that reach people.
+
+    TenantryError
+    ├── InvalidInput            422  the request says something that cannot be
+    ├── Unauthenticated         401  no key, or one that is not (or no longer) ours
+    ├── Forbidden               403  the key's scopes do not reach this
+    ├── NotFound                404  unknown, or somebody else's
+    ├── Conflict                409  true of another moment, not of this one
+    ├── Unavailable             503  a part that the answer needs is down
+    └── MachineError            500  this machine cannot do it: port, disk, package, permission
+
+Each carries a stable ``code``, the HTTP status it becomes, what happened
+(``detail``) and what to do next (``hint``).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field of a request; ``field`` is a dotted path."""
+
+    field: str
+    message: str
+    code: str = "invalid"
+
+
+class TenantryError(Exception):
+    """Any failure that a person is told about."""
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Something went wrong"
+
+    def __init__(
+        self, detail: str, *, hint: str | None = None, fields: tuple[FieldError, ...] = ()
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.hint = hint
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return f"{self.detail} {self.hint}" if self.hint else self.detail
+
+
+class InvalidInput(TenantryError):
+    code = "invalid_input"
+    status = 422
+    title = "The request is not valid"
+
+    @classmethod
+    def of(cls, field: str, message: str, *, code: str = "invalid") -> "InvalidInput":
+        """One field is wrong, and ``message`` says how."""
+        return cls(f"{field}: {message}", fields=(FieldError(field, message, code),))
+
+
+class IdempotencyKeyReused(InvalidInput):
+    code = "idempotency_key_reused"
+    title = "The Idempotency-Key belongs to another request"
+
+
+class Unauthenticated(TenantryError):
+    code = "unauthenticated"
+    status = 401
+    title = "A valid API key is needed"
+
+
+class Forbidden(TenantryError):
+    code = "forbidden"
+    status = 403
+    title = "This API key may not do that"
+
+
+class NotFound(TenantryError):
+    code = "not_found"
+    status = 404
+    title = "Not found"
+
+
+class Conflict(TenantryError):
+    code = "conflict"
+    status = 409
+    title = "That cannot be done now"
+
+
+class RequestInProgress(Conflict):
+    code = "request_in_progress"
+    title = "The first request with this Idempotency-Key still runs"
+
+
+class NameTaken(Conflict):
+    code = "name_taken"
+    title = "The name is taken"
+
+
+class Unavailable(TenantryError):
+    code = "unavailable"
+    status = 503
+    title = "A part that this needs does not answer"
+
+
+class MachineError(TenantryError):
+    code = "machine_error"
+    title = "This machine cannot do that"

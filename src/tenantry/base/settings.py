@@ -1,0 +1,96 @@
+"""Settings: ``TENANTRY_…`` variables, or the same names in ``$TENANTRY_HOME/tenantry.env``."""
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tenantry.base.errors import MachineError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+# sun_path holds 107 bytes (unix(7)); the longest name under home is
+# /run/<cluster>/.s.PGSQL.<port>, and a cluster's name is at most 16 characters long.
+LONGEST_HOME = 70
+
+_HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
+
+
+def default_home() -> Path:
+    """Where a home is when nobody says: the system's place for root, else the XDG data folder."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/tenantry")
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(data) / "tenantry"
+
+
+class Settings(BaseSettings):
+    """What one installation is told from outside. Everything else is derived or in its home."""
+
+    model_config = SettingsConfigDict(env_prefix="TENANTRY_", extra="ignore", frozen=True)
+
+    home: Path = Field(default_factory=default_home)
+    domain: str = "localhost"
+    api_host: str = "127.0.0.1"
+    api_port: Port = 3000
+    pg_port: Port = 5432
+    pool_port: Port = 6432
+    redis_port: Port = 6379
+    warm_pool: Annotated[int, Field(ge=0, le=500)] = 16
+
+    @field_validator("home")
+    @classmethod
+    def _absolute_and_short(cls, home: Path) -> Path:
+        home = home.expanduser().absolute()
+        if len(str(home)) > LONGEST_HOME:
+            raise ValueError(
+                f"is longer than {LONGEST_HOME} characters, so Unix sockets would not fit below it"
+            )
+        return home
+
+    @field_validator("domain")
+    @classmethod
+    def _host_name(cls, domain: str) -> str:
+        name = domain.strip().rstrip(".").lower()
+        try:
+            return str(ipaddress.ip_address(name))
+        except ValueError:
+            pass
+        if len(name) > 253 or not _HOST_NAME.fullmatch(name):  # noqa: PLR2004 (RFC 1035)
+            raise ValueError("is not a host name or an IP address")
+        return name
+
+    @property
+    def api_url(self) -> str:
+        """The API as a client on this machine reaches it."""
+        host = "127.0.0.1" if self.api_host in {"0.0.0.0", "::"} else self.api_host  # noqa: S104
+        return f"http://[{host}]:{self.api_port}" if ":" in host else f"http://{host}:{self.api_port}"
+
+
+def load() -> Settings:
+    """The settings in force.
+
+    Raises MachineError naming each setting that cannot be used, and why.
+    """
+    home = Path(os.environ.get("TENANTRY_HOME") or default_home())
+    try:
+        return Settings(_env_file=home / "tenantry.env")
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"TENANTRY_{'_'.join(str(part) for part in e['loc']).upper()} "
+            f"{e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors(include_url=False, include_input=False)
+        )
+        raise MachineError(
+            f"These settings cannot be used: {wrong}.",
+            hint=f"Mend them in the environment or in {home / 'tenantry.env'}.",
+        ) from None
+    except OSError as error:
+        raise MachineError(
+            f"{home / 'tenantry.env'} cannot be read: {error.strerror}.",
+            hint="Give its owner the right to read it, or set TENANTRY_HOME to another folder.",
+        ) from None
