@@ -1,0 +1,64 @@
+"""``tenantry audit``: who did what, to which, from where, and how it ended."""
+
+import datetime as dt
+from typing import Annotated
+
+import typer
+
+from tenantry.base.ids import parse_id
+from tenantry.cli import output, times
+from tenantry.cli.client import connect
+from tenantry.cli.door import Json
+from tenantry.cli.finding import find
+
+_COLUMNS: dict[str, output.Cell] = {
+    "WHEN": lambda row: times.local(row["at"]),
+    "WHO": "actor",
+    "ACTION": "action",
+    "WHAT": lambda row: row.get("resource_name") or row.get("resource_id"),
+    "RESULT": "result",
+    "FROM": "address",
+    "REQUEST": "request_id",
+}
+
+
+def audit(
+    *,
+    action: Annotated[
+        str | None, typer.Option(help="Only this action, such as database.create.")
+    ] = None,
+    resource: Annotated[
+        str | None, typer.Option(help="Only this database (by name), or whatever has this id.")
+    ] = None,
+    since: Annotated[
+        dt.datetime | None,
+        typer.Option(parser=times.past, metavar="WHEN", help="Since 24h or 7d ago, or a date."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what was done, by whom and from where, the latest first.
+
+    Examples:
+
+        tenantry audit --since 24h
+
+        tenantry audit --resource shop --action database.delete --json
+    """
+    with connect() as api:
+        if resource and not parse_id(resource):
+            resource = str(find(api, resource)["id"])
+        page = api.rows(
+            "/api/audit-logs",
+            limit=None if everything else limit,
+            action=action,
+            resource_id=resource,
+            since=since.isoformat() if since else None,
+        )
+    if as_json:
+        output.as_json(page.rows)
+    else:
+        output.table(page.rows, _COLUMNS, empty="Nothing of that kind has been done.")
+    if page.more:
+        output.note(f"These are the latest {len(page.rows)}; --all shows every one.")

@@ -1,0 +1,291 @@
+"""The REST API as the CLI sees it: where it is, with which key, and what its answers mean."""
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from os import environ
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from tenantry.base import settings
+from tenantry.base.errors import (
+    FieldError,
+    InvalidInput,
+    TenantryError,
+    Unauthenticated,
+    Unavailable,
+)
+from tenantry.base.home import Home
+
+Row = dict[str, Any]
+
+_TIMEOUT = httpx.Timeout(60, connect=5)  # seconds
+_PAGE = 100
+_OPERATION_SECONDS = 600.0
+_POLL_SECONDS = 0.4
+_FIRST_ANSWER_SECONDS = 60.0
+
+
+class NotRunning(Unavailable):
+    code = "not_running"
+    title = "Tenantry does not answer"
+
+
+class ConnectionLost(Unavailable):
+    code = "connection_lost"
+    title = "The connection was lost"
+
+
+class OperationFailed(TenantryError):
+    code = "operation_failed"
+    title = "The operation did not succeed"
+
+
+class ApiError(TenantryError):
+    """What the API refused, and why: its problem document (RFC 9457)."""
+
+    def __init__(self, problem: Mapping[str, Any]) -> None:
+        super().__init__(
+            str(problem.get("detail") or ""),
+            hint=problem.get("hint"),
+            fields=tuple(
+                FieldError(e.get("field", ""), e.get("message", ""), e.get("code", "invalid"))
+                for e in problem.get("errors") or ()
+            ),
+        )
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows of a list, and whether it goes on after them."""
+
+    rows: list[Row]
+    more: bool
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Api:
+    """One installation's REST API."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        # A proxy of the environment is for the world outside, and would see the key.
+        here = _is_loopback(urlsplit(url).hostname or "")
+        self._http = httpx.Client(
+            headers={"X-API-Key": key} if key else {}, timeout=_TIMEOUT, trust_env=not here
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, **query: object) -> Any:
+        """The ``data`` of a GET. Parameters that are None are left out."""
+        return self._ask("GET", path, query=query)["data"]
+
+    def rows(self, path: str, *, limit: int | None = None, **query: object) -> Page:
+        """The first ``limit`` rows of a list, or all of them, page by page."""
+        found: list[Row] = []
+        cursor: str | None = None
+        while True:
+            size = _PAGE if limit is None else min(_PAGE, limit - len(found))
+            answer = self._ask("GET", path, query={**query, "limit": size, "cursor": cursor})
+            found += answer["data"]
+            cursor = answer.get("next_cursor")
+            if not cursor or (limit is not None and len(found) >= limit):
+                return Page(found, more=bool(cursor))
+
+    def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
+        """The ``data`` of a POST.
+
+        A lost connection does not tell whether the API has done its work, so the
+        request is sent once more under the same Idempotency-Key: what was done is
+        answered again, not done again.
+        """
+        key = str(uuid.uuid4())
+
+        def send() -> Any:
+            return self._ask("POST", path, body=body, headers={"Idempotency-Key": key})["data"]
+
+        try:
+            return send()
+        except ConnectionLost:
+            return _once_the_first_has_ended(send)
+
+    def patch(self, path: str, body: Mapping[str, object]) -> Any:
+        """The ``data`` of a PATCH."""
+        return self._ask("PATCH", path, body=body)["data"]
+
+    def delete(self, path: str) -> Any:
+        """The ``data`` of a DELETE."""
+        return self._ask("DELETE", path)["data"]
+
+    def text(self, path: str) -> str:
+        """A document that is no JSON, such as the authority's certificate."""
+        answer = self._send("GET", path)
+        if answer.is_error:
+            raise _refusal(answer)
+        return answer.text
+
+    def readiness(self) -> tuple[bool, list[Row]]:
+        """Whether every part works, and how each does. ``/ready`` answers 503 when one does not."""
+        answer = self._send("GET", "/ready")
+        with contextlib.suppress(ValueError):
+            said = answer.json()
+            if isinstance(said, dict) and "parts" in said:
+                return answer.is_success, said["parts"]
+        raise _refusal(answer)
+
+    def wait(self, operation_id: str) -> Row:
+        """The operation, once it has succeeded.
+
+        Raises OperationFailed if it failed, was cancelled, or takes longer than ten minutes.
+        """
+        give_up = time.monotonic() + _OPERATION_SECONDS
+        while True:
+            operation: Row = self.get(f"/api/operations/{operation_id}")
+            if operation["status"] == "succeeded":
+                return operation
+            if operation["status"] in {"failed", "cancelled"}:
+                why = operation.get("error")
+                said = why.get("detail") if isinstance(why, dict) else why
+                raise OperationFailed(
+                    str(said or f"It was {operation['status']} at step {operation.get('step')}."),
+                    hint=f"Its id is {operation_id}.",
+                )
+            if time.monotonic() > give_up:
+                raise OperationFailed(
+                    f"It still runs, at step {operation.get('step')}.",
+                    hint=f"It goes on without this command; its id is {operation_id}.",
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Row:
+        answer = self._send(method, path, query=query, body=body, headers=headers)
+        if answer.is_success:
+            with contextlib.suppress(ValueError):
+                envelope = answer.json()
+                if isinstance(envelope, dict) and "data" in envelope:
+                    return envelope
+        raise _refusal(answer)
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        given = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        try:
+            return self._http.request(
+                method, self.url + path, params=given, json=body, headers=headers
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise NotRunning(
+                f"Nothing answers at {self.url} ({error}).",
+                hint="Start it with `tenantry up`, or name another address in TENANTRY_URL.",
+            ) from error
+        except httpx.TransportError as error:
+            unknown = " It may have been done all the same: look first." if method != "GET" else ""
+            raise ConnectionLost(
+                f"{self.url} broke off while it was asked ({str(error) or type(error).__name__})."
+                + unknown,
+                hint="Try again; `tenantry status` tells how the platform is.",
+            ) from error
+
+
+def _once_the_first_has_ended(send: Callable[[], Any]) -> Any:
+    """Send again, and as long as the API says that the first request still runs."""
+    give_up = time.monotonic() + _FIRST_ANSWER_SECONDS
+    while True:
+        try:
+            return send()
+        except ApiError as error:
+            still_runs = error.problem.get("code") == "request_in_progress"
+            if not still_runs or time.monotonic() > give_up:
+                raise
+            time.sleep(_POLL_SECONDS)
+
+
+def _refusal(answer: httpx.Response) -> TenantryError:
+    """The error that an answer is, also when it is not Tenantry's."""
+    with contextlib.suppress(ValueError):
+        problem = answer.json()
+        if isinstance(problem, dict) and "code" in problem:
+            return ApiError(problem)
+    return NotRunning(
+        f"{answer.url.copy_with(query=None)} answers, but not as Tenantry does "
+        f"(HTTP {answer.status_code}, {answer.headers.get('content-type', 'no content type')}).",
+        hint="Another program may have its port. Check TENANTRY_URL and TENANTRY_API_PORT.",
+    )
+
+
+def connect() -> Api:
+    """The API that the environment names, with its key.
+
+    ``TENANTRY_URL``, or this machine's settings; ``TENANTRY_API_KEY``, or
+    ``$TENANTRY_HOME/admin.key``, which is never sent to another machine.
+
+    Raises InvalidInput for an unusable address, Unauthenticated when there is no key.
+    """
+    url = environ.get("TENANTRY_URL", "").strip()
+    key = environ.get("TENANTRY_API_KEY", "").strip()
+    if not (url and key):
+        local = settings.load()
+        url = url or local.api_url
+        if not key and (url == local.api_url or _is_loopback(urlsplit(url).hostname or "")):
+            key = _admin_key(local)
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InvalidInput.of("TENANTRY_URL", "must look like http://host:3000 or https://host.")
+    if not key:
+        raise Unauthenticated(
+            f"{url} is on another machine, and no key for it is known.",
+            hint="Put one into TENANTRY_API_KEY.",
+        )
+    if not key.isascii() or not key.isprintable():
+        raise Unauthenticated(
+            "The API key holds characters that no key has.", hint="Look at TENANTRY_API_KEY."
+        )
+    return Api(url, key)
+
+
+def _admin_key(local: settings.Settings) -> str:
+    file = Home(local.home).admin_key
+    try:
+        return file.read_text().strip()
+    except FileNotFoundError:
+        raise Unauthenticated(
+            f"TENANTRY_API_KEY is not set, and there is no {file}.",
+            hint="The first `tenantry up` makes that file. Elsewhere, set TENANTRY_API_KEY.",
+        ) from None
+    except (OSError, UnicodeDecodeError):
+        raise Unauthenticated(
+            f"TENANTRY_API_KEY is not set, and {file} cannot be read by this user.",
+            hint="Set TENANTRY_API_KEY, or ask again as root.",
+        ) from None

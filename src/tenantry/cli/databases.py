@@ -1,0 +1,287 @@
+"""``tenantry db``: databases, from the first to the last day."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from tenantry.base.errors import InvalidInput
+from tenantry.cli import connecting, output
+from tenantry.cli.client import Page, Row, connect
+from tenantry.cli.connecting import labelled, strings_of
+from tenantry.cli.door import Json
+from tenantry.cli.finding import Environment, In, Named, find, title
+from tenantry.cli.times import distance
+
+app = typer.Typer(help="Databases: create, look at, change, connect, delete.", no_args_is_help=True)
+app.command("url")(connecting.url)
+# After the database's name every word is psql's own, also one that starts with a dash.
+app.command("psql", context_settings={"allow_interspersed_args": False})(connecting.psql)
+
+Env = Annotated[
+    Environment | None,
+    typer.Option("--env", metavar="ENV", help="production, staging or development."),
+]
+MaxConnections = Annotated[
+    int | None, typer.Option(min=1, help="How many sessions it may have at once.")
+]
+FriendlyName = Annotated[str | None, typer.Option(help="What people call it, in any words.")]
+
+COLUMNS: dict[str, output.Cell] = {
+    "NAME": title,
+    "ENVIRONMENT": "environment",
+    "DATABASE": "database_name",
+    "STATUS": "status",
+    "MAX": "max_connections",
+    "OWNER": "owner_email",
+    "AGE": lambda row: distance(row["created_at"]),
+}
+
+
+@app.command()
+def create(
+    *,
+    name: Annotated[str, typer.Option(help="Lower-case letters, digits and hyphens.")],
+    env: Env = None,
+    friendly_name: FriendlyName = None,
+    owner: Annotated[str | None, typer.Option(help="The e-mail address of its owner.")] = None,
+    max_connections: MaxConnections = None,
+    no_shadow: Annotated[
+        bool, typer.Option("--no-shadow", help="Make no shadow database (for Prisma) beside it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Create a database, and show its connection strings and its password once.
+
+    Examples:
+
+        tenantry db create --name shop --env production --owner ann@example.com
+
+        tenantry db create --name shop --env staging --json | jq -r .connection_string
+    """
+    wanted = {
+        "name": name,
+        "environment": env,
+        "friendly_name": friendly_name or name,
+        "owner_email": owner,
+        "max_connections": max_connections,
+        "shadow": False if no_shadow else None,
+    }
+    with connect() as api, output.waiting(f"Creating {name}"):
+        row = api.post("/api/databases", {k: v for k, v in wanted.items() if v is not None})
+    if as_json:
+        output.as_json(row)
+        return
+    output.done(f"{title(row)} ({row['environment']}) is ready: {row['database_name']}")
+    _show_strings(row)
+
+
+@app.command("list")
+def list_databases(
+    *,
+    env: Env = None,
+    status: Annotated[str | None, typer.Option(help="In this state: active, creating, …")] = None,
+    owner: Annotated[str | None, typer.Option(help="Of this owner (e-mail address).")] = None,
+    search: Annotated[str | None, typer.Option(help="With this text in a name.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List databases, the newest first.
+
+    Examples:
+
+        tenantry db list --env production --search shop
+
+        tenantry db list --all --json | jq -r '.[].database_name'
+    """
+    with connect() as api:
+        page = api.rows(
+            "/api/databases",
+            limit=None if everything else limit,
+            environment=env,
+            status=status,
+            owner=owner,
+            search=search,
+        )
+    show_list(page, as_json=as_json)
+
+
+def show_list(page: Page, *, as_json: bool) -> None:
+    """Print a page of databases, and whether there are more."""
+    if as_json:
+        output.as_json(page.rows)
+    else:
+        output.table(
+            page.rows,
+            COLUMNS,
+            empty="There is no such database. `tenantry db create --name …` makes one.",
+        )
+    if page.more:
+        output.note(f"These are the first {len(page.rows)}; --all shows every one.")
+
+
+@app.command()
+def show(database: Named, env: In = None, as_json: Json = False) -> None:
+    """Show one database, with its connection strings (the password hidden).
+
+    Example:
+
+        tenantry db show shop --env production
+    """
+    with connect() as api:
+        row = find(api, database, env)
+        # The list's rows may be shorter than the one row asked for.
+        row = api.get(f"/api/databases/{row['id']}")
+        strings = {} if as_json else strings_of(api, row)
+    if as_json:
+        output.as_json(row)
+        return
+    output.facts(
+        [
+            ("name", row.get("name")),
+            ("friendly name", row.get("friendly_name")),
+            ("environment", row.get("environment")),
+            ("owner", row.get("owner_email")),
+            ("status", row.get("status")),
+            ("kind", row.get("kind")),
+            ("max connections", row.get("max_connections")),
+            ("created", row.get("created_at")),
+            ("id", row["id"]),
+            ("database", row["database_name"]),
+            ("username", row.get("username")),
+            *labelled(strings),
+        ]
+    )
+
+
+@app.command()
+def update(
+    database: Named,
+    *,
+    env: In = None,
+    friendly_name: FriendlyName = None,
+    max_connections: MaxConnections = None,
+    new_env: Annotated[
+        Environment | None, typer.Option(metavar="ENV", help="The environment to move it to.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Change a database's friendly name, environment or number of connections.
+
+    Example:
+
+        tenantry db update shop --env staging --max-connections 40
+    """
+    changes = {
+        "friendly_name": friendly_name,
+        "max_connections": max_connections,
+        "environment": new_env,
+    }
+    changes = {field: value for field, value in changes.items() if value is not None}
+    if not changes:
+        raise typer.BadParameter("say what to change: see `tenantry db update --help`.")
+    with connect() as api:
+        row = api.patch(f"/api/databases/{find(api, database, env)['id']}", changes)
+    if as_json:
+        output.as_json(row)
+        return
+    output.done(f"{title(row)} is changed")
+    output.facts((field.replace("_", " "), row.get(field)) for field in changes)
+
+
+@app.command()
+def delete(
+    database: Named,
+    env: In = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete a database, its shadow and its role, and end their sessions. There is no way back.
+
+    Asks for the name on a terminal; elsewhere --yes is needed.
+
+    Example:
+
+        tenantry db delete shop --env development
+    """
+    with connect() as api:
+        row = find(api, database, env)
+        if not yes:
+            _confirm(row)
+        with output.waiting(f"Deleting {title(row)}"):
+            answer = api.delete(f"/api/databases/{row['id']}")
+            if answer.get("operation_id"):
+                api.wait(answer["operation_id"])
+    if as_json:
+        output.as_json(answer)
+        return
+    output.done(f"{title(row)} ({row['environment']}) is deleted")
+
+
+def _confirm(row: Row) -> None:
+    name = title(row)
+    if not sys.stdin.isatty():
+        raise InvalidInput(
+            f"Nobody can be asked here, so {name} was not deleted.", hint="Say --yes to mean it."
+        )
+    output.note(
+        f"{name} ({row['environment']}, {row['database_name']}, of "
+        f"{output.plain(row.get('owner_email'))}) and all its data will be gone for ever.",
+        style="bold",
+    )
+    if typer.prompt("Type its name to delete it", err=True) != name:
+        raise InvalidInput(f"That is not its name, so {name} was not deleted.")
+
+
+@app.command("rotate-password")
+def rotate_password(database: Named, env: In = None, as_json: Json = False) -> None:
+    """Give a database a new password, and show it once. The old one opens nothing any more.
+
+    Example:
+
+        tenantry db rotate-password shop
+    """
+    with connect() as api:
+        row = find(api, database, env)
+        with output.waiting(f"Changing the password of {title(row)}"):
+            row = api.post(f"/api/databases/{row['id']}/rotate-password")
+    if as_json:
+        output.as_json(row)
+        return
+    output.done(f"{title(row)} has a new password")
+    _show_strings(row)
+
+
+@app.command()
+def stats(database: Named, env: In = None, as_json: Json = False) -> None:
+    """Show a database's size, connections, cache hits and transactions.
+
+    Example:
+
+        tenantry db stats shop --json | jq .size_bytes
+    """
+    with connect() as api:
+        figures = api.get(f"/api/databases/{find(api, database, env)['id']}/stats")
+    if as_json:
+        output.as_json(figures)
+        return
+    hits = figures.get("cache_hit_ratio")
+    used = f"{figures.get('active_connections')} of {figures.get('max_connections')}"
+    output.facts(
+        [
+            ("database", figures["database_name"]),
+            ("size", figures.get("size_pretty")),
+            ("connections", used),
+            *((k.replace("_", " "), v) for k, v in figures.items() if k.startswith("pooled")),
+            ("cache hits", None if hits is None else f"{hits:.1%}"),
+            ("committed", figures.get("transactions_committed")),
+            ("rolled back", figures.get("transactions_rolled_back")),
+            ("counted since", figures.get("stats_since")),
+        ]
+    )
+
+
+def _show_strings(row: Row) -> None:
+    output.facts(labelled(row))
+    output.secret("password     ", row["password"])

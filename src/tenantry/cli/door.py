@@ -1,0 +1,55 @@
+"""How every program of the CLI begins and ends.
+
+Exit codes: 0 it was done; 1 it was not, and standard error says why; 2 the
+command line is wrong; 3 Tenantry does not answer; 130 interrupted (Ctrl-C).
+"""
+
+import os
+import sys
+import traceback
+from typing import Annotated, NoReturn
+
+import typer
+
+from tenantry.base.errors import TenantryError
+from tenantry.cli import output
+from tenantry.cli.client import NotRunning
+
+FAILED = 1
+NOT_RUNNING = 3
+INTERRUPTED = 130
+
+Json = Annotated[bool, typer.Option("--json", help="Print the API's data as JSON, for scripts.")]
+
+
+def enter(app: typer.Typer, name: str) -> NoReturn:
+    """Run the program ``name`` on this process's arguments, and leave with the right exit code.
+
+    A failure is told in words; with ``TENANTRY_DEBUG=1`` as a traceback too.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A name in letters that the locale lacks must not end the command.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        app(prog_name=name)
+    except TenantryError as error:
+        _debug()
+        output.failure(error)
+        sys.exit(NOT_RUNNING if isinstance(error, NotRunning) else FAILED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:  # the last line of defence: no traceback reaches a person
+        _debug()
+        output.failure(
+            TenantryError(
+                f"{type(error).__name__}: {error}",
+                hint="This is a fault of Tenantry. TENANTRY_DEBUG=1 shows where; please report it.",
+            )
+        )
+        sys.exit(FAILED)
+    sys.exit(0)
+
+
+def _debug() -> None:
+    if os.environ.get("TENANTRY_DEBUG") == "1":
+        traceback.print_exc()

@@ -1,0 +1,64 @@
+"""Which database a person means: an id, a ``tenant_…`` name, or the name they gave it."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from tenantry.base.errors import Conflict, NotFound
+from tenantry.base.ids import parse_id
+from tenantry.cli.client import Api, Row
+
+Environment = Literal["production", "staging", "development"]
+
+Named = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATABASE",
+        help="Its name, its database name (tenant_…) or its id.",
+        show_default=False,
+    ),
+]
+In = Annotated[
+    Environment | None,
+    typer.Option(
+        "--env", metavar="ENV", help="Its environment, where several have a database of that name."
+    ),
+]
+
+
+def title(row: Row) -> str:
+    """What a person calls this database."""
+    return str(row.get("name") or row["database_name"])
+
+
+def find(api: Api, text: str, environment: str | None = None) -> Row:
+    """The one database that ``text`` names.
+
+    Raises NotFound for none, and Conflict with the candidates for several.
+    """
+    if parse_id(text):
+        row: Row = api.get(f"/api/databases/{text}")
+        return row
+    rows = api.rows("/api/databases", search=text, environment=environment).rows
+    # A database's own name is unique; a name that somebody chose must not stand in for it.
+    exact = [row for row in rows if row["database_name"] == text]
+    exact = exact or [row for row in rows if row.get("name") == text]
+    # A name is free again as soon as its database is being deleted.
+    exact = [row for row in exact if row["status"] != "deleting"] or exact
+    if len(exact) == 1:
+        return exact[0]
+    if exact:
+        known = "".join(
+            f"\n{row['database_name']}  {row['environment']}  {row.get('owner_email') or ''}"
+            for row in exact
+        )
+        raise Conflict(
+            f"“{text}” is the name of {len(exact)} databases:{known}",
+            hint="Say which with --env, or by its tenant_… name.",
+        )
+    where = f" in {environment}" if environment else ""
+    near = ", ".join(title(row) for row in rows[:5])
+    raise NotFound(
+        f"No database is called “{text}”{where}.",
+        hint=f"Did you mean {near}?" if near else "`tenantry db list --all` shows them.",
+    )

@@ -1,0 +1,124 @@
+"""``tenantry key``: who may ask the API, and for what."""
+
+import datetime as dt
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from tenantry.base.errors import Conflict, NotFound
+from tenantry.base.ids import parse_id
+from tenantry.cli import output, times
+from tenantry.cli.client import Api, connect
+from tenantry.cli.door import Json
+
+app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
+
+_COLUMNS: dict[str, output.Cell] = {
+    "NAME": "name",
+    "SCOPES": "scopes",
+    "CUSTOMER": "customer_email",
+    "AGE": lambda row: times.distance(row["created_at"]),
+    "USED": lambda row: times.distance(row.get("last_used_at")),
+    "EXPIRES": lambda row: times.distance(row.get("expires_at")),
+    "ID": "id",
+}
+
+
+@app.command()
+def create(
+    *,
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    scope: Annotated[
+        list[str],
+        typer.Option(
+            help="What it may do: admin, databases:read, databases:write, backups:read, "
+            "backups:write, keys:read, keys:write, audit:read, platform:read. Once for each."
+        ),
+    ],
+    customer: Annotated[
+        str | None,
+        typer.Option(metavar="EMAIL", help="Bind it to this customer: it sees only their own."),
+    ] = None,
+    expires: Annotated[
+        dt.datetime | None,
+        typer.Option(parser=times.future, metavar="WHEN", help="In 30d, 12h, 2w, or on a date."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Create an API key, and show it once.
+
+    Examples:
+
+        tenantry key create --name ci --scope databases:read --scope databases:write --expires 90d
+
+        tenantry key create --name ann --scope databases:write --customer ann@example.com
+    """
+    wanted: dict[str, object] = {"name": name, "scopes": scope}
+    if customer:
+        wanted["customer_email"] = customer
+    if expires:
+        wanted["expires_at"] = expires.isoformat()
+    with connect() as api:
+        row = api.post("/api/api-keys", wanted)
+    if as_json:
+        output.as_json(row)
+        return
+    output.done(f"The key “{row['name']}” is made")
+    output.facts(
+        [
+            ("id", row["id"]),
+            ("scopes", row["scopes"]),
+            ("customer", row.get("customer_email")),
+            ("expires", row.get("expires_at")),
+        ]
+    )
+    output.secret("key", row["key"])
+
+
+@app.command("list")
+def list_keys(as_json: Json = False) -> None:
+    """List the API keys; never the keys themselves.
+
+    Example:
+
+        tenantry key list
+    """
+    with connect() as api:
+        rows = api.rows("/api/api-keys").rows
+    if as_json:
+        output.as_json(rows)
+        return
+    output.table(rows, _COLUMNS, empty="There is no API key.")
+
+
+@app.command()
+def revoke(
+    key: Annotated[str, typer.Argument(help="Its id, or its name.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Revoke an API key: from now on it opens nothing.
+
+    Example:
+
+        tenantry key revoke ci
+    """
+    with connect() as api:
+        answer = api.delete(f"/api/api-keys/{quote(_find(api, key), safe='')}")
+    if as_json:
+        output.as_json(answer)
+        return
+    output.done(f"The key {key} is revoked")
+
+
+def _find(api: Api, text: str) -> str:
+    if parse_id(text):
+        return text
+    found = [str(row["id"]) for row in api.rows("/api/api-keys").rows if row["name"] == text]
+    if not found:
+        raise NotFound(f"No key is called “{text}”.", hint="`tenantry key list` shows them.")
+    if len(found) > 1:
+        raise Conflict(
+            f"“{text}” is the name of several keys: {', '.join(found)}.", hint="Say the id."
+        )
+    return found[0]

@@ -1,0 +1,43 @@
+"""``tenantry``: the program."""
+
+from typing import Annotated
+
+import typer
+
+import tenantry
+from tenantry.cli import audit, databases, door, keys, platform, pooler
+
+app = typer.Typer(
+    name="tenantry",
+    help="Postgres for many tenants, on servers you own.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running, 130 interrupted. "
+    "TENANTRY_URL and TENANTRY_API_KEY name another machine's platform.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they show local variables, secrets among them
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+platform.register(app)
+app.add_typer(databases.app, name="db")
+app.add_typer(keys.app, name="key")
+app.command()(audit.audit)
+app.command()(pooler.pooler)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tenantry {tenantry.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def run() -> None:
+    """The entry point."""
+    door.enter(app, "tenantry")

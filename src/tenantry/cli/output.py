@@ -1,0 +1,146 @@
+"""What people see: tables, facts, spinners, errors. For scripts, the API's data as JSON."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tenantry.base.errors import TenantryError
+from tenantry.cli.client import ApiError, Row
+
+Cell = str | Callable[[Row], object]
+
+_UNLIMITED = 100_000  # columns, where no terminal has an edge
+_EMOJI_JOINERS = "\u200c\u200d"
+
+
+def _console(*, stderr: bool = False) -> Console:
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _UNLIMITED
+    return console
+
+
+def plain(value: object) -> str:
+    """A value as text that a terminal takes for text.
+
+    Names come from strangers: an escape sequence in one would act on the
+    reader's terminal, and a bidirectional control would reorder the row.
+    """
+    if value is None or value == []:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{plain(key)}={plain(inner)}" for key, inner in value.items())
+    return "".join(
+        c if c.isprintable() or c in _EMOJI_JOINERS else c.encode("unicode_escape").decode()
+        for c in str(value)
+    )
+
+
+def as_json(data: object) -> None:
+    """Print ``data`` as JSON; in ASCII, so that every terminal and locale takes it."""
+    typer.echo(json.dumps(data, indent=2))
+
+
+def table(rows: Sequence[Row], columns: Mapping[str, Cell], *, empty: str) -> None:
+    """Print rows under titled columns, numbers to the right; say ``empty`` when there are none."""
+    if not rows:
+        note(empty)
+        return
+    sheet = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    lines = [[_value(row, cell) for cell in columns.values()] for row in rows]
+    for index, title in enumerate(columns):
+        numbers = all(isinstance(line[index], int | float) for line in lines)
+        sheet.add_column(
+            title, justify="right" if numbers else "left", overflow="fold", no_wrap=numbers
+        )
+    for line in lines:
+        sheet.add_row(*(Text(plain(value)) for value in line))
+    _console().print(sheet)
+
+
+def _value(row: Row, cell: Cell) -> object:
+    return row.get(cell) if isinstance(cell, str) else cell(row)
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> None:
+    """Print one thing's properties, a line each, those without a value left out."""
+    known = [(label, value) for label, value in pairs if value is not None]
+    width = max((len(label) for label, _ in known), default=0)
+    console = _console()
+    for label, value in known:
+        line = Text(f"{label:<{width}}  ", style="dim").append(Text(plain(value), style="none"))
+        # A connection string that was wrapped could not be copied.
+        console.print(line, soft_wrap=True)
+
+
+def line(text: str) -> None:
+    """Print one line, unbroken and unstyled, for a person or for ``$(…)``."""
+    typer.echo(plain(text))
+
+
+def heading(text: str) -> None:
+    """Print the title of what follows, an empty line before it."""
+    _console().print(Text(f"\n{text}", style="bold"))
+
+
+def note(text: str, *, style: str = "dim") -> None:
+    """Say something beside the result, on standard error."""
+    _console(stderr=True).print(Text(text, style=style))
+
+
+def done(text: str) -> None:
+    """Say that a change has been made."""
+    note(f"✓ {text}", style="green")
+
+
+def secret(label: str, text: str) -> None:
+    """Print a secret that nobody can ever show again, and say so."""
+    _console().print(Text(f"{label}  ").append(text, style="bold yellow"), soft_wrap=True)
+    note(
+        "It is shown this once and stored nowhere: put it into a safe place now.",
+        style="yellow",
+    )
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Turn a spinner on standard error while the block runs, if a terminal is there."""
+    console = _console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(Text(f"{text} …")):
+        yield
+
+
+def failure(error: TenantryError) -> None:
+    """Say what happened, why, and what to do next, on standard error."""
+    problem: Mapping[str, Any] = error.problem if isinstance(error, ApiError) else {}
+    title = str(problem.get("title") or error.title).rstrip(".")
+    said = Text("Error: ", style="bold red").append(f"{title}.", style="bold")
+    body = [error.detail] if error.detail else []
+    body += [
+        f"{wrong.field}: {wrong.message}"
+        for wrong in error.fields
+        if f"{wrong.field}: {wrong.message}" != error.detail
+    ]
+    if error.hint:
+        body.append(f"→ {error.hint}")
+    if problem.get("status", 0) >= 500 and problem.get("request_id"):  # noqa: PLR2004 (HTTP)
+        body.append(f"The logs know this request as {problem['request_id']}.")
+    console = _console(stderr=True)
+    console.print(said)
+    for paragraph in body:
+        text = "\n".join(plain(line) for line in paragraph.splitlines())
+        console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))

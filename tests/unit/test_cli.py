@@ -1,0 +1,442 @@
+"""The commands that ask the API: what they send, what they print, how they end."""
+
+import datetime as dt
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import typer
+from cli_support import OPERATION, SHOP, Cli, FakeApi, database, installed, strings
+
+from tenantry.base.errors import Unauthenticated
+from tenantry.cli import client, door, finding, keys, main
+from tenantry.control.keys import SCOPES
+
+
+@pytest.fixture(name="api")
+def _api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeApi]:
+    with installed(monkeypatch, tmp_path) as api:
+        yield api
+
+
+@pytest.fixture(name="cli")
+def _cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(monkeypatch, capsys)
+
+
+@pytest.fixture(name="shop")
+def _shop(api: FakeApi) -> FakeApi:
+    """An API that has one database, called shop."""
+    api.on("GET", "/api/databases", [database()])
+    api.on("GET", f"/api/databases/{SHOP}", database())
+    api.on("GET", f"/api/databases/{SHOP}/connection-strings", strings())
+    return api
+
+
+# ---- creating, and requests whose answer is lost
+
+
+def test_create_sends_what_was_said_and_shows_the_password_once(api: FakeApi, cli: Cli) -> None:
+    made = database() | strings("s3cret") | {"password": "s3cret"}
+    api.on("POST", "/api/databases", made, status=201)
+    ended = cli(
+        "db", "create", "--name", "shop", "--env", "production", "--friendly-name", "The shop",
+        "--owner", "ann@example.com", "--max-connections", "20", "--no-shadow",
+    )  # fmt: skip
+    (request,) = api.requests
+    assert request.body == {
+        "name": "shop",
+        "environment": "production",
+        "friendly_name": "The shop",
+        "owner_email": "ann@example.com",
+        "max_connections": 20,
+        "shadow": False,
+    }
+    assert request.headers["x-api-key"] == "tnt_key"
+    assert UUID(request.headers["idempotency-key"]).version == 4
+    assert ended.code == 0
+    assert strings("s3cret")["shadow_database_url_pooled"] in ended.out
+    assert re.search(r"^password +s3cret$", ended.out, re.MULTILINE)
+    assert "shown this once" in ended.err
+
+
+def test_json_is_the_data_of_the_api_and_nothing_else(api: FakeApi, cli: Cli) -> None:
+    made = database(friendly_name="Käse 🧀\x1b[31m") | {"password": "s3cret"}
+    api.on("POST", "/api/databases", made, status=201)
+    ended = cli("db", "create", "--name", "shop", "--json")
+    assert json.loads(ended.out) == made
+    assert ended.out.isascii()
+    assert ended.err == ""
+
+
+def test_a_lost_answer_is_asked_for_again_under_the_same_key(api: FakeApi, cli: Cli) -> None:
+    api.lose("POST", "/api/databases")
+    api.refuse("POST", "/api/databases", 409, "request_in_progress", title="It still runs")
+    api.on("POST", "/api/databases", database() | strings() | {"password": "s3cret"}, status=201)
+    ended = cli("db", "create", "--name", "shop")
+    assert ended.code == 0
+    assert "s3cret" in ended.out
+    assert len(api.requests) == 3
+    assert len({r.headers["idempotency-key"] for r in api.requests}) == 1
+
+
+def test_a_connection_lost_twice_is_told_with_its_doubt(api: FakeApi, cli: Cli) -> None:
+    api.lose("POST", "/api/databases")
+    ended = cli("db", "create", "--name", "shop")
+    assert ended.code == 1
+    assert len(api.requests) == 2
+    assert "may have been done" in ended.err
+
+
+# ---- lists
+
+
+def test_all_follows_the_cursors_and_limit_stops_and_says_so(api: FakeApi, cli: Cli) -> None:
+    pages = [[database(name=f"db{i}") for i in range(n, n + 100)] for n in (0, 100)]
+    for _ in range(2):
+        api.on("GET", "/api/databases", pages[0], next_cursor="c1")
+        api.on("GET", "/api/databases", pages[1], next_cursor="c2")
+        api.on("GET", "/api/databases", [database(name="last")])
+    ended = cli("db", "list", "--all", "--json", "--env", "staging", "--search", "50% & _")
+    assert [row["name"] for row in json.loads(ended.out)] == [f"db{i}" for i in range(200)] + [
+        "last"
+    ]
+    assert [r.query.get("cursor") for r in api.requests] == [None, "c1", "c2"]
+    assert api.requests[0].query == {"environment": "staging", "search": "50% & _", "limit": "100"}
+    ended = cli("db", "list", "--limit", "150")
+    assert [r.query["limit"] for r in api.requests[3:]] == ["100", "50"]
+    assert "--all" in ended.err
+
+
+def test_a_table_has_a_line_for_each_row_and_no_colours_in_a_pipe(api: FakeApi, cli: Cli) -> None:
+    long = "x" * 300
+    rows = [database(), database(name=None, owner_email=long, max_connections=5)]
+    api.on("GET", "/api/databases", rows)
+    lines = cli("db", "list").out.splitlines()
+    assert len(lines) == 3
+    assert lines[0].split() == ["NAME", "ENVIRONMENT", "DATABASE", "STATUS", "MAX", "OWNER", "AGE"]
+    assert lines[1].split()[:3] == ["shop", "production", "tenant_bcdfghjkmnpq"]
+    assert lines[2].startswith("tenant_bcdfghjkmnpq ")
+    assert long in lines[2]
+    assert lines[1].index(" 20 ") + 1 == lines[2].index("  5 ") + 1  # numbers stand to the right
+    assert "\x1b" not in "".join(lines)
+
+
+def test_an_empty_list_says_what_to_do(api: FakeApi, cli: Cli) -> None:
+    api.on("GET", "/api/databases", [])
+    ended = cli("db", "list")
+    assert ended.out == ""
+    assert "tenantry db create" in ended.err
+
+
+# ---- which database
+
+
+def found(api: FakeApi, text: str, environment: str | None = None) -> str:
+    with client.Api(api.url, "tnt_key") as door_to_api:
+        return str(finding.find(door_to_api, text, environment)["id"])
+
+
+def test_a_database_is_found_by_id_database_name_and_name(shop: FakeApi) -> None:
+    assert found(shop, SHOP) == found(shop, "tenant_bcdfghjkmnpq") == found(shop, "shop") == SHOP
+    assert [r.path for r in shop.requests] == [
+        f"/api/databases/{SHOP}", "/api/databases", "/api/databases",
+    ]  # fmt: skip
+    assert shop.requests[2].query["search"] == "shop"
+
+
+def test_a_chosen_name_cannot_stand_in_for_a_database_name(api: FakeApi) -> None:
+    impostor = database(id="other", name="tenant_bcdfghjkmnpq", database_name="tenant_zzz")
+    api.on("GET", "/api/databases", [impostor, database()])
+    assert found(api, "tenant_bcdfghjkmnpq") == SHOP
+
+
+def test_a_database_that_is_being_deleted_has_given_its_name_up(api: FakeApi) -> None:
+    api.on("GET", "/api/databases", [database(id="old", status="deleting"), database()])
+    assert found(api, "shop") == SHOP
+
+
+def test_an_ambiguous_name_lists_the_candidates(api: FakeApi, cli: Cli) -> None:
+    other = database(environment="staging", database_name="tenant_zzz")
+    api.on("GET", "/api/databases", [database(), other])
+    ended = cli("db", "stats", "shop")
+    assert ended.code == 1
+    for part in ("production", "staging", "tenant_bcdfghjkmnpq", "tenant_zzz", "--env"):
+        assert part in ended.err
+
+
+def test_an_unknown_name_offers_what_is_near(api: FakeApi, cli: Cli) -> None:
+    api.on("GET", "/api/databases", [database(name="workshop")])
+    ended = cli("db", "show", "shop", "--env", "staging")
+    assert ended.code == 1
+    assert "in staging" in ended.err
+    assert "Did you mean workshop?" in ended.err
+    assert api.requests[0].query["environment"] == "staging"
+
+
+# ---- one database
+
+
+@pytest.mark.usefixtures("shop")
+def test_show_gives_facts_and_masked_strings(cli: Cli) -> None:
+    lines = cli("db", "show", "shop").out.splitlines()
+    assert "environment      production" in lines
+    assert f"pooled           {strings()['connection_string_pooled']}" in lines
+
+
+def test_update_sends_only_what_was_said(shop: FakeApi, cli: Cli) -> None:
+    shop.on("PATCH", f"/api/databases/{SHOP}", database(max_connections=40))
+    ended = cli("db", "update", "shop", "--max-connections", "40", "--new-env", "staging")
+    assert shop.requests[-1].body == {"max_connections": 40, "environment": "staging"}
+    assert re.search(r"max connections +40", ended.out)
+    assert cli("db", "update", "shop").code == 2
+
+
+def test_delete_without_a_terminal_needs_yes(shop: FakeApi, cli: Cli) -> None:
+    ended = cli("db", "delete", "shop")
+    assert ended.code == 1
+    assert "--yes" in ended.err
+    assert not shop.asked("DELETE", f"/api/databases/{SHOP}")
+
+
+def test_delete_waits_for_its_operation(shop: FakeApi, cli: Cli) -> None:
+    deleting = {"id": SHOP, "status": "deleting", "operation_id": OPERATION}
+    shop.on("DELETE", f"/api/databases/{SHOP}", deleting, status=202)
+    for status in ("queued", "running", "succeeded"):
+        shop.on("GET", f"/api/operations/{OPERATION}", {"status": status, "step": "drop"})
+    assert cli("db", "delete", "shop", "--yes").code == 0
+    assert len(shop.asked("GET", f"/api/operations/{OPERATION}")) == 3
+
+
+def test_a_failed_operation_is_a_failed_command(shop: FakeApi, cli: Cli) -> None:
+    deleting = {"id": SHOP, "status": "deleting", "operation_id": OPERATION}
+    shop.on("DELETE", f"/api/databases/{SHOP}", deleting, status=202)
+    failed = {"status": "failed", "step": "drop", "error": {"detail": "The disk is full."}}
+    shop.on("GET", f"/api/operations/{OPERATION}", failed)
+    ended = cli("db", "delete", "shop", "--yes")
+    assert ended.code == 1
+    assert "The disk is full." in ended.err
+    assert OPERATION in ended.err
+
+
+@pytest.mark.usefixtures("shop")
+def test_url_prints_one_line_for_a_script(cli: Cli) -> None:
+    ended = cli("db", "url", "shop", "--pooled", "--shadow")
+    assert ended.out == strings()["shadow_database_url_pooled"] + "\n"
+    assert "rotate-password" in ended.err
+
+
+def test_a_missing_shadow_is_said(shop: FakeApi, cli: Cli) -> None:
+    without = strings() | {"shadow_database_url": None}
+    shop.scripts.pop(("GET", f"/api/databases/{SHOP}/connection-strings"))
+    shop.on("GET", f"/api/databases/{SHOP}/connection-strings", without)
+    ended = cli("db", "url", "shop", "--shadow")
+    assert ended.code == 1
+    assert "no shadow database" in ended.err
+
+
+def test_stats_reads_well(shop: FakeApi, cli: Cli) -> None:
+    figures = {
+        "database_name": "tenant_bcdfghjkmnpq", "size_bytes": 8388608, "size_pretty": "8192 kB",
+        "active_connections": 2, "max_connections": 20, "cache_hit_ratio": 0.9876,
+        "transactions_committed": 5, "transactions_rolled_back": 0,
+    }  # fmt: skip
+    shop.on("GET", f"/api/databases/{SHOP}/stats", figures)
+    out = cli("db", "stats", "shop").out
+    assert re.search(r"size +8192 kB", out)
+    assert re.search(r"connections +2 of 20", out)
+    assert re.search(r"cache hits +98.8%", out)
+
+
+# ---- keys, audit, pooler
+
+
+def test_a_key_is_made_with_its_scopes_and_end(api: FakeApi, cli: Cli) -> None:
+    row = {"id": SHOP, "name": "ci", "scopes": ["databases:read", "audit:read"], "key": "tnt_new"}
+    api.on("POST", "/api/api-keys", row, status=201)
+    ended = cli(
+        "key", "create", "--name", "ci", "--scope", "databases:read", "--scope", "audit:read",
+        "--customer", "ann@example.com", "--expires", "30d",
+    )  # fmt: skip
+    body = api.requests[0].body
+    expires = dt.datetime.fromisoformat(body.pop("expires_at"))
+    assert abs(expires - dt.datetime.now(dt.UTC) - dt.timedelta(days=30)).total_seconds() < 60
+    assert body == {
+        "name": "ci",
+        "scopes": ["databases:read", "audit:read"],
+        "customer_email": "ann@example.com",
+    }
+    assert "tnt_new" in ended.out
+    assert "shown this once" in ended.err
+
+
+def test_a_key_is_revoked_by_name_unless_two_have_it(api: FakeApi, cli: Cli) -> None:
+    api.on("GET", "/api/api-keys", [{"id": "k1", "name": "ci"}, {"id": "k2", "name": "b"}])
+    api.on("GET", "/api/api-keys", [{"id": "k1", "name": "ci"}, {"id": "k2", "name": "ci"}])
+    api.on("DELETE", "/api/api-keys/k1", {"id": "k1"})
+    assert cli("key", "revoke", "ci").code == 0
+    assert api.requests[-1].path == "/api/api-keys/k1"
+    ended = cli("key", "revoke", "ci")
+    assert ended.code == 1
+    assert "k1, k2" in ended.err
+
+
+def test_audit_takes_a_database_by_name_and_a_span(shop: FakeApi, cli: Cli) -> None:
+    row = {
+        "id": 1, "at": "2026-01-02T03:04:05+00:00", "actor": "admin", "action": "database.create",
+        "resource_kind": "database", "resource_id": SHOP, "resource_name": "shop",
+        "address": "127.0.0.1", "result": "ok", "request_id": "r1", "details": {},
+    }  # fmt: skip
+    shop.on("GET", "/api/audit-logs", [row])
+    ended = cli("audit", "--resource", "shop", "--since", "2h", "--action", "database.create")
+    query = shop.requests[-1].query
+    since = dt.datetime.fromisoformat(query["since"])
+    assert abs(dt.datetime.now(dt.UTC) - since - dt.timedelta(hours=2)).total_seconds() < 60
+    assert query["resource_id"] == SHOP
+    assert query["action"] == "database.create"
+    assert ended.out.splitlines()[1].split()[2:] == [
+        "admin", "database.create", "shop", "ok", "127.0.0.1", "r1",
+    ]  # fmt: skip
+
+
+def test_the_pooler_shows_whatever_its_pools_have(api: FakeApi, cli: Cli) -> None:
+    pools = [{"database": "tenant_a", "cl_active": 5, "sv_idle": 3}]
+    api.on("GET", "/api/pooler", {"version": "1.26.1", "totals": {"pools": 1}, "pools": pools})
+    lines = cli("pooler").out.splitlines()
+    assert "version  1.26.1" in lines
+    assert lines[-2].split() == ["DATABASE", "CL", "ACTIVE", "SV", "IDLE"]
+    assert lines[-1].split() == ["tenant_a", "5", "3"]
+
+
+# ---- failures
+
+
+def test_a_problem_is_told_whole_and_in_words(api: FakeApi, cli: Cli) -> None:
+    api.refuse(
+        "POST", "/api/databases", 422, "invalid_input", title="The request is not valid",
+        detail="Two fields are wrong.", hint="Look at the documentation.",
+        errors=[{"field": "owner_email", "message": "is no address\x1b[2J", "code": "invalid"}],
+    )  # fmt: skip
+    ended = cli("db", "create", "--name", "shop")
+    assert ended.code == 1
+    assert ended.out == ""
+    assert ended.err.splitlines() == [
+        "Error: The request is not valid.",
+        "  Two fields are wrong.",
+        "  owner_email: is no address\\x1b[2J",
+        "  → Look at the documentation.",
+    ]
+
+
+@pytest.mark.usefixtures("api")
+def test_nothing_there_is_exit_code_3(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENANTRY_URL", "http://127.0.0.1:1")
+    ended = cli("db", "list")
+    assert ended.code == 3
+    assert "tenantry up" in ended.err
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, "<html>"), (404, "nginx"), (200, "[1]")])
+def test_another_server_on_the_port_is_recognised(
+    api: FakeApi, cli: Cli, status: int, body: str
+) -> None:
+    api.text("/api/databases", body, status=status, kind="text/html")
+    ended = cli("db", "list")
+    assert ended.code == 3
+    assert "not as Tenantry does" in ended.err
+
+
+def test_a_fault_of_ours_shows_a_traceback_only_when_asked(
+    api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.on("GET", "/api/databases", [{"unexpected": "shape"}])
+    ended = cli("db", "list")
+    assert ended.code == 1
+    assert "Traceback" not in ended.err
+    assert "fault of Tenantry" in ended.err
+    monkeypatch.setenv("TENANTRY_DEBUG", "1")
+    ended = cli("db", "list")
+    assert "Traceback" in ended.err
+    assert "tnt_key" not in ended.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["db", "create"],
+        ["db", "create", "--name", "a", "--env", "moon"],
+        ["db", "list", "--limit", "0"],
+        ["key", "create", "--name", "a", "--scope", "admin", "--expires", "soon"],
+        ["audit", "--since", "9999999999d"],
+        ["nothing"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(api: FakeApi, cli: Cli, words: list[str]) -> None:
+    assert cli(*words).code == 2
+    assert api.requests == []
+
+
+# ---- address and key
+
+
+def test_the_administrators_key_of_this_machine_is_used(
+    api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("TENANTRY_API_KEY")
+    ended = cli("db", "list")
+    assert ended.code == 1
+    assert "admin.key" in ended.err
+    (tmp_path / "admin.key").write_text("tnt_admin\n")
+    api.on("GET", "/api/databases", [])
+    assert cli("db", "list").code == 0
+    assert api.requests[0].headers["x-api-key"] == "tnt_admin"
+
+
+def test_the_administrators_key_never_leaves_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "admin.key").write_text("tnt_admin\n")
+    monkeypatch.setenv("TENANTRY_HOME", str(tmp_path))
+    monkeypatch.setenv("TENANTRY_URL", "https://elsewhere.example.com")
+    monkeypatch.delenv("TENANTRY_API_KEY", raising=False)
+    with pytest.raises(Unauthenticated, match="another machine"):
+        client.connect()
+
+
+def test_a_proxy_of_the_environment_does_not_see_this_machines_key(
+    api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    api.on("GET", "/api/databases", [])
+    assert cli("db", "list").code == 0
+
+
+# ---- the documentation
+
+
+def test_the_documentation_names_every_command_and_option() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
+    missing: list[str] = []
+
+    def walk(command: Any, path: str) -> None:
+        for name, inner in getattr(command, "commands", {}).items():
+            walk(inner, f"{path} {name}")
+        if not hasattr(command, "commands"):
+            section = page.partition(f"## `{path}`")[2].partition("\n## ")[0]
+            options = [o for p in command.params for o in p.opts if o.startswith("--")]
+            missing.extend(f"{path} {o}" for o in options if f"`{o}" not in section)
+            if not section:
+                missing.append(path)
+
+    walk(typer.main.get_command(main.app), "tenantry")
+    assert missing == []
+    for scope in SCOPES:
+        assert f"`{scope}`" in page
+        assert scope in (keys.create.__annotations__["scope"].__metadata__[0].help)
+    for code in (0, door.FAILED, 2, door.NOT_RUNNING, door.INTERRUPTED):
+        assert f"| {code} |" in page
