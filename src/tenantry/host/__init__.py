@@ -1,0 +1,1 @@
+"""This machine: its programs, files, processes, packages, engines and service manager."""

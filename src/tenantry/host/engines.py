@@ -1,0 +1,307 @@
+"""PgBouncer, the best that this machine can have.
+
+Drivers' default prepared statements need PgBouncer 1.21, and 1.26.1 closes a
+hole (CVE-2026-107350), but Debian 12 offers 1.18. So the engine is the best of
+what is installed, what apt would install, and a backport: the source package of
+a newer Debian, fetched and verified by apt with the machine's own sources and
+keys (only the suite is another), and built into the engines folder. Each try has
+a deadline and the next follows when it fails. See docs/decisions/0002-engines.md.
+"""
+
+import contextlib
+import gzip
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenantry.base.errors import MachineError
+from tenantry.host import backports, commands, packages
+from tenantry.host.packages import Say
+
+REQUIRED = (1, 21)
+WANTED = (1, 26, 1)
+_SUITES = {"debian": ("sid", "trixie"), "ubuntu": ("devel",)}  # newest first
+_BUILD_PACKAGES = ("build-essential", "libc-ares-dev", "libevent-dev", "libssl-dev", "pkg-config")
+_SEARCH_AGAIN = 24 * 3600.0
+_PACKAGED = Path("/usr/sbin/pgbouncer")
+_PACKAGED_CHANGELOG = Path("/usr/share/doc/pgbouncer/changelog.Debian.gz")
+_ENGLISH = {"LC_ALL": "C"}
+
+
+@dataclass(frozen=True, slots=True)
+class Weakness:
+    """A published weakness of PgBouncer: what it allows, and the release that ended it."""
+
+    cve: str
+    ended_in: tuple[int, ...]
+    allows: str
+
+
+WEAKNESSES = (
+    Weakness("CVE-2025-2291", (1, 24, 1), "a password past its VALID UNTIL still logs in"),
+    Weakness("CVE-2025-12819", (1, 25, 1), "a search_path sent at login runs SQL in auth_query"),
+    Weakness("CVE-2026-6664", (1, 25, 2), "a malformed SCRAM packet crashes it"),
+    Weakness("CVE-2026-6665", (1, 25, 2), "a malicious server overflows its stack"),
+    Weakness("CVE-2026-6666", (1, 25, 2), "a server's error without an SQLSTATE crashes it"),
+    Weakness("CVE-2026-6667", (1, 25, 2), "any user of its console may run KILL_CLIENT"),
+    Weakness(
+        "CVE-2026-107350",
+        (1, 26, 1),
+        "who knows one password logs in as any SCRAM user through a database that does not exist",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PgBouncerEngine:
+    """A PgBouncer that runs on this machine.
+
+    ``package`` is the version of the Debian package that it is, or was built
+    from ("" if it is neither), and ``mended`` holds the CVEs its changelog names.
+    """
+
+    version: tuple[int, ...]
+    path: Path
+    package: str = ""
+    mended: frozenset[str] = frozenset()
+
+    @property
+    def release(self) -> str:
+        """Its version as Debian compares versions."""
+        return self.package or ".".join(map(str, self.version))
+
+    def warnings(self) -> list[str]:
+        """What is known against it, a sentence each: Debian mends old releases too."""
+        return [
+            f"PgBouncer {self.release} has {weakness.cve}: {weakness.allows} "
+            f"(ended in {'.'.join(map(str, weakness.ended_in))})."
+            for weakness in WEAKNESSES
+            if self.version < weakness.ended_in and weakness.cve not in self.mended
+        ]
+
+
+async def find_pgbouncer(engines_dir: Path) -> PgBouncerEngine:
+    """The best PgBouncer that is already here.
+
+    Raises MachineError if there is none from 1.21 on.
+    """
+    best = await _best(engines_dir)
+    if best is None:
+        raise MachineError(
+            "There is no PgBouncer from 1.21 on.", hint="As root, ./tenantry up installs one."
+        )
+    return best
+
+
+async def ensure_pgbouncer(
+    engines_dir: Path, say: Say, *, refresh: bool = False
+) -> PgBouncerEngine:
+    """The best PgBouncer that can be had, installed or built where that is needed.
+
+    One that is good enough but not the one wanted is used as it is, and a
+    better one is looked for at most daily, or now with ``refresh``.
+
+    Raises MachineError saying what to do if none from 1.21 on can be had.
+    """
+    best = await _best(engines_dir)
+    if best and (best.version >= WANTED or (_searched_lately(engines_dir) and not refresh)):
+        return best
+    if not _may_write(engines_dir):
+        return await find_pgbouncer(engines_dir)
+    async with packages.locked(engines_dir / "lock"):
+        if refresh or not (_searched_lately(engines_dir) and await _best(engines_dir)):
+            await _search(engines_dir, say)
+            (engines_dir / "searched").touch()
+    return await find_pgbouncer(engines_dir)
+
+
+def _may_write(engines_dir: Path) -> bool:
+    with contextlib.suppress(OSError):
+        engines_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+    return os.access(engines_dir, os.W_OK)
+
+
+def _searched_lately(engines_dir: Path) -> bool:
+    try:
+        age = time.time() - (engines_dir / "searched").stat().st_mtime
+    except FileNotFoundError:
+        return False
+    return 0 <= age < _SEARCH_AGAIN
+
+
+# What is here
+
+
+async def _best(engines_dir: Path) -> PgBouncerEngine | None:
+    """The newest engine from 1.21 on that runs; of equals the one built last."""
+    best: PgBouncerEngine | None = None
+    for program, package, mended in _candidates(engines_dir):
+        version = await _version(program) if _may_run(program) else ()
+        if version >= REQUIRED and (best is None or version > best.version):
+            best = PgBouncerEngine(version, program, package, mended)
+    return best
+
+
+def _candidates(engines_dir: Path) -> Iterator[tuple[Path, str, frozenset[str]]]:
+    """Each PgBouncer on this machine, with its Debian version and the CVEs mended in it."""
+    records = engines_dir.glob("pgbouncer-*/engine.json")
+    for record in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True):
+        known = json.loads(record.read_text())
+        yield record.with_name("pgbouncer"), known["package"], frozenset(known["mended"])
+    found = Path(shutil.which("pgbouncer") or _PACKAGED)
+    if found == _PACKAGED and _PACKAGED_CHANGELOG.exists():
+        with gzip.open(_PACKAGED_CHANGELOG, "rt", errors="replace") as file:
+            yield found, *read_changelog(file.read())
+    elif found.exists():
+        yield found, "", frozenset()
+
+
+def _may_run(program: Path) -> bool:
+    """Root runs nothing that another user could have put there."""
+    return program.stat().st_uid in {0, os.geteuid()}
+
+
+async def _version(program: Path) -> tuple[int, ...]:
+    """What ``program`` says it is; () if it does not run."""
+    try:
+        said = await commands.run([program, "--version"], deadline=10)
+    except commands.CommandFailed:
+        return ()
+    return upstream(said.stdout.removeprefix("PgBouncer "))
+
+
+def upstream(version: str) -> tuple[int, ...]:
+    """The numbers a version begins with: ``1.24.1-1+deb13u2`` is (1, 24, 1), nonsense is ()."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def read_changelog(changelog: str) -> tuple[str, frozenset[str]]:
+    """The newest version in a Debian changelog, and every CVE that it names."""
+    head = re.match(r"\S+ \(([^)]+)\)", changelog)
+    return (head[1] if head else ""), frozenset(re.findall(r"CVE-\d{4}-\d+", changelog))
+
+
+# What can be had
+
+
+async def _search(engines_dir: Path, say: Say) -> None:
+    """Install or build the best there is, and say why a try came to nothing.
+
+    Raises MachineError if that leaves us without any.
+    """
+    say("Looking for the best PgBouncer that can be had")
+    await packages.refresh()
+    offered = await packages.candidate("pgbouncer") or ""
+    if upstream(offered) < WANTED and await _can_build(say):
+        for suite in _SUITES.get(platform.freedesktop_os_release().get("ID", ""), ()):
+            try:
+                if await _backport(engines_dir, suite, offered, say):
+                    break
+            except MachineError as error:
+                say(f"No PgBouncer from {suite}: {error.detail.strip().splitlines()[-1]}")
+    await _install_offered(offered, await _best(engines_dir), say)
+
+
+async def _can_build(say: Say) -> bool:
+    absent = await packages.missing(_BUILD_PACKAGES)
+    if absent and os.geteuid() != 0:
+        say(f"A newer PgBouncer could be built here after: {packages.command_for(absent)}")
+        return False
+    return True
+
+
+async def _install_offered(offered: str, best: PgBouncerEngine | None, say: Say) -> None:
+    """Install apt's PgBouncer where nothing better is here."""
+    if best and (os.geteuid() != 0 or not await backports.is_newer(offered, best.release)):
+        return
+    if upstream(offered) >= REQUIRED:
+        await packages.install(["pgbouncer"], say)
+        await packages.disable_service("pgbouncer")
+    elif best is None:
+        raise MachineError(
+            f"There is no PgBouncer from 1.21 on: apt offers {offered or 'none'}, and none of a "
+            "newer release could be built.",
+            hint="Add PostgreSQL's own apt repository, or build one after: "
+            + packages.command_for(_BUILD_PACKAGES),
+        )
+
+
+async def _backport(engines_dir: Path, suite: str, offered: str, say: Say) -> bool:
+    """Build PgBouncer from a suite's source package, if that is newer than all there is.
+
+    Raises MachineError where the suite, its files or the build fail.
+    """
+    with _workshop(engines_dir) as folder:
+        sources = await backports.SourcePackages.of(suite, folder)
+        version = await sources.newest("pgbouncer")
+        best = await _best(engines_dir)
+        if not await backports.is_newer(version, offered):
+            return False
+        if upstream(version) < REQUIRED or not await backports.is_newer(
+            version, best.release if best else ""
+        ):
+            return False
+        description = await sources.download("pgbouncer", version)
+        absent = await packages.missing(_BUILD_PACKAGES)
+        if absent:
+            await packages.install(absent, say)
+        say(f"Building PgBouncer {version} from the sources of {suite}")
+        await _build(description, folder / "engine")
+        _keep(folder / "engine", engines_dir / f"pgbouncer-{version}")
+    return True
+
+
+@contextlib.contextmanager
+def _workshop(engines_dir: Path) -> Iterator[Path]:
+    """A folder to build in, gone afterwards, as are those that a kill has left."""
+    for left in engines_dir.glob("building-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="building-", dir=engines_dir))
+    folder.chmod(0o755)  # apt reads it as its own user
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _build(description: Path, engine: Path) -> None:
+    """Compile the source package that a ``.dsc`` describes into the new folder ``engine``."""
+    source = description.with_name("source")
+    await commands.run(["dpkg-source", "--extract", description, source], env=_ENGLISH)
+    # Debian's own flags: a daemon that faces the network is built hardened.
+    flags = await commands.run(
+        ["dpkg-buildflags", "--export=cmdline"], env={"DEB_BUILD_MAINT_OPTIONS": "hardening=+all"}
+    )
+    options = ["--with-cares", "--without-pam", *shlex.split(flags.stdout)]
+    await commands.run(["./configure", *options], cwd=source, deadline=180)
+    jobs = f"--jobs={os.cpu_count()}"
+    await commands.run(["make", jobs, "pgbouncer"], cwd=source, deadline=600)
+    _collect(source, engine)
+    if await _version(engine / "pgbouncer") < REQUIRED:
+        raise MachineError("PgBouncer was built, but does not run.")
+
+
+def _collect(source: Path, engine: Path) -> None:
+    """Take from a built source tree the program, and what its changelog says of it."""
+    engine.mkdir(mode=0o755)
+    shutil.copy2(source / "pgbouncer", engine / "pgbouncer")
+    package, mended = read_changelog((source / "debian" / "changelog").read_text())
+    record = {"package": package, "mended": sorted(mended)}
+    (engine / "engine.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _keep(engine: Path, place: Path) -> None:
+    """Move a finished engine into its place, from where one that no longer runs has to go."""
+    if place.exists():
+        place.rename(engine.with_name("replaced"))
+    os.sync()  # else a power cut could leave the name and lose what is in it
+    engine.rename(place)

@@ -1,0 +1,177 @@
+"""The Python environment that Tenantry runs from.
+
+It is two folders that never change once they are complete, and a link:
+
+    venv-packages-<digest>    what requirements/runtime.txt pins
+    venv-<digest>             Tenantry itself, on top of those
+    venv -> venv-<digest>     moved in one step: a kill leaves the old one or the new one
+
+The launcher uses this before any package is installed, so there is only the
+standard library here, and in what it imports.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tenantry.base.errors import MachineError
+
+PYTHON = Path("/usr/bin/python3")  # one that every user can run, unlike one below /root
+_PIP = ("-I", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check")
+_METADATA = ("pyproject.toml", "README.md", "LICENSE", "requirements/runtime.txt")
+
+
+def is_current(venv: Path, checkout: Path) -> bool:
+    """Whether the link ``venv`` leads to the code of ``checkout``."""
+    return venv.is_symlink() and str(venv.readlink()) == _overlay(venv, checkout).name
+
+
+def ensure(venv: Path, checkout: Path) -> None:
+    """Have the link ``venv`` lead to the code of ``checkout``, installed with its packages.
+
+    Raises MachineError with what pip said if that fails; then all is as it was.
+    """
+    requirements = checkout / "requirements" / "runtime.txt"
+    _remove_old(venv, keep={_overlay(venv, checkout), _packages(venv, requirements)})
+    packages = ensure_packages(venv, requirements)
+    overlay = ensure_overlay(venv, packages, checkout, home_of_scripts=venv)
+    link = venv.with_name(f"{venv.name}.new")
+    link.unlink(missing_ok=True)
+    link.symlink_to(overlay.name)
+    link.replace(venv)
+
+
+def ensure_packages(venv: Path, requirements: Path) -> Path:
+    """The folder beside ``venv`` with what ``requirements`` pins, made if it is not there."""
+    folder = _packages(venv, requirements)
+
+    def fill() -> None:
+        run([PYTHON, "-I", "-m", "venv", folder])
+        pip: list[str | Path] = [folder / "bin" / "python", *_PIP, "--retries=2"]
+        run(
+            [*pip, "--require-hashes", "--requirement", requirements],
+            hint="Check that this machine reaches its Python package index, and run this again.",
+        )
+
+    _once(folder, fill)
+    return folder
+
+
+def ensure_overlay(
+    venv: Path, packages: Path, checkout: Path, *, home_of_scripts: Path | None = None
+) -> Path:
+    """The folder beside ``venv`` with ``checkout`` installed, which finds all else in ``packages``.
+
+    Its scripts name the Python in ``home_of_scripts`` as theirs, so that what was
+    started through a link starts its children through the link too.
+    """
+    folder = _overlay(venv, checkout)
+
+    def fill() -> None:
+        run([PYTHON, "-I", "-m", "venv", "--without-pip", folder])
+        [theirs] = packages.glob("lib/python3*/site-packages")
+        ours = folder / theirs.relative_to(packages)
+        (ours / "packages.pth").write_text(f"import site; site.addsitedir({str(theirs)!r})\n")
+        pip: list[str | Path] = [folder / "bin" / "python", *_PIP]
+        run([*pip, "--no-deps", "--no-build-isolation", checkout])
+        for script in (folder / "bin").iterdir():
+            if not script.is_symlink() and home_of_scripts:
+                text = script.read_text()
+                script.write_text(text.replace(f"{folder}/", f"{home_of_scripts}/"))
+        (folder / "packages").write_text(packages.name)
+
+    _once(folder, fill)
+    return folder
+
+
+def _packages(venv: Path, requirements: Path) -> Path:
+    return venv.with_name(f"{venv.name}-packages-{_digest([requirements])}")
+
+
+def _overlay(venv: Path, checkout: Path) -> Path:
+    code = [path for path in (checkout / "src").rglob("*") if "__pycache__" not in path.parts]
+    files = [*code, *(checkout / name for name in _METADATA)]
+    return venv.with_name(f"{venv.name}-{_digest(path for path in files if path.is_file())}")
+
+
+def _digest(files: Iterable[Path]) -> str:
+    """A name for the contents of ``files`` under this Python."""
+    found = hashlib.sha256(sys.version.encode())
+    for path in sorted(files):
+        content = path.read_bytes()
+        found.update(f"{path.name}\0{len(content)}\0".encode() + content)
+    return found.hexdigest()[:16]
+
+
+def _once(folder: Path, fill: Callable[[], None]) -> None:
+    """Have ``fill`` make ``folder``, unless that was done; what a kill left is begun anew."""
+    if (folder / "complete").exists():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        fill()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    os.sync()  # else a power cut could keep the mark and lose the files
+    (folder / "complete").touch()
+
+
+def _remove_old(venv: Path, keep: set[Path]) -> None:
+    """Drop what is neither wanted nor linked to: a platform that runs still loads from that."""
+    if venv.is_symlink() and (venv / "packages").exists():
+        keep |= {venv.resolve(), venv.with_name((venv / "packages").read_text())}
+    ours = re.compile(rf"{re.escape(venv.name)}(-packages)?-[0-9a-f]{{16}}")
+    for folder in venv.parent.iterdir():
+        if ours.fullmatch(folder.name) and folder not in keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file ``path``; ``wait`` is called first if another process has it."""
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            wait()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def run(command: Sequence[str | Path], hint: str = "Run this again.") -> None:
+    """Run a program quietly, for 15 minutes at most.
+
+    Raises MachineError with the end of what it printed.
+    """
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    with tempfile.TemporaryFile("w+", errors="replace") as log:
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=env,
+                timeout=900,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise MachineError(f"{command[0]} did not end in 15 minutes.", hint=hint) from None
+        log.seek(0)
+        if done.returncode:
+            said = "\n".join(log.read().strip().splitlines()[-6:])
+            started = shlex.join(map(str, command[:5]))
+            raise MachineError(f"{started} … failed:\n{said}\n", hint=hint)

@@ -1,0 +1,219 @@
+"""Packages from apt, without any of Debian's own servers coming up.
+
+Installing ``postgresql-15`` or ``pgbouncer`` the usual way starts a server on
+the very port that ours wants. So while we install, ``policy-rc.d`` refuses
+every start, and a drop-in keeps postgresql-common from making its ``main``
+cluster. Both are gone afterwards; servers that were there before are not touched.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+import shlex
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenantry.base.errors import MachineError
+from tenantry.host import commands
+
+Say = Callable[[str], None]
+
+SUPPORTED = range(15, 19)  # the majors of PostgreSQL that Tenantry is tested with
+_LIBRARY = Path("/usr/lib/postgresql")
+_LOCK = Path("/run/tenantry-packages.lock")
+_PLAIN = {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}  # answers in English, no questions
+_NO_CLUSTER = "create_main_cluster = off\n"
+_DROP_IN = "etc/postgresql-common/createcluster.d/tenantry.conf"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresEngine:
+    """An installed PostgreSQL: its major version, and the folder of its programs."""
+
+    version: int
+    bindir: Path
+
+
+def find_postgres(version: int | None = None, *, library: Path = _LIBRARY) -> PostgresEngine:
+    """The newest installed PostgreSQL that is supported, or exactly ``version``.
+
+    A cluster that exists needs its own major version, whatever was installed since.
+
+    Raises MachineError if there is none.
+    """
+    wanted = SUPPORTED if version is None else (version,)
+    for major in sorted(wanted, reverse=True):
+        bindir = library / str(major) / "bin"
+        if all((bindir / name).exists() for name in ("initdb", "pg_ctl", "postgres", "psql")):
+            return PostgresEngine(major, bindir)
+    name = f"PostgreSQL {SUPPORTED[0]} or newer" if version is None else f"PostgreSQL {version}"
+    raise MachineError(f"{name} is not installed.", hint="As root, ./tenantry up installs it.")
+
+
+async def ensure_postgres(say: Say) -> PostgresEngine:
+    """Find PostgreSQL, or install the newest supported one that apt offers.
+
+    Raises MachineError if apt has none, or if only root could install it.
+    """
+    with contextlib.suppress(MachineError):
+        return find_postgres()
+    await refresh()
+    offered = [major for major in SUPPORTED if await candidate(f"postgresql-{major}")]
+    if not offered:
+        raise MachineError(
+            f"apt offers no PostgreSQL from {SUPPORTED[0]} to {SUPPORTED[-1]}.",
+            hint="Run apt-get update, or add PostgreSQL's own apt repository: "
+            "apt-get install postgresql-common && "
+            "/usr/share/postgresql-common/pgdg/apt.postgresql.org.sh",
+        )
+    await install([f"postgresql-{offered[-1]}"], say)
+    return find_postgres()
+
+
+async def refresh() -> None:
+    """Fetch apt's lists anew, where we may. One broken source is no reason to stop."""
+    if os.geteuid() == 0:
+        with contextlib.suppress(commands.CommandFailed):
+            await commands.run(["apt-get", "update", *_WAIT_FOR_APT], env=_PLAIN, deadline=300)
+
+
+async def candidate(package: str) -> str | None:
+    """The version of ``package`` that apt would install, or None."""
+    policy = await commands.run(["apt-cache", "policy", package], env=_PLAIN, check=False)
+    return read_candidate(policy.stdout)
+
+
+def read_candidate(policy: str) -> str | None:
+    """The candidate named by what ``apt-cache policy`` printed about one package."""
+    found = re.search(r"^ {2}Candidate: (\S+)$", policy, re.MULTILINE)
+    return found[1] if found and found[1] != "(none)" else None
+
+
+async def missing(packages: Sequence[str]) -> list[str]:
+    """Those of ``packages`` that are not installed."""
+    known = await commands.run(
+        ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package}\n", *packages],
+        env=_PLAIN,
+        check=False,
+    )
+    there = {line.split()[1] for line in known.stdout.splitlines() if line.startswith("installed ")}
+    return [package for package in packages if package not in there]
+
+
+_WAIT_FOR_APT = ("-o", "DPkg::Lock::Timeout=300")  # a fresh cloud machine upgrades itself first
+_INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends")
+
+
+def command_for(packages: Sequence[str]) -> str:
+    """What an administrator types to install ``packages``, with no server of Debian's coming up."""
+    install_them = shlex.join([*_INSTALL, *packages])
+    if not any(package.startswith("postgresql-") for package in packages):
+        return f"sudo {install_them}"
+    drop_in = Path("/") / _DROP_IN
+    return (
+        f"sudo sh -c 'mkdir -p {drop_in.parent} && "
+        f"echo {_NO_CLUSTER.strip()} > {drop_in} && {install_them}'"
+    )
+
+
+async def install(packages: Sequence[str], say: Say) -> None:
+    """Install ``packages`` as they are in apt, and start nothing.
+
+    Raises MachineError with the command to run if we are not root, or with
+    apt's own words if it fails.
+    """
+    if os.geteuid() != 0:
+        raise MachineError(
+            f"These packages are missing: {', '.join(packages)}.",
+            hint=f"Only root can install them: {command_for(packages)}",
+        )
+    say(f"Installing {', '.join(packages)} with apt")
+    async with locked(_LOCK):
+        with no_servers():
+            # An installation that was killed leaves dpkg half way; this finishes it.
+            await commands.run(["dpkg", "--configure", "-a"], env=_PLAIN, deadline=300)
+            await commands.run(
+                [*_INSTALL, *_WAIT_FOR_APT, "-o", "Dpkg::Options::=--force-confold", *packages],
+                env=_PLAIN,
+                deadline=1200,
+            )
+
+
+async def disable_service(name: str) -> None:
+    """Keep the service that a package brought from starting at the next boot."""
+    await commands.run(["deb-systemd-helper", "disable", f"{name}.service"], check=False)
+    await commands.run(["update-rc.d", name, "disable"], check=False)
+
+
+@contextlib.contextmanager
+def no_servers(root: Path = Path("/")) -> Iterator[None]:
+    """While this lasts, no package starts a server or makes a PostgreSQL cluster.
+
+    What it puts in place is void once this process is gone, and is cleared
+    away by the next installation, so a kill leaves no machine whose services
+    never start again. ``root`` is the machine's, except in tests.
+    """
+    policy = root / "usr/sbin/policy-rc.d"
+    before = policy.with_name("policy-rc.d.before-tenantry")
+    drop_in = root / _DROP_IN
+    _restore(policy, before)
+    if os.path.lexists(policy):
+        policy.rename(before)
+    try:
+        policy.write_text(
+            "#!/bin/sh\n"
+            "# Tenantry installs packages; their servers must not start. Void without it.\n"
+            f"[ -d /proc/{os.getpid()} ] && exit 101\n"
+            f'[ -x {before} ] && exec {before} "$@"\n'
+            "exit 0\n"
+        )
+        policy.chmod(0o755)
+        drop_in.parent.mkdir(parents=True, exist_ok=True)  # Debian's own file includes it
+        drop_in.write_text(_NO_CLUSTER)
+        yield
+    finally:
+        drop_in.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            drop_in.parent.rmdir()  # unless it holds what is not ours
+        policy.unlink(missing_ok=True)
+        _restore(policy, before)
+
+
+def _restore(policy: Path, before: Path) -> None:
+    """Put back the ``policy-rc.d`` that was there first; drop one of ours that a kill left."""
+    if os.path.lexists(before):
+        before.rename(policy)
+    elif policy.is_file() and "# Tenantry installs" in policy.read_text(errors="replace"):
+        policy.unlink()
+
+
+@contextlib.asynccontextmanager
+async def locked(path: Path, *, deadline: float = 900.0) -> AsyncIterator[None]:
+    """Hold the lock file ``path``, which one process of this machine can at a time.
+
+    Raises MachineError if another holds it for longer than ``deadline`` seconds.
+    """
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        await _lock(handle, path, deadline)
+        yield
+    finally:
+        os.close(handle)
+
+
+async def _lock(handle: int, path: Path, deadline: float) -> None:
+    give_up = time.monotonic() + deadline
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > give_up:
+                raise MachineError(
+                    f"Another process has been holding {path} for {deadline:.0f} seconds.",
+                    hint="Wait for the other ./tenantry up to end, or stop it.",
+                ) from None
+        await asyncio.sleep(0.2)  # flock(2) can be neither awaited nor given up from a thread
