@@ -1,0 +1,176 @@
+"""The platform as a service of systemd: the unit, rendered, checked and put in place."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tenantry.base.errors import InvalidInput, MachineError
+from tenantry.host import commands, files
+from tenantry.host.packages import Say
+
+UNITS = Path("/etc/systemd/system")
+_RUNNING = Path("/run/systemd/system")  # sd_booted(3)
+_START_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What the unit of one installation is made from.
+
+    ``program`` is the ``tenantry`` in the environment's link, so that an upgrade
+    reaches it; ``environment`` holds the TENANTRY_… settings.
+    """
+
+    name: str
+    home: Path
+    program: Path
+    user: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}.service"
+
+
+def render(unit: Unit) -> str:
+    """The unit file.
+
+    Raises InvalidInput for a value that holds a control character.
+    """
+    settings = {**unit.environment, "TENANTRY_HOME": str(unit.home)}
+    environment = "\n".join(
+        f"Environment={_quote(f'{name}={value}')}" for name, value in sorted(settings.items())
+    )
+    # A home in one of these would otherwise be hidden from the service.
+    in_a_home = unit.home.is_relative_to("/home") or unit.home.is_relative_to("/root")
+    program = _quote(str(unit.program)).replace("$", "$$")
+    return f"""\
+[Unit]
+Description=Tenantry: PostgreSQL for many tenants ({_percent(str(unit.home))})
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=exec
+User={unit.user}
+{environment}
+ExecStart={program} up
+# The API and the worker start anew; PostgreSQL and PgBouncer keep serving.
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=on-failure
+RestartSec=2
+
+# SIGTERM has the supervisor stop all parts in order. Should it die instead, they
+# go on serving tenants, and the supervisor that follows takes them over again.
+KillMode=process
+TimeoutStopSec=120
+# One backend that the kernel killed for memory is PostgreSQL's to deal with.
+OOMPolicy=continue
+
+LimitNOFILE=65536
+TasksMax=infinity
+
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+ProtectSystem=strict
+ReadWritePaths={_quote(str(unit.home))}
+ProtectHome={"no" if in_a_home else "yes"}
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+LockPersonality=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def _percent(text: str) -> str:
+    """``text`` with nothing in it that systemd would expand or end the line at."""
+    if not text.isprintable():
+        raise InvalidInput(f"A unit file cannot hold {text!r}.")
+    return text.replace("%", "%%")
+
+
+def _quote(text: str) -> str:
+    """``text`` as one word of a unit file (systemd.syntax(7))."""
+    escaped = _percent(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+async def install(unit: Unit, say: Say, *, units: Path = UNITS) -> None:
+    """Write the unit, have systemd check it, and start it now and at every boot.
+
+    Where systemd does not run (a container), it is written and checked only.
+
+    Raises MachineError if we are not root, or systemd finds fault with the unit,
+    which is then not left there.
+    """
+    _require_root("install")
+    path = units / unit.file
+    before = path.read_text() if path.exists() else None
+    files.write_atomically(path, render(unit), mode=0o644)
+    try:
+        await _verify(path)
+    except MachineError:
+        _put_back(path, before)
+        raise
+    say(f"Wrote {path}")
+    if not is_running():
+        say(f"systemd does not run here. Where it does: systemctl enable --now {unit.file}")
+        return
+    await commands.run(["systemctl", "daemon-reload"])
+    await commands.run(["systemctl", "enable", "--now", unit.file], deadline=_START_SECONDS)
+    say(f"{unit.file} runs, and starts at every boot. Its log: journalctl -u {unit.name}")
+
+
+async def uninstall(name: str, say: Say, *, units: Path = UNITS) -> None:
+    """Stop the service and remove its unit; the home stays. Without one, say so."""
+    _require_root("uninstall")
+    path = units / f"{name}.service"
+    if not path.exists():
+        say(f"There is no {path.name}.")
+        return
+    if is_running():
+        # As long as the unit gives its processes to stop, and a little.
+        await commands.run(["systemctl", "disable", "--now", path.name], deadline=150)
+    path.unlink()
+    if is_running():
+        await commands.run(["systemctl", "daemon-reload"])
+    say(f"Removed {path}")
+
+
+def is_running() -> bool:
+    """Whether systemd runs this machine."""
+    return _RUNNING.is_dir()
+
+
+def _require_root(verb: str) -> None:
+    if os.geteuid() != 0:
+        raise MachineError(
+            f"Only root can {verb} a service.", hint=f"Run: sudo ./tenantry service {verb}"
+        )
+
+
+async def _verify(path: Path) -> None:
+    if shutil.which("systemd-analyze"):
+        await commands.run(["systemd-analyze", "verify", "--man=no", path])
+
+
+def _put_back(path: Path, before: str | None) -> None:
+    if before is None:
+        path.unlink()
+    else:
+        files.write_atomically(path, before, mode=0o644)
