@@ -69,7 +69,9 @@ class SecretSource:
         return cls(salt, Secret(f"{api_key.reveal()}\n{idempotency_key}"))
 
     def _material(self, purpose: str) -> bytes:
-        kdf = HKDF(algorithm=SHA256(), length=32, salt=self.salt, info=f"tenantry {purpose}".encode())
+        kdf = HKDF(
+            algorithm=SHA256(), length=32, salt=self.salt, info=f"tenantry {purpose}".encode()
+        )
         return kdf.derive(self.caller_secret.reveal().encode())
 
     def password(self) -> Secret:

@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     pool_port: Port = 6432
     redis_port: Port = 6379
     warm_pool: Annotated[int, Field(ge=0, le=500)] = 16
+    engines: Path | None = None
+    memory_mb: Annotated[int, Field(ge=256)] | None = None
 
     @field_validator("home")
     @classmethod
@@ -65,10 +67,17 @@ class Settings(BaseSettings):
         return name
 
     @property
+    def engines_dir(self) -> Path:
+        """Where engines built on this machine live."""
+        return self.engines or self.home / "engines"
+
+    @property
     def api_url(self) -> str:
         """The API as a client on this machine reaches it."""
         host = "127.0.0.1" if self.api_host in {"0.0.0.0", "::"} else self.api_host  # noqa: S104
-        return f"http://[{host}]:{self.api_port}" if ":" in host else f"http://{host}:{self.api_port}"
+        return (
+            f"http://[{host}]:{self.api_port}" if ":" in host else f"http://{host}:{self.api_port}"
+        )
 
 
 def load() -> Settings:

@@ -1,0 +1,316 @@
+"""What callers are sent: one envelope, and the shape of each thing in it."""
+
+import datetime as dt
+import uuid
+from typing import Generic, Literal, TypeVar
+
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from tenantry.base.settings import Settings
+from tenantry.control.audit import AuditRow
+from tenantry.control.clusters import ClusterRow
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.keys import ApiKeyRow
+from tenantry.control.operations import OperationRow
+from tenantry.services.databases.model import MASK, Opened, Statistics, connection_strings
+
+Data = TypeVar("Data")
+
+
+class Answer(BaseModel, Generic[Data]):
+    """A success."""
+
+    success: Literal[True] = True
+    message: str | None = None
+    data: Data
+
+
+class Listing(BaseModel, Generic[Data]):
+    """A page of a list. ``next_cursor`` is absent on the last one."""
+
+    success: Literal[True] = True
+    count: int = Field(description="How many are in this answer.")
+    next_cursor: str | None = None
+    data: list[Data]
+
+
+class Problem(BaseModel):
+    """A failure (RFC 9457)."""
+
+    class Field(BaseModel):
+        field: str
+        message: str
+        code: str
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    success: Literal[False]
+    code: str
+    request_id: str
+    hint: str | None = None
+    errors: list[Field] | None = None
+
+
+class Database(BaseModel):
+    id: uuid.UUID
+    name: str | None
+    friendly_name: str | None
+    database_name: str
+    username: str
+    owner_email: str | None
+    environment: str
+    kind: str
+    max_connections: int
+    shadow: bool
+    status: Literal["active", "deleting"]
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class Connection(BaseModel):
+    host: str
+    port: int
+    username: str
+    password: str
+    database: str
+    sslmode: str
+
+
+class Strings(BaseModel):
+    database_id: uuid.UUID
+    database_name: str
+    username: str
+    connection_string: str
+    connection_string_pooled: str
+    shadow_database_url: str | None
+    shadow_database_url_pooled: str | None
+    prisma: dict[str, str]
+    connection: Connection
+
+
+class OpenedDatabase(Database):
+    """With the password, which is shown this once and kept nowhere."""
+
+    password: str
+    connection_string: str
+    connection_string_pooled: str
+    shadow_database_url: str | None
+    shadow_database_url_pooled: str | None
+    prisma: dict[str, str]
+    connection: Connection
+
+
+class DatabaseStats(BaseModel):
+    database_id: uuid.UUID
+    database_name: str
+    size_bytes: int
+    size_pretty: str
+    active_connections: int
+    max_connections: int
+    cache_hit_ratio: float | None
+    transactions_committed: int
+    transactions_rolled_back: int
+    stats_since: dt.datetime
+
+
+class Deleted(BaseModel):
+    id: uuid.UUID
+    status: Literal["deleted", "deleting"]
+    operation_id: uuid.UUID
+
+
+class ApiKey(BaseModel):
+    id: uuid.UUID
+    name: str
+    prefix: str
+    scopes: list[str]
+    customer_email: str | None
+    expires_at: dt.datetime | None
+    revoked_at: dt.datetime | None
+    last_used_at: dt.datetime | None
+    created_at: dt.datetime
+
+
+class NewApiKey(ApiKey):
+    """With the key itself, which is shown this once and kept as a hash."""
+
+    key: str
+
+
+class AuditEntry(BaseModel):
+    id: int
+    at: dt.datetime
+    actor: str
+    actor_kind: str
+    actor_id: uuid.UUID | None
+    action: str
+    resource_kind: str
+    resource_id: str | None
+    resource_name: str | None
+    address: str | None
+    result: str
+    request_id: str | None
+    details: dict[str, object]
+
+
+class Operation(BaseModel):
+    id: uuid.UUID
+    kind: str
+    resource_kind: str
+    resource_id: uuid.UUID
+    status: str
+    step: str | None
+    progress: float
+    result: dict[str, object] | None
+    error: dict[str, object] | None
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+
+
+class Cluster(BaseModel):
+    id: uuid.UUID
+    name: str
+    kind: str
+    driver: str
+    version: int
+    databases: int
+    max_databases: int
+    last_backup_at: dt.datetime | None
+    created_at: dt.datetime
+
+
+def answer(data: BaseModel, *, message: str | None = None, status: int = 200) -> JSONResponse:
+    """A success with one thing in it."""
+    body: dict[str, object] = {"success": True}
+    if message is not None:
+        body["message"] = message
+    body["data"] = data.model_dump(mode="json")
+    return JSONResponse(body, status_code=status)
+
+
+def listing(rows: list[BaseModel], *, next_cursor: str | None = None) -> JSONResponse:
+    """A success with a page of things in it."""
+    body: dict[str, object] = {"success": True, "count": len(rows)}
+    if next_cursor is not None:
+        body["next_cursor"] = next_cursor
+    body["data"] = [row.model_dump(mode="json") for row in rows]
+    return JSONResponse(body)
+
+
+def database(row: DatabaseRow) -> Database:
+    return Database.model_validate(_labels(row))
+
+
+def _labels(row: DatabaseRow) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "friendly_name": row.friendly_name,
+        "database_name": row.database_name,
+        "username": row.username,
+        "owner_email": row.owner_email,
+        "environment": row.environment,
+        "kind": row.kind,
+        "max_connections": row.max_connections,
+        "shadow": row.has_shadow,
+        "status": row.status,
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+    }
+
+
+def _ways_in(settings: Settings, row: DatabaseRow, password: str) -> dict[str, object]:
+    urls = connection_strings(settings, row, password)
+    return {
+        "connection_string": urls.connection_string,
+        "connection_string_pooled": urls.connection_string_pooled,
+        "shadow_database_url": urls.shadow_database_url,
+        "shadow_database_url_pooled": urls.shadow_database_url_pooled,
+        "prisma": urls.prisma,
+        "connection": Connection(
+            host=settings.domain,
+            port=settings.pg_port,
+            username=row.username,
+            password=password,
+            database=row.database_name,
+            sslmode="require",
+        ),
+    }
+
+
+def opened_database(settings: Settings, opened: Opened) -> OpenedDatabase:
+    password = opened.password.reveal()
+    return OpenedDatabase.model_validate(
+        _labels(opened.row) | {"password": password} | _ways_in(settings, opened.row, password)
+    )
+
+
+def strings(settings: Settings, row: DatabaseRow) -> Strings:
+    return Strings.model_validate(
+        {
+            "database_id": row.id,
+            "database_name": row.database_name,
+            "username": row.username,
+        }
+        | _ways_in(settings, row, MASK)
+    )
+
+
+def pretty_size(size: int) -> str:
+    """Bytes as PostgreSQL's pg_size_pretty writes them."""
+    value, unit = float(size), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if abs(value) < 10 * 1024:  # as pg_size_pretty does
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}"
+
+
+def stats(found: Statistics) -> DatabaseStats:
+    return DatabaseStats(
+        database_id=found.database_id,
+        database_name=found.database_name,
+        size_bytes=found.size_bytes,
+        size_pretty=pretty_size(found.size_bytes),
+        active_connections=found.active_connections,
+        max_connections=found.max_connections,
+        cache_hit_ratio=found.cache_hit_ratio,
+        transactions_committed=found.transactions_committed,
+        transactions_rolled_back=found.transactions_rolled_back,
+        stats_since=found.stats_since,
+    )
+
+
+def api_key(row: ApiKeyRow) -> ApiKey:
+    return ApiKey.model_validate(row, from_attributes=True)
+
+
+def audit_entry(row: AuditRow) -> AuditEntry:
+    return AuditEntry(
+        id=row.id,
+        at=row.at,
+        actor=row.actor_name,
+        actor_kind=row.actor_kind,
+        actor_id=row.actor_id,
+        action=row.action,
+        resource_kind=row.resource_kind,
+        resource_id=row.resource_id,
+        resource_name=row.resource_name,
+        address=row.address,
+        result=row.result,
+        request_id=row.request_id,
+        details=row.details,
+    )
+
+
+def operation(row: OperationRow) -> Operation:
+    return Operation.model_validate(row, from_attributes=True)
+
+
+def cluster(row: ClusterRow) -> Cluster:
+    return Cluster.model_validate(row, from_attributes=True)

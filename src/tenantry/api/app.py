@@ -1,0 +1,69 @@
+"""The application: the routes, what surrounds them, and what lives as long as they do."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import swagger_ui_bundle
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+
+from tenantry import __version__
+from tenantry.api import databases, keys, problems, state
+from tenantry.api.answers import Problem
+from tenantry.api.asking import Background
+from tenantry.api.frame import Frame
+from tenantry.base.settings import Settings
+from tenantry.control import jobs
+from tenantry.services.platform import open_platform
+
+_ASSETS = "/docs/assets"
+_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API over the platform that these settings name."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_platform(settings) as platform:
+            app.state.platform = platform
+            app.state.background = Background()
+            app.state.jobs = jobs.job_app(platform.store, largest=2)
+            async with app.state.jobs.open_async():
+                yield
+                await app.state.background.finish()
+
+    app = FastAPI(
+        title="Tenantry",
+        version=__version__,
+        description="Postgres for many tenants, on servers you own.",
+        license_info={"name": "MIT"},
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        responses={"4XX": {**_PROBLEM, "description": "What was wrong with the request"}},
+    )
+    problems.register(app)
+    app.include_router(databases.router)
+    app.include_router(keys.router)
+    app.include_router(state.router)
+    # The documentation works without a network: its scripts are served from here.
+    app.mount(
+        _ASSETS, StaticFiles(directory=swagger_ui_bundle.swagger_ui_path), name="documentation"
+    )
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Tenantry API",
+            swagger_js_url=f"{_ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{_ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{_ASSETS}/favicon-32x32.png",
+        )
+
+    app.add_middleware(Frame)
+    return app

@@ -1,0 +1,216 @@
+"""What a route needs of its request: the platform, who asks, and a transaction done once."""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any
+
+import structlog
+from fastapi import Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.security import APIKeyHeader, HTTPBearer
+
+from tenantry.base.errors import IdempotencyKeyReused, InvalidInput, NotFound, RequestInProgress
+from tenantry.base.ids import parse_id
+from tenantry.base.secrets import Secret, SecretSource
+from tenantry.control import idempotency
+from tenantry.control.idempotency import KeptAnswer
+from tenantry.control.store import Tx
+from tenantry.services.access.service import Principal
+from tenantry.services.platform import Platform
+
+log = structlog.get_logger()
+
+MOST_KEY_LENGTH = 255
+_SECRETS: dict[str, Callable[[SecretSource], Secret]] = {
+    "password": SecretSource.password,
+    "api_key": SecretSource.api_key,
+}
+
+_key_header = APIKeyHeader(name="X-API-Key", auto_error=False)
+_bearer = HTTPBearer(auto_error=False)
+
+
+def platform_of(request: Request) -> Platform:
+    platform: Platform = request.app.state.platform
+    return platform
+
+
+PlatformHere = Annotated[Platform, Depends(platform_of)]
+
+
+def address_of(request: Request) -> str | None:
+    """Where the request comes from; the test client has no address."""
+    return request.client.host if request.client else None
+
+
+def _presented(request: Request) -> Secret | None:
+    given = request.headers.get("x-api-key")
+    if given is None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given = token.strip() if scheme.lower() == "bearer" else None
+    return Secret(given) if given else None
+
+
+async def authenticated(request: Request, platform: Platform) -> Principal:
+    """Who asks. Raises Unauthenticated."""
+    return await platform.access.authenticate(
+        _presented(request),
+        address=address_of(request),
+        request_id=request.state.request_id,
+        action=f"{request.method} {request.url.path}"[:200],
+    )
+
+
+def allowed(scope: str) -> Any:
+    """Who asks, if their key has this scope."""
+
+    async def principal(
+        request: Request,
+        platform: PlatformHere,
+        # These two only tell OpenAPI how to authenticate.
+        _key: Annotated[object, Depends(_key_header)],
+        _token: Annotated[object, Depends(_bearer)],
+    ) -> Principal:
+        found = await authenticated(request, platform)
+        await platform.access.authorize(
+            found, scope, action=f"{request.method} {request.url.path}"[:200]
+        )
+        return found
+
+    return Depends(principal)
+
+
+def _identifier(what: str) -> Callable[[str], uuid.UUID]:
+    def read(identifier: str) -> uuid.UUID:
+        found = parse_id(identifier)
+        if found is None:
+            raise NotFound(f"There is no such {what}.")
+        return found
+
+    return read
+
+
+DatabaseId = Annotated[uuid.UUID, Depends(_identifier("database"))]
+KeyId = Annotated[uuid.UUID, Depends(_identifier("API key"))]
+OperationId = Annotated[uuid.UUID, Depends(_identifier("operation"))]
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="The most rows in one answer.")]
+Cursor = Annotated[
+    str | None, Query(max_length=300, description="The next_cursor of the page before.")
+]
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not (1 <= len(key) <= MOST_KEY_LENGTH) or not key.isascii() or not key.isprintable():
+        raise InvalidInput.of(
+            "Idempotency-Key", f"must be 1 to {MOST_KEY_LENGTH} printable ASCII characters"
+        )
+    return key
+
+
+async def _fingerprint(request: Request) -> bytes:
+    """What the request asks for, however its JSON is spaced and ordered."""
+    body = await request.body()
+    asked = json.dumps(json.loads(body) if body else None, sort_keys=True)
+    return hashlib.sha256(f"{request.method} {request.url.path}\n{asked}".encode()).digest()
+
+
+def _mark(salt: bytes, kind: str) -> str:
+    return f"<{kind}:{salt.hex()}>"
+
+
+def _replay(kept: KeptAnswer, source: SecretSource) -> Response:
+    body = kept.body
+    for kind, derive in _SECRETS.items():
+        if (mark := _mark(kept.salt, kind)) in body:
+            body = body.replace(mark, derive(source).reveal())
+    return Response(
+        body,
+        status_code=kept.status,
+        media_type="application/json",
+        headers={"Idempotency-Replayed": "true"},
+    )
+
+
+def _without_secrets(text: str, source: SecretSource) -> str:
+    for kind, derive in _SECRETS.items():
+        text = text.replace(derive(source).reveal(), _mark(source.salt, kind))
+    return text
+
+
+async def once(
+    request: Request,
+    principal: Principal,
+    work: Callable[[Tx, SecretSource], Awaitable[JSONResponse]],
+) -> Response:
+    """Do ``work`` in one transaction; under an Idempotency-Key, at most once.
+
+    The answer is kept with a mark in the place of each secret that it shows; a repeat
+    derives the secret again (see ``SecretSource``).
+
+    Raises InvalidInput, IdempotencyKeyReused, RequestInProgress, and what ``work`` raises.
+    """
+    key = _idempotency_key(request)
+    async with platform_of(request).store.transaction() as tx:
+        if key is None:
+            return await work(tx, SecretSource())
+        fingerprint = await _fingerprint(request)
+        if not await idempotency.try_lock(tx, principal.key_id, key):
+            raise RequestInProgress(
+                "A request with this Idempotency-Key is still being worked on.",
+                hint="Send it again in a moment.",
+            )
+        kept = await idempotency.find(tx, principal.key_id, key)
+        source = SecretSource.derived(
+            api_key=principal.secret,
+            idempotency_key=key,
+            salt=kept.salt if kept else SecretSource().salt,
+        )
+        if kept is not None:
+            if not hmac.compare_digest(kept.fingerprint, fingerprint):
+                raise IdempotencyKeyReused(
+                    "This Idempotency-Key was used for a request that asked for something else.",
+                    hint="Use a new key for a new request.",
+                )
+            return _replay(kept, source)
+        response = await work(tx, source)
+        body = _without_secrets(bytes(response.body).decode(), source)
+        await idempotency.keep(
+            tx,
+            principal.key_id,
+            key,
+            KeptAnswer(fingerprint, source.salt, response.status_code, body),
+        )
+        return response
+
+
+class Background:
+    """Work that goes on after its request has been answered; awaited when the API stops."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin; a failure is logged, and what is left undone the convergence pass does."""
+        task = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    @staticmethod
+    async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # nobody else would hear of it
+            log.warning("background.failed", error=str(error))
+
+    async def finish(self) -> None:
+        """Wait for what is under way."""
+        await asyncio.gather(*self._tasks)

@@ -1,0 +1,185 @@
+"""/api/databases"""
+
+import asyncio
+from typing import Annotated
+
+import structlog
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from tenantry.api import answers
+from tenantry.api.answers import (
+    Answer,
+    Database,
+    DatabaseStats,
+    Deleted,
+    Listing,
+    OpenedDatabase,
+    Strings,
+)
+from tenantry.api.asking import (
+    Background,
+    Cursor,
+    DatabaseId,
+    Limit,
+    PlatformHere,
+    allowed,
+    once,
+)
+from tenantry.api.requests import CreateDatabase, Email, Label, UpdateDatabase
+from tenantry.base.secrets import SecretSource
+from tenantry.control import jobs
+from tenantry.control.databases import Filter
+from tenantry.control.store import Tx
+from tenantry.services.access.service import Principal
+from tenantry.services.databases.model import Environment
+from tenantry.services.platform import Platform
+
+log = structlog.get_logger()
+router = APIRouter(prefix="/api/databases", tags=["databases"])
+
+Reader = Annotated[Principal, allowed("databases:read")]
+Writer = Annotated[Principal, allowed("databases:write")]
+
+# A deletion that takes longer is followed as an operation.
+_DELETION_SECONDS = 1.0
+
+
+async def _settle(request: Request, platform: Platform) -> None:
+    """What a change leaves to do after its answer: pool sizes and the warm pool."""
+    await platform.pooler.refresh_users(platform.store)
+    if await platform.databases.needs_refill(platform.settings.warm_pool):
+        await jobs.wake(request.app.state.jobs, jobs.REFILL)
+
+
+def _background(request: Request) -> Background:
+    background: Background = request.app.state.background
+    return background
+
+
+@router.post("", status_code=201, response_model=Answer[OpenedDatabase])
+async def create(
+    request: Request, body: CreateDatabase, platform: PlatformHere, principal: Writer
+) -> Response:
+    """Make a database. Its password is in this answer and nowhere else."""
+
+    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
+        opened = await platform.databases.create(
+            tx, principal.actor, body.wanted(), secrets.password()
+        )
+        return answers.answer(
+            answers.opened_database(platform.settings, opened),
+            message="Database created. Keep the password: it is not shown again.",
+            status=201,
+        )
+
+    response = await once(request, principal, work)
+    _background(request).start(_settle(request, platform))
+    return response
+
+
+@router.get("", response_model=Listing[Database])
+async def index(
+    platform: PlatformHere,
+    principal: Reader,
+    environment: Environment | None = None,
+    status: Annotated[str | None, Query(pattern="^(active|deleting)$")] = None,
+    owner: Email | None = None,
+    search: Label | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Databases, newest first. ``search`` looks into names, friendly names and owners."""
+    page = await platform.databases.page(
+        principal.actor,
+        Filter(environment=environment, status=status, owner=owner, search=search),
+        cursor=cursor,
+        limit=limit,
+    )
+    return answers.listing(
+        [answers.database(row) for row in page.rows], next_cursor=page.next_cursor
+    )
+
+
+@router.get("/{identifier}", response_model=Answer[Database])
+async def show(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+    """One database."""
+    return answers.answer(
+        answers.database(await platform.databases.show(principal.actor, database_id))
+    )
+
+
+@router.patch("/{identifier}", response_model=Answer[Database])
+async def update(
+    request: Request,
+    body: UpdateDatabase,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+) -> Response:
+    """Change its names, its environment or its connection limit; open sessions go on."""
+    async with platform.store.transaction() as tx:
+        row = await platform.databases.update(tx, principal.actor, database_id, body.changes())
+    _background(request).start(_settle(request, platform))
+    return answers.answer(answers.database(row), message="Database updated.")
+
+
+@router.delete(
+    "/{identifier}",
+    response_model=Answer[Deleted],
+    responses={202: {"model": Answer[Deleted], "description": "Still being removed"}},
+)
+async def delete(
+    request: Request, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+) -> Response:
+    """Remove a database, its shadow, its role and all their sessions. The audit stays."""
+    async with platform.store.transaction() as tx:
+        deletion = await platform.databases.delete(tx, principal.actor, database_id)
+    removal = _background(request).start(
+        platform.databases.finish_deletion(database_id, principal.actor)
+    )
+    done, _ = await asyncio.wait({removal}, timeout=_DELETION_SECONDS)
+    gone = bool(done) and await platform.databases.is_gone(database_id)
+    _background(request).start(_settle(request, platform))
+    return answers.answer(
+        Deleted(
+            id=database_id,
+            status="deleted" if gone else "deleting",
+            operation_id=deletion.operation_id,
+        ),
+        message="Database deleted." if gone else "Nobody can connect; it is being removed.",
+        status=200 if gone else 202,
+    )
+
+
+@router.get("/{identifier}/connection-strings", response_model=Answer[Strings])
+async def strings(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+    """All ways to connect, without the password."""
+    row = await platform.databases.show(principal.actor, database_id)
+    return answers.answer(answers.strings(platform.settings, row))
+
+
+@router.get("/{identifier}/stats", response_model=Answer[DatabaseStats])
+async def stats(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+    """Size, sessions and counters as they are now, the shadow's size and sessions included."""
+    return answers.answer(
+        answers.stats(await platform.databases.statistics(principal.actor, database_id))
+    )
+
+
+@router.post("/{identifier}/rotate-password", response_model=Answer[OpenedDatabase])
+async def rotate_password(
+    request: Request, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+) -> Response:
+    """Give it a new password, shown here only. Open sessions, pooled ones too, go on."""
+
+    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
+        opened = await platform.databases.rotate_password(
+            tx, principal.actor, database_id, secrets.password()
+        )
+        return answers.answer(
+            answers.opened_database(platform.settings, opened),
+            message="Password changed. Keep it: it is not shown again.",
+        )
+
+    return await once(request, principal, work)

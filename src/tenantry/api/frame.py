@@ -1,0 +1,113 @@
+"""What surrounds every request: its id, its size limit, its log line, its measures."""
+
+import re
+import time
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tenantry.api import metrics, problems
+from tenantry.base.ids import new_id
+
+log = structlog.get_logger()
+
+MOST_BODY_BYTES = 1024 * 1024
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,100}")
+
+
+class _BodyTooLargeError(Exception):
+    pass
+
+
+class Frame:
+    """ASGI middleware, the outermost one: nothing inside it can fail without an answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else str(new_id())
+        scope.setdefault("state", {})["request_id"] = request_id
+        reply = _Reply(send, request_id)
+        began = time.perf_counter()
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            await self._answer(scope, _limited(headers, receive), reply)
+            seconds = time.perf_counter() - began
+            route = getattr(scope.get("route"), "path", "other")
+            metrics.observe_request(scope["method"], route, reply.status, seconds)
+            log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=reply.status,
+                milliseconds=round(seconds * 1000, 1),
+                address=scope["client"][0] if scope.get("client") else None,
+            )
+
+    async def _answer(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
+        try:
+            await self._app(scope, receive, reply)
+        except _BodyTooLargeError:
+            answer = problems.problem(
+                reply.request_id,
+                scope["path"],
+                status=413,
+                code="body_too_large",
+                title="The request is too large",
+                detail=f"A body may have {MOST_BODY_BYTES:,} bytes.",
+            )
+            # What is still coming is not read; the connection cannot be used again.
+            answer.headers["Connection"] = "close"
+            await reply.instead(answer, scope, receive)
+        except Exception:
+            log.exception("request.broke", method=scope["method"], path=scope["path"])
+            answer = problems.internal_error(reply.request_id, scope["path"])
+            await reply.instead(answer, scope, receive)
+
+
+class _Reply:
+    """``send``, with our headers added and the status remembered."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self.request_id = request_id
+        self.status = 500
+        self.started = False
+
+    async def instead(self, answer: ASGIApp, scope: Scope, receive: Receive) -> None:
+        """Send this answer, unless another one is already on its way."""
+        if not self.started:
+            await answer(scope, receive, self)
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.started = message["status"], True
+            message["headers"] = [
+                *message["headers"],
+                (b"x-request-id", self.request_id.encode()),
+                (b"cache-control", b"no-store"),
+                (b"x-content-type-options", b"nosniff"),
+            ]
+        await self._send(message)
+
+
+def _limited(headers: dict[bytes, bytes], receive: Receive) -> Receive:
+    """``receive``, which gives up on a body that is, or is announced to be, too large."""
+    length = headers.get(b"content-length", b"0")
+    announced = int(length) if length.isdigit() else 0
+    received = 0
+
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if max(received, announced) > MOST_BODY_BYTES:
+            raise _BodyTooLargeError
+        return message
+
+    return counted

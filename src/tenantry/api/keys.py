@@ -1,0 +1,98 @@
+"""/api/api-keys and /api/audit-logs"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import AwareDatetime
+
+from tenantry.api import answers
+from tenantry.api.answers import Answer, ApiKey, AuditEntry, Listing, NewApiKey
+from tenantry.api.asking import Cursor, KeyId, Limit, PlatformHere, allowed, once
+from tenantry.api.requests import CreateKey, Label
+from tenantry.base.secrets import SecretSource
+from tenantry.control.audit import Filter
+from tenantry.control.store import Tx
+from tenantry.services.access.service import Principal
+
+router = APIRouter(prefix="/api", tags=["access"])
+
+Reader = Annotated[Principal, allowed("keys:read")]
+Writer = Annotated[Principal, allowed("keys:write")]
+Auditor = Annotated[Principal, allowed("audit:read")]
+
+
+@router.post("/api-keys", status_code=201, response_model=Answer[NewApiKey])
+async def create(
+    request: Request, body: CreateKey, platform: PlatformHere, principal: Writer
+) -> Response:
+    """Make an API key. It is in this answer and nowhere else."""
+
+    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
+        secret = secrets.api_key()
+        row = await platform.access.create_key(
+            tx,
+            principal,
+            secret,
+            name=body.name,
+            scopes=sorted(set(body.scopes)),
+            customer_email=body.customer_email,
+            expires_at=body.expires_at,
+        )
+        key = answers.NewApiKey(**answers.api_key(row).model_dump(), key=secret.reveal())
+        return answers.answer(
+            key, message="API key made. Keep it: it is not shown again.", status=201
+        )
+
+    return await once(request, principal, work)
+
+
+@router.get("/api-keys", response_model=Listing[ApiKey])
+async def index(
+    platform: PlatformHere, principal: Reader, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    """API keys, newest first, without what is secret of them."""
+    page = await platform.access.page_of_keys(principal, cursor=cursor, limit=limit)
+    return answers.listing(
+        [answers.api_key(row) for row in page.rows], next_cursor=page.next_cursor
+    )
+
+
+@router.delete("/api-keys/{identifier}", response_model=Answer[ApiKey])
+async def revoke(platform: PlatformHere, principal: Writer, key_id: KeyId) -> Response:
+    """End an API key for good, from the next request on."""
+    async with platform.store.transaction() as tx:
+        row = await platform.access.revoke_key(tx, principal, key_id)
+    return answers.answer(answers.api_key(row), message="API key revoked.")
+
+
+@router.get("/audit-logs", response_model=Listing[AuditEntry])
+async def audit_logs(
+    platform: PlatformHere,
+    principal: Auditor,
+    action: Label | None = None,
+    resource_id: Label | None = None,
+    actor: Label | None = None,
+    result: Annotated[str | None, Query(pattern="^(ok|refused|failed)$")] = None,
+    since: AwareDatetime | None = None,
+    until: AwareDatetime | None = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """What was done or refused, newest first: who, what, which, from where, with what result."""
+    page = await platform.access.page_of_audit(
+        principal,
+        Filter(
+            action=action,
+            resource_id=resource_id,
+            actor=actor,
+            result=result,
+            since=since,
+            until=until,
+        ),
+        cursor=cursor,
+        limit=limit,
+    )
+    return answers.listing(
+        [answers.audit_entry(row) for row in page.rows], next_cursor=page.next_cursor
+    )

@@ -1,0 +1,74 @@
+"""Measures in Prometheus's format. No tenant's name or address is in them."""
+
+from collections import Counter as Tally
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from tenantry.base.events import Changed, Event, PartDied, subscribe
+from tenantry.services.health import Health
+from tenantry.services.pooling.service import PoolerState
+
+_registry = CollectorRegistry()
+
+_requests = Histogram(
+    "tenantry_http_request_duration_seconds",
+    "Time to answer, by route and status",
+    ["method", "route", "status"],
+    registry=_registry,
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+_changes = Counter(
+    "tenantry_changes_total", "Differences found and removed", ["what"], registry=_registry
+)
+_up = Gauge("tenantry_part_up", "Whether a part answers", ["part"], registry=_registry)
+_latency = Gauge(
+    "tenantry_part_latency_seconds", "Time a part took to answer", ["part"], registry=_registry
+)
+_databases = Gauge("tenantry_databases", "Databases by status", ["status"], registry=_registry)
+_clients = Gauge(
+    "tenantry_pooler_clients", "Pooled clients, served and waiting", ["state"], registry=_registry
+)
+_servers = Gauge(
+    "tenantry_pooler_servers", "The pools' server connections", ["state"], registry=_registry
+)
+_budget = Gauge(
+    "tenantry_pooler_server_budget", "The most that all pools may hold", registry=_registry
+)
+
+
+def observe_request(method: str, route: str, status: int, seconds: float) -> None:
+    """Count an answered request."""
+    _requests.labels(method, route, str(status)).observe(seconds)
+
+
+def _observe_event(event: Event) -> None:
+    match event:
+        case Changed(what, _):
+            _changes.labels(what).inc()
+        case PartDied(part):
+            _changes.labels(f"{part}.died").inc()
+
+
+subscribe(_observe_event)
+
+
+def render(health: Health, databases: dict[str, int], pooler: PoolerState | None) -> bytes:
+    """Everything measured, as it is now."""
+    for part in health.parts:
+        _up.labels(part.name).set(part.state == "up")
+        _latency.labels(part.name).set((part.latency_ms or 0) / 1000)
+    for status in ("creating", "warm", "active", "deleting"):
+        _databases.labels(status).set(databases.get(status, 0))
+    if pooler is not None:
+        sums = Tally[str]()
+        for pool in pooler.pools:
+            sums["served"] += pool.clients_active
+            sums["waiting"] += pool.clients_waiting
+            sums["active"] += pool.servers_active
+            sums["idle"] += pool.servers_idle
+        for state in ("served", "waiting"):
+            _clients.labels(state).set(sums[state])
+        for state in ("active", "idle"):
+            _servers.labels(state).set(sums[state])
+        _budget.set(pooler.budget)
+    return generate_latest(_registry)

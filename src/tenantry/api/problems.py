@@ -1,0 +1,153 @@
+"""Every failure as application/problem+json (RFC 9457), with a stable code and a way on."""
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from tenantry.base.errors import FieldError, TenantryError
+
+log = structlog.get_logger()
+
+_TITLES = {
+    400: ("bad_request", "The request cannot be read"),
+    404: ("not_found", "Not found"),
+    405: ("method_not_allowed", "That method is not allowed here"),
+    413: ("body_too_large", "The request is too large"),
+    415: ("unsupported_media_type", "The body must be JSON"),
+    500: ("internal_error", "Something went wrong"),
+}
+
+
+def problem(
+    request_id: str,
+    path: str,
+    *,
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    hint: str | None = None,
+    fields: tuple[FieldError, ...] = (),
+) -> JSONResponse:
+    """One failure, told to whoever asked."""
+    body: dict[str, object] = {
+        "type": f"urn:tenantry:error:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": path,
+        "success": False,
+        "code": code,
+        "request_id": request_id,
+    }
+    if hint:
+        body["hint"] = hint
+    if fields:
+        body["errors"] = [
+            {"field": each.field, "message": each.message, "code": each.code} for each in fields
+        ]
+    headers = {"WWW-Authenticate": "ApiKey"} if status == 401 else {}  # noqa: PLR2004 (RFC 9110)
+    if status == 503:  # noqa: PLR2004
+        headers["Retry-After"] = "5"
+    return JSONResponse(
+        body, status_code=status, headers=headers, media_type="application/problem+json"
+    )
+
+
+def _of(request: Request, **told: object) -> JSONResponse:
+    return problem(request.state.request_id, request.url.path, **told)  # type: ignore[arg-type]
+
+
+async def _tenantry_error(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, TenantryError):
+        raise TypeError from error
+    return _of(
+        request,
+        status=error.status,
+        code=error.code,
+        title=error.title,
+        detail=error.detail,
+        hint=error.hint,
+        fields=error.fields,
+    )
+
+
+def _printable(text: object) -> str:
+    """Text that came in, fit to be sent back: no lone surrogates."""
+    return str(text).encode(errors="replace").decode()
+
+
+async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise TypeError from error
+    found = error.errors()
+    if any(each["type"] == "json_invalid" for each in found):
+        return _of(
+            request,
+            status=400,
+            code="invalid_json",
+            title="The body is not JSON",
+            detail="The body cannot be read as JSON.",
+            hint="Send a JSON object, with Content-Type: application/json.",
+        )
+    fields = tuple(
+        FieldError(
+            field=".".join(_printable(part) for part in each["loc"][1:]) or str(each["loc"][0]),
+            message=_printable(each["msg"]).removeprefix("Value error, "),
+            code=each["type"],
+        )
+        for each in found
+    )
+    named = ", ".join(dict.fromkeys(each.field for each in fields))
+    return _of(
+        request,
+        status=422,
+        code="invalid_input",
+        title="The request is not valid",
+        detail=f"These cannot be used as they are: {named}.",
+        hint="errors says what is wrong with each.",
+        fields=fields,
+    )
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, HTTPException):
+        raise TypeError from error
+    code, title = _TITLES.get(error.status_code, ("error", "The request failed"))
+    hints = {
+        400: "Send a JSON object, with Content-Type: application/json.",
+        404: "/docs lists what there is.",
+        405: "/docs lists which methods there are.",
+    }
+    answer = _of(
+        request,
+        status=error.status_code,
+        code=code,
+        title=title,
+        detail=f"{request.method} {request.url.path}: {error.detail}.",
+        hint=hints.get(error.status_code),
+    )
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def internal_error(request_id: str, path: str) -> JSONResponse:
+    """What a caller is told of a defect of ours: nothing but how to find it in our log."""
+    return problem(
+        request_id,
+        path,
+        status=500,
+        code="internal_error",
+        title="Something went wrong",
+        detail="The request failed for a reason that is ours, not yours.",
+        hint=f"The log tells more under the request id {request_id}.",
+    )
+
+
+def register(app: FastAPI) -> None:
+    """Have every failure of ``app`` answered this way."""
+    app.add_exception_handler(TenantryError, _tenantry_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)

@@ -1,0 +1,168 @@
+"""What callers may send. Both ``snake_case`` and ``camelCase`` names are taken."""
+
+import datetime as dt
+import re
+import unicodedata
+from typing import Annotated, Literal, Self
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from tenantry.control.keys import SCOPES
+from tenantry.services.databases.model import (
+    DEFAULT_MAX_CONNECTIONS,
+    Changes,
+    Environment,
+    NewDatabase,
+)
+
+MOST_CONNECTIONS = 500
+_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_LAST_EXPIRY = dt.timedelta(days=100 * 366)
+
+
+def _readable(text: str) -> str:
+    """Text that a database can hold and a terminal can show: no control characters."""
+    for letter in text:
+        if unicodedata.category(letter) in {"Cc", "Cs"}:
+            raise ValueError("must not hold control characters")
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text.strip()
+
+
+def _email(text: str) -> str:
+    try:
+        address = validate_email(_readable(text), check_deliverability=False)
+    except EmailNotValidError as error:
+        raise ValueError(f"is not an e-mail address: {error}") from None
+    return address.normalized.lower()
+
+
+def _slug(text: str) -> str:
+    if not _SLUG.fullmatch(text):
+        raise ValueError(
+            "may hold lower-case letters, digits and, between them, hyphens (my-app-2)"
+        )
+    return text
+
+
+Label = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200),
+    AfterValidator(_readable),
+    Field(examples=["My App Database"]),
+]
+Slug = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=63),
+    AfterValidator(_slug),
+    Field(examples=["my-app"]),
+]
+Email = Annotated[
+    str,
+    StringConstraints(min_length=3, max_length=254),
+    AfterValidator(_email),
+    Field(examples=["owner@example.com"]),
+]
+Connections = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=MOST_CONNECTIONS,
+        strict=True,
+        description="The most connections at once, direct and pooled together.",
+        examples=[20],
+    ),
+]
+Scope = Literal[SCOPES]  # type: ignore[valid-type]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_objects(cls, body: object) -> object:
+        if not isinstance(body, dict):
+            raise ValueError("must be a JSON object")  # noqa: TRY004 (pydantic wants ValueError)
+        return body
+
+
+class CreateDatabase(_Body):
+    """A database to make. One of ``friendly_name`` and ``name`` is needed."""
+
+    friendly_name: Label | None = None
+    name: Slug | None = None
+    owner_email: Email | None = None
+    environment: Environment = "production"
+    kind: Literal["shared"] = "shared"
+    max_connections: Connections = DEFAULT_MAX_CONNECTIONS
+    shadow: bool = Field(
+        default=True, description="Whether to make a shadow database, for Prisma's migrations."
+    )
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.friendly_name is None and self.name is None:
+            raise ValueError("friendly_name or name is needed")
+        return self
+
+    def wanted(self) -> NewDatabase:
+        return NewDatabase(
+            friendly_name=self.friendly_name or self.name or "",
+            name=self.name,
+            owner_email=self.owner_email,
+            environment=self.environment,
+            max_connections=self.max_connections,
+            shadow=self.shadow,
+        )
+
+
+class UpdateDatabase(_Body):
+    """What to change; what is left out stays as it is."""
+
+    friendly_name: Label | None = None
+    name: Slug | None = None
+    environment: Environment | None = None
+    max_connections: Connections | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("names nothing to change")
+        return self
+
+    def changes(self) -> Changes:
+        return Changes(
+            friendly_name=self.friendly_name,
+            name=self.name,
+            environment=self.environment,
+            max_connections=self.max_connections,
+        )
+
+
+def _expiry(at: dt.datetime) -> dt.datetime:
+    if not dt.datetime.now(dt.UTC) < at < dt.datetime.now(dt.UTC) + _LAST_EXPIRY:
+        raise ValueError("must be in the future, and within 100 years")
+    return at
+
+
+class CreateKey(_Body):
+    """An API key to make. It can do no more than the key that makes it."""
+
+    name: Label
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(SCOPES))]
+    customer_email: Email | None = Field(
+        default=None, description="Bind the key to this customer: it sees nothing else."
+    )
+    expires_at: Annotated[AwareDatetime, AfterValidator(_expiry)] | None = None

@@ -1,0 +1,121 @@
+"""How the platform does: health, measures, clusters, pooler, operations; and its CA file."""
+
+import dataclasses
+import datetime as dt
+import ipaddress
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from tenantry import __version__
+from tenantry.api import answers, metrics
+from tenantry.api.answers import Answer, Cluster, Listing, Operation
+from tenantry.api.asking import (
+    OperationId,
+    PlatformHere,
+    address_of,
+    allowed,
+    authenticated,
+)
+from tenantry.base.errors import Forbidden, NotFound, Unavailable
+from tenantry.control import databases as rows
+from tenantry.control import operations
+from tenantry.services import health
+from tenantry.services.access.service import Principal
+
+router = APIRouter(tags=["platform"])
+
+Watcher = Annotated[Principal, allowed("platform:read")]
+Reader = Annotated[Principal, allowed("databases:read")]
+
+
+@router.get("/health")
+async def live() -> dict[str, str]:
+    """Whether the API runs. Asks nobody else."""
+    return {
+        "status": "ok",
+        "version": __version__,
+        "timestamp": dt.datetime.now(dt.UTC).isoformat(),
+    }
+
+
+@router.get("/ready", responses={503: {"description": "A part is down"}})
+async def ready(platform: PlatformHere) -> JSONResponse:
+    """Whether every part answers, and how fast."""
+    found = await health.check(platform)
+    return JSONResponse(
+        {
+            "status": "ready" if found.ready else "not_ready",
+            "parts": [dataclasses.asdict(part) for part in found.parts],
+        },
+        status_code=200 if found.ready else 503,
+    )
+
+
+@router.get("/ca.crt", response_class=PlainTextResponse)
+async def authority(platform: PlatformHere) -> Response:
+    """The certificate authority's certificate, for sslmode=verify-full."""
+    return Response(platform.home.ca_certificate.read_bytes(), media_type="application/x-pem-file")
+
+
+def _is_local(request: Request) -> bool:
+    """Whether a program of this machine asks for itself, and not a proxy for somebody else."""
+    if set(request.headers) & {"x-forwarded-for", "forwarded", "x-real-ip"}:
+        return False
+    try:
+        return ipaddress.ip_address(address_of(request) or "").is_loopback
+    except ValueError:
+        return False
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def measures(request: Request, platform: PlatformHere) -> Response:
+    """Measures for Prometheus. From elsewhere than this machine a key is needed."""
+    if not _is_local(request):
+        principal = await authenticated(request, platform)
+        await platform.access.authorize(principal, "platform:read", action="GET /metrics")
+    counts: dict[str, int] = {}
+    pooler = None
+    try:
+        async with platform.store.transaction() as tx:
+            counts = await rows.count_by_status(tx)
+        pooler = await platform.pooler.state()
+    except Unavailable:
+        pass  # the parts' own gauges say so
+    return Response(
+        metrics.render(await health.check(platform), counts, pooler),
+        media_type="text/plain; version=0.0.4",
+    )
+
+
+def _platform_wide(principal: Principal) -> None:
+    if principal.actor.customer_id is not None:
+        raise Forbidden("This API key is a customer's and does not see the platform's own state.")
+
+
+@router.get("/api/clusters", response_model=Listing[Cluster])
+async def clusters(platform: PlatformHere, principal: Watcher) -> Response:
+    """The PostgreSQL servers."""
+    _platform_wide(principal)
+    return answers.listing([answers.cluster(row) for row in await platform.clusters.every()])
+
+
+@router.get("/api/pooler")
+async def pooler(platform: PlatformHere, principal: Watcher) -> JSONResponse:
+    """Pools, clients, servers and counters of the pooler, and the budget they share."""
+    _platform_wide(principal)
+    state = await platform.pooler.state()
+    return JSONResponse({"success": True, "data": dataclasses.asdict(state)})
+
+
+@router.get("/api/operations/{identifier}", response_model=Answer[Operation])
+async def operation(
+    platform: PlatformHere, principal: Reader, operation_id: OperationId
+) -> Response:
+    """How far a long task is."""
+    async with platform.store.transaction() as tx:
+        row = await operations.find(tx, operation_id, customer_id=principal.actor.customer_id)
+    if row is None:
+        raise NotFound("There is no such operation.")
+    return answers.answer(answers.operation(row))

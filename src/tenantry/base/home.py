@@ -1,0 +1,52 @@
+"""Where everything of one installation is, below its home."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The paths of an installation; nothing here touches the disk."""
+
+    root: Path
+
+    @property
+    def admin_key(self) -> Path:
+        return self.root / "admin.key"
+
+    @property
+    def ca_certificate(self) -> Path:
+        return self.root / "ca.crt"
+
+    @property
+    def tls(self) -> Path:
+        return self.root / "tls"
+
+    @property
+    def clusters(self) -> Path:
+        return self.root / "clusters"
+
+    @property
+    def pooler(self) -> Path:
+        return self.root / "pooler"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def backups(self) -> Path:
+        return self.root / "backups"
+
+    @property
+    def run(self) -> Path:
+        """Pid files and Unix sockets."""
+        return self.root / "run"
+
+    @property
+    def supervisor_pid(self) -> Path:
+        return self.run / "supervisor.pid"
+
+    @property
+    def private_folders(self) -> tuple[Path, ...]:
+        return (self.tls, self.clusters, self.pooler, self.logs, self.backups, self.run)

@@ -1,0 +1,56 @@
+"""Structured logs: a JSON line an event, or a coloured one where a person reads along."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from tenantry.base.events import Changed, Event, PartDied, StepDone, subscribe
+
+
+def configure(part: str) -> None:
+    """Log this process's events and those of its libraries, as ``part``."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    person = sys.stderr.isatty()
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer() if person else structlog.processors.JSONRenderer()
+    )
+
+    def say_part(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["part"] = part
+        return event
+
+    structlog.configure(
+        processors=[*shared, say_part, structlog.processors.format_exc_info, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, say_part],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    subscribe(_log_event)
+
+
+def _log_event(event: Event) -> None:
+    log = structlog.get_logger()
+    match event:
+        case StepDone(flow, step, subject):
+            log.debug("step.done", flow=flow, step=step, subject=subject)
+        case Changed(what, subject):
+            log.info(what, subject=subject)
+        case PartDied(part):
+            log.warning("part.died", died=part)

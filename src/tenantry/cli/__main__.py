@@ -1,0 +1,5 @@
+"""``python -m tenantry.cli``"""
+
+from tenantry.cli.main import run
+
+run()

@@ -1,0 +1,212 @@
+"""``tenantry up``, ``down``, ``status``, ``cluster``: the platform on this machine."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+
+from tenantry.base import logs, settings
+from tenantry.base.errors import MachineError, NotFound
+from tenantry.base.home import Home
+from tenantry.base.settings import Settings
+from tenantry.cli import output
+from tenantry.cli.door import NOT_RUNNING, Json
+from tenantry.host import engines, identity, packages, processes
+from tenantry.pg.connections import ADMIN
+from tenantry.services import status as statuses
+from tenantry.services import supervisor
+from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.platform import BroughtUp, bring_up
+
+_READY_SECONDS = 120
+_POLL_SECONDS = 0.1
+_DOWN_SECONDS = 120
+
+cluster = typer.Typer(help="The PostgreSQL servers of this machine.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+    app.add_typer(cluster, name="cluster")
+
+
+def _say(text: str) -> None:
+    output.note(f"{text} …")
+
+
+def up(
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", "-d", help="Return when it is ready; go on in the background."),
+    ] = False,
+) -> None:
+    """Bring the platform up: install what is missing, start everything, wait until it is ready.
+
+    In the foreground, with logs, until Ctrl-C, which stops everything again.
+    """
+    here = settings.load()
+    if (pid := supervisor.running_pid(here)) is not None:
+        output.note(f"Tenantry already runs in {here.home} (pid {pid}).")
+        _tell_where(here, key_is_new=False)
+        return
+    asyncio.run(_install(here))
+    identity.become_service_user()
+    with supervisor.only_one(here):
+        brought = asyncio.run(bring_up(here, _say))
+        if not detach:
+            asyncio.run(_supervise(here, brought))
+            return
+    _detached(here, brought)
+
+
+async def _install(here: Settings) -> None:
+    await packages.ensure_postgres(_say)
+    await engines.ensure_pgbouncer(here.engines_dir, _say)
+
+
+async def _supervise(here: Settings, brought: BroughtUp) -> None:
+    logs.configure("supervisor")
+    announcing = asyncio.create_task(_announce(here, brought))
+    await supervisor.Supervisor(here, pgbouncer=brought.pgbouncer.path).run()
+    announcing.cancel()
+    output.note("Tenantry has stopped.")
+
+
+async def _announce(here: Settings, brought: BroughtUp) -> None:
+    if await _ready(here, asyncio.Event()):
+        _tell_where(here, key_is_new=brought.key_is_new)
+
+
+def _detached(here: Settings, brought: BroughtUp) -> None:
+    log = Home(here.home).logs / "tenantry.log"
+    with log.open("a") as file:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tenantry.cli", "up"],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    asyncio.run(_wait_for(here, child, log))
+    _tell_where(here, key_is_new=brought.key_is_new)
+
+
+async def _wait_for(here: Settings, child: "subprocess.Popen[bytes]", log: Path) -> None:
+    gone = asyncio.Event()
+
+    async def watch() -> None:
+        await processes.wait_gone(child.pid)
+        gone.set()
+
+    watching = asyncio.create_task(watch())
+    ready = await _ready(here, gone)
+    watching.cancel()
+    if not ready:
+        raise MachineError("Tenantry did not become ready.", hint=f"Its log {log} says why.")
+
+
+async def _ready(here: Settings, gone: asyncio.Event) -> bool:
+    async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+        deadline = asyncio.get_running_loop().time() + _READY_SECONDS
+        while asyncio.get_running_loop().time() < deadline and not gone.is_set():
+            try:
+                if (await client.get(f"{here.api_url}/ready")).is_success:
+                    return True
+            except httpx.HTTPError:
+                pass
+            await asyncio.sleep(_POLL_SECONDS)
+    return False
+
+
+def _tell_where(here: Settings, *, key_is_new: bool) -> None:
+    home = Home(here.home)
+    output.facts(
+        [
+            ("API", here.api_url),
+            ("Documentation", f"{here.api_url}/docs"),
+            ("PostgreSQL", f"{here.domain}:{here.pg_port}"),
+            ("Pooled", f"{here.domain}:{here.pool_port}"),
+            ("CA file", home.ca_certificate),
+        ]
+    )
+    if key_is_new:
+        output.facts([("Admin key", home.admin_key.read_text().strip())])
+        output.note(f"The key is also in {home.admin_key}, for its owner only.")
+
+
+def down() -> None:
+    """Stop everything, losing nothing: clients first, then the pooler, then PostgreSQL."""
+    here = settings.load()
+    pid = supervisor.running_pid(here)
+    if pid is None and not Home(here.home).clusters.exists():
+        output.note("Tenantry does not run.")
+        return
+    identity.become_service_user()
+    if pid is not None:
+        with output.waiting("Stopping"):
+            if asyncio.run(processes.stop(pid, deadline=_DOWN_SECONDS)):
+                output.note("The supervisor took too long and was killed.")
+    # A supervisor that was killed leaves what serves tenants running.
+    asyncio.run(supervisor.stop_daemons(here))
+    output.done("Tenantry has stopped; all data is kept.")
+
+
+def status(json: Json = False) -> None:
+    """Show what runs. Exit code 3 if something does not."""
+    found = asyncio.run(statuses.look(settings.load()))
+    if json:
+        output.as_json(asdict(found))
+    else:
+        output.table(
+            [asdict(part) for part in found.parts],
+            {"PART": "name", "STATE": "state", "DETAIL": "detail"},
+            empty="Tenantry has not been brought up here; run ./tenantry up",
+        )
+        if found.clusters:
+            output.heading("Clusters")
+            output.table(
+                [asdict(each) for each in found.clusters],
+                {
+                    "NAME": "name",
+                    "KIND": "kind",
+                    "STATUS": "status",
+                    "VERSION": "version",
+                    "DATABASES": "databases",
+                    "SOCKET": "socket_dir",
+                },
+                empty="",
+            )
+    if not found.all_running:
+        raise typer.Exit(NOT_RUNNING)
+
+
+@cluster.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="control or shared-1")]
+) -> None:
+    """Open psql on a cluster as its superuser, over its local socket.
+
+    What follows the name goes to psql: tenantry cluster psql shared-1 -c 'select 1'
+    """
+    local = LocalClusters(settings.load())
+    for each in (local.control, local.shared):
+        if each.name == name:
+            program = each.bindir / "psql"
+            words = [f"--host={each.address.socket_dir}", f"--port={each.address.port}"]
+            words += [f"--username={ADMIN}", "--no-password"]
+            dbname = [] if _names_database(context.args) else ["--dbname=postgres"]
+            os.execv(program, [str(program), *words, *dbname, *context.args])  # noqa: S606 (psql becomes this)
+    raise NotFound(f"There is no cluster {name} here.", hint="The clusters are control, shared-1.")
+
+
+def _names_database(arguments: list[str]) -> bool:
+    return any(word.startswith(("-d", "--dbname")) for word in arguments)

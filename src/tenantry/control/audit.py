@@ -1,0 +1,136 @@
+"""The audit: who did what to which, from where, and what came of it. Rows are only ever added."""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+from typing import Literal
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from tenantry.control.store import Tx
+
+Result = Literal["ok", "refused", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks: an API key, the platform itself, or somebody we do not know; and from where."""
+
+    kind: Literal["api_key", "platform", "anonymous"]
+    name: str
+    id: uuid.UUID | None = None
+    customer_id: uuid.UUID | None = None
+    customer_email: str | None = None
+    address: str | None = None
+    request_id: str | None = None
+
+
+PLATFORM = Actor("platform", "tenantry")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One thing that was done, or refused."""
+
+    id: int
+    at: dt.datetime
+    actor_kind: str
+    actor_id: uuid.UUID | None
+    actor_name: str
+    action: str
+    resource_kind: str
+    resource_id: str | None
+    resource_name: str | None
+    address: str | None
+    result: Result
+    request_id: str | None
+    details: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which rows a list shows; None means any."""
+
+    action: str | None = None
+    resource_id: str | None = None
+    actor: str | None = None
+    result: str | None = None
+    since: dt.datetime | None = None
+    until: dt.datetime | None = None
+
+
+async def record(
+    tx: Tx,
+    actor: Actor,
+    action: str,
+    *,
+    resource_kind: str,
+    resource_id: object = None,
+    resource_name: str | None = None,
+    result: Result = "ok",
+    details: dict[str, object] | None = None,
+) -> None:
+    """Add a row, in the transaction of the change that it tells of."""
+    await tx.execute(
+        """
+        INSERT INTO audit_logs (actor_kind, actor_id, actor_name, customer_id, action,
+            resource_kind, resource_id, resource_name, address, result, request_id, details)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        (
+            actor.kind,
+            actor.id,
+            actor.name,
+            actor.customer_id,
+            action,
+            resource_kind,
+            None if resource_id is None else str(resource_id),
+            resource_name,
+            actor.address,
+            result,
+            actor.request_id,
+            Jsonb(details or {}),
+        ),
+    )
+
+
+async def page(
+    tx: Tx, wanted: Filter, *, customer_id: uuid.UUID | None, before: int, limit: int
+) -> list[AuditRow]:
+    """Up to ``limit`` rows, newest first, with ids below ``before``."""
+    conditions = ["id < %(before)s"]
+    if customer_id is not None:
+        conditions.append("customer_id = %(customer_id)s")
+    if wanted.action is not None:
+        conditions.append("action = %(action)s")
+    if wanted.resource_id is not None:
+        conditions.append("resource_id = %(resource_id)s")
+    if wanted.actor is not None:
+        conditions.append("actor_name = %(actor)s")
+    if wanted.result is not None:
+        conditions.append("result = %(result)s")
+    if wanted.since is not None:
+        conditions.append("at >= %(since)s")
+    if wanted.until is not None:
+        conditions.append("at < %(until)s")
+    async with tx.cursor(row_factory=class_row(AuditRow)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT id, at, actor_kind, actor_id, actor_name, action, resource_kind, resource_id,
+                   resource_name, host(address) AS address, result, request_id, details
+            FROM audit_logs WHERE {" AND ".join(conditions)} ORDER BY id DESC LIMIT %(limit)s
+            """,
+            {
+                "before": before,
+                "customer_id": customer_id,
+                "action": wanted.action,
+                "resource_id": wanted.resource_id,
+                "actor": wanted.actor,
+                "result": wanted.result,
+                "since": wanted.since,
+                "until": wanted.until,
+                "limit": limit,
+            },
+        )
+        return await cursor.fetchall()

@@ -1,0 +1,58 @@
+"""Clusters: the servers that are ours to place databases on."""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg.rows import class_row
+
+from tenantry.base.ids import new_id
+from tenantry.control.store import Tx
+from tenantry.pg.connections import Address
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRow:
+    """A cluster as the control database knows it. ``databases`` counts tenants' and warm ones."""
+
+    id: uuid.UUID
+    name: str
+    kind: str
+    driver: str
+    version: int
+    socket_dir: str
+    port: int
+    max_databases: int
+    last_backup_at: dt.datetime | None
+    created_at: dt.datetime
+    databases: int
+
+    @property
+    def address(self) -> Address:
+        return Address(Path(self.socket_dir), self.port)
+
+
+async def every(tx: Tx) -> list[ClusterRow]:
+    """All clusters, oldest first."""
+    async with tx.cursor(row_factory=class_row(ClusterRow)) as cursor:
+        await cursor.execute(
+            """
+            SELECT c.*, (SELECT count(*) FROM databases d WHERE d.cluster_id = c.id) AS databases
+            FROM clusters c ORDER BY created_at, name
+            """
+        )
+        return await cursor.fetchall()
+
+
+async def ensure(tx: Tx, *, name: str, kind: str, version: int, address: Address) -> None:
+    """Have a row for a cluster of the process driver, saying where it is now."""
+    await tx.execute(
+        """
+        INSERT INTO clusters (id, name, kind, driver, version, socket_dir, port)
+        VALUES (%s, %s, %s, 'process', %s, %s, %s)
+        ON CONFLICT (name) DO UPDATE
+        SET version = excluded.version, socket_dir = excluded.socket_dir, port = excluded.port
+        """,
+        (new_id(), name, kind, version, str(address.socket_dir), address.port),
+    )

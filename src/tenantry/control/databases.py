@@ -1,0 +1,343 @@
+"""Databases: wanted state, one row each.
+
+Whoever works on a row holds its lock (NO KEY UPDATE, so that other rows may still refer to
+it): a row that can be locked is nobody's work in progress, whatever its status says.
+"""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+from typing import Literal
+
+import psycopg
+from psycopg.rows import class_row
+
+from tenantry.base.errors import NameTaken
+from tenantry.base.ids import new_id
+from tenantry.control.pages import Key
+from tenantry.control.store import Tx
+from tenantry.pg.catalog import DatabaseUse
+
+Status = Literal["creating", "warm", "active", "deleting"]
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseRow:
+    """A database as it should be."""
+
+    id: uuid.UUID
+    cluster_id: uuid.UUID
+    database_name: str
+    username: str
+    status: Status
+    has_shadow: bool
+    customer_id: uuid.UUID | None
+    owner_email: str | None
+    name: str | None
+    friendly_name: str | None
+    environment: str
+    kind: str
+    max_connections: int
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+    @property
+    def shadow_name(self) -> str:
+        return f"{self.database_name}_shadow"
+
+    @property
+    def database_names(self) -> list[str]:
+        """The PostgreSQL databases that it should consist of."""
+        return [self.database_name, *([self.shadow_name] if self.has_shadow else [])]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What the owner says of a database."""
+
+    customer_id: uuid.UUID | None
+    name: str | None
+    friendly_name: str
+    environment: str
+    max_connections: int
+    has_shadow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which databases a list shows; None means any."""
+
+    environment: str | None = None
+    status: str | None = None
+    owner: str | None = None
+    search: str | None = None
+
+
+_COLUMNS = """
+    d.id, d.cluster_id, d.database_name, d.username, d.status, d.has_shadow, d.customer_id,
+    c.email AS owner_email, d.name, d.friendly_name, d.environment, d.kind, d.max_connections,
+    d.created_at, d.updated_at
+"""
+_FROM = "FROM databases d LEFT JOIN customers c ON c.id = d.customer_id"
+
+
+async def insert_creating(tx: Tx, *, cluster_id: uuid.UUID, suffix: str) -> uuid.UUID:
+    """Want a new warm database, not made yet."""
+    database_id = new_id()
+    await tx.execute(
+        """
+        INSERT INTO databases (id, cluster_id, database_name, username, status)
+        VALUES (%s, %s, %s, %s, 'creating')
+        """,
+        (database_id, cluster_id, f"tenant_{suffix}", f"user_{suffix}"),
+    )
+    return database_id
+
+
+async def lock(tx: Tx, database_id: uuid.UUID, *, wait: bool) -> DatabaseRow | None:
+    """Take a row to work on. None if it is not there, or (without ``wait``) somebody has it."""
+    async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
+        if wait:
+            await cursor.execute(
+                f"SELECT {_COLUMNS} {_FROM} WHERE d.id = %s FOR NO KEY UPDATE OF d", (database_id,)
+            )
+        else:
+            await cursor.execute(
+                f"SELECT {_COLUMNS} {_FROM} WHERE d.id = %s FOR NO KEY UPDATE OF d SKIP LOCKED",
+                (database_id,),
+            )
+        return await cursor.fetchone()
+
+
+async def lock_warm(tx: Tx) -> DatabaseRow | None:
+    """Take the oldest warm row that nobody else is taking."""
+    async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT {_COLUMNS} {_FROM} WHERE d.status = 'warm'
+            ORDER BY d.created_at LIMIT 1 FOR NO KEY UPDATE OF d SKIP LOCKED
+            """
+        )
+        return await cursor.fetchone()
+
+
+async def activate(tx: Tx, database_id: uuid.UUID, labels: Labels) -> dt.datetime:
+    """Give a warm database to its owner. Returns when.
+
+    Raises NameTaken if the owner has an active one of that name and environment.
+    """
+    try:
+        row = await (
+            await tx.execute(
+                """
+                UPDATE databases
+                SET status = 'active', customer_id = %s, name = %s, friendly_name = %s,
+                    environment = %s, max_connections = %s, has_shadow = %s,
+                    created_at = clock_timestamp(), updated_at = clock_timestamp()
+                WHERE id = %s RETURNING created_at
+                """,
+                (
+                    labels.customer_id,
+                    labels.name,
+                    labels.friendly_name,
+                    labels.environment,
+                    labels.max_connections,
+                    labels.has_shadow,
+                    database_id,
+                ),
+            )
+        ).fetchone()
+    except psycopg.errors.UniqueViolation:
+        raise _name_taken(labels.name, labels.environment) from None
+    if row is None:
+        raise RuntimeError("a locked row is gone")
+    created_at: dt.datetime = row[0]
+    return created_at
+
+
+def _name_taken(name: str | None, environment: str) -> NameTaken:
+    return NameTaken(
+        f"There is already a database named {name} in {environment}.",
+        hint="Choose another name or environment, or delete the other one first.",
+    )
+
+
+async def update_labels(
+    tx: Tx,
+    row: DatabaseRow,
+    *,
+    name: str | None,
+    friendly_name: str | None,
+    environment: str,
+    max_connections: int,
+) -> None:
+    """Change what the owner may change. Raises NameTaken as ``activate``."""
+    try:
+        await tx.execute(
+            """
+            UPDATE databases SET name = %s, friendly_name = %s, environment = %s,
+                max_connections = %s, updated_at = clock_timestamp()
+            WHERE id = %s
+            """,
+            (name, friendly_name, environment, max_connections, row.id),
+        )
+    except psycopg.errors.UniqueViolation:
+        raise _name_taken(name, environment) from None
+
+
+async def set_status(tx: Tx, database_id: uuid.UUID, status: Status) -> None:
+    await tx.execute(
+        "UPDATE databases SET status = %s, updated_at = clock_timestamp() WHERE id = %s",
+        (status, database_id),
+    )
+
+
+async def remove(tx: Tx, database_id: uuid.UUID) -> None:
+    """Forget a database of which nothing is left in the world."""
+    await tx.execute("DELETE FROM databases WHERE id = %s", (database_id,))
+
+
+async def find(
+    tx: Tx, database_id: uuid.UUID, *, customer_id: uuid.UUID | None
+) -> DatabaseRow | None:
+    """A database that somebody owns; with ``customer_id``, only if it is theirs."""
+    async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT {_COLUMNS} {_FROM}
+            WHERE d.id = %s AND d.status IN ('active', 'deleting')
+              AND (%s::uuid IS NULL OR d.customer_id = %s)
+            """,
+            (database_id, customer_id, customer_id),
+        )
+        return await cursor.fetchone()
+
+
+async def page(
+    tx: Tx, wanted: Filter, *, customer_id: uuid.UUID | None, after: Key, limit: int
+) -> list[DatabaseRow]:
+    """Up to ``limit`` owned databases, newest first, from after ``after``."""
+    conditions = ["d.status IN ('active', 'deleting')", "(d.created_at, d.id) < (%(at)s, %(id)s)"]
+    if customer_id is not None:
+        conditions.append("d.customer_id = %(customer_id)s")
+    if wanted.environment is not None:
+        conditions.append("d.environment = %(environment)s")
+    if wanted.status is not None:
+        conditions.append("d.status = %(status)s")
+    if wanted.owner is not None:
+        conditions.append("d.customer_id = (SELECT id FROM customers WHERE email = %(owner)s)")
+    if wanted.search is not None:
+        conditions.append(
+            "(coalesce(d.friendly_name, '') || ' ' || coalesce(d.name, '') || ' '"
+            " || d.database_name ILIKE %(search)s OR c.email ILIKE %(search)s)"
+        )
+    text = wanted.search or ""
+    for letter in ("\\", "%", "_"):
+        text = text.replace(letter, "\\" + letter)
+    async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT {_COLUMNS} {_FROM} WHERE {" AND ".join(conditions)}
+            ORDER BY d.created_at DESC, d.id DESC LIMIT %(limit)s
+            """,
+            {
+                "at": after[0],
+                "id": after[1],
+                "customer_id": customer_id,
+                "environment": wanted.environment,
+                "status": wanted.status,
+                "owner": wanted.owner,
+                "search": f"%{text}%",
+                "limit": limit,
+            },
+        )
+        return await cursor.fetchall()
+
+
+async def on_cluster(tx: Tx, cluster_id: uuid.UUID) -> list[DatabaseRow]:
+    """Everything wanted of one cluster, warm ones and unfinished ones included."""
+    async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
+        await cursor.execute(
+            f"SELECT {_COLUMNS} {_FROM} WHERE d.cluster_id = %s ORDER BY d.created_at",
+            (cluster_id,),
+        )
+        return await cursor.fetchall()
+
+
+async def count_warm(tx: Tx) -> int:
+    """How many databases wait for an owner, those being made included."""
+    row = await (
+        await tx.execute("SELECT count(*) FROM databases WHERE status IN ('creating', 'warm')")
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+async def count_by_status(tx: Tx) -> dict[str, int]:
+    """How many databases there are, by status."""
+    cursor = await tx.execute("SELECT status, count(*) FROM databases GROUP BY status")
+    return dict(await cursor.fetchall())
+
+
+async def limits_below(tx: Tx, limit: int) -> list[tuple[str, int]]:
+    """The roles of active databases that may hold fewer than ``limit`` connections."""
+    cursor = await tx.execute(
+        "SELECT username, max_connections FROM databases"
+        " WHERE status = 'active' AND max_connections < %s",
+        (limit,),
+    )
+    return [(username, most) for username, most in await cursor.fetchall()]
+
+
+async def insert_rotation(tx: Tx, database_id: uuid.UUID, verifier_before: str) -> None:
+    """Remember what to go back to if a change of password is not finished."""
+    await tx.execute(
+        """
+        INSERT INTO password_rotations (database_id, verifier_before) VALUES (%s, %s)
+        ON CONFLICT (database_id) DO NOTHING
+        """,
+        (database_id, verifier_before),
+    )
+
+
+async def find_rotation(tx: Tx, database_id: uuid.UUID) -> str | None:
+    """The verifier to go back to, if a change of password was not finished."""
+    row = await (
+        await tx.execute(
+            "SELECT verifier_before FROM password_rotations WHERE database_id = %s", (database_id,)
+        )
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
+async def unfinished_rotations(tx: Tx) -> list[uuid.UUID]:
+    """Databases whose change of password has begun and not ended."""
+    cursor = await tx.execute("SELECT database_id FROM password_rotations")
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def remove_rotation(tx: Tx, database_id: uuid.UUID) -> None:
+    await tx.execute("DELETE FROM password_rotations WHERE database_id = %s", (database_id,))
+
+
+async def record_stats(tx: Tx, database_id: uuid.UUID, use: DatabaseUse) -> None:
+    """Keep a sample of a database's size and counters, if it still is."""
+    await tx.execute(
+        """
+        INSERT INTO database_stats (database_id, size_bytes, connections, transactions_committed,
+            transactions_rolled_back, cache_hit_ratio)
+        SELECT id, %s, %s, %s, %s, %s FROM databases WHERE id = %s
+        """,
+        (
+            use.size_bytes,
+            use.connections,
+            use.committed,
+            use.rolled_back,
+            use.cache_hit_ratio,
+            database_id,
+        ),
+    )
+
+
+async def forget_old_stats(tx: Tx) -> None:
+    """Samples are kept for 30 days."""
+    await tx.execute("DELETE FROM database_stats WHERE at < now() - interval '30 days'")

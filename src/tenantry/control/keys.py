@@ -1,0 +1,143 @@
+"""API keys: bearers of scopes, found by their hash."""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from tenantry.base.ids import new_id
+from tenantry.base.secrets import Secret, hash_api_key
+from tenantry.control.pages import Key
+from tenantry.control.store import Tx
+
+SCOPES = (
+    "admin",
+    "databases:read",
+    "databases:write",
+    "backups:read",
+    "backups:write",
+    "keys:read",
+    "keys:write",
+    "audit:read",
+    "platform:read",
+)
+_PREFIX_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyRow:
+    """An API key without its secret; ``prefix`` is how its owner recognises it."""
+
+    id: uuid.UUID
+    name: str
+    prefix: str
+    scopes: list[str]
+    customer_id: uuid.UUID | None
+    customer_email: str | None
+    expires_at: dt.datetime | None
+    revoked_at: dt.datetime | None
+    last_used_at: dt.datetime | None
+    created_at: dt.datetime
+
+    def is_good(self, now: dt.datetime) -> bool:
+        """Whether it opens anything at this time."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+_SELECT = """
+    SELECT k.id, k.name, k.prefix, k.scopes, k.customer_id, c.email AS customer_email,
+           k.expires_at, k.revoked_at, k.last_used_at, k.created_at
+    FROM api_keys k LEFT JOIN customers c ON c.id = k.customer_id
+"""
+
+
+async def insert(
+    tx: Tx,
+    secret: Secret,
+    *,
+    name: str,
+    scopes: list[str],
+    customer_id: uuid.UUID | None,
+    expires_at: dt.datetime | None,
+) -> ApiKeyRow:
+    """Keep a new key's hash."""
+    key_id = new_id()
+    await tx.execute(
+        """
+        INSERT INTO api_keys (id, name, prefix, hash, scopes, customer_id, expires_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s)
+        """,
+        (
+            key_id,
+            name,
+            secret.reveal()[:_PREFIX_LENGTH],
+            hash_api_key(secret),
+            scopes,
+            customer_id,
+            expires_at,
+        ),
+    )
+    row = await find(tx, key_id, customer_id=None)
+    if row is None:
+        raise RuntimeError("a key that was just kept is not there")
+    return row
+
+
+async def find_by_secret(tx: Tx, secret: Secret) -> ApiKeyRow | None:
+    """The key that this is, good or not."""
+    async with tx.cursor(row_factory=class_row(ApiKeyRow)) as cursor:
+        await cursor.execute(_SELECT + "WHERE k.hash = %s", (hash_api_key(secret),))
+        return await cursor.fetchone()
+
+
+async def find(tx: Tx, key_id: uuid.UUID, *, customer_id: uuid.UUID | None) -> ApiKeyRow | None:
+    """A key by its id; with ``customer_id``, only if it is bound to that customer."""
+    async with tx.cursor(row_factory=class_row(ApiKeyRow)) as cursor:
+        await cursor.execute(
+            _SELECT + "WHERE k.id = %s AND (%s::uuid IS NULL OR k.customer_id = %s)",
+            (key_id, customer_id, customer_id),
+        )
+        return await cursor.fetchone()
+
+
+async def page(tx: Tx, *, customer_id: uuid.UUID | None, after: Key, limit: int) -> list[ApiKeyRow]:
+    """Up to ``limit`` keys, newest first, from after ``after``."""
+    async with tx.cursor(row_factory=class_row(ApiKeyRow)) as cursor:
+        await cursor.execute(
+            _SELECT
+            + """
+            WHERE (k.created_at, k.id) < (%s, %s) AND (%s::uuid IS NULL OR k.customer_id = %s)
+            ORDER BY k.created_at DESC, k.id DESC LIMIT %s
+            """,
+            (*after, customer_id, customer_id, limit),
+        )
+        return await cursor.fetchall()
+
+
+async def revoke(tx: Tx, key_id: uuid.UUID) -> None:
+    """End a key for good. The row stays, so that the audit can name it."""
+    await tx.execute(
+        "UPDATE api_keys SET revoked_at = now() WHERE id = %s AND revoked_at IS NULL", (key_id,)
+    )
+
+
+async def touch(tx: Tx, key_id: uuid.UUID) -> None:
+    """Note that a key has just been used."""
+    await tx.execute("UPDATE api_keys SET last_used_at = now() WHERE id = %s", (key_id,))
+
+
+async def administrator_exists(tx: Tx, *, besides: uuid.UUID | None = None) -> bool:
+    """Whether a good, unbound key with scope admin exists, not counting ``besides``."""
+    row = await (
+        await tx.execute(
+            """
+            SELECT EXISTS (SELECT 1 FROM api_keys
+                WHERE id IS DISTINCT FROM %s AND 'admin' = ANY (scopes)
+                  AND customer_id IS NULL AND revoked_at IS NULL
+                  AND (expires_at IS NULL OR expires_at > now()))
+            """,
+            (besides,),
+        )
+    ).fetchone()
+    return bool(row and row[0])

@@ -1,0 +1,49 @@
+"""Files: written whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_atomically(path: Path, data: str | bytes, *, mode: int = 0o600) -> None:
+    """Replace ``path`` by ``data``: a reader, or a crash, sees the old file or the new one.
+
+    The new file has ``mode`` from its first byte on, and is on the disk when
+    this returns (rename(2), fsync(2) of file and folder).
+    """
+    raw = data.encode() if isinstance(data, str) else data
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def ensure_file(path: Path, data: str, *, mode: int = 0o600) -> bool:
+    """Make ``path`` hold exactly ``data``. Returns whether it had to change."""
+    try:
+        if path.read_text() == data:
+            return False
+    except (FileNotFoundError, UnicodeDecodeError):
+        pass
+    write_atomically(path, data, mode=mode)
+    return True
+
+
+def ensure_folder(path: Path, *, mode: int = 0o700) -> None:
+    """Make ``path`` a folder with ``mode``, and its parents."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(mode)

@@ -1,0 +1,38 @@
+"""Who this process is. Nothing of the platform serves as root."""
+
+import contextlib
+import os
+import pwd
+import resource
+
+from tenantry.base.errors import MachineError
+
+SERVICE_USER = "tenantry"
+_MOST_FILES = 65_536  # each pooled client is one
+
+
+def become_service_user() -> None:
+    """If this is root, be the platform's system user from here on; there is no way back.
+
+    Raises MachineError if that user does not exist.
+    """
+    if os.geteuid() != 0:
+        return
+    try:
+        user = pwd.getpwnam(SERVICE_USER)
+    except KeyError:
+        raise MachineError(
+            f"The system user {SERVICE_USER} does not exist.", hint="./tenantry up makes it."
+        ) from None
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= most < _MOST_FILES:
+        # A container may forbid it; then there are fewer pooled clients.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES, _MOST_FILES))
+    os.initgroups(SERVICE_USER, user.pw_gid)
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+    os.environ |= {"HOME": user.pw_dir, "USER": SERVICE_USER, "LOGNAME": SERVICE_USER}
+    os.umask(0o077)
+    # A folder that only root can enter would make every program we start fail.
+    os.chdir("/")

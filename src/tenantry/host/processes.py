@@ -1,0 +1,89 @@
+"""Processes that outlive us: found again by pid file, awaited by pidfd, ended with a deadline."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+
+def read_pid(path: Path) -> int | None:
+    """The pid on the first line of a pid file, if that process lives."""
+    try:
+        pid = int(path.read_text().split("\n", 1)[0])
+    except (FileNotFoundError, ValueError):
+        return None
+    return pid if is_alive(pid) else None
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process has this pid and is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in {"Z", "X"}
+
+
+def command_line(pid: int) -> list[str]:
+    """The arguments a process was started with; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").rstrip("\0").split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def started_by(pid: int | None, program: str, argument: Path | str) -> bool:
+    """Whether ``pid`` is ``program`` run on ``argument``, and not a stranger with a reused pid."""
+    if pid is None:
+        return False
+    words = command_line(pid)
+    return bool(words) and program in words[0] and any(str(argument) in word for word in words[1:])
+
+
+async def wait_gone(pid: int) -> None:
+    """Return when the process has ended; it need not be our child (pidfd_open(2))."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ended = asyncio.get_running_loop().create_future()
+
+    def tell() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    asyncio.get_running_loop().add_reader(handle, tell)
+    try:
+        await ended
+    finally:
+        asyncio.get_running_loop().remove_reader(handle)
+        os.close(handle)
+
+
+async def stop(pid: int, *, signal_number: int = signal.SIGTERM, deadline: float = 20.0) -> bool:
+    """Ask a process to end, kill it after ``deadline`` seconds; return whether that was needed."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal_number)
+    try:
+        await asyncio.wait_for(wait_gone(pid), deadline)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        await wait_gone(pid)
+        return True
+    return False
+
+
+async def lifeline() -> None:
+    """Return when whoever started this process is gone: standard input has come to its end."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    try:
+        await reader.read()
+    finally:
+        transport.close()

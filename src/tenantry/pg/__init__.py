@@ -1,0 +1,1 @@
+"""Any PostgreSQL server: connections, catalogs, roles, databases, rules, parameters."""

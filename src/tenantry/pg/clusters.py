@@ -1,0 +1,154 @@
+"""The ``process`` driver: a cluster as a data folder and a postmaster on this machine.
+
+The postmaster is nobody's child: it goes on serving when the control plane
+stops or dies. Every verb is idempotent, and finds out what is there by itself.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenantry.base.errors import MachineError
+from tenantry.base.events import Changed, emit
+from tenantry.host import commands, files, processes
+from tenantry.pg.connections import ADMIN, Address
+
+_START_SECONDS = 120  # crash recovery included
+_STOP_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFiles:
+    """The rendered files of a cluster."""
+
+    parameters: str
+    rules: str
+    identities: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessCluster:
+    """One PostgreSQL server run by pg_ctl."""
+
+    name: str
+    folder: Path
+    address: Address
+    bindir: Path
+    log_dir: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def pid(self) -> int | None:
+        """The postmaster's pid, if it runs."""
+        pid = processes.read_pid(self.data / "postmaster.pid")
+        return pid if processes.started_by(pid, "postgres", self.data) else None
+
+    async def ensure_initialised(self) -> bool:
+        """Have a data folder. A crash in initdb leaves nothing that counts."""
+        if self.data.exists():
+            return False
+        files.ensure_folder(self.folder)
+        unfinished = self.folder / "data.new"
+        if unfinished.exists():
+            shutil.rmtree(unfinished)
+        await commands.run(
+            [
+                self.bindir / "initdb",
+                f"--pgdata={unfinished}",
+                f"--username={ADMIN}",
+                "--auth=peer",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--data-checksums",
+            ],
+            deadline=_START_SECONDS,
+        )
+        unfinished.rename(self.data)
+        return True
+
+    def ensure_files(self, wanted: ClusterFiles) -> bool:
+        """Have exactly these files. Returns whether a running server must reload them."""
+        changed = [
+            files.ensure_file(self.data / "postgresql.conf", wanted.parameters),
+            files.ensure_file(self.data / "pg_hba.conf", wanted.rules),
+            files.ensure_file(self.data / "pg_ident.conf", wanted.identities),
+        ]
+        return any(changed)
+
+    def reload(self) -> None:
+        """Have the server read its files again (SIGHUP)."""
+        if (pid := self.pid()) is not None:
+            os.kill(pid, signal.SIGHUP)
+
+    async def ensure_running(self) -> bool:
+        """Have the server up and accepting connections. Returns whether it had to be started.
+
+        Raises MachineError with the log's last lines if it does not come up.
+        """
+        if self.pid() is not None:
+            return False
+        files.ensure_folder(self.address.socket_dir)
+        await self._end_orphans()
+        output = self.log_dir / f"{self.name}-start.log"
+        try:
+            await commands.run(
+                [
+                    self.bindir / "pg_ctl",
+                    f"--pgdata={self.data}",
+                    f"--log={output}",
+                    f"--timeout={_START_SECONDS}",
+                    "--wait",
+                    "start",
+                ],
+                deadline=_START_SECONDS + 5,
+            )
+        except commands.CommandFailed as error:
+            raise MachineError(
+                f"The cluster {self.name} did not start.\n{self._last_words(output)}",
+                hint=f"Its logs are in {self.log_dir}.",
+            ) from error
+        emit(Changed("cluster.started", self.name))
+        return True
+
+    async def stop(self) -> None:
+        """End all sessions and stop, losing nothing committed ("fast" shutdown)."""
+        if self.pid() is None:
+            return
+        await commands.run(
+            [
+                self.bindir / "pg_ctl",
+                f"--pgdata={self.data}",
+                "--mode=fast",
+                f"--timeout={_STOP_SECONDS}",
+                "--wait",
+                "stop",
+            ],
+            deadline=_STOP_SECONDS + 5,
+        )
+
+    def _last_words(self, output: Path) -> str:
+        logs = sorted(self.log_dir.glob(f"{self.name}-*.log"), key=lambda log: log.stat().st_mtime)
+        newest = logs[-1] if logs else output
+        with contextlib.suppress(OSError):
+            return "\n".join(newest.read_text(errors="replace").splitlines()[-8:])
+        return ""
+
+    async def _end_orphans(self) -> None:
+        # After kill -9 of a postmaster its backends still hold the shared memory
+        # for a moment, and a new postmaster refuses to start beside them.
+        for pid in _processes_in(self.data):
+            await processes.stop(pid, signal_number=signal.SIGQUIT, deadline=5)
+
+
+def _processes_in(folder: Path) -> Iterable[int]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if (entry / "cwd").readlink() == folder:
+                    yield int(entry.name)

@@ -1,0 +1,95 @@
+"""Connecting to a server of ours: over its Unix socket, as an operating-system user (peer)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from tenantry.base.errors import Unavailable
+
+ADMIN = "tenantry_admin"  # the bootstrap superuser
+PLATFORM = "tenantry_platform"  # what the control plane works as; not a superuser
+POOLER = "tenantry_pooler"  # may look up verifiers, nothing else
+OWNER = "tenantry_owner"  # owns every tenant's database; cannot log in
+
+CONNECT_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens on this machine."""
+
+    socket_dir: Path
+    port: int
+
+    def conninfo(
+        self, *, user: str, dbname: str = "postgres", search_path: str = "pg_catalog"
+    ) -> str:
+        """A libpq connection string. The search path is in force from the first statement on."""
+        return make_conninfo(
+            host=str(self.socket_dir),
+            port=self.port,
+            user=user,
+            dbname=dbname,
+            application_name="tenantry",
+            connect_timeout=CONNECT_SECONDS,
+            options=f"-csearch_path={search_path} -cclient_min_messages=warning",
+        )
+
+
+@asynccontextmanager
+async def connect(
+    address: Address, *, user: str, dbname: str = "postgres", search_path: str = "pg_catalog"
+) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    """One connection in autocommit mode, closed at the end.
+
+    Raises Unavailable if the server does not answer.
+    """
+    try:
+        connection = await AsyncConnection.connect(
+            address.conninfo(user=user, dbname=dbname, search_path=search_path), autocommit=True
+        )
+    except psycopg.OperationalError as error:
+        raise Unavailable(
+            f"PostgreSQL at {address.socket_dir} does not let {user} in: {error}".strip(),
+            hint="See ./tenantry status and the server's log.",
+        ) from error
+    async with connection:
+        yield connection
+
+
+def pool(
+    address: Address,
+    *,
+    user: str,
+    dbname: str = "postgres",
+    search_path: str = "pg_catalog",
+    smallest: int = 1,
+    largest: int = 8,
+) -> AsyncConnectionPool[AsyncConnection[TupleRow]]:
+    """A pool of such connections, not yet open. A dead one is replaced when it is asked for."""
+    return AsyncConnectionPool(
+        address.conninfo(user=user, dbname=dbname, search_path=search_path),
+        kwargs={"autocommit": True},
+        min_size=smallest,
+        max_size=largest,
+        open=False,
+        timeout=10,
+        check=AsyncConnectionPool.check_connection,
+        name=f"{dbname}@{address.socket_dir.name}",
+    )
+
+
+async def fetch_value(
+    connection: AsyncConnection[TupleRow], query: LiteralString, parameters: tuple[object, ...] = ()
+) -> object:
+    """The first column of the first row, or None."""
+    row = await (await connection.execute(query, parameters)).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,87 @@
+"""Rule files: pg_hba.conf and pg_ident.conf as values, and rendered whole.
+
+Nothing in a rule is free text: names are quoted as PostgreSQL reads them
+(manual, section 21.1), addresses are re-serialised from parsed networks.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Door = Literal["local", "host", "hostssl", "hostnossl"]
+Method = Literal["peer", "scram-sha-256", "reject"]
+
+ANYWHERE: tuple[Network, ...] = (
+    ipaddress.ip_network("0.0.0.0/0"),
+    ipaddress.ip_network("::/0"),
+)
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line: who may come to what, through which door, from where, and how they prove it."""
+
+    door: Door
+    method: Method
+    databases: Sequence[str] = (ALL,)
+    users: Sequence[str] = (ALL,)
+    network: Network | None = None
+    options: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.door == "local") != (self.network is None):
+            raise ValueError("a local rule has no network, any other rule has one")
+
+
+def _name(name: str) -> str:
+    if name == ALL:
+        return name
+    if not name or any(letter in name for letter in '"\n\r\0'):
+        raise ValueError(f"{name!r} cannot stand in a rule file")
+    return f'"{name}"'
+
+
+def render(rules: Iterable[Rule]) -> str:
+    """The file's whole text, one rule a line, first match wins."""
+    lines = ["# Written by Tenantry; changes by hand are undone."]
+    for rule in rules:
+        words = [
+            rule.door,
+            ",".join(map(_name, rule.databases)),
+            ",".join(map(_name, rule.users)),
+            *([str(rule.network)] if rule.network else []),
+            rule.method,
+            *(f"{key}={value}" for key, value in rule.options.items()),
+        ]
+        lines.append(" ".join(words))
+    return "\n".join(lines) + "\n"
+
+
+def render_identities(map_name: str, pairs: Iterable[tuple[str, str]]) -> str:
+    """pg_ident.conf: which operating-system user may be which role."""
+    lines = ["# Written by Tenantry; changes by hand are undone."]
+    lines += [f"{map_name} {_name(system)} {_name(role)}" for system, role in pairs]
+    return "\n".join(lines) + "\n"
+
+
+def control_rules(roles: Sequence[str]) -> list[Rule]:
+    """The control cluster: the platform itself, by operating-system user, and nobody else."""
+    return [Rule("local", "peer", users=roles, options={"map": "platform"})]
+
+
+def shared_rules(roles: Sequence[str]) -> list[Rule]:
+    """A shared cluster.
+
+    The platform's roles come through the Unix socket only. So does the pooler
+    with tenants' own passwords, which is how pooled clients are told from
+    direct ones; the socket's folder is closed to other users of the machine.
+    """
+    return [
+        Rule("local", "peer", users=roles, options={"map": "platform"}),
+        Rule("local", "scram-sha-256"),
+        *(Rule("host", "reject", users=roles, network=network) for network in ANYWHERE),
+        *(Rule("hostssl", "scram-sha-256", network=network) for network in ANYWHERE),
+    ]

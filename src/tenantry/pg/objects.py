@@ -1,0 +1,157 @@
+"""Roles and databases of a cluster: idempotent ensure and drop, as the platform's own role.
+
+None of this runs inside a database that a tenant has ever used, but for
+``drop_database``, which does not connect to it.
+"""
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+from tenantry.base.events import Changed, emit
+from tenantry.base.secrets import Secret
+from tenantry.pg.connections import OWNER, PLATFORM, Address, connect, fetch_value
+from tenantry.pg.hardening import TEMPLATE
+
+
+def scram_verifier(connection: AsyncConnection[TupleRow], username: str, password: Secret) -> str:
+    """The SCRAM-SHA-256 verifier of a password (RFC 5803), computed here by libpq.
+
+    The server and its logs never see the password.
+    """
+    verifier = connection.pgconn.encrypt_password(
+        password.reveal().encode(), username.encode(), b"scram-sha-256"
+    )
+    return verifier.decode()
+
+
+async def role_exists(connection: AsyncConnection[TupleRow], name: str) -> bool:
+    found = await fetch_value(connection, "SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+    return found is not None
+
+
+async def database_exists(connection: AsyncConnection[TupleRow], name: str) -> bool:
+    found = await fetch_value(connection, "SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+    return found is not None
+
+
+async def ensure_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
+    """Have a role that cannot log in. Returns whether it had to be made."""
+    if await role_exists(connection, name):
+        return False
+    await connection.execute(
+        sql.SQL(
+            "CREATE ROLE {} NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
+            " NOBYPASSRLS CONNECTION LIMIT 0"
+        ).format(sql.Identifier(name))
+    )
+    emit(Changed("role.created", name))
+    return True
+
+
+async def open_role(
+    connection: AsyncConnection[TupleRow], name: str, *, verifier: str, max_connections: int
+) -> None:
+    """Let a role log in with the password behind ``verifier``, so many times at once."""
+    await connection.execute(
+        sql.SQL("ALTER ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT {}").format(
+            sql.Identifier(name), sql.Literal(verifier), sql.Literal(max_connections)
+        )
+    )
+
+
+async def set_verifier(connection: AsyncConnection[TupleRow], name: str, verifier: str) -> None:
+    """Change a role's password to the one behind ``verifier``."""
+    await connection.execute(
+        sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), sql.Literal(verifier))
+    )
+
+
+async def set_connection_limit(
+    connection: AsyncConnection[TupleRow], name: str, max_connections: int
+) -> None:
+    """Let a role log in so many times at once; sessions that are open stay."""
+    await connection.execute(
+        sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(
+            sql.Identifier(name), sql.Literal(max_connections)
+        )
+    )
+
+
+async def close_role(connection: AsyncConnection[TupleRow], name: str) -> None:
+    """Shut a role out: no login, no password. Its open sessions stay until they are ended."""
+    await connection.execute(
+        sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL CONNECTION LIMIT 0").format(
+            sql.Identifier(name)
+        )
+    )
+
+
+async def end_sessions(connection: AsyncConnection[TupleRow], username: str) -> None:
+    """End every session of a role."""
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE usename = %s AND pid <> pg_backend_pid()",
+        (username,),
+    )
+
+
+async def grant_database(connection: AsyncConnection[TupleRow], name: str, *, tenant: str) -> None:
+    """Open a database to one role and to nobody else."""
+    await connection.execute(
+        sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name))
+    )
+    await connection.execute(
+        sql.SQL("GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {} TO {}").format(
+            sql.Identifier(name), sql.Identifier(tenant)
+        )
+    )
+
+
+async def ensure_database(
+    connection: AsyncConnection[TupleRow], address: Address, name: str, *, tenant: str
+) -> None:
+    """Have an empty, hardened database for ``tenant``: owned by the platform, opened to the role.
+
+    The role gets CONNECT, CREATE and TEMPORARY and owns schema ``public``; PUBLIC has
+    nothing. Must not be called for a database that a tenant has used: it works inside it.
+    """
+    if not await database_exists(connection, name):
+        await connection.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(TEMPLATE)
+            )
+        )
+        emit(Changed("database.created", name))
+    await grant_database(connection, name, tenant=tenant)
+    async with connect(address, user=PLATFORM, dbname=name) as inside, inside.transaction():
+        owner = await fetch_value(
+            inside,
+            "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'",
+        )
+        if owner == tenant:
+            return
+        # To give a schema away one must be a member of whom it goes to; only for this moment.
+        role, platform = sql.Identifier(tenant), sql.Identifier(PLATFORM)
+        await inside.execute(sql.SQL("GRANT {} TO {}").format(role, platform))
+        await inside.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(role))
+        await inside.execute(sql.SQL("REVOKE {} FROM {}").format(role, platform))
+
+
+async def drop_database(connection: AsyncConnection[TupleRow], name: str) -> bool:
+    """Drop a database and end its sessions. Returns whether it was there."""
+    if not await database_exists(connection, name):
+        return False
+    await connection.execute(
+        sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    )
+    emit(Changed("database.dropped", name))
+    return True
+
+
+async def drop_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
+    """Drop a role whose databases are gone. Returns whether it was there."""
+    if not await role_exists(connection, name):
+        return False
+    await connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+    emit(Changed("role.dropped", name))
+    return True

@@ -1,0 +1,130 @@
+"""A cluster's parameters: sized to the machine, rendered whole."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What there is to share out."""
+
+    memory_bytes: int
+    cores: int
+
+    @classmethod
+    def this(cls, memory_mb: int | None = None) -> Self:
+        """This machine, or ``memory_mb`` of it."""
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return cls(
+            min(whole, memory_mb * _MIB) if memory_mb else whole, len(os.sched_getaffinity(0))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """How a shared cluster and its pooler divide the machine. Counts are connections."""
+
+    shared_buffers_mb: int
+    effective_cache_mb: int
+    maintenance_mb: int
+    work_mb: int
+    max_connections: int
+    reserved: int  # slots that no tenant can take
+    pooled: int  # the most that all pools together may hold
+
+
+def size(machine: Machine) -> Sizing:
+    """Sizes by the usual rules: a quarter of memory for buffers, about 20 MiB a connection."""
+    memory = machine.memory_bytes // _MIB
+    most = max(200, min(1000, memory // 20))
+    reserved = 16
+    return Sizing(
+        shared_buffers_mb=max(64, min(16_384, memory // 4)),
+        effective_cache_mb=max(128, memory * 3 // 5),
+        maintenance_mb=max(32, min(1024, memory // 32)),
+        work_mb=max(4, min(64, memory // 2048)),
+        max_connections=most,
+        reserved=reserved,
+        pooled=(most - reserved) * 3 // 5,
+    )
+
+
+# Statements of tenants may carry passwords and data: the log has neither.
+_QUIET_LOG = {
+    "log_statement": "none",
+    "log_min_error_statement": "panic",
+    "log_min_duration_statement": "-1",
+    "log_parameter_max_length_on_error": "0",
+    "log_error_verbosity": "terse",
+    "log_line_prefix": "%m [%p] %d ",
+    "logging_collector": "on",
+    "log_truncate_on_rotation": "on",
+    "log_rotation_age": "1d",
+    "log_rotation_size": "0",
+}
+
+_ALWAYS = _QUIET_LOG | {
+    "password_encryption": "scram-sha-256",
+    "recovery_init_sync_method": "syncfs",
+    "max_prepared_transactions": "0",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "lc_messages": "C",
+    "wal_level": "replica",
+    "unix_socket_permissions": "0700",
+}
+
+
+def control_parameters() -> dict[str, str]:
+    """The control cluster: small, and no network at all."""
+    return _ALWAYS | {
+        "listen_addresses": "",
+        "max_connections": "100",
+        "shared_buffers": "128MB",
+        "max_wal_size": "1GB",
+    }
+
+
+def shared_parameters(
+    sizing: Sizing, *, version: int, certificate: str, key: str
+) -> dict[str, str]:
+    """A shared cluster: TLS at every network door, sized to the machine."""
+    parameters = _ALWAYS | {
+        "listen_addresses": "*",
+        "ssl": "on",
+        "ssl_cert_file": certificate,
+        "ssl_key_file": key,
+        "ssl_min_protocol_version": "TLSv1.2",
+        "max_connections": str(sizing.max_connections),
+        "superuser_reserved_connections": str(sizing.reserved // 2),
+        "shared_buffers": f"{sizing.shared_buffers_mb}MB",
+        "effective_cache_size": f"{sizing.effective_cache_mb}MB",
+        "maintenance_work_mem": f"{sizing.maintenance_mb}MB",
+        "work_mem": f"{sizing.work_mb}MB",
+        "max_wal_size": "4GB",
+        "checkpoint_completion_target": "0.9",
+        "random_page_cost": "1.1",
+        "max_locks_per_transaction": "128",
+        "autovacuum_max_workers": "4",
+        "temp_file_limit": "10GB",
+        "track_io_timing": "on",
+    }
+    if version >= 16:  # noqa: PLR2004 (reserved_connections came with 16)
+        parameters["reserved_connections"] = str(sizing.reserved - sizing.reserved // 2)
+    return parameters
+
+
+def render(parameters: Mapping[str, str]) -> str:
+    """postgresql.conf, whole. Values are quoted as the manual says (section 20.1.2)."""
+    lines = ["# Written by Tenantry. Your own settings go to custom.conf beside this file."]
+    for name, value in sorted(parameters.items()):
+        if "\n" in value or "\r" in value or "\0" in value:
+            raise ValueError(f"{name} has a line break in its value")
+        quoted = value.replace("\\", "\\\\").replace("'", "''")
+        lines.append(f"{name} = '{quoted}'")
+    lines.append("include_if_exists = 'custom.conf'")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""One deep package per capability. They may use each other, without circles."""

@@ -1,0 +1,1 @@
+"""Access: who asks, and what they may do."""

@@ -1,0 +1,1 @@
+"""Clusters: the servers that the platform runs, and the ways into them."""

@@ -1,0 +1,233 @@
+"""Having the platform's clusters: made, configured, hardened, running, and connected to."""
+
+import os
+import pwd
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from tenantry.base.errors import MachineError, Unavailable
+from tenantry.base.events import Changed, emit
+from tenantry.base.home import Home
+from tenantry.base.settings import Settings
+from tenantry.control import clusters as rows
+from tenantry.control.clusters import ClusterRow
+from tenantry.control.store import DATABASE, ControlStore
+from tenantry.host.packages import PostgresEngine, find_postgres
+from tenantry.pg import catalog, connections, hardening, hba, parameters
+from tenantry.pg.clusters import ClusterFiles, ProcessCluster
+from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER, Address, connect, fetch_value
+
+CONTROL = "control"
+SHARED = "shared-1"
+_CONTROL_PORT = 5432  # a file's name only: the control cluster has no network
+
+_LOCAL_ROLES = (ADMIN, PLATFORM, POOLER)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalClusters:
+    """The two clusters that every installation runs on its own machine."""
+
+    settings: Settings
+
+    def _cluster(self, name: str, port: int) -> ProcessCluster:
+        home = Home(self.settings.home)
+        return ProcessCluster(
+            name=name,
+            folder=home.clusters / name,
+            address=self._address(name, port),
+            bindir=self._engine(name).bindir,
+            log_dir=home.logs,
+        )
+
+    def _address(self, name: str, port: int) -> Address:
+        return Address(Home(self.settings.home).run / name, port)
+
+    @property
+    def control_address(self) -> Address:
+        return self._address(CONTROL, _CONTROL_PORT)
+
+    @property
+    def shared_address(self) -> Address:
+        return self._address(SHARED, self.settings.pg_port)
+
+    def _engine(self, name: str) -> PostgresEngine:
+        """The PostgreSQL that a cluster was made by; for a new one, the newest.
+
+        Raises MachineError if it is not installed.
+        """
+        try:
+            made_by = Home(self.settings.home).clusters / name / "data" / "PG_VERSION"
+            return find_postgres(int(made_by.read_text()))
+        except FileNotFoundError:
+            return find_postgres()
+
+    @property
+    def control(self) -> ProcessCluster:
+        return self._cluster(CONTROL, _CONTROL_PORT)
+
+    @property
+    def shared(self) -> ProcessCluster:
+        return self._cluster(SHARED, self.settings.pg_port)
+
+    @property
+    def sizing(self) -> parameters.Sizing:
+        return parameters.size(parameters.Machine.this(self.settings.memory_mb))
+
+    def _files(self, cluster: ProcessCluster) -> ClusterFiles:
+        home = Home(self.settings.home)
+        if cluster.name == CONTROL:
+            values = parameters.control_parameters()
+            rules = hba.control_rules(_LOCAL_ROLES)
+        else:
+            values = parameters.shared_parameters(
+                self.sizing,
+                version=self._engine(cluster.name).version,
+                certificate=str(home.tls / "server.crt"),
+                key=str(home.tls / "server.key"),
+            )
+            rules = hba.shared_rules((*_LOCAL_ROLES, OWNER))
+        values |= {
+            "port": str(cluster.address.port),
+            "unix_socket_directories": str(cluster.address.socket_dir),
+            "log_directory": str(home.logs),
+            "log_filename": f"{cluster.name}-%a.log",
+        }
+        # root may become the platform's user anyway, so it need not do so to look inside.
+        users = dict.fromkeys((pwd.getpwuid(os.geteuid()).pw_name, "root"))
+        return ClusterFiles(
+            parameters=parameters.render(values),
+            rules=hba.render(rules),
+            identities=hba.render_identities(
+                "platform", [(user, role) for user in users for role in _LOCAL_ROLES]
+            ),
+        )
+
+    async def ensure_running(self, cluster: ProcessCluster) -> None:
+        """Have a cluster made, configured and up. Raises MachineError if it does not come up."""
+        await cluster.ensure_initialised()
+        if cluster.pid() is None:
+            cluster.ensure_files(self._files(cluster))
+            await cluster.ensure_running()
+        else:
+            await self.ensure_files(cluster)
+
+    async def ensure_files(self, cluster: ProcessCluster) -> bool:
+        """Have a running cluster's files as they should be, reloaded and accepted.
+
+        Returns whether something had been changed by hand. Raises MachineError if the
+        server refuses the rules.
+        """
+        if not cluster.ensure_files(self._files(cluster)):
+            return False
+        cluster.reload()
+        async with connect(cluster.address, user=ADMIN) as admin:
+            if errors := await catalog.rule_errors(admin):
+                raise MachineError(
+                    f"{cluster.name} refuses line {errors[0].line} of its pg_hba.conf: "
+                    f"{errors[0].error}"
+                )
+        emit(Changed("cluster.files", cluster.name))
+        return True
+
+    async def ensure_control_database(self) -> None:
+        """On the running control cluster: its role, and the empty control database."""
+        await hardening.ensure_control_roles(self.control.address)
+        async with connect(self.control.address, user=ADMIN) as admin:
+            if not await fetch_value(
+                admin, "SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)
+            ):
+                await admin.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0")
+            await admin.execute(f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC")
+            await admin.execute(f"GRANT CONNECT, TEMPORARY ON DATABASE {DATABASE} TO {PLATFORM}")
+
+    async def ensure_shared(self, store: ControlStore) -> None:
+        """On the running shared cluster: hardened, and known to the control database."""
+        version = self._engine(SHARED).version
+        await hardening.ensure_hardened(self.shared.address, version=version)
+        async with store.transaction() as tx:
+            for name, kind, cluster in (
+                (CONTROL, "control", self.control),
+                (SHARED, "shared", self.shared),
+            ):
+                await rows.ensure(
+                    tx,
+                    name=name,
+                    kind=kind,
+                    version=self._engine(name).version,
+                    address=cluster.address,
+                )
+
+
+class ClusterPools:
+    """Connections to the clusters that hold databases, as the platform's role. Open lazily."""
+
+    def __init__(self, store: ControlStore) -> None:
+        self._store = store
+        self._stack = AsyncExitStack()
+        self._pools: dict[uuid.UUID, AsyncConnectionPool[AsyncConnection[TupleRow]]] = {}
+        self._rows: dict[uuid.UUID, ClusterRow] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def every(self) -> list[ClusterRow]:
+        """All clusters, as the control database lists them."""
+        async with self._store.transaction() as tx:
+            return await rows.every(tx)
+
+    async def with_databases(self) -> list[ClusterRow]:
+        """The clusters that tenants' databases are on."""
+        found = [cluster for cluster in await self.every() if cluster.kind != CONTROL]
+        self._rows.update({cluster.id: cluster for cluster in found})
+        return found
+
+    async def cluster(self, cluster_id: uuid.UUID) -> ClusterRow:
+        if cluster_id not in self._rows:
+            await self.with_databases()
+        return self._rows[cluster_id]
+
+    async def for_new_database(self) -> ClusterRow:
+        """The cluster that the next database goes to: the first with room.
+
+        Raises Unavailable if none has.
+        """
+        for cluster in await self.with_databases():
+            if cluster.kind == "shared" and cluster.databases < cluster.max_databases:
+                return cluster
+        raise Unavailable(
+            "No cluster has room for another database.", hint="Delete databases, or add a cluster."
+        )
+
+    @asynccontextmanager
+    async def connection(self, cluster_id: uuid.UUID) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """A connection in autocommit mode to a cluster's maintenance database.
+
+        Raises Unavailable if the cluster does not answer.
+        """
+        if cluster_id not in self._pools:
+            cluster = await self.cluster(cluster_id)
+            if cluster_id not in self._pools:
+                pool = connections.pool(cluster.address, user=PLATFORM, smallest=2)
+                self._pools[cluster_id] = pool
+                await self._stack.enter_async_context(pool)
+        try:
+            async with self._pools[cluster_id].connection() as connection:
+                yield connection
+        except (PoolTimeout, psycopg.OperationalError) as error:
+            name = (await self.cluster(cluster_id)).name
+            raise Unavailable(
+                f"The cluster {name} does not answer.",
+                hint="It is being started again; try in a few seconds.",
+            ) from error

@@ -1,0 +1,1 @@
+"""Databases: what tenants get. Wanted in the control database, made to be so in the clusters."""

@@ -1,0 +1,81 @@
+"""The steps by which a database comes to be and goes, each idempotent, on a locked row.
+
+A crash after any step leaves a row that says what was meant, unlocked; the next
+convergence pass does the same steps again and finds them partly done.
+"""
+
+from contextlib import suppress
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from tenantry.base.errors import TenantryError
+from tenantry.base.events import StepDone, emit
+from tenantry.control import audit, operations
+from tenantry.control import databases as rows
+from tenantry.control.audit import Actor
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.store import Tx
+from tenantry.pg import objects
+from tenantry.pg.connections import Address
+from tenantry.services.pooling.service import Pooler
+
+Server = AsyncConnection[TupleRow]
+
+DELETE = "database.delete"
+
+
+async def build(server: Server, address: Address, row: DatabaseRow) -> None:
+    """Have the role, the database and its shadow; the role cannot log in."""
+    await objects.ensure_role(server, row.username)
+    emit(StepDone("prepare", "role", row.database_name))
+    for name in row.database_names:
+        await objects.ensure_database(server, address, name, tenant=row.username)
+        emit(StepDone("prepare", "shadow" if name == row.shadow_name else "main", name))
+
+
+async def rebuild_missing(server: Server, address: Address, row: DatabaseRow) -> None:
+    """Have what is missing of an owned database, without entering what is there."""
+    await objects.ensure_role(server, row.username)
+    for name in row.database_names:
+        if await objects.database_exists(server, name):
+            await objects.grant_database(server, name, tenant=row.username)
+        else:
+            await objects.ensure_database(server, address, name, tenant=row.username)
+    await objects.set_connection_limit(server, row.username, row.max_connections)
+
+
+async def close(server: Server, pooler: Pooler, row: DatabaseRow) -> None:
+    """Shut everybody out, through both doors, now."""
+    if await objects.role_exists(server, row.username):
+        await objects.close_role(server, row.username)
+        emit(StepDone("delete", "closed", row.database_name))
+    # The pooler's part must not keep a deletion waiting: without the pooler, no pooled
+    # session is left, and DROP ends those of a pooler that does not answer.
+    with suppress(TenantryError):
+        await pooler.kick_out((row.database_name, row.shadow_name))
+    await objects.end_sessions(server, row.username)
+    emit(StepDone("delete", "sessions", row.database_name))
+
+
+async def drop(server: Server, pooler: Pooler, tx: Tx, row: DatabaseRow, actor: Actor) -> None:
+    """Remove a database from the world, then from the control database; ``tx`` holds its row."""
+    await close(server, pooler, row)
+    await objects.drop_database(server, row.shadow_name)
+    emit(StepDone("delete", "shadow", row.database_name))
+    await objects.drop_database(server, row.database_name)
+    emit(StepDone("delete", "main", row.database_name))
+    await objects.drop_role(server, row.username)
+    emit(StepDone("delete", "role", row.database_name))
+    await operations.finish_of(tx, row.id, DELETE, result={"id": str(row.id), "status": "deleted"})
+    if row.friendly_name is not None:
+        await audit.record(
+            tx,
+            actor,
+            "database.deleted",
+            resource_kind="database",
+            resource_id=row.id,
+            resource_name=row.database_name,
+        )
+    await rows.remove(tx, row.id)
+    emit(StepDone("delete", "row", row.database_name))

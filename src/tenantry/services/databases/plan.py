@@ -1,0 +1,109 @@
+"""The difference between the databases that should be and those that are. Pure.
+
+What the control database does not know is never dropped if it can hold data: it may
+have been restored from a backup older than that database.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from tenantry.control.databases import DatabaseRow
+from tenantry.pg.catalog import RoleState
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Finish making a database that has no owner yet, or make it again."""
+
+    database_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Shut the role of a warm database: somebody was about to be given it."""
+
+    database_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Make what is missing of an owned database; what was in it is gone."""
+
+    database_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Put an owned database's connection limit right."""
+
+    database_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class DropShadow:
+    """Remove the shadow that an owner did not want."""
+
+    database_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Finish deleting a database."""
+
+    database_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class DropStranger:
+    """Remove a role that belongs to no database, wanted or there."""
+
+    username: str
+
+
+Action = Prepare | Close | Restore | Limit | DropShadow | Drop | DropStranger
+
+
+def _of_row(
+    row: DatabaseRow, roles: Mapping[str, RoleState], databases: Collection[str]
+) -> Iterable[Action]:
+    role = roles.get(row.username)
+    missing = role is None or any(name not in databases for name in row.database_names)
+    if row.status == "deleting":
+        yield Drop(row.id)
+    elif row.status == "creating" or (row.status == "warm" and missing):
+        yield Prepare(row.id)
+    elif row.status == "warm":
+        if role is not None and role.can_login:
+            yield Close(row.id)
+    else:
+        if missing:
+            yield Restore(row.id)
+        elif role is not None and role.max_connections != row.max_connections:
+            yield Limit(row.id)
+        if not row.has_shadow and row.shadow_name in databases:
+            yield DropShadow(row.id)
+
+
+def differences(
+    rows: Iterable[DatabaseRow], roles: Mapping[str, RoleState], databases: Collection[str]
+) -> list[Action]:
+    """What to do, in order. ``rows`` must be read after ``roles`` and ``databases``:
+
+    a role's row is written before the role, so one without a row is nobody's.
+    """
+    wanted = list(rows)
+    actions = [action for row in wanted for action in _of_row(row, roles, databases)]
+    known = {row.username for row in wanted}
+    actions += [
+        DropStranger(name)
+        for name in sorted(roles)
+        if name not in known and f"tenant_{name.removeprefix('user_')}" not in databases
+    ]
+    return actions
+
+
+def strangers(rows: Iterable[DatabaseRow], databases: Collection[str]) -> list[str]:
+    """Databases that nobody asked for. They are told of, never touched."""
+    known = {name for row in rows for name in (row.database_name, row.shadow_name)}
+    return sorted(set(databases) - known)

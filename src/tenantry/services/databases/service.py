@@ -1,0 +1,425 @@
+"""The verbs on databases, and the convergence that makes the world what the rows say."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import structlog
+
+from tenantry.base.errors import Conflict, Forbidden, NotFound, TenantryError
+from tenantry.base.events import StepDone, emit
+from tenantry.base.ids import new_suffix
+from tenantry.base.secrets import Secret
+from tenantry.control import audit, customers, operations, pages
+from tenantry.control import databases as rows
+from tenantry.control.audit import Actor
+from tenantry.control.databases import DatabaseRow, Filter, Labels
+from tenantry.control.pages import Page
+from tenantry.control.store import ControlStore, Tx
+from tenantry.pg import catalog, objects
+from tenantry.pg.connections import PLATFORM, connect, fetch_value
+from tenantry.pg.hardening import AUTH_DATABASE
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.databases import flow, plan
+from tenantry.services.databases.model import Changes, NewDatabase, Opened, Statistics
+from tenantry.services.pooling.service import Pooler
+
+log = structlog.get_logger()
+
+_SAMPLE_SLICE = 100  # databases measured at a time: sizes are read from their files
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A deletion that has been promised: nobody can connect any more."""
+
+    database_id: uuid.UUID
+    operation_id: uuid.UUID
+
+
+class Databases:
+    """Everything that can be done with databases."""
+
+    def __init__(self, store: ControlStore, clusters: ClusterPools, pooler: Pooler) -> None:
+        self._store = store
+        self._clusters = clusters
+        self._pooler = pooler
+
+    # ── verbs ────────────────────────────────────────────────────────────────
+    # Those that change something work in the caller's transaction, which holds
+    # the row's lock and ends with the audit, so that all of it counts or none.
+
+    async def create(self, tx: Tx, actor: Actor, wanted: NewDatabase, password: Secret) -> Opened:
+        """Give a warm database to its owner; with none ready, make one now.
+
+        Raises NameTaken, Forbidden (another customer's e-mail), Unavailable.
+        """
+        labels = Labels(
+            customer_id=await self._owner(tx, actor, wanted.owner_email),
+            name=wanted.name,
+            friendly_name=wanted.friendly_name,
+            environment=wanted.environment,
+            max_connections=wanted.max_connections,
+            has_shadow=wanted.shadow,
+        )
+        row = await rows.lock_warm(tx) or await self._build_for(tx)
+        emit(StepDone("create", "claimed", row.database_name))
+        # Before the role is opened: this is where a name turns out to be taken.
+        await rows.activate(tx, row.id, labels)
+        emit(StepDone("create", "labelled", row.database_name))
+        async with self._clusters.connection(row.cluster_id) as server:
+            verifier = objects.scram_verifier(server, row.username, password)
+            await objects.open_role(
+                server, row.username, verifier=verifier, max_connections=wanted.max_connections
+            )
+        emit(StepDone("create", "opened", row.database_name))
+        await self._record(
+            tx, actor, "database.create", row, details={"environment": wanted.environment}
+        )
+        emit(StepDone("create", "recorded", row.database_name))
+        return Opened(await self._locked(tx, row.id), password)
+
+    async def _owner(self, tx: Tx, actor: Actor, email: str | None) -> uuid.UUID | None:
+        if actor.customer_id is not None:
+            if email not in {None, actor.customer_email}:
+                raise Forbidden(
+                    "This API key makes databases for its own customer only.",
+                    hint=f"Leave owner_email out, or set it to {actor.customer_email}.",
+                )
+            return actor.customer_id
+        return None if email is None else await customers.ensure(tx, email)
+
+    async def page(
+        self, actor: Actor, wanted: Filter, *, cursor: str | None, limit: int
+    ) -> Page[DatabaseRow]:
+        """Databases, newest first. Raises InvalidInput for a bad cursor."""
+        after = pages.read_key(cursor)
+        async with self._store.transaction() as tx:
+            found = await rows.page(
+                tx, wanted, customer_id=actor.customer_id, after=after, limit=limit + 1
+            )
+        return pages.cut(found, limit, lambda row: (row.created_at, row.id))
+
+    async def show(self, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
+        """One database. Raises NotFound, the same for an unknown and a foreign one."""
+        async with self._store.transaction() as tx:
+            return await self._find(tx, actor, database_id)
+
+    async def update(
+        self, tx: Tx, actor: Actor, database_id: uuid.UUID, changes: Changes
+    ) -> DatabaseRow:
+        """Change labels and limits. Raises NotFound, Conflict, NameTaken."""
+        row = await self._lock_active(tx, actor, database_id)
+        most = row.max_connections if changes.max_connections is None else changes.max_connections
+        await rows.update_labels(
+            tx,
+            row,
+            name=row.name if changes.name is None else changes.name,
+            friendly_name=changes.friendly_name or row.friendly_name,
+            environment=changes.environment or row.environment,
+            max_connections=most,
+        )
+        if most != row.max_connections:
+            async with self._clusters.connection(row.cluster_id) as server:
+                await objects.set_connection_limit(server, row.username, most)
+        after = await self._locked(tx, row.id)
+        changed: dict[str, object] = {
+            field: [getattr(row, field), getattr(after, field)]
+            for field in ("name", "friendly_name", "environment", "max_connections")
+            if getattr(row, field) != getattr(after, field)
+        }
+        await self._record(tx, actor, "database.update", row, details=changed)
+        return after
+
+    async def delete(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> Deletion:
+        """Promise a deletion; ``finish_deletion`` carries it out. Raises NotFound, Conflict."""
+        row = await self._lock_active(tx, actor, database_id)
+        await rows.set_status(tx, row.id, "deleting")
+        operation_id = await operations.insert(
+            tx,
+            kind=flow.DELETE,
+            resource_kind="database",
+            resource_id=row.id,
+            customer_id=row.customer_id,
+        )
+        await self._record(tx, actor, "database.delete", row)
+        emit(StepDone("delete", "promised", row.database_name))
+        return Deletion(row.id, operation_id)
+
+    async def finish_deletion(self, database_id: uuid.UUID, actor: Actor = audit.PLATFORM) -> None:
+        """Carry out a promised deletion, unless somebody else is at it."""
+        async with self._working_on(database_id) as (tx, row):
+            if row is None or row.status != "deleting":
+                return
+            async with self._clusters.connection(row.cluster_id) as server:
+                await flow.drop(server, self._pooler, tx, row, actor)
+
+    async def is_gone(self, database_id: uuid.UUID) -> bool:
+        """Whether nothing is left of a database."""
+        async with self._store.transaction() as tx:
+            return await rows.find(tx, database_id, customer_id=None) is None
+
+    async def rotate_password(
+        self, tx: Tx, actor: Actor, database_id: uuid.UUID, password: Secret
+    ) -> Opened:
+        """Give a database a new password; open sessions go on. Raises NotFound, Conflict.
+
+        Until ``tx`` is committed the old verifier is remembered outside it, so that a
+        crash in between brings back the password that the owner knows.
+        """
+        row = await self._lock_active(tx, actor, database_id)
+        before = await self._verifier(row)
+        if before is not None:
+            async with self._store.transaction() as early:
+                await rows.insert_rotation(early, row.id, before)
+        emit(StepDone("rotate", "remembered", row.database_name))
+        async with self._clusters.connection(row.cluster_id) as server:
+            verifier = objects.scram_verifier(server, row.username, password)
+            await objects.open_role(
+                server, row.username, verifier=verifier, max_connections=row.max_connections
+            )
+        emit(StepDone("rotate", "set", row.database_name))
+        await rows.remove_rotation(tx, row.id)
+        await self._record(tx, actor, "database.rotate_password", row)
+        emit(StepDone("rotate", "recorded", row.database_name))
+        return Opened(row, password)
+
+    async def statistics(self, actor: Actor, database_id: uuid.UUID) -> Statistics:
+        """Size, sessions and counters as they are now. Raises NotFound, Unavailable."""
+        row = await self.show(actor, database_id)
+        async with self._clusters.connection(row.cluster_id) as server:
+            use = await catalog.database_use(server, row.database_names)
+        main = use.get(row.database_name)
+        return Statistics(
+            database_id=row.id,
+            database_name=row.database_name,
+            size_bytes=sum(each.size_bytes for each in use.values()),
+            active_connections=sum(each.connections for each in use.values()),
+            max_connections=row.max_connections,
+            cache_hit_ratio=main.cache_hit_ratio if main else None,
+            transactions_committed=main.committed if main else 0,
+            transactions_rolled_back=main.rolled_back if main else 0,
+            stats_since=(main.since if main else None) or row.created_at,
+        )
+
+    # ── the warm pool ────────────────────────────────────────────────────────
+
+    async def refill(self, target: int) -> int:
+        """Make warm databases until ``target`` wait. Returns how many were made."""
+        made = 0
+        while True:
+            async with self._store.transaction() as tx:
+                if await rows.count_warm(tx) >= target:
+                    return made
+            await self._make_warm()
+            made += 1
+
+    async def needs_refill(self, target: int) -> bool:
+        """Whether so many are gone that it is worth waking the worker."""
+        async with self._store.transaction() as tx:
+            return await rows.count_warm(tx) <= target * 3 // 4
+
+    async def _want_another(self) -> uuid.UUID:
+        cluster = await self._clusters.for_new_database()
+        async with self._store.transaction() as tx:
+            database_id = await rows.insert_creating(tx, cluster_id=cluster.id, suffix=new_suffix())
+        emit(StepDone("prepare", "wanted", str(database_id)))
+        return database_id
+
+    async def _make_warm(self) -> None:
+        await self._prepare(await self._want_another())
+
+    async def _build_for(self, tx: Tx) -> DatabaseRow:
+        """A new database whose row ``tx`` holds, ready to be given away."""
+        row = await rows.lock(tx, await self._want_another(), wait=True)
+        if row is None:
+            raise Conflict("A database that was just wanted is gone.", hint="Try again.")
+        await self._build(row)
+        return row
+
+    async def _build(self, row: DatabaseRow) -> None:
+        cluster = await self._clusters.cluster(row.cluster_id)
+        async with self._clusters.connection(row.cluster_id) as server:
+            await flow.build(server, cluster.address, row)
+
+    async def _prepare(self, database_id: uuid.UUID) -> None:
+        async with self._working_on(database_id) as (tx, row):
+            if row is None or row.status not in {"creating", "warm"}:
+                return
+            await self._build(row)
+            await rows.set_status(tx, row.id, "warm")
+        emit(StepDone("prepare", "warm", row.database_name))
+
+    # ── convergence ──────────────────────────────────────────────────────────
+
+    async def converge(self) -> list[plan.Action]:
+        """Complete or undo whatever a crash or a hand left behind. Returns what was needed.
+
+        One database that cannot be mended does not keep the others waiting.
+        """
+        done: list[plan.Action] = []
+        for cluster in await self._clusters.with_databases():
+            # The world first, then the rows: see plan.differences.
+            async with self._clusters.connection(cluster.id) as server:
+                roles = await catalog.tenant_roles(server)
+                databases = await catalog.tenant_databases(server)
+            async with self._store.transaction() as tx:
+                wanted = await rows.on_cluster(tx, cluster.id)
+            for name in plan.strangers(wanted, databases):
+                log.warning("database.unknown", database=name, cluster=cluster.name)
+            for action in plan.differences(wanted, roles, databases):
+                try:
+                    await self._act(cluster.id, action)
+                    done.append(action)
+                except (TenantryError, OSError) as error:
+                    log.warning("convergence.failed", action=str(action), error=str(error))
+        async with self._store.transaction() as tx:
+            rotations = await rows.unfinished_rotations(tx)
+        for database_id in rotations:
+            await self._undo_rotation(database_id)
+        await self._pooler.refresh_users(self._store)
+        return done
+
+    async def _act(  # noqa: C901 (one short case an action)
+        self, cluster_id: uuid.UUID, action: plan.Action
+    ) -> None:
+        on_cluster = self._clusters.connection(cluster_id)
+        match action:
+            case plan.Prepare(database_id):
+                await self._prepare(database_id)
+            case plan.Drop(database_id):
+                await self.finish_deletion(database_id)
+            case plan.Close(database_id):
+                async with self._working_on(database_id) as (_, row), on_cluster as server:
+                    if row is not None and row.status == "warm":
+                        await flow.close(server, self._pooler, row)
+            case plan.Restore(database_id):
+                await self._restore(database_id)
+            case plan.Limit(database_id):
+                async with self._working_on(database_id) as (_, row), on_cluster as server:
+                    if row is not None and row.status == "active":
+                        await objects.set_connection_limit(
+                            server, row.username, row.max_connections
+                        )
+            case plan.DropShadow(database_id):
+                async with self._working_on(database_id) as (_, row), on_cluster as server:
+                    if row is not None and row.status == "active" and not row.has_shadow:
+                        await objects.drop_database(server, row.shadow_name)
+            case plan.DropStranger(username):
+                async with on_cluster as server:
+                    await objects.drop_role(server, username)
+
+    async def _restore(self, database_id: uuid.UUID) -> None:
+        async with self._working_on(database_id) as (tx, row):
+            if row is None or row.status != "active":
+                return
+            cluster = await self._clusters.cluster(row.cluster_id)
+            async with self._clusters.connection(row.cluster_id) as server:
+                await flow.rebuild_missing(server, cluster.address, row)
+            log.error("database.was_missing", database=row.database_name)
+            await self._record(
+                tx,
+                audit.PLATFORM,
+                "database.made_again",
+                row,
+                details={"reason": "it, its shadow or its role had been removed by hand"},
+            )
+
+    async def _undo_rotation(self, database_id: uuid.UUID) -> None:
+        async with self._working_on(database_id) as (tx, row):
+            if row is None:
+                return
+            before = await rows.find_rotation(tx, database_id)
+            if before is None:
+                return
+            async with self._clusters.connection(row.cluster_id) as server:
+                await objects.set_verifier(server, row.username, before)
+            await rows.remove_rotation(tx, database_id)
+            await self._record(
+                tx,
+                audit.PLATFORM,
+                "database.rotate_password_undone",
+                row,
+                details={"reason": "the change of password was not finished"},
+            )
+
+    # ── samples ──────────────────────────────────────────────────────────────
+
+    async def sample(self) -> int:
+        """Keep each owned database's size and counters. Returns how many were measured."""
+        measured = 0
+        for cluster in await self._clusters.with_databases():
+            async with self._store.transaction() as tx:
+                active = [
+                    row for row in await rows.on_cluster(tx, cluster.id) if row.status == "active"
+                ]
+            for start in range(0, len(active), _SAMPLE_SLICE):
+                part = active[start : start + _SAMPLE_SLICE]
+                async with self._clusters.connection(cluster.id) as server:
+                    use = await catalog.database_use(server, [row.database_name for row in part])
+                async with self._store.transaction() as tx:
+                    for row in part:
+                        if found := use.get(row.database_name):
+                            await rows.record_stats(tx, row.id, found)
+                            measured += 1
+        async with self._store.transaction() as tx:
+            await rows.forget_old_stats(tx)
+        return measured
+
+    # ── helpers ──────────────────────────────────────────────────────────────
+
+    @asynccontextmanager
+    async def _working_on(
+        self, database_id: uuid.UUID
+    ) -> AsyncIterator[tuple[Tx, DatabaseRow | None]]:
+        """A transaction that holds a row; None instead of it if it is gone or being worked on."""
+        async with self._store.transaction() as tx:
+            yield tx, await rows.lock(tx, database_id, wait=False)
+
+    async def _find(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
+        row = await rows.find(tx, database_id, customer_id=actor.customer_id)
+        if row is None:
+            raise NotFound("There is no such database.", hint="GET /api/databases lists yours.")
+        return row
+
+    async def _lock_active(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
+        await self._find(tx, actor, database_id)
+        row = await self._locked(tx, database_id)
+        if row.status != "active":
+            raise Conflict("The database is being deleted.")
+        return row
+
+    async def _locked(self, tx: Tx, database_id: uuid.UUID) -> DatabaseRow:
+        row = await rows.lock(tx, database_id, wait=True)
+        if row is None:
+            raise NotFound("There is no such database.")
+        return row
+
+    async def _verifier(self, row: DatabaseRow) -> str | None:
+        cluster = await self._clusters.cluster(row.cluster_id)
+        async with connect(cluster.address, user=PLATFORM, dbname=AUTH_DATABASE) as server:
+            found = await fetch_value(
+                server, "SELECT passwd FROM pooler.credentials(%s)", (row.username,)
+            )
+        return None if found is None else str(found)
+
+    async def _record(
+        self,
+        tx: Tx,
+        actor: Actor,
+        action: str,
+        row: DatabaseRow,
+        *,
+        details: dict[str, object] | None = None,
+    ) -> None:
+        # An owner reads in the audit what others did to their database.
+        await audit.record(
+            tx,
+            actor if actor.customer_id else replace(actor, customer_id=row.customer_id),
+            action,
+            resource_kind="database",
+            resource_id=row.id,
+            resource_name=row.database_name,
+            details=details,
+        )

@@ -1,0 +1,97 @@
+"""Whether each part of the platform answers, and how fast."""
+
+import asyncio
+import shutil
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from tenantry.base.errors import TenantryError
+from tenantry.host import processes
+from tenantry.services.platform import Platform
+
+_DEADLINE_SECONDS = 3.0
+_LOW_DISK = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class PartHealth:
+    """One part: ``up``, or ``down`` with the reason."""
+
+    name: str
+    state: Literal["up", "down"]
+    latency_ms: float | None
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """All parts together."""
+
+    parts: list[PartHealth]
+
+    @property
+    def ready(self) -> bool:
+        return all(part.state == "up" for part in self.parts)
+
+
+async def _timed(name: str, probe: Callable[[], Awaitable[str | None]]) -> PartHealth:
+    began = time.perf_counter()
+    try:
+        async with asyncio.timeout(_DEADLINE_SECONDS):
+            detail = await probe()
+    except (TenantryError, psycopg.Error, PoolTimeout, OSError, TimeoutError) as error:
+        detail = (
+            f"gave no answer within {_DEADLINE_SECONDS:.0f} s"
+            if isinstance(error, TimeoutError)
+            else str(error)
+        )
+        return PartHealth(name, "down", None, detail)
+    return PartHealth(name, "up", round((time.perf_counter() - began) * 1000, 2), detail)
+
+
+async def check(platform: Platform) -> Health:
+    """Ask every part, all at once; none is waited for longer than 3 seconds."""
+
+    async def control() -> None:
+        async with platform.store.transaction() as tx:
+            await tx.execute("SELECT 1")
+
+    async def pooler() -> str:
+        return (await platform.pooler.state()).version
+
+    async def worker() -> None:
+        if processes.read_pid(platform.home.run / "worker.pid") is None:
+            raise ProcessLookupError("it does not run")
+
+    async def disk() -> str:
+        usage = shutil.disk_usage(platform.settings.home)
+        if usage.free < usage.total * _LOW_DISK:
+            raise OSError(f"only {usage.free // 2**20:,} MiB are free")
+        return f"{usage.free // 2**30:,} GiB free"
+
+    def cluster(cluster_id: uuid.UUID) -> Callable[[], Awaitable[None]]:
+        async def probe() -> None:
+            async with platform.clusters.connection(cluster_id) as server:
+                await server.execute("SELECT 1")
+
+        return probe
+
+    probes: list[tuple[str, Callable[[], Awaitable[str | None]]]] = [
+        ("control", control),
+        ("pooler", pooler),
+        ("worker", worker),
+        ("disk", disk),
+    ]
+    try:
+        async with asyncio.timeout(_DEADLINE_SECONDS):
+            found = await platform.clusters.with_databases()
+        probes[1:1] = [(each.name, cluster(each.id)) for each in found]
+    except (TenantryError, TimeoutError):
+        pass  # told by the control database's own line
+    return Health(list(await asyncio.gather(*(_timed(name, probe) for name, probe in probes))))

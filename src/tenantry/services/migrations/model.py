@@ -1,0 +1,178 @@
+"""What a migration is, where a database stands, one step between, and what can go wrong.
+
+TenantryError
+├── InvalidInput
+│   ├── BadMigrations        422  the folder's files cannot be migrations
+│   └── MigrationFailed      422  PostgreSQL refused a file
+├── NotFound
+│   └── MigrationNotFound    404  no file has the version that is asked for
+└── Conflict
+    ├── DirtyDatabase        409  an earlier file may be half done
+    ├── LimitShort           409  fewer migrations than asked for; those there were, ran
+    └── MigrationsLocked     409  another run is under way
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tenantry.base.errors import Conflict, InvalidInput, NotFound
+
+NO_VERSION = -1  # how golang-migrate writes "before the first migration"
+HIGHEST_VERSION = 2**63 - 1  # what schema_migrations.version, a bigint, can hold
+
+_NO_TRANSACTION = re.compile(r"--\s*tenantry:\s*no-transaction\s*")
+
+
+class Direction(StrEnum):
+    UP = "up"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One file."""
+
+    name: str
+    sql: str
+
+    @property
+    def transactional(self) -> bool:
+        """Whether it runs inside a transaction: unless a comment above its first statement,
+        ``-- tenantry: no-transaction``, says that it cannot."""
+        for line in map(str.strip, self.sql.splitlines()):
+            if _NO_TRANSACTION.fullmatch(line):
+                return False
+            if line and not line.startswith("--"):
+                break
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One version, and its one or two files. A missing file means that there is nothing to do."""
+
+    version: int
+    title: str
+    up: Script | None = None
+    down: Script | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a database stands: the last migration that is in force, or None before the first.
+
+    ``dirty`` means that a file which could not be taken back stopped in the middle.
+    """
+
+    version: int | None = None
+    dirty: bool = False
+
+    def __str__(self) -> str:
+        version = "no version" if self.version is None else f"version {self.version}"
+        return f"dirty at {version}" if self.dirty else f"clean at {version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One file to run, of migration ``version``; the database is then at ``target``."""
+
+    version: int
+    direction: Direction
+    script: Script | None
+    target: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A folder beside a database.
+
+    ``known`` is False when the folder lacks the version at which the database stands.
+    """
+
+    state: State
+    applied: tuple[Migration, ...]
+    pending: tuple[Migration, ...]
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a run may stand in the way of others. Times are in seconds, and positive.
+
+    ``lock_timeout``: how long a statement waits for a lock before it gives way.
+    ``statement_timeout``: how long one statement may run; None for any time.
+    ``retries``: how often a lock that was not had is tried again. The lock of the run itself
+    is so waited for ``lock_timeout * (retries + 1)``.
+    ``back_off``: the pause before a file is tried again; it doubles each time.
+    """
+
+    lock_timeout: float = 5.0
+    statement_timeout: float | None = None
+    retries: int = 3
+    back_off: float = 0.5
+
+    @property
+    def patience(self) -> float:
+        """How long the lock of the run is waited for."""
+        return self.lock_timeout * (self.retries + 1)
+
+
+class BadMigrations(InvalidInput):
+    code = "bad_migrations"
+    title = "These files cannot be migrations"
+
+
+class MigrationFailed(InvalidInput):
+    """PostgreSQL refused ``file`` at ``line`` (None where it does not tell).
+
+    ``state`` is where the database stands now; None when it could not be asked.
+    """
+
+    code = "migration_failed"
+    title = "A migration failed"
+
+    def __init__(
+        self, detail: str, *, file: str, line: int | None, state: State | None, hint: str
+    ) -> None:
+        super().__init__(detail, hint=hint)
+        self.file = file
+        self.line = line
+        self.state = state
+
+
+class MigrationNotFound(NotFound):
+    code = "migration_not_found"
+    title = "No such migration"
+
+
+class DirtyDatabase(Conflict):
+    code = "dirty_database"
+    title = "The database is dirty"
+
+    def __init__(self, state: State) -> None:
+        version = NO_VERSION if state.version is None else state.version
+        super().__init__(
+            f"Dirty database version {version}: fix it, then force a version.",
+            hint="A file stopped in the middle. See what it left, complete or undo that by hand, "
+            "and force the version that the schema then really has.",
+        )
+        self.state = state
+
+
+class LimitShort(Conflict):
+    """``short`` fewer migrations were there than were asked for. Those that were there ran."""
+
+    code = "migration_limit_short"
+    title = "Fewer migrations than asked for"
+
+    def __init__(self, short: int, state: State) -> None:
+        super().__init__(
+            f"The limit is {short} short: no more migrations are there. The database is {state}."
+        )
+        self.short = short
+
+
+class MigrationsLocked(Conflict):
+    code = "migrations_locked"
+    title = "Another migration run is under way"

@@ -1,0 +1,195 @@
+"""From file names and a state to the steps to take. Nothing here touches a disk or a server."""
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+
+from tenantry.base.errors import InvalidInput
+from tenantry.services.migrations.model import (
+    HIGHEST_VERSION,
+    BadMigrations,
+    Direction,
+    DirtyDatabase,
+    Migration,
+    MigrationNotFound,
+    Script,
+    State,
+    Status,
+    Step,
+)
+
+TABLE = "schema_migrations"
+
+# The whole of golang-migrate's pattern, any extension and its greed included: a file
+# that one tool runs and the other overlooks would part their histories.
+_NAME = re.compile(r"([0-9]+)_(.*)\.(down|up)\.(.*)")
+
+_LOCK_SALT = 1486364155  # advisoryLockIDSalt in golang-migrate's database/util.go
+
+
+def lock_key(database: str, *others: str) -> int:
+    """golang-migrate's advisory lock for these names (GenerateAdvisoryLockId, version 4)."""
+    return zlib.crc32("\0".join((*others, database)).encode()) * _LOCK_SALT % 2**32
+
+
+def lock_keys(database: str, schema: str) -> tuple[int, int]:
+    """The advisory locks that keep every other run away, golang-migrate's included.
+
+    There are two to a database, and it takes both to be alone: golang-migrate's command
+    line takes the database's name from the path of the URL, slash and all, while a program
+    that hands it an open connection gives the bare name.
+    """
+    return lock_key(f"/{database}", schema, TABLE), lock_key(database, schema, TABLE)
+
+
+def parse_name(name: str) -> tuple[int, str, Direction] | None:
+    """The version, title and direction that a file's name says; None if it is no migration.
+
+    Raises BadMigrations for a version that the database could not record.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    # Digits are counted first: Python refuses to read very long ones.
+    digits = match[1].lstrip("0") or "0"
+    if len(digits) > len(str(HIGHEST_VERSION)) or int(digits) > HIGHEST_VERSION:
+        raise BadMigrations(
+            f"{name}: the version is larger than {HIGHEST_VERSION}, which is the largest that "
+            f"{TABLE} can record.",
+            hint="Give the file a smaller number; a timestamp in seconds will do.",
+        )
+    return int(digits), match[2], Direction(match[3])
+
+
+def collect(files: Mapping[str, bytes]) -> tuple[Migration, ...]:
+    """The migrations in ``files`` (name to content), by version. Other files are passed over.
+
+    Raises BadMigrations for two files of one version and direction, and for a content
+    that cannot be sent to PostgreSQL.
+    """
+    scripts: dict[tuple[int, Direction], Script] = {}
+    titles: dict[int, str] = {}
+    for name in sorted(files):
+        parsed = parse_name(name)
+        if parsed is None:
+            continue
+        version, title, direction = parsed
+        if other := scripts.get((version, direction)):
+            raise BadMigrations(
+                f"{other.name} and {name} are both the {direction} file of version {version}.",
+                hint="Give one of them another version.",
+            )
+        scripts[version, direction] = Script(name, _text(name, files[name]))
+        titles.setdefault(version, title)
+    return tuple(
+        Migration(
+            version,
+            titles[version],
+            up=scripts.get((version, Direction.UP)),
+            down=scripts.get((version, Direction.DOWN)),
+        )
+        for version in sorted(titles)
+    )
+
+
+def _text(name: str, content: bytes) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise BadMigrations(
+            f"{name}, line {line}: the file is not UTF-8.", hint="Save it as UTF-8."
+        ) from None
+    if "\0" in text:
+        # libpq would send what is before it, and say nothing of the rest.
+        line = text[: text.index("\0")].count("\n") + 1
+        raise BadMigrations(
+            f"{name}, line {line}: the file holds a NUL character.",
+            hint="Remove it; PostgreSQL takes none. A file saved as UTF-16 is full of them.",
+        )
+    return text
+
+
+def line_of(sql: str, position: int) -> int:
+    """The line, from 1, of the character at ``position``, which PostgreSQL counts from 1."""
+    return sql.count("\n", 0, position - 1) + 1
+
+
+def up(migrations: Sequence[Migration], state: State, n: int | None = None) -> list[Step]:
+    """The next ``n`` steps up, or all. Fewer when there are fewer.
+
+    Raises DirtyDatabase, MigrationNotFound and InvalidInput, as ``down`` and ``goto`` do.
+    """
+    here = _index(migrations, state)
+    if not migrations:
+        raise MigrationNotFound(
+            "There is no migration file.",
+            hint="Is it the right folder? The names look like 000001_create_users.up.sql.",
+        )
+    return _upward(migrations[here + 1 :][: _limit(n)])
+
+
+def down(migrations: Sequence[Migration], state: State, n: int | None) -> list[Step]:
+    """The next ``n`` steps down, or all with None. Fewer when there are fewer."""
+    here = _index(migrations, state)
+    return _downward(migrations, here, -1)[: _limit(n)]
+
+
+def goto(migrations: Sequence[Migration], state: State, version: int) -> list[Step]:
+    """The steps up or down after which the database is at ``version``."""
+    here = _index(migrations, state)
+    there = _find(migrations, version)
+    if here < there:
+        return _upward(migrations[here + 1 : there + 1])
+    return _downward(migrations, here, there)
+
+
+def status(migrations: Sequence[Migration], state: State) -> Status:
+    """Which migrations are in force and which are not yet. ``dirty`` is told, not judged."""
+    current = -1 if state.version is None else state.version
+    applied = tuple(m for m in migrations if m.version <= current)
+    return Status(
+        state,
+        applied=applied,
+        pending=tuple(migrations[len(applied) :]),
+        known=state.version is None or any(m.version == current for m in applied),
+    )
+
+
+def _limit(n: int | None) -> int | None:
+    if n is not None and n < 0:
+        raise InvalidInput.of("n", f"must be 0 or more, and is {n}")
+    return n
+
+
+def _find(migrations: Sequence[Migration], version: int) -> int:
+    for index, migration in enumerate(migrations):
+        if migration.version == version:
+            return index
+    raise MigrationNotFound(
+        f"There is no migration of version {version}.",
+        hint="Is it the right folder, and is it complete?",
+    )
+
+
+def _index(migrations: Sequence[Migration], state: State) -> int:
+    """Where in the folder the database stands; -1 before the first."""
+    if state.dirty:
+        raise DirtyDatabase(state)
+    return -1 if state.version is None else _find(migrations, state.version)
+
+
+def _upward(migrations: Sequence[Migration]) -> list[Step]:
+    return [Step(m.version, Direction.UP, m.up, target=m.version) for m in migrations]
+
+
+def _downward(migrations: Sequence[Migration], here: int, there: int) -> list[Step]:
+    return [
+        Step(
+            migrations[index].version,
+            Direction.DOWN,
+            migrations[index].down,
+            target=migrations[index - 1].version if index else None,
+        )
+        for index in range(here, there, -1)
+    ]

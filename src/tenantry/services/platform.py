@@ -1,0 +1,136 @@
+"""The whole platform: its parts put together, and brought up in the order they need each other."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib import resources
+
+from tenantry.base.home import Home
+from tenantry.base.secrets import SecretSource
+from tenantry.base.settings import Settings
+from tenantry.control import jobs
+from tenantry.control.store import DATABASE, MIGRATIONS, ControlStore
+from tenantry.host import certificates, files
+from tenantry.host.certificates import CertificateFiles
+from tenantry.host.engines import PgBouncerEngine, find_pgbouncer
+from tenantry.pg.connections import ADMIN, connect
+from tenantry.services.access.service import Access
+from tenantry.services.clusters.service import ClusterPools, LocalClusters
+from tenantry.services.databases.service import Databases
+from tenantry.services.migrations import service as migrations
+from tenantry.services.pooling.service import Pooler
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """The capabilities, ready to be used by a door."""
+
+    settings: Settings
+    store: ControlStore
+    clusters: ClusterPools
+    pooler: Pooler
+    databases: Databases
+    access: Access
+
+    @property
+    def home(self) -> Home:
+        return Home(self.settings.home)
+
+
+def local_pooler(settings: Settings) -> Pooler:
+    """The pooler in front of this machine's shared cluster."""
+    local = LocalClusters(settings)
+    return Pooler(settings, backend=local.shared_address, budget=local.sizing.pooled)
+
+
+@asynccontextmanager
+async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
+    """The platform that runs here, for as long as the block lasts."""
+    control = LocalClusters(settings).control_address
+    pooler = local_pooler(settings)
+    async with ControlStore(control) as store, ClusterPools(store) as clusters:
+        yield Platform(
+            settings=settings,
+            store=store,
+            clusters=clusters,
+            pooler=pooler,
+            databases=Databases(store, clusters, pooler),
+            access=Access(store),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BroughtUp:
+    """What bringing up found: the pooler's engine, and whether the administrator's key is new."""
+
+    pgbouncer: PgBouncerEngine
+    key_is_new: bool
+
+
+async def bring_up(settings: Settings, say: Say) -> BroughtUp:
+    """Have everything that serves tenants up and right; the control plane comes after.
+
+    Every step is idempotent, so it may be cut off anywhere and run again. What this call
+    had to start is stopped again if a later part does not come up.
+
+    Raises MachineError saying which part did not come up, and why.
+    """
+    home = Home(settings.home)
+    for folder in home.private_folders:
+        files.ensure_folder(folder)
+    ensure_certificates(settings)
+    local = LocalClusters(settings)
+    pgbouncer = await find_pgbouncer(settings.engines_dir)
+    async with AsyncExitStack() as started:
+        for cluster in (local.control, local.shared):
+            if cluster.pid() is None:
+                say(f"Starting the {cluster.name} cluster")
+                started.push_async_callback(cluster.stop)
+            await local.ensure_running(cluster)
+        await local.ensure_control_database()
+        await ensure_control_schema(local)
+        async with ControlStore(local.control_address) as store:
+            await local.ensure_shared(store)
+            pooler = local_pooler(settings)
+            if pooler.pid() is None:
+                say("Starting the pooler")
+                started.push_async_callback(pooler.stop)
+            await pooler.ensure_running(pgbouncer.path)
+            key_is_new = await _ensure_admin_key(home, Access(store))
+        started.pop_all()
+    return BroughtUp(pgbouncer, key_is_new)
+
+
+def ensure_certificates(settings: Settings) -> bool:
+    """Have the authority and the server's certificate. Returns whether the latter changed."""
+    home = Home(settings.home)
+    return certificates.ensure_certificates(
+        CertificateFiles(
+            authority=home.ca_certificate,
+            authority_key=home.tls / "ca.key",
+            certificate=home.tls / "server.crt",
+            key=home.tls / "server.key",
+        ),
+        certificates.server_names(settings.domain),
+    )
+
+
+async def ensure_control_schema(local: LocalClusters) -> None:
+    """Have the control database's tables, and the job queue's."""
+    address = local.control_address
+    async with connect(address, user=ADMIN, dbname=DATABASE, search_path="public") as admin:
+        await migrations.up(admin, resources.files(MIGRATIONS))
+        await jobs.ensure_schema(admin)
+
+
+async def _ensure_admin_key(home: Home, access: Access) -> bool:
+    # The file first: a key that is in force and written nowhere would be lost.
+    # One that is written and not in force is replaced by the next start.
+    if await access.administrator_exists():
+        return False
+    secret = SecretSource().api_key()
+    files.write_atomically(home.admin_key, secret.reveal() + "\n", mode=0o600)
+    await access.create_first_key(secret)
+    return True

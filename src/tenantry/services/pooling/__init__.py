@@ -1,0 +1,1 @@
+"""Pooling: one PgBouncer in front of the shared cluster, in transaction mode."""

@@ -1,0 +1,114 @@
+"""PgBouncer's files as text, and how its server connections are shared out. Pure.
+
+One ``*`` entry serves every database: a new one needs no line and no reload, and no
+name is "non-existent" (CVE-2026-107350). Verifiers are looked up in the cluster at
+each login, so a new password is in force at once.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER, Address
+from tenantry.pg.hardening import AUTH_DATABASE, CREDENTIALS_QUERY
+
+POOL_SIZE = 25
+# A database may be given fewer connections in all than a full pool would take.
+SMALLEST_FULL_LIMIT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PoolerConfig:
+    """What the rendered files depend on."""
+
+    folder: Path
+    socket_dir: Path
+    log_file: Path
+    pid_file: Path
+    port: int
+    backend: Address
+    certificate: Path
+    key: Path
+    max_clients: int
+
+
+def pool_size(max_connections: int) -> int:
+    """How many of a database's connections its pools may hold, leaving some for direct ones."""
+    if max_connections >= SMALLEST_FULL_LIMIT:
+        return POOL_SIZE
+    return max(1, max_connections * 4 // 5)
+
+
+def fair_pool_size(*, budget: int, pools_in_use: int) -> int:
+    """The size at which all pools in use together stay within ``budget`` server connections."""
+    return max(1, min(POOL_SIZE, budget // max(1, pools_in_use)))
+
+
+def render_config(config: PoolerConfig) -> str:
+    """pgbouncer.ini, whole (pgbouncer.ini(5))."""
+    settings = {
+        "listen_addr": "*",
+        "listen_port": config.port,
+        "unix_socket_dir": config.socket_dir,
+        "unix_socket_mode": "0700",
+        "logfile": config.log_file,
+        "pidfile": config.pid_file,
+        "auth_type": "hba",
+        "auth_hba_file": config.folder / "hba.conf",
+        "auth_query": CREDENTIALS_QUERY,
+        "pool_mode": "transaction",
+        "max_client_conn": config.max_clients,
+        "default_pool_size": POOL_SIZE,
+        # A tenant's main and shadow database share one allowance.
+        "max_user_connections": POOL_SIZE,
+        "max_prepared_statements": 200,
+        "server_idle_timeout": 60,
+        "server_login_retry": 1,
+        "client_login_timeout": 15,
+        "listen_backlog": 4096,
+        "ignore_startup_parameters": "extra_float_digits",
+        "client_tls_sslmode": "require",
+        "client_tls_protocols": "secure",
+        "client_tls_cert_file": config.certificate,
+        "client_tls_key_file": config.key,
+        # The backend is a Unix socket.
+        "server_tls_sslmode": "disable",
+        "log_connections": 0,
+        "log_disconnections": 0,
+    }
+    return "\n".join(
+        [
+            "; Written by Tenantry; changes by hand are undone.",
+            "[databases]",
+            f"* = host={config.backend.socket_dir} port={config.backend.port}"
+            f" auth_user={POOLER} auth_dbname={AUTH_DATABASE}",
+            "[pgbouncer]",
+            *(f"{name} = {value}" for name, value in settings.items()),
+            f"%include {config.folder / 'users.ini'}",
+            "",
+        ]
+    )
+
+
+def render_rules() -> str:
+    """PgBouncer's HBA file. Its console is reached over its Unix socket only."""
+    platform = ",".join((ADMIN, OWNER, PLATFORM, POOLER))
+    return "\n".join(
+        [
+            "# Written by Tenantry; changes by hand are undone.",
+            *(f"host pgbouncer all {network} reject" for network in ("0.0.0.0/0", "::/0")),
+            *(f"host all {platform} {network} reject" for network in ("0.0.0.0/0", "::/0")),
+            *(f"hostssl all all {network} scram-sha-256" for network in ("0.0.0.0/0", "::/0")),
+            "",
+        ]
+    )
+
+
+def render_users(limits: Iterable[tuple[str, int]]) -> str:
+    """A line for each role whose limit is too small for a full pool; all others need none."""
+    lines = [
+        f"{username} = max_user_connections={pool_size(limit)}"
+        for username, limit in sorted(limits)
+        if limit < SMALLEST_FULL_LIMIT
+    ]
+    return "\n".join(["; Written by Tenantry.", "[users]", *lines, ""])

@@ -1,0 +1,266 @@
+"""Running the pooler, steering it through its console, and telling how it does."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.rows import DictRow, dict_row
+
+from tenantry.base.errors import MachineError, Unavailable
+from tenantry.base.events import Changed, emit
+from tenantry.base.home import Home
+from tenantry.base.settings import Settings
+from tenantry.control import databases as rows
+from tenantry.control.store import ControlStore
+from tenantry.host import commands, files, processes
+from tenantry.pg.connections import CONNECT_SECONDS, Address
+from tenantry.pg.hardening import AUTH_DATABASE
+from tenantry.services.pooling import plan
+
+_USERS_LOCK = 0x706F6F6C  # "pool": whoever writes users.ini holds this advisory lock
+_MOST_CLIENTS = 10_000
+_START_SECONDS = 10
+_START_POLL_SECONDS = 0.02
+_OTHER_FILES = 200  # descriptors that are neither clients nor servers
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """One pool: clients that are served and that wait, servers that work and that idle."""
+
+    database: str
+    username: str
+    clients_active: int
+    clients_waiting: int
+    servers_active: int
+    servers_idle: int
+    longest_wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PoolerState:
+    """The pooler as it is now; all pools together may hold ``budget`` server connections."""
+
+    version: str
+    pool_size: int
+    budget: int
+    clients: int
+    servers: int
+    pools: list[PoolUse]
+    stats: list[dict[str, object]]
+
+
+class Pooler:
+    """The one PgBouncer of an installation. Its process outlives ours."""
+
+    def __init__(self, settings: Settings, *, backend: Address, budget: int) -> None:
+        self._home = Home(settings.home)
+        self._folder = self._home.pooler
+        self._socket_dir = self._home.run / "pooler"
+        self._port = settings.pool_port
+        self._pid_file = self._home.run / "pooler.pid"
+        self._backend = backend
+        self._budget = budget
+        self._pool_size = plan.POOL_SIZE
+
+    # ── the process ──────────────────────────────────────────────────────────
+
+    def pid(self) -> int | None:
+        """The pooler's pid, if it runs."""
+        pid = processes.read_pid(self._pid_file)
+        return pid if processes.started_by(pid, "pgbouncer", self._folder) else None
+
+    def _max_clients(self) -> int:
+        _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return max(100, min(_MOST_CLIENTS, most_files - self._budget - _OTHER_FILES))
+
+    def _ensure_files(self) -> bool:
+        config = plan.PoolerConfig(
+            folder=self._folder,
+            socket_dir=self._socket_dir,
+            log_file=self._home.logs / "pooler.log",
+            pid_file=self._pid_file,
+            port=self._port,
+            backend=self._backend,
+            certificate=self._home.tls / "server.crt",
+            key=self._home.tls / "server.key",
+            max_clients=self._max_clients(),
+        )
+        changed = [
+            files.ensure_file(self._folder / "hba.conf", plan.render_rules()),
+            files.ensure_file(self._folder / "pgbouncer.ini", plan.render_config(config)),
+        ]
+        users = self._folder / "users.ini"
+        if not users.exists():
+            changed.append(files.ensure_file(users, plan.render_users([])))
+        return any(changed)
+
+    async def ensure_running(self, program: Path) -> bool:
+        """Have PgBouncer up with its files as they should be. Returns whether it was started."""
+        files.ensure_folder(self._socket_dir)
+        changed = self._ensure_files()
+        if (pid := self.pid()) is not None:
+            if changed:
+                os.kill(pid, signal.SIGHUP)
+                emit(Changed("pooler.files", "pgbouncer"))
+            return False
+        self._pid_file.unlink(missing_ok=True)
+        # Each client and each server is a descriptor; the soft limit is usually 1,024.
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        try:
+            await commands.run(
+                [program, "--daemon", "--quiet", self._folder / "pgbouncer.ini"], deadline=15
+            )
+            await self._answering()
+        except (MachineError, Unavailable) as error:
+            raise MachineError(
+                f"The pooler did not start. {error.detail}",
+                hint=f"Its log is {self._home.logs / 'pooler.log'}.",
+            ) from error
+        emit(Changed("pooler.started", "pgbouncer"))
+        return True
+
+    async def _answering(self) -> None:
+        # The program we ran has forked and ended; the daemon it left tells nobody
+        # when it is ready.
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + _START_SECONDS
+        while True:
+            try:
+                async with self._console() as console:
+                    await console.execute("SHOW VERSION")
+                    return
+            except Unavailable:
+                if clock() > deadline:
+                    raise
+                await asyncio.sleep(_START_POLL_SECONDS)
+
+    async def stop(self) -> None:
+        """End every client and stop."""
+        if (pid := self.pid()) is not None:
+            await processes.stop(pid, signal_number=signal.SIGTERM, deadline=10)
+
+    # ── the console ──────────────────────────────────────────────────────────
+
+    @asynccontextmanager
+    async def _console(self) -> AsyncIterator[AsyncConnection[DictRow]]:
+        # PgBouncer lets the user it runs as into its console without a password
+        # when it comes by the Unix socket under this name (pgbouncer.ini(5)).
+        try:
+            console = await AsyncConnection.connect(
+                host=str(self._socket_dir),
+                port=self._port,
+                user="pgbouncer",
+                dbname="pgbouncer",
+                connect_timeout=CONNECT_SECONDS,
+                autocommit=True,
+                prepare_threshold=None,
+                row_factory=dict_row,
+            )
+        except psycopg.OperationalError as error:
+            raise Unavailable(
+                f"The pooler does not answer: {error}".strip(),
+                hint="It is being started again; see its log.",
+            ) from error
+        async with console:
+            yield console
+
+    async def _show(self, console: AsyncConnection[DictRow], what: LiteralString) -> list[DictRow]:
+        return await (await console.execute(f"SHOW {what}")).fetchall()
+
+    async def kick_out(self, databases: Iterable[str]) -> None:
+        """End every pooled session of these databases, of clients and of servers.
+
+        New clients must already be refused by the cluster, or they come right back.
+        """
+        async with self._console() as console:
+            for name in databases:
+                # A database that nobody has come to is unknown to the pooler.
+                with contextlib.suppress(psycopg.DatabaseError):
+                    await console.execute(sql.SQL("KILL {}").format(sql.Identifier(name)))
+                    await console.execute(sql.SQL("RESUME {}").format(sql.Identifier(name)))
+
+    async def state(self) -> PoolerState:
+        """What the console tells of pools, clients and servers.
+
+        Raises Unavailable if the pooler does not answer.
+        """
+        async with self._console() as console:
+            version = (await self._show(console, "VERSION"))[0]["version"]
+            lists = {row["list"]: row["items"] for row in await self._show(console, "LISTS")}
+            pools = [
+                PoolUse(
+                    database=row["database"],
+                    username=row["user"],
+                    clients_active=row["cl_active"],
+                    clients_waiting=row["cl_waiting"],
+                    servers_active=row["sv_active"] + row["sv_used"] + row["sv_tested"],
+                    servers_idle=row["sv_idle"],
+                    longest_wait_seconds=row["maxwait"] + row["maxwait_us"] / 1e6,
+                )
+                for row in await self._show(console, "POOLS")
+                if row["database"] not in {"pgbouncer", AUTH_DATABASE}
+            ]
+            stats = [
+                dict(row)
+                for row in await self._show(console, "STATS")
+                if row["database"] not in {"pgbouncer", AUTH_DATABASE}
+            ]
+        return PoolerState(
+            version=version,
+            pool_size=self._pool_size,
+            budget=self._budget,
+            clients=lists["used_clients"],
+            servers=lists["used_servers"],
+            pools=pools,
+            stats=stats,
+        )
+
+    # ── sharing out ──────────────────────────────────────────────────────────
+
+    async def keep_within_budget(self) -> None:
+        """Size the pools so that all in use together fit the budget of server connections.
+
+        PgBouncer bounds each pool but not their sum. It opens one connection a pool at a
+        time, so looking again every second keeps ahead of it.
+        """
+        async with self._console() as console:
+            pools = [
+                row
+                for row in await self._show(console, "POOLS")
+                if row["cl_active"] + row["cl_waiting"] + row["sv_active"] + row["sv_idle"] > 0
+            ]
+            wanted = plan.fair_pool_size(budget=self._budget, pools_in_use=len(pools))
+            config = {row["key"]: row["value"] for row in await self._show(console, "CONFIG")}
+            self._pool_size = int(config["default_pool_size"])
+            if wanted != self._pool_size:
+                await console.execute(
+                    sql.SQL("SET default_pool_size = {}").format(sql.Literal(wanted))
+                )
+                self._pool_size = wanted
+                emit(Changed("pooler.pool_size", str(wanted)))
+
+    async def refresh_users(self, store: ControlStore) -> bool:
+        """Have a line for each database whose limit is too small for a full pool.
+
+        The limit itself is PostgreSQL's; without the line the pool would only run into it.
+        """
+        async with store.transaction() as tx:
+            await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_USERS_LOCK,))
+            text = plan.render_users(await rows.limits_below(tx, plan.SMALLEST_FULL_LIMIT))
+            if not files.ensure_file(self._folder / "users.ini", text):
+                return False
+            async with self._console() as console:
+                await console.execute("RELOAD")
+        emit(Changed("pooler.users", "users.ini"))
+        return True

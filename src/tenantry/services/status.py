@@ -1,0 +1,102 @@
+"""What runs of an installation, told from this machine even when half of it is down."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import psycopg
+
+from tenantry.base.errors import TenantryError
+from tenantry.base.home import Home
+from tenantry.base.settings import Settings
+from tenantry.control import clusters as rows
+from tenantry.control.store import DATABASE
+from tenantry.host import processes
+from tenantry.pg.connections import PLATFORM, connect
+from tenantry.services import supervisor
+from tenantry.services.clusters.service import CONTROL, LocalClusters
+from tenantry.services.platform import local_pooler
+
+State = Literal["running", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class PartStatus:
+    """One process of the platform."""
+
+    name: str
+    state: State
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """One PostgreSQL server. ``databases`` counts tenants' and warm ones."""
+
+    name: str
+    kind: str
+    driver: str
+    status: State
+    version: int
+    socket_dir: str
+    port: int
+    databases: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All of it."""
+
+    parts: list[PartStatus]
+    clusters: list[ClusterStatus]
+
+    @property
+    def all_running(self) -> bool:
+        return bool(self.parts) and all(part.state == "running" for part in self.parts)
+
+
+def _state(pid: int | None) -> State:
+    return "stopped" if pid is None else "running"
+
+
+def _part(name: str, pid: int | None, where: str) -> PartStatus:
+    return PartStatus(name, _state(pid), where if pid is None else f"{where}, pid {pid}")
+
+
+async def look(settings: Settings) -> Status:
+    """What runs now. Empty where nothing has been brought up yet."""
+    home = Home(settings.home)
+    local = LocalClusters(settings)
+    if not home.clusters.exists():
+        return Status([], [])
+    control, shared = local.control.pid(), local.shared.pid()
+    parts = [
+        _part("supervisor", supervisor.running_pid(settings), f"home {settings.home}"),
+        _part("control", control, f"socket {local.control_address.socket_dir}"),
+        _part("shared-1", shared, f"port {settings.pg_port}"),
+        _part("pooler", local_pooler(settings).pid(), f"port {settings.pool_port}"),
+        _part("api", processes.read_pid(home.run / "api.pid"), settings.api_url),
+        _part("worker", processes.read_pid(home.run / "worker.pid"), "jobs and convergence"),
+    ]
+    found: list[rows.ClusterRow] = []
+    if control is not None:
+        try:
+            async with connect(
+                local.control_address, user=PLATFORM, dbname=DATABASE, search_path="public"
+            ) as connection:
+                found = await rows.every(connection)
+        except (TenantryError, psycopg.Error):
+            pass  # it is only just coming up, or going down
+    clusters = [
+        ClusterStatus(
+            name=row.name,
+            kind=row.kind,
+            driver=row.driver,
+            status=_state(control if row.kind == CONTROL else shared),
+            version=row.version,
+            socket_dir=row.socket_dir,
+            port=row.port,
+            databases=row.databases,
+        )
+        for row in found
+    ]
+    return Status(parts, clusters)

@@ -1,0 +1,205 @@
+"""Keeping the processes of the platform alive, and ending them in order.
+
+The clusters and the pooler are daemons that are watched by pidfd; the API and the worker
+are children. A child's standard input is its lifeline: when the supervisor is gone, however
+it went, the child reads the end of it and stops. What serves tenants goes on.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from tenantry.base.errors import MachineError
+from tenantry.base.events import PartDied, emit
+from tenantry.base.home import Home
+from tenantry.base.settings import Settings
+from tenantry.host import files, processes
+from tenantry.pg.clusters import ProcessCluster
+from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.platform import local_pooler
+
+log = structlog.get_logger()
+
+_CHILD_SECONDS = 20  # a request or a job that runs may still end
+_SLOWEST_RESTART = 30.0
+
+
+@dataclass(slots=True)
+class Watch:
+    """A part that must run: how to find it and how to have it up."""
+
+    name: str
+    pid: Callable[[], int | None]
+    ensure: Callable[[], Awaitable[object]]
+
+
+@dataclass(slots=True)
+class _Backoff:
+    """How long to wait before the next start: nothing at first, then ever longer."""
+
+    delay: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    async def wait(self, stopping: asyncio.Event) -> None:
+        lived = time.monotonic() - self.started
+        self.delay = (
+            0.0 if lived > _SLOWEST_RESTART else min(_SLOWEST_RESTART, self.delay * 2 + 0.1)
+        )
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), self.delay)
+        self.started = time.monotonic()
+
+
+class Supervisor:
+    """One per home; the lock on its pid file says so."""
+
+    def __init__(self, settings: Settings, *, pgbouncer: Path) -> None:
+        self._settings = settings
+        self._home = Home(settings.home)
+        self._local = LocalClusters(settings)
+        self._pooler = local_pooler(settings)
+        self._pgbouncer = pgbouncer
+        self._stopping = asyncio.Event()
+        self._children: dict[str, asyncio.subprocess.Process] = {}
+
+    async def run(self) -> None:
+        """Watch everything until SIGTERM or SIGINT, then stop everything in order.
+
+        SIGHUP starts the API and the worker anew, and nothing else.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._restart_children)
+        async with asyncio.TaskGroup() as tasks:
+            for watch in self._daemons():
+                tasks.create_task(self._keep_daemon(watch))
+            for name in ("api", "worker"):
+                tasks.create_task(self._keep_child(name))
+        await stop_daemons(self._settings)
+
+    def _daemons(self) -> list[Watch]:
+        def cluster(each: ProcessCluster) -> Watch:
+            return Watch(each.name, each.pid, lambda: self._local.ensure_running(each))
+
+        return [
+            cluster(self._local.control),
+            cluster(self._local.shared),
+            Watch("pooler", self._pooler.pid, lambda: self._pooler.ensure_running(self._pgbouncer)),
+        ]
+
+    async def _keep_daemon(self, watch: Watch) -> None:
+        backoff = _Backoff()
+        while not self._stopping.is_set():
+            if (pid := watch.pid()) is not None:
+                await self._first(processes.wait_gone(pid), self._stopping.wait())
+                if self._stopping.is_set():
+                    return
+                emit(PartDied(watch.name))
+            await backoff.wait(self._stopping)
+            if self._stopping.is_set():
+                return
+            try:
+                await watch.ensure()
+                log.warning("part.started_again", part=watch.name)
+            except (MachineError, OSError) as error:
+                log.error("part.does_not_start", part=watch.name, error=str(error))  # noqa: TRY400
+
+    async def _keep_child(self, name: str) -> None:
+        backoff = _Backoff()
+        while not self._stopping.is_set():
+            # The parent's end of the pipe stays open for as long as this process lives.
+            child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                f"tenantry.{name}",
+                stdin=asyncio.subprocess.PIPE,
+                env={**os.environ, "TENANTRY_HOME": str(self._settings.home)},
+            )
+            self._children[name] = child
+            files.write_atomically(self._home.run / f"{name}.pid", f"{child.pid}\n", mode=0o644)
+            await self._first(child.wait(), self._stopping.wait())
+            if self._stopping.is_set():
+                await self._end_child(child)
+                return
+            emit(PartDied(name))
+            log.warning("part.ended", part=name, code=child.returncode)
+            await backoff.wait(self._stopping)
+
+    @staticmethod
+    async def _first(*waits: Awaitable[object]) -> None:
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    @staticmethod
+    async def _end_child(child: asyncio.subprocess.Process) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            child.terminate()
+        try:
+            await asyncio.wait_for(child.wait(), _CHILD_SECONDS)
+        except TimeoutError:
+            child.kill()
+            await child.wait()
+
+    def _restart_children(self) -> None:
+        for child in self._children.values():
+            with contextlib.suppress(ProcessLookupError):
+                child.terminate()
+
+
+async def stop_daemons(settings: Settings) -> None:
+    """Stop the pooler, then the clusters; what does not run is left alone."""
+    await local_pooler(settings).stop()
+    local = LocalClusters(settings)
+    for cluster in (local.shared, local.control):
+        await cluster.stop()
+
+
+def running_pid(settings: Settings) -> int | None:
+    """The pid of this home's supervisor, if one runs: it holds the lock on its pid file."""
+    try:
+        with Home(settings.home).supervisor_pid.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read() or 0) or None
+    except (FileNotFoundError, ValueError):
+        pass
+    return None
+
+
+@contextlib.contextmanager
+def only_one(settings: Settings) -> Iterator[None]:
+    """Be this home's only supervisor, for as long as the block lasts.
+
+    Raises MachineError if another one runs.
+    """
+    path = Home(settings.home).supervisor_pid
+    files.ensure_folder(path.parent)
+    # Never replaced, only written: the lock belongs to the file itself.
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MachineError(
+                f"Tenantry already runs in {settings.home}.", hint="See ./tenantry status."
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+        file.truncate(0)

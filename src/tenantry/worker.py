@@ -1,0 +1,84 @@
+"""The worker: the jobs that nobody waits for, and the convergence pass of every minute."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Awaitable, Callable
+
+import procrastinate
+import structlog
+
+from tenantry.base import logs, settings
+from tenantry.base.errors import TenantryError
+from tenantry.control import idempotency, jobs
+from tenantry.host.processes import lifeline
+from tenantry.services.platform import Platform, open_platform
+
+log = structlog.get_logger()
+
+_PASS_SECONDS = 60
+_BUDGET_SECONDS = 1
+_SAMPLE_SECONDS = 300
+
+
+async def converge(platform: Platform) -> None:
+    """Make the world what the control database says, and forget what has had its time."""
+    done = await platform.databases.converge()
+    await platform.databases.refill(platform.settings.warm_pool)
+    async with platform.store.transaction() as tx:
+        await idempotency.forget_old(tx)
+    if done:
+        log.info("convergence.mended", actions=[str(action) for action in done])
+
+
+async def _every(seconds: float, what: str, job: Callable[[], Awaitable[object]]) -> None:
+    """Do a job now and then every so many seconds; a failure is told, and the next time comes."""
+    while True:
+        began = time.monotonic()
+        try:
+            await job()
+        except TenantryError as error:
+            log.warning("job.failed", job=what, error=str(error))
+        except Exception:
+            log.exception("job.broke", job=what)
+        await asyncio.sleep(max(0.0, seconds - (time.monotonic() - began)))
+
+
+def _register(app: procrastinate.App, platform: Platform) -> None:
+    @app.task(name=jobs.REFILL)
+    async def refill() -> None:
+        await platform.databases.refill(platform.settings.warm_pool)
+
+
+async def work(platform: Platform) -> None:
+    """Run until cancelled."""
+    app = jobs.job_app(platform.store)
+    _register(app, platform)
+    async with app.open_async(), asyncio.TaskGroup() as tasks:
+        tasks.create_task(_every(_PASS_SECONDS, "converge", lambda: converge(platform)))
+        tasks.create_task(
+            _every(_BUDGET_SECONDS, "pool budget", platform.pooler.keep_within_budget)
+        )
+        tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
+        await app.run_worker_async(
+            concurrency=2, install_signal_handlers=False, delete_jobs="successful"
+        )
+
+
+async def main() -> None:
+    logs.configure("worker")
+    loop = asyncio.get_running_loop()
+    async with open_platform(settings.load()) as platform:
+        working = asyncio.create_task(work(platform))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, working.cancel)
+        ended = asyncio.create_task(lifeline())
+        ended.add_done_callback(lambda _: working.cancel())
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+        ended.cancel()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
