@@ -13,6 +13,7 @@ standard library here, and in what it imports.
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import os
 import re
 import shlex
@@ -28,6 +29,30 @@ from tenantry.base.errors import MachineError
 PYTHON = Path("/usr/bin/python3")  # one that every user can run, unlike one below /root
 _PIP = ("-I", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check")
 _METADATA = ("pyproject.toml", "README.md", "LICENSE", "requirements/runtime.txt")
+
+
+def has_venv() -> bool:
+    """Whether Python can make environments: Debian leaves half of that to another package."""
+    return importlib.util.find_spec("ensurepip") is not None
+
+
+def ensure_venv_module(say: Callable[[str], None]) -> None:
+    """Have what Python needs to make environments.
+
+    Raises MachineError with the command to run if only root could install it.
+    """
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", "python3-venv"]
+    if has_venv():
+        return
+    if os.geteuid() != 0:
+        raise MachineError(
+            "The package python3-venv is missing.", hint=f"Install it: sudo {shlex.join(install)}"
+        )
+    say("Installing python3-venv with apt")
+    wait_for_apt = ["-o", "DPkg::Lock::Timeout=300"]
+    with contextlib.suppress(MachineError):  # one broken source is no reason not to try
+        run(["apt-get", "update", *wait_for_apt])
+    run([*install, *wait_for_apt], hint="Mend apt, and run this again.")
 
 
 def is_current(venv: Path, checkout: Path) -> bool:
