@@ -108,7 +108,7 @@ def parameters(url: str) -> dict[str, str]:
         "PGHOST": parts.hostname or "",
         "PGPORT": str(parts.port or 5432),
         "PGUSER": unquote(parts.username or ""),
-        "PGDATABASE": unquote(parts.path.lstrip("/")),
+        "PGDATABASE": unquote(parts.path.removeprefix("/")),
         "PGSSLMODE": "verify-full",
     }
 

@@ -1,0 +1,217 @@
+"""A whole installation for tests: its own home and ports, brought up and down through its doors."""
+
+import json
+import os
+import pwd
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+from psycopg.rows import TupleRow
+
+SERVICE_USER = "tenantry"
+DEADLINE = 120
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on, below those that outgoing connections take."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 (no secret)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+        if port not in found:
+            found.append(port)
+    return found
+
+
+@dataclass
+class Installation:
+    """One home. ``environment`` adds to what its programs are started with."""
+
+    environment: dict[str, str] = field(default_factory=dict)
+    home: Path = field(init=False)
+    api_port: int = field(init=False)
+    pg_port: int = field(init=False)
+    pool_port: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Not below pytest's own folders: the service user cannot enter those.
+        self.home = Path(tempfile.mkdtemp(prefix="tnt-"))
+        self.home.chmod(0o755)
+        if os.geteuid() == 0:
+            shutil.chown(self.home, SERVICE_USER, SERVICE_USER)
+        self.api_port, self.pg_port, self.pool_port = free_ports(3)
+
+    @property
+    def env(self) -> dict[str, str]:
+        own = {
+            "TENANTRY_HOME": str(self.home),
+            "TENANTRY_API_PORT": str(self.api_port),
+            "TENANTRY_PG_PORT": str(self.pg_port),
+            "TENANTRY_POOL_PORT": str(self.pool_port),
+            "TENANTRY_MEMORY_MB": "1024",
+            "TENANTRY_WARM_POOL": "4",
+        }
+        return {**os.environ, **own, **self.environment}
+
+    # ── doors ────────────────────────────────────────────────────────────────
+
+    def tenantry(
+        self, *arguments: str, check: bool = True, stdin: str | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run the CLI of the code under test."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tenantry.cli", *arguments],
+            env=self.env,
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+            cwd="/",
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"tenantry {' '.join(arguments)} ended with {done.returncode}\n"
+                f"{done.stdout}\n{done.stderr}\n{self.log_tail()}"
+            )
+        return done
+
+    def up(self) -> None:
+        self.tenantry("up", "--detach")
+
+    def down(self) -> None:
+        self.tenantry("down")
+
+    def status(self) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(self.tenantry("status", "--json", check=False).stdout)
+        return told
+
+    def pids(self) -> dict[str, int]:
+        """The pid of each part that runs, as ``status`` tells it."""
+        return {
+            part["name"]: int(part["detail"].rpartition("pid ")[2])
+            for part in self.status()["parts"]
+            if part["state"] == "running"
+        }
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def key(self) -> str:
+        return (self.home / "admin.key").read_text().strip()
+
+    def client(self, key: str | None = None, **options: Any) -> httpx.Client:
+        """An HTTP client with an API key, the administrator's if none is given."""
+        return httpx.Client(
+            base_url=self.url,
+            headers={"X-API-Key": key or self.key},
+            timeout=60,
+            trust_env=False,
+            **options,
+        )
+
+    def create(self, **asked: object) -> dict[str, Any]:
+        """A new database, by the API."""
+        with self.client() as client:
+            answer = client.post("/api/databases", json={"friendlyName": "Test", **asked})
+        assert answer.status_code == 201, answer.text
+        data: dict[str, Any] = answer.json()["data"]
+        return data
+
+    def superuser(
+        self, cluster: str = "shared-1", dbname: str = "postgres"
+    ) -> psycopg.Connection[TupleRow]:
+        """The local administrator's way into a cluster."""
+        port = 5432 if cluster == "control" else self.pg_port
+        return psycopg.connect(
+            host=str(self.home / "run" / cluster),
+            port=port,
+            user="tenantry_admin",
+            dbname=dbname,
+            autocommit=True,
+        )
+
+    def control(self) -> psycopg.Connection[TupleRow]:
+        """The control database, as its owner."""
+        return self.superuser("control", "tenantry_control")
+
+    # ── the world ────────────────────────────────────────────────────────────
+
+    def world(self) -> tuple[set[str], set[str]]:
+        """The tenants' roles and databases that the shared cluster holds."""
+        with self.superuser() as server:
+            roles = {
+                row[0]
+                for row in server.execute(
+                    "SELECT rolname FROM pg_roles WHERE rolname LIKE 'user\\_%'"
+                )
+            }
+            databases = {
+                row[0]
+                for row in server.execute(
+                    "SELECT datname FROM pg_database WHERE datname LIKE 'tenant\\_%'"
+                )
+            }
+        return roles, databases
+
+    def rows(self) -> list[Mapping[str, Any]]:
+        """The control database's rows of databases."""
+        with self.control() as control:
+            cursor = control.execute("SELECT to_jsonb(d) FROM databases d")
+            return [row[0] for row in cursor.fetchall()]
+
+    # ── end ──────────────────────────────────────────────────────────────────
+
+    def log_tail(self) -> str:
+        log = self.home / "logs" / "tenantry.log"
+        return "\n".join(log.read_text().splitlines()[-20:]) if log.exists() else ""
+
+    def processes(self) -> list[int]:
+        """Every process that has this home in its arguments or works in it."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                told = (entry / "cmdline").read_text() + str((entry / "cwd").readlink())
+                environ = (entry / "environ").read_text(errors="replace")
+            except OSError:
+                continue
+            if str(self.home) in told or f"TENANTRY_HOME={self.home}" in environ:
+                found.append(int(entry.name))
+        return found
+
+    def remove(self) -> None:
+        """Stop whatever runs, and delete the home."""
+        if (self.home / "clusters").exists():
+            self.tenantry("down", check=False)
+        for pid in self.processes():
+            try:
+                os.kill(pid, 9)
+            except ProcessLookupError:
+                continue
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def as_service_user() -> dict[str, Any]:
+    """Arguments for subprocess: run as the platform's own user, if we are root."""
+    if os.geteuid() != 0:
+        return {}
+    user = pwd.getpwnam(SERVICE_USER)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}

@@ -1,0 +1,186 @@
+"""A machine with nothing on it: this one's Debian or Ubuntu release, and Python, in a chroot.
+
+It has process, mount and IPC namespaces of its own, so that ending it ends all
+that runs in it, and shares the network: apt and pip need it, and the test talks to
+what was started. The release is downloaded once; apt's and pip's downloads are kept.
+"""
+
+import asyncio
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenantry.host import backports, packages
+
+CACHE = Path("/var/cache/tenantry")
+CHECKOUT = Path(__file__).resolve().parents[2]
+PLACE = Path("/root/tenantry")  # where only root can read it, as many do
+_NETWORK = re.compile(r"(?i)PIP_\w+|\w+_proxy|\w+_CA_BUNDLE|SSL_CERT_FILE")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class BareMachine:
+    root: Path
+    init: int  # the first process of its process namespace, as we number it
+
+    def run(
+        self,
+        *command: str,
+        user: str = "root",
+        env: Mapping[str, str] | None = None,
+        timeout: float = 240,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in it, in the checkout's folder, and return what came of it."""
+        return subprocess.run(
+            self.command(*command, user=user, env=env or {}),
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def command(self, *command: str, user: str, env: Mapping[str, str]) -> list[str]:
+        """How this machine's root runs ``command`` in that one."""
+        home = "/root" if user == "root" else f"/home/{user}"
+        variables = network_environment() | {"HOME": home, "PATH": _PATH, "LANG": "C.UTF-8"} | env
+        become = [] if user == "root" else [f"--reuid={user}", f"--regid={user}", "--init-groups"]
+        return [
+            *("nsenter", f"--target={self.init}", "--mount", "--pid", "--ipc"),
+            *("chroot", str(self.root), "env", "--ignore-environment"),
+            *(f"{name}={value}" for name, value in variables.items()),
+            *("setpriv", *become, "sh", "-c", f'cd {PLACE} 2>/dev/null; exec "$@"', "sh"),
+            *command,
+        ]
+
+    def processes(self) -> list[tuple[str, str]]:
+        """The user and the command line of whatever runs in it, but for its first process."""
+        listed = self.run(
+            "sh",
+            "-c",
+            "for p in /proc/[0-9]*; do stat -c %U $p; tr '\\0' ' ' <$p/cmdline; echo; done",
+        )
+        lines = listed.stdout.splitlines()
+        found = zip(lines[::2], lines[1::2], strict=True)
+        return [(user, line.strip()) for user, line in found if line and "sleep inf" not in line]
+
+
+@contextmanager
+def bare_machine() -> Iterator[BareMachine]:
+    """A new machine, gone with all that runs in it when the block ends."""
+    folder = Path(tempfile.mkdtemp(prefix="tenantry-bare-", dir="/var/tmp"))
+    root = folder / "root"
+    root.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    try:
+        subprocess.run(["tar", "-C", root, "-xf", base_image()], check=True)
+        copy_settings(root)
+        copy_checkout(root)
+        with namespaces(root) as init:
+            yield BareMachine(root, init)
+    finally:
+        shutil.rmtree(folder)
+
+
+def base_image() -> Path:
+    """The release with Python and no more, as a tar file; made if there is none yet."""
+    codename = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    image = CACHE / f"bare-{codename}.tar"
+    if image.exists():
+        return image
+    if not shutil.which("debootstrap"):
+        asyncio.run(packages.install(["debootstrap"], print))
+    mirror = next(
+        source.uris.split()[0]
+        for source in backports.machine_sources()
+        if codename in source.suites and "main" in source.components
+    )
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        root = Path(folder) / "root"
+        options = ["--variant=minbase", "--include=python3"]
+        subprocess.run(
+            ["debootstrap", *options, codename, root, mirror], check=True, capture_output=True
+        )
+        shutil.rmtree(root / "var/lib/apt/lists")
+        shutil.rmtree(root / "var/cache/apt/archives")
+        subprocess.run(["tar", "-C", root, "-cf", f"{folder}/image", "."], check=True)
+        Path(folder, "image").replace(image)
+    return image
+
+
+def network_environment() -> dict[str, str]:
+    """The variables by which this machine's programs reach the network."""
+    return {name: value for name, value in os.environ.items() if _NETWORK.fullmatch(name)}
+
+
+def copy_settings(root: Path) -> None:
+    """Have apt and pip reach there what they reach here."""
+    apt = Path("/etc/apt")
+    (root / "etc/apt/sources.list").unlink(missing_ok=True)
+    for name in ("sources.list", "sources.list.d", "trusted.gpg.d", "auth.conf.d", "keyrings"):
+        copy(apt / name, root)
+    for part in (apt / "apt.conf.d").iterdir():
+        if "Acquire::" in part.read_text() and not part.name.startswith("docker"):
+            copy(part, root)
+    for name in ("/usr/share/keyrings", "/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf"):
+        copy(Path(name), root)
+    copy(Path.home() / ".config/pip/pip.conf", root)
+    for value in network_environment().values():
+        if Path(value).is_file():  # certificates
+            copy(Path(value), root)
+    (root / "etc/dpkg/dpkg.cfg.d/fast").write_text("force-unsafe-io\n")
+
+
+def copy(path: Path, root: Path) -> None:
+    """Copy a file or folder of this machine to the same place in that one."""
+    place = root / path.relative_to("/")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.copytree(path, place, dirs_exist_ok=True)
+    elif path.exists():
+        shutil.copy(path, place)
+
+
+def copy_checkout(root: Path) -> None:
+    leave = shutil.ignore_patterns(".git", "__pycache__", ".*_cache", ".hypothesis", ".venv")
+    shutil.copytree(CHECKOUT, root / PLACE.relative_to("/"), ignore=leave)
+
+
+@contextmanager
+def namespaces(root: Path) -> Iterator[int]:
+    """Yield the first process of new namespaces in which ``root`` is ready to be entered."""
+    kept = {"var/cache/apt/archives": CACHE / "bare-apt", "root/.cache/pip": CACHE / "bare-pip"}
+    binds = ""
+    for inside, outside in kept.items():
+        outside.mkdir(parents=True, exist_ok=True)
+        (root / inside).mkdir(parents=True, exist_ok=True)
+        binds += f"mount --bind {outside} {root / inside}\n"
+    setup = f"""set -e
+        {binds}
+        mount -t proc proc {root}/proc
+        mount --rbind /dev {root}/dev
+        mount -t tmpfs tmpfs {root}/dev/shm
+        mount -t tmpfs tmpfs {root}/run
+        mkdir {root}/run/lock
+        echo ready
+        # It has to bury the processes whose parents are gone, as any first process.
+        exec env --ignore-signal=CHLD sleep infinity"""
+    unshare = ["unshare", "--mount", "--propagation=private", "--pid", "--ipc", "--fork"]
+    with subprocess.Popen(
+        [*unshare, "--kill-child", "sh", "-c", setup], stdout=subprocess.PIPE, text=True
+    ) as outer:
+        assert outer.stdout is not None
+        try:
+            assert outer.stdout.readline() == "ready\n", "the machine could not be set up"
+            children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text()
+            yield int(children)
+        finally:
+            outer.send_signal(signal.SIGKILL)
