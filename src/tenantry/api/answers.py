@@ -1,5 +1,6 @@
 """What callers are sent: one envelope, and the shape of each thing in it."""
 
+import dataclasses
 import datetime as dt
 import uuid
 from typing import Generic, Literal, TypeVar
@@ -14,6 +15,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.keys import ApiKeyRow
 from tenantry.control.operations import OperationRow
 from tenantry.services.databases.model import MASK, Opened, Statistics, connection_strings
+from tenantry.services.pooling.service import PoolerState
 
 Data = TypeVar("Data")
 
@@ -35,36 +37,37 @@ class Listing(BaseModel, Generic[Data]):
     data: list[Data]
 
 
+class FieldProblem(BaseModel):
+    field: str
+    message: str
+    code: str
+
+
 class Problem(BaseModel):
     """A failure (RFC 9457)."""
 
-    class Field(BaseModel):
-        field: str
-        message: str
-        code: str
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
+    type: str = Field(examples=["urn:tenantry:error:name_taken"])
+    title: str = Field(examples=["The name is taken"])
+    status: int = Field(examples=[409])
+    detail: str = Field(examples=["There is already a database named my-app in production."])
+    instance: str = Field(examples=["/api/databases"])
     success: Literal[False]
-    code: str
+    code: str = Field(examples=["name_taken"])
     request_id: str
     hint: str | None = None
-    errors: list[Field] | None = None
+    errors: list[FieldProblem] | None = None
 
 
 class Database(BaseModel):
     id: uuid.UUID
-    name: str | None
-    friendly_name: str | None
-    database_name: str
-    username: str
-    owner_email: str | None
-    environment: str
-    kind: str
-    max_connections: int
+    name: str | None = Field(examples=["my-app"])
+    friendly_name: str | None = Field(examples=["My App Database"])
+    database_name: str = Field(examples=["tenant_b7kx2mw9qz4p"])
+    username: str = Field(examples=["user_b7kx2mw9qz4p"])
+    owner_email: str | None = Field(examples=["owner@example.com"])
+    environment: str = Field(examples=["production"])
+    kind: str = Field(examples=["shared"])
+    max_connections: int = Field(examples=[20])
     shadow: bool
     status: Literal["active", "deleting"]
     created_at: dt.datetime
@@ -95,8 +98,13 @@ class Strings(BaseModel):
 class OpenedDatabase(Database):
     """With the password, which is shown this once and kept nowhere."""
 
-    password: str
-    connection_string: str
+    password: str = Field(examples=["aB3dEf7GhJk9mN2pQr5tUv8x"])
+    connection_string: str = Field(
+        examples=[
+            "postgresql://user_b7kx2mw9qz4p:aB3dEf7GhJk9mN2pQr5tUv8x@db.example.com:5432/"
+            "tenant_b7kx2mw9qz4p?sslmode=require"
+        ]
+    )
     connection_string_pooled: str
     shadow_database_url: str | None
     shadow_database_url_pooled: str | None
@@ -182,6 +190,37 @@ class Cluster(BaseModel):
     max_databases: int
     last_backup_at: dt.datetime | None
     created_at: dt.datetime
+
+
+class Pool(BaseModel):
+    database: str
+    username: str
+    clients_active: int
+    clients_waiting: int
+    servers_active: int
+    servers_idle: int
+    longest_wait_seconds: float
+
+
+class Counters(BaseModel):
+    database: str
+    transactions: int
+    queries: int
+    bytes_received: int
+    bytes_sent: int
+    average_transaction_seconds: float
+    average_query_seconds: float
+    average_wait_seconds: float
+
+
+class Pooler(BaseModel):
+    version: str
+    pool_size: int = Field(description="The most server connections of one pool, now.")
+    budget: int = Field(description="The most server connections of all pools together.")
+    clients: int
+    servers: int
+    pools: list[Pool]
+    stats: list[Counters]
 
 
 def answer(data: BaseModel, *, message: str | None = None, status: int = 200) -> JSONResponse:
@@ -310,6 +349,10 @@ def audit_entry(row: AuditRow) -> AuditEntry:
 
 def operation(row: OperationRow) -> Operation:
     return Operation.model_validate(row, from_attributes=True)
+
+
+def pooler(state: PoolerState) -> Pooler:
+    return Pooler.model_validate(dataclasses.asdict(state))
 
 
 def cluster(row: ClusterRow) -> Cluster:

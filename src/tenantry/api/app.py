@@ -19,7 +19,7 @@ from tenantry.control import jobs
 from tenantry.services.platform import open_platform
 
 _ASSETS = "/docs/assets"
-_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
+_FAILURE = {"model": Problem, "description": "What was wrong, and what to do next"}
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -44,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
-        responses={"4XX": {**_PROBLEM, "description": "What was wrong with the request"}},
+        responses={"4XX": _FAILURE, "5XX": _FAILURE},
     )
     problems.register(app)
     app.include_router(databases.router)
@@ -66,4 +66,15 @@ def create_app(settings: Settings) -> FastAPI:
         )
 
     app.add_middleware(Frame)
+    _tell_problems_apart(app)
     return app
+
+
+def _tell_problems_apart(app: FastAPI) -> None:
+    """FastAPI documents every model as application/json; failures are application/problem+json."""
+    document = app.openapi()
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for status in ("4XX", "5XX"):
+                content = operation["responses"][status]["content"]
+                content["application/problem+json"] = content.pop("application/json")

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from tenantry import __version__
 from tenantry.api import answers, metrics
-from tenantry.api.answers import Answer, Cluster, Listing, Operation
+from tenantry.api.answers import Answer, Cluster, Listing, Operation, Pooler
 from tenantry.api.asking import (
     OperationId,
     PlatformHere,
@@ -101,12 +101,11 @@ async def clusters(platform: PlatformHere, principal: Watcher) -> Response:
     return answers.listing([answers.cluster(row) for row in await platform.clusters.every()])
 
 
-@router.get("/api/pooler")
-async def pooler(platform: PlatformHere, principal: Watcher) -> JSONResponse:
+@router.get("/api/pooler", response_model=Answer[Pooler])
+async def pooler(platform: PlatformHere, principal: Watcher) -> Response:
     """Pools, clients, servers and counters of the pooler, and the budget they share."""
     _platform_wide(principal)
-    state = await platform.pooler.state()
-    return JSONResponse({"success": True, "data": dataclasses.asdict(state)})
+    return answers.answer(answers.pooler(await platform.pooler.state()))
 
 
 @router.get("/api/operations/{identifier}", response_model=Answer[Operation])

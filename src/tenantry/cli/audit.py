@@ -9,7 +9,7 @@ from tenantry.base.ids import parse_id
 from tenantry.cli import output, times
 from tenantry.cli.client import connect
 from tenantry.cli.door import Json
-from tenantry.cli.finding import find
+from tenantry.cli.finding import In, find
 
 _COLUMNS: dict[str, output.Cell] = {
     "WHEN": lambda row: times.local(row["at"]),
@@ -30,6 +30,7 @@ def audit(
     resource: Annotated[
         str | None, typer.Option(help="Only this database (by name), or whatever has this id.")
     ] = None,
+    env: In = None,
     since: Annotated[
         dt.datetime | None,
         typer.Option(parser=times.past, metavar="WHEN", help="Since 24h or 7d ago, or a date."),
@@ -48,7 +49,7 @@ def audit(
     """
     with connect() as api:
         if resource and not parse_id(resource):
-            resource = str(find(api, resource)["id"])
+            resource = str(find(api, resource, env)["id"])
         page = api.rows(
             "/api/audit-logs",
             limit=None if everything else limit,

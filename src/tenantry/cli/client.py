@@ -25,7 +25,7 @@ from tenantry.base.home import Home
 Row = dict[str, Any]
 
 _TIMEOUT = httpx.Timeout(60, connect=5)  # seconds
-_PAGE = 100
+_PAGE = 500
 _OPERATION_SECONDS = 600.0
 _POLL_SECONDS = 0.4
 _FIRST_ANSWER_SECONDS = 60.0

@@ -1,7 +1,7 @@
 """``tenantry db``: databases, from the first to the last day."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -62,7 +62,7 @@ def create(
     wanted = {
         "name": name,
         "environment": env,
-        "friendly_name": friendly_name or name,
+        "friendly_name": friendly_name,
         "owner_email": owner,
         "max_connections": max_connections,
         "shadow": False if no_shadow else None,
@@ -80,9 +80,13 @@ def create(
 def list_databases(
     *,
     env: Env = None,
-    status: Annotated[str | None, typer.Option(help="In this state: active, creating, …")] = None,
-    owner: Annotated[str | None, typer.Option(help="Of this owner (e-mail address).")] = None,
-    search: Annotated[str | None, typer.Option(help="With this text in a name.")] = None,
+    status: Annotated[
+        Literal["active", "deleting"] | None, typer.Option(help="Only those in this state.")
+    ] = None,
+    owner: Annotated[
+        str | None, typer.Option(help="Only those of this owner (an e-mail address).")
+    ] = None,
+    search: Annotated[str | None, typer.Option(help="Only those with this text in a name.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
     as_json: Json = False,
@@ -162,21 +166,23 @@ def update(
     env: In = None,
     friendly_name: FriendlyName = None,
     max_connections: MaxConnections = None,
+    new_name: Annotated[str | None, typer.Option(help="The name it shall have.")] = None,
     new_env: Annotated[
         Environment | None, typer.Option(metavar="ENV", help="The environment to move it to.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Change a database's friendly name, environment or number of connections.
+    """Change a database's names, environment or number of connections.
 
     Example:
 
         tenantry db update shop --env staging --max-connections 40
     """
     changes = {
+        "name": new_name,
+        "environment": new_env,
         "friendly_name": friendly_name,
         "max_connections": max_connections,
-        "environment": new_env,
     }
     changes = {field: value for field, value in changes.items() if value is not None}
     if not changes:
@@ -211,7 +217,7 @@ def delete(
             _confirm(row)
         with output.waiting(f"Deleting {title(row)}"):
             answer = api.delete(f"/api/databases/{row['id']}")
-            if answer.get("operation_id"):
+            if answer["status"] == "deleting":
                 api.wait(answer["operation_id"])
     if as_json:
         output.as_json(answer)

@@ -19,7 +19,7 @@ FAILED = 1
 NOT_RUNNING = 3
 INTERRUPTED = 130
 
-Json = Annotated[bool, typer.Option("--json", help="Print the API's data as JSON, for scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def enter(app: typer.Typer, name: str) -> NoReturn:

@@ -16,11 +16,12 @@ app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
 
 _COLUMNS: dict[str, output.Cell] = {
     "NAME": "name",
+    "BEGINS WITH": "prefix",
     "SCOPES": "scopes",
     "CUSTOMER": "customer_email",
     "AGE": lambda row: times.distance(row["created_at"]),
-    "USED": lambda row: times.distance(row.get("last_used_at")),
-    "EXPIRES": lambda row: times.distance(row.get("expires_at")),
+    "USED": lambda row: times.distance(row["last_used_at"]),
+    "EXPIRES": lambda row: "revoked" if row["revoked_at"] else times.distance(row["expires_at"]),
     "ID": "id",
 }
 
@@ -114,9 +115,15 @@ def revoke(
 def _find(api: Api, text: str) -> str:
     if parse_id(text):
         return text
-    found = [str(row["id"]) for row in api.rows("/api/api-keys").rows if row["name"] == text]
+    found = [
+        str(row["id"])
+        for row in api.rows("/api/api-keys").rows
+        if row["name"] == text and not row["revoked_at"]
+    ]
     if not found:
-        raise NotFound(f"No key is called “{text}”.", hint="`tenantry key list` shows them.")
+        raise NotFound(
+            f"No key in force is called “{text}”.", hint="`tenantry key list` shows them."
+        )
     if len(found) > 1:
         raise Conflict(
             f"“{text}” is the name of several keys: {', '.join(found)}.", hint="Say the id."

@@ -137,10 +137,8 @@ def failure(error: TenantryError) -> None:
     ]
     if error.hint:
         body.append(f"→ {error.hint}")
-    if problem.get("status", 0) >= 500 and problem.get("request_id"):  # noqa: PLR2004 (HTTP)
-        body.append(f"The logs know this request as {problem['request_id']}.")
     console = _console(stderr=True)
     console.print(said)
     for paragraph in body:
-        text = "\n".join(plain(line) for line in paragraph.splitlines())
-        console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
+        for text in paragraph.splitlines():
+            console.print(Padding(Text(plain(text)), (0, 0, 0, 2), expand=False))

@@ -1,4 +1,4 @@
-"""``tenantry up``, ``down``, ``status``, ``cluster``: the platform on this machine."""
+"""``tenantry up``, ``down``, ``status``, ``doctor``, ``cluster``, ``service``: this machine."""
 
 import asyncio
 import os
@@ -16,8 +16,9 @@ from tenantry.base.errors import MachineError, NotFound
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.cli import output
-from tenantry.cli.door import NOT_RUNNING, Json
-from tenantry.host import engines, identity, packages, processes
+from tenantry.cli.door import FAILED, NOT_RUNNING, Json
+from tenantry.host import engines, identity, packages, preflight, processes, systemd
+from tenantry.host.preflight import Finding, Port
 from tenantry.pg.connections import ADMIN
 from tenantry.services import status as statuses
 from tenantry.services import supervisor
@@ -28,6 +29,7 @@ _READY_SECONDS = 120
 _POLL_SECONDS = 0.1
 _DOWN_SECONDS = 120
 
+service = typer.Typer(help="Run under systemd, from boot on.", no_args_is_help=True)
 cluster = typer.Typer(help="The PostgreSQL servers of this machine.", no_args_is_help=True)
 
 
@@ -36,7 +38,9 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(down)
     app.command()(status)
+    app.command()(doctor)
     app.add_typer(cluster, name="cluster")
+    app.add_typer(service, name="service")
 
 
 def _say(text: str) -> None:
@@ -61,7 +65,7 @@ def up(
     asyncio.run(_install(here))
     identity.become_service_user()
     with supervisor.only_one(here):
-        brought = asyncio.run(bring_up(here, _say))
+        brought = asyncio.run(_bring_up(here))
         if not detach:
             asyncio.run(_supervise(here, brought))
             return
@@ -71,6 +75,27 @@ def up(
 async def _install(here: Settings) -> None:
     await packages.ensure_postgres(_say)
     await engines.ensure_pgbouncer(here.engines_dir, _say)
+
+
+async def _bring_up(here: Settings) -> BroughtUp:
+    await supervisor.end_leftovers(here)
+    preflight.require(await _examine(here))
+    return await bring_up(here, _say)
+
+
+async def _examine(here: Settings) -> list[Finding]:
+    """What stands in the way of starting what does not run yet."""
+    ports = {
+        "shared-1": Port("PostgreSQL", "0.0.0.0", here.pg_port, "TENANTRY_PG_PORT"),  # noqa: S104
+        "pooler": Port("the pooler", "0.0.0.0", here.pool_port, "TENANTRY_POOL_PORT"),  # noqa: S104
+        "api": Port("the API", here.api_host, here.api_port, "TENANTRY_API_PORT"),
+    }
+    found = await statuses.look(here)
+    running = {part.name for part in found.parts if part.state == "running"}
+    user = identity.SERVICE_USER if os.geteuid() == 0 else None
+    return await preflight.examine(
+        here.home, [port for name, port in ports.items() if name not in running], user=user
+    )
 
 
 async def _supervise(here: Settings, brought: BroughtUp) -> None:
@@ -187,6 +212,87 @@ def status(json: Json = False) -> None:
             )
     if not found.all_running:
         raise typer.Exit(NOT_RUNNING)
+
+
+def doctor(json: Json = False) -> None:
+    """Look for what is wrong on this machine, and say what to do about it. Changes nothing."""
+    findings = asyncio.run(_findings(settings.load()))
+    if json:
+        output.as_json([asdict(finding) for finding in findings])
+    else:
+        marks = {"ok": "✓", "warning": "!", "problem": "✗"}
+        output.table(
+            [
+                {
+                    "mark": marks[finding.level],
+                    "subject": finding.subject,
+                    "detail": f"{finding.detail} {finding.hint}".strip(),
+                }
+                for finding in findings
+            ],
+            {"": "mark", "CHECK": "subject", "FINDING": "detail"},
+            empty="",
+        )
+    if any(finding.level == "problem" for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+async def _findings(here: Settings) -> list[Finding]:
+    findings: list[Finding] = []
+    try:
+        postgres = packages.find_postgres()
+        findings.append(Finding("ok", "PostgreSQL", f"{postgres.version} in {postgres.bindir}"))
+    except MachineError as error:
+        findings.append(Finding("problem", "PostgreSQL", error.detail, error.hint or ""))
+        return findings
+    try:
+        pgbouncer = await engines.find_pgbouncer(here.engines_dir)
+        findings.append(Finding("ok", "PgBouncer", f"{pgbouncer.release} at {pgbouncer.path}"))
+        findings += [
+            Finding("warning", "PgBouncer", warning, "The configuration keeps out of its way.")
+            for warning in pgbouncer.warnings()
+        ]
+    except MachineError as error:
+        findings.append(Finding("problem", "PgBouncer", error.detail, error.hint or ""))
+    findings += await _examine(here)
+    found = await statuses.look(here)
+    findings += [
+        Finding("ok", part.name, f"runs ({part.detail})")
+        if part.state == "running"
+        else Finding("warning", part.name, "does not run.", "./tenantry up starts it.")
+        for part in found.parts
+    ]
+    return findings
+
+
+@service.command("install")
+def install_service() -> None:
+    """Have systemd start the platform at every boot. For root."""
+    here = settings.load()
+    unit = systemd.Unit(
+        name=_unit_name(here),
+        home=here.home,
+        program=Path(sys.argv[0]).absolute(),
+        user=identity.SERVICE_USER,
+        environment={
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith("TENANTRY_") and name not in {"TENANTRY_API_KEY", "TENANTRY_URL"}
+        },
+    )
+    asyncio.run(_install(here))
+    asyncio.run(systemd.install(unit, output.done))
+
+
+@service.command("uninstall")
+def uninstall_service() -> None:
+    """Stop the service and forget it; all data stays. For root."""
+    asyncio.run(systemd.uninstall(_unit_name(settings.load()), output.done))
+
+
+def _unit_name(here: Settings) -> str:
+    usual = Path("/var/lib/tenantry")
+    return "tenantry" if here.home == usual else f"tenantry-{here.home.name}"
 
 
 @cluster.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -10,7 +10,7 @@ def pooler(as_json: Json = False) -> None:
 
     Example:
 
-        tenantry pooler --json | jq '.pools[] | select(.cl_waiting > 0)'
+        tenantry pooler --json | jq '.pools[] | select(.clients_waiting > 0)'
     """
     with connect() as api:
         state = api.get("/api/pooler")
@@ -21,14 +21,26 @@ def pooler(as_json: Json = False) -> None:
 
 
 def show(state: Row) -> None:
-    """Print the pooler's state: what is one thing as facts, its pools as a table."""
-    single = {name: value for name, value in state.items() if not isinstance(value, list)}
-    output.facts((name.replace("_", " "), value) for name, value in single.items() if value != {})
-    pools = state.get("pools") or []
-    titles = dict.fromkeys(key for pool in pools for key in pool)
+    """Print the pooler's state: its totals as facts, its pools as a table."""
+    output.facts(
+        [
+            ("version", state["version"]),
+            ("clients", state["clients"]),
+            ("server connections", f"{state['servers']} of at most {state['budget']}"),
+            ("for each pool", f"at most {state['pool_size']}"),
+        ]
+    )
     output.heading("Pools")
     output.table(
-        pools,
-        {key.replace("_", " ").upper(): key for key in titles},
+        state["pools"],
+        {
+            "DATABASE": "database",
+            "USERNAME": "username",
+            "CLIENTS": "clients_active",
+            "WAITING": "clients_waiting",
+            "SERVERS": "servers_active",
+            "IDLE": "servers_idle",
+            "LONGEST WAIT": lambda pool: f"{pool['longest_wait_seconds']:.1f} s",
+        },
         empty="No pool is open: nobody has connected lately.",
     )

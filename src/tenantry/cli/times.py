@@ -48,7 +48,7 @@ def distance(text: str | None, *, now: dt.datetime | None = None) -> str:
     unit, length = next(
         ((unit, length) for unit, length, end in _STEPS if size < end), ("d", 86_400)
     )
-    span = f"{int(size // length)} {unit}"
+    span = f"{round(size / length)} {unit}"
     return span if seconds >= 0 else f"in {span}"
 
 

@@ -26,7 +26,7 @@ from tenantry.cli.databases import show_list
 from tenantry.cli.door import Json
 from tenantry.control.store import DATABASE
 from tenantry.host import commands, files
-from tenantry.pg.connections import PLATFORM
+from tenantry.pg.connections import ADMIN
 
 _KEPT = dt.timedelta(days=7)
 _DUMP_SECONDS = 3600
@@ -78,7 +78,6 @@ def _status(as_json: Json = False) -> None:
                     "NAME": "name",
                     "KIND": "kind",
                     "DRIVER": "driver",
-                    "STATUS": "status",
                     "VERSION": "version",
                     "DATABASES": "databases",
                 },
@@ -180,7 +179,7 @@ def _dump(server: _Server, folder: Path, *, now: dt.datetime) -> Path:
                     "--format=custom",
                     f"--host={server.socket_dir}",
                     f"--port={server.port}",
-                    f"--username={PLATFORM}",
+                    f"--username={ADMIN}",
                     "--no-password",
                     f"--file={unfinished}",
                     DATABASE,

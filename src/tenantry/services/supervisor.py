@@ -169,6 +169,15 @@ async def stop_daemons(settings: Settings) -> None:
         await cluster.stop()
 
 
+async def end_leftovers(settings: Settings) -> None:
+    """End the children of a supervisor that was killed, which may not have noticed yet."""
+    run = Home(settings.home).run
+    for name in ("api", "worker"):
+        pid = processes.read_pid(run / f"{name}.pid")
+        if pid is not None and processes.started_by(pid, "python", f"tenantry.{name}"):
+            await processes.stop(pid, deadline=_CHILD_SECONDS)
+
+
 def running_pid(settings: Settings) -> int | None:
     """The pid of this home's supervisor, if one runs: it holds the lock on its pid file."""
     try:

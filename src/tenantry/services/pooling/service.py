@@ -47,6 +47,20 @@ class PoolUse:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolCounters:
+    """What went through the pools of one database since the pooler started."""
+
+    database: str
+    transactions: int
+    queries: int
+    bytes_received: int
+    bytes_sent: int
+    average_transaction_seconds: float
+    average_query_seconds: float
+    average_wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class PoolerState:
     """The pooler as it is now; all pools together may hold ``budget`` server connections."""
 
@@ -56,7 +70,7 @@ class PoolerState:
     clients: int
     servers: int
     pools: list[PoolUse]
-    stats: list[dict[str, object]]
+    stats: list[PoolCounters]
 
 
 class Pooler:
@@ -212,7 +226,16 @@ class Pooler:
                 if row["database"] not in {"pgbouncer", AUTH_DATABASE}
             ]
             stats = [
-                dict(row)
+                PoolCounters(
+                    database=row["database"],
+                    transactions=int(row["total_xact_count"]),
+                    queries=int(row["total_query_count"]),
+                    bytes_received=int(row["total_received"]),
+                    bytes_sent=int(row["total_sent"]),
+                    average_transaction_seconds=int(row["avg_xact_time"]) / 1e6,
+                    average_query_seconds=int(row["avg_query_time"]) / 1e6,
+                    average_wait_seconds=int(row["avg_wait_time"]) / 1e6,
+                )
                 for row in await self._show(console, "STATS")
                 if row["database"] not in {"pgbouncer", AUTH_DATABASE}
             ]
