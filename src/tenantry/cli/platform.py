@@ -136,6 +136,7 @@ async def _wait_for(here: Settings, child: "subprocess.Popen[bytes]", log: Path)
     ready = await _ready(here, gone)
     watching.cancel()
     if not ready:
+        await processes.stop(child.pid, deadline=_DOWN_SECONDS)
         raise MachineError("Tenantry did not become ready.", hint=f"Its log {log} says why.")
 
 
