@@ -15,8 +15,6 @@ SCOPES = (
     "admin",
     "databases:read",
     "databases:write",
-    "backups:read",
-    "backups:write",
     "keys:read",
     "keys:write",
     "audit:read",
