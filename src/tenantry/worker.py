@@ -13,7 +13,7 @@ from tenantry.base import logs, settings
 from tenantry.base.errors import TenantryError
 from tenantry.control import idempotency, jobs
 from tenantry.host.processes import lifeline
-from tenantry.services.platform import Platform, open_platform
+from tenantry.services.platform import Platform, ensure_server_files, open_platform
 
 log = structlog.get_logger()
 
@@ -24,6 +24,7 @@ _SAMPLE_SECONDS = 300
 
 async def converge(platform: Platform) -> None:
     """Make the world what the control database says, and forget what has had its time."""
+    await ensure_server_files(platform.settings)
     done = await platform.databases.converge()
     await platform.databases.refill(platform.settings.warm_pool)
     async with platform.store.transaction() as tx:

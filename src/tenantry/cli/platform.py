@@ -17,12 +17,13 @@ from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.cli import output
 from tenantry.cli.door import FAILED, NOT_RUNNING, Json
+from tenantry.control.store import DATABASE
 from tenantry.host import engines, identity, packages, preflight, processes, systemd
 from tenantry.host.preflight import Finding, Port
 from tenantry.pg.connections import ADMIN
 from tenantry.services import status as statuses
 from tenantry.services import supervisor
-from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.clusters.service import CONTROL, LocalClusters
 from tenantry.services.platform import BroughtUp, bring_up
 
 _READY_SECONDS = 120
@@ -310,7 +311,8 @@ def psql(
             program = each.bindir / "psql"
             words = [f"--host={each.address.socket_dir}", f"--port={each.address.port}"]
             words += [f"--username={ADMIN}", "--no-password"]
-            dbname = [] if _names_database(context.args) else ["--dbname=postgres"]
+            usual = DATABASE if each.name == CONTROL else "postgres"
+            dbname = [] if _names_database(context.args) else [f"--dbname={usual}"]
             os.execv(program, [str(program), *words, *dbname, *context.args])  # noqa: S606 (psql becomes this)
     raise NotFound(f"There is no cluster {name} here.", hint="The clusters are control, shared-1.")
 

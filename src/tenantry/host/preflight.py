@@ -59,10 +59,13 @@ async def examine(home: Path, ports: Iterable[Port], *, user: str | None = None)
 def require(findings: Iterable[Finding]) -> None:
     """Raise the problems among ``findings`` as one MachineError."""
     problems = [finding for finding in findings if finding.level == "problem"]
+    if len(problems) == 1:
+        raise MachineError(problems[0].detail, hint=problems[0].hint)
     if problems:
+        lines = [f"- {problem.detail} {problem.hint}" for problem in problems]
         raise MachineError(
-            " ".join(problem.detail for problem in problems),
-            hint=" ".join(problem.hint for problem in problems),
+            "\n".join(["Several things are in the way:", *lines]),
+            hint="Mend them, and run this again.",
         )
 
 

@@ -103,6 +103,15 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
     return BroughtUp(pgbouncer, key_is_new)
 
 
+async def ensure_server_files(settings: Settings) -> None:
+    """Undo what was changed by hand in the files of running servers."""
+    local = LocalClusters(settings)
+    for cluster in (local.control, local.shared):
+        if cluster.pid() is not None:
+            await local.ensure_files(cluster)
+    local_pooler(settings).ensure_files()
+
+
 def ensure_certificates(settings: Settings) -> bool:
     """Have the authority and the server's certificate. Returns whether the latter changed."""
     home = Home(settings.home)

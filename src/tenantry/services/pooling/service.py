@@ -97,7 +97,8 @@ class Pooler:
         _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
         return max(100, min(_MOST_CLIENTS, most_files - self._budget - _OTHER_FILES))
 
-    def _ensure_files(self) -> bool:
+    def ensure_files(self) -> bool:
+        """Have the files as they should be; if they were not, a running pooler reads them again."""
         config = plan.PoolerConfig(
             folder=self._folder,
             socket_dir=self._socket_dir,
@@ -116,16 +117,18 @@ class Pooler:
         users = self._folder / "users.ini"
         if not users.exists():
             changed.append(files.ensure_file(users, plan.render_users([])))
-        return any(changed)
+        if not any(changed):
+            return False
+        if (pid := self.pid()) is not None:
+            os.kill(pid, signal.SIGHUP)
+            emit(Changed("pooler.files", "pgbouncer"))
+        return True
 
     async def ensure_running(self, program: Path) -> bool:
         """Have PgBouncer up with its files as they should be. Returns whether it was started."""
         files.ensure_folder(self._socket_dir)
-        changed = self._ensure_files()
-        if (pid := self.pid()) is not None:
-            if changed:
-                os.kill(pid, signal.SIGHUP)
-                emit(Changed("pooler.files", "pgbouncer"))
+        self.ensure_files()
+        if self.pid() is not None:
             return False
         self._pid_file.unlink(missing_ok=True)
         # Each client and each server is a descriptor; the soft limit is usually 1,024.
