@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from tenantry.base.errors import IdempotencyKeyReused, InvalidInput, NotFound, RequestInProgress
+from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import parse_id
 from tenantry.base.secrets import Secret, SecretSource
 from tenantry.control import idempotency
@@ -160,35 +161,48 @@ async def once(
     key = _idempotency_key(request)
     async with platform_of(request).store.transaction() as tx:
         if key is None:
-            return await work(tx, SecretSource())
-        fingerprint = await _fingerprint(request)
-        if not await idempotency.try_lock(tx, principal.key_id, key):
-            raise RequestInProgress(
-                "A request with this Idempotency-Key is still being worked on.",
-                hint="Send it again in a moment.",
+            response: Response = await work(tx, SecretSource())
+        else:
+            response = await _under_key(tx, request, principal, key, work)
+    emit(StepDone("request", "committed", request.state.request_id))
+    return response
+
+
+async def _under_key(
+    tx: Tx,
+    request: Request,
+    principal: Principal,
+    key: str,
+    work: Callable[[Tx, SecretSource], Awaitable[JSONResponse]],
+) -> Response:
+    fingerprint = await _fingerprint(request)
+    if not await idempotency.try_lock(tx, principal.key_id, key):
+        raise RequestInProgress(
+            "A request with this Idempotency-Key is still being worked on.",
+            hint="Send it again in a moment.",
+        )
+    kept = await idempotency.find(tx, principal.key_id, key)
+    source = SecretSource.derived(
+        api_key=principal.secret,
+        idempotency_key=key,
+        salt=kept.salt if kept else SecretSource().salt,
+    )
+    if kept is not None:
+        if not hmac.compare_digest(kept.fingerprint, fingerprint):
+            raise IdempotencyKeyReused(
+                "This Idempotency-Key was used for a request that asked for something else.",
+                hint="Use a new key for a new request.",
             )
-        kept = await idempotency.find(tx, principal.key_id, key)
-        source = SecretSource.derived(
-            api_key=principal.secret,
-            idempotency_key=key,
-            salt=kept.salt if kept else SecretSource().salt,
-        )
-        if kept is not None:
-            if not hmac.compare_digest(kept.fingerprint, fingerprint):
-                raise IdempotencyKeyReused(
-                    "This Idempotency-Key was used for a request that asked for something else.",
-                    hint="Use a new key for a new request.",
-                )
-            return _replay(kept, source)
-        response = await work(tx, source)
-        body = _without_secrets(bytes(response.body).decode(), source)
-        await idempotency.keep(
-            tx,
-            principal.key_id,
-            key,
-            KeptAnswer(fingerprint, source.salt, response.status_code, body),
-        )
-        return response
+        return _replay(kept, source)
+    response = await work(tx, source)
+    body = _without_secrets(bytes(response.body).decode(), source)
+    await idempotency.keep(
+        tx,
+        principal.key_id,
+        key,
+        KeptAnswer(fingerprint, source.salt, response.status_code, body),
+    )
+    return response
 
 
 class Background:
