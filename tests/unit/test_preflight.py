@@ -108,10 +108,12 @@ def test_root_and_strangers_cannot_run_postgresql() -> None:
     assert preflight.check_user("nobody").level == "ok"
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_told_at_once_each_with_its_hint() -> None:
+    one, other = Finding("problem", "a", "No A.", "Get A."), Finding("problem", "b", "No B.", "B?")
     preflight.require([Finding("ok", "a", "fine"), Finding("warning", "b", "hm", "look")])
     with pytest.raises(MachineError) as raised:
-        preflight.require(
-            [Finding("problem", "a", "No A.", "Get A."), Finding("problem", "b", "No B.", "Get B.")]
-        )
-    assert str(raised.value) == "No A. No B. Get A. Get B."
+        preflight.require([one])
+    assert (raised.value.detail, raised.value.hint) == ("No A.", "Get A.")
+    with pytest.raises(MachineError) as raised:
+        preflight.require([one, other])
+    assert "- No A. Get A.\n- No B. B?" in raised.value.detail
