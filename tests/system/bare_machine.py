@@ -51,7 +51,8 @@ class BareMachine:
     def command(self, *command: str, user: str, env: Mapping[str, str]) -> list[str]:
         """How this machine's root runs ``command`` in that one."""
         home = "/root" if user == "root" else f"/home/{user}"
-        variables = network_environment() | {"HOME": home, "PATH": _PATH, "LANG": "C.UTF-8"} | env
+        own = {"HOME": home, "PATH": _PATH, "LANG": "C.UTF-8"}
+        variables = {**network_environment(), **own, **env}
         become = [] if user == "root" else [f"--reuid={user}", f"--regid={user}", "--init-groups"]
         return [
             *("nsenter", f"--target={self.init}", "--mount", "--pid", "--ipc"),
@@ -132,6 +133,7 @@ def copy_settings(root: Path) -> None:
             copy(part, root)
     for name in ("/usr/share/keyrings", "/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf"):
         copy(Path(name), root)
+    copy(Path("/usr/local/share/ca-certificates"), root)  # those the administrator trusts
     copy(Path.home() / ".config/pip/pip.conf", root)
     for value in network_environment().values():
         if Path(value).is_file():  # certificates

@@ -135,6 +135,7 @@ def test_after_a_kill_services_start_as_before_and_the_next_run_clears_up(
     kill_within(root)
     assert files(root) != before
     assert ask(root) == (own or 0)
+    assert packages.was_interrupted(root)
     with packages.no_servers(root):
         assert ask(root) == 101
     assert files(root) == before

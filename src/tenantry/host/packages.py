@@ -27,6 +27,8 @@ _LIBRARY = Path("/usr/lib/postgresql")
 _LOCK = Path("/run/tenantry-packages.lock")
 _PLAIN = {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}  # answers in English, no questions
 _NO_CLUSTER = "create_main_cluster = off\n"
+_POLICY = "usr/sbin/policy-rc.d"
+_MARK = "# Tenantry installs packages; their servers must not start. Void without it.\n"
 _DROP_IN = "etc/postgresql-common/createcluster.d/tenantry.conf"
 
 
@@ -59,8 +61,9 @@ async def ensure_postgres(say: Say) -> PostgresEngine:
 
     Raises MachineError if apt has none, or if only root could install it.
     """
-    with contextlib.suppress(MachineError):
-        return find_postgres()
+    if not was_interrupted():
+        with contextlib.suppress(MachineError):
+            return find_postgres()
     await refresh()
     offered = [major for major in SUPPORTED if await candidate(f"postgresql-{major}")]
     if not offered:
@@ -157,16 +160,16 @@ def no_servers(root: Path = Path("/")) -> Iterator[None]:
     away by the next installation, so a kill leaves no machine whose services
     never start again. ``root`` is the machine's, except in tests.
     """
-    policy = root / "usr/sbin/policy-rc.d"
+    policy = root / _POLICY
     before = policy.with_name("policy-rc.d.before-tenantry")
     drop_in = root / _DROP_IN
-    _restore(policy, before)
+    _restore(root, before)
     if os.path.lexists(policy):
         policy.rename(before)
     try:
         policy.write_text(
             "#!/bin/sh\n"
-            "# Tenantry installs packages; their servers must not start. Void without it.\n"
+            f"{_MARK}"
             f"[ -d /proc/{os.getpid()} ] && exit 101\n"
             f'[ -x {before} ] && exec {before} "$@"\n'
             "exit 0\n"
@@ -180,15 +183,21 @@ def no_servers(root: Path = Path("/")) -> Iterator[None]:
         with contextlib.suppress(OSError):
             drop_in.parent.rmdir()  # unless it holds what is not ours
         policy.unlink(missing_ok=True)
-        _restore(policy, before)
+        _restore(root, before)
 
 
-def _restore(policy: Path, before: Path) -> None:
+def was_interrupted(root: Path = Path("/")) -> bool:
+    """Whether an installation of ours was killed: what it unpacked may not work yet."""
+    policy = root / _POLICY
+    return policy.is_file() and _MARK in policy.read_text(errors="replace")
+
+
+def _restore(root: Path, before: Path) -> None:
     """Put back the ``policy-rc.d`` that was there first; drop one of ours that a kill left."""
     if os.path.lexists(before):
-        before.rename(policy)
-    elif policy.is_file() and "# Tenantry installs" in policy.read_text(errors="replace"):
-        policy.unlink()
+        before.rename(root / _POLICY)
+    elif was_interrupted(root):
+        (root / _POLICY).unlink()
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,214 @@
+"""A machine with nothing but Python: what goes wrong is told and leaves nothing, then it comes up.
+
+The tests share one machine and build on each other, from the first to the last.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from bare_machine import BareMachine, bare_machine
+
+HOME = "/var/lib/tenantry"
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for chroot and namespaces"),
+    pytest.mark.skipif(
+        not all(shutil.which(name) for name in ("unshare", "nsenter", "setpriv")),
+        reason="needs unshare, nsenter and setpriv (package util-linux)",
+    ),
+    pytest.mark.skipif(not Path("/etc/debian_version").exists(), reason="needs Debian or Ubuntu"),
+    pytest.mark.timeout(600),
+]
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[BareMachine]:
+    with bare_machine() as machine:
+        assert machine.run("useradd", "--create-home", "ann").returncode == 0
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def ports() -> dict[str, str]:
+    """Free ones: the network is this machine's, where others may use the usual ports."""
+    names = ("TENANTRY_API_PORT", "TENANTRY_PG_PORT", "TENANTRY_POOL_PORT")
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+    numbers = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return {name: str(number) for name, number in zip(names, numbers, strict=True)}
+
+
+def told(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
+    """It failed, and said what happened and what to do, and did not fall over."""
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert "Traceback" not in said
+    assert [word for word in words if word not in said] == [], said
+
+
+def nothing_runs(machine: BareMachine) -> bool:
+    return [line for user, line in machine.processes() if user == "tenantry"] == []
+
+
+# Nothing is there
+
+
+def test_looking_installs_nothing(machine: BareMachine) -> None:
+    status = machine.run("./tenantry", "status")
+    assert (status.returncode, status.stdout) == (
+        3,
+        f"Nothing is installed in {HOME}; run ./tenantry up\n",
+    )
+    as_json = machine.run("./tenantry", "status", "--json")
+    assert (as_json.returncode, json.loads(as_json.stdout)) == (3, {"parts": [], "clusters": []})
+    assert machine.run("./tenantry", "down").returncode == 0
+    assert "./tenantry up" in machine.run("./tenantry", "--help").stdout
+    told(machine.run("./tenantry", "doctor"), "missing: the package python3-venv")
+    assert not (machine.root / HOME[1:]).exists()
+
+
+def test_a_user_is_told_what_to_have_installed(machine: BareMachine) -> None:
+    shutil.copytree(
+        machine.root / "root/tenantry", machine.root / "home/ann/tenantry", dirs_exist_ok=True
+    )
+    up = machine.run("/home/ann/tenantry/tenantry", "up", user="ann")
+    told(up, "python3-venv is missing", "sudo apt-get install", "python3-venv\n")
+    assert not (machine.root / "home/ann/.local").exists()
+
+
+@pytest.mark.parametrize("command", ["up", "status", "doctor"])
+def test_a_home_that_cannot_be_read_is_told(machine: BareMachine, command: str) -> None:
+    env = {"TENANTRY_HOME": "/root/home"}
+    done = machine.run("/home/ann/tenantry/tenantry", command, user="ann", env=env)
+    told(done, "/root/home: Permission denied.", "TENANTRY_HOME")
+
+
+def test_a_home_where_only_root_gets_is_told(machine: BareMachine) -> None:
+    up = machine.run("./tenantry", "up", env={"TENANTRY_HOME": "/root/home"})
+    told(up, "Only root can enter /root", "Set TENANTRY_HOME")
+    assert not (machine.root / "root/home").exists()
+
+
+def test_a_file_for_a_home_is_told(machine: BareMachine) -> None:
+    told(
+        machine.run("./tenantry", "up", env={"TENANTRY_HOME": "/etc/passwd"}), "/etc/passwd: Not a"
+    )
+
+
+def test_a_disk_that_is_too_small_is_told(machine: BareMachine) -> None:
+    machine.run("mkdir", "/srv/small")
+    machine.run("mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", "/srv/small")
+    up = machine.run("./tenantry", "up", env={"TENANTRY_HOME": "/srv/small/home"})
+    told(up, "0.2 GiB of free space", "needs 1 GiB", "Free some")
+    assert machine.run("ls", "/srv/small").stdout == ""
+    assert machine.run("getent", "passwd", "tenantry").returncode != 0
+
+
+def test_a_port_in_use_is_told_before_anything_runs(
+    machine: BareMachine, ports: Mapping[str, str]
+) -> None:
+    with socket.create_server(("127.0.0.1", int(ports["TENANTRY_POOL_PORT"]))):
+        up = machine.run("./tenantry", "up", "--detach", env=ports)
+    told(up, ports["TENANTRY_POOL_PORT"], "TENANTRY_POOL_PORT to another port")
+    assert nothing_runs(machine)
+
+
+# It comes up
+
+
+def test_a_kill_halfway_heals(machine: BareMachine, ports: Mapping[str, str]) -> None:
+    """Drop the environment that the test before has left, and be killed while it is made anew."""
+    home = machine.root / HOME[1:]
+    (home / "venv").unlink()
+    for folder in home.glob("venv-*"):
+        shutil.rmtree(folder)
+    launcher = subprocess.Popen(
+        machine.command("./tenantry", "up", "--detach", user="root", env=ports),
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(home.glob("venv-packages-*/lib/python3*/site-packages/psycopg*")):
+        assert time.monotonic() < deadline, "pip has not begun"
+        time.sleep(0.1)
+    machine.run("sh", "-c", "kill -KILL -1")
+    assert launcher.wait(10) != 0
+    assert not (home / "venv").exists()
+    assert "Nothing is installed" in machine.run("./tenantry", "status").stdout
+
+
+def test_it_comes_up_and_hands_out_a_database(
+    machine: BareMachine, ports: Mapping[str, str]
+) -> None:
+    up = machine.run("./tenantry", "up", "--detach", env=ports)
+    assert up.returncode == 0, up.stdout + up.stderr
+    key = (machine.root / HOME[1:] / "admin.key").read_text().strip()
+    assert key in up.stdout
+    database = create_database(ports, key)
+    for name in ("connection_string", "connection_string_pooled"):
+        url = with_verified_server(database[name])
+        asked = machine.run("psql", "--no-psqlrc", "-Atc", "select 6 * 7", url, user="ann")
+        assert (asked.stdout, asked.stderr) == ("42\n", "")
+
+
+def create_database(ports: Mapping[str, str], key: str) -> dict[str, Any]:
+    answer = httpx.post(
+        f"http://127.0.0.1:{ports['TENANTRY_API_PORT']}/api/databases",
+        headers={"X-API-Key": key},
+        json={"friendlyName": "shop", "ownerEmail": "ann@example.com", "maxConnections": 10},
+        timeout=30,
+    )
+    assert answer.status_code == 201, answer.text
+    data: dict[str, Any] = answer.json()["data"]
+    return data
+
+
+def with_verified_server(url: str) -> str:
+    base, _, _ = url.partition("?")
+    return f"{base}?sslmode=verify-full&sslrootcert={HOME}/ca.crt"
+
+
+def test_nothing_of_it_serves_as_root_and_nothing_of_debians_runs(machine: BareMachine) -> None:
+    running = [(user, line) for user, line in machine.processes() if "/proc/[0-9]" not in line]
+    assert len(running) > 5
+    assert {user for user, _ in running} == {"tenantry"}
+    assert machine.run("pg_lsclusters", "--no-header").stdout == ""
+    assert machine.run("ls", "/etc/postgresql").stdout == ""
+    assert not os.path.lexists(machine.root / "usr/sbin/policy-rc.d")
+
+
+def test_what_root_runs_is_not_for_the_service_to_change(machine: BareMachine) -> None:
+    """Whoever takes over a server of ours must not become root by the next ./tenantry status."""
+    program = f"cd {HOME} && mv venv own; touch venv/bin/tenantry; rm -f engines/*/pgbouncer; :"
+    machine.run("runuser", "-u", "tenantry", "--", "sh", "-c", program)
+    assert (machine.root / HOME[1:] / "venv").is_symlink()
+    owners = machine.run("find", f"{HOME}/venv/", f"{HOME}/engines", "!", "-user", "root")
+    assert (owners.stdout, owners.stderr) == ("", "")
+    assert machine.run("sh", "-c", f"ls {HOME}/engines/*/pgbouncer").returncode == 0
+
+
+def test_a_second_start_is_quick_and_says_that_it_runs(
+    machine: BareMachine, ports: Mapping[str, str]
+) -> None:
+    start = time.monotonic()
+    up = machine.run("./tenantry", "up", "--detach", env=ports)
+    assert time.monotonic() - start < 5
+    assert (up.returncode, "already runs" in up.stdout + up.stderr) == (0, True)
+    status = machine.run("./tenantry", "status", "--json", env=ports)
+    states = {part["state"] for part in json.loads(status.stdout)["parts"]}
+    assert (status.returncode, states) == (0, {"running"})
+
+
+def test_down_leaves_nothing_running(machine: BareMachine, ports: Mapping[str, str]) -> None:
+    down = machine.run("./tenantry", "down", env=ports)
+    assert down.returncode == 0, down.stderr
+    assert nothing_runs(machine)
