@@ -8,20 +8,8 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.events import Changed, emit
-from tenantry.base.secrets import Secret
 from tenantry.pg.connections import OWNER, PLATFORM, Address, connect, fetch_value
 from tenantry.pg.hardening import TEMPLATE
-
-
-def scram_verifier(connection: AsyncConnection[TupleRow], username: str, password: Secret) -> str:
-    """The SCRAM-SHA-256 verifier of a password (RFC 5803), computed here by libpq.
-
-    The server and its logs never see the password.
-    """
-    verifier = connection.pgconn.encrypt_password(
-        password.reveal().encode(), username.encode(), b"scram-sha-256"
-    )
-    return verifier.decode()
 
 
 async def role_exists(connection: AsyncConnection[TupleRow], name: str) -> bool:

@@ -10,7 +10,7 @@ import structlog
 from tenantry.base.errors import Conflict, Forbidden, NotFound, TenantryError
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import new_suffix
-from tenantry.base.secrets import Secret
+from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.control import audit, customers, operations, pages
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
@@ -69,9 +69,11 @@ class Databases:
         await rows.activate(tx, row.id, labels)
         emit(StepDone("create", "labelled", row.database_name))
         async with self._clusters.connection(row.cluster_id) as server:
-            verifier = objects.scram_verifier(server, row.username, password)
             await objects.open_role(
-                server, row.username, verifier=verifier, max_connections=wanted.max_connections
+                server,
+                row.username,
+                verifier=scram_verifier(password),
+                max_connections=wanted.max_connections,
             )
         emit(StepDone("create", "opened", row.database_name))
         await self._record(
@@ -175,9 +177,11 @@ class Databases:
                 await rows.insert_rotation(early, row.id, before)
         emit(StepDone("rotate", "remembered", row.database_name))
         async with self._clusters.connection(row.cluster_id) as server:
-            verifier = objects.scram_verifier(server, row.username, password)
             await objects.open_role(
-                server, row.username, verifier=verifier, max_connections=row.max_connections
+                server,
+                row.username,
+                verifier=scram_verifier(password),
+                max_connections=row.max_connections,
             )
         emit(StepDone("rotate", "set", row.database_name))
         await rows.remove_rotation(tx, row.id)
