@@ -9,20 +9,8 @@ from tenantry.base import logs, settings
 from tenantry.host.processes import lifeline
 
 
-async def main() -> None:
-    logs.configure("api")
-    here = settings.load()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(here),
-            host=here.api_host,
-            port=here.api_port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=15,
-        )
-    )
+async def serve(server: uvicorn.Server) -> None:
+    """Serve for as long as both we and the supervisor are wanted."""
 
     def stop(_: object) -> None:
         server.should_exit = True
@@ -33,5 +21,21 @@ async def main() -> None:
     ended.cancel()
 
 
+def main() -> None:
+    logs.configure("api")
+    here = settings.load()
+    config = uvicorn.Config(
+        create_app(here),
+        host=here.api_host,
+        port=here.api_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=15,
+    )
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(serve(uvicorn.Server(config)))
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()
