@@ -1,5 +1,6 @@
 """Connecting to a server of ours: over its Unix socket, as an operating-system user (peer)."""
 
+import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -65,6 +66,18 @@ async def connect(
         yield connection
 
 
+async def _check(connection: AsyncConnection[TupleRow]) -> None:
+    """Raises psycopg.OperationalError if the server has ended the connection.
+
+    A server that did so, or died, leaves the end of the stream in the socket, and one that
+    waits for a query says nothing: it need only be asked where there is something to read.
+    """
+    socket = select.poll()
+    socket.register(connection.fileno(), select.POLLIN)
+    if socket.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
+
+
 def pool(
     address: Address,
     *,
@@ -82,7 +95,7 @@ def pool(
         max_size=largest,
         open=False,
         timeout=10,
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
         name=f"{dbname}@{address.socket_dir.name}",
     )
 
