@@ -200,7 +200,9 @@ async def _search(engines_dir: Path, say: Say) -> None:
     """
     say("Looking for the best PgBouncer that can be had")
     await packages.refresh()
-    offered = await packages.candidate("pgbouncer") or ""
+    # One that is installed is its administrator's: an upgrade would restart their server.
+    absent = await packages.missing(["pgbouncer"])
+    offered = (await packages.candidate("pgbouncer") or "") if absent else ""
     if upstream(offered) < WANTED and await _can_build(say):
         for suite in _SUITES.get(platform.freedesktop_os_release().get("ID", ""), ()):
             try:
@@ -227,11 +229,12 @@ async def _install_offered(offered: str, best: PgBouncerEngine | None, say: Say)
         await packages.install(["pgbouncer"], say)
         await packages.disable_service("pgbouncer")
     elif best is None:
+        build = packages.command_for(_BUILD_PACKAGES)
         raise MachineError(
             f"There is no PgBouncer from 1.21 on: apt offers {offered or 'none'}, and none of a "
             "newer release could be built.",
-            hint="Add PostgreSQL's own apt repository, or build one after: "
-            + packages.command_for(_BUILD_PACKAGES),
+            hint="Check that apt reaches its mirror, or add PostgreSQL's own apt repository."
+            + (f" A user can build one after: {build}" if os.geteuid() != 0 else ""),
         )
 
 
@@ -244,11 +247,10 @@ async def _backport(engines_dir: Path, suite: str, offered: str, say: Say) -> bo
         sources = await backports.SourcePackages.of(suite, folder)
         version = await sources.newest("pgbouncer")
         best = await _best(engines_dir)
-        if not await backports.is_newer(version, offered):
-            return False
-        if upstream(version) < REQUIRED or not await backports.is_newer(
-            version, best.release if best else ""
-        ):
+        for known in (offered, best.release if best else ""):
+            if not await backports.is_newer(version, known):
+                return False
+        if upstream(version) < REQUIRED:
             return False
         description = await sources.download("pgbouncer", version)
         absent = await packages.missing(_BUILD_PACKAGES)

@@ -81,7 +81,10 @@ async def refresh() -> None:
     """Fetch apt's lists anew, where we may. One broken source is no reason to stop."""
     if os.geteuid() == 0:
         with contextlib.suppress(commands.CommandFailed):
-            await commands.run(["apt-get", "update", *_WAIT_FOR_APT], env=_PLAIN, deadline=300)
+            options = ["-o", "Acquire::http::Timeout=20", "-o", "Acquire::Retries=0"]
+            await commands.run(
+                ["apt-get", *_WAIT_FOR_APT, *options, "update"], env=_PLAIN, deadline=120
+            )
 
 
 async def candidate(package: str) -> str | None:
