@@ -16,12 +16,33 @@ TEMPLATE = "tenantry_template"
 AUTH_DATABASE = "tenantry_auth"
 PLATFORM_DATABASES = ("postgres", "template0", "template1", TEMPLATE, AUTH_DATABASE)
 
-# What a tenant could read of its neighbours, and neither psql nor pg_dump needs.
+# What a tenant could read of its neighbours, and neither psql nor pg_dump needs. (pg_dump
+# reads pg_shdescription and pg_db_role_setting: they stay open, as pg_roles does.)
 _CLOSED_IN_TEMPLATE: LiteralString = """
     REVOKE ALL ON SCHEMA public FROM PUBLIC;
-    REVOKE SELECT ON pg_stat_activity, pg_stat_database, pg_locks, pg_shdescription,
-        pg_db_role_setting FROM PUBLIC;
+    REVOKE SELECT ON pg_stat_activity, pg_stat_database, pg_locks FROM PUBLIC;
     REVOKE EXECUTE ON FUNCTION pg_stat_get_activity(integer), pg_lock_status() FROM PUBLIC;
+"""
+
+# A dump repeats what was revoked of the system's own objects, and no tenant could restore it.
+# So that pg_dump takes it for how the database began, it is noted as initdb notes such things.
+# (After pg_upgrade, which dumps as well, what is above has to be done again in each database.)
+_CLOSED_FROM_THE_BEGINNING: LiteralString = """
+    WITH closed (objoid, classoid, acl) AS (
+        SELECT oid, 'pg_class'::regclass, relacl FROM pg_class
+        WHERE oid IN ('pg_stat_activity'::regclass, 'pg_stat_database'::regclass,
+            'pg_locks'::regclass)
+        UNION ALL
+        SELECT oid, 'pg_proc'::regclass, proacl FROM pg_proc
+        WHERE oid IN ('pg_stat_get_activity(integer)'::regprocedure,
+            'pg_lock_status()'::regprocedure)
+    ), noted AS (
+        UPDATE pg_init_privs i SET initprivs = acl FROM closed c
+        WHERE (i.objoid, i.classoid, i.objsubid) = (c.objoid, c.classoid, 0)
+        RETURNING i.objoid
+    )
+    INSERT INTO pg_init_privs (objoid, classoid, objsubid, privtype, initprivs)
+    SELECT objoid, classoid, 0, 'i', acl FROM closed WHERE objoid NOT IN (SELECT objoid FROM noted)
 """
 
 # SECURITY DEFINER, because verifiers are for superusers only; it tells them of
@@ -116,6 +137,7 @@ async def ensure_hardened(address: Address, *, version: int) -> None:
         )
     async with connect(address, user=ADMIN, dbname=TEMPLATE) as admin:
         await admin.execute(_CLOSED_IN_TEMPLATE)
+        await admin.execute(_CLOSED_FROM_THE_BEGINNING)
     async with connect(address, user=ADMIN, dbname=AUTH_DATABASE) as admin:
         await admin.execute(_LOOKUP)
         await admin.execute(

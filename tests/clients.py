@@ -1,0 +1,85 @@
+"""What the system tests come to a database with: libpq's programs, Python, and patience."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
+
+from harness import Installation
+
+STRINGS = (
+    "connection_string",
+    "connection_string_pooled",
+    "shadow_database_url",
+    "shadow_database_url_pooled",
+)
+DOORS = ("connection_string", "connection_string_pooled")
+
+
+def run(*words: str, **env: str) -> str:
+    """Run a program to its end and return what it printed."""
+    done = subprocess.run(
+        words, env={**os.environ, **env}, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def verified(platform: Installation, url: str) -> str:
+    """A connection string with which libpq verifies the server's certificate and its name."""
+    verify = url.replace("sslmode=require", "sslmode=verify-full")
+    assert verify != url
+    return f"{verify}&sslrootcert={platform.home / 'ca.crt'}"
+
+
+def changed(url: str, **parameters: str) -> str:
+    """A connection string with other parameters: dbname, user, password, sslmode, …"""
+    return make_conninfo(url, **parameters)
+
+
+def port_of(url: str) -> int:
+    port = urlsplit(url).port
+    assert port is not None
+    return port
+
+
+def login(url: str) -> psycopg.Connection[TupleRow]:
+    """An open session in autocommit mode."""
+    return psycopg.connect(url, autocommit=True, connect_timeout=15)
+
+
+def ask(url: str, query: str = "SELECT 1") -> object:
+    """The first value that a session of its own is answered."""
+    with login(url) as session:
+        row = session.execute(query.encode()).fetchone()
+    return row[0] if row else None
+
+
+def do(url: str, statements: str) -> None:
+    """Have a session of its own do this."""
+    with login(url) as session:
+        session.execute(statements.encode())
+
+
+def refusal(url: str, *, seconds: float = 5.0) -> str:
+    """Why a session is refused; it has to be, and soon."""
+    began = time.monotonic()
+    with pytest.raises(psycopg.OperationalError) as refused:
+        ask(url)
+    took = time.monotonic() - began
+    assert took < seconds, f"refused after {took:.1f} s only"
+    return str(refused.value)
+
+
+def eventually(holds: Callable[[], object], *, seconds: float = 30.0) -> None:
+    """Wait until something holds for which there is no event to wait for."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not so within {seconds:.0f} s"
+        time.sleep(0.05)
