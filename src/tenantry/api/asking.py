@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import uuid
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any
 
@@ -35,7 +36,8 @@ _key_header = APIKeyHeader(name="X-API-Key", auto_error=False)
 _bearer = HTTPBearer(auto_error=False)
 
 
-def platform_of(request: Request) -> Platform:
+# Dependencies are coroutines even if they wait for nothing: FastAPI takes others to a thread.
+async def platform_of(request: Request) -> Platform:
     platform: Platform = request.app.state.platform
     return platform
 
@@ -85,8 +87,8 @@ def allowed(scope: str) -> Any:
     return Depends(principal)
 
 
-def _identifier(what: str) -> Callable[[str], uuid.UUID]:
-    def read(identifier: str) -> uuid.UUID:
+def _identifier(what: str) -> Callable[[str], Awaitable[uuid.UUID]]:
+    async def read(identifier: str) -> uuid.UUID:
         found = parse_id(identifier)
         if found is None:
             raise NotFound(f"There is no such {what}.")
@@ -159,7 +161,8 @@ async def once(
     Raises InvalidInput, IdempotencyKeyReused, RequestInProgress, and what ``work`` raises.
     """
     key = _idempotency_key(request)
-    async with platform_of(request).store.transaction() as tx:
+    platform = await platform_of(request)
+    async with platform.store.transaction() as tx:
         if key is None:
             response: Response = await work(tx, SecretSource())
         else:
@@ -210,6 +213,8 @@ class Background:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: set[str] = set()
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Begin; a failure is logged, and what is left undone the convergence pass does."""
@@ -217,6 +222,20 @@ class Background:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def start_once(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """As ``start``, but after what already runs under this name.
+
+        Asked for many times while that runs, it is done once for all of them.
+        """
+        if what not in self._waiting:
+            self._waiting.add(what)
+            self.start(self._in_turn(what, work))
+
+    async def _in_turn(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async with self._turns[what]:
+            self._waiting.discard(what)
+            await work()
 
     @staticmethod
     async def _guarded(work: Coroutine[Any, Any, None]) -> None:

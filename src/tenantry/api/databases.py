@@ -74,7 +74,7 @@ async def create(
         )
 
     response = await once(request, principal, work)
-    _background(request).start(_settle(request, platform))
+    _background(request).start_once("settle", lambda: _settle(request, platform))
     return response
 
 
@@ -120,7 +120,7 @@ async def update(
     """Change its names, its environment or its connection limit; open sessions go on."""
     async with platform.store.transaction() as tx:
         row = await platform.databases.update(tx, principal.actor, database_id, body.changes())
-    _background(request).start(_settle(request, platform))
+    _background(request).start_once("settle", lambda: _settle(request, platform))
     return answers.answer(answers.database(row), message="Database updated.")
 
 
@@ -140,7 +140,7 @@ async def delete(
     )
     done, _ = await asyncio.wait({removal}, timeout=_DELETION_SECONDS)
     gone = bool(done) and await platform.databases.is_gone(database_id)
-    _background(request).start(_settle(request, platform))
+    _background(request).start_once("settle", lambda: _settle(request, platform))
     return answers.answer(
         Deleted(
             id=database_id,

@@ -1,0 +1,43 @@
+"""Work that goes on after its request has been answered."""
+
+import asyncio
+
+from tenantry.api.asking import Background
+
+
+async def test_what_is_asked_for_while_it_runs_is_done_once_more() -> None:
+    background, released = Background(), asyncio.Event()
+    begun = running = 0
+
+    async def work() -> None:
+        nonlocal begun, running
+        begun += 1
+        running += 1
+        assert running == 1
+        await released.wait()
+        running -= 1
+
+    background.start_once("work", work)
+    await asyncio.sleep(0)
+    assert begun == 1
+    for _ in range(10):
+        background.start_once("work", work)
+    released.set()
+    await background.finish()
+    assert begun == 2
+
+
+async def test_a_failure_does_not_stop_the_next_one() -> None:
+    background, done = Background(), []
+
+    async def fail() -> None:
+        raise OSError("broken")
+
+    async def work() -> None:
+        done.append("work")
+
+    background.start_once("work", fail)
+    await background.finish()
+    background.start_once("work", work)
+    await background.finish()
+    assert done == ["work"]
