@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -51,6 +52,27 @@ def strings(password: str = MASK) -> dict[str, Any]:
     }
 
 
+POOLER = {
+    "version": "PgBouncer 1.26.1",
+    "pool_size": 25,
+    "budget": 60,
+    "clients": 7,
+    "servers": 8,
+    "pools": [
+        {
+            "database": "tenant_a",
+            "username": "user_a",
+            "clients_active": 5,
+            "clients_waiting": 2,
+            "servers_active": 5,
+            "servers_idle": 3,
+            "longest_wait_seconds": 0.12,
+        }
+    ],
+    "stats": [],
+}
+
+
 @dataclass(frozen=True)
 class Request:
     method: str
@@ -64,6 +86,7 @@ class Request:
 class FakeApi:
     """Answers that a test scripts; the last one for a route is given again and again."""
 
+    home: Path
     url: str = ""
     requests: list[Request] = field(default_factory=list)
     scripts: dict[tuple[str, str], list[tuple[int, bytes | None, str]]] = field(
@@ -130,9 +153,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def installed(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[FakeApi]:
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
     """A server, and an environment that names it."""
-    fake = FakeApi()
+    with TemporaryDirectory() as home:  # pytest's own are too long for a home
+        yield from _serve(monkeypatch, Path(home))
+
+
+def _serve(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[FakeApi]:
+    fake = FakeApi(home)
     handler = type("Handler", (_Handler,), {"api": fake})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         fake.url = f"http://127.0.0.1:{server.server_port}"

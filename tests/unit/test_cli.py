@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 import typer
-from cli_support import OPERATION, SHOP, Cli, FakeApi, database, installed, strings
+from cli_support import OPERATION, POOLER, SHOP, Cli, FakeApi, database, installed, strings
 
 from tenantry.base.errors import Unauthenticated
 from tenantry.cli import client, door, finding, keys, main
@@ -18,8 +18,8 @@ from tenantry.control.keys import SCOPES
 
 
 @pytest.fixture(name="api")
-def _api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeApi]:
-    with installed(monkeypatch, tmp_path) as api:
+def _api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
+    with installed(monkeypatch) as api:
         yield api
 
 
@@ -70,6 +70,7 @@ def test_json_is_the_data_of_the_api_and_nothing_else(api: FakeApi, cli: Cli) ->
     ended = cli("db", "create", "--name", "shop", "--json")
     assert json.loads(ended.out) == made
     assert ended.out.isascii()
+    assert api.requests[0].body == {"name": "shop"}
     assert ended.err == ""
 
 
@@ -96,19 +97,19 @@ def test_a_connection_lost_twice_is_told_with_its_doubt(api: FakeApi, cli: Cli) 
 
 
 def test_all_follows_the_cursors_and_limit_stops_and_says_so(api: FakeApi, cli: Cli) -> None:
-    pages = [[database(name=f"db{i}") for i in range(n, n + 100)] for n in (0, 100)]
+    pages = [[database(name=f"db{i}") for i in range(n, n + 500)] for n in (0, 500)]
     for _ in range(2):
         api.on("GET", "/api/databases", pages[0], next_cursor="c1")
         api.on("GET", "/api/databases", pages[1], next_cursor="c2")
         api.on("GET", "/api/databases", [database(name="last")])
     ended = cli("db", "list", "--all", "--json", "--env", "staging", "--search", "50% & _")
-    assert [row["name"] for row in json.loads(ended.out)] == [f"db{i}" for i in range(200)] + [
+    assert [row["name"] for row in json.loads(ended.out)] == [f"db{i}" for i in range(1000)] + [
         "last"
     ]
     assert [r.query.get("cursor") for r in api.requests] == [None, "c1", "c2"]
-    assert api.requests[0].query == {"environment": "staging", "search": "50% & _", "limit": "100"}
-    ended = cli("db", "list", "--limit", "150")
-    assert [r.query["limit"] for r in api.requests[3:]] == ["100", "50"]
+    assert api.requests[0].query == {"environment": "staging", "search": "50% & _", "limit": "500"}
+    ended = cli("db", "list", "--limit", "700")
+    assert [r.query["limit"] for r in api.requests[3:]] == ["500", "200"]
     assert "--all" in ended.err
 
 
@@ -275,8 +276,9 @@ def test_a_key_is_made_with_its_scopes_and_end(api: FakeApi, cli: Cli) -> None:
 
 
 def test_a_key_is_revoked_by_name_unless_two_have_it(api: FakeApi, cli: Cli) -> None:
-    api.on("GET", "/api/api-keys", [{"id": "k1", "name": "ci"}, {"id": "k2", "name": "b"}])
-    api.on("GET", "/api/api-keys", [{"id": "k1", "name": "ci"}, {"id": "k2", "name": "ci"}])
+    k1, k2 = ({"id": id_, "name": "ci", "revoked_at": None} for id_ in ("k1", "k2"))
+    api.on("GET", "/api/api-keys", [k1, k2 | {"name": "b"}, k2 | {"revoked_at": "2026-01-01"}])
+    api.on("GET", "/api/api-keys", [k1, k2])
     api.on("DELETE", "/api/api-keys/k1", {"id": "k1"})
     assert cli("key", "revoke", "ci").code == 0
     assert api.requests[-1].path == "/api/api-keys/k1"
@@ -303,13 +305,12 @@ def test_audit_takes_a_database_by_name_and_a_span(shop: FakeApi, cli: Cli) -> N
     ]  # fmt: skip
 
 
-def test_the_pooler_shows_whatever_its_pools_have(api: FakeApi, cli: Cli) -> None:
-    pools = [{"database": "tenant_a", "cl_active": 5, "sv_idle": 3}]
-    api.on("GET", "/api/pooler", {"version": "1.26.1", "totals": {"pools": 1}, "pools": pools})
+def test_the_pooler_shows_its_totals_and_its_pools(api: FakeApi, cli: Cli) -> None:
+    api.on("GET", "/api/pooler", POOLER)
     lines = cli("pooler").out.splitlines()
-    assert "version  1.26.1" in lines
-    assert lines[-2].split() == ["DATABASE", "CL", "ACTIVE", "SV", "IDLE"]
-    assert lines[-1].split() == ["tenant_a", "5", "3"]
+    assert "server connections  8 of at most 60" in lines
+    assert lines[-2].split()[2:] == ["CLIENTS", "WAITING", "SERVERS", "IDLE", "LONGEST", "WAIT"]
+    assert lines[-1].split() == ["tenant_a", "user_a", "5", "2", "5", "3", "0.1", "s"]
 
 
 # ---- failures
@@ -372,6 +373,7 @@ def test_a_fault_of_ours_shows_a_traceback_only_when_asked(
         ["db", "list", "--limit", "0"],
         ["key", "create", "--name", "a", "--scope", "admin", "--expires", "soon"],
         ["audit", "--since", "9999999999d"],
+        ["audit", "--since", "0001-01-01T00:00+12:00"],
         ["nothing"],
     ],
 )
@@ -384,23 +386,22 @@ def test_wrong_usage_is_exit_code_2(api: FakeApi, cli: Cli, words: list[str]) ->
 
 
 def test_the_administrators_key_of_this_machine_is_used(
-    api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TENANTRY_API_KEY")
     ended = cli("db", "list")
     assert ended.code == 1
     assert "admin.key" in ended.err
-    (tmp_path / "admin.key").write_text("tnt_admin\n")
+    (api.home / "admin.key").write_text("tnt_admin\n")
     api.on("GET", "/api/databases", [])
     assert cli("db", "list").code == 0
     assert api.requests[0].headers["x-api-key"] == "tnt_admin"
 
 
 def test_the_administrators_key_never_leaves_this_machine(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "admin.key").write_text("tnt_admin\n")
-    monkeypatch.setenv("TENANTRY_HOME", str(tmp_path))
+    (api.home / "admin.key").write_text("tnt_admin\n")
     monkeypatch.setenv("TENANTRY_URL", "https://elsewhere.example.com")
     monkeypatch.delenv("TENANTRY_API_KEY", raising=False)
     with pytest.raises(Unauthenticated, match="another machine"):

@@ -17,17 +17,16 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-import typer
-from cli_support import SHOP, Cli, FakeApi, Request, database, installed, strings
-from hypothesis import given
+from cli_support import POOLER, SHOP, Cli, FakeApi, Request, database, installed, strings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tenantry.cli import connecting, output, times, utilities
 
 
 @pytest.fixture(name="api")
-def _api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeApi]:
-    with installed(monkeypatch, tmp_path) as api:
+def _api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
+    with installed(monkeypatch) as api:
         yield api
 
 
@@ -90,6 +89,15 @@ def test_colours_are_for_terminals_without_no_color(api: FakeApi) -> None:
         assert bool(re.search(r"\x1b\[[0-9;]*3[0-7]m", seen)) is not no_color
 
 
+def test_what_is_to_be_copied_is_never_wrapped(shop: FakeApi) -> None:
+    password = "s3cret" * 20
+    made = database() | strings(password) | {"password": password}
+    shop.on("POST", "/api/databases", made, status=201)
+    _, seen = on_a_terminal("db", "create", "--name", "shop")
+    assert re.search(rf"^.*password .*{password}\S*\r?$", seen, re.MULTILINE)
+    assert strings(password)["shadow_database_url_pooled"] in seen
+
+
 def test_ctrl_c_is_130_and_silent(api: FakeApi) -> None:
     asked, go_on = threading.Event(), threading.Event()
 
@@ -138,6 +146,7 @@ def test_psql_gets_the_way_and_its_own_words(
     assert Path(env["PGSSLROOTCERT"]).read_text() == "-----BEGIN CERTIFICATE-----\n"
 
 
+@example(user="a@b", name="/a", port=1)
 @given(user=st.text(min_size=1), name=st.text(min_size=1), port=st.integers(1, 65535))
 def test_a_connection_string_is_taken_apart_exactly(user: str, name: str, port: int) -> None:
     login = f"{quote(user, safe='')}:***"
@@ -166,10 +175,11 @@ NOW = dt.datetime(2026, 1, 10, tzinfo=dt.UTC)
     ("moment", "said"),
     [
         ("2026-01-09T23:59:18Z", "42 s"),
+        ("2026-01-09T23:58:00Z", "2 min"),
         ("2026-01-09T23:00:00+00:00", "60 min"),
         ("2026-01-09T20:00:00+01:00", "5 h"),
         ("2026-01-01T00:00:00Z", "9 d"),
-        ("2026-02-09T00:00:00Z", "in 30 d"),
+        ("2026-02-08T23:59:50Z", "in 30 d"),
         (None, "-"),
     ],
 )
@@ -182,12 +192,8 @@ def test_spans_count_from_now_both_ways(count: int, unit: str) -> None:
     seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[unit] * count
     now = dt.datetime.now(dt.UTC)
     for read, sign in ((times.past, -1), (times.future, 1)):
-        try:
-            moved = (read(f"{count}{unit}") - now).total_seconds()
-        except typer.BadParameter:
-            assert seconds > 1700 * 365 * 86400  # before year 1, or nearly
-        else:
-            assert abs(moved - sign * seconds) < 5
+        moved = (read(f"{count}{unit}") - now).total_seconds()
+        assert abs(moved - sign * seconds) < 5
 
 
 # ---- the three utilities
@@ -197,7 +203,7 @@ def test_pg_status_fails_when_a_part_is_down(api: FakeApi, cli: Cli) -> None:
     part = {"name": "pooler", "state": "down", "latency_ms": 1.5, "detail": "refused"}
     api.text("/ready", json.dumps({"status": "degraded", "parts": [part]}), status=503)
     api.on("GET", "/api/clusters", [{"name": "shared-1", "kind": "shared", "version": 15}])
-    api.on("GET", "/api/pooler", {"version": "1.26.1", "pools": []})
+    api.on("GET", "/api/pooler", POOLER)
     ended = cli(program=utilities.status)
     assert ended.code == 1
     for word in ("pooler", "down", "refused", "shared-1", "1.26.1"):
@@ -213,18 +219,17 @@ def test_pg_list_databases_lists_all(api: FakeApi, cli: Cli) -> None:
 
 
 @pytest.fixture
-def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def control(api: FakeApi) -> Path:
     """A home whose control cluster seems to run, with a pg_dump that writes its arguments."""
-    data = tmp_path / "clusters" / "control" / "data"
+    data = api.home / "clusters" / "control" / "data"
     data.mkdir(parents=True)
     (data / "postmaster.pid").write_text(f"1\n{data}\n0\n5433\n/run/x\n\n")
-    (data / "postmaster.opts").write_text(f'{tmp_path}/postgres "-D" "{data}"\n')
-    (tmp_path / "pg_dump").write_text(
+    (data / "postmaster.opts").write_text(f'{api.home}/postgres "-D" "{data}"\n')
+    (api.home / "pg_dump").write_text(
         '#!/bin/sh\nfor a; do case $a in --file=*) echo "$@" > "${a#--file=}";; esac; done\n'
     )
-    (tmp_path / "pg_dump").chmod(0o755)
-    monkeypatch.setenv("TENANTRY_HOME", str(tmp_path))
-    return tmp_path
+    (api.home / "pg_dump").chmod(0o755)
+    return api.home
 
 
 def test_a_backup_is_private_whole_and_kept_seven_days(control: Path, cli: Cli) -> None:
