@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from clients import hurry
 from harness import Installation
 
 
@@ -14,6 +15,7 @@ def platform() -> Iterator[Installation]:
     installation = Installation()
     try:
         installation.up()
+        hurry(installation)
         yield installation
     finally:
         installation.remove()

@@ -1,0 +1,535 @@
+"""/api/databases: what is asked, what is answered, and what is then so in the world."""
+
+import datetime as dt
+import threading
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from clients import DOORS, STRINGS, ask, changed, eventually, login, refusal
+from harness import Installation
+
+DATABASE: dict[str, type | tuple[type, ...]] = {
+    "id": str,
+    "name": (str, type(None)),
+    "friendly_name": str,
+    "database_name": str,
+    "username": str,
+    "owner_email": (str, type(None)),
+    "environment": str,
+    "kind": str,
+    "max_connections": int,
+    "shadow": bool,
+    "status": str,
+    "created_at": str,
+    "updated_at": str,
+}
+
+
+def data(answer: httpx.Response, status: int = 200) -> Any:
+    """What a success holds."""
+    assert answer.status_code == status, answer.text
+    told = answer.json()
+    assert told["success"] is True
+    return told["data"]
+
+
+def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
+    """What a failure tells."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    told: dict[str, Any] = answer.json()
+    assert (told["success"], told["status"]) == (False, status)
+    assert told["code"]
+    assert told["title"]
+    assert told["detail"]
+    assert told["request_id"] == answer.headers["x-request-id"]
+    return told
+
+
+def is_database(told: dict[str, Any]) -> bool:
+    return told.keys() == DATABASE.keys() and all(
+        isinstance(told[field], kind) for field, kind in DATABASE.items()
+    )
+
+
+def some_name() -> str:
+    return f"n{uuid.uuid4().hex[:12]}"
+
+
+# Create
+
+
+def test_a_new_database_is_told_in_full(platform: Installation, api: httpx.Client) -> None:
+    name = some_name()
+    answer = api.post(
+        "/api/databases",
+        json={
+            "friendlyName": "Café „Zum Löwen“",
+            "name": name,
+            "ownerEmail": "Owner@Example.com",
+            "environment": "staging",
+            "maxConnections": 20,
+        },
+    )
+    assert answer.json()["message"]
+    made = data(answer, 201)
+    assert is_database({field: made[field] for field in DATABASE})
+    assert made["friendly_name"] == "Café „Zum Löwen“"
+    assert (made["name"], made["owner_email"]) == (name, "owner@example.com")
+    assert (made["environment"], made["max_connections"]) == ("staging", 20)
+    assert (made["kind"], made["shadow"], made["status"]) == ("shared", True, "active")
+    age = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(made["created_at"])
+    assert dt.timedelta(0) < age < dt.timedelta(minutes=1)
+
+    password, user, base = made["password"], made["username"], made["database_name"]
+    assert (base[:7], user[:5]) == ("tenant_", "user_")
+    assert base.removeprefix("tenant_") == user.removeprefix("user_")
+    assert len(password) == 24
+
+    def url(port: int, database: str) -> str:
+        return f"postgresql://{user}:{password}@localhost:{port}/{database}?sslmode=require"
+
+    assert {string: made[string] for string in STRINGS} == {
+        "connection_string": url(platform.pg_port, base),
+        "connection_string_pooled": url(platform.pool_port, base),
+        "shadow_database_url": url(platform.pg_port, f"{base}_shadow"),
+        "shadow_database_url_pooled": url(platform.pool_port, f"{base}_shadow"),
+    }
+    assert made["prisma"] == {
+        "database_url": url(platform.pool_port, base) + "&pgbouncer=true&schema=public",
+        "direct_url": url(platform.pg_port, base) + "&schema=public",
+        "shadow_database_url": url(platform.pg_port, f"{base}_shadow") + "&schema=public",
+        "shadow_database_url_pooled": url(platform.pool_port, f"{base}_shadow")
+        + "&pgbouncer=true&schema=public",
+    }
+    assert made["connection"] == {
+        "host": "localhost",
+        "port": platform.pg_port,
+        "username": user,
+        "password": password,
+        "database": base,
+        "sslmode": "require",
+    }
+
+
+def test_names_are_taken_in_either_case_of_writing(api: httpx.Client) -> None:
+    snake = data(
+        api.post("/api/databases", json={"friendly_name": "Snake", "max_connections": 7}), 201
+    )
+    assert (snake["friendly_name"], snake["max_connections"]) == ("Snake", 7)
+    camel = data(
+        api.patch(f"/api/databases/{snake['id']}", json={"friendlyName": "C", "maxConnections": 8})
+    )
+    assert (camel["friendly_name"], camel["max_connections"]) == ("C", 8)
+
+
+def test_what_is_left_out_has_a_default(api: httpx.Client) -> None:
+    made = data(api.post("/api/databases", json={"name": some_name()}), 201)
+    assert made["friendly_name"] == made["name"]
+    assert (made["environment"], made["max_connections"]) == ("production", 50)
+    assert made["owner_email"] is None
+
+
+def test_without_a_shadow_there_is_none(platform: Installation) -> None:
+    made = platform.create(shadow=False)
+    assert made["shadow"] is False
+    assert made["shadow_database_url"] is made["shadow_database_url_pooled"] is None
+    assert made["prisma"].keys() == {"database_url", "direct_url"}
+
+
+def test_a_name_is_taken_once_for_an_owner_and_an_environment(api: httpx.Client) -> None:
+    name, owner = some_name(), f"{some_name()}@example.com"
+
+    def create(**asked: str) -> httpx.Response:
+        return api.post("/api/databases", json={"name": name, "ownerEmail": owner, **asked})
+
+    first = data(create(), 201)
+    told = problem(create(), 409)
+    assert told["code"] == "name_taken"
+    assert name in told["detail"]
+    other = data(create(environment="development"), 201)
+    data(create(ownerEmail=f"{some_name()}@example.com"), 201)
+    told = problem(
+        api.patch(f"/api/databases/{other['id']}", json={"environment": "production"}), 409
+    )
+    assert told["code"] == "name_taken"
+    api.delete(f"/api/databases/{first['id']}")
+    data(create(), 201)
+
+
+def test_of_many_who_ask_for_one_name_one_gets_it(platform: Installation) -> None:
+    name = some_name()
+
+    def create(_: int) -> int:
+        with platform.client() as client:
+            return client.post("/api/databases", json={"name": name}).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(create, range(6))) == [201, 409, 409, 409, 409, 409]
+
+
+@pytest.mark.parametrize("callers", [12, 24])
+def test_a_burst_larger_than_the_warm_pool_is_served(platform: Installation, callers: int) -> None:
+    """The warm pool holds four."""
+    together = threading.Barrier(callers)
+
+    def create(number: int) -> dict[str, Any]:
+        with platform.client() as client:
+            together.wait()
+            made: dict[str, Any] = data(
+                client.post("/api/databases", json={"friendlyName": f"Burst {number}"}), 201
+            )
+        assert ask(made["connection_string_pooled"], "SELECT current_user") == made["username"]
+        assert ask(made["shadow_database_url"], "SELECT current_user") == made["username"]
+        return made
+
+    with ThreadPoolExecutor(callers) as pool:
+        made = list(pool.map(create, range(callers)))
+    for field in ("id", "database_name", "username", "password"):
+        assert len({each[field] for each in made}) == callers
+    assert {each["friendly_name"] for each in made} == {f"Burst {n}" for n in range(callers)}
+
+
+# Show, list, search
+
+
+def test_a_database_is_shown_as_it_is_listed_and_without_its_password(
+    platform: Installation, api: httpx.Client
+) -> None:
+    made = platform.create(ownerEmail=f"{some_name()}@example.com")
+    shown = api.get(f"/api/databases/{made['id']}")
+    listed = api.get("/api/databases", params={"owner": made["owner_email"]})
+    assert is_database(data(shown))
+    assert data(listed) == [data(shown)]
+    assert listed.json()["count"] == 1
+    for answer in (shown, listed):
+        assert made["password"] not in answer.text
+
+
+@pytest.fixture(scope="module")
+def shelf(platform: Installation) -> dict[str, dict[str, Any]]:
+    """Databases of one owner, by friendly name."""
+    owner = f"{some_name()}@example.com"
+    asked: list[dict[str, str]] = [
+        {"friendlyName": "Hundred 100% sure", "environment": "production"},
+        {"friendlyName": "Hundred 1000 sure", "environment": "staging"},
+        {"friendlyName": "snake_case", "environment": "staging"},
+        {"friendlyName": "snakeXcase", "environment": "development"},
+        {"friendlyName": r"back\slash", "environment": "development", "name": some_name()},
+    ]
+    made = [platform.create(ownerEmail=owner, **each) for each in asked]
+    return {each["friendly_name"]: each for each in made}
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("100%", {"Hundred 100% sure"}),
+        ("hundred", {"Hundred 100% sure", "Hundred 1000 sure"}),
+        ("e_c", {"snake_case"}),
+        ("k\\s", {r"back\slash"}),
+        ("\\", {r"back\slash"}),
+        ("%%", set()),
+        ("' OR true --", set()),
+    ],
+)
+def test_search_takes_every_letter_as_it_is(
+    api: httpx.Client, shelf: dict[str, dict[str, Any]], search: str, found: set[str]
+) -> None:
+    owner = next(iter(shelf.values()))["owner_email"]
+    rows = data(api.get("/api/databases", params={"owner": owner, "search": search}))
+    assert {row["friendly_name"] for row in rows} == found
+
+
+def test_search_looks_into_names_and_owners(
+    api: httpx.Client, shelf: dict[str, dict[str, Any]]
+) -> None:
+    one = shelf[r"back\slash"]
+    for text in (one["name"], one["database_name"], one["database_name"].upper()):
+        rows = data(api.get("/api/databases", params={"search": text}))
+        assert [row["id"] for row in rows] == [one["id"]]
+    rows = data(api.get("/api/databases", params={"search": one["owner_email"]}))
+    assert {row["id"] for row in rows} == {each["id"] for each in shelf.values()}
+
+
+def test_filters_narrow_the_list(api: httpx.Client, shelf: dict[str, dict[str, Any]]) -> None:
+    owner = next(iter(shelf.values()))["owner_email"]
+
+    def found(**filters: str) -> set[str]:
+        rows = data(api.get("/api/databases", params={"owner": owner, **filters}))
+        return {row["friendly_name"] for row in rows}
+
+    assert found(environment="staging") == {"Hundred 1000 sure", "snake_case"}
+    assert found(environment="staging", search="snake") == {"snake_case"}
+    assert found(status="active") == set(shelf)
+    assert found(status="deleting") == set()
+    assert found(owner=owner.upper()) == set(shelf)
+    assert found(owner="nobody@example.com") == set()
+
+
+def test_pages_hold_each_row_once_while_rows_are_added(
+    platform: Installation, api: httpx.Client
+) -> None:
+    owner = f"{some_name()}@example.com"
+    there = [platform.create(friendlyName=f"Row {n}", ownerEmail=owner)["id"] for n in range(25)]
+    seen: list[str] = []
+    cursor: str | None = None
+    pages = 0
+    while True:
+        query = {"owner": owner, "limit": "7"} | ({"cursor": cursor} if cursor else {})
+        told = api.get("/api/databases", params=query).json()
+        assert told["count"] == len(told["data"]) <= 7
+        seen += [row["id"] for row in told["data"]]
+        pages += 1
+        cursor = told.get("next_cursor")
+        if cursor is None:
+            break
+        platform.create(friendlyName="Added", ownerEmail=owner)
+    assert seen == there[::-1]
+    assert pages == 4
+
+
+def test_pages_hold_each_row_once_while_rows_go(platform: Installation, api: httpx.Client) -> None:
+    owner = f"{some_name()}@example.com"
+    there = [platform.create(ownerEmail=owner)["id"] for _ in range(5)]
+    first = api.get("/api/databases", params={"owner": owner, "limit": 2}).json()
+    api.delete(f"/api/databases/{there[3]}")  # the very row that the cursor names
+    rest = api.get(
+        "/api/databases", params={"owner": owner, "limit": 5, "cursor": first["next_cursor"]}
+    ).json()
+    assert [row["id"] for row in rest["data"]] == [there[2], there[1], there[0]]
+    assert "next_cursor" not in rest
+
+
+# Update
+
+
+def test_labels_and_limits_are_changed(platform: Installation, api: httpx.Client) -> None:
+    made = platform.create(name=some_name())
+    wanted = {
+        "friendly_name": "New name",
+        "name": some_name(),
+        "environment": "development",
+        "max_connections": 3,
+    }
+    answer = api.patch(f"/api/databases/{made['id']}", json=wanted)
+    after = data(answer)
+    assert {field: after[field] for field in wanted} == wanted
+    assert after["updated_at"] > after["created_at"] == made["created_at"]
+    assert data(api.get(f"/api/databases/{made['id']}")) == after
+    with platform.superuser() as server:
+        limit = server.execute(
+            "SELECT rolconnlimit FROM pg_roles WHERE rolname = %s", (made["username"],)
+        ).fetchone()
+    assert limit == (3,)
+
+
+def test_what_a_change_leaves_out_stays(platform: Installation, api: httpx.Client) -> None:
+    made = platform.create(name=some_name(), maxConnections=9, environment="staging")
+    after = data(api.patch(f"/api/databases/{made['id']}", json={"friendlyName": "Only this"}))
+    kept = ("name", "environment", "max_connections", "owner_email", "database_name", "username")
+    assert {field: after[field] for field in kept} == {field: made[field] for field in kept}
+    assert ask(made["connection_string"]) == 1
+
+
+# Connection strings and statistics
+
+
+def test_connection_strings_are_masked(platform: Installation, api: httpx.Client) -> None:
+    made = platform.create()
+    answer = api.get(f"/api/databases/{made['id']}/connection-strings")
+    told = data(answer)
+    assert made["password"] not in answer.text
+    for string in STRINGS:
+        assert told[string] == made[string].replace(made["password"], "***")
+    assert told["prisma"] == {
+        key: url.replace(made["password"], "***") for key, url in made["prisma"].items()
+    }
+    assert told["connection"] == made["connection"] | {"password": "***"}
+    assert (told["database_id"], told["username"]) == (made["id"], made["username"])
+    assert told["database_name"] == made["database_name"]
+
+
+def test_statistics_tell_what_is_used(platform: Installation, api: httpx.Client) -> None:
+    made = platform.create(maxConnections=11)
+
+    def stats() -> dict[str, Any]:
+        told: dict[str, Any] = data(api.get(f"/api/databases/{made['id']}/stats"))
+        return told
+
+    before = stats()
+    assert (before["database_id"], before["database_name"]) == (made["id"], made["database_name"])
+    assert (before["max_connections"], before["active_connections"]) == (11, 0)
+    assert before["size_bytes"] > 5_000_000
+    assert before["size_pretty"].endswith(" MB")
+    assert dt.datetime.fromisoformat(before["stats_since"]).tzinfo is not None
+    with login(made["connection_string"]) as one, login(made["shadow_database_url"]):
+        one.execute("CREATE TABLE t AS SELECT repeat('x', 1000) FROM generate_series(1, 2000)")
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            one.execute("SELECT 1/0")
+        for _ in range(20):
+            one.execute("SELECT count(*) FROM t")
+        assert stats()["active_connections"] == 2
+    # The server counts a session's work when the session ends, or a moment later.
+    eventually(lambda: stats()["transactions_committed"] >= before["transactions_committed"] + 21)
+    eventually(lambda: stats()["active_connections"] == 0)
+    after = stats()
+    assert after["transactions_rolled_back"] == before["transactions_rolled_back"] + 1
+    assert after["size_bytes"] > before["size_bytes"] + 2_000_000
+    assert 0.5 < after["cache_hit_ratio"] <= 1
+
+
+# Delete
+
+
+def test_a_deletion_leaves_nothing_but_the_audit(platform: Installation, api: httpx.Client) -> None:
+    made = platform.create()
+    sessions = [login(made[string]) for string in STRINGS]
+    for session in sessions:
+        session.execute("SELECT 1")
+
+    answer = api.delete(f"/api/databases/{made['id']}")
+    told = answer.json()["data"]
+    assert (told["id"], told["status"]) == (
+        made["id"],
+        {200: "deleted", 202: "deleting"}[answer.status_code],
+    )
+    for string in STRINGS:
+        refusal(made[string])
+
+    def operation() -> dict[str, Any]:
+        found: dict[str, Any] = data(api.get(f"/api/operations/{told['operation_id']}"))
+        return found
+
+    eventually(lambda: operation()["status"] == "succeeded")
+    assert (operation()["progress"], operation()["resource_id"]) == (1, made["id"])
+    assert operation()["result"] == {"id": made["id"], "status": "deleted"}
+    assert operation()["error"] is operation()["step"] is None
+
+    for session in sessions:
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT 1")
+        session.close()
+    roles, databases = platform.world()
+    assert made["username"] not in roles
+    assert not {made["database_name"], f"{made['database_name']}_shadow"} & databases
+    for path in ("", "/stats", "/connection-strings"):
+        assert problem(api.get(f"/api/databases/{made['id']}{path}"), 404)["code"] == "not_found"
+    problem(api.delete(f"/api/databases/{made['id']}"), 404)
+    problem(api.patch(f"/api/databases/{made['id']}", json={"friendlyName": "x"}), 404)
+    problem(api.post(f"/api/databases/{made['id']}/rotate-password"), 404)
+    audit = data(api.get("/api/audit-logs", params={"resource_id": made["id"]}))
+    assert [row["action"] for row in audit] == [
+        "database.deleted",
+        "database.delete",
+        "database.create",
+    ]
+
+
+def test_many_deletions_at_once_leave_the_api_answering(platform: Installation) -> None:
+    made = [platform.create() for _ in range(16)]
+    together = threading.Barrier(len(made))
+
+    def delete(database: dict[str, Any]) -> int:
+        with platform.client() as client:
+            together.wait()
+            return client.delete(f"/api/databases/{database['id']}").status_code
+
+    with ThreadPoolExecutor(len(made)) as pool, platform.client() as client:
+        deletions = [pool.submit(delete, each) for each in made]
+        slowest = 0.0
+        while not all(deletion.done() for deletion in deletions):
+            began = time.monotonic()
+            data(client.get("/api/databases", params={"limit": 1}))
+            slowest = max(slowest, time.monotonic() - began)
+    assert {deletion.result() for deletion in deletions} <= {200, 202}
+    assert slowest < 5
+
+    def gone() -> bool:
+        roles, databases = platform.world()
+        return not roles & {each["username"] for each in made} and not databases & {
+            each["database_name"] for each in made
+        }
+
+    eventually(gone)
+
+
+# Rotate
+
+
+def test_a_new_password_is_in_force_at_once_on_both_ports(
+    platform: Installation, api: httpx.Client
+) -> None:
+    made = platform.create()
+    for string in DOORS:
+        assert ask(made[string]) == 1
+    before = made["password"]
+    for _ in range(3):
+        told = data(api.post(f"/api/databases/{made['id']}/rotate-password"))
+        assert told.keys() == made.keys()
+        assert told["password"] != before
+        for string in STRINGS:
+            assert told[string] == made[string].replace(made["password"], told["password"])
+            assert ask(told[string]) == 1
+            assert "authentication failed" in refusal(changed(told[string], password=before))
+        before = told["password"]
+
+
+def test_open_sessions_survive_new_passwords(platform: Installation, api: httpx.Client) -> None:
+    """Also when the pooler has to open server connections for those who came before."""
+    made = platform.create()
+    stop = threading.Event()
+
+    def work(url: str) -> int:
+        done = 0
+        with login(url) as session:
+            while not stop.is_set():
+                with session.transaction():
+                    session.execute("SELECT pg_sleep(0.005)")
+                done += 1
+        return done
+
+    with ThreadPoolExecutor(8) as pool:
+        workers = [pool.submit(work, made[string]) for string in DOORS for _ in range(4)]
+        idle = login(made["connection_string_pooled"])
+        for _ in range(5):
+            data(api.post(f"/api/databases/{made['id']}/rotate-password"))
+            time.sleep(0.1)
+        stop.set()
+        assert all(worker.result() > 10 for worker in workers)
+    with platform.superuser() as server:
+        server.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s",
+            (made["username"],),
+        )
+    with idle:
+        assert idle.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_of_many_rotations_at_once_the_last_one_counts(platform: Installation) -> None:
+    made = platform.create()
+    together = threading.Barrier(12)
+
+    def rotate(_: int) -> str:
+        with platform.client() as client:
+            together.wait()
+            told = data(client.post(f"/api/databases/{made['id']}/rotate-password"))
+        return str(told["connection_string"])
+
+    with ThreadPoolExecutor(12) as pool:
+        urls = set(pool.map(rotate, range(12)))
+    assert len(urls) == 12
+
+    def works(url: str) -> bool:
+        try:
+            return ask(url) == 1
+        except psycopg.OperationalError:
+            return False
+
+    assert sum(map(works, urls)) == 1
