@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Self
 
 import psycopg
@@ -18,18 +19,29 @@ MIGRATIONS = "tenantry.control.migrations"
 
 Tx = AsyncConnection[TupleRow]
 
+_MOST_INNER = 4
+_inside: ContextVar[bool] = ContextVar("inside a transaction", default=False)
+
 
 class ControlStore:
-    """Open with ``async with``. Every use is one short transaction."""
+    """Open with ``async with``. Every use is one short transaction.
+
+    Inside of one another may be opened, for what has to stay whatever becomes of the first.
+    It has connections of its own: those who hold one would else wait for each other.
+    """
 
     def __init__(self, address: Address, *, largest: int = 10) -> None:
         self._address = address
-        self._pool: AsyncConnectionPool[Tx] = connections.pool(
-            address,
+        self._pool = self._connections(smallest=2, largest=largest)
+        self._inner = self._connections(smallest=1, largest=_MOST_INNER)
+
+    def _connections(self, *, smallest: int, largest: int) -> AsyncConnectionPool[Tx]:
+        return connections.pool(
+            self._address,
             user=PLATFORM,
             dbname=DATABASE,
             search_path="public",
-            smallest=2,
+            smallest=smallest,
             largest=largest,
         )
 
@@ -40,9 +52,11 @@ class ControlStore:
 
     async def __aenter__(self) -> Self:
         await self._pool.open()
+        await self._inner.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._inner.close()
         await self._pool.close()
 
     @asynccontextmanager
@@ -51,9 +65,14 @@ class ControlStore:
 
         Raises Unavailable if the control database does not answer.
         """
+        pool = self._inner if _inside.get() else self._pool
         try:
-            async with self._pool.connection() as connection, connection.transaction():
-                yield connection
+            async with pool.connection() as connection, connection.transaction():
+                outside = _inside.set(True)
+                try:
+                    yield connection
+                finally:
+                    _inside.reset(outside)
         except (PoolTimeout, psycopg.OperationalError) as error:
             if isinstance(error, psycopg.errors.LockNotAvailable):
                 raise
