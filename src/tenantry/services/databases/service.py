@@ -1,5 +1,6 @@
 """The verbs on databases, and the convergence that makes the world what the rows say."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,6 +28,8 @@ from tenantry.services.pooling.service import Pooler
 
 log = structlog.get_logger()
 
+# Each waits for a checkpoint while it holds connections that other requests need.
+_DROPS_AT_ONCE = 3
 _SAMPLE_SLICE = 100  # databases measured at a time: sizes are read from their files
 
 
@@ -45,6 +48,7 @@ class Databases:
         self._store = store
         self._clusters = clusters
         self._pooler = pooler
+        self._drops = asyncio.Semaphore(_DROPS_AT_ONCE)
 
     # ── verbs ────────────────────────────────────────────────────────────────
     # Those that change something work in the caller's transaction, which holds
@@ -150,9 +154,17 @@ class Databases:
         return Deletion(row.id, operation_id)
 
     async def finish_deletion(self, database_id: uuid.UUID, actor: Actor = audit.PLATFORM) -> None:
-        """Carry out a promised deletion, unless somebody else is at it."""
-        async with self._working_on(database_id) as (tx, row):
+        """Carry out a promised deletion, unless somebody else is at it.
+
+        Everybody is shut out at once; what they used is removed when its turn comes.
+        """
+        async with self._working_on(database_id) as (_, row):
             if row is None or row.status != "deleting":
+                return
+            async with self._clusters.connection(row.cluster_id) as server:
+                await flow.close(server, self._pooler, row)
+        async with self._drops, self._working_on(database_id) as (tx, row):
+            if row is None:
                 return
             async with self._clusters.connection(row.cluster_id) as server:
                 await flow.drop(server, self._pooler, tx, row, actor)
