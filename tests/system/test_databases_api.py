@@ -11,6 +11,7 @@ import httpx
 import psycopg
 import pytest
 
+from answers import data, problem
 from clients import DOORS, STRINGS, ask, changed, eventually, login, refusal
 from harness import Installation
 
@@ -29,27 +30,6 @@ DATABASE: dict[str, type | tuple[type, ...]] = {
     "created_at": str,
     "updated_at": str,
 }
-
-
-def data(answer: httpx.Response, status: int = 200) -> Any:
-    """What a success holds."""
-    assert answer.status_code == status, answer.text
-    told = answer.json()
-    assert told["success"] is True
-    return told["data"]
-
-
-def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
-    """What a failure tells."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    told: dict[str, Any] = answer.json()
-    assert (told["success"], told["status"]) == (False, status)
-    assert told["code"]
-    assert told["title"]
-    assert told["detail"]
-    assert told["request_id"] == answer.headers["x-request-id"]
-    return told
 
 
 def is_database(told: dict[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """What a route needs of its request: the platform, who asks, and a transaction done once."""
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -14,7 +15,13 @@ from fastapi import Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from tenantry.base.errors import IdempotencyKeyReused, InvalidInput, NotFound, RequestInProgress
+from tenantry.base.errors import (
+    FieldError,
+    IdempotencyKeyReused,
+    InvalidInput,
+    NotFound,
+    RequestInProgress,
+)
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import parse_id
 from tenantry.base.secrets import Secret, SecretSource
@@ -50,6 +57,12 @@ def address_of(request: Request) -> str | None:
     return request.client.host if request.client else None
 
 
+def _said(request: Request) -> str:
+    """Method and path as they were sent: printable, with nothing that a text column refuses."""
+    path: bytes = request.scope["raw_path"]
+    return f"{request.method} {path.decode('ascii', 'replace')}"[:200]
+
+
 def _presented(request: Request) -> Secret | None:
     given = request.headers.get("x-api-key")
     if given is None:
@@ -64,7 +77,7 @@ async def authenticated(request: Request, platform: Platform) -> Principal:
         _presented(request),
         address=address_of(request),
         request_id=request.state.request_id,
-        action=f"{request.method} {request.url.path}"[:200],
+        action=_said(request),
     )
 
 
@@ -79,9 +92,7 @@ def allowed(scope: str) -> Any:
         _token: Annotated[object, Depends(_bearer)],
     ) -> Principal:
         found = await authenticated(request, platform)
-        await platform.access.authorize(
-            found, scope, action=f"{request.method} {request.url.path}"[:200]
-        )
+        await platform.access.authorize(found, scope, action=_said(request))
         return found
 
     return Depends(principal)
@@ -120,9 +131,12 @@ def _idempotency_key(request: Request) -> str | None:
 
 async def _fingerprint(request: Request) -> bytes:
     """What the request asks for, however its JSON is spaced and ordered."""
-    body = await request.body()
-    asked = json.dumps(json.loads(body) if body else None, sort_keys=True)
-    return hashlib.sha256(f"{request.method} {request.url.path}\n{asked}".encode()).digest()
+    asked = await request.body()
+    # Routes that take no body have not looked whether it is JSON.
+    with contextlib.suppress(ValueError, RecursionError):
+        asked = json.dumps(json.loads(asked), sort_keys=True).encode()
+    what = f"{request.method} {request.url.path}\n".encode()
+    return hashlib.sha256(what + asked).digest()
 
 
 def _mark(salt: bytes, kind: str) -> str:
@@ -195,6 +209,7 @@ async def _under_key(
             raise IdempotencyKeyReused(
                 "This Idempotency-Key was used for a request that asked for something else.",
                 hint="Use a new key for a new request.",
+                fields=(FieldError("Idempotency-Key", "belongs to another request", "reused"),),
             )
         return _replay(kept, source)
     response = await work(tx, source)
