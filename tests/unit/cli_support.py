@@ -98,20 +98,20 @@ class FakeApi:
         self, method: str, path: str, data: Any = None, *, status: int = 200, **more: Any
     ) -> None:
         envelope = {"success": True, **more, "data": data}
-        self._add(method, path, status, json.dumps(envelope).encode(), "application/json")
+        self.add(method, path, status, json.dumps(envelope).encode(), "application/json")
 
     def refuse(self, method: str, path: str, status: int, code: str, **more: Any) -> None:
         problem = {"type": "about:blank", "status": status, "success": False, "code": code, **more}
-        self._add(method, path, status, json.dumps(problem).encode(), "application/problem+json")
+        self.add(method, path, status, json.dumps(problem).encode(), "application/problem+json")
 
     def lose(self, method: str, path: str) -> None:
         """Take the request, and break the connection off without an answer."""
-        self._add(method, path, 0, None, "")
+        self.add(method, path, 0, None, "")
 
     def text(self, path: str, text: str, *, status: int = 200, kind: str = "text/plain") -> None:
-        self._add("GET", path, status, text.encode(), kind)
+        self.add("GET", path, status, text.encode(), kind)
 
-    def _add(self, method: str, path: str, status: int, body: bytes | None, kind: str) -> None:
+    def add(self, method: str, path: str, status: int, body: bytes | None, kind: str) -> None:
         self.scripts.setdefault((method, path), []).append((status, body, kind))
 
     def asked(self, method: str, path: str) -> list[Request]:

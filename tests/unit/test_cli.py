@@ -76,12 +76,13 @@ def test_json_is_the_data_of_the_api_and_nothing_else(api: FakeApi, cli: Cli) ->
 
 def test_a_lost_answer_is_asked_for_again_under_the_same_key(api: FakeApi, cli: Cli) -> None:
     api.lose("POST", "/api/databases")
+    api.add("POST", "/api/databases", 502, b"<html>", "text/html")  # restarting behind a proxy
     api.refuse("POST", "/api/databases", 409, "request_in_progress", title="It still runs")
     api.on("POST", "/api/databases", database() | strings() | {"password": "s3cret"}, status=201)
     ended = cli("db", "create", "--name", "shop")
     assert ended.code == 0
     assert "s3cret" in ended.out
-    assert len(api.requests) == 3
+    assert len(api.requests) == 4
     assert len({r.headers["idempotency-key"] for r in api.requests}) == 1
 
 
@@ -90,6 +91,27 @@ def test_a_connection_lost_twice_is_told_with_its_doubt(api: FakeApi, cli: Cli) 
     ended = cli("db", "create", "--name", "shop")
     assert ended.code == 1
     assert len(api.requests) == 2
+    assert "may have been done" in ended.err
+
+
+def test_a_refusal_of_the_second_request_is_final(api: FakeApi, cli: Cli) -> None:
+    api.lose("POST", "/api/databases")
+    api.refuse("POST", "/api/databases", 409, "name_taken", title="The name is taken")
+    ended = cli("db", "create", "--name", "shop")
+    assert ended.code == 1
+    assert "The name is taken" in ended.err
+    assert len(api.requests) == 2
+
+
+def test_an_api_that_stays_away_leaves_the_doubt(
+    api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_SECOND_ANSWER_SECONDS", 0.05)
+    api.lose("POST", "/api/databases")
+    api.add("POST", "/api/databases", 502, b"<html>", "text/html")
+    ended = cli("db", "create", "--name", "shop")
+    assert ended.code == 1
+    assert len(api.requests) > 2
     assert "may have been done" in ended.err
 
 
@@ -190,10 +212,10 @@ def test_show_gives_facts_and_masked_strings(cli: Cli) -> None:
 
 
 def test_update_sends_only_what_was_said(shop: FakeApi, cli: Cli) -> None:
-    shop.on("PATCH", f"/api/databases/{SHOP}", database(max_connections=40))
-    ended = cli("db", "update", "shop", "--max-connections", "40", "--new-env", "staging")
-    assert shop.requests[-1].body == {"max_connections": 40, "environment": "staging"}
-    assert re.search(r"max connections +40", ended.out)
+    shop.on("PATCH", f"/api/databases/{SHOP}", database(environment="staging"))
+    ended = cli("db", "update", "shop", "--new-name", "boutique", "--new-env", "staging")
+    assert shop.requests[-1].body == {"name": "boutique", "environment": "staging"}
+    assert re.search(r"environment +staging", ended.out)
     assert cli("db", "update", "shop").code == 2
 
 
@@ -275,6 +297,17 @@ def test_a_key_is_made_with_its_scopes_and_end(api: FakeApi, cli: Cli) -> None:
     assert "shown this once" in ended.err
 
 
+def test_the_list_of_keys_says_which_are_revoked(api: FakeApi, cli: Cli) -> None:
+    row = {
+        "id": SHOP, "name": "ci", "prefix": "tnt_0123", "scopes": ["audit:read"],
+        "customer_email": None, "created_at": "2026-01-02T03:04:05+00:00", "last_used_at": None,
+        "expires_at": None, "revoked_at": None,
+    }  # fmt: skip
+    api.on("GET", "/api/api-keys", [row, row | {"revoked_at": "2026-01-02T03:04:06+00:00"}])
+    lines = cli("key", "list").out.splitlines()
+    assert ["revoked" in line for line in lines] == [False, False, True]
+
+
 def test_a_key_is_revoked_by_name_unless_two_have_it(api: FakeApi, cli: Cli) -> None:
     k1, k2 = ({"id": id_, "name": "ci", "revoked_at": None} for id_ in ("k1", "k2"))
     api.on("GET", "/api/api-keys", [k1, k2 | {"name": "b"}, k2 | {"revoked_at": "2026-01-01"}])
@@ -294,7 +327,18 @@ def test_audit_takes_a_database_by_name_and_a_span(shop: FakeApi, cli: Cli) -> N
         "address": "127.0.0.1", "result": "ok", "request_id": "r1", "details": {},
     }  # fmt: skip
     shop.on("GET", "/api/audit-logs", [row])
-    ended = cli("audit", "--resource", "shop", "--since", "2h", "--action", "database.create")
+    ended = cli(
+        "audit",
+        "--resource",
+        "shop",
+        "--env",
+        "production",
+        "--since",
+        "2h",
+        "--action",
+        "database.create",
+    )
+    assert shop.requests[0].query["environment"] == "production"
     query = shop.requests[-1].query
     since = dt.datetime.fromisoformat(query["since"])
     assert abs(dt.datetime.now(dt.UTC) - since - dt.timedelta(hours=2)).total_seconds() < 60

@@ -106,6 +106,7 @@ def test_ctrl_c_is_130_and_silent(api: FakeApi) -> None:
         go_on.wait(60)
 
     api.on_request = hold
+    api.lose("GET", "/api/databases")
     with start("db", "list", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert asked.wait(60)
         process.send_signal(signal.SIGINT)

@@ -28,7 +28,7 @@ _TIMEOUT = httpx.Timeout(60, connect=5)  # seconds
 _PAGE = 500
 _OPERATION_SECONDS = 600.0
 _POLL_SECONDS = 0.4
-_FIRST_ANSWER_SECONDS = 60.0
+_SECOND_ANSWER_SECONDS = 30.0
 
 
 class NotRunning(Unavailable):
@@ -123,8 +123,8 @@ class Api:
 
         try:
             return send()
-        except ConnectionLost:
-            return _once_the_first_has_ended(send)
+        except ConnectionLost as lost:
+            return _send_again(send, lost)
 
     def patch(self, path: str, body: Mapping[str, object]) -> Any:
         """The ``data`` of a PATCH."""
@@ -219,17 +219,23 @@ class Api:
             ) from error
 
 
-def _once_the_first_has_ended(send: Callable[[], Any]) -> Any:
-    """Send again, and as long as the API says that the first request still runs."""
-    give_up = time.monotonic() + _FIRST_ANSWER_SECONDS
+def _send_again(send: Callable[[], Any], lost: ConnectionLost) -> Any:
+    """Send until there is an answer: the API may be restarting, or still be at the first request.
+
+    Raises ``lost`` if the API stays away, since what it did before is not known.
+    """
+    give_up = time.monotonic() + _SECOND_ANSWER_SECONDS
     while True:
         try:
             return send()
+        except NotRunning:
+            if time.monotonic() > give_up:
+                raise lost from None
         except ApiError as error:
             still_runs = error.problem.get("code") == "request_in_progress"
             if not still_runs or time.monotonic() > give_up:
                 raise
-            time.sleep(_POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _refusal(answer: httpx.Response) -> TenantryError:
