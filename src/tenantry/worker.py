@@ -18,7 +18,7 @@ from tenantry.services.platform import Platform, ensure_server_files, open_platf
 log = structlog.get_logger()
 
 _PASS_SECONDS = 60
-_BUDGET_SECONDS = 1
+_POOLER_SECONDS = 1
 _SAMPLE_SECONDS = 300
 
 
@@ -59,7 +59,7 @@ async def work(platform: Platform) -> None:
     async with app.open_async(), asyncio.TaskGroup() as tasks:
         tasks.create_task(_every(_PASS_SECONDS, "converge", lambda: converge(platform)))
         tasks.create_task(
-            _every(_BUDGET_SECONDS, "pool budget", platform.pooler.keep_within_budget)
+            _every(_POOLER_SECONDS, "pool budget", platform.pooler.keep_within_budget)
         )
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
         await app.run_worker_async(

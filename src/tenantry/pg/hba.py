@@ -11,7 +11,7 @@ from typing import Literal
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Door = Literal["local", "host", "hostssl", "hostnossl"]
-Method = Literal["peer", "scram-sha-256", "trust", "reject"]
+Method = Literal["peer", "scram-sha-256", "reject"]
 
 ANYWHERE: tuple[Network, ...] = (
     ipaddress.ip_network("0.0.0.0/0"),
@@ -75,15 +75,13 @@ def control_rules(roles: Sequence[str]) -> list[Rule]:
 def shared_rules(roles: Sequence[str]) -> list[Rule]:
     """A shared cluster.
 
-    The platform's roles come through the Unix socket only. So does the pooler, which is
-    how pooled clients are told from direct ones. It is believed whom it brings: it asked
-    them for their password, and after a change of it, it could not answer for those who
-    are still there. Nobody else reaches the socket: its folder is closed to all but the
-    platform's own user, who may read and change every cluster's files anyway.
+    The platform's roles come through the Unix socket only. So does the pooler with
+    tenants' own SCRAM keys, which is how pooled clients are told from direct ones; the
+    socket's folder is closed to other users of the machine.
     """
     return [
         Rule("local", "peer", users=roles, options={"map": "platform"}),
-        Rule("local", "trust"),
+        Rule("local", "scram-sha-256"),
         *(Rule("host", "reject", users=roles, network=network) for network in ANYWHERE),
         *(Rule("hostssl", "scram-sha-256", network=network) for network in ANYWHERE),
     ]

@@ -3,12 +3,12 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 import structlog
 
-from tenantry.base.errors import Conflict, Forbidden, NotFound, TenantryError
+from tenantry.base.errors import Conflict, Forbidden, NotFound, TenantryError, Unavailable
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import new_suffix
 from tenantry.base.secrets import Secret, scram_verifier
@@ -196,6 +196,9 @@ class Databases:
                 max_connections=row.max_connections,
             )
         emit(StepDone("rotate", "set", row.database_name))
+        # Without the pooler there is nobody who came with the old password.
+        with suppress(Unavailable):
+            await self._pooler.learn_password(row.username, password, row.database_name)
         await rows.remove_rotation(tx, row.id)
         await self._record(tx, actor, "database.rotate_password", row)
         emit(StepDone("rotate", "recorded", row.database_name))

@@ -5,7 +5,7 @@ name is "non-existent" (CVE-2026-107350). Verifiers are looked up in the cluster
 each login, so a new password is in force at once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,9 +39,22 @@ def pool_size(max_connections: int) -> int:
     return max(1, max_connections * 4 // 5)
 
 
-def fair_pool_size(*, budget: int, pools_in_use: int) -> int:
-    """The size at which all pools in use together stay within ``budget`` server connections."""
-    return max(1, min(POOL_SIZE, budget // max(1, pools_in_use)))
+def fair_pool_size(*, budget: int, held: Collection[int]) -> int:
+    """The most server connections that each pool may grow to within ``budget``.
+
+    ``held`` is how many each pool in use has now: what a larger one still holds is not
+    there for the others.
+    """
+    for size in range(POOL_SIZE, 1, -1):
+        if sum(max(size, each) for each in held) <= budget:
+            return size
+    return 1
+
+
+def overfull(*, budget: int, held: Mapping[str, int]) -> list[str]:
+    """The databases whose pools hold more than an equal share of ``budget``."""
+    share = max(1, budget // max(1, len(held)))
+    return [database for database, each in held.items() if each > share]
 
 
 def render_config(config: PoolerConfig) -> str:
@@ -96,6 +109,9 @@ def render_rules() -> str:
     return "\n".join(
         [
             "# Written by Tenantry; changes by hand are undone.",
+            # The folder of the socket is the platform's alone; see Pooler.learn_password.
+            f"local all {platform} reject",
+            "local all all scram-sha-256",
             *(f"host pgbouncer all {network} reject" for network in ("0.0.0.0/0", "::/0")),
             *(f"host all {platform} {network} reject" for network in ("0.0.0.0/0", "::/0")),
             *(f"hostssl all all {network} scram-sha-256" for network in ("0.0.0.0/0", "::/0")),

@@ -18,6 +18,7 @@ from psycopg.rows import DictRow, dict_row
 from tenantry.base.errors import MachineError, Unavailable
 from tenantry.base.events import Changed, emit
 from tenantry.base.home import Home
+from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
 from tenantry.control import databases as rows
 from tenantry.control.store import ControlStore
@@ -30,6 +31,7 @@ _USERS_LOCK = 0x706F6F6C  # "pool": whoever writes users.ini holds this advisory
 _MOST_CLIENTS = 10_000
 _START_SECONDS = 10
 _START_POLL_SECONDS = 0.02
+_LOOK_SECONDS = 0.25
 _OTHER_FILES = 200  # descriptors that are neither clients nor servers
 
 
@@ -73,6 +75,11 @@ class PoolerState:
     stats: list[PoolCounters]
 
 
+def _servers(pool: DictRow) -> int:
+    """How many server connections a row of SHOW POOLS counts, those being opened included."""
+    return sum(count for column, count in pool.items() if column.startswith("sv_"))
+
+
 class Pooler:
     """The one PgBouncer of an installation. Its process outlives ours."""
 
@@ -84,7 +91,6 @@ class Pooler:
         self._pid_file = self._home.run / "pooler.pid"
         self._backend = backend
         self._budget = budget
-        self._pool_size = plan.POOL_SIZE
 
     # ── the process ──────────────────────────────────────────────────────────
 
@@ -189,11 +195,38 @@ class Pooler:
                 f"The pooler does not answer: {error}".strip(),
                 hint="It is being started again; see its log.",
             ) from error
-        async with console:
-            yield console
+        try:
+            async with console:
+                yield console
+        except psycopg.OperationalError as error:
+            raise Unavailable(
+                f"The pooler has stopped answering: {error}".strip(),
+                hint="It is being started again; see its log.",
+            ) from error
 
     async def _show(self, console: AsyncConnection[DictRow], what: LiteralString) -> list[DictRow]:
         return await (await console.execute(f"SHOW {what}")).fetchall()
+
+    async def learn_password(self, username: str, password: Secret, database: str) -> None:
+        """Log in once with a new password, so that those who came with the old one go on.
+
+        PgBouncer opens server connections with the SCRAM keys of whoever logged in last, and
+        the old keys open none any more.
+
+        Raises Unavailable if the pooler does not let it in.
+        """
+        try:
+            session = await AsyncConnection.connect(
+                host=str(self._socket_dir),
+                port=self._port,
+                user=username,
+                password=password.reveal(),
+                dbname=database,
+                connect_timeout=CONNECT_SECONDS,
+            )
+        except psycopg.OperationalError as error:
+            raise Unavailable(f"The pooler does not take the new password: {error}") from error
+        await session.close()
 
     async def kick_out(self, databases: Iterable[str]) -> None:
         """End every pooled session of these databases, of clients and of servers.
@@ -214,6 +247,7 @@ class Pooler:
         """
         async with self._console() as console:
             version = (await self._show(console, "VERSION"))[0]["version"]
+            pool_size = await self._size_in_force(console)
             lists = {row["list"]: row["items"] for row in await self._show(console, "LISTS")}
             pools = [
                 PoolUse(
@@ -244,7 +278,7 @@ class Pooler:
             ]
         return PoolerState(
             version=version,
-            pool_size=self._pool_size,
+            pool_size=pool_size,
             budget=self._budget,
             clients=lists["used_clients"],
             servers=lists["used_servers"],
@@ -255,26 +289,38 @@ class Pooler:
     # ── sharing out ──────────────────────────────────────────────────────────
 
     async def keep_within_budget(self) -> None:
-        """Size the pools so that all in use together fit the budget of server connections.
+        """Until cancelled, size the pools so that all of them fit the budget.
 
         PgBouncer bounds each pool but not their sum. It opens one connection a pool at a
-        time, so looking again every second keeps ahead of it.
+        time, so looking so often keeps close to it.
+
+        Raises Unavailable if the pooler does not answer any more.
         """
         async with self._console() as console:
-            pools = [
-                row
-                for row in await self._show(console, "POOLS")
-                if row["cl_active"] + row["cl_waiting"] + row["sv_active"] + row["sv_idle"] > 0
-            ]
-            wanted = plan.fair_pool_size(budget=self._budget, pools_in_use=len(pools))
-            config = {row["key"]: row["value"] for row in await self._show(console, "CONFIG")}
-            self._pool_size = int(config["default_pool_size"])
-            if wanted != self._pool_size:
-                await console.execute(
-                    sql.SQL("SET default_pool_size = {}").format(sql.Literal(wanted))
-                )
-                self._pool_size = wanted
-                emit(Changed("pooler.pool_size", str(wanted)))
+            while True:
+                await self._share_out(console)
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _share_out(self, console: AsyncConnection[DictRow]) -> None:
+        held = {
+            row["database"]: servers
+            for row in await self._show(console, "POOLS")
+            if row["database"] != "pgbouncer"
+            and (servers := _servers(row)) + row["cl_active"] + row["cl_waiting"] > 0
+        }
+        wanted = plan.fair_pool_size(budget=self._budget, held=held.values())
+        # Asked for each time: a RELOAD brings back the size that is in the file.
+        if wanted != await self._size_in_force(console):
+            await console.execute(sql.SQL("SET default_pool_size = {}").format(sql.Literal(wanted)))
+            emit(Changed("pooler.pool_size", str(wanted)))
+        for name in plan.overfull(budget=self._budget, held=held):
+            # PgBouncer by itself closes idle connections only, and a busy pool has none.
+            # This closes each at the end of its transaction.
+            await console.execute(sql.SQL("RECONNECT {}").format(sql.Identifier(name)))
+
+    async def _size_in_force(self, console: AsyncConnection[DictRow]) -> int:
+        config = {row["key"]: row["value"] for row in await self._show(console, "CONFIG")}
+        return int(config["default_pool_size"])
 
     async def refresh_users(self, store: ControlStore) -> bool:
         """Have a line for each database whose limit is too small for a full pool.
