@@ -166,6 +166,8 @@ def namespaces(root: Path) -> Iterator[int]:
         (root / inside).mkdir(parents=True, exist_ok=True)
         binds += f"mount --bind {outside} {root / inside}\n"
     setup = f"""set -e
+        mount --rbind {root} {root}
+        cd {root}
         {binds}
         mount -t proc proc {root}/proc
         mount --rbind /dev {root}/dev

@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import pwd
 import re
 import shlex
 import shutil
@@ -27,6 +28,7 @@ from pathlib import Path
 from tenantry.base.errors import MachineError
 
 PYTHON = Path("/usr/bin/python3")  # one that every user can run, unlike one below /root
+USER = "tenantry"
 _PIP = ("-I", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check")
 _METADATA = ("pyproject.toml", "README.md", "LICENSE", "requirements/runtime.txt")
 
@@ -53,6 +55,16 @@ def ensure_venv_module(say: Callable[[str], None]) -> None:
     with contextlib.suppress(MachineError):  # one broken source is no reason not to try
         run(["apt-get", "update", *wait_for_apt])
     run([*install, *wait_for_apt], hint="Mend apt, and run this again.")
+
+
+def ensure_user(home: Path) -> pwd.struct_passwd:
+    """The user whom everything runs as that root starts; made, with that home, if missing."""
+    try:
+        return pwd.getpwnam(USER)
+    except KeyError:
+        make = ["useradd", "--system", "--user-group", "--shell", "/usr/sbin/nologin"]
+        run([*make, "--home-dir", home, USER])
+        return pwd.getpwnam(USER)
 
 
 def is_current(venv: Path, checkout: Path) -> bool:
