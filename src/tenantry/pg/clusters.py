@@ -96,8 +96,12 @@ class ProcessCluster:
         files.ensure_folder(self.address.socket_dir)
         await self._end_orphans()
         # Until init has buried it, a killed postmaster is a zombie; kill(2), by which the
-        # next one judges this file, says that it lives, and init may take seconds.
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        # next one judges these files, says that it lives, and init may take seconds.
+        for lock in (
+            self.data / "postmaster.pid",
+            self.address.socket_dir / f".s.PGSQL.{self.address.port}.lock",
+        ):
+            lock.unlink(missing_ok=True)
         output = self.log_dir / f"{self.name}-start.log"
         try:
             await commands.run(
