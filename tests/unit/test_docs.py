@@ -23,8 +23,8 @@ def test_every_setting_is_told(setting: str) -> None:
     assert f"| `TENANTRY_{setting.upper()}` |" in page("reference/settings.md")
 
 
-def test_every_route_is_told(tmp_path: Path) -> None:
-    document = create_app(Settings(home=tmp_path)).openapi()
+def test_every_route_is_told() -> None:
+    document = create_app(Settings(home=Path("/nowhere"))).openapi()
     told = page("reference/api.md")
     for path, operations in document["paths"].items():
         for method in operations:
