@@ -107,7 +107,6 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
         code="invalid_input",
         title="The request is not valid",
         detail=f"These cannot be used as they are: {named}.",
-        hint="errors says what is wrong with each.",
         fields=fields,
     )
 
