@@ -10,7 +10,7 @@ import procrastinate
 import structlog
 
 from tenantry.base import logs, settings
-from tenantry.base.errors import TenantryError
+from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.control import idempotency, jobs
 from tenantry.host.processes import lifeline
 from tenantry.services.platform import Platform, ensure_server_files, open_platform
@@ -20,6 +20,8 @@ log = structlog.get_logger()
 _PASS_SECONDS = 60
 _POOLER_SECONDS = 1
 _SAMPLE_SECONDS = 300
+# Jobs are told of at once; but after a restart of the control cluster not for half a minute.
+_LOOK_SECONDS = 1
 
 
 async def converge(platform: Platform) -> None:
@@ -53,18 +55,24 @@ def _register(app: procrastinate.App, platform: Platform) -> None:
 
 
 async def work(platform: Platform) -> None:
-    """Run until cancelled."""
+    """Run until cancelled. Raises Unavailable if the job queue's connection is lost."""
     app = jobs.job_app(platform.store)
     _register(app, platform)
     async with app.open_async(), asyncio.TaskGroup() as tasks:
+        await jobs.forget_begun(app)
         tasks.create_task(_every(_PASS_SECONDS, "converge", lambda: converge(platform)))
         tasks.create_task(
             _every(_POOLER_SECONDS, "pool budget", platform.pooler.keep_within_budget)
         )
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
         await app.run_worker_async(
-            concurrency=2, install_signal_handlers=False, delete_jobs="successful"
+            concurrency=2,
+            install_signal_handlers=False,
+            delete_jobs="successful",
+            fetch_job_polling_interval=_LOOK_SECONDS,
         )
+        # It returns by itself when it can listen no more; the supervisor begins anew.
+        raise Unavailable("The control database does not answer.")
 
 
 async def main() -> None:

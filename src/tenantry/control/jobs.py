@@ -4,6 +4,7 @@ from contextlib import suppress
 
 import procrastinate
 from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.jobs import Status
 from procrastinate.schema import SchemaManager
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
@@ -48,3 +49,12 @@ async def wake(app: procrastinate.App, job: str) -> None:
     """Have a job run soon; one that already waits is enough."""
     with suppress(AlreadyEnqueued):
         await app.configure_task(job, queueing_lock=job, lock=job).defer_async()
+
+
+async def forget_begun(app: procrastinate.App) -> None:
+    """Forget what a killed worker had begun: such a job would keep its lock for ever.
+
+    For the only worker, before it begins: its first pass does whatever they were to do.
+    """
+    for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=0):
+        await app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
