@@ -31,6 +31,7 @@ log = structlog.get_logger()
 
 _CHILD_SECONDS = 20  # a request or a job that runs may still end
 _SLOWEST_RESTART = 30.0
+_WELL_SECONDS = 10.0  # what has run for so long can run
 
 
 @dataclass(slots=True)
@@ -51,9 +52,7 @@ class _Backoff:
 
     async def wait(self, stopping: asyncio.Event) -> None:
         lived = time.monotonic() - self.started
-        self.delay = (
-            0.0 if lived > _SLOWEST_RESTART else min(_SLOWEST_RESTART, self.delay * 2 + 0.1)
-        )
+        self.delay = 0.0 if lived > _WELL_SECONDS else min(_SLOWEST_RESTART, self.delay * 2 + 0.1)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), self.delay)
         self.started = time.monotonic()
