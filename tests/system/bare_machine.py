@@ -55,10 +55,10 @@ class BareMachine:
         variables = {**network_environment(), **own, **env}
         become = [] if user == "root" else [f"--reuid={user}", f"--regid={user}", "--init-groups"]
         return [
-            *("nsenter", f"--target={self.init}", "--mount", "--pid", "--ipc"),
-            *("chroot", str(self.root), "env", "--ignore-environment"),
+            *("nsenter", f"--target={self.init}", "--mount", "--pid", "--ipc", "--root"),
+            *("env", "--ignore-environment"),
             *(f"{name}={value}" for name, value in variables.items()),
-            *("setpriv", *become, "sh", "-c", f'cd {PLACE} 2>/dev/null; exec "$@"', "sh"),
+            *("setpriv", *become, "sh", "-c", f'cd {PLACE} 2>/dev/null || cd /; exec "$@"', "sh"),
             *command,
         ]
 
@@ -166,7 +166,7 @@ def namespaces(root: Path) -> Iterator[int]:
         (root / inside).mkdir(parents=True, exist_ok=True)
         binds += f"mount --bind {outside} {root / inside}\n"
     setup = f"""set -e
-        mount --rbind {root} {root}
+        mount --rbind {root} {root}  # namespaces can then be made in it, as on any machine
         cd {root}
         {binds}
         mount -t proc proc {root}/proc
@@ -176,7 +176,7 @@ def namespaces(root: Path) -> Iterator[int]:
         mkdir {root}/run/lock
         echo ready
         # It has to bury the processes whose parents are gone, as any first process.
-        exec env --ignore-signal=CHLD sleep infinity"""
+        exec env --ignore-signal=CHLD chroot . sleep infinity"""
     unshare = ["unshare", "--mount", "--propagation=private", "--pid", "--ipc", "--fork"]
     with subprocess.Popen(
         [*unshare, "--kill-child", "sh", "-c", setup], stdout=subprocess.PIPE, text=True

@@ -17,6 +17,8 @@ import httpx
 import pytest
 from bare_machine import BareMachine, bare_machine
 
+from harness import free_ports
+
 HOME = "/var/lib/tenantry"
 
 pytestmark = [
@@ -41,11 +43,7 @@ def machine() -> Iterator[BareMachine]:
 def ports() -> dict[str, str]:
     """Free ones: the network is this machine's, where others may use the usual ports."""
     names = ("TENANTRY_API_PORT", "TENANTRY_PG_PORT", "TENANTRY_POOL_PORT")
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-    numbers = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return {name: str(number) for name, number in zip(names, numbers, strict=True)}
+    return dict(zip(names, map(str, free_ports(3)), strict=True))
 
 
 def told(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
