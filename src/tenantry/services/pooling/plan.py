@@ -51,10 +51,10 @@ def fair_pool_size(*, budget: int, held: Collection[int]) -> int:
     return 1
 
 
-def overfull(*, budget: int, held: Mapping[str, int]) -> list[str]:
+def overfull(*, budget: int, held: Mapping[str, int]) -> set[str]:
     """The databases whose pools hold more than an equal share of ``budget``."""
     share = max(1, budget // max(1, len(held)))
-    return [database for database, each in held.items() if each > share]
+    return {database for database, each in held.items() if each > share}
 
 
 def render_config(config: PoolerConfig) -> str:

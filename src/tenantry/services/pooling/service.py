@@ -297,26 +297,36 @@ class Pooler:
         Raises Unavailable if the pooler does not answer any more.
         """
         async with self._console() as console:
+            shrinking: set[str] = set()
             while True:
-                await self._share_out(console)
+                shrinking = await self._share_out(console, shrinking)
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _share_out(self, console: AsyncConnection[DictRow]) -> None:
-        held = {
-            row["database"]: servers
+    async def _share_out(self, console: AsyncConnection[DictRow], shrinking: set[str]) -> set[str]:
+        """Size the pools, and have those that are too large shrink. Returns which do."""
+        pools = {
+            row["database"]: row
             for row in await self._show(console, "POOLS")
             if row["database"] != "pgbouncer"
-            and (servers := _servers(row)) + row["cl_active"] + row["cl_waiting"] > 0
+            and _servers(row) + row["cl_active"] + row["cl_waiting"] > 0
         }
+        held = {name: _servers(row) for name, row in pools.items()}
+        overfull = plan.overfull(budget=self._budget, held=held)
         wanted = plan.fair_pool_size(budget=self._budget, held=held.values())
         # Asked for each time: a RELOAD brings back the size that is in the file.
         if wanted != await self._size_in_force(console):
             await console.execute(sql.SQL("SET default_pool_size = {}").format(sql.Literal(wanted)))
             emit(Changed("pooler.pool_size", str(wanted)))
-        for name in plan.overfull(budget=self._budget, held=held):
-            # PgBouncer by itself closes idle connections only, and a busy pool has none.
-            # This closes each at the end of its transaction.
-            await console.execute(sql.SQL("RECONNECT {}").format(sql.Identifier(name)))
+            return shrinking & overfull
+        # PgBouncer by itself closes idle connections only, and a busy pool has none.
+        # RECONNECT closes each at the end of its transaction. One that is just being opened
+        # it closes at once and tells the waiting clients of a failure: so only a pool that
+        # opens none, and none is opened while there are more than the size in force.
+        for name in overfull - shrinking:
+            if pools[name]["sv_login"] == 0:
+                await console.execute(sql.SQL("RECONNECT {}").format(sql.Identifier(name)))
+                shrinking = shrinking | {name}
+        return shrinking & overfull
 
     async def _size_in_force(self, console: AsyncConnection[DictRow]) -> int:
         config = {row["key"]: row["value"] for row in await self._show(console, "CONFIG")}

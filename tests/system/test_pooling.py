@@ -1,0 +1,421 @@
+"""The pooled port: few backends for many clients, nobody dropped, and never too many in all."""
+
+import asyncio
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import asyncpg
+import httpx
+import psycopg
+import pytest
+
+from answers import data
+from clients import ask, eventually, hurry, login
+from harness import Installation
+
+MANY = 250
+
+
+@pytest.fixture(scope="module", autouse=True)
+def many_files() -> None:
+    """Each client is a descriptor here, too."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Installation]:
+    """A machine so small that all pools together have 110 of 200 connections."""
+    installation = Installation({"TENANTRY_MEMORY_MB": "512"})
+    try:
+        installation.up()
+        hurry(installation)
+        yield installation
+    finally:
+        installation.remove()
+
+
+@pytest.fixture
+def quiet(small: Installation) -> Iterator[Installation]:
+    """It, without the server connections that a test leaves idle for a minute."""
+    yield small
+    with small.superuser() as server:
+        server.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE usename LIKE 'user\\_%'"
+        )
+
+
+class Peak:
+    """The most client backends there ever were, looked at again and again in the background."""
+
+    def __init__(self, platform: Installation, *, username: str = "user\\_%") -> None:
+        self.most = 0
+        self._platform = platform
+        self._username = username
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def _look(self) -> None:
+        with self._platform.superuser() as server:
+            while not self._done.wait(0.02):
+                row = server.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE %s", (self._username,)
+                ).fetchone()
+                self.most = max(self.most, row[0] if row else 0)
+
+    def __enter__(self) -> "Peak":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+
+async def together(count: int, client: Callable[[int], Any]) -> list[Any]:
+    return await asyncio.gather(*(client(number) for number in range(count)))
+
+
+# One database
+
+
+async def test_many_clients_share_few_backends(platform: Installation) -> None:
+    database = platform.create()
+    there = asyncio.Barrier(MANY)
+
+    async def client(number: int) -> int:
+        session = await asyncpg.connect(database["connection_string_pooled"], timeout=60)
+        try:
+            await there.wait()  # all of them are connected at the same time
+            for _ in range(5):
+                async with session.transaction():
+                    assert await session.fetchval("SELECT $1::int", number) == number
+            return int(await session.fetchval("SELECT pg_backend_pid()"))
+        finally:
+            await session.close()
+
+    with Peak(platform, username=database["username"]) as peak:
+        backends = await together(MANY, client)
+    assert 1 < len(set(backends)) <= 25
+    assert 1 < peak.most <= 25
+
+
+async def test_a_connection_for_each_transaction_is_served(platform: Installation) -> None:
+    database = platform.create()
+
+    async def client(_: int) -> int:
+        for _ in range(5):
+            session = await asyncpg.connect(database["connection_string_pooled"], timeout=60)
+            assert await session.fetchval("SELECT 1") == 1
+            await session.close()
+        return 1
+
+    with Peak(platform, username=database["username"]) as peak:
+        assert sum(await together(40, client)) == 40
+    assert peak.most <= 25
+
+
+async def test_both_doors_together_keep_to_the_limit(platform: Installation) -> None:
+    """The pool takes four of five; of the direct sessions only those that fit are let in."""
+    database = platform.create(maxConnections=5)
+    url = database["connection_string_pooled"]
+
+    async def pooled(_: int) -> int:
+        session = await asyncpg.connect(url, timeout=60)
+        try:
+            for _ in range(20):
+                await session.execute("SELECT pg_sleep(0.01)")
+        finally:
+            await session.close()
+        return 1
+
+    async def direct(_: int) -> bool:
+        try:
+            session = await asyncpg.connect(database["connection_string"], timeout=60)
+        except asyncpg.TooManyConnectionsError:
+            return False
+        await session.execute("SELECT pg_sleep(1)")
+        await session.close()
+        return True
+
+    # PgBouncer learns of a new limit right after the answer.
+    users = platform.home / "pooler" / "users.ini"
+    eventually(lambda: database["username"] in users.read_text())
+    with Peak(platform, username=database["username"]) as peak:
+        served, let_in = await asyncio.gather(together(20, pooled), together(8, direct))
+    assert sum(served) == 20
+    assert 1 <= sum(let_in) <= 5
+    assert peak.most <= 5
+
+
+def test_a_changed_limit_is_in_force_on_the_pooled_port(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database = platform.create()
+    with login(database["connection_string_pooled"]) as open_session:
+        open_session.execute("SELECT 1")
+        data(api.patch(f"/api/databases/{database['id']}", json={"maxConnections": 2}))
+        users = platform.home / "pooler" / "users.ini"
+        eventually(lambda: database["username"] in users.read_text())
+
+        def work(_: int) -> object:
+            return ask(database["connection_string_pooled"], "SELECT 1 FROM pg_sleep(0.05)")
+
+        with Peak(platform, username=database["username"]) as peak, ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(work, range(16))) == [1] * 16
+        assert peak.most <= 2
+        assert open_session.execute("SELECT 2").fetchone() == (2,)
+
+
+def test_nobody_is_dropped_when_databases_come(platform: Installation) -> None:
+    """Also not by the reload that a database with a small limit needs."""
+    database = platform.create()
+    stop = threading.Event()
+
+    def work() -> int:
+        done = 0
+        with login(database["connection_string_pooled"]) as session:
+            while not stop.is_set():
+                with session.transaction():
+                    session.execute("SELECT pg_sleep(0.005)")
+                done += 1
+        return done
+
+    with ThreadPoolExecutor(4) as pool:
+        workers = [pool.submit(work) for _ in range(4)]
+        for limit in (3, 50, 4, 50):
+            new = platform.create(maxConnections=limit)
+            assert ask(new["connection_string_pooled"]) == 1
+            assert ask(new["shadow_database_url_pooled"]) == 1
+        stop.set()
+        assert all(worker.result() > 10 for worker in workers)
+
+
+# All databases together
+
+
+async def _keep_busy(url: str, until: float, seconds: float) -> int:
+    """One pooled client that does one transaction after the other."""
+    done = 0
+    session = await asyncpg.connect(url, timeout=60)
+    try:
+        while not done or time.monotonic() < until:
+            async with session.transaction():
+                await session.execute(f"SELECT pg_sleep({seconds})")
+            done += 1
+    finally:
+        await session.close()
+    return done
+
+
+async def test_all_pools_together_leave_room(quiet: Installation) -> None:
+    """Four databases hold all they can in long transactions; then sixteen others come at once."""
+    databases = [quiet.create(friendlyName=f"Busy {n}") for n in range(20)]
+    with quiet.superuser() as server:
+        row = server.execute(
+            "SELECT current_setting('max_connections')::int,"
+            " current_setting('superuser_reserved_connections')::int"
+        ).fetchone()
+    assert row is not None
+    most, reserved = row
+    assert most == 200
+    stop = asyncio.Event()
+    looked = 0
+
+    async def look_on() -> None:
+        """Direct logins and the API go on all the while."""
+        nonlocal looked
+        async with httpx.AsyncClient(
+            base_url=quiet.url, headers={"X-API-Key": quiet.key}, trust_env=False, timeout=10
+        ) as client:
+            while not stop.is_set():
+                direct = await asyncpg.connect(databases[0]["connection_string"], timeout=5)
+                await direct.close()
+                assert (await client.get("/ready")).status_code == 200
+                path = f"/api/databases/{databases[0]['id']}/stats"
+                assert (await client.get(path)).status_code == 200
+                looked += 1
+
+    def clients(part: list[dict[str, Any]], seconds: float) -> list[asyncio.Task[int]]:
+        return [
+            asyncio.create_task(_keep_busy(database["connection_string_pooled"], until, seconds))
+            for database in part
+            for _ in range(25)
+        ]
+
+    with Peak(quiet) as peak:
+        looking = asyncio.create_task(look_on())
+        until = time.monotonic() + 8
+        first = clients(databases[:4], 2)
+        await asyncio.sleep(2)
+        first_peak = peak.most
+        rest = clients(databases[4:], 0.2)
+        done = await asyncio.gather(*first, *rest)
+        stop.set()
+        await looking
+    assert len(done) == 500
+    assert all(done)
+    assert looked > 5
+    assert first_peak > 80
+    assert peak.most < most - reserved - 16
+
+    assert await asyncio.to_thread(_servers, quiet) <= 110
+
+
+def _servers(platform: Installation) -> int:
+    with platform.client() as client:
+        return int(data(client.get("/api/pooler"))["servers"])
+
+
+async def test_a_busy_database_gives_way_to_others(quiet: Installation) -> None:
+    """One that keeps all its connections busy gets fewer when others come, and loses nobody."""
+    crowd = [quiet.create(friendlyName=f"Crowd {n}") for n in range(10)]
+
+    def sizes() -> dict[str, int]:
+        with quiet.client() as client:
+            pools = data(client.get("/api/pooler"))["pools"]
+        return {
+            pool["database"]: pool["servers_active"] + pool["servers_idle"]
+            for pool in pools
+            if pool["clients_active"] + pool["clients_waiting"]
+        }
+
+    until = time.monotonic() + 6
+    hog = crowd[0]
+    first = [
+        asyncio.create_task(_keep_busy(hog["connection_string_pooled"], until, 0.02))
+        for _ in range(50)
+    ]
+    await asyncio.to_thread(eventually, lambda: sizes().get(hog["database_name"], 0) == 25)
+    rest = [
+        asyncio.create_task(_keep_busy(each["connection_string_pooled"], until, 0.02))
+        for each in crowd[1:]
+        for _ in range(25)
+    ]
+
+    def shared_out() -> bool:
+        found = sizes()
+        return len(found) >= 10 and max(found.values()) <= 11
+
+    await asyncio.to_thread(eventually, shared_out)
+    assert all(await asyncio.gather(*first, *rest))
+
+
+# What is told
+
+
+def test_the_poolers_state_is_told(platform: Installation, api: httpx.Client) -> None:
+    database = platform.create(maxConnections=5)
+    users = platform.home / "pooler" / "users.ini"
+    eventually(lambda: database["username"] in users.read_text())
+    url = database["connection_string_pooled"]
+
+    def pool_of(state: dict[str, Any]) -> dict[str, Any]:
+        pools = (p for p in state["pools"] if p["database"] == database["database_name"])
+        return next(pools, {})
+
+    with ThreadPoolExecutor(6) as threads:
+        busy = [threads.submit(ask, url, "SELECT 1 FROM pg_sleep(1.5)") for _ in range(6)]
+        eventually(lambda: pool_of(data(api.get("/api/pooler"))).get("clients_waiting") == 2)
+        state = data(api.get("/api/pooler"))
+        assert [each.result() for each in busy] == [1] * 6
+    assert state["version"].startswith("PgBouncer 1.")
+    assert state["budget"] == 110
+    assert 1 <= state["pool_size"] <= 25
+    assert state["clients"] >= 6
+    assert state["servers"] >= 4
+    pool = pool_of(state)
+    assert pool["username"] == database["username"]
+    assert (pool["clients_active"], pool["clients_waiting"]) == (4, 2)
+    assert (pool["servers_active"], pool["servers_idle"]) == (4, 0)
+    assert 0 <= pool["longest_wait_seconds"] < 1.5
+    eventually(lambda: _transactions(api, database["database_name"]) >= 6)
+    assert "tenantry_pooler_server_budget 110.0" in api.get("/metrics").text
+
+
+def _transactions(api: httpx.Client, database_name: str) -> int:
+    stats = data(api.get("/api/pooler"))["stats"]
+    return sum(each["transactions"] for each in stats if each["database"] == database_name)
+
+
+# Deaths
+
+
+def _ready(platform: Installation) -> bool:
+    try:
+        return httpx.get(f"{platform.url}/ready", trust_env=False, timeout=10).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def test_a_killed_pooler_comes_back(platform: Installation) -> None:
+    database = platform.create()
+    session = login(database["connection_string_pooled"])
+    session.execute("SELECT 1")
+    pid = platform.pids()["pooler"]
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(psycopg.OperationalError), session:
+        session.execute("SELECT 1")
+    eventually(lambda: platform.pids().get("pooler", pid) != pid, seconds=10)
+    assert ask(database["connection_string_pooled"]) == 1
+    eventually(lambda: _ready(platform), seconds=10)
+
+
+def test_a_killed_postgresql_comes_back(platform: Installation) -> None:
+    database = platform.create()
+    pooled, direct = (
+        login(database["connection_string_pooled"]),
+        login(database["connection_string"]),
+    )
+    direct.execute("CREATE TABLE kept AS SELECT 42 AS value")
+    pid = platform.pids()["shared-1"]
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: platform.pids().get("shared-1", pid) != pid, seconds=20)
+    with pytest.raises(psycopg.OperationalError), direct:
+        direct.execute("SELECT 1")
+    pooled.close()
+
+    def works() -> bool:
+        try:
+            return ask(database["connection_string_pooled"], "SELECT value FROM kept") == 42
+        except psycopg.OperationalError:
+            return False
+
+    eventually(works, seconds=10)
+    assert ask(database["connection_string"], "SELECT value FROM kept") == 42
+    eventually(lambda: _ready(platform), seconds=10)
+    assert platform.create()["status"] == "active"
+
+
+def test_a_killed_control_cluster_comes_back(platform: Installation, api: httpx.Client) -> None:
+    database = platform.create()
+    pid = platform.pids()["control"]
+    os.kill(pid, signal.SIGKILL)
+    assert ask(database["connection_string_pooled"]) == 1
+    eventually(lambda: platform.pids().get("control", pid) != pid, seconds=20)
+    eventually(lambda: api.get(f"/api/databases/{database['id']}").status_code == 200, seconds=20)
+    assert ask(platform.create()["connection_string"]) == 1
+
+
+def test_tenants_are_served_while_the_control_plane_dies(platform: Installation) -> None:
+    database = platform.create()
+    with (
+        login(database["connection_string_pooled"]) as pooled,
+        login(database["connection_string"]) as direct,
+    ):
+        for part in ("api", "worker"):
+            pid = platform.pids()[part]
+            os.kill(pid, signal.SIGKILL)
+            while platform.pids().get(part, pid) == pid:
+                for session in (pooled, direct):
+                    assert session.execute("SELECT 1").fetchone() == (1,)
+                assert ask(database["connection_string_pooled"]) == 1
+                assert ask(database["connection_string"]) == 1
+    eventually(lambda: _ready(platform), seconds=10)
