@@ -3,7 +3,8 @@
 They work on an open connection in autocommit mode, straight to PostgreSQL: the lock of a
 run belongs to the session, which a transaction pooler would hand to others. A run leaves
 the connection as it found it, but for what the files themselves SET; it closes one that
-a file left unusable.
+a file left unusable. What PostgreSQL objects to outside the files, such as a role that may
+not create the table, comes through as psycopg.Error.
 
 **What dirty means.** A file runs in one transaction with both of its marks: dirty before
 it, clean after it. A failure or a crash takes the marks back too, so the database stays
@@ -206,14 +207,15 @@ class _Ledger:
             )
 
 
-async def _configure(conn: Connection, milliseconds: dict[str, int]) -> None:
-    for name, value in milliseconds.items():
-        await _send(
-            conn,
-            "SELECT set_config({name}, {value}, false)",
-            name=sql.Literal(name),
-            value=sql.Literal(str(value)),
-        )
+async def _configure(conn: Connection, settings: dict[str, str]) -> None:
+    await _send(
+        conn,
+        "SELECT {settings}",
+        settings=sql.SQL(", ").join(
+            sql.SQL("set_config({}, {}, false)").format(name, value)
+            for name, value in settings.items()
+        ),
+    )
 
 
 @asynccontextmanager
@@ -222,29 +224,35 @@ async def _alone(conn: Connection, limits: Limits) -> AsyncIterator[_Ledger]:
     ledger = await _Ledger.find(conn)
     cursor = await _send(
         conn,
-        "SELECT name, setting::int FROM pg_settings WHERE name IN ('lock_timeout', "
-        "'statement_timeout', 'client_connection_check_interval', 'deadlock_timeout')",
+        "SELECT name, setting FROM pg_settings WHERE name IN ('lock_timeout', "
+        "'statement_timeout', 'client_connection_check_interval', 'client_encoding', "
+        "'deadlock_timeout')",
     )
-    before: dict[str, int] = dict(await cursor.fetchall())
+    before: dict[str, str] = dict(await cursor.fetchall())
     # Who waits for an advisory lock holds a snapshot, for which a CREATE INDEX CONCURRENTLY
     # of the run that has the lock waits: a deadlock, unless each wait ends before the
     # server looks for one. Between two waits the index goes on.
-    slice_ms = max(1, min(_ms(limits.lock_timeout), before.pop("deadlock_timeout") // 2))
+    longest_wait = int(before.pop("deadlock_timeout")) / 2000
     deadline = asyncio.get_running_loop().time() + limits.patience
     held: list[int] = []
     try:
         await _configure(
             conn,
             {
-                "lock_timeout": slice_ms,
-                "statement_timeout": 0,
+                "lock_timeout": _ms(min(limits.lock_timeout, longest_wait)),
+                "statement_timeout": "0",
                 # Else the server would finish a killed runner's statement, and keep its lock.
-                "client_connection_check_interval": 1000,
+                "client_connection_check_interval": "1s",
+                "client_encoding": "UTF8",
             },
         )
         for key in plan.lock_keys(ledger.database, ledger.schema):
-            await _lock(ledger, key, deadline, limits)
-            held.append(key)
+            held.append(key)  # first, as a wait that is cancelled may have been granted
+            try:
+                await _lock(ledger, key, deadline, limits)
+            except MigrationsLocked:
+                held.remove(key)
+                raise
         await ledger.ensure()
         yield ledger
     finally:
@@ -279,7 +287,7 @@ async def _take(ledger: _Ledger, step: Step, limits: Limits) -> None:
         return
     timeouts = {
         "lock_timeout": _ms(limits.lock_timeout),
-        "statement_timeout": _ms(limits.statement_timeout or 0),
+        "statement_timeout": _ms(limits.statement_timeout) if limits.statement_timeout else "0",
     }
     retries, pause = limits.retries, limits.back_off
     while True:
@@ -378,5 +386,6 @@ def _failure(
     return MigrationFailed(" ".join(sentences), file=script.name, line=line, state=state, hint=hint)
 
 
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
+def _ms(seconds: float) -> str:
+    # Never 0, which PostgreSQL takes for "no limit".
+    return f"{max(1, round(seconds * 1000))}ms"
