@@ -1,0 +1,127 @@
+"""A real PostgreSQL to test against: one throw-away cluster per test process, on a Unix socket."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+SUPERUSER = "postgres"
+SYSTEM_USER = "tenantry"
+
+# What makes it fast, and would lose data in a power failure.
+PARAMETERS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+    "max_connections": "100",
+    "listen_addresses": "",
+    "log_min_messages": "fatal",
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running cluster. Whoever reaches its socket is whom they say they are (trust)."""
+
+    socket_dir: Path
+    bin_dir: Path
+
+    def dsn(self, dbname: str = "postgres", *, user: str = SUPERUSER) -> str:
+        """How libpq reaches one of its databases."""
+        return make_conninfo(host=str(self.socket_dir), user=user, dbname=dbname)
+
+    def execute(self, statement: sql.Composed) -> None:
+        """One statement as the superuser, outside a transaction."""
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute(statement)
+
+
+def _bin_dir() -> Path:
+    """Where the newest installed PostgreSQL has its programs (Debian's layout)."""
+    found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    newest = max(found, key=lambda initdb: int(initdb.parts[-3]), default=None)
+    if newest is None:
+        pytest.exit("These tests need PostgreSQL: apt-get install postgresql", returncode=1)
+    return newest.parent
+
+
+def _account() -> str | None:
+    """The user to run PostgreSQL as when we are root, whom it refuses; else None for oneself."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        # Another test process may be a moment ahead: only the account's presence counts.
+        subprocess.run(
+            ["useradd", "--system", "--user-group", "--no-create-home", SYSTEM_USER],
+            check=False,
+            capture_output=True,
+        )
+        pwd.getpwnam(SYSTEM_USER)
+    return SYSTEM_USER
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    account = _account()
+    # Directly below /tmp: that user cannot enter pytest's own directories. Mode 0700 is
+    # what keeps others from the socket.
+    home = Path(tempfile.mkdtemp(prefix="tenantry-test-"))
+    if account:
+        shutil.chown(home, account, account)
+    running = Server(home, _bin_dir())
+
+    def run(program: str, *arguments: str) -> None:
+        subprocess.run(
+            [running.bin_dir / program, "-D", home / "data", *arguments],
+            check=True,
+            cwd=home,
+            user=account,
+            group=account,
+            extra_groups=[] if account else None,
+            env={"LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+
+    try:
+        run("initdb", "--no-sync", "--auth=trust", "-U", SUPERUSER, "-E", "UTF8", "--no-locale")
+        with (home / "data" / "postgresql.auto.conf").open("a") as settings:
+            for name, value in (PARAMETERS | {"unix_socket_directories": str(home)}).items():
+                settings.write(f"{name} = '{value}'\n")
+        run("pg_ctl", "--wait", "--log", str(home / "log"), "start")
+        try:
+            yield running
+        finally:
+            run("pg_ctl", "--wait", "--mode=fast", "stop")
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.fixture
+def fresh_database(server: Server) -> Iterator[str]:
+    """The DSN of an empty database, which is dropped after the test."""
+    name = f"test_{uuid4().hex[:12]}"
+    server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield server.dsn(name)
+    server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+async def conn(fresh_database: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """A superuser's connection to an empty database, in autocommit mode."""
+    async with await psycopg.AsyncConnection.connect(fresh_database, autocommit=True) as connection:
+        yield connection

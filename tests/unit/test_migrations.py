@@ -1,0 +1,375 @@
+"""Names, pragmas, lock keys and plans: everything about migrations that needs no server.
+
+The folder of the planning tests is shaped to have a gap, versions with one file only, and
+distances other than one, as golang-migrate's documentation allows.
+"""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenantry.base.errors import InvalidInput
+from tenantry.services.migrations import plan
+from tenantry.services.migrations.model import (
+    HIGHEST_VERSION,
+    BadMigrations,
+    Direction,
+    DirtyDatabase,
+    Migration,
+    MigrationNotFound,
+    Script,
+    State,
+    Step,
+)
+
+UP, DOWN = Direction.UP, Direction.DOWN
+
+
+def files(*names: str) -> dict[str, bytes]:
+    return {name: f"-- {name}".encode() for name in names}
+
+
+FOLDER = plan.collect(
+    files(
+        *("2_a.up.sql", "2_a.down.sql"),
+        "5_b.up.sql",
+        "6_c.down.sql",
+        *("20170412214116_d.up.sql", "20170412214116_d.down.sql"),
+    )
+)
+STAMP = 20170412214116
+
+
+def taken(steps: Sequence[Step]) -> list[str | None]:
+    return [step.script.name if step.script else None for step in steps]
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("1_foobar.up.sql", (1, "foobar", UP)),
+        ("1_foobar.down.sql", (1, "foobar", DOWN)),
+        ("000001_create_users_table.up.sql", (1, "create_users_table", UP)),
+        ("0_zero.up.sql", (0, "zero", UP)),
+        ("1485385885_epoch.up.sql", (1485385885, "epoch", UP)),
+        ("20170412214116_date_foobar.up.sql", (STAMP, "date_foobar", UP)),
+        ("9223372036854775807_last.up.sql", (HIGHEST_VERSION, "last", UP)),
+        ("1_f-o_ob+ar.up.sql", (1, "f-o_ob+ar", UP)),
+        ("1_.up.sql", (1, "", UP)),
+        ("1_a.up.down.sql", (1, "a.up", DOWN)),
+        ("1_a.down.up.sql", (1, "a.down", UP)),
+        ("1_any_extension.up.psql", (1, "any_extension", UP)),
+        ("1_ünïcode 名.down.sql", (1, "ünïcode 名", DOWN)),
+    ],
+)
+def test_a_name_tells_version_title_and_direction(
+    name: str, expected: tuple[int, str, Direction]
+) -> None:
+    assert plan.parse_name(name) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "-1_foobar.up.sql",
+        "foobar.up.sql",
+        "1.up.sql",
+        "1_foobar.sql",
+        "1_foobar.up",
+        "1_foobar.down",
+        "1_foobar.UP.sql",
+        "1_foobar.sideways.sql",
+        " 1_foobar.up.sql",
+        "1-foobar.up.sql",
+        "\N{ARABIC-INDIC DIGIT ONE}_foobar.up.sql",
+        "1_a.up.sql\n",
+        "README.md",
+        "",
+    ],
+)
+def test_other_names_are_no_migrations(name: str) -> None:
+    assert plan.parse_name(name) is None
+
+
+@pytest.mark.parametrize(
+    "digits",
+    ["9223372036854775808", "18446744073709551615", "18446744073709551616", "9" * 5000],
+    ids=["bigint + 1", "uint64", "uint64 + 1", "5,000 digits"],
+)
+def test_a_version_that_the_table_cannot_record_is_refused(digits: str) -> None:
+    with pytest.raises(BadMigrations, match="larger than 9223372036854775807"):
+        plan.parse_name(f"{digits}_far.up.sql")
+
+
+@given(
+    st.integers(0, HIGHEST_VERSION),
+    st.integers(0, 30),
+    st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"])),
+    st.sampled_from(Direction),
+)
+def test_every_written_name_is_read_back(
+    version: int, zeros: int, title: str, direction: Direction
+) -> None:
+    name = f"{'0' * zeros}{version}_{title}.{direction}.sql"
+    assert plan.parse_name(name) == (version, title, direction)
+
+
+@given(st.text())
+def test_any_text_is_a_migration_or_none(name: str) -> None:
+    parsed = plan.parse_name(name)
+    if parsed is not None:
+        version, title, direction = parsed
+        assert 0 <= version <= HIGHEST_VERSION
+        assert f"_{title}.{direction}." in name
+
+
+# Folders
+
+
+def test_migrations_come_in_the_order_of_their_numbers_not_of_their_names() -> None:
+    folder = plan.collect(files("10_b.up.sql", "9_a.up.sql", "0011_c.down.sql", "notes.txt"))
+    assert [m.version for m in folder] == [9, 10, 11]
+
+
+def test_either_file_may_be_missing() -> None:
+    assert [(m.up is not None, m.down is not None) for m in FOLDER] == [
+        (True, True),
+        (True, False),
+        (False, True),
+        (True, True),
+    ]
+
+
+def test_the_two_files_of_a_version_may_differ_in_title_and_in_zeros() -> None:
+    [migration] = plan.collect(files("01_add.up.sql", "1_remove.down.sql"))
+    assert (migration.up, migration.down) == (
+        Script("01_add.up.sql", "-- 01_add.up.sql"),
+        Script("1_remove.down.sql", "-- 1_remove.down.sql"),
+    )
+
+
+@pytest.mark.parametrize("pair", [("1_a.up.sql", "1_b.up.sql"), ("1_a.down.sql", "01_a.down.sql")])
+def test_two_files_of_one_version_and_direction_are_refused(pair: tuple[str, str]) -> None:
+    with pytest.raises(BadMigrations) as failure:
+        plan.collect(files(*pair))
+    assert all(name in failure.value.detail for name in pair)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"SELECT 1;\n-- caf\xe9", "1_a.up.sql, line 2: the file is not UTF-8"),
+        (b"SELECT 1;\n\nSELECT '\0'; DROP TABLE t", "1_a.up.sql, line 3: the file holds a NUL"),
+    ],
+)
+def test_content_that_postgresql_would_not_get_whole_is_refused(
+    content: bytes, complaint: str
+) -> None:
+    with pytest.raises(BadMigrations, match=complaint):
+        plan.collect({"1_a.up.sql": content})
+
+
+def test_a_byte_order_mark_is_not_sent() -> None:
+    [migration] = plan.collect({"1_a.up.sql": b"\xef\xbb\xbfSELECT 1"})
+    assert migration.up == Script("1_a.up.sql", "SELECT 1")
+
+
+# Pragma and lines
+
+
+@pytest.mark.parametrize(
+    ("text", "transactional"),
+    [
+        ("CREATE TABLE t ()", True),
+        ("", True),
+        ("-- tenantry: no-transaction\nVACUUM", False),
+        ("--tenantry:no-transaction\r\nVACUUM", False),
+        ("\n-- why we do this\n\n  -- tenantry:  no-transaction  \nVACUUM", False),
+        ("SELECT 1;\n-- tenantry: no-transaction", True),
+        ("-- tenantry: no-transactions\nVACUUM", True),
+        ("-- see tenantry: no-transaction\nVACUUM", True),
+        ("SELECT '\n-- tenantry: no-transaction\n'", True),
+    ],
+)
+def test_the_pragma_counts_above_the_first_statement_only(text: str, transactional: bool) -> None:
+    assert Script("1_a.up.sql", text).transactional is transactional
+
+
+@pytest.mark.parametrize(
+    ("text", "needle", "line"),
+    [("abc", "a", 1), ("a\nbc", "b", 2), ("ä\r\n名\r\nx", "x", 3), ("a\n\n\nb", "b", 4)],
+)
+def test_a_position_is_counted_in_characters(text: str, needle: str, line: int) -> None:
+    assert plan.line_of(text, text.index(needle) + 1) == line
+
+
+# Locks
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("database_name",), 1764327054),
+        (("database_name", "schema_name_1"), 2453313553),
+        (("database_name", "schema_name_2"), 235207038),
+        (("database_name", "schema_name_1", "schema_name_2"), 3743845847),
+    ],
+)
+def test_a_lock_key_is_golang_migrates(names: tuple[str, ...], expected: int) -> None:
+    """The numbers are those of its own test, database/util_test.go, version 4."""
+    assert plan.lock_key(*names) == expected
+
+
+def test_the_lock_keys_cover_both_ways_to_open_a_database() -> None:
+    assert plan.lock_keys("app", "public") == (
+        plan.lock_key("/app", "public", "schema_migrations"),
+        plan.lock_key("app", "public", "schema_migrations"),
+    )
+
+
+@given(st.text(), st.text())
+def test_lock_keys_fit_a_bigint(database: str, schema: str) -> None:
+    assert all(0 <= key < 2**32 for key in plan.lock_keys(database, schema))
+
+
+# Plans
+
+
+def test_up_takes_all_or_n_of_those_that_are_missing() -> None:
+    every = ["2_a.up.sql", "5_b.up.sql", None, "20170412214116_d.up.sql"]
+    assert taken(plan.up(FOLDER, State())) == every
+    assert taken(plan.up(FOLDER, State(), 2)) == every[:2]
+    assert taken(plan.up(FOLDER, State(5))) == every[2:]
+    assert taken(plan.up(FOLDER, State(5), 99)) == every[2:]
+    assert plan.up(FOLDER, State(STAMP)) == []
+    assert plan.up(FOLDER, State(), 0) == []
+
+
+def test_down_takes_the_last_first_and_ends_before_the_first() -> None:
+    every = ["20170412214116_d.down.sql", "6_c.down.sql", None, "2_a.down.sql"]
+    steps = plan.down(FOLDER, State(STAMP), None)
+    assert taken(steps) == every
+    assert [step.target for step in steps] == [6, 5, 2, None]
+    assert taken(plan.down(FOLDER, State(STAMP), 1)) == every[:1]
+    assert taken(plan.down(FOLDER, State(5), 99)) == every[2:]
+    assert plan.down(FOLDER, State(), None) == []
+    assert plan.down(FOLDER, State(), 1) == []
+
+
+def test_goto_goes_either_way() -> None:
+    assert taken(plan.goto(FOLDER, State(), 5)) == ["2_a.up.sql", "5_b.up.sql"]
+    assert taken(plan.goto(FOLDER, State(2), 6)) == ["5_b.up.sql", None]
+    assert taken(plan.goto(FOLDER, State(STAMP), 5)) == [
+        "20170412214116_d.down.sql",
+        "6_c.down.sql",
+    ]
+    assert plan.goto(FOLDER, State(5), 5) == []
+
+
+PLANS: list[Callable[[Sequence[Migration], State], list[Step]]] = [
+    plan.up,
+    lambda folder, state: plan.down(folder, state, None),
+    lambda folder, state: plan.goto(folder, state, 5),
+]
+
+
+@pytest.mark.parametrize("planned", PLANS)
+def test_a_dirty_database_is_refused(
+    planned: Callable[[Sequence[Migration], State], list[Step]],
+) -> None:
+    with pytest.raises(DirtyDatabase, match="Dirty database version 5") as failure:
+        planned(FOLDER, State(5, dirty=True))
+    assert failure.value.hint
+    with pytest.raises(DirtyDatabase, match="Dirty database version -1"):
+        planned(FOLDER, State(None, dirty=True))
+
+
+@pytest.mark.parametrize("planned", PLANS)
+def test_a_version_that_the_folder_lacks_is_refused(
+    planned: Callable[[Sequence[Migration], State], list[Step]],
+) -> None:
+    with pytest.raises(MigrationNotFound, match="version 3"):
+        planned(FOLDER, State(3))
+
+
+def test_going_to_a_version_that_the_folder_lacks_is_refused() -> None:
+    with pytest.raises(MigrationNotFound, match="version 4"):
+        plan.goto(FOLDER, State(2), 4)
+
+
+def test_a_folder_without_migrations_is_probably_the_wrong_one() -> None:
+    with pytest.raises(MigrationNotFound, match="no migration file"):
+        plan.up((), State())
+    assert plan.down((), State(), None) == []
+
+
+def test_a_negative_number_of_steps_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="0 or more"):
+        plan.up(FOLDER, State(), -1)
+    with pytest.raises(InvalidInput, match="0 or more"):
+        plan.down(FOLDER, State(2), -1)
+
+
+def test_status_tells_applied_from_pending() -> None:
+    status = plan.status(FOLDER, State(5))
+    assert [m.version for m in status.applied] == [2, 5]
+    assert [m.version for m in status.pending] == [6, STAMP]
+    assert status.known
+    assert plan.status(FOLDER, State()).applied == ()
+    assert plan.status(FOLDER, State()).known
+    assert not plan.status(FOLDER, State(3)).known
+    assert plan.status(FOLDER, State(5, dirty=True)).state.dirty
+
+
+versions = st.sets(st.integers(0, HIGHEST_VERSION), min_size=1, max_size=12).map(sorted)
+
+
+@st.composite
+def folders(draw: st.DrawFn) -> tuple[Migration, ...]:
+    """Any folder: gaps, and versions with one file or both."""
+    directions = st.sets(st.sampled_from(Direction), min_size=1)
+    names = [f"{v}_m.{direction}.sql" for v in draw(versions) for direction in draw(directions)]
+    return plan.collect(files(*names))
+
+
+def follow(state: State, steps: Sequence[Step], folder: Sequence[Migration]) -> State:
+    """Take the steps as a database would, holding each to what a step must be."""
+    order = [None, *(m.version for m in folder)]
+    for step in steps:
+        here, there = order.index(state.version), order.index(step.target)
+        assert there - here == (1 if step.direction is UP else -1)
+        migration = folder[max(here, there) - 1]
+        assert step.version == migration.version
+        assert step.script == (migration.up if step.direction is UP else migration.down)
+        state = State(step.target)
+    return state
+
+
+@given(folders(), st.data())
+def test_goto_arrives_from_anywhere(folder: tuple[Migration, ...], data: st.DataObject) -> None:
+    start = data.draw(st.sampled_from([None, *(m.version for m in folder)]))
+    target = data.draw(st.sampled_from([m.version for m in folder]))
+    steps = plan.goto(folder, State(start), target)
+    assert follow(State(start), steps, folder) == State(target)
+
+
+@given(folders(), st.integers(0, 15), st.integers(0, 15))
+def test_steps_add_up(folder: tuple[Migration, ...], first: int, second: int) -> None:
+    middle = follow(State(), plan.up(folder, State(), first), folder)
+    end = follow(middle, plan.up(folder, middle, second), folder)
+    assert end == follow(State(), plan.up(folder, State(), first + second), folder)
+    assert follow(end, plan.up(folder, end), folder) == State(folder[-1].version)
+
+
+@given(folders(), st.integers(0, 15))
+def test_down_undoes_up(folder: tuple[Migration, ...], n: int) -> None:
+    there = plan.up(folder, State(), n)
+    end = follow(State(), there, folder)
+    back = plan.down(folder, end, n)
+    assert [step.version for step in back] == [step.version for step in reversed(there)]
+    assert follow(end, back, folder) == State()
