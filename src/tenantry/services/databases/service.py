@@ -80,11 +80,12 @@ class Databases:
                 max_connections=wanted.max_connections,
             )
         emit(StepDone("create", "opened", row.database_name))
+        row = await self._locked(tx, row.id)
         await self._record(
             tx, actor, "database.create", row, details={"environment": wanted.environment}
         )
         emit(StepDone("create", "recorded", row.database_name))
-        return Opened(await self._locked(tx, row.id), password)
+        return Opened(row, password)
 
     async def _owner(self, tx: Tx, actor: Actor, email: str | None) -> uuid.UUID | None:
         if actor.customer_id is not None:
