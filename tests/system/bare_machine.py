@@ -174,9 +174,8 @@ def namespaces(root: Path) -> Iterator[int]:
         mount -t tmpfs tmpfs {root}/dev/shm
         mount -t tmpfs tmpfs {root}/run
         mkdir {root}/run/lock
-        echo ready
         # It has to bury the processes whose parents are gone, as any first process.
-        exec env --ignore-signal=CHLD chroot . sleep infinity"""
+        exec env --ignore-signal=CHLD chroot . sh -c 'echo ready; exec sleep infinity'"""
     unshare = ["unshare", "--mount", "--propagation=private", "--pid", "--ipc", "--fork"]
     with subprocess.Popen(
         [*unshare, "--kill-child", "sh", "-c", setup], stdout=subprocess.PIPE, text=True
@@ -184,7 +183,9 @@ def namespaces(root: Path) -> Iterator[int]:
         assert outer.stdout is not None
         try:
             assert outer.stdout.readline() == "ready\n", "the machine could not be set up"
-            children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text()
-            yield int(children)
+            init = int(Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text())
+            # Else all that the test does would be done to this machine.
+            assert Path(f"/proc/{init}/root").samefile(root)
+            yield init
         finally:
             outer.send_signal(signal.SIGKILL)
