@@ -56,9 +56,9 @@ class BareMachine:
         become = [] if user == "root" else [f"--reuid={user}", f"--regid={user}", "--init-groups"]
         return [
             *("nsenter", f"--target={self.init}", "--mount", "--pid", "--ipc", "--root"),
-            *("env", "--ignore-environment"),
+            *("env", "--ignore-environment", "--chdir=/"),
             *(f"{name}={value}" for name, value in variables.items()),
-            *("setpriv", *become, "sh", "-c", f'cd {PLACE} 2>/dev/null || cd /; exec "$@"', "sh"),
+            *("setpriv", *become, "sh", "-c", f'cd {PLACE} 2>/dev/null; exec "$@"', "sh"),
             *command,
         ]
 

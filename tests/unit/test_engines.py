@@ -59,16 +59,19 @@ async def test_of_the_same_release_the_one_built_last_is_taken(tmp_path: Path) -
 
 
 async def test_one_before_prepared_statements_is_none_at_all(tmp_path: Path) -> None:
-    put_engine(tmp_path, "1.20.1")
-    with pytest.raises(MachineError, match=r"no PgBouncer from 1\.21 on"):
+    old = put_engine(tmp_path, "1.20.1")
+    broken = put_engine(tmp_path, "1.26.1", says="echo no libevent >&2; exit 127")
+    with pytest.raises(MachineError, match=r"no PgBouncer from 1\.21 on") as raised:
         await engines.find_pgbouncer(tmp_path)
+    assert f"{old} is 1.20.1." in raised.value.detail
+    assert f"{broken} does not run: pgbouncer ended with 127: no libevent" in raised.value.detail
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 async def test_root_does_not_run_what_another_user_owns(tmp_path: Path) -> None:
     program = put_engine(tmp_path, "1.26.1", says=f"touch {tmp_path}/ran; echo PgBouncer 1.26.1")
     os.chown(program, 65534, 65534)
-    with pytest.raises(MachineError):
+    with pytest.raises(MachineError, match="belongs to another user"):
         await engines.find_pgbouncer(tmp_path)
     assert not (tmp_path / "ran").exists()
 

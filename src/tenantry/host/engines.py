@@ -96,7 +96,8 @@ async def find_pgbouncer(engines_dir: Path) -> PgBouncerEngine:
     best = await _best(engines_dir)
     if best is None:
         raise MachineError(
-            "There is no PgBouncer from 1.21 on.", hint="As root, ./tenantry up installs one."
+            " ".join(["There is no PgBouncer from 1.21 on.", *await _faults(engines_dir)]),
+            hint="As root, ./tenantry up installs one.",
         )
     return best
 
@@ -169,13 +170,33 @@ def _may_run(program: Path) -> bool:
     return program.stat().st_uid in {0, os.geteuid()}
 
 
+async def _faults(engines_dir: Path) -> list[str]:
+    """Why each PgBouncer that is here was not taken, a sentence each."""
+    faults = []
+    for program, _, _ in _candidates(engines_dir):
+        if not _may_run(program):
+            faults.append(f"{program} belongs to another user.")
+            continue
+        try:
+            said = await _ask_version(program)
+        except commands.CommandFailed as error:
+            faults.append(f"{program} does not run: {error.detail}")
+        else:
+            faults.append(f"{program} is {said}.")
+    return faults
+
+
 async def _version(program: Path) -> tuple[int, ...]:
-    """What ``program`` says it is; () if it does not run."""
+    """The version of ``program``; () if it does not run."""
     try:
-        said = await commands.run([program, "--version"], deadline=10)
+        return upstream(await _ask_version(program))
     except commands.CommandFailed:
         return ()
-    return upstream(said.stdout.removeprefix("PgBouncer "))
+
+
+async def _ask_version(program: Path) -> str:
+    said = await commands.run([program, "--version"], deadline=10)
+    return said.stdout.partition("\n")[0].removeprefix("PgBouncer ")
 
 
 def upstream(version: str) -> tuple[int, ...]:
