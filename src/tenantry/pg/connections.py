@@ -1,11 +1,12 @@
 """Connecting to a server of ours: over its Unix socket, as an operating-system user (peer)."""
 
+import asyncio
 import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import LiteralString
+from typing import Any, LiteralString, Self
 
 import psycopg
 from psycopg import AsyncConnection
@@ -21,6 +22,8 @@ POOLER = "tenantry_pooler"  # may look up verifiers, nothing else
 OWNER = "tenantry_owner"  # owns every tenant's database; cannot log in
 
 CONNECT_SECONDS = 5
+_RESTART_SECONDS = 2.0
+_RETRY_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,25 @@ async def connect(
         yield connection
 
 
+class _Persistent(AsyncConnection[TupleRow]):
+    """Keeps trying while a server is being started again, which takes it less than a second.
+
+    The pool itself waits for one, two, four seconds between its attempts.
+    """
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **options: Any) -> Self:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + _RESTART_SECONDS
+        while True:
+            try:
+                return await super().connect(conninfo, **options)
+            except psycopg.OperationalError:
+                if clock() > deadline:
+                    raise
+            await asyncio.sleep(_RETRY_SECONDS)
+
+
 async def _check(connection: AsyncConnection[TupleRow]) -> None:
     """Raises psycopg.OperationalError if the server has ended the connection.
 
@@ -88,16 +110,28 @@ def pool(
     largest: int = 8,
 ) -> AsyncConnectionPool[AsyncConnection[TupleRow]]:
     """A pool of such connections, not yet open. A dead one is replaced when it is asked for."""
-    return AsyncConnectionPool(
+
+    async def check(connection: AsyncConnection[TupleRow]) -> None:
+        try:
+            await _check(connection)
+        except psycopg.OperationalError:
+            # A server that was restarted has ended them all; found one by one, each would
+            # make who waits for a connection wait twice as long as the one before.
+            await made.drain()
+            raise
+
+    made: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
         address.conninfo(user=user, dbname=dbname, search_path=search_path),
+        connection_class=_Persistent,
         kwargs={"autocommit": True},
         min_size=smallest,
         max_size=largest,
         open=False,
         timeout=10,
-        check=_check,
+        check=check,
         name=f"{dbname}@{address.socket_dir.name}",
     )
+    return made
 
 
 async def fetch_value(
