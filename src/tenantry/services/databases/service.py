@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
+import psycopg
 import structlog
 
 from tenantry.base.errors import Conflict, Forbidden, NotFound, TenantryError, Unavailable
@@ -292,7 +293,7 @@ class Databases:
                 try:
                     await self._act(cluster.id, action)
                     done.append(action)
-                except (TenantryError, OSError) as error:
+                except (TenantryError, psycopg.Error, OSError) as error:
                     log.warning("convergence.failed", action=str(action), error=str(error))
         async with self._store.transaction() as tx:
             rotations = await rows.unfinished_rotations(tx)
