@@ -85,7 +85,7 @@ def bare_machine() -> Iterator[BareMachine]:
         subprocess.run(["tar", "-C", root, "-xf", base_image()], check=True)
         copy_settings(root)
         copy_checkout(root)
-        with namespaces(root) as init:
+        with kept_downloads(root), namespaces(root) as init:
             yield BareMachine(root, init)
     finally:
         shutil.rmtree(folder)
@@ -157,18 +157,31 @@ def copy_checkout(root: Path) -> None:
 
 
 @contextmanager
+def kept_downloads(root: Path) -> Iterator[None]:
+    """Lay the packages that apt has downloaded before into its cache, and keep what it adds."""
+    kept, archives = CACHE / "bare-apt", root / "var/cache/apt/archives"
+    for folder in (kept, archives / "partial"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for package in kept.glob("*.deb"):
+        shutil.copy(package, archives)
+    try:
+        yield
+    finally:
+        for package in archives.glob("*.deb"):
+            if not (kept / package.name).exists():
+                shutil.move(package, kept)
+
+
+@contextmanager
 def namespaces(root: Path) -> Iterator[int]:
     """Yield the first process of new namespaces in which ``root`` is ready to be entered."""
-    kept = {"var/cache/apt/archives": CACHE / "bare-apt", "root/.cache/pip": CACHE / "bare-pip"}
-    binds = ""
-    for inside, outside in kept.items():
-        outside.mkdir(parents=True, exist_ok=True)
-        (root / inside).mkdir(parents=True, exist_ok=True)
-        binds += f"mount --bind {outside} {root / inside}\n"
+    pip_cache = CACHE / "bare-pip"
+    for folder in (pip_cache, root / "root/.cache/pip"):
+        folder.mkdir(parents=True, exist_ok=True)
     setup = f"""set -e
         mount --rbind {root} {root}  # namespaces can then be made in it, as on any machine
         cd {root}
-        {binds}
+        mount --bind {pip_cache} {root}/root/.cache/pip
         mount -t proc proc {root}/proc
         mount --rbind /dev {root}/dev
         mount -t tmpfs tmpfs {root}/dev/shm

@@ -80,7 +80,7 @@ def test_a_user_is_told_what_to_have_installed(machine: BareMachine) -> None:
         machine.root / "root/tenantry", machine.root / "home/ann/tenantry", dirs_exist_ok=True
     )
     up = machine.run("/home/ann/tenantry/tenantry", "up", user="ann")
-    told(up, "python3-venv is missing", "sudo apt-get install", "python3-venv\n")
+    told(up, "packages are missing: python3-venv", "sudo apt-get install")
     assert not (machine.root / "home/ann/.local").exists()
 
 

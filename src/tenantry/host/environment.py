@@ -43,18 +43,18 @@ def ensure_venv_module(say: Callable[[str], None]) -> None:
 
     Raises MachineError with the command to run if only root could install it.
     """
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", "python3-venv"]
     if has_venv():
         return
-    if os.geteuid() != 0:
-        raise MachineError(
-            "The package python3-venv is missing.", hint=f"Install it: sudo {shlex.join(install)}"
-        )
-    say("Installing python3-venv with apt")
-    wait_for_apt = ["-o", "DPkg::Lock::Timeout=300"]
-    with contextlib.suppress(MachineError):  # one broken source is no reason not to try
-        run(["apt-get", "update", *wait_for_apt])
-    run([*install, *wait_for_apt], hint="Mend apt, and run this again.")
+    # Here, for asyncio would double the time of every start.
+    import asyncio  # noqa: PLC0415
+
+    from tenantry.host import packages  # noqa: PLC0415
+
+    async def install() -> None:
+        await packages.refresh()
+        await packages.install(["python3-venv"], say)
+
+    asyncio.run(install())
 
 
 def ensure_user(home: Path) -> pwd.struct_passwd:

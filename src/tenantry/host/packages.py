@@ -80,11 +80,25 @@ async def ensure_postgres(say: Say) -> PostgresEngine:
 async def refresh() -> None:
     """Fetch apt's lists anew, where we may. One broken source is no reason to stop."""
     if os.geteuid() == 0:
+        options = ["-o", "Acquire::http::Timeout=20", "-o", "Acquire::Retries=0"]
         with contextlib.suppress(commands.CommandFailed):
-            options = ["-o", "Acquire::http::Timeout=20", "-o", "Acquire::Retries=0"]
-            await commands.run(
-                ["apt-get", *_WAIT_FOR_APT, *options, "update"], env=_PLAIN, deadline=120
-            )
+            await _apt_get(*options, "update", deadline=120)
+
+
+async def _apt_get(*arguments: str, deadline: float) -> None:
+    """Run apt-get, after any other apt of this machine: a new one upgrades itself first."""
+    give_up = time.monotonic() + _WAIT_FOR_APT
+    command = ["apt-get", "-o", f"DPkg::Lock::Timeout={_WAIT_FOR_APT}", *arguments]
+    while True:
+        try:
+            await commands.run(command, env=_PLAIN, deadline=deadline)
+        except commands.CommandFailed as error:
+            # apt waits for dpkg's lock, but not for those of its lists and its archives.
+            if "Could not get lock" not in error.detail or time.monotonic() > give_up:
+                raise
+            await asyncio.sleep(1)
+        else:
+            return
 
 
 async def candidate(package: str) -> str | None:
@@ -110,13 +124,13 @@ async def missing(packages: Sequence[str]) -> list[str]:
     return [package for package in packages if package not in there]
 
 
-_WAIT_FOR_APT = ("-o", "DPkg::Lock::Timeout=300")  # a fresh cloud machine upgrades itself first
-_INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends")
+_WAIT_FOR_APT = 300  # seconds
+_INSTALL = ("install", "--yes", "--no-install-recommends")
 
 
 def command_for(packages: Sequence[str]) -> str:
     """What an administrator types to install ``packages``, with no server of Debian's coming up."""
-    install_them = shlex.join([*_INSTALL, *packages])
+    install_them = shlex.join(["apt-get", *_INSTALL, *packages])
     if not any(package.startswith("postgresql-") for package in packages):
         return f"sudo {install_them}"
     drop_in = Path("/") / _DROP_IN
@@ -142,11 +156,8 @@ async def install(packages: Sequence[str], say: Say) -> None:
         with no_servers():
             # An installation that was killed leaves dpkg half way; this finishes it.
             await commands.run(["dpkg", "--configure", "-a"], env=_PLAIN, deadline=300)
-            await commands.run(
-                [*_INSTALL, *_WAIT_FOR_APT, "-o", "Dpkg::Options::=--force-confold", *packages],
-                env=_PLAIN,
-                deadline=1200,
-            )
+            keep = "Dpkg::Options::=--force-confold"
+            await _apt_get("-o", keep, *_INSTALL, *packages, deadline=1200)
 
 
 async def disable_service(name: str) -> None:
