@@ -4,6 +4,7 @@ import re
 import time
 
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenantry.api import metrics, problems
@@ -15,8 +16,16 @@ MOST_BODY_BYTES = 1024 * 1024
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,100}")
 
 
-class _BodyTooLargeError(Exception):
-    pass
+class _BodyTooLargeError(HTTPException):
+    """An HTTPException: FastAPI lets nothing else through while it reads a body."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            413,
+            f"a body may have {MOST_BODY_BYTES:,} bytes",
+            # What is still coming is not read; the connection cannot be used again.
+            headers={"Connection": "close"},
+        )
 
 
 class Frame:
@@ -52,18 +61,6 @@ class Frame:
     async def _answer(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         try:
             await self._app(scope, receive, reply)
-        except _BodyTooLargeError:
-            answer = problems.problem(
-                reply.request_id,
-                scope["path"],
-                status=413,
-                code="body_too_large",
-                title="The request is too large",
-                detail=f"A body may have {MOST_BODY_BYTES:,} bytes.",
-            )
-            # What is still coming is not read; the connection cannot be used again.
-            answer.headers["Connection"] = "close"
-            await reply.instead(answer, scope, receive)
         except Exception:
             log.exception("request.broke", method=scope["method"], path=scope["path"])
             answer = problems.internal_error(reply.request_id, scope["path"])
