@@ -5,6 +5,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from tenantry.base.errors import FieldError, TenantryError
 
@@ -129,7 +130,21 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
         hint=hints.get(error.status_code),
     )
     answer.headers.update(error.headers or {})
+    if error.status_code == 405 and (methods := _methods(request)):  # noqa: PLR2004 (RFC 9110)
+        answer.headers["Allow"] = ", ".join(methods)
     return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods of this path. A route knows its own only, and others may have the same path."""
+    return [
+        method
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 def internal_error(request_id: str, path: str) -> JSONResponse:
