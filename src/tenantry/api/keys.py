@@ -4,12 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import AwareDatetime
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, ApiKey, AuditEntry, Listing, NewApiKey
 from tenantry.api.asking import Cursor, KeyId, Limit, PlatformHere, allowed, once
-from tenantry.api.requests import CreateKey, Label
+from tenantry.api.requests import CreateKey, Label, Moment
 from tenantry.base.secrets import SecretSource
 from tenantry.control.audit import Filter
 from tenantry.control.store import Tx
@@ -74,8 +73,8 @@ async def audit_logs(
     resource_id: Label | None = None,
     actor: Label | None = None,
     result: Annotated[str | None, Query(pattern="^(ok|refused|failed)$")] = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:

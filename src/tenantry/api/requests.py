@@ -10,6 +10,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -27,6 +28,7 @@ from tenantry.services.databases.model import (
 
 MOST_CONNECTIONS = 500
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_DATE_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 _LAST_EXPIRY = dt.timedelta(days=100 * 366)
 
 
@@ -54,6 +56,13 @@ def _slug(text: str) -> str:
             "may hold lower-case letters, digits and, between them, hyphens (my-app-2)"
         )
     return text
+
+
+def _written_out(time: object) -> object:
+    # pydantic takes numbers as well, as seconds or milliseconds by their size.
+    if not isinstance(time, str) or not _DATE_FIRST.match(time):
+        raise ValueError("must be a time with its offset, such as 2026-01-31T12:00:00Z")
+    return time
 
 
 Label = Annotated[
@@ -84,6 +93,7 @@ Connections = Annotated[
         examples=[20],
     ),
 ]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 Scope = Literal[SCOPES]  # type: ignore[valid-type]
 
 
@@ -165,4 +175,4 @@ class CreateKey(_Body):
     customer_email: Email | None = Field(
         default=None, description="Bind the key to this customer: it sees nothing else."
     )
-    expires_at: Annotated[AwareDatetime, AfterValidator(_expiry)] | None = None
+    expires_at: Annotated[Moment, AfterValidator(_expiry)] | None = None
