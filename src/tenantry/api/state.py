@@ -53,10 +53,14 @@ async def ready(platform: PlatformHere) -> JSONResponse:
     )
 
 
-@router.get("/ca.crt", response_class=PlainTextResponse)
+class CertificateResponse(Response):
+    media_type = "application/x-pem-file"
+
+
+@router.get("/ca.crt", response_class=CertificateResponse)
 async def authority(platform: PlatformHere) -> Response:
     """The certificate authority's certificate, for sslmode=verify-full."""
-    return Response(platform.home.ca_certificate.read_bytes(), media_type="application/x-pem-file")
+    return CertificateResponse(platform.home.ca_certificate.read_bytes())
 
 
 def _is_local(request: Request) -> bool:
