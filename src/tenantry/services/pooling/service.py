@@ -89,6 +89,7 @@ class Pooler:
         self._socket_dir = self._home.run / "pooler"
         self._port = settings.pool_port
         self._pid_file = self._home.run / "pooler.pid"
+        self._unread = self._home.run / "pooler.unread"
         self._backend = backend
         self._budget = budget
 
@@ -340,9 +341,12 @@ class Pooler:
         async with store.transaction() as tx:
             await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_USERS_LOCK,))
             text = plan.render_users(await rows.limits_below(tx, plan.SMALLEST_FULL_LIMIT))
-            if not files.ensure_file(self._folder / "users.ini", text):
-                return False
-            async with self._console() as console:
-                await console.execute("RELOAD")
-        emit(Changed("pooler.users", "users.ini"))
-        return True
+            owed = self._unread.exists()
+            self._unread.touch()  # a crash before the reload must not leave the file unread
+            changed = files.ensure_file(self._folder / "users.ini", text)
+            if changed or owed:
+                emit(Changed("pooler.users", "users.ini"))
+                async with self._console() as console:
+                    await console.execute("RELOAD")
+            self._unread.unlink()
+        return changed
