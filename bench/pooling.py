@@ -1,0 +1,259 @@
+"""What the pooled port costs and saves with 1,000 clients.
+
+Three ways to one database on one server take turns: the platform's pooled port, a plain
+PgBouncer of the same settings, and PostgreSQL directly; with clients that stay
+(`pgbench -c 1000`), and with clients that connect for each transaction (`-C`). All over TLS.
+"""
+
+import configparser
+import os
+import re
+import resource
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from psycopg import sql
+
+from support import (
+    Aim,
+    Installation,
+    Report,
+    as_service_user,
+    free_ports,
+    installation,
+    machine,
+    run,
+    say,
+)
+
+MOST_BACKENDS = 25
+SHARE_OF_PLAIN = 0.97
+DIRECT_ROLE, DIRECT_PASSWORD = "direct", "direct"
+MODES: dict[str, list[str]] = {"persistent": [], "connect_per_transaction": ["--connect"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much of it; ``scale`` is pgbench's."""
+
+    clients: int
+    seconds: int
+    pairs: int
+    scale: int
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A way to the database."""
+
+    port: int
+    database: str
+    username: str
+    password: str
+    pooler: int | None = None  # its pid
+
+    def pgbench(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            ["pgbench", *arguments, self.database],
+            env=os.environ
+            | {
+                "PGHOST": "localhost",
+                "PGPORT": str(self.port),
+                "PGUSER": self.username,
+                "PGPASSWORD": self.password,
+                "PGSSLMODE": "require",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+# ── the ways ─────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def ways(here: Installation, load: Load) -> Iterator[dict[str, Way]]:
+    """The platform's pooled port and its two peers, to a new database with data."""
+    made = here.create(maxConnections=100)
+    name, user, password = made["database_name"], made["username"], made["password"]
+    straight = Way(here.pg_port, name, user, password)
+    finished(straight.pgbench("--initialize", "--quiet", "--scale", str(load.scale)))
+    with here.superuser() as server:
+        # The tenant's own role is limited, as it should be.
+        server.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}").format(
+                sql.Identifier(DIRECT_ROLE), sql.Literal(DIRECT_PASSWORD), sql.Identifier(user)
+            )
+        )
+    with plain_pgbouncer(here, name, user) as (port, pid):
+        yield {
+            "tenantry": Way(here.pool_port, name, user, password, here.pids()["pooler"]),
+            "plain_pgbouncer": Way(port, name, user, password, pid),
+            "direct": Way(here.pg_port, name, DIRECT_ROLE, DIRECT_PASSWORD),
+        }
+
+
+def allow_connections(here: Installation, most: int) -> None:
+    """Have the server take so many, for the direct clients; it is one server for all ways."""
+    here.down()
+    custom = here.home / "clusters" / "shared-1" / "data" / "custom.conf"
+    custom.write_text(f"max_connections = {most}\n")
+    here.up()
+
+
+@contextmanager
+def plain_pgbouncer(here: Installation, database: str, username: str) -> Iterator[tuple[int, int]]:
+    """The same program with the same settings, but for what the platform does its own way:
+
+    a line for the one database, and a file with the one user. Yields its port and its pid.
+    """
+    [port] = free_ports(1)
+    folder = here.home / "plain"
+    folder.mkdir()
+    settings = configparser.ConfigParser(interpolation=None)
+    lines = (here.home / "pooler" / "pgbouncer.ini").read_text().splitlines()
+    settings.read_string("\n".join(line for line in lines if not line.startswith("%include")))
+    settings["databases"] = {database: settings["databases"]["*"].partition(" auth_user=")[0]}
+    for name in ("auth_hba_file", "auth_query", "unix_socket_dir", "unix_socket_mode"):
+        del settings["pgbouncer"][name]
+    settings["pgbouncer"].update(
+        listen_port=str(port),
+        logfile=str(folder / "log"),
+        pidfile=str(folder / "pid"),
+        auth_type="scram-sha-256",
+        auth_file=str(folder / "users.txt"),
+    )
+    with (folder / "pgbouncer.ini").open("w") as file:
+        settings.write(file)
+    with here.superuser() as server:
+        found = server.execute(
+            "SELECT rolpassword FROM pg_authid WHERE rolname = %s", (username,)
+        ).fetchone()
+        assert found is not None
+    (folder / "users.txt").write_text(f'"{username}" "{found[0]}"\n')
+    owner = (here.home / "pooler").stat()
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, owner.st_uid, owner.st_gid)
+    program = Path(f"/proc/{here.pids()['pooler']}/exe").readlink()
+    with subprocess.Popen(
+        [program, "--quiet", folder / "pgbouncer.ini"], **as_service_user()
+    ) as process:
+        try:
+            yield port, process.pid
+        finally:
+            process.terminate()
+
+
+# ── the measurements ─────────────────────────────────────────────────────────
+
+
+def finished(process: "subprocess.Popen[str]") -> str:
+    """What a program said that had to succeed."""
+    said, complained = process.communicate(timeout=300)
+    assert process.returncode == 0, complained[-2000:]
+    return said
+
+
+def started(way: Way, mode: str, load: Load) -> "subprocess.Popen[str]":
+    options = ["--select-only", "--no-vacuum", f"--scale={load.scale}", "--jobs=4"]
+    extent = [f"--client={load.clients}", f"--time={load.seconds}"]
+    return way.pgbench(*options, *extent, *MODES[mode])
+
+
+def rate(way: Way, mode: str, load: Load) -> float:
+    """Transactions a second; without the time to connect where clients stay."""
+    found = re.search(r"^tps = ([0-9.]+)", finished(started(way, mode, load)), re.MULTILINE)
+    assert found is not None
+    return float(found[1])
+
+
+def pss_mib(pids: list[int]) -> float:
+    """The memory of these processes, what they share counted once (proc(5), smaps_rollup)."""
+    total = 0
+    for pid in pids:
+        try:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended since it was listed
+        total += int(text.partition("\nPss:")[2].split()[0])
+    return total / 1024
+
+
+def footprint(here: Installation, way: Way, mode: str, load: Load) -> dict[str, float]:
+    """The most backends, and the most memory, in a run of its own: looking takes time."""
+    most, memory, pooler = 0, 0.0, 0.0
+    with here.superuser() as server:
+        end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
+        server.execute(end, (way.database,))
+        process = started(way, mode, load)
+        while process.poll() is None:
+            query = "SELECT pid FROM pg_stat_activity WHERE datname = %s"
+            pids = [pid for (pid,) in server.execute(query, (way.database,))]
+            most, memory = max(most, len(pids)), max(memory, pss_mib(pids))
+            pooler = max(pooler, pss_mib([way.pooler] if way.pooler else []))
+            time.sleep(0.5)
+    finished(process)
+    return {
+        "backends": most,
+        "backends_pss_mib": round(memory, 1),
+        "pooler_pss_mib": round(pooler, 1),
+    }
+
+
+def compare(here: Installation, to: dict[str, Way], mode: str, load: Load) -> dict[str, Any]:
+    """Every way in turn, again and again, so that a noise hits all of them alike."""
+    rates: dict[str, list[float]] = {name: [] for name in to}
+    for turn in range(load.pairs):
+        # Who goes first has no advantage in the long run.
+        for name in list(to)[:: 1 if turn % 2 == 0 else -1]:
+            rates[name].append(rate(to[name], mode, load))
+        told = ", ".join(f"{name} {each[-1]:,.0f}/s" for name, each in rates.items())
+        say(f"{mode} {turn + 1} of {load.pairs}: {told}")
+    pairs = zip(rates["tenantry"], rates["plain_pgbouncer"], strict=True)
+    ratios = [round(ours / plain, 4) for ours, plain in pairs]
+    figures: dict[str, Any] = {
+        "ratio_to_plain": statistics.median(ratios),
+        "ratios_to_plain": ratios,
+    }
+    for name, each in rates.items():
+        figures[name] = {
+            "transactions_per_second": round(statistics.median(each)),
+            "in_each_run": [round(one) for one in each],
+        } | footprint(here, to[name], mode, load)
+    return figures
+
+
+def memory(figures: dict[str, float]) -> float:
+    return figures["backends_pss_mib"] + figures["pooler_pss_mib"]
+
+
+def benchmark(quick: bool) -> Report:
+    load = Load(100, 3, 3, 1) if quick else Load(1000, 10, 7, 10)
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+    results: dict[str, Any] = {"load": asdict(load)}
+    aims = []
+    with installation(warm_pool=2) as here:
+        of = machine(here)
+        allow_connections(here, load.clients + 200)
+        with ways(here, load) as to:
+            for mode in MODES:
+                found = results[mode] = compare(here, to, mode, load)
+                ours, direct = found["tenantry"], found["direct"]
+                aims += [
+                    Aim.at_least(f"{mode}: rate / plain", found["ratio_to_plain"], SHARE_OF_PLAIN),
+                    Aim.at_most(f"{mode}: backends", ours["backends"], MOST_BACKENDS),
+                    Aim.at_most(f"{mode}: memory / direct", memory(ours) / memory(direct), 1),
+                ]
+    return Report(of, results, aims)
+
+
+if __name__ == "__main__":
+    run("pooling", __doc__, benchmark)
