@@ -46,10 +46,10 @@ _DELETION_SECONDS = 1.0
 
 
 async def _settle(request: Request, platform: Platform) -> None:
-    """What a change leaves to do after its answer: pool sizes and the warm pool."""
-    await platform.pooler.refresh_users(platform.store)
+    """What a change leaves to do after its answer: the warm pool and, if it answers, the pooler."""
     if await platform.databases.needs_refill(platform.settings.warm_pool):
         await jobs.wake(request.app.state.jobs, jobs.REFILL)
+    await platform.pooler.refresh_users(platform.store)
 
 
 def _background(request: Request) -> Background:
