@@ -27,6 +27,7 @@ from tenantry.base.ids import parse_id
 from tenantry.base.secrets import Secret, SecretSource
 from tenantry.control import idempotency
 from tenantry.control.idempotency import KeptAnswer
+from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
 from tenantry.services.platform import Platform
@@ -114,7 +115,8 @@ OperationId = Annotated[uuid.UUID, Depends(_identifier("operation"))]
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="The most rows in one answer.")]
 Cursor = Annotated[
-    str | None, Query(max_length=300, description="The next_cursor of the page before.")
+    str | None,
+    Query(max_length=LONGEST_CURSOR, description="The next_cursor of the page before."),
 ]
 
 

@@ -15,6 +15,7 @@ from tenantry.base.ids import parse_id
 Row = TypeVar("Row")
 Key = tuple[dt.datetime, uuid.UUID]
 
+LONGEST_CURSOR = 300
 # Ahead of every row: where the first page begins.
 FIRST: Key = (dt.datetime.max.replace(tzinfo=dt.UTC), uuid.UUID(int=2**128 - 1))
 
@@ -36,6 +37,8 @@ def cut(rows: Sequence[Row], limit: int, key: Callable[[Row], Sequence[object]])
 
 
 def _parts(cursor: str, count: int) -> list[str]:
+    if len(cursor) > LONGEST_CURSOR:  # nor so deep or of so many digits that Python gives up
+        raise _not_ours()
     try:
         parts = json.loads(
             base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
