@@ -94,12 +94,10 @@ def differences(
     """
     wanted = list(rows)
     actions = [action for row in wanted for action in _of_row(row, roles, databases)]
-    known = {row.username for row in wanted}
-    actions += [
-        DropStranger(name)
-        for name in sorted(roles)
-        if name not in known and f"tenant_{name.removeprefix('user_')}" not in databases
-    ]
+    known = {row.username for row in wanted} | {
+        f"user_{name.removeprefix('tenant_').removesuffix('_shadow')}" for name in databases
+    }
+    actions += [DropStranger(name) for name in sorted(roles) if name not in known]
     return actions
 
 

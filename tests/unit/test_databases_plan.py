@@ -1,0 +1,163 @@
+"""Convergence: what is done about any difference leaves none, and drops nobody's data."""
+
+import dataclasses
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenantry.control.databases import DatabaseRow, Status
+from tenantry.pg.catalog import RoleState
+from tenantry.services.databases import plan
+
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass
+class World:
+    """The rows, and what there is; ``apply`` does what the service's actions do."""
+
+    rows: dict[uuid.UUID, DatabaseRow]
+    roles: dict[str, RoleState]
+    databases: set[str]
+
+    def differences(self) -> list[plan.Action]:
+        return plan.differences(self.rows.values(), self.roles, self.databases)
+
+    def apply(self, action: plan.Action) -> None:
+        match action:
+            case plan.DropStranger(username):
+                del self.roles[username]
+            case plan.Drop(database_id):
+                row = self.rows.pop(database_id)
+                self.roles.pop(row.username, None)
+                self.databases -= {row.database_name, row.shadow_name}
+            case plan.DropShadow(database_id):
+                self.databases.remove(self.rows[database_id].shadow_name)
+            case plan.Prepare(database_id):
+                self._make(self.rows[database_id])
+                self.rows[database_id] = dataclasses.replace(self.rows[database_id], status="warm")
+            case plan.Close(database_id):
+                username = self.rows[database_id].username
+                self.roles[username] = RoleState(username, can_login=False, max_connections=0)
+            case plan.Restore(database_id):
+                self._make(self.rows[database_id])
+                self._limit(self.rows[database_id])
+            case plan.Limit(database_id):
+                self._limit(self.rows[database_id])
+
+    def _make(self, row: DatabaseRow) -> None:
+        self.roles.setdefault(row.username, RoleState(row.username, False, 0))
+        self.databases.update(row.database_names)
+
+    def _limit(self, row: DatabaseRow) -> None:
+        role = self.roles[row.username]
+        self.roles[row.username] = dataclasses.replace(role, max_connections=row.max_connections)
+
+
+suffixes = [letter * 12 for letter in "bcdf"]
+statuses: list[Status] = ["creating", "warm", "active", "deleting"]
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Any rows, any roles and any databases of a few names."""
+    rows = {}
+    for suffix in draw(st.sets(st.sampled_from(suffixes))):
+        row = DatabaseRow(
+            id=uuid.UUID(int=suffixes.index(suffix)),
+            cluster_id=uuid.UUID(int=9),
+            database_name=f"tenant_{suffix}",
+            username=f"user_{suffix}",
+            status=draw(st.sampled_from(statuses)),
+            has_shadow=draw(st.booleans()),
+            customer_id=None,
+            owner_email=None,
+            name=None,
+            friendly_name=None,
+            environment="production",
+            kind="shared",
+            max_connections=draw(st.integers(1, 3)),
+            created_at=NOW,
+            updated_at=NOW,
+        )
+        rows[row.id] = row
+    roles = {
+        f"user_{suffix}": RoleState(f"user_{suffix}", draw(st.booleans()), draw(st.integers(0, 3)))
+        for suffix in draw(st.sets(st.sampled_from(suffixes)))
+    }
+    names = [f"tenant_{suffix}{end}" for suffix in suffixes for end in ("", "_shadow")]
+    return World(rows, roles, draw(st.sets(st.sampled_from([*names, "somebody_elses"]))))
+
+
+@given(worlds())
+def test_what_is_done_leaves_nothing_to_do(world: World) -> None:
+    for action in world.differences():
+        world.apply(action)
+    # A warm role that was open while its database was missing is shut by the next pass.
+    for action in world.differences():
+        assert isinstance(action, plan.Close)
+        world.apply(action)
+    assert world.differences() == []
+
+
+@given(worlds())
+def test_what_is_not_known_is_told_of_and_never_dropped(world: World) -> None:
+    unknown = plan.strangers(world.rows.values(), world.databases)
+    known = {f"{row.database_name}{e}" for row in world.rows.values() for e in ("", "_shadow")}
+    assert set(unknown) == world.databases - known
+    for action in world.differences():
+        world.apply(action)
+    assert set(unknown) <= world.databases
+
+
+@given(worlds())
+def test_a_role_whose_database_is_there_is_kept(world: World) -> None:
+    """Dropping it would fail, and take the password of whoever comes back with it."""
+    dropped = {
+        action.username for action in world.differences() if isinstance(action, plan.DropStranger)
+    }
+    for username in dropped:
+        base = f"tenant_{username.removeprefix('user_')}"
+        assert not {base, f"{base}_shadow"} & world.databases
+    assert not dropped & {row.username for row in world.rows.values()}
+
+
+@given(worlds())
+def test_an_owned_database_is_only_ever_completed(world: World) -> None:
+    owned = [row for row in world.rows.values() if row.status == "active"]
+    there = {name for row in owned for name in row.database_names} & world.databases
+    opened = {row.username for row in owned if world.roles.get(row.username)}
+    before = dict(world.roles)
+    for action in world.differences():
+        world.apply(action)
+    assert there <= world.databases
+    for row in owned:
+        assert {*row.database_names} <= world.databases
+        assert world.roles[row.username].max_connections == row.max_connections
+    for username in opened:
+        assert world.roles[username].can_login == before[username].can_login
+
+
+@given(worlds())
+def test_nobody_gets_a_database_that_somebody_can_log_in_to(world: World) -> None:
+    for _ in range(2):
+        for action in world.differences():
+            world.apply(action)
+    for row in world.rows.values():
+        if row.status == "warm":
+            assert not world.roles[row.username].can_login
+            assert {*row.database_names} <= world.databases
+
+
+@given(worlds())
+def test_a_deletion_leaves_nothing(world: World) -> None:
+    gone = [row for row in world.rows.values() if row.status == "deleting"]
+    for action in world.differences():
+        world.apply(action)
+    for row in gone:
+        assert row.id not in world.rows
+        assert row.username not in world.roles
+        assert not {row.database_name, row.shadow_name} & world.databases
