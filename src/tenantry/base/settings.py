@@ -85,7 +85,13 @@ def load() -> Settings:
 
     Raises MachineError naming each setting that cannot be used, and why.
     """
-    home = Path(os.environ.get("TENANTRY_HOME") or default_home())
+    try:
+        home = Path(os.environ.get("TENANTRY_HOME") or default_home()).expanduser()
+    except RuntimeError:
+        raise MachineError(
+            "TENANTRY_HOME begins with the home of a user who is not there.",
+            hint="Set it to the whole path of a folder.",
+        ) from None
     try:
         return Settings(_env_file=home / "tenantry.env")
     except ValidationError as error:
