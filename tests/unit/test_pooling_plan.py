@@ -1,0 +1,121 @@
+"""How the pooler's server connections are shared out, and its files."""
+
+import configparser
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER, Address
+from tenantry.services.pooling import plan
+from tenantry.services.pooling.plan import POOL_SIZE, SMALLEST_FULL_LIMIT, PoolerConfig
+
+usernames = st.from_regex(r"user_[a-z0-9]{12}", fullmatch=True)
+limits = st.integers(1, 500)
+held = st.integers(0, POOL_SIZE)
+
+CONFIG = PoolerConfig(
+    folder=Path("/home/pooler"),
+    socket_dir=Path("/home/run/pooler"),
+    log_file=Path("/home/logs/pgbouncer.log"),
+    pid_file=Path("/home/run/pgbouncer.pid"),
+    port=6432,
+    backend=Address(Path("/home/run/shared-1"), 5432),
+    certificate=Path("/home/tls/server.crt"),
+    key=Path("/home/tls/server.key"),
+    max_clients=10_000,
+)
+
+
+@given(limits)
+def test_a_pool_leaves_room_for_direct_connections(limit: int) -> None:
+    size = plan.pool_size(limit)
+    assert 1 <= size <= POOL_SIZE
+    assert size < limit or limit == 1
+
+
+@given(limits, limits)
+def test_a_larger_limit_never_means_a_smaller_pool(one: int, other: int) -> None:
+    small, large = sorted((one, other))
+    assert plan.pool_size(small) <= plan.pool_size(large)
+
+
+@given(st.integers(1, 1000), st.lists(held, max_size=200))
+def test_all_pools_together_stay_within_the_budget(budget: int, held: list[int]) -> None:
+    size = plan.fair_pool_size(budget=budget, held=held)
+    assert 1 <= size <= POOL_SIZE
+
+    def together(size: int) -> int:
+        return sum(max(size, each) for each in held)
+
+    if size > 1:
+        assert together(size) <= budget
+    if size < POOL_SIZE:
+        assert together(size + 1) > budget, "more would have fitted"
+
+
+@given(st.integers(1, 1000), st.dictionaries(usernames, held, max_size=100))
+def test_who_must_give_back_holds_more_than_an_equal_share(
+    budget: int, held: dict[str, int]
+) -> None:
+    told = plan.overfull(budget=budget, held=held)
+    kept = {name: each for name, each in held.items() if name not in told}
+    if held:
+        share = max(1, budget // len(held))
+        assert all(held[name] > share for name in told)
+        assert all(each <= share for each in kept.values())
+    if sum(held.values()) > max(budget, len(held)):
+        assert told, "somebody holds too many"
+
+
+@given(st.dictionaries(usernames, limits, max_size=20))
+def test_only_small_limits_have_a_line_of_their_own(limits: dict[str, int]) -> None:
+    parser = configparser.ConfigParser(delimiters=(" = ",))
+    parser.read_string(plan.render_users(limits.items()))
+    assert dict(parser["users"]) == {
+        username: f"max_user_connections={plan.pool_size(limit)}"
+        for username, limit in limits.items()
+        if limit < SMALLEST_FULL_LIMIT
+    }
+
+
+@given(st.permutations([("user_b", 5), ("user_a", 20), ("user_c", 31), ("user_d", 32)]))
+def test_the_same_limits_are_the_same_file(limits: list[tuple[str, int]]) -> None:
+    assert plan.render_users(limits) == (
+        "; Written by Tenantry.\n[users]\n"
+        "user_a = max_user_connections=16\n"
+        "user_b = max_user_connections=4\n"
+        "user_c = max_user_connections=24\n"
+    )
+
+
+def test_the_config_asks_for_tls_and_rules_and_has_an_entry_for_every_name() -> None:
+    text = plan.render_config(CONFIG)
+    parser = configparser.ConfigParser(interpolation=None, delimiters=(" = ",))
+    body, _, include = text.rpartition("%include ")
+    assert include == "/home/pooler/users.ini\n"
+    parser.read_string(body)
+    assert list(parser["databases"]) == ["*"]
+    assert f"auth_user={POOLER}" in parser["databases"]["*"]
+    settings = parser["pgbouncer"]
+    assert settings["auth_type"] == "hba"
+    assert settings["client_tls_sslmode"] == "require"
+    assert settings["pool_mode"] == "transaction"
+    assert "admin_users" not in settings
+
+
+def test_no_platform_role_comes_in_through_the_pooler() -> None:
+    """The first rule that fits counts."""
+    rules = [line.split() for line in plan.render_rules().splitlines()[1:] if line[0] != "#"]
+    for role in (ADMIN, OWNER, PLATFORM, POOLER):
+        for door, networks in (("local", [[]]), ("hostssl", [["0.0.0.0/0"], ["::/0"]])):
+            for network in networks:
+                first = next(
+                    rule
+                    for rule in rules
+                    if rule[0] in {door, "host" if door == "hostssl" else door}
+                    and rule[1] == "all"
+                    and (rule[2] == "all" or role in rule[2].split(","))
+                    and rule[3:-1] == network
+                )
+                assert first[-1] == "reject", (role, door, network)

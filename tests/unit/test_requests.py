@@ -1,0 +1,127 @@
+"""What callers may send, as values."""
+
+import datetime as dt
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tenantry.api.requests import CreateDatabase, CreateKey, UpdateDatabase
+
+controls = st.characters(categories=["Cc", "Cs"])
+labels = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=200).filter(
+    lambda text: text.strip()
+)
+slugs = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
+
+
+def wrong(model: type[CreateDatabase | UpdateDatabase | CreateKey], body: object) -> set[str]:
+    """The fields that cannot be used, as the caller wrote them."""
+    with pytest.raises(ValidationError) as told:
+        model.model_validate(body)
+    return {str(error["loc"][0]) if error["loc"] else "body" for error in told.value.errors()}
+
+
+@given(labels, slugs, st.integers(1, 500), st.booleans())
+def test_both_cases_of_writing_mean_the_same(
+    label: str, slug: str, connections: int, shadow: bool
+) -> None:
+    same = {"name": slug, "environment": "staging", "shadow": shadow}
+    snake = CreateDatabase.model_validate(
+        {"friendly_name": label, "owner_email": "A@b.org", "max_connections": connections, **same}
+    )
+    camel = CreateDatabase.model_validate(
+        {"friendlyName": label, "ownerEmail": "a@B.org", "maxConnections": connections, **same}
+    )
+    wanted = snake.wanted()
+    assert wanted == camel.wanted()
+    assert wanted.friendly_name == label.strip()
+    assert (wanted.name, wanted.owner_email) == (slug, "a@b.org")
+    assert (wanted.max_connections, wanted.shadow) == (connections, shadow)
+
+
+@given(labels, controls, labels)
+def test_no_control_character_gets_into_a_label(before: str, letter: str, after: str) -> None:
+    text = (before + letter + after)[:200]
+    if letter in text:
+        assert wrong(CreateDatabase, {"friendlyName": text}) == {"friendlyName"}
+        assert wrong(UpdateDatabase, {"friendly_name": text}) == {"friendly_name"}
+        assert wrong(CreateKey, {"name": text, "scopes": ["admin"]}) == {"name"}
+
+
+@given(st.text(max_size=70))
+def test_a_name_is_a_slug_or_refused(name: str) -> None:
+    try:
+        taken = CreateDatabase.model_validate({"name": name}).wanted()
+    except ValidationError:
+        return
+    assert taken.name == taken.friendly_name == name
+    assert name.isascii()
+    assert name == name.lower()
+    assert name.replace("-", "a").isalnum()
+    assert not name.startswith("-")
+    assert not name.endswith("-")
+    assert len(name) <= 63
+
+
+@given(st.text(max_size=300) | st.emails())
+def test_an_email_is_one_line_of_text_or_refused(email: str) -> None:
+    try:
+        taken = CreateKey.model_validate(
+            {"name": "X", "scopes": ["admin"], "customer_email": email}
+        ).customer_email
+    except ValidationError:
+        return
+    assert taken is not None
+    assert taken == taken.lower()
+    assert taken.count("@") == 1
+    assert not {unicodedata.category(letter) for letter in taken} & {"Cc", "Cs", "Zl", "Zp"}
+
+
+@given(st.integers() | st.floats() | st.booleans() | st.text() | st.none() | st.lists(st.none()))
+def test_a_limit_is_a_whole_number_within_bounds_or_refused(limit: object) -> None:
+    body = {"name": "x", "max_connections": limit}
+    if isinstance(limit, int) and not isinstance(limit, bool) and 1 <= limit <= 500:
+        assert CreateDatabase.model_validate(body).wanted().max_connections == limit
+    else:
+        assert wrong(CreateDatabase, body) == {"max_connections"}
+
+
+@given(st.text().filter(lambda name: name not in {"name", "shadow", "environment", "kind"}))
+def test_a_field_that_is_not_known_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        CreateDatabase.model_validate({"name": "x", name: object()})
+
+
+@pytest.mark.parametrize("body", [None, [], "x", 1, b"{}", [("name", "x")]])
+def test_only_objects_are_bodies(body: object) -> None:
+    for model in (CreateDatabase, UpdateDatabase, CreateKey):
+        assert wrong(model, body) == {"body"}
+
+
+def test_something_has_to_be_said() -> None:
+    assert wrong(CreateDatabase, {}) == {"body"}
+    assert wrong(UpdateDatabase, {}) == {"body"}
+    assert wrong(CreateKey, {}) == {"name", "scopes"}
+
+
+@given(st.datetimes(timezones=st.timezones()))
+def test_a_key_expires_in_time_to_come_or_is_refused(at: dt.datetime) -> None:
+    body = {"name": "X", "scopes": ["admin"], "expires_at": at.isoformat()}
+    now = dt.datetime.now(dt.UTC)
+    if now < at < now + dt.timedelta(days=36_000):
+        assert CreateKey.model_validate(body).expires_at == at
+    elif not now < at < now + dt.timedelta(days=37_000):
+        assert wrong(CreateKey, body) == {"expires_at"}
+
+
+@pytest.mark.parametrize("at", [4_000_000_000, 4e9, "4000000000", "4e9", "2100-01-01", True])
+def test_an_expiry_is_written_out(at: object) -> None:
+    assert wrong(CreateKey, {"name": "X", "scopes": ["admin"], "expires_at": at}) == {"expires_at"}
+
+
+@pytest.mark.parametrize("scopes", [[], ["root"], ["Admin"], "admin", ["admin", None], [["admin"]]])
+def test_a_scope_that_is_not_known_is_refused(scopes: object) -> None:
+    assert wrong(CreateKey, {"name": "X", "scopes": scopes}) == {"scopes"}
