@@ -170,9 +170,10 @@ class Pooler:
                 await asyncio.sleep(_START_POLL_SECONDS)
 
     async def stop(self) -> None:
-        """End every client and stop."""
+        """End every client at the end of its transaction, or after 10 seconds, and stop."""
+        # Not SIGTERM: since 1.23 that waits until the clients leave by themselves.
         if (pid := self.pid()) is not None:
-            await processes.stop(pid, signal_number=signal.SIGTERM, deadline=10)
+            await processes.stop(pid, signal_number=signal.SIGINT, deadline=10)
 
     # ── the console ──────────────────────────────────────────────────────────
 

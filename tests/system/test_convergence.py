@@ -1,0 +1,249 @@
+"""What was changed by hand, or left by a crash, is as it should be after a pass of the worker."""
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from answers import data
+from clients import STRINGS, ask, do, eventually, hurry, refusal
+from harness import Installation, as_service_user
+
+
+class Drift:
+    """Databases to which something was done by hand; a pass has come by since."""
+
+    def __init__(self, platform: Installation) -> None:
+        self.platform = platform
+        names = ("role", "main", "shadow", "limit", "renamed", "password", "untouched")
+        self.databases = {name: platform.create(friendlyName=name) for name in names}
+        self.unwanted_shadow = platform.create(shadow=False)
+        self.users = platform.create(maxConnections=3)
+        self.doomed = platform.create()
+        self.stuck, self.stranger = uuid.uuid4(), f"tenant_{uuid.uuid4().hex[:12]}"
+        do(self.databases["untouched"]["connection_string"], "CREATE TABLE t AS SELECT 1 AS i")
+        do(self.databases["shadow"]["connection_string"], "CREATE TABLE t AS SELECT 2 AS i")
+        for part in (self._in_the_cluster, self._in_the_rows, self._in_the_files):
+            part()
+
+    def _in_the_cluster(self) -> None:
+        def of(name: str, field: str) -> str:
+            return str(self.databases[name][field])
+
+        with self.platform.superuser() as server:
+            for name in (of("role", "database_name"), of("role", "database_name") + "_shadow"):
+                server.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+            for statement in (
+                f'DROP ROLE "{of("role", "username")}"',
+                f'DROP DATABASE "{of("main", "database_name")}" WITH (FORCE)',
+                f'DROP DATABASE "{of("shadow", "database_name")}_shadow" WITH (FORCE)',
+                f'ALTER ROLE "{of("limit", "username")}" CONNECTION LIMIT 1000',
+                "CREATE ROLE user_nobodys LOGIN",
+                f'CREATE DATABASE "{self.stranger}"',
+                f"ALTER ROLE \"{self._warm()[1]}\" LOGIN PASSWORD 'known' CONNECTION LIMIT 5",
+            ):
+                server.execute(statement.encode())
+
+    def _warm(self) -> tuple[str, str]:
+        """The database and the role of the newest warm row."""
+        with self.platform.control() as control:
+            row = control.execute(
+                "SELECT database_name, username FROM databases WHERE status = 'warm'"
+                " ORDER BY created_at DESC LIMIT 1"
+            ).fetchone()
+        assert row is not None
+        return row[0], row[1]
+
+    def _in_the_rows(self) -> None:
+        with self.platform.control() as control:
+            control.execute(
+                "INSERT INTO databases (id, cluster_id, database_name, username, status)"
+                " SELECT %s, id, 'tenant_stuck', 'user_stuck', 'creating' FROM clusters"
+                " WHERE name = 'shared-1'",
+                (self.stuck,),
+            )
+            control.execute(
+                "UPDATE databases SET status = 'deleting' WHERE id = %s", (self.doomed["id"],)
+            )
+
+    def _in_the_files(self) -> None:
+        home = self.platform.home
+        self.files = {
+            path: path.read_text()
+            for path in (
+                home / "clusters" / "shared-1" / "data" / "pg_hba.conf",
+                home / "clusters" / "shared-1" / "data" / "pg_ident.conf",
+                home / "clusters" / "control" / "data" / "pg_hba.conf",
+                home / "clusters" / "shared-1" / "data" / "postgresql.conf",
+                home / "pooler" / "pgbouncer.ini",
+                home / "pooler" / "hba.conf",
+                home / "pooler" / "users.ini",
+            )
+        }
+        for path, text in self.files.items():
+            if path.name == "users.ini":
+                path.write_text("[users]\n")
+            elif path.name.endswith("hba.conf"):
+                path.write_text(f"host all all 0.0.0.0/0 trust\n{text}")
+            else:
+                path.write_text(f"{text}\n# by hand\n")
+
+    def converge(self) -> None:
+        """Have the worker start anew: it begins with a pass."""
+        log = self.platform.home / "logs" / "tenantry.log"
+        before = log.read_text().count("convergence.mended")
+        os.kill(self.platform.pids()["supervisor"], signal.SIGHUP)
+        eventually(lambda: log.read_text().count("convergence.mended") > before)
+
+
+@pytest.fixture(scope="module")
+def mended() -> Iterator[Drift]:
+    installation = Installation()
+    try:
+        installation.up()
+        hurry(installation)
+        drift = Drift(installation)
+        drift.converge()
+        yield drift
+    finally:
+        installation.remove()
+
+
+def test_a_dropped_database_is_made_again_empty(mended: Drift) -> None:
+    """What was in it is gone, and the audit says so; the password is still the owner's."""
+    database = mended.databases["main"]
+    for string in STRINGS:
+        assert ask(database[string], "SELECT current_user") == database["username"]
+    do(database["connection_string"], "CREATE TABLE t ()")
+    with mended.platform.client() as client:
+        (row, *_) = data(client.get("/api/audit-logs", params={"resource_id": database["id"]}))
+    assert (row["action"], row["actor_kind"]) == ("database.made_again", "platform")
+
+
+def test_a_dropped_shadow_is_made_again(mended: Drift) -> None:
+    database = mended.databases["shadow"]
+    assert ask(database["shadow_database_url_pooled"], "SELECT current_user")
+    assert ask(database["connection_string"], "SELECT i FROM t") == 2
+
+
+def test_a_dropped_role_is_made_again_and_opened_by_a_rotation(mended: Drift) -> None:
+    database = mended.databases["role"]
+    with mended.platform.client() as client:
+        path = f"/api/databases/{database['id']}/rotate-password"
+        opened = data(client.post(path))
+    for string in STRINGS:
+        assert ask(opened[string], "SELECT current_user") == database["username"]
+
+
+def test_a_connection_limit_is_put_right(mended: Drift) -> None:
+    with mended.platform.superuser() as server:
+        row = server.execute(
+            "SELECT rolconnlimit FROM pg_roles WHERE rolname = %s",
+            (mended.databases["limit"]["username"],),
+        ).fetchone()
+    assert row == (50,)
+
+
+def test_a_shadow_that_nobody_wants_is_dropped(mended: Drift) -> None:
+    _, databases = mended.platform.world()
+    assert mended.unwanted_shadow["database_name"] in databases
+    assert f"{mended.unwanted_shadow['database_name']}_shadow" not in databases
+
+
+def test_a_row_that_was_stuck_is_finished(mended: Drift) -> None:
+    rows = {row["id"]: row for row in mended.platform.rows()}
+    assert rows[str(mended.stuck)]["status"] in {"warm", "active"}
+    roles, databases = mended.platform.world()
+    assert "user_stuck" in roles
+    assert {"tenant_stuck", "tenant_stuck_shadow"} <= databases
+
+
+def test_a_deletion_that_was_cut_off_is_finished(mended: Drift) -> None:
+    assert mended.doomed["id"] not in {row["id"] for row in mended.platform.rows()}
+    roles, databases = mended.platform.world()
+    assert mended.doomed["username"] not in roles
+    assert not {mended.doomed["database_name"], mended.doomed["database_name"] + "_shadow"} & (
+        databases
+    )
+
+
+def test_a_role_of_nobody_is_dropped(mended: Drift) -> None:
+    roles, _ = mended.platform.world()
+    assert "user_nobodys" not in roles
+
+
+def test_a_database_of_nobody_is_left_alone_and_told(mended: Drift) -> None:
+    """It may be all that is left of a tenant whose row was lost."""
+    _, databases = mended.platform.world()
+    assert mended.stranger in databases
+    log = (mended.platform.home / "logs" / "tenantry.log").read_text()
+    assert any("database.unknown" in line and mended.stranger in line for line in log.splitlines())
+
+
+def test_no_warm_databases_role_is_open(mended: Drift) -> None:
+    warm = {row["username"] for row in mended.platform.rows() if row["status"] == "warm"}
+    with mended.platform.superuser() as server:
+        open_roles = {
+            row[0]
+            for row in server.execute(
+                "SELECT rolname FROM pg_authid WHERE rolcanlogin OR rolpassword IS NOT NULL"
+            )
+        }
+    assert warm
+    assert not warm & open_roles
+
+
+def test_files_are_as_they_were(mended: Drift) -> None:
+    for path, text in mended.files.items():
+        if path.name == "users.ini":
+            assert f"{mended.users['username']} = max_user_connections=2" in path.read_text()
+        else:
+            assert path.read_text() == text, path
+
+
+def test_files_are_in_force_as_they_were(mended: Drift) -> None:
+    """What was written by hand opened every door; a reload has closed them again."""
+    untouched = mended.databases["untouched"]
+    for string in STRINGS:
+        assert "authentication failed" in refusal(
+            untouched[string].replace(":" + untouched["password"], ":x")
+        )
+    with mended.platform.superuser() as server:
+        rules = server.execute(
+            "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method = 'trust' AND type <> 'local'"
+        ).fetchone()
+    assert rules == (0,)
+
+
+def test_what_was_not_touched_is_untouched(mended: Drift) -> None:
+    assert ask(mended.databases["untouched"]["connection_string_pooled"], "SELECT i FROM t") == 1
+
+
+PASS = """
+import asyncio
+from tenantry.base import settings
+from tenantry.services.platform import open_platform
+
+async def main():
+    async with open_platform(settings.load()) as platform:
+        print(await platform.databases.converge())
+
+asyncio.run(main())
+"""
+
+
+def test_another_pass_finds_nothing_to_do(mended: Drift) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PASS],
+        env=mended.platform.env,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+        **as_service_user(),
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
