@@ -102,26 +102,28 @@ async def find_pgbouncer(engines_dir: Path) -> PgBouncerEngine:
     return best
 
 
-async def ensure_pgbouncer(
-    engines_dir: Path, say: Say, *, refresh: bool = False
-) -> PgBouncerEngine:
+async def ensure_pgbouncer(engines_dir: Path, say: Say) -> PgBouncerEngine:
     """The best PgBouncer that can be had, installed or built where that is needed.
 
     One that is good enough but not the one wanted is used as it is, and a
-    better one is looked for at most daily, or now with ``refresh``.
+    better one is looked for at most daily.
 
     Raises MachineError saying what to do if none from 1.21 on can be had.
     """
-    best = await _best(engines_dir)
-    if best and (best.version >= WANTED or (_searched_lately(engines_dir) and not refresh)):
-        return best
-    if not _may_write(engines_dir):
-        return await find_pgbouncer(engines_dir)
-    async with packages.locked(engines_dir / "lock"):
-        if refresh or not (_searched_lately(engines_dir) and await _best(engines_dir)):
-            await _search(engines_dir, say)
-            (engines_dir / "searched").touch()
+    if settled := await _settled(engines_dir):
+        return settled
+    if _may_write(engines_dir):
+        async with packages.locked(engines_dir / "lock"):
+            if not await _settled(engines_dir):  # another process may just have seen to it
+                await _search(engines_dir, say)
+                (engines_dir / "searched").touch()
     return await find_pgbouncer(engines_dir)
+
+
+async def _settled(engines_dir: Path) -> PgBouncerEngine | None:
+    """The best that is here, if there is no reason to look for a better one now."""
+    best = await _best(engines_dir)
+    return best if best and (best.version >= WANTED or _searched_lately(engines_dir)) else None
 
 
 def _may_write(engines_dir: Path) -> bool:
