@@ -10,11 +10,11 @@ from typing import Any
 import asyncpg
 import psycopg
 import pytest
-from clients import DOORS, STRINGS, ask, changed, do, port_of, refusal, run, verified
 from sqlalchemy import Connection, Integer, String, create_engine, func, make_url, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from clients import DOORS, STRINGS, ask, changed, do, port_of, refusal, run, verified
 from harness import Installation
 
 PLATFORM_ROLES = ("tenantry_admin", "tenantry_platform", "tenantry_pooler", "tenantry_owner")
