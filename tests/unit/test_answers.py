@@ -1,0 +1,144 @@
+"""What callers are sent: connection strings that every program reads the same, and sizes."""
+
+import datetime as dt
+import json
+import uuid
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
+
+from tenantry.api import answers
+from tenantry.base.ids import new_suffix
+from tenantry.base.secrets import Secret
+from tenantry.base.settings import Settings
+from tenantry.control.databases import DatabaseRow
+from tenantry.services.databases.model import MASK, Opened, connection_strings
+
+NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
+
+
+def row(*, has_shadow: bool = True) -> DatabaseRow:
+    suffix = new_suffix()
+    return DatabaseRow(
+        id=uuid.uuid4(),
+        cluster_id=uuid.uuid4(),
+        database_name=f"tenant_{suffix}",
+        username=f"user_{suffix}",
+        status="active",
+        has_shadow=has_shadow,
+        customer_id=None,
+        owner_email=None,
+        name="app",
+        friendly_name="App",
+        environment="production",
+        kind="shared",
+        max_connections=50,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+
+
+settings = st.builds(
+    lambda domain, pg_port, pool_port: Settings(
+        domain=str(domain), pg_port=pg_port, pool_port=pool_port
+    ),
+    st.ip_addresses() | st.sampled_from(["localhost", "db.example.com"]),
+    st.integers(1, 65535),
+    st.integers(1, 65535),
+)
+passwords = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+@given(settings, passwords, st.booleans())
+def test_libpq_reads_from_each_string_what_was_meant(
+    settings: Settings, password: str, has_shadow: bool
+) -> None:
+    of = row(has_shadow=has_shadow)
+    strings = connection_strings(settings, of, password)
+    meant = {
+        strings.connection_string: (settings.pg_port, of.database_name),
+        strings.connection_string_pooled: (settings.pool_port, of.database_name),
+    }
+    if has_shadow:
+        assert strings.shadow_database_url is not None
+        assert strings.shadow_database_url_pooled is not None
+        meant |= {
+            strings.shadow_database_url: (settings.pg_port, of.shadow_name),
+            strings.shadow_database_url_pooled: (settings.pool_port, of.shadow_name),
+        }
+    else:
+        assert strings.shadow_database_url is strings.shadow_database_url_pooled is None
+    for url, (port, dbname) in meant.items():
+        assert conninfo_to_dict(url) == {
+            "host": settings.domain,
+            "port": str(port),
+            "user": of.username,
+            "password": password,
+            "dbname": dbname,
+            "sslmode": "require",
+        }
+        split = urlsplit(url)
+        assert (split.port, unquote(split.password or "")) == (port, password)
+
+
+@given(st.booleans())
+def test_prismas_strings_are_the_plain_ones_with_its_parameters(has_shadow: bool) -> None:
+    strings = connection_strings(Settings(), row(has_shadow=has_shadow), "secret")
+    plain = {
+        "database_url": strings.connection_string_pooled,
+        "direct_url": strings.connection_string,
+        "shadow_database_url": strings.shadow_database_url,
+        "shadow_database_url_pooled": strings.shadow_database_url_pooled,
+    }
+    assert strings.prisma.keys() == {name for name, url in plain.items() if url}
+    for name, url in strings.prisma.items():
+        assert url.startswith(f"{plain[name]}&")
+        added = parse_qs(urlsplit(url).query)
+        pooled = {"pgbouncer": ["true"]} if "pooled" in name or name == "database_url" else {}
+        assert added == {"sslmode": ["require"], "schema": ["public"]} | pooled
+
+
+@given(passwords)
+def test_a_password_is_in_the_one_answer_that_shows_it(password: str) -> None:
+    of = row()
+    opened = answers.opened_database(Settings(), Opened(of, Secret(password)))
+    assert opened.password == opened.connection.password == password
+    masked = answers.strings(Settings(), of)
+    assert masked.connection.password == MASK
+    assert all(f":{MASK}@" in url for url in masked.prisma.values())
+    assert "password" not in answers.database(of).model_dump()
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        (0, "0 bytes"),
+        (10239, "10239 bytes"),
+        (10240, "10 kB"),
+        (7_600_000, "7422 kB"),
+        (50 * 1024**2, "50 MB"),
+        (50 * 1024**3, "50 GB"),
+        (50 * 1024**4, "50 TB"),
+    ],
+)
+def test_sizes_are_told_as_postgresql_tells_them(size: int, told: str) -> None:
+    assert answers.pretty_size(size) == told
+
+
+def _body(response: Any) -> Any:
+    return json.loads(bytes(response.body))
+
+
+def test_an_answer_has_what_there_is_to_tell() -> None:
+    one = answers.database(row())
+    assert _body(answers.answer(one)).keys() == {"success", "data"}
+    told = _body(answers.answer(one, message="Made."))
+    assert (told["success"], told["message"]) == (True, "Made.")
+    assert told["data"]["created_at"] == "2026-11-21T12:00:00Z"
+    page = _body(answers.listing([one, one]))
+    assert (page["count"], page.keys()) == (2, {"success", "count", "data"})
+    assert _body(answers.listing([], next_cursor="x"))["next_cursor"] == "x"
