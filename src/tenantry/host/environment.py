@@ -141,8 +141,11 @@ def _overlay(venv: Path, checkout: Path) -> Path:
 
 
 def _digest(files: Iterable[Path]) -> str:
-    """A name for the contents of ``files`` under this Python."""
-    found = hashlib.sha256(sys.version.encode())
+    """A name for the contents of ``files`` under Python 3.11, 3.12 and so on.
+
+    Not for each of their builds: apt changes those, even while we install python3-venv.
+    """
+    found = hashlib.sha256(str(sys.implementation.cache_tag).encode())
     for path in sorted(files):
         content = path.read_bytes()
         found.update(f"{path.name}\0{len(content)}\0".encode() + content)
