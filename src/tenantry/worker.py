@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import procrastinate
 import structlog
@@ -48,17 +48,21 @@ async def _every(seconds: float, what: str, job: Callable[[], Awaitable[object]]
         await asyncio.sleep(max(0.0, seconds - (time.monotonic() - began)))
 
 
-def _register(app: procrastinate.App, platform: Platform) -> None:
+@contextlib.asynccontextmanager
+async def _job_queue(platform: Platform) -> AsyncIterator[procrastinate.App]:
+    app = jobs.job_app(platform.store)
+
     @app.task(name=jobs.REFILL)
     async def refill() -> None:
         await platform.databases.refill(platform.settings.warm_pool)
 
+    async with app.open_async():
+        yield app
 
-async def work(platform: Platform) -> None:
+
+async def work(platform: Platform, app: procrastinate.App) -> None:
     """Run until cancelled. Raises Unavailable if the job queue's connection is lost."""
-    app = jobs.job_app(platform.store)
-    _register(app, platform)
-    async with app.open_async(), asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks:
         await jobs.forget_begun(app)
         tasks.create_task(_every(_PASS_SECONDS, "converge", lambda: converge(platform)))
         tasks.create_task(
@@ -78,8 +82,9 @@ async def work(platform: Platform) -> None:
 async def main() -> None:
     logs.configure("worker")
     loop = asyncio.get_running_loop()
-    async with open_platform(settings.load()) as platform:
-        working = asyncio.create_task(work(platform))
+    async with open_platform(settings.load()) as platform, _job_queue(platform) as app:
+        # Nothing is cancelled before all is open: psycopg's pool would never end.
+        working = asyncio.create_task(work(platform, app))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, working.cancel)
         ended = asyncio.create_task(lifeline())
