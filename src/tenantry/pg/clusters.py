@@ -44,17 +44,25 @@ class ProcessCluster:
     def data(self) -> Path:
         return self.folder / "data"
 
+    @property
+    def _unfinished(self) -> Path:
+        return self.folder / "data.new"
+
     def pid(self) -> int | None:
         """The postmaster's pid, if it runs."""
         pid = processes.read_pid(self.data / "postmaster.pid")
-        return pid if processes.started_by(pid, "postgres", self.data) else None
+        return pid if self._is_postmaster(pid) else None
+
+    def _is_postmaster(self, pid: int | None) -> bool:
+        return processes.started_by(pid, "postgres", self.data)
 
     async def ensure_initialised(self) -> bool:
         """Have a data folder. A crash in initdb leaves nothing that counts."""
         if self.data.exists():
             return False
         files.ensure_folder(self.folder)
-        unfinished = self.folder / "data.new"
+        unfinished = self._unfinished
+        await self._end_orphans()
         if unfinished.exists():
             shutil.rmtree(unfinished)
         await commands.run(
@@ -101,7 +109,8 @@ class ProcessCluster:
             self.data / "postmaster.pid",
             self.address.socket_dir / f".s.PGSQL.{self.address.port}.lock",
         ):
-            lock.unlink(missing_ok=True)
+            if not self._is_postmaster(processes.read_pid(lock)):
+                lock.unlink(missing_ok=True)
         output = self.log_dir / f"{self.name}-start.log"
         try:
             await commands.run(
@@ -147,15 +156,19 @@ class ProcessCluster:
         return ""
 
     async def _end_orphans(self) -> None:
-        # After kill -9 of a postmaster its backends still hold the shared memory
-        # for a moment, and a new postmaster refuses to start beside them.
-        for pid in _processes_in(self.data):
+        # After kill -9 of a postmaster its backends still hold the shared memory for a
+        # moment, and a new postmaster refuses to start beside them; and the initdb or
+        # pg_ctl of an "up" that was killed goes on without it.
+        for pid in _processes_of(self.data, self._unfinished):
             await processes.stop(pid, signal_number=signal.SIGQUIT, deadline=5)
 
 
-def _processes_in(folder: Path) -> Iterable[int]:
+def _processes_of(*folders: Path) -> Iterable[int]:
+    """Those that work in one of these folders, or were told of it by an argument."""
+    told = {f"{before}{folder}" for folder in folders for before in ("", "--pgdata=")}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if (entry / "cwd").readlink() == folder:
-                    yield int(entry.name)
+                pid = int(entry.name)
+                if (entry / "cwd").readlink() in folders or told & {*processes.command_line(pid)}:
+                    yield pid
