@@ -87,11 +87,13 @@ async def together(count: int, client: Callable[[int], Any]) -> list[Any]:
 
 
 async def test_many_clients_share_few_backends(platform: Installation) -> None:
+    """A database and its shadow together have as many as one pool."""
     database = platform.create()
+    strings = ("connection_string_pooled", "shadow_database_url_pooled")
     there = asyncio.Barrier(MANY)
 
     async def client(number: int) -> int:
-        session = await asyncpg.connect(database["connection_string_pooled"], timeout=60)
+        session = await asyncpg.connect(database[strings[number % 2]], timeout=60)
         try:
             await there.wait()  # all of them are connected at the same time
             for _ in range(5):
