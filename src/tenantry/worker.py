@@ -22,11 +22,12 @@ _POOLER_SECONDS = 1
 _SAMPLE_SECONDS = 300
 # Jobs are told of at once; but after a restart of the control cluster not for half a minute.
 _LOOK_SECONDS = 1
+_SWEEP_SECONDS = 5
 
 
 async def converge(platform: Platform) -> None:
     """Make the world what the control database says, and forget what has had its time."""
-    await ensure_server_files(platform.settings)
+    await ensure_server_files(platform)
     done = await platform.databases.converge()
     await platform.databases.refill(platform.settings.warm_pool)
     async with platform.store.transaction() as tx:
@@ -67,6 +68,9 @@ async def work(platform: Platform, app: procrastinate.App) -> None:
         tasks.create_task(_every(_PASS_SECONDS, "converge", lambda: converge(platform)))
         tasks.create_task(
             _every(_POOLER_SECONDS, "pool budget", platform.pooler.keep_within_budget)
+        )
+        tasks.create_task(
+            _every(_SWEEP_SECONDS, "allowlists", platform.network.end_foreign_sessions)
         )
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
         await app.run_worker_async(

@@ -14,6 +14,7 @@ from tenantry.control.clusters import ClusterRow
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.keys import ApiKeyRow
 from tenantry.control.operations import OperationRow
+from tenantry.control.whitelist import EntryRow
 from tenantry.services.databases.model import MASK, Opened, Statistics, connection_strings
 from tenantry.services.pooling.service import PoolerState
 
@@ -129,6 +130,14 @@ class Deleted(BaseModel):
     id: uuid.UUID
     status: Literal["deleted", "deleting"]
     operation_id: uuid.UUID
+
+
+class WhitelistEntry(BaseModel):
+    id: uuid.UUID
+    ip_address: str = Field(examples=["203.0.113.0/24"])
+    description: str | None
+    expires_at: dt.datetime | None
+    created_at: dt.datetime
 
 
 class ApiKey(BaseModel):
@@ -322,6 +331,16 @@ def stats(found: Statistics) -> DatabaseStats:
         transactions_committed=found.transactions_committed,
         transactions_rolled_back=found.transactions_rolled_back,
         stats_since=found.stats_since,
+    )
+
+
+def whitelist_entry(row: EntryRow) -> WhitelistEntry:
+    return WhitelistEntry(
+        id=row.id,
+        ip_address=str(row.network),
+        description=row.description,
+        expires_at=row.expires_at,
+        created_at=row.created_at,
     )
 
 

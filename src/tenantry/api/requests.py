@@ -19,12 +19,15 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from tenantry.control.keys import SCOPES
+from tenantry.control.whitelist import NewEntry
 from tenantry.services.databases.model import (
     DEFAULT_MAX_CONNECTIONS,
     Changes,
     Environment,
     NewDatabase,
 )
+from tenantry.services.network.plan import parse_network
+from tenantry.services.network.service import MOST_ENTRIES
 
 MOST_CONNECTIONS = 500
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
@@ -165,6 +168,26 @@ def _expiry(at: dt.datetime) -> dt.datetime:
     if not dt.datetime.now(dt.UTC) < at < dt.datetime.now(dt.UTC) + _LAST_EXPIRY:
         raise ValueError("must be in the future, and within 100 years")
     return at
+
+
+class WhitelistEntry(_Body):
+    """An address or a CIDR range to admit."""
+
+    ip_address: Annotated[
+        str, StringConstraints(min_length=2, max_length=50), Field(examples=["203.0.113.0/24"])
+    ]
+    description: Label | None = None
+    expires_at: Annotated[AwareDatetime, AfterValidator(_expiry)] | None = None
+
+    def wanted(self) -> NewEntry:
+        """Raises InvalidInput if it is no address or range."""
+        return NewEntry(parse_network(self.ip_address), self.description, self.expires_at)
+
+
+class Whitelist(_Body):
+    """A whole allowlist; an empty one opens the database."""
+
+    entries: Annotated[list[WhitelistEntry], Field(max_length=MOST_ENTRIES)]
 
 
 class CreateKey(_Body):

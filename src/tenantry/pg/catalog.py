@@ -1,6 +1,7 @@
 """What a cluster says of itself: named queries with typed rows. All read shared catalogs only."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import AsyncConnection
@@ -78,6 +79,42 @@ async def database_use(
             (names,),
         )
         return {use.name: use for use in await cursor.fetchall()}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open session; ``address`` is None for one by the Unix socket."""
+
+    pid: int
+    username: str
+    address: str | None
+
+
+async def members_of(connection: AsyncConnection[TupleRow], group: str) -> set[str]:
+    """The roles that are direct members of a group."""
+    cursor = await connection.execute(
+        """
+        SELECT pg_get_userbyid(m.member) FROM pg_auth_members m
+        WHERE m.roleid = (SELECT oid FROM pg_roles WHERE rolname = %s)
+        """,
+        (group,),
+    )
+    return {name for (name,) in await cursor.fetchall()}
+
+
+async def sessions_of(
+    connection: AsyncConnection[TupleRow], usernames: Sequence[str]
+) -> list[Session]:
+    """The open sessions of these roles."""
+    async with connection.cursor(row_factory=class_row(Session)) as cursor:
+        await cursor.execute(
+            """
+            SELECT pid, usename AS username, host(client_addr) AS address
+            FROM pg_stat_activity WHERE usename = ANY (%s)
+            """,
+            (list(usernames),),
+        )
+        return await cursor.fetchall()
 
 
 async def rule_errors(connection: AsyncConnection[TupleRow]) -> list[RuleError]:

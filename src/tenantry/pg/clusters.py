@@ -23,11 +23,11 @@ _STOP_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class ClusterFiles:
-    """The rendered files of a cluster."""
+    """The rendered files of a cluster; ``rules`` are None where somebody else keeps them."""
 
     parameters: str
-    rules: str
     identities: str
+    rules: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class ProcessCluster:
     def _is_postmaster(self, pid: int | None) -> bool:
         return processes.started_by(pid, "postgres", self.data)
 
-    async def ensure_initialised(self) -> bool:
-        """Have a data folder. A crash in initdb leaves nothing that counts."""
+    async def ensure_initialised(self, rules: str) -> bool:
+        """Have a data folder, with these rules at first. A crash leaves nothing that counts."""
         if self.data.exists():
             return False
         files.ensure_folder(self.folder)
@@ -77,6 +77,7 @@ class ProcessCluster:
             ],
             deadline=_START_SECONDS,
         )
+        files.write_atomically(unfinished / "pg_hba.conf", rules)
         unfinished.rename(self.data)
         return True
 
@@ -84,9 +85,10 @@ class ProcessCluster:
         """Have exactly these files. Returns whether a running server must reload them."""
         changed = [
             files.ensure_file(self.data / "postgresql.conf", wanted.parameters),
-            files.ensure_file(self.data / "pg_hba.conf", wanted.rules),
             files.ensure_file(self.data / "pg_ident.conf", wanted.identities),
         ]
+        if wanted.rules is not None:
+            changed.append(files.ensure_file(self.data / "pg_hba.conf", wanted.rules))
         return any(changed)
 
     def reload(self) -> None:

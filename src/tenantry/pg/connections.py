@@ -20,6 +20,7 @@ ADMIN = "tenantry_admin"  # the bootstrap superuser
 PLATFORM = "tenantry_platform"  # what the control plane works as; not a superuser
 POOLER = "tenantry_pooler"  # may look up verifiers, nothing else
 OWNER = "tenantry_owner"  # owns every tenant's database; cannot log in
+OPEN = "tenantry_open"  # its members may come from anywhere: they have no allowlist
 
 CONNECT_SECONDS = 5
 _RESTART_SECONDS = 2.0

@@ -10,7 +10,16 @@ from typing import LiteralString
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER, Address, connect, fetch_value
+from tenantry.pg.connections import (
+    ADMIN,
+    OPEN,
+    OWNER,
+    PLATFORM,
+    POOLER,
+    Address,
+    connect,
+    fetch_value,
+)
 
 TEMPLATE = "tenantry_template"
 AUTH_DATABASE = "tenantry_auth"
@@ -103,6 +112,7 @@ async def ensure_hardened(address: Address, *, version: int) -> None:
     """On a shared cluster: roles, closed databases, template, pooler's lookup."""
     async with connect(address, user=ADMIN) as admin:
         await _ensure_platform_role(admin, OWNER, "NOLOGIN")
+        await _ensure_platform_role(admin, OPEN, "NOLOGIN")
         await _ensure_platform_role(
             admin, PLATFORM, "LOGIN NOSUPERUSER CREATEDB CREATEROLE CONNECTION LIMIT -1"
         )
@@ -110,6 +120,11 @@ async def ensure_hardened(address: Address, *, version: int) -> None:
         await admin.execute(
             sql.SQL("GRANT {}, pg_signal_backend, pg_monitor TO {}").format(
                 sql.Identifier(OWNER), sql.Identifier(PLATFORM)
+            )
+        )
+        await admin.execute(
+            sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(
+                sql.Identifier(OPEN), sql.Identifier(PLATFORM)
             )
         )
         if version >= 16:  # noqa: PLR2004 (the role came with 16)

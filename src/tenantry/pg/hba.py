@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tenantry.pg.connections import OPEN
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Door = Literal["local", "host", "hostssl", "hostnossl"]
 Method = Literal["peer", "scram-sha-256", "reject"]
@@ -18,6 +20,12 @@ ANYWHERE: tuple[Network, ...] = (
     ipaddress.ip_network("::/0"),
 )
 ALL = "all"
+
+
+class MemberOf(str):
+    """Any role that is a member of this one."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,8 @@ class Rule:
 def _name(name: str) -> str:
     if name == ALL:
         return name
+    if isinstance(name, MemberOf):
+        return f"+{name}"
     if not name or any(letter in name for letter in '"\n\r\0'):
         raise ValueError(f"{name!r} cannot stand in a rule file")
     return f'"{name}"'
@@ -72,8 +82,10 @@ def control_rules(roles: Sequence[str]) -> list[Rule]:
     return [Rule("local", "peer", users=roles, options={"map": "platform"})]
 
 
-def shared_rules(roles: Sequence[str]) -> list[Rule]:
-    """A shared cluster.
+def shared_rules(
+    roles: Sequence[str], admitted: Iterable[tuple[Network, Sequence[str]]]
+) -> list[Rule]:
+    """A shared cluster: ``admitted`` are the roles with allowlists, by network.
 
     The platform's roles come through the Unix socket only. So does the pooler with
     tenants' own SCRAM keys, which is how pooled clients are told from direct ones; the
@@ -83,5 +95,12 @@ def shared_rules(roles: Sequence[str]) -> list[Rule]:
         Rule("local", "peer", users=roles, options={"map": "platform"}),
         Rule("local", "scram-sha-256"),
         *(Rule("host", "reject", users=roles, network=network) for network in ANYWHERE),
-        *(Rule("hostssl", "scram-sha-256", network=network) for network in ANYWHERE),
+        *(
+            Rule("hostssl", "scram-sha-256", users=[MemberOf(OPEN)], network=network)
+            for network in ANYWHERE
+        ),
+        *(
+            Rule("hostssl", "scram-sha-256", users=names, network=network)
+            for network, names in admitted
+        ),
     ]

@@ -4,11 +4,13 @@ None of this runs inside a database that a tenant has ever used, but for
 ``drop_database``, which does not connect to it.
 """
 
+from collections.abc import Sequence
+
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.events import Changed, emit
-from tenantry.pg.connections import OWNER, PLATFORM, Address, connect, fetch_value
+from tenantry.pg.connections import OPEN, OWNER, PLATFORM, Address, connect, fetch_value
 from tenantry.pg.hardening import TEMPLATE
 
 
@@ -32,8 +34,29 @@ async def ensure_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
             " NOBYPASSRLS CONNECTION LIMIT 0"
         ).format(sql.Identifier(name))
     )
+    await admit_anywhere(connection, [name])
     emit(Changed("role.created", name))
     return True
+
+
+async def admit_anywhere(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> None:
+    """Let roles in from every address: none of them has an allowlist."""
+    if names:
+        await connection.execute(
+            sql.SQL("GRANT {} TO {}").format(
+                sql.Identifier(OPEN), sql.SQL(", ").join(map(sql.Identifier, names))
+            )
+        )
+
+
+async def admit_by_list(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> None:
+    """Let roles in from the networks of their allowlists only."""
+    if names:
+        await connection.execute(
+            sql.SQL("REVOKE {} FROM {}").format(
+                sql.Identifier(OPEN), sql.SQL(", ").join(map(sql.Identifier, names))
+            )
+        )
 
 
 async def open_role(

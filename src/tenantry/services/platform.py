@@ -18,6 +18,7 @@ from tenantry.services.access.service import Access
 from tenantry.services.clusters.service import ClusterPools, LocalClusters
 from tenantry.services.databases.service import Databases
 from tenantry.services.migrations import service as migrations
+from tenantry.services.network.service import Network
 from tenantry.services.pooling.service import Pooler
 
 Say = Callable[[str], None]
@@ -32,6 +33,7 @@ class Platform:
     clusters: ClusterPools
     pooler: Pooler
     databases: Databases
+    network: Network
     access: Access
 
     @property
@@ -51,12 +53,14 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
     control = LocalClusters(settings).control_address
     pooler = local_pooler(settings)
     async with ControlStore(control) as store, ClusterPools(store) as clusters:
+        databases = Databases(store, clusters, pooler)
         yield Platform(
             settings=settings,
             store=store,
             clusters=clusters,
             pooler=pooler,
-            databases=Databases(store, clusters, pooler),
+            databases=databases,
+            network=Network(store, databases, LocalClusters(settings), pooler),
             access=Access(store),
         )
 
@@ -91,25 +95,26 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
             await local.ensure_running(cluster)
         await local.ensure_control_database()
         await ensure_control_schema(local)
-        async with ControlStore(local.control_address) as store:
-            await local.ensure_shared(store)
-            pooler = local_pooler(settings)
-            if pooler.pid() is None:
+        async with open_platform(settings) as platform:
+            await local.ensure_shared(platform.store)
+            await platform.network.keep()
+            if platform.pooler.pid() is None:
                 say("Starting the pooler")
-                started.push_async_callback(pooler.stop)
-            await pooler.ensure_running(pgbouncer.path)
-            key_is_new = await _ensure_admin_key(home, Access(store))
+                started.push_async_callback(platform.pooler.stop)
+            await platform.pooler.ensure_running(pgbouncer.path)
+            key_is_new = await _ensure_admin_key(home, platform.access)
         started.pop_all()
     return BroughtUp(pgbouncer, key_is_new)
 
 
-async def ensure_server_files(settings: Settings) -> None:
+async def ensure_server_files(platform: Platform) -> None:
     """Undo what was changed by hand in the files of running servers."""
-    local = LocalClusters(settings)
+    local = LocalClusters(platform.settings)
     for cluster in (local.control, local.shared):
         if cluster.pid() is not None:
             await local.ensure_files(cluster)
-    local_pooler(settings).ensure_files()
+    platform.pooler.ensure_files()
+    await platform.network.keep()
 
 
 def ensure_certificates(settings: Settings) -> bool:

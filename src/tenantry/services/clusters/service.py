@@ -30,6 +30,7 @@ SHARED = "shared-1"
 _CONTROL_PORT = 5432  # a file's name only: the control cluster has no network
 
 _LOCAL_ROLES = (ADMIN, PLATFORM, POOLER)
+PLATFORM_ROLES = (*_LOCAL_ROLES, OWNER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class LocalClusters:
         home = Home(self.settings.home)
         if cluster.name == CONTROL:
             values = parameters.control_parameters()
-            rules = hba.control_rules(_LOCAL_ROLES)
+            rules: str | None = self.first_rules(cluster)
         else:
             values = parameters.shared_parameters(
                 self.sizing,
@@ -94,7 +95,7 @@ class LocalClusters:
                 certificate=str(home.tls / "server.crt"),
                 key=str(home.tls / "server.key"),
             )
-            rules = hba.shared_rules((*_LOCAL_ROLES, OWNER))
+            rules = None  # the allowlists are in them: services.network keeps them
         values |= {
             "port": str(cluster.address.port),
             "unix_socket_directories": str(cluster.address.socket_dir),
@@ -105,15 +106,21 @@ class LocalClusters:
         users = dict.fromkeys((pwd.getpwuid(os.geteuid()).pw_name, "root"))
         return ClusterFiles(
             parameters=parameters.render(values),
-            rules=hba.render(rules),
+            rules=rules,
             identities=hba.render_identities(
                 "platform", [(user, role) for user in users for role in _LOCAL_ROLES]
             ),
         )
 
+    def first_rules(self, cluster: ProcessCluster) -> str:
+        """The rules that a new cluster begins with: nobody has an allowlist."""
+        if cluster.name == CONTROL:
+            return hba.render(hba.control_rules(_LOCAL_ROLES))
+        return hba.render(hba.shared_rules(PLATFORM_ROLES, []))
+
     async def ensure_running(self, cluster: ProcessCluster) -> None:
         """Have a cluster made, configured and up. Raises MachineError if it does not come up."""
-        await cluster.ensure_initialised()
+        await cluster.ensure_initialised(self.first_rules(cluster))
         if cluster.pid() is None:
             cluster.ensure_files(self._files(cluster))
             await cluster.ensure_running()

@@ -118,7 +118,7 @@ class Databases:
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, changes: Changes
     ) -> DatabaseRow:
         """Change labels and limits. Raises NotFound, Conflict, NameTaken."""
-        row = await self._lock_active(tx, actor, database_id)
+        row = await self.lock_active(tx, actor, database_id)
         most = row.max_connections if changes.max_connections is None else changes.max_connections
         await rows.update_labels(
             tx,
@@ -142,7 +142,7 @@ class Databases:
 
     async def delete(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> Deletion:
         """Promise a deletion; ``finish_deletion`` carries it out. Raises NotFound, Conflict."""
-        row = await self._lock_active(tx, actor, database_id)
+        row = await self.lock_active(tx, actor, database_id)
         await rows.set_status(tx, row.id, "deleting")
         operation_id = await operations.insert(
             tx,
@@ -184,7 +184,7 @@ class Databases:
         Until ``tx`` is committed the old verifier is remembered outside it, so that a
         crash in between brings back the password that the owner knows.
         """
-        row = await self._lock_active(tx, actor, database_id)
+        row = await self.lock_active(tx, actor, database_id)
         before = await self._verifier(row)
         if before is not None:
             async with self._store.transaction() as early:
@@ -404,7 +404,8 @@ class Databases:
             raise NotFound("There is no such database.", hint="GET /api/databases lists yours.")
         return row
 
-    async def _lock_active(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
+    async def lock_active(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
+        """An active database, held until ``tx`` ends. Raises NotFound, Conflict."""
         await self._find(tx, actor, database_id)
         row = await self._locked(tx, database_id)
         if row.status != "active":

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER, Address
+from tenantry.pg.connections import POOLER, Address
 from tenantry.pg.hardening import AUTH_DATABASE, CREDENTIALS_QUERY
 
 POOL_SIZE = 25
@@ -98,23 +98,6 @@ def render_config(config: PoolerConfig) -> str:
             "[pgbouncer]",
             *(f"{name} = {value}" for name, value in settings.items()),
             f"%include {config.folder / 'users.ini'}",
-            "",
-        ]
-    )
-
-
-def render_rules() -> str:
-    """PgBouncer's HBA file. Its console is reached over its Unix socket only."""
-    platform = ",".join((ADMIN, OWNER, PLATFORM, POOLER))
-    return "\n".join(
-        [
-            "# Written by Tenantry; changes by hand are undone.",
-            # The folder of the socket is the platform's alone; see Pooler.learn_password.
-            f"local all {platform} reject",
-            "local all all scram-sha-256",
-            *(f"host pgbouncer all {network} reject" for network in ("0.0.0.0/0", "::/0")),
-            *(f"host all {platform} {network} reject" for network in ("0.0.0.0/0", "::/0")),
-            *(f"hostssl all all {network} scram-sha-256" for network in ("0.0.0.0/0", "::/0")),
             "",
         ]
     )

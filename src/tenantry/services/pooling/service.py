@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import os
+import re
 import resource
 import signal
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from tenantry.pg.connections import CONNECT_SECONDS, Address
 from tenantry.pg.hardening import AUTH_DATABASE
 from tenantry.services.pooling import plan
 
+_KILL_CLIENT_FROM = (1, 24)
 _USERS_LOCK = 0x706F6F6C  # "pool": whoever writes users.ini holds this advisory lock
 _MOST_CLIENTS = 10_000
 _START_SECONDS = 10
@@ -117,10 +119,7 @@ class Pooler:
             key=self._home.tls / "server.key",
             max_clients=self._max_clients(),
         )
-        changed = [
-            files.ensure_file(self._folder / "hba.conf", plan.render_rules()),
-            files.ensure_file(self._folder / "pgbouncer.ini", plan.render_config(config)),
-        ]
+        changed = [files.ensure_file(self._folder / "pgbouncer.ini", plan.render_config(config))]
         users = self._folder / "users.ini"
         if not users.exists():
             changed.append(files.ensure_file(users, plan.render_users([])))
@@ -229,6 +228,39 @@ class Pooler:
         except psycopg.OperationalError as error:
             raise Unavailable(f"The pooler does not take the new password: {error}") from error
         await session.close()
+
+    async def ensure_rules(self, text: str) -> None:
+        """Have this HBA file, in force for every client that comes from now on."""
+        if files.ensure_file(self._folder / "hba.conf", text) and self.pid() is not None:
+            async with self._console() as console:
+                await console.execute("RELOAD")
+            emit(Changed("pooler.rules", "hba.conf"))
+
+    async def kick_out_clients(self, is_foreign: Callable[[str, str | None], bool]) -> int:
+        """End the sessions of clients by their role and address. Returns of how many."""
+        async with self._console() as console:
+            foreign = [
+                row
+                for row in await self._show(console, "CLIENTS")
+                if row["addr"] != "unix" and is_foreign(row["user"], row["addr"])
+            ]
+            if not foreign:
+                return 0
+            if await self._version(console) >= _KILL_CLIENT_FROM:
+                for row in foreign:
+                    # It may have left by itself meanwhile.
+                    with contextlib.suppress(psycopg.DatabaseError):
+                        await console.execute(
+                            sql.SQL("KILL_CLIENT {}").format(sql.SQL(str(int(row["id"]))))
+                        )
+                return len(foreign)
+        # Without that command the whole database's clients go; who is admitted comes back.
+        await self.kick_out({row["database"] for row in foreign})
+        return len(foreign)
+
+    async def _version(self, console: AsyncConnection[DictRow]) -> tuple[int, ...]:
+        told = (await self._show(console, "VERSION"))[0]["version"]
+        return tuple(int(part) for part in re.findall(r"\d+", told)[:3])
 
     async def kick_out(self, databases: Iterable[str]) -> None:
         """End every pooled session of these databases, of clients and of servers.

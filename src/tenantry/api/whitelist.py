@@ -1,0 +1,86 @@
+"""/api/databases/{id}/whitelist"""
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+
+from tenantry.api import answers
+from tenantry.api.answers import Answer, Listing, WhitelistEntry
+from tenantry.api.asking import DatabaseId, PlatformHere, allowed, once
+from tenantry.api.requests import Whitelist
+from tenantry.api.requests import WhitelistEntry as Entry
+from tenantry.base.errors import NotFound
+from tenantry.base.ids import parse_id
+from tenantry.base.secrets import SecretSource
+from tenantry.control.store import Tx
+from tenantry.services.access.service import Principal
+
+router = APIRouter(prefix="/api/databases/{identifier}/whitelist", tags=["allowlist"])
+
+Reader = Annotated[Principal, allowed("databases:read")]
+Writer = Annotated[Principal, allowed("databases:write")]
+
+
+def _entry_id(whitelist_id: str) -> uuid.UUID:
+    found = parse_id(whitelist_id)
+    if found is None:
+        raise NotFound("There is no such entry on this database's allowlist.")
+    return found
+
+
+EntryId = Annotated[uuid.UUID, Depends(_entry_id)]
+
+
+@router.get("", response_model=Listing[WhitelistEntry])
+async def index(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+    """From where the database may be reached; no entry means from anywhere."""
+    entries = await platform.network.entries(principal.actor, database_id)
+    return answers.listing([answers.whitelist_entry(row) for row in entries])
+
+
+@router.post("", status_code=201, response_model=Answer[WhitelistEntry])
+async def add(
+    request: Request,
+    body: Entry,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+) -> Response:
+    """Admit an address or a range; the first one closes the database to all others.
+
+    It is in force at both doors when this answers, and sessions from elsewhere are ended.
+    """
+    entry = body.wanted()
+
+    async def work(tx: Tx, _: SecretSource) -> JSONResponse:
+        row = await platform.network.add(tx, principal.actor, database_id, entry)
+        return answers.answer(answers.whitelist_entry(row), message="Address admitted.", status=201)
+
+    response = await once(request, principal, work)
+    await platform.network.end_foreign_sessions()
+    return response
+
+
+@router.put("", response_model=Listing[WhitelistEntry])
+async def replace(
+    body: Whitelist, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+) -> Response:
+    """Make this the whole allowlist; an empty one opens the database."""
+    wanted = [entry.wanted() for entry in body.entries]
+    async with platform.store.transaction() as tx:
+        entries = await platform.network.replace(tx, principal.actor, database_id, wanted)
+    await platform.network.end_foreign_sessions()
+    return answers.listing([answers.whitelist_entry(row) for row in entries])
+
+
+@router.delete("/{whitelist_id}", response_model=Answer[WhitelistEntry])
+async def remove(
+    platform: PlatformHere, principal: Writer, database_id: DatabaseId, entry_id: EntryId
+) -> Response:
+    """No longer admit an address, and end its sessions; without the last entry it is open."""
+    async with platform.store.transaction() as tx:
+        row = await platform.network.remove(tx, principal.actor, database_id, entry_id)
+    await platform.network.end_foreign_sessions()
+    return answers.answer(answers.whitelist_entry(row), message="Address no longer admitted.")

@@ -1,0 +1,105 @@
+"""Allowlists: from where a database may be reached. No entry means from anywhere."""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from tenantry.base.ids import new_id
+from tenantry.control.store import Tx
+from tenantry.pg.hba import Network
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """An address or a range to admit, until ``expires_at`` if it has an end."""
+
+    network: Network
+    description: str | None
+    expires_at: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """An entry of a database's list."""
+
+    id: uuid.UUID
+    database_id: uuid.UUID
+    network: Network
+    description: str | None
+    expires_at: dt.datetime | None
+    created_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A role whose database has a list, and a network that it may come from, if any is in force."""
+
+    username: str
+    network: Network | None
+
+
+async def of_database(tx: Tx, database_id: uuid.UUID) -> list[EntryRow]:
+    """A database's whole list, oldest first."""
+    async with tx.cursor(row_factory=class_row(EntryRow)) as cursor:
+        await cursor.execute(
+            "SELECT * FROM ip_whitelist WHERE database_id = %s ORDER BY created_at, id",
+            (database_id,),
+        )
+        return await cursor.fetchall()
+
+
+async def put(tx: Tx, database_id: uuid.UUID, entry: NewEntry) -> uuid.UUID:
+    """Have an entry for this network; one that is there gets the new description and end."""
+    row = await (
+        await tx.execute(
+            """
+            INSERT INTO ip_whitelist (id, database_id, network, description, expires_at, created_at)
+            VALUES (%s, %s, %s, %s, %s, clock_timestamp())
+            ON CONFLICT (database_id, network) DO UPDATE
+            SET description = excluded.description, expires_at = excluded.expires_at
+            RETURNING id
+            """,
+            (new_id(), database_id, entry.network, entry.description, entry.expires_at),
+        )
+    ).fetchone()
+    if row is None:
+        raise RuntimeError("an upsert returned nothing")
+    entry_id: uuid.UUID = row[0]
+    return entry_id
+
+
+async def remove(tx: Tx, database_id: uuid.UUID, entry_id: uuid.UUID) -> EntryRow | None:
+    """Take an entry off a database's list; None if it is not on it."""
+    async with tx.cursor(row_factory=class_row(EntryRow)) as cursor:
+        await cursor.execute(
+            "DELETE FROM ip_whitelist WHERE id = %s AND database_id = %s RETURNING *",
+            (entry_id, database_id),
+        )
+        return await cursor.fetchone()
+
+
+async def remove_others(tx: Tx, database_id: uuid.UUID, kept: list[uuid.UUID]) -> None:
+    """Take everything off a database's list but these entries."""
+    await tx.execute(
+        "DELETE FROM ip_whitelist WHERE database_id = %s AND id <> ALL (%s)", (database_id, kept)
+    )
+
+
+async def admissions(tx: Tx) -> list[Admission]:
+    """All lists together: who is admitted from where.
+
+    A database whose every entry has come to its end admits nobody: it has a list, and
+    only its owner decides to open it again.
+    """
+    async with tx.cursor(row_factory=class_row(Admission)) as cursor:
+        await cursor.execute(
+            """
+            SELECT DISTINCT d.username,
+                CASE WHEN w.expires_at IS NULL OR w.expires_at > now() THEN w.network END AS network
+            FROM ip_whitelist w JOIN databases d ON d.id = w.database_id
+            WHERE d.status = 'active'
+            """
+        )
+        return await cursor.fetchall()

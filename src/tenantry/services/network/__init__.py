@@ -1,0 +1,1 @@
+"""Network: one allowlist for each database, the same at every door."""

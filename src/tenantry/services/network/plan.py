@@ -1,0 +1,128 @@
+"""Compiling allowlists into PostgreSQL's and PgBouncer's rule files. Pure.
+
+The form follows the cost. Every backend inherits the parsed rules when it is forked, so
+each *line* costs every connection of every tenant some time, while a name more in a line
+costs next to nothing. So there is one line for each network, with all roles that are
+admitted from there; and a role without a list is let in by membership in one group, at
+the first line, without being named.
+"""
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tenantry.base.errors import InvalidInput
+from tenantry.control.whitelist import Admission
+from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER
+from tenantry.pg.hba import ANYWHERE, Network
+
+# The longest list of names in one line; both parsers read lines of this length.
+NAMES_PER_LINE = 500
+
+
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+
+
+def parse_network(text: str) -> Network:
+    """An address or a CIDR range, as one canonical network.
+
+    Host bits are cut off; an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) becomes the IPv4
+    address that it stands for, since that is how such a client is seen.
+
+    Raises InvalidInput for anything else.
+    """
+    try:
+        network = ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise _not_a_network() from None
+    # A zone (fe80::1%eth0) names an interface of one machine; a rule cannot.
+    if "%" in text:
+        raise _not_a_network()
+    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
+        address = network.network_address.ipv4_mapped
+        return ipaddress.ip_network(f"{address}/{network.prefixlen - _MAPPED.prefixlen}")
+    return network
+
+
+def _not_a_network() -> InvalidInput:
+    return InvalidInput.of(
+        "ip_address", "is neither an address nor a CIDR range, such as 203.0.113.5 or 10.0.0.0/8"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """All allowlists together.
+
+    ``networks`` are those of each role that has a list, none if all have come to their end.
+    """
+
+    networks: Mapping[str, Collection[Network]]
+
+    def closed(self) -> list[str]:
+        """The roles that have a list."""
+        return sorted(self.networks)
+
+    def lines(self) -> Iterator[tuple[Network, Sequence[str]]]:
+        """Each network with the roles admitted from it, in an order that is always the same."""
+        by_network: dict[Network, list[str]] = defaultdict(list)
+        for username, networks in self.networks.items():
+            for network in networks:
+                by_network[network].append(username)
+        for network in sorted(by_network, key=lambda each: (each.version, each)):
+            for names in in_lines(sorted(by_network[network])):
+                yield network, names
+
+    def is_foreign(self, username: str, address: str | None) -> bool:
+        """Whether an open session comes from where its role is not, or no longer, admitted.
+
+        A session without an address came by the Unix socket: it is the pooler's.
+        """
+        networks = self.networks.get(username)
+        if networks is None or address is None:
+            return False
+        seen = ipaddress.ip_address(address.partition("%")[0])
+        if isinstance(seen, ipaddress.IPv6Address):
+            seen = seen.ipv4_mapped or seen
+        return all(seen not in network for network in networks)
+
+
+def compile_lists(admissions: Iterable[Admission]) -> Rulebook:
+    """All lists together."""
+    networks: dict[str, set[Network]] = defaultdict(set)
+    for admission in admissions:
+        admitted = networks[admission.username]
+        if admission.network is not None:
+            admitted.add(admission.network)
+    return Rulebook(networks)
+
+
+def in_lines(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The names, cut so that no line of a rule file is too long."""
+    for start in range(0, len(names), NAMES_PER_LINE):
+        yield names[start : start + NAMES_PER_LINE]
+
+
+def render_pooler_rules(rulebook: Rulebook) -> str:
+    """PgBouncer's HBA file. It knows no groups: who has a list is refused by name at the end.
+
+    Its console is reached over its Unix socket only.
+    """
+    platform = (ADMIN, OWNER, PLATFORM, POOLER)
+    lines = ["# Written by Tenantry; changes by hand are undone."]
+    # The folder of the socket is the platform's alone; see Pooler.learn_password.
+    lines += [f"local all {','.join(platform)} reject", "local all all scram-sha-256"]
+    lines += [f"host pgbouncer all {network} reject" for network in ANYWHERE]
+    lines += [f"host all {','.join(platform)} {network} reject" for network in ANYWHERE]
+    lines += [
+        f"hostssl all {','.join(names)} {network} scram-sha-256"
+        for network, names in rulebook.lines()
+    ]
+    lines += [
+        f"host all {','.join(names)} {network} reject"
+        for names in in_lines(rulebook.closed())
+        for network in ANYWHERE
+    ]
+    lines += [f"hostssl all all {network} scram-sha-256" for network in ANYWHERE]
+    return "\n".join([*lines, ""])

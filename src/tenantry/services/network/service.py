@@ -1,0 +1,192 @@
+"""The verbs on allowlists, and having every door and every open session obey them."""
+
+import asyncio
+import uuid
+
+import structlog
+
+from tenantry.base.errors import InvalidInput, MachineError, NotFound, TenantryError
+from tenantry.base.events import Changed, emit
+from tenantry.control import audit, whitelist
+from tenantry.control.audit import Actor
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.store import ControlStore, Tx
+from tenantry.control.whitelist import EntryRow, NewEntry
+from tenantry.host import files
+from tenantry.pg import catalog, hba, objects
+from tenantry.pg.connections import ADMIN, OPEN, PLATFORM, connect, fetch_value
+from tenantry.services.clusters.service import PLATFORM_ROLES, LocalClusters
+from tenantry.services.databases.service import Databases
+from tenantry.services.network import plan
+from tenantry.services.network.plan import Rulebook
+from tenantry.services.pooling.service import Pooler
+
+log = structlog.get_logger()
+
+MOST_ENTRIES = 200  # of one database
+_RULES_LOCK = 0x72756C65  # "rule": whoever writes the rule files holds this advisory lock
+_RELOAD_SECONDS = 10
+
+
+class Network:
+    """From where each database may be reached, on this machine's shared cluster."""
+
+    def __init__(
+        self, store: ControlStore, databases: Databases, local: LocalClusters, pooler: Pooler
+    ) -> None:
+        self._store = store
+        self._databases = databases
+        self._shared = local.shared
+        self._pooler = pooler
+
+    # ── verbs ────────────────────────────────────────────────────────────────
+    # A change is in force at both doors before the caller's transaction ends; the
+    # caller then ends the sessions that the change shuts out.
+
+    async def entries(self, actor: Actor, database_id: uuid.UUID) -> list[EntryRow]:
+        """A database's list. Raises NotFound."""
+        await self._databases.show(actor, database_id)
+        async with self._store.transaction() as tx:
+            return await whitelist.of_database(tx, database_id)
+
+    async def add(self, tx: Tx, actor: Actor, database_id: uuid.UUID, entry: NewEntry) -> EntryRow:
+        """Admit a network; the first one closes the database to all others.
+
+        Raises NotFound, Conflict, InvalidInput.
+        """
+        row = await self._databases.lock_active(tx, actor, database_id)
+        entry_id = await whitelist.put(tx, row.id, entry)
+        found = await self._bounded(tx, row)
+        await self._record(tx, actor, "whitelist.add", row, [entry])
+        await self.apply(tx)
+        return next(each for each in found if each.id == entry_id)
+
+    async def replace(
+        self, tx: Tx, actor: Actor, database_id: uuid.UUID, entries: list[NewEntry]
+    ) -> list[EntryRow]:
+        """Make this the whole list; an empty one opens the database. Raises as ``add``."""
+        row = await self._databases.lock_active(tx, actor, database_id)
+        kept = [await whitelist.put(tx, row.id, entry) for entry in entries]
+        await whitelist.remove_others(tx, row.id, kept)
+        found = await self._bounded(tx, row)
+        await self._record(tx, actor, "whitelist.replace", row, entries)
+        await self.apply(tx)
+        return found
+
+    async def remove(
+        self, tx: Tx, actor: Actor, database_id: uuid.UUID, entry_id: uuid.UUID
+    ) -> EntryRow:
+        """No longer admit a network; removing the last one opens the database. Raises NotFound."""
+        row = await self._databases.lock_active(tx, actor, database_id)
+        removed = await whitelist.remove(tx, row.id, entry_id)
+        if removed is None:
+            raise NotFound("There is no such entry on this database's allowlist.")
+        gone = NewEntry(removed.network, removed.description, removed.expires_at)
+        await self._record(tx, actor, "whitelist.remove", row, [gone])
+        await self.apply(tx)
+        return removed
+
+    async def _bounded(self, tx: Tx, row: DatabaseRow) -> list[EntryRow]:
+        found = await whitelist.of_database(tx, row.id)
+        if len(found) > MOST_ENTRIES:
+            raise InvalidInput(
+                f"A database's allowlist may have {MOST_ENTRIES} entries.",
+                hint="Admit ranges (CIDR) instead of single addresses.",
+            )
+        return found
+
+    async def _record(
+        self, tx: Tx, actor: Actor, action: str, row: DatabaseRow, entries: list[NewEntry]
+    ) -> None:
+        await audit.record(
+            tx,
+            actor,
+            action,
+            resource_kind="database",
+            resource_id=row.id,
+            resource_name=row.database_name,
+            details={"networks": [str(entry.network) for entry in entries]},
+        )
+
+    # ── the doors ────────────────────────────────────────────────────────────
+
+    async def apply(self, tx: Tx) -> None:
+        """Have both doors obey the lists as ``tx`` sees them, for every new connection.
+
+        Raises MachineError if PostgreSQL refuses the rules; then the old ones are back.
+        """
+        await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_RULES_LOCK,))
+        rulebook = plan.compile_lists(await whitelist.admissions(tx))
+        await self._apply_to_cluster(rulebook)
+        await self._pooler.ensure_rules(plan.render_pooler_rules(rulebook))
+
+    async def _apply_to_cluster(self, rulebook: Rulebook) -> None:
+        await self._ensure_rules(hba.render(hba.shared_rules(PLATFORM_ROLES, rulebook.lines())))
+        async with connect(self._shared.address, user=PLATFORM) as server:
+            tenants = set(await catalog.tenant_roles(server))
+            anywhere = await catalog.members_of(server, OPEN) & tenants
+            closed = tenants.intersection(rulebook.networks)
+            # The rules that admit by list are loaded by now, so nobody on a list is shut
+            # out in between.
+            await objects.admit_by_list(server, sorted(anywhere & closed))
+            await objects.admit_anywhere(server, sorted(tenants - closed - anywhere))
+
+    async def _ensure_rules(self, wanted: str) -> None:
+        path = self._shared.data / "pg_hba.conf"
+        before = path.read_text()
+        if before == wanted:
+            return
+        loaded = await self._load_time()
+        files.write_atomically(path, wanted)
+        async with connect(self._shared.address, user=ADMIN) as admin:
+            if errors := await catalog.rule_errors(admin):
+                files.write_atomically(path, before)
+                raise MachineError(
+                    f"PostgreSQL refuses line {errors[0].line} of the rules: {errors[0].error}",
+                    hint="The rules in force are as they were. Please report this.",
+                )
+        self._shared.reload()
+        async with asyncio.timeout(_RELOAD_SECONDS):
+            # A new backend has the time of the postmaster that forked it.
+            while await self._load_time() == loaded:
+                pass
+        emit(Changed("rules.reloaded", self._shared.name))
+
+    async def _load_time(self) -> object:
+        async with connect(self._shared.address, user=ADMIN) as admin:
+            return await fetch_value(admin, "SELECT pg_conf_load_time()")
+
+    # ── the sessions ─────────────────────────────────────────────────────────
+
+    async def end_foreign_sessions(self) -> int:
+        """End every open session, direct or pooled, from where its role is not admitted.
+
+        Returns how many were ended. A login that was under way while the rules changed
+        shows only afterwards, so the worker does this again every few seconds.
+        """
+        async with self._store.transaction() as tx:
+            rulebook = plan.compile_lists(await whitelist.admissions(tx))
+        if not rulebook.networks:
+            return 0
+        async with connect(self._shared.address, user=PLATFORM) as server:
+            foreign = [
+                session.pid
+                for session in await catalog.sessions_of(server, rulebook.closed())
+                if rulebook.is_foreign(session.username, session.address)
+            ]
+            if foreign:
+                await server.execute("SELECT pg_terminate_backend(p) FROM unnest(%s) p", (foreign,))
+        try:
+            pooled = await self._pooler.kick_out_clients(rulebook.is_foreign)
+        except TenantryError as error:
+            log.warning("pooled sessions were not looked at", error=str(error))
+            pooled = 0
+        if foreign or pooled:
+            log.info("sessions.ended", direct=len(foreign), pooled=pooled)
+        return len(foreign) + pooled
+
+    async def keep(self) -> None:
+        """What time changes: entries that have come to their end; and files changed by hand."""
+        async with self._store.transaction() as tx:
+            await self.apply(tx)
+        await self.end_foreign_sessions()
