@@ -1,0 +1,182 @@
+"""Allowlists at both doors, from addresses that really differ."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from psycopg.rows import TupleRow
+
+from harness import Installation
+
+V4 = ("127.0.3.1", "127.0.3.2")
+V6 = ("fd00:7e57::1", "fd00:7e57::2")
+DOORS = ("direct", "pooled")
+
+
+@pytest.fixture(scope="module")
+def ipv6_addresses() -> Iterator[None]:
+    """Two IPv6 addresses of this machine's own; IPv4 has a whole network of them on loopback."""
+    if os.geteuid() != 0:
+        pytest.skip("a second IPv6 address on loopback needs root")
+    for address in V6:
+        subprocess.run(
+            ["ip", "-6", "addr", "replace", f"{address}/128", "dev", "lo", "nodad"], check=True
+        )
+    yield
+    for address in V6:
+        subprocess.run(["ip", "-6", "addr", "del", f"{address}/128", "dev", "lo"], check=False)
+
+
+class Relay:
+    """Carries one door's bytes from a local port, so that the server sees another address."""
+
+    def __init__(self, source: str, port: int) -> None:
+        self._source = source
+        self._server = "::1" if ":" in source else "127.0.0.1", port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets = [self._listener]
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._server, source_address=(self._source, 0))
+                self._sockets += [client, server]
+                for one, other in ((client, server), (server, client)):
+                    threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _carry(one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        for end in (one, other):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
+@contextlib.contextmanager
+def relay(platform: Installation, source: str, door: str) -> Iterator[int]:
+    port = platform.pg_port if door == "direct" else platform.pool_port
+    with contextlib.closing(Relay(source, port)) as carrying:
+        yield carrying.port
+
+
+def connect(database: dict[str, Any], port: int) -> psycopg.Connection[TupleRow]:
+    return psycopg.connect(
+        host="127.0.0.1",
+        port=port,
+        user=database["username"],
+        password=database["password"],
+        dbname=database["database_name"],
+        sslmode="require",
+        connect_timeout=10,
+        autocommit=True,
+    )
+
+
+def is_open(session: psycopg.Connection[TupleRow]) -> bool:
+    try:
+        session.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("family", [V4, V6], ids=["ipv4", "ipv6"])
+def test_matrix(
+    platform: Installation,
+    api: httpx.Client,
+    request: pytest.FixtureRequest,
+    family: tuple[str, str],
+    door: str,
+) -> None:
+    if family is V6:
+        request.getfixturevalue("ipv6_addresses")
+    here, there = family
+    database, neighbour = platform.create(), platform.create()
+    url = f"/api/databases/{database['id']}/whitelist"
+    with contextlib.ExitStack() as open_things:
+        near = open_things.enter_context(relay(platform, here, door))
+        far = open_things.enter_context(relay(platform, there, door))
+
+        def session(of: dict[str, Any], port: int) -> psycopg.Connection[TupleRow]:
+            return open_things.enter_context(contextlib.closing(connect(of, port)))
+
+        before, beside = session(database, far), session(neighbour, far)
+        assert is_open(before)
+        entry = api.post(url, json={"ipAddress": here}).json()["data"]
+        # The first entry closes the database to all others, their open sessions included.
+        assert not is_open(before)
+        with pytest.raises(psycopg.OperationalError):
+            connect(database, far)
+        inside = session(database, near)
+        assert is_open(inside)
+        # Removed while connected: another entry stays, so that the database stays closed.
+        api.post(url, json={"ipAddress": "192.0.2.1"}).raise_for_status()
+        api.delete(f"{url}/{entry['id']}").raise_for_status()
+        assert not is_open(inside)
+        with pytest.raises(psycopg.OperationalError):
+            connect(database, near)
+        # Without a list it is open again, and its neighbour never noticed anything.
+        api.put(url, json={"entries": []}).raise_for_status()
+        for port in (near, far):
+            assert is_open(session(database, port))
+        assert is_open(beside)
+
+
+def test_the_list_is_normalised_and_told(platform: Installation, api: httpx.Client) -> None:
+    database = platform.create()
+    url = f"/api/databases/{database['id']}/whitelist"
+    first = api.post(url, json={"ipAddress": "10.1.2.3/8", "description": "the office"})
+    assert first.status_code == 201
+    assert first.json()["data"]["ip_address"] == "10.0.0.0/8"
+    again = api.post(url, json={"ip_address": "::ffff:10.9.9.9/104"})
+    assert again.json()["data"]["id"] == first.json()["data"]["id"]
+    told = api.get(url).json()
+    assert [entry["ip_address"] for entry in told["data"]] == ["10.0.0.0/8"]
+    for nonsense in ("example.com", "1.2.3.4/99", "0.0.0.0/0\nlocal all all trust"):
+        answer = api.post(url, json={"ipAddress": nonsense})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+    log = api.get("/api/audit-logs", params={"resource_id": database["id"]}).json()["data"]
+    assert [entry["action"] for entry in log[:2]] == ["whitelist.add", "whitelist.add"]
+
+
+def test_an_entry_that_has_come_to_its_end_admits_nobody(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database = platform.create()
+    url = f"/api/databases/{database['id']}/whitelist"
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 600))
+    api.post(url, json={"ipAddress": V4[0], "expiresAt": soon}).raise_for_status()
+    with (
+        relay(platform, V4[0], "direct") as port,
+        contextlib.closing(connect(database, port)) as session,
+    ):
+        with platform.control() as control:
+            control.execute(
+                "UPDATE ip_whitelist SET expires_at = now() - interval '1 s'"
+                " WHERE database_id = %s",
+                (database["id"],),
+            )
+        deadline = time.monotonic() + 20
+        while is_open(session) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not is_open(session)

@@ -1,0 +1,145 @@
+"""The compilers of allowlists: whatever the lists, each door admits exactly who is on them.
+
+The rule files are judged by an evaluator of their own semantics (first match wins, no match
+is a refusal), which knows nothing of how they were made.
+"""
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenantry.base.errors import InvalidInput
+from tenantry.control.whitelist import Admission
+from tenantry.pg import hba
+from tenantry.pg.hba import Network
+from tenantry.services.network import plan
+
+ROLES = [f"user_{letter}" for letter in "abcdefgh"]
+PLATFORM = ("tenantry_admin", "tenantry_platform")
+
+IPV4 = st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address)
+IPV6 = st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address)
+ADDRESSES = st.one_of(IPV4, IPV6)
+
+
+def networks() -> st.SearchStrategy[Network]:
+    v4 = st.builds(
+        lambda a, p: ipaddress.ip_network((a, p), strict=False), IPV4, st.integers(0, 32)
+    )
+    v6 = st.builds(
+        lambda a, p: ipaddress.ip_network((a, p), strict=False), IPV6, st.integers(0, 128)
+    )
+    return st.one_of(v4, v6)
+
+
+LISTS = st.dictionaries(st.sampled_from(ROLES), st.lists(networks(), max_size=5), max_size=6)
+
+
+def admissions(lists: dict[str, list[Network]]) -> list[Admission]:
+    return [
+        Admission(role, network)
+        for role, found in lists.items()
+        for network in [*found, *([] if found else [None])]
+    ]
+
+
+def verdict(
+    text: str,
+    username: str,
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    *,
+    groups: dict[str, set[str]],
+) -> str:
+    """What a rule file says to a TLS client: the method of the first line that matches."""
+    for line in text.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        door, databases, users, *rest = line.split()
+        if door not in {"host", "hostssl"} or databases != "all":
+            continue
+        if address not in ipaddress.ip_network(rest[0]):
+            continue
+        for word in users.split(","):
+            name = word.strip('"')
+            if name in {"all", username} or username in groups.get(name, set()):
+                return rest[1]
+    return "reject"
+
+
+@given(LISTS, ADDRESSES, st.data())
+def test_each_door_admits_exactly_who_is_on_the_list(
+    lists: dict[str, list[Network]],
+    somewhere: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    data: st.DataObject,
+) -> None:
+    rulebook = plan.compile_lists(admissions(lists))
+    direct = hba.render(hba.shared_rules(PLATFORM, rulebook.lines()))
+    pooled = plan.render_pooler_rules(rulebook)
+    groups = {"+tenantry_open": {role for role in ROLES if role not in lists}}
+    # An address from within a list, so that admission is tried as often as refusal.
+    inside = [network[0] for found in lists.values() for network in found]
+    address = data.draw(st.sampled_from([somewhere, *inside]))
+    for role in ROLES:
+        admitted = role not in lists or any(address in network for network in lists[role])
+        expected = "scram-sha-256" if admitted else "reject"
+        assert verdict(direct, role, address, groups=groups) == expected
+        assert verdict(pooled, role, address, groups={}) == expected
+        assert rulebook.is_foreign(role, str(address)) is not admitted
+
+
+@given(LISTS, ADDRESSES)
+def test_the_platform_roles_come_by_no_network(
+    lists: dict[str, list[Network]], address: ipaddress.IPv4Address
+) -> None:
+    rulebook = plan.compile_lists(admissions(lists))
+    for text in (
+        hba.render(hba.shared_rules(PLATFORM, rulebook.lines())),
+        plan.render_pooler_rules(rulebook),
+    ):
+        for role in PLATFORM:
+            assert verdict(text, role, address, groups={}) == "reject"
+
+
+@given(st.permutations(ROLES))
+def test_the_same_lists_give_the_same_files(order: list[str]) -> None:
+    home = ipaddress.ip_network("203.0.113.0/24")
+    rulebook = plan.compile_lists([Admission(role, home) for role in order])
+    text = plan.render_pooler_rules(rulebook)
+    assert f"hostssl all {','.join(ROLES)} {home} scram-sha-256" in text
+
+
+def test_long_lists_are_cut_into_lines() -> None:
+    home = ipaddress.ip_network("203.0.113.0/24")
+    many = [f"user_{number:012}" for number in range(plan.NAMES_PER_LINE + 1)]
+    rulebook = plan.compile_lists([Admission(role, home) for role in many])
+    assert [len(names) for _, names in rulebook.lines()] == [plan.NAMES_PER_LINE, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("203.0.113.5", "203.0.113.5/32"),
+        ("203.0.113.77/24", "203.0.113.0/24"),
+        (" 10.0.0.1/8 ", "10.0.0.0/8"),
+        ("2001:DB8::1", "2001:db8::1/128"),
+        ("2001:db8::ffff/32", "2001:db8::/32"),
+        ("::ffff:203.0.113.5", "203.0.113.5/32"),
+        ("::ffff:203.0.113.5/120", "203.0.113.0/24"),
+        ("0.0.0.0/0", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+    ],
+)
+def test_networks_are_normalised(text: str, network: str) -> None:
+    assert str(plan.parse_network(text)) == network
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "localhost", "1.2.3", "1.2.3.4/33", "1.2.3.4/255.0.255.0", "fe80::1%eth0", "all",
+     "0.0.0.0/0\nhost all all 0.0.0.0/0 trust", "::g", "1.2.3.4 trust"],
+)  # fmt: skip
+def test_what_is_no_network_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        plan.parse_network(text)
