@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from tenantry.base.errors import InvalidInput
 from tenantry.control.whitelist import Admission
 from tenantry.pg import hba
+from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER
 from tenantry.pg.hba import Network
 from tenantry.services.network import plan
 
 ROLES = [f"user_{letter}" for letter in "abcdefgh"]
-PLATFORM = ("tenantry_admin", "tenantry_platform")
+ROLES_OF_OURS = ("tenantry_admin", "tenantry_platform")
 
 IPV4 = st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address)
 IPV6 = st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address)
@@ -75,7 +76,7 @@ def test_each_door_admits_exactly_who_is_on_the_list(
     data: st.DataObject,
 ) -> None:
     rulebook = plan.compile_lists(admissions(lists))
-    direct = hba.render(hba.shared_rules(PLATFORM, rulebook.lines()))
+    direct = hba.render(hba.shared_rules(ROLES_OF_OURS, rulebook.lines()))
     pooled = plan.render_pooler_rules(rulebook)
     groups = {"+tenantry_open": {role for role in ROLES if role not in lists}}
     # An address from within a list, so that admission is tried as often as refusal.
@@ -95,10 +96,10 @@ def test_the_platform_roles_come_by_no_network(
 ) -> None:
     rulebook = plan.compile_lists(admissions(lists))
     for text in (
-        hba.render(hba.shared_rules(PLATFORM, rulebook.lines())),
+        hba.render(hba.shared_rules(ROLES_OF_OURS, rulebook.lines())),
         plan.render_pooler_rules(rulebook),
     ):
-        for role in PLATFORM:
+        for role in ROLES_OF_OURS:
             assert verdict(text, role, address, groups={}) == "reject"
 
 
@@ -143,3 +144,24 @@ def test_networks_are_normalised(text: str, network: str) -> None:
 def test_what_is_no_network_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         plan.parse_network(text)
+
+
+def test_no_platform_role_comes_in_through_the_pooler() -> None:
+    """The first rule that fits counts."""
+    rules = [
+        line.split()
+        for line in plan.render_pooler_rules(plan.compile_lists([])).splitlines()[1:]
+        if line[0] != "#"
+    ]
+    for role in (ADMIN, OWNER, PLATFORM, POOLER):
+        for door, networks in (("local", [[]]), ("hostssl", [["0.0.0.0/0"], ["::/0"]])):
+            for network in networks:
+                first = next(
+                    rule
+                    for rule in rules
+                    if rule[0] in {door, "host" if door == "hostssl" else door}
+                    and rule[1] == "all"
+                    and (rule[2] == "all" or role in rule[2].split(","))
+                    and rule[3:-1] == network
+                )
+                assert first[-1] == "reject", (role, door, network)

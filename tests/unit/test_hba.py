@@ -103,7 +103,7 @@ def test_a_rule_has_a_network_unless_it_is_local() -> None:
 
 
 def test_a_shared_cluster_takes_nobody_without_tls_nor_its_platform_from_afar() -> None:
-    rules = hba.shared_rules(["platform"])
+    rules = hba.shared_rules(["platform"], [])
     network = [rule for rule in rules if rule.door != "local"]
     for anywhere in ANYWHERE:
         first, *others = [rule for rule in network if rule.network == anywhere]

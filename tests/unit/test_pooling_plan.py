@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER, Address
+from tenantry.pg.connections import POOLER, Address
 from tenantry.services.pooling import plan
 from tenantry.services.pooling.plan import POOL_SIZE, SMALLEST_FULL_LIMIT, PoolerConfig
 
@@ -102,20 +102,3 @@ def test_the_config_asks_for_tls_and_rules_and_has_an_entry_for_every_name() -> 
     assert settings["client_tls_sslmode"] == "require"
     assert settings["pool_mode"] == "transaction"
     assert "admin_users" not in settings
-
-
-def test_no_platform_role_comes_in_through_the_pooler() -> None:
-    """The first rule that fits counts."""
-    rules = [line.split() for line in plan.render_rules().splitlines()[1:] if line[0] != "#"]
-    for role in (ADMIN, OWNER, PLATFORM, POOLER):
-        for door, networks in (("local", [[]]), ("hostssl", [["0.0.0.0/0"], ["::/0"]])):
-            for network in networks:
-                first = next(
-                    rule
-                    for rule in rules
-                    if rule[0] in {door, "host" if door == "hostssl" else door}
-                    and rule[1] == "all"
-                    and (rule[2] == "all" or role in rule[2].split(","))
-                    and rule[3:-1] == network
-                )
-                assert first[-1] == "reject", (role, door, network)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import tenantry
-from tenantry.cli import audit, databases, door, keys, platform, pooler
+from tenantry.cli import audit, databases, door, keys, platform, pooler, whitelist
 
 app = typer.Typer(
     name="tenantry",
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 platform.register(app)
 app.add_typer(databases.app, name="db")
+app.add_typer(whitelist.app, name="whitelist")
 app.add_typer(keys.app, name="key")
 app.command()(audit.audit)
 app.command()(pooler.pooler)
