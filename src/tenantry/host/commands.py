@@ -39,14 +39,12 @@ async def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     deadline: float = 60.0,
-    user: str | None = None,
     check: bool = True,
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
     ``env`` is added to this process's environment. ``deadline`` is in seconds;
-    past it the program and its children are killed. ``user`` runs it as that
-    system user (only root may).
+    past it the program and its children are killed.
 
     Raises CommandFailed if it cannot be started, is too slow, or (with
     ``check``) ends with anything but 0.
@@ -60,7 +58,6 @@ async def run(
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **(env or {})},
             cwd=cwd,
-            user=user,
             start_new_session=True,
         )
     except OSError as error:

@@ -29,6 +29,7 @@ from tenantry.services.platform import local_pooler
 
 log = structlog.get_logger()
 
+_ASKED_TO_END = (0, -signal.SIGTERM)
 _CHILD_SECONDS = 20  # a request or a job that runs may still end
 _SLOWEST_RESTART = 30.0
 _WELL_SECONDS = 10.0  # what has run for so long can run
@@ -109,9 +110,9 @@ class Supervisor:
                 return
             try:
                 await watch.ensure()
-                log.warning("part.started_again", part=watch.name)
+                log.warning("part.started_again", which=watch.name)
             except (MachineError, OSError) as error:
-                log.error("part.does_not_start", part=watch.name, error=str(error))  # noqa: TRY400
+                log.error("part.does_not_start", which=watch.name, error=str(error))  # noqa: TRY400
 
     async def _keep_child(self, name: str) -> None:
         backoff = _Backoff()
@@ -130,8 +131,11 @@ class Supervisor:
             if self._stopping.is_set():
                 await self._end_child(child)
                 return
-            emit(PartDied(name))
-            log.warning("part.ended", part=name, code=child.returncode)
+            if child.returncode in _ASKED_TO_END:
+                log.info("part.starts_anew", which=name)
+            else:
+                emit(PartDied(name))
+                log.warning("part.ended", which=name, code=child.returncode)
             await backoff.wait(self._stopping)
 
     @staticmethod
