@@ -477,7 +477,7 @@ def test_open_sessions_survive_new_passwords(platform: Installation, api: httpx.
 
     with ThreadPoolExecutor(8) as pool:
         workers = [pool.submit(work, made[string]) for string in DOORS for _ in range(4)]
-        idle = login(made["connection_string_pooled"])
+        idle = [login(made[string]) for string in STRINGS if string.endswith("_pooled")]
         for _ in range(5):
             data(api.post(f"/api/databases/{made['id']}/rotate-password"))
             time.sleep(0.1)
@@ -488,8 +488,9 @@ def test_open_sessions_survive_new_passwords(platform: Installation, api: httpx.
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s",
             (made["username"],),
         )
-    with idle:
-        assert idle.execute("SELECT 1").fetchone() == (1,)
+    for session in idle:
+        with session:
+            assert session.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_of_many_rotations_at_once_the_last_one_counts(platform: Installation) -> None:

@@ -200,7 +200,7 @@ class Databases:
         emit(StepDone("rotate", "set", row.database_name))
         # Without the pooler there is nobody who came with the old password.
         with suppress(Unavailable):
-            await self._pooler.learn_password(row.username, password, row.database_name)
+            await self._pooler.learn_password(row.username, password)
         await rows.remove_rotation(tx, row.id)
         await self._record(tx, actor, "database.rotate_password", row)
         emit(StepDone("rotate", "recorded", row.database_name))

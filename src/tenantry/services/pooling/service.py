@@ -208,26 +208,29 @@ class Pooler:
     async def _show(self, console: AsyncConnection[DictRow], what: LiteralString) -> list[DictRow]:
         return await (await console.execute(f"SHOW {what}")).fetchall()
 
-    async def learn_password(self, username: str, password: Secret, database: str) -> None:
-        """Log in once with a new password, so that those who came with the old one go on.
+    async def learn_password(self, username: str, password: Secret) -> None:
+        """Log in with a new password, so that those who came with the old one go on.
 
-        PgBouncer opens server connections with the SCRAM keys of whoever logged in last, and
-        the old keys open none any more.
+        PgBouncer opens a pool's server connections with the SCRAM keys of whoever logged in
+        to it last, and the old keys open none any more. Where nobody has come there is no pool.
 
         Raises Unavailable if the pooler does not let it in.
         """
-        try:
-            session = await AsyncConnection.connect(
-                host=str(self._socket_dir),
-                port=self._port,
-                user=username,
-                password=password.reveal(),
-                dbname=database,
-                connect_timeout=CONNECT_SECONDS,
-            )
-        except psycopg.OperationalError as error:
-            raise Unavailable(f"The pooler does not take the new password: {error}") from error
-        await session.close()
+        async with self._console() as console:
+            pools = [row for row in await self._show(console, "POOLS") if row["user"] == username]
+        for pool in pools:
+            try:
+                session = await AsyncConnection.connect(
+                    host=str(self._socket_dir),
+                    port=self._port,
+                    user=username,
+                    password=password.reveal(),
+                    dbname=pool["database"],
+                    connect_timeout=CONNECT_SECONDS,
+                )
+            except psycopg.OperationalError as error:
+                raise Unavailable(f"The pooler does not take the new password: {error}") from error
+            await session.close()
 
     async def ensure_rules(self, text: str) -> None:
         """Have this HBA file, in force for every client that comes from now on."""
