@@ -1,0 +1,415 @@
+"""The scene of a crash: an installation that is killed at a step, and what must hold afterwards."""
+
+import contextlib
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import psycopg
+from psycopg import sql
+
+from harness import SERVICE_USER, Installation, as_service_user
+
+Part = Literal["api", "worker"]
+Victim = Literal["api", "worker", "shared-1", "control", "pooler"]
+VICTIMS: tuple[Victim, ...] = ("api", "worker", "shared-1", "control", "pooler")
+
+PLUGIN = Path(__file__).parent / "plugin"
+WARM = 2
+SMALL_LIMIT = 10  # connections: small enough to need a line in the pooler's users.ini
+ROWS = 1_000
+PATIENCE = 40.0
+POLL_SECONDS = 0.02
+REFUSED = "(password|SASL) authentication failed|no such user|no pg_hba.conf entry"
+
+Database = dict[str, Any]
+
+
+def wait_for(
+    what: str,
+    condition: Callable[[], object],
+    *,
+    seconds: float = PATIENCE,
+    every: float = POLL_SECONDS,
+) -> None:
+    """Return once ``condition`` holds; what it raises for as long as a part is down is no."""
+    deadline = time.monotonic() + seconds
+    last: object = None
+    while time.monotonic() < deadline:
+        try:
+            last = condition()
+            if last:
+                return
+        except (OSError, ValueError, httpx.TransportError, psycopg.Error) as error:
+            last = error
+        time.sleep(every)
+    raise AssertionError(f"{what} did not come true within {seconds:.0f} s: {last!r}")
+
+
+class Scene:
+    """One installation, with a bystander's database in it that no crash may touch."""
+
+    def __init__(self) -> None:
+        self.installation = Installation()
+        home = self.installation.home
+        self._folder = home / "crash"
+        self._folder.mkdir()
+        shutil.copytree(PLUGIN, home / "plugin", ignore=shutil.ignore_patterns("__pycache__"))
+        for path in (self._folder, home / "plugin", *(home / "plugin").iterdir()):
+            path.chmod(0o755)
+            if os.geteuid() == 0:
+                shutil.chown(path, SERVICE_USER, SERVICE_USER)
+        before = os.environ.get("PYTHONPATH")
+        self.installation.environment |= {
+            "PYTHONPATH": os.pathsep.join([str(home / "plugin"), *([before] if before else [])]),
+            "TENANTRY_WARM_POOL": str(WARM),
+        }
+        self._passes: subprocess.Popen[str] | None = None
+        self._pids: dict[str, int] = {}
+        self._log = home / "logs" / "tenantry.log"
+        self._log_begins = 0
+
+    def up(self) -> None:
+        self.installation.up()
+        with self._log.open("a") as log:
+            self._passes = subprocess.Popen(
+                [sys.executable, str(self.installation.home / "plugin" / "one_pass.py")],
+                env=self.installation.env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd="/",
+                **as_service_user(),
+            )
+        self.bystander = self.create("bystander")
+        self.fill(self.bystander)
+
+    def remove(self) -> None:
+        if self._passes is not None:
+            self._passes.kill()
+            self._passes.communicate()
+        self.installation.remove()
+
+    def log(self) -> str:
+        """What the platform has logged since the case began."""
+        return self._log.read_text()[self._log_begins :] if self._log.exists() else ""
+
+    # ── killing ──────────────────────────────────────────────────────────────
+
+    def pid(self, part: str) -> int | None:
+        """The live process of a part, found as an administrator would, by its pid file."""
+        home = self.installation.home
+        path = home / "run" / f"{part}.pid"
+        if part in {"shared-1", "control"}:
+            path = home / "clusters" / part / "data" / "postmaster.pid"
+        try:
+            pid = int(path.read_text().split()[0])
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, IndexError, ValueError):
+            return None
+        return None if state in {"Z", "X"} else pid
+
+    def remember_pids(self) -> None:
+        """Note who lives now, so that a new process can be told from an old one."""
+        self._pids = {victim: self.pid(victim) or 0 for victim in VICTIMS}
+
+    def arm(self, part: Part, step: str, victim: Victim) -> None:
+        """Have ``victim`` killed when ``part`` has done ``step`` the next time."""
+        self.remember_pids()
+        order = self._folder / "order"
+        order.write_text(json.dumps({"part": part, "step": step, "victim": victim}))
+        order.rename(self._folder / "armed")
+
+    def kill(self, victim: Victim) -> None:
+        """Kill -9 at once."""
+        self.remember_pids()
+        os.kill(self._pids[victim], signal.SIGKILL)
+        self.has_struck()
+
+    def has_struck(self) -> None:
+        """Tell of a blow that was not the plugin's."""
+        (self._folder / "struck").touch()
+
+    def struck(self) -> bool:
+        return (self._folder / "struck").exists()
+
+    def events(self, part: Part, *, kind: str = "StepDone") -> list[tuple[str, str]]:
+        """The steps that a part has told of since ``forget_events``, and their subjects."""
+        file = self._folder / "events"
+        told = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        return [(e["name"], e["subject"]) for e in told if (e["part"], e["kind"]) == (part, kind)]
+
+    def forget_events(self) -> None:
+        (self._folder / "events").unlink(missing_ok=True)
+
+    # ── coming back ──────────────────────────────────────────────────────────
+
+    def reset(self) -> None:
+        """Begin a case with nothing of the one before it: ready, and only the bystander there."""
+        self._log_begins = len(self.log()) + self._log_begins
+        for name in ("armed", "struck"):
+            (self._folder / name).unlink(missing_ok=True)
+        self.wait_ready()
+        others = [each["id"] for each in self.listed() if each["id"] != self.bystander["id"]]
+        with ThreadPoolExecutor() as many:
+            list(many.map(self.delete, others))
+        self.wait_right()
+
+    def wait_ready(self) -> None:
+        def ready() -> bool:
+            answer = httpx.get(f"{self.installation.url}/ready", trust_env=False)
+            return answer.status_code == 200 and all(map(self.pid, VICTIMS))
+
+        wait_for("being ready", ready)
+
+    def wait_restarted(self, victim: Victim) -> None:
+        """Wait until the blow has fallen, and the supervisor has put everything right again."""
+        wait_for("the kill", self.struck)
+        wait_for(
+            f"a new {victim}", lambda: self.pid(victim) not in {None, self._pids.get(victim)}
+        )
+        self.wait_ready()
+        (self._folder / "struck").unlink(missing_ok=True)
+
+    def converge(self) -> None:
+        """One convergence pass, after what the dead have left running has ended."""
+        wait_for("quiet", self._is_quiet)
+        self.pass_once()
+        self.wait_right()
+
+    def pass_once(self) -> None:
+        assert self._passes is not None
+        assert self._passes.stdin is not None
+        assert self._passes.stdout is not None
+        self._passes.stdin.write("\n")
+        self._passes.stdin.flush()
+        told = self._passes.stdout.readline()
+        assert told == "done\n", told.replace(" | ", "\n")
+
+    def _is_quiet(self) -> bool:
+        for cluster in ("control", "shared-1"):
+            with self.installation.superuser(cluster) as server:
+                (busy,) = server.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+                    " AND state <> 'idle' AND pid <> pg_backend_pid()"
+                ).fetchone() or (1,)
+            if busy:
+                return False
+        return True
+
+    # ── what must hold ───────────────────────────────────────────────────────
+
+    def wait_right(self) -> None:
+        """Fail with what is wrong, unless it comes right while parts still start."""
+        wrong: list[str] = ["nobody has looked"]
+
+        def right() -> bool:
+            wrong[:] = self.complaints()
+            return not wrong
+
+        try:
+            wait_for("a world without leftovers", right, seconds=15)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n" + "\n".join(wrong)) from None
+
+    def complaints(self) -> list[str]:
+        """Every difference between what should be and what is, in words."""
+        return [*self._complaints_of_control(), *self._complaints_of_shared(), *self._of_pooler()]
+
+    def _complaints_of_control(self) -> Iterator[str]:
+        empty = {
+            "a row that is neither warm nor active":
+                "SELECT * FROM databases WHERE status NOT IN ('warm', 'active')",
+            "a rotation that is not finished": "SELECT * FROM password_rotations",
+            "an operation that is not finished":
+                "SELECT * FROM operations WHERE status IN ('queued', 'running')",
+            "a job that waits or hangs":
+                "SELECT id, task_name, status FROM procrastinate_jobs"
+                " WHERE status IN ('todo', 'doing')",
+        }  # fmt: skip
+        with self.installation.control() as control:
+            for what, query in empty.items():
+                for row in control.execute(query.encode()):
+                    yield f"{what}: {row}"
+
+    def _complaints_of_shared(self) -> Iterator[str]:
+        rows = self.installation.rows()
+        roles, databases = self.installation.world()
+        expected = {
+            row["database_name"] + end
+            for row in rows
+            for end in ("", *(["_shadow"] if row["has_shadow"] else []))
+        }
+        yield from (f"role and row: {n}" for n in roles ^ {row["username"] for row in rows})
+        yield from (f"database and row: {n}" for n in databases ^ expected)
+        with self.installation.superuser() as server:
+            is_there = {
+                name: (login, limit, bool(verifier))
+                for name, login, limit, verifier in server.execute(
+                    "SELECT rolname, rolcanlogin, rolconnlimit, rolpassword FROM pg_authid"
+                )
+            }
+            open_to_all = server.execute(
+                "SELECT datname FROM pg_database, aclexplode(datacl) WHERE grantee = 0"
+                r" AND datname LIKE 'tenant\_%'"
+            ).fetchall()
+        yield from (f"open to PUBLIC: {name}" for (name,) in open_to_all)
+        for row in rows:
+            login, limit, has_password = is_there.get(row["username"], (None, None, None))
+            if row["status"] == "warm" and login:
+                yield f"a warm role can log in: {row}"
+            if row["status"] == "active" and (login, limit, has_password) != (
+                True,
+                row["max_connections"],
+                True,
+            ):
+                yield f"an owned role is {login, limit, has_password}: {row}"
+        for name in databases & expected:
+            with self.installation.superuser(dbname=name) as inside:
+                (owner,) = inside.execute(
+                    "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'public'"
+                ).fetchone() or (None,)
+            tenant = "user_" + name.removeprefix("tenant_").removesuffix("_shadow")
+            if owner != tenant:
+                yield f"schema public of {name} is {owner}'s"
+
+    def _of_pooler(self) -> Iterator[str]:
+        folder = self.installation.home / "pooler"
+        files = {path.name for path in folder.iterdir()}
+        if files != {"pgbouncer.ini", "hba.conf", "users.ini"}:
+            yield f"the pooler's folder has {files}"
+        named = set(re.findall(r"^(user_\w+) =", (folder / "users.ini").read_text(), re.MULTILINE))
+        limited = {
+            row["username"]
+            for row in self.installation.rows()
+            if row["status"] == "active" and row["max_connections"] == SMALL_LIMIT
+        }
+        yield from (f"users.ini and rows: {name}" for name in named ^ limited)
+
+    def pooler_limits(self) -> dict[str, int]:
+        """The roles that the running pooler has limits of its own for: it says so to its user."""
+        ports = self.installation
+        told = subprocess.run(
+            ["psql", "-w", "--csv", "-h", str(ports.home / "run/pooler"), "-p"]
+            + [str(ports.pool_port), "-U", "pgbouncer", "-d", "pgbouncer", "-c", "SHOW USERS"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd="/",
+            **as_service_user(),
+        )
+        users = csv.DictReader(told.stdout.splitlines())
+        return {user["name"]: int(user["max_user_connections"]) for user in users}
+
+    def check_still_works(self) -> None:
+        """A new database can be had and used, the worker refills, the bystander saw nothing."""
+        self.check_filled(self.bystander)
+        self.have_exactly_enough_warm()
+        probe = self.create("probe")
+        assert self.can_log_in(probe)
+        wait_for("a pool that is full again", lambda: self.count_warm() >= WARM)
+        self.wait_right()
+
+    # ── doors ────────────────────────────────────────────────────────────────
+
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response | None:
+        """One request; None if its connection ends without an answer."""
+        with self.installation.client() as client:
+            try:
+                return client.request(method, path, **options)
+            except httpx.TransportError:
+                return None
+
+    def create(self, name: str) -> Database:
+        return self.installation.create(friendlyName=name, maxConnections=SMALL_LIMIT)
+
+    def delete(self, database_id: str) -> None:
+        answer = self.ask("DELETE", f"/api/databases/{database_id}")
+        assert answer is not None
+        assert answer.status_code in {200, 202}, answer.text
+
+    def listed(self, search: str | None = None) -> list[Database]:
+        answer = self.ask("GET", "/api/databases", params={"search": search} if search else None)
+        assert answer is not None
+        assert answer.status_code == 200, answer.text
+        data: list[Database] = answer.json()["data"]
+        return data
+
+    def count_warm(self) -> int:
+        return sum(row["status"] == "warm" for row in self.installation.rows())
+
+    def have_exactly_enough_warm(self) -> None:
+        """As many warm databases as are wanted: the next creation wakes the worker."""
+        wait_for("a full pool", lambda: self.count_warm() >= WARM)
+        while self.count_warm() > WARM:
+            self.delete(self.create("one too many")["id"])
+
+    @contextlib.contextmanager
+    def empty_pool(self) -> Iterator[None]:
+        """No warm database is to be had: each is locked, as if it were just being given away."""
+        with contextlib.suppress(psycopg.OperationalError), self.installation.control() as control:
+            control.autocommit = False
+            control.execute("SELECT 1 FROM databases WHERE status = 'warm' FOR UPDATE")
+            yield
+
+    @contextlib.contextmanager
+    def cannot_be_dropped(self, database: Database) -> Iterator[None]:
+        """DROP DATABASE waits for as long as the block lasts."""
+        with self.installation.superuser() as server:
+            server.autocommit = False
+            name = sql.Identifier(database["database_name"])
+            server.execute(sql.SQL("COMMENT ON DATABASE {} IS 'held'").format(name))
+            yield
+            server.rollback()
+
+    def audited(self, action: str, database: Database) -> int:
+        """How many rows of the audit tell of this."""
+        with self.installation.control() as control:
+            (count,) = control.execute(
+                "SELECT count(*) FROM audit_logs WHERE action = %s AND resource_id = %s",
+                (action, database["id"]),
+            ).fetchone() or (0,)
+        return int(count)
+
+    @staticmethod
+    def connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
+        return psycopg.connect(url, connect_timeout=15, prepare_threshold=None)
+
+    def can_log_in(self, database: Database) -> bool:
+        """Whether its password opens all four doors; they open and close together."""
+        doors = ["connection_string", "connection_string_pooled"]
+        doors += ["shadow_database_url", "shadow_database_url_pooled"]
+        return len({self._opens(database[door]) for door in doors}) == 1 and self._opens(
+            database["connection_string"]
+        )
+
+    def _opens(self, url: str) -> bool:
+        try:
+            with self.connect(url) as connection:
+                connection.execute("SELECT 1")
+        except psycopg.OperationalError as error:
+            assert re.search(REFUSED, str(error)), error
+            return False
+        return True
+
+    def fill(self, database: Database) -> None:
+        with self.connect(database["connection_string"]) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT generate_series(1, %s) AS n", (ROWS,))
+
+    def check_filled(self, database: Database) -> None:
+        for door in ("connection_string", "connection_string_pooled"):
+            with self.connect(database[door]) as connection:
+                found = connection.execute("SELECT count(*), sum(n) FROM kept").fetchone()
+            assert found == (ROWS, ROWS * (ROWS + 1) // 2)

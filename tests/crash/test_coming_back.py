@@ -1,0 +1,112 @@
+"""The platform comes back by itself, soon and wholly, from harder blows than one."""
+
+import concurrent.futures
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from psycopg import sql
+
+from harness import as_service_user
+from scene import WARM, Scene, Victim, wait_for
+
+LARGEST_POOL = 8
+
+
+def test_a_pool_full_of_dead_connections_keeps_nobody_waiting(scene: Scene) -> None:
+    path = f"/api/databases/{scene.bystander['id']}/stats"
+
+    def crowd() -> bool:
+        with scene.installation.client() as client, concurrent.futures.ThreadPoolExecutor() as many:
+            list(many.map(client.get, [path] * 100))
+        with scene.installation.superuser() as server:
+            (held,) = server.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE usename = 'tenantry_platform' AND datname = 'postgres'"
+            ).fetchone() or (0,)
+        return int(held) >= LARGEST_POOL
+
+    wait_for("a large pool", crowd)
+    scene.kill("shared-1")
+    wait_for("PostgreSQL", lambda: scene.check_filled(scene.bystander) is None)
+    began = time.monotonic()
+    answer = scene.ask("GET", path)
+    assert answer is not None
+    assert answer.status_code == 200, answer.text
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("victim", ["control", "shared-1", "pooler"])
+def test_killed_as_often_as_it_comes_up(scene: Scene, victim: Victim) -> None:
+    scene.remember_pids()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if (pid := scene.pid(victim)) is not None:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+    scene.wait_ready()
+    scene.converge()
+    scene.check_still_works()
+
+
+def test_one_that_cannot_be_mended_does_not_keep_the_others_waiting(scene: Scene) -> None:
+    """The first's name is taken by a database that is not the platform's to change."""
+    names = ("tenant_crash0000000a", "tenant_crash0000000b")
+    taken = sql.Identifier(names[0])
+    with scene.installation.superuser() as server, scene.installation.control() as control:
+        server.execute(sql.SQL("CREATE DATABASE {}").format(taken))
+        try:
+            for name in names:
+                control.execute(
+                    "INSERT INTO databases (id, cluster_id, database_name, username, status)"
+                    " SELECT gen_random_uuid(), id, %s, %s, 'creating' FROM clusters"
+                    " WHERE name = 'shared-1'",
+                    (name, name.replace("tenant", "user")),
+                )
+            scene.pass_once()
+            statuses = {row["database_name"]: row["status"] for row in scene.installation.rows()}
+            assert [statuses[name] for name in names] == ["creating", "warm"]
+        finally:
+            server.execute(sql.SQL("DROP DATABASE {}").format(taken))
+    scene.converge()
+
+
+def test_the_pool_is_refilled_though_the_pooler_hangs(scene: Scene) -> None:
+    scene.have_exactly_enough_warm()
+    pooler = scene.pid("pooler")
+    assert pooler is not None
+    os.kill(pooler, signal.SIGSTOP)
+    try:
+        scene.create("wakes the worker")
+        wait_for("a full pool", lambda: scene.count_warm() >= WARM, seconds=15)
+    finally:
+        os.kill(pooler, signal.SIGCONT)
+    scene.converge()
+    scene.check_still_works()
+
+
+def test_a_worker_that_has_lost_its_supervisor_ends(scene: Scene) -> None:
+    """However early it happens: here before these have even begun."""
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tenantry.worker"],
+            env=scene.installation.env,
+            stdin=subprocess.PIPE,
+            cwd="/",
+            **as_service_user(),
+        )
+        for _ in range(4)
+    ]
+    try:
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.close()
+        assert [worker.wait(timeout=15) for worker in workers] == [0] * 4
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    scene.check_still_works()

@@ -1,0 +1,31 @@
+"""Killed at every step of the warm pool's refill, which the worker does."""
+
+import pytest
+
+from scene import VICTIMS, WARM, Scene, Victim, wait_for
+
+STEPS = ["prepare.wanted", "prepare.role", "prepare.main", "prepare.shadow", "prepare.warm"]
+
+
+@pytest.mark.parametrize(
+    ("step", "victim"),
+    [(step, victim) for step in [*STEPS, "database.created"] for victim in VICTIMS],
+)
+def test_killed_while_the_pool_is_refilled(scene: Scene, step: str, victim: Victim) -> None:
+    scene.have_exactly_enough_warm()
+    scene.arm("worker", step, victim)
+    database = scene.create("wakes the worker")
+    scene.wait_restarted(victim)
+    scene.converge()
+
+    assert [each["id"] for each in scene.listed("wakes the worker")] == [database["id"]]
+    assert scene.can_log_in(database)
+    scene.check_still_works()
+
+
+def test_every_step_is_killed_at(scene: Scene) -> None:
+    scene.have_exactly_enough_warm()
+    scene.forget_events()
+    scene.create("wakes the worker")
+    wait_for("a full pool", lambda: scene.count_warm() >= WARM)
+    assert [name for name, _ in scene.events("worker")] == STEPS
