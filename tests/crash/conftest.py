@@ -3,7 +3,6 @@
 from collections.abc import Generator, Iterator
 
 import pytest
-
 from scene import Scene
 
 

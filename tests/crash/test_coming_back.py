@@ -9,9 +9,9 @@ import time
 
 import pytest
 from psycopg import sql
+from scene import WARM, Scene, Victim, wait_for
 
 from harness import as_service_user
-from scene import WARM, Scene, Victim, wait_for
 
 LARGEST_POOL = 8
 

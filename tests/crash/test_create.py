@@ -3,7 +3,6 @@
 from uuid import uuid4
 
 import pytest
-
 from scene import SMALL_LIMIT, VICTIMS, Scene, Victim
 
 STEPS = [

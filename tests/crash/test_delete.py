@@ -1,7 +1,6 @@
 """Killed at every step of a deletion: afterwards it is wholly there, or wholly gone."""
 
 import pytest
-
 from scene import VICTIMS, Scene, Victim, wait_for
 
 STEPS = [

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from scene import Scene, wait_for
 
 # How long the statement may work before the blow, in seconds: both last some 50 ms.

@@ -1,7 +1,6 @@
 """Killed at every step of the warm pool's refill, which the worker does."""
 
 import pytest
-
 from scene import VICTIMS, WARM, Scene, Victim, wait_for
 
 STEPS = ["prepare.wanted", "prepare.role", "prepare.main", "prepare.shadow", "prepare.warm"]

@@ -3,7 +3,6 @@
 from uuid import uuid4
 
 import pytest
-
 from scene import VICTIMS, Scene, Victim
 
 STEPS = ["rotate.remembered", "rotate.set", "rotate.recorded", "request.committed"]
