@@ -49,14 +49,19 @@ class Drift:
                 server.execute(statement.encode())
 
     def _warm(self) -> tuple[str, str]:
-        """The database and the role of the newest warm row."""
-        with self.platform.control() as control:
-            row = control.execute(
-                "SELECT database_name, username FROM databases WHERE status = 'warm'"
-                " ORDER BY created_at DESC LIMIT 1"
-            ).fetchone()
-        assert row is not None
-        return row[0], row[1]
+        """The database and the role of a warm row; all may have just been given away."""
+        found: list[tuple[str, str]] = []
+
+        def look() -> bool:
+            with self.platform.control() as control:
+                found[:] = control.execute(
+                    "SELECT database_name, username FROM databases WHERE status = 'warm'"
+                    " ORDER BY created_at DESC"
+                ).fetchall()
+            return bool(found)
+
+        eventually(look)
+        return found[0]
 
     def _in_the_rows(self) -> None:
         with self.platform.control() as control:
