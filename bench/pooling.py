@@ -1,8 +1,9 @@
 """What the pooled port costs and saves with 1,000 clients.
 
-Three ways to one database on one server take turns: the platform's pooled port, a plain
-PgBouncer of the same settings, and PostgreSQL directly; with clients that stay
-(`pgbench -c 1000`), and with clients that connect for each transaction (`-C`). All over TLS.
+Four ways to one database on one server take turns: the platform's pooled port, a plain
+PgBouncer of the same settings, one that also has its users in a file instead of looking them
+up, and PostgreSQL directly; with clients that stay (`pgbench -c 1000`), and with clients that
+connect for each transaction (`-C`). All over TLS.
 """
 
 import configparser
@@ -13,7 +14,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ class Way:
 
 @contextmanager
 def ways(here: Installation, load: Load) -> Iterator[dict[str, Way]]:
-    """The platform's pooled port and its two peers, to a new database with data."""
+    """The platform's pooled port and its peers, to a new database with data."""
     made = here.create(maxConnections=100)
     name, user, password = made["database_name"], made["username"], made["password"]
     straight = Way(here.pg_port, name, user, password)
@@ -92,10 +93,15 @@ def ways(here: Installation, load: Load) -> Iterator[dict[str, Way]]:
                 sql.Identifier(DIRECT_ROLE), sql.Literal(DIRECT_PASSWORD), sql.Identifier(user)
             )
         )
-    with plain_pgbouncer(here, name, user) as (port, pid):
+    settings = platform_settings(here)
+    with ExitStack() as stack:
+        plain, pid = stack.enter_context(pgbouncer(here, "plain", settings))
+        use_file(here, settings, name, user)
+        filed, filed_pid = stack.enter_context(pgbouncer(here, "filed", settings))
         yield {
             "tenantry": Way(here.pool_port, name, user, password, here.pids()["pooler"]),
-            "plain_pgbouncer": Way(port, name, user, password, pid),
+            "plain": Way(plain, name, user, password, pid),
+            "plain_with_file": Way(filed, name, user, password, filed_pid),
             "direct": Way(here.pg_port, name, DIRECT_ROLE, DIRECT_PASSWORD),
         }
 
@@ -108,43 +114,49 @@ def allow_connections(here: Installation, most: int) -> None:
     here.up()
 
 
-@contextmanager
-def plain_pgbouncer(here: Installation, database: str, username: str) -> Iterator[tuple[int, int]]:
-    """The same program with the same settings, but for what the platform does its own way:
-
-    a line for the one database, and a file with the one user. Yields its port and its pid.
-    """
-    [port] = free_ports(1)
-    folder = here.home / "plain"
-    folder.mkdir()
+def platform_settings(here: Installation) -> configparser.ConfigParser:
+    """Those of the platform's pooler, but for its rules and its tenants' own limits."""
     settings = configparser.ConfigParser(interpolation=None)
     lines = (here.home / "pooler" / "pgbouncer.ini").read_text().splitlines()
     settings.read_string("\n".join(line for line in lines if not line.startswith("%include")))
-    settings["databases"] = {database: settings["databases"]["*"].partition(" auth_user=")[0]}
-    for name in ("auth_hba_file", "auth_query", "unix_socket_dir", "unix_socket_mode"):
+    for name in ("auth_hba_file", "unix_socket_dir", "unix_socket_mode"):
         del settings["pgbouncer"][name]
-    settings["pgbouncer"].update(
-        listen_port=str(port),
-        logfile=str(folder / "log"),
-        pidfile=str(folder / "pid"),
-        auth_type="scram-sha-256",
-        auth_file=str(folder / "users.txt"),
-    )
-    with (folder / "pgbouncer.ini").open("w") as file:
-        settings.write(file)
+    settings["pgbouncer"]["auth_type"] = "scram-sha-256"
+    return settings
+
+
+def use_file(
+    here: Installation, settings: configparser.ConfigParser, database: str, username: str
+) -> None:
+    """Name the one database and its user in files, where the platform looks a user up."""
+    users = here.home / "users.txt"
     with here.superuser() as server:
         found = server.execute(
             "SELECT rolpassword FROM pg_authid WHERE rolname = %s", (username,)
         ).fetchone()
         assert found is not None
-    (folder / "users.txt").write_text(f'"{username}" "{found[0]}"\n')
-    owner = (here.home / "pooler").stat()
-    for path in (folder, *folder.iterdir()):
-        os.chown(path, owner.st_uid, owner.st_gid)
+    users.write_text(f'"{username}" "{found[0]}"\n')
+    settings["databases"] = {database: settings["databases"]["*"].partition(" auth_user=")[0]}
+    del settings["pgbouncer"]["auth_query"]
+    settings["pgbouncer"]["auth_file"] = str(users)
+
+
+@contextmanager
+def pgbouncer(
+    here: Installation, name: str, settings: configparser.ConfigParser
+) -> Iterator[tuple[int, int]]:
+    """The platform's own program with these settings. Yields its port and its pid."""
+    [port] = free_ports(1)
+    ini = here.home / f"{name}.ini"
+    settings["pgbouncer"].update(
+        listen_port=str(port),
+        logfile=str(here.home / "logs" / f"{name}.log"),
+        pidfile=str(here.home / "run" / f"{name}.pid"),
+    )
+    with ini.open("w") as file:
+        settings.write(file)
     program = Path(f"/proc/{here.pids()['pooler']}/exe").readlink()
-    with subprocess.Popen(
-        [program, "--quiet", folder / "pgbouncer.ini"], **as_service_user()
-    ) as process:
+    with subprocess.Popen([program, "--quiet", ini], **as_service_user()) as process:
         try:
             yield port, process.pid
         finally:
@@ -216,12 +228,12 @@ def compare(here: Installation, to: dict[str, Way], mode: str, load: Load) -> di
             rates[name].append(rate(to[name], mode, load))
         told = ", ".join(f"{name} {each[-1]:,.0f}/s" for name, each in rates.items())
         say(f"{mode} {turn + 1} of {load.pairs}: {told}")
-    pairs = zip(rates["tenantry"], rates["plain_pgbouncer"], strict=True)
-    ratios = [round(ours / plain, 4) for ours, plain in pairs]
-    figures: dict[str, Any] = {
-        "ratio_to_plain": statistics.median(ratios),
-        "ratios_to_plain": ratios,
-    }
+    figures: dict[str, Any] = {}
+    for peer in ("plain", "plain_with_file"):
+        pairs = zip(rates["tenantry"], rates[peer], strict=True)
+        ratios = [round(ours / theirs, 4) for ours, theirs in pairs]
+        figures[f"ratio_to_{peer}"] = statistics.median(ratios)
+        figures[f"ratios_to_{peer}"] = ratios
     for name, each in rates.items():
         figures[name] = {
             "transactions_per_second": round(statistics.median(each)),

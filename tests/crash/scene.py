@@ -20,6 +20,7 @@ import psycopg
 from psycopg import sql
 
 from harness import SERVICE_USER, Installation, as_service_user
+from tenantry.host import processes
 
 Part = Literal["api", "worker"]
 Victim = Literal["api", "worker", "shared-1", "control", "pooler"]
@@ -114,12 +115,7 @@ class Scene:
         path = home / "run" / f"{part}.pid"
         if part in {"shared-1", "control"}:
             path = home / "clusters" / part / "data" / "postmaster.pid"
-        try:
-            pid = int(path.read_text().split()[0])
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, IndexError, ValueError):
-            return None
-        return None if state in {"Z", "X"} else pid
+        return processes.read_pid(path)
 
     def remember_pids(self) -> None:
         """Note who lives now, so that a new process can be told from an old one."""
@@ -145,14 +141,14 @@ class Scene:
     def struck(self) -> bool:
         return (self._folder / "struck").exists()
 
-    def events(self, part: Part, *, kind: str = "StepDone") -> list[tuple[str, str]]:
-        """The steps that a part has told of since ``forget_events``, and their subjects."""
-        file = self._folder / "events"
+    def steps(self, part: Part) -> list[tuple[str, str]]:
+        """What a part has told of since ``forget_steps``: each step done, and its subject."""
+        file = self._folder / "steps"
         told = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-        return [(e["name"], e["subject"]) for e in told if (e["part"], e["kind"]) == (part, kind)]
+        return [(step, subject) for who, step, subject in told if who == part]
 
-    def forget_events(self) -> None:
-        (self._folder / "events").unlink(missing_ok=True)
+    def forget_steps(self) -> None:
+        (self._folder / "steps").unlink(missing_ok=True)
 
     # ── coming back ──────────────────────────────────────────────────────────
 
@@ -162,7 +158,11 @@ class Scene:
         for name in ("armed", "struck"):
             (self._folder / name).unlink(missing_ok=True)
         self.wait_ready()
-        others = [each["id"] for each in self.listed() if each["id"] != self.bystander["id"]]
+        others = [
+            each["id"]
+            for each in self.listed()
+            if each["id"] != self.bystander["id"] and each["status"] == "active"
+        ]
         with ThreadPoolExecutor() as many:
             list(many.map(self.delete, others))
         self.wait_right()
@@ -402,9 +402,9 @@ class Scene:
         """Whether its password opens all four doors; they open and close together."""
         doors = ["connection_string", "connection_string_pooled"]
         doors += ["shadow_database_url", "shadow_database_url_pooled"]
-        return len({self._opens(database[door]) for door in doors}) == 1 and self._opens(
-            database["connection_string"]
-        )
+        open_ = {door: self._opens(database[door]) for door in doors}
+        assert len(set(open_.values())) == 1, open_
+        return all(open_.values())
 
     def _opens(self, url: str) -> bool:
         try:

@@ -31,7 +31,7 @@ def test_a_pool_full_of_dead_connections_keeps_nobody_waiting(scene: Scene) -> N
 
     wait_for("a large pool", crowd)
     scene.kill("shared-1")
-    wait_for("PostgreSQL", lambda: scene.check_filled(scene.bystander) is None)
+    wait_for("PostgreSQL", lambda: scene.can_log_in(scene.bystander))
     began = time.monotonic()
     answer = scene.ask("GET", path)
     assert answer is not None

@@ -97,12 +97,12 @@ def test_killed_before_the_pooler_has_read_its_new_file(scene: Scene) -> None:
 
 
 def test_every_step_is_killed_at(scene: Scene) -> None:
-    scene.forget_events()
+    scene.forget_steps()
     scene.create("clean")
-    assert [name for name, _ in scene.events("api")] == STEPS
+    assert [name for name, _ in scene.steps("api")] == STEPS
 
     scene.wait_right()
-    scene.forget_events()
+    scene.forget_steps()
     with scene.empty_pool():
         scene.create("clean, made at once")
-    assert [name for name, _ in scene.events("api")] == STEPS_OF_AN_EMPTY_POOL
+    assert [name for name, _ in scene.steps("api")] == STEPS_OF_AN_EMPTY_POOL

@@ -27,7 +27,8 @@ def test_killed_while_a_database_is_deleted(scene: Scene, step: str, victim: Vic
     scene.converge()
 
     if victim == "api":
-        assert answer is None
+        # On a busy machine it has answered before it comes to the later steps.
+        assert answer is None or (answer.status_code == 202 and step != "delete.promised")
     else:
         assert answer is not None
         assert answer.status_code in {200, 202, 503}, answer.text
@@ -69,10 +70,10 @@ def test_killed_after_the_deletion_was_answered_and_before_it_was_done(scene: Sc
 
 def test_every_step_is_killed_at(scene: Scene) -> None:
     database = scene.create("goes")
-    scene.forget_events()
+    scene.forget_steps()
     scene.delete(database["id"])
     wait_for("the removal", lambda: not scene.listed("goes"))
-    told = scene.events("api")
+    told = scene.steps("api")
     mine = [name for name, subject in told if subject == database["database_name"]]
     # Everybody is shut out twice: at once, and when its turn to be dropped comes.
     assert list(dict.fromkeys(mine)) == STEPS

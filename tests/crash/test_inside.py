@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from scene import Scene, wait_for
 
+from tenantry.host import processes
+
 # How long the statement may work before the blow, in seconds: both last some 50 ms.
 DELAYS = [0.0, 0.01, 0.03]
 
@@ -20,21 +22,21 @@ def kill_within(scene: Scene, statement: str, delay: float) -> threading.Thread:
     assert postmaster is not None
     children = Path(f"/proc/{postmaster}/task/{postmaster}/children")
 
-    def begun() -> int | None:
-        for pid in children.read_text().split():
-            try:
-                if Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0 ").endswith(statement):
-                    return int(pid)
-            except FileNotFoundError:
-                continue
-        return None
+    at_work: list[int] = []
+
+    def begun() -> bool:
+        at_work[:] = [
+            int(pid)
+            for pid in children.read_text().split()
+            if " ".join(processes.command_line(int(pid))).rstrip().endswith(statement)
+        ]
+        return bool(at_work)
 
     def kill() -> None:
-        found: list[int] = []
-        wait_for(statement, lambda: found.append(begun() or 0) or found[-1], every=0.0005)
+        wait_for(statement, begun, every=0.0005)
         time.sleep(delay)
         # The postmaster first: it would start its server anew by itself.
-        for pid in (postmaster, found[-1]):
+        for pid in (postmaster, *at_work):
             os.kill(pid, signal.SIGKILL)
         scene.has_struck()
 

@@ -24,7 +24,7 @@ def test_killed_while_the_pool_is_refilled(scene: Scene, step: str, victim: Vict
 
 def test_every_step_is_killed_at(scene: Scene) -> None:
     scene.have_exactly_enough_warm()
-    scene.forget_events()
+    scene.forget_steps()
     scene.create("wakes the worker")
     wait_for("a full pool", lambda: scene.count_warm() >= WARM)
-    assert [name for name, _ in scene.events("worker")] == STEPS
+    assert [name for name, _ in scene.steps("worker")] == STEPS

@@ -47,6 +47,6 @@ def test_killed_while_a_password_is_changed(scene: Scene, step: str, victim: Vic
 
 def test_every_step_is_killed_at(scene: Scene) -> None:
     database = scene.create("rotates")
-    scene.forget_events()
+    scene.forget_steps()
     scene.ask("POST", f"/api/databases/{database['id']}/rotate-password")
-    assert [name for name, _ in scene.events("api")] == STEPS
+    assert [name for name, _ in scene.steps("api")] == STEPS

@@ -1,8 +1,9 @@
 """Loaded by Python itself into each process of an installation: it kills when a step is done.
 
 The product knows nothing of it. In the API and in the worker it hears their events, adds
-each to the file ``events``, and looks whether the file ``armed`` names this part and this
-step. If so it takes that file away, so that it strikes once, and kills -9 the victim.
+each step to the file ``steps``, and looks whether the file ``armed`` names this part and
+this step or change. If so it takes that file away, to strike only once, and kills -9 the
+victim.
 """
 
 import json
@@ -28,31 +29,20 @@ def part_of_this_process() -> str | None:
     return PARTS.get(words[words.index("-m") + 1]) if "-m" in words[:-1] else None
 
 
-def is_dead(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in {"Z", "X"}
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
 def listen(home: Path, part: str) -> None:
     from tenantry.base.events import Changed, Event, StepDone, subscribe  # noqa: PLC0415
+    from tenantry.host.processes import is_alive  # noqa: PLC0415
 
     folder = home / "crash"
 
     def hear(event: Event) -> None:
         match event:
             case StepDone(flow, step, subject):
-                name = f"{flow}.{step}"
-            case Changed(name, subject):
-                pass
-            case _:
-                return
-        kind = type(event).__name__
-        told = {"part": part, "name": name, "subject": subject, "kind": kind}
-        with (folder / "events").open("a") as events:
-            events.write(json.dumps(told) + "\n")
-        strike(name)
+                with (folder / "steps").open("a") as steps:
+                    steps.write(json.dumps([part, f"{flow}.{step}", subject]) + "\n")
+                strike(f"{flow}.{step}")
+            case Changed(what, _):
+                strike(what)
 
     def strike(name: str) -> None:
         try:
@@ -68,7 +58,7 @@ def listen(home: Path, part: str) -> None:
         victim = int((home / VICTIMS[armed["victim"]]).read_text().split()[0])
         os.kill(victim, signal.SIGKILL)
         deadline = time.monotonic() + DYING_SECONDS
-        while not is_dead(victim) and time.monotonic() < deadline:
+        while is_alive(victim) and time.monotonic() < deadline:
             time.sleep(0.001)
 
     subscribe(hear)
