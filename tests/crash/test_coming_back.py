@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 from psycopg import sql
@@ -74,18 +75,51 @@ def test_one_that_cannot_be_mended_does_not_keep_the_others_waiting(scene: Scene
     scene.converge()
 
 
-def test_the_pool_is_refilled_though_the_pooler_hangs(scene: Scene) -> None:
-    scene.have_exactly_enough_warm()
+@pytest.fixture
+def pooler_hangs(scene: Scene) -> Iterator[None]:
     pooler = scene.pid("pooler")
     assert pooler is not None
+    scene.have_exactly_enough_warm()
     os.kill(pooler, signal.SIGSTOP)
     try:
-        scene.create("wakes the worker")
-        wait_for("a full pool", lambda: scene.count_warm() >= WARM, seconds=15)
+        yield
     finally:
         os.kill(pooler, signal.SIGCONT)
-    scene.converge()
-    scene.check_still_works()
+        scene.check_still_works()
+
+
+@pytest.mark.usefixtures("pooler_hangs")
+def test_the_pool_is_refilled_though_the_pooler_hangs(scene: Scene) -> None:
+    for name in ("one", "another"):
+        scene.create(name)
+        wait_for("a full pool", lambda: scene.count_warm() >= WARM, seconds=4)
+
+
+@pytest.mark.usefixtures("pooler_hangs")
+def test_a_deletion_comes_to_its_end_though_the_pooler_hangs(scene: Scene) -> None:
+    database = scene.create("goes")
+    scene.delete(database["id"])
+    wait_for("the removal", lambda: database["username"] not in scene.installation.world()[0])
+
+
+def test_whoever_asks_a_pooler_that_hangs_is_told(scene: Scene) -> None:
+    pooler = scene.pid("pooler")
+    assert pooler is not None
+
+    def ask_until_it_fails(_: int) -> int:
+        with scene.installation.client() as client:
+            while (answer := client.get("/api/pooler")).is_success:
+                pass
+            return answer.status_code
+
+    with concurrent.futures.ThreadPoolExecutor(8) as many:
+        told = many.map(ask_until_it_fails, range(8))
+        time.sleep(0.5)
+        os.kill(pooler, signal.SIGSTOP)  # in the middle of answering some of them
+        try:
+            assert list(told) == [503] * 8
+        finally:
+            os.kill(pooler, signal.SIGCONT)
 
 
 def test_a_worker_that_has_lost_its_supervisor_ends(scene: Scene) -> None:

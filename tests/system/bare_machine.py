@@ -1,5 +1,6 @@
 """A machine with nothing on it: this one's Debian or Ubuntu release, and Python, in a chroot.
 
+Its users keep what they make to themselves (umask 077), as hardened servers have it.
 It has process, mount and IPC namespaces of its own, so that ending it ends all
 that runs in it, and shares the network: apt and pip need it, and the test talks to
 what was started. The release is downloaded once; apt's and pip's downloads are kept.
@@ -24,6 +25,7 @@ CACHE = Path("/var/cache/tenantry")
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLACE = Path("/root/tenantry")  # where only root can read it, as many do
 _NETWORK = re.compile(r"(?i)PIP_\w+|\w+_proxy|\w+_CA_BUNDLE|SSL_CERT_FILE")
+_ENTER = f"umask 077; cd {PLACE} 2>/dev/null"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -58,7 +60,7 @@ class BareMachine:
             *("nsenter", f"--target={self.init}", "--mount", "--pid", "--ipc", "--root"),
             *("env", "--ignore-environment", "--chdir=/"),
             *(f"{name}={value}" for name, value in variables.items()),
-            *("setpriv", *become, "sh", "-c", f'cd {PLACE} 2>/dev/null; exec "$@"', "sh"),
+            *("setpriv", *become, "sh", "-c", f'{_ENTER}; exec "$@"', "sh"),
             *command,
         ]
 

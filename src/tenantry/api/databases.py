@@ -45,11 +45,21 @@ Writer = Annotated[Principal, allowed("databases:write")]
 _DELETION_SECONDS = 1.0
 
 
-async def _settle(request: Request, platform: Platform) -> None:
-    """What a change leaves to do after its answer: the warm pool and, if it answers, the pooler."""
-    if await platform.databases.needs_refill(platform.settings.warm_pool):
-        await jobs.wake(request.app.state.jobs, jobs.REFILL)
-    await platform.pooler.refresh_users(platform.store)
+def _settle(request: Request, platform: Platform) -> None:
+    """Begin what a change leaves to do after its answer: the warm pool, and the pooler's file.
+
+    Each for itself: a pooler that does not answer keeps no refill waiting.
+    """
+
+    async def refill() -> None:
+        if await platform.databases.needs_refill(platform.settings.warm_pool):
+            await jobs.wake(request.app.state.jobs, jobs.REFILL)
+
+    async def refresh() -> None:
+        await platform.pooler.refresh_users(platform.store)
+
+    _background(request).start_once("refill", refill)
+    _background(request).start_once("refresh", refresh)
 
 
 def _background(request: Request) -> Background:
@@ -74,7 +84,7 @@ async def create(
         )
 
     response = await once(request, principal, work)
-    _background(request).start_once("settle", lambda: _settle(request, platform))
+    _settle(request, platform)
     return response
 
 
@@ -120,7 +130,7 @@ async def update(
     """Change its names, its environment or its connection limit; open sessions go on."""
     async with platform.store.transaction() as tx:
         row = await platform.databases.update(tx, principal.actor, database_id, body.changes())
-    _background(request).start_once("settle", lambda: _settle(request, platform))
+    _settle(request, platform)
     return answers.answer(answers.database(row), message="Database updated.")
 
 
@@ -140,7 +150,7 @@ async def delete(
     )
     done, _ = await asyncio.wait({removal}, timeout=_DELETION_SECONDS)
     gone = bool(done) and await platform.databases.is_gone(database_id)
-    _background(request).start_once("settle", lambda: _settle(request, platform))
+    _settle(request, platform)
     return answers.answer(
         Deleted(
             id=database_id,

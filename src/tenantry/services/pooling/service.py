@@ -6,15 +6,14 @@ import os
 import re
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import LiteralString
 
 import psycopg
 from psycopg import AsyncConnection, sql
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow
 
 from tenantry.base.errors import MachineError, Unavailable
 from tenantry.base.events import Changed, emit
@@ -27,6 +26,7 @@ from tenantry.host import commands, files, processes
 from tenantry.pg.connections import CONNECT_SECONDS, Address
 from tenantry.pg.hardening import AUTH_DATABASE
 from tenantry.services.pooling import plan
+from tenantry.services.pooling.console import Console, open_console
 
 _KILL_CLIENT_FROM = (1, 24)
 _USERS_LOCK = 0x706F6F6C  # "pool": whoever writes users.ini holds this advisory lock
@@ -161,7 +161,7 @@ class Pooler:
         while True:
             try:
                 async with self._console() as console:
-                    await console.execute("SHOW VERSION")
+                    await console.show("VERSION")
                     return
             except Unavailable:
                 if clock() > deadline:
@@ -176,37 +176,8 @@ class Pooler:
 
     # ── the console ──────────────────────────────────────────────────────────
 
-    @asynccontextmanager
-    async def _console(self) -> AsyncIterator[AsyncConnection[DictRow]]:
-        # PgBouncer lets the user it runs as into its console without a password
-        # when it comes by the Unix socket under this name (pgbouncer.ini(5)).
-        try:
-            console = await AsyncConnection.connect(
-                host=str(self._socket_dir),
-                port=self._port,
-                user="pgbouncer",
-                dbname="pgbouncer",
-                connect_timeout=CONNECT_SECONDS,
-                autocommit=True,
-                prepare_threshold=None,
-                row_factory=dict_row,
-            )
-        except psycopg.OperationalError as error:
-            raise Unavailable(
-                f"The pooler does not answer: {error}".strip(),
-                hint="It is being started again; see its log.",
-            ) from error
-        try:
-            async with console:
-                yield console
-        except psycopg.OperationalError as error:
-            raise Unavailable(
-                f"The pooler has stopped answering: {error}".strip(),
-                hint="It is being started again; see its log.",
-            ) from error
-
-    async def _show(self, console: AsyncConnection[DictRow], what: LiteralString) -> list[DictRow]:
-        return await (await console.execute(f"SHOW {what}")).fetchall()
+    def _console(self) -> AbstractAsyncContextManager[Console]:
+        return open_console(self._socket_dir, self._port)
 
     async def learn_password(self, username: str, password: Secret) -> None:
         """Log in with a new password, so that those who came with the old one go on.
@@ -217,7 +188,7 @@ class Pooler:
         Raises Unavailable if the pooler does not let it in.
         """
         async with self._console() as console:
-            pools = [row for row in await self._show(console, "POOLS") if row["user"] == username]
+            pools = [row for row in await console.show("POOLS") if row["user"] == username]
         for pool in pools:
             try:
                 session = await AsyncConnection.connect(
@@ -236,7 +207,7 @@ class Pooler:
         """Have this HBA file, in force for every client that comes from now on."""
         if files.ensure_file(self._folder / "hba.conf", text) and self.pid() is not None:
             async with self._console() as console:
-                await console.execute("RELOAD")
+                await console.run("RELOAD")
             emit(Changed("pooler.rules", "hba.conf"))
 
     async def kick_out_clients(self, is_foreign: Callable[[str, str | None], bool]) -> int:
@@ -244,7 +215,7 @@ class Pooler:
         async with self._console() as console:
             foreign = [
                 row
-                for row in await self._show(console, "CLIENTS")
+                for row in await console.show("CLIENTS")
                 if row["addr"] != "unix" and is_foreign(row["user"], row["addr"])
             ]
             if not foreign:
@@ -253,7 +224,7 @@ class Pooler:
                 for row in foreign:
                     # It may have left by itself meanwhile.
                     with contextlib.suppress(psycopg.DatabaseError):
-                        await console.execute(
+                        await console.run(
                             sql.SQL("KILL_CLIENT {}").format(sql.SQL(str(int(row["id"]))))
                         )
                 return len(foreign)
@@ -261,8 +232,8 @@ class Pooler:
         await self.kick_out({row["database"] for row in foreign})
         return len(foreign)
 
-    async def _version(self, console: AsyncConnection[DictRow]) -> tuple[int, ...]:
-        told = (await self._show(console, "VERSION"))[0]["version"]
+    async def _version(self, console: Console) -> tuple[int, ...]:
+        told = (await console.show("VERSION"))[0]["version"]
         return tuple(int(part) for part in re.findall(r"\d+", told)[:3])
 
     async def kick_out(self, databases: Iterable[str]) -> None:
@@ -274,8 +245,8 @@ class Pooler:
             for name in databases:
                 # A database that nobody has come to is unknown to the pooler.
                 with contextlib.suppress(psycopg.DatabaseError):
-                    await console.execute(sql.SQL("KILL {}").format(sql.Identifier(name)))
-                    await console.execute(sql.SQL("RESUME {}").format(sql.Identifier(name)))
+                    await console.run(sql.SQL("KILL {}").format(sql.Identifier(name)))
+                    await console.run(sql.SQL("RESUME {}").format(sql.Identifier(name)))
 
     async def state(self) -> PoolerState:
         """What the console tells of pools, clients and servers.
@@ -283,9 +254,9 @@ class Pooler:
         Raises Unavailable if the pooler does not answer.
         """
         async with self._console() as console:
-            version = (await self._show(console, "VERSION"))[0]["version"]
+            version = (await console.show("VERSION"))[0]["version"]
             pool_size = await self._size_in_force(console)
-            lists = {row["list"]: row["items"] for row in await self._show(console, "LISTS")}
+            lists = {row["list"]: row["items"] for row in await console.show("LISTS")}
             pools = [
                 PoolUse(
                     database=row["database"],
@@ -296,7 +267,7 @@ class Pooler:
                     servers_idle=row["sv_idle"],
                     longest_wait_seconds=row["maxwait"] + row["maxwait_us"] / 1e6,
                 )
-                for row in await self._show(console, "POOLS")
+                for row in await console.show("POOLS")
                 if row["database"] not in {"pgbouncer", AUTH_DATABASE}
             ]
             stats = [
@@ -310,7 +281,7 @@ class Pooler:
                     average_query_seconds=int(row["avg_query_time"]) / 1e6,
                     average_wait_seconds=int(row["avg_wait_time"]) / 1e6,
                 )
-                for row in await self._show(console, "STATS")
+                for row in await console.show("STATS")
                 if row["database"] not in {"pgbouncer", AUTH_DATABASE}
             ]
         return PoolerState(
@@ -339,11 +310,11 @@ class Pooler:
                 shrinking = await self._share_out(console, shrinking)
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _share_out(self, console: AsyncConnection[DictRow], shrinking: set[str]) -> set[str]:
+    async def _share_out(self, console: Console, shrinking: set[str]) -> set[str]:
         """Size the pools, and have those that are too large shrink. Returns which do."""
         pools = {
             row["database"]: row
-            for row in await self._show(console, "POOLS")
+            for row in await console.show("POOLS")
             if row["database"] != "pgbouncer"
             and _servers(row) + row["cl_active"] + row["cl_waiting"] > 0
         }
@@ -352,7 +323,7 @@ class Pooler:
         wanted = plan.fair_pool_size(budget=self._budget, held=held.values())
         # Asked for each time: a RELOAD brings back the size that is in the file.
         if wanted != await self._size_in_force(console):
-            await console.execute(sql.SQL("SET default_pool_size = {}").format(sql.Literal(wanted)))
+            await console.run(sql.SQL("SET default_pool_size = {}").format(sql.Literal(wanted)))
             emit(Changed("pooler.pool_size", str(wanted)))
             return shrinking & overfull
         # PgBouncer by itself closes idle connections only, and a busy pool has none.
@@ -361,12 +332,12 @@ class Pooler:
         # opens none, and none is opened while there are more than the size in force.
         for name in overfull - shrinking:
             if pools[name]["sv_login"] == 0:
-                await console.execute(sql.SQL("RECONNECT {}").format(sql.Identifier(name)))
+                await console.run(sql.SQL("RECONNECT {}").format(sql.Identifier(name)))
                 shrinking = shrinking | {name}
         return shrinking & overfull
 
-    async def _size_in_force(self, console: AsyncConnection[DictRow]) -> int:
-        config = {row["key"]: row["value"] for row in await self._show(console, "CONFIG")}
+    async def _size_in_force(self, console: Console) -> int:
+        config = {row["key"]: row["value"] for row in await console.show("CONFIG")}
         return int(config["default_pool_size"])
 
     async def refresh_users(self, store: ControlStore) -> bool:
@@ -383,6 +354,6 @@ class Pooler:
             if changed or owed:
                 emit(Changed("pooler.users", "users.ini"))
                 async with self._console() as console:
-                    await console.execute("RELOAD")
+                    await console.run("RELOAD")
             self._unread.unlink()
         return changed

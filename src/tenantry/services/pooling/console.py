@@ -1,0 +1,87 @@
+"""PgBouncer's console: its own small language, spoken over the PostgreSQL protocol."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.rows import DictRow, dict_row
+
+from tenantry.base.errors import Unavailable
+from tenantry.pg.connections import CONNECT_SECONDS
+
+_ANSWER_SECONDS = 5
+
+
+class Console:
+    """An open console. Every method raises psycopg.OperationalError once it is lost."""
+
+    def __init__(self, connection: AsyncConnection[DictRow]) -> None:
+        self._connection = connection
+
+    async def show(self, what: LiteralString) -> list[DictRow]:
+        """The rows of ``SHOW what``, by column."""
+        with self._answering_in_time():
+            return await (await self._connection.execute(f"SHOW {what}")).fetchall()
+
+    async def run(self, command: LiteralString | sql.Composed) -> None:
+        """Run a command. Raises psycopg.DatabaseError if PgBouncer refuses it."""
+        with self._answering_in_time():
+            await self._connection.execute(command)
+
+    @contextlib.contextmanager
+    def _answering_in_time(self) -> Iterator[None]:
+        """Cut the connection if it takes too long.
+
+        A pooler that is stopped would hold us for ever, and with us what we hold: psycopg
+        has no deadline, and one that it is cancelled by has it wait for the answer again.
+        """
+        timer = asyncio.get_running_loop().call_later(_ANSWER_SECONDS, self._cut)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _cut(self) -> None:
+        with socket.socket(fileno=os.dup(self._connection.fileno())) as same:
+            same.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.asynccontextmanager
+async def open_console(socket_dir: Path, port: int) -> AsyncIterator[Console]:
+    """The console of the PgBouncer that listens there.
+
+    PgBouncer lets the user it runs as in without a password when it comes by the
+    Unix socket under this name (pgbouncer.ini(5)).
+
+    Raises Unavailable, also in the block, if PgBouncer does not answer any more.
+    """
+    try:
+        connection = await AsyncConnection.connect(
+            host=str(socket_dir),
+            port=port,
+            user="pgbouncer",
+            dbname="pgbouncer",
+            connect_timeout=CONNECT_SECONDS,
+            autocommit=True,
+            prepare_threshold=None,
+            row_factory=dict_row,
+        )
+    except psycopg.OperationalError as error:
+        raise _unavailable("does not answer", error) from error
+    try:
+        async with connection:
+            yield Console(connection)
+    except psycopg.OperationalError as error:
+        raise _unavailable("has stopped answering", error) from error
+
+
+def _unavailable(what: str, error: psycopg.OperationalError) -> Unavailable:
+    return Unavailable(
+        f"The pooler {what}: {error}".strip(), hint="It is being started again; see its log."
+    )
