@@ -11,7 +11,7 @@ import structlog
 
 from tenantry.base import logs, settings
 from tenantry.base.errors import TenantryError, Unavailable
-from tenantry.control import idempotency, jobs
+from tenantry.control import audit, idempotency, jobs
 from tenantry.host.processes import lifeline
 from tenantry.services.platform import Platform, ensure_server_files, open_platform
 
@@ -30,8 +30,9 @@ async def converge(platform: Platform) -> None:
     await ensure_server_files(platform)
     done = await platform.databases.converge()
     await platform.databases.refill(platform.settings.warm_pool)
-    async with platform.store.transaction() as tx:
+    async with platform.store.transaction(audit.PLATFORM) as tx:
         await idempotency.forget_old(tx)
+        await audit.forget_old(tx, days=platform.settings.audit_days)
     if done:
         log.info("convergence.mended", actions=[str(action) for action in done])
 

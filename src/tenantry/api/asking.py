@@ -178,7 +178,7 @@ async def once(
     """
     key = _idempotency_key(request)
     platform = await platform_of(request)
-    async with platform.store.transaction() as tx:
+    async with platform.store.transaction(principal.actor) as tx:
         if key is None:
             response: Response = await work(tx, SecretSource())
         else:

@@ -128,7 +128,7 @@ async def update(
     database_id: DatabaseId,
 ) -> Response:
     """Change its names, its environment or its connection limit; open sessions go on."""
-    async with platform.store.transaction() as tx:
+    async with platform.store.transaction(principal.actor) as tx:
         row = await platform.databases.update(tx, principal.actor, database_id, body.changes())
     _settle(request, platform)
     return answers.answer(answers.database(row), message="Database updated.")
@@ -143,7 +143,7 @@ async def delete(
     request: Request, platform: PlatformHere, principal: Writer, database_id: DatabaseId
 ) -> Response:
     """Remove a database, its shadow, its role and all their sessions. The audit stays."""
-    async with platform.store.transaction() as tx:
+    async with platform.store.transaction(principal.actor) as tx:
         deletion = await platform.databases.delete(tx, principal.actor, database_id)
     removal = _background(request).start(
         platform.databases.finish_deletion(database_id, principal.actor)

@@ -1,16 +1,15 @@
-"""/api/api-keys and /api/audit-logs"""
+"""/api/api-keys"""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from tenantry.api import answers
-from tenantry.api.answers import Answer, ApiKey, AuditEntry, Listing, NewApiKey
+from tenantry.api.answers import Answer, ApiKey, Listing, NewApiKey
 from tenantry.api.asking import Cursor, KeyId, Limit, PlatformHere, allowed, once
-from tenantry.api.requests import CreateKey, Label, Moment
+from tenantry.api.requests import CreateKey
 from tenantry.base.secrets import SecretSource
-from tenantry.control.audit import Filter
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
 
@@ -18,7 +17,6 @@ router = APIRouter(prefix="/api", tags=["access"])
 
 Reader = Annotated[Principal, allowed("keys:read")]
 Writer = Annotated[Principal, allowed("keys:write")]
-Auditor = Annotated[Principal, allowed("audit:read")]
 
 
 @router.post("/api-keys", status_code=201, response_model=Answer[NewApiKey])
@@ -60,38 +58,6 @@ async def index(
 @router.delete("/api-keys/{identifier}", response_model=Answer[ApiKey])
 async def revoke(platform: PlatformHere, principal: Writer, key_id: KeyId) -> Response:
     """End an API key for good, from the next request on."""
-    async with platform.store.transaction() as tx:
+    async with platform.store.transaction(principal.actor) as tx:
         row = await platform.access.revoke_key(tx, principal, key_id)
     return answers.answer(answers.api_key(row), message="API key revoked.")
-
-
-@router.get("/audit-logs", response_model=Listing[AuditEntry])
-async def audit_logs(
-    platform: PlatformHere,
-    principal: Auditor,
-    action: Label | None = None,
-    resource_id: Label | None = None,
-    actor: Label | None = None,
-    result: Annotated[str | None, Query(pattern="^(ok|refused|failed)$")] = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    limit: Limit = 50,
-    cursor: Cursor = None,
-) -> Response:
-    """What was done or refused, newest first: who, what, which, from where, with what result."""
-    page = await platform.access.page_of_audit(
-        principal,
-        Filter(
-            action=action,
-            resource_id=resource_id,
-            actor=actor,
-            result=result,
-            since=since,
-            until=until,
-        ),
-        cursor=cursor,
-        limit=limit,
-    )
-    return answers.listing(
-        [answers.audit_entry(row) for row in page.rows], next_cursor=page.next_cursor
-    )

@@ -19,8 +19,8 @@ from tenantry.api.asking import (
     authenticated,
 )
 from tenantry.base.errors import Forbidden, NotFound, Unavailable
+from tenantry.control import audit, operations
 from tenantry.control import databases as rows
-from tenantry.control import operations
 from tenantry.services import health
 from tenantry.services.access.service import Principal
 
@@ -82,7 +82,7 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
     counts: dict[str, int] = {}
     pooler = None
     try:
-        async with platform.store.transaction() as tx:
+        async with platform.store.transaction(audit.PLATFORM) as tx:
             counts = await rows.count_by_status(tx)
         pooler = await platform.pooler.state()
     except Unavailable:
@@ -117,7 +117,7 @@ async def operation(
     platform: PlatformHere, principal: Reader, operation_id: OperationId
 ) -> Response:
     """How far a long task is."""
-    async with platform.store.transaction() as tx:
+    async with platform.store.transaction(principal.actor) as tx:
         row = await operations.find(tx, operation_id, customer_id=principal.actor.customer_id)
     if row is None:
         raise NotFound("There is no such operation.")

@@ -69,7 +69,7 @@ async def replace(
 ) -> Response:
     """Make this the whole allowlist; an empty one opens the database."""
     wanted = [entry.wanted() for entry in body.entries]
-    async with platform.store.transaction() as tx:
+    async with platform.store.transaction(principal.actor) as tx:
         entries = await platform.network.replace(tx, principal.actor, database_id, wanted)
     await platform.network.end_foreign_sessions()
     return answers.listing([answers.whitelist_entry(row) for row in entries])
@@ -80,7 +80,7 @@ async def remove(
     platform: PlatformHere, principal: Writer, database_id: DatabaseId, entry_id: EntryId
 ) -> Response:
     """No longer admit an address, and end its sessions; without the last entry it is open."""
-    async with platform.store.transaction() as tx:
+    async with platform.store.transaction(principal.actor) as tx:
         row = await platform.network.remove(tx, principal.actor, database_id, entry_id)
     await platform.network.end_foreign_sessions()
     return answers.answer(answers.whitelist_entry(row), message="Address no longer admitted.")

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     redis_port: Port = 6379
     warm_pool: Annotated[int, Field(ge=0, le=500)] = 16
     engines: Path | None = None
+    audit_days: Annotated[int, Field(ge=30, le=36_500)] = 365
     memory_mb: Annotated[int, Field(ge=256)] | None = None
 
     @field_validator("home")

@@ -38,6 +38,9 @@ def audit(
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
     as_json: Json = False,
+    ndjson: Annotated[
+        bool, typer.Option("--ndjson", help="Everything, as a JSON object a line.")
+    ] = False,
 ) -> None:
     """Show what was done, by whom and from where, the latest first.
 
@@ -46,17 +49,23 @@ def audit(
         tenantry audit --since 24h
 
         tenantry audit --resource shop --action database.delete --json
+
+        tenantry audit --since 30d --ndjson > audit.ndjson
     """
     with connect() as api:
         if resource and not parse_id(resource):
             resource = str(find(api, resource, env)["id"])
-        page = api.rows(
-            "/api/audit-logs",
-            limit=None if everything else limit,
-            action=action,
-            resource_id=resource,
-            since=since.isoformat() if since else None,
-        )
+        asked = {
+            "action": action,
+            "resource_id": resource,
+            "since": since.isoformat() if since else None,
+        }
+        if ndjson:
+            for part in api.pages("/api/audit-logs", asked):
+                for row in part.rows:
+                    output.as_json_line(row)
+            return
+        page = api.rows("/api/audit-logs", limit=None if everything else limit, **asked)
     if as_json:
         output.as_json(page.rows)
     else:

@@ -3,7 +3,7 @@
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from os import environ
@@ -98,16 +98,28 @@ class Api:
         return self._ask("GET", path, query=query)["data"]
 
     def rows(self, path: str, *, limit: int | None = None, **query: object) -> Page:
-        """The first ``limit`` rows of a list, or all of them, page by page."""
+        """The first ``limit`` rows of a list, or all of them."""
         found: list[Row] = []
+        more = False
+        for page in self.pages(path, query, limit):
+            found += page.rows
+            more = page.more
+        return Page(found, more)
+
+    def pages(
+        self, path: str, query: Mapping[str, object], limit: int | None = None
+    ) -> Iterator[Page]:
+        """The same, page by page, each asked for when the one before has been taken."""
         cursor: str | None = None
-        while True:
-            size = _PAGE if limit is None else min(_PAGE, limit - len(found))
+        left = limit
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(_PAGE, left)
             answer = self._ask("GET", path, query={**query, "limit": size, "cursor": cursor})
-            found += answer["data"]
             cursor = answer.get("next_cursor")
-            if not cursor or (limit is not None and len(found) >= limit):
-                return Page(found, more=bool(cursor))
+            yield Page(answer["data"], more=bool(cursor))
+            if not cursor:
+                return
+            left = None if left is None else left - len(answer["data"])
 
     def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
         """The ``data`` of a POST.

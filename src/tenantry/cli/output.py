@@ -52,6 +52,11 @@ def as_json(data: object) -> None:
     typer.echo(json.dumps(data, indent=2))
 
 
+def as_json_line(data: object) -> None:
+    """Print ``data`` as one line of JSON, in ASCII as well."""
+    typer.echo(json.dumps(data))
+
+
 def table(rows: Sequence[Row], columns: Mapping[str, Cell], *, empty: str) -> None:
     """Print rows under titled columns, numbers to the right; say ``empty`` when there are none."""
     if not rows:

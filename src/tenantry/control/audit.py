@@ -1,4 +1,5 @@
-"""The audit: who did what to which, from where, and what came of it. Rows are only ever added."""
+"""The audit: who did what to which, from where, and what came of it. Rows are only ever added,
+and forgotten when they are old."""
 
 import datetime as dt
 import uuid
@@ -134,3 +135,8 @@ async def page(
             },
         )
         return await cursor.fetchall()
+
+
+async def forget_old(tx: Tx, *, days: int) -> None:
+    """Forget what is older than ``days``; the database itself refuses fewer than 30."""
+    await tx.execute("SELECT forget_old_audit_logs(%s)", (days,))

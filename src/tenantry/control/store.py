@@ -1,9 +1,16 @@
-"""The way to the control database: a pool, and transactions on it."""
+"""The way to the control database: a pool, and transactions on it.
 
+Every transaction is somebody's. A customer's runs as a role to which row-level security shows
+that customer's rows and no others, whatever is asked (migration 000008): a condition that is
+forgotten in a query finds too little, never a neighbour's. The platform's own, and those of
+administrators, see all.
+"""
+
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Self
+from typing import Protocol, Self
 
 import psycopg
 from psycopg import AsyncConnection
@@ -12,7 +19,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from tenantry.base.errors import Unavailable
 from tenantry.pg import connections
-from tenantry.pg.connections import PLATFORM, Address
+from tenantry.pg.connections import CUSTOMER, PLATFORM, Address
 
 DATABASE = "tenantry_control"
 MIGRATIONS = "tenantry.control.migrations"
@@ -21,6 +28,13 @@ Tx = AsyncConnection[TupleRow]
 
 _MOST_INNER = 4
 _inside: ContextVar[bool] = ContextVar("inside a transaction", default=False)
+
+
+class Asker(Protocol):
+    """Whose transaction it is: of a customer, or (None) of the platform or an administrator."""
+
+    @property
+    def customer_id(self) -> uuid.UUID | None: ...
 
 
 class ControlStore:
@@ -60,8 +74,8 @@ class ControlStore:
         await self._pool.close()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Tx]:
-        """A transaction: committed at the end of the block, undone by an exception.
+    async def transaction(self, asker: Asker) -> AsyncIterator[Tx]:
+        """A transaction of ``asker``: committed at the end of the block, undone by an exception.
 
         Raises Unavailable if the control database does not answer.
         """
@@ -70,6 +84,8 @@ class ControlStore:
             async with pool.connection() as connection, connection.transaction():
                 outside = _inside.set(True)
                 try:
+                    if asker.customer_id is not None:
+                        await _become(connection, CUSTOMER, asker.customer_id)
                     yield connection
                 finally:
                     _inside.reset(outside)
@@ -80,3 +96,34 @@ class ControlStore:
                 "The control database does not answer.",
                 hint="See ./tenantry status; nothing was changed.",
             ) from error
+
+
+@asynccontextmanager
+async def as_platform(tx: Tx) -> AsyncIterator[None]:
+    """See all customers' rows for a moment, in a customer's transaction.
+
+    For what is made of everybody's rows, the one just changed included.
+    """
+    row = await (
+        await tx.execute(
+            "SELECT current_setting('role'),"
+            " nullif(current_setting('app.current_customer_id', true), '')::uuid"
+        )
+    ).fetchone()
+    if row is None or row[0] != CUSTOMER:
+        yield
+        return
+    await tx.execute("SELECT set_config('role', 'none', true)")
+    yield
+    await _become(tx, CUSTOMER, row[1])
+
+
+async def _become(tx: Tx, role: str, customer_id: uuid.UUID) -> None:
+    """Until the transaction ends, as ``SET LOCAL`` does."""
+    await tx.execute(
+        """
+        SELECT set_config('role', %s, true), set_config('app.current_user_role', 'customer', true),
+               set_config('app.current_customer_id', %s, true)
+        """,
+        (role, str(customer_id)),
+    )

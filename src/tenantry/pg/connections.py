@@ -18,6 +18,7 @@ from tenantry.base.errors import Unavailable
 
 ADMIN = "tenantry_admin"  # the bootstrap superuser
 PLATFORM = "tenantry_platform"  # what the control plane works as; not a superuser
+CUSTOMER = "tenantry_customer"  # what the control plane works as for a customer; cannot log in
 POOLER = "tenantry_pooler"  # may look up verifiers, nothing else
 OWNER = "tenantry_owner"  # owns every tenant's database; cannot log in
 OPEN = "tenantry_open"  # its members may come from anywhere: they have no allowlist

@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow
 
 from tenantry.pg.connections import (
     ADMIN,
+    CUSTOMER,
     OPEN,
     OWNER,
     PLATFORM,
@@ -101,9 +102,14 @@ async def _close_to_public(connection: AsyncConnection[TupleRow], name: str) -> 
 
 
 async def ensure_control_roles(address: Address) -> None:
-    """On the control cluster: the role that the control plane works as."""
+    """On the control cluster: the roles that the control plane works as."""
     async with connect(address, user=ADMIN) as admin:
-        await _ensure_platform_role(admin, PLATFORM, "LOGIN NOSUPERUSER")
+        # It becomes a customer's role on purpose, and has nothing of it otherwise.
+        await _ensure_platform_role(admin, PLATFORM, "LOGIN NOSUPERUSER NOINHERIT")
+        await _ensure_platform_role(admin, CUSTOMER, "NOLOGIN NOSUPERUSER")
+        await admin.execute(
+            sql.SQL("GRANT {} TO {}").format(sql.Identifier(CUSTOMER), sql.Identifier(PLATFORM))
+        )
         for name in ("postgres", "template1"):
             await _close_to_public(admin, name)
 

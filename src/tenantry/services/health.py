@@ -12,6 +12,7 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from tenantry.base.errors import TenantryError
+from tenantry.control import audit
 from tenantry.host import processes
 from tenantry.services.platform import Platform
 
@@ -59,7 +60,7 @@ async def check(platform: Platform) -> Health:
     """Ask every part, all at once; none is waited for longer than 3 seconds."""
 
     async def control() -> None:
-        async with platform.store.transaction() as tx:
+        async with platform.store.transaction(audit.PLATFORM) as tx:
             await tx.execute("SELECT 1")
 
     async def pooler() -> str:

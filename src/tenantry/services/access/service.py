@@ -46,7 +46,7 @@ class Access:
         the same words.
         """
         now = dt.datetime.now(dt.UTC)
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(audit.PLATFORM) as tx:
             row = None if secret is None else await keys.find_by_secret(tx, secret)
             if row is not None and row.is_good(now) and secret is not None:
                 if row.last_used_at is None or now - row.last_used_at > _TOUCH_EVERY:
@@ -87,7 +87,7 @@ class Access:
         """Raises Forbidden unless the key has the scope or is an administrator's; audited."""
         if {scope, ADMIN} & principal.scopes:
             return
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(principal.actor) as tx:
             await audit.record(
                 tx,
                 principal.actor,
@@ -143,12 +143,12 @@ class Access:
 
     async def administrator_exists(self) -> bool:
         """Whether any good administrator's key exists."""
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(audit.PLATFORM) as tx:
             return await keys.administrator_exists(tx)
 
     async def create_first_key(self, secret: Secret) -> None:
         """Make the administrator's key of a new installation."""
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(audit.PLATFORM) as tx:
             row = await keys.insert(
                 tx,
                 secret,
@@ -164,7 +164,7 @@ class Access:
     ) -> Page[ApiKeyRow]:
         """Keys without their secrets, newest first."""
         after = pages.read_key(cursor)
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(principal.actor) as tx:
             found = await keys.page(
                 tx, customer_id=principal.actor.customer_id, after=after, limit=limit + 1
             )
@@ -193,7 +193,7 @@ class Access:
     ) -> Page[AuditRow]:
         """What was done, newest first; a customer's key sees what concerns its customer."""
         before = pages.read_number(cursor)
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(principal.actor) as tx:
             found = await audit.page(
                 tx,
                 wanted,

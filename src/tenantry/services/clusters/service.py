@@ -17,6 +17,7 @@ from tenantry.base.errors import MachineError, Unavailable
 from tenantry.base.events import Changed, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
+from tenantry.control import audit
 from tenantry.control import clusters as rows
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.store import DATABASE, ControlStore
@@ -160,7 +161,7 @@ class LocalClusters:
         """On the running shared cluster: hardened, and known to the control database."""
         version = self._engine(SHARED).version
         await hardening.ensure_hardened(self.shared.address, version=version)
-        async with store.transaction() as tx:
+        async with store.transaction(audit.PLATFORM) as tx:
             for name, kind, cluster in (
                 (CONTROL, "control", self.control),
                 (SHARED, "shared", self.shared),
@@ -191,7 +192,7 @@ class ClusterPools:
 
     async def every(self) -> list[ClusterRow]:
         """All clusters, as the control database lists them."""
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(audit.PLATFORM) as tx:
             return await rows.every(tx)
 
     async def with_databases(self) -> list[ClusterRow]:

@@ -103,7 +103,7 @@ class Databases:
     ) -> Page[DatabaseRow]:
         """Databases, newest first. Raises InvalidInput for a bad cursor."""
         after = pages.read_key(cursor)
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(actor) as tx:
             found = await rows.page(
                 tx, wanted, customer_id=actor.customer_id, after=after, limit=limit + 1
             )
@@ -111,7 +111,7 @@ class Databases:
 
     async def show(self, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
         """One database. Raises NotFound, the same for an unknown and a foreign one."""
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(actor) as tx:
             return await self._find(tx, actor, database_id)
 
     async def update(
@@ -173,7 +173,7 @@ class Databases:
 
     async def is_gone(self, database_id: uuid.UUID) -> bool:
         """Whether nothing is left of a database."""
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(audit.PLATFORM) as tx:
             return await rows.find(tx, database_id, customer_id=None) is None
 
     async def rotate_password(
@@ -187,7 +187,7 @@ class Databases:
         row = await self.lock_active(tx, actor, database_id)
         before = await self._verifier(row)
         if before is not None:
-            async with self._store.transaction() as early:
+            async with self._store.transaction(audit.PLATFORM) as early:
                 await rows.insert_rotation(early, row.id, before)
         emit(StepDone("rotate", "remembered", row.database_name))
         async with self._clusters.connection(row.cluster_id) as server:
@@ -230,7 +230,7 @@ class Databases:
         """Make warm databases until ``target`` wait. Returns how many were made."""
         made = 0
         while True:
-            async with self._store.transaction() as tx:
+            async with self._store.transaction(audit.PLATFORM) as tx:
                 if await rows.count_warm(tx) >= target:
                     return made
             await self._make_warm()
@@ -238,12 +238,12 @@ class Databases:
 
     async def needs_refill(self, target: int) -> bool:
         """Whether so many are gone that it is worth waking the worker."""
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(audit.PLATFORM) as tx:
             return await rows.count_warm(tx) <= target * 3 // 4
 
     async def _want_another(self) -> uuid.UUID:
         cluster = await self._clusters.for_new_database()
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(audit.PLATFORM) as tx:
             database_id = await rows.insert_creating(tx, cluster_id=cluster.id, suffix=new_suffix())
         emit(StepDone("prepare", "wanted", str(database_id)))
         return database_id
@@ -285,7 +285,7 @@ class Databases:
             async with self._clusters.connection(cluster.id) as server:
                 roles = await catalog.tenant_roles(server)
                 databases = await catalog.tenant_databases(server)
-            async with self._store.transaction() as tx:
+            async with self._store.transaction(audit.PLATFORM) as tx:
                 wanted = await rows.on_cluster(tx, cluster.id)
             for name in plan.strangers(wanted, databases):
                 log.warning("database.unknown", database=name, cluster=cluster.name)
@@ -295,7 +295,7 @@ class Databases:
                     done.append(action)
                 except (TenantryError, psycopg.Error, OSError) as error:
                     log.warning("convergence.failed", action=str(action), error=str(error))
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(audit.PLATFORM) as tx:
             rotations = await rows.unfinished_rotations(tx)
         for database_id in rotations:
             await self._undo_rotation(database_id)
@@ -371,7 +371,7 @@ class Databases:
         """Keep each owned database's size and counters. Returns how many were measured."""
         measured = 0
         for cluster in await self._clusters.with_databases():
-            async with self._store.transaction() as tx:
+            async with self._store.transaction(audit.PLATFORM) as tx:
                 active = [
                     row for row in await rows.on_cluster(tx, cluster.id) if row.status == "active"
                 ]
@@ -379,12 +379,12 @@ class Databases:
                 part = active[start : start + _SAMPLE_SLICE]
                 async with self._clusters.connection(cluster.id) as server:
                     use = await catalog.database_use(server, [row.database_name for row in part])
-                async with self._store.transaction() as tx:
+                async with self._store.transaction(audit.PLATFORM) as tx:
                     for row in part:
                         if found := use.get(row.database_name):
                             await rows.record_stats(tx, row.id, found)
                             measured += 1
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(audit.PLATFORM) as tx:
             await rows.forget_old_stats(tx)
         return measured
 
@@ -395,7 +395,7 @@ class Databases:
         self, database_id: uuid.UUID
     ) -> AsyncIterator[tuple[Tx, DatabaseRow | None]]:
         """A transaction that holds a row; None instead of it if it is gone or being worked on."""
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(audit.PLATFORM) as tx:
             yield tx, await rows.lock(tx, database_id, wait=False)
 
     async def _find(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:

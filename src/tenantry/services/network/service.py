@@ -10,7 +10,7 @@ from tenantry.base.events import Changed, emit
 from tenantry.control import audit, whitelist
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
-from tenantry.control.store import ControlStore, Tx
+from tenantry.control.store import ControlStore, Tx, as_platform
 from tenantry.control.whitelist import EntryRow, NewEntry
 from tenantry.host import files
 from tenantry.pg import catalog, hba, objects
@@ -46,7 +46,7 @@ class Network:
     async def entries(self, actor: Actor, database_id: uuid.UUID) -> list[EntryRow]:
         """A database's list. Raises NotFound."""
         await self._databases.show(actor, database_id)
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(actor) as tx:
             return await whitelist.of_database(tx, database_id)
 
     async def add(self, tx: Tx, actor: Actor, database_id: uuid.UUID, entry: NewEntry) -> EntryRow:
@@ -116,7 +116,8 @@ class Network:
         Raises MachineError if PostgreSQL refuses the rules; then the old ones are back.
         """
         await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_RULES_LOCK,))
-        rulebook = plan.compile_lists(await whitelist.admissions(tx))
+        async with as_platform(tx):
+            rulebook = plan.compile_lists(await whitelist.admissions(tx))
         await self._apply_to_cluster(rulebook)
         await self._pooler.ensure_rules(plan.render_pooler_rules(rulebook))
 
@@ -164,7 +165,7 @@ class Network:
         Returns how many were ended. A login that was under way while the rules changed
         shows only afterwards, so the worker does this again every few seconds.
         """
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(audit.PLATFORM) as tx:
             rulebook = plan.compile_lists(await whitelist.admissions(tx))
         if not rulebook.networks:
             return 0
@@ -187,6 +188,6 @@ class Network:
 
     async def keep(self) -> None:
         """What time changes: entries that have come to their end; and files changed by hand."""
-        async with self._store.transaction() as tx:
+        async with self._store.transaction(audit.PLATFORM) as tx:
             await self.apply(tx)
         await self.end_foreign_sessions()

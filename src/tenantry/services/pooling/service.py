@@ -20,6 +20,7 @@ from tenantry.base.events import Changed, emit
 from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
+from tenantry.control import audit
 from tenantry.control import databases as rows
 from tenantry.control.store import ControlStore
 from tenantry.host import commands, files, processes
@@ -345,7 +346,7 @@ class Pooler:
 
         The limit itself is PostgreSQL's; without the line the pool would only run into it.
         """
-        async with store.transaction() as tx:
+        async with store.transaction(audit.PLATFORM) as tx:
             await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_USERS_LOCK,))
             text = plan.render_users(await rows.limits_below(tx, plan.SMALLEST_FULL_LIMIT))
             owed = self._unread.exists()

@@ -1,0 +1,78 @@
+"""The audit leaves as it is kept: streamed whole, and forgotten when it is old."""
+
+import json
+import uuid
+
+import httpx
+import psycopg
+import pytest
+
+from answers import data
+from clients import eventually
+from harness import Installation
+
+
+def test_the_export_has_a_line_for_each_entry(platform: Installation, api: httpx.Client) -> None:
+    resource = str(uuid.uuid4())
+    with platform.control() as control:
+        control.execute(
+            "INSERT INTO audit_logs (actor_kind, actor_name, action, resource_kind, resource_id,"
+            " result, details) SELECT 'platform', 'x', 'test', 'test', %s, 'ok',"
+            " jsonb_build_object('number', n, 'text', E'one\\ntwo')"
+            " FROM generate_series(1, 2500) n",
+            (resource,),
+        )
+    with api.stream("GET", "/api/audit-logs/export", params={"resource_id": resource}) as answer:
+        assert answer.headers["content-type"].startswith("application/x-ndjson")
+        exported = [json.loads(line) for line in answer.iter_lines()]
+    assert [row["details"]["number"] for row in exported] == list(range(2500, 0, -1))
+    listed = data(api.get("/api/audit-logs", params={"resource_id": resource, "limit": 1000}))
+    assert exported[:1000] == listed
+
+    printed = platform.tenantry("audit", "--resource", resource, "--ndjson").stdout.splitlines()
+    assert [json.loads(line) for line in printed] == exported
+
+
+def test_the_export_is_filtered_as_the_list_is(api: httpx.Client) -> None:
+    bad = api.get("/api/audit-logs/export", params={"result": "perhaps"})
+    assert (bad.status_code, bad.json()["errors"][0]["field"]) == (422, "result")
+    assert api.get("/api/audit-logs/export", params={"actor": "nobody at all"}).text == ""
+    with httpx.Client(base_url=api.base_url, trust_env=False) as stranger:
+        assert stranger.get("/api/audit-logs/export").status_code == 401
+
+
+def test_what_is_older_than_its_retention_is_forgotten(platform: Installation) -> None:
+    old, kept = (str(uuid.uuid4()) for _ in range(2))
+    with platform.control() as control:
+        for resource, days in ((old, 366), (kept, 364)):
+            control.execute(
+                "INSERT INTO audit_logs (at, actor_kind, actor_name, action, resource_kind,"
+                " resource_id, result) VALUES (now() - make_interval(days => %s), 'platform',"
+                " 'x', 'test', 'test', %s, 'ok')",
+                (days, resource),
+            )
+
+        def left() -> set[str]:
+            return {
+                row[0]
+                for row in control.execute(
+                    "SELECT resource_id FROM audit_logs WHERE resource_id = ANY (%s)",
+                    ([old, kept],),
+                )
+            }
+
+        eventually(lambda: left() == {kept}, seconds=90)
+
+
+@pytest.mark.parametrize("days", ["29", "0", "-1", "NULL"])
+def test_nothing_young_can_be_forgotten(platform: Installation, days: str) -> None:
+    with (
+        psycopg.connect(
+            host=str(platform.home / "run" / "control"),
+            port=5432,
+            user="tenantry_platform",
+            dbname="tenantry_control",
+        ) as control,
+        pytest.raises(psycopg.errors.RaiseException, match="30 days"),
+    ):
+        control.execute(f"SELECT forget_old_audit_logs({days})".encode())

@@ -1,0 +1,293 @@
+"""What a customer's transaction finds in the control database, whatever is asked of it there.
+
+These tests go round the application: they speak SQL as the control plane's own role.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, LiteralString
+
+import httpx
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import TupleRow
+
+from answers import data
+from harness import Installation
+from tenantry.control.audit import PLATFORM, Actor
+from tenantry.control.store import ControlStore, as_platform
+from tenantry.pg.connections import Address
+
+# Tables without a policy, and why a customer's transaction has nothing of them.
+NOT_A_CUSTOMERS = {"clusters", "schema_migrations", "plans"}
+
+Control = psycopg.Connection[TupleRow]
+
+
+@dataclass(frozen=True)
+class Customer:
+    id: uuid.UUID
+    key: str
+    database: dict[str, Any]
+    entry: str
+    operation: str
+
+
+def make_customer(api: httpx.Client, platform: Installation, name: str) -> Customer:
+    email = f"{name}-{uuid.uuid4().hex[:8]}@example.com"
+    key = data(
+        api.post(
+            "/api/api-keys",
+            json={
+                "name": name,
+                "scopes": ["databases:read", "databases:write", "audit:read", "keys:read"],
+                "customer_email": email,
+            },
+        ),
+        201,
+    )
+    with platform.client(key["key"]) as client:
+        goes = data(client.post("/api/databases", json={"friendlyName": "goes"}), 201)
+        operation = data(client.delete(f"/api/databases/{goes['id']}"))["operation_id"]
+        database = data(
+            client.post(
+                "/api/databases", json={"friendlyName": name}, headers={"Idempotency-Key": name}
+            ),
+            201,
+        )
+        entry = data(
+            client.post(
+                f"/api/databases/{database['id']}/whitelist", json={"ip_address": "192.0.2.1"}
+            ),
+            201,
+        )
+    with platform.control() as control:
+        (customer_id,) = control.execute(
+            "SELECT id FROM customers WHERE email = %s", (email,)
+        ).fetchone() or (None,)
+        control.execute(
+            "INSERT INTO database_stats VALUES (%s, now(), 1, 1, 1, 1, 1)", (database["id"],)
+        )
+        control.execute(
+            "INSERT INTO password_rotations (database_id, verifier_before) VALUES (%s, 'x')",
+            (database["id"],),
+        )
+    return Customer(customer_id, key["id"], database, entry["id"], operation)
+
+
+@pytest.fixture(scope="module")
+def customers(platform: Installation) -> Iterator[tuple[Customer, Customer]]:
+    with platform.client() as api:
+        both = (make_customer(api, platform, "ann"), make_customer(api, platform, "bob"))
+        with platform.control() as control:
+            # Else the next pass undoes what is no change of password at all.
+            ids = [each.database["id"] for each in both]
+            yield both
+            control.execute("DELETE FROM password_rotations WHERE database_id = ANY (%s)", (ids,))
+        for each in both:
+            api.delete(f"/api/databases/{each.database['id']}")
+
+
+@contextmanager
+def acting(
+    platform: Installation, customer: uuid.UUID | None, *, role: str | None = "customer"
+) -> Iterator[Control]:
+    """A transaction as the store makes it for a customer; undone at the end."""
+    with psycopg.connect(
+        host=str(platform.home / "run" / "control"),
+        port=5432,
+        user="tenantry_platform",
+        dbname="tenantry_control",
+    ) as control:
+        control.execute("SET LOCAL ROLE tenantry_customer")
+        if role is not None:
+            control.execute("SELECT set_config('app.current_user_role', %s, true)", (role,))
+        if customer is not None:
+            control.execute(
+                "SELECT set_config('app.current_customer_id', %s, true)", (str(customer),)
+            )
+        yield control
+        control.rollback()
+
+
+# How the rows that are a customer's are told, in each table with a policy.
+OWNERS: dict[str, LiteralString] = {
+    "customers": "id",
+    "databases": "customer_id",
+    "password_rotations": "database_id",
+    "ip_whitelist": "database_id",
+    "database_stats": "database_id",
+    "operations": "customer_id",
+    "api_keys": "customer_id",
+    "idempotency_keys": "api_key_id",
+    "audit_logs": "customer_id",
+}
+
+
+def owner_of(column: str, customer: Customer) -> str:
+    ids = {
+        "database_id": customer.database["id"],
+        "api_key_id": customer.key,
+    }
+    return str(ids.get(column, customer.id))
+
+
+@pytest.mark.parametrize("table", OWNERS)
+def test_everything_of_a_table_is_ones_own(
+    platform: Installation, customers: tuple[Customer, Customer], table: str
+) -> None:
+    ann, bob = customers
+    asked = sql.SQL("SELECT DISTINCT {}::text FROM {}").format(
+        sql.Identifier(OWNERS[table]), sql.Identifier(table)
+    )
+    with platform.control() as control:
+        all_owners = {row[0] for row in control.execute(asked)}
+    assert {owner_of(OWNERS[table], each) for each in (ann, bob)} <= all_owners
+    for each in (ann, bob):
+        with acting(platform, each.id) as control:
+            found = {row[0] for row in control.execute(asked)} - {None}  # None: nobody's yet
+        assert found == {owner_of(OWNERS[table], each)}
+
+
+@pytest.mark.parametrize("role", [None, "", "administrator", "platform"])
+def test_without_a_customer_there_is_nothing(
+    platform: Installation, customers: tuple[Customer, Customer], role: str | None
+) -> None:
+    with acting(platform, customers[0].id, role=role) as control:
+        for table, column in OWNERS.items():
+            found = control.execute(
+                sql.SQL("SELECT count({}) FROM {}").format(
+                    sql.Identifier(column), sql.Identifier(table)
+                )
+            ).fetchone()
+            # Databases that nobody has yet, which have no customer, are there to be taken.
+            assert found == (0,), table
+    with acting(platform, None) as control:
+        assert control.execute("SELECT count(customer_id) FROM databases").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE databases SET friendly_name = 'mine' WHERE id = %(database)s",
+        "DELETE FROM ip_whitelist WHERE id = %(entry)s",
+        "UPDATE ip_whitelist SET network = '::/0' WHERE database_id = %(database)s",
+        "UPDATE operations SET status = 'failed' WHERE id = %(operation)s",
+        "UPDATE api_keys SET customer_id = %(me)s WHERE id = %(key)s",
+        "DELETE FROM password_rotations WHERE database_id = %(database)s",
+        "SELECT FROM databases WHERE id = %(database)s FOR UPDATE",
+    ],
+)
+def test_a_neighbours_row_cannot_be_touched(
+    platform: Installation, customers: tuple[Customer, Customer], statement: LiteralString
+) -> None:
+    ann, bob = customers
+    for me, touched in ((ann, 0), (bob, 1)):
+        with acting(platform, me.id) as control:
+            done = control.execute(
+                statement,
+                {
+                    "me": me.id,
+                    "database": bob.database["id"],
+                    "entry": bob.entry,
+                    "operation": bob.operation,
+                    "key": bob.key,
+                },
+            )
+            assert done.rowcount == touched
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        # Nothing is made in a neighbour's name, nor given away.
+        "INSERT INTO ip_whitelist (id, database_id, network)"
+        " VALUES (gen_random_uuid(), %(theirs)s, '::/0')",
+        "INSERT INTO operations (id, kind, resource_kind, resource_id, customer_id)"
+        " VALUES (gen_random_uuid(), 'x', 'x', gen_random_uuid(), %(them)s)",
+        "INSERT INTO audit_logs (actor_kind, actor_name, customer_id, action, resource_kind,"
+        " result) VALUES ('api_key', 'x', %(them)s, 'x', 'x', 'ok')",
+        "INSERT INTO api_keys (id, name, prefix, hash, scopes, customer_id)"
+        " VALUES (gen_random_uuid(), 'x', 'x', 'x', '{admin}', NULL)",
+        "UPDATE databases SET customer_id = %(them)s WHERE id = %(mine)s",
+        "UPDATE databases SET customer_id = NULL WHERE id = %(mine)s",
+        "UPDATE api_keys SET customer_id = NULL WHERE customer_id = %(me)s",
+        # What has no business here at all.
+        "DELETE FROM databases",
+        "INSERT INTO databases SELECT * FROM databases",
+        "UPDATE customers SET email = 'x@example.com'",
+        "DELETE FROM audit_logs",
+        "UPDATE audit_logs SET result = 'ok'",
+        "SELECT FROM procrastinate_jobs",
+        "UPDATE clusters SET port = 1",
+        "SELECT forget_old_audit_logs(30)",
+        "SET LOCAL ROLE tenantry_admin",
+    ],
+)
+def test_what_is_refused(
+    platform: Installation, customers: tuple[Customer, Customer], statement: LiteralString
+) -> None:
+    ann, bob = customers
+    with (
+        acting(platform, ann.id) as control,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        control.execute(
+            statement,
+            {
+                "me": ann.id,
+                "mine": ann.database["id"],
+                "them": bob.id,
+                "theirs": bob.database["id"],
+            },
+        )
+
+
+def test_every_table_of_the_control_database_has_its_policy(platform: Installation) -> None:
+    """Whoever adds a table decides what a customer sees of it."""
+    with platform.control() as control:
+        without = {
+            row[0]
+            for row in control.execute(
+                "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+                " AND relkind IN ('r', 'p') AND NOT relrowsecurity"
+                " AND relname NOT LIKE 'procrastinate%%'"
+            )
+        }
+        open_to_customers = {
+            row[0]
+            for row in control.execute(
+                "SELECT table_name FROM information_schema.role_table_grants"
+                " WHERE grantee = 'tenantry_customer' AND privilege_type <> 'SELECT'"
+            )
+        }
+    assert without <= NOT_A_CUSTOMERS
+    assert not open_to_customers & NOT_A_CUSTOMERS
+
+
+def test_a_query_that_forgets_the_customer_finds_no_neighbour(
+    platform: Installation, customers: tuple[Customer, Customer]
+) -> None:
+    """The store itself, asked for all rows in a customer's name and in the platform's."""
+    ann, bob = customers
+
+    async def owners() -> list[set[uuid.UUID]]:
+        found: list[set[uuid.UUID]] = []
+        everything = "SELECT customer_id FROM databases WHERE customer_id IS NOT NULL"
+        async with ControlStore(Address(platform.home / "run" / "control", 5432)) as store:
+            async with store.transaction(Actor("api_key", "ann", customer_id=ann.id)) as tx:
+                found.append({row[0] async for row in await tx.execute(everything)})
+                async with as_platform(tx):
+                    found.append({row[0] async for row in await tx.execute(everything)})
+                found.append({row[0] async for row in await tx.execute(everything)})
+            async with store.transaction(PLATFORM) as tx:  # nothing is left on the connection
+                found.append({row[0] async for row in await tx.execute(everything)})
+        return found
+
+    first, lifted, again, platforms = asyncio.run(owners())
+    assert first == again == {ann.id}
+    assert {ann.id, bob.id} <= lifted & platforms
