@@ -76,6 +76,7 @@ def up(
 async def _install(here: Settings) -> None:
     umask = os.umask(0o022)  # root installs it, and the service user runs it
     await packages.ensure_postgres(_say)
+    await packages.ensure_jemalloc(_say)
     await engines.ensure_pgbouncer(here.engines_dir, _say)
     os.umask(umask)
 

@@ -77,6 +77,20 @@ async def ensure_postgres(say: Say) -> PostgresEngine:
     return find_postgres()
 
 
+def find_jemalloc() -> Path | None:
+    """The library of the package libjemalloc2, if it is installed."""
+    return next(Path("/usr/lib").glob("*/libjemalloc.so.2"), None)
+
+
+async def ensure_jemalloc(say: Say) -> None:
+    """Install jemalloc where we may; PostgreSQL runs without it, too (see pg/clusters.py)."""
+    if find_jemalloc() is None and os.geteuid() == 0:
+        try:
+            await install(["libjemalloc2"], say)
+        except MachineError as error:
+            say(f"Going on without jemalloc: {error.detail.strip().splitlines()[-1]}")
+
+
 async def refresh() -> None:
     """Fetch apt's lists anew, where we may. One broken source is no reason to stop."""
     if os.geteuid() == 0:
