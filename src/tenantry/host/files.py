@@ -5,6 +5,8 @@ import os
 import tempfile
 from pathlib import Path
 
+_LAST_LINES = 8
+
 
 def write_atomically(path: Path, data: str | bytes, *, mode: int = 0o600) -> None:
     """Replace ``path`` by ``data``: a reader, or a crash, sees the old file or the new one.
@@ -47,3 +49,10 @@ def ensure_folder(path: Path, *, mode: int = 0o700) -> None:
     """Make ``path`` a folder with ``mode``, and its parents."""
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(mode)
+
+
+def last_words(log: Path) -> str:
+    """The last lines of a log, for whoever asks why its writer has ended; "" if there are none."""
+    with contextlib.suppress(OSError):
+        return "\n".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
+    return ""

@@ -154,9 +154,7 @@ class ProcessCluster:
     def _last_words(self, output: Path) -> str:
         logs = sorted(self.log_dir.glob(f"{self.name}-*.log"), key=lambda log: log.stat().st_mtime)
         newest = logs[-1] if logs else output
-        with contextlib.suppress(OSError):
-            return "\n".join(newest.read_text(errors="replace").splitlines()[-8:])
-        return ""
+        return files.last_words(newest)
 
     async def _end_orphans(self) -> None:
         # After kill -9 of a postmaster its backends still hold the shared memory for a

@@ -147,9 +147,10 @@ class Pooler:
             )
             await self._answering()
         except (MachineError, Unavailable) as error:
+            log = self._home.logs / "pooler.log"
             raise MachineError(
-                f"The pooler did not start. {error.detail}",
-                hint=f"Its log is {self._home.logs / 'pooler.log'}.",
+                f"The pooler did not start. {error.detail}\n{files.last_words(log)}",
+                hint=f"Its log is {log}.",
             ) from error
         emit(Changed("pooler.started", "pgbouncer"))
         return True
