@@ -26,26 +26,46 @@ TEMPLATE = "tenantry_template"
 AUTH_DATABASE = "tenantry_auth"
 PLATFORM_DATABASES = ("postgres", "template0", "template1", TEMPLATE, AUTH_DATABASE)
 
-# What a tenant could read of its neighbours, and neither psql nor pg_dump needs. (pg_dump
-# reads pg_shdescription and pg_db_role_setting: they stay open, as pg_roles does.)
-_CLOSED_IN_TEMPLATE: LiteralString = """
-    REVOKE ALL ON SCHEMA public FROM PUBLIC;
-    REVOKE SELECT ON pg_stat_activity, pg_stat_database, pg_locks FROM PUBLIC;
-    REVOKE EXECUTE ON FUNCTION pg_stat_get_activity(integer), pg_lock_status() FROM PUBLIC;
+# What a tenant could read of its neighbours, and neither psql nor pg_dump needs: who is
+# connected, what they do and wait for, how much they write and hold. The functions too, since
+# the views only call them. (pg_dump reads pg_shdescription and pg_db_role_setting: they stay
+# open, as pg_roles and pg_database do.)
+_TELLING_VIEWS: LiteralString = """
+    SELECT oid FROM pg_class
+    WHERE oid IN ('pg_stat_activity'::regclass, 'pg_stat_database'::regclass, 'pg_locks'::regclass)
 """
+_TELLING_FUNCTIONS: LiteralString = r"""
+    SELECT oid FROM pg_proc
+    WHERE pronamespace = 'pg_catalog'::regnamespace
+      AND (proname LIKE 'pg\_stat\_get\_backend\_%' OR proname LIKE 'pg\_stat\_get\_db\_%'
+        OR proname IN (
+            'pg_stat_get_activity', 'pg_stat_get_progress_info', 'pg_stat_get_subscription',
+            'pg_stat_get_replication_slot', 'pg_get_replication_slots', 'pg_lock_status',
+            'pg_blocking_pids', 'pg_safe_snapshot_blocking_pids', 'pg_tablespace_size'))
+"""
+_TELLING = {"views": sql.SQL(_TELLING_VIEWS), "functions": sql.SQL(_TELLING_FUNCTIONS)}
+_CLOSED_IN_TEMPLATE = sql.SQL("""
+    REVOKE ALL ON SCHEMA public FROM PUBLIC;
+    DO $$
+    DECLARE telling text;
+    BEGIN
+        FOR telling IN {views} LOOP
+            EXECUTE format('REVOKE SELECT ON %s FROM PUBLIC', telling::oid::regclass);
+        END LOOP;
+        FOR telling IN {functions} LOOP
+            EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', telling::oid::regprocedure);
+        END LOOP;
+    END $$
+""").format(**_TELLING)
 
 # A dump repeats what was revoked of the system's own objects, and no tenant could restore it.
 # So that pg_dump takes it for how the database began, it is noted as initdb notes such things.
 # (After pg_upgrade, which dumps as well, what is above has to be done again in each database.)
-_CLOSED_FROM_THE_BEGINNING: LiteralString = """
+_CLOSED_FROM_THE_BEGINNING = sql.SQL("""
     WITH closed (objoid, classoid, acl) AS (
-        SELECT oid, 'pg_class'::regclass, relacl FROM pg_class
-        WHERE oid IN ('pg_stat_activity'::regclass, 'pg_stat_database'::regclass,
-            'pg_locks'::regclass)
+        SELECT oid, 'pg_class'::regclass, relacl FROM pg_class WHERE oid IN ({views})
         UNION ALL
-        SELECT oid, 'pg_proc'::regclass, proacl FROM pg_proc
-        WHERE oid IN ('pg_stat_get_activity(integer)'::regprocedure,
-            'pg_lock_status()'::regprocedure)
+        SELECT oid, 'pg_proc'::regclass, proacl FROM pg_proc WHERE oid IN ({functions})
     ), noted AS (
         UPDATE pg_init_privs i SET initprivs = acl FROM closed c
         WHERE (i.objoid, i.classoid, i.objsubid) = (c.objoid, c.classoid, 0)
@@ -53,7 +73,7 @@ _CLOSED_FROM_THE_BEGINNING: LiteralString = """
     )
     INSERT INTO pg_init_privs (objoid, classoid, objsubid, privtype, initprivs)
     SELECT objoid, classoid, 0, 'i', acl FROM closed WHERE objoid NOT IN (SELECT objoid FROM noted)
-"""
+""").format(**_TELLING)
 
 # SECURITY DEFINER, because verifiers are for superusers only; it tells them of
 # tenants' roles alone, and only to the pooler.
@@ -101,6 +121,20 @@ async def _close_to_public(connection: AsyncConnection[TupleRow], name: str) -> 
     )
 
 
+async def _keep_tenants_out_of_the_log(connection: AsyncConnection[TupleRow]) -> None:
+    """Have no session but the platform's own write what it likes into the server's log.
+
+    An error quotes what was typed, a password too (``syntax error at or near``), and RAISE LOG
+    and debug_print_plan write as much as one asks for. A tenant cannot undo it: the parameter
+    is a superuser's. Autovacuum runs as the bootstrap superuser, and so goes on telling.
+    """
+    await connection.execute("ALTER ROLE ALL SET log_min_messages = fatal")
+    for name in (ADMIN, PLATFORM, POOLER):
+        await connection.execute(
+            sql.SQL("ALTER ROLE {} SET log_min_messages = warning").format(sql.Identifier(name))
+        )
+
+
 async def ensure_control_roles(address: Address) -> None:
     """On the control cluster: the roles that the control plane works as."""
     async with connect(address, user=ADMIN) as admin:
@@ -110,7 +144,7 @@ async def ensure_control_roles(address: Address) -> None:
         await admin.execute(
             sql.SQL("GRANT {} TO {}").format(sql.Identifier(CUSTOMER), sql.Identifier(PLATFORM))
         )
-        for name in ("postgres", "template1"):
+        for name in ("postgres", "template0", "template1"):
             await _close_to_public(admin, name)
 
 
@@ -124,7 +158,7 @@ async def ensure_hardened(address: Address, *, version: int) -> None:
         )
         await _ensure_platform_role(admin, POOLER, "LOGIN NOSUPERUSER")
         await admin.execute(
-            sql.SQL("GRANT {}, pg_signal_backend, pg_monitor TO {}").format(
+            sql.SQL("GRANT {}, pg_signal_backend, pg_read_all_stats TO {}").format(
                 sql.Identifier(OWNER), sql.Identifier(PLATFORM)
             )
         )
@@ -139,8 +173,9 @@ async def ensure_hardened(address: Address, *, version: int) -> None:
             )
         for name in (TEMPLATE, AUTH_DATABASE):
             await _ensure_own_database(admin, name)
-        for name in ("postgres", "template1", TEMPLATE, AUTH_DATABASE):
+        for name in PLATFORM_DATABASES:
             await _close_to_public(admin, name)
+        await _keep_tenants_out_of_the_log(admin)
         await admin.execute(
             sql.SQL("GRANT CONNECT ON DATABASE {}, postgres TO {}").format(
                 sql.Identifier(AUTH_DATABASE), sql.Identifier(PLATFORM)

@@ -1,0 +1,19 @@
+"""All attempts, by the sections of docs/reference/security.md."""
+
+from attempts import Attempt
+from attempts_crossings import CROSSINGS
+from attempts_doors import DOORS_OF_OTHERS
+from attempts_server import CODE, SERVER
+from attempts_sql import FILES, LIMITS, OTHERS, SIGHT
+
+SECTIONS: dict[str, tuple[Attempt, ...]] = {
+    "Doors and names": DOORS_OF_OTHERS,
+    "One's own limits": LIMITS,
+    "Other roles and databases": OTHERS,
+    "What can be seen": SIGHT,
+    "Files and programs": FILES,
+    "The server": SERVER,
+    "Code, extensions and links": CODE,
+    "From session to session": CROSSINGS,
+}
+ATTEMPTS = [attempt for section in SECTIONS.values() for attempt in section]
