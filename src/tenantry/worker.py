@@ -11,7 +11,7 @@ import structlog
 
 from tenantry.base import logs, settings
 from tenantry.base.errors import TenantryError, Unavailable
-from tenantry.control import audit, idempotency, jobs
+from tenantry.control import attempts, audit, idempotency, jobs, sessions
 from tenantry.host.processes import lifeline
 from tenantry.services.platform import Platform, ensure_server_files, open_platform
 
@@ -33,6 +33,8 @@ async def converge(platform: Platform) -> None:
     async with platform.store.transaction(audit.PLATFORM) as tx:
         await idempotency.forget_old(tx)
         await audit.forget_old(tx, days=platform.settings.audit_days)
+        await sessions.forget_old(tx)
+        await attempts.forget_old(tx)
     if done:
         log.info("convergence.mended", actions=[str(action) for action in done])
 

@@ -23,7 +23,11 @@ from tenantry.control.store import ControlStore, as_platform
 from tenantry.pg.connections import Address
 
 # Tables without a policy, and why a customer's transaction has nothing of them.
-NOT_A_CUSTOMERS = {"clusters", "schema_migrations", "plans"}
+NOT_A_CUSTOMERS = {"clusters", "schema_migrations", "plans"} | {
+    "recovery_codes",
+    "login_challenges",
+    "failed_logins",
+}
 
 Control = psycopg.Connection[TupleRow]
 
@@ -35,6 +39,7 @@ class Customer:
     database: dict[str, Any]
     entry: str
     operation: str
+    user: str
 
 
 def make_customer(api: httpx.Client, platform: Installation, name: str) -> Customer:
@@ -65,6 +70,9 @@ def make_customer(api: httpx.Client, platform: Installation, name: str) -> Custo
             ),
             201,
         )
+    login = {"email": email, "password": "seven otters juggle copper kettles"}
+    user = data(api.post("/api/users", json=login), 201)["id"]
+    data(api.post("/api/auth/login", json=login))
     with platform.control() as control:
         (customer_id,) = control.execute(
             "SELECT id FROM customers WHERE email = %s", (email,)
@@ -76,7 +84,7 @@ def make_customer(api: httpx.Client, platform: Installation, name: str) -> Custo
             "INSERT INTO password_rotations (database_id, verifier_before) VALUES (%s, 'x')",
             (database["id"],),
         )
-    return Customer(customer_id, key["id"], database, entry["id"], operation)
+    return Customer(customer_id, key["id"], database, entry["id"], operation, user)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +131,9 @@ OWNERS: dict[str, LiteralString] = {
     "database_stats": "database_id",
     "operations": "customer_id",
     "api_keys": "customer_id",
-    "idempotency_keys": "api_key_id",
+    "idempotency_keys": "caller_id",
+    "users": "customer_id",
+    "sessions": "user_id",
     "audit_logs": "customer_id",
 }
 
@@ -131,7 +141,8 @@ OWNERS: dict[str, LiteralString] = {
 def owner_of(column: str, customer: Customer) -> str:
     ids = {
         "database_id": customer.database["id"],
-        "api_key_id": customer.key,
+        "caller_id": customer.key,
+        "user_id": customer.user,
     }
     return str(ids.get(column, customer.id))
 
@@ -220,6 +231,12 @@ def test_a_neighbours_row_cannot_be_touched(
         "DELETE FROM databases",
         "INSERT INTO databases SELECT * FROM databases",
         "UPDATE customers SET email = 'x@example.com'",
+        "SELECT password_hash FROM users",
+        "SELECT hash FROM sessions",
+        "UPDATE users SET disabled_at = NULL",
+        "SELECT FROM recovery_codes",
+        "SELECT FROM login_challenges",
+        "SELECT FROM failed_logins",
         "DELETE FROM audit_logs",
         "UPDATE audit_logs SET result = 'ok'",
         "SELECT FROM procrastinate_jobs",

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import ipaddress
 import json
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any
 
 import structlog
@@ -24,8 +26,9 @@ from tenantry.base.errors import (
 )
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import parse_id
-from tenantry.base.secrets import Secret, SecretSource
+from tenantry.base.secrets import RECOVERY_CODES, Secret, SecretSource
 from tenantry.control import idempotency
+from tenantry.control.audit import Actor
 from tenantry.control.idempotency import KeptAnswer
 from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.control.store import Tx
@@ -38,6 +41,11 @@ MOST_KEY_LENGTH = 255
 _SECRETS: dict[str, Callable[[SecretSource], Secret]] = {
     "password": SecretSource.password,
     "api_key": SecretSource.api_key,
+    "totp_secret": SecretSource.totp_secret,
+    **{
+        f"recovery_code_{number}": partial(SecretSource.recovery_code, number=number)
+        for number in range(RECOVERY_CODES)
+    },
 }
 
 _key_header = APIKeyHeader(name="X-API-Key", auto_error=False)
@@ -54,8 +62,11 @@ PlatformHere = Annotated[Platform, Depends(platform_of)]
 
 
 def address_of(request: Request) -> str | None:
-    """Where the request comes from; the test client has no address."""
-    return request.client.host if request.client else None
+    """Where the request comes from, as a proxy of this machine may tell; None if it is unknown."""
+    try:
+        return str(ipaddress.ip_address(request.client.host if request.client else ""))
+    except ValueError:
+        return None
 
 
 def _said(request: Request) -> str:
@@ -82,8 +93,18 @@ async def authenticated(request: Request, platform: Platform) -> Principal:
     )
 
 
-def allowed(scope: str) -> Any:
-    """Who asks, if their key has this scope."""
+def stranger(request: Request) -> Actor:
+    """Whoever asks before having said who that is."""
+    return Actor(
+        "anonymous",
+        "anonymous",
+        address=address_of(request),
+        request_id=request.state.request_id,
+    )
+
+
+def allowed(scope: str | None = None) -> Any:
+    """Who asks, if their key or session has this scope."""
 
     async def principal(
         request: Request,
@@ -93,7 +114,8 @@ def allowed(scope: str) -> Any:
         _token: Annotated[object, Depends(_bearer)],
     ) -> Principal:
         found = await authenticated(request, platform)
-        await platform.access.authorize(found, scope, action=_said(request))
+        if scope is not None:
+            await platform.access.authorize(found, scope, action=_said(request))
         return found
 
     return Depends(principal)
@@ -111,6 +133,8 @@ def _identifier(what: str) -> Callable[[str], Awaitable[uuid.UUID]]:
 
 DatabaseId = Annotated[uuid.UUID, Depends(_identifier("database"))]
 KeyId = Annotated[uuid.UUID, Depends(_identifier("API key"))]
+UserId = Annotated[uuid.UUID, Depends(_identifier("user"))]
+SessionId = Annotated[uuid.UUID, Depends(_identifier("session"))]
 OperationId = Annotated[uuid.UUID, Depends(_identifier("operation"))]
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="The most rows in one answer.")]
@@ -131,14 +155,18 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-async def _fingerprint(request: Request) -> bytes:
-    """What the request asks for, however its JSON is spaced and ordered."""
+async def _fingerprint(request: Request, principal: Principal) -> bytes:
+    """What the request asks for, however its JSON is spaced and ordered.
+
+    Keyed with what only the caller holds: a body may have a person's password in it, and
+    nobody shall guess that from what is kept.
+    """
     asked = await request.body()
     # Routes that take no body have not looked whether it is JSON.
     with contextlib.suppress(ValueError, RecursionError):
         asked = json.dumps(json.loads(asked), sort_keys=True).encode()
     what = f"{request.method} {request.url.path}\n".encode()
-    return hashlib.sha256(what + asked).digest()
+    return hmac.digest(principal.secret.reveal().encode(), what + asked, hashlib.sha256)
 
 
 def _mark(salt: bytes, kind: str) -> str:
@@ -194,13 +222,13 @@ async def _under_key(
     key: str,
     work: Callable[[Tx, SecretSource], Awaitable[JSONResponse]],
 ) -> Response:
-    fingerprint = await _fingerprint(request)
-    if not await idempotency.try_lock(tx, principal.key_id, key):
+    fingerprint = await _fingerprint(request, principal)
+    if not await idempotency.try_lock(tx, principal.caller_id, key):
         raise RequestInProgress(
             "A request with this Idempotency-Key is still being worked on.",
             hint="Send it again in a moment.",
         )
-    kept = await idempotency.find(tx, principal.key_id, key)
+    kept = await idempotency.find(tx, principal.caller_id, key)
     source = SecretSource.derived(
         api_key=principal.secret,
         idempotency_key=key,
@@ -218,7 +246,7 @@ async def _under_key(
     body = _without_secrets(bytes(response.body).decode(), source)
     await idempotency.keep(
         tx,
-        principal.key_id,
+        principal.caller_id,
         key,
         KeptAnswer(fingerprint, source.salt, response.status_code, body),
     )

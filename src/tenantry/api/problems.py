@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from tenantry.base.errors import FieldError, TenantryError
+from tenantry.base.errors import FieldError, TenantryError, TooManyRequests
 
 log = structlog.get_logger()
 
@@ -64,7 +64,7 @@ def _of(request: Request, **told: object) -> JSONResponse:
 async def _tenantry_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, TenantryError):
         raise TypeError from error
-    return _of(
+    answer = _of(
         request,
         status=error.status,
         code=error.code,
@@ -73,6 +73,9 @@ async def _tenantry_error(request: Request, error: Exception) -> JSONResponse:
         hint=error.hint,
         fields=error.fields,
     )
+    if isinstance(error, TooManyRequests):
+        answer.headers["Retry-After"] = str(error.seconds)
+    return answer
 
 
 def _printable(text: object) -> str:

@@ -13,12 +13,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     StringConstraints,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 
+from tenantry.base import passwords
+from tenantry.base.secrets import Secret
 from tenantry.control.keys import SCOPES
+from tenantry.control.users import Role
 from tenantry.control.whitelist import NewEntry
 from tenantry.services.databases.model import (
     DEFAULT_MAX_CONNECTIONS,
@@ -28,6 +32,7 @@ from tenantry.services.databases.model import (
 )
 from tenantry.services.network.plan import parse_network
 from tenantry.services.network.service import MOST_ENTRIES
+from tenantry.services.users.service import NewUser
 
 MOST_CONNECTIONS = 500
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
@@ -53,6 +58,18 @@ def _email(text: str) -> str:
     return address.normalized.lower()
 
 
+def _typed(text: SecretStr) -> SecretStr:
+    for letter in text.get_secret_value():
+        if unicodedata.category(letter) in {"Cc", "Cs"}:
+            raise ValueError("must not hold control characters")
+    return text
+
+
+def secret(text: SecretStr) -> Secret:
+    """What was sent as a secret, as ours."""
+    return Secret(text.get_secret_value())
+
+
 def _slug(text: str) -> str:
     if not _SLUG.fullmatch(text):
         raise ValueError(
@@ -73,6 +90,22 @@ Label = Annotated[
     StringConstraints(min_length=1, max_length=200),
     AfterValidator(_readable),
     Field(examples=["My App Database"]),
+]
+Password = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=passwords.LONGEST,
+        examples=["the lighthouse keeper sold umbrellas"],
+    ),
+    AfterValidator(_typed),
+]
+Token = Annotated[SecretStr, Field(min_length=1, max_length=200), AfterValidator(_typed)]
+Code = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=40),
+    AfterValidator(_readable),
+    Field(examples=["123456"]),
 ]
 Slug = Annotated[
     str,
@@ -199,3 +232,83 @@ class CreateKey(_Body):
         default=None, description="Bind the key to this customer: it sees nothing else."
     )
     expires_at: Annotated[Moment, AfterValidator(_expiry)] | None = None
+
+
+class Login(_Body):
+    """Who wants to come in."""
+
+    email: Email
+    password: Password
+
+
+class LoginCode(_Body):
+    """The second half of a login: a code of the authenticator, or a recovery code."""
+
+    challenge: Token
+    code: Code
+
+
+class ChangePassword(_Body):
+    """At least 16 characters or four words, and not easy to guess."""
+
+    current_password: Password
+    new_password: Password
+
+
+class Proof(_Body):
+    """The password again, so that who finds an open session changes nothing."""
+
+    password: Password
+
+
+class TotpCode(_Body):
+    """What the authenticator shows now."""
+
+    code: Code
+
+
+class RemoveTotp(_Body):
+    """The password again, and a code."""
+
+    password: Password
+    code: Code
+
+
+class CreateUser(_Body):
+    """A user to make. A customer's user belongs to the customer of that address, or their own."""
+
+    email: Email
+    name: Label | None = None
+    role: Role = "customer"
+    customer_email: Email | None = None
+    password: Password | None = Field(
+        default=None, description="Left out, a random one is made, and shown this once."
+    )
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.role == "administrator" and self.customer_email is not None:
+            raise ValueError("an administrator belongs to no customer")
+        return self
+
+    def wanted(self) -> NewUser:
+        return NewUser(
+            email=self.email,
+            name=self.name,
+            role=self.role,
+            customer_email=self.customer_email,
+            password=None if self.password is None else secret(self.password),
+        )
+
+
+class UpdateUser(_Body):
+    """What to change; what is left out stays as it is."""
+
+    name: Label | None = None
+    disabled: Annotated[bool, Field(strict=True)] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("names nothing to change")
+        return self

@@ -3,9 +3,12 @@
     TenantryError
     ├── InvalidInput            422  the request says something that cannot be
     ├── Unauthenticated         401  no key, or one that is not (or no longer) ours
+    │   └── WrongCredentials         e-mail, password or code are not right
     ├── Forbidden               403  the key's scopes do not reach this
     ├── NotFound                404  unknown, or somebody else's
     ├── Conflict                409  true of another moment, not of this one
+    ├── TooManyRequests         429  more than is allowed in a time
+    │   └── LoginLocked              after failed logins
     ├── Unavailable             503  a part that the answer needs is down
     └── MachineError            500  this machine cannot do it: port, disk, package, permission
 
@@ -13,6 +16,7 @@ Each carries a stable ``code``, the HTTP status it becomes, what happened
 (``detail``) and what to do next (``hint``).
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -64,13 +68,18 @@ class IdempotencyKeyReused(InvalidInput):
 class Unauthenticated(TenantryError):
     code = "unauthenticated"
     status = 401
-    title = "A valid API key is needed"
+    title = "A valid API key or session is needed"
+
+
+class WrongCredentials(Unauthenticated):
+    code = "wrong_credentials"
+    title = "That login is not right"
 
 
 class Forbidden(TenantryError):
     code = "forbidden"
     status = 403
-    title = "This API key may not do that"
+    title = "This API key or session may not do that"
 
 
 class NotFound(TenantryError):
@@ -93,6 +102,23 @@ class RequestInProgress(Conflict):
 class NameTaken(Conflict):
     code = "name_taken"
     title = "The name is taken"
+
+
+class TooManyRequests(TenantryError):
+    """``seconds`` is when to try again."""
+
+    code = "rate_limited"
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, detail: str, *, seconds: float, hint: str | None = None) -> None:
+        super().__init__(detail, hint=hint)
+        self.seconds = max(1, math.ceil(seconds))
+
+
+class LoginLocked(TooManyRequests):
+    code = "login_locked"
+    title = "Too many logins have failed"
 
 
 class Unavailable(TenantryError):

@@ -15,6 +15,11 @@ class Home:
         return self.root / "admin.key"
 
     @property
+    def seal_key(self) -> Path:
+        """The key that seals what the control database must not hold in clear."""
+        return self.root / "seal.key"
+
+    @property
     def ca_certificate(self) -> Path:
         return self.root / "ca.crt"
 

@@ -13,6 +13,8 @@ import hmac
 import secrets as random
 from dataclasses import dataclass, field
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
@@ -20,7 +22,15 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 PASSWORD_LENGTH = 24  # 143 bits
 API_KEY_PREFIX = "tnt_"
+SESSION_PREFIX = "tns_"
+CHALLENGE_PREFIX = "tnc_"
+RECOVERY_CODES = 10
 SALT_BYTES = 16
+# No vowels and no look-alikes: recovery codes are written down and typed in again.
+_CODE_ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
+_CODE_LENGTH = 16  # 76 bits
+_TOTP_BYTES = 20  # as RFC 4226 recommends
+_NONCE_BYTES = 12
 _SCRAM_ITERATIONS = 4096  # as PostgreSQL itself (scram_iterations)
 
 
@@ -49,13 +59,13 @@ class Secret:
         return hash((Secret, self._text))
 
 
-def _spell(material: bytes) -> str:
+def _spell(material: bytes, *, alphabet: str = _ALPHABET, length: int = PASSWORD_LENGTH) -> str:
     """``material`` in letters and digits. 32 bytes for 24 characters leave no bias to speak of."""
     number = int.from_bytes(material, "big")
     letters = []
-    for _ in range(PASSWORD_LENGTH):
-        number, index = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[index])
+    for _ in range(length):
+        number, index = divmod(number, len(alphabet))
+        letters.append(alphabet[index])
     return "".join(letters)
 
 
@@ -85,10 +95,68 @@ class SecretSource:
         """An API key: 256 bits."""
         return Secret(API_KEY_PREFIX + self._material("api key").hex())
 
+    def totp_secret(self) -> Secret:
+        """What an authenticator app makes codes from, in Base32 (RFC 6238)."""
+        return Secret(base64.b32encode(self._material("totp secret")[:_TOTP_BYTES]).decode())
+
+    def recovery_code(self, number: int) -> Secret:
+        """A code that stands in for the authenticator once: ``xxxx-xxxx-xxxx-xxxx``."""
+        letters = _spell(
+            self._material(f"recovery code {number}"), alphabet=_CODE_ALPHABET, length=_CODE_LENGTH
+        )
+        return Secret("-".join(letters[at : at + 4] for at in range(0, _CODE_LENGTH, 4)))
+
+    def recovery_codes(self) -> list[Secret]:
+        return [self.recovery_code(number) for number in range(RECOVERY_CODES)]
+
+
+def new_session_token() -> Secret:
+    """What a session is known by: 256 bits."""
+    return Secret(SESSION_PREFIX + random.token_hex(32))
+
+
+def new_challenge() -> Secret:
+    """What proves the first half of a login: 256 bits."""
+    return Secret(CHALLENGE_PREFIX + random.token_hex(32))
+
+
+def hash_token(token: Secret) -> bytes:
+    """What is stored of a random secret. So many random bits need no slow hash."""
+    return hashlib.sha256(token.reveal().encode()).digest()
+
 
 def hash_api_key(key: Secret) -> bytes:
-    """What is stored of an API key. 256 random bits need no slow hash."""
-    return hashlib.sha256(key.reveal().encode()).digest()
+    """What is stored of an API key."""
+    return hash_token(key)
+
+
+class Seal:
+    """Keeps what must be read again, such as TOTP secrets: AES-256-GCM with a key of the home.
+
+    What is sealed is bound to its owner, so that it is of no use in another row.
+    """
+
+    KEY_BYTES = 32
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    @classmethod
+    def new_key(cls) -> bytes:
+        return random.token_bytes(cls.KEY_BYTES)
+
+    def close(self, secret: Secret, *, owner: bytes) -> bytes:
+        """The sealed form."""
+        nonce = random.token_bytes(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, secret.reveal().encode(), owner)
+
+    def open(self, sealed: bytes, *, owner: bytes) -> Secret | None:
+        """What was sealed; None if another key or owner was, or somebody changed it."""
+        try:
+            text = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner)
+        except InvalidTag:
+            return None
+        return Secret(text.decode())
 
 
 def scram_verifier(password: Secret, *, salt: bytes | None = None) -> str:

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     engines: Path | None = None
     audit_days: Annotated[int, Field(ge=30, le=36_500)] = 365
     memory_mb: Annotated[int, Field(ge=256)] | None = None
+    session_idle_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
+    session_hours: Annotated[int, Field(ge=1, le=720)] = 12
 
     @field_validator("home")
     @classmethod

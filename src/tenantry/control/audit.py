@@ -16,9 +16,9 @@ Result = Literal["ok", "refused", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks: an API key, the platform itself, or somebody we do not know; and from where."""
+    """Who asks: an API key, a user, the platform itself, or somebody unknown; and from where."""
 
-    kind: Literal["api_key", "platform", "anonymous"]
+    kind: Literal["api_key", "user", "platform", "anonymous"]
     name: str
     id: uuid.UUID | None = None
     customer_id: uuid.UUID | None = None

@@ -22,38 +22,38 @@ class KeptAnswer:
     body: str
 
 
-async def try_lock(tx: Tx, api_key_id: uuid.UUID, key: str) -> bool:
+async def try_lock(tx: Tx, caller_id: uuid.UUID, key: str) -> bool:
     """Be the only transaction that works under this key. False if another one does."""
     row = await (
         await tx.execute(
-            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", (f"{api_key_id} {key}",)
+            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", (f"{caller_id} {key}",)
         )
     ).fetchone()
     return bool(row and row[0])
 
 
-async def find(tx: Tx, api_key_id: uuid.UUID, key: str) -> KeptAnswer | None:
+async def find(tx: Tx, caller_id: uuid.UUID, key: str) -> KeptAnswer | None:
     """The answer that was given under this key, if any."""
     row = await (
         await tx.execute(
             """
             SELECT fingerprint, salt, status, body FROM idempotency_keys
-            WHERE api_key_id = %s AND key = %s
+            WHERE caller_id = %s AND key = %s
             """,
-            (api_key_id, key),
+            (caller_id, key),
         )
     ).fetchone()
     return KeptAnswer(bytes(row[0]), bytes(row[1]), row[2], row[3]) if row else None
 
 
-async def keep(tx: Tx, api_key_id: uuid.UUID, key: str, answer: KeptAnswer) -> None:
+async def keep(tx: Tx, caller_id: uuid.UUID, key: str, answer: KeptAnswer) -> None:
     """Keep an answer, in the transaction of the work that it tells of."""
     await tx.execute(
         """
-        INSERT INTO idempotency_keys (api_key_id, key, fingerprint, salt, status, body)
+        INSERT INTO idempotency_keys (caller_id, key, fingerprint, salt, status, body)
         VALUES (%s, %s, %s, %s, %s, %s)
         """,
-        (api_key_id, key, answer.fingerprint, answer.salt, answer.status, answer.body),
+        (caller_id, key, answer.fingerprint, answer.salt, answer.status, answer.body),
     )
 
 

@@ -33,6 +33,8 @@ class ApiKeyRow:
     scopes: list[str]
     customer_id: uuid.UUID | None
     customer_email: str | None
+    created_by: uuid.UUID | None
+    maker_disabled_at: dt.datetime | None
     expires_at: dt.datetime | None
     revoked_at: dt.datetime | None
     last_used_at: dt.datetime | None
@@ -40,13 +42,19 @@ class ApiKeyRow:
 
     def is_good(self, now: dt.datetime) -> bool:
         """Whether it opens anything at this time."""
-        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+        return (
+            self.revoked_at is None
+            and self.maker_disabled_at is None
+            and (self.expires_at is None or now < self.expires_at)
+        )
 
 
 _SELECT = """
     SELECT k.id, k.name, k.prefix, k.scopes, k.customer_id, c.email AS customer_email,
+           k.created_by, u.disabled_at AS maker_disabled_at,
            k.expires_at, k.revoked_at, k.last_used_at, k.created_at
     FROM api_keys k LEFT JOIN customers c ON c.id = k.customer_id
+        LEFT JOIN users u ON u.id = k.created_by
 """
 
 
@@ -58,13 +66,15 @@ async def insert(
     scopes: list[str],
     customer_id: uuid.UUID | None,
     expires_at: dt.datetime | None,
+    created_by: uuid.UUID | None = None,
 ) -> ApiKeyRow:
-    """Keep a new key's hash."""
+    """Keep a new key's hash; ``created_by`` is the user who makes it, if one does."""
     key_id = new_id()
     await tx.execute(
         """
-        INSERT INTO api_keys (id, name, prefix, hash, scopes, customer_id, expires_at)
-        VALUES (%s, %s, %s, %s, %s, %s, %s)
+        INSERT INTO api_keys (id, name, prefix, hash, scopes, customer_id, expires_at,
+            created_by)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
         """,
         (
             key_id,
@@ -74,6 +84,7 @@ async def insert(
             scopes,
             customer_id,
             expires_at,
+            created_by,
         ),
     )
     row = await find(tx, key_id, customer_id=None)
@@ -120,19 +131,30 @@ async def revoke(tx: Tx, key_id: uuid.UUID) -> None:
     )
 
 
+async def revoke_made_by(tx: Tx, user_id: uuid.UUID) -> None:
+    """End all keys that a user made."""
+    await tx.execute(
+        "UPDATE api_keys SET revoked_at = now() WHERE created_by = %s AND revoked_at IS NULL",
+        (user_id,),
+    )
+
+
 async def touch(tx: Tx, key_id: uuid.UUID) -> None:
     """Note that a key has just been used."""
     await tx.execute("UPDATE api_keys SET last_used_at = now() WHERE id = %s", (key_id,))
 
 
 async def administrator_exists(tx: Tx, *, besides: uuid.UUID | None = None) -> bool:
-    """Whether a good, unbound key with scope admin exists, not counting ``besides``."""
+    """Whether a good, unbound key with scope admin exists, not counting ``besides``.
+
+    Nor those that people made: they end with their makers.
+    """
     row = await (
         await tx.execute(
             """
             SELECT EXISTS (SELECT 1 FROM api_keys
                 WHERE id IS DISTINCT FROM %s AND 'admin' = ANY (scopes)
-                  AND customer_id IS NULL AND revoked_at IS NULL
+                  AND customer_id IS NULL AND revoked_at IS NULL AND created_by IS NULL
                   AND (expires_at IS NULL OR expires_at > now()))
             """,
             (besides,),

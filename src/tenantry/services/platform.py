@@ -1,12 +1,14 @@
 """The whole platform: its parts put together, and brought up in the order they need each other."""
 
+import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
 
 from tenantry.base.home import Home
-from tenantry.base.secrets import SecretSource
+from tenantry.base.passwords import Hashing
+from tenantry.base.secrets import Seal, SecretSource
 from tenantry.base.settings import Settings
 from tenantry.control import jobs
 from tenantry.control.store import DATABASE, MIGRATIONS, ControlStore
@@ -19,7 +21,9 @@ from tenantry.services.clusters.service import ClusterPools, LocalClusters
 from tenantry.services.databases.service import Databases
 from tenantry.services.migrations import service as migrations
 from tenantry.services.network.service import Network
+from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pooling.service import Pooler
+from tenantry.services.users.service import Users
 
 Say = Callable[[str], None]
 
@@ -35,6 +39,8 @@ class Platform:
     databases: Databases
     network: Network
     access: Access
+    people: People
+    users: Users
 
     @property
     def home(self) -> Home:
@@ -54,6 +60,12 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
     pooler = local_pooler(settings)
     async with ControlStore(control) as store, ClusterPools(store) as clusters:
         databases = Databases(store, clusters, pooler)
+        seal = Seal(Home(settings.home).seal_key.read_bytes())
+        hashing = Hashing()
+        rules = SessionRules(
+            lasts=dt.timedelta(hours=settings.session_hours),
+            idle=dt.timedelta(minutes=settings.session_idle_minutes),
+        )
         yield Platform(
             settings=settings,
             store=store,
@@ -61,7 +73,9 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             pooler=pooler,
             databases=databases,
             network=Network(store, databases, LocalClusters(settings), pooler),
-            access=Access(store),
+            access=Access(store, session_idle=rules.idle),
+            people=People(store, seal, hashing, rules),
+            users=Users(store, hashing),
         )
 
 
@@ -85,6 +99,7 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
     for folder in home.private_folders:
         files.ensure_folder(folder)
     ensure_certificates(settings)
+    _ensure_seal_key(home)
     local = LocalClusters(settings)
     pgbouncer = await find_pgbouncer(settings.engines_dir)
     async with AsyncExitStack() as started:
@@ -137,6 +152,11 @@ async def ensure_control_schema(local: LocalClusters) -> None:
     async with connect(address, user=ADMIN, dbname=DATABASE, search_path="public") as admin:
         await migrations.up(admin, resources.files(MIGRATIONS))
         await jobs.ensure_schema(admin)
+
+
+def _ensure_seal_key(home: Home) -> None:
+    if not home.seal_key.exists():
+        files.write_atomically(home.seal_key, Seal.new_key(), mode=0o600)
 
 
 async def _ensure_admin_key(home: Home, access: Access) -> bool:

@@ -4,7 +4,8 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['customers', 'databases', 'password_rotations', 'ip_whitelist',
-        'database_stats', 'operations', 'api_keys', 'idempotency_keys', 'audit_logs']
+        'database_stats', 'operations', 'api_keys', 'users', 'sessions', 'idempotency_keys',
+        'audit_logs']
     LOOP
         EXECUTE format('DROP POLICY platform ON %I', name);
         EXECUTE format('DROP POLICY own ON %I', name);

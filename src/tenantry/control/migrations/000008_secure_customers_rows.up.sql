@@ -55,10 +55,21 @@ CREATE POLICY own ON api_keys TO tenantry_customer
     USING (customer_id = (SELECT current_customer()));
 GRANT SELECT, INSERT, UPDATE ON api_keys TO tenantry_customer;
 
+-- Of people only whether they may still come in; of codes, challenges and failures nothing.
+ALTER TABLE users ENABLE ROW LEVEL SECURITY;
+CREATE POLICY platform ON users TO tenantry_platform USING (true);
+CREATE POLICY own ON users TO tenantry_customer USING (customer_id = (SELECT current_customer()));
+GRANT SELECT (id, customer_id, disabled_at) ON users TO tenantry_customer;
+
+ALTER TABLE sessions ENABLE ROW LEVEL SECURITY;
+CREATE POLICY platform ON sessions TO tenantry_platform USING (true);
+CREATE POLICY own ON sessions TO tenantry_customer USING (user_id IN (SELECT id FROM users));
+GRANT SELECT (id, user_id) ON sessions TO tenantry_customer;
+
 ALTER TABLE idempotency_keys ENABLE ROW LEVEL SECURITY;
 CREATE POLICY platform ON idempotency_keys TO tenantry_platform USING (true);
-CREATE POLICY own ON idempotency_keys TO tenantry_customer USING (api_key_id IN
-    (SELECT id FROM api_keys WHERE customer_id = (SELECT current_customer())));
+CREATE POLICY own ON idempotency_keys TO tenantry_customer
+    USING (caller_id IN (SELECT id FROM api_keys) OR caller_id IN (SELECT id FROM sessions));
 GRANT SELECT, INSERT ON idempotency_keys TO tenantry_customer;
 
 ALTER TABLE audit_logs ENABLE ROW LEVEL SECURITY;

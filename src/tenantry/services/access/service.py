@@ -1,69 +1,68 @@
-"""API keys: made, recognised, revoked; and every refusal told to the audit."""
+"""API keys and sessions recognised; keys made and revoked; refusals told to the audit."""
 
 import datetime as dt
 import uuid
 from dataclasses import dataclass
 
 from tenantry.base.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
-from tenantry.base.secrets import Secret
-from tenantry.control import audit, customers, keys, pages
+from tenantry.base.secrets import SESSION_PREFIX, Secret
+from tenantry.control import audit, customers, keys, pages, sessions
 from tenantry.control.audit import Actor, AuditRow
 from tenantry.control.keys import ApiKeyRow
 from tenantry.control.pages import Page
+from tenantry.control.sessions import SessionRow
 from tenantry.control.store import ControlStore, Tx
 
 ADMIN = "admin"
+# What a customer's users may do, of what is their customer's.
+CUSTOMER_SCOPES = frozenset(
+    {"databases:read", "databases:write", "keys:read", "keys:write", "audit:read"}
+)
 _TOUCH_EVERY = dt.timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks, as proven by an API key."""
+    """Who asks, as proven by an API key or by a session of a user."""
 
     actor: Actor
     scopes: frozenset[str]
     secret: Secret
+    session_id: uuid.UUID | None = None
 
     @property
-    def key_id(self) -> uuid.UUID:
-        if self.actor.id is None:
-            raise TypeError("a principal always has a key")
-        return self.actor.id
+    def caller_id(self) -> uuid.UUID:
+        """The key or session that proves it."""
+        proof = self.session_id or self.actor.id
+        if proof is None:
+            raise TypeError("a principal always has a key or a session")
+        return proof
 
 
 class Access:
     """The verbs on API keys and on the audit."""
 
-    def __init__(self, store: ControlStore) -> None:
+    def __init__(self, store: ControlStore, *, session_idle: dt.timedelta) -> None:
         self._store = store
+        self._session_idle = session_idle
 
     async def authenticate(
         self, secret: Secret | None, *, address: str | None, request_id: str, action: str
     ) -> Principal:
-        """Who presents this key. A refusal is audited.
+        """Who presents this key or session token. A refusal is audited.
 
-        Raises Unauthenticated for a missing, unknown, expired or revoked key, always in
+        Raises Unauthenticated for what is missing, unknown, expired or revoked, always in
         the same words.
         """
         now = dt.datetime.now(dt.UTC)
         async with self._store.transaction(audit.PLATFORM) as tx:
-            row = None if secret is None else await keys.find_by_secret(tx, secret)
-            if row is not None and row.is_good(now) and secret is not None:
-                if row.last_used_at is None or now - row.last_used_at > _TOUCH_EVERY:
-                    await keys.touch(tx, row.id)
-                actor = Actor(
-                    kind="api_key",
-                    name=row.name,
-                    id=row.id,
-                    customer_id=row.customer_id,
-                    customer_email=row.customer_email,
-                    address=address,
-                    request_id=request_id,
-                )
-                return Principal(actor, frozenset(row.scopes), secret)
+            row = await _find(tx, secret)
+            if row is not None and secret is not None and self._is_good(row, now):
+                await _touch(tx, row, now)
+                return _principal(row, secret, address=address, request_id=request_id)
             stranger = Actor(
                 kind="anonymous",
-                name="anonymous" if row is None else row.name,
+                name="anonymous" if row is None else _name(row),
                 id=None if row is None else row.id,
                 customer_id=None if row is None else row.customer_id,
                 address=address,
@@ -73,15 +72,20 @@ class Access:
                 tx,
                 stranger,
                 "login",
-                resource_kind="api_key",
+                resource_kind="session" if isinstance(row, SessionRow) else "api_key",
                 resource_id=None if row is None else row.id,
                 result="refused",
-                details={"request": action, "reason": _reason(secret, row, now)},
+                details={"request": action, "reason": _reason(secret, row)},
             )
         raise Unauthenticated(
-            "The request carries no API key that is valid here.",
-            hint="Send one as X-API-Key; tenantry key create makes one.",
+            "The request carries no API key or session that is valid here.",
+            hint="Send an API key as X-API-Key (tenantry key create makes one), or log in.",
         )
+
+    def _is_good(self, row: ApiKeyRow | SessionRow, now: dt.datetime) -> bool:
+        if isinstance(row, SessionRow):
+            return row.is_good(now, idle=self._session_idle)
+        return row.is_good(now)
 
     async def authorize(self, principal: Principal, scope: str, *, action: str) -> None:
         """Raises Forbidden unless the key has the scope or is an administrator's; audited."""
@@ -92,14 +96,14 @@ class Access:
                 tx,
                 principal.actor,
                 "access",
-                resource_kind="api_key",
-                resource_id=principal.key_id,
+                resource_kind=principal.actor.kind,
+                resource_id=principal.actor.id,
                 resource_name=principal.actor.name,
                 result="refused",
                 details={"request": action, "reason": f"lacks the scope {scope}"},
             )
         raise Forbidden(
-            f"This API key lacks the scope {scope}.",
+            f"This API key or session lacks the scope {scope}.",
             hint="Use a key that has it, or have an administrator make one.",
         )
 
@@ -123,20 +127,26 @@ class Access:
             raise InvalidInput.of("expires_at", "has already passed")
         if ADMIN not in principal.scopes and (beyond := set(scopes) - principal.scopes):
             raise Forbidden(
-                f"This API key lacks {', '.join(sorted(beyond))} and cannot pass it on.",
-                hint="Ask for scopes that it has, or have an administrator make the key.",
+                f"You lack {', '.join(sorted(beyond))} and cannot pass it on.",
+                hint="Ask for scopes that you have, or have an administrator make the key.",
             )
         actor = principal.actor
         if actor.customer_id is not None:
             if customer_email not in {None, actor.customer_email}:
-                raise Forbidden("This API key makes keys for its own customer only.")
+                raise Forbidden("You can make keys for your own customer only.")
             customer_id: uuid.UUID | None = actor.customer_id
         elif customer_email is not None:
             customer_id = await customers.ensure(tx, customer_email)
         else:
             customer_id = None
         row = await keys.insert(
-            tx, secret, name=name, scopes=scopes, customer_id=customer_id, expires_at=expires_at
+            tx,
+            secret,
+            name=name,
+            scopes=scopes,
+            customer_id=customer_id,
+            expires_at=expires_at,
+            created_by=actor.id if actor.kind == "user" else None,
         )
         await self._record(tx, actor, "api_key.create", row)
         return row
@@ -215,11 +225,52 @@ class Access:
         )
 
 
-def _reason(secret: Secret | None, row: ApiKeyRow | None, now: dt.datetime) -> str:
+async def _find(tx: Tx, secret: Secret | None) -> ApiKeyRow | SessionRow | None:
+    if secret is None:
+        return None
+    if secret.reveal().startswith(SESSION_PREFIX):
+        return await sessions.find_by_secret(tx, secret)
+    return await keys.find_by_secret(tx, secret)
+
+
+async def _touch(tx: Tx, row: ApiKeyRow | SessionRow, now: dt.datetime) -> None:
+    if row.last_used_at is not None and now - row.last_used_at <= _TOUCH_EVERY:
+        return
+    if isinstance(row, SessionRow):
+        await sessions.touch(tx, row.id)
+    else:
+        await keys.touch(tx, row.id)
+
+
+def _name(row: ApiKeyRow | SessionRow) -> str:
+    return row.email if isinstance(row, SessionRow) else row.name
+
+
+def _principal(
+    row: ApiKeyRow | SessionRow, secret: Secret, *, address: str | None, request_id: str
+) -> Principal:
+    actor = Actor(
+        kind="user" if isinstance(row, SessionRow) else "api_key",
+        name=_name(row),
+        id=row.user_id if isinstance(row, SessionRow) else row.id,
+        customer_id=row.customer_id,
+        customer_email=row.customer_email,
+        address=address,
+        request_id=request_id,
+    )
+    if not isinstance(row, SessionRow):
+        return Principal(actor, frozenset(row.scopes), secret)
+    scopes = frozenset({ADMIN}) if row.role == "administrator" else CUSTOMER_SCOPES
+    return Principal(actor, scopes, secret, session_id=row.id)
+
+
+def _reason(secret: Secret | None, row: ApiKeyRow | SessionRow | None) -> str:
+    """Why a key or session that is not good is refused."""
     if secret is None:
         return "no key"
     if row is None:
         return "unknown key"
-    if row.revoked_at is not None:
-        return "revoked"
-    return "expired" if not row.is_good(now) else "refused"
+    disabled = row.user_disabled_at if isinstance(row, SessionRow) else row.maker_disabled_at
+    if disabled is not None:
+        return "user disabled"
+    return "expired" if row.revoked_at is None else "revoked"

@@ -1,0 +1,171 @@
+"""/api/auth: logging in and out, and one's own password, authenticator and sessions.
+
+``login``, ``mfa``, ``logout`` and ``password`` take no notice of an Idempotency-Key: a
+repeat is a login of its own, or finds the old password gone, and no token is kept.
+"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from tenantry.api import answers, person
+from tenantry.api.answers import Answer, Listing
+from tenantry.api.asking import (
+    Cursor,
+    Limit,
+    PlatformHere,
+    SessionId,
+    allowed,
+    once,
+    stranger,
+)
+from tenantry.api.person import Done, Login, Me, RecoveryCodes, Session, TotpSecret
+from tenantry.api.requests import ChangePassword, LoginCode, Proof, RemoveTotp, TotpCode, secret
+from tenantry.api.requests import Login as Credentials
+from tenantry.base.secrets import SecretSource
+from tenantry.control.store import Tx
+from tenantry.services.access.service import Principal
+from tenantry.services.people import plan
+
+router = APIRouter(prefix="/api/auth", tags=["people"])
+
+Anybody = Annotated[Principal, allowed()]
+
+_LONGEST_AGENT = 200
+
+
+def _agent(request: Request) -> str | None:
+    said = request.headers.get("user-agent", "")[:_LONGEST_AGENT]
+    return "".join(c for c in said if c.isprintable()) or None
+
+
+@router.post("/login", response_model=Answer[Login])
+async def login(request: Request, body: Credentials, platform: PlatformHere) -> Response:
+    """Begin a session: its token, or a challenge if the user has an authenticator."""
+    result = await platform.people.login(
+        body.email, secret(body.password), stranger(request), user_agent=_agent(request)
+    )
+    return answers.answer(person.login(result))
+
+
+@router.post("/mfa", response_model=Answer[Login])
+async def mfa(request: Request, body: LoginCode, platform: PlatformHere) -> Response:
+    """Answer a login's challenge with a code of the authenticator, or with a recovery code."""
+    result = await platform.people.answer(
+        secret(body.challenge), body.code, stranger(request), user_agent=_agent(request)
+    )
+    return answers.answer(person.login(result))
+
+
+@router.post("/logout", response_model=Answer[Done])
+async def logout(platform: PlatformHere, principal: Anybody) -> Response:
+    """End this session."""
+    await platform.people.logout(principal)
+    return answers.answer(Done(), message="Logged out.")
+
+
+@router.get("/me", response_model=Answer[Me])
+async def me(platform: PlatformHere, principal: Anybody) -> Response:
+    """Who asks, and what they may do."""
+    row, codes = None, None
+    if principal.actor.kind == "user":
+        row, codes = await platform.people.me(principal)
+    return answers.answer(
+        Me(
+            kind="api_key" if row is None else "user",
+            id=principal.caller_id if row is None else row.id,
+            name=principal.actor.name,
+            scopes=sorted(principal.scopes),
+            customer_email=principal.actor.customer_email,
+            user=None if row is None else person.user(row),
+            recovery_codes_left=codes,
+        )
+    )
+
+
+@router.get("/sessions", response_model=Listing[Session])
+async def sessions(
+    platform: PlatformHere, principal: Anybody, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    """One's own sessions, newest first."""
+    page = await platform.people.page_of_sessions(principal, cursor=cursor, limit=limit)
+    return answers.listing(
+        [person.session(row, principal) for row in page.rows], next_cursor=page.next_cursor
+    )
+
+
+@router.delete("/sessions/{identifier}", response_model=Answer[Session])
+async def revoke_session(
+    platform: PlatformHere, principal: Anybody, session_id: SessionId
+) -> Response:
+    """End one of one's own sessions."""
+    row = await platform.people.revoke_session(principal, session_id)
+    return answers.answer(person.session(row, principal), message="Session ended.")
+
+
+@router.post("/password", response_model=Answer[Done])
+async def change_password(
+    body: ChangePassword, platform: PlatformHere, principal: Anybody
+) -> Response:
+    """Change one's own password; one's other sessions end."""
+    await platform.people.change_password(
+        principal, secret(body.current_password), secret(body.new_password)
+    )
+    return answers.answer(Done(), message="Password changed. Your other sessions have ended.")
+
+
+@router.post("/totp", response_model=Answer[TotpSecret])
+async def begin_totp(
+    request: Request, body: Proof, platform: PlatformHere, principal: Anybody
+) -> Response:
+    """Make a secret for an authenticator; a code of it at .../totp/confirm puts it in force."""
+    await platform.people.prove(principal, secret(body.password))
+
+    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
+        made = secrets.totp_secret()
+        await platform.people.begin_totp(tx, principal, made)
+        uri = plan.totp_uri(made, email=principal.actor.name, domain=platform.settings.domain)
+        return answers.answer(TotpSecret(secret=made.reveal(), uri=uri.reveal()))
+
+    return await once(request, principal, work)
+
+
+@router.post("/totp/confirm", response_model=Answer[RecoveryCodes])
+async def confirm_totp(
+    request: Request, body: TotpCode, platform: PlatformHere, principal: Anybody
+) -> Response:
+    """Show a code of the new authenticator: from now on each login asks for one."""
+
+    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
+        codes = secrets.recovery_codes()
+        await platform.people.confirm_totp(tx, principal, body.code, codes)
+        return answers.answer(
+            RecoveryCodes(recovery_codes=[code.reveal() for code in codes]),
+            message="Keep these codes: each opens once, and they are not shown again.",
+        )
+
+    return await once(request, principal, work)
+
+
+@router.post("/totp/remove", response_model=Answer[Done])
+async def remove_totp(body: RemoveTotp, platform: PlatformHere, principal: Anybody) -> Response:
+    """Use no authenticator any more."""
+    await platform.people.prove(principal, secret(body.password))
+    await platform.people.remove_totp(principal, body.code)
+    return answers.answer(Done(), message="Logins need no code any more.")
+
+
+@router.post("/recovery-codes", response_model=Answer[RecoveryCodes])
+async def recovery_codes(
+    request: Request, body: Proof, platform: PlatformHere, principal: Anybody
+) -> Response:
+    """Make new recovery codes; the old ones open nothing any more."""
+    await platform.people.prove(principal, secret(body.password))
+
+    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
+        codes = secrets.recovery_codes()
+        await platform.people.replace_recovery_codes(tx, principal, codes)
+        return answers.answer(RecoveryCodes(recovery_codes=[code.reveal() for code in codes]))
+
+    return await once(request, principal, work)

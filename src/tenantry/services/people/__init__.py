@@ -1,0 +1,1 @@
+"""People coming in: passwords, codes, sessions, and the lock after failures."""

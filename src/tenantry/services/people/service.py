@@ -1,0 +1,404 @@
+"""Logging in and out, and what people change about their own login.
+
+Each attempt is counted before anything is compared, and taken back if it succeeds. An
+unknown address, a wrong password and a disabled user get the same answer after the same time.
+"""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+
+from tenantry.base.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    LoginLocked,
+    NotFound,
+    WrongCredentials,
+)
+from tenantry.base.passwords import Hashing
+from tenantry.base.secrets import Seal, Secret, new_challenge, new_session_token
+from tenantry.control import attempts, audit, pages, sessions, users
+from tenantry.control.attempts import Attempt
+from tenantry.control.audit import Actor
+from tenantry.control.pages import Page
+from tenantry.control.sessions import SessionRow
+from tenantry.control.store import ControlStore, Tx, as_platform
+from tenantry.control.users import UserRow
+from tenantry.services.access.service import Principal
+from tenantry.services.people import plan
+
+CHALLENGE_LASTS = dt.timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRules:
+    """How long a session lasts at most, and how long it may lie unused."""
+
+    lasts: dt.timedelta
+    idle: dt.timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A session that has begun; its token is told this once."""
+
+    token: Secret
+    session: SessionRow
+    user: UserRow
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """The password was right; a code is needed too, before this ends."""
+
+    token: Secret
+    expires_at: dt.datetime
+
+
+class People:
+    """What people do about their own coming in.
+
+    The transactions are the platform's: no customer's has any right on passwords and codes.
+    """
+
+    def __init__(
+        self, store: ControlStore, seal: Seal, hashing: Hashing, rules: SessionRules
+    ) -> None:
+        self._store = store
+        self._seal = seal
+        self._hashing = hashing
+        self._rules = rules
+
+    # Coming in
+
+    async def login(
+        self, email: str, password: Secret, caller: Actor, *, user_agent: str | None
+    ) -> SignedIn | Challenge:
+        """Begin a session, or ask for a code as well.
+
+        Raises WrongCredentials, and LoginLocked after too many failures.
+        """
+        begun = await self._begin(email, caller)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            user = await users.find_by_email(tx, email)
+        right = await self._hashing.verify(password, user.password_hash if user else None)
+        if user is None or not right or user.disabled_at is not None:
+            reason = "unknown user" if user is None else "disabled" if right else "wrong password"
+            async with self._store.transaction(audit.PLATFORM) as tx:
+                await _record_refusal(tx, caller, user, begun, reason)
+            raise _wrong()
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            if not user.has_totp:
+                return await self._open(
+                    tx, user, caller, begun, method="password", user_agent=user_agent
+                )
+            for attempt in begun:
+                await attempts.take_back(tx, attempt)
+            token = new_challenge()
+            ends = await sessions.insert_challenge(
+                tx, token, user_id=user.id, lasts=CHALLENGE_LASTS
+            )
+        return Challenge(token, ends)
+
+    async def answer(
+        self, challenge: Secret, code: str, caller: Actor, *, user_agent: str | None
+    ) -> SignedIn:
+        """Begin a session with a code of the authenticator, or with a recovery code.
+
+        Raises as ``login``.
+        """
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            user_id = await sessions.find_challenge(tx, challenge)
+            user = await users.find(tx, user_id) if user_id else None
+        if user is None:
+            raise WrongCredentials(
+                "This login is not known, or has taken too long.", hint="Log in again."
+            )
+        begun = await self._begin(user.email, caller)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            method = await self._take_code(tx, user, code)
+            if method and await sessions.take_challenge(tx, challenge):
+                return await self._open(
+                    tx, user, caller, begun, method=method, user_agent=user_agent
+                )
+            await _record_refusal(tx, caller, user, begun, "wrong code")
+        raise _wrong_code()
+
+    async def logout(self, principal: Principal) -> None:
+        """End the session that asks."""
+        session_id = _session_of(principal)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            await sessions.revoke(tx, session_id)
+            await _record(tx, principal.actor, "logout", principal.caller_id)
+
+    # Sessions
+
+    async def page_of_sessions(
+        self, principal: Principal, *, cursor: str | None, limit: int
+    ) -> Page[SessionRow]:
+        """One's own sessions that are good, newest first."""
+        user_id = _user_of(principal)
+        after = pages.read_key(cursor)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            found = await sessions.page(
+                tx, user_id=user_id, idle=self._rules.idle, after=after, limit=limit + 1
+            )
+        return pages.cut(found, limit, lambda row: (row.created_at, row.id))
+
+    async def revoke_session(self, principal: Principal, session_id: uuid.UUID) -> SessionRow:
+        """End one of one's own sessions. Raises NotFound."""
+        user_id = _user_of(principal)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            row = await sessions.find(tx, session_id, user_id=user_id)
+            if row is None:
+                raise NotFound("There is no such session.")
+            await sessions.revoke(tx, session_id)
+            await _record(tx, principal.actor, "session.revoke", session_id)
+        return row
+
+    # One's own login
+
+    async def me(self, principal: Principal) -> tuple[UserRow, int]:
+        """Who asks, and how many recovery codes they have left."""
+        user_id = _user_of(principal)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            return await _found(tx, user_id), await users.count_recovery_codes(tx, user_id)
+
+    async def prove(self, principal: Principal, password: Secret) -> None:
+        """Whether the session's user is there: who finds an open session changes nothing.
+
+        Raises WrongCredentials, and LoginLocked after too many failures.
+        """
+        user_id = _user_of(principal)
+        begun = await self._begin(principal.actor.name, principal.actor)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            user = await _found(tx, user_id)
+        right = await self._hashing.verify(password, user.password_hash)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            if right:
+                for attempt in begun:
+                    await attempts.take_back(tx, attempt)
+                return
+            await _record_refusal(tx, principal.actor, user, begun, "wrong password")
+        raise _wrong()
+
+    async def change_password(self, principal: Principal, current: Secret, new: Secret) -> None:
+        """Change one's own password; one's other sessions end.
+
+        Raises as ``prove``, and InvalidInput for a password that is not good enough.
+        """
+        user_id = _user_of(principal)
+        await self.prove(principal, current)
+        if wrong := await self._hashing.fault(new, email=principal.actor.name):
+            raise InvalidInput.of("new_password", wrong)
+        hashed = await self._hashing.hash(new)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            await users.set_password(tx, user_id, hashed)
+            await sessions.revoke_all(tx, user_id, besides=principal.session_id)
+            await _record(tx, principal.actor, "user.change_password", user_id)
+
+    async def begin_totp(self, tx: Tx, principal: Principal, secret: Secret) -> None:
+        """Keep a secret for an authenticator; it is in force once a code of it was shown.
+
+        Raises Conflict if one is in force already.
+        """
+        user_id = _user_of(principal)
+        sealed = self._seal.close(secret, owner=user_id.bytes)
+        async with as_platform(tx):
+            begun = await users.begin_totp(tx, user_id, sealed)
+        if not begun:
+            raise Conflict(
+                "An authenticator is in use already.", hint="POST /api/auth/totp/remove first."
+            )
+
+    async def confirm_totp(
+        self, tx: Tx, principal: Principal, code: str, recovery: list[Secret]
+    ) -> None:
+        """Ask for codes at each login from now on.
+
+        Raises InvalidInput for a wrong code, Conflict if nothing waits for one.
+        """
+        async with as_platform(tx):
+            user = await _found(tx, _user_of(principal))
+            if user.totp_secret is None or user.has_totp:
+                raise Conflict(
+                    "No authenticator waits to be confirmed.", hint="POST /api/auth/totp makes one."
+                )
+            if await self._take_code(tx, user, code) != "totp":
+                raise InvalidInput.of("code", "is not what the authenticator shows now")
+            await users.confirm_totp(tx, user.id)
+            await users.replace_recovery_codes(tx, user.id, recovery)
+        await _record(tx, principal.actor, "user.totp_on", user.id)
+
+    async def remove_totp(self, principal: Principal, code: str) -> None:
+        """Ask for no codes any more. Raises WrongCredentials, LoginLocked, Conflict."""
+        begun = await self._begin(principal.actor.name, principal.actor)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            user = await _found(tx, _user_of(principal))
+            if not user.has_totp:
+                raise Conflict("No authenticator is in use.")
+            if await self._take_code(tx, user, code):
+                for attempt in begun:
+                    await attempts.take_back(tx, attempt)
+                await users.remove_totp(tx, user.id)
+                await _record(tx, principal.actor, "user.totp_off", user.id)
+                return
+            await _record_refusal(tx, principal.actor, user, begun, "wrong code")
+        raise _wrong_code()
+
+    async def replace_recovery_codes(
+        self, tx: Tx, principal: Principal, recovery: list[Secret]
+    ) -> None:
+        """Make new recovery codes; the old ones open nothing. Raises Conflict without TOTP."""
+        async with as_platform(tx):
+            user = await _found(tx, _user_of(principal))
+            if not user.has_totp:
+                raise Conflict("No authenticator is in use.", hint="POST /api/auth/totp makes one.")
+            await users.replace_recovery_codes(tx, user.id, recovery)
+        await _record(tx, principal.actor, "user.recovery_codes", user.id)
+
+    # Parts
+
+    async def _begin(self, email: str, caller: Actor) -> list[Attempt]:
+        # Always in this order: two logins never wait for each other's rows.
+        subjects = (
+            (plan.address_subject(caller.address), plan.ADDRESS_ATTEMPTS),
+            (plan.account_subject(email), plan.ACCOUNT_ATTEMPTS),
+        )
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            return [await _begun(tx, subject, allowed) for subject, allowed in subjects]
+
+    async def _open(
+        self,
+        tx: Tx,
+        user: UserRow,
+        caller: Actor,
+        begun: list[Attempt],
+        *,
+        method: str,
+        user_agent: str | None,
+    ) -> SignedIn:
+        if not await users.note_login(tx, user.id, password_hash=user.password_hash):
+            raise _wrong()  # disabled, or given another password, a moment ago
+        for attempt in begun:
+            await attempts.take_back(tx, attempt)
+        await attempts.clear(tx, plan.account_subject(user.email))
+        token = new_session_token()
+        row = await sessions.insert(
+            tx,
+            token,
+            user_id=user.id,
+            address=caller.address,
+            user_agent=user_agent,
+            lasts=self._rules.lasts,
+        )
+        await audit.record(
+            tx,
+            _as_user(caller, user),
+            "login",
+            resource_kind="session",
+            resource_id=row.id,
+            details={"method": method},
+        )
+        return SignedIn(token, row, user)
+
+    async def _take_code(self, tx: Tx, user: UserRow, code: str) -> str | None:
+        """Use a code up. Returns which kind it was, or None if it is not right."""
+        secret = (
+            self._seal.open(user.totp_secret, owner=user.id.bytes) if user.totp_secret else None
+        )
+        if secret is not None:
+            step = plan.totp_step(secret, code, dt.datetime.now(dt.UTC))
+            if step is not None:
+                return "totp" if await users.take_step(tx, user.id, step) else None
+        if await users.take_recovery_code(tx, user.id, plan.recovery_code(code)):
+            return "recovery_code"
+        return None
+
+
+async def _begun(tx: Tx, subject: str, allowed: int) -> Attempt:
+    attempt = await attempts.begin(tx, subject)
+    if attempt is None:
+        raise LoginLocked(
+            "Too many logins have failed for this account or from this address.",
+            seconds=await attempts.seconds_locked(tx, subject),
+            hint="Wait; each further failure doubles the time. An administrator can unlock it.",
+        )
+    seconds = plan.lock_seconds(attempt.failures, allowed=allowed)
+    return await attempts.lock(tx, attempt, seconds) if seconds else attempt
+
+
+def _wrong() -> WrongCredentials:
+    return WrongCredentials(
+        "The e-mail address or the password is not right.",
+        hint="An administrator can reset it: tenantry user reset-password.",
+    )
+
+
+def _wrong_code() -> WrongCredentials:
+    return WrongCredentials(
+        "The code is not right, or was used already.",
+        hint="Wait for the next code, or use one of your recovery codes.",
+    )
+
+
+def _user_of(principal: Principal) -> uuid.UUID:
+    if principal.actor.kind != "user" or principal.actor.id is None:
+        raise Forbidden("This is for people who have logged in, not for API keys.")
+    return principal.actor.id
+
+
+def _session_of(principal: Principal) -> uuid.UUID:
+    _user_of(principal)
+    return principal.caller_id
+
+
+async def _found(tx: Tx, user_id: uuid.UUID) -> UserRow:
+    user = await users.find(tx, user_id)
+    if user is None:
+        raise NotFound("There is no such user any more.")
+    return user
+
+
+def _as_user(caller: Actor, user: UserRow) -> Actor:
+    return Actor(
+        kind="user",
+        name=user.email,
+        id=user.id,
+        customer_id=user.customer_id,
+        customer_email=user.customer_email,
+        address=caller.address,
+        request_id=caller.request_id,
+    )
+
+
+async def _record(tx: Tx, actor: Actor, action: str, resource_id: uuid.UUID) -> None:
+    kind = "user" if action.startswith("user.") else "session"
+    await audit.record(
+        tx,
+        actor,
+        action,
+        resource_kind=kind,
+        resource_id=resource_id,
+        resource_name=actor.name if kind == "user" else None,
+    )
+
+
+async def _record_refusal(
+    tx: Tx, caller: Actor, user: UserRow | None, begun: list[Attempt], reason: str
+) -> None:
+    # An address that is no user's is not told: people type passwords into that field.
+    await audit.record(
+        tx,
+        caller,
+        "login",
+        resource_kind="user",
+        resource_id=None if user is None else user.id,
+        resource_name=None if user is None else user.email,
+        result="refused",
+        details={
+            "reason": reason,
+            "failures": {a.subject.partition(":")[0]: a.failures for a in begun},
+        },
+    )

@@ -1,0 +1,173 @@
+"""Users: made, changed, shut out, let in again by administrators."""
+
+import uuid
+from dataclasses import dataclass
+
+from tenantry.base.errors import Forbidden, InvalidInput, NotFound
+from tenantry.base.passwords import Hashing
+from tenantry.base.secrets import Secret
+from tenantry.control import attempts, audit, customers, keys, pages, sessions, users
+from tenantry.control.pages import Page
+from tenantry.control.store import ControlStore, Tx
+from tenantry.control.users import Role, UserRow
+from tenantry.services.access.service import ADMIN, Principal
+from tenantry.services.people import plan
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A user to make. Without a password of their own they get a random one."""
+
+    email: str
+    name: str | None
+    role: Role
+    customer_email: str | None
+    password: Secret | None
+
+
+class Users:
+    """The verbs on users. Each raises Forbidden unless an unbound administrator asks."""
+
+    def __init__(self, store: ControlStore, hashing: Hashing) -> None:
+        self._store = store
+        self._hashing = hashing
+
+    async def good_hash(self, wanted: NewUser) -> str | None:
+        """The hash of the wished password, if there is one.
+
+        Raises InvalidInput if it is not good enough. It takes a while: call it outside of a
+        transaction.
+        """
+        if wanted.password is None:
+            return None
+        if wrong := await self._hashing.fault(wanted.password, email=wanted.email):
+            raise InvalidInput.of("password", wrong)
+        return await self._hashing.hash(wanted.password)
+
+    async def create(
+        self,
+        tx: Tx,
+        principal: Principal,
+        wanted: NewUser,
+        *,
+        password_hash: str | None,
+        generated: Secret,
+    ) -> UserRow:
+        """Make a user, with the password ``generated`` unless a hash is given.
+
+        Raises Conflict for an address that has a user.
+        """
+        _administrators_only(principal)
+        customer_id = None
+        if wanted.role == "customer":
+            customer_id = await customers.ensure(tx, wanted.customer_email or wanted.email)
+        row = await users.insert(
+            tx,
+            email=wanted.email,
+            name=wanted.name,
+            role=wanted.role,
+            customer_id=customer_id,
+            password_hash=password_hash or await self._hashing.hash(generated),
+        )
+        await _record(tx, principal, "user.create", row, {"role": row.role})
+        return row
+
+    async def page(self, principal: Principal, *, cursor: str | None, limit: int) -> Page[UserRow]:
+        """Users, newest first."""
+        _administrators_only(principal)
+        after = pages.read_key(cursor)
+        async with self._store.transaction(principal.actor) as tx:
+            found = await users.page(tx, after=after, limit=limit + 1)
+        return pages.cut(found, limit, lambda row: (row.created_at, row.id))
+
+    async def show(self, principal: Principal, user_id: uuid.UUID) -> UserRow:
+        """One user. Raises NotFound."""
+        async with self._store.transaction(principal.actor) as tx:
+            return await _find(tx, principal, user_id)
+
+    async def update(
+        self,
+        tx: Tx,
+        principal: Principal,
+        user_id: uuid.UUID,
+        *,
+        name: str | None,
+        disabled: bool | None,
+    ) -> UserRow:
+        """Rename a user; shut one out with all sessions and keys, or let one in again."""
+        row = await _find(tx, principal, user_id)
+        if name is not None:
+            await users.set_name(tx, user_id, name)
+            await _record(tx, principal, "user.update", row)
+        if disabled is not None and disabled != (row.disabled_at is not None):
+            await users.set_disabled(tx, user_id, disabled=disabled)
+            if disabled:
+                await sessions.revoke_all(tx, user_id)
+            await _record(tx, principal, "user.disable" if disabled else "user.enable", row)
+        return await _find(tx, principal, user_id)
+
+    async def unlock(self, tx: Tx, principal: Principal, user_id: uuid.UUID) -> UserRow:
+        """Forget an account's failed logins."""
+        row = await _find(tx, principal, user_id)
+        await attempts.clear(tx, plan.account_subject(row.email))
+        await _record(tx, principal, "user.unlock", row)
+        return await _find(tx, principal, user_id)
+
+    async def reset_password(
+        self, tx: Tx, principal: Principal, user_id: uuid.UUID, password: Secret
+    ) -> UserRow:
+        """Give a user another password; their sessions end and the account is unlocked."""
+        row = await _find(tx, principal, user_id)
+        await users.set_password(tx, user_id, await self._hashing.hash(password))
+        await sessions.revoke_all(tx, user_id)
+        await attempts.clear(tx, plan.account_subject(row.email))
+        await _record(tx, principal, "user.reset_password", row)
+        return await _find(tx, principal, user_id)
+
+    async def remove_totp(self, tx: Tx, principal: Principal, user_id: uuid.UUID) -> UserRow:
+        """Ask no code of a user who has lost the authenticator; their sessions end."""
+        row = await _find(tx, principal, user_id)
+        await users.remove_totp(tx, user_id)
+        await sessions.revoke_all(tx, user_id)
+        await _record(tx, principal, "user.totp_off", row)
+        return await _find(tx, principal, user_id)
+
+    async def delete(self, tx: Tx, principal: Principal, user_id: uuid.UUID) -> UserRow:
+        """Delete a user; their sessions and the keys that they made open nothing any more."""
+        row = await _find(tx, principal, user_id)
+        await keys.revoke_made_by(tx, user_id)
+        await users.delete(tx, user_id)
+        await attempts.clear(tx, plan.account_subject(row.email))
+        await _record(tx, principal, "user.delete", row)
+        return row
+
+
+def _administrators_only(principal: Principal) -> None:
+    if ADMIN not in principal.scopes or principal.actor.customer_id is not None:
+        raise Forbidden("Only administrators of the platform manage users.")
+
+
+async def _find(tx: Tx, principal: Principal, user_id: uuid.UUID) -> UserRow:
+    _administrators_only(principal)
+    row = await users.find(tx, user_id)
+    if row is None:
+        raise NotFound("There is no such user.", hint="GET /api/users lists them.")
+    return row
+
+
+async def _record(
+    tx: Tx,
+    principal: Principal,
+    action: str,
+    row: UserRow,
+    details: dict[str, object] | None = None,
+) -> None:
+    await audit.record(
+        tx,
+        principal.actor,
+        action,
+        resource_kind="user",
+        resource_id=row.id,
+        resource_name=row.email,
+        details=details,
+    )

@@ -1,0 +1,569 @@
+"""People come in: passwords, codes, sessions, the wait after failures, and what nobody can read."""
+
+import datetime as dt
+import itertools
+import os
+import statistics
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
+
+import httpx
+import pyotp
+import pytest
+
+from answers import data, problem
+from harness import Installation
+
+PASSWORD = "the lighthouse keeper sold umbrellas"
+OTHER = "seven otters juggle copper kettles"
+WRONG = "seven otters juggle copper lanterns"
+_addresses = (f"198.51.{a}.{b}" for a, b in itertools.product(range(100), range(1, 255)))
+
+
+def some_email() -> str:
+    return f"u{uuid.uuid4().hex[:12]}@example.com"
+
+
+def make_user(api: httpx.Client, **asked: object) -> dict[str, Any]:
+    body = {"email": some_email(), "password": PASSWORD, **asked}
+    return dict(data(api.post("/api/users", json=body), 201))
+
+
+class Person:
+    """Somebody at an address of their own (told as a proxy on this machine tells it)."""
+
+    everybody: ClassVar[list["Person"]] = []
+
+    def __init__(self, platform: Installation, email: str, address: str | None = None) -> None:
+        self.email = email
+        self.http = httpx.Client(
+            base_url=platform.url,
+            headers={"X-Forwarded-For": address or next(_addresses)},
+            timeout=60,
+            trust_env=False,
+        )
+        self.everybody.append(self)
+
+    def login(self, password: str = PASSWORD) -> httpx.Response:
+        return self.http.post("/api/auth/login", json={"email": self.email, "password": password})
+
+    def come_in(self, password: str = PASSWORD) -> httpx.Client:
+        """Log in, and be that session from now on."""
+        told = data(self.login(password))
+        assert told["status"] == "signed_in"
+        return self.hold(told["token"])
+
+    def hold(self, token: str) -> httpx.Client:
+        self.http.headers["Authorization"] = f"Bearer {token}"
+        return self.http
+
+    def answer(self, challenge: str, code: str) -> httpx.Response:
+        return self.http.post("/api/auth/mfa", json={"challenge": challenge, "code": code})
+
+
+@pytest.fixture(autouse=True)
+def _all_go_home() -> Iterator[None]:
+    yield
+    while Person.everybody:
+        Person.everybody.pop().http.close()
+
+
+@pytest.fixture
+def people(platform: Installation, api: httpx.Client) -> Callable[..., Person]:
+    """Makes users, each as a person before the door."""
+    return lambda **asked: Person(platform, make_user(api, **asked)["email"])
+
+
+def change(platform: Installation, statement: str, *values: object) -> None:
+    with platform.control() as control:
+        control.execute(statement.encode(), values)
+
+
+def unlocked(platform: Installation, email: str) -> None:
+    """As if the wait were over."""
+    change(
+        platform,
+        "UPDATE failed_logins SET locked_until = now() WHERE subject = %s",
+        f"account:{email}",
+    )
+
+
+def audit(api: httpx.Client, **wanted: str) -> list[dict[str, Any]]:
+    return list(data(api.get("/api/audit-logs", params=wanted)))
+
+
+def authenticator(session: httpx.Client) -> tuple[pyotp.TOTP, list[str]]:
+    """Use one from now on."""
+    made = data(session.post("/api/auth/totp", json={"password": PASSWORD}))
+    totp = pyotp.parse_uri(made["uri"])
+    assert isinstance(totp, pyotp.TOTP)
+    assert totp.secret == made["secret"]
+    code = totp.at(int(time.time()) - 30)  # the step before: this one is for the login
+    codes = data(session.post("/api/auth/totp/confirm", json={"code": code}))
+    return totp, codes["recovery_codes"]
+
+
+# Users
+
+
+def test_only_administrators_manage_users(
+    platform: Installation, api: httpx.Client, people: Callable[..., Person]
+) -> None:
+    made = make_user(api, name="Ann", customer_email="Shop@Example.com")
+    assert (made["role"], made["customer_email"], made["password"]) == (
+        "customer",
+        "shop@example.com",
+        None,
+    )
+    path = f"/api/users/{made['id']}"
+    assert data(api.get(path))["name"] == "Ann"
+    assert made["id"] in [row["id"] for row in data(api.get("/api/users"))]
+    customer = people().come_in()
+    bound = data(
+        api.post(
+            "/api/api-keys",
+            json={"name": "b", "scopes": ["admin"], "customer_email": some_email()},
+        ),
+        201,
+    )
+    with platform.client(bound["key"]) as customers_admin:
+        for client in (customer, customers_admin):
+            problem(client.get("/api/users"), 403)
+            problem(client.get(path), 403)
+            problem(client.post("/api/users", json={"email": some_email()}), 403)
+            problem(client.post(f"{path}/reset-password"), 403)
+            problem(client.delete(path), 403)
+    administrator = people(role="administrator").come_in()
+    assert data(administrator.get(path))["id"] == made["id"]
+    data(api.delete(path))
+    problem(api.get(path), 404)
+
+
+def test_an_address_has_one_user(api: httpx.Client) -> None:
+    made = make_user(api)
+    again = {"email": made["email"].upper(), "password": PASSWORD}
+    assert problem(api.post("/api/users", json=again), 409)["code"] == "conflict"
+
+
+@pytest.mark.parametrize("password", ["short", "passwordpassword", "x" * 300, "with\nnewline" * 4])
+def test_a_poor_password_is_refused(api: httpx.Client, password: str) -> None:
+    asked = {"email": some_email(), "password": password}
+    told = problem(api.post("/api/users", json=asked), 422)
+    assert [error["field"] for error in told["errors"]] == ["password"]
+    assert password not in str(told)
+
+
+def test_a_password_that_is_made_is_told_again_under_the_same_idempotency_key(
+    platform: Installation, api: httpx.Client
+) -> None:
+    body, headers = {"email": some_email()}, {"Idempotency-Key": str(uuid.uuid4())}
+    first = data(api.post("/api/users", json=body, headers=headers), 201)
+    again = data(api.post("/api/users", json=body, headers=headers), 201)
+    assert first == again
+    assert len(first["password"]) == 24
+    Person(platform, body["email"]).come_in(first["password"])
+
+
+# Coming in
+
+
+def test_a_session_is_as_good_as_a_key(api: httpx.Client, people: Callable[..., Person]) -> None:
+    email = some_email()
+    person = people(customer_email=email)
+    problem(person.http.get("/api/auth/me"), 401)
+    session = person.come_in()
+    me = data(session.get("/api/auth/me"))
+    assert (me["kind"], me["name"], me["customer_email"]) == ("user", person.email, email)
+    assert "admin" not in me["scopes"]
+    made = data(session.post("/api/databases", json={"friendlyName": "Mine"}), 201)
+    assert made["owner_email"] == email
+    assert [row["id"] for row in data(session.get("/api/databases"))] == [made["id"]]
+    problem(session.get("/api/clusters"), 403)
+    (row,) = audit(api, action="database.create", resource_id=made["id"])
+    assert (row["actor"], row["actor_kind"]) == (person.email, "user")
+    data(session.post("/api/auth/logout"))
+    problem(session.get("/api/databases"), 401)
+
+
+def test_an_administrators_session_does_everything(people: Callable[..., Person]) -> None:
+    session = people(role="administrator").come_in()
+    data(session.get("/api/clusters"))
+    data(session.get("/api/databases"))
+
+
+def test_wrong_logins_are_all_alike(
+    platform: Installation, api: httpx.Client, people: Callable[..., Person]
+) -> None:
+    known, disabled, unknown = people(), people(), Person(platform, some_email())
+    (row,) = [r for r in data(api.get("/api/users")) if r["email"] == disabled.email]
+    data(api.patch(f"/api/users/{row['id']}", json={"disabled": True}))
+    told = [
+        problem(known.login(WRONG), 401),
+        problem(unknown.login(WRONG), 401),
+        problem(disabled.login(PASSWORD), 401),
+    ]
+    for each in told:
+        del each["request_id"]
+    assert told[0] == told[1] == told[2]
+    assert told[0]["code"] == "wrong_credentials"
+
+
+def test_an_unknown_address_takes_as_long_as_a_wrong_password(
+    platform: Installation, api: httpx.Client
+) -> None:
+    def took(person: Person) -> float:
+        began = time.perf_counter()
+        problem(person.login(WRONG), 401)
+        return time.perf_counter() - began
+
+    known = [Person(platform, make_user(api)["email"]) for _ in range(12)]
+    unknown = [Person(platform, some_email()) for _ in range(12)]
+    pairs = [(took(a), took(b)) for a, b in zip(known, unknown, strict=True)]
+    ratio = statistics.median(a for a, _ in pairs) / statistics.median(b for _, b in pairs)
+    assert 0.6 < ratio < 1.7, pairs
+
+
+def test_after_five_failures_nobody_comes_in_for_a_while(
+    platform: Installation, people: Callable[..., Person]
+) -> None:
+    """Known or not: the same. Nor does the right password help, from wherever it comes."""
+    for person in (people(), Person(platform, some_email())):
+        for _ in range(5):
+            assert problem(person.login(WRONG), 401)["code"] == "wrong_credentials"
+        locked = Person(platform, person.email).login()
+        assert problem(locked, 429)["code"] == "login_locked"
+        assert 25 <= int(locked.headers["retry-after"]) <= 30
+        unlocked(platform, person.email)
+        problem(person.login(WRONG), 401)
+        assert 55 <= int(person.login(WRONG).headers["retry-after"]) <= 60
+    known = people()
+    for _ in range(4):
+        problem(known.login(WRONG), 401)
+    known.come_in()
+    for _ in range(4):
+        problem(known.login(WRONG), 401)
+    known.come_in()
+
+
+def test_the_lock_outlives_a_restart_and_administrators_lift_it(
+    platform: Installation, api: httpx.Client, people: Callable[..., Person]
+) -> None:
+    person = people()
+    for _ in range(5):
+        problem(person.login(WRONG), 401)
+    before = platform.pids()["api"]
+    os.kill(before, 15)
+    deadline = time.monotonic() + 60
+    while platform.pids().get("api", before) == before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    while time.monotonic() < deadline:
+        try:
+            if api.get("/health").is_success:
+                break
+        except httpx.TransportError:
+            time.sleep(0.2)
+    problem(person.login(), 429)
+    (row,) = [r for r in data(api.get("/api/users")) if r["email"] == person.email]
+    assert dt.datetime.fromisoformat(row["locked_until"]) > dt.datetime.now(dt.UTC)
+    data(api.post(f"/api/users/{row['id']}/unlock"))
+    person.come_in()
+
+
+def test_an_address_is_locked_too(platform: Installation, people: Callable[..., Person]) -> None:
+    address = "203.0.113.77"
+    for _ in range(20):
+        problem(Person(platform, some_email(), address).login(WRONG), 401)
+    known = people()
+    problem(Person(platform, known.email, address).login(), 429)
+    known.come_in()  # from elsewhere
+
+
+def test_many_at_once_get_no_further_than_one_after_the_other(
+    platform: Installation, people: Callable[..., Person]
+) -> None:
+    email = people().email
+
+    def ask(_: int) -> int:
+        return Person(platform, email).login(WRONG).status_code
+
+    with ThreadPoolExecutor(20) as threads:
+        statuses = list(threads.map(ask, range(20)))
+    assert sorted(statuses) == [401] * 5 + [429] * 15
+
+
+# Sessions
+
+
+def test_sessions_end(
+    platform: Installation, api: httpx.Client, people: Callable[..., Person]
+) -> None:
+    person = people()
+    for statement in (
+        "UPDATE sessions SET expires_at = now() WHERE id = %s",
+        "UPDATE sessions SET last_used_at = now() - interval '61 minutes' WHERE id = %s",
+    ):
+        session = person.come_in()
+        (row,) = [r for r in data(session.get("/api/auth/sessions")) if r["current"]]
+        lasts = dt.datetime.fromisoformat(row["expires_at"]) - dt.datetime.now(dt.UTC)
+        assert dt.timedelta(hours=11) < lasts <= dt.timedelta(hours=12)
+        change(platform, statement, row["id"])
+        problem(session.get("/api/auth/me"), 401)
+        (refused, *_) = audit(api, action="login", result="refused", resource_id=row["id"])
+        assert refused["details"]["reason"] == "expired"
+
+
+def test_one_ends_ones_own_sessions_only(
+    platform: Installation, people: Callable[..., Person]
+) -> None:
+    person, stranger = people(), people().come_in()
+    session = person.come_in()
+    elsewhere = Person(platform, person.email).come_in()
+    rows = data(session.get("/api/auth/sessions"))
+    assert [row["current"] for row in rows] == [False, True]
+    other = rows[0]["id"]
+    problem(stranger.delete(f"/api/auth/sessions/{other}"), 404)
+    data(elsewhere.get("/api/auth/me"))
+    data(session.delete(f"/api/auth/sessions/{other}"))
+    problem(elsewhere.get("/api/auth/me"), 401)
+    assert len(data(session.get("/api/auth/sessions"))) == 1
+
+
+def test_another_password_ends_the_other_sessions(
+    platform: Installation, people: Callable[..., Person]
+) -> None:
+    person = people()
+    session, elsewhere = person.come_in(), Person(platform, person.email).come_in()
+    asked = {"current_password": PASSWORD, "new_password": OTHER}
+    problem(session.post("/api/auth/password", json=asked | {"current_password": WRONG}), 401)
+    problem(session.post("/api/auth/password", json=asked | {"new_password": person.email}), 422)
+    data(elsewhere.get("/api/auth/me"))
+    data(session.post("/api/auth/password", json=asked))
+    data(session.get("/api/auth/me"))
+    problem(elsewhere.get("/api/auth/me"), 401)
+    problem(person.login(PASSWORD), 401)
+    person.come_in(OTHER)
+
+
+def test_who_is_shut_out_is_out_at_once(
+    platform: Installation, api: httpx.Client, people: Callable[..., Person]
+) -> None:
+    person = people()
+    session = person.come_in()
+    path = f"/api/users/{data(session.get('/api/auth/me'))['id']}"
+    asked = {"name": "mine", "scopes": ["databases:read"]}
+    key = data(session.post("/api/api-keys", json=asked), 201)["key"]
+    with platform.client(key) as client:
+        data(client.get("/api/databases"))
+        data(api.patch(path, json={"disabled": True}))
+        problem(session.get("/api/auth/me"), 401)
+        problem(client.get("/api/databases"), 401)
+        data(api.patch(path, json={"disabled": False}))
+        problem(session.get("/api/auth/me"), 401)
+        data(client.get("/api/databases"))
+        person.come_in()
+        reset = data(api.post(f"{path}/reset-password"))["password"]
+        problem(session.get("/api/auth/me"), 401)
+        problem(person.login(), 401)
+        person.come_in(reset)
+        data(api.delete(path))
+        problem(session.get("/api/auth/me"), 401)
+        problem(client.get("/api/databases"), 401)
+
+
+def test_keys_have_no_sessions(api: httpx.Client) -> None:
+    assert data(api.get("/api/auth/me"))["kind"] == "api_key"
+    for method, path, body in (
+        ("POST", "logout", None),
+        ("GET", "sessions", None),
+        ("POST", "password", {"current_password": PASSWORD, "new_password": OTHER}),
+        ("POST", "totp", {"password": PASSWORD}),
+    ):
+        problem(api.request(method, f"/api/auth/{path}", json=body), 403)
+
+
+# The second factor
+
+
+def test_with_an_authenticator_a_password_is_half_a_login(
+    platform: Installation, people: Callable[..., Person]
+) -> None:
+    person = people()
+    totp, _ = authenticator(person.come_in())
+    door = Person(platform, person.email)
+    half = data(door.login())
+    assert (half["status"], half["token"]) == ("mfa_required", None)
+    problem(door.hold(half["challenge"]).get("/api/auth/me"), 401)
+    problem(door.answer(half["challenge"], "000000"), 401)
+    code = totp.now()
+    session = door.hold(data(door.answer(half["challenge"], code))["token"])
+    assert data(session.get("/api/auth/me"))["user"]["mfa"] is True
+    problem(door.answer(half["challenge"], totp.now()), 401)  # a challenge is answered once
+    again = data(door.login())
+    problem(door.answer(again["challenge"], code), 401)  # a code is taken once
+
+
+def test_a_challenge_ends(platform: Installation, people: Callable[..., Person]) -> None:
+    person = people()
+    totp, _ = authenticator(person.come_in())
+    half = data(person.login())
+    change(platform, "UPDATE login_challenges SET expires_at = now()")
+    problem(person.answer(half["challenge"], totp.now()), 401)
+
+
+def test_codes_are_not_to_be_guessed(platform: Installation, people: Callable[..., Person]) -> None:
+    """Logging in half-way again and again gives no more tries."""
+    person = people()
+    totp, recovery = authenticator(person.come_in())
+    door = Person(platform, person.email)
+    half = data(door.login())
+    for _ in range(5):
+        door = Person(platform, person.email)
+        half = data(door.login())
+        problem(door.answer(half["challenge"], "nonsense"), 401)
+    problem(door.answer(half["challenge"], totp.now()), 429)
+    problem(Person(platform, person.email).login(), 429)
+    unlocked(platform, person.email)
+    problem(door.answer(half["challenge"], "nonsense"), 401)
+    problem(door.answer(half["challenge"], recovery[0]), 429)
+
+
+def test_a_recovery_code_opens_once(people: Callable[..., Person]) -> None:
+    person = people()
+    _, codes = authenticator(person.come_in())
+    assert len(codes) == 10
+
+    def come_in(code: str) -> httpx.Response:
+        answer: httpx.Response = person.answer(data(person.login())["challenge"], code)
+        return answer
+
+    session = person.hold(data(come_in(codes[3].upper().replace("-", " ")))["token"])
+    assert data(session.get("/api/auth/me"))["recovery_codes_left"] == 9
+    problem(come_in(codes[3]), 401)
+    headers = {"Idempotency-Key": str(uuid.uuid4())}
+
+    def renew() -> Any:
+        body = {"password": PASSWORD}
+        return data(session.post("/api/auth/recovery-codes", json=body, headers=headers))
+
+    new = renew()["recovery_codes"]
+    assert renew()["recovery_codes"] == new
+    problem(come_in(codes[4]), 401)
+    data(come_in(new[4]))
+
+
+def test_an_authenticator_comes_and_goes_with_proof(
+    platform: Installation, api: httpx.Client, people: Callable[..., Person]
+) -> None:
+    person = people()
+    session = person.come_in()
+    problem(session.post("/api/auth/totp", json={"password": WRONG}), 401)
+    problem(session.post("/api/auth/totp/confirm", json={"code": "123456"}), 409)
+    data(session.post("/api/auth/totp", json={"password": PASSWORD}))
+    told = problem(session.post("/api/auth/totp/confirm", json={"code": "x"}), 422)
+    assert told["errors"][0]["field"] == "code"
+    assert data(person.login())["status"] == "signed_in"  # not confirmed, not in force
+    totp, codes = authenticator(session)
+    problem(session.post("/api/auth/totp", json={"password": PASSWORD}), 409)
+    off = {"password": PASSWORD, "code": totp.now()}
+    problem(session.post("/api/auth/totp/remove", json=off | {"password": WRONG}), 401)
+    problem(session.post("/api/auth/totp/remove", json=off | {"code": "000000"}), 401)
+    assert data(person.login())["status"] == "mfa_required"
+    data(session.post("/api/auth/totp/remove", json=off))
+    session = person.come_in()
+    authenticator_again(platform, session)
+    path = f"/api/users/{data(session.get('/api/auth/me'))['id']}"
+    data(api.post(f"{path}/remove-totp"))
+    problem(session.get("/api/auth/me"), 401)
+    person.come_in()
+    assert codes
+
+
+def authenticator_again(platform: Installation, session: httpx.Client) -> None:
+    """A second one, within the step that the first one used up."""
+    me = data(session.get("/api/auth/me"))["id"]
+    change(platform, "UPDATE users SET totp_last_step = 0 WHERE id = %s", me)
+    authenticator(session)
+
+
+# Keys that people make
+
+
+def test_people_make_keys_within_their_own_scopes(
+    platform: Installation, api: httpx.Client, people: Callable[..., Person]
+) -> None:
+    email = some_email()
+    session = people(customer_email=email).come_in()
+    foreign = data(api.post("/api/api-keys", json={"name": "f", "scopes": ["databases:read"]}), 201)
+
+    def ask(*scopes: str, **asked: object) -> httpx.Response:
+        body = {"name": "K", "scopes": [*scopes], **asked}
+        answer: httpx.Response = session.post("/api/api-keys", json=body)
+        return answer
+
+    for beyond in ("admin", "platform:read"):
+        assert problem(ask("databases:read", beyond), 403)["code"] == "forbidden"
+    problem(ask("databases:read", customer_email=some_email()), 403)
+    made = data(ask("databases:read", "keys:write"), 201)
+    assert made["customer_email"] == email
+    assert [row["id"] for row in data(session.get("/api/api-keys"))] == [made["id"]]
+    problem(session.delete(f"/api/api-keys/{foreign['id']}"), 404)
+    with platform.client(made["key"]) as client:
+        assert data(client.get("/api/databases")) == []
+        problem(client.get("/api/api-keys"), 403)
+    data(session.delete(f"/api/api-keys/{made['id']}"))
+
+
+# What nobody can read
+
+
+def test_no_secret_of_a_person_is_kept_or_logged(
+    platform: Installation, api: httpx.Client, people: Callable[..., Person]
+) -> None:
+    secrets = [PASSWORD, WRONG, OTHER]
+    person = people()
+    problem(person.login(WRONG), 401)
+    half = data(person.login())
+    secrets.append(half["token"])
+    session = person.hold(half["token"])
+    headers = {"Idempotency-Key": "the same for all of it"}
+    made = data(session.post("/api/auth/totp", json={"password": PASSWORD}, headers=headers))
+    totp = pyotp.TOTP(made["secret"])
+    headers = {"Idempotency-Key": "confirmation"}
+    body = {"code": totp.at(int(time.time()) - 30)}
+    codes = data(session.post("/api/auth/totp/confirm", json=body, headers=headers))
+    challenge = data(person.login())["challenge"]
+    token = data(person.answer(challenge, totp.now()))["token"]
+    asked = {"current_password": PASSWORD, "new_password": OTHER}
+    data(person.hold(token).post("/api/auth/password", json=asked, headers=headers))
+    email = some_email()
+    reset = api.post(
+        "/api/users", json={"email": email}, headers={"Idempotency-Key": str(uuid.uuid4())}
+    )
+    secrets += [made["secret"], *codes["recovery_codes"], challenge, token]
+    secrets += [totp.byte_secret().hex(), data(reset, 201)["password"]]
+
+    dump = subprocess.run(
+        [
+            *("pg_dump", "--host", str(platform.home / "run" / "control"), "--port", "5432"),
+            *("--username", "tenantry_admin", "tenantry_control"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert person.email in dump
+    texts = {
+        path.name: path.read_text(errors="replace") for path in platform.home.glob("logs/**/*")
+    }
+    assert texts
+    for secret in secrets:
+        bare = secret.split("_")[-1]
+        for form in (bare, bare.encode().hex(), bare.replace("-", "")):
+            assert form not in dump, secret
+            assert [name for name, text in texts.items() if form in text] == []
+    rows = audit(api, actor=person.email)
+    assert {"login", "user.totp_on", "user.change_password"} <= {row["action"] for row in rows}

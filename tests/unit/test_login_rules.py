@@ -1,0 +1,126 @@
+"""The rules of logging in: passwords, waits, codes, and what is kept of them."""
+
+import datetime as dt
+
+import pyotp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenantry.base import passwords
+from tenantry.base.secrets import Seal, Secret, SecretSource
+from tenantry.services.people import plan
+
+NOW = dt.datetime(2026, 5, 4, 12, 0, 10, tzinfo=dt.UTC)
+SECRET = Secret("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
+
+
+@pytest.mark.parametrize(
+    ("password", "said"),
+    [
+        ("Tr0ub4dor&3", "needs at least 16"),
+        ("four one two", "needs at least 16"),
+        ("to be or no", "needs at least 16"),
+        ("passwordpassword", "too easy"),
+        ("1234567890123456", "too easy"),
+        ("aaaaaaaaaaaaaaaaaaaaaaaa", "too easy"),
+        ("ann.smith@example.com", "too easy"),
+        ("example.comexample.com", "too easy"),
+        ("qwertyuiopasdfghjkl", "too easy"),
+    ],
+)
+def test_a_poor_password_is_told_why(password: str, said: str) -> None:
+    fault = passwords.fault(Secret(password), email="ann.smith@example.com")
+    assert fault is not None
+    assert said in fault
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "the lighthouse keeper sold umbrellas",
+        "oak rug jam fox",
+        "zJ8#vQ2!mK5@xW9$",
+        "Grüße aus dem Nebelwald",
+        "aB3dEf7GhJk9mN2pQr5tUv8x",
+    ],
+)
+def test_a_good_password_is_taken(password: str) -> None:
+    assert passwords.fault(Secret(password), email="ann.smith@example.com") is None
+
+
+async def test_a_password_is_known_again_however_it_is_composed() -> None:
+    hashing = passwords.Hashing()
+    kept = await hashing.hash(Secret("Gr\u00fc\u00dfe aus dem Wald"))
+    assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert await hashing.verify(Secret("Gru\u0308\u00dfe aus dem Wald"), kept)
+    assert not await hashing.verify(Secret("Grusse aus dem Wald"), kept)
+    assert not await hashing.verify(Secret("anything"), None)
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"),
+    [(0, 0), (4, 0), (5, 30), (6, 60), (7, 120), (8, 240), (9, 480), (10, 900), (10**9, 900)],
+)
+def test_the_wait_doubles_up_to_a_quarter_of_an_hour(failures: int, seconds: int) -> None:
+    assert plan.lock_seconds(failures, allowed=5) == seconds
+
+
+@pytest.mark.parametrize(
+    ("address", "subject"),
+    [
+        ("192.0.2.7", "address:192.0.2.7"),
+        ("::ffff:192.0.2.7", "address:192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "address:2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "address:2001:db8:1:2::/64"),
+        (None, "address:unknown"),
+    ],
+)
+def test_an_ipv6_network_is_one_caller(address: str | None, subject: str) -> None:
+    assert plan.address_subject(address) == subject
+
+
+@pytest.mark.parametrize(
+    ("seconds", "good"), [(-60, False), (-30, True), (0, True), (30, True), (60, False)]
+)
+def test_a_code_is_right_for_a_moment(seconds: int, good: bool) -> None:
+    code = pyotp.TOTP(SECRET.reveal()).at(NOW + dt.timedelta(seconds=seconds))
+    step = plan.totp_step(SECRET, code, NOW)
+    present = int(NOW.timestamp()) // 30
+    assert step == (present + seconds // 30 if good else None)
+
+
+@given(st.text(max_size=40))
+def test_what_is_no_code_is_refused(text: str) -> None:
+    step = plan.totp_step(SECRET, text, NOW)
+    assert step is None or len(text) == 6
+
+
+def test_recovery_codes_are_all_different_and_typed_as_one_likes() -> None:
+    codes = SecretSource().recovery_codes()
+    assert len({code.reveal() for code in codes}) == 10
+    for code in codes:
+        typed = f" {code.reveal().upper().replace('-', ' ')} "
+        assert plan.recovery_code(typed) == code
+
+
+def test_the_same_source_gives_the_same_codes_again() -> None:
+    def source() -> SecretSource:
+        return SecretSource.derived(
+            api_key=Secret("tns_1"), idempotency_key="k", salt=b"0123456789abcdef"
+        )
+
+    assert source().recovery_codes() == source().recovery_codes()
+    assert source().totp_secret() == source().totp_secret()
+    assert len(source().totp_secret().reveal()) == 32
+
+
+def test_what_is_sealed_opens_for_its_owner_only() -> None:
+    seal = Seal(Seal.new_key())
+    sealed = seal.close(SECRET, owner=b"ann")
+    assert SECRET.reveal().encode() not in sealed
+    assert sealed != seal.close(SECRET, owner=b"ann")
+    assert seal.open(sealed, owner=b"ann") == SECRET
+    assert seal.open(sealed, owner=b"bob") is None
+    assert Seal(Seal.new_key()).open(sealed, owner=b"ann") is None
+    assert seal.open(sealed[:-1] + bytes([sealed[-1] ^ 1]), owner=b"ann") is None
