@@ -132,6 +132,26 @@ def _words_in_log(world: World, door: str) -> str:
     return THROUGH if mark in _log_texts(world) else NOTHING
 
 
+def _hold_up_a_deletion(world: World, door: str) -> str:
+    """Grant something to a role, which PostgreSQL then cannot drop."""
+    other = world.platform.create()
+    table = f"held_{other['username']}"
+    with login(world.url(door)) as session:
+        session.execute(
+            f'CREATE TABLE {table} (); GRANT SELECT ON {table} TO "{other["username"]}"'.encode()
+        )
+    with world.platform.client() as api:
+        path = f"/api/databases/{other['id']}"
+        assert api.delete(path).is_success
+        try:
+            eventually(lambda: api.get(path).status_code == 404, seconds=20)
+        except AssertionError:
+            return THROUGH
+    with login(world.url(door)) as session:
+        session.execute(f"DROP TABLE {table}".encode())
+    return NOTHING
+
+
 def _sockets(world: World, _: str) -> str:
     """Another user of the machine, at the sockets that believe the platform's own."""
     if os.geteuid() != 0:
@@ -193,6 +213,9 @@ CROSSINGS: tuple[Attempt, ...] = (
         _password_in_log, NOTHING, _LOUD),
     Attempt("words-in-log", "`RAISE LOG`, `debug_print_parse`",
         _SILENT, _words_in_log, NOTHING, _LOUD),
+    Attempt("hold-up-a-deletion", "`GRANT SELECT ON t TO` a role, which is not dropped then",
+        "a role that cannot be dropped stays behind closed, and its deletion goes on",
+        _hold_up_a_deletion, NOTHING, None, doors=(DIRECT,)),
     Attempt("sockets", "another user of the machine at the sockets of clusters and pooler",
         "`unix_socket_permissions = 0700`, `unix_socket_mode = 0700`, folders of mode 0700",
         _sockets, NOTHING, None, doors=(DIRECT,)),

@@ -270,6 +270,20 @@ async def test_a_database_in_use_is_dropped(platform: Connection, tenant: Tenant
     await session.close()
 
 
+async def test_a_neighbours_grant_holds_up_no_deletion(
+    platform: Connection, address: Address, tenant: Tenant
+) -> None:
+    gone = await make(platform, address)
+    async with await tenant.session() as session:
+        await session.execute(f'CREATE TABLE t (); GRANT SELECT ON t TO "{gone.role}"'.encode())
+    await unmake(platform, gone)
+    kept = (await catalog.tenant_roles(platform))[gone.role]
+    assert kept == RoleState(gone.role, can_login=False, max_connections=0)
+    async with await tenant.session() as session:
+        await session.execute("DROP TABLE t")
+    assert await objects.drop_role(platform, gone.role)
+
+
 async def test_use_is_told_from_outside(platform: Connection, tenant: Tenant) -> None:
     async with await tenant.session() as session:
         await session.execute("SELECT 1")

@@ -6,6 +6,7 @@ None of this runs inside a database that a tenant has ever used, but for
 
 from collections.abc import Sequence
 
+import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
@@ -160,9 +161,19 @@ async def drop_database(connection: AsyncConnection[TupleRow], name: str) -> boo
 
 
 async def drop_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
-    """Drop a role whose databases are gone. Returns whether it was there."""
+    """Drop a role whose databases are gone. Returns whether it is gone by this.
+
+    Any tenant may GRANT what is its own to any role, and PostgreSQL then keeps that role for as
+    long as the grant is there. A closed role that nothing but a stranger's grant remembers does
+    no harm; nobody must be able to hold up a deletion with it, and a later pass tries again.
+    """
     if not await role_exists(connection, name):
         return False
-    await connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+    try:
+        await connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+    except psycopg.errors.DependentObjectsStillExist:
+        await close_role(connection, name)
+        emit(Changed("role.kept", name))
+        return False
     emit(Changed("role.dropped", name))
     return True
