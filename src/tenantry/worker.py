@@ -20,6 +20,7 @@ log = structlog.get_logger()
 _PASS_SECONDS = 60
 _POOLER_SECONDS = 1
 _SAMPLE_SECONDS = 300
+_CERTIFICATE_SECONDS = 60
 # Jobs are told of at once; but after a restart of the control cluster not for half a minute.
 _LOOK_SECONDS = 1
 _SWEEP_SECONDS = 5
@@ -76,6 +77,7 @@ async def work(platform: Platform, app: procrastinate.App) -> None:
             _every(_SWEEP_SECONDS, "allowlists", platform.network.end_foreign_sessions)
         )
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
+        tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))
         await app.run_worker_async(
             concurrency=2,
             install_signal_handlers=False,

@@ -518,7 +518,7 @@ def _answers(url: str) -> bool:
 
 def test_secrets_are_for_their_owner_only(platform: Installation) -> None:
     """No other user of the machine reads a file that holds one, or reaches a socket."""
-    for name in ("admin.key", "seal.key", "tls/ca.key", "tls/server.key"):
+    for name in ("admin.key", "seal.key", "tls/ca.key", "tls/server.pem"):
         mode = (platform.home / name).stat().st_mode & 0o777
         assert mode in {0o600, 0o400}, name
     for name in ("tls", "clusters", "pooler", "logs", "run", "run/control", "run/shared-1"):

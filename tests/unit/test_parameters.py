@@ -68,7 +68,7 @@ def test_this_machine_may_be_taken_in_part_only() -> None:
 @pytest.mark.parametrize("version", [15, 16, 17, 18])
 def test_slots_that_no_tenant_takes_are_reserved(version: int) -> None:
     sizing = parameters.size(Machine(2**32, 4))
-    found = parameters.shared_parameters(sizing, version=version, certificate="c", key="k")
+    found = parameters.shared_parameters(sizing, version=version, certificate="c")
     names = ["superuser_reserved_connections", "reserved_connections"]
     reserved = [int(found[name]) for name in names if name in found]
     assert sum(reserved) == (sizing.reserved if version >= 16 else sizing.reserved // 2)
@@ -78,7 +78,7 @@ def test_no_log_shows_what_a_tenant_says() -> None:
     sizing = parameters.size(Machine(2**32, 4))
     for found in (
         parameters.control_parameters(),
-        parameters.shared_parameters(sizing, version=18, certificate="c", key="k"),
+        parameters.shared_parameters(sizing, version=18, certificate="c"),
     ):
         assert found["log_statement"] == "none"
         assert found["log_min_error_statement"] == "panic"

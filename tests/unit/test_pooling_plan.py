@@ -21,8 +21,7 @@ CONFIG = PoolerConfig(
     pid_file=Path("/home/run/pgbouncer.pid"),
     port=6432,
     backend=Address(Path("/home/run/shared-1"), 5432),
-    certificate=Path("/home/tls/server.crt"),
-    key=Path("/home/tls/server.key"),
+    certificate=Path("/home/tls/server.pem"),
     max_clients=10_000,
 )
 

@@ -5,6 +5,7 @@ from collections import Counter as Tally
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tenantry.base.events import Changed, Event, PartDied, subscribe
+from tenantry.services.certificates.model import CertificateStatus
 from tenantry.services.health import Health
 from tenantry.services.pooling.service import PoolerState
 
@@ -35,6 +36,17 @@ _budget = Gauge(
     "tenantry_pooler_server_budget", "The most that all pools may hold", registry=_registry
 )
 
+_certificate = Gauge(
+    "tenantry_certificate_seconds_left",
+    "Time until the certificate of the TLS ports expires",
+    registry=_registry,
+)
+_certificate_failures = Gauge(
+    "tenantry_certificate_failures",
+    "Tries to have another certificate that failed since the last success",
+    registry=_registry,
+)
+
 
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:
     """Count an answered request."""
@@ -52,8 +64,16 @@ def _observe_event(event: Event) -> None:
 subscribe(_observe_event)
 
 
-def render(health: Health, databases: dict[str, int], pooler: PoolerState | None) -> bytes:
+def render(
+    health: Health,
+    databases: dict[str, int],
+    pooler: PoolerState | None,
+    certificate: CertificateStatus | None,
+) -> bytes:
     """Everything measured, as it is now."""
+    if certificate is not None:
+        _certificate.set(certificate.seconds_left)
+        _certificate_failures.set(certificate.failures)
     for part in health.parts:
         _up.labels(part.name).set(part.state == "up")
         _latency.labels(part.name).set((part.latency_ms or 0) / 1000)

@@ -18,7 +18,7 @@ from tenantry.api.asking import (
     allowed,
     authenticated,
 )
-from tenantry.base.errors import Forbidden, NotFound, Unavailable
+from tenantry.base.errors import Conflict, Forbidden, NotFound, Unavailable
 from tenantry.control import audit, operations
 from tenantry.control import databases as rows
 from tenantry.services import health
@@ -80,15 +80,16 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
         principal = await authenticated(request, platform)
         await platform.access.authorize(principal, "platform:read", action="GET /metrics")
     counts: dict[str, int] = {}
-    pooler = None
+    pooler = certificate = None
     try:
+        certificate = platform.certificates.status()
         async with platform.store.transaction(audit.PLATFORM) as tx:
             counts = await rows.count_by_status(tx)
         pooler = await platform.pooler.state()
-    except Unavailable:
+    except (Conflict, Unavailable):
         pass  # the parts' own gauges say so
     return Response(
-        metrics.render(await health.check(platform), counts, pooler),
+        metrics.render(await health.check(platform), counts, pooler, certificate),
         media_type="text/plain; version=0.0.4",
     )
 

@@ -28,6 +28,11 @@ class Home:
         return self.root / "tls"
 
     @property
+    def certificate(self) -> Path:
+        """The server's key, its certificate and the chain above it, in one file."""
+        return self.tls / "server.pem"
+
+    @property
     def clusters(self) -> Path:
         return self.root / "clusters"
 

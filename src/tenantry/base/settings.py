@@ -5,8 +5,9 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tenantry.base.errors import MachineError
@@ -18,6 +19,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 LONGEST_HOME = 70
 
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
+# A name that authorities certify: not localhost, and not an address (whose last part is digits).
+_CERTIFIABLE = re.compile(r".+\.(?=[a-z0-9-]*[a-z])[a-z0-9-]+")
 
 
 def default_home() -> Path:
@@ -46,6 +49,11 @@ class Settings(BaseSettings):
     memory_mb: Annotated[int, Field(ge=256)] | None = None
     session_idle_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
     session_hours: Annotated[int, Field(ge=1, le=720)] = 12
+    acme_directory: str | None = None
+    acme_email: str | None = None
+    acme_ca_file: Path | None = None
+    acme_http_port: Port = 80
+    acme_dns_hook: Path | None = None
 
     @field_validator("home")
     @classmethod
@@ -68,6 +76,24 @@ class Settings(BaseSettings):
         if len(name) > 253 or not _HOST_NAME.fullmatch(name):  # noqa: PLR2004 (RFC 1035)
             raise ValueError("is not a host name or an IP address")
         return name
+
+    @field_validator("acme_directory")
+    @classmethod
+    def _directory_of_a_name(cls, url: str | None, others: ValidationInfo) -> str | None:
+        if url is None:
+            return None
+        if urlsplit(url).scheme != "https" or not urlsplit(url).hostname:
+            raise ValueError("is not the https URL of an ACME directory")
+        if not _CERTIFIABLE.fullmatch(others.data.get("domain", "")):
+            raise ValueError("needs a name such as db.example.com as TENANTRY_DOMAIN")
+        return url
+
+    @field_validator("acme_ca_file", "acme_dns_hook")
+    @classmethod
+    def _whole_path(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_absolute():
+            raise ValueError("is not the whole path of a file")
+        return path
 
     @property
     def engines_dir(self) -> Path:

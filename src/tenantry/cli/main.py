@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import tenantry
-from tenantry.cli import audit, databases, door, keys, platform, pooler, whitelist
+from tenantry.cli import audit, databases, door, keys, platform, pooler, tls, whitelist
 
 app = typer.Typer(
     name="tenantry",
@@ -20,6 +20,7 @@ platform.register(app)
 app.add_typer(databases.app, name="db")
 app.add_typer(whitelist.app, name="whitelist")
 app.add_typer(keys.app, name="key")
+app.add_typer(tls.app, name="tls")
 app.command()(audit.audit)
 app.command()(pooler.pooler)
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,7 @@ import httpx
 import typer
 
 from tenantry.base import logs, settings
-from tenantry.base.errors import MachineError, NotFound
+from tenantry.base.errors import Conflict, MachineError, NotFound
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.cli import output
@@ -24,7 +24,7 @@ from tenantry.pg.connections import ADMIN
 from tenantry.services import status as statuses
 from tenantry.services import supervisor
 from tenantry.services.clusters.service import CONTROL, LocalClusters
-from tenantry.services.platform import BroughtUp, bring_up
+from tenantry.services.platform import BroughtUp, bring_up, local_certificates
 
 _READY_SECONDS = 120
 _POLL_SECONDS = 0.1
@@ -260,6 +260,7 @@ async def _findings(here: Settings) -> list[Finding]:
     except MachineError as error:
         findings.append(Finding("problem", "PgBouncer", error.detail, error.hint or ""))
     findings += await _examine(here)
+    findings += [*_challenge_port(here), *_certificate(here)]
     found = await statuses.look(here)
     findings += [
         Finding("ok", part.name, f"runs ({part.detail})")
@@ -267,6 +268,45 @@ async def _findings(here: Settings) -> list[Finding]:
         else Finding("warning", part.name, "does not run.", "./tenantry up starts it.")
         for part in found.parts
     ]
+    return findings
+
+
+def _challenge_port(here: Settings) -> list[Finding]:
+    """Whether challenges can be answered; nobody listens there now, so it must be free."""
+    if here.acme_directory is None or here.acme_dns_hook is not None:
+        return []
+    host, number = "0.0.0.0", here.acme_http_port  # noqa: S104
+    port = Port("the ACME authority's challenge", host, number, "TENANTRY_ACME_HTTP_PORT")
+    found = preflight.check_port(port)
+    # What serves tenants does not need it.
+    return [replace(found, level="warning") if found.level == "problem" else found]
+
+
+def _certificate(here: Settings) -> list[Finding]:
+    try:
+        found = local_certificates(here).status()
+    except Conflict:
+        return []  # nothing has been brought up yet
+    except OSError as error:
+        return [Finding("warning", "certificate", f"cannot be read: {error.strerror}.")]
+    findings = [
+        Finding(
+            "warning" if found.failures else "ok",
+            "certificate",
+            f"expires {found.not_after:%Y-%m-%d}" + (f"; {found.error}" if found.error else "."),
+            "" if found.error is None else "tenantry tls renew tries at once.",
+        )
+    ]
+    if found.warning:
+        expired = found.seconds_left <= 0
+        findings.append(
+            Finding(
+                "problem" if expired else "warning",
+                "certificate",
+                found.warning,
+                "See tenantry tls status.",
+            )
+        )
     return findings
 
 

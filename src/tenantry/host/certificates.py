@@ -1,15 +1,20 @@
-"""The platform's own certificate authority and the certificate that every TLS door shows.
+"""Certificates as files: the server's with its key, and the platform's own authority.
 
-Made at first start, so that ``sslmode=verify-full`` works with the CA file that
-the platform hands out. The server's certificate is made anew when a name it
-must carry is missing or its end is near; the authority stays.
+Key and certificate are one PEM file, replaced as a whole: at no moment, and after no
+crash, is there on the disk a key that does not belong to the certificate beside it.
+PostgreSQL and PgBouncer take such a file both as certificate and as key.
 """
 
+import contextlib
 import datetime as dt
 import ipaddress
+import re
 import socket
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -19,27 +24,98 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tenantry.host import files
 
+OWN = "own"  # the source of what the platform's own authority signs
+
 _AUTHORITY_DAYS = 3650
 # Chrome and Apple refuse server certificates of more than 398 days.
 _SERVER_DAYS = 397
-_RENEW_DAYS = 30
+_KEY = re.compile(rb"-----BEGIN PRIVATE KEY-----.+?-----END PRIVATE KEY-----\n", re.DOTALL)
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+_SOURCE = re.compile(rb"Source: (\S+)\n")
+_TRUSTED_BY_THE_SYSTEM = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 @dataclass(frozen=True, slots=True)
-class CertificateFiles:
-    """Where the authority and the server's certificate are."""
+class ServerCertificate:
+    """A private key and its certificate with those that lead from it to a root.
 
-    authority: Path
-    authority_key: Path
-    certificate: Path
-    key: Path
+    ``source`` is who signed it: OWN, or the URL of an ACME directory.
+    """
+
+    source: str
+    key: bytes = field(repr=False)
+    chain: tuple[x509.Certificate, ...]
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        return self.chain[0]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the server's own certificate, in hex."""
+        return self.leaf.fingerprint(hashes.SHA256()).hex()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The host names and addresses that it is for."""
+        held = self.leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return frozenset(
+            [
+                *held.get_values_for_type(x509.DNSName),
+                *map(str, held.get_values_for_type(x509.IPAddress)),
+            ]
+        )
+
+    def render(self) -> bytes:
+        """The PEM file; what stands before its first block is a comment (RFC 7468, section 2)."""
+        return b"".join([f"Source: {self.source}\n".encode(), self.key, *map(_pem, self.chain)])
+
+    @classmethod
+    def parse(cls, text: bytes) -> Self:
+        """Raises ValueError if the file is not a key with its own, whole certificate."""
+        source, key = _SOURCE.match(text), _KEY.search(text)
+        chain = tuple(x509.load_pem_x509_certificates(text))
+        if source is None or key is None:
+            raise ValueError("has no source or no key")
+        private = serialization.load_pem_private_key(key[0], None)
+        if private.public_key() != chain[0].public_key():
+            raise ValueError("has a key that is not the certificate's")
+        read = cls(source[1].decode(), key[0], chain)
+        try:
+            _ = read.names
+        except x509.ExtensionNotFound as error:
+            raise ValueError("has a certificate without names") from error
+        return read
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def read_server_certificate(path: Path) -> ServerCertificate | None:
+    """What is in the file; None if it is not there, or of no use."""
     try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
+        return ServerCertificate.parse(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """A new private key, of the kind that every client takes."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A private key as PEM (PKCS #8, not encrypted)."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Raises FileNotFoundError; TypeError or ValueError if it holds anything else."""
+    key = serialization.load_pem_private_key(path.read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError(f"{path} does not hold an EC key")
+    return key
 
 
 def server_names(domain: str) -> list[str]:
@@ -49,12 +125,15 @@ def server_names(domain: str) -> list[str]:
     )
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _builder(
@@ -74,81 +153,107 @@ def _builder(
     )
 
 
-def _ensure_authority(where: CertificateFiles) -> bool:
-    if where.authority.exists() and where.authority_key.exists():
-        return False
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = f"Tenantry CA {x509.random_serial_number() % 16**8:08x}"
-    certificate = (
-        _builder(name, name, key.public_key(), _AUTHORITY_DAYS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(
-            x509.KeyUsage(
-                digital_signature=False,
-                content_commitment=False,
-                key_encipherment=False,
-                data_encipherment=False,
-                key_agreement=False,
-                key_cert_sign=True,
-                crl_sign=True,
-                encipher_only=False,
-                decipher_only=False,
-            ),
-            critical=True,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    # The key first: a certificate without its key would be handed out and never sign anything.
-    files.write_atomically(where.authority_key, _pem(key), mode=0o600)
-    files.write_atomically(
-        where.authority, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644
-    )
-    return True
+@dataclass(frozen=True, slots=True)
+class OwnAuthority:
+    """The platform's own certificate authority, made at first start and then kept.
 
-
-def _still_good(where: CertificateFiles, names: list[str], authority: x509.Certificate) -> bool:
-    try:
-        certificate = x509.load_pem_x509_certificate(where.certificate.read_bytes())
-        key = serialization.load_pem_private_key(where.key.read_bytes(), None)
-        held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        certificate.verify_directly_issued_by(authority)
-    except (FileNotFoundError, ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
-        return False
-    renewal = certificate.not_valid_after_utc - dt.timedelta(days=_RENEW_DAYS)
-    return (
-        set(map(_general_name, names)) <= set(held)
-        and certificate.public_key() == key.public_key()
-        and dt.datetime.now(dt.UTC) < renewal
-    )
-
-
-def ensure_certificates(where: CertificateFiles, names: list[str]) -> bool:
-    """Have an authority, and a server certificate of it for ``names``.
-
-    Returns whether the server's certificate changed, so that servers must reload it.
+    ``certificate`` is what clients are given; the authority's own is the first in it.
     """
-    _ensure_authority(where)
-    authority = x509.load_pem_x509_certificate(where.authority.read_bytes())
-    if _still_good(where, names, authority):
-        return False
-    signer = serialization.load_pem_private_key(where.authority_key.read_bytes(), None)
-    if not isinstance(signer, ec.EllipticCurvePrivateKey):
-        raise TypeError(f"{where.authority_key} does not hold an EC key")
-    key = ec.generate_private_key(ec.SECP256R1())
-    issuer = authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
-    certificate = (
-        _builder(names[0][:64], str(issuer), key.public_key(), _SERVER_DAYS)
-        .add_extension(x509.SubjectAlternativeName(map(_general_name, names)), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+
+    certificate: Path
+    key: Path
+
+    def ensure(self) -> bool:
+        """Have an authority. Returns whether it is new."""
+        if self.certificate.exists() and self.key.exists():
+            return False
+        key = new_key()
+        name = f"Tenantry CA {x509.random_serial_number() % 16**8:08x}"
+        certificate = (
+            _builder(name, name, key.public_key(), _AUTHORITY_DAYS)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(
+                x509.KeyUsage(
+                    digital_signature=False,
+                    content_commitment=False,
+                    key_encipherment=False,
+                    data_encipherment=False,
+                    key_agreement=False,
+                    key_cert_sign=True,
+                    crl_sign=True,
+                    encipher_only=False,
+                    decipher_only=False,
+                ),
+                critical=True,
+            )
+            .sign(key, hashes.SHA256())
         )
-        .sign(signer, hashes.SHA256())
-    )
-    # A server that reloads between the two writes refuses the pair and keeps its old one.
-    files.write_atomically(where.key, _pem(key), mode=0o600)
-    files.write_atomically(
-        where.certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644
-    )
+        # The key first: a certificate without its key would be handed out and never sign anything.
+        files.write_atomically(self.key, key_pem(key), mode=0o600)
+        files.write_atomically(self.certificate, _pem(certificate), mode=0o644)
+        return True
+
+    def read(self) -> x509.Certificate:
+        """The authority's own certificate."""
+        return x509.load_pem_x509_certificate(self.certificate.read_bytes())
+
+    def signed(self, certificate: x509.Certificate) -> bool:
+        """Whether a certificate is of this authority."""
+        return _signed(self.read(), certificate)
+
+    def issue(self, names: list[str]) -> ServerCertificate:
+        """A new certificate for ``names``, the first of which is its subject."""
+        authority, signer, key = self.read(), read_key(self.key), new_key()
+        issuer = authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+        certificate = (
+            _builder(names[0][:64], str(issuer), key.public_key(), _SERVER_DAYS)
+            .add_extension(x509.SubjectAlternativeName(map(_general_name, names)), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()),
+                critical=False,
+            )
+            .sign(signer, hashes.SHA256())
+        )
+        return ServerCertificate(OWN, key_pem(key), (certificate,))
+
+    def ensure_handed_out(self, root: x509.Certificate | None) -> bool:
+        """Have clients given this authority's certificate, and ``root`` beside it.
+
+        Returns whether that changed.
+        """
+        wanted = _pem(self.read()) + (_pem(root) if root else b"")
+        return files.ensure_file(self.certificate, wanted.decode(), mode=0o644)
+
+
+def _signed(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
     return True
+
+
+def find_root(
+    chain: Iterable[x509.Certificate], trusted: Iterable[Path | None]
+) -> x509.Certificate | None:
+    """The certificate that a chain ends at, among those in files that we trust, if it is there."""
+    *_, last = chain
+    for path in filter(None, (*trusted, _TRUSTED_BY_THE_SYSTEM)):
+        for root in _read_roots(path):
+            if root.subject == last.issuer and _signed(root, last):
+                return root
+    return None
+
+
+def _read_roots(path: Path) -> Iterator[x509.Certificate]:
+    try:
+        text = path.read_bytes()
+    except OSError:
+        return
+    for block in _CERTIFICATE.findall(text):
+        # A system's file may hold one that breaks a rule; the others count all the same.
+        with warnings.catch_warnings(), contextlib.suppress(ValueError):
+            warnings.simplefilter("ignore")
+            yield x509.load_pem_x509_certificate(block)

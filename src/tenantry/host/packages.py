@@ -251,6 +251,6 @@ async def _lock(handle: int, path: Path, deadline: float) -> None:
             if time.monotonic() > give_up:
                 raise MachineError(
                     f"Another process has been holding {path} for {deadline:.0f} seconds.",
-                    hint="Wait for the other ./tenantry up to end, or stop it.",
+                    hint="Wait for it to end, or stop it.",
                 ) from None
         await asyncio.sleep(0.2)  # flock(2) can be neither awaited nor given up from a thread

@@ -89,15 +89,16 @@ def control_parameters() -> dict[str, str]:
     }
 
 
-def shared_parameters(
-    sizing: Sizing, *, version: int, certificate: str, key: str
-) -> dict[str, str]:
-    """A shared cluster: TLS at every network door, sized to the machine."""
+def shared_parameters(sizing: Sizing, *, version: int, certificate: str) -> dict[str, str]:
+    """A shared cluster: TLS at every network door, sized to the machine.
+
+    ``certificate`` is a file that also holds the key.
+    """
     parameters = _ALWAYS | {
         "listen_addresses": "*",
         "ssl": "on",
         "ssl_cert_file": certificate,
-        "ssl_key_file": key,
+        "ssl_key_file": certificate,
         "ssl_min_protocol_version": "TLSv1.2",
         "max_connections": str(sizing.max_connections),
         "superuser_reserved_connections": str(sizing.reserved // 2),

@@ -11,7 +11,7 @@ from typing import Literal
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from tenantry.base.errors import TenantryError
+from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.control import audit
 from tenantry.host import processes
 from tenantry.services.platform import Platform
@@ -56,6 +56,20 @@ async def _timed(name: str, probe: Callable[[], Awaitable[str | None]]) -> PartH
     return PartHealth(name, "up", round((time.perf_counter() - began) * 1000, 2), detail)
 
 
+async def _certificate(platform: Platform) -> str:
+    found = platform.certificates.status()
+    if found.seconds_left <= 0:
+        raise Unavailable(found.warning or "The certificate has expired.")
+    return found.warning or f"expires {found.not_after:%Y-%m-%d}"
+
+
+async def _disk(platform: Platform) -> str:
+    usage = shutil.disk_usage(platform.settings.home)
+    if usage.free < usage.total * _LOW_DISK:
+        raise OSError(f"only {usage.free // 2**20:,} MiB are free")
+    return f"{usage.free // 2**30:,} GiB free"
+
+
 async def check(platform: Platform) -> Health:
     """Ask every part, all at once; none is waited for longer than 3 seconds."""
 
@@ -70,12 +84,6 @@ async def check(platform: Platform) -> Health:
         if processes.read_pid(platform.home.run / "worker.pid") is None:
             raise ProcessLookupError("it does not run")
 
-    async def disk() -> str:
-        usage = shutil.disk_usage(platform.settings.home)
-        if usage.free < usage.total * _LOW_DISK:
-            raise OSError(f"only {usage.free // 2**20:,} MiB are free")
-        return f"{usage.free // 2**30:,} GiB free"
-
     def cluster(cluster_id: uuid.UUID) -> Callable[[], Awaitable[None]]:
         async def probe() -> None:
             async with platform.clusters.connection(cluster_id) as server:
@@ -87,7 +95,8 @@ async def check(platform: Platform) -> Health:
         ("control", control),
         ("pooler", pooler),
         ("worker", worker),
-        ("disk", disk),
+        ("certificate", lambda: _certificate(platform)),
+        ("disk", lambda: _disk(platform)),
     ]
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):

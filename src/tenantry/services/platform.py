@@ -12,11 +12,11 @@ from tenantry.base.secrets import Seal, SecretSource
 from tenantry.base.settings import Settings
 from tenantry.control import jobs
 from tenantry.control.store import DATABASE, MIGRATIONS, ControlStore
-from tenantry.host import certificates, files
-from tenantry.host.certificates import CertificateFiles
+from tenantry.host import files
 from tenantry.host.engines import PgBouncerEngine, find_pgbouncer
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.services.access.service import Access
+from tenantry.services.certificates.service import Certificates
 from tenantry.services.clusters.service import ClusterPools, LocalClusters
 from tenantry.services.databases.service import Databases
 from tenantry.services.migrations import service as migrations
@@ -38,6 +38,7 @@ class Platform:
     pooler: Pooler
     databases: Databases
     network: Network
+    certificates: Certificates
     access: Access
     people: People
     users: Users
@@ -51,6 +52,11 @@ def local_pooler(settings: Settings) -> Pooler:
     """The pooler in front of this machine's shared cluster."""
     local = LocalClusters(settings)
     return Pooler(settings, backend=local.shared_address, budget=local.sizing.pooled)
+
+
+def local_certificates(settings: Settings) -> Certificates:
+    """The certificate of this machine's doors."""
+    return Certificates(settings, LocalClusters(settings).shared, local_pooler(settings))
 
 
 @asynccontextmanager
@@ -73,6 +79,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             pooler=pooler,
             databases=databases,
             network=Network(store, databases, LocalClusters(settings), pooler),
+            certificates=local_certificates(settings),
             access=Access(store, session_idle=rules.idle),
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),
@@ -98,7 +105,7 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
     home = Home(settings.home)
     for folder in home.private_folders:
         files.ensure_folder(folder)
-    ensure_certificates(settings)
+    local_certificates(settings).ensure_some()
     _ensure_seal_key(home)
     local = LocalClusters(settings)
     pgbouncer = await find_pgbouncer(settings.engines_dir)
@@ -130,20 +137,6 @@ async def ensure_server_files(platform: Platform) -> None:
             await local.ensure_files(cluster)
     platform.pooler.ensure_files()
     await platform.network.keep()
-
-
-def ensure_certificates(settings: Settings) -> bool:
-    """Have the authority and the server's certificate. Returns whether the latter changed."""
-    home = Home(settings.home)
-    return certificates.ensure_certificates(
-        CertificateFiles(
-            authority=home.ca_certificate,
-            authority_key=home.tls / "ca.key",
-            certificate=home.tls / "server.crt",
-            key=home.tls / "server.key",
-        ),
-        certificates.server_names(settings.domain),
-    )
 
 
 async def ensure_control_schema(local: LocalClusters) -> None:

@@ -93,8 +93,7 @@ class LocalClusters:
             values = parameters.shared_parameters(
                 self.sizing,
                 version=self._engine(cluster.name).version,
-                certificate=str(home.tls / "server.crt"),
-                key=str(home.tls / "server.key"),
+                certificate=str(home.certificate),
             )
             rules = None  # the allowlists are in them: services.network keeps them
         values |= {

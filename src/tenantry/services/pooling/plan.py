@@ -27,8 +27,7 @@ class PoolerConfig:
     pid_file: Path
     port: int
     backend: Address
-    certificate: Path
-    key: Path
+    certificate: Path  # with its key
     max_clients: int
 
 
@@ -83,7 +82,7 @@ def render_config(config: PoolerConfig) -> str:
         "client_tls_sslmode": "require",
         "client_tls_protocols": "secure",
         "client_tls_cert_file": config.certificate,
-        "client_tls_key_file": config.key,
+        "client_tls_key_file": config.certificate,
         # The backend is a Unix socket.
         "server_tls_sslmode": "disable",
         "log_connections": 0,

@@ -116,8 +116,7 @@ class Pooler:
             pid_file=self._pid_file,
             port=self._port,
             backend=self._backend,
-            certificate=self._home.tls / "server.crt",
-            key=self._home.tls / "server.key",
+            certificate=self._home.certificate,
             max_clients=self._max_clients(),
         )
         changed = [files.ensure_file(self._folder / "pgbouncer.ini", plan.render_config(config))]
@@ -205,11 +204,15 @@ class Pooler:
                 raise Unavailable(f"The pooler does not take the new password: {error}") from error
             await session.close()
 
+    async def reload(self) -> None:
+        """Have PgBouncer read its files again, its certificate too. No client notices."""
+        async with self._console() as console:
+            await console.run("RELOAD")
+
     async def ensure_rules(self, text: str) -> None:
         """Have this HBA file, in force for every client that comes from now on."""
         if files.ensure_file(self._folder / "hba.conf", text) and self.pid() is not None:
-            async with self._console() as console:
-                await console.run("RELOAD")
+            await self.reload()
             emit(Changed("pooler.rules", "hba.conf"))
 
     async def kick_out_clients(self, is_foreign: Callable[[str, str | None], bool]) -> int:
@@ -355,7 +358,6 @@ class Pooler:
             changed = files.ensure_file(self._folder / "users.ini", text)
             if changed or owed:
                 emit(Changed("pooler.users", "users.ini"))
-                async with self._console() as console:
-                    await console.run("RELOAD")
+                await self.reload()
             self._unread.unlink()
         return changed

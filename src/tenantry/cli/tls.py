@@ -1,0 +1,126 @@
+"""``tenantry tls``: the certificate of this machine's doors."""
+
+import asyncio
+import datetime as dt
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from tenantry.base import settings
+from tenantry.base.home import Home
+from tenantry.cli import output
+from tenantry.cli.door import Json
+from tenantry.host import identity
+from tenantry.services.certificates.model import CertificateStatus
+from tenantry.services.certificates.service import SUPERSEDED, Certificates
+from tenantry.services.platform import local_certificates
+
+app = typer.Typer(help="The certificate that PostgreSQL and PgBouncer show.", no_args_is_help=True)
+
+_OWN = "the platform's own authority"
+_REASONS = {
+    "unspecified": 0,
+    "key-compromise": 1,
+    "affiliation-changed": 3,
+    "superseded": SUPERSEDED,
+    "cessation-of-operation": 5,
+}
+
+
+def _here() -> Certificates:
+    """This machine's, as the user whose it is."""
+    here = settings.load()
+    identity.become_service_user()
+    return local_certificates(here)
+
+
+@app.command()
+def status(json: Json = False) -> None:
+    """Show the certificate in place, what is planned for it, and which ports show it."""
+    certificates = _here()
+    found, doors = certificates.status(), asyncio.run(certificates.doors())
+    if json:
+        output.as_json(_data(found) | {"doors": [asdict(door) for door in doors]})
+        return
+    output.facts(
+        [
+            ("signed by", _source(found.source)),
+            ("for", found.names),
+            ("expires", f"{_time(found.not_after)} ({found.seconds_left / 86_400:.0f} days left)"),
+            ("renewal", _plan(found)),
+            ("failed tries", f"{found.failures}: {found.error}" if found.failures else None),
+            ("to be revoked", found.to_revoke or None),
+            ("SHA-256", found.fingerprint),
+        ]
+    )
+    if found.warning:
+        output.note(found.warning, style="yellow")
+    output.heading("Ports")
+    output.table(
+        [asdict(door) for door in doors],
+        {"PART": "name", "PORT": "port", "SHOWS IT": "serves_it"},
+        empty="None is open: Tenantry does not run.",
+    )
+
+
+@app.command()
+def renew(
+    revoke: Annotated[
+        bool, typer.Option("--revoke", help="Have the certificate there was revoked, afterwards.")
+    ] = False,
+    reason: Annotated[
+        str, typer.Option(help=f"Why it is revoked: {', '.join(_REASONS)}.")
+    ] = "superseded",
+    json: Json = False,
+) -> None:
+    """Have another certificate now, and put it in service. No connection is dropped.
+
+    With --revoke the authority revokes the old one once the new one is in service. If
+    either fails, the platform tries again by itself until both are done.
+    """
+    if reason not in _REASONS:
+        raise typer.BadParameter(f"is one of {', '.join(_REASONS)}", param_hint="--reason")
+    certificates = _here()
+    with output.waiting("Renewing"):
+        found = asyncio.run(certificates.renew(revoke=_REASONS[reason] if revoke else None))
+    if json:
+        output.as_json(_data(found))
+        return
+    output.done(f"The new certificate is in service until {_time(found.not_after)}.")
+    if revoke:
+        output.done("The old one is revoked.")
+
+
+@app.command()
+def ca(json: Json = False) -> None:
+    """Print what clients verify the certificate by: PEM, for sslrootcert and the like."""
+    file = Home(settings.load().home).ca_certificate
+    pem = file.read_text()
+    if json:
+        output.as_json({"file": str(file), "pem": pem})
+    else:
+        typer.echo(pem, nl=False)
+
+
+def _data(found: CertificateStatus) -> dict[str, object]:
+    return {
+        name: value.isoformat() if isinstance(value, dt.datetime) else value
+        for name, value in asdict(found).items()
+    }
+
+
+def _source(source: str) -> str:
+    return _OWN if source == "own" else source
+
+
+def _time(at: dt.datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
+
+
+def _plan(found: CertificateStatus) -> str:
+    if found.plan == "keep":
+        return f"at {_time(found.renews_at)}"
+    when = "soon" if found.next_try_at is None else f"at {_time(found.next_try_at)}"
+    wanted = f" from {found.wanted_source}" if found.wanted_source != found.source else ""
+    return f"{when}{wanted}: {found.reason}"

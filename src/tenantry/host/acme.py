@@ -1,0 +1,223 @@
+"""Certificates from an authority that speaks ACME (RFC 8555), by certbot's own library.
+
+The library blocks, so each of its calls runs in a thread, and none for long: whoever
+awaits them can be cancelled. A challenge is answered over HTTP, by a server that listens
+only while it is under way, or in DNS, by a command of the administrator's.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import functools
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import requests
+import structlog
+from acme import challenges, client, errors, messages, standalone
+from acme.crypto_util import make_csr
+from cryptography import x509
+from josepy import jwa, jwk
+from josepy.errors import Error as JoseError
+
+from tenantry.base.errors import MachineError
+from tenantry.host import certificates, commands, files
+from tenantry.host.certificates import ServerCertificate
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+_ANSWER_SECONDS = 15
+_SLICE = dt.timedelta(seconds=2)
+_VALIDATION_SECONDS = 90.0
+_HOOK_SECONDS = 300.0
+
+
+class AcmeFailed(MachineError):
+    """The authority gave no certificate, or took none back."""
+
+    code = "acme_failed"
+    title = "The certificate authority did not do it"
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """An ACME authority, and how to show it that a name is ours.
+
+    ``ca_file`` holds what the authority's own server is verified by, if not the system's.
+    ``dns_hook`` answers challenges in DNS; without it they are answered at ``http_port``.
+    """
+
+    directory: str
+    account_key: Path
+    email: str | None = None
+    ca_file: Path | None = None
+    http_port: int = 80
+    dns_hook: Path | None = None
+
+    async def obtain(self, name: str) -> ServerCertificate:
+        """A new certificate with a new key. Raises AcmeFailed, and MachineError for the hook."""
+        key = certificates.key_pem(certificates.new_key())
+        with _explained(self.directory):
+            session = await asyncio.to_thread(self._log_in)
+            order = await asyncio.to_thread(session.new_order, make_csr(key, domains=[name]))
+            async with contextlib.AsyncExitStack() as answers:
+                for authorization in order.authorizations:
+                    if authorization.body.status != messages.STATUS_VALID:
+                        challenge = self._choose(authorization)
+                        await answers.enter_async_context(self._answer(session, challenge, name))
+                order = await _patiently(functools.partial(session.poll_authorizations, order))
+            order = await asyncio.to_thread(session.begin_finalization, order)
+            order = await _patiently(functools.partial(session.poll_finalization, order))
+            chain = x509.load_pem_x509_certificates(order.fullchain_pem.encode())
+        return ServerCertificate.parse(
+            ServerCertificate(self.directory, key, tuple(chain)).render()
+        )
+
+    async def revoke(self, certificate: x509.Certificate, reason: int) -> None:
+        """Revoke a certificate of this account (reasons: RFC 5280, 5.3.1). Raises AcmeFailed."""
+        with _explained(self.directory):
+            session = await asyncio.to_thread(self._log_in)
+            try:
+                await asyncio.to_thread(session.revoke, certificate, reason)
+            except messages.Error as error:
+                if error.code != "alreadyRevoked":
+                    raise
+
+    def _log_in(self) -> client.ClientV2:
+        """A session of our account, which is made if the authority does not know the key."""
+        if not self.account_key.exists():
+            new = certificates.key_pem(certificates.new_key())
+            files.write_atomically(self.account_key, new, mode=0o600)
+        network = client.ClientNetwork(
+            jwk.JWKEC(key=certificates.read_key(self.account_key)),
+            alg=jwa.ES256,
+            user_agent="tenantry",
+            timeout=_ANSWER_SECONDS,
+        )
+        if self.ca_file:
+            network.verify_ssl = str(self.ca_file)  # type: ignore[assignment] # requests takes both
+        session = client.ClientV2(client.ClientV2.get_directory(self.directory, network), network)
+        asked = messages.NewRegistration.from_data(email=self.email, terms_of_service_agreed=True)
+        try:
+            session.new_account(asked)
+        except errors.ConflictError as known:
+            network.account = messages.RegistrationResource(
+                uri=known.location, body=messages.Registration()
+            )
+        return session
+
+    def _choose(self, authorization: messages.AuthorizationResource) -> messages.ChallengeBody:
+        kind = challenges.DNS01 if self.dns_hook else challenges.HTTP01
+        for challenge in authorization.body.challenges:
+            if isinstance(challenge.chall, kind):
+                return challenge
+        raise AcmeFailed(f"{self.directory} offers no {kind.typ} challenge.")
+
+    @contextlib.asynccontextmanager
+    async def _answer(
+        self, session: client.ClientV2, challenge: messages.ChallengeBody, name: str
+    ) -> AsyncIterator[None]:
+        """Have the answer where the authority looks for it for as long as the block lasts."""
+        response, validation = challenge.response_and_validation(session.net.key)
+        if self.dns_hook:
+            answered = self._in_dns(self.dns_hook, name, validation)
+        else:
+            answered = self._over_http(challenge, response, validation)
+        async with answered:
+            await asyncio.to_thread(session.answer_challenge, challenge, response)
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _over_http(
+        self,
+        challenge: messages.ChallengeBody,
+        response: challenges.HTTP01Response,
+        validation: str,
+    ) -> AsyncIterator[None]:
+        resource = standalone.HTTP01RequestHandler.HTTP01Resource(
+            chall=challenge.chall, response=response, validation=validation
+        )
+        try:
+            server = standalone.HTTP01DualNetworkedServers(("", self.http_port), {resource})
+        except OSError as error:
+            raise AcmeFailed(
+                f"The authority's challenge cannot be answered at port {self.http_port}: "
+                f"{error.strerror}.",
+                hint="See TENANTRY_ACME_HTTP_PORT, or use TENANTRY_ACME_DNS_HOOK.",
+            ) from error
+        server.serve_forever()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(server.shutdown_and_server_close)
+
+    @contextlib.asynccontextmanager
+    async def _in_dns(self, hook: Path, name: str, validation: str) -> AsyncIterator[None]:
+        told = {
+            "TENANTRY_ACME_NAME": f"_acme-challenge.{name}",
+            "TENANTRY_ACME_VALUE": validation,
+        }
+        try:
+            await commands.run([hook, "set"], env=told, deadline=_HOOK_SECONDS)
+            yield
+        finally:
+            # What is left in the DNS harms nobody; a certificate that was given is worth more.
+            try:
+                await commands.run([hook, "remove"], env=told, deadline=_HOOK_SECONDS)
+            except commands.CommandFailed as error:
+                log.warning("acme.dns_hook_failed", verb="remove", error=str(error))
+
+
+async def _patiently(poll: Callable[[dt.datetime], T]) -> T:
+    """Poll until there is an answer, in slices that a thread ends soon after we are cancelled."""
+    give_up = time.monotonic() + _VALIDATION_SECONDS
+    while True:
+        try:
+            # The library compares with local time without a zone.
+            return await asyncio.to_thread(poll, dt.datetime.now() + _SLICE)  # noqa: DTZ005
+        except errors.TimeoutError:
+            if time.monotonic() > give_up:
+                raise
+
+
+@contextlib.contextmanager
+def _explained(directory: str) -> Iterator[None]:
+    try:
+        yield
+    except requests.RequestException as error:
+        raise AcmeFailed(
+            f"{directory} does not answer: {_innermost(error)}",
+            hint="It is tried again by itself; tenantry tls renew tries at once.",
+        ) from error
+    except errors.TimeoutError as error:
+        raise AcmeFailed(
+            f"{directory} came to no decision within {_VALIDATION_SECONDS:.0f} seconds."
+        ) from error
+    except (errors.Error, JoseError, ValueError) as error:
+        raise AcmeFailed(f"{directory} refuses: {_said(error)}") from error
+
+
+def _innermost(error: BaseException) -> str:
+    """What is at the bottom of an error that requests and urllib3 have wrapped."""
+    while (inner := error.__context__ or error.__cause__) is not None:
+        error = inner
+    return str(error)
+
+
+def _said(error: Exception) -> str:
+    """The authority's own words."""
+    if isinstance(error, errors.ValidationError):
+        told = [
+            challenge.error.detail
+            for authorization in error.failed_authzrs
+            for challenge in authorization.body.challenges
+            if challenge.error is not None
+        ]
+        return "; ".join(filter(None, told))
+    if isinstance(error, messages.Error):
+        return error.detail or str(error)
+    return str(error)

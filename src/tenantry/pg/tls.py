@@ -1,0 +1,36 @@
+"""What a PostgreSQL port shows to who asks it for TLS."""
+
+import asyncio
+import ssl
+import struct
+
+from tenantry.base.errors import Unavailable
+
+_SSL_REQUEST = struct.pack("!II", 8, 80877103)  # PostgreSQL's manual, section 55.7
+_SECONDS = 5.0
+
+
+async def shown_certificate(host: str, port: int) -> bytes:
+    """The certificate that a server shows there, in DER. Whether to trust it is the caller's.
+
+    Raises Unavailable if nothing answers, or it does no TLS.
+    """
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(_SSL_REQUEST)
+                if await reader.readexactly(1) != b"S":
+                    raise Unavailable(f"Port {port} does no TLS.")
+                await writer.start_tls(context, server_hostname=host)
+                shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            finally:
+                writer.close()  # with a farewell: a server logs who leaves without one
+                await writer.wait_closed()
+    except (OSError, EOFError, TimeoutError) as error:
+        raise Unavailable(f"Port {port} does not answer a request for TLS.") from error
+    if not isinstance(shown, bytes):
+        raise Unavailable(f"Port {port} shows no certificate.")
+    return shown

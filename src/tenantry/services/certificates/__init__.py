@@ -1,0 +1,1 @@
+"""The certificate that every TLS door shows: had, renewed, put in service, revoked."""

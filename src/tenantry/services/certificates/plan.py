@@ -1,0 +1,122 @@
+"""What to do about the certificate, given the one in place, the failures, and the time. Pure."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+WARN_AT = dt.timedelta(days=14)
+FIRST_WAIT = dt.timedelta(minutes=5)
+LONGEST_WAIT = dt.timedelta(days=1)
+_MOST_DOUBLINGS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Who shall have signed it, and the names that it must be for."""
+
+    source: str
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """What there is; ``unwanted`` if it is to be revoked."""
+
+    source: str
+    names: frozenset[str]
+    not_before: dt.datetime
+    not_after: dt.datetime
+    unwanted: bool = False
+
+    @property
+    def lifetime(self) -> dt.timedelta:
+        return self.not_after - self.not_before
+
+    @property
+    def renews_at(self) -> dt.datetime:
+        """When a third of its lifetime is left."""
+        return self.not_after - self.lifetime / 3
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """How often having another has failed since the last success, and when last."""
+
+    count: int = 0
+    last_at: dt.datetime | None = None
+
+    def retry_at(self, now: dt.datetime) -> dt.datetime:
+        """When to try again: 5 minutes after the first failure, then ever later, up to a day."""
+        if not self.count or self.last_at is None or self.last_at > now:  # the clock was set back
+            return now
+        doublings = min(self.count - 1, _MOST_DOUBLINGS)
+        wait = FIRST_WAIT * (1 << doublings)
+        return self.last_at + min(wait, LONGEST_WAIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """It is good until its time to be renewed."""
+
+    until: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Obtain:
+    """Another is needed now."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Another is needed, and the last try failed too lately."""
+
+    reason: str
+    until: dt.datetime
+
+
+Step = Keep | Obtain | Wait
+
+
+def decide(wanted: Wanted, held: InPlace | None, failures: Failures, now: dt.datetime) -> Step:
+    """What to do now."""
+    reason = _why_another(wanted, held, now)
+    if reason is None and held is not None:
+        return Keep(held.renews_at)
+    retry_at = failures.retry_at(now)
+    if retry_at > now:
+        return Wait(reason or "", retry_at)
+    return Obtain(reason or "")
+
+
+def _why_another(wanted: Wanted, held: InPlace | None, now: dt.datetime) -> str | None:
+    if held is None:
+        return "there is none"
+    if held.unwanted:
+        return "it is to be revoked"
+    if held.source != wanted.source:
+        return "it is of another authority"
+    if missing := wanted.names - held.names:
+        return f"it is not for {', '.join(sorted(missing))}"
+    if now >= held.renews_at:
+        return "a third of its lifetime is left"
+    return None
+
+
+def warning(held: InPlace, now: dt.datetime) -> str | None:
+    """What a person must know of: an end that is near although it should have been renewed.
+
+    That is at 14 days, and for one that lives for less than 84, at a sixth of its lifetime.
+    """
+    left = held.not_after - now
+    if left <= dt.timedelta():
+        return "The certificate has expired."
+    if left <= min(WARN_AT, held.lifetime / 6):
+        return f"The certificate expires in {_in_words(left)}."
+    return None
+
+
+def _in_words(left: dt.timedelta) -> str:
+    if left >= dt.timedelta(days=2):
+        return f"{left.days} days"
+    return f"{left // dt.timedelta(hours=1)} hours"

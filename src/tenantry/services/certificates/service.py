@@ -1,0 +1,347 @@
+"""Having a certificate that clients can verify, and having every door show it.
+
+Invariants. The file in place is one whole pair (host.certificates). A certificate that
+has not been seen at every running door has the one before it beside it: whoever finds
+that file, after a crash too, completes the change or puts the old one back.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from pydantic import ValidationError
+
+from tenantry.base.errors import Conflict, MachineError, TenantryError, Unavailable
+from tenantry.base.events import Changed, emit
+from tenantry.base.home import Home
+from tenantry.base.settings import Settings
+from tenantry.host import certificates, files, packages
+from tenantry.host.acme import Authority
+from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate
+from tenantry.pg import tls
+from tenantry.pg.clusters import ProcessCluster
+from tenantry.services.certificates import plan
+from tenantry.services.certificates.model import CertificateStatus, Door, Revocation, Tries
+from tenantry.services.certificates.plan import Failures, InPlace, Keep, Obtain, Wait, Wanted
+from tenantry.services.pooling.service import Pooler
+
+log = structlog.get_logger()
+
+SUPERSEDED = 4  # RFC 5280, section 5.3.1
+_SHOW_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+_LOCK_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A running server with a TLS port."""
+
+    name: str
+    port: int
+    reload: Callable[[], Awaitable[None]]
+
+
+class Certificates:
+    """The one certificate of an installation."""
+
+    def __init__(self, settings: Settings, cluster: ProcessCluster, pooler: Pooler) -> None:
+        home = Home(settings.home)
+        self._settings = settings
+        self._cluster = cluster
+        self._pooler = pooler
+        self._own = OwnAuthority(home.ca_certificate, home.tls / "ca.key")
+        self._file = home.certificate
+        self._before = home.tls / "previous.pem"
+        self._tries_file = home.tls / "tries.json"
+        self._account_key = home.tls / "acme-account.key"
+        self._lock = home.tls / "lock"
+
+    # ── what there is ────────────────────────────────────────────────────────
+
+    def status(self) -> CertificateStatus:
+        """What is in place, and what is planned. Raises Conflict where there is none yet."""
+        held, tries, now = self._held(), self._tries(), _now()
+        if held is None:
+            raise Conflict("There is no certificate yet.", hint="Run ./tenantry up.")
+        in_place = self._in_place(held, tries)
+        step = self._decide(held, tries)
+        return CertificateStatus(
+            source=held.source,
+            wanted_source=self._wanted.source,
+            names=sorted(held.names),
+            serial=f"{held.leaf.serial_number:x}",
+            fingerprint=held.fingerprint,
+            not_before=in_place.not_before,
+            not_after=in_place.not_after,
+            seconds_left=(in_place.not_after - now).total_seconds(),
+            renews_at=in_place.renews_at,
+            plan=_PLANS[type(step)],
+            reason=None if isinstance(step, Keep) else step.reason,
+            next_try_at=step.until if isinstance(step, Wait) else None,
+            failures=tries.failures,
+            error=tries.error,
+            warning=plan.warning(in_place, now),
+            to_revoke=len(tries.revoke),
+        )
+
+    async def doors(self) -> list[Door]:
+        """Each running server's port, and whether it shows the certificate in place."""
+        held = self._held()
+        return [
+            Door(each.name, each.port, held is not None and await _shows(each, held))
+            for each in self._running()
+        ]
+
+    # ── verbs ────────────────────────────────────────────────────────────────
+
+    def ensure_some(self) -> bool:
+        """Have one that servers can start with, of the own authority where need be.
+
+        Returns whether it changed.
+        """
+        self._own.ensure()
+        held, tries = self._held(), self._tries()
+        if held is not None and OWN not in {held.source, self._wanted.source}:
+            return False
+        in_place = self._in_place(held, tries) if held else None
+        if isinstance(plan.decide(self._wanted_of_own, in_place, Failures(), _now()), Keep):
+            return False
+        self._put_in_place(self._own.issue(self._names_here))
+        return True
+
+    async def keep(self) -> None:
+        """Do what is due: put in service, renew, revoke. The worker calls it all the time.
+
+        Raises TenantryError if something failed; it will be tried again by itself.
+        """
+        async with packages.locked(self._lock, deadline=_LOCK_SECONDS):
+            await self._keep()
+
+    async def renew(self, *, revoke: int | None = None) -> CertificateStatus:
+        """Have another certificate now, whatever failed before.
+
+        With ``revoke``, the authority then revokes the one there was, for this reason.
+        Raises TenantryError if there was none to be had; the old one is kept.
+        """
+        async with packages.locked(self._lock, deadline=_LOCK_SECONDS):
+            if revoke is not None:
+                self._plan_revocation(revoke)
+            await self._put_in_service()
+            await self._obtain("a person asked for it")
+            await self._keep()
+        return self.status()
+
+    def _plan_revocation(self, reason: int) -> None:
+        held, tries = self._held(), self._tries()
+        if held is None or held.source == OWN:
+            raise Conflict(
+                "The own authority has no list of what it has revoked.",
+                hint="tenantry tls renew replaces the certificate. If its key was stolen, delete "
+                f"{self._own.key}, restart, and give every client the new ca.crt.",
+            )
+        if held.fingerprint not in {each.fingerprint for each in tries.revoke}:
+            pem = held.leaf.public_bytes(Encoding.PEM).decode()
+            tries.revoke.append(
+                Revocation(
+                    source=held.source, fingerprint=held.fingerprint, certificate=pem, reason=reason
+                )
+            )
+            self._save(tries)
+
+    async def _keep(self) -> None:
+        await self._put_in_service()
+        step = self._decide(self._held(), self._tries())
+        if isinstance(step, Obtain):
+            await self._obtain(step.reason)
+        await self._revoke_replaced()
+        tries = self._tries()
+        if tries.failures and isinstance(self._decide(self._held(), tries), Keep):
+            self._save(Tries(revoke=tries.revoke))
+
+    # ── the steps ────────────────────────────────────────────────────────────
+
+    async def _obtain(self, reason: str) -> None:
+        log.info("certificate.wanted", source=self._wanted.source, reason=reason)
+        with self._counting_failures():
+            if self._wanted.source == OWN:
+                new = self._own.issue(self._names_here)
+            else:
+                new = await self._authority(self._wanted.source).obtain(self._settings.domain)
+            self._put_in_place(new)
+            await self._put_in_service()
+        self._save(Tries(revoke=self._tries().revoke))
+        emit(Changed("certificate", self._settings.domain))
+
+    @contextlib.contextmanager
+    def _counting_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except TenantryError as error:
+            tries = self._tries()
+            tries = tries.model_copy(
+                update={
+                    "failures": tries.failures + 1,
+                    "failed_at": _now(),
+                    "error": str(error),
+                    "wanted": self._wanted.source,
+                }
+            )
+            self._save(tries)
+            held = self._held()
+            if held and (warning := plan.warning(self._in_place(held, tries), _now())):
+                log.warning("certificate.ends_soon", warning=warning)
+            raise
+
+    def _put_in_place(self, new: ServerCertificate) -> None:
+        self._own.ensure_handed_out(self._root_of(new))
+        if self._file.exists() and not self._before.exists():
+            files.write_atomically(self._before, self._file.read_bytes())
+        files.write_atomically(self._file, new.render())
+
+    async def _put_in_service(self) -> None:
+        """Have every running server show the certificate in place, or put back the one before.
+
+        Raises MachineError if a server does not show it.
+        """
+        held = self._held()
+        if held is None:
+            raise MachineError(f"{self._file} holds no certificate.", hint="Run ./tenantry up.")
+        if wrong := await self._not_showing(held):
+            if (before := certificates.read_server_certificate(self._before)) is None:
+                raise MachineError(f"{wrong} does not show the certificate in {self._file}.")
+            self._own.ensure_handed_out(self._root_of(before))
+            files.write_atomically(self._file, before.render())
+            await self._not_showing(before)
+            self._before.unlink()
+            raise MachineError(
+                f"{wrong} does not show the new certificate; the old one is back.",
+                hint=f"Its log in {Home(self._settings.home).logs} says why.",
+            )
+        self._before.unlink(missing_ok=True)
+
+    async def _not_showing(self, wanted: ServerCertificate) -> str:
+        """The names of the running servers that do not show it, reloaded where need be."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + _SHOW_SECONDS
+        wrong = [each for each in self._running() if not await _shows(each, wanted)]
+        for each in wrong:
+            await each.reload()
+        while wrong and clock() < deadline:
+            await asyncio.sleep(_POLL_SECONDS)
+            wrong = [each for each in self._running() if not await _shows(each, wanted)]
+        return " and ".join(each.name for each in wrong)
+
+    async def _revoke_replaced(self) -> None:
+        held, tries = self._held(), self._tries()
+        if held is None or self._failures(tries).retry_at(_now()) > _now():
+            return
+        for each in [each for each in tries.revoke if each.fingerprint != held.fingerprint]:
+            with self._counting_failures():
+                certificate = x509.load_pem_x509_certificate(each.certificate.encode())
+                await self._authority(each.source).revoke(certificate, each.reason)
+            tries.revoke.remove(each)
+            self._save(tries)
+            emit(Changed("certificate.revoked", f"{certificate.serial_number:x}"))
+
+    # ── what they work with ──────────────────────────────────────────────────
+
+    @property
+    def _names_here(self) -> list[str]:
+        return certificates.server_names(self._settings.domain)
+
+    @property
+    def _wanted_of_own(self) -> Wanted:
+        return Wanted(OWN, frozenset(self._names_here))
+
+    @property
+    def _wanted(self) -> Wanted:
+        if self._settings.acme_directory is None:
+            return self._wanted_of_own
+        return Wanted(self._settings.acme_directory, frozenset([self._settings.domain]))
+
+    def _authority(self, directory: str) -> Authority:
+        return Authority(
+            directory=directory,
+            account_key=self._account_key,
+            email=self._settings.acme_email,
+            ca_file=self._settings.acme_ca_file,
+            http_port=self._settings.acme_http_port,
+            dns_hook=self._settings.acme_dns_hook,
+        )
+
+    def _held(self) -> ServerCertificate | None:
+        return certificates.read_server_certificate(self._file)
+
+    def _in_place(self, held: ServerCertificate, tries: Tries) -> InPlace:
+        lost = held.source == OWN and not self._own.signed(held.leaf)
+        return InPlace(
+            source="an authority that is lost" if lost else held.source,
+            names=held.names,
+            not_before=held.leaf.not_valid_before_utc,
+            not_after=held.leaf.not_valid_after_utc,
+            unwanted=held.fingerprint in {each.fingerprint for each in tries.revoke},
+        )
+
+    def _decide(self, held: ServerCertificate | None, tries: Tries) -> plan.Step:
+        in_place = self._in_place(held, tries) if held else None
+        return plan.decide(self._wanted, in_place, self._failures(tries), _now())
+
+    def _failures(self, tries: Tries) -> Failures:
+        """Those of what is wanted now: an authority's failures say nothing of another."""
+        if tries.wanted != self._wanted.source:
+            return Failures()
+        return Failures(tries.failures, tries.failed_at)
+
+    def _root_of(self, certificate: ServerCertificate) -> x509.Certificate | None:
+        if certificate.source == OWN:
+            return None
+        root = certificates.find_root(certificate.chain, [self._settings.acme_ca_file])
+        if root is None:
+            log.warning("certificate.root_unknown", issuer=str(certificate.chain[-1].issuer))
+        return root
+
+    def _tries(self) -> Tries:
+        try:
+            return Tries.model_validate_json(self._tries_file.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return Tries()
+
+    def _save(self, tries: Tries) -> None:
+        files.write_atomically(self._tries_file, tries.model_dump_json(indent=2))
+
+    def _running(self) -> list[_Server]:
+        async def reload_cluster() -> None:
+            self._cluster.reload()
+
+        servers = []
+        if self._cluster.pid() is not None:
+            servers.append(_Server(self._cluster.name, self._settings.pg_port, reload_cluster))
+        if self._pooler.pid() is not None:
+            servers.append(_Server("pooler", self._settings.pool_port, self._pooler.reload))
+        return servers
+
+
+_PLANS: dict[type[plan.Step], Literal["keep", "obtain", "wait"]] = {
+    Keep: "keep",
+    Obtain: "obtain",
+    Wait: "wait",
+}
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+async def _shows(server: _Server, wanted: ServerCertificate) -> bool:
+    try:
+        shown = await tls.shown_certificate("127.0.0.1", server.port)
+    except Unavailable:
+        return False
+    return shown == wanted.leaf.public_bytes(Encoding.DER)

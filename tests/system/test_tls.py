@@ -1,0 +1,271 @@
+"""The certificate of the doors, by ACME from a real authority: had, renewed, revoked, not had."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography import x509
+from pebble import DAY, Pebble, pebble
+
+from clients import ask, changed, eventually, login, refusal
+from harness import Installation
+
+DOMAIN = "db.tenantry.test"
+
+
+@contextmanager
+def certified(
+    folder: Path, *, lifetime: int = 90 * DAY, dns_hook: str | None = None
+) -> Iterator[tuple[Installation, Pebble]]:
+    """A platform that is up, and its authority. The platform may not be certified yet."""
+    platform = Installation()
+    trusted = platform.home / "trusted.pem"
+    with ExitStack() as ending:
+        ending.callback(platform.remove)
+        authority = ending.enter_context(pebble(folder, trusted, lifetime=lifetime))
+        platform.environment = {
+            "TENANTRY_DOMAIN": DOMAIN,
+            "TENANTRY_ACME_DIRECTORY": authority.directory,
+            "TENANTRY_ACME_EMAIL": "ann@example.com",
+            "TENANTRY_ACME_CA_FILE": str(trusted),
+            "TENANTRY_ACME_HTTP_PORT": str(authority.http_port),
+        }
+        if dns_hook:
+            hook, log = platform.home / "hook", platform.home / "run" / "hook.log"
+            hook.write_text(dns_hook.format(log=log, port=authority.dns_management))
+            hook.chmod(0o755)
+            platform.environment["TENANTRY_ACME_DNS_HOOK"] = str(hook)
+        platform.up()
+        yield platform, authority
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Installation, Pebble]]:
+    with certified(tmp_path_factory.mktemp("pebble")) as both:
+        platform, authority = both
+        eventually(lambda: status(platform)["source"] == authority.directory)
+        yield both
+
+
+def status(platform: Installation) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(platform.tenantry("tls", "status", "--json").stdout)
+    return told
+
+
+def shown(port: int) -> x509.Certificate:
+    """What openssl's own client is shown at a port."""
+    done = subprocess.run(
+        ["openssl", "s_client", "-starttls", "postgres", "-connect", f"127.0.0.1:{port}"],
+        capture_output=True,
+        input=b"",
+        timeout=20,
+        check=False,
+    )
+    return x509.load_pem_x509_certificate(done.stdout)
+
+
+def serials(platform: Installation) -> set[str]:
+    """The serial numbers that the two public ports show."""
+    ports = (platform.pg_port, platform.pool_port)
+    return {f"{shown(port).serial_number:x}" for port in ports}
+
+
+def verified(platform: Installation, url: str) -> str:
+    """A connection string that verifies the certificate and its name."""
+    authority = str(platform.home / "ca.crt")
+    return changed(url, hostaddr="127.0.0.1", sslmode="verify-full", sslrootcert=authority)
+
+
+def look_now(platform: Installation) -> None:
+    """Have the worker look at the certificate now: it does so when it begins, too."""
+    os.kill(platform.pids()["supervisor"], signal.SIGHUP)
+
+
+def test_a_certificate_is_had_and_shown_at_both_ports(both: tuple[Installation, Pebble]) -> None:
+    platform, authority = both
+    told = status(platform)
+    assert told["names"] == [DOMAIN]
+    assert (told["plan"], told["failures"], told["warning"]) == ("keep", 0, None)
+    assert 89 < told["seconds_left"] / 86_400 <= 90
+    assert {door["name"]: door["serves_it"] for door in told["doors"]} == {
+        "shared-1": True,
+        "pooler": True,
+    }
+    assert serials(platform) == {told["serial"]}
+    assert authority.is_revoked(told["serial"]) is False
+
+
+def test_clients_verify_it_by_the_file_that_is_handed_out(
+    both: tuple[Installation, Pebble],
+) -> None:
+    platform, _ = both
+    made = platform.create()
+    for string in ("connection_string", "connection_string_pooled"):
+        assert DOMAIN in made[string]
+        assert ask(verified(platform, made[string])) == 1
+        assert "does not match host name" in refusal(
+            changed(verified(platform, made[string]), host="other.tenantry.test")
+        )
+    handed_out = httpx.get(f"{platform.url}/ca.crt", trust_env=False).text
+    assert handed_out == (platform.home / "ca.crt").read_text()
+    assert platform.tenantry("tls", "ca").stdout == handed_out
+    assert len(x509.load_pem_x509_certificates(handed_out.encode())) == 2
+
+
+def test_its_files_are_for_their_owner_and_nobody_listens_for_challenges(
+    both: tuple[Installation, Pebble],
+) -> None:
+    platform, authority = both
+    files = {path.name: path for path in (platform.home / "tls").iterdir()}
+    assert {"server.pem", "acme-account.key", "ca.key", "tries.json"} <= files.keys()
+    for path in files.values():
+        assert path.stat().st_mode & 0o777 == 0o600, path
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", authority.http_port)) != 0
+
+
+def test_a_renewal_drops_no_connection(both: tuple[Installation, Pebble]) -> None:
+    platform, _ = both
+    before = status(platform)["serial"]
+    made = platform.create()
+    own = "SELECT pg_backend_pid(), pg_current_xact_id()"
+    with (
+        login(verified(platform, made["connection_string"])) as direct,
+        login(verified(platform, made["connection_string_pooled"])) as pooled,
+    ):
+        sessions = (direct, pooled)
+        for session, table in zip(sessions, ("by_direct", "by_pooled"), strict=True):
+            session.execute("BEGIN")
+            session.execute(f"CREATE TABLE {table} ()".encode())
+        held = [session.execute(own).fetchone() for session in sessions]
+        platform.tenantry("tls", "renew")
+        renewed = status(platform)["serial"]
+        assert renewed != before
+        assert serials(platform) == {renewed}
+        assert [session.execute(own).fetchone() for session in sessions] == held
+        for session in sessions:
+            session.execute("COMMIT")
+            assert session.execute("SELECT 1").fetchone() == (1,)
+    kept = "SELECT count(*) FROM pg_tables WHERE tablename IN ('by_direct', 'by_pooled')"
+    assert ask(verified(platform, made["connection_string"]), kept) == 2
+
+
+def test_a_revoked_certificate_is_replaced_first(both: tuple[Installation, Pebble]) -> None:
+    platform, authority = both
+    before = status(platform)["serial"]
+    platform.tenantry("tls", "renew", "--revoke", "--reason", "key-compromise")
+    told = status(platform)
+    assert told["to_revoke"] == 0
+    assert serials(platform) == {told["serial"]}
+    assert authority.is_revoked(before)
+    assert not authority.is_revoked(told["serial"])
+
+
+def test_how_long_it_lasts_is_told_everywhere(both: tuple[Installation, Pebble]) -> None:
+    platform, _ = both
+    measured = httpx.get(f"{platform.url}/metrics", trust_env=False).text
+    (left,) = [
+        float(line.split()[1])
+        for line in measured.splitlines()
+        if line.startswith("tenantry_certificate_seconds_left ")
+    ]
+    assert abs(left - status(platform)["seconds_left"]) < 60
+    parts = httpx.get(f"{platform.url}/ready", trust_env=False).json()["parts"]
+    (part,) = [part for part in parts if part["name"] == "certificate"]
+    assert part["detail"].startswith("expires 20")
+    found = json.loads(platform.tenantry("doctor", "--json", check=False).stdout)
+    assert [each["level"] for each in found if each["subject"] == "certificate"] == ["ok"]
+
+
+def test_a_change_that_a_crash_cut_off_is_completed(both: tuple[Installation, Pebble]) -> None:
+    """The new file is there and no server has read it: what a kill before the reload leaves."""
+    platform, _ = both
+    folder = platform.home / "tls"
+    old = (folder / "server.pem").read_bytes()
+    platform.tenantry("tls", "renew")
+    new = (folder / "server.pem").read_bytes()
+    serial = status(platform)["serial"]
+    replace(folder / "server.pem", old)
+    look_now(platform)
+    eventually(lambda: serials(platform) != {serial})
+    replace(folder / "previous.pem", old)
+    replace(folder / "server.pem", new)
+    look_now(platform)
+    eventually(lambda: serials(platform) == {serial})
+    eventually(lambda: not (folder / "previous.pem").exists())
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Replace a file of the platform's user as that user would."""
+    beside = path.with_name("beside")
+    beside.write_bytes(data)
+    owner = path.parent.stat()
+    os.chown(beside, owner.st_uid, owner.st_gid)
+    beside.chmod(0o600)
+    beside.replace(path)
+
+
+def test_without_its_authority_the_old_one_is_kept_and_another_tried_for(tmp_path: Path) -> None:
+    with certified(tmp_path, lifetime=30) as (platform, authority):
+        eventually(lambda: status(platform)["source"] == authority.directory)
+        authority.stop()
+        serial = status(platform)["serial"]
+        made = platform.create()
+        with login(changed(made["connection_string"], hostaddr="127.0.0.1")) as session:
+            eventually(lambda: status(platform)["plan"] == "obtain")
+            look_now(platform)
+            eventually(lambda: status(platform)["failures"] == 1)
+            told = status(platform)
+            assert told["plan"] == "wait"
+            assert told["reason"] == "a third of its lifetime is left"
+            assert "does not answer" in told["error"]
+            assert serials(platform) == {told["serial"]} == {serial}
+            assert session.execute("SELECT 1").fetchone() == (1,)
+            eventually(lambda: status(platform)["warning"])
+            found = json.loads(platform.tenantry("doctor", "--json", check=False).stdout)
+            levels = [each["level"] for each in found if each["subject"] == "certificate"]
+            assert "ok" not in levels
+            assert len(levels) == 2
+            failed = platform.tenantry("tls", "renew", check=False)
+            assert failed.returncode == 1
+            assert authority.directory in failed.stderr
+            assert status(platform)["failures"] == 2
+            assert serials(platform) == {serial}
+            # The authority is back, and the time to try again has come.
+            authority.start()
+            tries = platform.home / "tls" / "tries.json"
+            since = json.loads(tries.read_text()) | {"failed_at": "2020-01-01T00:00:00Z"}
+            replace(tries, json.dumps(since).encode())
+            look_now(platform)
+            eventually(lambda: status(platform)["serial"] != serial)
+            eventually(lambda: status(platform)["failures"] == 0)
+            assert serials(platform) == {status(platform)["serial"]}
+            assert session.execute("SELECT 1").fetchone() == (1,)
+
+
+HOOK = """#!/usr/bin/python3
+import json, os, sys, urllib.request
+name, value = os.environ["TENANTRY_ACME_NAME"], os.environ["TENANTRY_ACME_VALUE"]
+with open("{log}", "a") as log:
+    print(*sys.argv[1:], name, file=log)
+body = json.dumps({{"host": name + ".", "value": value}}).encode()
+path = {{"set": "set-txt", "remove": "clear-txt"}}[sys.argv[1]]
+urllib.request.urlopen("http://127.0.0.1:{port}/" + path, data=body)
+"""
+
+
+def test_a_name_is_shown_to_be_ours_in_dns(tmp_path: Path) -> None:
+    with certified(tmp_path, dns_hook=HOOK) as (platform, authority):
+        eventually(lambda: status(platform)["source"] == authority.directory)
+        assert serials(platform) == {status(platform)["serial"]}
+        record = f"_acme-challenge.{DOMAIN}"
+        log = platform.home / "run" / "hook.log"
+        assert log.read_text().splitlines() == [f"set {record}", f"remove {record}"]
