@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from harness import Installation
@@ -72,7 +72,10 @@ def goes_on_to_the_password(port: int, database: dict[str, Any], address: Addres
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12,
+    deadline=None,
+    phases=[Phase.reuse, Phase.generate],  # an example takes seconds: too long to shrink
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(LISTS, st.lists(LOOPBACK, min_size=1, max_size=3), st.randoms(use_true_random=False))
 def test_each_server_admits_exactly_who_is_on_the_list(
