@@ -6,18 +6,35 @@ networks (the offices of a few customers, 100 networks in all), and lists that s
 sizes take turns, so that a disturbance hits all of them.
 """
 
+import select
 import statistics
 import time
 import uuid
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
 
-from support import Aim, Api, Installation, Report, fill, installation, machine, run, say, summary
+from support import (
+    Aim,
+    Api,
+    Installation,
+    Report,
+    fill,
+    installation,
+    machine,
+    percentile,
+    run,
+    say,
+    summary,
+)
 
 SIZES = (10, 1_000, 10_000)  # databases with a list
 SHARED_NETWORKS = 100
+SESSIONS = 5  # at each door, to be ended
+MOST_TO_END = 1.0  # seconds, p95
 MOST_SLOWER = 1.3  # with the largest size, of the smallest
 HERE = "127.0.0.0/8"
 DOORS = {"direct": "connection_string", "pooled": "connection_string_pooled"}
@@ -60,6 +77,27 @@ def change(api: Api, database: Database) -> float:
     return took
 
 
+def end_sessions(api: Api, database: Database) -> list[float]:
+    """Shut out who is there, by both doors. Seconds from the request until each has heard."""
+    path = f"/api/databases/{database['id']}/whitelist"
+    with ExitStack() as stack:
+        waiting = select.poll()
+        for string in DOORS.values():
+            for _ in range(SESSIONS):
+                session = stack.enter_context(psycopg.connect(database[string]))
+                waiting.register(session.fileno(), select.POLLIN)
+        began = time.perf_counter()
+        with ThreadPoolExecutor(1) as asking:
+            asking.submit(api, "PUT", path, entries=[{"ip_address": "198.51.100.1"}])
+            took: list[float] = []
+            while len(took) < SESSIONS * len(DOORS):
+                for descriptor, _ in waiting.poll(10_000):
+                    took.append(time.perf_counter() - began)
+                    waiting.unregister(descriptor)
+        api("PUT", path, entries=[{"ip_address": HERE}])
+    return took
+
+
 def measure(here: Installation, rounds: int, logins: int) -> dict[str, dict[int, Any]]:
     """By what was done, then by how many lists there were: the seconds of each time."""
     open_to_all, closed = here.create(), here.create()
@@ -73,6 +111,9 @@ def measure(here: Installation, rounds: int, logins: int) -> dict[str, dict[int,
                     write_lists(here, size, networks)
                     took = [change(api, closed) for _ in range(3)][1:]  # the first has the news
                     found[f"{form} networks: a change in force"][size] += took
+                    found[f"{form} networks: the last session ended"][size] += [
+                        max(end_sessions(api, closed)) for _ in range(4)
+                    ]
                     for tenant, database in tenants.items():
                         for door, string in DOORS.items():
                             url = database[string]
@@ -94,7 +135,10 @@ def benchmark(quick: bool) -> Report:
     aims: list[Aim] = []
     for name, by_size in found.items():
         results[name] = {str(size): summary(seconds) for size, seconds in by_size.items()}
-        if "change" not in name:
+        if "session" in name:
+            slowest = percentile(by_size[max(SIZES)], 0.95)
+            aims.append(Aim.at_most(f"{name}, 10,000 lists: p95 in s", slowest, MOST_TO_END))
+        elif "change" not in name:
             medians = [statistics.median(by_size[size]) for size in (min(SIZES), max(SIZES))]
             aims.append(
                 Aim.at_most(f"{name}: 10,000 lists / 10", medians[1] / medians[0], MOST_SLOWER)
