@@ -64,6 +64,9 @@ class Installation:
             "TENANTRY_POOL_PORT": str(self.pool_port),
             "TENANTRY_MEMORY_MB": "1024",
             "TENANTRY_WARM_POOL": "4",
+            # All tests are at one address, and many are there to be refused.
+            "TENANTRY_RATE_FAILURES": "100000",
+            "TENANTRY_RATE_LOGINS": "100000",
         }
         return {**os.environ, **own, **self.environment}
 

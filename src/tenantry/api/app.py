@@ -14,6 +14,7 @@ from tenantry.api import audit, auth, databases, keys, problems, state, users, w
 from tenantry.api.answers import Problem
 from tenantry.api.asking import Background
 from tenantry.api.frame import Frame
+from tenantry.api.limits import Limits
 from tenantry.base.settings import Settings
 from tenantry.control import jobs
 from tenantry.services.platform import open_platform
@@ -46,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/openapi.json",
         responses={"4XX": _FAILURE, "5XX": _FAILURE},
     )
+    app.state.limits = Limits(settings)
     problems.register(app)
     app.include_router(databases.router)
     app.include_router(whitelist.router)

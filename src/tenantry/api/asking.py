@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import ipaddress
 import json
 import uuid
 from collections import defaultdict
@@ -17,6 +16,8 @@ from fastapi import Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader, HTTPBearer
 
+from tenantry.api import limits
+from tenantry.api.limits import Limits, Use
 from tenantry.base.errors import (
     FieldError,
     IdempotencyKeyReused,
@@ -32,7 +33,7 @@ from tenantry.control.audit import Actor
 from tenantry.control.idempotency import KeptAnswer
 from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.control.store import Tx
-from tenantry.services.access.service import Principal
+from tenantry.services.access.service import Principal, Refusal
 from tenantry.services.platform import Platform
 
 log = structlog.get_logger()
@@ -62,11 +63,8 @@ PlatformHere = Annotated[Platform, Depends(platform_of)]
 
 
 def address_of(request: Request) -> str | None:
-    """Where the request comes from, as a proxy of this machine may tell; None if it is unknown."""
-    try:
-        return str(ipaddress.ip_address(request.client.host if request.client else ""))
-    except ValueError:
-        return None
+    """Where the request comes from, if that is known."""
+    return limits.address_of(request.scope.get("client"))
 
 
 def _said(request: Request) -> str:
@@ -84,13 +82,29 @@ def _presented(request: Request) -> Secret | None:
 
 
 async def authenticated(request: Request, platform: Platform) -> Principal:
-    """Who asks. Raises Unauthenticated."""
-    return await platform.access.authenticate(
-        _presented(request),
-        address=address_of(request),
-        request_id=request.state.request_id,
-        action=_said(request),
+    """Who asks. Raises Unauthenticated, and TooManyRequests."""
+    found = await platform.access.recognise(
+        _presented(request), address=address_of(request), request_id=request.state.request_id
     )
+    counters = limits_of(request)
+    if isinstance(found, Refusal):
+        count(request, await counters.failure(address_of(request)))
+        await platform.access.refuse(
+            found, action=_said(request), audited=await counters.is_audited()
+        )
+    count(request, await counters.caller(found.caller_id))
+    return found
+
+
+def limits_of(request: Request) -> Limits:
+    found: Limits = request.app.state.limits
+    return found
+
+
+def count(request: Request, use: Use) -> None:
+    """Tell the caller of this use, too. Raises TooManyRequests."""
+    request.state.uses.append(use)
+    use.check()
 
 
 def stranger(request: Request) -> Actor:

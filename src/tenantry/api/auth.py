@@ -16,7 +16,10 @@ from tenantry.api.asking import (
     Limit,
     PlatformHere,
     SessionId,
+    address_of,
     allowed,
+    count,
+    limits_of,
     once,
     stranger,
 )
@@ -43,6 +46,7 @@ def _agent(request: Request) -> str | None:
 @router.post("/login", response_model=Answer[Login])
 async def login(request: Request, body: Credentials, platform: PlatformHere) -> Response:
     """Begin a session: its token, or a challenge if the user has an authenticator."""
+    count(request, await limits_of(request).login(address_of(request)))
     result = await platform.people.login(
         body.email, secret(body.password), stranger(request), user_agent=_agent(request)
     )
@@ -52,6 +56,7 @@ async def login(request: Request, body: Credentials, platform: PlatformHere) -> 
 @router.post("/mfa", response_model=Answer[Login])
 async def mfa(request: Request, body: LoginCode, platform: PlatformHere) -> Response:
     """Answer a login's challenge with a code of the authenticator, or with a recovery code."""
+    count(request, await limits_of(request).login(address_of(request)))
     result = await platform.people.answer(
         secret(body.challenge), body.code, stranger(request), user_agent=_agent(request)
     )

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its size limit, its log line, its measures."""
+"""What surrounds every request: its id, its limits, its log line, its measures."""
 
 import re
 import time
@@ -7,7 +7,9 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tenantry.api import metrics, problems
+from tenantry.api import limits, metrics, problems
+from tenantry.api.limits import Limits, Use
+from tenantry.base.errors import TooManyRequests
 from tenantry.base.ids import new_id
 
 log = structlog.get_logger()
@@ -41,8 +43,9 @@ class Frame:
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else str(new_id())
-        scope.setdefault("state", {})["request_id"] = request_id
-        reply = _Reply(send, request_id)
+        uses: list[Use] = []
+        scope.setdefault("state", {}).update(request_id=request_id, uses=uses)
+        reply = _Reply(send, request_id, uses)
         began = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             await self._answer(scope, _limited(headers, receive), reply)
@@ -59,8 +62,15 @@ class Frame:
             )
 
     async def _answer(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
+        counters: Limits = scope["app"].state.limits
         try:
+            use = await counters.request(limits.address_of(scope.get("client")))
+            reply.uses.append(use)
+            use.check()
             await self._app(scope, receive, reply)
+        except TooManyRequests as error:
+            answer = problems.of_error(reply.request_id, scope["path"], error)
+            await reply.instead(answer, scope, receive)
         except Exception:
             log.exception("request.broke", method=scope["method"], path=scope["path"])
             answer = problems.internal_error(reply.request_id, scope["path"])
@@ -70,9 +80,10 @@ class Frame:
 class _Reply:
     """``send``, with our headers added and the status remembered."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, uses: list[Use]) -> None:
         self._send = send
         self.request_id = request_id
+        self.uses = uses
         self.status = 500
         self.started = False
 
@@ -89,6 +100,10 @@ class _Reply:
                 (b"x-request-id", self.request_id.encode()),
                 (b"cache-control", b"no-store"),
                 (b"x-content-type-options", b"nosniff"),
+                *(
+                    (name.lower().encode(), value.encode())
+                    for name, value in limits.headers(self.uses).items()
+                ),
             ]
         await self._send(message)
 

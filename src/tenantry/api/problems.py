@@ -64,8 +64,14 @@ def _of(request: Request, **told: object) -> JSONResponse:
 async def _tenantry_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, TenantryError):
         raise TypeError from error
-    answer = _of(
-        request,
+    return of_error(request.state.request_id, request.url.path, error)
+
+
+def of_error(request_id: str, path: str, error: TenantryError) -> JSONResponse:
+    """One of our own errors, told to whoever asked."""
+    answer = problem(
+        request_id,
+        path,
         status=error.status,
         code=error.code,
         title=error.title,

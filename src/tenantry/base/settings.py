@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tenantry.base.errors import MachineError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Rate = Annotated[int, Field(ge=1, le=10_000_000)]
 
 # sun_path holds 107 bytes (unix(7)); the longest name under home is
 # /run/<cluster>/.s.PGSQL.<port>, and a cluster's name is at most 16 characters long.
@@ -47,6 +48,10 @@ class Settings(BaseSettings):
     engines: Path | None = None
     audit_days: Annotated[int, Field(ge=30, le=36_500)] = 365
     memory_mb: Annotated[int, Field(ge=256)] | None = None
+    rate_per_address: Rate = 120_000
+    rate_per_key: Rate = 60_000
+    rate_failures: Rate = 60
+    rate_logins: Rate = 30
     session_idle_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
     session_hours: Annotated[int, Field(ge=1, le=720)] = 12
     acme_directory: str | None = None

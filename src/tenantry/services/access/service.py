@@ -3,6 +3,7 @@
 import datetime as dt
 import uuid
 from dataclasses import dataclass
+from typing import Literal, NoReturn
 
 from tenantry.base.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from tenantry.base.secrets import SESSION_PREFIX, Secret
@@ -39,6 +40,15 @@ class Principal:
         return proof
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Nobody who may come in; ``stranger`` says whose key or session it was, if anybody's."""
+
+    stranger: Actor
+    kind: Literal["api_key", "session"]
+    reason: str
+
+
 class Access:
     """The verbs on API keys and on the audit."""
 
@@ -46,14 +56,10 @@ class Access:
         self._store = store
         self._session_idle = session_idle
 
-    async def authenticate(
-        self, secret: Secret | None, *, address: str | None, request_id: str, action: str
-    ) -> Principal:
-        """Who presents this key or session token. A refusal is audited.
-
-        Raises Unauthenticated for what is missing, unknown, expired or revoked, always in
-        the same words.
-        """
+    async def recognise(
+        self, secret: Secret | None, *, address: str | None, request_id: str
+    ) -> Principal | Refusal:
+        """Who presents this key or session token, or why that is nobody."""
         now = dt.datetime.now(dt.UTC)
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await _find(tx, secret)
@@ -68,15 +74,25 @@ class Access:
                 address=address,
                 request_id=request_id,
             )
-            await audit.record(
-                tx,
-                stranger,
-                "login",
-                resource_kind="session" if isinstance(row, SessionRow) else "api_key",
-                resource_id=None if row is None else row.id,
-                result="refused",
-                details={"request": action, "reason": _reason(secret, row)},
-            )
+        return Refusal(
+            stranger,
+            "session" if isinstance(row, SessionRow) else "api_key",
+            _reason(secret, row),
+        )
+
+    async def refuse(self, refusal: Refusal, *, action: str, audited: bool) -> NoReturn:
+        """Raises Unauthenticated, for whatever reason always in the same words."""
+        if audited:
+            async with self._store.transaction(audit.PLATFORM) as tx:
+                await audit.record(
+                    tx,
+                    refusal.stranger,
+                    "login",
+                    resource_kind=refusal.kind,
+                    resource_id=refusal.stranger.id,
+                    result="refused",
+                    details={"request": action, "reason": refusal.reason},
+                )
         raise Unauthenticated(
             "The request carries no API key or session that is valid here.",
             hint="Send an API key as X-API-Key (tenantry key create makes one), or log in.",

@@ -32,15 +32,20 @@ def account_subject(email: str) -> str:
     return f"account:{email}"
 
 
-def address_subject(address: str | None) -> str:
-    """What the failures from an address are counted under; of IPv6, from its network."""
+def network_of(address: str | None) -> str:
+    """Whom an address is counted as: of IPv6 its network, since one caller has all of that."""
     if address is None:
-        return "address:unknown"
+        return "unknown"
     found = ipaddress.ip_address(address)
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is None:
-        return f"address:{ipaddress.ip_network((found, _SITE_PREFIX), strict=False)}"
+        return str(ipaddress.ip_network((found, _SITE_PREFIX), strict=False))
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return f"address:{mapped or found}"
+    return str(mapped or found)
+
+
+def address_subject(address: str | None) -> str:
+    """What the failures from an address are counted under."""
+    return f"address:{network_of(address)}"
 
 
 def totp_step(secret: Secret, code: str, now: dt.datetime) -> int | None:

@@ -1,0 +1,60 @@
+"""Rate limits: what is counted as one caller, and what callers are told."""
+
+from pathlib import Path
+
+import pytest
+
+from tenantry.api import limits
+from tenantry.api.limits import Limits, Use
+from tenantry.base.errors import TooManyRequests
+from tenantry.base.settings import Settings
+
+
+def test_the_headers_have_an_item_for_each_policy() -> None:
+    uses = [Use("address", 120, 119, 60), Use("key", 10, 0, 7, over=True)]
+    assert limits.headers(uses) == {
+        "RateLimit-Policy": '"address";q=120;w=60, "key";q=10;w=60',
+        "RateLimit": '"address";r=119;t=60, "key";r=0;t=7',
+    }
+    assert limits.headers([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("client", "address"),
+    [
+        (("192.0.2.1", 7), "192.0.2.1"),
+        (("2001:DB8::1", 7), "2001:db8::1"),
+        (("unknown", 0), None),
+        (("", 0), None),
+        (None, None),
+    ],
+)
+def test_only_an_address_is_one(client: tuple[str, int] | None, address: str | None) -> None:
+    assert limits.address_of(client) == address
+
+
+async def test_each_caller_is_counted_alone() -> None:
+    counters = Limits(Settings(home=Path("/nowhere"), rate_per_address=3, rate_per_key=2))
+    uses = [await counters.request("192.0.2.1") for _ in range(5)]
+    assert [(use.left, use.over) for use in uses] == [
+        (2, False),
+        (1, False),
+        (0, False),
+        (0, True),
+        (0, True),
+    ]
+    assert all(1 <= use.reset <= 60 for use in uses)
+    assert not (await counters.request("192.0.2.2")).over
+    assert [(await counters.caller("a")).over for _ in range(3)] == [False, False, True]
+    assert not (await counters.caller("b")).over
+    with pytest.raises(TooManyRequests) as refused:
+        uses[-1].check()
+    assert refused.value.seconds == uses[-1].reset
+    uses[0].check()
+
+
+async def test_one_ipv6_network_is_one_caller() -> None:
+    counters = Limits(Settings(home=Path("/nowhere"), rate_per_address=1))
+    assert not (await counters.request("2001:db8:0:1::1")).over
+    assert (await counters.request("2001:db8:0:1:ffff::2")).over
+    assert not (await counters.request("2001:db8:0:2::1")).over
