@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+import json
 import os
 import statistics
 import subprocess
@@ -9,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
@@ -515,6 +517,35 @@ def test_people_make_keys_within_their_own_scopes(
         assert data(client.get("/api/databases")) == []
         problem(client.get("/api/api-keys"), 403)
     data(session.delete(f"/api/api-keys/{made['id']}"))
+
+
+# The command line
+
+
+def test_the_command_line_is_a_door_for_people(
+    platform: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    email = some_email()
+
+    def ask(*words: str, stdin: str | None = None) -> Any:
+        return json.loads(platform.tenantry(*words, "--json", stdin=stdin).stdout)
+
+    first = ask("user", "create", email)["password"]
+    assert ask("login", email, stdin=f"{first}\n")["user"]["email"] == email
+    ask("db", "create", "--name", "mine")
+    (row,) = ask("db", "list")
+    assert row["owner_email"] == email
+    refused = platform.tenantry("user", "list", check=False)
+    assert (refused.returncode, "administrator" in refused.stderr) == (1, True)
+    platform.tenantry("logout")
+    assert not list(tmp_path.rglob("*.json"))
+    assert email in [row["email"] for row in ask("user", "list")]
+    reset = ask("user", "reset-password", email)["password"]
+    assert platform.tenantry("login", email, stdin=f"{first}\n", check=False).returncode == 1
+    ask("login", email, stdin=f"{reset}\n")
+    platform.tenantry("logout")
+    ask("user", "delete", email)
 
 
 # What nobody can read

@@ -1,12 +1,14 @@
 """The REST API as the CLI sees it: where it is, with which key, and what its answers mean."""
 
 import contextlib
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from os import environ
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -263,28 +265,59 @@ def _refusal(answer: httpx.Response) -> TenantryError:
     )
 
 
-def connect() -> Api:
-    """The API that the environment names, with its key.
+def address() -> str:
+    """``TENANTRY_URL``, or where this machine's settings put the API.
 
-    ``TENANTRY_URL``, or this machine's settings; ``TENANTRY_API_KEY``, or
-    ``$TENANTRY_HOME/admin.key``, which is never sent to another machine.
-
-    Raises InvalidInput for an unusable address, Unauthenticated when there is no key.
+    Raises InvalidInput if it is unusable.
     """
-    url = environ.get("TENANTRY_URL", "").strip()
-    key = environ.get("TENANTRY_API_KEY", "").strip()
-    if not (url and key):
-        local = settings.load()
-        url = url or local.api_url
-        if not key and (url == local.api_url or _is_loopback(urlsplit(url).hostname or "")):
-            key = _admin_key(local)
+    url = environ.get("TENANTRY_URL", "").strip() or settings.load().api_url
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise InvalidInput.of("TENANTRY_URL", "must look like http://host:3000 or https://host.")
+    return url
+
+
+def is_safe(url: str) -> bool:
+    """Whether nobody on the way reads along."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or _is_loopback(parts.hostname or "")
+
+
+def session_file() -> Path:
+    """Where `tenantry login` keeps its session."""
+    config = environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(config) / "tenantry" / "session.json"
+
+
+def kept_session() -> tuple[str, str] | None:
+    """The address and the token of the session, if somebody is logged in."""
+    try:
+        kept = json.loads(session_file().read_text())
+        return str(kept["url"]), str(kept["token"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def connect() -> Api:
+    """The API that the environment names, with a key or a session.
+
+    In this order: ``TENANTRY_API_KEY``; the session of `tenantry login`, which goes to its own
+    address only; ``$TENANTRY_HOME/admin.key``, which is never sent to another machine.
+
+    Raises InvalidInput for an unusable address, Unauthenticated when there is no key.
+    """
+    url = address()
+    key = environ.get("TENANTRY_API_KEY", "").strip()
+    if not key and (kept := kept_session()) is not None and kept[0] == url:
+        key = kept[1]
+    if not key:
+        local = settings.load()
+        if url == local.api_url or _is_loopback(urlsplit(url).hostname or ""):
+            key = _admin_key(local)
     if not key:
         raise Unauthenticated(
             f"{url} is on another machine, and no key for it is known.",
-            hint="Put one into TENANTRY_API_KEY.",
+            hint="Log in with `tenantry login`, or put a key into TENANTRY_API_KEY.",
         )
     if not key.isascii() or not key.isprintable():
         raise Unauthenticated(

@@ -5,7 +5,18 @@ from typing import Annotated
 import typer
 
 import tenantry
-from tenantry.cli import audit, databases, door, keys, platform, pooler, tls, whitelist
+from tenantry.cli import (
+    audit,
+    databases,
+    door,
+    keys,
+    platform,
+    pooler,
+    session,
+    tls,
+    users,
+    whitelist,
+)
 
 app = typer.Typer(
     name="tenantry",
@@ -21,6 +32,9 @@ app.add_typer(databases.app, name="db")
 app.add_typer(whitelist.app, name="whitelist")
 app.add_typer(keys.app, name="key")
 app.add_typer(tls.app, name="tls")
+app.add_typer(users.app, name="user")
+app.command()(session.login)
+app.command()(session.logout)
 app.command()(audit.audit)
 app.command()(pooler.pooler)
 

@@ -52,6 +52,11 @@ def distance(text: str | None, *, now: dt.datetime | None = None) -> str:
     return span if seconds >= 0 else f"in {span}"
 
 
+def is_future(text: str | None) -> bool:
+    """Whether an ISO 8601 moment is still to come."""
+    return text is not None and dt.datetime.fromisoformat(text) > dt.datetime.now(dt.UTC)
+
+
 def local(text: str) -> str:
     """An ISO 8601 moment in the reader's own zone, to the second."""
     return dt.datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")

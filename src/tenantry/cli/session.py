@@ -1,0 +1,87 @@
+"""``tenantry login`` and ``logout``, and the file that keeps the session in between.
+
+The file is its owner's only (0600), and its token goes to the address that gave it, nowhere else.
+"""
+
+import contextlib
+import json
+import sys
+from os import environ
+from typing import Annotated
+
+import typer
+
+from tenantry.base.errors import InvalidInput, MachineError, TenantryError
+from tenantry.cli import output
+from tenantry.cli.client import Api, address, is_safe, kept_session, session_file
+from tenantry.cli.door import Json
+from tenantry.host import files
+
+
+def login(
+    email: Annotated[str, typer.Argument(help="Your e-mail address.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Log in; later commands are yours until `tenantry logout` or the session's end.
+
+    Asks for the password, and for a code if you use an authenticator. Without a terminal they
+    are read from standard input, a line each.
+
+    Example:
+
+        tenantry login ann@example.com
+    """
+    url = address()
+    if not is_safe(url):
+        raise InvalidInput.of("TENANTRY_URL", "must begin with https: a password goes there.")
+    with Api(url) as api:
+        password = _ask("Password", hidden=True)
+        answer = api.post("/api/auth/login", {"email": email, "password": password})
+        if answer["status"] == "mfa_required":
+            code = _ask("Code of your authenticator, or a recovery code", hidden=False)
+            answer = api.post("/api/auth/mfa", {"challenge": answer["challenge"], "code": code})
+    file = session_file()
+    try:
+        files.ensure_folder(file.parent)
+        files.write_atomically(file, json.dumps({"url": url, "token": answer["token"]}) + "\n")
+    except OSError as error:
+        raise MachineError(
+            f"The session cannot be kept in {file}: {error.strerror}.",
+            hint="Set XDG_CONFIG_HOME to a folder that you can write to.",
+        ) from None
+    if as_json:
+        output.as_json({"user": answer["user"], "expires_at": answer["expires_at"]})
+        return
+    output.done(f"Logged in to {url} as {answer['user']['email']}")
+    if environ.get("TENANTRY_API_KEY"):
+        output.note("TENANTRY_API_KEY is set and goes first; unset it to work as yourself.")
+
+
+def logout() -> None:
+    """End the session of `tenantry login`, here and at the platform.
+
+    Example:
+
+        tenantry logout
+    """
+    file = session_file()
+    kept = kept_session()
+    with contextlib.suppress(FileNotFoundError):
+        file.unlink()
+    if kept is None:
+        output.note("Nobody is logged in here.")
+        return
+    url, token = kept
+    try:
+        with Api(url, token) as api:
+            api.post("/api/auth/logout")
+    except TenantryError as error:
+        output.note(f"Forgotten here; {url} did not end it: {error.detail}")
+        return
+    output.done(f"Logged out of {url}")
+
+
+def _ask(what: str, *, hidden: bool) -> str:
+    if sys.stdin.isatty():
+        return str(typer.prompt(what, hide_input=hidden, err=True))
+    return sys.stdin.readline().rstrip("\r\n")

@@ -1,0 +1,186 @@
+"""``tenantry user``: who may log in."""
+
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from tenantry.base.errors import NotFound
+from tenantry.base.ids import parse_id
+from tenantry.cli import output, times
+from tenantry.cli.client import Api, Row, connect
+from tenantry.cli.door import Json
+
+app = typer.Typer(
+    help="Users: create, list, disable, unlock, reset. For administrators.", no_args_is_help=True
+)
+
+Who = Annotated[
+    str,
+    typer.Argument(metavar="USER", help="The e-mail address, or the id.", show_default=False),
+]
+
+
+def _state(row: Row) -> str:
+    if row["disabled_at"]:
+        return "disabled"
+    return "locked" if times.is_future(row["locked_until"]) else "active"
+
+
+_COLUMNS: dict[str, output.Cell] = {
+    "E-MAIL": "email",
+    "NAME": "name",
+    "ROLE": "role",
+    "CUSTOMER": "customer_email",
+    "MFA": "mfa",
+    "STATE": _state,
+    "LAST LOGIN": lambda row: times.distance(row["last_login_at"]),
+    "ID": "id",
+}
+
+
+@app.command()
+def create(
+    email: Annotated[str, typer.Argument(help="Their e-mail address.", show_default=False)],
+    *,
+    name: Annotated[str | None, typer.Option(help="What they are called.")] = None,
+    administrator: Annotated[
+        bool, typer.Option("--administrator", help="They may do everything.")
+    ] = False,
+    customer: Annotated[
+        str | None,
+        typer.Option(metavar="EMAIL", help="The customer they belong to, if not themselves."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Create a user, and show a first password once.
+
+    Examples:
+
+        tenantry user create ann@shop.example --customer ops@shop.example
+
+        tenantry user create me@example.com --administrator
+    """
+    wanted: dict[str, object] = {
+        "email": email,
+        "role": "administrator" if administrator else "customer",
+    }
+    if name:
+        wanted["name"] = name
+    if customer:
+        wanted["customer_email"] = customer
+    with connect() as api:
+        row = api.post("/api/users", wanted)
+    _told(row, f"{row['email']} may log in", as_json)
+
+
+@app.command("list")
+def list_users(as_json: Json = False) -> None:
+    """List the users.
+
+    Example:
+
+        tenantry user list
+    """
+    with connect() as api:
+        rows = api.rows("/api/users").rows
+    if as_json:
+        output.as_json(rows)
+        return
+    output.table(rows, _COLUMNS, empty="There is no user.")
+
+
+@app.command()
+def disable(user: Who, as_json: Json = False) -> None:
+    """Shut a user out at once: sessions end, and keys that they made stop.
+
+    Example:
+
+        tenantry user disable ann@shop.example
+    """
+    with connect() as api:
+        row = api.patch(_path(api, user), {"disabled": True})
+    _told(row, f"{row['email']} is shut out", as_json)
+
+
+@app.command()
+def enable(user: Who, as_json: Json = False) -> None:
+    """Let a disabled user in again.
+
+    Example:
+
+        tenantry user enable ann@shop.example
+    """
+    with connect() as api:
+        row = api.patch(_path(api, user), {"disabled": False})
+    _told(row, f"{row['email']} may log in again", as_json)
+
+
+@app.command()
+def unlock(user: Who, as_json: Json = False) -> None:
+    """Forget failed logins, so that the user need not wait.
+
+    Example:
+
+        tenantry user unlock ann@shop.example
+    """
+    with connect() as api:
+        row = api.post(f"{_path(api, user)}/unlock")
+    _told(row, f"{row['email']} is unlocked", as_json)
+
+
+@app.command("reset-password")
+def reset_password(user: Who, as_json: Json = False) -> None:
+    """Give a user a new password, shown once; their sessions end.
+
+    Example:
+
+        tenantry user reset-password ann@shop.example
+    """
+    with connect() as api:
+        row = api.post(f"{_path(api, user)}/reset-password")
+    _told(row, f"{row['email']} has a new password", as_json)
+
+
+@app.command("remove-totp")
+def remove_totp(user: Who, as_json: Json = False) -> None:
+    """Ask no code of a user who has lost the authenticator; their sessions end.
+
+    Example:
+
+        tenantry user remove-totp ann@shop.example
+    """
+    with connect() as api:
+        row = api.post(f"{_path(api, user)}/remove-totp")
+    _told(row, f"{row['email']} logs in without a code", as_json)
+
+
+@app.command()
+def delete(user: Who, as_json: Json = False) -> None:
+    """Delete a user, with sessions and with the keys that they made.
+
+    Example:
+
+        tenantry user delete ann@shop.example
+    """
+    with connect() as api:
+        row = api.delete(_path(api, user))
+    _told(row, f"{row['email']} is deleted", as_json)
+
+
+def _told(row: Row, text: str, as_json: bool) -> None:
+    if as_json:
+        output.as_json(row)
+        return
+    output.done(text)
+    if row.get("password"):
+        output.secret("password", row["password"])
+
+
+def _path(api: Api, user: str) -> str:
+    if parse_id(user):
+        return f"/api/users/{quote(user, safe='')}"
+    for row in api.rows("/api/users").rows:
+        if row["email"] == user.lower():
+            return f"/api/users/{row['id']}"
+    raise NotFound(f"There is no user {user}.", hint="`tenantry user list` shows them.")
