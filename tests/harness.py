@@ -179,6 +179,12 @@ class Installation:
             cursor = control.execute("SELECT to_jsonb(d) FROM databases d")
             return [row[0] for row in cursor.fetchall()]
 
+    def role_rows(self) -> list[Mapping[str, Any]]:
+        """The control database's rows of databases' further roles."""
+        with self.control() as control:
+            cursor = control.execute("SELECT to_jsonb(r) FROM database_roles r")
+            return [row[0] for row in cursor.fetchall()]
+
     # ── end ──────────────────────────────────────────────────────────────────
 
     def log_tail(self) -> str:

@@ -29,7 +29,7 @@ _SWEEP_SECONDS = 5
 async def converge(platform: Platform) -> None:
     """Make the world what the control database says, and forget what has had its time."""
     await ensure_server_files(platform)
-    done = await platform.databases.converge()
+    done = [*await platform.databases.converge(), *await platform.roles.converge()]
     await platform.databases.refill(platform.settings.warm_pool)
     async with platform.store.transaction(audit.PLATFORM) as tx:
         await idempotency.forget_old(tx)

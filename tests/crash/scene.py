@@ -231,6 +231,10 @@ class Scene:
             "a row that is neither warm nor active":
                 "SELECT * FROM databases WHERE status NOT IN ('warm', 'active')",
             "a rotation that is not finished": "SELECT * FROM password_rotations",
+            "a role that is not active":
+                "SELECT username FROM database_roles WHERE status <> 'active'",
+            "a role's rotation that is not finished":
+                "SELECT username FROM database_roles WHERE verifier_before IS NOT NULL",
             "an operation that is not finished":
                 "SELECT * FROM operations WHERE status IN ('queued', 'running')",
             "a job that waits or hangs":
@@ -250,7 +254,9 @@ class Scene:
             for row in rows
             for end in ("", *(["_shadow"] if row["has_shadow"] else []))
         }
-        yield from (f"role and row: {n}" for n in roles ^ {row["username"] for row in rows})
+        further = self.installation.role_rows()
+        wanted = {row["username"] for row in (*rows, *further)}
+        yield from (f"role and row: {n}" for n in roles ^ wanted)
         yield from (f"database and row: {n}" for n in databases ^ expected)
         with self.installation.superuser() as server:
             is_there = {
@@ -274,6 +280,9 @@ class Scene:
                 True,
             ):
                 yield f"an owned role is {login, limit, has_password}: {row}"
+        for row in further:
+            if is_there.get(row["username"]) != (True, row["max_connections"], True):
+                yield f"a further role is {is_there.get(row['username'])}: {row}"
         for name in databases & expected:
             with self.installation.superuser(dbname=name) as inside:
                 (owner,) = inside.execute(
@@ -294,6 +303,7 @@ class Scene:
             for row in self.installation.rows()
             if row["status"] == "active" and row["max_connections"] == SMALL_LIMIT
         }
+        limited |= {row["username"] for row in self.installation.role_rows()}
         yield from (f"users.ini and rows: {name}" for name in named ^ limited)
 
     def pooler_limits(self) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """A real PostgreSQL to test against: one throw-away cluster per test process, on a Unix socket."""
 
+import asyncio
 import os
 import pwd
 import shutil
@@ -15,6 +16,10 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from tenants import Connection, Tenant, make, unmake
+
+from tenantry.pg.connections import PLATFORM, Address, connect
+from tenantry.pg.hardening import ensure_hardened
 
 SUPERUSER = "postgres"
 SYSTEM_USER = "tenantry"
@@ -125,3 +130,29 @@ async def conn(fresh_database: str) -> AsyncIterator[psycopg.AsyncConnection[Any
     """A superuser's connection to an empty database, in autocommit mode."""
     async with await psycopg.AsyncConnection.connect(fresh_database, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+def address(server: Any) -> Address:
+    """The server, hardened twice: the second time finds nothing to do and breaks nothing."""
+    with psycopg.connect(server.dsn(), autocommit=True) as superuser:
+        superuser.execute("CREATE ROLE tenantry_admin SUPERUSER LOGIN")
+        version = superuser.info.server_version // 10_000
+    here = Address(server.socket_dir, 5432)
+    for _ in range(2):
+        asyncio.run(ensure_hardened(here, version=version))
+    return here
+
+
+@pytest.fixture
+async def platform(address: Address) -> AsyncIterator[Connection]:
+    """The control plane's connection."""
+    async with connect(address, user=PLATFORM) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def tenant(platform: Connection, address: Address) -> AsyncIterator[Tenant]:
+    made = await make(platform, address)
+    yield made
+    await unmake(platform, made)

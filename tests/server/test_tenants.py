@@ -4,97 +4,20 @@ Everybody is believed here whom they say they are, so that a tenant comes withou
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
-from typing import Any, LiteralString
+from collections.abc import Iterator
+from typing import LiteralString
 from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
+from tenants import Connection, Tenant, make, rows, unmake
 
-from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.pg import catalog, objects
 from tenantry.pg.catalog import RoleState
-from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER, Address, connect
-from tenantry.pg.hardening import AUTH_DATABASE, CREDENTIALS_QUERY, TEMPLATE, ensure_hardened
+from tenantry.pg.connections import ADMIN, GUEST, OWNER, PLATFORM, POOLER, Address, connect
+from tenantry.pg.hardening import AUTH_DATABASE, CREDENTIALS_QUERY, TEMPLATE
 
-Connection = AsyncConnection[TupleRow]
-
-PASSWORD = Secret("a-password")
 LOOKUP = CREDENTIALS_QUERY.replace("$1", "%s")
-
-
-async def rows(connection: Connection, query: str, *parameters: object) -> list[Any]:
-    return await (await connection.execute(query.encode(), parameters)).fetchall()
-
-
-@pytest.fixture(scope="session")
-def address(server: Any) -> Address:
-    """The server, hardened twice: the second time finds nothing to do and breaks nothing."""
-    with psycopg.connect(server.dsn(), autocommit=True) as superuser:
-        superuser.execute("CREATE ROLE tenantry_admin SUPERUSER LOGIN")
-        version = superuser.info.server_version // 10_000
-    here = Address(server.socket_dir, 5432)
-    for _ in range(2):
-        asyncio.run(ensure_hardened(here, version=version))
-    return here
-
-
-@pytest.fixture
-async def platform(address: Address) -> AsyncIterator[Connection]:
-    """The control plane's connection."""
-    async with connect(address, user=PLATFORM) as connection:
-        yield connection
-
-
-@dataclass(frozen=True)
-class Tenant:
-    """A role with two databases, as they are given to their owner."""
-
-    address: Address
-    suffix: str
-
-    @property
-    def role(self) -> str:
-        return f"user_{self.suffix}"
-
-    @property
-    def databases(self) -> list[str]:
-        return [f"tenant_{self.suffix}", f"tenant_{self.suffix}_shadow"]
-
-    def dsn(self, database: str | None = None) -> str:
-        return self.address.conninfo(
-            user=self.role, dbname=database or self.databases[0], search_path="public"
-        )
-
-    async def session(self, database: str | None = None) -> Connection:
-        return await AsyncConnection.connect(self.dsn(database), autocommit=True)
-
-
-async def make(platform: Connection, address: Address) -> Tenant:
-    tenant = Tenant(address, uuid4().hex[:12])
-    await objects.ensure_role(platform, tenant.role)
-    for name in tenant.databases:
-        await objects.ensure_database(platform, address, name, tenant=tenant.role)
-    await objects.open_role(
-        platform, tenant.role, verifier=scram_verifier(PASSWORD), max_connections=5
-    )
-    return tenant
-
-
-async def unmake(platform: Connection, tenant: Tenant) -> None:
-    for name in tenant.databases:
-        await objects.drop_database(platform, name)
-    await objects.drop_role(platform, tenant.role)
-
-
-@pytest.fixture
-async def tenant(platform: Connection, address: Address) -> AsyncIterator[Tenant]:
-    made = await make(platform, address)
-    yield made
-    await unmake(platform, made)
 
 
 # Hardening
@@ -112,7 +35,7 @@ async def test_the_platforms_roles_have_no_more_than_they_need(address: Address)
         name: {word for word, there in zip(words, flags, strict=True) if there}
         for name, flags in found
     }
-    assert {name for name in has if "login" in has[name]} == {ADMIN, PLATFORM, POOLER}
+    assert {name for name in has if "login" in has[name]} == {ADMIN, PLATFORM, POOLER, GUEST}
     assert {name: more for name, all_ in has.items() if (more := all_ - {"login"})} == {
         ADMIN: {"super"},
         PLATFORM: {"role", "db"},

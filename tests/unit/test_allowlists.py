@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tenantry.base.errors import InvalidInput
 from tenantry.control.whitelist import Admission
 from tenantry.pg import hba
-from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER
+from tenantry.pg.connections import ADMIN, GUEST, OWNER, PLATFORM, POOLER
 from tenantry.pg.hba import Network
 from tenantry.services.network import plan
 
@@ -113,9 +113,17 @@ def test_the_same_lists_give_the_same_files(order: list[str]) -> None:
 
 def test_long_lists_are_cut_into_lines() -> None:
     home = ipaddress.ip_network("203.0.113.0/24")
-    many = [f"user_{number:012}" for number in range(plan.NAMES_PER_LINE + 1)]
+    many = [f"user_{number:012}" for number in range(501)]
     rulebook = plan.compile_lists([Admission(role, home) for role in many])
-    assert [len(names) for _, names in rulebook.lines()] == [plan.NAMES_PER_LINE, 1]
+    assert [len(names) for _, names in rulebook.lines()] == [500, 1]
+
+
+def test_long_names_make_no_longer_lines() -> None:
+    home = ipaddress.ip_network("203.0.113.0/24")
+    many = [f"user_{number:012}_{'x' * 30}" for number in range(1_000)]
+    lines = list(plan.compile_lists([Admission(role, home) for role in many]).lines())
+    assert [name for _, names in lines for name in names] == many
+    assert all(len(",".join(names)) < plan.LINE_LENGTH for _, names in lines)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +161,7 @@ def test_no_platform_role_comes_in_through_the_pooler() -> None:
         for line in plan.render_pooler_rules(plan.compile_lists([])).splitlines()[1:]
         if line[0] != "#"
     ]
-    for role in (ADMIN, OWNER, PLATFORM, POOLER):
+    for role in (ADMIN, GUEST, OWNER, PLATFORM, POOLER):
         for door, networks in (("local", [[]]), ("hostssl", [["0.0.0.0/0"], ["::/0"]])):
             for network in networks:
                 first = next(

@@ -13,6 +13,7 @@ from tenantry.services.pooling.plan import POOL_SIZE, SMALLEST_FULL_LIMIT, Poole
 usernames = st.from_regex(r"user_[a-z0-9]{12}", fullmatch=True)
 limits = st.integers(1, 500)
 held = st.integers(0, POOL_SIZE)
+pools = st.tuples(usernames, usernames)
 
 CONFIG = PoolerConfig(
     folder=Path("/home/pooler"),
@@ -53,9 +54,9 @@ def test_all_pools_together_stay_within_the_budget(budget: int, held: list[int])
         assert together(size + 1) > budget, "more would have fitted"
 
 
-@given(st.integers(1, 1000), st.dictionaries(usernames, held, max_size=100))
+@given(st.integers(1, 1000), st.dictionaries(pools, held, max_size=100))
 def test_who_must_give_back_holds_more_than_an_equal_share(
-    budget: int, held: dict[str, int]
+    budget: int, held: dict[plan.Pool, int]
 ) -> None:
     told = plan.overfull(budget=budget, held=held)
     kept = {name: each for name, each in held.items() if name not in told}

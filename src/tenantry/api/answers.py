@@ -15,8 +15,15 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.keys import ApiKeyRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.whitelist import EntryRow
-from tenantry.services.databases.model import MASK, Opened, Statistics, connection_strings
+from tenantry.services.databases.model import (
+    MASK,
+    Opened,
+    Statistics,
+    connection_strings,
+    main_strings,
+)
 from tenantry.services.pooling.service import PoolerState
+from tenantry.services.roles import model as roles
 
 Data = TypeVar("Data")
 
@@ -130,6 +137,35 @@ class Deleted(BaseModel):
     id: uuid.UUID
     status: Literal["deleted", "deleting"]
     operation_id: uuid.UUID
+
+
+class Role(BaseModel):
+    """A login besides the first one; the strings have a mask for the password."""
+
+    id: uuid.UUID
+    database_id: uuid.UUID
+    name: str = Field(examples=["reporting"])
+    username: str = Field(examples=["user_b7kx2mw9qz4p_reporting"])
+    access: Literal["read_only", "read_write"]
+    max_connections: int = Field(examples=[10])
+    status: Literal["active", "deleting"]
+    connection_string: str
+    connection_string_pooled: str
+    prisma: dict[str, str]
+    connection: Connection
+    created_at: dt.datetime
+    updated_at: dt.datetime
+
+
+class OpenedRole(Role):
+    """With the password, which is shown this once and kept nowhere."""
+
+    password: str = Field(examples=["aB3dEf7GhJk9mN2pQr5tUv8x"])
+
+
+class DeletedRole(BaseModel):
+    id: uuid.UUID
+    status: Literal["deleted", "deleting"]
 
 
 class WhitelistEntry(BaseModel):
@@ -280,15 +316,19 @@ def _ways_in(settings: Settings, row: DatabaseRow, password: str) -> dict[str, o
         "shadow_database_url": urls.shadow_database_url,
         "shadow_database_url_pooled": urls.shadow_database_url_pooled,
         "prisma": urls.prisma,
-        "connection": Connection(
-            host=settings.domain,
-            port=settings.pg_port,
-            username=row.username,
-            password=password,
-            database=row.database_name,
-            sslmode="require",
-        ),
+        "connection": _connection(settings, row.username, password, row.database_name),
     }
+
+
+def _connection(settings: Settings, username: str, password: str, database: str) -> Connection:
+    return Connection(
+        host=settings.domain,
+        port=settings.pg_port,
+        username=username,
+        password=password,
+        database=database,
+        sslmode="require",
+    )
 
 
 def opened_database(settings: Settings, opened: Opened) -> OpenedDatabase:
@@ -306,6 +346,37 @@ def strings(settings: Settings, row: DatabaseRow) -> Strings:
             "username": row.username,
         }
         | _ways_in(settings, row, MASK)
+    )
+
+
+def _of_role(settings: Settings, role: roles.Role, password: str) -> dict[str, object]:
+    database, row = role.database.database_name, role.row
+    urls = main_strings(settings, row.username, password, database)
+    return {
+        "id": row.id,
+        "database_id": row.database_id,
+        "name": row.name,
+        "username": row.username,
+        "access": row.access,
+        "max_connections": row.max_connections,
+        "status": row.status,
+        "connection_string": urls.connection_string,
+        "connection_string_pooled": urls.connection_string_pooled,
+        "prisma": urls.prisma,
+        "connection": _connection(settings, row.username, password, database),
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+    }
+
+
+def role(settings: Settings, found: roles.Role) -> Role:
+    return Role.model_validate(_of_role(settings, found, MASK))
+
+
+def opened_role(settings: Settings, opened: roles.OpenedRole) -> OpenedRole:
+    password = opened.password.reveal()
+    return OpenedRole.model_validate(
+        _of_role(settings, opened.role, password) | {"password": password}
     )
 
 

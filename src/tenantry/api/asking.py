@@ -306,3 +306,9 @@ class Background:
     async def finish(self) -> None:
         """Wait for what is under way."""
         await asyncio.gather(*self._tasks)
+
+
+def background_of(request: Request) -> Background:
+    """What goes on after the answers of this API."""
+    background: Background = request.app.state.background
+    return background

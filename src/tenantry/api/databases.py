@@ -18,12 +18,12 @@ from tenantry.api.answers import (
     Strings,
 )
 from tenantry.api.asking import (
-    Background,
     Cursor,
     DatabaseId,
     Limit,
     PlatformHere,
     allowed,
+    background_of,
     once,
 )
 from tenantry.api.requests import CreateDatabase, Email, Label, UpdateDatabase
@@ -58,13 +58,8 @@ def _settle(request: Request, platform: Platform) -> None:
     async def refresh() -> None:
         await platform.pooler.refresh_users(platform.store)
 
-    _background(request).start_once("refill", refill)
-    _background(request).start_once("refresh", refresh)
-
-
-def _background(request: Request) -> Background:
-    background: Background = request.app.state.background
-    return background
+    background_of(request).start_once("refill", refill)
+    background_of(request).start_once("refresh", refresh)
 
 
 @router.post("", status_code=201, response_model=Answer[OpenedDatabase])
@@ -145,7 +140,7 @@ async def delete(
     """Remove a database, its shadow, its role and all their sessions. The audit stays."""
     async with platform.store.transaction(principal.actor) as tx:
         deletion = await platform.databases.delete(tx, principal.actor, database_id)
-    removal = _background(request).start(
+    removal = background_of(request).start(
         platform.databases.finish_deletion(database_id, principal.actor)
     )
     done, _ = await asyncio.wait({removal}, timeout=_DELETION_SECONDS)

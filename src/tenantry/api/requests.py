@@ -32,10 +32,12 @@ from tenantry.services.databases.model import (
 )
 from tenantry.services.network.plan import parse_network
 from tenantry.services.network.service import MOST_ENTRIES
+from tenantry.services.roles.model import NewRole
 from tenantry.services.users.service import NewUser
 
 MOST_CONNECTIONS = 500
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_ROLE_NAME = re.compile(r"[a-z](?:[a-z0-9_]*[a-z0-9])?")
 _DATE_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 _LAST_EXPIRY = dt.timedelta(days=100 * 366)
 
@@ -221,6 +223,40 @@ class Whitelist(_Body):
     """A whole allowlist; an empty one opens the database."""
 
     entries: Annotated[list[WhitelistEntry], Field(max_length=MOST_ENTRIES)]
+
+
+def _role_name(text: str) -> str:
+    if not _ROLE_NAME.fullmatch(text):
+        raise ValueError(
+            "may hold lower-case letters, digits and, between them, underscores, "
+            "and begins with a letter (reporting, app_2)"
+        )
+    return text
+
+
+class CreateRole(_Body):
+    """A login of a database to make, besides its first one."""
+
+    name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=30),
+        AfterValidator(_role_name),
+        Field(examples=["reporting"]),
+    ]
+    access: Literal["read_only", "read_write"] = "read_only"
+    max_connections: Connections | None = Field(
+        default=None,
+        description="The most connections at once; within those of the database. 10 unless said.",
+    )
+
+    def wanted(self) -> NewRole:
+        return NewRole(self.name, self.access, self.max_connections)
+
+
+class UpdateRole(_Body):
+    """What to change of a role."""
+
+    max_connections: Connections
 
 
 class CreateKey(_Body):

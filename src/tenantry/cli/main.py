@@ -12,6 +12,7 @@ from tenantry.cli import (
     keys,
     platform,
     pooler,
+    roles,
     session,
     tls,
     users,
@@ -30,6 +31,7 @@ app = typer.Typer(
 platform.register(app)
 app.add_typer(databases.app, name="db")
 app.add_typer(whitelist.app, name="whitelist")
+app.add_typer(roles.app, name="role")
 app.add_typer(keys.app, name="key")
 app.add_typer(tls.app, name="tls")
 app.add_typer(users.app, name="user")

@@ -291,11 +291,17 @@ async def count_by_status(tx: Tx) -> dict[str, int]:
 
 
 async def limits_below(tx: Tx, limit: int) -> list[tuple[str, int]]:
-    """The roles of active databases that may hold fewer than ``limit`` connections."""
+    """All roles of active databases that may hold fewer than ``limit`` connections."""
     cursor = await tx.execute(
-        "SELECT username, max_connections FROM databases"
-        " WHERE status = 'active' AND max_connections < %s",
-        (limit,),
+        """
+        SELECT username, max_connections FROM databases
+        WHERE status = 'active' AND max_connections < %(limit)s
+        UNION ALL
+        SELECT r.username, r.max_connections
+        FROM database_roles r JOIN databases d ON d.id = r.database_id
+        WHERE d.status = 'active' AND r.status = 'active' AND r.max_connections < %(limit)s
+        """,
+        {"limit": limit},
     )
     return [(username, most) for username, most in await cursor.fetchall()]
 

@@ -91,14 +91,18 @@ async def admissions(tx: Tx) -> list[Admission]:
     """All lists together: who is admitted from where.
 
     A database whose every entry has come to its end admits nobody: it has a list, and
-    only its owner decides to open it again.
+    only its owner decides to open it again. A list is that of all the database's roles.
     """
     async with tx.cursor(row_factory=class_row(Admission)) as cursor:
         await cursor.execute(
             """
-            SELECT DISTINCT d.username,
+            SELECT DISTINCT login.username,
                 CASE WHEN w.expires_at IS NULL OR w.expires_at > now() THEN w.network END AS network
             FROM ip_whitelist w JOIN databases d ON d.id = w.database_id
+            CROSS JOIN LATERAL (
+                SELECT d.username
+                UNION ALL SELECT r.username FROM database_roles r WHERE r.database_id = d.id
+            ) login
             WHERE d.status = 'active'
             """
         )

@@ -52,6 +52,43 @@ async def tenant_roles(connection: AsyncConnection[TupleRow]) -> dict[str, RoleS
         return {role.name: role for role in await cursor.fetchall()}
 
 
+async def roles_of(connection: AsyncConnection[TupleRow], username: str) -> list[str]:
+    """A database's first role and those made beside it, as far as they are there."""
+    cursor = await connection.execute(
+        "SELECT rolname FROM pg_roles WHERE rolname = %s OR starts_with(rolname, %s) ORDER BY 1",
+        (username, f"{username}_"),
+    )
+    return [name for (name,) in await cursor.fetchall()]
+
+
+async def connectable(connection: AsyncConnection[TupleRow]) -> dict[str, set[str]]:
+    """By database, the tenants' roles that may connect to it."""
+    cursor = await connection.execute(
+        r"""
+        SELECT d.datname, array_agg(r.rolname::text)
+        FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a
+            JOIN pg_roles r ON r.oid = a.grantee
+        WHERE a.privilege_type = 'CONNECT' AND r.rolname LIKE 'user\_%'
+        GROUP BY d.datname
+        """
+    )
+    return {database: set(roles) for database, roles in await cursor.fetchall()}
+
+
+async def dependencies_of(connection: AsyncConnection[TupleRow], username: str) -> list[str]:
+    """The databases in which a role owns something or has been granted something."""
+    cursor = await connection.execute(
+        """
+        SELECT DISTINCT d.datname FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+        WHERE s.refclassid = 'pg_authid'::regclass
+          AND s.refobjid = (SELECT oid FROM pg_roles WHERE rolname = %s)
+        ORDER BY 1
+        """,
+        (username,),
+    )
+    return [name for (name,) in await cursor.fetchall()]
+
+
 async def tenant_databases(connection: AsyncConnection[TupleRow]) -> set[str]:
     """The names of all databases that are not the platform's own."""
     cursor = await connection.execute(

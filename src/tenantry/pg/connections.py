@@ -21,6 +21,7 @@ PLATFORM = "tenantry_platform"  # what the control plane works as; not a superus
 CUSTOMER = "tenantry_customer"  # what the control plane works as for a customer; cannot log in
 POOLER = "tenantry_pooler"  # may look up verifiers, nothing else
 OWNER = "tenantry_owner"  # owns every tenant's database; cannot log in
+GUEST = "tenantry_guest"  # goes into tenants' databases; has the rights of that tenant alone
 OPEN = "tenantry_open"  # its members may come from anywhere: they have no allowlist
 
 CONNECT_SECONDS = 5

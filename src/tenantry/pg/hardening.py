@@ -13,6 +13,7 @@ from psycopg.rows import TupleRow
 from tenantry.pg.connections import (
     ADMIN,
     CUSTOMER,
+    GUEST,
     OPEN,
     OWNER,
     PLATFORM,
@@ -156,7 +157,8 @@ async def ensure_hardened(address: Address, *, version: int) -> None:
         await _ensure_platform_role(
             admin, PLATFORM, "LOGIN NOSUPERUSER CREATEDB CREATEROLE CONNECTION LIMIT -1"
         )
-        await _ensure_platform_role(admin, POOLER, "LOGIN NOSUPERUSER")
+        for name in (POOLER, GUEST):
+            await _ensure_platform_role(admin, name, "LOGIN NOSUPERUSER")
         await admin.execute(
             sql.SQL("GRANT {}, pg_signal_backend, pg_read_all_stats TO {}").format(
                 sql.Identifier(OWNER), sql.Identifier(PLATFORM)

@@ -89,6 +89,17 @@ async def set_connection_limit(
     )
 
 
+async def set_database_limit(
+    connection: AsyncConnection[TupleRow], name: str, max_connections: int
+) -> None:
+    """Let a database have so many sessions at once, of all its roles together."""
+    await connection.execute(
+        sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(
+            sql.Identifier(name), sql.Literal(max_connections)
+        )
+    )
+
+
 async def close_role(connection: AsyncConnection[TupleRow], name: str) -> None:
     """Shut a role out: no login, no password. Its open sessions stay until they are ended."""
     await connection.execute(
@@ -98,12 +109,12 @@ async def close_role(connection: AsyncConnection[TupleRow], name: str) -> None:
     )
 
 
-async def end_sessions(connection: AsyncConnection[TupleRow], username: str) -> None:
-    """End every session of a role."""
+async def end_sessions(connection: AsyncConnection[TupleRow], *usernames: str) -> None:
+    """End every session of these roles."""
     await connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE usename = %s AND pid <> pg_backend_pid()",
-        (username,),
+        " WHERE usename = ANY (%s) AND pid <> pg_backend_pid()",
+        (list(usernames),),
     )
 
 

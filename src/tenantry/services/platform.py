@@ -23,6 +23,7 @@ from tenantry.services.migrations import service as migrations
 from tenantry.services.network.service import Network
 from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pooling.service import Pooler
+from tenantry.services.roles.service import Roles
 from tenantry.services.users.service import Users
 
 Say = Callable[[str], None]
@@ -38,6 +39,7 @@ class Platform:
     pooler: Pooler
     databases: Databases
     network: Network
+    roles: Roles
     certificates: Certificates
     access: Access
     people: People
@@ -66,6 +68,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
     pooler = local_pooler(settings)
     async with ControlStore(control) as store, ClusterPools(store) as clusters:
         databases = Databases(store, clusters, pooler)
+        network = Network(store, databases, LocalClusters(settings), pooler)
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
         rules = SessionRules(
@@ -78,7 +81,8 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             clusters=clusters,
             pooler=pooler,
             databases=databases,
-            network=Network(store, databases, LocalClusters(settings), pooler),
+            network=network,
+            roles=Roles(store, clusters, pooler, databases, network),
             certificates=local_certificates(settings),
             access=Access(store, session_idle=rules.idle),
             people=People(store, seal, hashing, rules),

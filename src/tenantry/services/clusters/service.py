@@ -24,13 +24,22 @@ from tenantry.control.store import DATABASE, ControlStore
 from tenantry.host.packages import PostgresEngine, find_postgres
 from tenantry.pg import catalog, connections, hardening, hba, parameters
 from tenantry.pg.clusters import ClusterFiles, ProcessCluster
-from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER, Address, connect, fetch_value
+from tenantry.pg.connections import (
+    ADMIN,
+    GUEST,
+    OWNER,
+    PLATFORM,
+    POOLER,
+    Address,
+    connect,
+    fetch_value,
+)
 
 CONTROL = "control"
 SHARED = "shared-1"
 _CONTROL_PORT = 5432  # a file's name only: the control cluster has no network
 
-_LOCAL_ROLES = (ADMIN, PLATFORM, POOLER)
+_LOCAL_ROLES = (ADMIN, PLATFORM, POOLER, GUEST)
 PLATFORM_ROLES = (*_LOCAL_ROLES, OWNER)
 
 

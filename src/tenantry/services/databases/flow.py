@@ -16,7 +16,7 @@ from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import Tx
-from tenantry.pg import objects
+from tenantry.pg import catalog, objects
 from tenantry.pg.connections import Address
 from tenantry.services.pooling.service import Pooler
 
@@ -47,14 +47,16 @@ async def rebuild_missing(server: Server, address: Address, row: DatabaseRow) ->
 
 async def close(server: Server, pooler: Pooler, row: DatabaseRow) -> None:
     """Shut everybody out, through both doors, now."""
-    if await objects.role_exists(server, row.username):
-        await objects.close_role(server, row.username)
+    roles = await catalog.roles_of(server, row.username)
+    for name in roles:
+        await objects.close_role(server, name)
+    if roles:
         emit(StepDone("delete", "closed", row.database_name))
     # The pooler's part must not keep a deletion waiting: without the pooler, no pooled
     # session is left, and DROP ends those of a pooler that does not answer.
     with suppress(TenantryError):
         await pooler.kick_out((row.database_name, row.shadow_name))
-    await objects.end_sessions(server, row.username)
+    await objects.end_sessions(server, *roles)
     emit(StepDone("delete", "sessions", row.database_name))
 
 
@@ -65,7 +67,8 @@ async def drop(server: Server, pooler: Pooler, tx: Tx, row: DatabaseRow, actor: 
     emit(StepDone("delete", "shadow", row.database_name))
     await objects.drop_database(server, row.database_name)
     emit(StepDone("delete", "main", row.database_name))
-    await objects.drop_role(server, row.username)
+    for name in await catalog.roles_of(server, row.username):
+        await objects.drop_role(server, name)
     emit(StepDone("delete", "role", row.database_name))
     await operations.finish_of(tx, row.id, DELETE, result={"id": str(row.id), "status": "deleted"})
     if row.friendly_name is not None:

@@ -2,7 +2,8 @@
 
 import datetime as dt
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote
 
@@ -81,22 +82,42 @@ class ConnectionStrings:
 
 def connection_strings(settings: Settings, row: DatabaseRow, password: str) -> ConnectionStrings:
     """All ways to connect, with ``password`` (or a mask) in its place."""
-    host = f"[{settings.domain}]" if ":" in settings.domain else settings.domain
-    secret = password if password == MASK else quote(password, safe="")
+    url = _urls(settings, row.username, password)
+    strings = main_strings(settings, row.username, password, row.database_name)
+    if not row.has_shadow:
+        return strings
+    shadow = url(settings.pg_port, row.shadow_name)
+    shadow_pooled = url(settings.pool_port, row.shadow_name)
+    prisma = strings.prisma | {
+        "shadow_database_url": f"{shadow}&schema=public",
+        "shadow_database_url_pooled": f"{shadow_pooled}&pgbouncer=true&schema=public",
+    }
+    return replace(
+        strings,
+        shadow_database_url=shadow,
+        shadow_database_url_pooled=shadow_pooled,
+        prisma=prisma,
+    )
 
-    def url(port: int, database: str) -> str:
-        return f"postgresql://{row.username}:{secret}@{host}:{port}/{database}?sslmode=require"
 
-    direct = url(settings.pg_port, row.database_name)
-    pooled = url(settings.pool_port, row.database_name)
+def main_strings(
+    settings: Settings, username: str, password: str, database: str
+) -> ConnectionStrings:
+    """The ways to connect to one database, without a shadow."""
+    url = _urls(settings, username, password)
+    direct, pooled = url(settings.pg_port, database), url(settings.pool_port, database)
     prisma = {
         "database_url": f"{pooled}&pgbouncer=true&schema=public",
         "direct_url": f"{direct}&schema=public",
     }
-    if not row.has_shadow:
-        return ConnectionStrings(direct, pooled, None, None, prisma)
-    shadow = url(settings.pg_port, row.shadow_name)
-    shadow_pooled = url(settings.pool_port, row.shadow_name)
-    prisma["shadow_database_url"] = f"{shadow}&schema=public"
-    prisma["shadow_database_url_pooled"] = f"{shadow_pooled}&pgbouncer=true&schema=public"
-    return ConnectionStrings(direct, pooled, shadow, shadow_pooled, prisma)
+    return ConnectionStrings(direct, pooled, None, None, prisma)
+
+
+def _urls(settings: Settings, username: str, password: str) -> Callable[[int, str], str]:
+    host = f"[{settings.domain}]" if ":" in settings.domain else settings.domain
+    secret = password if password == MASK else quote(password, safe="")
+
+    def url(port: int, database: str) -> str:
+        return f"postgresql://{username}:{secret}@{host}:{port}/{database}?sslmode=require"
+
+    return url

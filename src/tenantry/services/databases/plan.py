@@ -97,8 +97,13 @@ def differences(
     known = {row.username for row in wanted} | {
         f"user_{name.removeprefix('tenant_').removesuffix('_shadow')}" for name in databases
     }
-    actions += [DropStranger(name) for name in sorted(roles) if name not in known]
+    actions += [DropStranger(name) for name in sorted(roles) if first_role(name) not in known]
     return actions
+
+
+def first_role(username: str) -> str:
+    """The role that a database was made with; further ones are named after it."""
+    return "_".join(username.split("_")[:2])
 
 
 def strangers(rows: Iterable[DatabaseRow], databases: Collection[str]) -> list[str]:

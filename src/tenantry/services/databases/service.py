@@ -19,9 +19,7 @@ from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow, Filter, Labels
 from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
-from tenantry.pg import catalog, objects
-from tenantry.pg.connections import PLATFORM, connect, fetch_value
-from tenantry.pg.hardening import AUTH_DATABASE
+from tenantry.pg import catalog, logins, objects
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases import flow, plan
 from tenantry.services.databases.model import Changes, NewDatabase, Opened, Statistics
@@ -131,6 +129,7 @@ class Databases:
         if most != row.max_connections:
             async with self._clusters.connection(row.cluster_id) as server:
                 await objects.set_connection_limit(server, row.username, most)
+                await objects.set_database_limit(server, row.database_name, most)
         after = await self._locked(tx, row.id)
         changed: dict[str, object] = {
             field: [getattr(row, field), getattr(after, field)]
@@ -185,7 +184,8 @@ class Databases:
         crash in between brings back the password that the owner knows.
         """
         row = await self.lock_active(tx, actor, database_id)
-        before = await self._verifier(row)
+        cluster = await self._clusters.cluster(row.cluster_id)
+        before = await logins.verifier_of(cluster.address, row.username)
         if before is not None:
             async with self._store.transaction(audit.PLATFORM) as early:
                 await rows.insert_rotation(early, row.id, before)
@@ -417,14 +417,6 @@ class Databases:
         if row is None:
             raise NotFound("There is no such database.")
         return row
-
-    async def _verifier(self, row: DatabaseRow) -> str | None:
-        cluster = await self._clusters.cluster(row.cluster_id)
-        async with connect(cluster.address, user=PLATFORM, dbname=AUTH_DATABASE) as server:
-            found = await fetch_value(
-                server, "SELECT passwd FROM pooler.credentials(%s)", (row.username,)
-            )
-        return None if found is None else str(found)
 
     async def _record(
         self,

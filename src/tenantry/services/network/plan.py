@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 from tenantry.base.errors import InvalidInput
 from tenantry.control.whitelist import Admission
-from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER
+from tenantry.pg.connections import ADMIN, GUEST, OWNER, PLATFORM, POOLER
 from tenantry.pg.hba import ANYWHERE, Network
 
-# The longest list of names in one line; both parsers read lines of this length.
-NAMES_PER_LINE = 500
+# The longest list of names in one line, in characters: the roles of 500 databases. Both
+# parsers read lines of this length.
+LINE_LENGTH = 9_000
 
 
 _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
@@ -100,8 +101,16 @@ def compile_lists(admissions: Iterable[Admission]) -> Rulebook:
 
 def in_lines(names: Sequence[str]) -> Iterator[Sequence[str]]:
     """The names, cut so that no line of a rule file is too long."""
-    for start in range(0, len(names), NAMES_PER_LINE):
-        yield names[start : start + NAMES_PER_LINE]
+    line: list[str] = []
+    length = 0
+    for name in names:
+        if length + len(name) + 1 > LINE_LENGTH:
+            yield line
+            line, length = [], 0
+        line.append(name)
+        length += len(name) + 1
+    if line:
+        yield line
 
 
 def render_pooler_rules(rulebook: Rulebook) -> str:
@@ -109,7 +118,7 @@ def render_pooler_rules(rulebook: Rulebook) -> str:
 
     Its console is reached over its Unix socket only.
     """
-    platform = (ADMIN, OWNER, PLATFORM, POOLER)
+    platform = (ADMIN, GUEST, OWNER, PLATFORM, POOLER)
     lines = ["# Written by Tenantry; changes by hand are undone."]
     # The folder of the socket is the platform's alone; see Pooler.learn_password.
     lines += [f"local all {','.join(platform)} reject", "local all all scram-sha-256"]

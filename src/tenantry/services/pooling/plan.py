@@ -13,6 +13,7 @@ from tenantry.pg.connections import POOLER, Address
 from tenantry.pg.hardening import AUTH_DATABASE, CREDENTIALS_QUERY
 
 POOL_SIZE = 25
+Pool = tuple[str, str]  # a database, and a role that came to it
 # A database may be given fewer connections in all than a full pool would take.
 SMALLEST_FULL_LIMIT = 32
 
@@ -50,10 +51,10 @@ def fair_pool_size(*, budget: int, held: Collection[int]) -> int:
     return 1
 
 
-def overfull(*, budget: int, held: Mapping[str, int]) -> set[str]:
-    """The databases whose pools hold more than an equal share of ``budget``."""
+def overfull(*, budget: int, held: Mapping[Pool, int]) -> set[Pool]:
+    """The pools that hold more than an equal share of ``budget``."""
     share = max(1, budget // max(1, len(held)))
-    return {database for database, each in held.items() if each > share}
+    return {pool for pool, each in held.items() if each > share}
 
 
 def render_config(config: PoolerConfig) -> str:
@@ -73,6 +74,8 @@ def render_config(config: PoolerConfig) -> str:
         "default_pool_size": POOL_SIZE,
         # A tenant's main and shadow database share one allowance.
         "max_user_connections": POOL_SIZE,
+        # And so do all roles of a database.
+        "max_db_connections": POOL_SIZE,
         "max_prepared_statements": 200,
         "server_idle_timeout": 60,
         "server_login_retry": 1,

@@ -310,20 +310,21 @@ class Pooler:
         Raises Unavailable if the pooler does not answer any more.
         """
         async with self._console() as console:
-            shrinking: set[str] = set()
+            shrinking: set[plan.Pool] = set()
             while True:
                 shrinking = await self._share_out(console, shrinking)
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _share_out(self, console: Console, shrinking: set[str]) -> set[str]:
+    async def _share_out(self, console: Console, shrinking: set[plan.Pool]) -> set[plan.Pool]:
         """Size the pools, and have those that are too large shrink. Returns which do."""
         pools = {
-            row["database"]: row
+            (row["database"], row["user"]): row
             for row in await console.show("POOLS")
             if row["database"] != "pgbouncer"
             and _servers(row) + row["cl_active"] + row["cl_waiting"] > 0
         }
-        held = {name: _servers(row) for name, row in pools.items()}
+        held = {pool: _servers(row) for pool, row in pools.items()}
+        opening = {database for (database, _), row in pools.items() if row["sv_login"]}
         overfull = plan.overfull(budget=self._budget, held=held)
         wanted = plan.fair_pool_size(budget=self._budget, held=held.values())
         # Asked for each time: a RELOAD brings back the size that is in the file.
@@ -335,10 +336,10 @@ class Pooler:
         # RECONNECT closes each at the end of its transaction. One that is just being opened
         # it closes at once and tells the waiting clients of a failure: so only a pool that
         # opens none, and none is opened while there are more than the size in force.
-        for name in overfull - shrinking:
-            if pools[name]["sv_login"] == 0:
-                await console.run(sql.SQL("RECONNECT {}").format(sql.Identifier(name)))
-                shrinking = shrinking | {name}
+        for pool in overfull - shrinking:
+            if pool[0] not in opening:
+                await console.run(sql.SQL("RECONNECT {}").format(sql.Identifier(pool[0])))
+                shrinking = shrinking | {pool}
         return shrinking & overfull
 
     async def _size_in_force(self, console: Console) -> int:

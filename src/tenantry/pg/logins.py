@@ -1,0 +1,271 @@
+"""Further logins of a tenant's database, and the one way into a database that a tenant uses.
+
+Nobody of the platform's goes in there with rights of their own. ``inside`` opens a session
+of a role that has none, but for being a member of that tenant's roles meanwhile: whatever a
+trojan function there could get by it, its tenant has already. And nothing that is done
+inside calls functions or operators of the tenant's: names are looked up in pg_catalog only.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Literal, LiteralString
+
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+from tenantry.base.errors import Conflict, Unavailable
+from tenantry.base.events import Changed, emit
+from tenantry.pg import catalog
+from tenantry.pg.connections import GUEST, PLATFORM, Address, connect, fetch_value
+from tenantry.pg.hardening import AUTH_DATABASE
+
+Access = Literal["read_only", "read_write"]
+Connection = AsyncConnection[TupleRow]
+
+_GUEST_LOCK = 0x67756573  # "gues": the guest is in one tenant's database at a time
+_WAIT_SECONDS = 10
+_BATCH = 500  # relations in one GRANT
+_ATTEMPTS = 4
+# What a GRANT answers when a table is dropped or changed under it ("tuple concurrently
+# updated" has no code of its own).
+_CHANGED_MEANWHILE = (
+    psycopg.errors.InternalError_,
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.DeadlockDetected,
+)
+
+_ON_DATABASE: dict[Access, LiteralString] = {
+    "read_only": "CONNECT",
+    "read_write": "CONNECT, TEMPORARY",
+}
+_ON_TABLES: dict[Access, LiteralString] = {
+    "read_only": "SELECT",
+    "read_write": "SELECT, INSERT, UPDATE, DELETE",
+}
+_ON_SEQUENCES: dict[Access, LiteralString] = {
+    "read_only": "SELECT",
+    "read_write": "SELECT, USAGE, UPDATE",
+}
+
+_RELATIONS: LiteralString = """
+    SELECT n.nspname, c.relname, c.relkind = 'S'
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relowner = (SELECT oid FROM pg_roles WHERE rolname = %s)
+      AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+      AND c.relpersistence <> 't'
+"""
+_SCHEMAS: LiteralString = """
+    SELECT nspname FROM pg_namespace
+    WHERE nspowner = (SELECT oid FROM pg_roles WHERE rolname = %s)
+"""
+
+
+def tenant_of(database: str) -> str:
+    """The role that a tenant's database, or the shadow of one, was made for."""
+    return f"user_{database.removeprefix('tenant_').removesuffix('_shadow')}"
+
+
+@asynccontextmanager
+async def inside(
+    address: Address, database: str, roles: Sequence[str]
+) -> AsyncIterator[Connection]:
+    """A transaction in a tenant's database, with the rights of these roles of the tenant's.
+
+    Raises Conflict if the database's connections are all taken, or if the tenant's own
+    transactions are in the way for too long; Unavailable if the server does not answer.
+    """
+    async with connect(address, user=PLATFORM) as keeper:
+        await keeper.execute("SELECT set_config('lock_timeout', %s, false)", (_milliseconds(),))
+        try:
+            await keeper.execute("SELECT pg_advisory_lock(%s)", (_GUEST_LOCK,))
+        except psycopg.errors.LockNotAvailable:
+            raise _busy(database) from None
+        # The connection's end releases the lock; the next guest ends a membership that was left.
+        await _be_member_of(keeper, roles)
+        try:
+            async with _session(address, database) as guest, guest.transaction():
+                yield guest
+        finally:
+            await _be_member_of(keeper, [])
+
+
+@asynccontextmanager
+async def _session(address: Address, database: str) -> AsyncIterator[Connection]:
+    try:
+        async with connect(address, user=GUEST, dbname=database) as guest:
+            for name, value in (
+                ("lock_timeout", _milliseconds()),
+                ("statement_timeout", _milliseconds()),
+                ("default_transaction_read_only", "off"),
+            ):
+                await guest.execute("SELECT set_config(%s, %s, false)", (name, value))
+            yield guest
+    except Unavailable as error:
+        # A refused login has no code; the server's messages are in English (lc_messages = C).
+        if "too many connections for database" in str(error):
+            raise _full(database) from error
+        raise
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
+        raise _busy(database) from error
+
+
+def _milliseconds() -> str:
+    return str(_WAIT_SECONDS * 1000)
+
+
+def _busy(database: str) -> Conflict:
+    return Conflict(
+        f"Open transactions in {database} kept this waiting for too long.",
+        hint="End what changes tables there, and try again.",
+    )
+
+
+def _full(database: str) -> Conflict:
+    return Conflict(
+        f"All connections of {database} are taken.",
+        hint="Close some, or raise its max_connections, and try again.",
+    )
+
+
+async def _be_member_of(keeper: Connection, roles: Sequence[str]) -> None:
+    """Have the guest be a member of these roles and of no other."""
+    cursor = await keeper.execute(
+        """
+        SELECT pg_get_userbyid(m.roleid) FROM pg_auth_members m
+        WHERE m.member = (SELECT oid FROM pg_roles WHERE rolname = %s)
+        """,
+        (GUEST,),
+    )
+    are = {name for (name,) in await cursor.fetchall()}
+    for words, names in (
+        (("REVOKE", "FROM"), are.difference(roles)),
+        (("GRANT", "TO"), set(roles) - are),
+    ):
+        if names:
+            await keeper.execute(
+                sql.SQL("{} {} {} {}").format(
+                    sql.SQL(words[0]),
+                    sql.SQL(", ").join(map(sql.Identifier, sorted(names))),
+                    sql.SQL(words[1]),
+                    sql.Identifier(GUEST),
+                )
+            )
+
+
+async def verifier_of(address: Address, username: str) -> str | None:
+    """What a tenant's role is recognised by, if it can log in."""
+    async with connect(address, user=PLATFORM, dbname=AUTH_DATABASE) as server:
+        found = await fetch_value(server, "SELECT passwd FROM pooler.credentials(%s)", (username,))
+    return None if found is None else str(found)
+
+
+# ── making ───────────────────────────────────────────────────────────────────
+
+
+async def admit(server: Connection, database: str, role: str, access: Access) -> None:
+    """Let a role into one database, as the owner of databases."""
+    await server.execute(
+        sql.SQL("GRANT {} ON DATABASE {} TO {}").format(
+            sql.SQL(_ON_DATABASE[access]), sql.Identifier(database), sql.Identifier(role)
+        )
+    )
+    if access == "read_only":
+        # A belt: whoever means to can unset it, and still finds nothing that may be written.
+        await server.execute(
+            sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(
+                sql.Identifier(role)
+            )
+        )
+
+
+async def grant(address: Address, database: str, *, tenant: str, role: str, access: Access) -> None:
+    """Give a role its rights on all that the tenant has in a database and ever makes in it.
+
+    Whatever the tenant makes later, in whichever schema, gets them by its default privileges.
+
+    Raises Conflict as ``inside``, and if the tenant changes its tables all the time.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            async with inside(address, database, [tenant]) as guest:
+                await _grant(guest, tenant, role, access)
+                return
+        except _CHANGED_MEANWHILE:
+            continue
+    raise _busy(database)
+
+
+async def _grant(guest: Connection, tenant: str, role: str, access: Access) -> None:
+    who = sql.Identifier(role)
+    # First what comes later, so that nothing is made in between without.
+    for what, rights in (
+        ("SCHEMAS", "USAGE"),
+        ("TABLES", _ON_TABLES[access]),
+        ("SEQUENCES", _ON_SEQUENCES[access]),
+    ):
+        await guest.execute(
+            sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} GRANT {} ON {} TO {}").format(
+                sql.Identifier(tenant), sql.SQL(rights), sql.SQL(what), who
+            )
+        )
+    schemas = await (await guest.execute(_SCHEMAS, (tenant,))).fetchall()
+    await _grant_on(guest, "USAGE", "SCHEMA", [sql.Identifier(name) for (name,) in schemas], who)
+    relations = await (await guest.execute(_RELATIONS, (tenant,))).fetchall()
+    for what, rights, sequences in (
+        ("TABLE", _ON_TABLES[access], False),
+        ("SEQUENCE", _ON_SEQUENCES[access], True),
+    ):
+        names = [sql.Identifier(n, name) for n, name, is_one in relations if is_one is sequences]
+        await _grant_on(guest, rights, what, names, who)
+
+
+async def _grant_on(
+    guest: Connection,
+    rights: LiteralString,
+    what: LiteralString,
+    names: Sequence[sql.Identifier],
+    who: sql.Identifier,
+) -> None:
+    for start in range(0, len(names), _BATCH):
+        await guest.execute(
+            sql.SQL("GRANT {} ON {} {} TO {}").format(
+                sql.SQL(rights),
+                sql.SQL(what),
+                sql.SQL(", ").join(names[start : start + _BATCH]),
+                who,
+            )
+        )
+
+
+# ── removing ─────────────────────────────────────────────────────────────────
+
+
+async def shut_out(server: Connection, database: str, role: str) -> None:
+    """Take back what ``admit`` gave."""
+    await server.execute(
+        sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(
+            sql.Identifier(database), sql.Identifier(role)
+        )
+    )
+
+
+async def drop(server: Connection, address: Address, role: str) -> None:
+    """Drop a role. What it owns becomes its tenant's; what it was granted is taken back.
+
+    A neighbour can grant it something, too, to keep it from being dropped: so every
+    database is looked into that the shared catalogs name.
+    """
+    for database in await catalog.dependencies_of(server, role):
+        tenant = tenant_of(database)
+        async with inside(address, database, sorted({tenant, role})) as guest:
+            await guest.execute(
+                sql.SQL("REASSIGN OWNED BY {} TO {}").format(
+                    sql.Identifier(role), sql.Identifier(tenant)
+                )
+            )
+            await guest.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
+    await server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+    emit(Changed("role.dropped", role))

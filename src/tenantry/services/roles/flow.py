@@ -1,0 +1,56 @@
+"""The steps by which a role comes to be and goes, on the locked row of its database.
+
+A crash while a role is made leaves one that nobody wants and nobody has the password of:
+the next convergence pass drops it. A crash while it is removed leaves a row that says so.
+"""
+
+from contextlib import suppress
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from tenantry.base.errors import TenantryError
+from tenantry.base.events import StepDone, emit
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.roles import RoleRow
+from tenantry.pg import logins, objects
+from tenantry.pg.connections import Address
+from tenantry.services.pooling.service import Pooler
+
+Server = AsyncConnection[TupleRow]
+
+
+async def build(server: Server, address: Address, database: DatabaseRow, role: RoleRow) -> None:
+    """Have the role and its rights; a new one cannot log in yet."""
+    await objects.ensure_role(server, role.username)
+    emit(StepDone("role", "made", role.username))
+    await objects.set_database_limit(server, database.database_name, database.max_connections)
+    await logins.grant(
+        address,
+        database.database_name,
+        tenant=database.username,
+        role=role.username,
+        access=role.access,
+    )
+    emit(StepDone("role", "granted", role.username))
+    # Last: who may connect has all other rights, which convergence relies on.
+    await logins.admit(server, database.database_name, role.username, role.access)
+    emit(StepDone("role", "admitted", role.username))
+
+
+async def remove(
+    server: Server, address: Address, pooler: Pooler, database: DatabaseRow, username: str
+) -> None:
+    """Shut a role out through both doors, now, and drop it."""
+    if not await objects.role_exists(server, username):
+        return
+    await objects.close_role(server, username)
+    emit(StepDone("role_delete", "closed", username))
+    # Without the pooler no pooled session is left; and it must not keep this waiting.
+    with suppress(TenantryError):
+        await pooler.kick_out_clients(lambda user, _: user == username)
+    await objects.end_sessions(server, username)
+    emit(StepDone("role_delete", "sessions", username))
+    await logins.shut_out(server, database.database_name, username)
+    await logins.drop(server, address, username)
+    emit(StepDone("role_delete", "role", username))

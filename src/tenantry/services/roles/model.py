@@ -1,0 +1,36 @@
+"""What is wanted of a role, and what its owner is told about it. Values only."""
+
+from dataclasses import dataclass
+
+from tenantry.base.secrets import Secret
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.roles import RoleRow
+from tenantry.pg.logins import Access
+
+DEFAULT_MAX_CONNECTIONS = 10
+MOST_ROLES = 20  # of one database: each is named in the rights of every table
+
+
+@dataclass(frozen=True, slots=True)
+class NewRole:
+    """What a caller asks for; without ``max_connections``, a few."""
+
+    name: str
+    access: Access
+    max_connections: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role and the database that it is of."""
+
+    database: DatabaseRow
+    row: RoleRow
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRole:
+    """A role and the password that opens it, which is shown once."""
+
+    role: Role
+    password: Secret

@@ -1,0 +1,310 @@
+"""The verbs on a database's further roles, and the convergence that makes them what is wanted."""
+
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+import psycopg
+import structlog
+
+from tenantry.base.errors import Conflict, InvalidInput, NotFound, TenantryError, Unavailable
+from tenantry.base.events import StepDone, emit
+from tenantry.base.secrets import Secret, scram_verifier
+from tenantry.control import audit, databases, whitelist
+from tenantry.control import roles as rows
+from tenantry.control.audit import Actor
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.roles import RoleRow
+from tenantry.control.store import ControlStore, Tx
+from tenantry.pg import catalog, logins, objects
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.databases.service import Databases
+from tenantry.services.network.service import Network
+from tenantry.services.pooling.service import Pooler
+from tenantry.services.roles import flow, plan
+from tenantry.services.roles.model import (
+    DEFAULT_MAX_CONNECTIONS,
+    MOST_ROLES,
+    NewRole,
+    OpenedRole,
+    Role,
+)
+
+log = structlog.get_logger()
+
+
+class Roles:
+    """Everything that can be done with roles."""
+
+    def __init__(
+        self,
+        store: ControlStore,
+        clusters: ClusterPools,
+        pooler: Pooler,
+        databases_: Databases,
+        network: Network,
+    ) -> None:
+        self._store = store
+        self._clusters = clusters
+        self._pooler = pooler
+        self._databases = databases_
+        self._network = network
+
+    # ── verbs ────────────────────────────────────────────────────────────────
+    # As those on databases, they work in the caller's transaction.
+
+    async def of_database(self, actor: Actor, database_id: uuid.UUID) -> list[Role]:
+        """A database's roles besides its first one. Raises NotFound."""
+        database = await self._databases.show(actor, database_id)
+        async with self._store.transaction(actor) as tx:
+            return [Role(database, row) for row in await rows.of_database(tx, database_id)]
+
+    async def show(self, actor: Actor, database_id: uuid.UUID, role_id: uuid.UUID) -> Role:
+        """One role. Raises NotFound."""
+        database = await self._databases.show(actor, database_id)
+        async with self._store.transaction(actor) as tx:
+            return Role(database, await self._find(tx, database_id, role_id))
+
+    async def create(
+        self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: NewRole, password: Secret
+    ) -> OpenedRole:
+        """Make a login. Raises NotFound, NameTaken, InvalidInput, Conflict, Unavailable."""
+        database = await self._databases.lock_active(tx, actor, database_id)
+        if len(await rows.of_database(tx, database.id)) >= MOST_ROLES:
+            raise InvalidInput(
+                f"A database may have {MOST_ROLES} roles besides its first one.",
+                hint="Delete one that nobody uses.",
+            )
+        most = wanted.max_connections or min(DEFAULT_MAX_CONNECTIONS, database.max_connections)
+        _check_limit(database, most)
+        role = await rows.insert(
+            tx,
+            database.id,
+            name=wanted.name,
+            username=f"{database.username}_{wanted.name}",
+            access=wanted.access,
+            max_connections=most,
+        )
+        emit(StepDone("role", "wanted", role.username))
+        cluster = await self._clusters.cluster(database.cluster_id)
+        async with self._clusters.connection(database.cluster_id) as server:
+            # What an unfinished creation left may have other rights.
+            await flow.remove(server, cluster.address, self._pooler, database, role.username)
+            await flow.build(server, cluster.address, database, role)
+            if await whitelist.of_database(tx, database.id):
+                await self._network.apply(tx)
+            await objects.open_role(
+                server, role.username, verifier=scram_verifier(password), max_connections=most
+            )
+        emit(StepDone("role", "opened", role.username))
+        await self._record(tx, actor, "role.create", database, role)
+        emit(StepDone("role", "recorded", role.username))
+        return OpenedRole(Role(database, role), password)
+
+    async def update(
+        self,
+        tx: Tx,
+        actor: Actor,
+        database_id: uuid.UUID,
+        role_id: uuid.UUID,
+        max_connections: int,
+    ) -> Role:
+        """Change a role's connection limit; open sessions go on.
+
+        Raises NotFound, InvalidInput, Conflict.
+        """
+        database, role = await self._lock(tx, actor, database_id, role_id)
+        _check_limit(database, max_connections)
+        await rows.set_max_connections(tx, role.id, max_connections)
+        async with self._clusters.connection(database.cluster_id) as server:
+            await objects.set_connection_limit(server, role.username, max_connections)
+        changed: dict[str, object] = {"max_connections": [role.max_connections, max_connections]}
+        await self._record(tx, actor, "role.update", database, role, more=changed)
+        return Role(database, await self._find(tx, database.id, role.id))
+
+    async def delete(
+        self, tx: Tx, actor: Actor, database_id: uuid.UUID, role_id: uuid.UUID
+    ) -> Role:
+        """Promise a deletion; ``finish_deletion`` carries it out. Raises NotFound, Conflict."""
+        database, role = await self._lock(tx, actor, database_id, role_id)
+        await rows.set_status(tx, role.id, "deleting")
+        await self._record(tx, actor, "role.delete", database, role)
+        emit(StepDone("role_delete", "promised", role.username))
+        return Role(database, role)
+
+    async def finish_deletion(self, role: Role) -> bool:
+        """Carry out a promised deletion. Returns whether it is gone.
+
+        If not, nobody can log in; what is left is done by a convergence pass.
+        """
+        try:
+            async with self._store.transaction(audit.PLATFORM) as tx:
+                database = await databases.lock(tx, role.database.id, wait=True)
+                left = await rows.find(tx, role.database.id, role.row.id)
+                if database is not None and database.status == "active" and left is not None:
+                    await self._drop(tx, database, left)
+        except (TenantryError, psycopg.Error) as error:
+            log.warning("role.deletion_waits", role=role.row.username, error=str(error))
+            return False
+        return True
+
+    async def rotate_password(
+        self,
+        tx: Tx,
+        actor: Actor,
+        database_id: uuid.UUID,
+        role_id: uuid.UUID,
+        password: Secret,
+    ) -> OpenedRole:
+        """Give a role a new password; open sessions go on. Raises NotFound, Conflict.
+
+        As with a database's, the old verifier is remembered until ``tx`` is committed.
+        """
+        database, role = await self._lock(tx, actor, database_id, role_id)
+        cluster = await self._clusters.cluster(database.cluster_id)
+        before = await logins.verifier_of(cluster.address, role.username)
+        if before is not None:
+            async with self._store.transaction(audit.PLATFORM) as early:
+                await rows.begin_rotation(early, role.id, before)
+        emit(StepDone("role_rotate", "remembered", role.username))
+        async with self._clusters.connection(database.cluster_id) as server:
+            await objects.open_role(
+                server,
+                role.username,
+                verifier=scram_verifier(password),
+                max_connections=role.max_connections,
+            )
+        emit(StepDone("role_rotate", "set", role.username))
+        # Without the pooler there is nobody who came with the old password.
+        with suppress(Unavailable):
+            await self._pooler.learn_password(role.username, password)
+        await rows.end_rotation(tx, role.id)
+        await self._record(tx, actor, "role.rotate_password", database, role)
+        emit(StepDone("role_rotate", "recorded", role.username))
+        return OpenedRole(Role(database, role), password)
+
+    # ── convergence ──────────────────────────────────────────────────────────
+
+    async def converge(self) -> list[plan.Action]:
+        """Complete or undo whatever a crash or a hand left behind. Returns what was needed."""
+        done: list[plan.Action] = []
+        for cluster in await self._clusters.with_databases():
+            world = await self._world(cluster.id)
+            async with self._store.transaction(audit.PLATFORM) as tx:
+                wanted = await rows.by_database(tx, cluster.id)
+                owned = await databases.on_cluster(tx, cluster.id)
+            for action in plan.differences(owned, wanted, world):
+                try:
+                    if await self._act(action):
+                        done.append(action)
+                except (TenantryError, psycopg.Error, OSError) as error:
+                    log.warning("convergence.failed", action=str(action), error=str(error))
+        return done
+
+    async def _world(self, cluster_id: uuid.UUID) -> plan.World:
+        async with self._clusters.connection(cluster_id) as server:
+            return plan.World(
+                roles=await catalog.tenant_roles(server),
+                connectable=await catalog.connectable(server),
+            )
+
+    async def _act(self, action: plan.Action) -> bool:
+        """Do it, if nobody works on the database and it is still to be done."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            database = await databases.lock(tx, action.database_id, wait=False)
+            if database is None:
+                return False
+            wanted = await rows.of_database(tx, database.id)
+            world = await self._world(database.cluster_id)
+            if action not in plan.differences([database], {database.id: wanted}, world):
+                return False
+            role = next((row for row in wanted if row.username == action.username), None)
+            if role is None:
+                await self._remove(database, action.username)
+            else:
+                await self._mend(tx, database, role, action)
+        return True
+
+    async def _mend(
+        self, tx: Tx, database: DatabaseRow, role: RoleRow, action: plan.Action
+    ) -> None:
+        cluster = await self._clusters.cluster(database.cluster_id)
+        async with self._clusters.connection(database.cluster_id) as server:
+            match action:
+                case plan.Drop():
+                    await self._drop(tx, database, role)
+                case plan.Limit():
+                    await objects.set_connection_limit(server, role.username, role.max_connections)
+                case plan.Restore():
+                    await flow.build(server, cluster.address, database, role)
+                    log.error("role.was_missing", role=role.username)
+                    reason = {"reason": "it or its rights had been removed by hand"}
+                    await self._record(
+                        tx, audit.PLATFORM, "role.made_again", database, role, more=reason
+                    )
+                case plan.UndoRotation() if role.verifier_before is not None:
+                    await objects.set_verifier(server, role.username, role.verifier_before)
+                    await rows.end_rotation(tx, role.id)
+                    reason = {"reason": "the change of password was not finished"}
+                    await self._record(
+                        tx, audit.PLATFORM, "role.rotate_password_undone", database, role,
+                        more=reason,
+                    )  # fmt: skip
+
+    # ── helpers ──────────────────────────────────────────────────────────────
+
+    async def _drop(self, tx: Tx, database: DatabaseRow, role: RoleRow) -> None:
+        await self._remove(database, role.username)
+        await rows.remove(tx, role.id)
+        await self._record(tx, audit.PLATFORM, "role.deleted", database, role)
+        emit(StepDone("role_delete", "row", role.username))
+
+    async def _remove(self, database: DatabaseRow, username: str) -> None:
+        cluster = await self._clusters.cluster(database.cluster_id)
+        async with self._clusters.connection(database.cluster_id) as server:
+            await flow.remove(server, cluster.address, self._pooler, database, username)
+
+    async def _lock(
+        self, tx: Tx, actor: Actor, database_id: uuid.UUID, role_id: uuid.UUID
+    ) -> tuple[DatabaseRow, RoleRow]:
+        """An active role of an active database, which is held until ``tx`` ends."""
+        database = await self._databases.lock_active(tx, actor, database_id)
+        role = await self._find(tx, database.id, role_id)
+        if role.status != "active":
+            raise Conflict("The role is being deleted.")
+        return database, role
+
+    async def _find(self, tx: Tx, database_id: uuid.UUID, role_id: uuid.UUID) -> RoleRow:
+        row = await rows.find(tx, database_id, role_id)
+        if row is None:
+            raise NotFound("This database has no such role.")
+        return row
+
+    async def _record(
+        self,
+        tx: Tx,
+        actor: Actor,
+        action: str,
+        database: DatabaseRow,
+        role: RoleRow,
+        *,
+        more: Mapping[str, object] | None = None,
+    ) -> None:
+        await audit.record(
+            tx,
+            actor if actor.customer_id else replace(actor, customer_id=database.customer_id),
+            action,
+            resource_kind="database",
+            resource_id=database.id,
+            resource_name=database.database_name,
+            details={"role": role.username, "access": role.access, **(more or {})},
+        )
+
+
+def _check_limit(database: DatabaseRow, max_connections: int) -> None:
+    if max_connections > database.max_connections:
+        raise InvalidInput.of(
+            "max_connections",
+            f"is more than the database's own, which is {database.max_connections}",
+        )
