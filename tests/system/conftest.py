@@ -1,12 +1,13 @@
 """One installation for each test process; tests use databases of their own in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 
 from clients import hurry
 from harness import Installation
+from persons import Person, make_user
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,11 @@ def api(platform: Installation) -> Iterator[httpx.Client]:
     """The API, with the administrator's key."""
     with platform.client() as client:
         yield client
+
+
+@pytest.fixture
+def people(platform: Installation, api: httpx.Client) -> Iterator[Callable[..., Person]]:
+    """Makes users, each as a person before the door."""
+    yield lambda **asked: Person(platform, make_user(api, **asked)["email"])
+    while Person.everybody:
+        Person.everybody.pop().http.close()
