@@ -1,5 +1,6 @@
 """The certificate of the doors, by ACME from a real authority: had, renewed, revoked, not had."""
 
+import datetime as dt
 import json
 import os
 import signal
@@ -13,10 +14,15 @@ from typing import Any
 import httpx
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from pebble import DAY, Pebble, pebble
 
 from clients import ask, changed, eventually, login, refusal
 from harness import Installation
+from tenantry.host.certificates import ServerCertificate
 
 DOMAIN = "db.tenantry.test"
 
@@ -161,6 +167,8 @@ def test_a_renewal_drops_no_connection(both: tuple[Installation, Pebble]) -> Non
 def test_a_revoked_certificate_is_replaced_first(both: tuple[Installation, Pebble]) -> None:
     platform, authority = both
     before = status(platform)["serial"]
+    now = dt.datetime.now(dt.UTC).isoformat()
+    set_tries(platform, failures=5, failed_at=now, wanted=authority.directory)  # and it waits
     platform.tenantry("tls", "renew", "--revoke", "--reason", "key-compromise")
     told = status(platform)
     assert told["to_revoke"] == 0
@@ -203,6 +211,51 @@ def test_a_change_that_a_crash_cut_off_is_completed(both: tuple[Installation, Pe
     eventually(lambda: not (folder / "previous.pem").exists())
 
 
+def test_one_that_a_server_refuses_is_taken_back(both: tuple[Installation, Pebble]) -> None:
+    """OpenSSL loads no certificate of a key as short as this."""
+    platform, _ = both
+    folder = platform.home / "tls"
+    short = rsa.generate_private_key(public_exponent=65_537, key_size=1024)  # noqa: S505
+    good, serial = (folder / "server.pem").read_bytes(), status(platform)["serial"]
+    replace(folder / "previous.pem", good)
+    replace(folder / "server.pem", made_by_hand(status(platform)["source"], short))
+    look_now(platform)
+    eventually(lambda: not (folder / "previous.pem").exists())
+    assert (folder / "server.pem").read_bytes() == good
+    assert serials(platform) == {serial}
+    assert "the old one is back" in (platform.home / "logs" / "tenantry.log").read_text()
+
+
+def test_a_file_that_was_deleted_is_made_anew(both: tuple[Installation, Pebble]) -> None:
+    platform, authority = both
+    (platform.home / "tls" / "server.pem").unlink()
+    look_now(platform)
+    eventually((platform.home / "tls" / "server.pem").exists)
+    eventually(lambda: status(platform)["source"] == authority.directory)
+    eventually(lambda: serials(platform) == {status(platform)["serial"]})
+
+
+def made_by_hand(
+    source: str, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, *, days_left: int = 89
+) -> bytes:
+    """A file such as the platform's, whose certificate lives for 90 days."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, DOMAIN)])
+    end = dt.datetime.now(dt.UTC) + dt.timedelta(days=days_left, hours=1)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(end - dt.timedelta(days=90))
+        .not_valid_after(end)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(DOMAIN)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return ServerCertificate(source, pem, (certificate,)).render()
+
+
 def replace(path: Path, data: bytes) -> None:
     """Replace a file of the platform's user as that user would."""
     beside = path.with_name("beside")
@@ -214,26 +267,24 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def test_without_its_authority_the_old_one_is_kept_and_another_tried_for(tmp_path: Path) -> None:
-    with certified(tmp_path, lifetime=30) as (platform, authority):
+    with certified(tmp_path) as (platform, authority):
         eventually(lambda: status(platform)["source"] == authority.directory)
         authority.stop()
+        old = made_by_hand(
+            authority.directory, ec.generate_private_key(ec.SECP256R1()), days_left=13
+        )
+        replace(platform.home / "tls" / "server.pem", old)
         serial = status(platform)["serial"]
         made = platform.create()
         with login(changed(made["connection_string"], hostaddr="127.0.0.1")) as session:
-            eventually(lambda: status(platform)["plan"] == "obtain")
             look_now(platform)
             eventually(lambda: status(platform)["failures"] == 1)
             told = status(platform)
-            assert told["plan"] == "wait"
+            assert (told["plan"], told["serial"]) == ("wait", serial)
             assert told["reason"] == "a third of its lifetime is left"
             assert "does not answer" in told["error"]
-            assert serials(platform) == {told["serial"]} == {serial}
-            assert session.execute("SELECT 1").fetchone() == (1,)
-            eventually(lambda: status(platform)["warning"])
-            found = json.loads(platform.tenantry("doctor", "--json", check=False).stdout)
-            levels = [each["level"] for each in found if each["subject"] == "certificate"]
-            assert "ok" not in levels
-            assert len(levels) == 2
+            assert serials(platform) == {serial}
+            assert_everyone_is_warned(platform, "The certificate expires in 13 days.")
             failed = platform.tenantry("tls", "renew", check=False)
             assert failed.returncode == 1
             assert authority.directory in failed.stderr
@@ -241,14 +292,32 @@ def test_without_its_authority_the_old_one_is_kept_and_another_tried_for(tmp_pat
             assert serials(platform) == {serial}
             # The authority is back, and the time to try again has come.
             authority.start()
-            tries = platform.home / "tls" / "tries.json"
-            since = json.loads(tries.read_text()) | {"failed_at": "2020-01-01T00:00:00Z"}
-            replace(tries, json.dumps(since).encode())
+            set_tries(platform, failed_at="2020-01-01T00:00:00Z")
             look_now(platform)
             eventually(lambda: status(platform)["serial"] != serial)
             eventually(lambda: status(platform)["failures"] == 0)
+            assert status(platform)["warning"] is None
             assert serials(platform) == {status(platform)["serial"]}
             assert session.execute("SELECT 1").fetchone() == (1,)
+
+
+def assert_everyone_is_warned(platform: Installation, warning: str) -> None:
+    assert status(platform)["warning"] == warning
+    parts = httpx.get(f"{platform.url}/ready", trust_env=False).json()["parts"]
+    assert [part["detail"] for part in parts if part["name"] == "certificate"] == [warning]
+    found = json.loads(platform.tenantry("doctor", "--json", check=False).stdout)
+    told = [(each["level"], each["detail"]) for each in found if each["subject"] == "certificate"]
+    assert ("warning", warning) in told
+    assert "ok" not in dict(told)
+    log = (platform.home / "logs" / "tenantry.log").read_text()
+    assert "certificate.ends_soon" in log
+
+
+def set_tries(platform: Installation, **values: object) -> None:
+    """Have the platform believe this of its tries."""
+    file = platform.home / "tls" / "tries.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    replace(file, json.dumps(known | values).encode())
 
 
 HOOK = """#!/usr/bin/python3

@@ -2,14 +2,17 @@
 
 import asyncio
 import datetime as dt
+import os
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from tenantry.base import settings
+from tenantry.base.errors import MachineError
 from tenantry.base.home import Home
 from tenantry.cli import output
+from tenantry.cli.client import NotRunning
 from tenantry.cli.door import Json
 from tenantry.host import identity
 from tenantry.services.certificates.model import CertificateStatus
@@ -31,7 +34,13 @@ _REASONS = {
 def _here() -> Certificates:
     """This machine's, as the user whose it is."""
     here = settings.load()
+    if not Home(here.home).certificate.parent.exists():
+        raise NotRunning("There is no certificate yet.", hint="Run ./tenantry up.")
     identity.become_service_user()
+    if not os.access(Home(here.home).tls, os.R_OK | os.X_OK):
+        raise MachineError(
+            "Only the platform's own user can see to its certificate.", hint="Run this with sudo."
+        )
     return local_certificates(here)
 
 
@@ -96,6 +105,8 @@ def renew(
 def ca(json: Json = False) -> None:
     """Print what clients verify the certificate by: PEM, for sslrootcert and the like."""
     file = Home(settings.load().home).ca_certificate
+    if not file.exists():
+        raise NotRunning("There is no authority yet.", hint="Run ./tenantry up.")
     pem = file.read_text()
     if json:
         output.as_json({"file": str(file), "pem": pem})

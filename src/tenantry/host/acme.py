@@ -193,6 +193,8 @@ def _explained(directory: str) -> Iterator[None]:
             f"{directory} does not answer: {_innermost(error)}",
             hint="It is tried again by itself; tenantry tls renew tries at once.",
         ) from error
+    except OSError as error:
+        raise AcmeFailed(f"{directory} cannot be asked: {error}") from error
     except errors.TimeoutError as error:
         raise AcmeFailed(
             f"{directory} came to no decision within {_VALIDATION_SECONDS:.0f} seconds."

@@ -199,7 +199,7 @@ class OwnAuthority:
 
     def signed(self, certificate: x509.Certificate) -> bool:
         """Whether a certificate is of this authority."""
-        return _signed(self.read(), certificate)
+        return self.certificate.exists() and _signed(self.read(), certificate)
 
     def issue(self, names: list[str]) -> ServerCertificate:
         """A new certificate for ``names``, the first of which is its subject."""

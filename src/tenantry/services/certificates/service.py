@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
 
-from tenantry.base.errors import Conflict, MachineError, TenantryError, Unavailable
+from tenantry.base.errors import Conflict, MachineError, Unavailable
 from tenantry.base.events import Changed, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
@@ -156,14 +156,17 @@ class Certificates:
             self._save(tries)
 
     async def _keep(self) -> None:
+        if self._own.ensure() or self._held() is None:  # somebody has deleted or broken a file
+            self.ensure_some()
         await self._put_in_service()
         step = self._decide(self._held(), self._tries())
         if isinstance(step, Obtain):
             await self._obtain(step.reason)
         await self._revoke_replaced()
         tries = self._tries()
-        if tries.failures and isinstance(self._decide(self._held(), tries), Keep):
-            self._save(Tries(revoke=tries.revoke))
+        done = isinstance(self._decide(self._held(), tries), Keep) and not tries.revoke
+        if tries.failures and done:
+            self._save(Tries())
 
     # ── the steps ────────────────────────────────────────────────────────────
 
@@ -183,7 +186,8 @@ class Certificates:
     def _counting_failures(self) -> Iterator[None]:
         try:
             yield
-        except TenantryError as error:
+        except Exception as error:
+            # Whatever it was: who asks an authority too often is shut out by it.
             tries = self._tries()
             tries = tries.model_copy(
                 update={
@@ -232,7 +236,8 @@ class Certificates:
         deadline = clock() + _SHOW_SECONDS
         wrong = [each for each in self._running() if not await _shows(each, wanted)]
         for each in wrong:
-            await each.reload()
+            with contextlib.suppress(Unavailable):  # it has until the deadline to come up
+                await each.reload()
         while wrong and clock() < deadline:
             await asyncio.sleep(_POLL_SECONDS)
             wrong = [each for each in self._running() if not await _shows(each, wanted)]
