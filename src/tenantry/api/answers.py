@@ -15,6 +15,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.keys import ApiKeyRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.whitelist import EntryRow
+from tenantry.pg import extensions
 from tenantry.services.databases.model import (
     MASK,
     Opened,
@@ -168,6 +169,17 @@ class DeletedRole(BaseModel):
     status: Literal["deleted", "deleting"]
 
 
+class Extension(BaseModel):
+    """What the server has. Not ``installable`` is what reaches beyond one database."""
+
+    name: str = Field(examples=["pg_trgm"])
+    description: str | None
+    default_version: str = Field(examples=["1.6"])
+    installable: bool
+    installed_version: str | None = Field(examples=["1.6"])
+    schema_: str | None = Field(alias="schema", examples=["public"])
+
+
 class WhitelistEntry(BaseModel):
     id: uuid.UUID
     ip_address: str = Field(examples=["203.0.113.0/24"])
@@ -273,7 +285,7 @@ def answer(data: BaseModel, *, message: str | None = None, status: int = 200) ->
     body: dict[str, object] = {"success": True}
     if message is not None:
         body["message"] = message
-    body["data"] = data.model_dump(mode="json")
+    body["data"] = data.model_dump(mode="json", by_alias=True)
     return JSONResponse(body, status_code=status)
 
 
@@ -282,7 +294,7 @@ def listing(rows: list[BaseModel], *, next_cursor: str | None = None) -> JSONRes
     body: dict[str, object] = {"success": True, "count": len(rows)}
     if next_cursor is not None:
         body["next_cursor"] = next_cursor
-    body["data"] = [row.model_dump(mode="json") for row in rows]
+    body["data"] = [row.model_dump(mode="json", by_alias=True) for row in rows]
     return JSONResponse(body)
 
 
@@ -378,6 +390,10 @@ def opened_role(settings: Settings, opened: roles.OpenedRole) -> OpenedRole:
     return OpenedRole.model_validate(
         _of_role(settings, opened.role, password) | {"password": password}
     )
+
+
+def extension(found: extensions.Extension) -> Extension:
+    return Extension.model_validate(dataclasses.asdict(found))
 
 
 def pretty_size(size: int) -> str:

@@ -10,7 +10,18 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from tenantry import __version__
-from tenantry.api import audit, auth, databases, keys, problems, roles, state, users, whitelist
+from tenantry.api import (
+    audit,
+    auth,
+    databases,
+    extensions,
+    keys,
+    problems,
+    roles,
+    state,
+    users,
+    whitelist,
+)
 from tenantry.api.answers import Problem
 from tenantry.api.asking import Background
 from tenantry.api.frame import Frame
@@ -52,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(databases.router)
     app.include_router(whitelist.router)
     app.include_router(roles.router)
+    app.include_router(extensions.router)
     app.include_router(auth.router)
     app.include_router(users.router)
     app.include_router(keys.router)

@@ -38,6 +38,7 @@ from tenantry.services.users.service import NewUser
 MOST_CONNECTIONS = 500
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _ROLE_NAME = re.compile(r"[a-z](?:[a-z0-9_]*[a-z0-9])?")
+_EXTENSION_NAME = re.compile(r"[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)*", re.ASCII)
 _DATE_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
 _LAST_EXPIRY = dt.timedelta(days=100 * 366)
 
@@ -257,6 +258,41 @@ class UpdateRole(_Body):
     """What to change of a role."""
 
     max_connections: Connections
+
+
+def is_extension_name(text: str) -> bool:
+    """Whether PostgreSQL could have an extension of that name (check_valid_extension_name)."""
+    return bool(_EXTENSION_NAME.fullmatch(text))
+
+
+def _extension_name(text: str) -> str:
+    if not is_extension_name(text):
+        raise ValueError("may hold letters, digits, underscores and, between them, hyphens")
+    return text
+
+
+def _own_schema(text: str) -> str:
+    if text.startswith("pg_") or text == "information_schema":
+        raise ValueError("is one of PostgreSQL's own")
+    return text
+
+
+class AddExtension(_Body):
+    """An extension to have, in a schema that is there."""
+
+    name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=63),
+        AfterValidator(_extension_name),
+        Field(examples=["pg_trgm"]),
+    ]
+    schema_: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=63),
+        AfterValidator(_readable),
+        AfterValidator(_own_schema),
+        Field(alias="schema", examples=["public"]),
+    ] = "public"
 
 
 class CreateKey(_Body):

@@ -9,6 +9,7 @@ from tenantry.cli import (
     audit,
     databases,
     door,
+    extensions,
     keys,
     platform,
     pooler,
@@ -32,6 +33,7 @@ platform.register(app)
 app.add_typer(databases.app, name="db")
 app.add_typer(whitelist.app, name="whitelist")
 app.add_typer(roles.app, name="role")
+app.add_typer(extensions.app, name="extension")
 app.add_typer(keys.app, name="key")
 app.add_typer(tls.app, name="tls")
 app.add_typer(users.app, name="user")

@@ -19,6 +19,7 @@ from tenantry.services.access.service import Access
 from tenantry.services.certificates.service import Certificates
 from tenantry.services.clusters.service import ClusterPools, LocalClusters
 from tenantry.services.databases.service import Databases
+from tenantry.services.extensions.service import Extensions
 from tenantry.services.migrations import service as migrations
 from tenantry.services.network.service import Network
 from tenantry.services.people.service import People, SessionRules
@@ -40,6 +41,7 @@ class Platform:
     databases: Databases
     network: Network
     roles: Roles
+    extensions: Extensions
     certificates: Certificates
     access: Access
     people: People
@@ -83,6 +85,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             databases=databases,
             network=network,
             roles=Roles(store, clusters, pooler, databases, network),
+            extensions=Extensions(clusters, databases),
             certificates=local_certificates(settings),
             access=Access(store, session_idle=rules.idle),
             people=People(store, seal, hashing, rules),

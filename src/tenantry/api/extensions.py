@@ -1,0 +1,65 @@
+"""/api/databases/{id}/extensions"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+
+from tenantry.api import answers
+from tenantry.api.answers import Answer, Extension, Listing
+from tenantry.api.asking import DatabaseId, PlatformHere, allowed, once
+from tenantry.api.requests import AddExtension, is_extension_name
+from tenantry.base.errors import NotFound
+from tenantry.base.secrets import SecretSource
+from tenantry.control.store import Tx
+from tenantry.services.access.service import Principal
+
+router = APIRouter(prefix="/api/databases/{identifier}/extensions", tags=["extensions"])
+
+Reader = Annotated[Principal, allowed("databases:read")]
+Writer = Annotated[Principal, allowed("databases:write")]
+
+
+async def _name(name: str) -> str:
+    if not is_extension_name(name):
+        raise NotFound("This database has no such extension.")
+    return name
+
+
+@router.get("", response_model=Listing[Extension])
+async def index(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+    """The extensions that the server has, and which of them the database has."""
+    found = await platform.extensions.of_database(principal.actor, database_id)
+    return answers.listing([answers.extension(each) for each in found])
+
+
+@router.post("", status_code=201, response_model=Answer[Extension])
+async def add(
+    request: Request,
+    body: AddExtension,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+) -> Response:
+    """Have an extension, and those that it requires, in one of the database's schemas."""
+
+    async def work(tx: Tx, _: SecretSource) -> JSONResponse:
+        made = await platform.extensions.add(
+            tx, principal.actor, database_id, body.name, body.schema_
+        )
+        return answers.answer(answers.extension(made), message="Extension added.", status=201)
+
+    return await once(request, principal, work)
+
+
+@router.delete("/{name}", response_model=Answer[Extension])
+async def remove(
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+    name: Annotated[str, Depends(_name)],
+) -> Response:
+    """Remove an extension that nothing uses."""
+    async with platform.store.transaction(principal.actor) as tx:
+        gone = await platform.extensions.remove(tx, principal.actor, database_id, name)
+    return answers.answer(answers.extension(gone), message="Extension removed.")

@@ -1,0 +1,66 @@
+"""Extensions of a tenant's database, with the rights of its tenant and no more.
+
+PostgreSQL says which may be made by who is no superuser: those whose control file has
+``trusted``. All functions work in a session of ``logins.inside``.
+"""
+
+from dataclasses import dataclass
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow, class_row
+
+Connection = AsyncConnection[TupleRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """An extension that the server has; with ``installed_version``, the database has it too."""
+
+    name: str
+    description: str | None
+    default_version: str
+    installable: bool
+    installed_version: str | None
+    schema: str | None
+
+
+async def every(guest: Connection) -> list[Extension]:
+    """All that the server has, by name."""
+    async with guest.cursor(row_factory=class_row(Extension)) as cursor:
+        await cursor.execute(
+            """
+            SELECT a.name, a.comment AS description, a.default_version,
+                   coalesce(v.trusted, false) AS installable,
+                   e.extversion AS installed_version, n.nspname AS schema
+            FROM pg_available_extensions a
+                LEFT JOIN pg_available_extension_versions v
+                    ON v.name = a.name AND v.version = a.default_version
+                LEFT JOIN pg_extension e ON e.extname = a.name
+                LEFT JOIN pg_namespace n ON n.oid = e.extnamespace
+            ORDER BY a.name
+            """
+        )
+        return await cursor.fetchall()
+
+
+async def create(guest: Connection, name: str, *, schema: str, tenant: str) -> None:
+    """Have an extension, and what it requires, as the tenant's."""
+    await _be(guest, tenant)
+    await guest.execute(
+        sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} CASCADE").format(
+            sql.Identifier(name), sql.Identifier(schema)
+        )
+    )
+    await guest.execute("RESET ROLE")
+
+
+async def drop(guest: Connection, name: str, *, tenant: str) -> None:
+    """Remove an extension that nothing uses."""
+    await _be(guest, tenant)
+    await guest.execute(sql.SQL("DROP EXTENSION {}").format(sql.Identifier(name)))
+    await guest.execute("RESET ROLE")
+
+
+async def _be(guest: Connection, tenant: str) -> None:
+    """What is made from here on is the tenant's, not the guest's."""
+    await guest.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(tenant)))

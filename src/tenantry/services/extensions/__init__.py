@@ -1,0 +1,1 @@
+"""Extensions: which a database has, and having one more or one less."""

@@ -1,0 +1,127 @@
+"""The verbs on a database's extensions.
+
+The database itself says which it has: its tenant may make and drop them too. Each change is
+one transaction of PostgreSQL's, so there is nothing to complete after a crash.
+"""
+
+import uuid
+from dataclasses import replace
+
+import psycopg
+
+from tenantry.base.errors import Conflict, InvalidInput, NotFound
+from tenantry.base.events import StepDone, emit
+from tenantry.control import audit
+from tenantry.control.audit import Actor
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.store import Tx
+from tenantry.pg import extensions, logins
+from tenantry.pg.extensions import Extension
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.databases.service import Databases
+
+# What a tenant's own objects can make of CREATE and DROP EXTENSION.
+_IN_THE_WAY = (
+    psycopg.errors.DependentObjectsStillExist,
+    psycopg.errors.DuplicateFunction,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.ObjectNotInPrerequisiteState,
+    psycopg.errors.UniqueViolation,
+)
+
+
+class Extensions:
+    """Everything that can be done with extensions."""
+
+    def __init__(self, clusters: ClusterPools, databases: Databases) -> None:
+        self._clusters = clusters
+        self._databases = databases
+
+    async def of_database(self, actor: Actor, database_id: uuid.UUID) -> list[Extension]:
+        """What the server has, and which of it the database has. Raises NotFound, Conflict."""
+        database = await self._databases.show(actor, database_id)
+        cluster = await self._clusters.cluster(database.cluster_id)
+        async with logins.inside(
+            cluster.address, database.database_name, [database.username]
+        ) as guest:
+            return await extensions.every(guest)
+
+    async def add(
+        self, tx: Tx, actor: Actor, database_id: uuid.UUID, name: str, schema: str
+    ) -> Extension:
+        """Have an extension in the main database; one that is there stays as it is.
+
+        Raises NotFound, InvalidInput, Conflict.
+        """
+        database = await self._databases.lock_active(tx, actor, database_id)
+        cluster = await self._clusters.cluster(database.cluster_id)
+        try:
+            async with logins.inside(
+                cluster.address, database.database_name, [database.username]
+            ) as guest:
+                _check_wanted(name, await extensions.every(guest))
+                await extensions.create(guest, name, schema=schema, tenant=database.username)
+                made = next(each for each in await extensions.every(guest) if each.name == name)
+        except psycopg.errors.InvalidSchemaName:
+            raise InvalidInput.of(
+                "schema", f"there is no schema {schema} in the database"
+            ) from None
+        except _IN_THE_WAY as error:
+            raise Conflict(
+                f"PostgreSQL does not make {name} here: {error.diag.message_primary}",
+                hint="Something of the database's own is in its way.",
+            ) from error
+        emit(StepDone("extension", "added", database.database_name))
+        await self._record(tx, actor, "extension.add", database, name)
+        return made
+
+    async def remove(self, tx: Tx, actor: Actor, database_id: uuid.UUID, name: str) -> Extension:
+        """Remove an extension that nothing uses. Raises NotFound, Conflict."""
+        database = await self._databases.lock_active(tx, actor, database_id)
+        cluster = await self._clusters.cluster(database.cluster_id)
+        try:
+            async with logins.inside(
+                cluster.address, database.database_name, [database.username]
+            ) as guest:
+                there = {each.name: each for each in await extensions.every(guest)}
+                if name not in there or there[name].installed_version is None:
+                    raise NotFound("This database has no such extension.")
+                await extensions.drop(guest, name, tenant=database.username)
+        except _IN_THE_WAY as error:
+            raise Conflict(
+                f"PostgreSQL does not drop {name}: {error.diag.message_primary}",
+                hint="Drop what uses it first.",
+            ) from error
+        emit(StepDone("extension", "removed", database.database_name))
+        await self._record(tx, actor, "extension.remove", database, name)
+        return replace(there[name], installed_version=None, schema=None)
+
+    async def _record(
+        self, tx: Tx, actor: Actor, action: str, database: DatabaseRow, name: str
+    ) -> None:
+        await audit.record(
+            tx,
+            actor if actor.customer_id else replace(actor, customer_id=database.customer_id),
+            action,
+            resource_kind="database",
+            resource_id=database.id,
+            resource_name=database.database_name,
+            details={"extension": name},
+        )
+
+
+def _check_wanted(name: str, there: list[Extension]) -> None:
+    found = next((each for each in there if each.name == name), None)
+    if found is None:
+        raise InvalidInput.of(
+            "name", "is no extension that this server has", code="unavailable_extension"
+        )
+    if not found.installable and found.installed_version is None:
+        raise InvalidInput.of(
+            "name",
+            "is not offered: PostgreSQL trusts it to superusers only, since it reaches beyond "
+            "one database",
+            code="refused_extension",
+        )
