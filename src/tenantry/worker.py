@@ -24,6 +24,7 @@ _CERTIFICATE_SECONDS = 60
 # Jobs are told of at once; but after a restart of the control cluster not for half a minute.
 _LOOK_SECONDS = 1
 _SWEEP_SECONDS = 5
+_QUOTA_SECONDS = 5  # how long a tenant may write before it is noticed
 
 
 async def converge(platform: Platform) -> None:
@@ -76,6 +77,7 @@ async def work(platform: Platform, app: procrastinate.App) -> None:
         tasks.create_task(
             _every(_SWEEP_SECONDS, "allowlists", platform.network.end_foreign_sessions)
         )
+        tasks.create_task(_every(_QUOTA_SECONDS, "disk quotas", platform.quotas.enforce))
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))
         await app.run_worker_async(

@@ -17,6 +17,7 @@ STEPS_OF_AN_EMPTY_POOL = [
     "prepare.role",
     "prepare.main",
     "prepare.shadow",
+    "prepare.limits",
     *STEPS,
 ]
 

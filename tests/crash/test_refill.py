@@ -3,7 +3,14 @@
 import pytest
 from scene import VICTIMS, WARM, Scene, Victim, wait_for
 
-STEPS = ["prepare.wanted", "prepare.role", "prepare.main", "prepare.shadow", "prepare.warm"]
+STEPS = [
+    "prepare.wanted",
+    "prepare.role",
+    "prepare.main",
+    "prepare.shadow",
+    "prepare.limits",
+    "prepare.warm",
+]
 
 
 @pytest.mark.parametrize(

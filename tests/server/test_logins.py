@@ -14,6 +14,7 @@ from tenants import PASSWORD, Connection, Tenant, make, rows, unmake
 from tenantry.base.errors import Conflict
 from tenantry.base.secrets import scram_verifier
 from tenantry.pg import catalog, logins, objects
+from tenantry.pg.catalog import DatabaseState
 from tenantry.pg.connections import ADMIN, GUEST, Address, connect
 from tenantry.pg.logins import Access
 
@@ -202,7 +203,7 @@ async def test_all_roles_together_keep_to_the_databases_limit(
     tenant: Tenant,
     reader: str,
 ) -> None:
-    await objects.set_database_limit(platform, tenant.databases[0], 2)
+    await objects.configure_databases(platform, tenant.databases[:1], DatabaseState({}, 2))
     async with await session(tenant, reader), await tenant.session():
         for role in (reader, tenant.role):
             with pytest.raises(psycopg.OperationalError, match="too many connections for database"):
@@ -210,7 +211,7 @@ async def test_all_roles_together_keep_to_the_databases_limit(
         with pytest.raises(Conflict, match="All connections"):
             await login(platform, tenant, "third", "read_only")
     await platform.execute(f'DROP ROLE "{tenant.role}_third"'.encode())
-    await objects.set_database_limit(platform, tenant.databases[0], -1)
+    await objects.configure_databases(platform, tenant.databases[:1], DatabaseState({}, -1))
 
 
 # The guest

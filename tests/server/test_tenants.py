@@ -13,7 +13,7 @@ import pytest
 from tenants import Connection, Tenant, make, rows, unmake
 
 from tenantry.pg import catalog, objects
-from tenantry.pg.catalog import RoleState
+from tenantry.pg.catalog import DatabaseState, RoleState
 from tenantry.pg.connections import ADMIN, GUEST, OWNER, PLATFORM, POOLER, Address, connect
 from tenantry.pg.hardening import AUTH_DATABASE, CREDENTIALS_QUERY, TEMPLATE
 
@@ -214,8 +214,54 @@ async def test_use_is_told_from_outside(platform: Connection, tenant: Tenant) ->
     assert use.keys() == set(tenant.databases)
     assert [use[name].connections for name in tenant.databases] == [1, 0]
     assert all(each.size_bytes > 5_000_000 for each in use.values())
-    assert set(tenant.databases) <= await catalog.tenant_databases(platform)
-    assert not {"postgres", TEMPLATE, AUTH_DATABASE} & await catalog.tenant_databases(platform)
+    there = await catalog.tenant_databases(platform)
+    assert set(tenant.databases) <= there.keys()
+    assert not {"postgres", TEMPLATE, AUTH_DATABASE} & there.keys()
+
+
+async def test_a_databases_defaults_are_set_and_taken_back_and_no_others_touched(
+    platform: Connection, tenant: Tenant
+) -> None:
+    name, other = tenant.databases
+    await platform.execute(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'".encode())
+    wanted = DatabaseState({"temp_file_limit": "2048", "default_transaction_read_only": "on"}, 0)
+    for _ in range(2):
+        await objects.configure_databases(platform, [name], wanted)
+        there = await catalog.tenant_databases(platform)
+        assert (there[name], there[other]) == (wanted, DatabaseState({}, -1))
+    with pytest.raises(psycopg.OperationalError, match="too many connections for database"):
+        await tenant.session()
+    await objects.configure_databases(platform, [name], DatabaseState({"lock_timeout": "5"}, -1))
+    async with await tenant.session() as session:
+        for parameter, value in (
+            ("lock_timeout", "5ms"),
+            ("temp_file_limit", "-1"),
+            ("default_transaction_read_only", "off"),
+            ("timezone", "Asia/Tokyo"),
+        ):
+            assert await rows(session, f"SHOW {parameter}") == [(value,)]
+
+
+async def test_sessions_are_ended_in_one_database_only_and_the_platforms_stay(
+    platform: Connection, address: Address, tenant: Tenant
+) -> None:
+    name, other = tenant.databases
+    async with (
+        await tenant.session(name) as ended,
+        await tenant.session(other) as stays,
+        connect(address, user=PLATFORM, dbname=name) as own,
+    ):
+        before = (await rows(platform, "SELECT clock_timestamp()"))[0][0]
+        async with await tenant.session(name) as later:
+            assert await objects.end_sessions_in(platform, [name], before=before) == 1
+            with pytest.raises(psycopg.OperationalError):
+                await ended.execute("SELECT 1")
+            await later.execute("SELECT 1")
+            assert await objects.end_sessions_in(platform, [name], before=None) == 1
+            with pytest.raises(psycopg.OperationalError):
+                await later.execute("SELECT 1")
+        await stays.execute("SELECT 1")
+        await own.execute("SELECT 1")
 
 
 # What is not let

@@ -141,7 +141,16 @@ def test_a_table_has_a_line_for_each_row_and_no_colours_in_a_pipe(api: FakeApi, 
     api.on("GET", "/api/databases", rows)
     lines = cli("db", "list").out.splitlines()
     assert len(lines) == 3
-    assert lines[0].split() == ["NAME", "ENVIRONMENT", "DATABASE", "STATUS", "MAX", "OWNER", "AGE"]
+    assert lines[0].split() == [
+        "NAME",
+        "ENVIRONMENT",
+        "DATABASE",
+        "STATUS",
+        "PLAN",
+        "MAX",
+        "OWNER",
+        "AGE",
+    ]
     assert lines[1].split()[:3] == ["shop", "production", "tenant_bcdfghjkmnpq"]
     assert lines[2].startswith("tenant_bcdfghjkmnpq ")
     assert long in lines[2]
@@ -207,8 +216,43 @@ def test_an_unknown_name_offers_what_is_near(api: FakeApi, cli: Cli) -> None:
 @pytest.mark.usefixtures("shop")
 def test_show_gives_facts_and_masked_strings(cli: Cli) -> None:
     lines = cli("db", "show", "shop").out.splitlines()
-    assert "environment      production" in lines
-    assert f"pooled           {strings()['connection_string_pooled']}" in lines
+    assert "environment          production" in lines
+    assert "disk                 15 MB of 10 GB (ok)" in lines
+    assert "statement timeout    1 h" in lines
+    assert "idle in transaction  none" in lines
+    assert f"pooled               {strings()['connection_string_pooled']}" in lines
+
+
+def test_limits_are_written_as_people_write_them(shop: FakeApi, cli: Cli) -> None:
+    shop.on("PATCH", f"/api/databases/{SHOP}", database(plan="premium"))
+    words = "--plan premium --disk-quota 5GB --lock-timeout 30s --statement-timeout 0"
+    cli(
+        "db", "update", "shop", *words.split(), "--reset", "pool-size", "--reset", "max-connections"
+    )
+    assert shop.requests[-1].body == {
+        "plan": "premium",
+        "disk_quota_bytes": 5 * 2**30,
+        "lock_timeout_ms": 30_000,
+        "statement_timeout_ms": 0,
+        "pool_size": None,
+        "max_connections": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "words", [("--disk-quota", "5"), ("--lock-timeout", "5GB"), ("--reset", "disk_quota")]
+)
+def test_a_limit_without_its_unit_or_of_no_such_name_is_wrong_usage(
+    cli: Cli, words: tuple[str, str]
+) -> None:
+    assert cli("db", "update", "shop", *words).code == 2
+
+
+def test_plans_are_listed_with_what_they_grant(api: FakeApi, cli: Cli) -> None:
+    api.on("GET", "/api/plans", [{"name": "standard", **database()["limits"]}], count=1)
+    lines = cli("plan", "list").out.splitlines()
+    assert lines[0].split()[:4] == ["PLAN", "CONNECTIONS", "POOLED", "DISK"]
+    assert lines[1].split()[:5] == ["standard", "20", "16", "10", "GB"]
 
 
 def test_update_sends_only_what_was_said(shop: FakeApi, cli: Cli) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantry.control.databases import DatabaseRow, Status
-from tenantry.pg.catalog import RoleState
+from tenantry.control.databases import DatabaseRow, QuotaState, Status
+from tenantry.pg.catalog import MANAGED, DatabaseState, RoleState
 from tenantry.services.databases import plan
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -21,7 +21,7 @@ class World:
 
     rows: dict[uuid.UUID, DatabaseRow]
     roles: dict[str, RoleState]
-    databases: set[str]
+    databases: dict[str, DatabaseState]
 
     def differences(self) -> list[plan.Action]:
         return plan.differences(self.rows.values(), self.roles, self.databases)
@@ -33,11 +33,13 @@ class World:
             case plan.Drop(database_id):
                 row = self.rows.pop(database_id)
                 self.roles.pop(row.username, None)
-                self.databases -= {row.database_name, row.shadow_name}
+                self.databases.pop(row.database_name, None)
+                self.databases.pop(row.shadow_name, None)
             case plan.DropShadow(database_id):
-                self.databases.remove(self.rows[database_id].shadow_name)
+                del self.databases[self.rows[database_id].shadow_name]
             case plan.Prepare(database_id):
                 self._make(self.rows[database_id])
+                self._configure(self.rows[database_id])
                 self.rows[database_id] = dataclasses.replace(self.rows[database_id], status="warm")
             case plan.Close(database_id):
                 username = self.rows[database_id].username
@@ -50,14 +52,29 @@ class World:
 
     def _make(self, row: DatabaseRow) -> None:
         self.roles.setdefault(row.username, RoleState(row.username, False, 0))
-        self.databases.update(row.database_names)
+        for name in row.database_names:
+            self.databases.setdefault(name, NEW)
+
+    def _configure(self, row: DatabaseRow) -> None:
+        for name in row.database_names:
+            self.databases[name] = plan.wanted_state(row)
 
     def _limit(self, row: DatabaseRow) -> None:
+        self._configure(row)
+        if row.status != "active":
+            return
         role = self.roles[row.username]
         self.roles[row.username] = dataclasses.replace(role, max_connections=row.max_connections)
 
 
 suffixes = [letter * 12 for letter in "bcdf"]
+quota_states: list[QuotaState] = ["ok", "warning", "read_only", "stopped"]
+NEW = DatabaseState({}, -1)
+states = st.builds(
+    DatabaseState,
+    st.dictionaries(st.sampled_from(MANAGED), st.sampled_from(["0", "1", "on"])),
+    st.sampled_from([-1, 0, 3]),
+)
 statuses: list[Status] = ["creating", "warm", "active", "deleting"]
 
 
@@ -79,7 +96,16 @@ def worlds(draw: st.DrawFn) -> World:
             friendly_name=None,
             environment="production",
             kind="shared",
+            plan="standard",
             max_connections=draw(st.integers(1, 3)),
+            pool_size=25,
+            disk_quota_bytes=10 * 2**30,
+            temp_file_limit_bytes=2**31,
+            statement_timeout_ms=draw(st.integers(0, 1)),
+            lock_timeout_ms=0,
+            idle_in_transaction_session_timeout_ms=0,
+            used_bytes=None,
+            quota_state=draw(st.sampled_from(quota_states)),
             created_at=NOW,
             updated_at=NOW,
         )
@@ -89,7 +115,8 @@ def worlds(draw: st.DrawFn) -> World:
         for suffix in draw(st.sets(st.sampled_from(suffixes)))
     }
     names = [f"tenant_{suffix}{end}" for suffix in suffixes for end in ("", "_shadow")]
-    return World(rows, roles, draw(st.sets(st.sampled_from([*names, "somebody_elses"]))))
+    there = draw(st.dictionaries(st.sampled_from([*names, "somebody_elses"]), states))
+    return World(rows, roles, there)
 
 
 @given(worlds())
@@ -107,10 +134,10 @@ def test_what_is_done_leaves_nothing_to_do(world: World) -> None:
 def test_what_is_not_known_is_told_of_and_never_dropped(world: World) -> None:
     unknown = plan.strangers(world.rows.values(), world.databases)
     known = {f"{row.database_name}{e}" for row in world.rows.values() for e in ("", "_shadow")}
-    assert set(unknown) == world.databases - known
+    assert set(unknown) == world.databases.keys() - known
     for action in world.differences():
         world.apply(action)
-    assert set(unknown) <= world.databases
+    assert set(unknown) <= world.databases.keys()
 
 
 @given(worlds())
@@ -121,21 +148,22 @@ def test_a_role_whose_database_is_there_is_kept(world: World) -> None:
     }
     for username in dropped:
         base = f"tenant_{username.removeprefix('user_')}"
-        assert not {base, f"{base}_shadow"} & world.databases
+        assert not {base, f"{base}_shadow"} & world.databases.keys()
     assert not dropped & {row.username for row in world.rows.values()}
 
 
 @given(worlds())
 def test_an_owned_database_is_only_ever_completed(world: World) -> None:
     owned = [row for row in world.rows.values() if row.status == "active"]
-    there = {name for row in owned for name in row.database_names} & world.databases
+    there = {name for row in owned for name in row.database_names} & world.databases.keys()
     opened = {row.username for row in owned if world.roles.get(row.username)}
     before = dict(world.roles)
     for action in world.differences():
         world.apply(action)
-    assert there <= world.databases
+    assert there <= world.databases.keys()
     for row in owned:
-        assert {*row.database_names} <= world.databases
+        assert {*row.database_names} <= world.databases.keys()
+        assert all(world.databases[n] == plan.wanted_state(row) for n in row.database_names)
         assert world.roles[row.username].max_connections == row.max_connections
     for username in opened:
         assert world.roles[username].can_login == before[username].can_login
@@ -149,7 +177,7 @@ def test_nobody_gets_a_database_that_somebody_can_log_in_to(world: World) -> Non
     for row in world.rows.values():
         if row.status == "warm":
             assert not world.roles[row.username].can_login
-            assert {*row.database_names} <= world.databases
+            assert {*row.database_names} <= world.databases.keys()
 
 
 @given(worlds())
@@ -160,4 +188,14 @@ def test_a_deletion_leaves_nothing(world: World) -> None:
     for row in gone:
         assert row.id not in world.rows
         assert row.username not in world.roles
-        assert not {row.database_name, row.shadow_name} & world.databases
+        assert not {row.database_name, row.shadow_name} & world.databases.keys()
+
+
+@given(worlds())
+def test_who_overran_the_quota_in_spite_of_all_gets_in_no_more(world: World) -> None:
+    for row in world.rows.values():
+        wanted = plan.wanted_state(row)
+        read_only = "default_transaction_read_only" in wanted.defaults
+        assert read_only == (row.quota_state in {"read_only", "stopped"})
+        stopped = row.quota_state == "stopped"
+        assert wanted.connection_limit == (0 if stopped else row.max_connections)

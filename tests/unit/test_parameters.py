@@ -47,6 +47,8 @@ def test_connections_are_shared_out_within_what_there_are(memory: int, cores: in
     sizing = parameters.size(Machine(memory * MIB, cores))
     assert 200 <= sizing.max_connections <= 1000
     assert 0 < sizing.pooled < sizing.max_connections - sizing.reserved
+    # One tenant that takes all it can leaves the others and the platform a third and more.
+    assert 100 <= sizing.per_database <= (sizing.max_connections - sizing.reserved) * 2 / 3
     assert sizing.shared_buffers_mb <= memory // 4
     assert sizing.effective_cache_mb < memory
 

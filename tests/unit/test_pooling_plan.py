@@ -35,6 +35,11 @@ def test_a_pool_leaves_room_for_direct_connections(limit: int) -> None:
 
 
 @given(limits, limits)
+def test_a_pool_is_never_larger_than_was_asked_for(limit: int, wanted: int) -> None:
+    assert plan.pool_size(limit, wanted) == min(wanted, plan.pool_size(limit))
+
+
+@given(limits, limits)
 def test_a_larger_limit_never_means_a_smaller_pool(one: int, other: int) -> None:
     small, large = sorted((one, other))
     assert plan.pool_size(small) <= plan.pool_size(large)
@@ -68,24 +73,35 @@ def test_who_must_give_back_holds_more_than_an_equal_share(
         assert told, "somebody holds too many"
 
 
-@given(st.dictionaries(usernames, limits, max_size=20))
-def test_only_small_limits_have_a_line_of_their_own(limits: dict[str, int]) -> None:
+@given(st.dictionaries(usernames, st.tuples(limits, st.integers(1, POOL_SIZE)), max_size=20))
+def test_only_small_pools_have_a_line_of_their_own(limits: dict[str, tuple[int, int]]) -> None:
     parser = configparser.ConfigParser(delimiters=(" = ",))
-    parser.read_string(plan.render_users(limits.items()))
+    parser.read_string(plan.render_users((name, *each) for name, each in limits.items()))
     assert dict(parser["users"]) == {
-        username: f"max_user_connections={plan.pool_size(limit)}"
-        for username, limit in limits.items()
-        if limit < SMALLEST_FULL_LIMIT
+        username: f"max_user_connections={plan.pool_size(*each)}"
+        for username, each in limits.items()
+        if each[0] < SMALLEST_FULL_LIMIT or each[1] < POOL_SIZE
     }
 
 
-@given(st.permutations([("user_b", 5), ("user_a", 20), ("user_c", 31), ("user_d", 32)]))
-def test_the_same_limits_are_the_same_file(limits: list[tuple[str, int]]) -> None:
+@given(
+    st.permutations(
+        [
+            ("user_b", 5, 25),
+            ("user_a", 20, 25),
+            ("user_c", 31, 25),
+            ("user_d", 32, 25),
+            ("user_e", 50, 7),
+        ]
+    )
+)
+def test_the_same_limits_are_the_same_file(limits: list[tuple[str, int, int]]) -> None:
     assert plan.render_users(limits) == (
         "; Written by Tenantry.\n[users]\n"
         "user_a = max_user_connections=16\n"
         "user_b = max_user_connections=4\n"
         "user_c = max_user_connections=24\n"
+        "user_e = max_user_connections=7\n"
     )
 
 

@@ -39,7 +39,7 @@ def test_both_cases_of_writing_mean_the_same(
     assert wanted == camel.wanted()
     assert wanted.friendly_name == label.strip()
     assert (wanted.name, wanted.owner_email) == (slug, "a@b.org")
-    assert (wanted.max_connections, wanted.shadow) == (connections, shadow)
+    assert (wanted.limits, wanted.shadow) == ({"max_connections": connections}, shadow)
 
 
 @given(labels, controls, labels)
@@ -83,8 +83,11 @@ def test_an_email_is_one_line_of_text_or_refused(email: str) -> None:
 @given(st.integers() | st.floats() | st.booleans() | st.text() | st.none() | st.lists(st.none()))
 def test_a_limit_is_a_whole_number_within_bounds_or_refused(limit: object) -> None:
     body = {"name": "x", "max_connections": limit}
-    if isinstance(limit, int) and not isinstance(limit, bool) and 1 <= limit <= 500:
-        assert CreateDatabase.model_validate(body).wanted().max_connections == limit
+    if limit is None:
+        assert CreateDatabase.model_validate(body).wanted().limits == {}
+        assert UpdateDatabase.model_validate(body).changes().limits == {"max_connections": None}
+    elif isinstance(limit, int) and not isinstance(limit, bool) and 1 <= limit <= 500:
+        assert CreateDatabase.model_validate(body).wanted().limits == {"max_connections": limit}
     else:
         assert wrong(CreateDatabase, body) == {"max_connections"}
 

@@ -14,6 +14,7 @@ from tenantry.control.clusters import ClusterRow
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.keys import ApiKeyRow
 from tenantry.control.operations import OperationRow
+from tenantry.control.plans import PlanRow
 from tenantry.control.whitelist import EntryRow
 from tenantry.pg import extensions
 from tenantry.services.databases.model import (
@@ -67,6 +68,30 @@ class Problem(BaseModel):
     errors: list[FieldProblem] | None = None
 
 
+class Limits(BaseModel):
+    """What a database may take. A timeout of 0 is none, and each session may change it."""
+
+    max_connections: int = Field(examples=[50])
+    pool_size: int = Field(examples=[25])
+    disk_quota_bytes: int = Field(examples=[10 * 1024**3])
+    temp_file_limit_bytes: int = Field(examples=[2 * 1024**3])
+    statement_timeout_ms: int = Field(examples=[3_600_000])
+    lock_timeout_ms: int = Field(examples=[300_000])
+    idle_in_transaction_session_timeout_ms: int = Field(examples=[600_000])
+
+
+class Plan(Limits):
+    name: str = Field(examples=["standard"])
+
+
+class Disk(BaseModel):
+    """What it and its shadow take. ``used_bytes`` is null until it has been measured."""
+
+    used_bytes: int | None = Field(examples=[15_200_000])
+    quota_bytes: int = Field(examples=[10 * 1024**3])
+    state: Literal["ok", "warning", "read_only", "stopped"]
+
+
 class Database(BaseModel):
     id: uuid.UUID
     name: str | None = Field(examples=["my-app"])
@@ -76,7 +101,10 @@ class Database(BaseModel):
     owner_email: str | None = Field(examples=["owner@example.com"])
     environment: str = Field(examples=["production"])
     kind: str = Field(examples=["shared"])
+    plan: str = Field(examples=["standard"])
     max_connections: int = Field(examples=[20])
+    limits: Limits
+    disk: Disk
     shadow: bool
     status: Literal["active", "deleting"]
     created_at: dt.datetime
@@ -312,7 +340,12 @@ def _labels(row: DatabaseRow) -> dict[str, object]:
         "owner_email": row.owner_email,
         "environment": row.environment,
         "kind": row.kind,
+        "plan": row.plan,
         "max_connections": row.max_connections,
+        "limits": dataclasses.asdict(row.limits),
+        "disk": Disk(
+            used_bytes=row.used_bytes, quota_bytes=row.disk_quota_bytes, state=row.quota_state
+        ),
         "shadow": row.has_shadow,
         "status": row.status,
         "created_at": row.created_at,
@@ -419,6 +452,10 @@ def stats(found: Statistics) -> DatabaseStats:
         transactions_rolled_back=found.transactions_rolled_back,
         stats_since=found.stats_since,
     )
+
+
+def plan(row: PlanRow) -> Plan:
+    return Plan.model_validate(row, from_attributes=True)
 
 
 def whitelist_entry(row: EntryRow) -> WhitelistEntry:

@@ -16,6 +16,7 @@ from tenantry.api import (
     databases,
     extensions,
     keys,
+    plans,
     problems,
     roles,
     state,
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(whitelist.router)
     app.include_router(roles.router)
     app.include_router(extensions.router)
+    app.include_router(plans.router)
     app.include_router(auth.router)
     app.include_router(users.router)
     app.include_router(keys.router)

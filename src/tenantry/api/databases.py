@@ -122,9 +122,15 @@ async def update(
     principal: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Change its names, its environment or its connection limit; open sessions go on."""
+    """Change its names, its environment, its plan or its limits.
+
+    Open sessions go on as they are, except where a disk quota is overrun or no longer is.
+    """
     async with platform.store.transaction(principal.actor) as tx:
         row = await platform.databases.update(tx, principal.actor, database_id, body.changes())
+    if body.model_fields_set & {"plan", "disk_quota_bytes"}:
+        await platform.quotas.enforce_one(row)
+        row = await platform.databases.show(principal.actor, database_id)
     _settle(request, platform)
     return answers.answer(answers.database(row), message="Database updated.")
 

@@ -26,6 +26,12 @@ _latency = Gauge(
     "tenantry_part_latency_seconds", "Time a part took to answer", ["part"], registry=_registry
 )
 _databases = Gauge("tenantry_databases", "Databases by status", ["status"], registry=_registry)
+_quotas = Gauge(
+    "tenantry_databases_by_quota",
+    "Measured databases by what follows from their use of the disk",
+    ["state"],
+    registry=_registry,
+)
 _clients = Gauge(
     "tenantry_pooler_clients", "Pooled clients, served and waiting", ["state"], registry=_registry
 )
@@ -67,6 +73,7 @@ subscribe(_observe_event)
 def render(
     health: Health,
     databases: dict[str, int],
+    quotas: dict[str, int],
     pooler: PoolerState | None,
     certificate: CertificateStatus | None,
 ) -> bytes:
@@ -79,6 +86,8 @@ def render(
         _latency.labels(part.name).set((part.latency_ms or 0) / 1000)
     for status in ("creating", "warm", "active", "deleting"):
         _databases.labels(status).set(databases.get(status, 0))
+    for state in ("ok", "warning", "read_only", "stopped"):
+        _quotas.labels(state).set(quotas.get(state, 0))
     if pooler is not None:
         sums = Tally[str]()
         for pool in pooler.pools:

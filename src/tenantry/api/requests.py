@@ -21,21 +21,21 @@ from pydantic.alias_generators import to_camel
 
 from tenantry.base import passwords
 from tenantry.base.secrets import Secret
+from tenantry.control import plans
 from tenantry.control.keys import SCOPES
 from tenantry.control.users import Role
 from tenantry.control.whitelist import NewEntry
-from tenantry.services.databases.model import (
-    DEFAULT_MAX_CONNECTIONS,
-    Changes,
-    Environment,
-    NewDatabase,
-)
+from tenantry.services.databases.model import Changes, Environment, NewDatabase
 from tenantry.services.network.plan import parse_network
 from tenantry.services.network.service import MOST_ENTRIES
+from tenantry.services.pooling.plan import POOL_SIZE
 from tenantry.services.roles.model import NewRole
 from tenantry.services.users.service import NewUser
 
 MOST_CONNECTIONS = 500
+_MIB = 1024 * 1024
+_TIB = 1024 * 1024 * _MIB
+_LONGEST_MS = 2**31 - 1  # PostgreSQL's
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _ROLE_NAME = re.compile(r"[a-z](?:[a-z0-9_]*[a-z0-9])?")
 _EXTENSION_NAME = re.compile(r"[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)*", re.ASCII)
@@ -116,6 +116,12 @@ Slug = Annotated[
     AfterValidator(_slug),
     Field(examples=["my-app"]),
 ]
+PlanName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=63),
+    AfterValidator(_slug),
+    Field(examples=["standard"], description="One of GET /api/plans."),
+]
 Email = Annotated[
     str,
     StringConstraints(min_length=3, max_length=254),
@@ -130,6 +136,46 @@ Connections = Annotated[
         strict=True,
         description="The most connections at once, direct and pooled together.",
         examples=[20],
+    ),
+]
+PoolSize = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=POOL_SIZE,
+        strict=True,
+        description="The most of them that its pools may hold.",
+        examples=[10],
+    ),
+]
+DiskQuota = Annotated[
+    int,
+    Field(
+        ge=32 * _MIB,
+        le=1024 * _TIB,
+        strict=True,
+        description="The most that it and its shadow may take on disk; empty, they take 15 MiB.",
+        examples=[5 * 1024 * _MIB],
+    ),
+]
+TempFileLimit = Annotated[
+    int,
+    Field(
+        ge=_MIB,
+        le=_TIB,
+        strict=True,
+        description="The most that the temporary files of one session may take.",
+        examples=[512 * _MIB],
+    ),
+]
+Timeout = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=_LONGEST_MS,
+        strict=True,
+        description="In milliseconds, 0 for none. A default: each session may change it.",
+        examples=[60_000],
     ),
 ]
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
@@ -147,7 +193,23 @@ class _Body(BaseModel):
         return body
 
 
-class CreateDatabase(_Body):
+class _Limits(_Body):
+    """Limits of its own; one that is left out, or null, is the plan's."""
+
+    max_connections: Connections | None = None
+    pool_size: PoolSize | None = None
+    disk_quota_bytes: DiskQuota | None = None
+    temp_file_limit_bytes: TempFileLimit | None = None
+    statement_timeout_ms: Timeout | None = None
+    lock_timeout_ms: Timeout | None = None
+    idle_in_transaction_session_timeout_ms: Timeout | None = None
+
+    def limits(self) -> dict[str, int | None]:
+        """Those that were said, null ones too."""
+        return {name: getattr(self, name) for name in plans.NAMES if name in self.model_fields_set}
+
+
+class CreateDatabase(_Limits):
     """A database to make. One of ``friendly_name`` and ``name`` is needed."""
 
     friendly_name: Label | None = None
@@ -155,7 +217,7 @@ class CreateDatabase(_Body):
     owner_email: Email | None = None
     environment: Environment = "production"
     kind: Literal["shared"] = "shared"
-    max_connections: Connections = DEFAULT_MAX_CONNECTIONS
+    plan: PlanName = plans.DEFAULT
     shadow: bool = Field(
         default=True, description="Whether to make a shadow database, for Prisma's migrations."
     )
@@ -172,18 +234,19 @@ class CreateDatabase(_Body):
             name=self.name,
             owner_email=self.owner_email,
             environment=self.environment,
-            max_connections=self.max_connections,
+            plan=self.plan,
+            limits={name: value for name, value in self.limits().items() if value is not None},
             shadow=self.shadow,
         )
 
 
-class UpdateDatabase(_Body):
-    """What to change; what is left out stays as it is."""
+class UpdateDatabase(_Limits):
+    """What to change; what is left out stays as it is. A limit of null is the plan's again."""
 
     friendly_name: Label | None = None
     name: Slug | None = None
     environment: Environment | None = None
-    max_connections: Connections | None = None
+    plan: PlanName | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -196,7 +259,8 @@ class UpdateDatabase(_Body):
             friendly_name=self.friendly_name,
             name=self.name,
             environment=self.environment,
-            max_connections=self.max_connections,
+            plan=self.plan,
+            limits=self.limits(),
         )
 
 

@@ -19,7 +19,7 @@ from tenantry.api.asking import (
     authenticated,
 )
 from tenantry.base.errors import Conflict, Forbidden, NotFound, Unavailable
-from tenantry.control import audit, operations
+from tenantry.control import audit, operations, usage
 from tenantry.control import databases as rows
 from tenantry.services import health
 from tenantry.services.access.service import Principal
@@ -80,16 +80,18 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
         principal = await authenticated(request, platform)
         await platform.access.authorize(principal, "platform:read", action="GET /metrics")
     counts: dict[str, int] = {}
+    quotas: dict[str, int] = {}
     pooler = certificate = None
     try:
         certificate = platform.certificates.status()
         async with platform.store.transaction(audit.PLATFORM) as tx:
             counts = await rows.count_by_status(tx)
+            quotas = await usage.count_by_state(tx)
         pooler = await platform.pooler.state()
     except (Conflict, Unavailable):
         pass  # the parts' own gauges say so
     return Response(
-        metrics.render(await health.check(platform), counts, pooler, certificate),
+        metrics.render(await health.check(platform), counts, quotas, pooler, certificate),
         media_type="text/plain; version=0.0.4",
     )
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from tenantry.base.errors import InvalidInput
-from tenantry.cli import connecting, output
+from tenantry.cli import connecting, limits, output
 from tenantry.cli.client import Page, Row, connect
 from tenantry.cli.connecting import labelled, strings_of
 from tenantry.cli.door import Json
@@ -22,9 +22,6 @@ Env = Annotated[
     Environment | None,
     typer.Option("--env", metavar="ENV", help="production, staging or development."),
 ]
-MaxConnections = Annotated[
-    int | None, typer.Option(min=1, help="How many sessions it may have at once.")
-]
 FriendlyName = Annotated[str | None, typer.Option(help="What people call it, in any words.")]
 
 COLUMNS: dict[str, output.Cell] = {
@@ -32,6 +29,7 @@ COLUMNS: dict[str, output.Cell] = {
     "ENVIRONMENT": "environment",
     "DATABASE": "database_name",
     "STATUS": "status",
+    "PLAN": "plan",
     "MAX": "max_connections",
     "OWNER": "owner_email",
     "AGE": lambda row: distance(row["created_at"]),
@@ -45,7 +43,14 @@ def create(
     env: Env = None,
     friendly_name: FriendlyName = None,
     owner: Annotated[str | None, typer.Option(help="The e-mail address of its owner.")] = None,
-    max_connections: MaxConnections = None,
+    plan: limits.Plan = None,
+    max_connections: limits.MaxConnections = None,
+    pool_size: limits.PoolSize = None,
+    disk_quota: limits.DiskQuota = None,
+    temp_file_limit: limits.TempFileLimit = None,
+    statement_timeout: limits.StatementTimeout = None,
+    lock_timeout: limits.LockTimeout = None,
+    idle_timeout: limits.IdleTimeout = None,
     no_shadow: Annotated[
         bool, typer.Option("--no-shadow", help="Make no shadow database (for Prisma) beside it.")
     ] = False,
@@ -64,7 +69,14 @@ def create(
         "environment": env,
         "friendly_name": friendly_name,
         "owner_email": owner,
+        "plan": plan,
         "max_connections": max_connections,
+        "pool_size": pool_size,
+        "disk_quota_bytes": disk_quota,
+        "temp_file_limit_bytes": temp_file_limit,
+        "statement_timeout_ms": statement_timeout,
+        "lock_timeout_ms": lock_timeout,
+        "idle_in_transaction_session_timeout_ms": idle_timeout,
         "shadow": False if no_shadow else None,
     }
     with connect() as api, output.waiting(f"Creating {name}"):
@@ -149,7 +161,7 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
             ("owner", row.get("owner_email")),
             ("status", row.get("status")),
             ("kind", row.get("kind")),
-            ("max connections", row.get("max_connections")),
+            *limits.facts(row),
             ("created", row.get("created_at")),
             ("id", row["id"]),
             ("database", row["database_name"]),
@@ -165,26 +177,44 @@ def update(
     *,
     env: In = None,
     friendly_name: FriendlyName = None,
-    max_connections: MaxConnections = None,
+    plan: limits.Plan = None,
+    max_connections: limits.MaxConnections = None,
+    pool_size: limits.PoolSize = None,
+    disk_quota: limits.DiskQuota = None,
+    temp_file_limit: limits.TempFileLimit = None,
+    statement_timeout: limits.StatementTimeout = None,
+    lock_timeout: limits.LockTimeout = None,
+    idle_timeout: limits.IdleTimeout = None,
+    reset: limits.Reset = None,
     new_name: Annotated[str | None, typer.Option(help="The name it shall have.")] = None,
     new_env: Annotated[
         Environment | None, typer.Option(metavar="ENV", help="The environment to move it to.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Change a database's names, environment or number of connections.
+    """Change a database's names, environment, plan or limits.
 
-    Example:
+    Examples:
 
         tenantry db update shop --env staging --max-connections 40
+
+        tenantry db update shop --plan premium --reset max-connections
     """
     changes = {
         "name": new_name,
         "environment": new_env,
         "friendly_name": friendly_name,
+        "plan": plan,
         "max_connections": max_connections,
+        "pool_size": pool_size,
+        "disk_quota_bytes": disk_quota,
+        "temp_file_limit_bytes": temp_file_limit,
+        "statement_timeout_ms": statement_timeout,
+        "lock_timeout_ms": lock_timeout,
+        "idle_in_transaction_session_timeout_ms": idle_timeout,
     }
     changes = {field: value for field, value in changes.items() if value is not None}
+    changes |= dict.fromkeys(reset or [])
     if not changes:
         raise typer.BadParameter("say what to change: see `tenantry db update --help`.")
     with connect() as api:
@@ -193,7 +223,10 @@ def update(
         output.as_json(row)
         return
     output.done(f"{title(row)} is changed")
-    output.facts((field.replace("_", " "), row.get(field)) for field in changes)
+    shown = {"name", "environment", "friendly_name"} & changes.keys()
+    output.facts((field.replace("_", " "), row.get(field)) for field in sorted(shown))
+    if changes.keys() - shown:
+        output.facts(limits.facts(row))
 
 
 @app.command()

@@ -11,6 +11,7 @@ from tenantry.cli import (
     door,
     extensions,
     keys,
+    limits,
     platform,
     pooler,
     roles,
@@ -34,6 +35,7 @@ app.add_typer(databases.app, name="db")
 app.add_typer(whitelist.app, name="whitelist")
 app.add_typer(roles.app, name="role")
 app.add_typer(extensions.app, name="extension")
+app.add_typer(limits.app, name="plan")
 app.add_typer(keys.app, name="key")
 app.add_typer(tls.app, name="tls")
 app.add_typer(users.app, name="user")

@@ -6,24 +6,32 @@ it): a row that can be locked is nobody's work in progress, whatever its status 
 
 import datetime as dt
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, LiteralString
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import class_row
 
-from tenantry.base.errors import NameTaken
+from tenantry.base.errors import InvalidInput, NameTaken, TenantryError
 from tenantry.base.ids import new_id
+from tenantry.control import plans
 from tenantry.control.pages import Key
+from tenantry.control.plans import Limits
 from tenantry.control.store import Tx
 from tenantry.pg.catalog import DatabaseUse
 
 Status = Literal["creating", "warm", "active", "deleting"]
+QuotaState = Literal["ok", "warning", "read_only", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseRow:
-    """A database as it should be."""
+    """A database as it should be, with its plan's limits and its own put together.
+
+    ``used_bytes`` is None until it has been measured for the first time.
+    """
 
     id: uuid.UUID
     cluster_id: uuid.UUID
@@ -37,9 +45,22 @@ class DatabaseRow:
     friendly_name: str | None
     environment: str
     kind: str
+    plan: str
     max_connections: int
+    pool_size: int
+    disk_quota_bytes: int
+    temp_file_limit_bytes: int
+    statement_timeout_ms: int
+    lock_timeout_ms: int
+    idle_in_transaction_session_timeout_ms: int
+    used_bytes: int | None
+    quota_state: QuotaState
     created_at: dt.datetime
     updated_at: dt.datetime
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(**{name: getattr(self, name) for name in plans.NAMES})
 
     @property
     def shadow_name(self) -> str:
@@ -53,13 +74,14 @@ class DatabaseRow:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What the owner says of a database."""
+    """What the owner says of a database. ``limits`` are those that are not its plan's."""
 
     customer_id: uuid.UUID | None
     name: str | None
     friendly_name: str
     environment: str
-    max_connections: int
+    plan: str
+    limits: Mapping[str, int | None]
     has_shadow: bool
 
 
@@ -73,12 +95,18 @@ class Filter:
     search: str | None = None
 
 
-_COLUMNS = """
+_LIMITS = ", ".join(f"coalesce(d.{name}, p.{name}) AS {name}" for name in plans.NAMES)
+_COLUMNS = f"""
     d.id, d.cluster_id, d.database_name, d.username, d.status, d.has_shadow, d.customer_id,
-    c.email AS owner_email, d.name, d.friendly_name, d.environment, d.kind, d.max_connections,
-    d.created_at, d.updated_at
+    c.email AS owner_email, d.name, d.friendly_name, d.environment, d.kind, d.plan, {_LIMITS},
+    u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.created_at, d.updated_at
 """
-_FROM = "FROM databases d LEFT JOIN customers c ON c.id = d.customer_id"
+_BESIDE = """
+    JOIN plans p ON p.name = d.plan
+    LEFT JOIN disk_usage u ON u.database_id = d.id
+    LEFT JOIN customers c ON c.id = d.customer_id
+"""
+_FROM = f"FROM databases d {_BESIDE}"
 _SEARCHED = [
     "coalesce(d.friendly_name, '') || ' ' || coalesce(d.name, '') || ' ' || d.database_name"
     " ILIKE %(search)s",  # as the index databases_search has it
@@ -101,27 +129,28 @@ async def insert_creating(tx: Tx, *, cluster_id: uuid.UUID, suffix: str) -> uuid
 
 async def lock(tx: Tx, database_id: uuid.UUID, *, wait: bool) -> DatabaseRow | None:
     """Take a row to work on. None if it is not there, or (without ``wait``) somebody has it."""
-    async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
-        if wait:
-            await cursor.execute(
-                f"SELECT {_COLUMNS} {_FROM} WHERE d.id = %s FOR NO KEY UPDATE OF d", (database_id,)
-            )
-        else:
-            await cursor.execute(
-                f"SELECT {_COLUMNS} {_FROM} WHERE d.id = %s FOR NO KEY UPDATE OF d SKIP LOCKED",
-                (database_id,),
-            )
-        return await cursor.fetchone()
+    return await _lock(
+        tx, f"id = %s FOR NO KEY UPDATE {'' if wait else 'SKIP LOCKED'}", database_id
+    )
 
 
 async def lock_warm(tx: Tx) -> DatabaseRow | None:
     """Take the oldest warm row that nobody else is taking."""
+    return await _lock(
+        tx, "status = 'warm' ORDER BY created_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
+    )
+
+
+async def _lock(tx: Tx, condition: LiteralString, *parameters: object) -> DatabaseRow | None:
+    # Locked first and joined afterwards: a row that was changed while we waited would not
+    # fit the plan that it had before, and be left out.
     async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
         await cursor.execute(
             f"""
-            SELECT {_COLUMNS} {_FROM} WHERE d.status = 'warm'
-            ORDER BY d.created_at LIMIT 1 FOR NO KEY UPDATE OF d SKIP LOCKED
-            """
+            WITH d AS MATERIALIZED (SELECT * FROM databases WHERE {condition})
+            SELECT {_COLUMNS} FROM d {_BESIDE}
+            """,
+            parameters,
         )
         return await cursor.fetchone()
 
@@ -129,38 +158,56 @@ async def lock_warm(tx: Tx) -> DatabaseRow | None:
 async def activate(tx: Tx, database_id: uuid.UUID, labels: Labels) -> dt.datetime:
     """Give a warm database to its owner. Returns when.
 
-    Raises NameTaken if the owner has an active one of that name and environment.
+    Raises NameTaken if the owner has an active one of that name and environment, and
+    InvalidInput if there is no such plan.
     """
     try:
         row = await (
             await tx.execute(
-                """
-                UPDATE databases
-                SET status = 'active', customer_id = %s, name = %s, friendly_name = %s,
-                    environment = %s, max_connections = %s, has_shadow = %s,
-                    created_at = clock_timestamp(), updated_at = clock_timestamp()
-                WHERE id = %s RETURNING created_at
-                """,
-                (
-                    labels.customer_id,
-                    labels.name,
-                    labels.friendly_name,
-                    labels.environment,
-                    labels.max_connections,
-                    labels.has_shadow,
-                    database_id,
-                ),
+                sql.SQL(
+                    """
+                    UPDATE databases
+                    SET status = 'active', customer_id = %(customer_id)s, name = %(name)s,
+                        friendly_name = %(friendly_name)s, environment = %(environment)s,
+                        plan = %(plan)s, has_shadow = %(has_shadow)s,
+                        created_at = clock_timestamp(), updated_at = clock_timestamp() {}
+                    WHERE id = %(id)s RETURNING created_at
+                    """
+                ).format(_set_limits(labels.limits)),
+                {
+                    "id": database_id,
+                    "customer_id": labels.customer_id,
+                    "name": labels.name,
+                    "friendly_name": labels.friendly_name,
+                    "environment": labels.environment,
+                    "plan": labels.plan,
+                    "has_shadow": labels.has_shadow,
+                    **labels.limits,
+                },
             )
         ).fetchone()
-    except psycopg.errors.UniqueViolation:
-        raise _name_taken(labels.name, labels.environment) from None
+    except _REFUSED as error:
+        raise _refusal(error, labels.name, labels.environment, labels.plan) from None
     if row is None:
         raise RuntimeError("a locked row is gone")
     created_at: dt.datetime = row[0]
     return created_at
 
 
-def _name_taken(name: str | None, environment: str) -> NameTaken:
+def _set_limits(limits: Mapping[str, int | None]) -> sql.Composed:
+    return sql.SQL("").join(
+        sql.SQL(", {} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in limits
+    )
+
+
+_REFUSED = (psycopg.errors.UniqueViolation, psycopg.errors.ForeignKeyViolation)
+
+
+def _refusal(
+    error: psycopg.IntegrityError, name: str | None, environment: str, plan: str
+) -> TenantryError:
+    if isinstance(error, psycopg.errors.ForeignKeyViolation):
+        return InvalidInput.of("plan", f"there is no plan {plan}; GET /api/plans lists them")
     return NameTaken(
         f"There is already a database named {name} in {environment}.",
         hint="Choose another name or environment, or delete the other one first.",
@@ -174,20 +221,31 @@ async def update_labels(
     name: str | None,
     friendly_name: str | None,
     environment: str,
-    max_connections: int,
+    plan: str,
+    limits: Mapping[str, int | None],
 ) -> None:
-    """Change what the owner may change. Raises NameTaken as ``activate``."""
+    """Change what the owner may change; a limit of None is the plan's. Raises as ``activate``."""
     try:
         await tx.execute(
-            """
-            UPDATE databases SET name = %s, friendly_name = %s, environment = %s,
-                max_connections = %s, updated_at = clock_timestamp()
-            WHERE id = %s
-            """,
-            (name, friendly_name, environment, max_connections, row.id),
+            sql.SQL(
+                """
+                UPDATE databases SET name = %(name)s, friendly_name = %(friendly_name)s,
+                    environment = %(environment)s, plan = %(plan)s,
+                    updated_at = clock_timestamp() {}
+                WHERE id = %(id)s
+                """
+            ).format(_set_limits(limits)),
+            {
+                "id": row.id,
+                "name": name,
+                "friendly_name": friendly_name,
+                "environment": environment,
+                "plan": plan,
+                **limits,
+            },
         )
-    except psycopg.errors.UniqueViolation:
-        raise _name_taken(name, environment) from None
+    except _REFUSED as error:
+        raise _refusal(error, name, environment, plan) from None
 
 
 async def set_status(tx: Tx, database_id: uuid.UUID, status: Status) -> None:
@@ -290,20 +348,21 @@ async def count_by_status(tx: Tx) -> dict[str, int]:
     return dict(await cursor.fetchall())
 
 
-async def limits_below(tx: Tx, limit: int) -> list[tuple[str, int]]:
-    """All roles of active databases that may hold fewer than ``limit`` connections."""
+async def pool_limits(tx: Tx) -> list[tuple[str, int, int]]:
+    """All roles of active databases, with their limits of connections and of pooled ones."""
     cursor = await tx.execute(
         """
-        SELECT username, max_connections FROM databases
-        WHERE status = 'active' AND max_connections < %(limit)s
+        SELECT d.username, coalesce(d.max_connections, p.max_connections),
+               coalesce(d.pool_size, p.pool_size)
+        FROM databases d JOIN plans p ON p.name = d.plan WHERE d.status = 'active'
         UNION ALL
-        SELECT r.username, r.max_connections
+        SELECT r.username, r.max_connections, coalesce(d.pool_size, p.pool_size)
         FROM database_roles r JOIN databases d ON d.id = r.database_id
-        WHERE d.status = 'active' AND r.status = 'active' AND r.max_connections < %(limit)s
-        """,
-        {"limit": limit},
+            JOIN plans p ON p.name = d.plan
+        WHERE d.status = 'active' AND r.status = 'active'
+        """
     )
-    return [(username, most) for username, most in await cursor.fetchall()]
+    return [(username, most, pooled) for username, most, pooled in await cursor.fetchall()]
 
 
 async def insert_rotation(tx: Tx, database_id: uuid.UUID, verifier_before: str) -> None:

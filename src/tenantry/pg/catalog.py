@@ -20,6 +20,27 @@ class RoleState:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseState:
+    """What holds for every session in a database: defaults by name, and how many there may be.
+
+    A connection limit of -1 is none. The defaults are those of ``MANAGED`` that are set.
+    """
+
+    defaults: dict[str, str]
+    connection_limit: int
+
+
+# Of the parameters that a database can have defaults of, those that the platform sets.
+MANAGED = (
+    "default_transaction_read_only",
+    "idle_in_transaction_session_timeout",
+    "lock_timeout",
+    "statement_timeout",
+    "temp_file_limit",
+)
+
+
+@dataclass(frozen=True, slots=True)
 class DatabaseUse:
     """Counters of one database since ``since`` (pg_stat_database), and its size in bytes."""
 
@@ -89,12 +110,28 @@ async def dependencies_of(connection: AsyncConnection[TupleRow], username: str) 
     return [name for (name,) in await cursor.fetchall()]
 
 
-async def tenant_databases(connection: AsyncConnection[TupleRow]) -> set[str]:
-    """The names of all databases that are not the platform's own."""
+async def tenant_databases(connection: AsyncConnection[TupleRow]) -> dict[str, DatabaseState]:
+    """Every database that is not the platform's own, by name."""
     cursor = await connection.execute(
-        "SELECT datname FROM pg_database WHERE datname <> ALL (%s)", (list(PLATFORM_DATABASES),)
+        """
+        SELECT d.datname, d.datconnlimit, s.setconfig
+        FROM pg_database d
+        LEFT JOIN pg_db_role_setting s ON s.setdatabase = d.oid AND s.setrole = 0
+        WHERE d.datname <> ALL (%s)
+        """,
+        (list(PLATFORM_DATABASES),),
     )
-    return {name for (name,) in await cursor.fetchall()}
+    return {
+        name: DatabaseState(
+            {
+                parameter: value
+                for parameter, _, value in (each.partition("=") for each in defaults or ())
+                if parameter in MANAGED
+            },
+            limit,
+        )
+        for name, limit, defaults in await cursor.fetchall()
+    }
 
 
 async def database_use(
@@ -116,6 +153,32 @@ async def database_use(
             (names,),
         )
         return {use.name: use for use in await cursor.fetchall()}
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """Open sessions of a database, and its transactions since its counters began."""
+
+    sessions: int
+    transactions: int
+
+
+async def activity(connection: AsyncConnection[TupleRow]) -> dict[str, Activity]:
+    """How busy every database is, by name."""
+    cursor = await connection.execute(
+        "SELECT datname, numbackends, xact_commit + xact_rollback FROM pg_stat_database"
+        " WHERE datname IS NOT NULL"
+    )
+    return {name: Activity(open_, done) for name, open_, done in await cursor.fetchall()}
+
+
+async def sizes(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> dict[str, int]:
+    """The bytes that the databases named take on disk, by name. About 0.5 ms for each."""
+    cursor = await connection.execute(
+        "SELECT datname, pg_database_size(oid) FROM pg_database WHERE datname = ANY (%s)",
+        (list(names),),
+    )
+    return dict(await cursor.fetchall())
 
 
 @dataclass(frozen=True, slots=True)

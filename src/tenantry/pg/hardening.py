@@ -169,6 +169,10 @@ async def ensure_hardened(address: Address, *, version: int) -> None:
                 sql.Identifier(OPEN), sql.Identifier(PLATFORM)
             )
         )
+        # So that it can be a database's default, which a tenant cannot change.
+        await admin.execute(
+            sql.SQL("GRANT SET ON PARAMETER temp_file_limit TO {}").format(sql.Identifier(PLATFORM))
+        )
         if version >= 16:  # noqa: PLR2004 (the role came with 16)
             await admin.execute(
                 sql.SQL("GRANT pg_use_reserved_connections TO {}").format(sql.Identifier(PLATFORM))

@@ -4,6 +4,7 @@ None of this runs inside a database that a tenant has ever used, but for
 ``drop_database``, which does not connect to it.
 """
 
+import datetime as dt
 from collections.abc import Sequence
 
 import psycopg
@@ -11,7 +12,8 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.events import Changed, emit
-from tenantry.pg.connections import OPEN, OWNER, PLATFORM, Address, connect, fetch_value
+from tenantry.pg.catalog import MANAGED, DatabaseState
+from tenantry.pg.connections import GUEST, OPEN, OWNER, PLATFORM, Address, connect, fetch_value
 from tenantry.pg.hardening import TEMPLATE
 
 
@@ -89,15 +91,30 @@ async def set_connection_limit(
     )
 
 
-async def set_database_limit(
-    connection: AsyncConnection[TupleRow], name: str, max_connections: int
+async def configure_databases(
+    connection: AsyncConnection[TupleRow], names: Sequence[str], state: DatabaseState
 ) -> None:
-    """Let a database have so many sessions at once, of all its roles together."""
-    await connection.execute(
-        sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(
-            sql.Identifier(name), sql.Literal(max_connections)
+    """Have these defaults and this connection limit in force for new sessions in databases.
+
+    They belong to the database, not to a role: they hold for each of its roles, and what a
+    tenant sets for its own role is left alone.
+    """
+    statements = []
+    for name in map(sql.Identifier, names):
+        alter = sql.SQL("ALTER DATABASE {} ").format(name)
+        statements.append(
+            alter + sql.SQL("CONNECTION LIMIT {}").format(sql.Literal(state.connection_limit))
         )
-    )
+        for parameter in MANAGED:
+            if (value := state.defaults.get(parameter)) is None:
+                change = sql.SQL("RESET {}").format(sql.Identifier(parameter))
+            else:
+                change = sql.SQL("SET {} = {}").format(
+                    sql.Identifier(parameter), sql.Literal(value)
+                )
+            statements.append(alter + change)
+    # All in one message, which PostgreSQL takes for one transaction.
+    await connection.execute(sql.SQL("; ").join(statements))
 
 
 async def close_role(connection: AsyncConnection[TupleRow], name: str) -> None:
@@ -116,6 +133,24 @@ async def end_sessions(connection: AsyncConnection[TupleRow], *usernames: str) -
         " WHERE usename = ANY (%s) AND pid <> pg_backend_pid()",
         (list(usernames),),
     )
+
+
+async def end_sessions_in(
+    connection: AsyncConnection[TupleRow], names: Sequence[str], *, before: dt.datetime | None
+) -> int:
+    """End the tenants' sessions in databases, whoever's they are; only those begun ``before``.
+
+    Returns how many were ended.
+    """
+    cursor = await connection.execute(
+        """
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = ANY (%s) AND backend_type = 'client backend' AND usename <> ALL (%s)
+          AND (%s::timestamptz IS NULL OR backend_start < %s)
+        """,
+        (list(names), [PLATFORM, GUEST], before, before),
+    )
+    return cursor.rowcount
 
 
 async def grant_database(connection: AsyncConnection[TupleRow], name: str, *, tenant: str) -> None:

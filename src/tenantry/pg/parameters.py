@@ -35,6 +35,7 @@ class Sizing:
     max_connections: int
     reserved: int  # slots that no tenant can take
     pooled: int  # the most that all pools together may hold
+    per_database: int  # the most that one database may hold, direct and pooled together
 
 
 def size(machine: Machine) -> Sizing:
@@ -42,6 +43,8 @@ def size(machine: Machine) -> Sizing:
     memory = machine.memory_bytes // _MIB
     most = max(200, min(1000, memory // 20))
     reserved = 16
+    # What one tenant cannot take away from the others: two fifths.
+    share = (most - reserved) * 3 // 5
     return Sizing(
         shared_buffers_mb=max(64, min(16_384, memory // 4)),
         effective_cache_mb=max(128, memory * 3 // 5),
@@ -49,7 +52,8 @@ def size(machine: Machine) -> Sizing:
         work_mb=max(4, min(64, memory // 2048)),
         max_connections=most,
         reserved=reserved,
-        pooled=(most - reserved) * 3 // 5,
+        pooled=share,
+        per_database=share,
     )
 
 

@@ -24,6 +24,7 @@ from tenantry.services.migrations import service as migrations
 from tenantry.services.network.service import Network
 from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pooling.service import Pooler
+from tenantry.services.quotas.service import Quotas
 from tenantry.services.roles.service import Roles
 from tenantry.services.users.service import Users
 
@@ -43,6 +44,7 @@ class Platform:
     roles: Roles
     extensions: Extensions
     certificates: Certificates
+    quotas: Quotas
     access: Access
     people: People
     users: Users
@@ -69,8 +71,9 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
     control = LocalClusters(settings).control_address
     pooler = local_pooler(settings)
     async with ControlStore(control) as store, ClusterPools(store) as clusters:
-        databases = Databases(store, clusters, pooler)
-        network = Network(store, databases, LocalClusters(settings), pooler)
+        local = LocalClusters(settings)
+        databases = Databases(store, clusters, pooler, most_connections=local.sizing.per_database)
+        network = Network(store, databases, local, pooler)
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
         rules = SessionRules(
@@ -86,6 +89,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             network=network,
             roles=Roles(store, clusters, pooler, databases, network),
             extensions=Extensions(clusters, databases),
+            quotas=Quotas(store, clusters, pooler),
             certificates=local_certificates(settings),
             access=Access(store, session_idle=rules.idle),
             people=People(store, seal, hashing, rules),

@@ -18,6 +18,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import Tx
 from tenantry.pg import catalog, objects
 from tenantry.pg.connections import Address
+from tenantry.services.databases.plan import wanted_state
 from tenantry.services.pooling.service import Pooler
 
 Server = AsyncConnection[TupleRow]
@@ -32,6 +33,15 @@ async def build(server: Server, address: Address, row: DatabaseRow) -> None:
     for name in row.database_names:
         await objects.ensure_database(server, address, name, tenant=row.username)
         emit(StepDone("prepare", "shadow" if name == row.shadow_name else "main", name))
+    await objects.configure_databases(server, row.database_names, wanted_state(row))
+    emit(StepDone("prepare", "limits", row.database_name))
+
+
+async def limit(server: Server, row: DatabaseRow) -> None:
+    """Put the limits of a database in force, those of its role only if somebody owns it."""
+    await objects.configure_databases(server, row.database_names, wanted_state(row))
+    if row.status == "active":
+        await objects.set_connection_limit(server, row.username, row.max_connections)
 
 
 async def rebuild_missing(server: Server, address: Address, row: DatabaseRow) -> None:
@@ -42,7 +52,7 @@ async def rebuild_missing(server: Server, address: Address, row: DatabaseRow) ->
             await objects.grant_database(server, name, tenant=row.username)
         else:
             await objects.ensure_database(server, address, name, tenant=row.username)
-    await objects.set_connection_limit(server, row.username, row.max_connections)
+    await limit(server, row)
 
 
 async def close(server: Server, pooler: Pooler, row: DatabaseRow) -> None:

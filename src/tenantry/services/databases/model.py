@@ -2,8 +2,8 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import quote
 
@@ -13,30 +13,34 @@ from tenantry.control.databases import DatabaseRow
 
 Environment = Literal["production", "staging", "development"]
 
-DEFAULT_MAX_CONNECTIONS = 50
 MASK = "***"
 
 
 @dataclass(frozen=True, slots=True)
 class NewDatabase:
-    """What a caller asks for."""
+    """What a caller asks for. ``limits`` are those that shall not be the plan's."""
 
     friendly_name: str
     name: str | None
     owner_email: str | None
     environment: Environment
-    max_connections: int
+    plan: str
+    limits: Mapping[str, int]
     shadow: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a caller wants different; None leaves as it is."""
+    """What a caller wants different; None leaves as it is.
+
+    ``limits`` has those to change; one of None becomes the plan's again.
+    """
 
     friendly_name: str | None = None
     name: str | None = None
     environment: Environment | None = None
-    max_connections: int | None = None
+    plan: str | None = None
+    limits: Mapping[str, int | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from tenantry.control.databases import DatabaseRow
-from tenantry.pg.catalog import RoleState
+from tenantry.pg.catalog import DatabaseState, RoleState
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Restore:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Put an owned database's connection limit right."""
+    """Put a database's limits right."""
 
     database_id: UUID
 
@@ -64,8 +64,35 @@ class DropStranger:
 Action = Prepare | Close | Restore | Limit | DropShadow | Drop | DropStranger
 
 
+def wanted_state(row: DatabaseRow) -> DatabaseState:
+    """How a database has to be, and its shadow, by its limits and by what it takes on disk.
+
+    One that is full is read-only unless a session says otherwise, so that its tenant can make
+    room; one that goes on growing in spite of that lets nobody in. The connection limit is that
+    of its first role, and bounds all its roles together.
+    """
+    defaults = {
+        "temp_file_limit": str(row.temp_file_limit_bytes // 1024),
+        "statement_timeout": str(row.statement_timeout_ms),
+        "lock_timeout": str(row.lock_timeout_ms),
+        "idle_in_transaction_session_timeout": str(row.idle_in_transaction_session_timeout_ms),
+    }
+    if row.quota_state in {"read_only", "stopped"}:
+        defaults["default_transaction_read_only"] = "on"
+    return DatabaseState(defaults, 0 if row.quota_state == "stopped" else row.max_connections)
+
+
+def _is_limited(
+    row: DatabaseRow, role: RoleState | None, databases: Mapping[str, DatabaseState]
+) -> bool:
+    if role is not None and row.status == "active" and role.max_connections != row.max_connections:
+        return False
+    wanted = wanted_state(row)
+    return all(databases[name] == wanted for name in row.database_names)
+
+
 def _of_row(
-    row: DatabaseRow, roles: Mapping[str, RoleState], databases: Collection[str]
+    row: DatabaseRow, roles: Mapping[str, RoleState], databases: Mapping[str, DatabaseState]
 ) -> Iterable[Action]:
     role = roles.get(row.username)
     missing = role is None or any(name not in databases for name in row.database_names)
@@ -76,17 +103,21 @@ def _of_row(
     elif row.status == "warm":
         if role is not None and role.can_login:
             yield Close(row.id)
+        if not _is_limited(row, role, databases):
+            yield Limit(row.id)
     else:
         if missing:
             yield Restore(row.id)
-        elif role is not None and role.max_connections != row.max_connections:
+        elif not _is_limited(row, role, databases):
             yield Limit(row.id)
         if not row.has_shadow and row.shadow_name in databases:
             yield DropShadow(row.id)
 
 
 def differences(
-    rows: Iterable[DatabaseRow], roles: Mapping[str, RoleState], databases: Collection[str]
+    rows: Iterable[DatabaseRow],
+    roles: Mapping[str, RoleState],
+    databases: Mapping[str, DatabaseState],
 ) -> list[Action]:
     """What to do, in order. ``rows`` must be read after ``roles`` and ``databases``:
 

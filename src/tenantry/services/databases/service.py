@@ -9,11 +9,18 @@ from dataclasses import dataclass, replace
 import psycopg
 import structlog
 
-from tenantry.base.errors import Conflict, Forbidden, NotFound, TenantryError, Unavailable
+from tenantry.base.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    TenantryError,
+    Unavailable,
+)
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import new_suffix
 from tenantry.base.secrets import Secret, scram_verifier
-from tenantry.control import audit, customers, operations, pages
+from tenantry.control import audit, customers, operations, pages, plans
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow, Filter, Labels
@@ -43,8 +50,16 @@ class Deletion:
 class Databases:
     """Everything that can be done with databases."""
 
-    def __init__(self, store: ControlStore, clusters: ClusterPools, pooler: Pooler) -> None:
+    def __init__(
+        self,
+        store: ControlStore,
+        clusters: ClusterPools,
+        pooler: Pooler,
+        *,
+        most_connections: int,
+    ) -> None:
         self._store = store
+        self._most_connections = most_connections
         self._clusters = clusters
         self._pooler = pooler
         self._drops = asyncio.Semaphore(_DROPS_AT_ONCE)
@@ -56,35 +71,66 @@ class Databases:
     async def create(self, tx: Tx, actor: Actor, wanted: NewDatabase, password: Secret) -> Opened:
         """Give a warm database to its owner; with none ready, make one now.
 
-        Raises NameTaken, Forbidden (another customer's e-mail), Unavailable.
+        Raises NameTaken, InvalidInput (no such plan, or a limit that this machine cannot
+        give), Forbidden (another customer's e-mail, or more than a customer may take),
+        Unavailable.
         """
         labels = Labels(
             customer_id=await self._owner(tx, actor, wanted.owner_email),
             name=wanted.name,
             friendly_name=wanted.friendly_name,
             environment=wanted.environment,
-            max_connections=wanted.max_connections,
+            plan=wanted.plan,
+            limits=wanted.limits,
             has_shadow=wanted.shadow,
         )
-        row = await rows.lock_warm(tx) or await self._build_for(tx)
-        emit(StepDone("create", "claimed", row.database_name))
+        warm = await rows.lock_warm(tx) or await self._build_for(tx)
+        emit(StepDone("create", "claimed", warm.database_name))
         # Before the role is opened: this is where a name turns out to be taken.
-        await rows.activate(tx, row.id, labels)
+        await rows.activate(tx, warm.id, labels)
+        row = await self._locked(tx, warm.id)
+        await self._check_limits(tx, actor, before=warm, after=row)
         emit(StepDone("create", "labelled", row.database_name))
         async with self._clusters.connection(row.cluster_id) as server:
+            # The default plan's are in force already, since it was prepared.
+            if (state := plan.wanted_state(row)) != plan.wanted_state(warm):
+                await objects.configure_databases(server, row.database_names, state)
             await objects.open_role(
                 server,
                 row.username,
                 verifier=scram_verifier(password),
-                max_connections=wanted.max_connections,
+                max_connections=row.max_connections,
             )
         emit(StepDone("create", "opened", row.database_name))
-        row = await self._locked(tx, row.id)
         await self._record(
             tx, actor, "database.create", row, details={"environment": wanted.environment}
         )
         emit(StepDone("create", "recorded", row.database_name))
         return Opened(row, password)
+
+    async def _check_limits(
+        self, tx: Tx, actor: Actor, *, before: DatabaseRow, after: DatabaseRow
+    ) -> None:
+        """Raises InvalidInput for what this machine cannot give, Forbidden for what it may not.
+
+        A customer may give away what its plan grants, and never take more.
+        """
+        if before.max_connections != after.max_connections > self._most_connections:
+            raise InvalidInput.of(
+                "max_connections",
+                f"this server gives one database at most {self._most_connections} connections,"
+                " so that there are some for the others",
+            )
+        if actor.customer_id is None:
+            return
+        granted = next(each for each in await plans.every(tx) if each.name == before.plan)
+        for name in plans.ENFORCED:
+            if getattr(after, name) > max(getattr(before, name), getattr(granted, name)):
+                raise Forbidden(
+                    f"A customer cannot raise {name} above what the plan"
+                    f" {granted.name} grants: {getattr(granted, name):,}.",
+                    hint="Ask whoever runs the platform for another plan.",
+                )
 
     async def _owner(self, tx: Tx, actor: Actor, email: str | None) -> uuid.UUID | None:
         if actor.customer_id is not None:
@@ -115,25 +161,25 @@ class Databases:
     async def update(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, changes: Changes
     ) -> DatabaseRow:
-        """Change labels and limits. Raises NotFound, Conflict, NameTaken."""
+        """Change labels and limits. Raises NotFound, Conflict, and as ``create``."""
         row = await self.lock_active(tx, actor, database_id)
-        most = row.max_connections if changes.max_connections is None else changes.max_connections
         await rows.update_labels(
             tx,
             row,
             name=row.name if changes.name is None else changes.name,
             friendly_name=changes.friendly_name or row.friendly_name,
             environment=changes.environment or row.environment,
-            max_connections=most,
+            plan=changes.plan or row.plan,
+            limits=changes.limits,
         )
-        if most != row.max_connections:
-            async with self._clusters.connection(row.cluster_id) as server:
-                await objects.set_connection_limit(server, row.username, most)
-                await objects.set_database_limit(server, row.database_name, most)
         after = await self._locked(tx, row.id)
+        await self._check_limits(tx, actor, before=row, after=after)
+        if after.limits != row.limits:
+            async with self._clusters.connection(row.cluster_id) as server:
+                await flow.limit(server, after)
         changed: dict[str, object] = {
             field: [getattr(row, field), getattr(after, field)]
-            for field in ("name", "friendly_name", "environment", "max_connections")
+            for field in ("name", "friendly_name", "environment", "plan", *plans.NAMES)
             if getattr(row, field) != getattr(after, field)
         }
         await self._record(tx, actor, "database.update", row, details=changed)
@@ -319,10 +365,8 @@ class Databases:
                 await self._restore(database_id)
             case plan.Limit(database_id):
                 async with self._working_on(database_id) as (_, row), on_cluster as server:
-                    if row is not None and row.status == "active":
-                        await objects.set_connection_limit(
-                            server, row.username, row.max_connections
-                        )
+                    if row is not None and row.status in {"warm", "active"}:
+                        await flow.limit(server, row)
             case plan.DropShadow(database_id):
                 async with self._working_on(database_id) as (_, row), on_cluster as server:
                     if row is not None and row.status == "active" and not row.has_shadow:

@@ -32,11 +32,11 @@ class PoolerConfig:
     max_clients: int
 
 
-def pool_size(max_connections: int) -> int:
+def pool_size(max_connections: int, wanted: int = POOL_SIZE) -> int:
     """How many of a database's connections its pools may hold, leaving some for direct ones."""
     if max_connections >= SMALLEST_FULL_LIMIT:
-        return POOL_SIZE
-    return max(1, max_connections * 4 // 5)
+        return min(wanted, POOL_SIZE)
+    return min(wanted, max(1, max_connections * 4 // 5))
 
 
 def fair_pool_size(*, budget: int, held: Collection[int]) -> int:
@@ -105,11 +105,14 @@ def render_config(config: PoolerConfig) -> str:
     )
 
 
-def render_users(limits: Iterable[tuple[str, int]]) -> str:
-    """A line for each role whose limit is too small for a full pool; all others need none."""
+def render_users(limits: Iterable[tuple[str, int, int]]) -> str:
+    """A line for each role that may not have a full pool; all others need none.
+
+    ``limits`` are roles with their limits of connections and of pooled ones.
+    """
     lines = [
-        f"{username} = max_user_connections={pool_size(limit)}"
-        for username, limit in sorted(limits)
-        if limit < SMALLEST_FULL_LIMIT
+        f"{username} = max_user_connections={size}"
+        for username, most, pooled in sorted(limits)
+        if (size := pool_size(most, pooled)) < POOL_SIZE
     ]
     return "\n".join(["; Written by Tenantry.", "[users]", *lines, ""])

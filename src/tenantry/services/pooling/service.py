@@ -347,13 +347,13 @@ class Pooler:
         return int(config["default_pool_size"])
 
     async def refresh_users(self, store: ControlStore) -> bool:
-        """Have a line for each database whose limit is too small for a full pool.
+        """Have a line for each database that may not have a full pool.
 
         The limit itself is PostgreSQL's; without the line the pool would only run into it.
         """
         async with store.transaction(audit.PLATFORM) as tx:
             await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_USERS_LOCK,))
-            text = plan.render_users(await rows.limits_below(tx, plan.SMALLEST_FULL_LIMIT))
+            text = plan.render_users(await rows.pool_limits(tx))
             owed = self._unread.exists()
             self._unread.touch()  # a crash before the reload must not leave the file unread
             changed = files.ensure_file(self._folder / "users.ini", text)

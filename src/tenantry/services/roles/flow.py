@@ -24,7 +24,6 @@ async def build(server: Server, address: Address, database: DatabaseRow, role: R
     """Have the role and its rights; a new one cannot log in yet."""
     await objects.ensure_role(server, role.username)
     emit(StepDone("role", "made", role.username))
-    await objects.set_database_limit(server, database.database_name, database.max_connections)
     await logins.grant(
         address,
         database.database_name,

@@ -1,0 +1,23 @@
+"""/api/plans"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+
+from tenantry.api import answers
+from tenantry.api.answers import Listing, Plan
+from tenantry.api.asking import PlatformHere, allowed
+from tenantry.control import plans
+from tenantry.services.access.service import Principal
+
+router = APIRouter(prefix="/api/plans", tags=["databases"])
+
+Reader = Annotated[Principal, allowed("databases:read")]
+
+
+@router.get("", response_model=Listing[Plan])
+async def index(platform: PlatformHere, principal: Reader) -> Response:
+    """The plans that a database can have, the smallest first."""
+    async with platform.store.transaction(principal.actor) as tx:
+        found = await plans.every(tx)
+    return answers.listing([answers.plan(row) for row in found])

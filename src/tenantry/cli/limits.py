@@ -1,0 +1,158 @@
+"""Limits: how people write and read them, and ``tenantry plan``."""
+
+import re
+from typing import Annotated
+
+import typer
+
+from tenantry.cli import output
+from tenantry.cli.client import Row, connect
+from tenantry.cli.door import Json
+
+app = typer.Typer(help="Plans: named sets of limits for databases.", no_args_is_help=True)
+
+_BYTES = {"kB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
+_MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+_FIELDS = {
+    "max-connections": "max_connections",
+    "pool-size": "pool_size",
+    "disk-quota": "disk_quota_bytes",
+    "temp-file-limit": "temp_file_limit_bytes",
+    "statement-timeout": "statement_timeout_ms",
+    "lock-timeout": "lock_timeout_ms",
+    "idle-in-transaction-timeout": "idle_in_transaction_session_timeout_ms",
+}
+_FIGURE = re.compile(r"([0-9]{1,15}) ?([A-Za-z]{1,3})")
+
+
+def _parsed(text: str, units: dict[str, int], example: str) -> int:
+    known = {unit.lower(): factor for unit, factor in units.items()}
+    if text.strip() == "0":
+        return 0
+    found = _FIGURE.fullmatch(text.strip())
+    if found is None or found[2].lower() not in known:
+        raise typer.BadParameter(f"write a number with its unit ({', '.join(units)}): {example}.")
+    return int(found[1]) * known[found[2].lower()]
+
+
+def parse_size(text: str) -> int:
+    """``512MB`` in bytes; a unit is 1,024 of the one before, as PostgreSQL has it."""
+    return _parsed(text, _BYTES, "512MB, 10GB")
+
+
+def parse_time(text: str) -> int:
+    """``30s`` in milliseconds; ``0`` is none."""
+    return _parsed(text, _MILLISECONDS, "500ms, 30s, 5min, 1h, or 0 for none")
+
+
+def parse_limit(text: str) -> str:
+    """``disk-quota`` as the API's field."""
+    if text not in _FIELDS:
+        raise typer.BadParameter(f"write one of {', '.join(_FIELDS)}.")
+    return _FIELDS[text]
+
+
+def _shown(figure: int, units: dict[str, int]) -> str:
+    unit, factor = next(
+        (each for each in reversed(units.items()) if figure >= each[1]), next(iter(units.items()))
+    )
+    return f"{figure / factor:,.4g} {unit}"
+
+
+def size(figure: int) -> str:
+    """Bytes for people: ``10 GB``."""
+    return _shown(figure, _BYTES)
+
+
+def time(figure: int) -> str:
+    """Milliseconds for people: ``5 min``, ``none``."""
+    return _shown(figure, _MILLISECONDS) if figure else "none"
+
+
+Plan = Annotated[str | None, typer.Option(help="Its plan: see `tenantry plan list`.")]
+MaxConnections = Annotated[
+    int | None, typer.Option(min=1, help="How many sessions it may have at once.")
+]
+PoolSize = Annotated[
+    int | None, typer.Option(min=1, help="How many of them PgBouncer may hold for it.")
+]
+DiskQuota = Annotated[
+    int | None,
+    typer.Option(parser=parse_size, metavar="SIZE", help="What it may take on disk: 5GB."),
+]
+TempFileLimit = Annotated[
+    int | None,
+    typer.Option(parser=parse_size, metavar="SIZE", help="Temporary files of one session: 512MB."),
+]
+StatementTimeout = Annotated[
+    int | None,
+    typer.Option(parser=parse_time, metavar="TIME", help="Default for its sessions: 30s, 5min."),
+]
+LockTimeout = Annotated[
+    int | None,
+    typer.Option(parser=parse_time, metavar="TIME", help="Default for its sessions: 10s."),
+]
+IdleTimeout = Annotated[
+    int | None,
+    typer.Option(
+        "--idle-in-transaction-timeout",
+        parser=parse_time,
+        metavar="TIME",
+        help="Default for its sessions: 10min.",
+    ),
+]
+
+
+Reset = Annotated[
+    list[str] | None,
+    typer.Option(
+        parser=parse_limit, metavar="LIMIT", help="Have the plan's limit again; may be repeated."
+    ),
+]
+
+
+def facts(row: Row) -> list[tuple[str, object]]:
+    """A database's limits and its use of the disk, a line each."""
+    limits, disk = row["limits"], row["disk"]
+    used = "not measured yet" if disk["used_bytes"] is None else size(disk["used_bytes"])
+    return [
+        ("plan", row["plan"]),
+        ("disk", f"{used} of {size(disk['quota_bytes'])} ({disk['state'].replace('_', '-')})"),
+        ("max connections", limits["max_connections"]),
+        ("pooled, at most", limits["pool_size"]),
+        ("temporary files", f"{size(limits['temp_file_limit_bytes'])} a session"),
+        ("statement timeout", time(limits["statement_timeout_ms"])),
+        ("lock timeout", time(limits["lock_timeout_ms"])),
+        ("idle in transaction", time(limits["idle_in_transaction_session_timeout_ms"])),
+    ]
+
+
+@app.command("list")
+def list_plans(as_json: Json = False) -> None:
+    """List the plans and what each grants.
+
+    Example:
+
+        tenantry plan list --json | jq -r '.[].name'
+    """
+    with connect() as api:
+        plans = api.rows("/api/plans").rows
+    if as_json:
+        output.as_json(plans)
+        return
+    output.table(
+        plans,
+        {
+            "PLAN": "name",
+            "CONNECTIONS": "max_connections",
+            "POOLED": "pool_size",
+            "DISK": lambda plan: size(plan["disk_quota_bytes"]),
+            "TEMP FILES": lambda plan: size(plan["temp_file_limit_bytes"]),
+            "STATEMENT": lambda plan: time(plan["statement_timeout_ms"]),
+            "LOCK": lambda plan: time(plan["lock_timeout_ms"]),
+            "IDLE IN TRANSACTION": lambda plan: time(
+                plan["idle_in_transaction_session_timeout_ms"]
+            ),
+        },
+        empty="There is no plan.",
+    )

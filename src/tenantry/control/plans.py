@@ -1,0 +1,49 @@
+"""Plans: named sets of limits. A database has its plan's, but for those set for it alone."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from tenantry.control.store import Tx
+
+DEFAULT = "standard"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a database may take. A timeout of 0 is none.
+
+    The three timeouts are defaults that each session may change; nobody can change the
+    others from inside. ``max_connections`` counts direct and pooled ones together,
+    ``temp_file_limit_bytes`` holds for each session, ``disk_quota_bytes`` for the
+    database and its shadow together.
+    """
+
+    max_connections: int
+    pool_size: int
+    disk_quota_bytes: int
+    temp_file_limit_bytes: int
+    statement_timeout_ms: int
+    lock_timeout_ms: int
+    idle_in_transaction_session_timeout_ms: int
+
+
+NAMES = tuple(field.name for field in dataclasses.fields(Limits))
+ENFORCED = ("max_connections", "pool_size", "disk_quota_bytes", "temp_file_limit_bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow(Limits):
+    """A plan."""
+
+    name: str
+
+
+async def every(tx: Tx) -> list[PlanRow]:
+    """All plans, the smallest first."""
+    async with tx.cursor(row_factory=class_row(PlanRow)) as cursor:
+        await cursor.execute(
+            f"SELECT name, {', '.join(NAMES)} FROM plans ORDER BY disk_quota_bytes, name"
+        )
+        return await cursor.fetchall()

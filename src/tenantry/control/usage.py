@@ -1,0 +1,83 @@
+"""What databases take on disk, as it was measured last, and what followed from it."""
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from tenantry.control.databases import QuotaState
+from tenantry.control.store import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """A database's use of the disk, its shadow's included, and its state ``since`` when.
+
+    ``read_only_from_bytes`` is how large it was when it became read-only, None if it is not.
+    """
+
+    database_id: uuid.UUID
+    used_bytes: int
+    state: QuotaState
+    since: dt.datetime
+    read_only_from_bytes: int | None
+
+
+_COLUMNS = "database_id, used_bytes, state, since, read_only_from_bytes"
+
+
+async def keep(tx: Tx, used: Mapping[uuid.UUID, int]) -> None:
+    """Note what was measured, of those that still are."""
+    await tx.execute(
+        """
+        INSERT INTO disk_usage (database_id, used_bytes)
+        SELECT m.id, m.used FROM unnest(%s::uuid[], %s::bigint[]) m (id, used)
+        WHERE EXISTS (SELECT FROM databases d WHERE d.id = m.id)
+        ON CONFLICT (database_id) DO UPDATE
+        SET used_bytes = excluded.used_bytes, measured_at = excluded.measured_at
+        """,
+        (list(used), list(used.values())),
+    )
+
+
+async def find(tx: Tx, database_id: uuid.UUID) -> UsageRow | None:
+    """What was measured of a database, if it has been."""
+    async with tx.cursor(row_factory=class_row(UsageRow)) as cursor:
+        await cursor.execute(
+            f"SELECT {_COLUMNS} FROM disk_usage WHERE database_id = %s", (database_id,)
+        )
+        return await cursor.fetchone()
+
+
+async def on_cluster(tx: Tx, cluster_id: uuid.UUID) -> dict[uuid.UUID, UsageRow]:
+    """What was measured of the databases of one cluster."""
+    async with tx.cursor(row_factory=class_row(UsageRow)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT {_COLUMNS} FROM disk_usage
+            WHERE database_id IN (SELECT id FROM databases WHERE cluster_id = %s)
+            """,
+            (cluster_id,),
+        )
+        return {row.database_id: row for row in await cursor.fetchall()}
+
+
+async def set_state(
+    tx: Tx, database_id: uuid.UUID, state: QuotaState, *, read_only_from: int | None
+) -> None:
+    """Note what a database's state is from now on."""
+    await tx.execute(
+        """
+        UPDATE disk_usage SET state = %s, since = clock_timestamp(), read_only_from_bytes = %s
+        WHERE database_id = %s
+        """,
+        (state, read_only_from, database_id),
+    )
+
+
+async def count_by_state(tx: Tx) -> dict[str, int]:
+    """How many databases there are in each state that have been measured."""
+    cursor = await tx.execute("SELECT state, count(*) FROM disk_usage GROUP BY state")
+    return dict(await cursor.fetchall())

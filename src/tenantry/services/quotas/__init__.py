@@ -1,0 +1,1 @@
+"""Disk quotas: measuring what databases take, and holding them to what they may."""

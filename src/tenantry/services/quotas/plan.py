@@ -1,0 +1,32 @@
+"""What follows from how much a database takes on disk. Pure.
+
+From ``quota`` on it is read-only by default, which its tenant can override to make room; one
+that uses this to go on growing is stopped. How far it may grow counts from where it was when
+it became read-only: a load that was faster than we measure has overrun the quota, but
+overridden nothing.
+"""
+
+from tenantry.control.databases import QuotaState
+
+_WARNING = 0.80
+_BACK = 0.95  # a little room, or it would change back and forth
+_TOLERATED = 0.10
+
+RESTRICTED = frozenset[QuotaState]({"read_only", "stopped"})
+
+
+def next_state(
+    *, used: int, quota: int, state: QuotaState, read_only_from: int | None
+) -> QuotaState:
+    """The state of a database that was in ``state`` and now takes ``used`` bytes."""
+    full = used >= quota * (_BACK if state in RESTRICTED else 1)
+    if not full:
+        return "warning" if used >= quota * _WARNING else "ok"
+    if state not in RESTRICTED:
+        return "read_only"
+    return "stopped" if used > stops_at(quota, read_only_from) else "read_only"
+
+
+def stops_at(quota: int, read_only_from: int | None) -> int:
+    """The size that a read-only database may have before nobody is let in any more."""
+    return max(quota, read_only_from or 0) + int(quota * _TOLERATED)

@@ -1,0 +1,169 @@
+"""Measuring what databases take on disk, from outside them, and what follows from it."""
+
+import dataclasses
+import uuid
+from contextlib import suppress
+
+import structlog
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from tenantry.base.errors import TenantryError
+from tenantry.control import audit, usage
+from tenantry.control import databases as rows
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.store import ControlStore
+from tenantry.control.usage import UsageRow
+from tenantry.pg import catalog, objects
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.databases import flow
+from tenantry.services.pooling.service import Pooler
+from tenantry.services.quotas import plan
+
+log = structlog.get_logger()
+
+_SLICE = 100  # databases measured at a time: a size is read from all its files
+
+
+class Quotas:
+    """What keeps databases within their disk quota."""
+
+    def __init__(self, store: ControlStore, clusters: ClusterPools, pooler: Pooler) -> None:
+        self._store = store
+        self._clusters = clusters
+        self._pooler = pooler
+        # How many transactions each database had seen when it was measured: without any more
+        # of them, and without a session, it is as large as it was.
+        self._seen: dict[str, int] = {}
+
+    async def enforce(self) -> int:
+        """Measure every database that may have changed, and act on all. Returns how many changed
+
+        their state. One that cannot be dealt with does not keep the others waiting.
+        """
+        changed = 0
+        for cluster in await self._clusters.with_databases():
+            async with self._store.transaction(audit.PLATFORM) as tx:
+                active = [
+                    row for row in await rows.on_cluster(tx, cluster.id) if row.status == "active"
+                ]
+            await self._measure_active(cluster.id, active)
+            async with self._store.transaction(audit.PLATFORM) as tx:
+                measured = await usage.on_cluster(tx, cluster.id)
+            for row in active:
+                if (use := measured.get(row.id)) is None:
+                    continue
+                try:
+                    changed += await self._act(row, use)
+                except TenantryError as error:
+                    log.warning("quota.failed", database=row.database_name, error=str(error))
+        return changed
+
+    async def enforce_one(self, row: DatabaseRow) -> None:
+        """Measure a database and act on it now, whose quota was changed."""
+        async with self._clusters.connection(row.cluster_id) as server:
+            await self._measure(server, [row])
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            use = await usage.find(tx, row.id)
+        if use is not None:
+            await self._act(row, use)
+
+    # ── measuring ────────────────────────────────────────────────────────────
+
+    async def _measure_active(self, cluster_id: uuid.UUID, active: list[DatabaseRow]) -> None:
+        async with self._clusters.connection(cluster_id) as server:
+            activity = await catalog.activity(server)
+        due = [
+            row
+            for row in active
+            if row.used_bytes is None
+            or any(
+                activity[name].sessions or activity[name].transactions != self._seen.get(name)
+                for name in row.database_names
+                if name in activity
+            )
+        ]
+        for start in range(0, len(due), _SLICE):
+            async with self._clusters.connection(cluster_id) as server:
+                await self._measure(server, due[start : start + _SLICE])
+        self._seen = {name: each.transactions for name, each in activity.items()}
+
+    async def _measure(
+        self, server: AsyncConnection[TupleRow], databases: list[DatabaseRow]
+    ) -> None:
+        names = [name for row in databases for name in row.database_names]
+        sizes = await catalog.sizes(server, names)
+        used = {row.id: sum(sizes.get(name, 0) for name in row.database_names) for row in databases}
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            await usage.keep(tx, used)
+
+    # ── acting ───────────────────────────────────────────────────────────────
+
+    async def _act(self, row: DatabaseRow, use: UsageRow) -> bool:
+        if self._next(row, use) != use.state:
+            return await self._change(row.id)
+        # A login that was under way when its state changed shows only afterwards.
+        if use.state in plan.RESTRICTED:
+            async with self._clusters.connection(row.cluster_id) as server:
+                await objects.end_sessions_in(
+                    server,
+                    row.database_names,
+                    before=None if use.state == "stopped" else use.since,
+                )
+        return False
+
+    @staticmethod
+    def _next(row: DatabaseRow, use: UsageRow) -> rows.QuotaState:
+        return plan.next_state(
+            used=use.used_bytes,
+            quota=row.disk_quota_bytes,
+            state=use.state,
+            read_only_from=use.read_only_from_bytes,
+        )
+
+    async def _change(self, database_id: uuid.UUID) -> bool:
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            row = await rows.lock(tx, database_id, wait=False)
+            use = await usage.find(tx, database_id)
+            if row is None or use is None or row.status != "active":
+                return False
+            state = self._next(row, use)
+            if state == use.state:
+                return False
+            start = use.read_only_from_bytes
+            if start is None:
+                start = use.used_bytes
+            if {state, use.state} & plan.RESTRICTED:
+                async with self._clusters.connection(row.cluster_id) as server:
+                    await flow.limit(server, dataclasses.replace(row, quota_state=state))
+                    # After that, so that every session from before has begun before it.
+                    await usage.set_state(
+                        tx,
+                        row.id,
+                        state,
+                        read_only_from=start if state in plan.RESTRICTED else None,
+                    )
+                    await objects.end_sessions_in(server, row.database_names, before=None)
+            else:
+                await usage.set_state(tx, row.id, state, read_only_from=None)
+            if state == "stopped":
+                # The cluster refuses them already; without this they would wait in the pooler.
+                with suppress(TenantryError):
+                    await self._pooler.kick_out(row.database_names)
+            await audit.record(
+                tx,
+                dataclasses.replace(audit.PLATFORM, customer_id=row.customer_id),
+                f"database.quota_{state}",
+                resource_kind="database",
+                resource_id=row.id,
+                resource_name=row.database_name,
+                details={"used_bytes": use.used_bytes, "quota_bytes": row.disk_quota_bytes},
+            )
+        log.warning(
+            "quota.state",
+            database=row.database_name,
+            state=state,
+            used_bytes=use.used_bytes,
+            quota_bytes=row.disk_quota_bytes,
+        )
+        return True
