@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -209,6 +210,25 @@ def test_a_change_that_a_crash_cut_off_is_completed(both: tuple[Installation, Pe
     look_now(platform)
     eventually(lambda: serials(platform) == {serial})
     eventually(lambda: not (folder / "previous.pem").exists())
+
+
+def test_a_renewal_that_is_killed_is_completed(both: tuple[Installation, Pebble]) -> None:
+    """It is killed once another file is in place, or about to be, and before it has been seen."""
+    platform, _ = both
+    folder, before = platform.home / "tls", status(platform)["serial"]
+    command = [sys.executable, "-m", "tenantry.cli", "tls", "renew"]
+    with subprocess.Popen(command, env=platform.env, cwd="/") as renewal:
+        while not (folder / "previous.pem").exists():
+            assert renewal.poll() is None, "it was done before it could be killed"
+        renewal.kill()
+    assert renewal.returncode == -signal.SIGKILL
+    ServerCertificate.parse((folder / "server.pem").read_bytes())
+    look_now(platform)
+    eventually(lambda: not (folder / "previous.pem").exists())
+    serial = status(platform)["serial"]
+    assert serials(platform) == {serial}
+    platform.tenantry("tls", "renew")
+    assert status(platform)["serial"] not in {serial, before}
 
 
 def test_one_that_a_server_refuses_is_taken_back(both: tuple[Installation, Pebble]) -> None:
