@@ -1,0 +1,250 @@
+"""What a tenant notices of a neighbour that takes all it can get.
+
+pgbench works for one tenant, at a steady rate, by both doors. Meanwhile another one opens all
+connections it may, spills to disk until it is refused, fills its disk quota and overrides
+what should stop it, and keeps all cores busy. Each noise takes turns with quiet.
+"""
+
+import contextlib
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psycopg
+
+from support import (
+    MIB,
+    Aim,
+    Api,
+    Installation,
+    Report,
+    installation,
+    machine,
+    run,
+    say,
+    settle,
+    summary,
+)
+
+DOORS = {"direct": "connection_string", "pooled": "connection_string_pooled"}
+RATE = 100  # transactions a second, by each door
+CLIENTS = 4
+SPILL = (
+    "SELECT count(*) FROM (SELECT md5(g::text) || g FROM generate_series(1, 3000000) g"
+    " ORDER BY 1 OFFSET 0) s"
+)
+SPIN = "SELECT count(*) FROM generate_series(1, 3000000) g WHERE md5(g::text) = ''"
+GROW = "INSERT INTO growing SELECT repeat(md5(random()::text), 31) FROM generate_series(1, 1024)"
+
+Figures = dict[str, Any]
+Noise = Callable[[Figures, threading.Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How long and how often; how large the neighbour's database is."""
+
+    seconds: int
+    rounds: int
+    scale: int
+
+
+# ── the neighbour ────────────────────────────────────────────────────────────
+
+
+def pgbench(made: Figures, door: str, *arguments: str) -> "subprocess.Popen[str]":
+    connection = made["connection"]
+    here = psycopg.conninfo.conninfo_to_dict(made[DOORS[door]])
+    return subprocess.Popen(
+        ["pgbench", *arguments, connection["database"]],
+        env=os.environ
+        | {
+            "PGHOST": "localhost",
+            "PGPORT": str(here["port"]),
+            "PGUSER": connection["username"],
+            "PGPASSWORD": connection["password"],
+            "PGSSLMODE": "require",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """The seconds of each transaction, and how many failed."""
+
+    seconds: list[float]
+    errors: int
+
+
+def work(made: Figures, extent: Extent) -> dict[str, Worked]:
+    """Let pgbench work by both doors at once."""
+    with TemporaryDirectory() as folder:
+        running = {
+            door: pgbench(
+                made,
+                door,
+                f"--client={CLIENTS}",
+                f"--time={extent.seconds}",
+                f"--rate={RATE}",
+                "--no-vacuum",
+                "--log",
+                f"--log-prefix={folder}/{door}",
+            )
+            for door in DOORS
+        }
+        found = {}
+        for door, process in running.items():
+            said, complained = process.communicate(timeout=extent.seconds + 120)
+            # The third column is the microseconds since it should have begun.
+            seconds = [
+                int(line.split()[2]) / 1e6
+                for log in Path(folder).glob(f"{door}.*")
+                for line in log.read_text().splitlines()
+            ]
+            failed = re.search(r"failed transactions: ([0-9]+)", said)
+            aborted = complained.count("aborted") + (process.returncode != 0)
+            found[door] = Worked(seconds, aborted + (int(failed[1]) if failed else 0))
+        return found
+
+
+# ── the noises ───────────────────────────────────────────────────────────────
+
+
+def repeat(url: str, statement: bytes, over: threading.Event) -> None:
+    """Do this again and again in a session, and in a new one where it is ended or refused."""
+    while not over.wait(0.01):
+        with contextlib.suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as session:
+            while not over.is_set():
+                session.execute(statement)
+
+
+def side_by_side(url: str, statement: str, count: int, over: threading.Event) -> None:
+    threads = [
+        threading.Thread(target=repeat, args=(url, statement.encode(), over)) for _ in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def connections(made: Figures, over: threading.Event) -> None:
+    side_by_side(
+        made["connection_string"], "SELECT pg_sleep(1)", made["max_connections"] + 10, over
+    )
+
+
+def temporary_files(made: Figures, over: threading.Event) -> None:
+    side_by_side(made["connection_string"], SPILL, 4, over)
+
+
+def disk_quota(made: Figures, over: threading.Event) -> None:
+    url = f"{made['connection_string']}&options=-cdefault_transaction_read_only%3Doff"
+    with contextlib.suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as session:
+        session.execute("CREATE TABLE IF NOT EXISTS growing (x text)")
+    side_by_side(url, GROW, 2, over)
+
+
+def processors(made: Figures, over: threading.Event) -> None:
+    side_by_side(made["connection_string"], SPIN, 2 * len(os.sched_getaffinity(0)), over)
+
+
+def all_processors_may_do(made: Figures, over: threading.Event) -> None:
+    side_by_side(made["connection_string"], SPIN, made["max_connections"], over)
+
+
+NOISES: dict[str, Noise] = {
+    "all its connections": connections,
+    "temporary files": temporary_files,
+    "disk quota": disk_quota,
+    "processors, twice as many sessions as cores": processors,
+    "processors, all its connections": all_processors_may_do,
+}
+
+
+@contextmanager
+def noise(here: Installation, make: Noise, extent: Extent) -> Iterator[Figures]:
+    """A tenant of the plan standard that makes this noise while the block lasts."""
+    asked = {"diskQuotaBytes": 64 * MIB} if make is disk_quota else {}
+    made = here.create(**asked)
+    over = threading.Event()
+    thread = threading.Thread(target=make, args=(made, over))
+    thread.start()
+    over.wait(min(2, extent.seconds))
+    told: Figures = {}
+    try:
+        yield told
+    finally:
+        over.set()
+        thread.join()
+        with Api(here) as api:
+            told["disk"] = api("GET", f"/api/databases/{made['id']}")[1]["data"]["disk"]["state"]
+            api("DELETE", f"/api/databases/{made['id']}")
+
+
+# ── the run ──────────────────────────────────────────────────────────────────
+
+
+def compare(here: Installation, made: Figures, make: Noise, extent: Extent) -> Figures:
+    """The neighbour's work with a noise and without it, in turns."""
+    found: dict[str, dict[str, Worked]] = {
+        way: {door: Worked([], 0) for door in DOORS} for way in ("quiet", "noisy")
+    }
+    disk = ""
+
+    def keep(way: str) -> None:
+        for door, worked in work(made, extent).items():
+            before = found[way][door]
+            found[way][door] = Worked(
+                before.seconds + worked.seconds, before.errors + worked.errors
+            )
+
+    for _ in range(extent.rounds):
+        settle(here)
+        keep("quiet")
+        with noise(here, make, extent) as told:
+            keep("noisy")
+        disk = told["disk"]
+    figures: Figures = {
+        way: {
+            door: summary(worked.seconds) | {"errors": worked.errors}
+            for door, worked in doors.items()
+        }
+        for way, doors in found.items()
+    }
+    figures["p95_noisy_to_quiet"] = {
+        door: round(figures["noisy"][door]["p95_ms"] / figures["quiet"][door]["p95_ms"], 2)
+        for door in DOORS
+    }
+    return figures | {"its_disk_state_at_the_end": disk}
+
+
+def benchmark(quick: bool) -> Report:
+    extent = Extent(seconds=6, rounds=1, scale=5) if quick else Extent(20, 3, 20)
+    results: Figures = {}
+    with installation(warm_pool=4) as here:
+        made = here.create()
+        pgbench(made, "direct", "--initialize", "--quiet", f"--scale={extent.scale}").communicate(
+            timeout=300
+        )
+        for name, make in NOISES.items():
+            results[name] = compare(here, made, make, extent)
+            ratios = results[name]["p95_noisy_to_quiet"]
+            say(f"{name}: p95 noisy to quiet {ratios}")
+        about = machine(here)
+    errors = sum(figures["noisy"][door]["errors"] for figures in results.values() for door in DOORS)
+    return Report(about, results, [Aim.at_most("errors of the neighbour", errors, 0)])
+
+
+if __name__ == "__main__":
+    run("noisy_neighbour", __doc__ or "", benchmark)
