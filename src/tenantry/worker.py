@@ -13,12 +13,15 @@ from tenantry.base import logs, settings
 from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.control import attempts, audit, idempotency, jobs, sessions
 from tenantry.host.processes import lifeline
+from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.lock_table import keep_free
 from tenantry.services.platform import Platform, ensure_server_files, open_platform
 
 log = structlog.get_logger()
 
 _PASS_SECONDS = 60
 _POOLER_SECONDS = 1
+_LOCKS_SECONDS = 1
 _SAMPLE_SECONDS = 300
 _CERTIFICATE_SECONDS = 60
 # Jobs are told of at once; but after a restart of the control cluster not for half a minute.
@@ -78,6 +81,10 @@ async def work(platform: Platform, app: procrastinate.App) -> None:
             _every(_SWEEP_SECONDS, "allowlists", platform.network.end_foreign_sessions)
         )
         tasks.create_task(_every(_QUOTA_SECONDS, "disk quotas", platform.quotas.enforce))
+        shared = LocalClusters(platform.settings).shared
+        tasks.create_task(
+            _every(_LOCKS_SECONDS, "lock table", lambda: keep_free(shared.address, shared.pid()))
+        )
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))
         await app.run_worker_async(

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor, sql
 from psycopg.rows import TupleRow, class_row
 
 from tenantry.pg.hardening import PLATFORM_DATABASES
@@ -224,3 +224,37 @@ async def rule_errors(connection: AsyncConnection[TupleRow]) -> list[RuleError]:
             "SELECT line_number AS line, error FROM pg_hba_file_rules WHERE error IS NOT NULL"
         )
         return await cursor.fetchall()
+
+
+async def lock_holders(
+    connection: AsyncConnection[TupleRow], *, part: int
+) -> AsyncCursor[TupleRow]:
+    """In an open transaction: each ``FETCH 1 FROM holders`` tells as it is then, in one row, the
+    pids that hold more than one ``part``-th of the lock table (manual, section 20.12), or NULL.
+
+    A cursor has done with all look-ups of roles and rights, so that it needs no lock itself.
+    (In FROM, a function would be asked once only, and for all it has.)
+    """
+    cursor = connection.cursor()
+    await cursor.execute(
+        sql.SQL(
+            """
+            DECLARE holders NO SCROLL CURSOR FOR
+            SELECT (SELECT array_agg(pid) FROM
+                    (SELECT pid FROM (SELECT (pg_lock_status()).pid WHERE look > 0) AS lock
+                     WHERE pid IS NOT NULL GROUP BY pid HAVING count(*) > {most}) AS held)
+            FROM (SELECT generate_series(1, 1000000) AS look) AS looks
+            """
+        ).format(most=sql.Literal(await _lock_table_size(connection) // part))
+    )
+    return cursor
+
+
+async def _lock_table_size(connection: AsyncConnection[TupleRow]) -> int:
+    row = await (
+        await connection.execute(
+            "SELECT current_setting('max_locks_per_transaction')::int"
+            " * current_setting('max_connections')::int"
+        )
+    ).fetchone()
+    return int(row[0]) if row else 0

@@ -113,7 +113,7 @@ def shared_parameters(sizing: Sizing, *, version: int, certificate: str) -> dict
         "max_wal_size": "4GB",
         "checkpoint_completion_target": "0.9",
         "random_page_cost": "1.1",
-        "max_locks_per_transaction": "128",
+        "max_locks_per_transaction": "256",
         "autovacuum_max_workers": "4",
         "temp_file_limit": "10GB",
         "track_io_timing": "on",

@@ -1,0 +1,88 @@
+"""Keeping one session from filling the lock table that all sessions of a cluster share.
+
+PostgreSQL bounds the table, but nobody's part in it: ``SELECT pg_advisory_lock(i) FROM
+generate_series(1, 1000000) i`` fills it in a tenth of a second, and until that session ends
+nobody logs in any more, not even a superuser ("out of shared memory"). The functions cannot be
+revoked, since migration tools need them. So whoever holds more than a quarter of the table is
+ended, and that role's connections are closed until the next convergence pass.
+
+All of this must work while not one lock is left. Any statement that begins may need one, to look
+a role up; an open cursor does not. Nor do /proc, for a session's role, and kill(2).
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from tenantry.base.errors import Unavailable
+from tenantry.host import processes
+from tenantry.pg import catalog, objects
+from tenantry.pg.connections import PLATFORM, Address, connect
+
+log = structlog.get_logger()
+
+_LOOK_SECONDS = 0.5
+_LOOKS = 1200  # before a new cursor, as an old one keeps shared catalogs from being vacuumed
+_PART = 4
+_TRIES = 40
+
+
+async def keep_free(address: Address, postmaster: int | None) -> None:
+    """For ten minutes, end whoever holds too large a part of a local cluster's lock table.
+
+    Raises Unavailable if the server does not answer, or not any more.
+    """
+    try:
+        async with connect(address, user=PLATFORM) as server, server.transaction():
+            held = await catalog.lock_holders(server, part=_PART)
+            for _ in range(_LOOKS):
+                await held.execute("FETCH 1 FROM holders")
+                for pid in (await held.fetchall())[0][0] or []:
+                    await _end(address, postmaster, pid)
+                await asyncio.sleep(_LOOK_SECONDS)
+    except psycopg.OperationalError as error:
+        raise Unavailable(f"The lock table is not watched: {error}".strip()) from error
+
+
+def _children(pid: int | None) -> list[int]:
+    """The processes that this one has forked (proc(5))."""
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _username(pid: int) -> str | None:
+    """Whose session a backend is, by its title ("postgres: user database …"), if a tenant's."""
+    words = " ".join(processes.command_line(pid)).split()
+    return next((word for word in words[1:3] if word.startswith("user_")), None)
+
+
+async def _end(address: Address, postmaster: int | None, pid: int) -> None:
+    username = _username(pid)
+    if username is None:
+        return
+    # All sessions of that role at once: the next would take what this one leaves.
+    for backend in _children(postmaster):
+        if _username(backend) == username:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(backend, signal.SIGTERM)
+    log.warning("sessions.ended", why="too many locks", role=username)
+    for _ in range(_TRIES):
+        await asyncio.sleep(_LOOK_SECONDS / 10)
+        with contextlib.suppress(Unavailable, psycopg.OperationalError):  # until they are gone
+            async with connect(address, user=PLATFORM) as server:
+                await _shut(server, username)
+                return
+
+
+async def _shut(server: AsyncConnection[TupleRow], username: str) -> None:
+    await objects.set_connection_limit(server, username, 0)
+    await objects.end_sessions(server, username)

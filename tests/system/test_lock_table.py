@@ -1,0 +1,78 @@
+"""One tenant takes every lock that there is; the others must hardly notice."""
+
+import os
+import signal
+import time
+from typing import Any
+
+import psycopg
+import pytest
+
+from clients import DOORS, ask, eventually, login
+from harness import Installation
+
+TAKE_ALL = "SELECT count(pg_advisory_lock(i)) FROM generate_series(1, 1000000) i"
+
+
+@pytest.fixture(scope="module")
+def neighbour(platform: Installation) -> dict[str, Any]:
+    return platform.create()
+
+
+def is_served(url: str) -> bool:
+    try:
+        return ask(url) == 1
+    except psycopg.OperationalError:
+        return False
+
+
+def is_shut_out(platform: Installation, username: str) -> bool:
+    """Whether a role gets no connection any more; nobody can tell while there is no lock left."""
+    try:
+        with platform.superuser() as server:
+            row = server.execute(
+                "SELECT rolconnlimit FROM pg_roles WHERE rolname = %s", (username,)
+            ).fetchone()
+    except psycopg.errors.OperationalError:
+        return False
+    return row == (0,)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_who_takes_all_locks_is_ended_and_shut_out(
+    platform: Installation, neighbour: dict[str, Any], door: str
+) -> None:
+    tenant = platform.create()
+    with login(tenant[door]) as session:
+        with pytest.raises(psycopg.Error):
+            session.execute(TAKE_ALL)
+        eventually(lambda: is_shut_out(platform, tenant["username"]), seconds=3)
+        eventually(lambda: is_served(neighbour["connection_string"]), seconds=1)
+        eventually(lambda: is_served(neighbour["connection_string_pooled"]), seconds=3)
+        assert not is_served(tenant["connection_string"])
+
+
+def test_without_the_watch_nobody_logs_in(
+    platform: Installation, neighbour: dict[str, Any]
+) -> None:
+    """So the attempt is a real one: with the worker stopped, it holds for as long as it likes."""
+    tenant = platform.create()
+    worker = platform.pids()["worker"]
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        with login(tenant["connection_string"]) as session:
+            for _ in range(3):  # a statement that fails gives back the last few
+                with pytest.raises(psycopg.errors.OutOfMemory):
+                    session.execute(TAKE_ALL)
+            time.sleep(2)
+            eventually(lambda: not is_served(neighbour["connection_string"]), seconds=3)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    eventually(lambda: is_served(neighbour["connection_string"]), seconds=5)
+
+
+def test_a_thousand_locks_are_no_offence(neighbour: dict[str, Any]) -> None:
+    with login(neighbour["connection_string"]) as session:
+        session.execute("SELECT count(pg_advisory_lock(i)) FROM generate_series(1, 1000) i")
+        time.sleep(1.5)
+        assert session.execute("SELECT 1").fetchone() == (1,)
