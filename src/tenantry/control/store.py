@@ -1,7 +1,7 @@
 """The way to the control database: a pool, and transactions on it.
 
 Every transaction is somebody's. A customer's runs as a role to which row-level security shows
-that customer's rows and no others, whatever is asked (migration 000008): a condition that is
+that customer's rows and no others, whatever is asked (migration 000007): a condition that is
 forgotten in a query finds too little, never a neighbour's. The platform's own, and those of
 administrators, see all.
 """
