@@ -54,7 +54,8 @@ class BareMachine:
         """How this machine's root runs ``command`` in that one."""
         home = "/root" if user == "root" else f"/home/{user}"
         own = {"HOME": home, "PATH": _PATH, "LANG": "C.UTF-8"}
-        variables = {**network_environment(), **own, **env}
+        given = {name: str(inside(value)) for name, value in network_environment().items()}
+        variables = {**given, **own, **env}
         become = [] if user == "root" else [f"--reuid={user}", f"--regid={user}", "--init-groups"]
         return [
             *("nsenter", f"--target={self.init}", "--mount", "--pid", "--ipc", "--root"),
@@ -124,6 +125,14 @@ def network_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if _NETWORK.fullmatch(name)}
 
 
+def inside(value: str) -> Path | str:
+    """A variable's value in there: files (of certificates) are where only root's pip finds them.
+
+    At their own places they would stand in for a package that a bare machine does not have.
+    """
+    return Path("/root/network") / Path(value).name if Path(value).is_file() else value
+
+
 def copy_settings(root: Path) -> None:
     """Have apt and pip reach there what they reach here."""
     apt = Path("/etc/apt")
@@ -138,8 +147,10 @@ def copy_settings(root: Path) -> None:
     copy(Path("/usr/local/share/ca-certificates"), root)  # those the administrator trusts
     copy(Path.home() / ".config/pip/pip.conf", root)
     for value in network_environment().values():
-        if Path(value).is_file():  # certificates
-            copy(Path(value), root)
+        if Path(value).is_file():
+            place = root / str(inside(value)).lstrip("/")
+            place.parent.mkdir(exist_ok=True)
+            shutil.copy(value, place)
     (root / "etc/dpkg/dpkg.cfg.d/fast").write_text("force-unsafe-io\n")
 
 

@@ -86,6 +86,8 @@ def render_config(config: PoolerConfig) -> str:
         "client_tls_protocols": "secure",
         "client_tls_cert_file": config.certificate,
         "client_tls_key_file": config.certificate,
+        # Unset, it is Debian's file of all authorities, without which PgBouncer does not start.
+        "client_tls_ca_file": config.certificate,
         # The backend is a Unix socket.
         "server_tls_sslmode": "disable",
         "log_connections": 0,
