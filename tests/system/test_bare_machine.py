@@ -79,6 +79,7 @@ def test_a_user_is_told_what_to_have_installed(machine: BareMachine) -> None:
     shutil.copytree(
         machine.root / "root/tenantry", machine.root / "home/ann/tenantry", dirs_exist_ok=True
     )
+    machine.run("chown", "--recursive", "ann:", "/home/ann/tenantry")
     up = machine.run("/home/ann/tenantry/tenantry", "up", user="ann")
     told(up, "packages are missing: python3-venv", "sudo apt-get install")
     assert not (machine.root / "home/ann/.local").exists()
