@@ -6,6 +6,7 @@ None of this runs inside a database that a tenant has ever used, but for
 
 import datetime as dt
 from collections.abc import Sequence
+from contextlib import suppress
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -174,12 +175,14 @@ async def ensure_database(
     nothing. Must not be called for a database that a tenant has used: it works inside it.
     """
     if not await database_exists(connection, name):
-        await connection.execute(
-            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(TEMPLATE)
+        # Who has lost the row's lock with the control cluster may be at it still, and now done.
+        with suppress(psycopg.errors.UniqueViolation, psycopg.errors.DuplicateDatabase):
+            await connection.execute(
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(TEMPLATE)
+                )
             )
-        )
-        emit(Changed("database.created", name))
+            emit(Changed("database.created", name))
     await grant_database(connection, name, tenant=tenant)
     async with connect(address, user=PLATFORM, dbname=name) as inside, inside.transaction():
         owner = await fetch_value(
