@@ -66,15 +66,19 @@ class BareMachine:
         ]
 
     def processes(self) -> list[tuple[str, str]]:
-        """The user and the command line of whatever runs in it, but for its first process."""
-        listed = self.run(
-            "sh",
-            "-c",
-            "for p in /proc/[0-9]*; do stat -c %U $p; tr '\\0' ' ' <$p/cmdline; echo; done",
+        """The user and the command line of whatever runs in it, but for its first process.
+
+        A process may end while it is being asked: it is left out then.
+        """
+        program = (
+            "for p in /proc/[0-9]*; do"
+            " user=$(stat -c %U $p) && line=$(tr '\\0' ' ' <$p/cmdline) && echo \"$user $line\";"
+            " done"
         )
-        lines = listed.stdout.splitlines()
-        found = zip(lines[::2], lines[1::2], strict=True)
-        return [(user, line.strip()) for user, line in found if line and "sleep inf" not in line]
+        found = [line.partition(" ") for line in self.run("sh", "-c", program).stdout.splitlines()]
+        return [
+            (user, line.strip()) for user, _, line in found if line and "sleep inf" not in line
+        ]
 
 
 @contextmanager
