@@ -11,7 +11,7 @@ import structlog
 
 from tenantry.base import logs, settings
 from tenantry.base.errors import TenantryError, Unavailable
-from tenantry.control import attempts, audit, idempotency, jobs, sessions
+from tenantry.control import attempts, audit, idempotency, jobs, operations, sessions
 from tenantry.host.processes import lifeline
 from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.lock_table import keep_free
@@ -27,6 +27,7 @@ _CERTIFICATE_SECONDS = 60
 # Jobs are told of at once; but after a restart of the control cluster not for half a minute.
 _LOOK_SECONDS = 1
 _SWEEP_SECONDS = 5
+_OPERATIONS_SECONDS = 1  # what waits, or was put off, is due without anybody being woken
 _QUOTA_SECONDS = 5  # how long a tenant may write before it is noticed
 
 
@@ -40,6 +41,7 @@ async def converge(platform: Platform) -> None:
         await audit.forget_old(tx, days=platform.settings.audit_days)
         await sessions.forget_old(tx)
         await attempts.forget_old(tx)
+        await operations.forget_old(tx)
     if done:
         log.info("convergence.mended", actions=[str(action) for action in done])
 
@@ -57,9 +59,27 @@ async def _every(seconds: float, what: str, job: Callable[[], Awaitable[object]]
         await asyncio.sleep(max(0.0, seconds - (time.monotonic() - began)))
 
 
+async def carry_out(platform: Platform, woken: asyncio.Event) -> None:
+    """Begin operations as they become due, for ever."""
+    await platform.operations.take_over()
+    async with asyncio.TaskGroup() as tasks:
+        while True:
+            woken.clear()
+            try:
+                await platform.operations.start_due(tasks)
+            except TenantryError as error:
+                log.warning("job.failed", job="operations", error=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), _OPERATIONS_SECONDS)
+
+
 @contextlib.asynccontextmanager
-async def _job_queue(platform: Platform) -> AsyncIterator[procrastinate.App]:
+async def _job_queue(platform: Platform, woken: asyncio.Event) -> AsyncIterator[procrastinate.App]:
     app = jobs.job_app(platform.store)
+
+    @app.task(name=jobs.OPERATIONS)
+    async def begin_operations() -> None:
+        woken.set()
 
     @app.task(name=jobs.REFILL)
     async def refill() -> None:
@@ -69,10 +89,11 @@ async def _job_queue(platform: Platform) -> AsyncIterator[procrastinate.App]:
         yield app
 
 
-async def work(platform: Platform, app: procrastinate.App) -> None:
+async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event) -> None:
     """Run until cancelled. Raises Unavailable if the job queue's connection is lost."""
     async with asyncio.TaskGroup() as tasks:
         await jobs.forget_begun(app)
+        tasks.create_task(carry_out(platform, woken))
         tasks.create_task(_every(_PASS_SECONDS, "converge", lambda: converge(platform)))
         tasks.create_task(
             _every(_POOLER_SECONDS, "pool budget", platform.pooler.keep_within_budget)
@@ -100,9 +121,10 @@ async def work(platform: Platform, app: procrastinate.App) -> None:
 async def main() -> None:
     logs.configure("worker")
     loop = asyncio.get_running_loop()
-    async with open_platform(settings.load()) as platform, _job_queue(platform) as app:
+    woken = asyncio.Event()
+    async with open_platform(settings.load()) as platform, _job_queue(platform, woken) as app:
         # Nothing is cancelled before all is open: psycopg's pool would never end.
-        working = asyncio.create_task(work(platform, app))
+        working = asyncio.create_task(work(platform, app, woken))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, working.cancel)
         ended = asyncio.create_task(lifeline())

@@ -76,9 +76,7 @@ class BareMachine:
             " done"
         )
         found = [line.partition(" ") for line in self.run("sh", "-c", program).stdout.splitlines()]
-        return [
-            (user, line.strip()) for user, _, line in found if line and "sleep inf" not in line
-        ]
+        return [(user, line.strip()) for user, _, line in found if line and "sleep inf" not in line]
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from tenantry.services.databases.model import (
     connection_strings,
     main_strings,
 )
+from tenantry.services.operations.model import pace
 from tenantry.services.pooling.service import PoolerState
 from tenantry.services.roles import model as roles
 
@@ -258,6 +259,11 @@ class Operation(BaseModel):
     status: str
     step: str | None
     progress: float
+    done_bytes: int | None
+    total_bytes: int | None
+    bytes_per_second: float | None
+    seconds_left: float | None
+    cancel_requested: bool
     result: dict[str, object] | None
     error: dict[str, object] | None
     created_at: dt.datetime
@@ -491,7 +497,15 @@ def audit_entry(row: AuditRow) -> AuditEntry:
 
 
 def operation(row: OperationRow) -> Operation:
-    return Operation.model_validate(row, from_attributes=True)
+    known = {name: getattr(row, name, None) for name in Operation.model_fields}
+    return Operation.model_validate(known | dataclasses.asdict(pace(row, dt.datetime.now(dt.UTC))))
+
+
+def accepted(row: OperationRow, message: str) -> JSONResponse:
+    """What was asked for has begun, and is followed as an operation."""
+    response = answer(operation(row), message=message, status=202)
+    response.headers["Location"] = f"/api/operations/{row.id}"
+    return response
 
 
 def pooler(state: PoolerState) -> Pooler:

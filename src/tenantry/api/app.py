@@ -16,6 +16,7 @@ from tenantry.api import (
     databases,
     extensions,
     keys,
+    operations,
     plans,
     problems,
     roles,
@@ -66,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(roles.router)
     app.include_router(extensions.router)
     app.include_router(plans.router)
+    app.include_router(operations.router)
     app.include_router(auth.router)
     app.include_router(users.router)
     app.include_router(keys.router)
@@ -94,8 +96,8 @@ def create_app(settings: Settings) -> FastAPI:
 def _tell_problems_apart(app: FastAPI) -> None:
     """FastAPI documents failures in the success's media type; ours have one of their own."""
     document = app.openapi()
-    for operations in document["paths"].values():
-        for operation in operations.values():
+    for methods in document["paths"].values():
+        for operation in methods.values():
             for status in ("4XX", "5XX"):
                 response = operation["responses"][status]
                 (shape,) = response["content"].values()

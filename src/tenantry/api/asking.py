@@ -16,7 +16,7 @@ from fastapi import Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from tenantry.api import limits
+from tenantry.api import answers, limits
 from tenantry.api.limits import Limits, Use
 from tenantry.base.errors import (
     FieldError,
@@ -28,9 +28,10 @@ from tenantry.base.errors import (
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import parse_id
 from tenantry.base.secrets import RECOVERY_CODES, Secret, SecretSource
-from tenantry.control import idempotency
+from tenantry.control import idempotency, jobs
 from tenantry.control.audit import Actor
 from tenantry.control.idempotency import KeptAnswer
+from tenantry.control.operations import OperationRow
 from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal, Refusal
@@ -226,6 +227,28 @@ async def once(
         else:
             response = await _under_key(tx, request, principal, key, work)
     emit(StepDone("request", "committed", request.state.request_id))
+    return response
+
+
+async def begun(
+    request: Request,
+    principal: Principal,
+    want: Callable[[Tx], Awaitable[OperationRow]],
+    message: str,
+) -> Response:
+    """Want an operation, under an Idempotency-Key at most once, and answer how to follow it.
+
+    Raises as ``once``.
+    """
+
+    async def work(tx: Tx, _: SecretSource) -> JSONResponse:
+        return answers.accepted(await want(tx), message)
+
+    async def wake() -> None:
+        await jobs.wake(request.app.state.jobs, jobs.OPERATIONS)
+
+    response = await once(request, principal, work)
+    background_of(request).start_once(jobs.OPERATIONS, wake)
     return response
 
 

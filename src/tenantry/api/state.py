@@ -10,16 +10,15 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from tenantry import __version__
 from tenantry.api import answers, metrics
-from tenantry.api.answers import Answer, Cluster, Listing, Operation, Pooler
+from tenantry.api.answers import Answer, Cluster, Listing, Pooler
 from tenantry.api.asking import (
-    OperationId,
     PlatformHere,
     address_of,
     allowed,
     authenticated,
 )
-from tenantry.base.errors import Conflict, Forbidden, NotFound, Unavailable
-from tenantry.control import audit, operations, usage
+from tenantry.base.errors import Conflict, Forbidden, Unavailable
+from tenantry.control import audit, usage
 from tenantry.control import databases as rows
 from tenantry.services import health
 from tenantry.services.access.service import Principal
@@ -113,15 +112,3 @@ async def pooler(platform: PlatformHere, principal: Watcher) -> Response:
     """Pools, clients, servers and counters of the pooler, and the budget they share."""
     _platform_wide(principal)
     return answers.answer(answers.pooler(await platform.pooler.state()))
-
-
-@router.get("/api/operations/{identifier}", response_model=Answer[Operation])
-async def operation(
-    platform: PlatformHere, principal: Reader, operation_id: OperationId
-) -> Response:
-    """How far a long task is."""
-    async with platform.store.transaction(principal.actor) as tx:
-        row = await operations.find(tx, operation_id, customer_id=principal.actor.customer_id)
-    if row is None:
-        raise NotFound("There is no such operation.")
-    return answers.answer(answers.operation(row))

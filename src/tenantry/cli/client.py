@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from os import environ
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -28,7 +28,6 @@ Row = dict[str, Any]
 
 _TIMEOUT = httpx.Timeout(60, connect=5)  # seconds
 _PAGE = 500
-_OPERATION_SECONDS = 600.0
 _POLL_SECONDS = 0.4
 _SECOND_ANSWER_SECONDS = 30.0
 
@@ -164,27 +163,25 @@ class Api:
                 return answer.is_success, said["parts"]
         raise _refusal(answer)
 
-    def wait(self, operation_id: str) -> Row:
-        """The operation, once it has succeeded.
+    def wait(self, operation_id: str, tell: Callable[[Row], None] = lambda _: None) -> Row:
+        """The operation, once it has succeeded; ``tell`` hears how far it is.
 
-        Raises OperationFailed if it failed, was cancelled, or takes longer than ten minutes.
+        Raises OperationFailed if it failed or was cancelled.
         """
-        give_up = time.monotonic() + _OPERATION_SECONDS
+        path = f"/api/operations/{quote(operation_id, safe='')}"
         while True:
-            operation: Row = self.get(f"/api/operations/{operation_id}")
+            operation: Row = self.get(path)
+            tell(operation)
             if operation["status"] == "succeeded":
                 return operation
             if operation["status"] in {"failed", "cancelled"}:
-                why = operation.get("error")
-                said = why.get("detail") if isinstance(why, dict) else why
+                why = operation["error"] or {}
                 raise OperationFailed(
-                    str(said or f"It was {operation['status']} at step {operation.get('step')}."),
-                    hint=f"Its id is {operation_id}.",
-                )
-            if time.monotonic() > give_up:
-                raise OperationFailed(
-                    f"It still runs, at step {operation.get('step')}.",
-                    hint=f"It goes on without this command; its id is {operation_id}.",
+                    str(
+                        why.get("detail")
+                        or f"It was {operation['status']} at step {operation['step']}."
+                    ),
+                    hint=why.get("hint") or f"Its id is {operation_id}.",
                 )
             time.sleep(_POLL_SECONDS)
 

@@ -12,6 +12,7 @@ from tenantry.cli import (
     extensions,
     keys,
     limits,
+    operations,
     platform,
     pooler,
     roles,
@@ -37,6 +38,7 @@ app.add_typer(roles.app, name="role")
 app.add_typer(extensions.app, name="extension")
 app.add_typer(limits.app, name="plan")
 app.add_typer(keys.app, name="key")
+app.add_typer(operations.app, name="operation")
 app.add_typer(tls.app, name="tls")
 app.add_typer(users.app, name="user")
 app.command()(session.login)

@@ -20,6 +20,11 @@ _UNLIMITED = 100_000  # columns, where no terminal has an edge
 _EMOJI_JOINERS = "\u200c\u200d"
 
 
+def error_console() -> Console:
+    """Where what is said beside the result goes."""
+    return _console(stderr=True)
+
+
 def _console(*, stderr: bool = False) -> Console:
     console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:

@@ -13,6 +13,7 @@ from tenantry.control.store import ControlStore
 from tenantry.pg.connections import PLATFORM, fetch_value
 
 REFILL = "refill"
+OPERATIONS = "operations"
 
 
 def job_app(store: ControlStore, *, largest: int = 4) -> procrastinate.App:

@@ -1,37 +1,67 @@
-"""Operations: long tasks as rows, which callers follow by id."""
+"""Operations: long tasks as rows, which callers follow by id and workers carry on from."""
 
 import datetime as dt
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
+import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from tenantry.base.errors import Conflict
 from tenantry.base.ids import new_id
+from tenantry.control.pages import Key
 from tenantry.control.store import Tx
+
+OperationStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
 class OperationRow:
-    """A long task; ``progress`` goes from 0 to 1."""
+    """A long task. ``progress`` goes from 0 to 1; bytes are those of the step it is at.
+
+    ``state`` is what its steps keep for each other, ``undoing`` that it takes back what it did.
+    """
 
     id: uuid.UUID
     kind: str
     resource_kind: str
     resource_id: uuid.UUID
-    status: str
+    customer_id: uuid.UUID | None
+    status: OperationStatus
     step: str | None
     progress: float
+    done_bytes: int | None
+    total_bytes: int | None
+    step_started_at: dt.datetime | None
     result: dict[str, object] | None
     error: dict[str, object] | None
+    actor: dict[str, Any]
+    params: dict[str, Any]
+    state: dict[str, Any]
+    attempts: int
+    cancel_requested: bool
+    undoing: bool
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which operations a list shows; None means any."""
+
+    kind: str | None = None
+    status: str | None = None
+    resource_id: uuid.UUID | None = None
+
+
 _COLUMNS = """
-    id, kind, resource_kind, resource_id, status, step, progress, result, error, created_at,
-    started_at, finished_at
+    id, kind, resource_kind, resource_id, customer_id, status, step, progress, done_bytes,
+    total_bytes, step_started_at, result, error, actor, params, state, attempts,
+    cancel_requested, undoing, created_at, started_at, finished_at
 """
 
 
@@ -42,16 +72,36 @@ async def insert(
     resource_kind: str,
     resource_id: uuid.UUID,
     customer_id: uuid.UUID | None,
+    actor: Mapping[str, object] | None = None,
+    params: Mapping[str, object] | None = None,
+    exclusive: bool = False,
 ) -> uuid.UUID:
-    """Want a task done."""
+    """Want a task done. Raises Conflict if it is ``exclusive`` and not the only one of those."""
     operation_id = new_id()
-    await tx.execute(
-        """
-        INSERT INTO operations (id, kind, resource_kind, resource_id, customer_id)
-        VALUES (%s, %s, %s, %s, %s)
-        """,
-        (operation_id, kind, resource_kind, resource_id, customer_id),
-    )
+    try:
+        async with tx.transaction():
+            await tx.execute(
+                """
+                INSERT INTO operations (id, kind, resource_kind, resource_id, customer_id, actor,
+                    params, exclusive)
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+                """,
+                (
+                    operation_id,
+                    kind,
+                    resource_kind,
+                    resource_id,
+                    customer_id,
+                    Jsonb(actor or {}),
+                    Jsonb(params or {}),
+                    exclusive,
+                ),
+            )
+    except psycopg.errors.UniqueViolation:
+        raise Conflict(
+            f"Another operation has this {resource_kind} to itself.",
+            hint="Wait for it, or cancel it: GET /api/operations?resource_id=… shows it.",
+        ) from None
     return operation_id
 
 
@@ -70,6 +120,41 @@ async def find(
         return await cursor.fetchone()
 
 
+async def page(
+    tx: Tx, wanted: Filter, *, customer_id: uuid.UUID | None, after: Key, limit: int
+) -> list[OperationRow]:
+    """Up to ``limit`` tasks, newest first, from after ``after``."""
+    conditions = ["(created_at, id) < (%(at)s, %(id)s)"]
+    if customer_id is not None:
+        conditions.append("customer_id = %(customer_id)s")
+    if wanted.kind is not None:
+        conditions.append("kind = %(kind)s")
+    if wanted.status is not None:
+        conditions.append("status = %(status)s")
+    if wanted.resource_id is not None:
+        conditions.append("resource_id = %(resource_id)s")
+    async with tx.cursor(row_factory=class_row(OperationRow)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT {_COLUMNS} FROM operations WHERE {" AND ".join(conditions)}
+            ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+            """,
+            {
+                "at": after[0],
+                "id": after[1],
+                "customer_id": customer_id,
+                "kind": wanted.kind,
+                "status": wanted.status,
+                "resource_id": wanted.resource_id,
+                "limit": limit,
+            },
+        )
+        return await cursor.fetchall()
+
+
+# ── of those that convergence carries out ────────────────────────────────────
+
+
 async def finish_of(
     tx: Tx, resource_id: uuid.UUID, kind: str, *, result: dict[str, object]
 ) -> None:
@@ -84,13 +169,149 @@ async def finish_of(
     )
 
 
-async def advance(tx: Tx, resource_id: uuid.UUID, kind: str, *, step: str, progress: float) -> None:
-    """Tell how far the unfinished tasks of this kind on this resource are."""
+# ── of those that a worker carries out step by step ──────────────────────────
+
+
+async def take(
+    tx: Tx, kinds: Sequence[str], *, holder: uuid.UUID, lease: dt.timedelta, most: int
+) -> list[OperationRow]:
+    """Have up to ``most`` tasks that are due and nobody's, oldest first, for as long as ``lease``.
+
+    ``holder`` must ``renew`` it, or another takes them.
+    """
+    async with tx.cursor(row_factory=class_row(OperationRow)) as cursor:
+        await cursor.execute(
+            f"""
+            UPDATE operations SET status = 'running', holder = %(holder)s,
+                lease_until = clock_timestamp() + %(lease)s,
+                started_at = coalesce(started_at, clock_timestamp())
+            WHERE id IN (
+                SELECT id FROM operations
+                WHERE kind = ANY (%(kinds)s) AND status IN ('queued', 'running')
+                  AND due_at <= clock_timestamp()
+                  AND (lease_until IS NULL OR lease_until < clock_timestamp())
+                ORDER BY created_at LIMIT %(most)s FOR NO KEY UPDATE SKIP LOCKED)
+            RETURNING {_COLUMNS}
+            """,
+            {"holder": holder, "lease": lease, "kinds": list(kinds), "most": most},
+        )
+        return await cursor.fetchall()
+
+
+async def release_all(tx: Tx) -> None:
+    """For the only worker, before it begins: whatever another held it holds no more."""
+    await tx.execute(
+        "UPDATE operations SET lease_until = NULL, holder = NULL WHERE lease_until IS NOT NULL"
+    )
+
+
+async def renew(
+    tx: Tx, operation_id: uuid.UUID, *, holder: uuid.UUID, lease: dt.timedelta
+) -> bool | None:
+    """Keep a task for longer. Returns whether somebody wants it cancelled; None if it is lost."""
+    row = await (
+        await tx.execute(
+            """
+            UPDATE operations SET lease_until = clock_timestamp() + %s
+            WHERE id = %s AND holder = %s AND status = 'running' RETURNING cancel_requested
+            """,
+            (lease, operation_id, holder),
+        )
+    ).fetchone()
+    return None if row is None else bool(row[0])
+
+
+async def begin_step(tx: Tx, operation_id: uuid.UUID, step: str, *, progress: float) -> None:
+    """Tell which step a task is at. One that is begun again keeps the time of its first try."""
     await tx.execute(
         """
-        UPDATE operations SET status = 'running', step = %s, progress = %s,
-            started_at = coalesce(started_at, now())
-        WHERE resource_id = %s AND kind = %s AND status IN ('queued', 'running')
+        UPDATE operations SET progress = greatest(progress, %s),
+            step_started_at = CASE WHEN step = %s THEN step_started_at END,
+            done_bytes = NULL, total_bytes = NULL, step = %s
+        WHERE id = %s
         """,
-        (step, progress, resource_id, kind),
+        (progress, step, step, operation_id),
+    )
+    await tx.execute(
+        "UPDATE operations SET step_started_at = coalesce(step_started_at, clock_timestamp())"
+        " WHERE id = %s",
+        (operation_id,),
+    )
+
+
+async def tell_progress(
+    tx: Tx,
+    operation_id: uuid.UUID,
+    *,
+    progress: float,
+    done_bytes: int | None,
+    total_bytes: int | None,
+) -> None:
+    """Tell how far a step is."""
+    await tx.execute(
+        "UPDATE operations SET progress = greatest(progress, %s), done_bytes = %s,"
+        " total_bytes = %s WHERE id = %s",
+        (progress, done_bytes, total_bytes, operation_id),
+    )
+
+
+async def keep_state(tx: Tx, operation_id: uuid.UUID, state: Mapping[str, object]) -> None:
+    """Keep what the steps have found out."""
+    await tx.execute("UPDATE operations SET state = %s WHERE id = %s", (Jsonb(state), operation_id))
+
+
+async def put_off(
+    tx: Tx, operation_id: uuid.UUID, *, step: str, wait: dt.timedelta, attempts: int
+) -> None:
+    """Leave a task for ``wait``, to be gone on with at ``step`` by whoever is there then."""
+    await tx.execute(
+        """
+        UPDATE operations SET step = %s, due_at = clock_timestamp() + %s, attempts = %s,
+            lease_until = NULL, holder = NULL
+        WHERE id = %s
+        """,
+        (step, wait, attempts, operation_id),
+    )
+
+
+async def begin_undo(tx: Tx, operation_id: uuid.UUID, error: Mapping[str, object] | None) -> None:
+    """From now on a task only takes back what it did; ``error`` is why, None if cancelled."""
+    await tx.execute(
+        "UPDATE operations SET undoing = true, attempts = 0, error = %s WHERE id = %s",
+        (None if error is None else Jsonb(error), operation_id),
+    )
+
+
+async def finish(
+    tx: Tx,
+    operation_id: uuid.UUID,
+    status: OperationStatus,
+    *,
+    result: Mapping[str, object] | None = None,
+) -> None:
+    """A task has come to its end."""
+    await tx.execute(
+        """
+        UPDATE operations SET status = %s, result = %s, finished_at = clock_timestamp(),
+            progress = CASE WHEN %s = 'succeeded' THEN 1 ELSE progress END,
+            step = CASE WHEN %s = 'succeeded' THEN NULL ELSE step END,
+            lease_until = NULL, holder = NULL
+        WHERE id = %s
+        """,
+        (status, None if result is None else Jsonb(result), status, status, operation_id),
+    )
+
+
+async def ask_to_cancel(tx: Tx, operation_id: uuid.UUID) -> None:
+    """Want a task given up."""
+    await tx.execute(
+        "UPDATE operations SET cancel_requested = true, due_at = clock_timestamp() WHERE id = %s",
+        (operation_id,),
+    )
+
+
+async def forget_old(tx: Tx, *, days: int = 90) -> None:
+    """Finished tasks are told of for 90 days."""
+    await tx.execute(
+        "DELETE FROM operations WHERE finished_at < now() - make_interval(days => %s)", (days,)
     )

@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tenantry.base.errors import MachineError
 
 _LAST_LINES = 15
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,15 @@ async def run(
     cwd: Path | None = None,
     deadline: float = 60.0,
     check: bool = True,
+    on_error_line: Callable[[str], None] | None = None,
+    while_running: Callable[[], Awaitable[None]] | None = None,
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
     ``env`` is added to this process's environment. ``deadline`` is in seconds;
-    past it the program and its children are killed.
+    past it the program and its children are killed. ``on_error_line`` hears each line of its
+    standard error as it comes, of which only the last ones are returned then;
+    ``while_running`` is called about twice a second.
 
     Raises CommandFailed if it cannot be started, is too slow, or (with
     ``check``) ends with anything but 0.
@@ -64,8 +70,12 @@ async def run(
         raise CommandFailed(
             f"{name} could not be started: {error.strerror}.", hint="Run ./tenantry doctor."
         ) from error
+    talking = asyncio.gather(_all_of(process.stdout), _lines_of(process.stderr, on_error_line))
+    watching = None if while_running is None else asyncio.create_task(_again(while_running))
     try:
-        stdout, stderr = await asyncio.wait_for(process.communicate(), deadline)
+        async with asyncio.timeout(deadline):
+            stdout, stderr = await talking
+            await process.wait()
     except (TimeoutError, asyncio.CancelledError) as stop:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -73,6 +83,10 @@ async def run(
         if isinstance(stop, asyncio.CancelledError):
             raise
         raise CommandFailed(f"{name} did not end within {deadline:.0f} seconds.") from None
+    finally:
+        if watching is not None:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
     done = Completed(
         process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace")
     )
@@ -80,3 +94,37 @@ async def run(
         said = _tail(done.stderr) or _tail(done.stdout) or "it printed nothing"
         raise CommandFailed(f"{name} ended with {done.returncode}: {said}")
     return done
+
+
+async def _all_of(stream: asyncio.StreamReader | None) -> bytes:
+    return b"" if stream is None else await stream.read()
+
+
+async def _lines_of(
+    stream: asyncio.StreamReader | None, heard: Callable[[str], None] | None
+) -> bytes:
+    if stream is None or heard is None:
+        return await _all_of(stream)
+    last: deque[bytes] = deque(maxlen=_LAST_LINES)
+    while line := await _line_of(stream):
+        last.append(line)
+        heard(line.decode(errors="replace").rstrip("\n"))
+    return b"".join(last)
+
+
+async def _line_of(stream: asyncio.StreamReader) -> bytes:
+    """The next line; one that is too long for the buffer comes in pieces."""
+    try:
+        return await stream.readuntil()
+    except asyncio.IncompleteReadError as end:
+        return end.partial
+    except asyncio.LimitOverrunError as long:
+        return await stream.read(long.consumed or 1)
+
+
+async def _again(look: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        # How far it is, is not worth failing for.
+        with contextlib.suppress(Exception):
+            await look()

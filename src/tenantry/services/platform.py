@@ -22,6 +22,7 @@ from tenantry.services.databases.service import Databases
 from tenantry.services.extensions.service import Extensions
 from tenantry.services.migrations import service as migrations
 from tenantry.services.network.service import Network
+from tenantry.services.operations.service import Operations
 from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.quotas.service import Quotas
@@ -37,6 +38,7 @@ class Platform:
 
     settings: Settings
     store: ControlStore
+    operations: Operations
     clusters: ClusterPools
     pooler: Pooler
     databases: Databases
@@ -83,6 +85,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         yield Platform(
             settings=settings,
             store=store,
+            operations=Operations(store),
             clusters=clusters,
             pooler=pooler,
             databases=databases,

@@ -1,0 +1,155 @@
+"""``tenantry operation``: long tasks, and following one to its end."""
+
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from tenantry.cli import output, times
+from tenantry.cli.client import Api, Row, connect
+from tenantry.cli.door import Json
+
+app = typer.Typer(help="Operations: long tasks, and how far they are.", no_args_is_help=True)
+
+Identifier = Annotated[str, typer.Argument(metavar="ID", help="The operation's id.")]
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Follow it to its end, or only begin it.")
+]
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def size(count: float | None) -> str | None:
+    """Bytes, as people read them."""
+    if count is None:
+        return None
+    unit = 0
+    while count >= 1024 and unit < len(_UNITS) - 1:  # noqa: PLR2004 (IEC 80000-13)
+        count /= 1024
+        unit += 1
+    return f"{count:.0f} {_UNITS[unit]}" if unit == 0 else f"{count:.1f} {_UNITS[unit]}"
+
+
+def pace(row: Row) -> str:
+    """How much of its step is done, how fast, and how long it still takes; "" if unknown."""
+    done, rate, left = row["done_bytes"], row["bytes_per_second"], row["seconds_left"]
+    parts = []
+    if done is not None:
+        of = f" of {size(row['total_bytes'])}" if row["total_bytes"] else ""
+        parts.append(f"{size(done)}{of}")
+    if rate is not None:
+        parts.append(f"{size(rate)}/s")
+    if left is not None:
+        parts.append(f"{left:.0f} s left")
+    return ", ".join(parts)
+
+
+_COLUMNS: dict[str, output.Cell] = {
+    "ID": "id",
+    "KIND": "kind",
+    "STATUS": "status",
+    "STEP": "step",
+    "DONE": lambda row: f"{row['progress']:.0%}",
+    "AGE": lambda row: times.distance(row["created_at"]),
+}
+
+
+@app.command("list")
+def list_operations(
+    status: Annotated[
+        str | None,
+        typer.Option(help="Only those: queued, running, succeeded, failed or cancelled."),
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="Only those of this kind.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The most to show.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List long tasks, newest first.
+
+    Example:
+
+        tenantry operation list --status running
+    """
+    with connect() as api:
+        rows = api.rows("/api/operations", limit=limit, status=status, kind=kind).rows
+    if as_json:
+        output.as_json(rows)
+        return
+    output.table(rows, _COLUMNS, empty="There are no operations.")
+
+
+@app.command()
+def show(operation: Identifier, as_json: Json = False) -> None:
+    """Show how far one is, and what came of it."""
+    with connect() as api:
+        row = api.get(_path(operation))
+    _show(row, as_json=as_json)
+
+
+@app.command()
+def watch(operation: Identifier, as_json: Json = False) -> None:
+    """Follow one to its end."""
+    with connect() as api:
+        row = follow(api, operation)
+    _show(row, as_json=as_json)
+
+
+@app.command()
+def cancel(operation: Identifier, as_json: Json = False) -> None:
+    """Have one given up, and what it did taken back."""
+    with connect() as api:
+        row = api.post(f"{_path(operation)}/cancel", {})
+    if as_json:
+        output.as_json(row)
+        return
+    output.done("It is being given up")
+
+
+def follow(api: Api, operation_id: str) -> Row:
+    """The operation, once it has succeeded; on a terminal with a bar meanwhile.
+
+    Raises OperationFailed if it failed or was cancelled.
+    """
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[pace]}"),
+        console=output.error_console(),
+        transient=True,
+        disable=not output.error_console().is_terminal,
+    ) as bar:
+        task = bar.add_task("begins", total=1.0, pace="")
+
+        def tell(row: Row) -> None:
+            said = str(row["step"] or row["status"]).replace("_", " ")
+            bar.update(task, description=said, completed=row["progress"], pace=pace(row))
+
+        return api.wait(operation_id, tell)
+
+
+def _path(operation: str) -> str:
+    return f"/api/operations/{quote(operation, safe='')}"
+
+
+def _show(row: Row, *, as_json: bool) -> None:
+    if as_json:
+        output.as_json(row)
+        return
+    error = row["error"] or {}
+    output.facts(
+        [
+            ("id", row["id"]),
+            ("kind", row["kind"]),
+            ("status", row["status"]),
+            ("step", row["step"]),
+            ("progress", f"{row['progress']:.0%}"),
+            ("pace", pace(row) or None),
+            ("error", error.get("detail")),
+            ("hint", error.get("hint")),
+            *(row["result"] or {}).items(),
+            ("begun", row["started_at"]),
+            ("ended", row["finished_at"]),
+        ]
+    )

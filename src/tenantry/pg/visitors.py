@@ -1,0 +1,152 @@
+"""Visitors: logins that are made for one piece of work inside one tenant's database.
+
+What reads or writes a whole database (pg_dump, pg_restore) takes minutes or hours, so it can
+neither be the guest, who is in one database at a time (see ``logins``), nor have rights of the
+platform's own: dumps run the tenant's code. A visitor is a member of that tenant's roles and
+of nothing else, comes by the Unix socket with a password that nobody knows, and is gone
+afterwards. Row-level security does not apply to it, since a dump must be whole.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+from tenantry.base.events import Changed, emit
+from tenantry.base.secrets import Secret, scram_verifier
+from tenantry.host import files
+from tenantry.pg.connections import ADMIN, Address, connect
+
+_PREFIX = "tenantry_visitor_"
+_MOST_SESSIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A login for the time of a block; ``passfile`` holds its password as libpq reads it."""
+
+    name: str
+    address: Address
+    passfile: Path
+
+    def environment(self, database: str) -> dict[str, str]:
+        """What has a program of PostgreSQL's log in as it (manual, section 34.15)."""
+        return {
+            "PGHOST": str(self.address.socket_dir),
+            "PGPORT": str(self.address.port),
+            "PGUSER": self.name,
+            "PGDATABASE": database,
+            "PGPASSFILE": str(self.passfile),
+            "PGAPPNAME": "tenantry",
+            "PGCONNECT_TIMEOUT": "10",
+            "PGOPTIONS": "-csearch_path=pg_catalog",
+        }
+
+
+@asynccontextmanager
+async def visitor(address: Address, purpose: str, roles: Sequence[str]) -> AsyncIterator[Visitor]:
+    """A login with the rights of these roles, which are one tenant's.
+
+    ``purpose`` is the hexadecimal id of the operation that it is for: the login is named after
+    it, so that one left by a crash is used again or dropped. What it owns in the end must have
+    been given away (``leave``), or it stays until somebody drops it.
+
+    Raises Unavailable if the server does not answer.
+    """
+    name = f"{_PREFIX}{purpose}"
+    password = Secret(secrets.token_urlsafe(32))
+    async with connect(address, user=ADMIN) as admin:
+        await _make(admin, name, password, roles)
+    try:
+        with TemporaryDirectory(prefix="tenantry-") as folder:
+            passfile = Path(folder) / "passfile"
+            files.write_atomically(passfile, f"*:*:*:{name}:{password.reveal()}\n")
+            yield Visitor(name, address, passfile)
+    finally:
+        async with connect(address, user=ADMIN) as admin:
+            await _drop(admin, name)
+
+
+async def _make(
+    admin: AsyncConnection[TupleRow], name: str, password: Secret, roles: Sequence[str]
+) -> None:
+    # No superuser can be avoided: nobody else may give BYPASSRLS, nor (from 16 on) make it a
+    # member of roles that the platform's own role has not made.
+    async with admin.transaction():
+        await _forget(admin, name)
+        await admin.execute(
+            sql.SQL(
+                "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
+                " BYPASSRLS CONNECTION LIMIT {} PASSWORD {}"
+            ).format(
+                sql.Identifier(name),
+                sql.Literal(_MOST_SESSIONS),
+                sql.Literal(scram_verifier(password)),
+            )
+        )
+        if roles:
+            await admin.execute(
+                sql.SQL("GRANT {} TO {}").format(
+                    sql.SQL(", ").join(map(sql.Identifier, roles)), sql.Identifier(name)
+                )
+            )
+
+
+async def _forget(admin: AsyncConnection[TupleRow], name: str) -> None:
+    await admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (name,)
+    )
+    await admin.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+
+
+async def _drop(admin: AsyncConnection[TupleRow], name: str) -> None:
+    # One that still owns something in a database that is itself to go goes after it.
+    with suppress(psycopg.errors.DependentObjectsStillExist):
+        await _forget(admin, name)
+
+
+async def leave(visitor_: Visitor, database: str, heir: str) -> None:
+    """Give what a visitor made in a database, an extension for example, to one of its roles."""
+    async with connect_as(visitor_, database) as inside:
+        me = sql.Identifier(visitor_.name)
+        await inside.execute(
+            sql.SQL("REASSIGN OWNED BY {} TO {}; DROP OWNED BY {}").format(
+                me, sql.Identifier(heir), me
+            )
+        )
+
+
+@asynccontextmanager
+async def connect_as(visitor_: Visitor, database: str) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    """A session of a visitor's, in autocommit mode, in which names are those of pg_catalog.
+
+    Raises psycopg.OperationalError if the server does not let it in.
+    """
+    async with await AsyncConnection.connect(
+        visitor_.address.conninfo(user=visitor_.name, dbname=database),
+        passfile=str(visitor_.passfile),
+        autocommit=True,
+    ) as inside:
+        yield inside
+
+
+async def drop_strangers(address: Address, purposes: Collection[str]) -> list[str]:
+    """Drop all visitors but those for these purposes. Returns which are gone."""
+    kept = {f"{_PREFIX}{purpose}" for purpose in purposes}
+    gone: list[str] = []
+    async with connect(address, user=ADMIN) as admin:
+        cursor = await admin.execute(
+            "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s) ORDER BY 1", (_PREFIX,)
+        )
+        for (name,) in await cursor.fetchall():
+            if name not in kept:
+                await _drop(admin, name)
+                emit(Changed("visitor.dropped", name))
+                gone.append(name)
+    return gone

@@ -1,0 +1,130 @@
+"""What an operation is made of: a flow of steps, and how each of them ends. Values only.
+
+A step is a coroutine that may be begun any number of times: whatever an earlier try did, it
+finds and goes on from there. It ends by returning what comes next; only then is that written
+down, so that a crash anywhere has the same step begin again.
+"""
+
+import datetime as dt
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tenantry.control.audit import Actor
+from tenantry.control.operations import OperationRow
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """Go on with another step; with the one that follows, if none is named."""
+
+    step: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Begin the same step again, in so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """All is done, and this came of it."""
+
+    result: dict[str, object]
+
+
+Outcome = Next | Wait | Done
+
+
+class Run(Protocol):
+    """An operation, as its steps see it."""
+
+    @property
+    def row(self) -> OperationRow: ...
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What was asked for."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the steps keep for each other, as JSON; written down as each of them ends."""
+
+    @property
+    def actor(self) -> Actor:
+        """Who asked for it."""
+
+    async def save(self) -> None:
+        """Write ``state`` down now, in the middle of a step."""
+
+    async def tell(
+        self, fraction: float, *, done_bytes: int | None = None, total_bytes: int | None = None
+    ) -> None:
+        """Tell how far this step is, from 0 to 1. May be called at any rate."""
+
+
+Act = Callable[[Run], Awaitable[Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step. ``share`` is its part of the whole time, beside those of the others.
+
+    One that is ``final`` can no longer be cancelled, nor undone once it has failed: it has to
+    be tried again until it succeeds.
+    """
+
+    name: str
+    act: Act
+    share: float = 1.0
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """All steps of a kind of operation, and how to take back what the steps before final ones did.
+
+    ``undo`` may be called after any of them, and again after a crash in it.
+    """
+
+    kind: str
+    steps: Sequence[Step]
+    undo: Callable[[Run], Awaitable[None]]
+    deadline: dt.timedelta
+
+    def step(self, name: str | None) -> Step:
+        """The step of that name, the first for None."""
+        return self.steps[0] if name is None else self.steps[self._index(name)]
+
+    def after(self, step: Step) -> Step:
+        """The step that follows one."""
+        return self.steps[self._index(step.name) + 1]
+
+    def progress(self, step: Step, fraction: float = 0.0) -> float:
+        """How far all of it is, from 0 to 1, once so much of a step is done."""
+        before = sum(each.share for each in self.steps[: self._index(step.name)])
+        whole = sum(each.share for each in self.steps)
+        return (before + step.share * min(1.0, max(0.0, fraction))) / whole
+
+    def _index(self, name: str) -> int:
+        return next(index for index, step in enumerate(self.steps) if step.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast the step that an operation is at goes, and how long it still takes."""
+
+    bytes_per_second: float | None
+    seconds_left: float | None
+
+
+def pace(row: OperationRow, now: dt.datetime) -> Pace:
+    """The pace of a running operation; None where there is nothing to tell it by."""
+    if row.status != "running" or row.step_started_at is None or not row.done_bytes:
+        return Pace(None, None)
+    seconds = max(0.001, (now - row.step_started_at).total_seconds())
+    rate = row.done_bytes / seconds
+    left = None if row.total_bytes is None else max(0, row.total_bytes - row.done_bytes) / rate
+    return Pace(rate, left)

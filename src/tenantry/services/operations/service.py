@@ -1,0 +1,395 @@
+"""Carrying operations out, a step at a time, whatever dies meanwhile.
+
+The row is the truth. A worker holds it by a lease that it renews while a step runs; what a
+dead worker held is taken up by the next, at the step where it was. A step that fails has what
+was done taken back (``Flow.undo``), and the operation has failed; one that fails because a
+part of the platform is down is tried again.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import datetime as dt
+import time
+import uuid
+from collections.abc import Awaitable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import psycopg
+import structlog
+
+from tenantry.base.errors import Conflict, NotFound, TenantryError, Unavailable
+from tenantry.base.events import StepDone, emit
+from tenantry.base.ids import new_id, parse_id
+from tenantry.control import audit, pages
+from tenantry.control import operations as rows
+from tenantry.control.audit import Actor
+from tenantry.control.operations import Filter, OperationRow
+from tenantry.control.pages import Page
+from tenantry.control.store import ControlStore, Tx
+from tenantry.services.operations.model import Done, Flow, Next, Step, Wait
+
+log = structlog.get_logger()
+
+_AT_ONCE = 3
+_LEASE = dt.timedelta(seconds=30)
+_RENEW_SECONDS = 1.0  # also how soon a cancellation is noticed
+_TELL_SECONDS = 0.5
+_MOST_TRIES = 6
+_UNDO = "undo"
+_Result = TypeVar("_Result")
+
+
+class Operations:
+    """All operations. Capabilities register the flows that theirs go through."""
+
+    def __init__(self, store: ControlStore) -> None:
+        self._store = store
+        self._flows: dict[str, Flow] = {}
+        self._holder = new_id()
+        self._running: dict[uuid.UUID, asyncio.Task[None]] = {}
+
+    def register(self, *flows: Flow) -> None:
+        """Know how these kinds are carried out."""
+        self._flows |= {flow.kind: flow for flow in flows}
+
+    # ── verbs ────────────────────────────────────────────────────────────────
+
+    async def begin(
+        self,
+        tx: Tx,
+        actor: Actor,
+        kind: str,
+        *,
+        resource_kind: str,
+        resource_id: uuid.UUID,
+        customer_id: uuid.UUID | None,
+        params: Mapping[str, object] | None = None,
+        exclusive: bool = True,
+    ) -> OperationRow:
+        """Want one carried out; it begins after ``tx`` is committed, when the worker is woken.
+
+        Raises Conflict if another one has the resource to itself, and so would this.
+        """
+        operation_id = await rows.insert(
+            tx,
+            kind=kind,
+            resource_kind=resource_kind,
+            resource_id=resource_id,
+            customer_id=customer_id,
+            actor=_written(actor),
+            params=params,
+            exclusive=exclusive,
+        )
+        return await self._find(tx, actor, operation_id)
+
+    async def show(self, actor: Actor, operation_id: uuid.UUID) -> OperationRow:
+        """One operation. Raises NotFound, the same for an unknown and a foreign one."""
+        async with self._store.transaction(actor) as tx:
+            return await self._find(tx, actor, operation_id)
+
+    async def page(
+        self, actor: Actor, wanted: Filter, *, cursor: str | None, limit: int
+    ) -> Page[OperationRow]:
+        """Operations, newest first. Raises InvalidInput for a bad cursor."""
+        after = pages.read_key(cursor)
+        async with self._store.transaction(actor) as tx:
+            found = await rows.page(
+                tx, wanted, customer_id=actor.customer_id, after=after, limit=limit + 1
+            )
+        return pages.cut(found, limit, lambda row: (row.created_at, row.id))
+
+    async def cancel(self, tx: Tx, actor: Actor, operation_id: uuid.UUID) -> OperationRow:
+        """Have one given up, and what it did taken back. Raises NotFound, Conflict."""
+        row = await self._find(tx, actor, operation_id)
+        if row.status not in {"queued", "running"}:
+            raise Conflict(f"The operation has already {row.status}.")
+        flow = self._flows.get(row.kind)
+        if flow is None or row.undoing or flow.step(row.step).final:
+            raise Conflict(
+                "The operation has come too far to be cancelled.", hint="It ends by itself soon."
+            )
+        await rows.ask_to_cancel(tx, operation_id)
+        await audit.record(
+            tx,
+            actor,
+            "operation.cancel",
+            resource_kind="operation",
+            resource_id=row.id,
+            resource_name=row.kind,
+        )
+        return await self._find(tx, actor, operation_id)
+
+    async def _find(self, tx: Tx, actor: Actor, operation_id: uuid.UUID) -> OperationRow:
+        row = await rows.find(tx, operation_id, customer_id=actor.customer_id)
+        if row is None:
+            raise NotFound("There is no such operation.", hint="GET /api/operations lists yours.")
+        return row
+
+    # ── the worker ───────────────────────────────────────────────────────────
+
+    async def take_over(self) -> None:
+        """For the only worker, before it begins: carry on with what another had begun."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            await rows.release_all(tx)
+
+    async def start_due(self, tasks: asyncio.TaskGroup) -> int:
+        """Begin what is due, as far as there is room for it. Returns how many were begun."""
+        room = _AT_ONCE - len(self._running)
+        if room <= 0:
+            return 0
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            taken = await rows.take(
+                tx, [*self._flows], holder=self._holder, lease=_LEASE, most=room
+            )
+        for row in taken:
+            task = tasks.create_task(self._carry_out(row))
+            self._running[row.id] = task
+            task.add_done_callback(partial(self._ended, row.id))
+        return len(taken)
+
+    def _ended(self, operation_id: uuid.UUID, _: object) -> None:
+        self._running.pop(operation_id, None)
+
+    async def _carry_out(self, row: OperationRow) -> None:
+        run = _Running(self._store, row, self._flows[row.kind], self._holder)
+        try:
+            while await run.go_on():
+                pass
+        except (TenantryError, psycopg.Error, OSError) as error:
+            # The control database is away: the lease ends, and somebody takes it up again.
+            log.warning("operation.left", operation=str(row.id), error=str(error))
+        except Exception:
+            log.exception("operation.left", operation=str(row.id))
+
+
+class _Running:
+    """One operation in this worker's hands."""
+
+    def __init__(
+        self, store: ControlStore, row: OperationRow, flow: Flow, holder: uuid.UUID
+    ) -> None:
+        self._store = store
+        self.row = row
+        self._flow = flow
+        self._holder = holder
+        self._told = 0.0
+        self._step: Step | None = None
+        self.state: dict[str, Any] = dict(row.state)
+
+    # ── what a step sees (model.Run) ─────────────────────────────────────────
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return self.row.params
+
+    @property
+    def actor(self) -> Actor:
+        return _read(self.row.actor)
+
+    async def save(self) -> None:
+        async with self._transaction() as tx:
+            await rows.keep_state(tx, self.row.id, self.state)
+
+    async def tell(
+        self, fraction: float, *, done_bytes: int | None = None, total_bytes: int | None = None
+    ) -> None:
+        now = time.monotonic()
+        if self._step is None or now - self._told < _TELL_SECONDS:
+            return
+        self._told = now
+        async with self._transaction() as tx:
+            await rows.tell_progress(
+                tx,
+                self.row.id,
+                progress=self._flow.progress(self._step, fraction),
+                done_bytes=done_bytes,
+                total_bytes=total_bytes,
+            )
+
+    # ── carrying out ─────────────────────────────────────────────────────────
+
+    async def go_on(self) -> bool:
+        """Do the next step. Returns whether there is another one to do now."""
+        if self.row.undoing:
+            return await self._undo()
+        step = self._flow.step(self.row.step)
+        if self.row.cancel_requested and not step.final:
+            return await self._give_up(None)
+        if self._is_late() and not step.final:
+            return await self._give_up(
+                Unavailable(
+                    f"The operation did not end within {self._flow.deadline}.",
+                    hint="What it had done is taken back. Try again when less is going on.",
+                )
+            )
+        return await self._do(step)
+
+    async def _do(self, step: Step) -> bool:
+        self._step = step
+        async with self._transaction() as tx:
+            await rows.begin_step(tx, self.row.id, step.name, progress=self._flow.progress(step))
+        try:
+            outcome = await self._watched(step.act(self), cancellable=not step.final)
+        except _Cancelled:
+            return await self._give_up(None)
+        except _Lost:
+            return False
+        except Exception as error:
+            if not isinstance(error, TenantryError | psycopg.Error | OSError):
+                log.exception("operation.broke", operation=str(self.row.id), step=step.name)
+            return await self._failed(step, error)
+        return await self._move(step, outcome)
+
+    def _is_late(self) -> bool:
+        started = self.row.started_at
+        return started is not None and dt.datetime.now(dt.UTC) - started > self._flow.deadline
+
+    async def _watched(self, work: Awaitable[_Result], *, cancellable: bool) -> _Result:
+        """Do some work while the lease is renewed, until it ends or is to be given up."""
+        acting = asyncio.ensure_future(work)
+        try:
+            while True:
+                await asyncio.wait([acting], timeout=_RENEW_SECONDS)
+                if acting.done():
+                    return acting.result()
+                async with self._transaction() as tx:
+                    wanted = await rows.renew(tx, self.row.id, holder=self._holder, lease=_LEASE)
+                if wanted is None:
+                    raise _Lost
+                if wanted and cancellable:
+                    raise _Cancelled
+        finally:
+            if not acting.done():
+                acting.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await acting
+
+    async def _move(self, step: Step, outcome: Next | Wait | Done) -> bool:
+        async with self._transaction() as tx:
+            await rows.keep_state(tx, self.row.id, self.state)
+            match outcome:
+                case Done(result):
+                    await rows.finish(tx, self.row.id, "succeeded", result=result)
+                case Wait(seconds):
+                    wait = dt.timedelta(seconds=seconds)
+                    await rows.put_off(tx, self.row.id, step=step.name, wait=wait, attempts=0)
+                case Next(name):
+                    following = self._flow.after(step) if name is None else self._flow.step(name)
+                    await rows.begin_step(
+                        tx, self.row.id, following.name, progress=self._flow.progress(following)
+                    )
+            await self._look_again(tx)
+        if not isinstance(outcome, Wait):
+            emit(StepDone(self.row.kind, step.name, str(self.row.resource_id)))
+        return isinstance(outcome, Next)
+
+    async def _failed(self, step: Step, error: Exception) -> bool:
+        passing = isinstance(error, Unavailable | psycopg.OperationalError)
+        tries = self.row.attempts + 1
+        if step.final or (passing and tries < _MOST_TRIES):
+            log.warning(
+                "operation.tries_again",
+                operation=str(self.row.id),
+                kind=self.row.kind,
+                step=step.name,
+                error=str(error),
+            )
+            await self._put_off(step.name, tries)
+            return False
+        return await self._give_up(error)
+
+    async def _put_off(self, step: str, tries: int) -> None:
+        wait = dt.timedelta(seconds=min(30.0, 0.5 * 2**tries))
+        async with self._transaction() as tx:
+            await rows.keep_state(tx, self.row.id, self.state)
+            await rows.put_off(tx, self.row.id, step=step, wait=wait, attempts=tries)
+
+    async def _give_up(self, error: Exception | None) -> bool:
+        async with self._transaction() as tx:
+            await rows.keep_state(tx, self.row.id, self.state)
+            await rows.begin_undo(tx, self.row.id, None if error is None else told(error))
+            await self._look_again(tx)
+        return True
+
+    async def _undo(self) -> bool:
+        self._step = None
+        try:
+            await self._watched(self._flow.undo(self), cancellable=False)
+        except _Lost:
+            return False
+        except Exception as error:  # whatever it is: nothing may be left behind
+            log.warning(
+                "operation.undo_failed",
+                operation=str(self.row.id),
+                kind=self.row.kind,
+                error=str(error),
+                exc_info=not isinstance(error, TenantryError | psycopg.Error | OSError),
+            )
+            await self._put_off(self.row.step or self._flow.steps[0].name, self.row.attempts + 1)
+            return False
+        async with self._transaction() as tx:
+            status: rows.OperationStatus = "failed" if self.row.error else "cancelled"
+            await rows.finish(tx, self.row.id, status)
+            await audit.record(
+                tx,
+                self.actor,
+                self.row.kind,
+                resource_kind=self.row.resource_kind,
+                resource_id=self.row.resource_id,
+                result="failed",
+                details={"operation_id": str(self.row.id), "status": status},
+            )
+        emit(StepDone(self.row.kind, _UNDO, str(self.row.resource_id)))
+        return False
+
+    async def _look_again(self, tx: Tx) -> None:
+        row = await rows.find(tx, self.row.id, customer_id=None)
+        if row is None:
+            raise Unavailable("An operation that was being carried out is gone.")
+        self.row = row
+
+    def _transaction(self) -> contextlib.AbstractAsyncContextManager[Tx]:
+        return self._store.transaction(audit.PLATFORM)
+
+
+class _Cancelled(Exception):
+    """Somebody wants the operation given up."""
+
+
+class _Lost(Exception):
+    """Another worker has the operation."""
+
+
+def told(error: Exception) -> dict[str, object]:
+    """An error as its caller reads it; of one that nobody foresaw nothing but that it was."""
+    if isinstance(error, TenantryError):
+        return {
+            "code": error.code,
+            "title": error.title,
+            "detail": error.detail,
+            **({"hint": error.hint} if error.hint else {}),
+        }
+    return {
+        "code": TenantryError.code,
+        "title": TenantryError.title,
+        "detail": "The operation broke off; what it had done was taken back.",
+        "hint": "The worker's log says why. Please report it.",
+    }
+
+
+def _written(actor: Actor) -> dict[str, object]:
+    found = dataclasses.asdict(actor)
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def _read(kept: Mapping[str, str]) -> Actor:
+    if not kept:
+        return audit.PLATFORM
+    identifiers: Sequence[str] = ("id", "customer_id")
+    return Actor(
+        **{  # type: ignore[arg-type]
+            name: parse_id(value) if name in identifiers else value for name, value in kept.items()
+        }
+    )

@@ -1,0 +1,340 @@
+"""Operations against a real control database: steps, failures, cancellation, lost workers."""
+
+import asyncio
+import datetime as dt
+import uuid
+from collections.abc import AsyncIterator, Callable
+from importlib import resources
+
+import pytest
+from conftest import Server
+from psycopg import sql
+
+from tenantry.base.errors import Conflict, MachineError, NotFound, Unavailable
+from tenantry.control import audit
+from tenantry.control.audit import Actor
+from tenantry.control.operations import Filter, OperationRow
+from tenantry.control.store import DATABASE, MIGRATIONS, ControlStore
+from tenantry.pg.connections import ADMIN, CUSTOMER, PLATFORM, Address, connect
+from tenantry.services.migrations import service as migrations
+from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step, Wait
+from tenantry.services.operations.service import Operations
+
+ANN = Actor("user", "ann@example.com", id=uuid.uuid4(), address="192.0.2.7")
+
+
+@pytest.fixture
+async def store(server: Server, address: Address) -> AsyncIterator[ControlStore]:
+    """An empty control database."""
+    names = {"database": sql.Identifier(DATABASE), "customer": sql.Identifier(CUSTOMER)}
+    server.execute(sql.SQL("DROP ROLE IF EXISTS {customer}").format(**names))
+    server.execute(sql.SQL("CREATE ROLE {customer}").format(**names))
+    server.execute(sql.SQL("CREATE DATABASE {database}").format(**names))
+    try:
+        server.execute(sql.SQL("GRANT {customer} TO {}").format(sql.Identifier(PLATFORM), **names))
+        server.execute(
+            sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {}").format(
+                sql.Identifier(PLATFORM), **names
+            )
+        )
+        async with connect(address, user=ADMIN, dbname=DATABASE, search_path="public") as admin:
+            await migrations.up(admin, resources.files(MIGRATIONS))
+        async with ControlStore(address) as opened:
+            yield opened
+    finally:
+        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
+
+
+class Work:
+    """A flow of steps that tests decide on, and what was called."""
+
+    def __init__(self, *, final: str = "") -> None:
+        self.calls: list[str] = []
+        self.acts: dict[str, Callable[[Run], Outcome]] = {}
+        self.waits: dict[str, asyncio.Event] = {}
+        self.undo_fails = 0
+        self.flow = Flow(
+            "test.work",
+            [
+                Step(name, self._act(name), share=share, final=name == final)
+                for name, share in (("first", 1), ("second", 3))
+            ],
+            undo=self._undo,
+            deadline=dt.timedelta(hours=1),
+        )
+
+    def _act(self, name: str) -> "Callable[[Run], asyncio.Future[Outcome]]":
+        async def act(run: Run) -> Outcome:
+            self.calls.append(name)
+            if name in self.waits:
+                await self.waits[name].wait()
+            if name in self.acts:
+                return self.acts[name](run)
+            return Next() if name == "first" else Done({"steps": list(self.calls)})
+
+        return act  # type: ignore[return-value]
+
+    async def _undo(self, _: Run) -> None:
+        self.calls.append("undo")
+        if self.undo_fails:
+            self.undo_fails -= 1
+            raise MachineError("The disk is full.")
+
+
+async def want(store: ControlStore, operations: Operations, **asked: object) -> OperationRow:
+    async with store.transaction(ANN) as tx:
+        return await operations.begin(
+            tx,
+            ANN,
+            "test.work",
+            resource_kind="database",
+            resource_id=uuid.uuid4(),
+            customer_id=None,
+            **asked,  # type: ignore[arg-type]
+        )
+
+
+async def carried_out(operations: Operations, wanted: OperationRow) -> OperationRow:
+    """The operation, once it has ended."""
+    async with asyncio.timeout(10):
+        while True:
+            async with asyncio.TaskGroup() as tasks:
+                await operations.start_due(tasks)
+            row = await operations.show(ANN, wanted.id)
+            if row.finished_at is not None:
+                return row
+            await asyncio.sleep(0.02)
+
+
+def ready(store: ControlStore, work: Work) -> Operations:
+    operations = Operations(store)
+    operations.register(work.flow)
+    return operations
+
+
+async def test_steps_follow_each_other_and_keep_what_they_found(store: ControlStore) -> None:
+    work = Work()
+
+    def first(run: Run) -> Outcome:
+        assert run.actor == ANN
+        run.state["found"] = run.params["looked_for"]
+        return Next()
+
+    work.acts["first"] = first
+    work.acts["second"] = lambda run: Done({"found": run.state["found"]})
+    operations = ready(store, work)
+    wanted = await want(store, operations, params={"looked_for": "a needle"})
+    assert (wanted.status, wanted.progress) == ("queued", 0)
+    row = await carried_out(operations, wanted)
+    assert (row.status, row.progress, row.result) == ("succeeded", 1, {"found": "a needle"})
+    assert work.calls == ["first", "second"]
+
+
+async def test_a_step_that_waits_begins_again(store: ControlStore) -> None:
+    work = Work()
+    work.acts["first"] = lambda _: Wait(0.01) if len(work.calls) < 3 else Next()
+    operations = ready(store, work)
+    row = await carried_out(operations, await want(store, operations))
+    assert row.status == "succeeded"
+    assert work.calls == ["first", "first", "first", "second"]
+
+
+async def test_a_failure_is_taken_back_told_and_recorded(store: ControlStore) -> None:
+    work = Work()
+    work.undo_fails = 1
+
+    def second(_: Run) -> Outcome:
+        raise MachineError("The disk is full.", hint="Free some of it.")
+
+    work.acts["second"] = second
+    operations = ready(store, work)
+    row = await carried_out(operations, await want(store, operations))
+    assert row.status == "failed"
+    assert row.error is not None
+    assert row.error["detail"] == "The disk is full."
+    assert row.error["hint"] == "Free some of it."
+    assert work.calls == ["first", "second", "undo", "undo"]
+    async with store.transaction(audit.PLATFORM) as tx:
+        (told,) = await audit.page(
+            tx, audit.Filter(action="test.work"), customer_id=None, before=2**62, limit=10
+        )
+    assert (told.actor_name, told.result, told.address) == (ANN.name, "failed", "192.0.2.7")
+
+
+async def test_nothing_of_an_unforeseen_error_is_shown(store: ControlStore) -> None:
+    work = Work()
+
+    def first(_: Run) -> Outcome:
+        raise ValueError("the password is hunter2")
+
+    work.acts["first"] = first
+    operations = ready(store, work)
+    row = await carried_out(operations, await want(store, operations))
+    assert row.status == "failed"
+    assert "hunter2" not in str(row)
+    assert work.calls == ["first", "undo"]
+
+
+async def test_what_is_down_for_a_moment_is_tried_again(store: ControlStore) -> None:
+    work = Work()
+
+    def second(_: Run) -> Outcome:
+        if work.calls.count("second") == 1:
+            raise Unavailable("It is being started.")
+        return Done({})
+
+    work.acts["second"] = second
+    operations = ready(store, work)
+    row = await carried_out(operations, await want(store, operations))
+    assert row.status == "succeeded"
+    assert work.calls == ["first", "second", "second"]
+
+
+async def test_a_final_step_is_never_given_up(store: ControlStore) -> None:
+    work = Work(final="second")
+
+    def second(_: Run) -> Outcome:
+        if work.calls.count("second") == 1:
+            raise MachineError("The disk is full.")
+        return Done({})
+
+    work.acts["second"] = second
+    operations = ready(store, work)
+    row = await carried_out(operations, await want(store, operations))
+    assert (row.status, work.calls) == ("succeeded", ["first", "second", "second"])
+
+
+async def test_one_is_cancelled_in_the_middle_of_a_step(store: ControlStore) -> None:
+    work = Work()
+    work.waits["second"] = asyncio.Event()
+    operations = ready(store, work)
+    wanted = await want(store, operations)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        await operations.start_due(tasks)
+        while "second" not in work.calls:
+            await asyncio.sleep(0.01)
+        async with store.transaction(ANN) as tx:
+            assert (await operations.cancel(tx, ANN, wanted.id)).cancel_requested
+    row = await operations.show(ANN, wanted.id)
+    assert (row.status, row.error) == ("cancelled", None)
+    assert work.calls == ["first", "second", "undo"]
+    async with store.transaction(ANN) as tx:
+        with pytest.raises(Conflict, match="already cancelled"):
+            await operations.cancel(tx, ANN, wanted.id)
+
+
+async def test_one_that_has_not_begun_is_cancelled(store: ControlStore) -> None:
+    work = Work()
+    operations = ready(store, work)
+    wanted = await want(store, operations)
+    async with store.transaction(ANN) as tx:
+        await operations.cancel(tx, ANN, wanted.id)
+    assert (await carried_out(operations, wanted)).status == "cancelled"
+    assert work.calls == ["undo"]
+
+
+async def test_final_steps_are_not_cancelled(store: ControlStore) -> None:
+    work = Work(final="second")
+    work.waits["second"] = asyncio.Event()
+    operations = ready(store, work)
+    wanted = await want(store, operations)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        await operations.start_due(tasks)
+        while "second" not in work.calls:
+            await asyncio.sleep(0.01)
+        async with store.transaction(ANN) as tx:
+            with pytest.raises(Conflict, match="too far"):
+                await operations.cancel(tx, ANN, wanted.id)
+        work.waits["second"].set()
+    assert (await operations.show(ANN, wanted.id)).status == "succeeded"
+
+
+async def test_another_worker_carries_on_where_the_first_died(store: ControlStore) -> None:
+    died, heir = Work(), Work()
+    died.waits["second"] = asyncio.Event()
+    died.acts["first"] = heir.acts["first"] = lambda run: run.state.update(by="died") or Next()
+    heir.acts["second"] = lambda run: Done({"by": run.state["by"]})
+    operations = ready(store, died)
+    wanted = await want(store, operations)
+    dying = asyncio.create_task(carried_out(operations, wanted))
+    async with asyncio.timeout(10):
+        while "second" not in died.calls:
+            await asyncio.sleep(0.01)
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
+    other = ready(store, heir)
+    async with asyncio.TaskGroup() as tasks:
+        assert await other.start_due(tasks) == 0, "the lease has not ended"
+    await other.take_over()
+    row = await carried_out(other, wanted)
+    assert (row.status, row.result, heir.calls) == ("succeeded", {"by": "died"}, ["second"])
+
+
+async def test_a_worker_that_lost_its_operation_stops(store: ControlStore) -> None:
+    slow, other = Work(), Work()
+    slow.waits["first"] = asyncio.Event()
+    operations, heirs = ready(store, slow), ready(store, other)
+    wanted = await want(store, operations)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        await operations.start_due(tasks)
+        while not slow.calls:
+            await asyncio.sleep(0.01)
+        await heirs.take_over()
+        assert (await carried_out(heirs, wanted)).status == "succeeded"
+    assert slow.calls == ["first"]
+
+
+async def test_one_that_takes_too_long_is_given_up(store: ControlStore) -> None:
+    work = Work()
+    work.flow = Flow("test.work", work.flow.steps, work.flow.undo, dt.timedelta(0))
+    operations = ready(store, work)
+    row = await carried_out(operations, await want(store, operations))
+    assert row.status == "failed"
+    assert "did not end within" in str(row.error)
+
+
+async def test_a_resource_is_only_one_operations(store: ControlStore) -> None:
+    operations = ready(store, Work())
+    wanted = await want(store, operations)
+    again = {
+        "resource_kind": "database",
+        "resource_id": wanted.resource_id,
+        "customer_id": None,
+    }
+    async with store.transaction(ANN) as tx:
+        with pytest.raises(Conflict, match="has this database to itself"):
+            await operations.begin(tx, ANN, "test.work", **again)  # type: ignore[arg-type]
+        beside = await operations.begin(tx, ANN, "test.work", **again, exclusive=False)  # type: ignore[arg-type]
+    page = await operations.page(ANN, Filter(resource_id=wanted.resource_id), cursor=None, limit=10)
+    assert [row.id for row in page.rows] == [beside.id, wanted.id]
+
+
+async def test_foreign_operations_are_unknown(store: ControlStore) -> None:
+    operations = ready(store, Work())
+    wanted = await want(store, operations)
+    stranger = Actor("user", "bob@example.com", customer_id=uuid.uuid4())
+    with pytest.raises(NotFound):
+        await operations.show(stranger, wanted.id)
+    assert (await operations.page(stranger, Filter(), cursor=None, limit=10)).rows == []
+
+
+async def test_bytes_are_told_while_a_step_runs(store: ControlStore) -> None:
+    work = Work()
+    operations = Operations(store)
+    seen: list[OperationRow] = []
+
+    async def second(run: Run) -> Outcome:
+        await run.tell(0.5, done_bytes=50, total_bytes=100)
+        seen.append(await operations.show(ANN, run.row.id))
+        return Done({})
+
+    operations.register(
+        Flow(
+            "test.work",
+            [work.flow.steps[0], Step("second", second, share=3)],
+            undo=work.flow.undo,
+            deadline=dt.timedelta(hours=1),
+        )
+    )
+    await carried_out(operations, await want(store, operations))
+    assert [(row.progress, row.done_bytes, row.total_bytes) for row in seen] == [(0.625, 50, 100)]
