@@ -49,6 +49,21 @@ class Home:
         return self.root / "backups"
 
     @property
+    def backup_key(self) -> Path:
+        """The passphrase of the backup repositories, which are worth nothing without it."""
+        return self.root / "backup.key"
+
+    @property
+    def pgbackrest(self) -> Path:
+        """pgBackRest's configuration, locks and spool."""
+        return self.root / "pgbackrest"
+
+    @property
+    def scratch(self) -> Path:
+        """Files of operations under way, each in a folder named by the operation's id."""
+        return self.root / "scratch"
+
+    @property
     def run(self) -> Path:
         """Pid files and Unix sockets."""
         return self.root / "run"
@@ -59,4 +74,13 @@ class Home:
 
     @property
     def private_folders(self) -> tuple[Path, ...]:
-        return (self.tls, self.clusters, self.pooler, self.logs, self.backups, self.run)
+        return (
+            self.tls,
+            self.clusters,
+            self.pooler,
+            self.logs,
+            self.backups,
+            self.pgbackrest,
+            self.scratch,
+            self.run,
+        )

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tenantry.base.errors import MachineError
@@ -22,6 +28,9 @@ LONGEST_HOME = 70
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 # A name that authorities certify: not localhost, and not an address (whose last part is digits).
 _CERTIFIABLE = re.compile(r".+\.(?=[a-z0-9-]*[a-z])[a-z0-9-]+")
+_WORD = re.compile(r"[A-Za-z0-9._/-]+")
+_VISIBLE = re.compile(r"[!-~]+")
+_S3 = ("backup_s3_endpoint", "backup_s3_bucket", "backup_s3_key")
 
 
 def default_home() -> Path:
@@ -46,6 +55,15 @@ class Settings(BaseSettings):
     redis_port: Port = 6379
     warm_pool: Annotated[int, Field(ge=0, le=500)] = 16
     engines: Path | None = None
+    backups: bool = True
+    backup_dir: Path | None = None
+    backup_s3_endpoint: str | None = None
+    backup_s3_bucket: str | None = None
+    backup_s3_region: str = "us-east-1"
+    backup_s3_path: str = "/tenantry"
+    backup_s3_key: SecretStr | None = None
+    backup_s3_secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    backup_s3_ca_file: Path | None = None
     audit_days: Annotated[int, Field(ge=30, le=36_500)] = 365
     memory_mb: Annotated[int, Field(ge=256)] | None = None
     rate_per_address: Rate = 120_000
@@ -93,17 +111,57 @@ class Settings(BaseSettings):
             raise ValueError("needs a name such as db.example.com as TENANTRY_DOMAIN")
         return url
 
-    @field_validator("acme_ca_file", "acme_dns_hook")
+    @field_validator("backup_s3_endpoint")
+    @classmethod
+    def _https_server(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname or parts.path not in {"", "/"}:
+            raise ValueError("is not the https URL of a server, such as https://s3.example.com")
+        return f"https://{parts.netloc}"
+
+    @field_validator("backup_s3_bucket", "backup_s3_region", "backup_s3_path")
+    @classmethod
+    def _one_word(cls, word: str | None) -> str | None:
+        if word is not None and not _WORD.fullmatch(word):
+            raise ValueError("has other than letters, digits and . _ - / in it")
+        return word
+
+    @field_validator("backup_s3_key", "backup_s3_secret")
+    @classmethod
+    def _one_line(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not _VISIBLE.fullmatch(secret.get_secret_value()):
+            raise ValueError("is empty, or has a space or a line break in it")
+        return secret
+
+    @field_validator("backup_s3_secret")
+    @classmethod
+    def _whole_s3(cls, secret: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        told = {name: others.data[name] for name in _S3 if name in others.data}
+        names = [f"TENANTRY_{name.upper()}" for name, value in told.items() if value is None]
+        if secret is None and any(told.values()):
+            raise ValueError("is missing, and a repository in S3 needs it")
+        if secret is not None and names:
+            raise ValueError(f"is of no use without {', '.join(names)}")
+        return secret
+
+    @field_validator("acme_ca_file", "acme_dns_hook", "backup_dir", "backup_s3_ca_file")
     @classmethod
     def _whole_path(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_absolute():
-            raise ValueError("is not the whole path of a file")
+            raise ValueError("is not a whole path, from / on")
         return path
 
     @property
     def engines_dir(self) -> Path:
         """Where engines built on this machine live."""
         return self.engines or self.home / "engines"
+
+    @property
+    def repository_dir(self) -> Path:
+        """Where the local repository of physical backups lives."""
+        return self.backup_dir or self.home / "backups" / "repository"
 
     @property
     def api_url(self) -> str:

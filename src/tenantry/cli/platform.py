@@ -77,6 +77,8 @@ async def _install(here: Settings) -> None:
     umask = os.umask(0o022)  # root installs it, and the service user runs it
     await packages.ensure_postgres(_say)
     await packages.ensure_jemalloc(_say)
+    if here.backups:
+        await packages.ensure_pgbackrest(_say)
     await engines.ensure_pgbouncer(here.engines_dir, _say)
     os.umask(umask)
 

@@ -23,6 +23,7 @@ from tenantry.host import commands
 Say = Callable[[str], None]
 
 SUPPORTED = range(15, 19)  # the majors of PostgreSQL that Tenantry is tested with
+PGBACKREST = Path("/usr/bin/pgbackrest")  # as its package has it
 _LIBRARY = Path("/usr/lib/postgresql")
 _LOCK = Path("/run/tenantry-packages.lock")
 _PLAIN = {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}  # answers in English, no questions
@@ -75,6 +76,24 @@ async def ensure_postgres(say: Say) -> PostgresEngine:
         )
     await install([f"postgresql-{offered[-1]}"], say)
     return find_postgres()
+
+
+def has_pgbackrest() -> bool:
+    """Whether pgBackRest is installed."""
+    return PGBACKREST.exists()
+
+
+async def ensure_pgbackrest(say: Say) -> None:
+    """Have pgBackRest installed. Raises MachineError if only root could install it."""
+    if has_pgbackrest() and not was_interrupted():
+        return
+    if os.geteuid() != 0:
+        raise MachineError(
+            "pgBackRest, which makes the backups, is not installed.",
+            hint=f"Only root can install it: {command_for(['pgbackrest'])}; "
+            "or set TENANTRY_BACKUPS=off and have no backups.",
+        )
+    await install(["pgbackrest"], say)
 
 
 def find_jemalloc() -> Path | None:

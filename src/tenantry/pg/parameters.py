@@ -123,6 +123,17 @@ def shared_parameters(sizing: Sizing, *, version: int, certificate: str) -> dict
     return parameters
 
 
+def archiving(command: str | None) -> dict[str, str]:
+    """Have each segment of the write-ahead log taken away by ``command``, or (None) by nobody.
+
+    One that is not full is closed after a minute, so that no more than that can be lost
+    together with this machine; where nothing is written, none is.
+    """
+    if command is None:
+        return {"archive_mode": "off"}
+    return {"archive_mode": "on", "archive_command": command, "archive_timeout": "60s"}
+
+
 def render(parameters: Mapping[str, str]) -> str:
     """postgresql.conf, whole. Values are quoted as the manual says (section 20.1.2)."""
     lines = ["# Written by Tenantry. Your own settings go to custom.conf beside this file."]

@@ -26,6 +26,7 @@ from tenantry.services.operations.service import Operations
 from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.quotas.service import Quotas
+from tenantry.services.repository.service import Repositories, ensure_ready
 from tenantry.services.roles.service import Roles
 from tenantry.services.users.service import Users
 
@@ -47,6 +48,7 @@ class Platform:
     extensions: Extensions
     certificates: Certificates
     quotas: Quotas
+    repositories: Repositories
     access: Access
     people: People
     users: Users
@@ -94,6 +96,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             extensions=Extensions(clusters, databases),
             quotas=Quotas(store, clusters, pooler),
             certificates=local_certificates(settings),
+            repositories=Repositories(settings),
             access=Access(store, session_idle=rules.idle),
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),
@@ -129,6 +132,8 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
                 say(f"Starting the {cluster.name} cluster")
                 started.push_async_callback(cluster.stop)
             await local.ensure_running(cluster)
+        if problem := await ensure_ready(Repositories(settings)):
+            say(f"Going on although backups are not ready: {problem}")
         await local.ensure_control_database()
         await ensure_control_schema(local)
         async with open_platform(settings) as platform:

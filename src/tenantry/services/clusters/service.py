@@ -21,7 +21,7 @@ from tenantry.control import audit
 from tenantry.control import clusters as rows
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.store import DATABASE, ControlStore
-from tenantry.host.packages import PostgresEngine, find_postgres
+from tenantry.host.packages import PGBACKREST, PostgresEngine, find_postgres
 from tenantry.pg import catalog, connections, hardening, hba, parameters
 from tenantry.pg.clusters import ClusterFiles, ProcessCluster
 from tenantry.pg.connections import (
@@ -34,6 +34,7 @@ from tenantry.pg.connections import (
     connect,
     fetch_value,
 )
+from tenantry.pg.pgbackrest import PgBackRest
 
 CONTROL = "control"
 SHARED = "shared-1"
@@ -111,6 +112,10 @@ class LocalClusters:
             "log_directory": str(home.logs),
             "log_filename": f"{cluster.name}-%a.log",
         }
+        archiver = PgBackRest(PGBACKREST, home.pgbackrest)
+        values |= parameters.archiving(
+            archiver.archive_command(cluster.name) if self.settings.backups else None
+        )
         # root may become the platform's user anyway, so it need not do so to look inside.
         users = dict.fromkeys((pwd.getpwuid(os.geteuid()).pw_name, "root"))
         return ClusterFiles(

@@ -1,0 +1,62 @@
+"""The write-ahead log on its way into the repositories: how far it is, and what still waits."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, class_row
+
+from tenantry.pg.connections import fetch_value
+
+
+@dataclass(frozen=True, slots=True)
+class Archiver:
+    """What a server says of its archiver since its statistics began.
+
+    ``last_archived`` and ``last_failed`` are names of files of the log, "" where there was none.
+    """
+
+    last_archived: str
+    last_archived_at: dt.datetime | None
+    last_failed: str
+    last_failed_at: dt.datetime | None
+    failures: int
+
+    @property
+    def fails(self) -> bool:
+        """Whether the last try failed."""
+        if self.last_failed_at is None:
+            return False
+        return self.last_archived_at is None or self.last_archived_at < self.last_failed_at
+
+
+async def archiver(connection: AsyncConnection[TupleRow]) -> Archiver:
+    """How archiving goes."""
+    async with connection.cursor(row_factory=class_row(Archiver)) as cursor:
+        await cursor.execute(
+            """
+            SELECT coalesce(last_archived_wal, '') AS last_archived,
+                last_archived_time AS last_archived_at,
+                coalesce(last_failed_wal, '') AS last_failed,
+                last_failed_time AS last_failed_at, failed_count AS failures
+            FROM pg_stat_archiver
+            """
+        )
+        found = await cursor.fetchone()
+    assert found is not None  # noqa: S101 (the view has one row)
+    return found
+
+
+async def close_segment(connection: AsyncConnection[TupleRow]) -> tuple[dt.datetime, str]:
+    """End the segment that is being written, so that it can be archived now.
+
+    Returns a moment before which everything committed is in that segment or an earlier one,
+    and the segment's name. For a superuser.
+    """
+    moment = await fetch_value(connection, "SELECT clock_timestamp()")
+    # Recovery to a moment ends at the first commit after it: without one it would fail.
+    await connection.execute("SELECT pg_current_xact_id()")
+    segment = await fetch_value(connection, "SELECT pg_walfile_name(pg_switch_wal())")
+    if not isinstance(moment, dt.datetime):
+        raise TypeError(moment)
+    return moment, str(segment)
