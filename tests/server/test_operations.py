@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from importlib import resources
 
 import pytest
-from conftest import Server
 from psycopg import sql
 
+from conftest import Server
 from tenantry.base.errors import Conflict, MachineError, NotFound, Unavailable
 from tenantry.control import audit
 from tenantry.control.audit import Actor
@@ -52,6 +52,7 @@ class Work:
         self.calls: list[str] = []
         self.acts: dict[str, Callable[[Run], Outcome]] = {}
         self.waits: dict[str, asyncio.Event] = {}
+        self.begun = asyncio.Event()
         self.undo_fails = 0
         self.flow = Flow(
             "test.work",
@@ -67,6 +68,7 @@ class Work:
         async def act(run: Run) -> Outcome:
             self.calls.append(name)
             if name in self.waits:
+                self.begun.set()
                 await self.waits[name].wait()
             if name in self.acts:
                 return self.acts[name](run)
@@ -211,8 +213,7 @@ async def test_one_is_cancelled_in_the_middle_of_a_step(store: ControlStore) -> 
     wanted = await want(store, operations)
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         await operations.start_due(tasks)
-        while "second" not in work.calls:
-            await asyncio.sleep(0.01)
+        await work.begun.wait()
         async with store.transaction(ANN) as tx:
             assert (await operations.cancel(tx, ANN, wanted.id)).cancel_requested
     row = await operations.show(ANN, wanted.id)
@@ -240,8 +241,7 @@ async def test_final_steps_are_not_cancelled(store: ControlStore) -> None:
     wanted = await want(store, operations)
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         await operations.start_due(tasks)
-        while "second" not in work.calls:
-            await asyncio.sleep(0.01)
+        await work.begun.wait()
         async with store.transaction(ANN) as tx:
             with pytest.raises(Conflict, match="too far"):
                 await operations.cancel(tx, ANN, wanted.id)
@@ -252,14 +252,18 @@ async def test_final_steps_are_not_cancelled(store: ControlStore) -> None:
 async def test_another_worker_carries_on_where_the_first_died(store: ControlStore) -> None:
     died, heir = Work(), Work()
     died.waits["second"] = asyncio.Event()
-    died.acts["first"] = heir.acts["first"] = lambda run: run.state.update(by="died") or Next()
+
+    def first(run: Run) -> Outcome:
+        run.state["by"] = "died"
+        return Next()
+
+    died.acts["first"] = first
     heir.acts["second"] = lambda run: Done({"by": run.state["by"]})
     operations = ready(store, died)
     wanted = await want(store, operations)
     dying = asyncio.create_task(carried_out(operations, wanted))
     async with asyncio.timeout(10):
-        while "second" not in died.calls:
-            await asyncio.sleep(0.01)
+        await died.begun.wait()
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
     other = ready(store, heir)
@@ -277,8 +281,7 @@ async def test_a_worker_that_lost_its_operation_stops(store: ControlStore) -> No
     wanted = await want(store, operations)
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         await operations.start_due(tasks)
-        while not slow.calls:
-            await asyncio.sleep(0.01)
+        await slow.begun.wait()
         await heirs.take_over()
         assert (await carried_out(heirs, wanted)).status == "succeeded"
     assert slow.calls == ["first"]
