@@ -3,12 +3,13 @@ and forgotten when they are old."""
 
 import datetime as dt
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import Tx
 
 Result = Literal["ok", "refused", "failed"]
@@ -93,6 +94,26 @@ async def record(
             actor.request_id,
             Jsonb(details or {}),
         ),
+    )
+
+
+async def record_on(
+    tx: Tx,
+    actor: Actor,
+    action: str,
+    database: DatabaseRow,
+    *,
+    details: dict[str, object] | None = None,
+) -> None:
+    """Add a row on a database. Its owner reads there what others did to it, too."""
+    await record(
+        tx,
+        replace(actor, customer_id=actor.customer_id or database.customer_id),
+        action,
+        resource_kind="database",
+        resource_id=database.id,
+        resource_name=database.database_name,
+        details=details,
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psycopg
 import structlog
@@ -102,7 +102,7 @@ class Databases:
                 max_connections=row.max_connections,
             )
         emit(StepDone("create", "opened", row.database_name))
-        await self._record(
+        await audit.record_on(
             tx, actor, "database.create", row, details={"environment": wanted.environment}
         )
         emit(StepDone("create", "recorded", row.database_name))
@@ -182,7 +182,7 @@ class Databases:
             for field in ("name", "friendly_name", "environment", "plan", *plans.NAMES)
             if getattr(row, field) != getattr(after, field)
         }
-        await self._record(tx, actor, "database.update", row, details=changed)
+        await audit.record_on(tx, actor, "database.update", row, details=changed)
         return after
 
     async def delete(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> Deletion:
@@ -196,7 +196,7 @@ class Databases:
             resource_id=row.id,
             customer_id=row.customer_id,
         )
-        await self._record(tx, actor, "database.delete", row)
+        await audit.record_on(tx, actor, "database.delete", row)
         emit(StepDone("delete", "promised", row.database_name))
         return Deletion(row.id, operation_id)
 
@@ -248,7 +248,7 @@ class Databases:
         with suppress(Unavailable):
             await self._pooler.learn_password(row.username, password)
         await rows.remove_rotation(tx, row.id)
-        await self._record(tx, actor, "database.rotate_password", row)
+        await audit.record_on(tx, actor, "database.rotate_password", row)
         emit(StepDone("rotate", "recorded", row.database_name))
         return Opened(row, password)
 
@@ -383,7 +383,7 @@ class Databases:
             async with self._clusters.connection(row.cluster_id) as server:
                 await flow.rebuild_missing(server, cluster.address, row)
             log.error("database.was_missing", database=row.database_name)
-            await self._record(
+            await audit.record_on(
                 tx,
                 audit.PLATFORM,
                 "database.made_again",
@@ -401,7 +401,7 @@ class Databases:
             async with self._clusters.connection(row.cluster_id) as server:
                 await objects.set_verifier(server, row.username, before)
             await rows.remove_rotation(tx, database_id)
-            await self._record(
+            await audit.record_on(
                 tx,
                 audit.PLATFORM,
                 "database.rotate_password_undone",
@@ -461,23 +461,3 @@ class Databases:
         if row is None:
             raise NotFound("There is no such database.")
         return row
-
-    async def _record(
-        self,
-        tx: Tx,
-        actor: Actor,
-        action: str,
-        row: DatabaseRow,
-        *,
-        details: dict[str, object] | None = None,
-    ) -> None:
-        # An owner reads in the audit what others did to their database.
-        await audit.record(
-            tx,
-            actor if actor.customer_id else replace(actor, customer_id=row.customer_id),
-            action,
-            resource_kind="database",
-            resource_id=row.id,
-            resource_name=row.database_name,
-            details=details,
-        )

@@ -13,7 +13,6 @@ from tenantry.base.errors import Conflict, InvalidInput, NotFound
 from tenantry.base.events import StepDone, emit
 from tenantry.control import audit
 from tenantry.control.audit import Actor
-from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import Tx
 from tenantry.pg import extensions, logins
 from tenantry.pg.extensions import Extension
@@ -74,7 +73,7 @@ class Extensions:
                 hint="Something of the database's own is in its way.",
             ) from error
         emit(StepDone("extension", "added", database.database_name))
-        await self._record(tx, actor, "extension.add", database, name)
+        await audit.record_on(tx, actor, "extension.add", database, details={"extension": name})
         return made
 
     async def remove(self, tx: Tx, actor: Actor, database_id: uuid.UUID, name: str) -> Extension:
@@ -95,21 +94,8 @@ class Extensions:
                 hint="Drop what uses it first.",
             ) from error
         emit(StepDone("extension", "removed", database.database_name))
-        await self._record(tx, actor, "extension.remove", database, name)
+        await audit.record_on(tx, actor, "extension.remove", database, details={"extension": name})
         return replace(there[name], installed_version=None, schema=None)
-
-    async def _record(
-        self, tx: Tx, actor: Actor, action: str, database: DatabaseRow, name: str
-    ) -> None:
-        await audit.record(
-            tx,
-            actor if actor.customer_id else replace(actor, customer_id=database.customer_id),
-            action,
-            resource_kind="database",
-            resource_id=database.id,
-            resource_name=database.database_name,
-            details={"extension": name},
-        )
 
 
 def _check_wanted(name: str, there: list[Extension]) -> None:

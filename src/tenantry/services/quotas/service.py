@@ -150,13 +150,11 @@ class Quotas:
                 # The cluster refuses them already; without this they would wait in the pooler.
                 with suppress(TenantryError):
                     await self._pooler.kick_out(row.database_names)
-            await audit.record(
+            await audit.record_on(
                 tx,
-                dataclasses.replace(audit.PLATFORM, customer_id=row.customer_id),
+                audit.PLATFORM,
                 f"database.quota_{state}",
-                resource_kind="database",
-                resource_id=row.id,
-                resource_name=row.database_name,
+                row,
                 details={"used_bytes": use.used_bytes, "quota_bytes": row.disk_quota_bytes},
             )
         log.warning(

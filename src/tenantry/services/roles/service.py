@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 import psycopg
 import structlog
@@ -291,13 +290,11 @@ class Roles:
         *,
         more: Mapping[str, object] | None = None,
     ) -> None:
-        await audit.record(
+        await audit.record_on(
             tx,
-            actor if actor.customer_id else replace(actor, customer_id=database.customer_id),
+            actor,
             action,
-            resource_kind="database",
-            resource_id=database.id,
-            resource_name=database.database_name,
+            database,
             details={"role": role.username, "access": role.access, **(more or {})},
         )
 
