@@ -41,6 +41,49 @@ def test_the_export_is_filtered_as_the_list_is(api: httpx.Client) -> None:
         assert stranger.get("/api/audit-logs/export").status_code == 401
 
 
+def test_an_owner_reads_what_others_did_to_the_database(
+    platform: Installation, api: httpx.Client
+) -> None:
+    email = f"c{uuid.uuid4().hex[:12]}@example.com"
+    asked = {"name": "Owner", "scopes": ["audit:read"], "customer_email": email}
+    key = data(api.post("/api/api-keys", json=asked), 201)["key"]
+    path = f"/api/databases/{platform.create(ownerEmail=email)['id']}"
+    api.patch(path, json={"friendlyName": "Renamed"}).raise_for_status()
+    entry = data(api.post(f"{path}/whitelist", json={"ipAddress": "192.0.2.1"}), 201)
+    api.put(f"{path}/whitelist", json={"entries": []}).raise_for_status()
+    entry = data(api.post(f"{path}/whitelist", json={"ipAddress": "192.0.2.1"}), 201)
+    api.delete(f"{path}/whitelist/{entry['id']}").raise_for_status()
+    api.post(f"{path}/extensions", json={"name": "pg_trgm"}).raise_for_status()
+    api.delete(f"{path}/extensions/pg_trgm").raise_for_status()
+    role = data(api.post(f"{path}/roles", json={"name": "reader", "access": "read_only"}), 201)
+    api.delete(f"{path}/roles/{role['id']}").raise_for_status()
+    api.post(f"{path}/rotate-password").raise_for_status()
+    api.delete(path).raise_for_status()
+
+    with platform.client(key) as owner:
+
+        def told() -> list[str]:
+            return [row["action"] for row in data(owner.get("/api/audit-logs"))][::-1]
+
+        eventually(lambda: "database.deleted" in told())
+        assert told() == [
+            "database.create",
+            "database.update",
+            "whitelist.add",
+            "whitelist.replace",
+            "whitelist.add",
+            "whitelist.remove",
+            "extension.add",
+            "extension.remove",
+            "role.create",
+            "role.delete",
+            "role.deleted",
+            "database.rotate_password",
+            "database.delete",
+            "database.deleted",
+        ]
+
+
 def test_what_is_older_than_its_retention_is_forgotten(platform: Installation) -> None:
     old, kept = (str(uuid.uuid4()) for _ in range(2))
     with platform.control() as control:

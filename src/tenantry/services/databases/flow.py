@@ -82,13 +82,6 @@ async def drop(server: Server, pooler: Pooler, tx: Tx, row: DatabaseRow, actor: 
     emit(StepDone("delete", "role", row.database_name))
     await operations.finish_of(tx, row.id, DELETE, result={"id": str(row.id), "status": "deleted"})
     if row.friendly_name is not None:
-        await audit.record(
-            tx,
-            actor,
-            "database.deleted",
-            resource_kind="database",
-            resource_id=row.id,
-            resource_name=row.database_name,
-        )
+        await audit.record_on(tx, actor, "database.deleted", row)
     await rows.remove(tx, row.id)
     emit(StepDone("delete", "row", row.database_name))

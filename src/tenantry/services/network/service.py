@@ -98,15 +98,8 @@ class Network:
     async def _record(
         self, tx: Tx, actor: Actor, action: str, row: DatabaseRow, entries: list[NewEntry]
     ) -> None:
-        await audit.record(
-            tx,
-            actor,
-            action,
-            resource_kind="database",
-            resource_id=row.id,
-            resource_name=row.database_name,
-            details={"networks": [str(entry.network) for entry in entries]},
-        )
+        networks = [str(entry.network) for entry in entries]
+        await audit.record_on(tx, actor, action, row, details={"networks": networks})
 
     # ── the doors ────────────────────────────────────────────────────────────
 
