@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -25,6 +25,7 @@ from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow, Filter, Labels
 from tenantry.control.pages import Page
+from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.pg import catalog, logins, objects
 from tenantry.services.clusters.service import ClusterPools
@@ -230,27 +231,49 @@ class Databases:
         crash in between brings back the password that the owner knows.
         """
         row = await self.lock_active(tx, actor, database_id)
-        cluster = await self._clusters.cluster(row.cluster_id)
-        before = await logins.verifier_of(cluster.address, row.username)
-        if before is not None:
-            async with self._store.transaction(audit.PLATFORM) as early:
-                await rows.insert_rotation(early, row.id, before)
-        emit(StepDone("rotate", "remembered", row.database_name))
-        async with self._clusters.connection(row.cluster_id) as server:
-            await objects.open_role(
-                server,
-                row.username,
-                verifier=scram_verifier(password),
-                max_connections=row.max_connections,
-            )
-        emit(StepDone("rotate", "set", row.database_name))
-        # Without the pooler there is nobody who came with the old password.
-        with suppress(Unavailable):
-            await self._pooler.learn_password(row.username, password)
+        await self.change_password(
+            row.cluster_id,
+            row,
+            password,
+            remember=lambda early, verifier: rows.insert_rotation(early, row.id, verifier),
+            told_as="rotate",
+        )
         await rows.remove_rotation(tx, row.id)
         await audit.record_on(tx, actor, "database.rotate_password", row)
-        emit(StepDone("rotate", "recorded", row.database_name))
+        emit(StepDone("rotate", "recorded", row.username))
         return Opened(row, password)
+
+    async def change_password(
+        self,
+        cluster_id: uuid.UUID,
+        login: DatabaseRow | RoleRow,
+        password: Secret,
+        *,
+        remember: Callable[[Tx, str], Awaitable[None]],
+        told_as: str,
+    ) -> None:
+        """Give a role of a locked database another password.
+
+        ``remember`` keeps the verifier to go back to, in a transaction that is committed
+        before PostgreSQL has the new one.
+        """
+        cluster = await self._clusters.cluster(cluster_id)
+        before = await logins.verifier_of(cluster.address, login.username)
+        if before is not None:
+            async with self._store.transaction(audit.PLATFORM) as early:
+                await remember(early, before)
+        emit(StepDone(told_as, "remembered", login.username))
+        async with self._clusters.connection(cluster_id) as server:
+            await objects.open_role(
+                server,
+                login.username,
+                verifier=scram_verifier(password),
+                max_connections=login.max_connections,
+            )
+        emit(StepDone(told_as, "set", login.username))
+        # Without the pooler there is nobody who came with the old password.
+        with suppress(Unavailable):
+            await self._pooler.learn_password(login.username, password)
 
     async def statistics(self, actor: Actor, database_id: uuid.UUID) -> Statistics:
         """Size, sessions and counters as they are now. Raises NotFound, Unavailable."""

@@ -2,12 +2,11 @@
 
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 
 import psycopg
 import structlog
 
-from tenantry.base.errors import Conflict, InvalidInput, NotFound, TenantryError, Unavailable
+from tenantry.base.errors import Conflict, InvalidInput, NotFound, TenantryError
 from tenantry.base.events import StepDone, emit
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.control import audit, databases, whitelist
@@ -16,7 +15,7 @@ from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
-from tenantry.pg import catalog, logins, objects
+from tenantry.pg import catalog, objects
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.service import Databases
 from tenantry.services.network.service import Network
@@ -161,23 +160,13 @@ class Roles:
         As with a database's, the old verifier is remembered until ``tx`` is committed.
         """
         database, role = await self._lock(tx, actor, database_id, role_id)
-        cluster = await self._clusters.cluster(database.cluster_id)
-        before = await logins.verifier_of(cluster.address, role.username)
-        if before is not None:
-            async with self._store.transaction(audit.PLATFORM) as early:
-                await rows.begin_rotation(early, role.id, before)
-        emit(StepDone("role_rotate", "remembered", role.username))
-        async with self._clusters.connection(database.cluster_id) as server:
-            await objects.open_role(
-                server,
-                role.username,
-                verifier=scram_verifier(password),
-                max_connections=role.max_connections,
-            )
-        emit(StepDone("role_rotate", "set", role.username))
-        # Without the pooler there is nobody who came with the old password.
-        with suppress(Unavailable):
-            await self._pooler.learn_password(role.username, password)
+        await self._databases.change_password(
+            database.cluster_id,
+            role,
+            password,
+            remember=lambda early, verifier: rows.begin_rotation(early, role.id, verifier),
+            told_as="role_rotate",
+        )
         await rows.end_rotation(tx, role.id)
         await self._record(tx, actor, "role.rotate_password", database, role)
         emit(StepDone("role_rotate", "recorded", role.username))
