@@ -12,7 +12,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import structlog
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader, HTTPBearer
 
@@ -136,17 +136,28 @@ def allowed(scope: str | None = None) -> Any:
     return Depends(principal)
 
 
-def _identifier(what: str) -> Callable[[str], Awaitable[uuid.UUID]]:
-    async def read(identifier: str) -> uuid.UUID:
-        found = parse_id(identifier)
+def _parameter(name: str, missing: str) -> Callable[[str], Awaitable[uuid.UUID]]:
+    """Reads an identifier from a path; what cannot be one is told to be ``missing``."""
+
+    async def read(text: Annotated[str, Path(alias=name)]) -> uuid.UUID:
+        found = parse_id(text)
         if found is None:
-            raise NotFound(f"There is no such {what}.")
+            raise NotFound(missing)
         return found
 
     return read
 
 
+def _identifier(what: str) -> Callable[[str], Awaitable[uuid.UUID]]:
+    return _parameter("identifier", f"There is no such {what}.")
+
+
 DatabaseId = Annotated[uuid.UUID, Depends(_identifier("database"))]
+RoleId = Annotated[uuid.UUID, Depends(_parameter("role_id", "This database has no such role."))]
+EntryId = Annotated[
+    uuid.UUID,
+    Depends(_parameter("whitelist_id", "There is no such entry on this database's allowlist.")),
+]
 KeyId = Annotated[uuid.UUID, Depends(_identifier("API key"))]
 UserId = Annotated[uuid.UUID, Depends(_identifier("user"))]
 SessionId = Annotated[uuid.UUID, Depends(_identifier("session"))]
@@ -335,3 +346,12 @@ def background_of(request: Request) -> Background:
     """What goes on after the answers of this API."""
     background: Background = request.app.state.background
     return background
+
+
+def refresh_pooler(request: Request, platform: Platform) -> None:
+    """Have the pooler's file of users follow a change, after the answer to it."""
+
+    async def refresh() -> None:
+        await platform.pooler.refresh_users(platform.store)
+
+    background_of(request).start_once("refresh", refresh)

@@ -25,6 +25,7 @@ from tenantry.api.asking import (
     allowed,
     background_of,
     once,
+    refresh_pooler,
 )
 from tenantry.api.requests import CreateDatabase, Email, Label, UpdateDatabase
 from tenantry.base.secrets import SecretSource
@@ -55,11 +56,8 @@ def _settle(request: Request, platform: Platform) -> None:
         if await platform.databases.needs_refill(platform.settings.warm_pool):
             await jobs.wake(request.app.state.jobs, jobs.REFILL)
 
-    async def refresh() -> None:
-        await platform.pooler.refresh_users(platform.store)
-
     background_of(request).start_once("refill", refill)
-    background_of(request).start_once("refresh", refresh)
+    refresh_pooler(request, platform)
 
 
 @router.post("", status_code=201, response_model=Answer[OpenedDatabase])

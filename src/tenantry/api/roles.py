@@ -1,45 +1,22 @@
 """/api/databases/{id}/roles"""
 
-import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, DeletedRole, Listing, OpenedRole, Role
-from tenantry.api.asking import DatabaseId, PlatformHere, allowed, background_of, once
+from tenantry.api.asking import DatabaseId, PlatformHere, RoleId, allowed, once, refresh_pooler
 from tenantry.api.requests import CreateRole, UpdateRole
-from tenantry.base.errors import NotFound
-from tenantry.base.ids import parse_id
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
-from tenantry.services.platform import Platform
 
 router = APIRouter(prefix="/api/databases/{identifier}/roles", tags=["roles"])
 
 Reader = Annotated[Principal, allowed("databases:read")]
 Writer = Annotated[Principal, allowed("databases:write")]
-
-
-async def _role_id(role_id: str) -> uuid.UUID:
-    found = parse_id(role_id)
-    if found is None:
-        raise NotFound("This database has no such role.")
-    return found
-
-
-RoleId = Annotated[uuid.UUID, Depends(_role_id)]
-
-
-def _settle(request: Request, platform: Platform) -> None:
-    """Have the pooler's file follow, after the answer."""
-
-    async def refresh() -> None:
-        await platform.pooler.refresh_users(platform.store)
-
-    background_of(request).start_once("refresh", refresh)
 
 
 @router.get("", response_model=Listing[Role])
@@ -73,7 +50,7 @@ async def create(
         )
 
     response = await once(request, principal, work)
-    _settle(request, platform)
+    refresh_pooler(request, platform)
     return response
 
 
@@ -100,7 +77,7 @@ async def update(
         role = await platform.roles.update(
             tx, principal.actor, database_id, role_id, body.max_connections
         )
-    _settle(request, platform)
+    refresh_pooler(request, platform)
     return answers.answer(answers.role(platform.settings, role), message="Role updated.")
 
 
@@ -120,7 +97,7 @@ async def delete(
     async with platform.store.transaction(principal.actor) as tx:
         role = await platform.roles.delete(tx, principal.actor, database_id, role_id)
     gone = await platform.roles.finish_deletion(role)
-    _settle(request, platform)
+    refresh_pooler(request, platform)
     return answers.answer(
         DeletedRole(id=role_id, status="deleted" if gone else "deleting"),
         message="Role deleted." if gone else "It cannot log in; it is being removed.",

@@ -1,18 +1,15 @@
 """/api/databases/{id}/whitelist"""
 
-import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, WhitelistEntry
-from tenantry.api.asking import DatabaseId, PlatformHere, allowed, once
+from tenantry.api.asking import DatabaseId, EntryId, PlatformHere, allowed, once
 from tenantry.api.requests import Whitelist
 from tenantry.api.requests import WhitelistEntry as Entry
-from tenantry.base.errors import NotFound
-from tenantry.base.ids import parse_id
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
@@ -21,16 +18,6 @@ router = APIRouter(prefix="/api/databases/{identifier}/whitelist", tags=["allowl
 
 Reader = Annotated[Principal, allowed("databases:read")]
 Writer = Annotated[Principal, allowed("databases:write")]
-
-
-def _entry_id(whitelist_id: str) -> uuid.UUID:
-    found = parse_id(whitelist_id)
-    if found is None:
-        raise NotFound("There is no such entry on this database's allowlist.")
-    return found
-
-
-EntryId = Annotated[uuid.UUID, Depends(_entry_id)]
 
 
 @router.get("", response_model=Listing[WhitelistEntry])
