@@ -66,9 +66,10 @@ def audit(
                     output.as_json_line(row)
             return
         page = api.rows("/api/audit-logs", limit=None if everything else limit, **asked)
-    if as_json:
-        output.as_json(page.rows)
-    else:
-        output.table(page.rows, _COLUMNS, empty="Nothing of that kind has been done.")
-    if page.more:
-        output.note(f"These are the latest {len(page.rows)}; --all shows every one.")
+    output.listing(
+        page,
+        _COLUMNS,
+        empty="Nothing of that kind has been done.",
+        in_json=as_json,
+        first="latest",
+    )

@@ -125,16 +125,12 @@ def list_databases(
 
 def show_list(page: Page, *, as_json: bool) -> None:
     """Print a page of databases, and whether there are more."""
-    if as_json:
-        output.as_json(page.rows)
-    else:
-        output.table(
-            page.rows,
-            COLUMNS,
-            empty="There is no such database. `tenantry db create --name …` makes one.",
-        )
-    if page.more:
-        output.note(f"These are the first {len(page.rows)}; --all shows every one.")
+    output.listing(
+        page,
+        COLUMNS,
+        empty="There is no such database. `tenantry db create --name …` makes one.",
+        in_json=as_json,
+    )
 
 
 @app.command()

@@ -86,11 +86,8 @@ def list_keys(as_json: Json = False) -> None:
         tenantry key list
     """
     with connect() as api:
-        rows = api.rows("/api/api-keys").rows
-    if as_json:
-        output.as_json(rows)
-        return
-    output.table(rows, _COLUMNS, empty="There is no API key.")
+        page = api.rows("/api/api-keys")
+    output.listing(page, _COLUMNS, empty="There is no API key.", in_json=as_json)
 
 
 @app.command()

@@ -136,12 +136,9 @@ def list_plans(as_json: Json = False) -> None:
         tenantry plan list --json | jq -r '.[].name'
     """
     with connect() as api:
-        plans = api.rows("/api/plans").rows
-    if as_json:
-        output.as_json(plans)
-        return
-    output.table(
-        plans,
+        page = api.rows("/api/plans")
+    output.listing(
+        page,
         {
             "PLAN": "name",
             "CONNECTIONS": "max_connections",
@@ -155,4 +152,5 @@ def list_plans(as_json: Json = False) -> None:
             ),
         },
         empty="There is no plan.",
+        in_json=as_json,
     )

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tenantry.base.errors import TenantryError
-from tenantry.cli.client import ApiError, Row
+from tenantry.cli.client import ApiError, Page, Row
 
 Cell = str | Callable[[Row], object]
 
@@ -77,6 +77,18 @@ def table(rows: Sequence[Row], columns: Mapping[str, Cell], *, empty: str) -> No
     for line in lines:
         sheet.add_row(*(Text(plain(value)) for value in line))
     _console().print(sheet)
+
+
+def listing(
+    page: Page, columns: Mapping[str, Cell], *, empty: str, in_json: bool, first: str = "first"
+) -> None:
+    """Print the rows of a list, as JSON or as a table, and say whether there are more."""
+    if in_json:
+        as_json(page.rows)
+    else:
+        table(page.rows, columns, empty=empty)
+    if page.more:
+        note(f"These are the {first} {len(page.rows)}; --all shows every one.")
 
 
 def _value(row: Row, cell: Cell) -> object:

@@ -56,11 +56,9 @@ def list_roles(database: Named, env: In = None, as_json: Json = False) -> None:
     """
     with connect() as api:
         row = find(api, database, env)
-        roles = api.rows(_path(row)).rows
-    if as_json:
-        output.as_json(roles)
-        return
-    output.table(roles, _COLUMNS, empty=f"{title(row)} has one login, that which it came with.")
+        page = api.rows(_path(row))
+    alone = f"{title(row)} has one login, that which it came with."
+    output.listing(page, _COLUMNS, empty=alone, in_json=as_json)
 
 
 @app.command()

@@ -83,11 +83,8 @@ def list_users(as_json: Json = False) -> None:
         tenantry user list
     """
     with connect() as api:
-        rows = api.rows("/api/users").rows
-    if as_json:
-        output.as_json(rows)
-        return
-    output.table(rows, _COLUMNS, empty="There is no user.")
+        page = api.rows("/api/users")
+    output.listing(page, _COLUMNS, empty="There is no user.", in_json=as_json)
 
 
 @app.command()

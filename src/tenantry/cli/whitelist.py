@@ -35,11 +35,9 @@ def list_entries(database: Named, env: In = None, as_json: Json = False) -> None
     """
     with connect() as api:
         row = find(api, database, env)
-        entries = api.rows(f"/api/databases/{row['id']}/whitelist").rows
-    if as_json:
-        output.as_json(entries)
-        return
-    output.table(entries, _COLUMNS, empty=f"{title(row)} may be reached from everywhere.")
+        page = api.rows(f"/api/databases/{row['id']}/whitelist")
+    everywhere = f"{title(row)} may be reached from everywhere."
+    output.listing(page, _COLUMNS, empty=everywhere, in_json=as_json)
 
 
 @app.command()
