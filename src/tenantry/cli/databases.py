@@ -37,20 +37,14 @@ COLUMNS: dict[str, output.Cell] = {
 
 
 @app.command()
+@limits.options
 def create(
     *,
     name: Annotated[str, typer.Option(help="Lower-case letters, digits and hyphens.")],
     env: Env = None,
     friendly_name: FriendlyName = None,
     owner: Annotated[str | None, typer.Option(help="The e-mail address of its owner.")] = None,
-    plan: limits.Plan = None,
-    max_connections: limits.MaxConnections = None,
-    pool_size: limits.PoolSize = None,
-    disk_quota: limits.DiskQuota = None,
-    temp_file_limit: limits.TempFileLimit = None,
-    statement_timeout: limits.StatementTimeout = None,
-    lock_timeout: limits.LockTimeout = None,
-    idle_timeout: limits.IdleTimeout = None,
+    chosen: limits.Chosen,
     no_shadow: Annotated[
         bool, typer.Option("--no-shadow", help="Make no shadow database (for Prisma) beside it.")
     ] = False,
@@ -69,18 +63,11 @@ def create(
         "environment": env,
         "friendly_name": friendly_name,
         "owner_email": owner,
-        "plan": plan,
-        "max_connections": max_connections,
-        "pool_size": pool_size,
-        "disk_quota_bytes": disk_quota,
-        "temp_file_limit_bytes": temp_file_limit,
-        "statement_timeout_ms": statement_timeout,
-        "lock_timeout_ms": lock_timeout,
-        "idle_in_transaction_session_timeout_ms": idle_timeout,
         "shadow": False if no_shadow else None,
     }
     with connect() as api, output.waiting(f"Creating {name}"):
-        row = api.post("/api/databases", {k: v for k, v in wanted.items() if v is not None})
+        said = {field: value for field, value in wanted.items() if value is not None}
+        row = api.post("/api/databases", said | chosen)
     if as_json:
         output.as_json(row)
         return
@@ -168,19 +155,13 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
 
 
 @app.command()
+@limits.options
 def update(
     database: Named,
     *,
     env: In = None,
     friendly_name: FriendlyName = None,
-    plan: limits.Plan = None,
-    max_connections: limits.MaxConnections = None,
-    pool_size: limits.PoolSize = None,
-    disk_quota: limits.DiskQuota = None,
-    temp_file_limit: limits.TempFileLimit = None,
-    statement_timeout: limits.StatementTimeout = None,
-    lock_timeout: limits.LockTimeout = None,
-    idle_timeout: limits.IdleTimeout = None,
+    chosen: limits.Chosen,
     reset: limits.Reset = None,
     new_name: Annotated[str | None, typer.Option(help="The name it shall have.")] = None,
     new_env: Annotated[
@@ -200,17 +181,9 @@ def update(
         "name": new_name,
         "environment": new_env,
         "friendly_name": friendly_name,
-        "plan": plan,
-        "max_connections": max_connections,
-        "pool_size": pool_size,
-        "disk_quota_bytes": disk_quota,
-        "temp_file_limit_bytes": temp_file_limit,
-        "statement_timeout_ms": statement_timeout,
-        "lock_timeout_ms": lock_timeout,
-        "idle_in_transaction_session_timeout_ms": idle_timeout,
     }
     changes = {field: value for field, value in changes.items() if value is not None}
-    changes |= dict.fromkeys(reset or [])
+    changes |= chosen | dict.fromkeys(reset or [])
     if not changes:
         raise typer.BadParameter("say what to change: see `tenantry db update --help`.")
     with connect() as api:

@@ -1,7 +1,10 @@
 """Limits: how people write and read them, and ``tenantry plan``."""
 
+import functools
+import inspect
 import re
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -69,38 +72,83 @@ def time(figure: int) -> str:
     return _shown(figure, _MILLISECONDS) if figure else "none"
 
 
-Plan = Annotated[str | None, typer.Option(help="Its plan: see `tenantry plan list`.")]
-MaxConnections = Annotated[
-    int | None, typer.Option(min=1, help="How many sessions it may have at once.")
+Chosen = dict[str, Any]
+"""What was said of the plan and the limits, by the API's fields."""
+
+_OPTIONS: dict[str, Any] = {
+    "plan": Annotated[str | None, typer.Option(help="Its plan: see `tenantry plan list`.")],
+    "max_connections": Annotated[
+        int | None, typer.Option(min=1, help="How many sessions it may have at once.")
+    ],
+    "pool_size": Annotated[
+        int | None, typer.Option(min=1, help="How many of them PgBouncer may hold for it.")
+    ],
+    "disk_quota_bytes": Annotated[
+        int | None,
+        typer.Option(
+            "--disk-quota", parser=parse_size, metavar="SIZE", help="What it may take on disk: 5GB."
+        ),
+    ],
+    "temp_file_limit_bytes": Annotated[
+        int | None,
+        typer.Option(
+            "--temp-file-limit",
+            parser=parse_size,
+            metavar="SIZE",
+            help="Temporary files of one session: 512MB.",
+        ),
+    ],
+    "statement_timeout_ms": Annotated[
+        int | None,
+        typer.Option(
+            "--statement-timeout",
+            parser=parse_time,
+            metavar="TIME",
+            help="Default for its sessions: 30s, 5min.",
+        ),
+    ],
+    "lock_timeout_ms": Annotated[
+        int | None,
+        typer.Option(
+            "--lock-timeout",
+            parser=parse_time,
+            metavar="TIME",
+            help="Default for its sessions: 10s.",
+        ),
+    ],
+    "idle_in_transaction_session_timeout_ms": Annotated[
+        int | None,
+        typer.Option(
+            "--idle-in-transaction-timeout",
+            parser=parse_time,
+            metavar="TIME",
+            help="Default for its sessions: 10min.",
+        ),
+    ],
+}
+
+_PARAMETERS = [
+    inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+    for field, option in _OPTIONS.items()
 ]
-PoolSize = Annotated[
-    int | None, typer.Option(min=1, help="How many of them PgBouncer may hold for it.")
-]
-DiskQuota = Annotated[
-    int | None,
-    typer.Option(parser=parse_size, metavar="SIZE", help="What it may take on disk: 5GB."),
-]
-TempFileLimit = Annotated[
-    int | None,
-    typer.Option(parser=parse_size, metavar="SIZE", help="Temporary files of one session: 512MB."),
-]
-StatementTimeout = Annotated[
-    int | None,
-    typer.Option(parser=parse_time, metavar="TIME", help="Default for its sessions: 30s, 5min."),
-]
-LockTimeout = Annotated[
-    int | None,
-    typer.Option(parser=parse_time, metavar="TIME", help="Default for its sessions: 10s."),
-]
-IdleTimeout = Annotated[
-    int | None,
-    typer.Option(
-        "--idle-in-transaction-timeout",
-        parser=parse_time,
-        metavar="TIME",
-        help="Default for its sessions: 10min.",
-    ),
-]
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of a plan and of all limits in the place of ``chosen``."""
+
+    @functools.wraps(command)
+    def with_limits(**given: Any) -> None:
+        said = {field: given.pop(field) for field in _OPTIONS}
+        chosen = {field: value for field, value in said.items() if value is not None}
+        command(chosen=chosen, **given)
+
+    parameters = [
+        parameter
+        for each in inspect.signature(command).parameters.values()
+        for parameter in (_PARAMETERS if each.name == "chosen" else [each])
+    ]
+    with_limits.__dict__["__signature__"] = inspect.Signature(parameters)  # which typer reads
+    return with_limits
 
 
 Reset = Annotated[
