@@ -1,8 +1,6 @@
 """What callers are sent: connection strings that every program reads the same, and sizes."""
 
-import datetime as dt
 import json
-import uuid
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -11,45 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
+from database_rows import database_row
 from tenantry.api import answers
-from tenantry.base.ids import new_suffix
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
-from tenantry.control.databases import DatabaseRow
 from tenantry.services.databases.model import MASK, Opened, connection_strings
-
-NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
-
-
-def row(*, has_shadow: bool = True) -> DatabaseRow:
-    suffix = new_suffix()
-    return DatabaseRow(
-        id=uuid.uuid4(),
-        cluster_id=uuid.uuid4(),
-        database_name=f"tenant_{suffix}",
-        username=f"user_{suffix}",
-        status="active",
-        has_shadow=has_shadow,
-        customer_id=None,
-        owner_email=None,
-        name="app",
-        friendly_name="App",
-        environment="production",
-        kind="shared",
-        plan="standard",
-        max_connections=50,
-        pool_size=25,
-        disk_quota_bytes=10 * 2**30,
-        temp_file_limit_bytes=2**31,
-        statement_timeout_ms=0,
-        lock_timeout_ms=0,
-        idle_in_transaction_session_timeout_ms=0,
-        used_bytes=None,
-        quota_state="ok",
-        created_at=NOW,
-        updated_at=NOW,
-    )
-
 
 settings = st.builds(
     lambda domain, pg_port, pool_port: Settings(
@@ -66,7 +30,7 @@ passwords = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=
 def test_libpq_reads_from_each_string_what_was_meant(
     settings: Settings, password: str, has_shadow: bool
 ) -> None:
-    of = row(has_shadow=has_shadow)
+    of = database_row(has_shadow=has_shadow)
     strings = connection_strings(settings, of, password)
     meant = {
         strings.connection_string: (settings.pg_port, of.database_name),
@@ -96,7 +60,7 @@ def test_libpq_reads_from_each_string_what_was_meant(
 
 @given(st.booleans())
 def test_prismas_strings_are_the_plain_ones_with_its_parameters(has_shadow: bool) -> None:
-    strings = connection_strings(Settings(), row(has_shadow=has_shadow), "secret")
+    strings = connection_strings(Settings(), database_row(has_shadow=has_shadow), "secret")
     plain = {
         "database_url": strings.connection_string_pooled,
         "direct_url": strings.connection_string,
@@ -113,7 +77,7 @@ def test_prismas_strings_are_the_plain_ones_with_its_parameters(has_shadow: bool
 
 @given(passwords)
 def test_a_password_is_in_the_one_answer_that_shows_it(password: str) -> None:
-    of = row()
+    of = database_row()
     opened = answers.opened_database(Settings(), Opened(of, Secret(password)))
     assert opened.password == opened.connection.password == password
     masked = answers.strings(Settings(), of)
@@ -143,7 +107,7 @@ def _body(response: Any) -> Any:
 
 
 def test_an_answer_has_what_there_is_to_tell() -> None:
-    one = answers.database(row())
+    one = answers.database(database_row())
     assert _body(answers.answer(one)).keys() == {"success", "data"}
     told = _body(answers.answer(one, message="Made."))
     assert (told["success"], told["message"]) == (True, "Made.")

@@ -1,18 +1,16 @@
 """Convergence: what is done about any difference leaves none, and drops nobody's data."""
 
 import dataclasses
-import datetime as dt
 import uuid
 from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from database_rows import database_row
 from tenantry.control.databases import DatabaseRow, QuotaState, Status
 from tenantry.pg.catalog import MANAGED, DatabaseState, RoleState
 from tenantry.services.databases import plan
-
-NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclass
@@ -83,31 +81,13 @@ def worlds(draw: st.DrawFn) -> World:
     """Any rows, any roles and any databases of a few names."""
     rows = {}
     for suffix in draw(st.sets(st.sampled_from(suffixes))):
-        row = DatabaseRow(
-            id=uuid.UUID(int=suffixes.index(suffix)),
-            cluster_id=uuid.UUID(int=9),
-            database_name=f"tenant_{suffix}",
-            username=f"user_{suffix}",
+        row = database_row(
+            suffix,
             status=draw(st.sampled_from(statuses)),
             has_shadow=draw(st.booleans()),
-            customer_id=None,
-            owner_email=None,
-            name=None,
-            friendly_name=None,
-            environment="production",
-            kind="shared",
-            plan="standard",
             max_connections=draw(st.integers(1, 3)),
-            pool_size=25,
-            disk_quota_bytes=10 * 2**30,
-            temp_file_limit_bytes=2**31,
             statement_timeout_ms=draw(st.integers(0, 1)),
-            lock_timeout_ms=0,
-            idle_in_transaction_session_timeout_ms=0,
-            used_bytes=None,
             quota_state=draw(st.sampled_from(quota_states)),
-            created_at=NOW,
-            updated_at=NOW,
         )
         rows[row.id] = row
     roles = {

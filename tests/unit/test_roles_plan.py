@@ -1,7 +1,6 @@
 """Convergence of further roles: what is done about any difference leaves none."""
 
 import dataclasses
-import datetime as dt
 import uuid
 from dataclasses import dataclass
 from typing import Literal
@@ -9,44 +8,15 @@ from typing import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantry.control.databases import DatabaseRow, Status
+from database_rows import NOW, database_row
+from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.pg.catalog import RoleState
 from tenantry.services.databases.plan import first_role
 from tenantry.services.roles import plan
 
-NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 SUFFIXES = ["b" * 12, "c" * 12]
 NAMES = ["app", "app_2", "reporting"]
-
-
-def database(suffix: str, status: Status) -> DatabaseRow:
-    return DatabaseRow(
-        id=uuid.uuid5(uuid.NAMESPACE_OID, suffix),
-        cluster_id=uuid.uuid4(),
-        database_name=f"tenant_{suffix}",
-        username=f"user_{suffix}",
-        status=status,
-        has_shadow=True,
-        customer_id=None,
-        owner_email=None,
-        name=None,
-        friendly_name="x",
-        environment="production",
-        kind="shared",
-        plan="standard",
-        max_connections=20,
-        pool_size=25,
-        disk_quota_bytes=10 * 2**30,
-        temp_file_limit_bytes=2**31,
-        statement_timeout_ms=0,
-        lock_timeout_ms=0,
-        idle_in_transaction_session_timeout_ms=0,
-        used_bytes=None,
-        quota_state="ok",
-        created_at=NOW,
-        updated_at=NOW,
-    )
 
 
 def role(
@@ -103,7 +73,7 @@ class World:
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
     databases = [
-        database(suffix, draw(st.sampled_from(["active", "deleting", "warm"])))
+        database_row(suffix, status=draw(st.sampled_from(["active", "deleting", "warm"])))
         for suffix in SUFFIXES
     ]
     wanted = {
@@ -152,5 +122,5 @@ def test_nothing_is_left_to_do_and_nothing_else_is_touched(world: World) -> None
 
 
 def test_a_verifier_is_not_printed() -> None:
-    row = role(database(SUFFIXES[0], "active"), "app", "active", "SCRAM-SHA-256$4096:secret")
+    row = role(database_row(), "app", "active", "SCRAM-SHA-256$4096:secret")
     assert "secret" not in repr(row)

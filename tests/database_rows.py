@@ -1,0 +1,43 @@
+"""Rows of databases as the control database would give them."""
+
+import dataclasses
+import datetime as dt
+import uuid
+from typing import Any
+
+from tenantry.base.ids import new_suffix
+from tenantry.control.databases import DatabaseRow
+
+NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
+
+
+def database_row(suffix: str | None = None, **differing: Any) -> DatabaseRow:
+    """An active database of the standard plan, but for what differs; the same id for a suffix."""
+    suffix = suffix or new_suffix()
+    usual = DatabaseRow(
+        id=uuid.uuid5(uuid.NAMESPACE_OID, suffix),
+        cluster_id=uuid.UUID(int=9),
+        database_name=f"tenant_{suffix}",
+        username=f"user_{suffix}",
+        status="active",
+        has_shadow=True,
+        customer_id=None,
+        owner_email=None,
+        name="app",
+        friendly_name="App",
+        environment="production",
+        kind="shared",
+        plan="standard",
+        max_connections=50,
+        pool_size=25,
+        disk_quota_bytes=10 * 2**30,
+        temp_file_limit_bytes=2**31,
+        statement_timeout_ms=0,
+        lock_timeout_ms=0,
+        idle_in_transaction_session_timeout_ms=0,
+        used_bytes=None,
+        quota_state="ok",
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    return dataclasses.replace(usual, **differing)
