@@ -189,3 +189,5 @@ def test_many_rules_are_freed_without_being_copied(platform: Installation) -> No
     """See decision 0008: with glibc's own malloc 10,000 rules cost each login 8 ms."""
     pid = platform.pids()["shared-1"]
     assert "libjemalloc.so.2" in Path(f"/proc/{pid}/maps").read_text()
+    environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    assert b"MALLOC_CONF=narenas:1,thp:always,dirty_decay_ms:60000" in environment
