@@ -13,6 +13,7 @@ from tenantry.base import logs, settings
 from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.control import attempts, audit, idempotency, jobs, operations, sessions
 from tenantry.host.processes import lifeline
+from tenantry.pg import visitors
 from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.lock_table import keep_free
 from tenantry.services.platform import Platform, ensure_server_files, open_platform
@@ -31,10 +32,25 @@ _OPERATIONS_SECONDS = 1  # what waits, or was put off, is due without anybody be
 _QUOTA_SECONDS = 5  # how long a tenant may write before it is noticed
 
 
+async def clean_up(platform: Platform) -> None:
+    """Remove what operations that are over have left: files, servers, logins."""
+    # First what is there, then what goes on: whatever is made meanwhile is not looked at.
+    shared = LocalClusters(platform.settings).shared_address
+    guests = await visitors.purposes(shared)
+    there = platform.side_instances.every()
+    async with platform.store.transaction(audit.PLATFORM) as tx:
+        busy = await operations.unfinished(tx)
+    for operation_id in there - busy:
+        await platform.side_instances.remove(operation_id)
+    for purpose in guests - {each.hex for each in busy}:
+        await visitors.drop(shared, purpose)
+
+
 async def converge(platform: Platform) -> None:
     """Make the world what the control database says, and forget what has had its time."""
     await ensure_server_files(platform)
     done = [*await platform.databases.converge(), *await platform.roles.converge()]
+    await clean_up(platform)
     await platform.databases.refill(platform.settings.warm_pool)
     async with platform.store.transaction(audit.PLATFORM) as tx:
         await idempotency.forget_old(tx)

@@ -198,6 +198,12 @@ async def take(
         return await cursor.fetchall()
 
 
+async def unfinished(tx: Tx) -> set[uuid.UUID]:
+    """The tasks that have not ended."""
+    cursor = await tx.execute("SELECT id FROM operations WHERE status IN ('queued', 'running')")
+    return {operation_id for (operation_id,) in await cursor.fetchall()}
+
+
 async def release_all(tx: Tx) -> None:
     """For the only worker, before it begins: whatever another held it holds no more."""
     await tx.execute(

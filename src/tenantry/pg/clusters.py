@@ -97,10 +97,11 @@ class ProcessCluster:
         if (pid := self.pid()) is not None:
             os.kill(pid, signal.SIGHUP)
 
-    async def ensure_running(self) -> bool:
+    async def ensure_running(self, *, deadline: int = _START_SECONDS) -> bool:
         """Have the server up and accepting connections. Returns whether it had to be started.
 
-        Raises MachineError with the log's last lines if it does not come up.
+        Raises MachineError with the log's last lines if it does not come up within
+        ``deadline`` seconds.
         """
         if self.pid() is not None:
             return False
@@ -121,12 +122,12 @@ class ProcessCluster:
                     self.bindir / "pg_ctl",
                     f"--pgdata={self.data}",
                     f"--log={output}",
-                    f"--timeout={_START_SECONDS}",
+                    f"--timeout={deadline}",
                     "--wait",
                     "start",
                 ],
                 env=_allocator(),
-                deadline=_START_SECONDS + 5,
+                deadline=deadline + 5,
             )
         except commands.CommandFailed as error:
             raise MachineError(
@@ -152,6 +153,12 @@ class ProcessCluster:
             deadline=_STOP_SECONDS + 5,
         )
 
+    async def remove(self) -> None:
+        """End it at once, with whatever else works in its folder, and delete all its files."""
+        await self._end_orphans()
+        for folder in (self.folder, self.address.socket_dir):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def _last_words(self, output: Path) -> str:
         logs = sorted(self.log_dir.glob(f"{self.name}-*.log"), key=lambda log: log.stat().st_mtime)
         newest = logs[-1] if logs else output
@@ -159,8 +166,8 @@ class ProcessCluster:
 
     async def _end_orphans(self) -> None:
         # After kill -9 of a postmaster its backends still hold the shared memory for a
-        # moment, and a new postmaster refuses to start beside them; and the initdb or
-        # pg_ctl of an "up" that was killed goes on without it.
+        # moment, and a new postmaster refuses to start beside them; and the initdb, pg_ctl or
+        # pgbackrest of somebody who was killed goes on without them.
         for pid in _processes_of(self.data, self._unfinished):
             await processes.stop(pid, signal_number=signal.SIGQUIT, deadline=5)
 
@@ -181,7 +188,9 @@ def _allocator() -> dict[str, str]:
 
 def _processes_of(*folders: Path) -> Iterable[int]:
     """Those that work in one of these folders, or were told of it by an argument."""
-    told = {f"{before}{folder}" for folder in folders for before in ("", "--pgdata=")}
+    told = {
+        f"{before}{folder}" for folder in folders for before in ("", "--pgdata=", "--pg1-path=")
+    }
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):

@@ -104,3 +104,11 @@ def shared_rules(
             for network, names in admitted
         ),
     ]
+
+
+def side_rules(roles: Sequence[str]) -> list[Rule]:
+    """A side instance: the platform itself, and visitors with their passwords; no network."""
+    return [
+        Rule("local", "peer", users=roles, options={"map": "platform"}),
+        Rule("local", "scram-sha-256"),
+    ]

@@ -8,7 +8,7 @@ afterwards. Row-level security does not apply to it, since a dump must be whole.
 """
 
 import secrets
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,17 +136,17 @@ async def connect_as(visitor_: Visitor, database: str) -> AsyncIterator[AsyncCon
         yield inside
 
 
-async def drop_strangers(address: Address, purposes: Collection[str]) -> list[str]:
-    """Drop all visitors but those for these purposes. Returns which are gone."""
-    kept = {f"{_PREFIX}{purpose}" for purpose in purposes}
-    gone: list[str] = []
+async def purposes(address: Address) -> set[str]:
+    """What the visitors that there are were made for."""
     async with connect(address, user=ADMIN) as admin:
         cursor = await admin.execute(
-            "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s) ORDER BY 1", (_PREFIX,)
+            "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)", (_PREFIX,)
         )
-        for (name,) in await cursor.fetchall():
-            if name not in kept:
-                await _drop(admin, name)
-                emit(Changed("visitor.dropped", name))
-                gone.append(name)
-    return gone
+        return {name.removeprefix(_PREFIX) for (name,) in await cursor.fetchall()}
+
+
+async def drop(address: Address, purpose: str) -> None:
+    """Drop the visitor that a crash has left."""
+    async with connect(address, user=ADMIN) as admin:
+        await _drop(admin, f"{_PREFIX}{purpose}")
+    emit(Changed("visitor.dropped", purpose))

@@ -28,6 +28,7 @@ from tenantry.services.pooling.service import Pooler
 from tenantry.services.quotas.service import Quotas
 from tenantry.services.repository.service import Repositories, ensure_ready
 from tenantry.services.roles.service import Roles
+from tenantry.services.side_instances.service import SideInstances
 from tenantry.services.users.service import Users
 
 Say = Callable[[str], None]
@@ -49,6 +50,7 @@ class Platform:
     certificates: Certificates
     quotas: Quotas
     repositories: Repositories
+    side_instances: SideInstances
     access: Access
     people: People
     users: Users
@@ -80,6 +82,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         network = Network(store, databases, local, pooler)
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
+        repositories = Repositories(settings)
         rules = SessionRules(
             lasts=dt.timedelta(hours=settings.session_hours),
             idle=dt.timedelta(minutes=settings.session_idle_minutes),
@@ -96,7 +99,8 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             extensions=Extensions(clusters, databases),
             quotas=Quotas(store, clusters, pooler),
             certificates=local_certificates(settings),
-            repositories=Repositories(settings),
+            repositories=repositories,
+            side_instances=SideInstances(settings, repositories),
             access=Access(store, session_idle=rules.idle),
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),

@@ -40,8 +40,17 @@ CONTROL = "control"
 SHARED = "shared-1"
 _CONTROL_PORT = 5432  # a file's name only: the control cluster has no network
 
-_LOCAL_ROLES = (ADMIN, PLATFORM, POOLER, GUEST)
-PLATFORM_ROLES = (*_LOCAL_ROLES, OWNER)
+LOCAL_ROLES = (ADMIN, PLATFORM, POOLER, GUEST)
+PLATFORM_ROLES = (*LOCAL_ROLES, OWNER)
+
+
+def identities() -> str:
+    """pg_ident.conf of every cluster here: whom the platform's user may be."""
+    # root may become the platform's user anyway, so it need not do so to look inside.
+    users = dict.fromkeys((pwd.getpwuid(os.geteuid()).pw_name, "root"))
+    return hba.render_identities(
+        "platform", [(user, role) for user in users for role in LOCAL_ROLES]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +125,14 @@ class LocalClusters:
         values |= parameters.archiving(
             archiver.archive_command(cluster.name) if self.settings.backups else None
         )
-        # root may become the platform's user anyway, so it need not do so to look inside.
-        users = dict.fromkeys((pwd.getpwuid(os.geteuid()).pw_name, "root"))
         return ClusterFiles(
-            parameters=parameters.render(values),
-            rules=rules,
-            identities=hba.render_identities(
-                "platform", [(user, role) for user in users for role in _LOCAL_ROLES]
-            ),
+            parameters=parameters.render(values), rules=rules, identities=identities()
         )
 
     def first_rules(self, cluster: ProcessCluster) -> str:
         """The rules that a new cluster begins with: nobody has an allowlist."""
         if cluster.name == CONTROL:
-            return hba.render(hba.control_rules(_LOCAL_ROLES))
+            return hba.render(hba.control_rules(LOCAL_ROLES))
         return hba.render(hba.shared_rules(PLATFORM_ROLES, []))
 
     async def ensure_running(self, cluster: ProcessCluster) -> None:

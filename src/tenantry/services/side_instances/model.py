@@ -1,0 +1,59 @@
+"""What is asked of a side instance, and what it is. Values only."""
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tenantry.base.errors import InvalidInput, MachineError
+from tenantry.pg.connections import Address
+
+
+class OutsideWindow(InvalidInput):
+    code = "outside_window"
+    title = "That moment cannot be restored"
+
+
+class LogMissing(MachineError):
+    code = "wal_missing"
+    title = "A part of the write-ahead log is not in the repository"
+
+
+class NotEnoughDisk(MachineError):
+    code = "not_enough_disk"
+    title = "There is not enough room on the disk"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A cluster as it was at a moment, with the databases named; of the others there is nothing.
+
+    ``label`` is the backup to begin with, by default the one from which the least log is to be
+    read; "immediate" is the end of that very backup.
+    """
+
+    cluster: str
+    moment: dt.datetime | Literal["immediate"]
+    databases: tuple[str, ...]
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SideInstance:
+    """A running server that was recovered, and takes writes: nobody else comes there.
+
+    ``last_transaction`` is when the last one was committed that it knows, None if none was
+    since the backup.
+    """
+
+    address: Address
+    bindir: Path
+    folder: Path
+    last_transaction: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The moments that a cluster can be brought back to: every one from ``earliest`` to now."""
+
+    earliest: dt.datetime

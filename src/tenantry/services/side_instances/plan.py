@@ -1,0 +1,128 @@
+"""Which backup a moment is reached from, and what a side instance has to be like. Pure."""
+
+import datetime as dt
+import re
+from collections.abc import Collection, Iterable, Mapping
+
+from tenantry.base.errors import Conflict
+from tenantry.pg.pgbackrest import Backup
+from tenantry.services.side_instances.model import OutsideWindow
+
+# What a repository tells of a backup's end has no fractions of a second.
+_SECOND = dt.timedelta(seconds=1)
+
+# What hot standby needs at least as much of as the server that wrote the log
+# (manual, section 27.4.3), by the name that pg_controldata has for it.
+_AT_LEAST = (
+    "max_connections",
+    "max_worker_processes",
+    "max_wal_senders",
+    "max_prepared_xacts",
+    "max_locks_per_xact",
+)
+_PARAMETERS = {
+    "max_prepared_xacts": "max_prepared_transactions",
+    "max_locks_per_xact": "max_locks_per_transaction",
+}
+_RECOVERY = re.compile(r"\s*(restore_command|recovery_target\w*|archive_mode)\s*=")
+
+
+def reachable_from(backup: Backup) -> dt.datetime:
+    """The first moment that a backup can be recovered to: when all its files were there."""
+    return backup.stopped + _SECOND
+
+
+def choose(backups: Iterable[Backup], moment: dt.datetime) -> Backup:
+    """The backup to begin with: the one from which the least log is to be read.
+
+    Raises InvalidInput if the moment is before the oldest, Conflict if there is no backup.
+    """
+    usable = [each for each in backups if not each.damaged]
+    if not usable:
+        raise Conflict(
+            "There is no backup of this cluster yet.",
+            hint="The first is made soon after the start; tenantry doctor tells what stops it.",
+        )
+    earlier = [each for each in usable if reachable_from(each) <= moment]
+    if not earlier:
+        first = min(reachable_from(each) for each in usable)
+        raise OutsideWindow(
+            f"{moment:%F %T} UTC is before the oldest backup's end.",
+            hint=f"The first moment that can be restored is {first:%F %T} UTC.",
+        )
+    return max(earlier, key=lambda each: each.stopped)
+
+
+def names_in_backup(
+    wanted: Collection[str], known: Mapping[str, int], oids: Collection[int]
+) -> list[str]:
+    """Of the databases that a backup knows (with their oids), those to restore the files of.
+
+    A database that was replaced or put back meanwhile had another name then, which begins with
+    its own, or is told by its oid. One that came after the backup is all in the log.
+    """
+    return sorted(
+        name
+        for name, oid in known.items()
+        if name in wanted
+        or oid in oids
+        or any(name.startswith(f"{each}_") and name != f"{each}_shadow" for each in wanted)
+    )
+
+
+def at_least(told: str) -> dict[str, int]:
+    """The parameters that a server needs to read the log, by what pg_controldata has printed."""
+    found: dict[str, int] = {}
+    for name in _AT_LEAST:
+        line = re.search(rf"^{name} setting:\s+(\d+)$", told, re.MULTILINE)
+        if line is not None:
+            found[_PARAMETERS.get(name, name)] = int(line[1])
+    return found
+
+
+def parameters(least: Mapping[str, int], *, socket_dir: str, port: int) -> dict[str, str]:
+    """A side instance's: no network, little memory, and no care for a loss of power."""
+    return {name: str(value) for name, value in least.items()} | {
+        "listen_addresses": "",
+        "ssl": "off",
+        "port": str(port),
+        "unix_socket_directories": socket_dir,
+        "unix_socket_permissions": "0700",
+        "password_encryption": "scram-sha-256",
+        "archive_mode": "off",
+        "hot_standby": "on",
+        "shared_buffers": "64MB",
+        "maintenance_work_mem": "64MB",
+        "max_wal_size": "1GB",
+        "fsync": "off",
+        "synchronous_commit": "off",
+        "full_page_writes": "off",
+        "autovacuum": "off",
+        "jit": "off",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+        "lc_messages": "C",
+        "logging_collector": "off",
+        "log_statement": "none",
+        "log_min_error_statement": "panic",
+        "log_min_messages": "log",
+        "log_line_prefix": "%m [%p] ",
+    }
+
+
+def recovery_settings(automatic: str) -> str:
+    """Of the ``postgresql.auto.conf`` that pgBackRest has left, what tells how to recover.
+
+    Whatever else somebody has set on the live server by ALTER SYSTEM must not hold here: it
+    could open a port.
+    """
+    kept = [line for line in automatic.splitlines() if _RECOVERY.match(line)]
+    return "\n".join([*kept, ""])
+
+
+def segment_after(lsn: str, *, timeline: int, size: int) -> str:
+    """The name of the segment of the log that follows the one with this position."""
+    high, low = (int(part, 16) for part in lsn.split("/"))
+    number = ((high << 32) + low) // size + 1
+    per_file = (1 << 32) // size
+    return f"{timeline:08X}{number // per_file:08X}{number % per_file:08X}"

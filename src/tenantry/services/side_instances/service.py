@@ -1,0 +1,400 @@
+"""Having a side instance: restored, recovered to exactly the moment, checked, and removed.
+
+Each verb is idempotent, and finds by the files of the operation how far an earlier try came.
+"""
+
+import asyncio
+import datetime as dt
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from tenantry.base.errors import MachineError, TenantryError, Unavailable
+from tenantry.base.events import Changed, emit
+from tenantry.base.home import Home
+from tenantry.base.ids import parse_id
+from tenantry.base.settings import Settings
+from tenantry.host import commands, files
+from tenantry.pg import hba, parameters
+from tenantry.pg.clusters import ClusterFiles, ProcessCluster
+from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
+from tenantry.pg.hardening import AUTH_DATABASE, TEMPLATE
+from tenantry.pg.pgbackrest import Backup, RepositoryError
+from tenantry.services.clusters.service import LOCAL_ROLES, identities
+from tenantry.services.repository.service import Repositories
+from tenantry.services.side_instances import plan
+from tenantry.services.side_instances.model import (
+    LogMissing,
+    NotEnoughDisk,
+    OutsideWindow,
+    SideInstance,
+    Wanted,
+    Window,
+)
+
+log = structlog.get_logger()
+
+Tell = Callable[[int], Awaitable[None]]
+
+_PORT = 5432  # a file's name only
+_HOURS = 3600
+_DEADLINE = 12 * _HOURS
+_POLL_SECONDS = 0.05
+_TELL_SECONDS = 0.5
+_OWN_BYTES = 256 * 1024**2  # of every side instance: the log, the templates, what all share
+# A database made after the backup was copied from the template, by the log; and one has to be
+# named, or all are restored.
+_ALWAYS = (AUTH_DATABASE, TEMPLATE)
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_UNREACHED = "recovery ended before configured recovery target was reached"
+
+
+def free_bytes(folder: Path) -> int:
+    """The room that is left on a folder's disk."""
+    return shutil.disk_usage(folder).free
+
+
+class SideInstances:
+    """All side instances, each that of one operation."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        repositories: Repositories,
+        *,
+        room: Callable[[Path], int] = free_bytes,
+    ) -> None:
+        self._home = Home(settings.home)
+        self._repositories = repositories
+        self._room = room
+
+    def folder(self, operation_id: uuid.UUID) -> Path:
+        """Where an operation has its files; gone with its side instance."""
+        return self._home.scratch / str(operation_id)
+
+    # ── before beginning ─────────────────────────────────────────────────────
+
+    async def window(self, cluster: str) -> Window:
+        """What can be restored of a cluster. Raises Conflict, RepositoryError."""
+        backups = await self._backups(cluster)
+        plan.choose(backups, dt.datetime.max.replace(tzinfo=dt.UTC))
+        return Window(min(plan.reachable_from(each) for each in backups if not each.damaged))
+
+    async def check(self, cluster: str, moment: dt.datetime) -> None:
+        """Raises OutsideWindow if a cluster cannot be brought back to a moment; else as above."""
+        if moment > dt.datetime.now(dt.UTC):
+            raise OutsideWindow(
+                f"{moment:%F %T} UTC is in the future.",
+                hint='Ask for "latest", or for a moment that has been.',
+            )
+        plan.choose(await self._backups(cluster), moment)
+
+    def require_room(self, needed: int) -> None:
+        """Raises NotEnoughDisk without so many bytes for a side instance and what is made of it."""
+        needed += _OWN_BYTES
+        free = self._room(self._home.scratch)
+        if free < needed:
+            raise NotEnoughDisk(
+                f"This takes up to {_mib(needed)} of disk for a while, and {_mib(free)} are free.",
+                hint=f"Make room on the disk of {self._home.scratch}, and ask again. "
+                "Nothing was changed.",
+            )
+
+    async def _backups(self, cluster: str) -> list[Backup]:
+        self._repositories.require_enabled()
+        found: list[Backup] = []
+        problem: TenantryError | None = None
+        for number, _ in enumerate(self._repositories.places, start=1):
+            try:
+                told = await self._repositories.pgbackrest.info(repository=number, stanza=cluster)
+                found += [each for contents in told for each in contents.backups]
+                wrong = next((each.problem for each in told if each.problem), None)
+                problem = problem or (
+                    RepositoryError(_unreadable(number, wrong)) if wrong else None
+                )
+            except TenantryError as error:
+                problem = problem or error
+        if not found and problem is not None:
+            raise problem
+        return found
+
+    # ── having one ───────────────────────────────────────────────────────────
+
+    async def restore(
+        self, operation_id: uuid.UUID, wanted: Wanted, *, tell: Tell | None = None
+    ) -> None:
+        """Have its files. ``tell`` is called about twice a second with the bytes that are there.
+
+        Raises OutsideWindow, RepositoryError with what to do.
+        """
+        if self._note(operation_id).get("wanted") == _written(wanted):
+            return
+        await self._restore(operation_id, wanted, (), tell)
+
+    async def _restore(
+        self,
+        operation_id: uuid.UUID,
+        wanted: Wanted,
+        oids: Collection[int],
+        tell: Tell | None = None,
+    ) -> None:
+        cluster = self._cluster(operation_id, wanted.cluster)
+        await cluster.remove()
+        backup = await self._backup(wanted)
+        known = await self._repositories.pgbackrest.databases(
+            wanted.cluster, backup.label, repository=backup.repository
+        )
+        names = plan.names_in_backup(wanted.databases, known, oids)
+        watching = asyncio.create_task(_watch(cluster.data, tell))
+        try:
+            await self._repositories.pgbackrest.restore(
+                wanted.cluster,
+                cluster.data,
+                to=wanted.moment,
+                databases=[*names, *(each for each in _ALWAYS if each in known)],
+                label=backup.label,
+                repository=backup.repository,
+                deadline=_DEADLINE,
+            )
+        except RepositoryError as error:
+            raise RepositoryError(
+                error.detail,
+                hint="The backup cannot be read back: see tenantry doctor for the repository and "
+                "its key, or restore to a moment after another backup. Nothing was changed.",
+                number=error.number,
+            ) from error
+        finally:
+            watching.cancel()
+        await self._configure(cluster, wanted.cluster)
+        note = {
+            "wanted": _written(wanted),
+            "boot": _boot(),
+            "known": known,
+            "restored": names,
+        }
+        files.write_atomically(self._noted(operation_id), json.dumps(note))
+        emit(Changed("side_instance.restored", str(operation_id)))
+
+    async def _backup(self, wanted: Wanted) -> Backup:
+        backups = await self._backups(wanted.cluster)
+        if wanted.label is not None:
+            backups = [each for each in backups if each.label == wanted.label]
+        if isinstance(wanted.moment, dt.datetime):
+            return plan.choose(backups, wanted.moment)
+        return plan.choose(backups, dt.datetime.max.replace(tzinfo=dt.UTC))
+
+    async def _configure(self, cluster: ProcessCluster, origin: str) -> None:
+        told = await commands.run([cluster.bindir / "pg_controldata", cluster.data])
+        automatic = cluster.data / "postgresql.auto.conf"
+        files.write_atomically(automatic, plan.recovery_settings(automatic.read_text()))
+        (cluster.data / "custom.conf").unlink(missing_ok=True)
+        values = plan.parameters(
+            await self._at_least(origin, plan.at_least(told.stdout)),
+            socket_dir=str(cluster.address.socket_dir),
+            port=cluster.address.port,
+        )
+        cluster.ensure_files(
+            ClusterFiles(
+                parameters=parameters.render(values),
+                rules=hba.render(hba.side_rules(LOCAL_ROLES)),
+                identities=identities(),
+            )
+        )
+
+    async def _at_least(self, cluster: str, least: dict[str, int]) -> dict[str, int]:
+        # They may have been raised since the backup, which the log tells of in its midst only.
+        try:
+            async with connect(self._repositories.cluster(cluster).address, user=ADMIN) as live:
+                return {
+                    name: max(
+                        value,
+                        int(str(await fetch_value(live, "SELECT current_setting(%s)", (name,)))),
+                    )
+                    for name, value in least.items()
+                }
+        except Unavailable:
+            return least
+
+    async def recover(self, operation_id: uuid.UUID, wanted: Wanted) -> SideInstance:
+        """Have it run, recovered to exactly the moment, with its databases in it.
+
+        Raises LogMissing if the log ends before the moment, OutsideWindow if one of the
+        databases was not there then.
+        """
+        note = self._note(operation_id)
+        if note.get("wanted") != _written(wanted) or note["boot"] != _boot():
+            # What was there when the power went was not on the disk for certain.
+            await self._restore(operation_id, wanted, ())
+            note = self._note(operation_id)
+        cluster = self._cluster(operation_id, wanted.cluster)
+        last = await self._recovered(cluster, wanted)
+        oids = await self._oids(cluster, wanted)
+        lacking = {
+            oid
+            for oid in oids.values()
+            if any(oid == each and name not in note["restored"]
+                   for name, each in note["known"].items())
+        }  # fmt: skip
+        if lacking:
+            # It had the name of another when the backup was made.
+            await self._restore(operation_id, wanted, lacking)
+            last = await self._recovered(cluster, wanted)
+        emit(Changed("side_instance.recovered", str(operation_id)))
+        return SideInstance(cluster.address, cluster.bindir, self.folder(operation_id), last)
+
+    async def _recovered(self, cluster: ProcessCluster, wanted: Wanted) -> dt.datetime | None:
+        try:
+            await cluster.ensure_running(deadline=_DEADLINE)
+            last = await self._until_promoted(cluster)
+        except MachineError as error:
+            raise await self._why(cluster, wanted, error) from error
+        if last is not None and isinstance(wanted.moment, dt.datetime) and last > wanted.moment:
+            raise MachineError(
+                f"The recovery went on to {last:%F %T.%f}, past {wanted.moment:%F %T.%f}.",
+                hint="Nothing was changed. Please report it.",
+            )
+        return last
+
+    async def _until_promoted(self, cluster: ProcessCluster) -> dt.datetime | None:
+        while True:
+            if cluster.pid() is None:
+                raise MachineError("The server of the side instance has ended.")
+            try:
+                async with connect(cluster.address, user=ADMIN) as admin:
+                    if not await fetch_value(admin, "SELECT pg_is_in_recovery()"):
+                        last = await fetch_value(admin, "SELECT pg_last_xact_replay_timestamp()")
+                        return last if isinstance(last, dt.datetime) else None
+            except Unavailable:
+                pass
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _why(
+        self, cluster: ProcessCluster, wanted: Wanted, error: MachineError
+    ) -> MachineError:
+        """What a server that did not come up, or not as far as the moment, has died of."""
+        try:
+            said = _log_of(cluster).read_text(errors="replace")
+        except OSError:
+            return error
+        if _UNREACHED not in said and "could not locate required checkpoint" not in said:
+            return MachineError(
+                f"The side instance did not recover.\n{files.last_words(_log_of(cluster))}",
+                hint="Nothing was changed. Try another moment, and please report it.",
+            )
+        told = await commands.run([cluster.bindir / "pg_controldata", cluster.data])
+        ends = re.findall(r"redo done at ([0-9A-F]+/[0-9A-F]+)", said)
+        timeline = re.search(r"TimeLineID:\s+(\d+)", told.stdout)
+        size = re.search(r"Bytes per WAL segment:\s+(\d+)", told.stdout)
+        missing = "a segment"
+        if ends and timeline and size:
+            missing = plan.segment_after(ends[-1], timeline=int(timeline[1]), size=int(size[1]))
+        return LogMissing(
+            f"The write-ahead log in the repository ends before {wanted.moment}: "
+            f"{missing} is not there.",
+            hint="Restore to an earlier moment, or to one after the next backup. "
+            "Nothing was changed.",
+        )
+
+    async def _oids(self, cluster: ProcessCluster, wanted: Wanted) -> dict[str, int]:
+        async with connect(cluster.address, user=ADMIN) as admin:
+            cursor = await admin.execute(
+                "SELECT datname, oid::bigint FROM pg_database WHERE datname = ANY (%s)",
+                (list(wanted.databases),),
+            )
+            found = dict(await cursor.fetchall())
+        for name in wanted.databases:
+            if name not in found:
+                raise OutsideWindow(
+                    f"{name} was not there at {wanted.moment}.",
+                    hint="Ask for a moment after it was made.",
+                )
+        return found
+
+    # ── the end ──────────────────────────────────────────────────────────────
+
+    async def remove(self, operation_id: uuid.UUID) -> bool:
+        """End it, and delete all files of the operation. Returns whether there was something."""
+        folder = self.folder(operation_id)
+        cluster = self._cluster(operation_id, None)
+        there = folder.exists() or cluster.address.socket_dir.exists()
+        await cluster.remove()
+        shutil.rmtree(folder, ignore_errors=True)
+        if there:
+            emit(Changed("side_instance.removed", str(operation_id)))
+        return there
+
+    def every(self) -> set[uuid.UUID]:
+        """The operations that have files here."""
+        if not self._home.scratch.exists():
+            return set()
+        found = {parse_id(folder.name) for folder in self._home.scratch.iterdir()}
+        return {each for each in found if each is not None}
+
+    # ── its files ────────────────────────────────────────────────────────────
+
+    def _cluster(self, operation_id: uuid.UUID, origin: str | None) -> ProcessCluster:
+        folder = self.folder(operation_id)
+        # The name of a socket has little room (see base.settings).
+        socket_dir = self._home.run / f"side-{operation_id.hex[:11]}"
+        return ProcessCluster(
+            name="side",
+            folder=folder / "cluster",
+            address=Address(socket_dir, _PORT),
+            bindir=Path("/") if origin is None else self._repositories.cluster(origin).bindir,
+            log_dir=folder / "cluster",
+        )
+
+    def _noted(self, operation_id: uuid.UUID) -> Path:
+        return self.folder(operation_id) / "cluster" / "restored.json"
+
+    def _note(self, operation_id: uuid.UUID) -> dict[str, Any]:
+        try:
+            note: dict[str, Any] = json.loads(self._noted(operation_id).read_text())
+        except FileNotFoundError:
+            return {}
+        return note
+
+
+def _written(wanted: Wanted) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(wanted), default=str))  # type: ignore[no-any-return]
+
+
+def _boot() -> str:
+    """Since when the machine has had power (random(4))."""
+    return _BOOT.read_text()
+
+
+def _log_of(cluster: ProcessCluster) -> Path:
+    return cluster.log_dir / f"{cluster.name}-start.log"
+
+
+def _mib(count: int) -> str:
+    return f"{count / 1024**2:,.0f} MiB"
+
+
+def _unreadable(number: int, problem: str) -> str:
+    return f"Repository {number} cannot be read: {problem}"
+
+
+async def _watch(folder: Path, tell: Tell | None) -> None:
+    while tell is not None:
+        await asyncio.sleep(_TELL_SECONDS)
+        await tell(await asyncio.to_thread(_size, folder))
+
+
+def _size(folder: Path) -> int:
+    """The bytes that are on the disk: of what was left out there are files without any."""
+    total = 0
+    for each in folder.rglob("*"):
+        try:
+            total += each.stat().st_blocks * 512
+        except FileNotFoundError:
+            continue
+    return total
