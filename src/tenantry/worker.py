@@ -25,6 +25,8 @@ _POOLER_SECONDS = 1
 _LOCKS_SECONDS = 1
 _SAMPLE_SECONDS = 300
 _CERTIFICATE_SECONDS = 60
+_BACKUP_SECONDS = 60
+_SETTLE_SECONDS = 20  # the first backup of all shall not be in the way of coming up
 # Jobs are told of at once; but after a restart of the control cluster not for half a minute.
 _LOOK_SECONDS = 1
 _SWEEP_SECONDS = 5
@@ -105,6 +107,11 @@ async def _job_queue(platform: Platform, woken: asyncio.Event) -> AsyncIterator[
         yield app
 
 
+async def _keep_backups(platform: Platform) -> None:
+    await asyncio.sleep(_SETTLE_SECONDS)
+    await _every(_BACKUP_SECONDS, "backups", platform.cluster_backups.begin_due)
+
+
 async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event) -> None:
     """Run until cancelled. Raises Unavailable if the job queue's connection is lost."""
     async with asyncio.TaskGroup() as tasks:
@@ -124,6 +131,7 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         )
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))
+        tasks.create_task(_keep_backups(platform))
         await app.run_worker_async(
             concurrency=2,
             install_signal_handlers=False,

@@ -13,6 +13,7 @@ from tenantry import __version__
 from tenantry.api import (
     audit,
     auth,
+    clusters,
     databases,
     extensions,
     keys,
@@ -72,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(users.router)
     app.include_router(keys.router)
     app.include_router(audit.router)
+    app.include_router(clusters.router)
     app.include_router(state.router)
     # The documentation works without a network: its scripts are served from here.
     app.mount(

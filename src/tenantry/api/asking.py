@@ -161,6 +161,7 @@ EntryId = Annotated[
 KeyId = Annotated[uuid.UUID, Depends(_identifier("API key"))]
 UserId = Annotated[uuid.UUID, Depends(_identifier("user"))]
 SessionId = Annotated[uuid.UUID, Depends(_identifier("session"))]
+ClusterId = Annotated[uuid.UUID, Depends(_identifier("cluster"))]
 OperationId = Annotated[uuid.UUID, Depends(_identifier("operation"))]
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="The most rows in one answer.")]

@@ -299,6 +299,15 @@ def _role_name(text: str) -> str:
     return text
 
 
+class BackUpCluster(_Body):
+    """A backup of a whole cluster to make."""
+
+    type: Literal["full", "diff", "incr"] = Field(
+        default="incr",
+        description="All of it, or what has changed since the last full one, or since the last.",
+    )
+
+
 class CreateRole(_Body):
     """A login of a database to make, besides its first one."""
 

@@ -10,14 +10,15 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from tenantry import __version__
 from tenantry.api import answers, metrics
-from tenantry.api.answers import Answer, Cluster, Listing, Pooler
+from tenantry.api.answers import Answer, Pooler
 from tenantry.api.asking import (
     PlatformHere,
     address_of,
     allowed,
     authenticated,
 )
-from tenantry.base.errors import Conflict, Forbidden, Unavailable
+from tenantry.api.clusters import platform_wide
+from tenantry.base.errors import Conflict, Unavailable
 from tenantry.control import audit, usage
 from tenantry.control import databases as rows
 from tenantry.services import health
@@ -95,20 +96,8 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
     )
 
 
-def _platform_wide(principal: Principal) -> None:
-    if principal.actor.customer_id is not None:
-        raise Forbidden("This API key is a customer's and does not see the platform's own state.")
-
-
-@router.get("/api/clusters", response_model=Listing[Cluster])
-async def clusters(platform: PlatformHere, principal: Watcher) -> Response:
-    """The PostgreSQL servers."""
-    _platform_wide(principal)
-    return answers.listing([answers.cluster(row) for row in await platform.clusters.every()])
-
-
 @router.get("/api/pooler", response_model=Answer[Pooler])
 async def pooler(platform: PlatformHere, principal: Watcher) -> Response:
     """Pools, clients, servers and counters of the pooler, and the budget they share."""
-    _platform_wide(principal)
+    platform_wide(principal)
     return answers.answer(answers.pooler(await platform.pooler.state()))

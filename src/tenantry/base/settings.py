@@ -4,7 +4,7 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tenantry.base.errors import MachineError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 Rate = Annotated[int, Field(ge=1, le=10_000_000)]
 
 # sun_path holds 107 bytes (unix(7)); the longest name under home is
@@ -56,6 +57,9 @@ class Settings(BaseSettings):
     warm_pool: Annotated[int, Field(ge=0, le=500)] = 16
     engines: Path | None = None
     backups: bool = True
+    backup_time: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "02:00"
+    backup_weekday: Weekday = "sunday"
+    backup_days: Annotated[int, Field(ge=1, le=3650)] = 7
     backup_dir: Path | None = None
     backup_s3_endpoint: str | None = None
     backup_s3_bucket: str | None = None

@@ -7,6 +7,7 @@ import typer
 import tenantry
 from tenantry.cli import (
     audit,
+    clusters,
     databases,
     door,
     extensions,
@@ -32,6 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 platform.register(app)
+app.add_typer(clusters.app, name="cluster")
 app.add_typer(databases.app, name="db")
 app.add_typer(whitelist.app, name="whitelist")
 app.add_typer(roles.app, name="role")

@@ -12,18 +12,15 @@ import httpx
 import typer
 
 from tenantry.base import logs, settings
-from tenantry.base.errors import Conflict, MachineError, NotFound
+from tenantry.base.errors import Conflict, MachineError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.cli import output
 from tenantry.cli.door import FAILED, NOT_RUNNING, Json
-from tenantry.control.store import DATABASE
 from tenantry.host import engines, identity, packages, preflight, processes, systemd
 from tenantry.host.preflight import Finding, Port
-from tenantry.pg.connections import ADMIN
 from tenantry.services import status as statuses
 from tenantry.services import supervisor
-from tenantry.services.clusters.service import CONTROL, LocalClusters
 from tenantry.services.platform import BroughtUp, bring_up, local_certificates
 
 _READY_SECONDS = 120
@@ -31,7 +28,6 @@ _POLL_SECONDS = 0.1
 _DOWN_SECONDS = 120
 
 service = typer.Typer(help="Run under systemd, from boot on.", no_args_is_help=True)
-cluster = typer.Typer(help="The PostgreSQL servers of this machine.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +36,6 @@ def register(app: typer.Typer) -> None:
     app.command()(down)
     app.command()(status)
     app.command()(doctor)
-    app.add_typer(cluster, name="cluster")
     app.add_typer(service, name="service")
 
 
@@ -340,27 +335,3 @@ def uninstall_service() -> None:
 def _unit_name(here: Settings) -> str:
     usual = Path("/var/lib/tenantry")
     return "tenantry" if here.home == usual else f"tenantry-{here.home.name}"
-
-
-@cluster.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def psql(
-    context: typer.Context, name: Annotated[str, typer.Argument(help="control or shared-1")]
-) -> None:
-    """Open psql on a cluster as its superuser, over its local socket.
-
-    What follows the name goes to psql: tenantry cluster psql shared-1 -c 'select 1'
-    """
-    local = LocalClusters(settings.load())
-    for each in (local.control, local.shared):
-        if each.name == name:
-            program = each.bindir / "psql"
-            words = [f"--host={each.address.socket_dir}", f"--port={each.address.port}"]
-            words += [f"--username={ADMIN}", "--no-password"]
-            usual = DATABASE if each.name == CONTROL else "postgres"
-            dbname = [] if _names_database(context.args) else [f"--dbname={usual}"]
-            os.execv(program, [str(program), *words, *dbname, *context.args])  # noqa: S606 (psql becomes this)
-    raise NotFound(f"There is no cluster {name} here.", hint="The clusters are control, shared-1.")
-
-
-def _names_database(arguments: list[str]) -> bool:
-    return any(word.startswith(("-d", "--dbname")) for word in arguments)

@@ -56,3 +56,16 @@ async def ensure(tx: Tx, *, name: str, kind: str, version: int, address: Address
         """,
         (new_id(), name, kind, version, str(address.socket_dir), address.port),
     )
+
+
+async def find(tx: Tx, cluster_id: uuid.UUID) -> ClusterRow | None:
+    """A cluster by its id."""
+    return next((row for row in await every(tx) if row.id == cluster_id), None)
+
+
+async def backed_up(tx: Tx, cluster_id: uuid.UUID, at: dt.datetime) -> None:
+    """There is a backup of it, complete at that time."""
+    await tx.execute(
+        "UPDATE clusters SET last_backup_at = greatest(last_backup_at, %s) WHERE id = %s",
+        (at, cluster_id),
+    )

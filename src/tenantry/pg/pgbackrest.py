@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -25,9 +25,13 @@ from tenantry.host import commands, files
 from tenantry.pg.connections import ADMIN, Address
 
 BackupType = Literal["full", "diff", "incr"]
+Tell = Callable[[int, int | None], Awaitable[None]]
 Moment = dt.datetime | Literal["latest", "immediate"]
 
 _FOR_EVER = "9999999"  # what is no longer needed is services.repository's to say
+# "backup file /…/1255 (bundle 1/2449520, 768KB, 97.69%) checksum …", and so for a restore
+_FILE = re.compile(r"\((?:[^()]*, )?([\d.]+)([KMGTP]?B), ([\d.]+)%\)")
+_UNITS = {unit: 1024**power for power, unit in enumerate(("B", "KB", "MB", "GB", "TB", "PB"))}
 _LOCKED = 50  # what pgBackRest calls its errors; its source's src/build/error/error.yaml
 _ASK_SECONDS = 30.0
 _WORK_SECONDS = 24 * 3600.0
@@ -180,6 +184,21 @@ class Contents:
 _FINE = {0, 2}  # ok, no backup yet
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far a backup or a restore is, by what it says of each file."""
+
+    done_bytes: int = 0
+    total_bytes: int | None = None
+
+    def hear(self, line: str) -> None:
+        """A line that pgBackRest printed."""
+        if found := _FILE.search(line):
+            self.done_bytes += round(float(found[1]) * _UNITS[found[2]])
+            if percent := float(found[3]):
+                self.total_bytes = round(self.done_bytes * 100 / percent)
+
+
 @dataclass(frozen=True, slots=True)
 class PgBackRest:
     """The program, on the configuration, the locks and the spool of one folder."""
@@ -237,14 +256,17 @@ class PgBackRest:
         kind: BackupType,
         *,
         repository: int = 1,
+        tell: Tell | None = None,
         deadline: float = _WORK_SECONDS,
     ) -> None:
         """Make a backup of the running cluster; without a full one before it, a full one.
 
+        ``tell`` is called about twice a second with the bytes that are done and to be done.
+
         Raises RepositoryBusy if one is being made, RepositoryError if it fails.
         """
         options = [f"--type={kind}", f"--repo={repository}"]
-        await self._run("backup", stanza, *options, deadline=deadline)
+        await self._run("backup", stanza, *options, tell=tell, deadline=deadline)
 
     async def restore(
         self,
@@ -256,6 +278,7 @@ class PgBackRest:
         label: str | None = None,
         repository: int | None = None,
         archiving: bool = False,
+        tell: Tell | None = None,
         deadline: float = _WORK_SECONDS,
     ) -> None:
         """Put the files of a cluster into a folder, and have it recover ``to`` when it starts.
@@ -264,7 +287,7 @@ class PgBackRest:
         ``label``; without a label the newest before the moment is taken. Where ``databases``
         are named, only those and PostgreSQL's own three are restored, and of the others there
         are sparse files of zeros. A cluster that starts without ``archiving`` archives nothing,
-        and cannot disturb the one it was made from.
+        and cannot disturb the one it was made from. ``tell`` is as for ``backup``.
 
         Raises RepositoryError if no backup or not all of its files are there.
         """
@@ -284,7 +307,7 @@ class PgBackRest:
         options += [] if label is None else [f"--set={label}"]
         options += [] if repository is None else [f"--repo={repository}"]
         options += [] if archiving else ["--archive-mode=off"]
-        await self._run("restore", stanza, *options, deadline=deadline)
+        await self._run("restore", stanza, *options, tell=tell, deadline=deadline)
 
     async def expire(
         self, stanza: str, label: str, *, repository: int, deadline: float = 3600.0
@@ -329,12 +352,27 @@ class PgBackRest:
         return json.loads(done.stdout)
 
     async def _run(
-        self, verb: str, stanza: str | None, *options: str, deadline: float
+        self,
+        verb: str,
+        stanza: str | None,
+        *options: str,
+        deadline: float,
+        tell: Tell | None = None,
     ) -> commands.Completed:
         words: list[str | Path] = [self.program, verb, f"--config={self.configuration}", *options]
         if stanza is not None:
             words.append(f"--stanza={stanza}")
-        done = await commands.run(words, deadline=deadline, check=False)
+        if tell is None:
+            done = await commands.run(words, deadline=deadline, check=False)
+        else:
+            progress = Progress()
+            done = await commands.run(
+                [*words, "--log-level-stderr=detail"],
+                deadline=deadline,
+                check=False,
+                on_error_line=progress.hear,
+                while_running=lambda: tell(progress.done_bytes, progress.total_bytes),
+            )
         if done.returncode != 0:
             raise failure(verb, stanza, done.stderr, done.returncode)
         return done

@@ -26,6 +26,7 @@ from tenantry.services.operations.service import Operations
 from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.quotas.service import Quotas
+from tenantry.services.repository.flow import ClusterBackups, schedule
 from tenantry.services.repository.service import Repositories, ensure_ready
 from tenantry.services.roles.service import Roles
 from tenantry.services.side_instances.service import SideInstances
@@ -51,6 +52,7 @@ class Platform:
     quotas: Quotas
     repositories: Repositories
     side_instances: SideInstances
+    cluster_backups: ClusterBackups
     access: Access
     people: People
     users: Users
@@ -80,9 +82,10 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         local = LocalClusters(settings)
         databases = Databases(store, clusters, pooler, most_connections=local.sizing.per_database)
         network = Network(store, databases, local, pooler)
+        operations = Operations(store)
+        repositories = Repositories(settings)
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
-        repositories = Repositories(settings)
         rules = SessionRules(
             lasts=dt.timedelta(hours=settings.session_hours),
             idle=dt.timedelta(minutes=settings.session_idle_minutes),
@@ -90,7 +93,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         yield Platform(
             settings=settings,
             store=store,
-            operations=Operations(store),
+            operations=operations,
             clusters=clusters,
             pooler=pooler,
             databases=databases,
@@ -101,6 +104,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             certificates=local_certificates(settings),
             repositories=repositories,
             side_instances=SideInstances(settings, repositories),
+            cluster_backups=ClusterBackups(store, operations, repositories, schedule(settings)),
             access=Access(store, session_idle=rules.idle),
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),

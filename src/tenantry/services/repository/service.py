@@ -2,7 +2,9 @@
 
 import asyncio
 import datetime as dt
+import json
 import secrets as random
+from pathlib import Path
 
 import structlog
 
@@ -15,14 +17,18 @@ from tenantry.pg import archiving
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.pgbackrest import (
+    Backup,
+    Contents,
     LocalRepository,
     PgBackRest,
     Repository,
+    RepositoryError,
     S3Repository,
     Stanza,
     read_error,
 )
 from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.repository import plan
 
 log = structlog.get_logger()
 
@@ -88,19 +94,21 @@ class Repositories:
     def ensure_files(self) -> bool:
         """Have the key, the local folder and the configuration. Returns whether that changed.
 
-        Raises MachineError if the key of a repository is gone, or its folder cannot be written.
+        Raises MachineError if the key of a repository is gone, or its folder cannot be written;
+        RepositoryError if the folder is no longer there.
         """
         if not self.enabled:
             return False
-        folder = self._settings.repository_dir
         key = self._ensure_key()
-        try:
-            files.ensure_folder(folder)
-        except OSError as error:
-            raise MachineError(
-                f"The backups' folder {folder} cannot be used: {error.strerror}.",
-                hint="Mount its disk, or give the platform's user the right to it.",
-            ) from error
+        folder = self._settings.repository_dir
+        if not self._known.get(str(folder)):
+            try:
+                files.ensure_folder(folder)
+            except OSError as error:
+                raise MachineError(
+                    f"The backups' folder {folder} cannot be used: {error.strerror}.",
+                    hint="Mount its disk, or give the platform's user the right to it.",
+                ) from error
         stanzas = [Stanza(each.name, each.data, each.address) for each in self.clusters]
         return self.pgbackrest.ensure_configuration(self.places, stanzas, key)
 
@@ -121,15 +129,53 @@ class Repositories:
         files.write_atomically(path, key.reveal() + "\n", mode=0o600)
         return key
 
+    @property
+    def _known_file(self) -> Path:
+        return self._home.pgbackrest / "known.json"
+
+    @property
+    def _known(self) -> dict[str, list[str]]:
+        """The stanzas that were made, by the repository that they are in.
+
+        pgBackRest makes a missing stanza anew wherever it is told to, and so would begin an
+        empty repository below the mount point of a disk that is not mounted.
+        """
+        try:
+            found: dict[str, list[str]] = json.loads(self._known_file.read_text())
+        except FileNotFoundError:
+            return {}
+        return found
+
     async def ensure_stanzas(self) -> None:
         """Have every repository know every cluster; they have to run.
 
-        Raises RepositoryError if a repository does not take one.
+        Raises RepositoryError if a repository that was there is gone, or does not take one.
         """
-        if self.enabled:
-            await asyncio.gather(
-                *(self.pgbackrest.create_stanza(each.name) for each in self.clusters)
-            )
+        if not self.enabled:
+            return
+        known = self._known
+        self.require_local()
+        places = [str(place) for place in self.places]
+        names = [
+            each.name
+            for each in self.clusters
+            if any(each.name not in known.get(place, []) for place in places)
+        ]
+        if names:
+            await asyncio.gather(*(self.pgbackrest.create_stanza(name) for name in names))
+            made = {place: sorted({*known.get(place, []), *names}) for place in places}
+            files.write_atomically(self._known_file, json.dumps(known | made))
+
+    def require_local(self) -> None:
+        """Raises RepositoryError if the local repository was there, and is gone."""
+        folder = self._settings.repository_dir
+        for name in self._known.get(str(folder), []):
+            if not (folder / "archive" / name / "archive.info").exists():
+                raise RepositoryError(
+                    f"The repository {folder} is gone: there is nothing of {name} in it.",
+                    hint="Mount its disk, or put it back. If it is lost for good, remove "
+                    f"{self._known_file}: the next minute begins a new one.",
+                )
 
     # ── up to date ───────────────────────────────────────────────────────────
 
@@ -157,6 +203,43 @@ class Repositories:
                     )
                 await asyncio.sleep(_POLL_SECONDS)
         return moment
+
+    # ── what is in them ──────────────────────────────────────────────────────
+
+    async def contents(self, cluster_name: str) -> list[Contents]:
+        """What each repository holds of a cluster; one that does not answer says why."""
+        return await asyncio.gather(
+            *(self._contents(cluster_name, number) for number in range(1, len(self.places) + 1))
+        )
+
+    async def _contents(self, name: str, number: int) -> Contents:
+        try:
+            (found,) = await self.pgbackrest.info(repository=number, stanza=name)
+        except TenantryError as error:
+            return Contents(name, number, str(error), (), None, None)
+        return found
+
+    async def expire(self, cluster_name: str, *, window: dt.timedelta) -> list[Backup]:
+        """Remove what no moment of the window needs, from every repository. Returns that.
+
+        Raises RepositoryBusy while a backup is being made, RepositoryError.
+        """
+        removed: list[Backup] = []
+        now = dt.datetime.now(dt.UTC)
+        for held in await self.contents(cluster_name):
+            if held.problem is not None:
+                continue
+            gone = plan.expired(held.backups, now=now, window=window)
+            there = {backup.label for backup in held.backups}
+            for backup in gone:
+                await self.pgbackrest.expire(cluster_name, backup.label, repository=held.repository)
+                there.discard(backup.label)
+            if there:
+                await self.pgbackrest.expire_wal(
+                    cluster_name, keep_backups=len(there), repository=held.repository
+                )
+            removed += gone
+        return removed
 
     def complaint(self, cluster_name: str) -> str | None:
         """What was wrong when a segment was last archived; None if nothing was."""

@@ -1,0 +1,121 @@
+"""``tenantry cluster``: the PostgreSQL servers, and their physical backups."""
+
+import os
+from typing import Annotated, Literal
+
+import typer
+
+from tenantry.base import settings
+from tenantry.base.errors import NotFound
+from tenantry.cli import operations, output, times
+from tenantry.cli.client import Api, Row, connect
+from tenantry.cli.door import Json
+from tenantry.cli.operations import size
+from tenantry.control.store import DATABASE
+from tenantry.pg.connections import ADMIN
+from tenantry.services.clusters.service import CONTROL, LocalClusters
+
+app = typer.Typer(
+    help="The PostgreSQL servers, and the backups of all that is in them.", no_args_is_help=True
+)
+
+Named = Annotated[str, typer.Argument(metavar="NAME", help="control or shared-1")]
+
+_COLUMNS: dict[str, output.Cell] = {
+    "LABEL": "label",
+    "TYPE": "type",
+    "REPOSITORY": "repository",
+    "AGE": lambda row: times.distance(row["finished_at"]),
+    "SIZE": lambda row: size(row["size_bytes"]),
+    "STORED": lambda row: size(row["stored_bytes"]),
+    "STATE": lambda row: "damaged" if row["damaged"] else "ok",
+}
+
+
+def _find(api: Api, name: str) -> Row:
+    rows = api.rows("/api/clusters").rows
+    for row in rows:
+        if name in {row["name"], row["id"]}:
+            return row
+    names = ", ".join(str(row["name"]) for row in rows)
+    raise NotFound(f"There is no cluster {name}.", hint=f"The clusters are {names}.")
+
+
+@app.command()
+def backups(name: Named, as_json: Json = False) -> None:
+    """List a cluster's physical backups, and how far back it can be restored.
+
+    Example:
+
+        tenantry cluster backups shared-1
+    """
+    with connect() as api:
+        held = api.get(f"/api/clusters/{_find(api, name)['id']}/backups")
+    if as_json:
+        output.as_json(held)
+        return
+    output.table(held["backups"], _COLUMNS, empty=f"There is no backup of {name} yet.")
+    output.heading("Repositories")
+    output.table(
+        held["repositories"],
+        {
+            "NUMBER": "number",
+            "PLACE": "place",
+            "RESTORABLE FROM": "restorable_from",
+            "STATE": lambda row: row["problem"] or "ok",
+        },
+        empty="",
+    )
+
+
+@app.command()
+def backup(
+    name: Named,
+    kind: Annotated[
+        Literal["full", "diff", "incr"],
+        typer.Option("--type", help="All, or what changed since the last full one, or the last."),
+    ] = "incr",
+    wait: operations.Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Back a cluster up now, into every repository.
+
+    Example:
+
+        tenantry cluster backup shared-1 --type full
+    """
+    with connect() as api:
+        path = f"/api/clusters/{_find(api, name)['id']}/backups"
+        row = api.post(path, {"type": kind})
+        if wait:
+            row = operations.follow(api, row["id"])
+    if as_json:
+        output.as_json(row)
+    elif wait:
+        output.done(f"{name} is backed up")
+    else:
+        output.done(f"The backup begins; tenantry operation watch {row['id']}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="control or shared-1")]
+) -> None:
+    """Open psql on a cluster as its superuser, over its local socket.
+
+    What follows the name goes to psql: tenantry cluster psql shared-1 -c 'select 1'
+    """
+    local = LocalClusters(settings.load())
+    for each in (local.control, local.shared):
+        if each.name == name:
+            program = each.bindir / "psql"
+            words = [f"--host={each.address.socket_dir}", f"--port={each.address.port}"]
+            words += [f"--username={ADMIN}", "--no-password"]
+            usual = DATABASE if each.name == CONTROL else "postgres"
+            dbname = [] if _names_database(context.args) else [f"--dbname={usual}"]
+            os.execv(program, [str(program), *words, *dbname, *context.args])  # noqa: S606 (psql becomes this)
+    raise NotFound(f"There is no cluster {name} here.", hint="The clusters are control, shared-1.")
+
+
+def _names_database(arguments: list[str]) -> bool:
+    return any(word.startswith(("-d", "--dbname")) for word in arguments)

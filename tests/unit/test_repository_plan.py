@@ -1,0 +1,226 @@
+"""Backups: made when they are due, and removed only when nothing needs them."""
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenantry.pg.pgbackrest import Backup
+from tenantry.services.repository import plan
+from tenantry.services.repository.plan import Schedule
+
+START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+SEGMENT = 16 * 1024 * 1024
+
+
+def segment(number: int, timeline: int = 1) -> str:
+    return f"{timeline:08X}{number // 256:08X}{number % 256:08X}"
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Backup]:
+    """What a repository may hold: each but the first is full, or made upon an earlier one."""
+    found: list[Backup] = []
+    at = START
+    for _ in range(draw(st.integers(0, 25))):
+        at += dt.timedelta(minutes=draw(st.integers(1, 4000)))
+        stopped = at + dt.timedelta(seconds=draw(st.integers(0, 3600)))
+        kind: Any = draw(st.sampled_from(["full", "diff", "incr"])) if found else "full"
+        fulls = [each for each in found if each.type == "full"]
+        prior = None
+        if kind == "diff":
+            prior = fulls[-1]
+        elif kind == "incr":
+            prior = found[-1]
+        chain = set() if prior is None else {prior.label, *prior.references}
+        found.append(
+            Backup(
+                repository=1,
+                label=f"{at:%Y%m%d-%H%M%S}{kind[0].upper()}{len(found)}",
+                type=kind,
+                started=at,
+                stopped=stopped,
+                prior=None if prior is None else prior.label,
+                references=tuple(sorted(draw(st.sets(st.sampled_from(sorted(chain))))))
+                if chain
+                else (),
+                wal_start=segment(len(found) * 3),
+                wal_stop=segment(len(found) * 3 + 1),
+                size=1,
+                stored=1,
+                damaged=draw(st.booleans()),
+            )
+        )
+        at = stopped
+    return found
+
+
+windows = st.integers(0, 60 * 24 * 40).map(lambda minutes: dt.timedelta(minutes=minutes))
+moments = st.integers(0, 60 * 24 * 60).map(lambda minutes: START + dt.timedelta(minutes=minutes))
+
+
+def kept_of(backups: list[Backup], now: dt.datetime, window: dt.timedelta) -> list[Backup]:
+    gone = {each.label for each in plan.expired(backups, now=now, window=window)}
+    return [each for each in backups if each.label not in gone]
+
+
+@given(histories(), moments, windows, st.floats(0, 1))
+def test_every_moment_of_the_window_stays_restorable(
+    backups: list[Backup], now: dt.datetime, window: dt.timedelta, where: float
+) -> None:
+    moment = now - window * where
+    sound = [each for each in backups if not each.damaged and each.stopped <= moment]
+    if not sound:
+        return
+    source = max(sound, key=lambda each: each.stopped)
+    kept = kept_of(backups, now, window)
+    assert source in kept
+    # The log is kept from the oldest kept backup on: what recovery from this one needs is there.
+    assert min(each.wal_start for each in kept) <= source.wal_start
+
+
+@given(histories(), moments, windows)
+def test_nothing_that_a_kept_backup_was_made_upon_goes(
+    backups: list[Backup], now: dt.datetime, window: dt.timedelta
+) -> None:
+    kept = kept_of(backups, now, window)
+    labels = {each.label for each in kept}
+    for backup in kept:
+        assert set(backup.references) <= labels
+        assert backup.prior is None or backup.prior in labels
+
+
+@given(histories(), moments, windows)
+def test_pgbackrest_removes_no_more_than_was_planned(
+    backups: list[Backup], now: dt.datetime, window: dt.timedelta
+) -> None:
+    """It removes with each all that were made upon it, and refuses to remove the last full one."""
+    gone = plan.expired(backups, now=now, window=window)
+    labels = {each.label for each in gone}
+    for backup in backups:
+        assert backup.prior not in labels or backup.label in labels
+    if backups:
+        assert any(each.type == "full" and each.label not in labels for each in backups)
+    assert [each.stopped for each in gone] == sorted((e.stopped for e in gone), reverse=True)
+
+
+@given(histories(), moments, windows, windows)
+def test_a_longer_window_removes_no_more(
+    backups: list[Backup], now: dt.datetime, one: dt.timedelta, other: dt.timedelta
+) -> None:
+    few = set(plan.expired(backups, now=now, window=max(one, other)))
+    assert few <= set(plan.expired(backups, now=now, window=min(one, other)))
+
+
+@given(histories(), moments, windows)
+def test_what_is_left_is_left_alone(
+    backups: list[Backup], now: dt.datetime, window: dt.timedelta
+) -> None:
+    assert plan.expired(kept_of(backups, now, window), now=now, window=window) == []
+
+
+def test_old_weeks_do_go() -> None:
+    def backup(day: int, kind: Any, prior: str | None) -> Backup:
+        at = START + dt.timedelta(days=day)
+        names = () if prior is None else (prior,)
+        wal = segment(day)
+        return Backup(1, f"{day:02}", kind, at, at, prior, names, wal, wal, 1, 1, damaged=False)
+
+    backups = [
+        backup(day, "incr" if day % 7 else "full", f"{day - 1:02}" if day % 7 else None)
+        for day in range(22)
+    ]
+    now = START + dt.timedelta(days=21, hours=1)
+    gone = plan.expired(backups, now=now, window=dt.timedelta(days=7))
+    # The window begins on day 14, an hour after its full one: that serves all of it.
+    assert [each.label for each in gone] == [f"{day:02}" for day in range(13, -1, -1)]
+
+
+# When
+
+
+DAILY = Schedule(dt.time(2), weekday=6, window=dt.timedelta(days=7))  # 2026-01-04 is a Sunday
+
+
+def at(day: int, hour: int, minute: int = 0) -> dt.datetime:
+    return dt.datetime(2026, 1, day, hour, minute, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("now", "last", "last_full", "wanted"),
+    [
+        (at(1, 12), None, None, "full"),
+        (at(1, 12), at(1, 11), None, "full"),  # another repository's alone
+        (at(1, 12), at(1, 11), at(1, 11), None),
+        (at(2, 1, 59), at(1, 11), at(1, 11), None),
+        (at(2, 2), at(1, 11), at(1, 11), "incr"),
+        (at(2, 2, 1), at(2, 2), at(1, 11), None),
+        (at(4, 1, 59), at(3, 2), at(1, 11), None),
+        (at(4, 2), at(3, 2), at(1, 11), "full"),
+        (at(5, 9), at(3, 2), at(1, 11), "full"),  # the machine was off on Sunday
+        (at(5, 9), at(4, 2), at(4, 2), "incr"),
+        (at(5, 1), at(4, 2), at(4, 2), None),
+    ],
+)
+def test_a_backup_is_due_when_its_time_has_come(
+    now: dt.datetime, last: dt.datetime | None, last_full: dt.datetime | None, wanted: str | None
+) -> None:
+    assert plan.due(DAILY, now, last=last, last_full=last_full) == wanted
+
+
+@given(moments, st.times(), st.integers(0, 6))
+def test_what_is_made_when_it_is_due_is_not_due_again_that_minute(
+    now: dt.datetime, time: dt.time, weekday: int
+) -> None:
+    schedule = Schedule(time, weekday, dt.timedelta(days=7))
+    assert plan.due(schedule, now, last=now, last_full=now) is None
+    later = now + dt.timedelta(days=1)
+    assert plan.due(schedule, later, last=now, last_full=now) in {"incr", "full"}
+    week = now + dt.timedelta(days=7)
+    assert plan.due(schedule, week, last=week - dt.timedelta(days=1), last_full=now) == "full"
+
+
+# What is missing
+
+
+@given(st.sets(st.integers(0, 3000), min_size=1, max_size=60), st.integers(0, 3000))
+def test_gaps_on_one_timeline_are_found(numbers: set[int], since: int) -> None:
+    until = max(since, *numbers)
+    found = plan.missing_segments(
+        [segment(each) for each in numbers],
+        since=segment(since),
+        until=segment(until),
+        segment_bytes=SEGMENT,
+    )
+    assert found == [each for each in range(since, until + 1) if each not in numbers]
+
+
+def test_a_new_timeline_goes_on_where_it_left_the_old_one() -> None:
+    names = [*(segment(each) for each in (3, 4, 5)), *(segment(each, 2) for each in (5, 6))]
+    asked: dict[str, Any] = {"since": segment(3), "segment_bytes": SEGMENT}
+    assert plan.missing_segments(names, until=segment(6, 2), **asked) == []
+    assert plan.missing_segments(names, until=segment(8, 2), **asked) == [7, 8]
+    without = [name for name in names if name != segment(5, 2)]
+    assert plan.missing_segments(without, until=segment(6, 2), **asked) == []
+    later = [*names[:2], segment(7, 2)]
+    assert plan.missing_segments(later, until=segment(7, 2), **asked) == [5, 6]
+    others = ["00000002.history", f"{segment(4)}.00000028.backup"]
+    assert plan.missing_segments([*names, *others], until=segment(6, 2), **asked) == []
+
+
+# How long
+
+
+@given(st.integers(1, 2**50), st.floats(1, 1e6), st.integers(0, 2**50))
+def test_the_time_left_follows_from_growth_and_room(
+    waiting: int, seconds: float, free: int
+) -> None:
+    left = plan.seconds_left(waiting_bytes=waiting, waiting_seconds=seconds, free_bytes=free)
+    assert left is not None
+    assert left * waiting == pytest.approx(free * seconds)
+
+
+def test_while_nothing_waits_there_is_no_end() -> None:
+    assert plan.seconds_left(waiting_bytes=0, waiting_seconds=9, free_bytes=1) is None
