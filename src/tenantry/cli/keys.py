@@ -33,8 +33,8 @@ def create(
     scope: Annotated[
         list[str],
         typer.Option(
-            help="What it may do: admin, databases:read, databases:write, keys:read, "
-            "keys:write, audit:read, platform:read. Once for each."
+            help="What it may do: admin, databases:read, databases:write, backups:read, "
+            "backups:write, keys:read, keys:write, audit:read, platform:read. Once for each."
         ),
     ],
     customer: Annotated[

@@ -15,6 +15,8 @@ SCOPES = (
     "admin",
     "databases:read",
     "databases:write",
+    "backups:read",
+    "backups:write",
     "keys:read",
     "keys:write",
     "audit:read",

@@ -51,6 +51,19 @@ def ensure_folder(path: Path, *, mode: int = 0o700) -> None:
     path.chmod(mode)
 
 
+def make_anew(path: Path, *, mode: int = 0o600) -> None:
+    """Have an empty file there, another one than was there before."""
+    path.unlink(missing_ok=True)
+    path.touch(mode, exist_ok=False)
+
+
+def entries(folder: Path) -> list[Path]:
+    """What is in a folder; nothing if it is not there."""
+    with contextlib.suppress(FileNotFoundError):
+        return list(folder.iterdir())
+    return []
+
+
 def last_words(log: Path) -> str:
     """The last lines of a log, for whoever asks why its writer has ended; "" if there are none."""
     with contextlib.suppress(OSError):

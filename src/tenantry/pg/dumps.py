@@ -11,7 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from tenantry.host import commands
+from tenantry.base.errors import TenantryError
+from tenantry.host import commands, files
+from tenantry.host.commands import CommandFailed
+from tenantry.pg import logins
 from tenantry.pg.visitors import Visitor
 
 Format = Literal["custom", "plain", "directory"]
@@ -20,9 +23,10 @@ Tell = Callable[[int, int | None], Awaitable[None]]
 
 _HOURS = 3600.0
 DEADLINE = 12 * _HOURS
+_LOCK_WAIT_MS = 300_000
 _PARTS: dict[Part, list[str]] = {"all": [], "schema": ["--schema-only"], "data": ["--data-only"]}
 _ITEM = re.compile(r"^pg_restore: (creating|processing data|launching item|executing) ")
-_COUNTED = re.compile(r"^\d+; ", re.MULTILINE)
+_COUNTED = re.compile(r"\d+; ")
 
 
 async def dump(
@@ -37,29 +41,53 @@ async def dump(
     tell: Tell | None = None,
     deadline: float = DEADLINE,
 ) -> None:
-    """Write a database to ``target``: a file, or for ``directory`` a folder that is not there.
+    """Write a database to ``target``: a new file, or for ``directory`` a folder not there yet.
 
-    ``plain`` is compressed by gzip. ``tell`` is called about twice a second with the bytes
-    written so far. Other sessions go on: it reads one snapshot, and holds up only what would
-    drop or rewrite a table.
+    ``plain`` is SQL, compressed by gzip, without owners and rights, so that whoever loads it owns
+    it. ``tell`` is called about twice a second with the bytes written so far. Other sessions go
+    on: it reads one snapshot, and holds up only what would drop or rewrite a table.
 
-    Raises CommandFailed with pg_dump's own words.
+    Raises Conflict if the database's connections are all taken, or if a transaction keeps a
+    table from being read for five minutes; CommandFailed with pg_dump's own words.
     """
-    compressed = ["--compress=6"] if form == "plain" else []
-    await commands.run(
-        [
-            bindir / "pg_dump",
-            f"--format={form}",
-            f"--file={target}",
-            "--no-password",
-            *compressed,
-            *_PARTS[part],
-            *options,
-        ],
-        env=visitor.environment(database),
-        deadline=deadline,
-        while_running=None if tell is None else lambda: tell(size_of(target), None),
-    )
+    if form != "directory":
+        # Another file than that which a pg_dump whose worker was killed may write to still.
+        files.make_anew(target)
+    plain = ["--compress=6", "--no-owner", "--no-privileges"] if form == "plain" else []
+    try:
+        await commands.run(
+            [
+                bindir / "pg_dump",
+                f"--format={form}",
+                f"--file={target}",
+                f"--lock-wait-timeout={_LOCK_WAIT_MS}",
+                "--no-password",
+                *plain,
+                *_PARTS[part],
+                *options,
+            ],
+            env=visitor.environment(database),
+            deadline=deadline,
+            while_running=None if tell is None else lambda: tell(size_of(target), None),
+        )
+    except CommandFailed as error:
+        raise _refusal(error, database) from error
+
+
+def _refusal(error: CommandFailed, database: str) -> TenantryError:
+    """What pg_dump met, where a tenant can do something about it."""
+    # It knows of no codes; the server's messages are in English (lc_messages = C).
+    if "too many connections for database" in error.detail:
+        return logins.full(database)
+    if "canceling statement due to statement timeout" in error.detail:  # its --lock-wait-timeout
+        return logins.busy(database)
+    return error
+
+
+async def contents(bindir: Path, source: Path) -> list[str]:
+    """The items of a custom dump's list. Raises CommandFailed if that cannot be read."""
+    told = await commands.run([bindir / "pg_restore", "--list", source])
+    return [line for line in told.stdout.splitlines() if _COUNTED.match(line)]
 
 
 def size_of(path: Path) -> int:
@@ -89,8 +117,7 @@ async def load(
 
     Raises CommandFailed with pg_restore's own words.
     """
-    contents = await commands.run([bindir / "pg_restore", "--list", source])
-    items = len(_COUNTED.findall(contents.stdout))
+    items = len(await contents(bindir, source))
     done = 0
 
     def count(line: str) -> None:

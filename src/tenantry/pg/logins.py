@@ -82,7 +82,7 @@ async def inside(
         try:
             await keeper.execute("SELECT pg_advisory_lock(%s)", (_GUEST_LOCK,))
         except psycopg.errors.LockNotAvailable:
-            raise _busy(database) from None
+            raise busy(database) from None
         # The connection's end releases the lock; the next guest ends a membership that was left.
         await _be_member_of(keeper, roles)
         try:
@@ -106,24 +106,26 @@ async def _session(address: Address, database: str) -> AsyncIterator[Connection]
     except Unavailable as error:
         # A refused login has no code; the server's messages are in English (lc_messages = C).
         if "too many connections for database" in str(error):
-            raise _full(database) from error
+            raise full(database) from error
         raise
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
-        raise _busy(database) from error
+        raise busy(database) from error
 
 
 def _milliseconds() -> str:
     return str(_WAIT_SECONDS * 1000)
 
 
-def _busy(database: str) -> Conflict:
+def busy(database: str) -> Conflict:
+    """Why nobody of the platform's could get at what is in a database."""
     return Conflict(
         f"Open transactions in {database} kept this waiting for too long.",
         hint="End what changes tables there, and try again.",
     )
 
 
-def _full(database: str) -> Conflict:
+def full(database: str) -> Conflict:
+    """Why nobody of the platform's could get into a database."""
     return Conflict(
         f"All connections of {database} are taken.",
         hint="Close some, or raise its max_connections, and try again.",
@@ -195,7 +197,7 @@ async def grant(address: Address, database: str, *, tenant: str, role: str, acce
                 return
         except _CHANGED_MEANWHILE:
             continue
-    raise _busy(database)
+    raise busy(database)
 
 
 async def _grant(guest: Connection, tenant: str, role: str, access: Access) -> None:

@@ -9,7 +9,7 @@ afterwards. Row-level security does not apply to it, since a dump must be whole.
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,9 +21,9 @@ from psycopg.rows import TupleRow
 from tenantry.base.events import Changed, emit
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.host import files
-from tenantry.pg.connections import ADMIN, Address, connect
+from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
 
-_PREFIX = "tenantry_visitor_"
+PREFIX = "tenantry_visitor_"
 _MOST_SESSIONS = 8
 
 
@@ -50,22 +50,25 @@ class Visitor:
 
 
 @asynccontextmanager
-async def visitor(address: Address, purpose: str, roles: Sequence[str]) -> AsyncIterator[Visitor]:
+async def visitor(
+    address: Address, purpose: str, roles: Sequence[str], *, folder: Path | None = None
+) -> AsyncIterator[Visitor]:
     """A login with the rights of these roles, which are one tenant's.
 
     ``purpose`` is the hexadecimal id of the operation that it is for: the login is named after
     it, so that one left by a crash is used again or dropped. What it owns in the end must have
-    been given away (``leave``), or it stays until somebody drops it.
+    been given away (``leave``), or it stays, shut out, until somebody drops it. ``folder`` is
+    where the passfile is, for that time; the operation's scratch, so that a crash leaves none.
 
     Raises Unavailable if the server does not answer.
     """
-    name = f"{_PREFIX}{purpose}"
+    name = f"{PREFIX}{purpose}"
     password = Secret(secrets.token_urlsafe(32))
     async with connect(address, user=ADMIN) as admin:
         await _make(admin, name, password, roles)
     try:
-        with TemporaryDirectory(prefix="tenantry-") as folder:
-            passfile = Path(folder) / "passfile"
+        with TemporaryDirectory(prefix="tenantry-", dir=folder) as private:
+            passfile = Path(private) / "passfile"
             files.write_atomically(passfile, f"*:*:*:{name}:{password.reveal()}\n")
             yield Visitor(name, address, passfile)
     finally:
@@ -79,12 +82,14 @@ async def _make(
     # No superuser can be avoided: nobody else may give BYPASSRLS, nor (from 16 on) make it a
     # member of roles that the platform's own role has not made.
     async with admin.transaction():
-        await _forget(admin, name)
+        await _end_sessions(admin, name)
+        known = await fetch_value(admin, "SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
         await admin.execute(
             sql.SQL(
-                "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
+                "{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
                 " BYPASSRLS CONNECTION LIMIT {} PASSWORD {}"
             ).format(
+                sql.SQL("ALTER" if known else "CREATE"),
                 sql.Identifier(name),
                 sql.Literal(_MOST_SESSIONS),
                 sql.Literal(scram_verifier(password)),
@@ -98,17 +103,34 @@ async def _make(
             )
 
 
-async def _forget(admin: AsyncConnection[TupleRow], name: str) -> None:
+async def _end_sessions(admin: AsyncConnection[TupleRow], name: str) -> None:
     await admin.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (name,)
     )
-    await admin.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
 
 
-async def _drop(admin: AsyncConnection[TupleRow], name: str) -> None:
-    # One that still owns something in a database that is itself to go goes after it.
-    with suppress(psycopg.errors.DependentObjectsStillExist):
-        await _forget(admin, name)
+async def _drop(admin: AsyncConnection[TupleRow], name: str) -> bool:
+    """Drop a visitor, or shut it out for good. Returns whether it is gone."""
+    await _end_sessions(admin, name)
+    try:
+        await admin.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+    except psycopg.errors.DependentObjectsStillExist:
+        # It still owns something in a database that is itself to go, or a tenant has granted it
+        # something: its name does no harm, its rights might.
+        await admin.execute(
+            sql.SQL("ALTER ROLE {} NOLOGIN NOBYPASSRLS PASSWORD NULL").format(sql.Identifier(name))
+        )
+        cursor = await admin.execute(
+            "SELECT pg_get_userbyid(roleid) FROM pg_auth_members"
+            " WHERE member = (SELECT oid FROM pg_roles WHERE rolname = %s)",
+            (name,),
+        )
+        for (role,) in await cursor.fetchall():
+            await admin.execute(
+                sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(name))
+            )
+        return False
+    return True
 
 
 async def leave(visitor_: Visitor, database: str, heir: str) -> None:
@@ -140,13 +162,15 @@ async def purposes(address: Address) -> set[str]:
     """What the visitors that there are were made for."""
     async with connect(address, user=ADMIN) as admin:
         cursor = await admin.execute(
-            "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)", (_PREFIX,)
+            "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)", (PREFIX,)
         )
-        return {name.removeprefix(_PREFIX) for (name,) in await cursor.fetchall()}
+        return {name.removeprefix(PREFIX) for (name,) in await cursor.fetchall()}
 
 
-async def drop(address: Address, purpose: str) -> None:
-    """Drop the visitor that a crash has left."""
+async def drop(address: Address, purpose: str) -> bool:
+    """Have no visitor for this purpose, nor a session of one. Returns whether it is gone."""
     async with connect(address, user=ADMIN) as admin:
-        await _drop(admin, f"{_PREFIX}{purpose}")
-    emit(Changed("visitor.dropped", purpose))
+        gone = await _drop(admin, f"{PREFIX}{purpose}")
+    if gone:
+        emit(Changed("visitor.dropped", purpose))
+    return gone

@@ -23,7 +23,7 @@ from psycopg.rows import TupleRow
 
 from tenantry.base.errors import Unavailable
 from tenantry.host import processes
-from tenantry.pg import catalog, objects
+from tenantry.pg import catalog, objects, visitors
 from tenantry.pg.connections import PLATFORM, Address, connect
 
 log = structlog.get_logger()
@@ -31,6 +31,7 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 0.5
 _LOOKS = 1200  # before a new cursor, as an old one keeps shared catalogs from being vacuumed
 _PART = 4
+_TENANTS = ("user_", visitors.PREFIX)  # pg_dump locks every table of a database
 _TRIES = 40
 
 
@@ -62,7 +63,7 @@ def _children(pid: int | None) -> list[int]:
 def _username(pid: int) -> str | None:
     """Whose session a backend is, by its title ("postgres: user database …"), if a tenant's."""
     words = " ".join(processes.command_line(pid)).split()
-    return next((word for word in words[1:3] if word.startswith("user_")), None)
+    return next((word for word in words[1:3] if word.startswith(_TENANTS)), None)
 
 
 async def _end(address: Address, postmaster: int | None, pid: int) -> None:

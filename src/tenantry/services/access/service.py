@@ -17,7 +17,15 @@ from tenantry.control.store import ControlStore, Tx
 ADMIN = "admin"
 # What a customer's users may do, of what is their customer's.
 CUSTOMER_SCOPES = frozenset(
-    {"databases:read", "databases:write", "keys:read", "keys:write", "audit:read"}
+    {
+        "databases:read",
+        "databases:write",
+        "backups:read",
+        "backups:write",
+        "keys:read",
+        "keys:write",
+        "audit:read",
+    }
 )
 _TOUCH_EVERY = dt.timedelta(minutes=1)
 
