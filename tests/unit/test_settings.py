@@ -109,10 +109,10 @@ def test_a_domain_is_written_in_small_letters(domain: str) -> None:
 @pytest.mark.parametrize(
     ("host", "url"),
     [
-        ("0.0.0.0", "http://127.0.0.1:3000"),  # noqa: S104
-        ("::", "http://127.0.0.1:3000"),
+        ("0.0.0.0", "https://127.0.0.1:3000"),  # noqa: S104
+        ("::", "https://127.0.0.1:3000"),
         ("::1", "http://[::1]:3000"),
-        ("192.0.2.1", "http://192.0.2.1:3000"),
+        ("192.0.2.1", "https://192.0.2.1:3000"),
     ],
 )
 def test_the_api_is_reached_where_it_listens(host: str, url: str) -> None:

@@ -168,12 +168,19 @@ class Settings(BaseSettings):
         return self.backup_dir or self.home / "backups" / "repository"
 
     @property
+    def api_tls(self) -> bool:
+        """Whether the API speaks TLS: wherever others than this machine reach it."""
+        try:
+            return not ipaddress.ip_address(self.api_host).is_loopback
+        except ValueError:
+            return self.api_host != "localhost"
+
+    @property
     def api_url(self) -> str:
         """The API as a client on this machine reaches it."""
         host = "127.0.0.1" if self.api_host in {"0.0.0.0", "::"} else self.api_host  # noqa: S104
-        return (
-            f"http://[{host}]:{self.api_port}" if ":" in host else f"http://{host}:{self.api_port}"
-        )
+        scheme = "https" if self.api_tls else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.api_port}"
 
 
 def load() -> Settings:

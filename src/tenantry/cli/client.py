@@ -2,10 +2,11 @@
 
 import contextlib
 import json
+import ssl
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from os import environ
 from pathlib import Path
@@ -77,6 +78,22 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How to be sure of who answers: as httpx's ``verify`` and ``extensions``."""
+
+    verify: ssl.SSLContext | bool = True
+    extensions: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def in_own(cls, here: settings.Settings) -> Self:
+        """In this machine's own API: by its CA file, and its domain, whatever address it is at."""
+        file = Home(here.home).ca_certificate
+        if not here.api_tls or not file.exists():
+            return cls()
+        return cls(ssl.create_default_context(cafile=file), {"sni_hostname": here.domain})
+
+
 class Api:
     """One installation's REST API."""
 
@@ -84,8 +101,14 @@ class Api:
         self.url = url.rstrip("/")
         # A proxy of the environment is for the world outside, and would see the key.
         here = _is_loopback(urlsplit(url).hostname or "")
+        local = settings.load()
+        trust = Trust.in_own(local) if self.url == local.api_url else Trust()
+        self._extensions = dict(trust.extensions)
         self._http = httpx.Client(
-            headers={"X-API-Key": key} if key else {}, timeout=_TIMEOUT, trust_env=not here
+            headers={"X-API-Key": key} if key else {},
+            timeout=_TIMEOUT,
+            trust_env=not here,
+            verify=trust.verify,
         )
 
     def __enter__(self) -> Self:
@@ -214,7 +237,12 @@ class Api:
         given = {name: str(value) for name, value in (query or {}).items() if value is not None}
         try:
             return self._http.request(
-                method, self.url + path, params=given, json=body, headers=headers
+                method,
+                self.url + path,
+                params=given,
+                json=body,
+                headers=headers,
+                extensions=self._extensions,
             )
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise NotRunning(

@@ -16,6 +16,7 @@ from tenantry.base.errors import Conflict, MachineError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.cli import output
+from tenantry.cli.client import Trust
 from tenantry.cli.door import FAILED, NOT_RUNNING, Json
 from tenantry.host import engines, identity, packages, preflight, processes, systemd
 from tenantry.host.preflight import Finding, Port
@@ -142,11 +143,13 @@ async def _wait_for(here: Settings, child: "subprocess.Popen[bytes]", log: Path)
 
 
 async def _ready(here: Settings, gone: asyncio.Event) -> bool:
-    async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+    trust = Trust.in_own(here)
+    async with httpx.AsyncClient(timeout=5, trust_env=False, verify=trust.verify) as client:
+        url = f"{here.api_url}/ready"
         deadline = asyncio.get_running_loop().time() + _READY_SECONDS
         while asyncio.get_running_loop().time() < deadline and not gone.is_set():
             try:
-                if (await client.get(f"{here.api_url}/ready")).is_success:
+                if (await client.get(url, extensions=dict(trust.extensions))).is_success:
                     return True
             except httpx.HTTPError:
                 pass

@@ -1,4 +1,4 @@
-"""What a PostgreSQL port shows to who asks it for TLS."""
+"""What a port shows to who asks it for TLS, one of PostgreSQL's above all."""
 
 import asyncio
 import ssl
@@ -10,8 +10,10 @@ _SSL_REQUEST = struct.pack("!II", 8, 80877103)  # PostgreSQL's manual, section 5
 _SECONDS = 5.0
 
 
-async def shown_certificate(host: str, port: int) -> bytes:
+async def shown_certificate(host: str, port: int, *, postgres: bool = True) -> bytes:
     """The certificate that a server shows there, in DER. Whether to trust it is the caller's.
+
+    A server of ``postgres``'s protocol is asked for TLS first, another speaks nothing else.
 
     Raises Unavailable if nothing answers, or it does no TLS.
     """
@@ -21,9 +23,10 @@ async def shown_certificate(host: str, port: int) -> bytes:
         async with asyncio.timeout(_SECONDS):
             reader, writer = await asyncio.open_connection(host, port)
             try:
-                writer.write(_SSL_REQUEST)
-                if await reader.readexactly(1) != b"S":
-                    raise Unavailable(f"Port {port} does no TLS.")
+                if postgres:
+                    writer.write(_SSL_REQUEST)
+                    if await reader.readexactly(1) != b"S":
+                        raise Unavailable(f"Port {port} does no TLS.")
                 await writer.start_tls(context, server_hostname=host)
                 shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             finally:

@@ -8,9 +8,12 @@ that file, after a crash too, completes the change or puts the old one back.
 import asyncio
 import contextlib
 import datetime as dt
+import os
+import signal
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 import structlog
 from cryptography import x509
@@ -21,7 +24,7 @@ from tenantry.base.errors import Conflict, MachineError, Unavailable
 from tenantry.base.events import Changed, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.host import certificates, files, packages
+from tenantry.host import certificates, files, packages, processes
 from tenantry.host.acme import Authority
 from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate
 from tenantry.pg import tls
@@ -46,6 +49,8 @@ class _Server:
     name: str
     port: int
     reload: Callable[[], Awaitable[None]]
+    host: str = "127.0.0.1"
+    postgres: bool = True
 
 
 class Certificates:
@@ -330,7 +335,23 @@ class Certificates:
             servers.append(_Server(self._cluster.name, self._settings.pg_port, reload_cluster))
         if self._pooler.pid() is not None:
             servers.append(_Server("pooler", self._settings.pool_port, self._pooler.reload))
+        if self._settings.api_tls and (pid := self._api_pid()) is not None:
+            host = urlsplit(self._settings.api_url).hostname or "127.0.0.1"
+            port = self._settings.api_port
+
+            async def reload_api() -> None:
+                # One that does not serve yet would end by this signal.
+                await tls.shown_certificate(host, port, postgres=False)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGHUP)
+
+            servers.append(_Server("api", port, reload_api, host=host, postgres=False))
         return servers
+
+    def _api_pid(self) -> int | None:
+        """The API's pid, if it runs."""
+        pid = processes.read_pid(Home(self._settings.home).run / "api.pid")
+        return pid if processes.started_by(pid, "python", "tenantry.api") else None
 
 
 _PLANS: dict[type[plan.Step], Literal["keep", "obtain", "wait"]] = {
@@ -346,7 +367,7 @@ def _now() -> dt.datetime:
 
 async def _shows(server: _Server, wanted: ServerCertificate) -> bool:
     try:
-        shown = await tls.shown_certificate("127.0.0.1", server.port)
+        shown = await tls.shown_certificate(server.host, server.port, postgres=server.postgres)
     except Unavailable:
         return False
     return shown == wanted.leaf.public_bytes(Encoding.DER)
