@@ -1,1 +1,1 @@
-"""People coming in: passwords, codes, sessions, and the lock after failures."""
+"""What people do about their own login: passwords, codes, sessions, the lock after failures."""

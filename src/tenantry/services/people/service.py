@@ -1,5 +1,7 @@
 """Logging in and out, and what people change about their own login.
 
+What an administrator changes about somebody else's is ``services.users``.
+
 Each attempt is counted before anything is compared, and taken back if it succeeds. An
 unknown address, a wrong password and a disabled user get the same answer after the same time.
 """

@@ -1,1 +1,1 @@
-"""Users, as administrators see them."""
+"""What administrators do about users; what people do about their own login is in ``people``."""

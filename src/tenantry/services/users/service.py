@@ -1,4 +1,7 @@
-"""Users: made, changed, shut out, let in again by administrators."""
+"""What administrators do about users: make, change, shut out and let in again.
+
+What each does about their own login is ``services.people``, whose rules hold here, too.
+"""
 
 import uuid
 from dataclasses import dataclass
