@@ -64,6 +64,15 @@ def login(url: str) -> psycopg.Connection[TupleRow]:
     return psycopg.connect(url, autocommit=True, connect_timeout=15)
 
 
+def is_open(session: psycopg.Connection[TupleRow]) -> bool:
+    """Whether a session has not been ended."""
+    try:
+        session.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 def ask(url: str, query: str = "SELECT 1") -> object:
     """The first value that a session of its own is answered."""
     with login(url) as session:

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from psycopg.rows import TupleRow
 
+from clients import is_open
 from harness import Installation
 from tenantry.host.packages import find_jemalloc
 
@@ -91,14 +92,6 @@ def connect(database: dict[str, Any], port: int) -> psycopg.Connection[TupleRow]
         connect_timeout=10,
         autocommit=True,
     )
-
-
-def is_open(session: psycopg.Connection[TupleRow]) -> bool:
-    try:
-        session.execute("SELECT 1")
-    except psycopg.OperationalError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from answers import data, problem
-from clients import DOORS, STRINGS, ask, do, eventually, login, refusal
+from clients import DOORS, STRINGS, ask, do, eventually, is_open, login, refusal
 from harness import Installation
 
 MIB = 2**20
@@ -179,6 +179,10 @@ def test_a_customer_takes_no_more_than_its_plan_grants(
         assert data(customer.patch(path, json={"max_connections": None}))["max_connections"] == 50
         assert data(customer.patch(path, json={"plan": "hobby"}))["plan"] == "hobby"
         problem(customer.patch(path, json={"plan": "standard"}), 403)
+        granted = plans(api)["hobby"]
+        for limit in ("max_connections", "pool_size", "disk_quota_bytes", "temp_file_limit_bytes"):
+            told = problem(customer.patch(path, json={limit: 2 * granted[limit]}), 403)
+            assert f"{limit} above" in told["detail"]
         # What the administrator has granted it may keep.
         data(api.patch(path, json={"pool_size": 20}))
         assert data(customer.patch(path, json={"pool_size": 15}))["limits"]["pool_size"] == 15
@@ -321,6 +325,21 @@ def test_open_sessions_cannot_go_on_writing_either(
         ):
             fill(session, 2000)
     becomes(api, made, "read_only")
+
+
+def test_a_login_that_was_under_way_is_ended_and_a_later_one_is_not(
+    platform: Installation, full: dict[str, Any]
+) -> None:
+    url = full["connection_string"]
+    with login(url) as early:
+        with platform.control() as control:
+            control.execute(
+                "UPDATE disk_usage SET since = clock_timestamp() WHERE database_id = %s",
+                (full["id"],),
+            )
+        with login(url) as later:
+            eventually(lambda: not is_open(early))
+            assert is_open(later)
 
 
 def test_a_full_database_is_read_and_not_written(full: dict[str, Any]) -> None:

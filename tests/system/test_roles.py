@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from test_allowlist import V4, is_open, relay
+from test_allowlist import V4, relay
 
 from answers import data, problem
-from clients import DOORS, ask, changed, do, eventually, login, refusal
+from clients import DOORS, ask, changed, do, eventually, is_open, login, refusal
 from harness import Installation
 
 Row = dict[str, Any]
