@@ -109,6 +109,23 @@ async def test_many_clients_share_few_backends(platform: Installation) -> None:
     assert 1 < peak.most <= 25
 
 
+def test_all_roles_of_a_database_share_its_pool(platform: Installation, api: httpx.Client) -> None:
+    database = platform.create()
+    asked = {"name": "reader", "access": "read_only", "max_connections": 50}
+    reader = data(api.post(f"/api/databases/{database['id']}/roles", json=asked), 201)
+    urls = [role["connection_string_pooled"] for role in (database, reader)] * 40
+
+    def work(url: str) -> object:
+        return ask(url, "SELECT 1 FROM pg_sleep(0.5)")
+
+    with (
+        Peak(platform, username=f"{database['username']}%") as peak,
+        ThreadPoolExecutor(len(urls)) as pool,
+    ):
+        assert list(pool.map(work, urls)) == [1] * len(urls)
+    assert 20 < peak.most <= 25
+
+
 async def test_a_connection_for_each_transaction_is_served(platform: Installation) -> None:
     database = platform.create()
 
