@@ -63,6 +63,7 @@ def list_operations(
     ] = None,
     kind: Annotated[str | None, typer.Option(help="Only those of this kind.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="The most to show.")] = 20,
+    everything: Annotated[bool, typer.Option("--all", help="Show every one.")] = False,
     as_json: Json = False,
 ) -> None:
     """List long tasks, newest first.
@@ -71,12 +72,12 @@ def list_operations(
 
         tenantry operation list --status running
     """
+    most = None if everything else limit
     with connect() as api:
-        rows = api.rows("/api/operations", limit=limit, status=status, kind=kind).rows
-    if as_json:
-        output.as_json(rows)
-        return
-    output.table(rows, _COLUMNS, empty="There are no operations.")
+        page = api.rows("/api/operations", limit=most, status=status, kind=kind)
+    output.listing(
+        page, _COLUMNS, empty="There are no operations.", in_json=as_json, first="newest"
+    )
 
 
 @app.command()

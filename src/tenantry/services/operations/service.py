@@ -332,9 +332,11 @@ class _Running:
         async with self._transaction() as tx:
             status: rows.OperationStatus = "failed" if self.row.error else "cancelled"
             await rows.finish(tx, self.row.id, status)
+            # As with ``record_on``: its owner reads of it, whoever asked for it.
+            actor = self.actor
             await audit.record(
                 tx,
-                self.actor,
+                dataclasses.replace(actor, customer_id=actor.customer_id or self.row.customer_id),
                 self.row.kind,
                 resource_kind=self.row.resource_kind,
                 resource_id=self.row.resource_id,
