@@ -37,6 +37,9 @@ def database_row(suffix: str | None = None, **differing: Any) -> DatabaseRow:
         idle_in_transaction_session_timeout_ms=0,
         used_bytes=None,
         quota_state="ok",
+        parent_id=None,
+        branched_at=None,
+        expires_at=None,
         created_at=NOW,
         updated_at=NOW,
     )

@@ -31,6 +31,7 @@ _SETTLE_SECONDS = 20  # the first backup of all shall not be in the way of comin
 _LOOK_SECONDS = 1
 _SWEEP_SECONDS = 5
 _OPERATIONS_SECONDS = 1  # what waits, or was put off, is due without anybody being woken
+_EXPIRY_SECONDS = 5
 _QUOTA_SECONDS = 5  # how long a tenant may write before it is noticed
 
 
@@ -125,6 +126,7 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
             _every(_SWEEP_SECONDS, "allowlists", platform.network.end_foreign_sessions)
         )
         tasks.create_task(_every(_QUOTA_SECONDS, "disk quotas", platform.quotas.enforce))
+        tasks.create_task(_every(_EXPIRY_SECONDS, "expired branches", platform.branches.expire))
         shared = LocalClusters(platform.settings).shared
         tasks.create_task(
             _every(_LOCKS_SECONDS, "lock table", lambda: keep_free(shared.address, shared.pid()))

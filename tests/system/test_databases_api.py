@@ -30,6 +30,9 @@ DATABASE: dict[str, type | tuple[type, ...]] = {
     "disk": dict,
     "shadow": bool,
     "status": str,
+    "parent_id": (str, type(None)),
+    "branched_at": (str, type(None)),
+    "expires_at": (str, type(None)),
     "created_at": str,
     "updated_at": str,
 }

@@ -23,7 +23,7 @@ from tenantry.control.store import ControlStore, as_platform
 from tenantry.pg.connections import Address
 
 # Tables without a policy, and why a customer's transaction has nothing of them.
-NOT_A_CUSTOMERS = {"clusters", "schema_migrations", "plans"} | {
+NOT_A_CUSTOMERS = {"clusters", "schema_migrations", "plans", "branch_passwords"} | {
     "recovery_codes",
     "login_challenges",
     "failed_logins",
@@ -90,6 +90,9 @@ def make_customer(api: httpx.Client, platform: Installation, name: str) -> Custo
             " ON CONFLICT (database_id) DO NOTHING",
             (database["id"],),
         )
+        control.execute(
+            "INSERT INTO maskings (database_id, sql) VALUES (%s, 'SELECT 1')", (database["id"],)
+        )
     return Customer(customer_id, key["id"], database, entry["id"], operation, user)
 
 
@@ -136,6 +139,7 @@ OWNERS: dict[str, LiteralString] = {
     "ip_whitelist": "database_id",
     "database_stats": "database_id",
     "disk_usage": "database_id",
+    "maskings": "database_id",
     "operations": "customer_id",
     "api_keys": "customer_id",
     "idempotency_keys": "caller_id",
@@ -197,6 +201,7 @@ def test_without_a_customer_there_is_nothing(
         "UPDATE operations SET status = 'failed' WHERE id = %(operation)s",
         "UPDATE api_keys SET customer_id = %(me)s WHERE id = %(key)s",
         "DELETE FROM password_rotations WHERE database_id = %(database)s",
+        "UPDATE maskings SET sql = '' WHERE database_id = %(database)s",
         "SELECT FROM databases WHERE id = %(database)s FOR UPDATE",
     ],
 )

@@ -17,6 +17,7 @@ from tenantry.control.operations import OperationRow
 from tenantry.control.plans import PlanRow
 from tenantry.control.whitelist import EntryRow
 from tenantry.pg import extensions
+from tenantry.services.branches import model as branches
 from tenantry.services.databases.model import (
     MASK,
     Opened,
@@ -107,7 +108,10 @@ class Database(BaseModel):
     limits: Limits
     disk: Disk
     shadow: bool
-    status: Literal["active", "deleting"]
+    status: Literal["active", "branching", "deleting"]
+    parent_id: uuid.UUID | None = Field(description="Of a branch: what it was made from.")
+    branched_at: dt.datetime | None = Field(description="When a branch was as its parent.")
+    expires_at: dt.datetime | None = Field(description="When a branch is deleted.")
     created_at: dt.datetime
     updated_at: dt.datetime
 
@@ -271,6 +275,19 @@ class Operation(BaseModel):
     finished_at: dt.datetime | None
 
 
+class Branch(OpenedDatabase):
+    """With the password that is going to open it, and the operation that makes it."""
+
+    operation: Operation
+
+
+class Masking(BaseModel):
+    """What is done in each branch before anybody gets in; null is nothing."""
+
+    sql: str | None = Field(examples=["UPDATE people SET email = id || '@example.com'"])
+    updated_at: dt.datetime | None
+
+
 class Cluster(BaseModel):
     id: uuid.UUID
     name: str
@@ -354,6 +371,9 @@ def _labels(row: DatabaseRow) -> dict[str, object]:
         ),
         "shadow": row.has_shadow,
         "status": row.status,
+        "parent_id": row.parent_id,
+        "branched_at": row.branched_at,
+        "expires_at": row.expires_at,
         "created_at": row.created_at,
         "updated_at": row.updated_at,
     }
@@ -383,10 +403,12 @@ def _connection(settings: Settings, username: str, password: str, database: str)
 
 
 def opened_database(settings: Settings, opened: Opened) -> OpenedDatabase:
+    return OpenedDatabase.model_validate(_with_password(settings, opened))
+
+
+def _with_password(settings: Settings, opened: Opened) -> dict[str, object]:
     password = opened.password.reveal()
-    return OpenedDatabase.model_validate(
-        _labels(opened.row) | {"password": password} | _ways_in(settings, opened.row, password)
-    )
+    return _labels(opened.row) | {"password": password} | _ways_in(settings, opened.row, password)
 
 
 def strings(settings: Settings, row: DatabaseRow) -> Strings:
@@ -506,6 +528,21 @@ def accepted(row: OperationRow, message: str) -> JSONResponse:
     response = answer(operation(row), message=message, status=202)
     response.headers["Location"] = f"/api/operations/{row.id}"
     return response
+
+
+def branch(settings: Settings, made: branches.OpenedBranch) -> JSONResponse:
+    """A branch that is being made, and followed as an operation."""
+    row = Branch.model_validate(
+        _with_password(settings, made.opened) | {"operation": operation(made.operation)}
+    )
+    message = "It is being made. Keep the password: it is not shown again."
+    response = answer(row, message=message, status=202)
+    response.headers["Location"] = f"/api/operations/{made.operation.id}"
+    return response
+
+
+def masking(found: branches.Masking) -> Masking:
+    return Masking.model_validate(dataclasses.asdict(found))
 
 
 def pooler(state: PoolerState) -> Pooler:

@@ -13,6 +13,7 @@ from tenantry import __version__
 from tenantry.api import (
     audit,
     auth,
+    branches,
     clusters,
     databases,
     extensions,
@@ -67,6 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(whitelist.router)
     app.include_router(roles.router)
     app.include_router(extensions.router)
+    app.include_router(branches.router)
     app.include_router(plans.router)
     app.include_router(operations.router)
     app.include_router(auth.router)

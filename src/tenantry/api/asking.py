@@ -256,12 +256,18 @@ async def begun(
     async def work(tx: Tx, _: SecretSource) -> JSONResponse:
         return answers.accepted(await want(tx), message)
 
+    response = await once(request, principal, work)
+    wake_operations(request)
+    return response
+
+
+def wake_operations(request: Request) -> None:
+    """Have the worker begin the operation that has just been wanted."""
+
     async def wake() -> None:
         await jobs.wake(request.app.state.jobs, jobs.OPERATIONS)
 
-    response = await once(request, principal, work)
     background_of(request).start_once(jobs.OPERATIONS, wake)
-    return response
 
 
 async def _under_key(

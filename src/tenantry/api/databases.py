@@ -86,7 +86,7 @@ async def index(
     platform: PlatformHere,
     principal: Reader,
     environment: Environment | None = None,
-    status: Annotated[str | None, Query(pattern="^(active|deleting)$")] = None,
+    status: Annotated[str | None, Query(pattern="^(active|branching|deleting)$")] = None,
     owner: Email | None = None,
     search: Label | None = None,
     limit: Limit = 50,

@@ -25,6 +25,7 @@ from tenantry.control import plans
 from tenantry.control.keys import SCOPES
 from tenantry.control.users import Role
 from tenantry.control.whitelist import NewEntry
+from tenantry.services.branches.model import NewBranch
 from tenantry.services.databases.model import Changes, Environment, NewDatabase
 from tenantry.services.network.plan import parse_network
 from tenantry.services.network.service import MOST_ENTRIES
@@ -331,6 +332,72 @@ class UpdateRole(_Body):
     """What to change of a role."""
 
     max_connections: Connections
+
+
+class CreateBranch(_Body):
+    """A branch to make, with its parent's data."""
+
+    name: Slug
+    friendly_name: Label | None = None
+    environment: Environment = "development"
+    plan: PlanName | None = Field(
+        default=None, description="One of GET /api/plans; left out, it has its parent's limits."
+    )
+    shadow: bool = Field(default=False, description="Whether to make a shadow database beside it.")
+    masked: bool | None = Field(
+        default=None,
+        description="Whether to do the parent's masking in it; left out, if there is one.",
+    )
+    expires_at: Annotated[Moment, AfterValidator(_expiry)] | None = None
+    expires_in: (
+        Annotated[
+            int,
+            Field(
+                ge=60, le=100 * 366 * 86_400, strict=True, description="Seconds.", examples=[86_400]
+            ),
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if self.expires_at is not None and self.expires_in is not None:
+            raise ValueError("expires_at and expires_in say the same: send one of them")
+        return self
+
+    def wanted(self) -> NewBranch:
+        expires_at = self.expires_at
+        if self.expires_in is not None:
+            expires_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=self.expires_in)
+        return NewBranch(
+            name=self.name,
+            friendly_name=self.friendly_name or self.name,
+            environment=self.environment,
+            plan=self.plan,
+            shadow=self.shadow,
+            masked=self.masked,
+            expires_at=expires_at,
+        )
+
+
+def _sql(text: str) -> str:
+    if "\x00" in text or not text.strip():
+        raise ValueError("must be SQL")
+    return text
+
+
+class SetMasking(_Body):
+    """What is done in each branch of a database before anybody gets in; null is nothing."""
+
+    sql: (
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=100_000),
+            AfterValidator(_sql),
+            Field(examples=["UPDATE people SET email = id || '@example.com'"]),
+        ]
+        | None
+    )
 
 
 def is_extension_name(text: str) -> bool:

@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     pool_port: Port = 6432
     redis_port: Port = 6379
     warm_pool: Annotated[int, Field(ge=0, le=500)] = 16
+    branches: Annotated[int, Field(ge=0, le=1000)] = 10
     engines: Path | None = None
     backups: bool = True
     backup_time: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "02:00"

@@ -166,6 +166,10 @@ class Api:
         """The ``data`` of a PATCH."""
         return self._ask("PATCH", path, body=body)["data"]
 
+    def put(self, path: str, body: Mapping[str, object]) -> Any:
+        """The ``data`` of a PUT."""
+        return self._ask("PUT", path, body=body)["data"]
+
     def delete(self, path: str) -> Any:
         """The ``data`` of a DELETE."""
         return self._ask("DELETE", path)["data"]

@@ -80,7 +80,8 @@ def list_databases(
     *,
     env: Env = None,
     status: Annotated[
-        Literal["active", "deleting"] | None, typer.Option(help="Only those in this state.")
+        Literal["active", "branching", "deleting"] | None,
+        typer.Option(help="Only those in this state."),
     ] = None,
     owner: Annotated[
         str | None, typer.Option(help="Only those of this owner (an e-mail address).")

@@ -7,6 +7,7 @@ import typer
 import tenantry
 from tenantry.cli import (
     audit,
+    branches,
     clusters,
     databases,
     door,
@@ -38,6 +39,7 @@ app.add_typer(databases.app, name="db")
 app.add_typer(whitelist.app, name="whitelist")
 app.add_typer(roles.app, name="role")
 app.add_typer(extensions.app, name="extension")
+app.add_typer(branches.app, name="branch")
 app.add_typer(limits.app, name="plan")
 app.add_typer(keys.app, name="key")
 app.add_typer(operations.app, name="operation")

@@ -22,7 +22,7 @@ from tenantry.control.plans import Limits
 from tenantry.control.store import Tx
 from tenantry.pg.catalog import DatabaseUse
 
-Status = Literal["creating", "warm", "active", "deleting"]
+Status = Literal["creating", "warm", "branching", "active", "deleting"]
 QuotaState = Literal["ok", "warning", "read_only", "stopped"]
 
 
@@ -30,7 +30,8 @@ QuotaState = Literal["ok", "warning", "read_only", "stopped"]
 class DatabaseRow:
     """A database as it should be, with its plan's limits and its own put together.
 
-    ``used_bytes`` is None until it has been measured for the first time.
+    ``used_bytes`` is None until it has been measured for the first time. A branch has the moment
+    at which it was its parent, and the parent for as long as that is there.
     """
 
     id: uuid.UUID
@@ -55,6 +56,9 @@ class DatabaseRow:
     idle_in_transaction_session_timeout_ms: int
     used_bytes: int | None
     quota_state: QuotaState
+    parent_id: uuid.UUID | None
+    branched_at: dt.datetime | None
+    expires_at: dt.datetime | None
     created_at: dt.datetime
     updated_at: dt.datetime
 
@@ -93,13 +97,15 @@ class Filter:
     status: str | None = None
     owner: str | None = None
     search: str | None = None
+    parent_id: uuid.UUID | None = None
 
 
 _LIMITS = ", ".join(f"coalesce(d.{name}, p.{name}) AS {name}" for name in plans.NAMES)
 _COLUMNS = f"""
     d.id, d.cluster_id, d.database_name, d.username, d.status, d.has_shadow, d.customer_id,
     c.email AS owner_email, d.name, d.friendly_name, d.environment, d.kind, d.plan, {_LIMITS},
-    u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.created_at, d.updated_at
+    u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at, d.expires_at,
+    d.created_at, d.updated_at
 """
 _BESIDE = """
     JOIN plans p ON p.name = d.plan
@@ -186,8 +192,8 @@ async def activate(tx: Tx, database_id: uuid.UUID, labels: Labels) -> dt.datetim
                 },
             )
         ).fetchone()
-    except _REFUSED as error:
-        raise _refusal(error, labels.name, labels.environment, labels.plan) from None
+    except REFUSED as error:
+        raise refusal(error, labels.name, labels.environment, labels.plan) from None
     if row is None:
         raise RuntimeError("a locked row is gone")
     created_at: dt.datetime = row[0]
@@ -200,12 +206,13 @@ def _set_limits(limits: Mapping[str, int | None]) -> sql.Composed:
     )
 
 
-_REFUSED = (psycopg.errors.UniqueViolation, psycopg.errors.ForeignKeyViolation)
+REFUSED = (psycopg.errors.UniqueViolation, psycopg.errors.ForeignKeyViolation)
 
 
-def _refusal(
+def refusal(
     error: psycopg.IntegrityError, name: str | None, environment: str, plan: str
 ) -> TenantryError:
+    """What is wrong with labels that the control database does not take."""
     if isinstance(error, psycopg.errors.ForeignKeyViolation):
         return InvalidInput.of("plan", f"there is no plan {plan}; GET /api/plans lists them")
     return NameTaken(
@@ -244,8 +251,8 @@ async def update_labels(
                 **limits,
             },
         )
-    except _REFUSED as error:
-        raise _refusal(error, name, environment, plan) from None
+    except REFUSED as error:
+        raise refusal(error, name, environment, plan) from None
 
 
 async def set_status(tx: Tx, database_id: uuid.UUID, status: Status) -> None:
@@ -268,7 +275,7 @@ async def find(
         await cursor.execute(
             f"""
             SELECT {_COLUMNS} {_FROM}
-            WHERE d.id = %s AND d.status IN ('active', 'deleting')
+            WHERE d.id = %s AND d.status IN ('active', 'branching', 'deleting')
               AND (%s::uuid IS NULL OR d.customer_id = %s)
             """,
             (database_id, customer_id, customer_id),
@@ -280,13 +287,18 @@ async def page(
     tx: Tx, wanted: Filter, *, customer_id: uuid.UUID | None, after: Key, limit: int
 ) -> list[DatabaseRow]:
     """Up to ``limit`` owned databases, newest first, from after ``after``."""
-    conditions = ["d.status IN ('active', 'deleting')", "(d.created_at, d.id) < (%(at)s, %(id)s)"]
+    conditions = [
+        "d.status IN ('active', 'branching', 'deleting')",
+        "(d.created_at, d.id) < (%(at)s, %(id)s)",
+    ]
     if customer_id is not None:
         conditions.append("d.customer_id = %(customer_id)s")
     if wanted.environment is not None:
         conditions.append("d.environment = %(environment)s")
     if wanted.status is not None:
         conditions.append("d.status = %(status)s")
+    if wanted.parent_id is not None:
+        conditions.append("d.parent_id = %(parent_id)s")
     if wanted.owner is not None:
         conditions.append("d.customer_id = (SELECT id FROM customers WHERE email = %(owner)s)")
     text = wanted.search or ""
@@ -315,6 +327,7 @@ async def page(
                 "environment": wanted.environment,
                 "status": wanted.status,
                 "owner": wanted.owner,
+                "parent_id": wanted.parent_id,
                 "search": f"%{text}%",
                 "limit": limit,
             },

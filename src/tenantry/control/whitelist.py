@@ -87,6 +87,18 @@ async def remove_others(tx: Tx, database_id: uuid.UUID, kept: list[uuid.UUID]) -
     )
 
 
+async def copy(tx: Tx, source_id: uuid.UUID, target_id: uuid.UUID) -> None:
+    """Have one database's list be a new one's as well."""
+    await tx.execute(
+        """
+        INSERT INTO ip_whitelist (id, database_id, network, description, expires_at, created_at)
+        SELECT gen_random_uuid(), %s, network, description, expires_at, created_at
+        FROM ip_whitelist WHERE database_id = %s
+        """,
+        (target_id, source_id),
+    )
+
+
 async def admissions(tx: Tx) -> list[Admission]:
     """All lists together: who is admitted from where.
 
@@ -103,7 +115,7 @@ async def admissions(tx: Tx) -> list[Admission]:
                 SELECT d.username
                 UNION ALL SELECT r.username FROM database_roles r WHERE r.database_id = d.id
             ) login
-            WHERE d.status = 'active'
+            WHERE d.status IN ('active', 'branching')
             """
         )
         return await cursor.fetchall()

@@ -16,6 +16,8 @@ from tenantry.host import files
 from tenantry.host.engines import PgBouncerEngine, find_pgbouncer
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.services.access.service import Access
+from tenantry.services.branches.flow import Branching
+from tenantry.services.branches.service import Branches
 from tenantry.services.certificates.service import Certificates
 from tenantry.services.clusters.service import ClusterPools, LocalClusters
 from tenantry.services.databases.service import Databases
@@ -48,6 +50,7 @@ class Platform:
     network: Network
     roles: Roles
     extensions: Extensions
+    branches: Branches
     certificates: Certificates
     quotas: Quotas
     repositories: Repositories
@@ -83,6 +86,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         databases = Databases(store, clusters, pooler, most_connections=local.sizing.per_database)
         network = Network(store, databases, local, pooler)
         operations = Operations(store)
+        operations.register(*Branching(settings, store, clusters, pooler, network).flows)
         repositories = Repositories(settings)
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
@@ -100,6 +104,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             network=network,
             roles=Roles(store, clusters, pooler, databases, network),
             extensions=Extensions(clusters, databases),
+            branches=Branches(settings, store, databases, operations),
             quotas=Quotas(store, clusters, pooler),
             certificates=local_certificates(settings),
             repositories=repositories,

@@ -94,6 +94,8 @@ def _is_limited(
 def _of_row(
     row: DatabaseRow, roles: Mapping[str, RoleState], databases: Mapping[str, DatabaseState]
 ) -> Iterable[Action]:
+    if row.status == "branching":
+        return  # an operation is at it
     role = roles.get(row.username)
     missing = role is None or any(name not in databases for name in row.database_names)
     if row.status == "deleting":

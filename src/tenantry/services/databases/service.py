@@ -90,7 +90,7 @@ class Databases:
         # Before the role is opened: this is where a name turns out to be taken.
         await rows.activate(tx, warm.id, labels)
         row = await self._locked(tx, warm.id)
-        await self._check_limits(tx, actor, before=warm, after=row)
+        await self.check_limits(tx, actor, before=warm, after=row)
         emit(StepDone("create", "labelled", row.database_name))
         async with self._clusters.connection(row.cluster_id) as server:
             # The default plan's are in force already, since it was prepared.
@@ -109,7 +109,7 @@ class Databases:
         emit(StepDone("create", "recorded", row.database_name))
         return Opened(row, password)
 
-    async def _check_limits(
+    async def check_limits(
         self, tx: Tx, actor: Actor, *, before: DatabaseRow, after: DatabaseRow
     ) -> None:
         """Raises InvalidInput for what this machine cannot give, Forbidden for what it may not.
@@ -174,7 +174,7 @@ class Databases:
             limits=changes.limits,
         )
         after = await self._locked(tx, row.id)
-        await self._check_limits(tx, actor, before=row, after=after)
+        await self.check_limits(tx, actor, before=row, after=after)
         if after.limits != row.limits:
             async with self._clusters.connection(row.cluster_id) as server:
                 await flow.limit(server, after)
@@ -475,6 +475,11 @@ class Databases:
         """An active database, held until ``tx`` ends. Raises NotFound, Conflict."""
         await self._find(tx, actor, database_id)
         row = await self._locked(tx, database_id)
+        if row.status == "branching":
+            raise Conflict(
+                "The database is still being made.",
+                hint="GET /api/operations?resource_id=… shows how far it is, and can cancel it.",
+            )
         if row.status != "active":
             raise Conflict("The database is being deleted.")
         return row

@@ -1,0 +1,86 @@
+"""/api/databases/{id}/branches and /api/databases/{id}/masking"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from tenantry.api import answers
+from tenantry.api.answers import Answer, Branch, Database, Listing, Masking
+from tenantry.api.asking import (
+    Cursor,
+    DatabaseId,
+    Limit,
+    PlatformHere,
+    allowed,
+    once,
+    wake_operations,
+)
+from tenantry.api.requests import CreateBranch, SetMasking
+from tenantry.base.secrets import SecretSource
+from tenantry.control.store import Tx
+from tenantry.services.access.service import Principal
+
+router = APIRouter(prefix="/api/databases/{identifier}", tags=["branches"])
+
+Reader = Annotated[Principal, allowed("databases:read")]
+Writer = Annotated[Principal, allowed("databases:write")]
+
+
+@router.post("/branches", status_code=202, response_model=Answer[Branch])
+async def create(
+    request: Request,
+    body: CreateBranch,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+) -> Response:
+    """Make a database with this one's data. Its password is in this answer and nowhere else,
+
+    and opens it once the operation has succeeded.
+    """
+
+    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
+        made = await platform.branches.create(
+            tx, principal.actor, database_id, body.wanted(), secrets.password()
+        )
+        return answers.branch(platform.settings, made)
+
+    response = await once(request, principal, work)
+    wake_operations(request)
+    return response
+
+
+@router.get("/branches", response_model=Listing[Database])
+async def index(
+    platform: PlatformHere,
+    principal: Reader,
+    database_id: DatabaseId,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Its branches, newest first."""
+    page = await platform.branches.page(principal.actor, database_id, cursor=cursor, limit=limit)
+    return answers.listing(
+        [answers.database(row) for row in page.rows], next_cursor=page.next_cursor
+    )
+
+
+@router.get("/masking", response_model=Answer[Masking])
+async def masking(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+    """What is done in each of its branches before anybody gets in."""
+    return answers.answer(
+        answers.masking(await platform.branches.masking(principal.actor, database_id))
+    )
+
+
+@router.put("/masking", response_model=Answer[Masking])
+async def set_masking(
+    body: SetMasking, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+) -> Response:
+    """Have this SQL done in each of its branches from now on; null is nothing."""
+    async with platform.store.transaction(principal.actor) as tx:
+        found = await platform.branches.set_masking(tx, principal.actor, database_id, body.sql)
+    return answers.answer(
+        answers.masking(found), message="Masking set." if found.sql else "Masking removed."
+    )

@@ -1,0 +1,152 @@
+"""``tenantry branch``: databases made from others."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tenantry.base.errors import InvalidInput
+from tenantry.cli import output, times
+from tenantry.cli.client import Row, connect
+from tenantry.cli.connecting import labelled
+from tenantry.cli.door import Json
+from tenantry.cli.finding import Environment, In, Named, find, title
+from tenantry.cli.operations import Wait, follow
+
+app = typer.Typer(
+    help="Branches: databases with another's data. `tenantry db` shows and deletes them.",
+    no_args_is_help=True,
+)
+
+_COLUMNS: dict[str, output.Cell] = {
+    "NAME": title,
+    "ENVIRONMENT": "environment",
+    "DATABASE": "database_name",
+    "STATUS": "status",
+    "AS OF": lambda row: times.distance(row["branched_at"]),
+    "EXPIRES": lambda row: times.distance(row["expires_at"]),
+}
+
+
+def _path(database: Row) -> str:
+    return f"/api/databases/{database['id']}"
+
+
+@app.command()
+def create(
+    database: Named,
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and hyphens.")],
+    *,
+    branch_env: Annotated[
+        Environment | None,
+        typer.Option(metavar="ENV", help="The branch's environment (development)."),
+    ] = None,
+    plan: Annotated[
+        str | None, typer.Option(help="Its plan; its parent's limits unless said.")
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="When to delete it: 12h, 7d, or a moment.")
+    ] = None,
+    masked: Annotated[
+        bool | None,
+        typer.Option("--masked/--not-masked", help="Whether to do the parent's masking in it."),
+    ] = None,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Make a shadow database (for Prisma) beside it.")
+    ] = False,
+    wait: Wait = True,
+    env: In = None,
+    as_json: Json = False,
+) -> None:
+    """Make a database with the data of another; its password is shown once.
+
+    Examples:
+
+        tenantry branch create shop try-it --expires 7d
+
+        tenantry branch create shop preview --json | jq -r .connection_string
+    """
+    wanted: dict[str, object] = {
+        "name": name,
+        "environment": branch_env,
+        "plan": plan,
+        "expires_at": times.future(expires).isoformat() if expires else None,
+        "masked": masked,
+        "shadow": shadow or None,
+    }
+    with connect() as api:
+        parent = find(api, database, env)
+        row = api.post(
+            f"{_path(parent)}/branches", {k: v for k, v in wanted.items() if v is not None}
+        )
+        # First what is shown once, whatever comes of it.
+        if not as_json:
+            output.facts(labelled(row))
+            output.secret("password     ", row["password"])
+        if wait:
+            row["operation"] = follow(api, row["operation"]["id"])
+    if as_json:
+        output.as_json(row)
+    elif wait:
+        how = row["operation"]["result"]["method"]
+        output.done(f"{title(row)} ({row['environment']}) is {title(parent)}'s branch, by {how}")
+    else:
+        output.done(f"{title(row)} is being made: operation {row['operation']['id']}")
+
+
+@app.command("list")
+def list_branches(database: Named, env: In = None, as_json: Json = False) -> None:
+    """List a database's branches, the newest first.
+
+    Example:
+
+        tenantry branch list shop
+    """
+    with connect() as api:
+        row = find(api, database, env)
+        page = api.rows(f"{_path(row)}/branches")
+    output.listing(page, _COLUMNS, empty=f"{title(row)} has no branches.", in_json=as_json)
+
+
+@app.command()
+def masking(
+    database: Named,
+    *,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="A file with the SQL to do in each branch from now on; - is stdin."),
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Have nothing done in them.")] = False,
+    env: In = None,
+    as_json: Json = False,
+) -> None:
+    """Show or set the SQL that is done in a database's branches before anybody gets in.
+
+    Example:
+
+        tenantry branch masking shop --file masking.sql
+    """
+    if file is not None and remove:
+        raise typer.BadParameter("--file and --remove say different things.")
+    with connect() as api:
+        path = f"{_path(find(api, database, env))}/masking"
+        if file is None and not remove:
+            found = api.get(path)
+        else:
+            found = api.put(path, {"sql": None if file is None else _read(file)})
+    if as_json:
+        output.as_json(found)
+    elif file is not None or remove:
+        output.done("Masking set" if found["sql"] else "Masking removed")
+    elif found["sql"] is None:
+        output.note("Branches of this database are not masked.")
+    else:
+        output.line(found["sql"])
+
+
+def _read(file: Path) -> str:
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput.of("file", f"cannot be read: {error}") from error

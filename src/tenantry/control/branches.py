@@ -1,0 +1,132 @@
+"""Branches: databases made from others, and what is done in them before anybody gets in."""
+
+import datetime as dt
+import uuid
+
+from tenantry.base.ids import new_id
+from tenantry.control import databases, plans
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.store import Tx, as_platform
+
+_LIMITS = ", ".join(plans.NAMES)
+_OF_PARENT = ", ".join(f"CASE WHEN %(plan)s::text IS NULL THEN {each} END" for each in plans.NAMES)
+
+
+async def insert(
+    tx: Tx,
+    parent: DatabaseRow,
+    *,
+    suffix: str,
+    name: str,
+    friendly_name: str,
+    environment: str,
+    plan: str | None,
+    has_shadow: bool,
+    expires_at: dt.datetime | None,
+    verifier: str,
+) -> uuid.UUID:
+    """Want a branch, not made yet; without ``plan``, with its parent's limits.
+
+    Raises NameTaken, and InvalidInput if there is no such plan.
+    """
+    database_id = new_id()
+    try:
+        async with tx.transaction(), as_platform(tx):
+            await tx.execute(
+                f"""
+                INSERT INTO databases (id, cluster_id, database_name, username, status, has_shadow,
+                    customer_id, name, friendly_name, environment, kind, plan, parent_id,
+                    expires_at, {_LIMITS})
+                SELECT %(id)s, cluster_id, %(database_name)s, %(username)s, 'branching',
+                    %(has_shadow)s, customer_id, %(name)s, %(friendly_name)s, %(environment)s, kind,
+                    coalesce(%(plan)s, plan), id, %(expires_at)s, {_OF_PARENT}
+                FROM databases WHERE id = %(parent_id)s
+                """,
+                {
+                    "id": database_id,
+                    "database_name": f"tenant_{suffix}",
+                    "username": f"user_{suffix}",
+                    "has_shadow": has_shadow,
+                    "name": name,
+                    "friendly_name": friendly_name,
+                    "environment": environment,
+                    "plan": plan,
+                    "parent_id": parent.id,
+                    "expires_at": expires_at,
+                },
+            )
+            await tx.execute(
+                "INSERT INTO branch_passwords (database_id, verifier) VALUES (%s, %s)",
+                (database_id, verifier),
+            )
+    except databases.REFUSED as error:
+        raise databases.refusal(error, name, environment, plan or parent.plan) from None
+    return database_id
+
+
+async def count(tx: Tx, parent_id: uuid.UUID) -> int:
+    """How many branches a database has."""
+    row = await (
+        await tx.execute(
+            "SELECT count(*) FROM databases WHERE parent_id = %s AND status <> 'deleting'",
+            (parent_id,),
+        )
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+async def finish(tx: Tx, database_id: uuid.UUID, branched_at: dt.datetime) -> None:
+    """A branch has been made."""
+    await tx.execute(
+        """
+        UPDATE databases SET status = 'active', branched_at = %s, updated_at = clock_timestamp()
+        WHERE id = %s
+        """,
+        (branched_at, database_id),
+    )
+    await tx.execute("DELETE FROM branch_passwords WHERE database_id = %s", (database_id,))
+
+
+async def verifier(tx: Tx, database_id: uuid.UUID) -> str | None:
+    """What PostgreSQL shall know the password of an unfinished branch by."""
+    row = await (
+        await tx.execute(
+            "SELECT verifier FROM branch_passwords WHERE database_id = %s", (database_id,)
+        )
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
+async def expired(tx: Tx) -> list[uuid.UUID]:
+    """Branches whose time has come."""
+    cursor = await tx.execute(
+        "SELECT id FROM databases WHERE expires_at <= now() AND status = 'active'"
+    )
+    return [row[0] for row in await cursor.fetchall()]
+
+
+# ── masking ──────────────────────────────────────────────────────────────────
+
+
+async def masking(tx: Tx, database_id: uuid.UUID) -> tuple[str, dt.datetime] | None:
+    """The SQL that masks a database's branches, and since when it does."""
+    row = await (
+        await tx.execute(
+            "SELECT sql, updated_at FROM maskings WHERE database_id = %s", (database_id,)
+        )
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+async def set_masking(tx: Tx, database_id: uuid.UUID, sql: str | None) -> None:
+    """Have this SQL mask a database's branches; None has nothing do so."""
+    if sql is None:
+        await tx.execute("DELETE FROM maskings WHERE database_id = %s", (database_id,))
+        return
+    await tx.execute(
+        """
+        INSERT INTO maskings (database_id, sql) VALUES (%s, %s) ON CONFLICT (database_id)
+        DO UPDATE SET sql = excluded.sql, updated_at = clock_timestamp()
+        """,
+        (database_id, sql),
+    )

@@ -1,0 +1,124 @@
+"""Inside a database that is a copy: make what was one tenant's roles' another role's.
+
+All of it is done by a visitor (see ``visitors``), who is a member of the roles concerned and of
+nothing else. So ``DROP OWNED``, which would also revoke what these roles have outside this
+database, cannot: the databases themselves are not theirs.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection
+from typing import LiteralString
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+Connection = AsyncConnection[TupleRow]
+
+_PUBLIC = sql.SQL("PUBLIC")
+_KINDS: dict[str, LiteralString] = {
+    "r": "TABLES",
+    "S": "SEQUENCES",
+    "f": "ROUTINES",
+    "T": "TYPES",
+    "n": "SCHEMAS",
+    "L": "LARGE OBJECTS",
+}
+
+
+async def hand_over(inside: Connection, *, first: str, others: Collection[str], heir: str) -> None:
+    """Make everything the heir's that ``first`` or ``others`` own, in one transaction.
+
+    What ``first`` was granted, what it grants by default, and the policies that name it become
+    the heir's. What the others were granted they lose, and policies no longer name them; one that
+    was for nobody else is gone. None of them is known in this database afterwards.
+    """
+    old = [first, *others]
+    async with inside.transaction():
+        # First, so that the heir may have in them what is given to it next.
+        await _give_schemas(inside, old, heir)
+        await inside.execute(
+            sql.SQL("REASSIGN OWNED BY {} TO {}").format(_names(old), sql.Identifier(heir))
+        )
+        await _grant_by_default(inside, first, heir)
+        await _rename_in_policies(inside, first, others, heir)
+        # One after the other: PostgreSQL 15 fails where one's default privileges name another.
+        for role in (*others, first):
+            await inside.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
+
+
+def _names(roles: Collection[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, roles))
+
+
+async def _give_schemas(inside: Connection, old: Collection[str], heir: str) -> None:
+    cursor = await inside.execute(
+        "SELECT nspname FROM pg_namespace WHERE pg_get_userbyid(nspowner) = ANY (%s)", (list(old),)
+    )
+    for (schema,) in await cursor.fetchall():
+        await inside.execute(
+            sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(
+                sql.Identifier(schema), sql.Identifier(heir)
+            )
+        )
+
+
+async def _grant_by_default(inside: Connection, first: str, heir: str) -> None:
+    """Have the heir's default privileges be what the first role's are."""
+    cursor = await inside.execute(
+        """
+        SELECT d.defaclobjtype, n.nspname, a.grantee = 0, a.privilege_type, a.is_grantable
+        FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
+            LEFT JOIN LATERAL aclexplode(d.defaclacl) a ON a.grantee IN (0, d.defaclrole)
+        WHERE d.defaclrole = (SELECT oid FROM pg_roles WHERE rolname = %s)
+        """,
+        (first,),
+    )
+    granted: dict[tuple[str, str | None], list[tuple[bool, str, bool]]] = defaultdict(list)
+    for kind, schema, public, privilege, grantable in await cursor.fetchall():
+        rights = granted[kind, schema]
+        if privilege is not None:
+            rights.append((public, privilege, grantable))
+    for (kind, schema), rights in granted.items():
+        what = sql.SQL(_KINDS[kind])
+        alter = sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {}").format(sql.Identifier(heir))
+        if schema is None:
+            # Those of all schemas are the whole of it; those of one are added to that.
+            await inside.execute(
+                sql.SQL("{} REVOKE ALL ON {} FROM PUBLIC, {}").format(
+                    alter, what, sql.Identifier(heir)
+                )
+            )
+        else:
+            alter += sql.SQL(" IN SCHEMA {}").format(sql.Identifier(schema))
+        for public, privilege, grantable in rights:
+            await inside.execute(
+                sql.SQL("{} GRANT {} ON {} TO {}{}").format(
+                    alter,
+                    sql.SQL(privilege),  # one of PostgreSQL's own words
+                    what,
+                    _PUBLIC if public else sql.Identifier(heir),
+                    sql.SQL(" WITH GRANT OPTION" if grantable else ""),
+                )
+            )
+
+
+async def _rename_in_policies(
+    inside: Connection, first: str, others: Collection[str], heir: str
+) -> None:
+    cursor = await inside.execute(
+        """
+        SELECT n.nspname, c.relname, p.polname,
+               ARRAY(SELECT pg_get_userbyid(role)::text FROM unnest(p.polroles) role)
+        FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE (SELECT oid FROM pg_roles WHERE rolname = %s) = ANY (p.polroles)
+        """,
+        (first,),
+    )
+    for schema, table, policy, roles in await cursor.fetchall():
+        kept = [heir, *(role for role in roles if role not in {first, heir, *others})]
+        await inside.execute(
+            sql.SQL("ALTER POLICY {} ON {} TO {}").format(
+                sql.Identifier(policy), sql.Identifier(schema, table), _names(kept)
+            )
+        )

@@ -1,0 +1,50 @@
+"""What is wanted of a branch, and what its owner is told about it. Values only."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Literal
+
+from tenantry.base.errors import TenantryError
+from tenantry.control.operations import OperationRow
+from tenantry.services.databases.model import Environment, Opened
+
+# How a database was copied: sharing its blocks on disk, block by block, or by what is in it.
+Method = Literal["clone", "template", "dump"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewBranch:
+    """What a caller asks for. Without ``plan`` it has its parent's limits; ``masked`` of None is
+
+    whether its parent has a masking.
+    """
+
+    name: str
+    friendly_name: str
+    environment: Environment
+    plan: str | None
+    shadow: bool
+    masked: bool | None
+    expires_at: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedBranch:
+    """A branch, the password that is going to open it, and the operation that makes it."""
+
+    opened: Opened
+    operation: OperationRow
+
+
+@dataclass(frozen=True, slots=True)
+class Masking:
+    """SQL that is done in each branch of a database before anybody gets in."""
+
+    sql: str | None
+    updated_at: dt.datetime | None
+
+
+class MaskingFailed(TenantryError):
+    code = "masking_failed"
+    status = 422
+    title = "The masking of a branch failed"

@@ -1,0 +1,312 @@
+"""Branches, through the product's doors: whole, apart from their parent, and no more open."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+
+from answers import data, problem
+from clients import DOORS, ask, do, eventually, login, refusal
+from harness import Installation
+
+Row = dict[str, Any]
+
+FILLED = """
+    CREATE SCHEMA app;
+    CREATE EXTENSION pg_trgm SCHEMA app;
+    CREATE TABLE app.people (
+        id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text, email text);
+    INSERT INTO app.people (name, email)
+        SELECT 'n' || i, 'person' || i || '@example.org' FROM generate_series(1, 5000) i;
+    CREATE INDEX ON app.people USING gin (name app.gin_trgm_ops);
+    CREATE FUNCTION app.hidden() RETURNS int LANGUAGE sql RETURN 1;
+    REVOKE EXECUTE ON FUNCTION app.hidden() FROM PUBLIC;
+    ALTER TABLE app.people ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+    CREATE POLICY own ON app.people TO CURRENT_USER USING (true);
+"""
+CHECKSUM = "SELECT md5(string_agg(p::text, ',' ORDER BY id)) FROM app.people p"
+MASKING = "UPDATE app.people SET email = id || '@masked.example'"
+
+Begin = Callable[..., Row]
+
+
+@pytest.fixture
+def parent(platform: Installation) -> Row:
+    database = platform.create(name=f"shop-{uuid4().hex[:8]}", shadow=False)
+    do(database["connection_string"], FILLED)
+    return database
+
+
+@pytest.fixture
+def begin(api: httpx.Client) -> Iterator[Begin]:
+    """Begins a branch; all are deleted at the end."""
+    made: list[str] = []
+
+    def begin(parent: Row, **asked: object) -> Row:
+        path = f"/api/databases/{parent['id']}/branches"
+        branch: Row = data(api.post(path, json={"name": f"b-{uuid4().hex[:8]}", **asked}), 202)
+        made.append(branch["id"])
+        return branch
+
+    yield begin
+    for identifier in made:
+        api.delete(f"/api/databases/{identifier}")
+
+
+def ended(api: httpx.Client, operation: Row) -> Row:
+    """An operation, once it has ended."""
+    last: Row = {}
+
+    def over() -> bool:
+        last.update(data(api.get(f"/api/operations/{operation['id']}")))
+        return last["finished_at"] is not None
+
+    eventually(over)
+    return last
+
+
+def whole(api: httpx.Client, branch: Row) -> Row:
+    """The result of making a branch."""
+    operation = ended(api, branch["operation"])
+    assert operation["status"] == "succeeded", operation
+    return dict(operation["result"])
+
+
+def gone(platform: Installation, branch: Row) -> bool:
+    """Whether nothing is left of a branch, nor of what made it."""
+    roles, databases = platform.world()
+    with platform.superuser() as server:
+        (visitors,) = server.execute(
+            "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, 'tenantry_visitor_')"
+        ).fetchone() or (None,)
+    scratch = platform.home / "scratch" / branch["operation"]["id"]
+    return (
+        branch["username"] not in roles
+        and branch["database_name"] not in databases
+        and not visitors
+        and not scratch.exists()
+    )
+
+
+def test_one_of_a_quiet_database(api: httpx.Client, parent: Row, begin: Begin) -> None:
+    before = ask(parent["connection_string"], CHECKSUM)
+    branch = begin(parent, shadow=True)
+    assert (branch["status"], branch["environment"]) == ("branching", "development")
+    assert whole(api, branch)["method"] == "template"
+    found = data(api.get(f"/api/databases/{branch['id']}"))
+    assert (found["parent_id"], found["status"]) == (parent["id"], "active")
+    assert found["branched_at"] is not None
+    assert found["max_connections"] == parent["max_connections"]
+    for door in (*DOORS, "shadow_database_url"):
+        assert ask(branch[door]) == 1
+    assert ask(branch["connection_string_pooled"], CHECKSUM) == before
+    owner = "SELECT tableowner FROM pg_tables WHERE schemaname = 'app'"
+    assert ask(branch["connection_string"], owner) == branch["username"]
+    # What either writes, the other does not see.
+    do(branch["connection_string"], "DELETE FROM app.people WHERE id > 10")
+    do(parent["connection_string"], "INSERT INTO app.people (name) VALUES ('parent')")
+    assert ask(branch["connection_string"], "SELECT count(*) FROM app.people") == 10
+    assert ask(parent["connection_string"], "SELECT count(*) FROM app.people") == 5001
+    # Each gets into its own only.
+    assert "permission denied" in refusal(
+        branch["connection_string"].replace(branch["database_name"], parent["database_name"])
+    )
+    assert "permission denied" in refusal(
+        parent["connection_string"].replace(parent["database_name"], branch["database_name"])
+    )
+    listed = data(api.get(f"/api/databases/{parent['id']}/branches"))
+    assert [each["id"] for each in listed] == [branch["id"]]
+
+
+def test_one_of_a_busy_database(
+    platform: Installation, api: httpx.Client, parent: Row, begin: Begin
+) -> None:
+    """The parent's sessions go on without an error, and nothing waits for long."""
+    stop = threading.Event()
+    errors: list[str] = []
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        try:
+            with login(parent["connection_string"]) as session:
+                while not stop.is_set():
+                    session.execute(
+                        "WITH moved AS (DELETE FROM app.people WHERE id = (SELECT min(id) FROM"
+                        " app.people) RETURNING name) INSERT INTO app.people (name)"
+                        " SELECT name FROM moved"
+                    )
+                    written += 1
+        except psycopg.Error as error:
+            errors.append(str(error))
+
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    try:
+        eventually(lambda: written > 10)
+        branch = begin(parent)
+        assert whole(api, branch)["method"] == "dump"
+        before = written
+        eventually(lambda: written > before)
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    assert errors == []
+    # A moment at which no move was half done.
+    assert ask(branch["connection_string"], "SELECT count(*) FROM app.people") == 5000
+    hidden = "SELECT has_function_privilege('public', 'app.hidden()', 'EXECUTE')"
+    assert ask(branch["connection_string"], hidden) is False
+    assert ask(branch["connection_string_pooled"], "SELECT app.similarity('a', 'a')::int") == 1
+    # The parent goes without its branch; nothing of it is known there any more.
+    data(api.delete(f"/api/databases/{parent['id']}"))
+    eventually(lambda: parent["username"] not in platform.world()[0])
+    assert data(api.get(f"/api/databases/{branch['id']}"))["parent_id"] is None
+    assert ask(branch["connection_string"], "SELECT count(*) FROM app.people") == 5000
+
+
+def test_the_allowlist_is_the_parents(api: httpx.Client, parent: Row, begin: Begin) -> None:
+    entry = {"ip_address": "192.0.2.0/24", "description": "office"}
+    data(api.post(f"/api/databases/{parent['id']}/whitelist", json=entry), 201)
+    branch = begin(parent)
+    whole(api, branch)
+    entries = data(api.get(f"/api/databases/{branch['id']}/whitelist"))
+    assert [(each["ip_address"], each["description"]) for each in entries] == [
+        ("192.0.2.0/24", "office")
+    ]
+    for door in DOORS:
+        assert refusal(branch[door])
+    data(api.put(f"/api/databases/{branch['id']}/whitelist", json={"entries": []}))
+    assert ask(branch["connection_string"], "SELECT count(*) FROM app.people") == 5000
+
+
+def test_masking(platform: Installation, api: httpx.Client, parent: Row, begin: Begin) -> None:
+    path = f"/api/databases/{parent['id']}/masking"
+    told = problem(api.post(f"/api/databases/{parent['id']}/branches", json={
+        "name": "masked", "masked": True}), 422)  # fmt: skip
+    assert told["errors"][0]["field"] == "masked"
+    assert data(api.get(path)) == {"sql": None, "updated_at": None}
+    assert data(api.put(path, json={"sql": MASKING}))["sql"] == MASKING
+    branch = begin(parent)  # masked, since there is one
+    assert whole(api, branch)["masked"] is True
+    told_of = "SELECT count(*) FROM app.people WHERE email NOT LIKE '%@masked.example'"
+    assert ask(branch["connection_string"], told_of) == 0
+    # Nor do its statistics tell of what was there.
+    stats = "SELECT count(*) FROM pg_stats WHERE histogram_bounds::text LIKE '%@example.org%'"
+    assert ask(branch["connection_string"], stats) == 0
+    assert ask(parent["connection_string"], told_of) == 5000
+    plain = begin(parent, masked=False)
+    whole(api, plain)
+    assert ask(plain["connection_string"], told_of) == 5000
+    data(api.put(path, json={"sql": f"{MASKING}; SELECT 1 / 0"}))
+    broken = begin(parent)
+    operation = ended(api, broken["operation"])
+    assert (operation["status"], operation["error"]["code"]) == ("failed", "masking_failed")
+    assert "division by zero" in operation["error"]["detail"]
+    eventually(lambda: gone(platform, broken))
+    problem(api.get(f"/api/databases/{broken['id']}"), 404)
+    # It has no more rights than the branch's own role.
+    data(api.put(path, json={"sql": "SELECT pg_read_file('/etc/passwd')"}))
+    refused = ended(api, begin(parent)["operation"])
+    assert "permission denied" in refused["error"]["detail"]
+    assert data(api.put(path, json={"sql": None}))["sql"] is None
+
+
+def test_one_that_expires(
+    platform: Installation, api: httpx.Client, parent: Row, begin: Begin
+) -> None:
+    path = f"/api/databases/{parent['id']}/branches"
+    both = {"name": "x", "expires_in": 60, "expires_at": "2099-01-01T00:00:00Z"}
+    for asked in (both, {"name": "x", "expires_in": 5}, {"name": "X"}, {}):
+        problem(api.post(path, json=asked), 422)
+    branch = begin(parent, expires_in=3600)
+    whole(api, branch)
+    assert branch["expires_at"] is not None
+    with platform.control() as control:
+        control.execute("UPDATE databases SET expires_at = now() WHERE id = %s", (branch["id"],))
+    eventually(lambda: gone(platform, branch), seconds=75)
+    log = data(api.get("/api/audit-logs", params={"resource_id": branch["id"]}))
+    assert [each["action"] for each in log] == [
+        "database.deleted", "database.delete", "branch.expire", "branch.create",
+    ]  # fmt: skip
+
+
+def test_limits_and_names(
+    platform: Installation, api: httpx.Client, parent: Row, begin: Begin
+) -> None:
+    path = f"/api/databases/{parent['id']}/branches"
+    branch = begin(parent, plan="hobby", environment="staging")
+    assert branch["limits"]["max_connections"] == 10
+    # Its name is taken from the first moment on, and it can only be watched.
+    taken = {"name": branch["name"], "environment": "staging"}
+    assert problem(api.post(path, json=taken), 409)["code"] == "name_taken"
+    whole(api, branch)
+    assert problem(api.post(path, json={"name": "x", "plan": "none"}), 422)
+    for identifier in (uuid4(), "x"):
+        problem(api.post(f"/api/databases/{identifier}/branches", json={"name": "x"}), 404)
+        problem(api.get(f"/api/databases/{identifier}/branches"), 404)
+        problem(api.get(f"/api/databases/{identifier}/masking"), 404)
+        problem(api.put(f"/api/databases/{identifier}/masking", json={"sql": "x"}), 404)
+    with platform.control() as control:
+        control.execute(
+            "INSERT INTO databases (id, cluster_id, database_name, username, status, parent_id,"
+            " friendly_name) SELECT gen_random_uuid(), cluster_id, 'n' || i, 'n' || i, 'branching',"
+            " id, 'x' FROM databases, generate_series(1, 9) i WHERE id = %s",
+            (parent["id"],),
+        )
+        full = problem(api.post(path, json={"name": "one-too-many"}), 409)
+        control.execute("DELETE FROM databases WHERE parent_id = %s AND username LIKE 'n_'",
+                        (parent["id"],))  # fmt: skip
+    assert "10 branches" in full["detail"]
+
+
+def test_a_customers_own(platform: Installation, api: httpx.Client) -> None:
+    """A customer makes branches of its databases, within what they may take, and of no others."""
+    ann, bob = (f"{uuid4().hex[:8]}@example.com" for _ in "12")
+    database = platform.create(ownerEmail=ann, plan="premium", shadow=False)
+    keys = {}
+    for email in (ann, bob):
+        asked = {
+            "name": email,
+            "scopes": ["databases:read", "databases:write"],
+            "customer_email": email,
+        }
+        keys[email] = data(api.post("/api/api-keys", json=asked), 201)["key"]
+    path = f"/api/databases/{database['id']}/branches"
+    with platform.client(keys[bob]) as foreign:
+        problem(foreign.post(path, json={"name": "x"}), 404)
+        problem(foreign.get(path), 404)
+    with platform.client(keys[ann]) as own:
+        branch = data(own.post(path, json={"name": "mine"}), 202)
+        assert branch["limits"] == database["limits"]
+        whole(own, branch)
+        assert [each["id"] for each in data(own.get(path))] == [branch["id"]]
+        assert ask(branch["connection_string"]) == 1
+        data(api.patch(f"/api/databases/{database['id']}", json={"plan": "hobby"}))
+        problem(own.post(path, json={"name": "more", "plan": "premium"}), 403)
+        data(own.delete(f"/api/databases/{branch['id']}"))
+
+
+def test_the_same_request_makes_one(api: httpx.Client, parent: Row) -> None:
+    path, key = f"/api/databases/{parent['id']}/branches", {"Idempotency-Key": str(uuid4())}
+    first, again = (data(api.post(path, json={"name": "once"}, headers=key), 202) for _ in "12")
+    assert first == again
+    whole(api, first)
+    assert ask(first["connection_string"], "SELECT count(*) FROM app.people") == 5000
+    data(api.delete(f"/api/databases/{first['id']}"))
+
+
+def test_the_command_line(platform: Installation, parent: Row) -> None:
+    name = parent["database_name"]
+    made = platform.tenantry("branch", "create", name, "try-it", "--expires", "2d")
+    assert "by template" in made.stderr
+    assert "in 48 h" in platform.tenantry("branch", "list", name).stdout
+    platform.tenantry("branch", "masking", name, "--file", "-", stdin=MASKING)
+    assert MASKING in platform.tenantry("branch", "masking", name).stdout
+    platform.tenantry("branch", "masking", name, "--remove")
+    platform.tenantry("db", "delete", "try-it", "--env", "development", "--yes")
