@@ -3,7 +3,7 @@
 import asyncio
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -24,17 +24,39 @@ def backed() -> Iterator[Installation]:
     try:
         installation.up()
         hurry(installation)
-        # The first one is full, whatever is asked for.
-        assert "backed up" in installation.tenantry("cluster", "backup", "shared-1").stderr
+        back_up(installation, "shared-1")  # the first one is full, whatever is asked for
         yield installation
     finally:
         installation.remove()
+
+
+def back_up(platform: Installation, name: str, *options: str) -> None:
+    """Have a backup made, once no other operation has the cluster."""
+
+    def is_done() -> bool:
+        made = platform.tenantry("cluster", "backup", name, *options, check=False)
+        assert made.returncode == 0 or "to itself" in made.stderr, made.stderr
+        return made.returncode == 0
+
+    eventually(is_done, seconds=60)
 
 
 def cluster_of(platform: Installation, name: str = "shared-1") -> dict[str, Any]:
     with platform.client() as api:
         rows = api.get("/api/clusters").json()["data"]
     return next(row for row in rows if row["name"] == name)
+
+
+def when_free(ask: Callable[[], httpx.Response]) -> httpx.Response:
+    """An answer that is not a conflict with what the platform does by itself."""
+    found: list[httpx.Response] = []
+
+    def is_answered() -> bool:
+        found.append(ask())
+        return found[-1].status_code != 409
+
+    eventually(is_answered)
+    return found[-1]
 
 
 def ended(api: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
@@ -56,7 +78,7 @@ def test_a_backup_is_made_on_demand_and_listed(backed: Installation) -> None:
     began = dt.datetime.now(dt.UTC).replace(microsecond=0)
     with backed.client() as api:
         (full,) = api.get(path).json()["data"]["backups"]
-        first = api.post(path, json={})
+        first = when_free(lambda: api.post(path, json={}))
         second = api.post(path, json={"type": "full"})
         assert (second.status_code, second.json()["code"]) == (409, "conflict")
         done = ended(api, first)
@@ -122,10 +144,10 @@ async def expire(repositories: Repositories, days: str) -> object:
 
 
 def test_what_the_window_does_not_need_goes_with_its_log(backed: Installation) -> None:
-    for kind in ("incr", "incr", "full"):
-        backed.tenantry("cluster", "backup", "control", "--type", kind)
+    for kind in ("incr", "full"):
+        back_up(backed, "control", "--type", kind)
     all_of_them, first, _ = inside(backed, expire, "1")
-    assert len(all_of_them) >= 3
+    assert len(all_of_them) >= 2
     left, first_left, needed = inside(backed, expire, "0")
     assert left == all_of_them[-1:]
     assert first < first_left == needed

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tenantry.pg.archiving import Archiver, Waiting
 from tenantry.pg.pgbackrest import Backup
 from tenantry.services.repository import plan
+from tenantry.services.repository.model import Upkeep
 from tenantry.services.repository.plan import Schedule
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -210,17 +212,78 @@ def test_a_new_timeline_goes_on_where_it_left_the_old_one() -> None:
     assert plan.missing_segments([*names, *others], until=segment(6, 2), **asked) == []
 
 
-# How long
+# What somebody has to see to
+
+FINE = Archiver("0" * 24, START, "", None, 0)
+FAILING = Archiver("0" * 24, START, "0" * 24, START + dt.timedelta(seconds=1), 3)
+NOW = START + dt.timedelta(days=30)
+GIB = 2**30
 
 
-@given(st.integers(1, 2**50), st.floats(1, 1e6), st.integers(0, 2**50))
+def upkeep(**different: Any) -> Upkeep:
+    usual: dict[str, Any] = {
+        "created_at": START,
+        "last_backup_at": NOW - dt.timedelta(hours=20),
+        "archiver": FINE,
+        "waiting": Waiting(0, 0, GIB),
+    }
+    return Upkeep("shared-1", **usual | different)
+
+
+@given(st.integers(1, 2**20), st.floats(60, 1e6), st.integers(0, 2**50))
 def test_the_time_left_follows_from_growth_and_room(
-    waiting: int, seconds: float, free: int
+    segments: int, seconds: float, free: int
 ) -> None:
-    left = plan.seconds_left(waiting_bytes=waiting, waiting_seconds=seconds, free_bytes=free)
+    left = plan.seconds_left(Waiting(segments, seconds, free))
     assert left is not None
-    assert left * waiting == pytest.approx(free * seconds)
+    assert left * segments * SEGMENT == pytest.approx(free * seconds)
 
 
-def test_while_nothing_waits_there_is_no_end() -> None:
-    assert plan.seconds_left(waiting_bytes=0, waiting_seconds=9, free_bytes=1) is None
+def test_while_all_is_well_nobody_is_troubled() -> None:
+    assert plan.seconds_left(Waiting(0, 0, 1)) is None
+    assert plan.alerts(upkeep(), NOW) == []
+    assert plan.alerts(upkeep(waiting=Waiting(30, 100, GIB)), NOW) == []  # a burst
+    assert plan.alerts(upkeep(archiver=None, waiting=None), NOW) == []  # told elsewhere
+    new = upkeep(last_backup_at=None, created_at=NOW - dt.timedelta(minutes=50))
+    assert plan.alerts(new, NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("different", "level", "words"),
+    [
+        (
+            {
+                "archiver": FAILING,
+                "waiting": Waiting(64, 3600, 20 * GIB),
+                "complaint": "it is full",
+            },
+            "warning",
+            "repository: it is full. 64 segments (1,024 MiB) wait; at this rate their disk is full"
+            " in 20 hours.",
+        ),
+        (
+            {"archiver": FAILING, "waiting": Waiting(64, 3600, GIB // 2)},
+            "danger",
+            "archiving fails. 64 segments (1,024 MiB) wait; at this rate their disk is full in 30"
+            " minutes.",
+        ),
+        ({"archiver": FAILING}, "warning", "archiving fails. 0 segments (0 MiB) wait."),
+        ({"waiting": Waiting(1, 301, 99 * GIB)}, "warning", "reach the repository. 1 segments"),
+        ({"repository": "It is gone."}, "warning", "It is gone."),
+        ({"backup_error": "no key"}, "warning", "the last backup failed: no key"),
+        ({"damage": "a byte"}, "warning", "the backups are damaged: a byte"),
+        ({"last_backup_at": None}, "warning", "there is no backup yet."),
+        ({"last_backup_at": NOW - dt.timedelta(hours=37)}, "warning", "backup is 37 hours old"),
+        ({"last_backup_at": NOW - dt.timedelta(days=9)}, "warning", "the last backup is 9 days"),
+    ],
+)
+def test_what_is_wrong_is_told(different: dict[str, Any], level: str, words: str) -> None:
+    (alert,) = plan.alerts(upkeep(**different), NOW)
+    assert alert.level == level
+    assert words in str(alert)
+    assert str(alert).startswith("shared-1: ")
+
+
+def test_the_worst_comes_first() -> None:
+    found = upkeep(repository="gone", archiver=FAILING, waiting=Waiting(9, 900, 0))
+    assert [alert.level for alert in plan.alerts(found, NOW)] == ["danger", "warning"]

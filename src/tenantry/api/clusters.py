@@ -114,3 +114,17 @@ async def back_up(
         lambda tx: platform.cluster_backups.begin(tx, principal.actor, cluster_id, body.type),
         "The backup is being made.",
     )
+
+
+@router.post("/{identifier}/backups/verify", status_code=202, response_model=Answer[Operation])
+async def verify(
+    request: Request, platform: PlatformHere, principal: Administrator, cluster_id: ClusterId
+) -> Response:
+    """Read all that the repositories hold of a cluster; the operation fails if it is damaged."""
+    platform_wide(principal)
+    return await begun(
+        request,
+        principal,
+        lambda tx: platform.cluster_backups.begin_verification(tx, principal.actor, cluster_id),
+        "The backups are being read.",
+    )

@@ -1,5 +1,7 @@
 """Measures in Prometheus's format. No tenant's name or address is in them."""
 
+import datetime as dt
+import math
 from collections import Counter as Tally
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -8,6 +10,8 @@ from tenantry.base.events import Changed, Event, PartDied, subscribe
 from tenantry.services.certificates.model import CertificateStatus
 from tenantry.services.health import Health
 from tenantry.services.pooling.service import PoolerState
+from tenantry.services.repository import plan
+from tenantry.services.repository.model import Upkeep
 
 _registry = CollectorRegistry()
 
@@ -54,6 +58,38 @@ _certificate_failures = Gauge(
 )
 
 
+_waiting = Gauge(
+    "tenantry_archive_waiting_bytes",
+    "The write-ahead log that is in no repository yet",
+    ["cluster"],
+    registry=_registry,
+)
+_failing = Gauge(
+    "tenantry_archive_failing",
+    "Whether archiving last failed",
+    ["cluster"],
+    registry=_registry,
+)
+_archive_left = Gauge(
+    "tenantry_archive_seconds_left",
+    "Time until the disk is full of what waits to be archived, if it grows as it has; +Inf if not",
+    ["cluster"],
+    registry=_registry,
+)
+_backup_age = Gauge(
+    "tenantry_backup_age_seconds",
+    "Age of the last physical backup; +Inf without any",
+    ["cluster"],
+    registry=_registry,
+)
+_alerts = Gauge(
+    "tenantry_backup_alerts",
+    "What somebody has to see to about backups",
+    ["cluster", "level"],
+    registry=_registry,
+)
+
+
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:
     """Count an answered request."""
     _requests.labels(method, route, str(status)).observe(seconds)
@@ -76,13 +112,16 @@ def render(
     quotas: dict[str, int],
     pooler: PoolerState | None,
     certificate: CertificateStatus | None,
+    backups: list[Upkeep],
 ) -> bytes:
     """Everything measured, as it is now."""
+    for each in backups:
+        _observe_backups(each)
     if certificate is not None:
         _certificate.set(certificate.seconds_left)
         _certificate_failures.set(certificate.failures)
     for part in health.parts:
-        _up.labels(part.name).set(part.state == "up")
+        _up.labels(part.name).set(part.state != "down")
         _latency.labels(part.name).set((part.latency_ms or 0) / 1000)
     for status in ("creating", "warm", "active", "deleting"):
         _databases.labels(status).set(databases.get(status, 0))
@@ -101,3 +140,18 @@ def render(
             _servers.labels(state).set(sums[state])
         _budget.set(pooler.budget)
     return generate_latest(_registry)
+
+
+def _observe_backups(found: Upkeep) -> None:
+    now = dt.datetime.now(dt.UTC)
+    if found.archiver is not None:
+        _failing.labels(found.cluster).set(found.archiver.fails)
+    if found.waiting is not None:
+        left = plan.seconds_left(found.waiting)
+        _waiting.labels(found.cluster).set(found.waiting.size_bytes)
+        _archive_left.labels(found.cluster).set(math.inf if left is None else left)
+    last = found.last_backup_at
+    _backup_age.labels(found.cluster).set((now - last).total_seconds() if last else math.inf)
+    levels = Tally(alert.level for alert in plan.alerts(found, now))
+    for level in ("warning", "danger"):
+        _alerts.labels(found.cluster, level).set(levels[level])

@@ -23,6 +23,7 @@ from tenantry.control import audit, usage
 from tenantry.control import databases as rows
 from tenantry.services import health
 from tenantry.services.access.service import Principal
+from tenantry.services.repository.model import Upkeep
 
 router = APIRouter(tags=["platform"])
 
@@ -81,17 +82,19 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
         await platform.access.authorize(principal, "platform:read", action="GET /metrics")
     counts: dict[str, int] = {}
     quotas: dict[str, int] = {}
+    backups: list[Upkeep] = []
     pooler = certificate = None
     try:
         certificate = platform.certificates.status()
         async with platform.store.transaction(audit.PLATFORM) as tx:
             counts = await rows.count_by_status(tx)
             quotas = await usage.count_by_state(tx)
+        backups = await platform.cluster_backups.upkeep()
         pooler = await platform.pooler.state()
     except (Conflict, Unavailable):
         pass  # the parts' own gauges say so
     return Response(
-        metrics.render(await health.check(platform), counts, quotas, pooler, certificate),
+        metrics.render(await health.check(platform), counts, quotas, pooler, certificate, backups),
         media_type="text/plain; version=0.0.4",
     )
 

@@ -97,6 +97,26 @@ def backup(
         output.done(f"The backup begins; tenantry operation watch {row['id']}")
 
 
+@app.command()
+def verify(name: Named, wait: operations.Wait = True, as_json: Json = False) -> None:
+    """Read all backups of a cluster and its whole log again, and fail if anything is damaged.
+
+    Example:
+
+        tenantry cluster verify shared-1
+    """
+    with connect() as api:
+        row = api.post(f"/api/clusters/{_find(api, name)['id']}/backups/verify", {})
+        if wait:
+            row = operations.follow(api, row["id"])
+    if as_json:
+        output.as_json(row)
+    elif wait:
+        output.done(f"The backups of {name} are whole")
+    else:
+        output.done(f"They are being read; tenantry operation watch {row['id']}")
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(
     context: typer.Context, name: Annotated[str, typer.Argument(help="control or shared-1")]

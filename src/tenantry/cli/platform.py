@@ -15,7 +15,7 @@ from tenantry.base import logs, settings
 from tenantry.base.errors import Conflict, MachineError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.cli import output
+from tenantry.cli import output, times
 from tenantry.cli.client import Trust
 from tenantry.cli.door import FAILED, NOT_RUNNING, Json
 from tenantry.host import engines, identity, packages, preflight, processes, systemd
@@ -211,10 +211,14 @@ def status(json: Json = False) -> None:
                     "STATUS": "status",
                     "VERSION": "version",
                     "DATABASES": "databases",
+                    "BACKUP": lambda row: times.distance(row["last_backup_at"]),
                     "SOCKET": "socket_dir",
                 },
                 empty="",
             )
+            for each in found.clusters:
+                for warning in each.warnings:
+                    output.note(f"! {each.name}: {warning}")
     if not found.all_running:
         raise typer.Exit(NOT_RUNNING)
 
@@ -268,6 +272,25 @@ async def _findings(here: Settings) -> list[Finding]:
         else Finding("warning", part.name, "does not run.", "./tenantry up starts it.")
         for part in found.parts
     ]
+    return [*findings, *_backups(here, found)]
+
+
+def _backups(here: Settings, found: statuses.Status) -> list[Finding]:
+    if not here.backups:
+        hint = "Set TENANTRY_BACKUPS=on to have backups."
+        return [Finding("warning", "backups", "are off: nothing is backed up.", hint)]
+    findings = []
+    if not packages.has_pgbackrest():
+        hint = f"{packages.command_for(['pgbackrest'])}"
+        findings.append(Finding("problem", "backups", "pgBackRest is not installed.", hint))
+    for cluster in found.clusters:
+        if not cluster.warnings:
+            last = cluster.last_backup_at or "none yet"
+            findings.append(Finding("ok", f"backups of {cluster.name}", f"the last one: {last}"))
+        findings += [
+            Finding("warning", f"backups of {cluster.name}", warning)
+            for warning in cluster.warnings
+        ]
     return findings
 
 
@@ -314,6 +337,12 @@ def _certificate(here: Settings) -> list[Finding]:
 def install_service() -> None:
     """Have systemd start the platform at every boot. For root."""
     here = settings.load()
+    secrets = ("TENANTRY_BACKUP_S3_KEY", "TENANTRY_BACKUP_S3_SECRET")
+    if told := [name for name in secrets if name in os.environ]:
+        raise MachineError(
+            f"Everybody can read a unit file, and {' and '.join(told)} would be in it.",
+            hint=f"Put it into {here.home / 'tenantry.env'} instead, with mode 0600, and unset it.",
+        )
     unit = systemd.Unit(
         name=_unit_name(here),
         home=here.home,
@@ -324,6 +353,7 @@ def install_service() -> None:
             for name, value in os.environ.items()
             if name.startswith("TENANTRY_") and name not in {"TENANTRY_API_KEY", "TENANTRY_URL"}
         },
+        folders=(here.repository_dir,) if here.backup_dir else (),
     )
     asyncio.run(_install(here))
     asyncio.run(systemd.install(unit, output.done))

@@ -20,7 +20,8 @@ class Unit:
     """What the unit of one installation is made from.
 
     ``program`` is the ``tenantry`` in the environment's link, so that an upgrade
-    reaches it; ``environment`` holds the TENANTRY_… settings.
+    reaches it; ``environment`` holds the TENANTRY_… settings, ``folders`` are those outside
+    the home that the platform writes to.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Unit:
     program: Path
     user: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
 
     @property
     def file(self) -> str:
@@ -46,6 +48,9 @@ def render(unit: Unit) -> str:
     # A home in one of these would otherwise be hidden from the service.
     in_a_home = unit.home.is_relative_to("/home") or unit.home.is_relative_to("/root")
     program = _quote(str(unit.program)).replace("$", "$$")
+    # One whose disk is not mounted must not keep the service from starting.
+    others = (_quote(f"-{folder}") for folder in unit.folders)
+    writable = " ".join([_quote(str(unit.home)), *others])
     return f"""\
 [Unit]
 Description=Tenantry: PostgreSQL for many tenants ({_percent(str(unit.home))})
@@ -75,7 +80,7 @@ TasksMax=infinity
 NoNewPrivileges=yes
 CapabilityBoundingSet=
 ProtectSystem=strict
-ReadWritePaths={_quote(str(unit.home))}
+ReadWritePaths={writable}
 ProtectHome={"no" if in_a_home else "yes"}
 PrivateTmp=yes
 PrivateDevices=yes

@@ -1,12 +1,44 @@
 """The write-ahead log on its way into the repositories: how far it is, and what still waits."""
 
+import contextlib
 import datetime as dt
+import shutil
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
 from tenantry.pg.connections import fetch_value
+
+SEGMENT_BYTES = 16 * 1024 * 1024  # what initdb makes them
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The segments that are not archived yet; the oldest waits for ``seconds``.
+
+    ``free_bytes`` is the room that is left where they are.
+    """
+
+    segments: int
+    seconds: float
+    free_bytes: int
+
+    @property
+    def size_bytes(self) -> int:
+        return self.segments * SEGMENT_BYTES
+
+
+def waiting(data: Path) -> Waiting:
+    """What waits in a cluster's data folder. Raises OSError if it cannot be read."""
+    since: list[float] = []
+    for ready in (data / "pg_wal" / "archive_status").glob("*.ready"):
+        with contextlib.suppress(FileNotFoundError):  # it has just been archived
+            since.append(ready.stat().st_mtime)
+    oldest = max(0.0, time.time() - min(since)) if since else 0.0
+    return Waiting(len(since), oldest, shutil.disk_usage(data / "pg_wal").free)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,18 @@ _FOR_EVER = "9999999"  # what is no longer needed is services.repository's to sa
 # "backup file /…/1255 (bundle 1/2449520, 768KB, 97.69%) checksum …", and so for a restore
 _FILE = re.compile(r"\((?:[^()]*, )?([\d.]+)([KMGTP]?B), ([\d.]+)%\)")
 _UNITS = {unit: 1024**power for power, unit in enumerate(("B", "KB", "MB", "GB", "TB", "PB"))}
+_SEGMENT = re.compile(r"[0-9A-F]{24}-[0-9a-f]{40}")
+_VERIFIED = re.compile(r"(archiveId: \S+, .*|backup: \S+, status: invalid.*)")
+_COUNTS = re.compile(r"(missing|checksum invalid|size invalid|other): \d")
+_UNHARMED = re.compile(r"total WAL checked: (\d+), total valid WAL: \1$")
+_MEANINGS = {
+    "key/value found outside of section": "it is encrypted with another key, or damaged",
+    "unable to flush": "it is encrypted with another key, or damaged",
+    "No space left on device": "its disk is full",
+    "missing stanza path": "nothing of this cluster is there: is its disk mounted?",
+    "missing stanza data": "nothing of this cluster is there: is its disk mounted?",
+    "unable to open missing file": "a file of it is not there: is its disk mounted?",
+}
 _LOCKED = 50  # what pgBackRest calls its errors; its source's src/build/error/error.yaml
 _ASK_SECONDS = 30.0
 _WORK_SECONDS = 24 * 3600.0
@@ -46,6 +58,11 @@ class RepositoryError(MachineError):
     def __init__(self, detail: str, *, hint: str | None = None, number: int | None = None) -> None:
         super().__init__(detail, hint=hint)
         self.number = number
+
+
+class BackupDamaged(RepositoryError):
+    code = "backup_damaged"
+    title = "A backup is damaged"
 
 
 class RepositoryBusy(Conflict):
@@ -155,9 +172,10 @@ class Backup:
 class Contents:
     """What a repository holds of a stanza, the oldest backup first.
 
-    ``system_id`` is the identity of the newest cluster that wrote to it, ``wal`` the first and
-    the last segment of it that are there; there may be gaps. ``problem`` says why nothing
-    could be told, and is None also where there is a stanza without any backup yet.
+    ``system_id`` is the identity of the newest cluster that wrote to it, ``archive`` the folder
+    of its log, ``wal`` the first and the last segment that are there; there may be gaps.
+    ``problem`` says why nothing could be told, and is None also where there is a stanza
+    without any backup yet.
     """
 
     stanza: str
@@ -166,6 +184,7 @@ class Contents:
     backups: tuple[Backup, ...]
     wal: tuple[str, str] | None
     system_id: int | None
+    archive: str | None = None
 
     @classmethod
     def read(cls, told: dict[str, Any], repository: int) -> Self:
@@ -174,10 +193,11 @@ class Contents:
         return cls(
             stanza=told["name"],
             repository=repository,
-            problem=None if status["code"] in _FINE else status["message"],
+            problem=None if status["code"] in _FINE else explained(status["message"]),
             backups=tuple(Backup.read(each) for each in told["backup"]),
             wal=(wal["min"], wal["max"]) if wal else None,
             system_id=told["db"][-1]["system-id"] if told["db"] else None,
+            archive=wal["id"] if wal else None,
         )
 
 
@@ -337,6 +357,27 @@ class PgBackRest:
         told = await self._ask(stanza, f"--repo={repository}", deadline=deadline)
         return [Contents.read(each, repository) for each in told]
 
+    async def segments(
+        self, stanza: str, archive: str, *, repository: int, deadline: float = 300.0
+    ) -> list[str]:
+        """The names of the segments that a repository has in a folder of a stanza's log."""
+        path = f"archive/{stanza}/{archive}"
+        options = [path, "--recurse", "--output=json", f"--repo={repository}"]
+        done = await self._run("repo-ls", None, *options, deadline=deadline)
+        names = (name.rpartition("/")[2] for name in json.loads(done.stdout))
+        return [name[:24] for name in names if _SEGMENT.match(name)]
+
+    async def verify(
+        self, stanza: str, *, repository: int, deadline: float = _WORK_SECONDS
+    ) -> list[str]:
+        """Read all that a repository has of a stanza. Returns what is wrong with it.
+
+        A segment that is not there at all is not missed (see ``segments``).
+        """
+        options = ["--output=text", f"--repo={repository}"]
+        done = await self._run("verify", stanza, *options, deadline=deadline)
+        return read_verification(done.stdout)
+
     async def databases(
         self, stanza: str, label: str, *, repository: int, deadline: float = _ASK_SECONDS
     ) -> dict[str, int]:
@@ -349,7 +390,8 @@ class PgBackRest:
 
     async def _ask(self, stanza: str | None, *options: str, deadline: float) -> Any:
         done = await self._run("info", stanza, "--output=json", *options, deadline=deadline)
-        return json.loads(done.stdout)
+        # With a wrong key it quotes what it read, control characters and all.
+        return json.loads(done.stdout, strict=False)
 
     async def _run(
         self,
@@ -378,6 +420,31 @@ class PgBackRest:
         return done
 
 
+def read_verification(said: str) -> list[str]:
+    """What is wrong, by what ``verify`` printed."""
+    problems: list[str] = []
+    for line in map(str.strip, said.splitlines()):
+        if line.startswith("No usable"):
+            problems.append(f"{line}: it is gone, damaged, or encrypted with another key")
+        elif subject := _VERIFIED.match(line):
+            problems.append(subject[1])
+        elif problems and _COUNTS.match(line):
+            problems[-1] += f", {line}"
+    return [problem for problem in problems if not _UNHARMED.search(problem)]
+
+
+def explained(reason: str) -> str:
+    """An error of pgBackRest's, on one line, and what it means where that is not plain."""
+    text = "".join(letter if letter.isprintable() else " " for letter in reason)
+    text = " ".join(text.split())
+    for sign, meaning in _MEANINGS.items():
+        if sign in text:
+            # What follows may be the garbage that a wrong key makes of a file.
+            brief = re.split(r":? (?:HINT|FormatError|FileMissingError):", text)[0]
+            return f"{meaning} ({brief[:300]})"
+    return text[:1000]
+
+
 def failure(
     verb: str, stanza: str | None, said: str, code: int
 ) -> RepositoryError | RepositoryBusy:
@@ -387,7 +454,7 @@ def failure(
         return RepositoryBusy(
             f"A backup of {stanza} is being made or removed.", hint="Try again when it is done."
         )
-    reason = reason or said.strip() or f"it ended with {code} and printed nothing"
+    reason = explained(reason) or said.strip() or f"it ended with {code} and printed nothing"
     what = f"pgBackRest's {verb} of {stanza}" if stanza else f"pgBackRest's {verb}"
     return RepositoryError(f"{what} failed: {reason}", number=number)
 

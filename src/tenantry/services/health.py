@@ -1,6 +1,7 @@
 """Whether each part of the platform answers, and how fast."""
 
 import asyncio
+import datetime as dt
 import shutil
 import time
 import uuid
@@ -15,17 +16,19 @@ from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.control import audit
 from tenantry.host import processes
 from tenantry.services.platform import Platform
+from tenantry.services.repository import plan
 
 _DEADLINE_SECONDS = 3.0
 _LOW_DISK = 0.05
+_HOUR = dt.timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class PartHealth:
-    """One part: ``up``, or ``down`` with the reason."""
+    """One part: ``up``; with something to see to (``warning``); or ``down`` with the reason."""
 
     name: str
-    state: Literal["up", "down"]
+    state: Literal["up", "warning", "down"]
     latency_ms: float | None
     detail: str | None
 
@@ -38,14 +41,24 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        return all(part.state == "up" for part in self.parts)
+        return all(part.state != "down" for part in self.parts)
 
 
-async def _timed(name: str, probe: Callable[[], Awaitable[str | None]]) -> PartHealth:
+@dataclass(frozen=True, slots=True)
+class _Worry:
+    """What somebody has to see to in a part that answers."""
+
+    detail: str
+
+
+_Probe = Callable[[], Awaitable[str | _Worry | None]]
+
+
+async def _timed(name: str, probe: _Probe) -> PartHealth:
     began = time.perf_counter()
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):
-            detail = await probe()
+            found = await probe()
     except (TenantryError, psycopg.Error, PoolTimeout, OSError, TimeoutError) as error:
         detail = (
             f"gave no answer within {_DEADLINE_SECONDS:.0f} s"
@@ -53,7 +66,10 @@ async def _timed(name: str, probe: Callable[[], Awaitable[str | None]]) -> PartH
             else str(error)
         )
         return PartHealth(name, "down", None, detail)
-    return PartHealth(name, "up", round((time.perf_counter() - began) * 1000, 2), detail)
+    latency = round((time.perf_counter() - began) * 1000, 2)
+    if isinstance(found, _Worry):
+        return PartHealth(name, "warning", latency, found.detail)
+    return PartHealth(name, "up", latency, found)
 
 
 async def _certificate(platform: Platform) -> str:
@@ -68,6 +84,21 @@ async def _disk(platform: Platform) -> str:
     if usage.free < usage.total * _LOW_DISK:
         raise OSError(f"only {usage.free // 2**20:,} MiB are free")
     return f"{usage.free // 2**30:,} GiB free"
+
+
+async def _backups(platform: Platform) -> str | _Worry:
+    if not platform.repositories.enabled:
+        return "off: nothing is backed up (TENANTRY_BACKUPS)"
+    now = dt.datetime.now(dt.UTC)
+    found = await platform.cluster_backups.upkeep()
+    said = [alert for each in found for alert in plan.alerts(each, now)]
+    text = " ".join(map(str, said))
+    if any(alert.level == "danger" for alert in said):
+        raise Unavailable(text)
+    if said:
+        return _Worry(text)
+    ages = [now - each.last_backup_at for each in found if each.last_backup_at]
+    return f"the last is {max(ages) // _HOUR} h old" if ages else "the first is to be made"
 
 
 async def check(platform: Platform) -> Health:
@@ -91,12 +122,13 @@ async def check(platform: Platform) -> Health:
 
         return probe
 
-    probes: list[tuple[str, Callable[[], Awaitable[str | None]]]] = [
+    probes: list[tuple[str, _Probe]] = [
         ("control", control),
         ("pooler", pooler),
         ("worker", worker),
         ("certificate", lambda: _certificate(platform)),
         ("disk", lambda: _disk(platform)),
+        ("backups", lambda: _backups(platform)),
     ]
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):

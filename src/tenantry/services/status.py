@@ -1,5 +1,6 @@
 """What runs of an installation, told from this machine even when half of it is down."""
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,10 @@ from tenantry.pg.connections import PLATFORM, connect
 from tenantry.services import supervisor
 from tenantry.services.clusters.service import CONTROL, LocalClusters
 from tenantry.services.platform import local_pooler
+from tenantry.services.repository import plan
+from tenantry.services.repository.flow import upkeep
+from tenantry.services.repository.model import Upkeep
+from tenantry.services.repository.service import Repositories
 
 State = Literal["running", "stopped"]
 
@@ -30,7 +35,10 @@ class PartStatus:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """One PostgreSQL server. ``databases`` counts tenants' and warm ones."""
+    """One PostgreSQL server. ``databases`` counts tenants' and warm ones.
+
+    ``warnings`` is what somebody has to see to about its backups.
+    """
 
     name: str
     kind: str
@@ -40,6 +48,8 @@ class ClusterStatus:
     socket_dir: str
     port: int
     databases: int | None
+    last_backup_at: str | None
+    warnings: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +88,14 @@ async def look(settings: Settings) -> Status:
         _part("worker", processes.read_pid(home.run / "worker.pid"), "jobs and convergence"),
     ]
     found: list[rows.ClusterRow] = []
+    backups: list[Upkeep] = []
     if control is not None:
         try:
             async with connect(
                 local.control_address, user=PLATFORM, dbname=DATABASE, search_path="public"
             ) as connection:
                 found = await rows.every(connection)
+                backups = await upkeep(Repositories(settings), connection)
         except (TenantryError, psycopg.Error):
             pass  # it is only just coming up, or going down
     clusters = [
@@ -96,6 +108,13 @@ async def look(settings: Settings) -> Status:
             socket_dir=row.socket_dir,
             port=row.port,
             databases=row.databases,
+            last_backup_at=row.last_backup_at.isoformat() if row.last_backup_at else None,
+            warnings=[
+                alert.detail
+                for each in backups
+                if each.cluster == row.name
+                for alert in plan.alerts(each, dt.datetime.now(dt.UTC))
+            ],
         )
         for row in found
     ]

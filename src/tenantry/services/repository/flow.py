@@ -5,7 +5,7 @@ import uuid
 
 import structlog
 
-from tenantry.base.errors import Conflict, NotFound, TenantryError
+from tenantry.base.errors import Conflict, NotFound, TenantryError, Unavailable
 from tenantry.base.settings import Settings
 from tenantry.control import audit
 from tenantry.control import clusters as rows
@@ -15,17 +15,29 @@ from tenantry.control.clusters import ClusterRow
 from tenantry.control.operations import Filter, OperationRow
 from tenantry.control.pages import read_key
 from tenantry.control.store import ControlStore, Tx
-from tenantry.pg.pgbackrest import Backup, BackupType, Contents, RepositoryBusy, Tell
+from tenantry.pg.pgbackrest import (
+    Backup,
+    BackupDamaged,
+    BackupType,
+    Contents,
+    RepositoryBusy,
+    RepositoryError,
+    Tell,
+)
 from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step, Wait
 from tenantry.services.operations.service import Operations
 from tenantry.services.repository import plan
+from tenantry.services.repository.model import Upkeep
 from tenantry.services.repository.service import Repositories, ensure_ready
 
 log = structlog.get_logger()
 
 BACKUP = "cluster.backup"
+VERIFY = "cluster.verify"
 _DEADLINE = dt.timedelta(hours=24)
 _BUSY_SECONDS = 5.0
+_VERIFIED = dt.timedelta(days=7)
+_VERIFY_AGAIN = dt.timedelta(hours=1)
 _RETRY = dt.timedelta(minutes=15)
 
 
@@ -58,10 +70,20 @@ class ClusterBackups:
         operations.register(
             Flow(
                 BACKUP,
-                [Step("back_up", self._back_up, share=9), Step("expire", self._expire)],
+                [
+                    Step("back_up", self._back_up, share=9),
+                    Step("expire", self._expire),
+                    Step("check_log", self._check_log),
+                ],
                 undo=self._nothing_to_undo,
                 deadline=_DEADLINE,
-            )
+            ),
+            Flow(
+                VERIFY,
+                [Step("verify", self._verify)],
+                undo=self._nothing_to_undo,
+                deadline=_DEADLINE,
+            ),
         )
 
     # ── asked for ────────────────────────────────────────────────────────────
@@ -70,25 +92,34 @@ class ClusterBackups:
         self, tx: Tx, actor: Actor, cluster_id: uuid.UUID, kind: BackupType
     ) -> OperationRow:
         """Want a backup made of a cluster. Raises NotFound, Conflict."""
+        return await self._begin(tx, actor, cluster_id, BACKUP, type=kind)
+
+    async def begin_verification(self, tx: Tx, actor: Actor, cluster_id: uuid.UUID) -> OperationRow:
+        """Want all that is held of a cluster read again. Raises NotFound, Conflict."""
+        return await self._begin(tx, actor, cluster_id, VERIFY)
+
+    async def _begin(
+        self, tx: Tx, actor: Actor, cluster_id: uuid.UUID, what: str, **asked: str
+    ) -> OperationRow:
         self._repositories.require_enabled()
         cluster = await self._find(tx, cluster_id)
         row = await self._operations.begin(
             tx,
             actor,
-            BACKUP,
+            what,
             resource_kind="cluster",
             resource_id=cluster.id,
             customer_id=None,
-            params={"cluster": cluster.name, "type": kind},
+            params={"cluster": cluster.name, **asked},
         )
         await audit.record(
             tx,
             actor,
-            BACKUP,
+            what,
             resource_kind="cluster",
             resource_id=cluster.id,
             resource_name=cluster.name,
-            details={"type": kind, "operation_id": str(row.id)},
+            details={**asked, "operation_id": str(row.id)},
         )
         return row
 
@@ -113,7 +144,7 @@ class ClusterBackups:
     # ── by the clock ─────────────────────────────────────────────────────────
 
     async def begin_due(self) -> list[OperationRow]:
-        """Want the backups that are due, unless one is under way or has just failed."""
+        """Want what is due, unless something is under way or has just failed."""
         if not self._repositories.enabled:
             return []
         await ensure_ready(self._repositories)
@@ -123,12 +154,12 @@ class ClusterBackups:
             clusters = await rows.every(tx)
         for cluster in filter(self._is_ours, clusters):
             kind = await self._due(cluster, now)
-            if kind is None:
-                continue
             try:
                 async with self._store.transaction(audit.PLATFORM) as tx:
-                    if not await self._rests(tx, cluster, now):
+                    if kind is not None and not await _rests(tx, cluster, BACKUP, _RETRY, now):
                         begun.append(await self.begin(tx, audit.PLATFORM, cluster.id, kind))
+                    elif cluster.last_backup_at and not await _is_verified(tx, cluster, now):
+                        begun.append(await self.begin_verification(tx, audit.PLATFORM, cluster.id))
             except Conflict:
                 continue  # the next minute sees to it
         return begun
@@ -141,17 +172,15 @@ class ClusterBackups:
         fulls = [backup.stopped for backup in backups if backup.type == "full"]
         return plan.due(self._schedule, now, last=last, last_full=max(fulls, default=None))
 
-    async def _rests(self, tx: Tx, cluster: ClusterRow, now: dt.datetime) -> bool:
-        """Whether the last backup was only just tried."""
-        found = await operation_rows.page(
-            tx,
-            Filter(kind=BACKUP, resource_id=cluster.id),
-            customer_id=None,
-            after=read_key(None),
-            limit=1,
-        )
-        ended = [row.finished_at for row in found if row.status != "succeeded"]
-        return any(at is None or now - at < _RETRY for at in ended)
+    # ── how they do ──────────────────────────────────────────────────────────
+
+    async def upkeep(self) -> list[Upkeep]:
+        """How the clusters' ways into the repositories do; none where backups are off.
+
+        Raises Unavailable if the control database does not answer.
+        """
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            return await upkeep(self._repositories, tx)
 
     # ── steps ────────────────────────────────────────────────────────────────
 
@@ -165,6 +194,7 @@ class ClusterBackups:
         await run.save()
         self._repositories.ensure_files()
         await self._repositories.ensure_stanzas()
+        await self._require_archiving(name)
         failures: list[TenantryError] = []
         made: list[Backup] = []
         for number in range(1, len(self._repositories.places) + 1):
@@ -190,6 +220,17 @@ class ClusterBackups:
         run.state["backups"] = [_told(backup) for backup in made]
         return Next()
 
+    async def _require_archiving(self, name: str) -> None:
+        """Fail at once, and with the reason, where a backup would wait in vain for its log.
+
+        With a second repository there may be one that both reach.
+        """
+        try:
+            await self._repositories.secure(name)
+        except Unavailable as error:
+            if len(self._repositories.places) == 1 and self._repositories.complaint(name):
+                raise RepositoryError(error.detail, hint=error.hint) from error
+
     async def _made_since(self, name: str, number: int, began: dt.datetime) -> Backup | None:
         found = await self._repositories.pgbackrest.info(repository=number, stanza=name)
         backups = [each for here in found for each in here.backups if each.started >= began]
@@ -202,10 +243,97 @@ class ClusterBackups:
             )
         except RepositoryBusy:
             return Wait(_BUSY_SECONDS)
-        return Done({"backups": run.state["backups"], "expired": [each.label for each in removed]})
+        run.state["expired"] = [each.label for each in removed]
+        return Next()
+
+    async def _check_log(self, run: Run) -> Outcome:
+        name = run.params["cluster"]
+        _require_none(await self._gaps(name), name)
+        return Done({"backups": run.state["backups"], "expired": run.state["expired"]})
+
+    async def _verify(self, run: Run) -> Outcome:
+        name = run.params["cluster"]
+        problems = await self._gaps(name)
+        places = self._repositories.places
+        for number, place in enumerate(places, start=1):
+            found = await self._repositories.pgbackrest.verify(name, repository=number)
+            problems += [f"{place}: {problem}" for problem in found]
+        _require_none(problems, name)
+        return Done({"repositories": [str(place) for place in places]})
+
+    async def _gaps(self, name: str) -> list[str]:
+        problems = []
+        for place, held in zip(
+            self._repositories.places, await self._repositories.contents(name), strict=True
+        ):
+            if held.problem is not None:
+                problems.append(f"{place}: {held.problem}")
+            elif lacking := await self._repositories.missing(held):
+                problems.append(
+                    f"{place}: {lacking} segments of the write-ahead log are missing, so that no "
+                    "moment after them can be restored until there is a newer backup"
+                )
+        return problems
 
     async def _nothing_to_undo(self, _: Run) -> None:
         """What a backup that broke off has left, pgBackRest goes on with, or removes."""
+
+
+def _require_none(problems: list[str], cluster: str) -> None:
+    if problems:
+        raise BackupDamaged(
+            f"The backups of {cluster} are damaged: {'; '.join(problems)}.",
+            hint="Make a full backup now: tenantry cluster backup --type full",
+        )
+
+
+async def upkeep(repositories: Repositories, tx: Tx) -> list[Upkeep]:
+    """How the clusters' ways into the repositories do, given the control database."""
+    if not repositories.enabled:
+        return []
+    names = {cluster.name for cluster in repositories.clusters}
+    clusters = [row for row in await rows.every(tx) if row.name in names]
+    errors = {
+        (row.id, what): await _last_error(tx, row, what)
+        for row in clusters
+        for what in (BACKUP, VERIFY)
+    }
+    return [
+        await repositories.upkeep(
+            row, backup_error=errors[row.id, BACKUP], damage=errors[row.id, VERIFY]
+        )
+        for row in clusters
+    ]
+
+
+async def _last(tx: Tx, cluster: ClusterRow, what: str) -> OperationRow | None:
+    wanted = Filter(kind=what, resource_id=cluster.id)
+    found = await operation_rows.page(tx, wanted, customer_id=None, after=read_key(None), limit=1)
+    return found[0] if found else None
+
+
+async def _last_error(tx: Tx, cluster: ClusterRow, what: str) -> str | None:
+    """How the last one failed; None if it did not, or still runs."""
+    last = await _last(tx, cluster, what)
+    return str(last.error.get("detail")) if last is not None and last.error else None
+
+
+async def _rests(
+    tx: Tx, cluster: ClusterRow, what: str, pause: dt.timedelta, now: dt.datetime
+) -> bool:
+    """Whether one is under way, or was only just tried in vain."""
+    last = await _last(tx, cluster, what)
+    if last is None or last.status == "succeeded":
+        return False
+    return last.finished_at is None or now - last.finished_at < pause
+
+
+async def _is_verified(tx: Tx, cluster: ClusterRow, now: dt.datetime) -> bool:
+    last = await _last(tx, cluster, VERIFY)
+    if last is None or last.finished_at is None:
+        return last is not None
+    pause = _VERIFIED if last.status == "succeeded" else _VERIFY_AGAIN
+    return now - last.finished_at < pause
 
 
 def _teller(run: Run) -> Tell:

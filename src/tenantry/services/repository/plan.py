@@ -2,10 +2,15 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+from tenantry.pg.archiving import Waiting
 from tenantry.pg.pgbackrest import Backup, BackupType
+from tenantry.services.repository.model import Alert, Upkeep
+
+Level = Literal["warning", "danger"]
 
 _DAY = dt.timedelta(days=1)
 _SEGMENT = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})")
@@ -100,6 +105,11 @@ def missing_segments(
     return sorted(missing | set(range(reached + 1, last + 1)))
 
 
+def is_segment(name: str) -> bool:
+    """Whether this is the name of a segment."""
+    return _SEGMENT.fullmatch(name) is not None
+
+
 def number(segment: str, per_name: int) -> int:
     """The number of a segment in the whole log, whatever its timeline."""
     found = _SEGMENT.fullmatch(segment[:24])
@@ -108,11 +118,75 @@ def number(segment: str, per_name: int) -> int:
     return int(found[2], 16) * per_name + int(found[3], 16)
 
 
-def seconds_left(*, waiting_bytes: int, waiting_seconds: float, free_bytes: int) -> float | None:
+def seconds_left(waiting: Waiting) -> float | None:
     """How long until the disk is full, if the log keeps growing as it has since it waits.
 
     None while nothing waits.
     """
-    if waiting_bytes <= 0 or waiting_seconds <= 0:
+    if not waiting.segments:
         return None
-    return max(0.0, free_bytes / (waiting_bytes / waiting_seconds))
+    growth = waiting.size_bytes / max(waiting.seconds, _SHORTEST.total_seconds())
+    return waiting.free_bytes / growth
+
+
+_SHORTEST = dt.timedelta(minutes=1)  # a burst of writing says nothing about a longer time
+_LAGS = dt.timedelta(minutes=5)
+_DANGER = dt.timedelta(hours=1)
+_FIRST = dt.timedelta(hours=1)
+_TOO_OLD = dt.timedelta(hours=36)
+
+
+def alerts(found: Upkeep, now: dt.datetime) -> list[Alert]:
+    """What somebody has to see to, the worst first."""
+    said = [
+        *_about_the_log(found),
+        *(("warning", text) for text in _about_backups(found, now)),
+    ]
+    ordered = sorted(said, key=lambda each: each[0] != "danger")
+    return [Alert(level, found.cluster, text) for level, text in ordered]
+
+
+def _about_the_log(found: Upkeep) -> Iterator[tuple[Level, str]]:
+    if found.repository is not None:
+        yield "warning", found.repository
+    waiting = found.waiting
+    if waiting is None or found.archiver is None:
+        return
+    lags = waiting.segments > 0 and waiting.seconds > _LAGS.total_seconds()
+    if not found.archiver.fails and not lags:
+        return
+    text = "the write-ahead log does not reach the repository"
+    if found.archiver.fails:
+        text += f": {found.complaint or 'archiving fails'}"
+    text += f". {waiting.segments} segments ({waiting.size_bytes >> 20:,} MiB) wait"
+    left = seconds_left(waiting)
+    if left is None:
+        yield "warning", f"{text}."
+        return
+    span = dt.timedelta(seconds=round(min(left, _FOR_EVER)))
+    text += f"; at this rate their disk is full in {_told(span)}."
+    yield ("danger" if span < _DANGER else "warning"), text
+
+
+def _about_backups(found: Upkeep, now: dt.datetime) -> Iterator[str]:
+    if found.damage is not None:
+        yield f"the backups are damaged: {found.damage}"
+    if found.backup_error is not None:
+        yield f"the last backup failed: {found.backup_error}"
+    last = found.last_backup_at
+    if last is None and now - found.created_at > _FIRST:
+        yield "there is no backup yet."
+    elif last is not None and now - last > _TOO_OLD:
+        yield f"the last backup is {_told(now - last)} old."
+
+
+_FOR_EVER = 365 * 24 * 3600
+
+
+def _told(span: dt.timedelta) -> str:
+    """A time, to two digits or so."""
+    minutes = round(span.total_seconds() / 60)
+    if minutes < 120:  # noqa: PLR2004
+        return f"{minutes} minutes"
+    hours = round(minutes / 60)
+    return f"{hours} hours" if hours < 72 else f"{round(hours / 24)} days"  # noqa: PLR2004

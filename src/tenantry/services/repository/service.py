@@ -1,17 +1,21 @@
 """Having the repositories: known to pgBackRest, with a stanza for each cluster, and up to date."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import json
 import secrets as random
+import shutil
 from pathlib import Path
 
+import psycopg
 import structlog
 
 from tenantry.base.errors import Conflict, MachineError, TenantryError, Unavailable
 from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
+from tenantry.control.clusters import ClusterRow
 from tenantry.host import files, packages
 from tenantry.pg import archiving
 from tenantry.pg.clusters import ProcessCluster
@@ -25,15 +29,18 @@ from tenantry.pg.pgbackrest import (
     RepositoryError,
     S3Repository,
     Stanza,
+    explained,
     read_error,
 )
 from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.repository import plan
+from tenantry.services.repository.model import Upkeep
 
 log = structlog.get_logger()
 
 _KEY_BYTES = 32
 _POLL_SECONDS = 0.05
+_LOW_DISK = 0.05
 _TRIES = 3  # after so many PostgreSQL lets an archive_command rest for a minute
 
 
@@ -241,13 +248,77 @@ class Repositories:
             removed += gone
         return removed
 
+    async def missing(self, held: Contents) -> int:
+        """How many segments lack of the log from a repository's first backup on to now.
+
+        Raises Unavailable if the cluster does not answer, RepositoryError.
+        """
+        if not held.backups or held.archive is None:
+            return 0
+        names = await self.pgbackrest.segments(
+            held.stanza, held.archive, repository=held.repository
+        )
+        async with connect(self.cluster(held.stanza).address, user=ADMIN) as admin:
+            until = (await archiving.archiver(admin)).last_archived[:24]
+        since = min(backup.wal_start for backup in held.backups)
+        last = max(backup.wal_stop for backup in held.backups)
+        return len(
+            plan.missing_segments(
+                names,
+                since=since,
+                until=max(until, last) if plan.is_segment(until) else last,
+                segment_bytes=archiving.SEGMENT_BYTES,
+            )
+        )
+
+    async def upkeep(
+        self, row: ClusterRow, *, backup_error: str | None, damage: str | None
+    ) -> Upkeep:
+        """How a cluster's way into the repositories does. Never fails."""
+        cluster = self.cluster(row.name)
+        archiver = waiting = repository = None
+        with contextlib.suppress(TenantryError, psycopg.Error):
+            async with connect(cluster.address, user=ADMIN) as admin:
+                archiver = await archiving.archiver(admin)
+        with contextlib.suppress(OSError):
+            waiting = archiving.waiting(cluster.data)
+        try:
+            repository = self._local_problem()
+        except OSError as error:
+            repository = f"{self._settings.repository_dir} cannot be read: {error.strerror}."
+        return Upkeep(
+            cluster=row.name,
+            created_at=row.created_at,
+            last_backup_at=row.last_backup_at,
+            archiver=archiver,
+            waiting=waiting,
+            complaint=self.complaint(row.name),
+            repository=repository,
+            backup_error=backup_error,
+            damage=damage,
+        )
+
+    def _local_problem(self) -> str | None:
+        try:
+            self.require_local()
+        except RepositoryError as error:
+            return str(error)
+        usage = shutil.disk_usage(self._settings.repository_dir)
+        if usage.free >= usage.total * _LOW_DISK:
+            return None
+        return (
+            f"the repository {self._settings.repository_dir} has {usage.free >> 20:,} MiB left. "
+            "Make room on its disk, or keep less (TENANTRY_BACKUP_DAYS)."
+        )
+
     def complaint(self, cluster_name: str) -> str | None:
         """What was wrong when a segment was last archived; None if nothing was."""
         try:
             said = self.pgbackrest.complaint(cluster_name).read_text(errors="replace")
         except OSError:
             return None
-        return read_error(said)[1] or None
+        reason = read_error(said)[1]
+        return explained(reason) if reason else None
 
 
 async def ensure_ready(repositories: Repositories) -> str | None:

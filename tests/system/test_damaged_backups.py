@@ -1,0 +1,206 @@
+"""What can happen to a repository: each is found, told in words, and troubles no tenant."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from clients import ask, do, eventually, hurry
+from harness import SERVICE_USER, Installation
+from inside import inside
+from tenantry.services.repository.service import Repositories
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
+
+
+@pytest.fixture(scope="module")
+def disk() -> Iterator[Path]:
+    """A disk of 96 MB."""
+    folder = Path(tempfile.mkdtemp(prefix="tnt-disk-"))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", folder], check=True)
+    shutil.chown(folder, SERVICE_USER, SERVICE_USER)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+        folder.rmdir()
+
+
+@pytest.fixture(scope="module")
+def backed(disk: Path) -> Iterator[Installation]:
+    """A platform with a backup of each cluster on that disk."""
+    folder = {"TENANTRY_BACKUP_DIR": str(disk / "repository")}
+    installation = Installation({"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "1", **folder})
+    try:
+        installation.up()
+        hurry(installation)
+        for name in ("control", "shared-1"):
+            back_up(installation, name)
+        yield installation
+    finally:
+        installation.remove()
+
+
+def done(platform: Installation, *words: str) -> "subprocess.CompletedProcess[str]":
+    """What became of a command on a cluster, once no other operation has the cluster."""
+    found: list[subprocess.CompletedProcess[str]] = []
+
+    def is_done() -> bool:
+        found.append(platform.tenantry("cluster", *words, check=False))
+        return "to itself" not in found[-1].stderr
+
+    eventually(is_done, seconds=60)
+    return found[-1]
+
+
+def back_up(platform: Installation, name: str, *words: str) -> None:
+    made = done(platform, "backup", name, *words)
+    assert made.returncode == 0, made.stderr
+
+
+def part(platform: Installation) -> tuple[int, dict[str, Any]]:
+    """What /ready tells of backups, and with which status."""
+    answer = httpx.get(f"{platform.url}/ready", trust_env=False, timeout=10)
+    return answer.status_code, next(
+        each for each in answer.json()["parts"] if each["name"] == "backups"
+    )
+
+
+def nothing_is_said(platform: Installation) -> bool:
+    """Whether all is well with the shared cluster; the other one's log goes at its own pace."""
+    status, told = part(platform)
+    return status == 200 and "shared-1:" not in told["detail"]
+
+
+@contextlib.contextmanager
+def without(path: Path) -> Iterator[None]:
+    """While this lasts, something is not there."""
+    away = path.with_name(f"{path.name}.away")
+    path.rename(away)
+    try:
+        yield
+    finally:
+        away.rename(path)
+
+
+def test_all_is_well(backed: Installation) -> None:
+    assert done(backed, "verify", "shared-1").returncode == 0
+    status, told = part(backed)
+    assert (status, told["state"], told["detail"]) == (200, "up", "the last is 0 h old")
+
+
+def test_a_flipped_byte_is_found(backed: Installation, disk: Path) -> None:
+    bundle = next((disk / "repository/backup/shared-1").glob("*F/bundle/*"))
+    whole = bundle.read_bytes()
+    middle = len(whole) // 2
+    bundle.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    try:
+        found = done(backed, "verify", "shared-1")
+        assert found.returncode == 1
+        assert "The backups of shared-1 are damaged" in found.stderr
+        assert "checksum invalid: 1" in " ".join(found.stderr.split())
+        status, told = part(backed)
+        assert (status, told["state"]) == (200, "warning")
+        assert "shared-1: the backups are damaged" in told["detail"]
+    finally:
+        bundle.write_bytes(whole)
+    assert done(backed, "verify", "shared-1").returncode == 0
+    assert nothing_is_said(backed)
+
+
+def test_a_missing_segment_is_found(backed: Installation, disk: Path) -> None:
+    with backed.superuser() as server:
+        for _ in range(3):
+            server.execute("SELECT pg_switch_wal()")
+            server.execute("SELECT pg_current_xact_id()")
+    inside(backed, secure)
+    segment = sorted((disk / "repository/archive/shared-1").glob("*/*/*"))[-3]
+    elsewhere = disk / segment.name  # a file of another name in its place would be found, too
+    segment.rename(elsewhere)
+    try:
+        found = done(backed, "verify", "shared-1")
+    finally:
+        elsewhere.rename(segment)
+    assert found.returncode == 1
+    assert "1 segments of the write-ahead log are missing" in " ".join(found.stderr.split())
+    assert done(backed, "verify", "shared-1").returncode == 0
+
+
+async def secure(repositories: Repositories) -> object:
+    return await repositories.secure("shared-1")
+
+
+def test_another_key_opens_nothing(backed: Installation) -> None:
+    key = backed.home / "backup.key"
+    right = key.read_text()
+    try:
+        key.write_text("0" * 64)
+        failed = done(backed, "backup", "shared-1")
+        assert failed.returncode == 1
+        assert "it is encrypted with another key, or damaged" in " ".join(failed.stderr.split())
+        assert "0" * 64 not in failed.stderr
+        status, told = part(backed)
+        assert (status, told["state"]) == (200, "warning")
+        assert "the last backup failed" in told["detail"]
+        with without(key):
+            failed = done(backed, "backup", "shared-1")
+            assert "are backups in" in failed.stderr
+            assert "Put back the copy" in " ".join(failed.stderr.split())
+    finally:
+        key.write_text(right)
+    back_up(backed, "shared-1")
+    eventually(lambda: nothing_is_said(backed))
+
+
+def test_a_full_disk_is_told_and_tenants_write_on(backed: Installation, disk: Path) -> None:
+    url = backed.create(friendlyName="writer")["connection_string"]
+    filler = disk / "filler"
+    with filler.open("wb") as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\1" * 65536)
+            file.flush()
+    try:
+        do(url, "CREATE TABLE t AS SELECT random() FROM generate_series(1, 50000)")
+        with backed.superuser() as server:
+            server.execute("SELECT pg_switch_wal()")
+        eventually(lambda: "shared-1: the write-ahead log" in part(backed)[1]["detail"])
+        status, told = part(backed)
+        assert (status, told["state"]) == (200, "warning")
+        assert "does not reach the repository: its disk is full" in told["detail"]
+        assert "at this rate their disk is full in" in told["detail"]
+        assert ask(url, "SELECT count(*) FROM t") == 50000
+        measures = httpx.get(f"{backed.url}/metrics", trust_env=False).text
+        assert 'tenantry_archive_failing{cluster="shared-1"} 1.0' in measures
+        cluster = next(e for e in backed.status()["clusters"] if e["name"] == "shared-1")
+        assert "its disk is full" in " ".join(cluster["warnings"])
+        assert "its disk is full" in " ".join(backed.tenantry("doctor", check=False).stdout.split())
+        failed = done(backed, "backup", "shared-1")
+        assert failed.returncode == 1
+        assert "its disk is full" in " ".join(failed.stderr.split())
+    finally:
+        filler.unlink()
+    inside(backed, secure)
+    back_up(backed, "shared-1")
+    eventually(lambda: nothing_is_said(backed))
+
+
+def test_a_repository_that_is_gone_is_not_begun_anew(backed: Installation, disk: Path) -> None:
+    repository = disk / "repository"
+    with without(repository):
+        failed = done(backed, "backup", "shared-1")
+        assert failed.returncode == 1
+        said = " ".join(failed.stderr.split())
+        assert f"The repository {repository} is gone" in said
+        assert "Mount its disk" in said
+        assert not repository.exists()
+        status, told = part(backed)
+        assert (status, told["state"]) == (200, "warning")
+        assert "is gone" in told["detail"]
+    back_up(backed, "shared-1")
