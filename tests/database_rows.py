@@ -40,6 +40,7 @@ def database_row(suffix: str | None = None, **differing: Any) -> DatabaseRow:
         parent_id=None,
         branched_at=None,
         expires_at=None,
+        missing_since=None,
         created_at=NOW,
         updated_at=NOW,
     )

@@ -25,6 +25,7 @@ _POOLER_SECONDS = 1
 _LOCKS_SECONDS = 1
 _SAMPLE_SECONDS = 300
 _CERTIFICATE_SECONDS = 60
+_HOME_SECONDS = 60
 _BACKUP_SECONDS = 60
 _SETTLE_SECONDS = 20  # the first backup of all shall not be in the way of coming up
 # Jobs are told of at once; but after a restart of the control cluster not for half a minute.
@@ -131,6 +132,7 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         tasks.create_task(
             _every(_LOCKS_SECONDS, "lock table", lambda: keep_free(shared.address, shared.pid()))
         )
+        tasks.create_task(_every(_HOME_SECONDS, "home files", platform.home_keeper.keep))
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))
         tasks.create_task(_keep_backups(platform))

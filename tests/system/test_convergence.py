@@ -7,9 +7,10 @@ import sys
 import uuid
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
-from answers import data
+from answers import data, problem
 from clients import STRINGS, ask, do, eventually, hurry, refusal
 from harness import Installation, as_service_user
 
@@ -34,12 +35,16 @@ class Drift:
         def of(name: str, field: str) -> str:
             return str(self.databases[name][field])
 
+        role = of("role", "username")
+        for name in (of("role", "database_name"), of("role", "database_name") + "_shadow"):
+            with self.platform.superuser(dbname=name) as server:
+                server.execute(f'REASSIGN OWNED BY "{role}" TO tenantry_owner'.encode())
+                server.execute(f'DROP OWNED BY "{role}"'.encode())
         with self.platform.superuser() as server:
-            for name in (of("role", "database_name"), of("role", "database_name") + "_shadow"):
-                server.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
             for statement in (
-                f'DROP ROLE "{of("role", "username")}"',
-                f'DROP DATABASE "{of("main", "database_name")}" WITH (FORCE)',
+                f'DROP ROLE "{role}"',
+                f'ALTER DATABASE "{of("main", "database_name")}"'
+                f' RENAME TO "{of("main", "database_name")}_kept"',
                 f'DROP DATABASE "{of("shadow", "database_name")}_shadow" WITH (FORCE)',
                 f'ALTER ROLE "{of("limit", "username")}" CONNECTION LIMIT 1000',
                 "CREATE ROLE user_nobodys LOGIN",
@@ -103,6 +108,14 @@ class Drift:
         before = log.read_text().count("convergence.mended")
         os.kill(self.platform.pids()["supervisor"], signal.SIGHUP)
         eventually(lambda: log.read_text().count("convergence.mended") > before)
+        eventually(self._answers)  # the API has started anew as well
+
+    def _answers(self) -> bool:
+        try:
+            with self.platform.client() as client:
+                return client.get("/health").is_success
+        except httpx.TransportError:
+            return False
 
 
 @pytest.fixture(scope="module")
@@ -118,15 +131,32 @@ def mended() -> Iterator[Drift]:
         installation.remove()
 
 
-def test_a_dropped_database_is_made_again_empty(mended: Drift) -> None:
-    """What was in it is gone, and the audit says so; the password is still the owner's."""
+def test_a_dropped_database_is_told_of_and_not_made_again_empty(mended: Drift) -> None:
+    """An empty one in its place would hide that what was in it is gone."""
     database = mended.databases["main"]
+    with mended.platform.client() as client:
+        found = client.get("/api/audit-logs", params={"resource_id": database["id"]})
+        told = [row["action"] for row in data(found)]
+        row = data(client.get(f"/api/databases/{database['id']}"))
+        parts = {part["name"]: part for part in client.get("/ready").json()["parts"]}
+        refused = problem(client.post(f"/api/databases/{database['id']}/rotate-password"), 409)
+    assert "missing" in refused["detail"]
+    assert told.count("database.missing") == 1
+    assert row["missing_since"] is not None
+    assert parts["databases"]["state"] == "warning"
+    assert parts["databases"]["detail"].startswith("1 missing")
+    assert database["database_name"] not in mended.platform.world()[1]
+
+
+def test_a_missing_database_that_is_put_back_is_served_again(mended: Drift) -> None:
+    database, name = mended.databases["main"], mended.databases["main"]["database_name"]
+    with mended.platform.superuser() as server:
+        server.execute(f'ALTER DATABASE "{name}_kept" RENAME TO "{name}"'.encode())
+    mended.converge()
+    with mended.platform.client() as client:
+        assert data(client.get(f"/api/databases/{database['id']}"))["missing_since"] is None
     for string in STRINGS:
         assert ask(database[string], "SELECT current_user") == database["username"]
-    do(database["connection_string"], "CREATE TABLE t ()")
-    with mended.platform.client() as client:
-        (row, *_) = data(client.get("/api/audit-logs", params={"resource_id": database["id"]}))
-    assert (row["action"], row["actor_kind"]) == ("database.made_again", "platform")
 
 
 def test_a_dropped_shadow_is_made_again(mended: Drift) -> None:

@@ -1,13 +1,14 @@
 """Convergence: what is done about any difference leaves none, and drops nobody's data."""
 
 import dataclasses
+import datetime as dt
 import uuid
 from dataclasses import dataclass
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from database_rows import database_row
+from database_rows import NOW, database_row
 from tenantry.control.databases import DatabaseRow, QuotaState, Status
 from tenantry.pg.catalog import MANAGED, DatabaseState, RoleState
 from tenantry.services.databases import plan
@@ -42,6 +43,10 @@ class World:
             case plan.Close(database_id):
                 username = self.rows[database_id].username
                 self.roles[username] = RoleState(username, can_login=False, max_connections=0)
+            case plan.Miss(database_id):
+                self._note(database_id, NOW)
+            case plan.FindAgain(database_id):
+                self._note(database_id, None)
             case plan.Restore(database_id):
                 self._make(self.rows[database_id])
                 self._limit(self.rows[database_id])
@@ -51,7 +56,13 @@ class World:
     def _make(self, row: DatabaseRow) -> None:
         self.roles.setdefault(row.username, RoleState(row.username, False, 0))
         for name in row.database_names:
+            if row.status == "active" and name == row.database_name:
+                continue
             self.databases.setdefault(name, NEW)
+
+    def _note(self, database_id: uuid.UUID, missing_since: dt.datetime | None) -> None:
+        row = self.rows[database_id]
+        self.rows[database_id] = dataclasses.replace(row, missing_since=missing_since)
 
     def _configure(self, row: DatabaseRow) -> None:
         for name in row.database_names:
@@ -88,6 +99,7 @@ def worlds(draw: st.DrawFn) -> World:
             max_connections=draw(st.integers(1, 3)),
             statement_timeout_ms=draw(st.integers(0, 1)),
             quota_state=draw(st.sampled_from(quota_states)),
+            missing_since=draw(st.sampled_from([None, NOW])),
         )
         rows[row.id] = row
     roles = {
@@ -142,6 +154,12 @@ def test_an_owned_database_is_only_ever_completed(world: World) -> None:
         world.apply(action)
     assert there <= world.databases.keys()
     for row in owned:
+        # One that is gone is told of, and no empty one is put in its place.
+        is_there = row.database_name in there
+        assert (row.database_name in world.databases) == is_there
+        assert (world.rows[row.id].missing_since is None) == is_there
+        if not is_there:
+            continue
         assert {*row.database_names} <= world.databases.keys()
         assert all(world.databases[n] == plan.wanted_state(row) for n in row.database_names)
         assert world.roles[row.username].max_connections == row.max_connections

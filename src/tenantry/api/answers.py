@@ -112,6 +112,9 @@ class Database(BaseModel):
     parent_id: uuid.UUID | None = Field(description="Of a branch: what it was made from.")
     branched_at: dt.datetime | None = Field(description="When a branch was as its parent.")
     expires_at: dt.datetime | None = Field(description="When a branch is deleted.")
+    missing_since: dt.datetime | None = Field(
+        description="Since when its server does not have it; it is never made anew by itself."
+    )
     created_at: dt.datetime
     updated_at: dt.datetime
 
@@ -374,6 +377,7 @@ def _labels(row: DatabaseRow) -> dict[str, object]:
         "parent_id": row.parent_id,
         "branched_at": row.branched_at,
         "expires_at": row.expires_at,
+        "missing_since": row.missing_since,
         "created_at": row.created_at,
         "updated_at": row.updated_at,
     }

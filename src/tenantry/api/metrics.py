@@ -123,7 +123,7 @@ def render(
     for part in health.parts:
         _up.labels(part.name).set(part.state != "down")
         _latency.labels(part.name).set((part.latency_ms or 0) / 1000)
-    for status in ("creating", "warm", "active", "deleting"):
+    for status in ("creating", "warm", "active", "deleting", "missing"):
         _databases.labels(status).set(databases.get(status, 0))
     for state in ("ok", "warning", "read_only", "stopped"):
         _quotas.labels(state).set(quotas.get(state, 0))

@@ -59,6 +59,11 @@ class Home:
         return self.root / "pgbackrest"
 
     @property
+    def recovery(self) -> Path:
+        """How far a recovery has come; there only until it is complete."""
+        return self.root / "recovery.json"
+
+    @property
     def scratch(self) -> Path:
         """Files of operations under way, each in a folder named by the operation's id."""
         return self.root / "scratch"

@@ -145,6 +145,14 @@ class Seal:
     def new_key(cls) -> bytes:
         return random.token_bytes(cls.KEY_BYTES)
 
+    @classmethod
+    def of(cls, key: Secret, *, purpose: str) -> "Seal":
+        """A seal for one purpose, by a key that has others and as many random bits (RFC 5869)."""
+        kdf = HKDF(
+            algorithm=SHA256(), length=cls.KEY_BYTES, salt=None, info=f"tenantry {purpose}".encode()
+        )
+        return cls(kdf.derive(key.reveal().encode()))
+
     def close(self, secret: Secret, *, owner: bytes) -> bytes:
         """The sealed form."""
         nonce = random.token_bytes(_NONCE_BYTES)

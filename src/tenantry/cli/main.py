@@ -17,6 +17,7 @@ from tenantry.cli import (
     operations,
     platform,
     pooler,
+    recovery,
     roles,
     session,
     tls,
@@ -49,6 +50,7 @@ app.command()(session.login)
 app.command()(session.logout)
 app.command()(audit.audit)
 app.command()(pooler.pooler)
+app.command()(recovery.recover)
 
 
 def _version(asked: bool) -> None:

@@ -23,6 +23,7 @@ from tenantry.host.preflight import Finding, Port
 from tenantry.services import status as statuses
 from tenantry.services import supervisor
 from tenantry.services.platform import BroughtUp, bring_up, local_certificates
+from tenantry.services.recovery.service import require_complete
 
 _READY_SECONDS = 120
 _POLL_SECONDS = 0.1
@@ -59,7 +60,8 @@ def up(
         output.note(f"Tenantry already runs in {here.home} (pid {pid}).")
         _tell_where(here, key_is_new=False)
         return
-    asyncio.run(_install(here))
+    require_complete(here)
+    asyncio.run(install(here))
     identity.become_service_user()
     with supervisor.only_one(here):
         brought = asyncio.run(_bring_up(here))
@@ -69,7 +71,8 @@ def up(
     _detached(here, brought)
 
 
-async def _install(here: Settings) -> None:
+async def install(here: Settings) -> None:
+    """Have the programs that the platform runs."""
     umask = os.umask(0o022)  # root installs it, and the service user runs it
     await packages.ensure_postgres(_say)
     await packages.ensure_jemalloc(_say)
@@ -81,11 +84,11 @@ async def _install(here: Settings) -> None:
 
 async def _bring_up(here: Settings) -> BroughtUp:
     await supervisor.end_leftovers(here)
-    preflight.require(await _examine(here))
+    preflight.require(await examine(here))
     return await bring_up(here, _say)
 
 
-async def _examine(here: Settings) -> list[Finding]:
+async def examine(here: Settings) -> list[Finding]:
     """What stands in the way of starting what does not run yet."""
     ports = {
         "shared-1": Port("PostgreSQL", "0.0.0.0", here.pg_port, "TENANTRY_PG_PORT"),  # noqa: S104
@@ -263,7 +266,7 @@ async def _findings(here: Settings) -> list[Finding]:
         ]
     except MachineError as error:
         findings.append(Finding("problem", "PgBouncer", error.detail, error.hint or ""))
-    findings += await _examine(here)
+    findings += await examine(here)
     findings += [*_challenge_port(here), *_certificate(here)]
     found = await statuses.look(here)
     findings += [
@@ -355,7 +358,7 @@ def install_service() -> None:
         },
         folders=(here.repository_dir,) if here.backup_dir else (),
     )
-    asyncio.run(_install(here))
+    asyncio.run(install(here))
     asyncio.run(systemd.install(unit, output.done))
 
 

@@ -31,7 +31,8 @@ class DatabaseRow:
     """A database as it should be, with its plan's limits and its own put together.
 
     ``used_bytes`` is None until it has been measured for the first time. A branch has the moment
-    at which it was its parent, and the parent for as long as that is there.
+    at which it was its parent, and the parent for as long as that is there. ``missing_since`` is
+    None unless its cluster does not have it.
     """
 
     id: uuid.UUID
@@ -59,6 +60,7 @@ class DatabaseRow:
     parent_id: uuid.UUID | None
     branched_at: dt.datetime | None
     expires_at: dt.datetime | None
+    missing_since: dt.datetime | None
     created_at: dt.datetime
     updated_at: dt.datetime
 
@@ -105,7 +107,7 @@ _COLUMNS = f"""
     d.id, d.cluster_id, d.database_name, d.username, d.status, d.has_shadow, d.customer_id,
     c.email AS owner_email, d.name, d.friendly_name, d.environment, d.kind, d.plan, {_LIMITS},
     u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at, d.expires_at,
-    d.created_at, d.updated_at
+    d.missing_since, d.created_at, d.updated_at
 """
 _BESIDE = """
     JOIN plans p ON p.name = d.plan
@@ -262,6 +264,17 @@ async def set_status(tx: Tx, database_id: uuid.UUID, status: Status) -> None:
     )
 
 
+async def note_missing(tx: Tx, database_id: uuid.UUID, *, missing: bool) -> None:
+    """Note since when an owned database is not there, or that it is there again."""
+    await tx.execute(
+        """
+        UPDATE databases SET missing_since = CASE WHEN %s THEN coalesce(missing_since, now()) END
+        WHERE id = %s
+        """,
+        (missing, database_id),
+    )
+
+
 async def remove(tx: Tx, database_id: uuid.UUID) -> None:
     """Forget a database of which nothing is left in the world."""
     await tx.execute("DELETE FROM databases WHERE id = %s", (database_id,))
@@ -356,8 +369,14 @@ async def count_warm(tx: Tx) -> int:
 
 
 async def count_by_status(tx: Tx) -> dict[str, int]:
-    """How many databases there are, by status."""
-    cursor = await tx.execute("SELECT status, count(*) FROM databases GROUP BY status")
+    """How many databases there are, by status; owned ones that are gone count as ``missing``."""
+    cursor = await tx.execute(
+        """
+        SELECT CASE WHEN status = 'active' AND missing_since IS NOT NULL
+            THEN 'missing' ELSE status END, count(*)
+        FROM databases GROUP BY 1
+        """
+    )
     return dict(await cursor.fetchall())
 
 

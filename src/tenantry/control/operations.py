@@ -316,6 +316,16 @@ async def ask_to_cancel(tx: Tx, operation_id: uuid.UUID) -> None:
     )
 
 
+async def cancel_all(tx: Tx) -> None:
+    """Want everything given up that has not ended."""
+    await tx.execute(
+        """
+        UPDATE operations SET cancel_requested = true, due_at = clock_timestamp()
+        WHERE finished_at IS NULL
+        """
+    )
+
+
 async def forget_old(tx: Tx, *, days: int = 90) -> None:
     """Finished tasks are told of for 90 days."""
     await tx.execute(

@@ -129,6 +129,12 @@ async def revoke_all(tx: Tx, user_id: uuid.UUID, *, besides: uuid.UUID | None = 
     await tx.execute("DELETE FROM login_challenges WHERE user_id = %s", (user_id,))
 
 
+async def end_all(tx: Tx) -> None:
+    """End everybody's sessions and half-done logins."""
+    await tx.execute("UPDATE sessions SET revoked_at = now() WHERE revoked_at IS NULL")
+    await tx.execute("DELETE FROM login_challenges")
+
+
 async def insert_challenge(
     tx: Tx, token: Secret, *, user_id: uuid.UUID, lasts: dt.timedelta
 ) -> dt.datetime:

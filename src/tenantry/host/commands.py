@@ -44,13 +44,14 @@ async def run(
     check: bool = True,
     on_error_line: Callable[[str], None] | None = None,
     while_running: Callable[[], Awaitable[None]] | None = None,
+    stdin: str | None = None,
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
     ``env`` is added to this process's environment. ``deadline`` is in seconds;
     past it the program and its children are killed. ``on_error_line`` hears each line of its
     standard error as it comes, of which only the last ones are returned then;
-    ``while_running`` is called about twice a second.
+    ``while_running`` is called about twice a second. ``stdin`` is what it reads.
 
     Raises CommandFailed if it cannot be started, is too slow, or (with
     ``check``) ends with anything but 0.
@@ -59,7 +60,7 @@ async def run(
     try:
         process = await asyncio.create_subprocess_exec(
             *map(str, arguments),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **(env or {})},
@@ -70,11 +71,15 @@ async def run(
         raise CommandFailed(
             f"{name} could not be started: {error.strerror}.", hint="Run ./tenantry doctor."
         ) from error
-    talking = asyncio.gather(_all_of(process.stdout), _lines_of(process.stderr, on_error_line))
+    talking = asyncio.gather(
+        _all_of(process.stdout),
+        _lines_of(process.stderr, on_error_line),
+        _feed(process.stdin, stdin),
+    )
     watching = None if while_running is None else asyncio.create_task(_again(while_running))
     try:
         async with asyncio.timeout(deadline):
-            stdout, stderr = await talking
+            stdout, stderr, _ = await talking
             await process.wait()
     except (TimeoutError, asyncio.CancelledError) as stop:
         with contextlib.suppress(ProcessLookupError):
@@ -94,6 +99,16 @@ async def run(
         said = _tail(done.stderr) or _tail(done.stdout) or "it printed nothing"
         raise CommandFailed(f"{name} ended with {done.returncode}: {said}")
     return done
+
+
+async def _feed(stream: asyncio.StreamWriter | None, text: str | None) -> None:
+    if stream is None or text is None:
+        return
+    # A program that reads no further has its own reason, and tells it.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        stream.write(text.encode())
+        await stream.drain()
+    stream.close()
 
 
 async def _all_of(stream: asyncio.StreamReader | None) -> bytes:

@@ -73,6 +73,14 @@ async def tenant_roles(connection: AsyncConnection[TupleRow]) -> dict[str, RoleS
         return {role.name: role for role in await cursor.fetchall()}
 
 
+async def roles_with_password(connection: AsyncConnection[TupleRow]) -> set[str]:
+    """The tenants' roles that somebody has been given the password of. For a superuser."""
+    cursor = await connection.execute(
+        r"SELECT rolname FROM pg_authid WHERE rolname LIKE 'user\_%' AND rolpassword IS NOT NULL"
+    )
+    return {name for (name,) in await cursor.fetchall()}
+
+
 async def roles_of(connection: AsyncConnection[TupleRow], username: str) -> list[str]:
     """A database's first role and those made beside it, as far as they are there."""
     cursor = await connection.execute(

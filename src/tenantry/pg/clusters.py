@@ -6,9 +6,10 @@ stops or dies. Every verb is idempotent, and finds out what is there by itself.
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,18 @@ class ProcessCluster:
         unfinished.rename(self.data)
         return True
 
+    async def ensure_filled(self, fill: Callable[[Path], Awaitable[None]]) -> bool:
+        """Have a data folder, filled by somebody who may be cut off and asked again."""
+        if self.data.exists():
+            return False
+        files.ensure_folder(self.folder)
+        await self._end_orphans()
+        if self._unfinished.exists():
+            shutil.rmtree(self._unfinished)
+        await fill(self._unfinished)
+        self._unfinished.rename(self.data)
+        return True
+
     def ensure_files(self, wanted: ClusterFiles) -> bool:
         """Have exactly these files. Returns whether a running server must reload them."""
         changed = [
@@ -97,11 +110,13 @@ class ProcessCluster:
         if (pid := self.pid()) is not None:
             os.kill(pid, signal.SIGHUP)
 
-    async def ensure_running(self, *, deadline: int = _START_SECONDS) -> bool:
+    async def ensure_running(
+        self, *, options: Sequence[str] = (), deadline: float = _START_SECONDS
+    ) -> bool:
         """Have the server up and accepting connections. Returns whether it had to be started.
 
-        Raises MachineError with the log's last lines if it does not come up within
-        ``deadline`` seconds.
+        ``options`` are the postmaster's own, for this start only. Raises MachineError with the
+        log's last lines if it does not come up within ``deadline`` seconds.
         """
         if self.pid() is not None:
             return False
@@ -122,7 +137,8 @@ class ProcessCluster:
                     self.bindir / "pg_ctl",
                     f"--pgdata={self.data}",
                     f"--log={output}",
-                    f"--timeout={deadline}",
+                    f"--timeout={deadline:.0f}",
+                    f"--options={shlex.join(options)}",
                     "--wait",
                     "start",
                 ],
@@ -131,7 +147,7 @@ class ProcessCluster:
             )
         except commands.CommandFailed as error:
             raise MachineError(
-                f"The cluster {self.name} did not start.\n{self._last_words(output)}",
+                f"The cluster {self.name} did not start.\n{self.last_words()}",
                 hint=f"Its logs are in {self.log_dir}.",
             ) from error
         emit(Changed("cluster.started", self.name))
@@ -159,10 +175,10 @@ class ProcessCluster:
         for folder in (self.folder, self.address.socket_dir):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _last_words(self, output: Path) -> str:
+    def last_words(self) -> str:
+        """The end of what the server has logged last; "" if nothing is there."""
         logs = sorted(self.log_dir.glob(f"{self.name}-*.log"), key=lambda log: log.stat().st_mtime)
-        newest = logs[-1] if logs else output
-        return files.last_words(newest)
+        return files.last_words(logs[-1]) if logs else ""
 
     async def _end_orphans(self) -> None:
         # After kill -9 of a postmaster its backends still hold the shared memory for a
@@ -188,9 +204,8 @@ def _allocator() -> dict[str, str]:
 
 def _processes_of(*folders: Path) -> Iterable[int]:
     """Those that work in one of these folders, or were told of it by an argument."""
-    told = {
-        f"{before}{folder}" for folder in folders for before in ("", "--pgdata=", "--pg1-path=")
-    }
+    options = ("", "--pgdata=", "--pg1-path=")
+    told = {f"{option}{folder}" for folder in folders for option in options}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):

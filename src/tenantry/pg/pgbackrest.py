@@ -386,6 +386,35 @@ class PgBackRest:
         found = told[0]["backup"][0].get("database-ref") or []
         return {each["name"]: each["oid"] for each in found}
 
+    # ── files of ours beside the backups ─────────────────────────────────────
+
+    async def put_file(
+        self, name: str, text: str, *, repository: int, deadline: float = _ASK_SECONDS
+    ) -> None:
+        """Have a repository hold a file as it is: pgBackRest does not encrypt this one.
+
+        Raises RepositoryError if it does not take it.
+        """
+        await self._run(
+            "repo-put", None, f"--repo={repository}", "--raw", name, deadline=deadline, stdin=text
+        )
+
+    async def get_file(self, name: str, *, repository: int, deadline: float = _ASK_SECONDS) -> str:
+        """What a repository holds under that name. Raises RepositoryError."""
+        options = [f"--repo={repository}", "--raw", name]
+        return (await self._run("repo-get", None, *options, deadline=deadline)).stdout
+
+    async def file_names(
+        self, folder: str, *, repository: int, deadline: float = _ASK_SECONDS
+    ) -> list[str]:
+        """The names of the files below a folder of a repository, in order; none if it is not there.
+
+        Raises RepositoryError if the repository does not answer.
+        """
+        options = [f"--repo={repository}", "--output=json", "--recurse", folder]
+        told = json.loads((await self._run("repo-ls", None, *options, deadline=deadline)).stdout)
+        return sorted(name for name, about in told.items() if about["type"] == "file")
+
     # ── the program ──────────────────────────────────────────────────────────
 
     async def _ask(self, stanza: str | None, *options: str, deadline: float) -> Any:
@@ -400,12 +429,13 @@ class PgBackRest:
         *options: str,
         deadline: float,
         tell: Tell | None = None,
+        stdin: str | None = None,
     ) -> commands.Completed:
         words: list[str | Path] = [self.program, verb, f"--config={self.configuration}", *options]
         if stanza is not None:
             words.append(f"--stanza={stanza}")
         if tell is None:
-            done = await commands.run(words, deadline=deadline, check=False)
+            done = await commands.run(words, deadline=deadline, check=False, stdin=stdin)
         else:
             progress = Progress()
             done = await commands.run(

@@ -14,6 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.control import audit
+from tenantry.control import databases as rows
 from tenantry.host import processes
 from tenantry.services.platform import Platform
 from tenantry.services.repository import plan
@@ -108,6 +109,12 @@ async def check(platform: Platform) -> Health:
         async with platform.store.transaction(audit.PLATFORM) as tx:
             await tx.execute("SELECT 1")
 
+    async def databases() -> _Worry | None:
+        async with platform.store.transaction(audit.PLATFORM) as tx:
+            missing = (await rows.count_by_status(tx)).get("missing", 0)
+        told = f"{missing} missing: see missing_since in GET /api/databases."
+        return _Worry(told) if missing else None
+
     async def pooler() -> str:
         return (await platform.pooler.state()).version
 
@@ -124,6 +131,7 @@ async def check(platform: Platform) -> Health:
 
     probes: list[tuple[str, _Probe]] = [
         ("control", control),
+        ("databases", databases),
         ("pooler", pooler),
         ("worker", worker),
         ("certificate", lambda: _certificate(platform)),

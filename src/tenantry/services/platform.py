@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
 
+from tenantry.base.errors import TenantryError
 from tenantry.base.home import Home
 from tenantry.base.passwords import Hashing
 from tenantry.base.secrets import Seal, SecretSource
@@ -22,6 +23,7 @@ from tenantry.services.certificates.service import Certificates
 from tenantry.services.clusters.service import ClusterPools, LocalClusters
 from tenantry.services.databases.service import Databases
 from tenantry.services.extensions.service import Extensions
+from tenantry.services.home_files import HomeKeeper
 from tenantry.services.migrations import service as migrations
 from tenantry.services.network.service import Network
 from tenantry.services.operations.service import Operations
@@ -56,6 +58,7 @@ class Platform:
     repositories: Repositories
     side_instances: SideInstances
     cluster_backups: ClusterBackups
+    home_keeper: HomeKeeper
     access: Access
     people: People
     users: Users
@@ -110,6 +113,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             repositories=repositories,
             side_instances=SideInstances(settings, repositories),
             cluster_backups=ClusterBackups(store, operations, repositories, schedule(settings)),
+            home_keeper=HomeKeeper(settings, repositories),
             access=Access(store, session_idle=rules.idle),
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),
@@ -157,6 +161,10 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
                 started.push_async_callback(platform.pooler.stop)
             await platform.pooler.ensure_running(pgbouncer.path)
             key_is_new = await _ensure_admin_key(home, platform.access)
+            try:
+                await platform.home_keeper.keep()
+            except TenantryError as error:
+                say(f"Going on although the home's files are not in every repository: {error}")
         started.pop_all()
     return BroughtUp(pgbouncer, key_is_new)
 

@@ -21,6 +21,7 @@ from tenantry.control import audit
 from tenantry.control import clusters as rows
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.store import DATABASE, ControlStore
+from tenantry.host import files
 from tenantry.host.packages import PGBACKREST, PostgresEngine, find_postgres
 from tenantry.pg import catalog, connections, hardening, hba, parameters
 from tenantry.pg.clusters import ClusterFiles, ProcessCluster
@@ -143,6 +144,18 @@ class LocalClusters:
             await cluster.ensure_running()
         else:
             await self.ensure_files(cluster)
+
+    async def recover(self, cluster: ProcessCluster, *, deadline: float) -> None:
+        """Have a restored cluster up, and let in nobody but the platform; returns once it is
+        the cluster that it was at the moment wanted.
+
+        Raises MachineError if it does not come that far.
+        """
+        files.ensure_file(cluster.data / "pg_hba.conf", self.first_rules(cluster))
+        cluster.ensure_files(self._files(cluster))
+        # A hot standby needs as many connections as the server that wrote the log had, which
+        # may have been a larger machine.
+        await cluster.ensure_running(options=["-c", "hot_standby=off"], deadline=deadline)
 
     async def ensure_files(self, cluster: ProcessCluster) -> bool:
         """Have a running cluster's files as they should be, reloaded and accepted.

@@ -45,12 +45,12 @@ async def limit(server: Server, row: DatabaseRow) -> None:
 
 
 async def rebuild_missing(server: Server, address: Address, row: DatabaseRow) -> None:
-    """Have what is missing of an owned database, without entering what is there."""
+    """Have the role and the shadow of an owned database, without entering what is there."""
     await objects.ensure_role(server, row.username)
     for name in row.database_names:
         if await objects.database_exists(server, name):
             await objects.grant_database(server, name, tenant=row.username)
-        else:
+        elif name != row.database_name:
             await objects.ensure_database(server, address, name, tenant=row.username)
     await limit(server, row)
 

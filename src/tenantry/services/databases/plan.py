@@ -28,7 +28,21 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Make what is missing of an owned database; what was in it is gone."""
+    """Make what is missing beside an owned database: its shadow, or its role."""
+
+    database_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """Note that an owned database is gone. A new one in its place would hide what is lost."""
+
+    database_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class FindAgain:
+    """Note that a database that was gone is there again."""
 
     database_id: UUID
 
@@ -61,7 +75,7 @@ class DropStranger:
     username: str
 
 
-Action = Prepare | Close | Restore | Limit | DropShadow | Drop | DropStranger
+Action = Prepare | Close | Restore | Miss | FindAgain | Limit | DropShadow | Drop | DropStranger
 
 
 def wanted_state(row: DatabaseRow) -> DatabaseState:
@@ -108,12 +122,24 @@ def _of_row(
         if not _is_limited(row, role, databases):
             yield Limit(row.id)
     else:
-        if missing:
-            yield Restore(row.id)
-        elif not _is_limited(row, role, databases):
-            yield Limit(row.id)
-        if not row.has_shadow and row.shadow_name in databases:
-            yield DropShadow(row.id)
+        yield from _of_owned(row, role, databases)
+
+
+def _of_owned(
+    row: DatabaseRow, role: RoleState | None, databases: Mapping[str, DatabaseState]
+) -> Iterable[Action]:
+    if row.database_name not in databases:
+        if row.missing_since is None:
+            yield Miss(row.id)
+        return
+    if row.missing_since is not None:
+        yield FindAgain(row.id)
+    if role is None or any(name not in databases for name in row.database_names):
+        yield Restore(row.id)
+    elif not _is_limited(row, role, databases):
+        yield Limit(row.id)
+    if not row.has_shadow and row.shadow_name in databases:
+        yield DropShadow(row.id)
 
 
 def differences(

@@ -163,7 +163,7 @@ class Databases:
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, changes: Changes
     ) -> DatabaseRow:
         """Change labels and limits. Raises NotFound, Conflict, and as ``create``."""
-        row = await self.lock_active(tx, actor, database_id)
+        row = await self.lock_there(tx, actor, database_id)
         await rows.update_labels(
             tx,
             row,
@@ -230,7 +230,7 @@ class Databases:
         Until ``tx`` is committed the old verifier is remembered outside it, so that a
         crash in between brings back the password that the owner knows.
         """
-        row = await self.lock_active(tx, actor, database_id)
+        row = await self.lock_there(tx, actor, database_id)
         await self.change_password(
             row.cluster_id,
             row,
@@ -358,6 +358,9 @@ class Databases:
                 wanted = await rows.on_cluster(tx, cluster.id)
             for name in plan.strangers(wanted, databases):
                 log.warning("database.unknown", database=name, cluster=cluster.name)
+            for row in wanted:
+                if row.missing_since is not None:
+                    log.error("database.missing", database=row.database_name, cluster=cluster.name)
             for action in plan.differences(wanted, roles, databases):
                 try:
                     await self._act(cluster.id, action)
@@ -386,6 +389,10 @@ class Databases:
                         await flow.close(server, self._pooler, row)
             case plan.Restore(database_id):
                 await self._restore(database_id)
+            case plan.Miss(database_id):
+                await self._note_missing(database_id, missing=True)
+            case plan.FindAgain(database_id):
+                await self._note_missing(database_id, missing=False)
             case plan.Limit(database_id):
                 async with self._working_on(database_id) as (_, row), on_cluster as server:
                     if row is not None and row.status in {"warm", "active"}:
@@ -405,14 +412,25 @@ class Databases:
             cluster = await self._clusters.cluster(row.cluster_id)
             async with self._clusters.connection(row.cluster_id) as server:
                 await flow.rebuild_missing(server, cluster.address, row)
-            log.error("database.was_missing", database=row.database_name)
             await audit.record_on(
                 tx,
                 audit.PLATFORM,
                 "database.made_again",
                 row,
-                details={"reason": "it, its shadow or its role had been removed by hand"},
+                details={"reason": "its shadow or its role had been removed by hand"},
             )
+
+    async def _note_missing(self, database_id: uuid.UUID, *, missing: bool) -> None:
+        async with self._working_on(database_id) as (tx, row):
+            if row is None or row.status != "active":
+                return
+            async with self._clusters.connection(row.cluster_id) as server:
+                # Whoever was swapping it for another has let go of the row by now.
+                if await objects.database_exists(server, row.database_name) is missing:
+                    return
+            await rows.note_missing(tx, row.id, missing=missing)
+            action = "database.missing" if missing else "database.found"
+            await audit.record_on(tx, audit.PLATFORM, action, row)
 
     async def _undo_rotation(self, database_id: uuid.UUID) -> None:
         async with self._working_on(database_id) as (tx, row):
@@ -482,6 +500,16 @@ class Databases:
             )
         if row.status != "active":
             raise Conflict("The database is being deleted.")
+        return row
+
+    async def lock_there(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
+        """As ``lock_active``, and its server has it. Raises NotFound, Conflict."""
+        row = await self.lock_active(tx, actor, database_id)
+        if row.missing_since is not None:
+            raise Conflict(
+                f"The database is missing on its server since {row.missing_since:%F %T} UTC.",
+                hint="Restore it from a backup, or delete it.",
+            )
         return row
 
     async def _locked(self, tx: Tx, database_id: uuid.UUID) -> DatabaseRow:

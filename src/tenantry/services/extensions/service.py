@@ -54,7 +54,7 @@ class Extensions:
 
         Raises NotFound, InvalidInput, Conflict.
         """
-        database = await self._databases.lock_active(tx, actor, database_id)
+        database = await self._databases.lock_there(tx, actor, database_id)
         cluster = await self._clusters.cluster(database.cluster_id)
         try:
             async with logins.inside(
@@ -78,7 +78,7 @@ class Extensions:
 
     async def remove(self, tx: Tx, actor: Actor, database_id: uuid.UUID, name: str) -> Extension:
         """Remove an extension that nothing uses. Raises NotFound, Conflict."""
-        database = await self._databases.lock_active(tx, actor, database_id)
+        database = await self._databases.lock_there(tx, actor, database_id)
         cluster = await self._clusters.cluster(database.cluster_id)
         try:
             async with logins.inside(

@@ -68,7 +68,7 @@ class Roles:
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: NewRole, password: Secret
     ) -> OpenedRole:
         """Make a login. Raises NotFound, NameTaken, InvalidInput, Conflict, Unavailable."""
-        database = await self._databases.lock_active(tx, actor, database_id)
+        database = await self._databases.lock_there(tx, actor, database_id)
         if len(await rows.of_database(tx, database.id)) >= MOST_ROLES:
             raise InvalidInput(
                 f"A database may have {MOST_ROLES} roles besides its first one.",
@@ -257,7 +257,7 @@ class Roles:
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, role_id: uuid.UUID
     ) -> tuple[DatabaseRow, RoleRow]:
         """An active role of an active database, which is held until ``tx`` ends."""
-        database = await self._databases.lock_active(tx, actor, database_id)
+        database = await self._databases.lock_there(tx, actor, database_id)
         role = await self._find(tx, database.id, role_id)
         if role.status != "active":
             raise Conflict("The role is being deleted.")

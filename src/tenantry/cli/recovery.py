@@ -1,0 +1,190 @@
+"""``tenantry recover``: everything back from the backups, on an empty machine."""
+
+import asyncio
+import datetime as dt
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tenantry.base import settings
+from tenantry.base.errors import Conflict, InvalidInput, MachineError
+from tenantry.base.secrets import Secret
+from tenantry.cli import output, platform, times
+from tenantry.cli.door import FAILED, Json
+from tenantry.cli.operations import size
+from tenantry.host import identity, preflight
+from tenantry.services import supervisor
+from tenantry.services.recovery.model import Found, Reached, Recovered
+from tenantry.services.recovery.service import S3, Recovery, source_of
+
+
+def recover(
+    *,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="REPOSITORY",
+            help=f"The folder of the backups, or {S3}: the repository that the settings tell of.",
+        ),
+    ],
+    key_file: Annotated[
+        Path | None,
+        typer.Option(help="The file with the backups' key (backup.key); it is asked for without."),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(help="A moment, such as 2031-12-31T18:00+01:00; the end of all by default."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring a whole installation back from its backups, on an empty machine.
+
+    Nothing that is there is overwritten. Cut off, the same command goes on where it was.
+
+    Example:
+
+        tenantry recover --from /mnt/backups --key-file backup.key
+    """
+    here = settings.load()
+    if (pid := supervisor.running_pid(here)) is not None:
+        raise Conflict(f"Tenantry runs in {here.home} (pid {pid}).", hint="Stop it first.")
+    key = _key(key_file)
+    moment = None if to is None else times.past(to)
+    if moment is not None and moment > dt.datetime.now(dt.UTC):
+        raise InvalidInput.of("to", "is in the future")
+    asyncio.run(platform.install(here))
+    identity.become_service_user()
+    with supervisor.only_one(here):
+        recovery = Recovery(here, source_of(here, source), key, to=moment)
+        found = asyncio.run(_look(here, recovery))
+        if not as_json:
+            _tell_plan(here.home, found, moment)
+        if not yes:
+            _confirm()
+        done = asyncio.run(_carry_out(recovery, found))
+    _tell(done, as_json=as_json)
+
+
+def _confirm() -> None:
+    if not sys.stdin.isatty():
+        raise InvalidInput("Nobody can be asked here.", hint="Say --yes to mean it.")
+    typer.confirm("Bring it back?", abort=True, err=True)
+
+
+def _key(file: Path | None) -> Secret:
+    if file is None and not sys.stdin.isatty():
+        raise InvalidInput("Nobody can be asked for the key here.", hint="Name it by --key-file.")
+    try:
+        text = (
+            typer.prompt("The backups' key", hide_input=True) if file is None else file.read_text()
+        )
+    except (OSError, UnicodeDecodeError) as error:
+        raise MachineError(f"{file} cannot be read: {error}.") from None
+    if not text.strip() or len(text.strip().splitlines()) != 1:
+        raise InvalidInput.of("key_file", "must hold the backups' key, in one line")
+    return Secret(text.strip())
+
+
+async def _look(here: settings.Settings, recovery: Recovery) -> Found:
+    preflight.require(await platform.examine(here))
+    return await recovery.look()
+
+
+def _tell_plan(home: Path, found: Found, moment: dt.datetime | None) -> None:
+    output.facts(
+        [
+            ("from", found.source),
+            ("into", home),
+            ("to", "the end of the log" if moment is None else f"{moment:%F %T.%f} UTC"),
+            ("takes", size(found.size)),
+            ("the home's files", "are there" if found.has_home_files else "are NOT there"),
+            ("goes on", "with a recovery that has begun" if found.begun else None),
+        ]
+    )
+    output.table(
+        [
+            {
+                "cluster": name,
+                "backup": backup.label,
+                "ended": f"{backup.stopped:%F %T} UTC",
+                "size": size(backup.size),
+                "log": " to ".join(found.contents[name].wal or ("none",)),
+            }
+            for name, backup in found.chosen.items()
+        ],
+        {"CLUSTER": "cluster", "BACKUP": "backup", "ENDED": "ended", "SIZE": "size", "LOG": "log"},
+        empty="",
+    )
+
+
+async def _carry_out(recovery: Recovery, found: Found) -> Recovered:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=output.error_console(),
+        transient=True,
+        disable=not output.error_console().is_terminal,
+    ) as bar:
+        task = bar.add_task("", total=None)
+
+        def say(text: str) -> None:
+            bar.update(task, description=text, completed=0, total=None)
+            bar.console.print(f"{text} …")
+
+        def show(cluster: str, done: int, total: int) -> None:
+            bar.update(task, description=f"Restoring {cluster}", completed=done, total=total)
+
+        return await recovery.carry_out(found, say=say, show=show)
+
+
+def _tell(done: Recovered, *, as_json: bool) -> None:
+    if as_json:
+        output.as_json(
+            {
+                "clusters": [each.model_dump(mode="json") for each in done.clusters],
+                "home_files": done.home_files,
+                **asdict(done.differences),
+            }
+        )
+    else:
+        for each in done.clusters:
+            output.done(f"{each.cluster} is back, as it was at {_moment(each)}")
+        _warn(done)
+        output.note("Now: tenantry up", style="bold")
+    if any(each.unread for each in done.clusters):
+        raise typer.Exit(FAILED)
+
+
+def _moment(reached: Reached) -> str:
+    if reached.last_commit is None:
+        return f"the end of the backup {reached.backup}"
+    return f"{reached.last_commit:%F %T.%f} UTC, its last commit"
+
+
+def _warn(done: Recovered) -> None:
+    for each in done.clusters:
+        if each.unread:
+            output.note(
+                f"{each.cluster}: the log has a gap. What was written between its last commit and "
+                f"segment {each.unread} is lost; put the missing segments into the repository and "
+                "recover into another home, if they are to be had.",
+                style="red",
+            )
+    told = {
+        "are owned, and not there: they were made after the moment of shared-1": (
+            done.differences.missing
+        ),
+        "are there, and unknown to the control database: they are kept": done.differences.strangers,
+        "have no password any more: tenantry db rotate-password": done.differences.closed,
+    }
+    for what, names in told.items():
+        if names:
+            output.note(f"{', '.join(names)} {what}", style="yellow")

@@ -1,0 +1,318 @@
+"""``tenantry recover``: an installation from its repository alone, in an empty home.
+
+Invariants. Nothing that is there is overwritten: a home with clusters is refused, but for those
+of this same recovery, which goes on where it was cut off. Until all of it is complete the file
+``recovery.json`` is there, and nothing is served (``require_complete``).
+"""
+
+import datetime as dt
+import os
+import shutil
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tenantry.base import settings as settings_module
+from tenantry.base.errors import Conflict, MachineError
+from tenantry.base.events import StepDone, emit
+from tenantry.base.home import Home
+from tenantry.base.secrets import Secret
+from tenantry.base.settings import Settings
+from tenantry.control import audit, operations, sessions
+from tenantry.control import clusters as cluster_rows
+from tenantry.control import databases as rows
+from tenantry.control.store import ControlStore
+from tenantry.host import files
+from tenantry.pg import catalog, objects
+from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.connections import ADMIN, connect
+from tenantry.pg.pgbackrest import Contents, LocalRepository, Repository, Stanza
+from tenantry.services import home_files
+from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
+from tenantry.services.platform import ensure_control_schema, local_certificates
+from tenantry.services.recovery import flow, plan
+from tenantry.services.recovery.flow import Say, Show
+from tenantry.services.recovery.model import Differences, Found, Progress, Recovered
+from tenantry.services.repository.service import Repositories
+
+S3 = "s3"
+_SPARE = 1.1  # of what the clusters take: the log that is read needs room, too
+
+
+def source_of(settings: Settings, named: str) -> Repository:
+    """The repository that a person means: ``s3``, which the settings tell of, or a folder.
+
+    Raises MachineError if there is none.
+    """
+    if named == S3:
+        places = Repositories(settings).places
+        if len(places) == 1:
+            raise MachineError(
+                "No repository in S3 is set up.",
+                hint="Set TENANTRY_BACKUP_S3_ENDPOINT, _BUCKET, _KEY and _SECRET.",
+            )
+        return places[1]
+    folder = Path(named).absolute()
+    if not (folder / "backup").is_dir() or not (folder / "archive").is_dir():
+        raise MachineError(
+            f"{folder} is not a repository: it has no folders backup and archive.",
+            hint="Name the folder that TENANTRY_BACKUP_DIR named, or s3.",
+        )
+    if not os.access(folder / "archive", os.W_OK) or not os.access(folder / "backup", os.W_OK):
+        raise MachineError(
+            f"{folder} cannot be written by the platform's user; archiving has to go on there.",
+            hint=f"As root: chown -R tenantry: {folder}",
+        )
+    return LocalRepository(folder)
+
+
+def require_complete(settings: Settings) -> None:
+    """Raises Conflict while a recovery into this home is not complete."""
+    progress = _read(Home(settings.home))
+    if progress is not None:
+        raise Conflict(
+            f"The recovery of {settings.home} from {progress.source} is not complete.",
+            hint="The same tenantry recover goes on where it was.",
+        )
+
+
+def _read(home: Home) -> Progress | None:
+    try:
+        return Progress.model_validate_json(home.recovery.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise MachineError(
+            f"{home.recovery} is damaged.", hint="Empty the home, and begin again."
+        ) from error
+
+
+class Recovery:
+    """One recovery, from a repository into the home of these settings."""
+
+    def __init__(
+        self, settings: Settings, source: Repository, key: Secret, *, to: dt.datetime | None
+    ) -> None:
+        self._settings = settings
+        self._home = Home(settings.home)
+        self._source = source
+        self._key = key
+        self._to = to
+        self._pgbackrest = Repositories(settings).pgbackrest
+
+    # ── what there is ────────────────────────────────────────────────────────
+
+    async def look(self) -> Found:
+        """What would be brought back. Changes nothing that counts.
+
+        Raises Conflict if the home has clusters already, WrongKey, MachineError and InvalidInput
+        if it cannot be done.
+        """
+        Repositories(self._settings).require_enabled()
+        self._require_place()
+        begun = _read(self._home)
+        self._require_free(begun)
+        self._configure()
+        contents = {each.stanza: each for each in await self._contents()}
+        chosen = {
+            cluster.name: plan.candidates(self._of(contents, cluster.name), self._to)[0]
+            for cluster in self._clusters
+        }
+        kept = await self._fetch(contents[CONTROL])
+        found = Found(str(self._source), contents, chosen, kept is not None, begun is not None)
+        self._require_room(found, begun)
+        return found
+
+    def _require_place(self) -> None:
+        here = self._settings
+        if isinstance(self._source, LocalRepository) and here.backup_dir not in {
+            None,
+            self._source.path,
+        }:
+            raise Conflict(
+                f"TENANTRY_BACKUP_DIR is {here.backup_dir}, and not {self._source.path}.",
+                hint="Backups go on where they are recovered from: set it to that folder.",
+            )
+
+    def _require_free(self, begun: Progress | None) -> None:
+        if begun is None and self._home.clusters.exists() and any(self._home.clusters.iterdir()):
+            raise Conflict(
+                f"There are clusters in {self._settings.home}; a recovery never overwrites any.",
+                hint="Recover into an empty TENANTRY_HOME, or move these away first.",
+            )
+        if begun is not None and (begun.source, begun.to) != (str(self._source), self._to):
+            when = "the end of the log" if begun.to is None else f"{begun.to:%F %T} UTC"
+            raise Conflict(
+                f"A recovery from {begun.source} to {when} has begun in {self._settings.home}.",
+                hint="Complete it by the same command, or empty the home and begin again.",
+            )
+
+    def _require_room(self, found: Found, begun: Progress | None) -> None:
+        free = shutil.disk_usage(self._settings.home).free
+        if begun is None and free < found.size * _SPARE:
+            raise MachineError(
+                f"The clusters take about {found.size // 2**20:,} MiB, and only "
+                f"{free // 2**20:,} MiB are free in {self._settings.home}.",
+                hint="Set TENANTRY_HOME to a larger disk.",
+            )
+
+    @property
+    def _clusters(self) -> tuple[ProcessCluster, ...]:
+        """In the order in which they come back."""
+        return Repositories(self._settings).clusters
+
+    def _configure(self) -> None:
+        stanzas = [Stanza(each.name, each.data, each.address) for each in self._clusters]
+        files.ensure_folder(self._home.pgbackrest)
+        self._pgbackrest.ensure_configuration([self._source], stanzas, self._key)
+
+    async def _contents(self) -> list[Contents]:
+        await home_files.check_key(self._pgbackrest, self._key)
+        found = await self._pgbackrest.info(repository=1)
+        for each in found:
+            if each.problem is not None:
+                raise MachineError(
+                    f"{self._source} cannot be read: {each.problem}",
+                    hint="It is damaged, or the key is that of another repository.",
+                )
+        return found
+
+    def _of(self, contents: dict[str, Contents], cluster: str) -> Contents:
+        if cluster not in contents:
+            raise MachineError(
+                f"{self._source} holds nothing of the cluster {cluster}.",
+                hint="Is it the right repository, and is all of it there?",
+            )
+        return contents[cluster]
+
+    async def _fetch(self, control: Contents) -> home_files.HomeFiles | None:
+        if control.system_id is None:
+            return None
+        return await home_files.fetch(self._pgbackrest, control.system_id, self._key)
+
+    # ── bringing it back ─────────────────────────────────────────────────────
+
+    async def carry_out(self, found: Found, *, say: Say, show: Show) -> Recovered:
+        """Bring everything back, and leave it stopped, ready for ``tenantry up``.
+
+        Raises TenantryError where it cannot go on; called again, it goes on from there.
+        """
+        progress = _read(self._home) or Progress(source=found.source, to=self._to)
+        self._save(progress)
+        emit(StepDone("recover", "begun", found.source))
+        for folder in self._home.private_folders:
+            files.ensure_folder(folder)
+        kept = await self._put_back_files(found, say)
+        emit(StepDone("recover", "files", found.source))
+        try:
+            for name in (CONTROL, SHARED):
+                if progress.of(name) is None:
+                    await self._bring_back(name, found, progress, say=say, show=show)
+            differences = await self._reconcile(progress, say)
+            emit(StepDone("recover", "reconciled", found.source))
+        finally:
+            local = LocalClusters(self._settings)
+            for cluster in (local.shared, local.control):
+                await cluster.stop()
+        self._home.recovery.unlink()
+        return Recovered(progress.reached, kept, differences)
+
+    def _save(self, progress: Progress) -> None:
+        files.write_atomically(self._home.recovery, progress.model_dump_json(indent=2))
+
+    async def _put_back_files(self, found: Found, say: Say) -> list[str]:
+        files.ensure_file(self._home.backup_key, self._key.reveal() + "\n")
+        kept = await self._fetch(found.contents[CONTROL])
+        written: list[str] = []
+        if kept is None:
+            say("The repository holds no files of the home: clients need the new ca.crt")
+        else:
+            if isinstance(self._source, LocalRepository):
+                kept.settings["TENANTRY_BACKUP_DIR"] = str(self._source.path)
+            written = kept.put_back(self._home)
+            say(f"Put back {', '.join(written) or 'nothing of the home: it is there'}")
+        # The ports and the domain are among them.
+        self._settings = settings_module.load()
+        self._configure()
+        local_certificates(self._settings).ensure_some()
+        return written
+
+    async def _bring_back(
+        self, name: str, found: Found, progress: Progress, *, say: Say, show: Show
+    ) -> None:
+        contents = found.contents[name]
+        backups = plan.candidates(contents, self._to)
+        local = LocalClusters(self._settings)
+        say(f"Restoring {name} from the backup {backups[0].label}")
+        label = await flow.restore(
+            self._pgbackrest,
+            Repositories(self._settings).cluster(name),
+            backups,
+            self._to or "latest",
+            say=say,
+            show=show,
+        )
+        if label is not None:
+            progress.backups[name] = label
+            self._save(progress)
+        say(f"{name} reads its log")
+        # Asked for anew: only now is known which PostgreSQL it was made by.
+        cluster = Repositories(self._settings).cluster(name)
+        if await flow.recover(local, cluster, say=say):
+            progress.ended_early.append(name)
+            self._save(progress)
+        progress.reached.append(
+            await flow.reached(
+                cluster,
+                contents,
+                progress.backups.get(name, backups[0].label),
+                ended_early=name in progress.ended_early,
+                whole=self._to is None,
+            )
+        )
+        self._save(progress)
+        emit(StepDone("recover", "reached", name))
+
+    async def _reconcile(self, progress: Progress, say: Say) -> Differences:
+        """Have the control database and the cluster with the databases agree, losing nothing."""
+        say("Comparing the databases with what the control database knows")
+        local = LocalClusters(self._settings)
+        for cluster in (local.control, local.shared):  # after a crash they may be down
+            await local.recover(cluster, deadline=flow.RECOVER_SECONDS)
+        await ensure_control_schema(local)
+        async with (
+            ControlStore(local.control_address) as store,
+            connect(local.shared_address, user=ADMIN) as server,
+            store.transaction(audit.PLATFORM) as tx,
+        ):
+            shared = next(each for each in await cluster_rows.every(tx) if each.name == SHARED)
+            todo = plan.reconcile(
+                await rows.on_cluster(tx, shared.id),
+                await catalog.tenant_databases(server),
+                await catalog.roles_with_password(server),
+            )
+            for row in todo.discard:
+                for name in (row.shadow_name, row.database_name):
+                    await objects.drop_database(server, name)
+                await objects.drop_role(server, row.username)
+            for row in (*todo.discard, *todo.forget):
+                await rows.remove(tx, row.id)
+            for row in todo.missing:
+                await rows.note_missing(tx, row.id, missing=True)
+                await audit.record_on(tx, audit.PLATFORM, "database.missing", row)
+            await sessions.end_all(tx)
+            await operations.cancel_all(tx)
+            await audit.record(
+                tx,
+                audit.PLATFORM,
+                "platform.recovered",
+                resource_kind="platform",
+                details={
+                    "from": progress.source,
+                    "clusters": [each.model_dump(mode="json") for each in progress.reached],
+                    "missing": todo.differences.missing,
+                    "strangers": todo.differences.strangers,
+                    "closed": todo.differences.closed,
+                },
+            )
+        return todo.differences

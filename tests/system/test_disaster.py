@@ -1,0 +1,227 @@
+"""The disaster drill: a home is gone, and comes back from its repository and the key alone."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from answers import data
+from clients import hurry
+from harness import SERVICE_USER, Installation
+from inside import inside
+from persons import Person, authenticator, make_user
+from tenantry.services.repository.service import Repositories
+
+DYING = Path(__file__).parent / "dying"
+STEPS = (
+    "files",
+    "restored control",
+    "recovered control",
+    "restored shared-1",
+    "recovered shared-1",
+    "reconciled",
+)
+CHECKSUM = "SELECT count(*), md5(string_agg(t::text, '' ORDER BY n)) FROM kept t"
+
+Database = dict[str, Any]
+
+
+async def secure(repositories: Repositories) -> object:
+    await repositories.secure("shared-1")
+    return await repositories.secure("control")
+
+
+def ask(url: str, query: str) -> tuple[Any, ...] | None:
+    with psycopg.connect(url, connect_timeout=15, prepare_threshold=None) as connection:
+        return connection.execute(query.encode()).fetchone()
+
+
+def fill(database: Database, rows: int) -> None:
+    with psycopg.connect(database["connection_string"]) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS kept (n int, said text)")
+        connection.execute(
+            "INSERT INTO kept SELECT n, md5(random()::text) FROM generate_series(1, %s) n", (rows,)
+        )
+
+
+class Disaster:
+    """An installation with tenants, and what of it is kept elsewhere."""
+
+    def __init__(self) -> None:
+        self.elsewhere = Path(tempfile.mkdtemp(prefix="tnt-elsewhere-"))
+        self.elsewhere.chmod(0o755)
+        self.repository = self.elsewhere / "repository"
+        self.repository.mkdir(mode=0o700)
+        self._own(self.repository)
+        self.key = self.elsewhere / "backup.key"
+        self.platform = Installation(
+            {
+                "TENANTRY_BACKUPS": "on",
+                "TENANTRY_BACKUP_DIR": str(self.repository),
+                "TENANTRY_WARM_POOL": "1",
+            }
+        )
+
+    @staticmethod
+    def _own(path: Path) -> None:
+        if os.geteuid() == 0:
+            shutil.chown(path, SERVICE_USER, SERVICE_USER)
+
+    def live(self) -> None:
+        self.platform.up()
+        hurry(self.platform)
+        self.databases = [self.platform.create(name=f"app-{n}") for n in range(3)]
+        for count, database in enumerate(self.databases, start=1):
+            fill(database, 100 * count)
+        with self.platform.client() as api:
+            data(
+                api.put(
+                    f"/api/databases/{self.databases[1]['id']}/whitelist",
+                    json={"entries": [{"ip_address": "203.0.113.7"}]},
+                )
+            )
+            self.customer_key = data(
+                api.post("/api/api-keys", json={"name": "app", "scopes": ["databases:read"]}), 201
+            )["key"]
+            self.person = Person(self.platform, make_user(api)["email"])
+        self.totp, _ = authenticator(self.person.come_in())
+        for cluster in ("control", "shared-1"):
+            self.platform.tenantry("cluster", "backup", cluster)
+        # What came after the backups is in the log alone.
+        self.databases.append(self.platform.create(name="late"))
+        for database in self.databases:
+            if database is not self.databases[1]:
+                fill(database, 50)
+        self.sums = {name: self.checksum(name) for name in range(len(self.databases))}
+        inside(self.platform, secure)
+        self.key.write_text((self.platform.home / "backup.key").read_text())
+        self.admin_key = self.platform.key
+        self.ca = (self.platform.home / "ca.crt").read_text()
+
+    def checksum(self, number: int) -> object:
+        name = self.databases[number]["database_name"]
+        with self.platform.superuser(dbname=name) as server:
+            return server.execute(CHECKSUM.replace("kept", "public.kept").encode()).fetchone()
+
+    def strike(self) -> None:
+        """All of its processes end at once, and all of its files are gone."""
+        while pids := self.platform.processes():
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+        shutil.rmtree(self.platform.home)
+        self.platform.home.mkdir(mode=0o755)
+        self._own(self.platform.home)
+
+    def recover(
+        self, *more: str, check: bool = True, **env: str
+    ) -> "subprocess.CompletedProcess[str]":
+        before = dict(self.platform.environment)
+        self.platform.environment |= env
+        try:
+            words = ["--from", str(self.repository), "--key-file", str(self.key), "--yes", *more]
+            return self.platform.tenantry("recover", *words, check=check)
+        finally:
+            self.platform.environment = before
+
+    def remove(self) -> None:
+        self.person.http.close()
+        self.platform.remove()
+        shutil.rmtree(self.elsewhere)
+
+
+@pytest.fixture(scope="module")
+def disaster() -> Iterator[Disaster]:
+    found = Disaster()
+    try:
+        found.live()
+        yield found
+    finally:
+        found.remove()
+
+
+def test_a_home_with_clusters_is_refused(disaster: Disaster) -> None:
+    disaster.platform.down()
+    refused = disaster.recover(check=False)
+    assert refused.returncode == 1
+    assert "never overwrites" in refused.stderr
+    assert (disaster.platform.home / "clusters" / "control" / "data").exists()
+
+
+def test_another_key_is_told_as_such(disaster: Disaster) -> None:
+    disaster.strike()
+    right = disaster.key.read_text()
+    disaster.key.write_text("0" * 64)
+    refused = disaster.recover(check=False)
+    disaster.key.write_text(right)
+    assert refused.returncode == 1
+    assert "not the backups' key" in refused.stderr
+    assert not (disaster.platform.home / "clusters").exists()
+
+
+def test_everything_comes_back(disaster: Disaster) -> None:
+    """The drill: checksums, passwords, API keys, allowlists, authenticators, further backups."""
+    told = json.loads(disaster.recover("--json").stdout)
+    assert [each["cluster"] for each in told["clusters"]] == ["control", "shared-1"]
+    assert all(each["last_commit"] and not each["unread"] for each in told["clusters"])
+    assert (told["missing"], told["strangers"], told["closed"]) == ([], [], [])
+    platform = disaster.platform
+    platform.up()
+    hurry(platform)
+    check_all_is_back(disaster)
+    totp = disaster.totp.now()
+    challenge = data(disaster.person.login())["challenge"]
+    assert disaster.person.answer(challenge, totp).status_code == 200
+    assert "backed up" in platform.tenantry("cluster", "backup", "shared-1").stderr
+    inside(platform, secure)
+
+
+def check_all_is_back(disaster: Disaster) -> None:
+    platform = disaster.platform
+    assert {n: disaster.checksum(n) for n in disaster.sums} == disaster.sums
+    assert (platform.key, (platform.home / "ca.crt").read_text()) == (
+        disaster.admin_key,
+        disaster.ca,
+    )
+    for database in disaster.databases:
+        for door in ("connection_string", "connection_string_pooled"):
+            url = f"{database[door]}&sslmode=verify-full&sslrootcert={platform.home / 'ca.crt'}"
+            if database is disaster.databases[1]:
+                with pytest.raises(psycopg.OperationalError):
+                    ask(url, CHECKSUM)
+            else:
+                assert ask(url, CHECKSUM) == disaster.sums[disaster.databases.index(database)]
+    with platform.client(disaster.customer_key) as api:
+        assert {row["name"] for row in data(api.get("/api/databases"))} >= {"app-0", "late"}
+    with platform.client() as api:
+        (row, *_) = data(api.get("/api/audit-logs", params={"action": "platform.recovered"}))
+    assert row["details"]["missing"] == []
+
+
+def test_killed_at_each_step_it_goes_on(disaster: Disaster) -> None:
+    """Also: what is recovered can be recovered again, along both timelines."""
+    fill(disaster.databases[0], 10)
+    disaster.sums[0] = disaster.checksum(0)
+    inside(disaster.platform, secure)
+    disaster.strike()
+    for step in STEPS:
+        path = os.pathsep.join([str(DYING), os.environ["PYTHONPATH"]])
+        done = disaster.recover(check=False, DIE_AT=step, PYTHONPATH=path)
+        assert done.returncode == -signal.SIGKILL, (step, done.stderr)
+    refused = disaster.platform.tenantry("up", "--detach", check=False)
+    assert "not complete" in refused.stderr
+    told = json.loads(disaster.recover("--json").stdout)
+    assert [each["timeline"] for each in told["clusters"]] == [3, 3]
+    disaster.platform.up()
+    hurry(disaster.platform)
+    check_all_is_back(disaster)
