@@ -16,6 +16,7 @@ from tenantry.cli import (
     limits,
     operations,
     platform,
+    pool,
     pooler,
     recovery,
     roles,
@@ -42,6 +43,7 @@ app.add_typer(roles.app, name="role")
 app.add_typer(extensions.app, name="extension")
 app.add_typer(branches.app, name="branch")
 app.add_typer(limits.app, name="plan")
+app.add_typer(pool.app, name="pool")
 app.add_typer(keys.app, name="key")
 app.add_typer(operations.app, name="operation")
 app.add_typer(tls.app, name="tls")

@@ -3,7 +3,7 @@
 It is two folders that never change once they are complete, and a link:
 
     venv-packages-<digest>    what requirements/runtime.txt pins
-    venv-<digest>             Tenantry itself, on top of those
+    venv-<digest>             Tenantry itself and its libraries, on top of those
     venv -> venv-<digest>     moved in one step: a kill leaves the old one or the new one
 
 The launcher uses this before any package is installed, so there is only the
@@ -119,7 +119,7 @@ def ensure_overlay(
         ours = folder / theirs.relative_to(packages)
         (ours / "packages.pth").write_text(f"import site; site.addsitedir({str(theirs)!r})\n")
         pip: list[str | Path] = [folder / "bin" / "python", *_PIP]
-        run([*pip, "--no-deps", "--no-build-isolation", checkout])
+        run([*pip, "--no-deps", "--no-build-isolation", checkout, *_libraries(checkout)])
         for script in (folder / "bin").iterdir():
             if not script.is_symlink() and home_of_scripts:
                 text = script.read_text()
@@ -135,9 +135,18 @@ def _packages(venv: Path, requirements: Path) -> Path:
 
 
 def _overlay(venv: Path, checkout: Path) -> Path:
-    code = [path for path in (checkout / "src").rglob("*") if "__pycache__" not in path.parts]
-    files = [*code, *(checkout / name for name in _METADATA)]
+    libraries = _libraries(checkout)
+    sources = [checkout / "src", *(library / "src" for library in libraries)]
+    code = [path for source in sources for path in source.rglob("*")]
+    files = [path for path in code if "__pycache__" not in path.parts]
+    files += [checkout / name for name in _METADATA]
+    files += [library / "pyproject.toml" for library in libraries]
     return venv.with_name(f"{venv.name}-{_digest(path for path in files if path.is_file())}")
+
+
+def _libraries(checkout: Path) -> list[Path]:
+    """The distributions that live with Tenantry and can be installed without it."""
+    return sorted(path.parent for path in (checkout / "libs").glob("*/pyproject.toml"))
 
 
 def _digest(files: Iterable[Path]) -> str:

@@ -1,0 +1,67 @@
+"""``tenant_transaction``: one transaction, in one context, on whatever connection there is.
+
+Its settings are local to the transaction (``set_config(…, true)``): PostgreSQL itself takes
+them back at COMMIT and ROLLBACK, so that a pooler in transaction mode has nothing to hand on.
+
+Within a transaction that is open already it is a savepoint, and what was in force before is
+in force again afterwards.
+"""
+
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from tenantry_rls.context import TenantContext
+
+if TYPE_CHECKING:
+    import asyncpg
+    import asyncpg.pool
+    import psycopg
+    import sqlalchemy
+    import sqlalchemy.ext.asyncio
+    import sqlalchemy.orm
+
+    Sync = TypeVar(
+        "Sync", bound=psycopg.Connection[Any] | sqlalchemy.Connection | sqlalchemy.orm.Session
+    )
+    Async = TypeVar(
+        "Async",
+        bound=psycopg.AsyncConnection[Any]
+        | asyncpg.Connection[Any]
+        | asyncpg.pool.PoolConnectionProxy[Any]
+        | sqlalchemy.ext.asyncio.AsyncConnection
+        | sqlalchemy.ext.asyncio.AsyncSession,
+    )
+
+_ADAPTERS = ("psycopg", "asyncpg", "sqlalchemy")
+
+
+@overload
+def tenant_transaction(conn: "Sync", context: TenantContext) -> AbstractContextManager["Sync"]: ...
+
+
+@overload
+def tenant_transaction(
+    conn: "Async", context: TenantContext
+) -> AbstractAsyncContextManager["Async"]: ...
+
+
+def tenant_transaction(conn: Any, context: TenantContext) -> Any:
+    """A transaction on ``conn`` that is ``context``'s, committed at the end of the block.
+
+    For connections of psycopg 3 and asyncpg, and connections and sessions of SQLAlchemy;
+    ``with`` for the synchronous ones, ``async with`` for the others. An exception rolls it
+    back. Raises TypeError for any other object, NestedContext where SQLAlchemy's session is
+    in another context's transaction.
+    """
+    if not isinstance(context, TenantContext):
+        raise TypeError(f"context is a {type(context).__name__}; it must be a TenantContext.")
+    # By name, so that a driver that is not installed is not imported.
+    packages = {kind.__module__.partition(".")[0] for kind in type(conn).__mro__}
+    for name in _ADAPTERS:
+        if name in packages:
+            return import_module(f"tenantry_rls.adapters.{name}").transaction(conn, context)
+    raise TypeError(
+        f"tenant_transaction takes a connection of psycopg 3, asyncpg or SQLAlchemy, "
+        f"not a {type(conn).__module__}.{type(conn).__qualname__}."
+    )

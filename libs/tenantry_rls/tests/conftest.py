@@ -1,0 +1,17 @@
+"""Shared by the library's tests; being here also puts this folder on the import path."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+from rls_servers import Servers, running
+
+# How long one example takes says more about what else the machine does.
+settings.register_profile("tenantry_rls", max_examples=50, deadline=None)
+settings.load_profile("tenantry_rls")
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    with running() as here:
+        yield here

@@ -1,0 +1,85 @@
+"""How large the pools of an application's replicas are advised to be."""
+
+import json
+
+import pytest
+from cli_support import Cli
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenantry.base.errors import InvalidInput
+from tenantry.services.pooling.advice import advise
+
+replicas = st.integers(1, 400)
+servers = st.integers(1, 5000)
+reserves = st.integers(0, 100)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "size", "total"), [(1, 50, 50), (2, 25, 50), (3, 20, 60), (5, 10, 50)]
+)
+def test_the_usual_table_for_a_server_with_the_default(
+    replicas: int, size: int, total: int
+) -> None:
+    advised = advise(replicas=replicas)
+    assert (advised.pool_size, advised.total) == (size, total)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "low", "high"), [(1, 50, 50), (2, 50, 50), (3, 20, 30), (5, 20, 30), (8, 10, 20)]
+)
+@pytest.mark.parametrize("max_connections", [200, 300])
+def test_what_is_recommended_for_a_server_of_the_recommended_size(
+    replicas: int, low: int, high: int, max_connections: int
+) -> None:
+    assert low <= advise(replicas=replicas, max_connections=max_connections).pool_size <= high
+
+
+@given(replicas, servers, reserves)
+def test_the_reserve_stays_free_and_each_has_a_connection(
+    replicas: int, max_connections: int, reserve: int
+) -> None:
+    if (max_connections - reserve) // replicas < 1:
+        with pytest.raises(InvalidInput):
+            advise(replicas=replicas, max_connections=max_connections, reserve=reserve)
+        return
+    advised = advise(replicas=replicas, max_connections=max_connections, reserve=reserve)
+    assert advised.pool_size >= 1
+    assert advised.left >= reserve
+
+
+@given(replicas, servers)
+def test_more_connections_never_make_a_smaller_pool_nor_more_replicas_a_larger_one(
+    replicas: int, max_connections: int
+) -> None:
+    server = max_connections + replicas + 21
+    here = advise(replicas=replicas, max_connections=server).pool_size
+    assert advise(replicas=replicas, max_connections=server + 1).pool_size >= here
+    assert advise(replicas=replicas + 1, max_connections=server).pool_size <= here
+
+
+@pytest.fixture(name="cli")
+def _cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(monkeypatch, capsys)
+
+
+def test_the_command_says_what_to_set(cli: Cli) -> None:
+    done = cli("pool", "advise", "--replicas", "3", "--max-connections", "200")
+    assert done.code == 0
+    assert "DB_POOL_MAX=30" in done.out
+    assert "90: 3 of 30" in done.out
+    told = json.loads(cli("pool", "advise", "--replicas", "3", "--json").out)
+    assert told == {
+        "replicas": 3,
+        "max_connections": 100,
+        "reserve": 20,
+        "pool_size": 20,
+        "total": 60,
+        "left": 40,
+    }
+
+
+def test_too_many_replicas_are_sent_to_the_pooler(cli: Cli) -> None:
+    done = cli("pool", "advise", "--replicas", "90")
+    assert done.code == 1
+    assert "6432" in done.err
