@@ -27,6 +27,8 @@ _SAMPLE_SECONDS = 300
 _CERTIFICATE_SECONDS = 60
 _HOME_SECONDS = 60
 _BACKUP_SECONDS = 60
+_SCHEDULE_SECONDS = 5
+_VERIFY_SECONDS = 60
 _SETTLE_SECONDS = 20  # the first backup of all shall not be in the way of coming up
 # Jobs are told of at once; but after a restart of the control cluster not for half a minute.
 _LOOK_SECONDS = 1
@@ -55,6 +57,7 @@ async def converge(platform: Platform) -> None:
     await ensure_server_files(platform)
     done = [*await platform.databases.converge(), *await platform.roles.converge()]
     await clean_up(platform)
+    await platform.backups.converge()
     await platform.databases.refill(platform.settings.warm_pool)
     async with platform.store.transaction(audit.PLATFORM) as tx:
         await idempotency.forget_old(tx)
@@ -136,6 +139,12 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))
         tasks.create_task(_keep_backups(platform))
+        tasks.create_task(
+            _every(_SCHEDULE_SECONDS, "scheduled backups", platform.backups.begin_due)
+        )
+        tasks.create_task(
+            _every(_VERIFY_SECONDS, "verifying backups", platform.backups.verify_next)
+        )
         await app.run_worker_async(
             concurrency=2,
             install_signal_handlers=False,

@@ -93,6 +93,16 @@ def make_customer(api: httpx.Client, platform: Installation, name: str) -> Custo
         control.execute(
             "INSERT INTO maskings (database_id, sql) VALUES (%s, 'SELECT 1')", (database["id"],)
         )
+        control.execute(
+            "INSERT INTO backups (id, database_id, database_name, customer_id, file_name, format,"
+            " part, origin, status, damage, size_bytes, sha256, postgres_version, finished_at)"
+            " VALUES (gen_random_uuid(), %s, %s, %s, 'x', 'custom', 'all', 'manual', 'damaged',"
+            " 'gone', 1, 'x', '15', now())",
+            (database["id"], database["database_name"], customer_id),
+        )
+        control.execute(
+            "INSERT INTO backup_schedules VALUES (%s, 'off', 2, 'custom', 7, 7)", (database["id"],)
+        )
     return Customer(customer_id, key["id"], database, entry["id"], operation, user)
 
 
@@ -140,6 +150,8 @@ OWNERS: dict[str, LiteralString] = {
     "database_stats": "database_id",
     "disk_usage": "database_id",
     "maskings": "database_id",
+    "backups": "database_id",
+    "backup_schedules": "database_id",
     "operations": "customer_id",
     "api_keys": "customer_id",
     "idempotency_keys": "caller_id",
@@ -202,6 +214,8 @@ def test_without_a_customer_there_is_nothing(
         "UPDATE api_keys SET customer_id = %(me)s WHERE id = %(key)s",
         "DELETE FROM password_rotations WHERE database_id = %(database)s",
         "UPDATE maskings SET sql = '' WHERE database_id = %(database)s",
+        "DELETE FROM backups WHERE database_id = %(database)s",
+        "UPDATE backup_schedules SET keep_count = 1 WHERE database_id = %(database)s",
         "SELECT FROM databases WHERE id = %(database)s FOR UPDATE",
     ],
 )
@@ -232,6 +246,8 @@ def test_a_neighbours_row_cannot_be_touched(
         " VALUES (gen_random_uuid(), %(theirs)s, '::/0')",
         "INSERT INTO operations (id, kind, resource_kind, resource_id, customer_id)"
         " VALUES (gen_random_uuid(), 'x', 'x', gen_random_uuid(), %(them)s)",
+        "INSERT INTO backup_schedules VALUES (%(theirs)s, 'day', 2, 'custom', 7, 7)",
+        "UPDATE backups SET customer_id = %(them)s",
         "INSERT INTO audit_logs (actor_kind, actor_name, customer_id, action, resource_kind,"
         " result) VALUES ('api_key', 'x', %(them)s, 'x', 'x', 'ok')",
         "INSERT INTO api_keys (id, name, prefix, hash, scopes, customer_id)"

@@ -13,6 +13,7 @@ from tenantry import __version__
 from tenantry.api import (
     audit,
     auth,
+    backups,
     branches,
     clusters,
     databases,
@@ -69,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(roles.router)
     app.include_router(extensions.router)
     app.include_router(branches.router)
+    app.include_router(backups.router)
     app.include_router(plans.router)
     app.include_router(operations.router)
     app.include_router(auth.router)

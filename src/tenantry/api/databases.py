@@ -139,11 +139,21 @@ async def update(
     responses={202: {"model": Answer[Deleted], "description": "Still being removed"}},
 )
 async def delete(
-    request: Request, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+    request: Request,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+    *,
+    keep_backups: bool = False,
 ) -> Response:
-    """Remove a database, its shadow, its role and all their sessions. The audit stays."""
+    """Remove a database, its shadow, its role and all their sessions. The audit stays.
+
+    Its logical backups go within a minute, or stay until they are deleted, if they are to.
+    """
     async with platform.store.transaction(principal.actor) as tx:
         deletion = await platform.databases.delete(tx, principal.actor, database_id)
+        if keep_backups:
+            await platform.backups.keep_all(tx, database_id)
     removal = background_of(request).start(
         platform.databases.finish_deletion(database_id, principal.actor)
     )

@@ -57,6 +57,20 @@ _certificate_failures = Gauge(
     registry=_registry,
 )
 
+_logical = Gauge(
+    "tenantry_logical_backups", "Logical backups by status", ["status"], registry=_registry
+)
+_logical_bytes = Gauge(
+    "tenantry_logical_backup_bytes", "What all logical backups take on disk", registry=_registry
+)
+
+
+def observe_logical_backups(counted: dict[str, tuple[int, int]]) -> None:
+    """Tell of the logical backups: how many there are by status, and how many bytes they take."""
+    for status in ("making", "ready", "damaged"):
+        _logical.labels(status).set(counted.get(status, (0, 0))[0])
+    _logical_bytes.set(sum(size for _, size in counted.values()))
+
 
 _waiting = Gauge(
     "tenantry_archive_waiting_bytes",

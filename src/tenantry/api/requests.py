@@ -22,9 +22,11 @@ from pydantic.alias_generators import to_camel
 from tenantry.base import passwords
 from tenantry.base.secrets import Secret
 from tenantry.control import plans
+from tenantry.control.backups import Schedule
 from tenantry.control.keys import SCOPES
 from tenantry.control.users import Role
 from tenantry.control.whitelist import NewEntry
+from tenantry.services.backups.model import NewBackup
 from tenantry.services.branches.model import NewBranch
 from tenantry.services.databases.model import Changes, Environment, NewDatabase
 from tenantry.services.network.plan import parse_network
@@ -34,6 +36,7 @@ from tenantry.services.roles.model import NewRole
 from tenantry.services.users.service import NewUser
 
 MOST_CONNECTIONS = 500
+_SCHEDULE = Schedule()
 _MIB = 1024 * 1024
 _TIB = 1024 * 1024 * _MIB
 _LONGEST_MS = 2**31 - 1  # PostgreSQL's
@@ -307,6 +310,38 @@ class BackUpCluster(_Body):
         default="incr",
         description="All of it, or what has changed since the last full one, or since the last.",
     )
+
+
+class CreateBackup(_Body):
+    """A backup of one database to make."""
+
+    format: Literal["custom", "plain"] = Field(
+        default="custom",
+        description="For pg_restore, with owners and rights; or SQL for psql, without them.",
+    )
+    part: Literal["all", "schema", "data"] = "all"
+    description: Label | None = None
+
+    def wanted(self) -> NewBackup:
+        return NewBackup(self.format, self.part, self.description)
+
+
+class BackupSchedule(_Body):
+    """When a database is backed up by itself, and what is kept of it."""
+
+    every: Literal["off", "day", "week"] = Field(description="Weekly is on Sundays.")
+    hour: Annotated[int, Field(ge=0, le=23, strict=True)] = Field(
+        default=_SCHEDULE.hour, description="In UTC."
+    )
+    format: Literal["custom", "plain"] = _SCHEDULE.format
+    keep_count: Annotated[int, Field(ge=1, le=1000, strict=True)] = _SCHEDULE.keep_count
+    keep_days: Annotated[int, Field(ge=0, le=3650, strict=True)] = _SCHEDULE.keep_days
+    keep_manual_days: Annotated[int, Field(ge=1, le=3650, strict=True)] | None = Field(
+        default=None, description="Manual backups older than this go, too; null: they stay."
+    )
+
+    def wanted(self) -> Schedule:
+        return Schedule(**self.model_dump())
 
 
 class CreateRole(_Body):

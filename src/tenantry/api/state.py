@@ -90,6 +90,7 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
             counts = await rows.count_by_status(tx)
             quotas = await usage.count_by_state(tx)
         backups = await platform.cluster_backups.upkeep()
+        metrics.observe_logical_backups(await platform.backups.count())
         pooler = await platform.pooler.state()
     except (Conflict, Unavailable):
         pass  # the parts' own gauges say so

@@ -1,6 +1,8 @@
 """The REST API as the CLI sees it: where it is, with which key, and what its answers mean."""
 
+import base64
 import contextlib
+import hashlib
 import json
 import ssl
 import time
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from os import environ
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -41,6 +43,11 @@ class NotRunning(Unavailable):
 class ConnectionLost(Unavailable):
     code = "connection_lost"
     title = "The connection was lost"
+
+
+class WrongFile(TenantryError):
+    code = "wrong_file"
+    title = "The file is not right"
 
 
 class OperationFailed(TenantryError):
@@ -162,13 +169,13 @@ class Api:
         except ConnectionLost as lost:
             return _send_again(send, lost)
 
-    def patch(self, path: str, body: Mapping[str, object]) -> Any:
-        """The ``data`` of a PATCH."""
-        return self._ask("PATCH", path, body=body)["data"]
-
     def put(self, path: str, body: Mapping[str, object]) -> Any:
         """The ``data`` of a PUT."""
         return self._ask("PUT", path, body=body)["data"]
+
+    def patch(self, path: str, body: Mapping[str, object]) -> Any:
+        """The ``data`` of a PATCH."""
+        return self._ask("PATCH", path, body=body)["data"]
 
     def delete(self, path: str) -> Any:
         """The ``data`` of a DELETE."""
@@ -180,6 +187,35 @@ class Api:
         if answer.is_error:
             raise _refusal(answer)
         return answer.text
+
+    def download(self, path: str, target: BinaryIO, tell: Callable[[int, int], None]) -> None:
+        """Write what a GET answers to ``target``; ``tell`` hears how much of how much is there.
+
+        Raises ConnectionLost if it breaks off, TenantryError if it is not what was announced.
+        """
+        digest, done = hashlib.sha256(), 0
+        try:
+            with self._http.stream("GET", self.url + path) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _refusal(answer)
+                total = int(answer.headers["content-length"])
+                for chunk in answer.iter_bytes():
+                    target.write(chunk)
+                    digest.update(chunk)
+                    done += len(chunk)
+                    tell(done, total)
+                announced = answer.headers["repr-digest"]
+        except httpx.TransportError as error:
+            raise ConnectionLost(
+                f"{self.url} broke off while the file came ({str(error) or type(error).__name__}).",
+                hint="Try again; `tenantry status` tells how the platform is.",
+            ) from error
+        if announced != f"sha-256=:{base64.b64encode(digest.digest()).decode()}:":
+            raise WrongFile(
+                "What came is not what was sent: its SHA-256 is another one.",
+                hint="Try again; then `tenantry backup verify` looks at it on the server.",
+            )
 
     def readiness(self) -> tuple[bool, list[Row]]:
         """Whether every part works, and how each does. ``/ready`` answers 503 when one does not."""

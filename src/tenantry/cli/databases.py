@@ -202,8 +202,12 @@ def update(
 @app.command()
 def delete(
     database: Named,
+    *,
     env: In = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    keep_backups: Annotated[
+        bool, typer.Option("--keep-backups", help="Leave its logical backups.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Delete a database, its shadow and its role, and end their sessions. There is no way back.
@@ -219,7 +223,8 @@ def delete(
         if not yes:
             _confirm(row)
         with output.waiting(f"Deleting {title(row)}"):
-            answer = api.delete(f"/api/databases/{row['id']}")
+            path = f"/api/databases/{row['id']}"
+            answer = api.delete(f"{path}?keep_backups=true" if keep_backups else path)
             if answer["status"] == "deleting":
                 api.wait(answer["operation_id"])
     if as_json:

@@ -7,6 +7,7 @@ import typer
 import tenantry
 from tenantry.cli import (
     audit,
+    backups,
     branches,
     clusters,
     databases,
@@ -42,6 +43,7 @@ app.add_typer(whitelist.app, name="whitelist")
 app.add_typer(roles.app, name="role")
 app.add_typer(extensions.app, name="extension")
 app.add_typer(branches.app, name="branch")
+app.add_typer(backups.app, name="backup")
 app.add_typer(limits.app, name="plan")
 app.add_typer(pool.app, name="pool")
 app.add_typer(keys.app, name="key")

@@ -1,5 +1,7 @@
 """``tenantry operation``: long tasks, and following one to its end."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 from urllib.parse import quote
 
@@ -112,15 +114,7 @@ def follow(api: Api, operation_id: str) -> Row:
 
     Raises OperationFailed if it failed or was cancelled.
     """
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[pace]}"),
-        console=output.error_console(),
-        transient=True,
-        disable=not output.error_console().is_terminal,
-    ) as bar:
+    with _bar() as bar:
         task = bar.add_task("begins", total=1.0, pace="")
 
         def tell(row: Row) -> None:
@@ -128,6 +122,30 @@ def follow(api: Api, operation_id: str) -> Row:
             bar.update(task, description=said, completed=row["progress"], pace=pace(row))
 
         return api.wait(operation_id, tell)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, for who knows how much of how many bytes is done."""
+    with _bar() as bar:
+        task = bar.add_task(what, total=1.0, pace="")
+
+        def tell(done: int, total: int) -> None:
+            bar.update(task, completed=done / max(1, total), pace=f"{size(done)} of {size(total)}")
+
+        yield tell
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[pace]}"),
+        console=output.error_console(),
+        transient=True,
+        disable=not output.error_console().is_terminal,
+    )
 
 
 def _path(operation: str) -> str:

@@ -27,11 +27,16 @@ def write_atomically(path: Path, data: str | bytes, *, mode: int = 0o600) -> Non
         with contextlib.suppress(FileNotFoundError):
             Path(temporary).unlink()
         raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def ensure_file(path: Path, data: str, *, mode: int = 0o600) -> bool:

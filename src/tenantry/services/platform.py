@@ -17,6 +17,7 @@ from tenantry.host import files
 from tenantry.host.engines import PgBouncerEngine, find_pgbouncer
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.services.access.service import Access
+from tenantry.services.backups.service import Backups
 from tenantry.services.branches.flow import Branching
 from tenantry.services.branches.service import Branches
 from tenantry.services.certificates.service import Certificates
@@ -59,6 +60,7 @@ class Platform:
     side_instances: SideInstances
     cluster_backups: ClusterBackups
     home_keeper: HomeKeeper
+    backups: Backups
     access: Access
     people: People
     users: Users
@@ -114,6 +116,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             side_instances=SideInstances(settings, repositories),
             cluster_backups=ClusterBackups(store, operations, repositories, schedule(settings)),
             home_keeper=HomeKeeper(settings, repositories),
+            backups=Backups(store, clusters, databases, operations, Home(settings.home)),
             access=Access(store, session_idle=rules.idle),
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),

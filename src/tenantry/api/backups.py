@@ -1,0 +1,194 @@
+"""/api/databases/{id}/backups"""
+
+import base64
+import datetime as dt
+import uuid
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from pydantic import BaseModel, Field
+
+from tenantry.api import answers
+from tenantry.api.answers import Answer, Listing, Operation
+from tenantry.api.asking import Cursor, DatabaseId, Limit, PlatformHere, allowed, begun
+from tenantry.api.requests import BackupSchedule, CreateBackup
+from tenantry.control.backups import BackupRow
+from tenantry.services.access.service import Principal
+
+router = APIRouter(prefix="/api/databases/{identifier}/backups", tags=["backups"])
+
+_ONE = "/{backup_id:uuid}"  # which "schedule" is not
+BackupId = Annotated[uuid.UUID, Path()]
+
+Reader = Annotated[Principal, allowed("backups:read")]
+Writer = Annotated[Principal, allowed("backups:write")]
+
+
+class Backup(BaseModel):
+    """A file of pg_dump's. Size, hash and version are null while it is being made.
+
+    ``damage`` says what is wrong with the file of a damaged one.
+    """
+
+    id: uuid.UUID
+    database_id: uuid.UUID
+    file_name: str = Field(examples=["shop-20260131-020000.dump"])
+    format: Literal["custom", "plain"]
+    part: Literal["all", "schema", "data"]
+    origin: Literal["manual", "scheduled"]
+    description: str | None
+    status: Literal["making", "ready", "damaged"]
+    damage: str | None
+    size_bytes: int | None = Field(examples=[1_048_576])
+    sha256: str | None
+    postgres_version: str | None = Field(examples=["15.14"])
+    created_at: dt.datetime
+    finished_at: dt.datetime | None
+    verified_at: dt.datetime | None
+
+
+class BackupListing(Listing[Backup]):
+    """A page of a database's backups; ``total_bytes`` is what all of them take together."""
+
+    total_bytes: int
+
+
+class Schedule(BaseModel):
+    every: Literal["off", "day", "week"]
+    hour: int
+    format: Literal["custom", "plain"]
+    keep_count: int
+    keep_days: int
+    keep_manual_days: int | None
+
+
+class DeletedBackup(BaseModel):
+    id: uuid.UUID
+    status: Literal["deleted"]
+
+
+class Dump(FileResponse):
+    """The file itself."""
+
+    media_type = "application/octet-stream"
+
+
+def _backup(row: BackupRow) -> Backup:
+    return Backup.model_validate(row, from_attributes=True)
+
+
+@router.get("", response_model=BackupListing)
+async def index(
+    platform: PlatformHere,
+    principal: Reader,
+    database_id: DatabaseId,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Its logical backups, newest first. Those that a deleted database has left, too."""
+    page, total = await platform.backups.page(
+        principal.actor, database_id, cursor=cursor, limit=limit
+    )
+    told = BackupListing(
+        count=len(page.rows),
+        next_cursor=page.next_cursor,
+        total_bytes=total,
+        data=[_backup(row) for row in page.rows],
+    )
+    unsaid = {"next_cursor"} if page.next_cursor is None else set()
+    return JSONResponse(told.model_dump(mode="json", exclude=unsaid))
+
+
+@router.post("", status_code=202, response_model=Answer[Operation])
+async def create(
+    request: Request,
+    body: CreateBackup,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+) -> Response:
+    """Make one now, while the database goes on. Its result has the backup's id."""
+    return await begun(
+        request,
+        principal,
+        lambda tx: platform.backups.create(tx, principal.actor, database_id, body.wanted()),
+        "The backup is being made.",
+    )
+
+
+@router.get("/schedule", response_model=Answer[Schedule])
+async def show_schedule(
+    platform: PlatformHere, principal: Reader, database_id: DatabaseId
+) -> Response:
+    """When it is backed up by itself, and what is kept."""
+    found = await platform.backups.schedule(principal.actor, database_id)
+    return answers.answer(Schedule.model_validate(found, from_attributes=True))
+
+
+@router.put("/schedule", response_model=Answer[Schedule])
+async def set_schedule(
+    body: BackupSchedule, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+) -> Response:
+    """Have it backed up by itself. What has had its time goes within a minute."""
+    async with platform.store.transaction(principal.actor) as tx:
+        found = await platform.backups.set_schedule(tx, principal.actor, database_id, body.wanted())
+    return answers.answer(
+        Schedule.model_validate(found, from_attributes=True), message="Schedule set."
+    )
+
+
+@router.get(_ONE, response_model=Answer[Backup])
+async def show(
+    platform: PlatformHere, principal: Reader, database_id: DatabaseId, backup_id: BackupId
+) -> Response:
+    """One backup."""
+    return answers.answer(
+        _backup(await platform.backups.show(principal.actor, database_id, backup_id))
+    )
+
+
+@router.delete(_ONE, response_model=Answer[DeletedBackup])
+async def delete(
+    platform: PlatformHere, principal: Writer, database_id: DatabaseId, backup_id: BackupId
+) -> Response:
+    """Remove one and its file. The audit stays."""
+    async with platform.store.transaction(principal.actor) as tx:
+        row = await platform.backups.delete(tx, principal.actor, database_id, backup_id)
+    platform.backups.discard(row)
+    return answers.answer(DeletedBackup(id=row.id, status="deleted"), message="Backup deleted.")
+
+
+@router.get(f"{_ONE}/download", response_class=Dump)
+async def download(
+    platform: PlatformHere, principal: Reader, database_id: DatabaseId, backup_id: BackupId
+) -> Response:
+    """The file, as a stream. Repr-Digest (RFC 9530) has its SHA-256; ranges are served."""
+    found = await platform.backups.open(principal.actor, database_id, backup_id)
+    digest = found.backup.sha256 or ""
+    return Dump(
+        found.file,
+        media_type=Dump.media_type,  # else it would be guessed by the name
+        filename=found.backup.file_name,
+        headers={
+            "ETag": f'"{digest}"',
+            "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(digest)).decode()}:",
+        },
+    )
+
+
+@router.post(f"{_ONE}/verify", status_code=202, response_model=Answer[Operation])
+async def verify(
+    request: Request,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+    backup_id: BackupId,
+) -> Response:
+    """Read its file, and compare it with the hash it had. Its result says ready or damaged."""
+    return await begun(
+        request,
+        principal,
+        lambda tx: platform.backups.verify(tx, principal.actor, database_id, backup_id),
+        "The backup is being verified.",
+    )

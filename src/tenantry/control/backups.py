@@ -1,0 +1,329 @@
+"""Logical backups, one row each, and the schedules that make them.
+
+A row is there before its file, and gone before it: a file that no row names is nobody's.
+"""
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from psycopg.rows import class_row, dict_row
+
+from tenantry.base.ids import new_id
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.pages import Key
+from tenantry.control.store import Tx
+
+Format = Literal["custom", "plain"]
+Part = Literal["all", "schema", "data"]
+Origin = Literal["manual", "scheduled"]
+Status = Literal["making", "ready", "damaged"]
+Every = Literal["off", "day", "week"]
+
+
+@dataclass(frozen=True, slots=True)
+class BackupRow:
+    """A backup. Size, hash, version and ``finished_at`` are None only while it is being made.
+
+    ``damage`` says what is wrong with the file of a damaged one. One that is ``kept`` stays
+    when its database is deleted.
+    """
+
+    id: uuid.UUID
+    database_id: uuid.UUID
+    database_name: str
+    customer_id: uuid.UUID | None
+    file_name: str
+    format: Format
+    part: Part
+    origin: Origin
+    description: str | None
+    status: Status
+    damage: str | None
+    size_bytes: int | None
+    sha256: str | None
+    postgres_version: str | None
+    kept: bool
+    created_at: dt.datetime
+    finished_at: dt.datetime | None
+    verified_at: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a database is backed up, at an hour in UTC (weekly: on Sundays), and what is kept.
+
+    Scheduled backups stay as long as they are among the newest ``keep_count`` or younger than
+    ``keep_days``; manual ones for ever, or for ``keep_manual_days``.
+    """
+
+    every: Every = "off"
+    hour: int = 2
+    format: Format = "custom"
+    keep_count: int = 7
+    keep_days: int = 7
+    keep_manual_days: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRow:
+    """A schedule, and since when its next backup is waited for."""
+
+    database_id: uuid.UUID
+    schedule: Schedule
+    begun_at: dt.datetime
+
+
+_SCHEDULE = "every, hour, format, keep_count, keep_days, keep_manual_days"
+
+
+async def insert(
+    tx: Tx,
+    database: DatabaseRow,
+    *,
+    file_name: str,
+    format: Format,  # noqa: A002 (the word of pg_dump, and of the API)
+    part: Part,
+    origin: Origin,
+    description: str | None,
+) -> uuid.UUID | None:
+    """Want a backup made. None if the database has one with a file of that name."""
+    backup_id = new_id()
+    cursor = await tx.execute(
+        """
+        INSERT INTO backups (id, database_id, database_name, customer_id, file_name, format, part,
+            origin, description)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT (database_name, file_name) DO NOTHING
+        """,
+        (
+            backup_id,
+            database.id,
+            database.database_name,
+            database.customer_id,
+            file_name,
+            format,
+            part,
+            origin,
+            description,
+        ),
+    )
+    return backup_id if cursor.rowcount else None
+
+
+async def find(tx: Tx, backup_id: uuid.UUID, *, database_id: uuid.UUID | None) -> BackupRow | None:
+    """A backup by its id; with ``database_id``, only if it is of that database."""
+    async with tx.cursor(row_factory=class_row(BackupRow)) as cursor:
+        await cursor.execute(
+            "SELECT * FROM backups WHERE id = %s AND (%s::uuid IS NULL OR database_id = %s)",
+            (backup_id, database_id, database_id),
+        )
+        return await cursor.fetchone()
+
+
+async def page(tx: Tx, database_id: uuid.UUID, *, after: Key, limit: int) -> list[BackupRow]:
+    """Up to ``limit`` backups of a database, newest first, from after ``after``."""
+    async with tx.cursor(row_factory=class_row(BackupRow)) as cursor:
+        await cursor.execute(
+            """
+            SELECT * FROM backups WHERE database_id = %s AND (created_at, id) < (%s, %s)
+            ORDER BY created_at DESC, id DESC LIMIT %s
+            """,
+            (database_id, *after, limit),
+        )
+        return await cursor.fetchall()
+
+
+async def every(tx: Tx) -> list[BackupRow]:
+    """All backups there are, oldest first."""
+    async with tx.cursor(row_factory=class_row(BackupRow)) as cursor:
+        await cursor.execute("SELECT * FROM backups ORDER BY created_at")
+        return await cursor.fetchall()
+
+
+async def use_of(tx: Tx, database_id: uuid.UUID) -> tuple[int, int]:
+    """How many backups a database has, and how many bytes they take together."""
+    row = await (
+        await tx.execute(
+            "SELECT count(*), coalesce(sum(size_bytes), 0) FROM backups WHERE database_id = %s",
+            (database_id,),
+        )
+    ).fetchone()
+    return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
+async def last_size(
+    tx: Tx,
+    database_id: uuid.UUID,
+    format: Format,  # noqa: A002
+    part: Part,
+) -> int | None:
+    """How large the last backup of this kind was, which tells how large the next will be."""
+    row = await (
+        await tx.execute(
+            """
+            SELECT size_bytes FROM backups
+            WHERE database_id = %s AND format = %s AND part = %s AND status = 'ready'
+            ORDER BY created_at DESC LIMIT 1
+            """,
+            (database_id, format, part),
+        )
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+async def next_to_verify(tx: Tx, *, before: dt.datetime) -> BackupRow | None:
+    """The whole backup that nobody has read for the longest time, if not since ``before``."""
+    async with tx.cursor(row_factory=class_row(BackupRow)) as cursor:
+        await cursor.execute(
+            """
+            SELECT * FROM backups WHERE status = 'ready' AND verified_at < %s
+            ORDER BY verified_at LIMIT 1
+            """,
+            (before,),
+        )
+        return await cursor.fetchone()
+
+
+async def count_by_status(tx: Tx) -> dict[str, tuple[int, int]]:
+    """How many backups there are by status, and how many bytes they take."""
+    cursor = await tx.execute(
+        "SELECT status, count(*), coalesce(sum(size_bytes), 0) FROM backups GROUP BY status"
+    )
+    return {status: (int(count), int(size)) for status, count, size in await cursor.fetchall()}
+
+
+async def make_ready(
+    tx: Tx, backup_id: uuid.UUID, *, size_bytes: int, sha256: str, postgres_version: str
+) -> bool:
+    """A backup is whole. Returns whether it is still wanted."""
+    cursor = await tx.execute(
+        """
+        UPDATE backups SET status = 'ready', size_bytes = %s, sha256 = %s, postgres_version = %s,
+            finished_at = clock_timestamp(), verified_at = clock_timestamp()
+        WHERE id = %s
+        """,
+        (size_bytes, sha256, postgres_version, backup_id),
+    )
+    return bool(cursor.rowcount)
+
+
+async def set_damage(tx: Tx, backup_id: uuid.UUID, damage: str | None) -> None:
+    """Note what is wrong with a file that has been looked at; None if it is whole."""
+    await tx.execute(
+        """
+        UPDATE backups SET status = CASE WHEN %(damage)s::text IS NULL THEN 'ready'
+            ELSE 'damaged' END, damage = %(damage)s, verified_at = clock_timestamp()
+        WHERE id = %(id)s AND status <> 'making'
+        """,
+        {"damage": damage, "id": backup_id},
+    )
+
+
+async def remove(tx: Tx, backup_id: uuid.UUID) -> None:
+    """Forget a backup; its file is then nobody's."""
+    await tx.execute("DELETE FROM backups WHERE id = %s", (backup_id,))
+
+
+async def keep_all(tx: Tx, database_id: uuid.UUID) -> None:
+    """Have a database's backups stay when it is deleted."""
+    await tx.execute(
+        "UPDATE backups SET kept = true WHERE database_id = %s AND status <> 'making'",
+        (database_id,),
+    )
+
+
+async def remove_orphans(tx: Tx) -> list[BackupRow]:
+    """Forget the backups of databases that are gone, but those that are kept."""
+    async with tx.cursor(row_factory=class_row(BackupRow)) as cursor:
+        await cursor.execute(
+            """
+            DELETE FROM backups b WHERE NOT b.kept
+                AND NOT EXISTS (SELECT FROM databases d WHERE d.id = b.database_id)
+            RETURNING *
+            """
+        )
+        return await cursor.fetchall()
+
+
+async def remove_unmade(tx: Tx) -> None:
+    """Forget backups that are to be made by nobody: their operation is gone."""
+    await tx.execute(
+        """
+        DELETE FROM backups b WHERE b.status = 'making' AND NOT EXISTS (
+            SELECT FROM operations o WHERE o.resource_id = b.database_id
+                AND o.params ->> 'backup_id' = b.id::text AND o.status IN ('queued', 'running'))
+        """
+    )
+
+
+# ── schedules ────────────────────────────────────────────────────────────────
+
+
+async def find_schedule(tx: Tx, database_id: uuid.UUID) -> Schedule | None:
+    """A database's schedule, if it was given one."""
+    async with tx.cursor(row_factory=class_row(Schedule)) as cursor:
+        await cursor.execute(
+            f"SELECT {_SCHEDULE} FROM backup_schedules WHERE database_id = %s", (database_id,)
+        )
+        return await cursor.fetchone()
+
+
+async def set_schedule(tx: Tx, database_id: uuid.UUID, schedule: Schedule) -> None:
+    """Have this schedule from now on."""
+    await tx.execute(
+        f"""
+        INSERT INTO backup_schedules (database_id, {_SCHEDULE})
+        VALUES (%s, %s, %s, %s, %s, %s, %s)
+        ON CONFLICT (database_id) DO UPDATE SET every = excluded.every, hour = excluded.hour,
+            format = excluded.format, keep_count = excluded.keep_count,
+            keep_days = excluded.keep_days, keep_manual_days = excluded.keep_manual_days,
+            begun_at = clock_timestamp()
+        """,
+        (
+            database_id,
+            schedule.every,
+            schedule.hour,
+            schedule.format,
+            schedule.keep_count,
+            schedule.keep_days,
+            schedule.keep_manual_days,
+        ),
+    )
+
+
+async def schedules(tx: Tx) -> Sequence[ScheduleRow]:
+    """The schedules of all active databases, those that have waited longest first."""
+    async with tx.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT database_id, begun_at, {_SCHEDULE} FROM backup_schedules
+            WHERE database_id IN (SELECT id FROM databases WHERE status = 'active')
+            ORDER BY begun_at
+            """
+        )
+        return [
+            ScheduleRow(row.pop("database_id"), begun_at=row.pop("begun_at"),
+                        schedule=Schedule(**row))
+            for row in await cursor.fetchall()
+        ]  # fmt: skip
+
+
+async def has_begun(tx: Tx, database_id: uuid.UUID) -> None:
+    """What a schedule wanted has just been begun."""
+    await tx.execute(
+        "UPDATE backup_schedules SET begun_at = clock_timestamp() WHERE database_id = %s",
+        (database_id,),
+    )
+
+
+async def scheduled_is_made(tx: Tx) -> bool:
+    """Whether a scheduled backup is being made, or waits to be."""
+    row = await (
+        await tx.execute(
+            "SELECT EXISTS (SELECT FROM backups WHERE status = 'making' AND origin = 'scheduled')"
+        )
+    ).fetchone()
+    return bool(row and row[0])

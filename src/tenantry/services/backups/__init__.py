@@ -1,0 +1,1 @@
+"""Logical backups: one database as a file of pg_dump's, made on demand and by the clock."""

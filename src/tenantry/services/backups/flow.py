@@ -1,0 +1,229 @@
+"""How a backup is made and looked at, step by step.
+
+The file is written beside its place under another name, looked at, and moved there when it is
+whole; hash and size are written down in the transaction that makes the backup ready. Until
+then it is nobody's, and whatever breaks off removes it.
+"""
+
+import asyncio
+import datetime as dt
+import os
+import shutil
+import uuid
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tenantry.base.errors import Conflict, MachineError, NotFound
+from tenantry.base.events import StepDone, emit
+from tenantry.base.home import Home
+from tenantry.control import audit, roles
+from tenantry.control import backups as rows
+from tenantry.control import databases as database_rows
+from tenantry.control.backups import BackupRow
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.store import ControlStore
+from tenantry.host import files
+from tenantry.host.packages import find_postgres
+from tenantry.pg import catalog, dump_files, dumps, visitors
+from tenantry.pg.connections import fetch_value
+from tenantry.services.backups.model import file_of, unfinished
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step
+
+CREATE = "backup.create"
+_DEADLINE = dt.timedelta(hours=12)
+_RESERVE = 0.08  # of the disk: below 5 % the platform calls itself not ready
+_LOOK_SECONDS = 1.0
+
+
+class Making:
+    """The operation that makes a backup."""
+
+    def __init__(self, store: ControlStore, clusters: ClusterPools, home: Home) -> None:
+        self._store = store
+        self._clusters = clusters
+        self._home = home
+        self.flow = Flow(
+            CREATE,
+            [
+                Step("dump", self._dump, share=9),
+                Step("check", self._check),
+                Step("keep", self._keep, share=0.1),
+            ],
+            undo=self._undo,
+            deadline=_DEADLINE,
+        )
+
+    async def _wanted(self, run: Run) -> tuple[BackupRow, DatabaseRow]:
+        """The backup and its database. Raises NotFound, Conflict if either is gone meanwhile."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            backup = await rows.find(tx, _backup_id(run), database_id=run.row.resource_id)
+            database = await database_rows.find(tx, run.row.resource_id, customer_id=None)
+        if backup is None or database is None:
+            raise _gone()
+        if database.status != "active":
+            raise Conflict("The database is being deleted.")
+        if database.quota_state == "stopped":
+            raise Conflict(
+                "Nobody can connect to the database, since it is far beyond its disk quota.",
+                hint="Raise its quota, or make room in it, and try again.",
+            )
+        return backup, database
+
+    async def _dump(self, run: Run) -> Outcome:
+        backup, database = await self._wanted(run)
+        file = file_of(self._home, backup)
+        files.ensure_folder(file.parent)
+        cluster = await self._clusters.cluster(database.cluster_id)
+        async with self._clusters.connection(cluster.id) as server:
+            sizes = await catalog.sizes(server, [database.database_name])
+            version = str(await fetch_value(server, "SHOW server_version"))
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            before = await rows.last_size(tx, database.id, backup.format, backup.part)
+            further = [each.username for each in await roles.of_database(tx, database.id)]
+        # How large it will be nobody knows; the database itself is nearly always larger.
+        expected = before or sizes.get(database.database_name, 0)
+        _require_room(file.parent, expected)
+        run.state["postgres_version"] = version.split(maxsplit=1)[0]
+
+        async def tell(done: int, _: int | None) -> None:
+            await run.tell(done / max(done, expected, 1), done_bytes=done, total_bytes=before)
+
+        async with (
+            self._scratch(run) as scratch,
+            visitors.visitor(
+                cluster.address, run.row.id.hex, [database.username, *further], folder=scratch
+            ) as visitor,
+        ):
+            emit(StepDone(CREATE, "visiting", database.database_name))
+            await _while_there_is_room(
+                file.parent,
+                dumps.dump(
+                    find_postgres(cluster.version).bindir,
+                    visitor,
+                    database.database_name,
+                    unfinished(file),
+                    form=backup.format,
+                    part=backup.part,
+                    tell=tell,
+                    deadline=_DEADLINE.total_seconds(),
+                ),
+            )
+            emit(StepDone(CREATE, "dumped", database.database_name))
+        return Next()
+
+    @asynccontextmanager
+    async def _scratch(self, run: Run) -> AsyncIterator[Path]:
+        folder = self._home.scratch / str(run.row.id)
+        files.ensure_folder(folder)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def _check(self, run: Run) -> Outcome:
+        backup, database = await self._wanted(run)
+        file = unfinished(file_of(self._home, backup))
+        total = dumps.size_of(file)
+
+        async def heard(done: int) -> None:
+            await run.tell(done / max(total, 1), done_bytes=done, total_bytes=total)
+
+        cluster = await self._clusters.cluster(database.cluster_id)
+        found = await dump_files.look_at(
+            file, backup.format, find_postgres(cluster.version).bindir, heard
+        )
+        run.state.update(size_bytes=found.size_bytes, sha256=found.sha256)
+        return Next()
+
+    async def _keep(self, run: Run) -> Outcome:
+        backup, database = await self._wanted(run)
+        file = file_of(self._home, backup)
+        await asyncio.to_thread(_move, unfinished(file), file)
+        emit(StepDone(CREATE, "moved", database.database_name))
+        size_bytes, sha256 = run.state["size_bytes"], run.state["sha256"]
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            if not await rows.make_ready(
+                tx,
+                backup.id,
+                size_bytes=size_bytes,
+                sha256=sha256,
+                postgres_version=run.state["postgres_version"],
+            ):
+                raise _gone()
+        emit(StepDone(CREATE, "ready", database.database_name))
+        return Done(
+            {
+                "backup_id": str(backup.id),
+                "file_name": backup.file_name,
+                "size_bytes": size_bytes,
+                "sha256": sha256,
+            }
+        )
+
+    async def _undo(self, run: Run) -> None:
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            backup = await rows.find(tx, _backup_id(run), database_id=None)
+            if backup is not None:
+                await rows.remove(tx, backup.id)
+        # What a crash leaves between these is a file without a row: the worker's pass removes it.
+        if backup is not None:
+            remove_files(self._home, backup)
+        shutil.rmtree(self._home.scratch / str(run.row.id), ignore_errors=True)
+
+
+def _gone() -> NotFound:
+    return NotFound("The database that was to be backed up is gone.")
+
+
+def _backup_id(run: Run) -> uuid.UUID:
+    return uuid.UUID(run.params["backup_id"])
+
+
+def remove_files(home: Home, backup: BackupRow) -> None:
+    """Have no file of a backup that has no row any more."""
+    file = file_of(home, backup)
+    for path in (file, unfinished(file)):
+        path.unlink(missing_ok=True)
+
+
+# ── the disk ─────────────────────────────────────────────────────────────────
+
+
+def _require_room(folder: Path, expected: int) -> None:
+    usage = shutil.disk_usage(folder)
+    left = usage.free - int(usage.total * _RESERVE)
+    if expected > left:
+        raise MachineError(
+            f"The backup may take {_mib(expected)}, and there is room for {_mib(left)}.",
+            hint="Delete backups that nobody needs, or give the server a larger disk.",
+        )
+
+
+def _mib(size: int) -> str:
+    return f"{max(0, size) / 2**20:,.1f} MiB"
+
+
+async def _while_there_is_room(folder: Path, work: Awaitable[None]) -> None:
+    """Do some work, and break it off when the disk has become too full for all who share it."""
+    working = asyncio.ensure_future(work)
+    try:
+        while not working.done():
+            await asyncio.wait([working], timeout=_LOOK_SECONDS)
+            if not working.done():
+                _require_room(folder, 0)
+        working.result()
+    finally:
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Have a file under its own name and on the disk, wherever an earlier try has come."""
+    if source.exists():
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
+        source.replace(target)
+    files.sync_folder(target.parent)
