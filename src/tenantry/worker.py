@@ -58,6 +58,7 @@ async def converge(platform: Platform) -> None:
     done = [*await platform.databases.converge(), *await platform.roles.converge()]
     await clean_up(platform)
     await platform.backups.converge()
+    await platform.restores.converge()
     await platform.databases.refill(platform.settings.warm_pool)
     async with platform.store.transaction(audit.PLATFORM) as tx:
         await idempotency.forget_old(tx)

@@ -197,3 +197,16 @@ def test_who_overran_the_quota_in_spite_of_all_gets_in_no_more(world: World) -> 
         assert read_only == (row.quota_state in {"read_only", "stopped"})
         stopped = row.quota_state == "stopped"
         assert wanted.connection_limit == (0 if stopped else row.max_connections)
+
+
+def test_what_a_restore_keeps_or_makes_is_no_stranger_and_keeps_its_role() -> None:
+    row = database_row("aaa")
+    there = [row.database_name, row.shadow_name, "tenant_aaa_before_1", "tenant_bbb_restoring_2"]
+    assert plan.strangers([row], there) == ["tenant_aaa_before_1", "tenant_bbb_restoring_2"]
+    assert plan.strangers([row], there, ["tenant_aaa_before_1", "tenant_bbb_restoring_2"]) == []
+    roles = {"user_bbb": RoleState("user_bbb", can_login=False, max_connections=0)}
+    assert plan.differences([], roles, {}) == [plan.DropStranger("user_bbb")]
+    # A role's database may be all that is left of it, and may not be there yet.
+    state = DatabaseState({}, -1)
+    assert plan.differences([], roles, {"tenant_bbb_before_1": state}) == []
+    assert plan.differences([], roles, {}, ["tenant_bbb"]) == []

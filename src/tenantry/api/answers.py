@@ -27,6 +27,7 @@ from tenantry.services.databases.model import (
 )
 from tenantry.services.operations.model import pace
 from tenantry.services.pooling.service import PoolerState
+from tenantry.services.restores import model as restores
 from tenantry.services.roles import model as roles
 
 Data = TypeVar("Data")
@@ -214,6 +215,18 @@ class Extension(BaseModel):
     installable: bool
     installed_version: str | None = Field(examples=["1.6"])
     schema_: str | None = Field(alias="schema", examples=["public"])
+
+
+class Replaced(BaseModel):
+    """What a restore in place has replaced. Nobody may connect; it takes none of the quota."""
+
+    id: uuid.UUID
+    database_id: uuid.UUID
+    database_name: str = Field(examples=["tenant_bcdfghjkmnpq_before_0b7c1a52f3aa"])
+    operation_id: uuid.UUID
+    size_bytes: int
+    replaced_at: dt.datetime
+    expires_at: dt.datetime
 
 
 class WhitelistEntry(BaseModel):
@@ -459,6 +472,10 @@ def opened_role(settings: Settings, opened: roles.OpenedRole) -> OpenedRole:
 
 def extension(found: extensions.Extension) -> Extension:
     return Extension.model_validate(dataclasses.asdict(found))
+
+
+def kept(found: restores.Replaced) -> Replaced:
+    return Replaced.model_validate(dataclasses.asdict(found.row) | {"size_bytes": found.size_bytes})
 
 
 def pretty_size(size: int) -> str:

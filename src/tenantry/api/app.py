@@ -22,6 +22,7 @@ from tenantry.api import (
     operations,
     plans,
     problems,
+    restores,
     roles,
     state,
     users,
@@ -71,6 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(extensions.router)
     app.include_router(branches.router)
     app.include_router(backups.router)
+    app.include_router(restores.router)
     app.include_router(plans.router)
     app.include_router(operations.router)
     app.include_router(auth.router)

@@ -3,6 +3,7 @@
 import datetime as dt
 import re
 import unicodedata
+import uuid
 from typing import Annotated, Literal, Self
 
 from email_validator import EmailNotValidError, validate_email
@@ -32,6 +33,7 @@ from tenantry.services.databases.model import Changes, Environment, NewDatabase
 from tenantry.services.network.plan import parse_network
 from tenantry.services.network.service import MOST_ENTRIES
 from tenantry.services.pooling.plan import POOL_SIZE
+from tenantry.services.restores.model import NewRestore
 from tenantry.services.roles.model import NewRole
 from tenantry.services.users.service import NewUser
 
@@ -468,6 +470,31 @@ class AddExtension(_Body):
         AfterValidator(_own_schema),
         Field(alias="schema", examples=["public"]),
     ] = "public"
+
+
+class Restore(_Body):
+    """A database to have back as it was."""
+
+    to: Annotated[
+        Literal["latest", "previous"] | uuid.UUID | Moment,
+        Field(
+            description="A moment with its time zone; `latest`; `previous`, which is what the last "
+            "restore in place has replaced; or the id of a database that one has replaced.",
+            examples=["2026-11-21T13:59:59+01:00"],
+        ),
+    ]
+    as_: Annotated[
+        Literal["new", "in_place"] | None,
+        Field(
+            alias="as", description="A new database if left out; what was replaced goes in place."
+        ),
+    ] = None
+    friendly_name: Label | None = Field(default=None, description="For a new database.")
+
+    def wanted(self) -> NewRestore:
+        replaced = self.to == "previous" or isinstance(self.to, uuid.UUID)
+        usual: Literal["new", "in_place"] = "in_place" if replaced else "new"
+        return NewRestore(to=self.to, into=self.as_ or usual, friendly_name=self.friendly_name)
 
 
 class CreateKey(_Body):

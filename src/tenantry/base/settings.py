@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     backup_time: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "02:00"
     backup_weekday: Weekday = "sunday"
     backup_days: Annotated[int, Field(ge=1, le=3650)] = 7
+    replaced_days: Annotated[int, Field(ge=1, le=3650)] | None = None
     backup_dir: Path | None = None
     backup_s3_endpoint: str | None = None
     backup_s3_bucket: str | None = None

@@ -20,6 +20,7 @@ from tenantry.cli import (
     pool,
     pooler,
     recovery,
+    restores,
     roles,
     session,
     tls,
@@ -50,6 +51,7 @@ app.add_typer(keys.app, name="key")
 app.add_typer(operations.app, name="operation")
 app.add_typer(tls.app, name="tls")
 app.add_typer(users.app, name="user")
+app.command()(restores.restore)
 app.command()(session.login)
 app.command()(session.logout)
 app.command()(audit.audit)

@@ -12,7 +12,7 @@ from typing import Literal, LiteralString
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
+from psycopg.rows import class_row, dict_row
 
 from tenantry.base.errors import InvalidInput, NameTaken, TenantryError
 from tenantry.base.ids import new_id
@@ -122,9 +122,11 @@ _SEARCHED = [
 ]
 
 
-async def insert_creating(tx: Tx, *, cluster_id: uuid.UUID, suffix: str) -> uuid.UUID:
+async def insert_creating(
+    tx: Tx, *, cluster_id: uuid.UUID, suffix: str, database_id: uuid.UUID | None = None
+) -> uuid.UUID:
     """Want a new warm database, not made yet."""
-    database_id = new_id()
+    database_id = database_id or new_id()
     await tx.execute(
         """
         INSERT INTO databases (id, cluster_id, database_name, username, status)
@@ -397,6 +399,15 @@ async def pool_limits(tx: Tx) -> list[tuple[str, int, int]]:
     return [(username, most, pooled) for username, most, pooled in await cursor.fetchall()]
 
 
+async def own_limits(tx: Tx, database_id: uuid.UUID) -> dict[str, int | None]:
+    """The limits of a database that are not its plan's."""
+    names = ", ".join(plans.NAMES)
+    async with tx.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(f"SELECT {names} FROM databases WHERE id = %s", (database_id,))
+        found = await cursor.fetchone() or {}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 async def insert_rotation(tx: Tx, database_id: uuid.UUID, verifier_before: str) -> None:
     """Remember what to go back to if a change of password is not finished."""
     await tx.execute(
@@ -445,6 +456,17 @@ async def record_stats(tx: Tx, database_id: uuid.UUID, use: DatabaseUse) -> None
             database_id,
         ),
     )
+
+
+async def largest_since(tx: Tx, database_id: uuid.UUID, since: dt.datetime) -> int:
+    """The largest size that was sampled of a database since then, or 0."""
+    row = await (
+        await tx.execute(
+            "SELECT max(size_bytes) FROM database_stats WHERE database_id = %s AND at >= %s",
+            (database_id, since),
+        )
+    ).fetchone()
+    return int(row[0] or 0) if row else 0
 
 
 async def forget_old_stats(tx: Tx) -> None:

@@ -90,6 +90,15 @@ async def roles_of(connection: AsyncConnection[TupleRow], username: str) -> list
     return [name for (name,) in await cursor.fetchall()]
 
 
+async def databases_beside(connection: AsyncConnection[TupleRow], database: str) -> list[str]:
+    """What belongs to a tenant's database: its shadow, and what a restore has replaced or makes."""
+    cursor = await connection.execute(
+        "SELECT datname FROM pg_database WHERE starts_with(datname, %s) ORDER BY 1",
+        (f"{database}_",),
+    )
+    return [name for (name,) in await cursor.fetchall()]
+
+
 async def connectable(connection: AsyncConnection[TupleRow]) -> dict[str, set[str]]:
     """By database, the tenants' roles that may connect to it."""
     cursor = await connection.execute(

@@ -64,8 +64,11 @@ _SCHEMAS: LiteralString = """
 
 
 def tenant_of(database: str) -> str:
-    """The role that a tenant's database, or the shadow of one, was made for."""
-    return f"user_{database.removeprefix('tenant_').removesuffix('_shadow')}"
+    """The role that a tenant's database was made for: by its name, or the shadow's of one, or
+
+    that of one that has been in its place or is to be.
+    """
+    return f"user_{database.removeprefix('tenant_').partition('_')[0]}"
 
 
 @asynccontextmanager

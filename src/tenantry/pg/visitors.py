@@ -21,7 +21,9 @@ from psycopg.rows import TupleRow
 from tenantry.base.events import Changed, emit
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.host import files
-from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
+from tenantry.pg.connections import ADMIN, Address, connect
+from tenantry.pg.objects import role_exists
+from tenantry.pg.replacing import admit
 
 PREFIX = "tenantry_visitor_"
 _MOST_SESSIONS = 8
@@ -51,9 +53,16 @@ class Visitor:
 
 @asynccontextmanager
 async def visitor(
-    address: Address, purpose: str, roles: Sequence[str], *, folder: Path | None = None
+    address: Address,
+    purpose: str,
+    roles: Sequence[str],
+    *,
+    database: str | None = None,
+    folder: Path | None = None,
 ) -> AsyncIterator[Visitor]:
     """A login with the rights of these roles, which are one tenant's.
+
+    Where they may not enter ``database`` themselves, it may, and make schemas in it.
 
     ``purpose`` is the hexadecimal id of the operation that it is for: the login is named after
     it, so that one left by a crash is used again or dropped. What it owns in the end must have
@@ -66,6 +75,8 @@ async def visitor(
     password = Secret(secrets.token_urlsafe(32))
     async with connect(address, user=ADMIN) as admin:
         await _make(admin, name, password, roles)
+        if database is not None:
+            await admit(admin, database, name)
     try:
         with TemporaryDirectory(prefix="tenantry-", dir=folder) as private:
             passfile = Path(private) / "passfile"
@@ -83,7 +94,7 @@ async def _make(
     # member of roles that the platform's own role has not made.
     async with admin.transaction():
         await _end_sessions(admin, name)
-        known = await fetch_value(admin, "SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+        known = await role_exists(admin, name)
         await admin.execute(
             sql.SQL(
                 "{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
@@ -112,8 +123,12 @@ async def _end_sessions(admin: AsyncConnection[TupleRow], name: str) -> None:
 async def _drop(admin: AsyncConnection[TupleRow], name: str) -> bool:
     """Drop a visitor, or shut it out for good. Returns whether it is gone."""
     await _end_sessions(admin, name)
+    if not await role_exists(admin, name):
+        return True
     try:
-        await admin.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+        # It may have been let into a database; in this one, for maintenance, it has nothing.
+        await admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+        await admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
     except psycopg.errors.DependentObjectsStillExist:
         # It still owns something in a database that is itself to go, or a tenant has granted it
         # something: its name does no harm, its rights might.

@@ -33,6 +33,8 @@ from tenantry.services.pooling.service import Pooler
 from tenantry.services.quotas.service import Quotas
 from tenantry.services.repository.flow import ClusterBackups, schedule
 from tenantry.services.repository.service import Repositories, ensure_ready
+from tenantry.services.restores.flow import Restoring
+from tenantry.services.restores.service import Restores
 from tenantry.services.roles.service import Roles
 from tenantry.services.side_instances.service import SideInstances
 from tenantry.services.users.service import Users
@@ -58,6 +60,7 @@ class Platform:
     quotas: Quotas
     repositories: Repositories
     side_instances: SideInstances
+    restores: Restores
     cluster_backups: ClusterBackups
     home_keeper: HomeKeeper
     backups: Backups
@@ -93,6 +96,16 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         operations = Operations(store)
         operations.register(*Branching(settings, store, clusters, pooler, network).flows)
         repositories = Repositories(settings)
+        side_instances = SideInstances(settings, repositories)
+        restoring = Restoring(
+            store,
+            clusters,
+            pooler,
+            network,
+            repositories,
+            side_instances,
+            keep_days=settings.replaced_days or settings.backup_days,
+        )
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
         rules = SessionRules(
@@ -113,7 +126,8 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             quotas=Quotas(store, clusters, pooler),
             certificates=local_certificates(settings),
             repositories=repositories,
-            side_instances=SideInstances(settings, repositories),
+            side_instances=side_instances,
+            restores=Restores(restoring, databases, operations),
             cluster_backups=ClusterBackups(store, operations, repositories, schedule(settings)),
             home_keeper=HomeKeeper(settings, repositories),
             backups=Backups(store, clusters, databases, operations, Home(settings.home)),

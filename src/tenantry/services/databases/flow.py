@@ -73,7 +73,8 @@ async def close(server: Server, pooler: Pooler, row: DatabaseRow) -> None:
 async def drop(server: Server, pooler: Pooler, tx: Tx, row: DatabaseRow, actor: Actor) -> None:
     """Remove a database from the world, then from the control database; ``tx`` holds its row."""
     await close(server, pooler, row)
-    await objects.drop_database(server, row.shadow_name)
+    for name in await catalog.databases_beside(server, row.database_name):
+        await objects.drop_database(server, name)
     emit(StepDone("delete", "shadow", row.database_name))
     await objects.drop_database(server, row.database_name)
     emit(StepDone("delete", "main", row.database_name))

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from tenantry.control.databases import DatabaseRow
 from tenantry.pg.catalog import DatabaseState, RoleState
+from tenantry.pg.logins import tenant_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +147,16 @@ def differences(
     rows: Iterable[DatabaseRow],
     roles: Mapping[str, RoleState],
     databases: Mapping[str, DatabaseState],
+    beside: Collection[str] = (),
 ) -> list[Action]:
-    """What to do, in order. ``rows`` must be read after ``roles`` and ``databases``:
+    """What to do, in order. ``rows`` and ``beside``, which are databases that are kept or being
 
-    a role's row is written before the role, so one without a row is nobody's.
+    made, must be read after ``roles`` and ``databases``: a role's row is written before the role,
+    so one without a row is nobody's.
     """
     wanted = list(rows)
     actions = [action for row in wanted for action in _of_row(row, roles, databases)]
-    known = {row.username for row in wanted} | {
-        f"user_{name.removeprefix('tenant_').removesuffix('_shadow')}" for name in databases
-    }
+    known = {row.username for row in wanted} | {tenant_of(name) for name in (*databases, *beside)}
     actions += [DropStranger(name) for name in sorted(roles) if first_role(name) not in known]
     return actions
 
@@ -165,7 +166,10 @@ def first_role(username: str) -> str:
     return "_".join(username.split("_")[:2])
 
 
-def strangers(rows: Iterable[DatabaseRow], databases: Collection[str]) -> list[str]:
+def strangers(
+    rows: Iterable[DatabaseRow], databases: Collection[str], beside: Collection[str] = ()
+) -> list[str]:
     """Databases that nobody asked for. They are told of, never touched."""
     known = {name for row in rows for name in (row.database_name, row.shadow_name)}
+    known |= {name + end for name in beside for end in ("", "_shadow")}
     return sorted(set(databases) - known)

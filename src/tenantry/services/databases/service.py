@@ -20,7 +20,7 @@ from tenantry.base.errors import (
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import new_suffix
 from tenantry.base.secrets import Secret, scram_verifier
-from tenantry.control import audit, customers, operations, pages, plans
+from tenantry.control import audit, customers, operations, pages, plans, replaced
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow, Filter, Labels
@@ -187,16 +187,20 @@ class Databases:
         return after
 
     async def delete(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> Deletion:
-        """Promise a deletion; ``finish_deletion`` carries it out. Raises NotFound, Conflict."""
+        """Promise a deletion; ``finish_deletion`` carries it out.
+
+        Raises NotFound, Conflict, also while an operation has the database to itself.
+        """
         row = await self.lock_active(tx, actor, database_id)
-        await rows.set_status(tx, row.id, "deleting")
         operation_id = await operations.insert(
             tx,
             kind=flow.DELETE,
             resource_kind="database",
             resource_id=row.id,
             customer_id=row.customer_id,
+            exclusive=True,
         )
+        await rows.set_status(tx, row.id, "deleting")
         await audit.record_on(tx, actor, "database.delete", row)
         emit(StepDone("delete", "promised", row.database_name))
         return Deletion(row.id, operation_id)
@@ -356,12 +360,13 @@ class Databases:
                 databases = await catalog.tenant_databases(server)
             async with self._store.transaction(audit.PLATFORM) as tx:
                 wanted = await rows.on_cluster(tx, cluster.id)
-            for name in plan.strangers(wanted, databases):
+                beside = await replaced.names(tx, cluster.id)
+            for name in plan.strangers(wanted, databases, beside):
                 log.warning("database.unknown", database=name, cluster=cluster.name)
             for row in wanted:
                 if row.missing_since is not None:
                     log.error("database.missing", database=row.database_name, cluster=cluster.name)
-            for action in plan.differences(wanted, roles, databases):
+            for action in plan.differences(wanted, roles, databases, beside):
                 try:
                     await self._act(cluster.id, action)
                     done.append(action)

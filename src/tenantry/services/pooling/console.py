@@ -29,19 +29,21 @@ class Console:
         with self._answering_in_time():
             return await (await self._connection.execute(f"SHOW {what}")).fetchall()
 
-    async def run(self, command: LiteralString | sql.Composed) -> None:
+    async def run(
+        self, command: LiteralString | sql.Composed, *, within: float = _ANSWER_SECONDS
+    ) -> None:
         """Run a command. Raises psycopg.DatabaseError if PgBouncer refuses it."""
-        with self._answering_in_time():
+        with self._answering_in_time(within):
             await self._connection.execute(command)
 
     @contextlib.contextmanager
-    def _answering_in_time(self) -> Iterator[None]:
-        """Cut the connection if it takes too long.
+    def _answering_in_time(self, within: float = _ANSWER_SECONDS) -> Iterator[None]:
+        """Cut the connection if it takes longer than so many seconds.
 
         A pooler that is stopped would hold us for ever, and with us what we hold: psycopg
         has no deadline, and one that it is cancelled by has it wait for the answer again.
         """
-        timer = asyncio.get_running_loop().call_later(_ANSWER_SECONDS, self._cut)
+        timer = asyncio.get_running_loop().call_later(within, self._cut)
         try:
             yield
         finally:

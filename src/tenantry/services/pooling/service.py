@@ -6,7 +6,7 @@ import os
 import re
 import resource
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,6 +252,30 @@ class Pooler:
                 with contextlib.suppress(psycopg.DatabaseError):
                     await console.run(sql.SQL("KILL {}").format(sql.Identifier(name)))
                     await console.run(sql.SQL("RESUME {}").format(sql.Identifier(name)))
+
+    @contextlib.asynccontextmanager
+    async def paused(self, database: str, *, within: float) -> AsyncIterator[None]:
+        """Have what the clients of a database ask wait until the end of the block.
+
+        The block begins when all their transactions have ended, or after ``within`` seconds.
+        Where there is no pooler, or nobody has come to the database, nobody waits.
+        """
+        # Cut off, PgBouncer goes on pausing.
+        with contextlib.suppress(Unavailable, psycopg.DatabaseError):
+            async with self._console() as console:
+                await console.run(
+                    sql.SQL("PAUSE {}").format(sql.Identifier(database)), within=within
+                )
+        try:
+            yield
+        finally:
+            await self.resume(database)
+
+    async def resume(self, database: str) -> None:
+        """Let the clients of a database go on. One that is not paused is left alone."""
+        with contextlib.suppress(Unavailable, psycopg.DatabaseError):
+            async with self._console() as console:
+                await console.run(sql.SQL("RESUME {}").format(sql.Identifier(database)))
 
     async def state(self) -> PoolerState:
         """What the console tells of pools, clients and servers.

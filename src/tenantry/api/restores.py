@@ -1,0 +1,48 @@
+"""/api/databases/{id}/restore and /replaced"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+
+from tenantry.api import answers
+from tenantry.api.answers import Answer, Listing, Operation, Replaced
+from tenantry.api.asking import DatabaseId, PlatformHere, allowed, begun
+from tenantry.api.requests import Restore
+from tenantry.services.access.service import Principal
+
+router = APIRouter(prefix="/api/databases/{identifier}", tags=["restores"])
+
+Reader = Annotated[Principal, allowed("databases:read")]
+Writer = Annotated[Principal, allowed("databases:write")]
+
+_IN_PLACE = "It is being restored; until it is put in service, the database goes on as it is."
+_NEW = "It is being restored as a new database. POST …/rotate-password gives that its password."
+
+
+@router.post("/restore", status_code=202, response_model=Answer[Operation])
+async def restore(
+    request: Request,
+    body: Restore,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+) -> Response:
+    """Have a database back as it was, beside it or in its place; its neighbours go on.
+
+    In place, clients of the pooled port wait for a moment, direct sessions are ended, and what
+    was there is kept for a while.
+    """
+    wanted = body.wanted()
+    return await begun(
+        request,
+        principal,
+        lambda tx: platform.restores.begin(tx, principal.actor, database_id, wanted),
+        _NEW if wanted.into == "new" else _IN_PLACE,
+    )
+
+
+@router.get("/replaced", response_model=Listing[Replaced])
+async def replaced(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+    """What restores in place have replaced and is kept, the newest first."""
+    found = await platform.restores.kept(principal.actor, database_id)
+    return answers.listing([answers.kept(each) for each in found])

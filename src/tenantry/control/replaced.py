@@ -1,0 +1,82 @@
+"""Databases that a restore in place has replaced, and that are kept for a while."""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from tenantry.base.ids import new_id
+from tenantry.control.store import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedRow:
+    """A database that was in service until ``replaced_at``; it is dropped at ``expires_at``."""
+
+    id: uuid.UUID
+    database_id: uuid.UUID
+    database_name: str
+    operation_id: uuid.UUID
+    replaced_at: dt.datetime
+    expires_at: dt.datetime
+
+
+async def keep(
+    tx: Tx, database_id: uuid.UUID, name: str, *, operation_id: uuid.UUID, days: int
+) -> None:
+    """Note that an operation has replaced one; once, however often it is told."""
+    await tx.execute(
+        """
+        INSERT INTO replaced_databases (id, database_id, database_name, operation_id, expires_at)
+        VALUES (%s, %s, %s, %s, clock_timestamp() + make_interval(days => %s))
+        ON CONFLICT (operation_id) DO NOTHING
+        """,
+        (new_id(), database_id, name, operation_id, days),
+    )
+
+
+async def of_database(tx: Tx, database_id: uuid.UUID) -> list[ReplacedRow]:
+    """What is kept of a database, the newest first."""
+    async with tx.cursor(row_factory=class_row(ReplacedRow)) as cursor:
+        await cursor.execute(
+            "SELECT * FROM replaced_databases WHERE database_id = %s ORDER BY replaced_at DESC",
+            (database_id,),
+        )
+        return await cursor.fetchall()
+
+
+async def names(tx: Tx, cluster_id: uuid.UUID) -> set[str]:
+    """The databases of a cluster that are kept, or are being made by an operation."""
+    cursor = await tx.execute(
+        """
+        SELECT r.database_name FROM replaced_databases r JOIN databases d ON d.id = r.database_id
+        WHERE d.cluster_id = %s
+        UNION ALL
+        SELECT state ->> 'making' FROM operations
+        WHERE status IN ('queued', 'running') AND state ? 'making'
+        """,
+        (cluster_id,),
+    )
+    return {name for (name,) in await cursor.fetchall()}
+
+
+async def expired(tx: Tx) -> list[ReplacedRow]:
+    """Those whose time has come, unless an operation has their database to itself."""
+    async with tx.cursor(row_factory=class_row(ReplacedRow)) as cursor:
+        await cursor.execute(
+            """
+            SELECT * FROM replaced_databases r WHERE expires_at <= clock_timestamp()
+              AND NOT EXISTS (SELECT FROM operations o WHERE o.resource_id = r.database_id
+                              AND o.exclusive AND o.status IN ('queued', 'running'))
+            """
+        )
+        return await cursor.fetchall()
+
+
+async def remove(tx: Tx, database_name: str, database_id: uuid.UUID) -> None:
+    """Forget one that is gone, or in service again."""
+    await tx.execute(
+        "DELETE FROM replaced_databases WHERE database_name = %s AND database_id = %s",
+        (database_name, database_id),
+    )

@@ -1,0 +1,170 @@
+"""Putting one database in the place of another, by name: whole, in one transaction.
+
+All of it is done in the maintenance database, as the superuser that alone may move settings,
+and without entering either database.
+"""
+
+import asyncio
+
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+from tenantry.base.errors import MachineError, Unavailable
+from tenantry.base.events import Changed, emit
+from tenantry.pg.connections import ADMIN, GUEST, OWNER, Address, connect, fetch_value
+
+_TRIES = 20
+_PAUSE_SECONDS = 0.1
+_MAINTENANCE = 2  # sessions of the guest, who drops what a role has in there
+
+Connection = AsyncConnection[TupleRow]
+
+
+async def close_database(server: Connection, name: str) -> None:
+    """Let nobody into a database but the platform's guest, and whom it lets in afterwards."""
+    database = sql.Identifier(name)
+    for grantee in await _grantees(server, name):
+        await server.execute(
+            sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, sql.Identifier(grantee))
+        )
+    await server.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+    await server.execute(
+        sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(GUEST))
+    )
+
+
+async def admit(server: Connection, name: str, role: str) -> None:
+    """Let one role do in a database what a tenant may."""
+    await server.execute(
+        sql.SQL("GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {} TO {}").format(
+            sql.Identifier(name), sql.Identifier(role)
+        )
+    )
+
+
+async def expel(server: Connection, name: str, role: str) -> None:
+    """Take back what ``admit`` gave."""
+    await server.execute(
+        sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(
+            sql.Identifier(name), sql.Identifier(role)
+        )
+    )
+
+
+async def _grantees(server: Connection, name: str) -> list[str]:
+    cursor = await server.execute(
+        """
+        SELECT DISTINCT r.rolname FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a
+            JOIN pg_roles r ON r.oid = a.grantee
+        WHERE d.datname = %s AND r.rolname <> %s
+        """,
+        (name, OWNER),
+    )
+    return [role for (role,) in await cursor.fetchall()]
+
+
+async def replace(
+    address: Address, *, service: str, incoming: str, outgoing: str, connection_limit: int
+) -> None:
+    """Have ``incoming`` be ``service`` from now on, and what was that until now ``outgoing``.
+
+    Who may connect, how often, and what roles have set there go with the name. Sessions in
+    either are ended. Both renames are one transaction: whatever happens, there is exactly one
+    database of the name ``service``, whole. Done already, it changes nothing.
+
+    Raises Unavailable if sessions keep coming in.
+    """
+    async with connect(address, user=ADMIN) as admin:
+        if not await _is_there(admin, incoming):
+            if await _is_there(admin, service) and await _is_there(admin, outgoing):
+                return
+            raise MachineError(f"There is no {incoming} to be put in the place of {service}.")
+        # Whoever comes now is refused; a convergence pass would undo it after a crash.
+        await admin.execute(
+            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 0").format(sql.Identifier(service))
+        )
+        for _ in range(_TRIES):
+            await _end_all(admin, (service, incoming))
+            try:
+                await _exchange(admin, service, incoming, outgoing, connection_limit)
+            except psycopg.errors.ObjectInUse:
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            emit(Changed("database.replaced", service))
+            return
+    raise Unavailable(f"Sessions in {service} do not end.", hint="It is tried again.")
+
+
+async def _is_there(admin: Connection, name: str) -> bool:
+    found = await fetch_value(admin, "SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+    return found is not None
+
+
+async def _end_all(admin: Connection, names: tuple[str, ...]) -> None:
+    for _ in range(_TRIES):
+        ended = await fetch_value(
+            admin,
+            """
+            SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE datname = ANY (%s) AND backend_type = 'client backend'
+            """,
+            (list(names),),
+        )
+        if not ended:
+            return
+        await asyncio.sleep(_PAUSE_SECONDS / 4)
+
+
+async def _exchange(
+    admin: Connection, service: str, incoming: str, outgoing: str, connection_limit: int
+) -> None:
+    async with admin.transaction():
+        await admin.execute("SET LOCAL lock_timeout = '5s'")
+        cursor = await admin.execute(
+            """
+            SELECT r.rolname, array_agg(a.privilege_type)
+            FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a
+                JOIN pg_roles r ON r.oid = a.grantee
+            WHERE d.datname = %s AND r.rolname <> ALL (%s) GROUP BY r.rolname
+            """,
+            (service, [OWNER, GUEST]),
+        )
+        granted = await cursor.fetchall()
+        for before, after in ((service, outgoing), (incoming, service)):
+            await admin.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                    sql.Identifier(before), sql.Identifier(after)
+                )
+            )
+        await close_database(admin, service)
+        for role, privileges in granted:
+            await admin.execute(
+                sql.SQL("GRANT {} ON DATABASE {} TO {}").format(
+                    sql.SQL(", ").join(map(sql.SQL, privileges)),
+                    sql.Identifier(service),
+                    sql.Identifier(role),
+                )
+            )
+        await expel(admin, service, GUEST)
+        await close_database(admin, outgoing)
+        for name, limit in ((service, connection_limit), (outgoing, _MAINTENANCE)):
+            await admin.execute(
+                sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(
+                    sql.Identifier(name), sql.Literal(limit)
+                )
+            )
+        # There is no statement that copies what is set, lists and quotes included.
+        await admin.execute(
+            "DELETE FROM pg_db_role_setting"
+            " WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = %s)",
+            (service,),
+        )
+        await admin.execute(
+            """
+            UPDATE pg_db_role_setting
+            SET setdatabase = (SELECT oid FROM pg_database WHERE datname = %s)
+            WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = %s)
+            """,
+            (service, outgoing),
+        )

@@ -1,0 +1,30 @@
+"""The tables of one database, as whoever is in it may see them."""
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+
+async def row_counts(connection: AsyncConnection[TupleRow]) -> dict[str, int]:
+    """How many rows each table and materialized view has, by its name with its schema.
+
+    Not those of extensions, nor what is on other servers or was never written to the log.
+    """
+    cursor = await connection.execute(
+        """
+        SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p'
+          AND n.nspname <> 'information_schema' AND NOT starts_with(n.nspname, 'pg_')
+          AND (c.relkind = 'r' OR c.relispopulated)
+          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                          AND d.objid = c.oid AND d.deptype = 'e')
+        ORDER BY 1, 2
+        """
+    )
+    counts: dict[str, int] = {}
+    for schema, table in await cursor.fetchall():
+        name = sql.Identifier(schema, table)
+        found = await (
+            await connection.execute(sql.SQL("SELECT count(*) FROM ONLY {}").format(name))
+        ).fetchone()
+        counts[f"{schema}.{table}"] = int(found[0]) if found else 0
+    return counts

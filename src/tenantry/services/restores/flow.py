@@ -1,0 +1,435 @@
+"""The steps of a restore. Each finds what an earlier try of it has done.
+
+The invariant of a restore in place: at every moment exactly one whole database is in service
+under the database's name, the old one or the new one. The new one is made under another name,
+which ``making`` in the operation's state tells to convergence; then one transaction of
+PostgreSQL's gives the old one a name to be kept under and the new one its own.
+"""
+
+import asyncio
+import datetime as dt
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenantry.base.errors import Conflict, MachineError
+from tenantry.base.ids import new_id, new_suffix
+from tenantry.control import audit, replaced, whitelist
+from tenantry.control import databases as rows
+from tenantry.control import roles as further_roles
+from tenantry.control.databases import DatabaseRow, Labels
+from tenantry.control.roles import RoleRow
+from tenantry.control.store import ControlStore, Tx
+from tenantry.pg import catalog, dumps, logins, objects, replacing, tables, visitors
+from tenantry.pg.connections import Address
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.databases import flow as databases_flow
+from tenantry.services.databases.plan import wanted_state
+from tenantry.services.network.service import Network
+from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step
+from tenantry.services.pooling.service import Pooler
+from tenantry.services.repository.service import Repositories
+from tenantry.services.restores import roles
+from tenantry.services.side_instances.model import SideInstance, Wanted
+from tenantry.services.side_instances.service import SideInstances
+
+RESTORE = "database.restore"
+PUT_BACK = "database.put_back"
+
+_PAUSE_SECONDS = 5.0  # how long open transactions of pooled clients hold a swap up
+_JOBS = 2  # sessions that a dump or a load takes at once
+_COPIES = 3  # of the database, for a while: in the side instance, dumped, and loaded
+_NOTHING_CHANGED = "Nothing was changed."
+
+
+@dataclass(frozen=True, slots=True)
+class Restoring:
+    """What the steps work with. What is replaced is kept for ``keep_days``."""
+
+    store: ControlStore
+    clusters: ClusterPools
+    pooler: Pooler
+    network: Network
+    repositories: Repositories
+    sides: SideInstances
+    keep_days: int
+
+    @property
+    def flows(self) -> tuple[Flow, Flow]:
+        return (
+            Flow(
+                RESTORE,
+                [
+                    Step("prepare", self._prepare, share=0.2),
+                    Step("restore", self._restore, share=3),
+                    Step("recover", self._recover, share=1),
+                    Step("dump", self._dump, share=2),
+                    Step("load", self._load, share=4),
+                    Step("check", self._check, share=0.5),
+                    Step("serve", self._serve, share=0.2, final=True),
+                    Step("clean_up", self._clean_up, share=0.1, final=True),
+                ],
+                undo=self._undo,
+                deadline=dt.timedelta(hours=24),
+            ),
+            Flow(
+                PUT_BACK,
+                [
+                    Step("prepare", self._prepare_old),
+                    Step("serve", self._serve_old, final=True),
+                ],
+                undo=_undo_nothing,
+                deadline=dt.timedelta(hours=1),
+            ),
+        )
+
+    # ── before anything is changed ───────────────────────────────────────────
+
+    async def _prepare(self, run: Run) -> Outcome:
+        if "moment" in run.state:
+            return Next()
+        row = await self._row(run)
+        cluster = await self.clusters.cluster(row.cluster_id)
+        now = await self.repositories.secure(cluster.name)
+        moment = (
+            now if run.params["to"] == "latest" else dt.datetime.fromisoformat(run.params["to"])
+        )
+        await self.sides.check(cluster.name, moment)
+        size = await self._size(row, moment)
+        self.sides.require_room(_COPIES * size)
+        run.state["size"] = size
+        run.state["moment"] = moment.isoformat()
+        if _is_new(run):
+            suffix = new_suffix()
+            run.state["making"] = f"tenant_{suffix}"
+            run.state["heir"] = f"user_{suffix}"
+            run.state["database_id"] = str(new_id())
+        else:
+            run.state["making"] = f"{row.database_name}_restoring_{_short(run)}"
+            run.state["heir"] = row.username
+        return Next()
+
+    async def _size(self, row: DatabaseRow, moment: dt.datetime) -> int:
+        """The bytes it takes now, or took since; it may have shrunk by what is to be restored."""
+        async with self.clusters.connection(row.cluster_id) as server:
+            now = await catalog.sizes(server, [row.database_name])
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            before = await rows.largest_since(tx, row.id, moment)
+        return max(now.get(row.database_name, 0), before)
+
+    # ── the side instance ────────────────────────────────────────────────────
+
+    async def _wanted(self, run: Run, row: DatabaseRow) -> Wanted:
+        cluster = await self.clusters.cluster(row.cluster_id)
+        moment = dt.datetime.fromisoformat(run.state["moment"])
+        return Wanted(cluster.name, moment, (row.database_name,))
+
+    async def _restore(self, run: Run) -> Outcome:
+        row = await self._row(run)
+
+        async def tell(done: int) -> None:
+            await run.tell(min(0.95, done / max(1, run.state["size"])), done_bytes=done)
+
+        await self.sides.restore(run.row.id, await self._wanted(run, row), tell=tell)
+        return Next()
+
+    async def _recover(self, run: Run) -> Outcome:
+        await self._side(run, await self._row(run))
+        return Next()
+
+    async def _side(self, run: Run, row: DatabaseRow) -> SideInstance:
+        return await self.sides.recover(run.row.id, await self._wanted(run, row))
+
+    async def _dump(self, run: Run) -> Outcome:
+        row = await self._row(run)
+        side = await self._side(run, row)
+        heir = run.state["heir"]
+        others = await roles.open_up(side.address, row.database_name, first=row.username, heir=heir)
+        kept = {each.username for each in await self._roles(run, row, since_then=False)}
+        target = side.folder / "dump"
+        await asyncio.to_thread(_clear, target)
+
+        async def tell(done: int, _: int | None) -> None:
+            await run.tell(min(0.95, done / max(1, run.state["size"])), done_bytes=done)
+
+        async with visitors.visitor(
+            side.address, run.row.id.hex, [heir, *others], database=row.database_name
+        ) as guest:
+            await roles.settle(guest, row.database_name, heir=heir, others=others, kept=kept)
+            await dumps.dump(
+                side.bindir,
+                guest,
+                row.database_name,
+                target,
+                form="directory",
+                options=[f"--jobs={_JOBS}", "--compress=0"],
+                tell=tell,
+            )
+        return Next()
+
+    async def _roles(self, run: Run, row: DatabaseRow, *, since_then: bool) -> list[RoleRow]:
+        """Its further roles that were made after the moment, or that were there then."""
+        if _is_new(run):
+            return []
+        moment = dt.datetime.fromisoformat(run.state["moment"])
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            found = await further_roles.of_database(tx, row.id)
+        return [
+            each
+            for each in found
+            if each.status == "active" and (each.created_at > moment) is since_then
+        ]
+
+    # ── the new database ─────────────────────────────────────────────────────
+
+    async def _load(self, run: Run) -> Outcome:
+        row = await self._row(run)
+        side = await self._side(run, row)
+        cluster = await self.clusters.cluster(row.cluster_id)
+        making, heir = run.state["making"], run.state["heir"]
+        await self._make(run, row, cluster.address)
+
+        async def tell(done: int, items: int | None) -> None:
+            await run.tell(done / max(1, items or 1))
+
+        kept = [each.username for each in await self._roles(run, row, since_then=False)]
+        async with visitors.visitor(
+            cluster.address, run.row.id.hex, [heir, *kept], database=making
+        ) as guest:
+            await dumps.load(
+                side.bindir,
+                guest,
+                making,
+                side.folder / "dump",
+                jobs=_JOBS,
+                tell=tell,
+            )
+            await visitors.leave(guest, making, heir)
+            async with visitors.connect_as(guest, making) as inside:
+                await inside.execute("ANALYZE")  # a dump has no statistics
+        await self._grant(run, cluster.address, row, making)
+        return Next()
+
+    async def _make(self, run: Run, row: DatabaseRow, address: Address) -> None:
+        """Have an empty database, whatever an earlier try has loaded."""
+        making, heir = run.state["making"], run.state["heir"]
+        async with self.clusters.connection(row.cluster_id) as server:
+            await objects.drop_database(server, making)
+            await objects.ensure_role(server, heir)
+            await objects.ensure_database(server, address, making, tenant=heir)
+            if not _is_new(run):
+                await replacing.close_database(server, making)
+            elif row.has_shadow:
+                await objects.ensure_database(server, address, f"{making}_shadow", tenant=heir)
+
+    async def _grant(self, run: Run, address: Address, row: DatabaseRow, name: str) -> None:
+        """Give the roles that came later what they would have been given."""
+        for role in await self._roles(run, row, since_then=True):
+            await logins.grant(
+                address, name, tenant=row.username, role=role.username, access=role.access
+            )
+
+    async def _check(self, run: Run) -> Outcome:
+        """Compare the number of rows of each table with the side instance's."""
+        row = await self._row(run)
+        side = await self._side(run, row)
+        cluster = await self.clusters.cluster(row.cluster_id)
+        then, now = await asyncio.gather(
+            _count(run, side.address, row.database_name),
+            _count(run, cluster.address, run.state["making"]),
+        )
+        if then != now:
+            wrong = sorted(name for name in then | now if then.get(name) != now.get(name))
+            raise MachineError(
+                f"What was loaded differs from what was there at {run.state['moment']}: "
+                f"{', '.join(wrong[:5])}.",
+                hint=f"{_NOTHING_CHANGED} Please report it.",
+            )
+        run.state["tables"] = len(now)
+        run.state["rows"] = sum(now.values())
+        return Next()
+
+    # ── in service ───────────────────────────────────────────────────────────
+
+    async def _serve(self, run: Run) -> Outcome:
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            row = await self._locked(tx, run)
+            if _is_new(run):
+                await self._own(tx, run, row)
+            else:
+                await self._swap(tx, run, row, run.state["making"])
+            await audit.record_on(
+                tx,
+                run.actor,
+                "database.restored",
+                row,
+                details={
+                    "to": run.state["moment"],
+                    "as": run.params["as"],
+                    "operation_id": str(run.row.id),
+                },
+            )
+        return Next()
+
+    async def _swap(self, tx: Tx, run: Run, row: DatabaseRow, incoming: str) -> None:
+        cluster = await self.clusters.cluster(row.cluster_id)
+        outgoing = _kept_name(run, row)
+        async with self.pooler.paused(row.database_name, within=_PAUSE_SECONDS):
+            await replacing.replace(
+                cluster.address,
+                service=row.database_name,
+                incoming=incoming,
+                outgoing=outgoing,
+                connection_limit=wanted_state(row).connection_limit,
+            )
+        await replaced.keep(tx, row.id, outgoing, operation_id=run.row.id, days=self.keep_days)
+
+    async def _own(self, tx: Tx, run: Run, row: DatabaseRow) -> None:
+        """Give the new database to the owner of the other one; nobody knows its password yet."""
+        database_id = uuid.UUID(run.state["database_id"])
+        if await rows.find(tx, database_id, customer_id=None) is not None:
+            return
+        suffix = run.state["making"].removeprefix("tenant_")
+        await rows.insert_creating(
+            tx, cluster_id=row.cluster_id, suffix=suffix, database_id=database_id
+        )
+        await rows.activate(
+            tx,
+            database_id,
+            Labels(
+                customer_id=row.customer_id,
+                name=None,
+                friendly_name=run.params["friendly_name"] or f"{row.friendly_name} (restored)",
+                environment=row.environment,
+                plan=row.plan,
+                limits=await rows.own_limits(tx, row.id),
+                has_shadow=row.has_shadow,
+            ),
+        )
+        made = await rows.find(tx, database_id, customer_id=None)
+        if made is None:
+            raise MachineError("A database that was just made is gone.")
+        # Who could not reach the one shall not reach its copy.
+        await whitelist.copy(tx, row.id, database_id)
+        await self.network.apply(tx)
+        async with self.clusters.connection(row.cluster_id) as server:
+            await databases_flow.limit(server, made)
+        await audit.record_on(tx, run.actor, "database.create", made, details={"from": str(row.id)})
+
+    async def _clean_up(self, run: Run) -> Outcome:
+        await self.sides.remove(run.row.id)
+        row = await self._row(run)
+        told: dict[str, object] = {
+            "restored_to": run.state["moment"],
+            "tables": run.state["tables"],
+            "rows": run.state["rows"],
+        }
+        if _is_new(run):
+            return Done(
+                told
+                | {"database_id": run.state["database_id"], "database_name": run.state["making"]}
+            )
+        return Done(
+            told
+            | {
+                "database_id": str(row.id),
+                "database_name": row.database_name,
+                "replaced": _kept_name(run, row),
+            }
+        )
+
+    async def _undo(self, run: Run) -> None:
+        await self.sides.remove(run.row.id)
+        making = run.state.get("making")
+        if making is None:
+            return
+        row = await self._row(run)
+        cluster = await self.clusters.cluster(row.cluster_id)
+        async with self.clusters.connection(row.cluster_id) as server:
+            await objects.drop_database(server, making)
+            if _is_new(run):
+                await objects.drop_database(server, f"{making}_shadow")
+                await objects.drop_role(server, run.state["heir"])
+        if run.row.id.hex in await visitors.purposes(cluster.address):
+            await visitors.drop(cluster.address, run.row.id.hex)
+
+    # ── putting back ─────────────────────────────────────────────────────────
+
+    async def _prepare_old(self, run: Run) -> Outcome:
+        row = await self._row(run)
+        run.state["moment"] = run.params["replaced_at"]
+        cluster = await self.clusters.cluster(row.cluster_id)
+        async with self.clusters.connection(row.cluster_id) as server:
+            if not await objects.database_exists(server, run.params["replaced"]):
+                raise Conflict(
+                    f"{run.params['replaced']} is not there any more.", hint=_NOTHING_CHANGED
+                )
+        await self._grant(run, cluster.address, row, run.params["replaced"])
+        return Next()
+
+    async def _serve_old(self, run: Run) -> Outcome:
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            row = await self._locked(tx, run)
+            await self._swap(tx, run, row, run.params["replaced"])
+            await replaced.remove(tx, run.params["replaced"], row.id)
+            await audit.record_on(
+                tx,
+                run.actor,
+                "database.put_back",
+                row,
+                details={"operation_id": str(run.row.id)},
+            )
+        return Done(
+            {
+                "database_id": str(row.id),
+                "database_name": row.database_name,
+                "replaced": _kept_name(run, row),
+            }
+        )
+
+    # ── helpers ──────────────────────────────────────────────────────────────
+
+    async def _row(self, run: Run) -> DatabaseRow:
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            row = await rows.find(tx, run.row.resource_id, customer_id=None)
+        return _there(row)
+
+    async def _locked(self, tx: Tx, run: Run) -> DatabaseRow:
+        return _there(await rows.lock(tx, run.row.resource_id, wait=True))
+
+
+def _there(row: DatabaseRow | None) -> DatabaseRow:
+    if row is None:
+        raise Conflict("The database has been deleted meanwhile.")
+    return row
+
+
+def _is_new(run: Run) -> bool:
+    return bool(run.params.get("as") == "new")
+
+
+def _short(run: Run) -> str:
+    return run.row.id.hex[:12]
+
+
+def _kept_name(run: Run, row: DatabaseRow) -> str:
+    return f"{row.database_name}_before_{_short(run)}"
+
+
+async def _count(run: Run, address: Address, database: str) -> dict[str, int]:
+    heir: Sequence[str] = [run.state["heir"]]
+    async with (
+        visitors.visitor(address, run.row.id.hex, heir, database=database) as guest,
+        visitors.connect_as(guest, database) as inside,
+    ):
+        return await tables.row_counts(inside)
+
+
+def _clear(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _undo_nothing(_: Run) -> None:
+    """Nothing was made before it was in service."""

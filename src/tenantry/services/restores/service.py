@@ -1,0 +1,137 @@
+"""The verbs on restores, and the end of what they have replaced."""
+
+import uuid
+
+import psycopg
+import structlog
+
+from tenantry.base.errors import Conflict, NotFound, TenantryError
+from tenantry.control import audit, replaced
+from tenantry.control import databases as rows
+from tenantry.control.audit import Actor
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.operations import OperationRow
+from tenantry.control.replaced import ReplacedRow
+from tenantry.control.store import Tx
+from tenantry.pg import catalog, objects
+from tenantry.services.databases.service import Databases
+from tenantry.services.operations.service import Operations
+from tenantry.services.restores.flow import PUT_BACK, RESTORE, Restoring
+from tenantry.services.restores.model import NewRestore, Replaced
+from tenantry.services.side_instances.model import OutsideWindow
+
+log = structlog.get_logger()
+
+
+class Restores:
+    """Everything that can be done to have a database back as it was."""
+
+    def __init__(self, restoring: Restoring, databases: Databases, operations: Operations) -> None:
+        self._store = restoring.store
+        self._clusters = restoring.clusters
+        self._repositories = restoring.repositories
+        self._sides = restoring.sides
+        self._databases = databases
+        self._operations = operations
+        operations.register(*restoring.flows)
+
+    async def begin(
+        self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: NewRestore
+    ) -> OperationRow:
+        """Want a database back. Raises NotFound, Conflict, OutsideWindow, RepositoryError."""
+        row = await self._databases.lock_active(tx, actor, database_id)
+        if wanted.to == "previous" or isinstance(wanted.to, uuid.UUID):
+            return await self._put_back(tx, actor, row, wanted)
+        self._repositories.require_enabled()
+        if wanted.to != "latest":
+            if wanted.to < row.created_at:
+                raise OutsideWindow(
+                    f"The database was made at {row.created_at:%F %T} UTC only.",
+                    hint="Ask for a moment after that.",
+                )
+            cluster = await self._clusters.cluster(row.cluster_id)
+            await self._sides.check(cluster.name, wanted.to)
+        to = wanted.to if isinstance(wanted.to, str) else wanted.to.isoformat()
+        return await self._begin(
+            tx,
+            actor,
+            row,
+            RESTORE,
+            {"to": to, "as": wanted.into, "friendly_name": wanted.friendly_name},
+        )
+
+    async def _put_back(
+        self, tx: Tx, actor: Actor, row: DatabaseRow, wanted: NewRestore
+    ) -> OperationRow:
+        if wanted.into == "new":
+            raise Conflict(
+                "What was replaced is put back in place.", hint='Ask for it as "in_place".'
+            )
+        kept = await replaced.of_database(tx, row.id)
+        old = next((each for each in kept if wanted.to in {"previous", each.id}), None)
+        if old is None:
+            raise NotFound(
+                "Nothing that a restore has replaced is kept of this database under that id.",
+                hint="GET …/replaced lists what is kept.",
+            )
+        return await self._begin(
+            tx,
+            actor,
+            row,
+            PUT_BACK,
+            {"replaced": old.database_name, "replaced_at": old.replaced_at.isoformat()},
+        )
+
+    async def _begin(
+        self, tx: Tx, actor: Actor, row: DatabaseRow, kind: str, params: dict[str, object]
+    ) -> OperationRow:
+        operation = await self._operations.begin(
+            tx,
+            actor,
+            kind,
+            resource_kind="database",
+            resource_id=row.id,
+            customer_id=row.customer_id,
+            params=params,
+        )
+        await audit.record_on(tx, actor, kind, row, details={"operation_id": str(operation.id)})
+        return operation
+
+    async def kept(self, actor: Actor, database_id: uuid.UUID) -> list[Replaced]:
+        """What restores in place have replaced of a database. Raises NotFound."""
+        row = await self._databases.show(actor, database_id)
+        async with self._store.transaction(actor) as tx:
+            found = await replaced.of_database(tx, row.id)
+        async with self._clusters.connection(row.cluster_id) as server:
+            sizes = await catalog.sizes(server, [each.database_name for each in found])
+        return [Replaced(each, sizes.get(each.database_name, 0)) for each in found]
+
+    async def converge(self) -> list[str]:
+        """Drop what was replaced and has had its time. Returns what is gone."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            due = await replaced.expired(tx)
+        gone: list[str] = []
+        for each in due:
+            try:
+                if await self._drop(each):
+                    gone.append(each.database_name)
+            except (TenantryError, psycopg.Error) as error:
+                log.warning("replaced.kept", database=each.database_name, error=str(error))
+        return gone
+
+    async def _drop(self, old: ReplacedRow) -> bool:
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            row = await rows.lock(tx, old.database_id, wait=False)
+            if row is None or old not in await replaced.expired(tx):
+                return False
+            async with self._clusters.connection(row.cluster_id) as server:
+                await objects.drop_database(server, old.database_name)
+            await replaced.remove(tx, old.database_name, row.id)
+            await audit.record_on(
+                tx,
+                audit.PLATFORM,
+                "database.replaced_dropped",
+                row,
+                details={"database_name": old.database_name},
+            )
+        return True

@@ -1,0 +1,308 @@
+"""One database of a shared cluster brought back to a second, while its neighbours go on.
+
+The machine's clock is everybody's here: PostgreSQL's, pgBackRest's and the platform's.
+"""
+
+import datetime as dt
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from clients import ask, changed, do, eventually, hurry, login, refusal
+from harness import Installation
+
+TENANTS = 20
+CHECKSUM = "SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM orders t"
+
+Database = dict[str, Any]
+
+
+@dataclass
+class Writer:
+    """A tenant's client, which writes all the time and notes what went wrong."""
+
+    url: str
+    written: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    def run(self, stopped: threading.Event) -> None:
+        try:
+            with login(self.url) as session:
+                while not stopped.wait(0.05):
+                    session.execute("INSERT INTO orders (what) VALUES ('more')")
+                    self.written += 1
+        except psycopg.Error as error:
+            self.errors.append(str(error))
+
+
+@dataclass
+class World:
+    platform: Installation
+    databases: list[Database]
+
+    @property
+    def api(self) -> httpx.Client:
+        return self.platform.client()
+
+    def wanted(self, database: Database, **asked: object) -> httpx.Response:
+        with self.api as api:
+            return api.post(f"/api/databases/{database['id']}/restore", json=asked)
+
+    def ended(self, answer: httpx.Response, *, seconds: float = 90) -> dict[str, Any]:
+        """The operation that an answer tells of, once it has ended."""
+        assert answer.status_code == 202, answer.text
+        found: dict[str, Any] = {}
+
+        def has_ended() -> bool:
+            with self.api as api:
+                found.update(api.get(answer.headers["Location"]).json()["data"])
+            return found["finished_at"] is not None
+
+        eventually(has_ended, seconds=seconds)
+        return found
+
+    def restored(self, database: Database, **asked: object) -> dict[str, Any]:
+        """What came of a restore."""
+        done = self.ended(self.wanted(database, **asked))
+        assert done["status"] == "succeeded", done["error"]
+        result: dict[str, Any] = done["result"]
+        return result
+
+    def leftovers(self) -> list[str]:
+        """What operations that are over have left behind."""
+        home = self.platform.home
+        with self.platform.superuser() as server:
+            names = server.execute(
+                "SELECT datname FROM pg_database WHERE datname LIKE '%restoring%'"
+                " UNION ALL SELECT rolname FROM pg_roles WHERE rolname LIKE '%visitor%'"
+            ).fetchall()
+        return [
+            *(str(path) for path in (home / "scratch").iterdir()),
+            *(str(path) for path in (home / "run").glob("side-*")),
+            *(name for (name,) in names),
+        ]
+
+
+def now(database: Database) -> str:
+    """The present moment, after all that has been committed."""
+    moment = ask(database["connection_string"], "SELECT clock_timestamp()")
+    assert isinstance(moment, dt.datetime)
+    return moment.isoformat()
+
+
+def fill(database: Database) -> None:
+    do(
+        database["connection_string"],
+        """
+        CREATE TABLE orders (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, what text);
+        INSERT INTO orders (what) SELECT 'order ' || n FROM generate_series(1, 200) n
+        """,
+    )
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """A platform with a backup, and its tenants, made partly before and partly after it."""
+    installation = Installation({"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "0"})
+    try:
+        installation.up()
+        hurry(installation)
+        databases = [
+            installation.create(friendlyName=f"Tenant {number}", shadow=number == 0)
+            for number in range(TENANTS // 2)
+        ]
+        installation.tenantry("cluster", "backup", "shared-1")
+        databases += [
+            installation.create(friendlyName=f"Tenant {number}", shadow=False)
+            for number in range(TENANTS // 2, TENANTS)
+        ]
+        for database in databases:
+            fill(database)
+        yield World(installation, databases)
+    finally:
+        installation.remove()
+
+
+@pytest.fixture
+def load(world: World) -> Iterator[list[Writer]]:
+    """All tenants but the first write meanwhile."""
+    stopped = threading.Event()
+    doors = ("connection_string", "connection_string_pooled")
+    writers = [
+        Writer(database[doors[number % 2]]) for number, database in enumerate(world.databases[1:])
+    ]
+    threads = [threading.Thread(target=each.run, args=(stopped,)) for each in writers]
+    for thread in threads:
+        thread.start()
+    yield writers
+    stopped.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_wrecked_table_is_had_back_as_new_and_in_place_while_others_write(
+    world: World, load: list[Writer]
+) -> None:
+    wrecked = world.databases[0]
+    before = ask(wrecked["connection_string"], CHECKSUM)
+    moment = now(wrecked)
+    do(wrecked["connection_string"], "DELETE FROM orders")
+
+    new = world.restored(wrecked, to=moment, friendlyName="As it was", **{"as": "new"})
+    with world.api as api:
+        opened = api.post(f"/api/databases/{new['database_id']}/rotate-password").json()["data"]
+    assert opened["friendly_name"] == "As it was"
+    assert ask(opened["connection_string"], CHECKSUM) == before
+    assert ask(opened["connection_string_pooled"], CHECKSUM) == before
+    do(opened["connection_string"], "INSERT INTO orders (what) VALUES ('mine')")
+    assert ask(wrecked["connection_string"], "SELECT count(*) FROM orders") == 0
+
+    with login(wrecked["connection_string_pooled"]) as pooled:
+        pooled.execute("SELECT 1")
+        waited: list[object] = []
+        stopped = threading.Event()
+
+        def use() -> None:
+            while not stopped.wait(0.01):
+                try:
+                    pooled.execute("SELECT count(*) FROM orders")
+                except psycopg.Error as error:
+                    waited.append(error)
+                    return
+
+        user = threading.Thread(target=use)
+        user.start()
+        result = world.restored(wrecked, to=moment, **{"as": "in_place"})
+        stopped.set()
+        user.join()
+        assert not waited
+        row = pooled.execute(CHECKSUM.encode()).fetchone()
+        assert row is not None
+        assert row[0] == before
+    assert result["database_name"] == wrecked["database_name"]
+    assert ask(wrecked["connection_string"], CHECKSUM) == before
+    assert [each.errors for each in load] == [[] for _ in load]
+    assert all(each.written > 10 for each in load)
+    assert world.leftovers() == []
+
+
+def test_what_was_replaced_is_kept_closed_and_can_be_put_back(world: World) -> None:
+    database = world.databases[1]
+    url = database["connection_string"]
+    with world.api as api:
+        path = f"/api/databases/{database['id']}"
+        reader = api.post(f"{path}/roles", json={"name": "early", "access": "read_only"}).json()
+        do(url, "CREATE POLICY own ON orders TO " + reader["data"]["username"] + " USING (true)")
+        api.post(f"{path}/whitelist", json={"ip_address": "127.0.0.1"}).raise_for_status()
+    me = database["username"]
+    do(url, f"ALTER ROLE {me} IN DATABASE {database['database_name']} SET search_path = a, public")
+    moment = now(database)
+    do(url, "CREATE TABLE later AS SELECT 1 AS n")
+    with world.api as api:
+        later = api.post(f"{path}/roles", json={"name": "late", "access": "read_write"}).json()
+    restore = ("restore", database["database_name"], "--to")
+    told = world.platform.tenantry(*restore, moment, "--as", "in-place")
+    assert "is restored; what it was is kept as" in told.stderr
+    (result,) = json.loads(
+        world.platform.tenantry("db", "replaced", database["database_name"], "--json").stdout
+    )
+
+    assert ask(url, "SELECT to_regclass('later')") is None
+    assert ask(url, "SHOW search_path") == "a, public"
+    assert ask(url, "SELECT count(*) FROM pg_policy") == 1
+    early = reader["data"]["connection_string"]
+    assert int(str(ask(early, "SELECT count(*) FROM orders"))) > 0
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        do(changed(early, options="-cdefault_transaction_read_only=off"), "DELETE FROM orders")
+    do(later["data"]["connection_string"], "INSERT INTO orders (what) VALUES ('by late')")
+    assert "permission denied for database" in refusal(changed(url, dbname=result["database_name"]))
+
+    with world.api as api:
+        (kept,) = api.get(f"{path}/replaced").json()["data"]
+        assert kept["id"] == result["id"]
+        assert kept["size_bytes"] > 7_000_000
+        assert kept["expires_at"] > kept["replaced_at"]
+        # A role goes, also where it still has rights in what is kept.
+        role = later["data"]["id"]
+        assert api.delete(f"{path}/roles/{role}").status_code in {200, 202}
+    done = json.loads(world.platform.tenantry(*restore, "previous", "--json").stdout)
+    assert ask(url, "SELECT n FROM later") == 1
+    assert ask(url, "SHOW search_path") == "a, public"
+    assert ask(early, "SELECT n FROM later") == 1
+    with world.api as api:
+        (kept,) = api.get(f"{path}/replaced").json()["data"]
+        assert kept["database_name"] == done["result"]["replaced"] != result["database_name"]
+        assert world.leftovers() == []
+        assert api.delete(path).status_code in {200, 202}
+    eventually(lambda: not any(database["username"][5:] in n for n in world.platform.world()[1]))
+
+
+def test_a_database_that_is_being_restored_is_neither_deleted_nor_restored_again(
+    world: World,
+) -> None:
+    database = world.databases[2]
+    before = ask(database["connection_string"], CHECKSUM)
+    begun = world.wanted(database, to="latest", **{"as": "in_place"})
+    again = world.wanted(database, to="latest")
+    assert (again.status_code, again.json()["code"]) == (409, "conflict")
+    with world.api as api:
+        refused = api.delete(f"/api/databases/{database['id']}")
+        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+
+        def is_restoring() -> bool:
+            step = api.get(begun.headers["Location"]).json()["data"]["step"]
+            return step in {"restore", "recover", "dump", "load"}
+
+        eventually(is_restoring)
+        api.post(f"{begun.headers['Location']}/cancel", json={}).raise_for_status()
+    assert world.ended(begun)["status"] == "cancelled"
+    assert world.leftovers() == []
+    assert ask(database["connection_string"], CHECKSUM) == before
+    with world.api as api:
+        assert api.get(f"/api/databases/{database['id']}/replaced").json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("to", "status", "code"),
+    [
+        ("2020-01-01T00:00:00Z", 422, "outside_window"),
+        ("2099-01-01T00:00:00Z", 422, "outside_window"),
+        ("2026-11-21T12:00:00", 422, "invalid_input"),
+        ("yesterday", 422, "invalid_input"),
+        ("previous", 404, "not_found"),
+        ("0b7c1a52-f3aa-4c8d-a021-3b0daf01c7d5", 404, "not_found"),
+    ],
+)
+def test_what_cannot_be_restored_is_refused_at_the_door(
+    world: World, to: str, status: int, code: str
+) -> None:
+    answer = world.wanted(world.databases[-1], to=to)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert answer.json().get("hint") or answer.json()["errors"]
+
+
+def test_a_moment_before_the_database_was_made_is_refused(world: World) -> None:
+    late = world.databases[-1]
+    answer = world.wanted(late, to=world.databases[-2]["created_at"])
+    assert (answer.status_code, answer.json()["code"]) == (422, "outside_window")
+    assert "made at" in answer.json()["detail"]
+
+
+def test_a_part_of_the_log_that_is_missing_is_told(world: World) -> None:
+    archive = world.platform.home / "backups/repository/archive/shared-1"
+    newest = max(archive.rglob("0*"), key=lambda each: each.name if each.is_file() else "")
+    gone = newest.with_name(f"hidden-{newest.name}")
+    newest.rename(gone)
+    try:
+        failed = world.ended(world.wanted(world.databases[3], to="latest"))
+    finally:
+        gone.rename(newest)
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "wal_missing")
+    assert newest.name[:24] in failed["error"]["detail"]
+    assert world.leftovers() == []
