@@ -238,6 +238,7 @@ class Scene:
                 "SELECT username FROM database_roles WHERE verifier_before IS NOT NULL",
             "an operation that is not finished":
                 "SELECT * FROM operations WHERE status IN ('queued', 'running')",
+            "a backup that nobody makes": "SELECT * FROM backups WHERE status = 'making'",
             "a job that waits or hangs":
                 "SELECT id, task_name, status FROM procrastinate_jobs"
                 " WHERE status IN ('todo', 'doing')",
@@ -270,6 +271,8 @@ class Scene:
                 "SELECT datname FROM pg_database, aclexplode(datacl) WHERE grantee = 0"
                 r" AND datname LIKE 'tenant\_%'"
             ).fetchall()
+        yield from (f"a visitor stays: {n}" for n in is_there if n.startswith("tenantry_visitor_"))
+        yield from (f"scratch: {each}" for each in (self.installation.home / "scratch").iterdir())
         yield from (f"open to PUBLIC: {name}" for (name,) in open_to_all)
         for row in rows:
             login, limit, has_password = is_there.get(row["username"], (None, None, None))

@@ -83,7 +83,8 @@ class Making:
             before = await rows.last_size(tx, database.id, backup.format, backup.part)
             further = [each.username for each in await roles.of_database(tx, database.id)]
         # How large it will be nobody knows; the database itself is nearly always larger.
-        expected = before or sizes.get(database.database_name, 0)
+        all_of_it = 0 if backup.part == "schema" else sizes.get(database.database_name, 0)
+        expected = before or all_of_it
         _require_room(file.parent, expected)
         run.state["postgres_version"] = version.split(maxsplit=1)[0]
 

@@ -1,6 +1,7 @@
 """The verbs on logical backups, and the passes that keep rows and files alike."""
 
 import asyncio
+import contextlib
 import datetime as dt
 import uuid
 from collections import defaultdict
@@ -10,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from tenantry.base.errors import Conflict, NotFound
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import Changed, StepDone, emit
 from tenantry.base.home import Home
 from tenantry.control import audit, pages
 from tenantry.control import backups as rows
@@ -163,6 +164,7 @@ class Backups:
 
     def discard(self, backup: BackupRow) -> None:
         """Remove the file of a backup that has no row any more."""
+        emit(StepDone("backup.delete", "forgotten", backup.database_name))
         flow.remove_files(self._home, backup)
 
     async def open(self, actor: Actor, database_id: uuid.UUID, backup_id: uuid.UUID) -> Download:
@@ -336,6 +338,7 @@ class Backups:
                 await self._record(tx, audit.PLATFORM, "backup.delete", orphan)
             await self._expire(tx)
             known = await rows.every(tx)
+        emit(StepDone("backup.converge", "rows", "all"))
         await asyncio.to_thread(self._remove_strangers, there, known)
         for backup in known:
             file = file_of(self._home, backup)
@@ -375,8 +378,9 @@ class Backups:
                 path.unlink(missing_ok=True)
                 emit(Changed("backup_file.removed", path.name))
         for folder in files.entries(root(self._home)):
-            if folder not in folders and not files.entries(folder):
-                folder.rmdir()
+            if folder not in folders:
+                with contextlib.suppress(OSError):  # something is in it, or it is a disk's
+                    folder.rmdir()
 
     # ── helpers ──────────────────────────────────────────────────────────────
 
@@ -415,7 +419,13 @@ class Backups:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    return [file for each in files.entries(folder) for file in files.entries(each)]
+    return [
+        file
+        for each in files.entries(folder)
+        if each.is_dir()
+        for file in files.entries(each)
+        if file.is_file()
+    ]
 
 
 def _is_there(file: Path, backup: BackupRow) -> bool:
