@@ -36,7 +36,7 @@ async def tables(conn: Connection) -> set[str]:
     found = await rows(
         conn,
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
-        "AND relkind = 'r' AND relname <> 'schema_migrations'",
+        "AND relkind = 'r' AND relname NOT IN ('schema_migrations', 'tenantry_migrations')",
     )
     return {name for (name,) in found}
 

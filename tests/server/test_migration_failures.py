@@ -53,21 +53,25 @@ async def test_a_failing_file_is_taken_back_and_the_database_stays_clean(
     failure = await failure_of(conn, folder)
     assert (failure.file, failure.line, failure.state) == ("2_b.up.sql", 4, State(1))
     assert failure.detail == (
-        '2_b.up.sql, line 4: column "nonsense" does not exist. The database is clean at version 1.'
+        '2_b.up.sql, line 4: column "nonsense" does not exist. The statement is: '
+        "INSERT INTO b VALUES (nonsense). The database is clean at version 1."
     )
     assert failure.hint
     assert await recorded(conn) == [(1, False)]
     assert await tables(conn) == {"a"}
     assert await advisory_locks(conn) == []
-    write(tmp_path, {"1_a.up.sql": "", "2_b.up.sql": "CREATE TABLE b ()"})
+    write(tmp_path, {"2_b.up.sql": "CREATE TABLE b ()"})
     assert versions(await service.up(conn, folder)) == [2, 3]
 
 
 async def test_a_failing_first_file_leaves_no_version(conn: Connection, tmp_path: Path) -> None:
     failure = await failure_of(
-        conn, write(tmp_path, {"1_a.up.sql": "CREATE TABLE a (); SELECT 1/0"})
+        conn, write(tmp_path, {"1_a.up.sql": "CREATE TABLE a ();\n\nSELECT 1/0;\nSELECT 2"})
     )
-    assert failure.detail == ("1_a.up.sql: division by zero. The database is clean at no version.")
+    assert failure.detail == (
+        "1_a.up.sql, line 3: division by zero. The statement is: SELECT 1/0. "
+        "The database is clean at no version."
+    )
     assert await recorded(conn) == []
     assert await tables(conn) == set()
 
@@ -75,7 +79,7 @@ async def test_a_failing_first_file_leaves_no_version(conn: Connection, tmp_path
 async def test_a_failing_down_file_stays_where_it_was(conn: Connection, tmp_path: Path) -> None:
     folder = write(tmp_path, {"1_a.up.sql": "CREATE TABLE a ()", "1_a.down.sql": "DROP TABLE a, b"})
     await service.up(conn, folder)
-    with pytest.raises(MigrationFailed, match=r'1_a\.down\.sql: table "b" does not exist'):
+    with pytest.raises(MigrationFailed, match=r'1_a\.down\.sql, line 1: table "b" does not exist'):
         await service.down(conn, folder, 1)
     assert await recorded(conn) == [(1, False)]
     assert await tables(conn) == {"a"}
@@ -217,6 +221,42 @@ async def test_a_cancelled_run_is_taken_back_and_the_connection_goes_on(
     assert await tables(conn) == set()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DROP INDEX CONCURRENTLY nowhere",
+        "-- tenantry: no-transaction\nCREATE TABLE t ()",
+        "CREATE INDEX CONCURRENTLY i ON t (nothing)",
+        "VACUUM nowhere",
+    ],
+)
+async def test_a_failure_that_left_nothing_leaves_the_database_clean(
+    conn: Connection, tmp_path: Path, text: str
+) -> None:
+    folder = write(tmp_path, {"1_a.up.sql": "CREATE TABLE t (i int)", "2_b.up.sql": text})
+    failure = await failure_of(conn, folder)
+    assert failure.state == State(1)
+    assert await recorded(conn) == [(1, False)]
+    write(tmp_path, {"2_b.up.sql": "CREATE INDEX CONCURRENTLY i ON t (i)"})
+    assert versions(await service.up(conn, folder)) == [2]
+
+
+async def test_statements_without_a_transaction_are_sent_one_by_one(
+    conn: Connection, tmp_path: Path
+) -> None:
+    folder = write(
+        tmp_path,
+        {
+            "1_a.up.sql": "CREATE TABLE t (i int);\nCREATE INDEX CONCURRENTLY i ON t (i);\n"
+            "-- ü\nSELECT\n  1/0"
+        },
+    )
+    failure = await failure_of(conn, folder)
+    # The table and the index are there.
+    assert (failure.line, failure.state) == (4, State(1, dirty=True))
+    assert await tables(conn) == {"t"}
+
+
 # Locks and timeouts
 
 
@@ -349,7 +389,7 @@ async def test_a_table_lock_is_waited_for_in_short_bits(
         async with other.transaction():
             await other.execute("SELECT * FROM t")
             failure = await failure_of(conn, folder, IMPATIENT)
-            assert "2_b.up.sql: canceling statement due to lock timeout." in failure.detail
+            assert "2_b.up.sql, line 1: canceling statement due to lock timeout." in failure.detail
             assert failure.state == State(1)
             patient = Limits(lock_timeout=0.2, retries=5, back_off=0.2)
             run = asyncio.create_task(service.up(conn, folder, limits=patient))
@@ -366,7 +406,7 @@ async def test_a_lock_timeout_after_a_files_own_commit_is_not_tried_again(
     await service.up(conn, folder)
     write(
         tmp_path,
-        {"1_a.up.sql": "", "2_b.up.sql": "INSERT INTO log VALUES (1); COMMIT; DROP TABLE t"},
+        {"2_b.up.sql": "INSERT INTO log VALUES (1); COMMIT; DROP TABLE t"},
     )
     async with await connect(fresh_database) as other, other.transaction():
         await other.execute("SELECT * FROM t")

@@ -1,6 +1,7 @@
 """The verbs against a real PostgreSQL: golang-migrate's behaviours one by one."""
 
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import psycopg
@@ -14,8 +15,8 @@ from tenantry.services.migrations import service
 from tenantry.services.migrations.model import (
     BadMigrations,
     DirtyDatabase,
+    EditedMigrations,
     LimitShort,
-    MigrationFailed,
     MigrationNotFound,
     State,
 )
@@ -343,13 +344,53 @@ async def test_a_statement_that_cannot_run_in_a_transaction(
         "2_b.up.sql": "CREATE INDEX CONCURRENTLY i ON t (i)",
     }
     folder = write(tmp_path, files)
-    with pytest.raises(MigrationFailed, match="cannot run inside a transaction") as failure:
-        await service.up(conn, folder)
-    assert "-- tenantry: no-transaction" in (failure.value.hint or "")
-    assert await recorded(conn) == [(1, False)]
-    write(tmp_path, files | {"2_b.up.sql": "-- tenantry: no-transaction\n" + files["2_b.up.sql"]})
     await service.up(conn, folder)
     assert await recorded(conn) == [(2, False)]
     assert await rows(conn, "SELECT indisvalid FROM pg_index WHERE indrelid = 't'::regclass") == [
         (True,)
     ]
+
+
+# The journal
+
+
+async def test_what_was_applied_is_kept_beside(conn: Connection, folder: Path) -> None:
+    await service.up(conn, folder, 3)
+    found = await service.status(conn, folder)
+    assert {version: (each.file, each.sha256) for version, each in found.journal.items()} == {
+        1: ("000001_one.up.sql", sha256(FILES["000001_one.up.sql"].encode()).hexdigest()),
+        3: ("000003_three.up.sql", sha256(FILES["000003_three.up.sql"].encode()).hexdigest()),
+        4: ("000004_four.up.sql", sha256(FILES["000004_four.up.sql"].encode()).hexdigest()),
+    }
+    await service.down(conn, folder, 1)
+    assert set((await service.status(conn, folder)).journal) == {1, 3}
+    await service.force(conn, 1)
+    assert set((await service.status(conn, folder)).journal) == {1}
+
+
+async def test_an_edited_file_is_found_and_can_be_accepted(conn: Connection, folder: Path) -> None:
+    await service.up(conn, folder, 2)
+    write(folder, {"000001_one.up.sql": "CREATE TABLE one (i int)"})
+    assert [each.version for each in (await service.status(conn, folder)).edited] == [1]
+    with pytest.raises(EditedMigrations, match="000001_one"):
+        await service.up(conn, folder)
+    assert await recorded(conn) == [(3, False)]
+    await service.up(conn, folder, accept_edited=True)
+    assert await recorded(conn) == [(7, False)]
+    assert (await service.status(conn, folder)).edited == ()
+
+
+async def test_golang_migrates_own_steps_leave_no_false_alarm(
+    conn: Connection, folder: Path
+) -> None:
+    """It knows nothing of the journal, and goes down and up beside it."""
+    await service.up(conn, folder, 3)
+    await conn.execute("UPDATE schema_migrations SET version = 3")
+    write(folder, {"000004_four.up.sql": "SELECT 4"})
+    assert versions(await service.up(conn, folder, 1)) == [4]
+    assert (await service.status(conn, folder)).edited == ()
+
+
+async def test_files_need_no_folder(conn: Connection) -> None:
+    files = {name: text.encode() for name, text in FILES.items()}
+    assert versions(await service.up(conn, files, 1)) == [1]

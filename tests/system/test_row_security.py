@@ -23,7 +23,13 @@ from tenantry.control.store import ControlStore, as_platform
 from tenantry.pg.connections import Address
 
 # Tables without a policy, and why a customer's transaction has nothing of them.
-NOT_A_CUSTOMERS = {"clusters", "schema_migrations", "plans", "branch_passwords"} | {
+NOT_A_CUSTOMERS = {
+    "clusters",
+    "schema_migrations",
+    "tenantry_migrations",
+    "plans",
+    "branch_passwords",
+} | {
     "recovery_codes",
     "login_challenges",
     "failed_logins",

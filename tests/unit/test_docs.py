@@ -10,6 +10,7 @@ from tenantry.base import errors
 from tenantry.base.settings import Settings
 from tenantry.cli.main import app
 from tenantry.control.keys import SCOPES
+from tenantry.services.migrations import lint
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -56,6 +57,12 @@ def test_every_command_is_told() -> None:
     told = page("reference/cli.md")
     missing = {name for name in _commands(typer.main.get_command(app)) if name not in told}
     assert not missing
+
+
+def test_every_lint_rule_is_told() -> None:
+    told = page("reference/migration-lint.md")
+    for rule in lint.RULES.values():
+        assert f"| `{rule.id}` | {rule.what} | {rule.why} | {rule.instead} |" in told
 
 
 def test_no_page_has_a_dead_link() -> None:

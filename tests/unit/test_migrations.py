@@ -4,6 +4,7 @@ The folder of the planning tests is shaped to have a gap, versions with one file
 distances other than one, as golang-migrate's documentation allows.
 """
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.base.errors import InvalidInput
+from tenantry.pg import statements
 from tenantry.services.migrations import plan
 from tenantry.services.migrations.model import (
     HIGHEST_VERSION,
@@ -191,8 +193,8 @@ def test_a_byte_order_mark_is_not_sent() -> None:
         ("--tenantry:no-transaction\r\nVACUUM", False),
         ("\n-- why we do this\n\n  -- tenantry:  no-transaction  \nVACUUM", False),
         ("SELECT 1;\n-- tenantry: no-transaction", True),
-        ("-- tenantry: no-transactions\nVACUUM", True),
-        ("-- see tenantry: no-transaction\nVACUUM", True),
+        ("-- tenantry: no-transactions\nCREATE TABLE t ()", True),
+        ("-- see tenantry: no-transaction\nCREATE TABLE t ()", True),
         ("SELECT '\n-- tenantry: no-transaction\n'", True),
     ],
 )
@@ -205,7 +207,7 @@ def test_the_pragma_counts_above_the_first_statement_only(text: str, transaction
     [("abc", "a", 1), ("a\nbc", "b", 2), ("ä\r\n名\r\nx", "x", 3), ("a\n\n\nb", "b", 4)],
 )
 def test_a_position_is_counted_in_characters(text: str, needle: str, line: int) -> None:
-    assert plan.line_of(text, text.index(needle) + 1) == line
+    assert statements.line_of(text, text.index(needle) + 1) == line
 
 
 # Locks
@@ -373,3 +375,101 @@ def test_down_undoes_up(folder: tuple[Migration, ...], n: int) -> None:
     back = plan.down(folder, end, n)
     assert [step.version for step in back] == [step.version for step in reversed(there)]
     assert follow(end, back, folder) == State()
+
+
+# New files
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ([], "000001_add_tags"),
+        (["000009_x.up.sql", "000009_x.down.sql", "README.md"], "000010_add_tags"),
+        (["0009_x.up.sql", "2_a.up.sql"], "0010_add_tags"),
+        (["20170412214116_d.up.sql"], "20260102030405_add_tags"),
+        (["20990101000000_d.up.sql"], "20990101000001_add_tags"),
+    ],
+)
+def test_a_new_migration_goes_on_as_the_others_do(there: list[str], expected: str) -> None:
+    now = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    assert plan.next_files(there, " add-tags ", now) == (
+        f"{expected}.up.sql",
+        f"{expected}.down.sql",
+    )
+
+
+@given(
+    st.lists(st.integers(0, HIGHEST_VERSION - 1), max_size=5),
+    st.text("abc_- 7", min_size=1, max_size=20).filter(lambda text: text.strip("- ")),
+    st.integers(0, 2**32).map(lambda seconds: dt.datetime.fromtimestamp(seconds, dt.UTC)),
+)
+def test_a_new_migration_is_the_last(versions: list[int], title: str, now: dt.datetime) -> None:
+    made = plan.next_files([f"{version}_x.up.sql" for version in versions], title, now)
+    assert len(made) == 2
+    parsed = [plan.parse_name(name) for name in made]
+    assert [found[2] for found in parsed if found] == [UP, DOWN]
+    assert all(found and found[0] > max(versions, default=0) for found in parsed)
+
+
+@pytest.mark.parametrize("title", ["", " ", "../x", "a/b", "a" * 101, "a\nb.sql"])
+def test_a_title_that_is_no_name_is_refused(title: str) -> None:
+    with pytest.raises(InvalidInput):
+        plan.next_files([], title, dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
+
+
+# Statements
+
+
+@pytest.mark.parametrize(
+    ("text", "transactional"),
+    [
+        ("CREATE INDEX CONCURRENTLY i ON t (i)", False),
+        ("CREATE INDEX i ON t (i)", True),
+        ("DROP INDEX CONCURRENTLY i", False),
+        ("REINDEX TABLE CONCURRENTLY t", False),
+        ("REINDEX TABLE t", True),
+        ("REINDEX SCHEMA public", False),
+        ("VACUUM t", False),
+        ("ANALYZE t", True),
+        ("CLUSTER", False),
+        ("CLUSTER t USING i", True),
+        ("ALTER TABLE t DETACH PARTITION p CONCURRENTLY", False),
+        ("ALTER TABLE t DETACH PARTITION p", True),
+        ("ALTER SYSTEM SET work_mem = '1MB'", False),
+        ("CREATE DATABASE d", False),
+        ("SELECT 'CREATE INDEX CONCURRENTLY i ON t (i)'", True),
+        ("this is nothing", True),
+    ],
+)
+def test_what_cannot_run_in_a_transaction_is_found(text: str, transactional: bool) -> None:
+    assert Script("1_a.up.sql", f"SELECT 1; {text};").transactional is transactional
+
+
+def test_a_file_that_ends_its_transaction_is_sent_as_it_is() -> None:
+    assert Script("1_a.up.sql", "SELECT 1; COMMIT; SELECT 2").statements == ()
+    assert len(Script("1_a.up.sql", "BEGIN; SELECT 1; COMMIT; VACUUM").statements) == 4
+
+
+def test_statements_know_their_lines_and_comments() -> None:
+    text = "-- one;\n/* ü\n*/SELECT ';' ;\n-- two\n\nDO $$ BEGIN; END $$\n"
+    found = statements.split(text)
+    assert [(each.text, each.line) for each in found] == [
+        ("SELECT ';'", 3),
+        ("DO $$ BEGIN; END $$", 6),
+    ]
+    assert "-- one;" in found[0].comments
+    assert "-- two" in found[1].comments
+
+
+def test_what_cannot_be_read_is_told_by_its_line() -> None:
+    with pytest.raises(statements.Unreadable, match="syntax error") as unreadable:
+        statements.split("SELECT 'ü';\n\nfoo bar")
+    assert unreadable.value.line == 3
+
+
+@given(st.lists(st.sampled_from(["SELECT 'é;'", "VACUUM", "-- x\nSELECT 1", "/* ; */ TABLE t"])))
+def test_no_statement_is_lost(parts: list[str]) -> None:
+    found = statements.split(";\n".join(parts))
+    assert [each.text for each in found] == [
+        part.split("\n")[-1].split("*/ ")[-1] for part in parts
+    ]

@@ -15,6 +15,7 @@ from tenantry.cli import (
     extensions,
     keys,
     limits,
+    migrate,
     operations,
     platform,
     pool,
@@ -48,6 +49,7 @@ app.add_typer(backups.app, name="backup")
 app.add_typer(limits.app, name="plan")
 app.add_typer(pool.app, name="pool")
 app.add_typer(keys.app, name="key")
+app.add_typer(migrate.app, name="migrate")
 app.add_typer(operations.app, name="operation")
 app.add_typer(tls.app, name="tls")
 app.add_typer(users.app, name="user")

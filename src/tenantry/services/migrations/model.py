@@ -8,15 +8,21 @@ TenantryError
 │   └── MigrationNotFound    404  no file has the version that is asked for
 └── Conflict
     ├── DirtyDatabase        409  an earlier file may be half done
+    ├── EditedMigrations     409  files are no longer what was applied
     ├── LimitShort           409  fewer migrations than asked for; those there were, ran
     └── MigrationsLocked     409  another run is under way
 """
 
+import datetime as dt
+import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tenantry.base.errors import Conflict, InvalidInput, NotFound
+from tenantry.pg import statements
+from tenantry.pg.statements import Statement, Unreadable
 
 NO_VERSION = -1  # how golang-migrate writes "before the first migration"
 HIGHEST_VERSION = 2**63 - 1  # what schema_migrations.version, a bigint, can hold
@@ -37,15 +43,37 @@ class Script:
     sql: str
 
     @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    @property
     def transactional(self) -> bool:
-        """Whether it runs inside a transaction: unless a comment above its first statement,
-        ``-- tenantry: no-transaction``, says that it cannot."""
+        """Whether it runs inside a transaction: unless a statement in it cannot, or a comment
+        above the first one, ``-- tenantry: no-transaction``, says so."""
         for line in map(str.strip, self.sql.splitlines()):
             if _NO_TRANSACTION.fullmatch(line):
                 return False
             if line and not line.startswith("--"):
                 break
-        return True
+        return not any(map(statements.refuses_transaction, self._split()))
+
+    @property
+    def statements(self) -> Sequence[Statement]:
+        """What is sent one by one; nothing if the file has to be sent as it is.
+
+        That is one that the parser does not take, and one that says by itself where its
+        transaction ends: PostgreSQL runs what comes after as one, too.
+        """
+        found = self._split()
+        if self.transactional and any(map(statements.controls_transaction, found)):
+            return ()
+        return found
+
+    def _split(self) -> Sequence[Statement]:
+        try:
+            return statements.split(self.sql)
+        except Unreadable:
+            return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +112,30 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Applied:
+    """A file as it was when it was applied. golang-migrate leaves no such trace."""
+
+    version: int
+    file: str
+    sha256: str
+    applied_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """A folder beside a database.
 
     ``known`` is False when the folder lacks the version at which the database stands.
+    ``journal`` tells of the applied ones, by version; ``edited`` are those whose file is no
+    longer what was applied.
     """
 
     state: State
     applied: tuple[Migration, ...]
     pending: tuple[Migration, ...]
     known: bool
+    journal: Mapping[int, Applied] = field(default_factory=dict)
+    edited: tuple[Migration, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +166,7 @@ class BadMigrations(InvalidInput):
 
 
 class MigrationFailed(InvalidInput):
-    """PostgreSQL refused ``file`` at ``line`` (None where it does not tell).
+    """PostgreSQL refused ``file`` at ``line`` (None if it is not known, or was the commit).
 
     ``state`` is where the database stands now; None when it could not be asked.
     """
@@ -158,6 +200,19 @@ class DirtyDatabase(Conflict):
             "and force the version that the schema then really has.",
         )
         self.state = state
+
+
+class EditedMigrations(Conflict):
+    code = "migrations_edited"
+    title = "Applied migrations were edited"
+
+    def __init__(self, edited: Sequence[Migration]) -> None:
+        names = ", ".join(each.up.name for each in edited if each.up)
+        super().__init__(
+            f"Changed since they were applied: {names}.",
+            hint="A new migration says what is to be different. If it was only a comment, accept "
+            "them as they are now.",
+        )
 
 
 class LimitShort(Conflict):

@@ -1,12 +1,14 @@
 """From file names and a state to the steps to take. Nothing here touches a disk or a server."""
 
+import datetime as dt
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tenantry.base.errors import InvalidInput
 from tenantry.services.migrations.model import (
     HIGHEST_VERSION,
+    Applied,
     BadMigrations,
     Direction,
     DirtyDatabase,
@@ -19,10 +21,14 @@ from tenantry.services.migrations.model import (
 )
 
 TABLE = "schema_migrations"
+JOURNAL = "tenantry_migrations"
 
 # The whole of golang-migrate's pattern, any extension and its greed included: a file
 # that one tool runs and the other overlooks would part their histories.
 _NAME = re.compile(r"([0-9]+)_(.*)\.(down|up)\.(.*)")
+
+_TITLE = re.compile(r"\w{1,100}")
+_WIDTH = 6  # digits of a version, unless the folder has others
 
 _LOCK_SALT = 1486364155  # advisoryLockIDSalt in golang-migrate's database/util.go
 
@@ -110,11 +116,6 @@ def _text(name: str, content: bytes) -> str:
     return text
 
 
-def line_of(sql: str, position: int) -> int:
-    """The line, from 1, of the character at ``position``, which PostgreSQL counts from 1."""
-    return sql.count("\n", 0, position - 1) + 1
-
-
 def up(migrations: Sequence[Migration], state: State, n: int | None = None) -> list[Step]:
     """The next ``n`` steps up, or all. Fewer when there are fewer.
 
@@ -144,16 +145,48 @@ def goto(migrations: Sequence[Migration], state: State, version: int) -> list[St
     return _downward(migrations, here, there)
 
 
-def status(migrations: Sequence[Migration], state: State) -> Status:
+def status(
+    migrations: Sequence[Migration], state: State, journal: Mapping[int, Applied] | None = None
+) -> Status:
     """Which migrations are in force and which are not yet. ``dirty`` is told, not judged."""
     current = -1 if state.version is None else state.version
     applied = tuple(m for m in migrations if m.version <= current)
+    # Of what golang-migrate took back, the journal still tells.
+    known = {version: row for version, row in (journal or {}).items() if version <= current}
     return Status(
         state,
         applied=applied,
         pending=tuple(migrations[len(applied) :]),
         known=state.version is None or any(m.version == current for m in applied),
+        journal=known,
+        edited=tuple(
+            m
+            for m in applied
+            if m.up is not None and m.version in known and known[m.version].sha256 != m.up.sha256
+        ),
     )
+
+
+def next_files(names: Iterable[str], title: str, now: dt.datetime) -> tuple[str, str]:
+    """The names of a new migration's two files, after those that are there.
+
+    The version goes on as they do: by one, as wide as the last; or by the time, where the last
+    is a timestamp. Raises InvalidInput for a title that does not do as a name.
+    """
+    slug = re.sub(r"[\s-]+", "_", title.strip())
+    if not _TITLE.fullmatch(slug):
+        raise InvalidInput.of("name", "may hold letters, digits and underscores, 100 of them")
+    parsed = ((name, parse_name(name)) for name in names)
+    last, written = max(
+        ((found[0], name.partition("_")[0]) for name, found in parsed if found), default=(0, "")
+    )
+    stamp = f"{now:%Y%m%d%H%M%S}"
+    if len(str(last)) == len(stamp):
+        version = str(max(int(stamp), last + 1))
+    else:
+        version = str(last + 1).zfill(len(written) or _WIDTH)
+    parse_name(f"{version}_{slug}.up.sql")
+    return f"{version}_{slug}.up.sql", f"{version}_{slug}.down.sql"
 
 
 def _limit(n: int | None) -> int | None:

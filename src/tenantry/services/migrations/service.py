@@ -13,24 +13,26 @@ work may: when the file ends the transaction by itself, or cannot run in one at 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, LiteralString
 
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
-from psycopg.pq import TransactionStatus
-from psycopg.rows import TupleRow, tuple_row
 
-from tenantry.base.errors import Conflict, InvalidInput
+from tenantry.base.errors import InvalidInput
+from tenantry.pg import statements
 from tenantry.services.migrations import plan
+from tenantry.services.migrations.ledger import Connection, Ledger, send
 from tenantry.services.migrations.model import (
     HIGHEST_VERSION,
     NO_VERSION,
     BadMigrations,
+    Direction,
+    EditedMigrations,
     Limits,
     LimitShort,
     Migration,
@@ -42,34 +44,52 @@ from tenantry.services.migrations.model import (
     Step,
 )
 
-Connection = psycopg.AsyncConnection[Any]
-Folder = Path | Traversable
+Folder = Path | Traversable | Mapping[str, bytes]  # or what a folder would hold, by name
 DEFAULT_LIMITS = Limits()
 
 
 async def up(
-    conn: Connection, folder: Folder, n: int | None = None, *, limits: Limits = DEFAULT_LIMITS
+    conn: Connection,
+    folder: Folder,
+    n: int | None = None,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    accept_edited: bool = False,
 ) -> list[Step]:
     """Run the next ``n`` migrations, or all; the steps taken, none if there was nothing to do.
 
-    Raises BadMigrations, DirtyDatabase, MigrationFailed, MigrationNotFound, MigrationsLocked;
-    LimitShort after having run the fewer than ``n`` that there were.
+    Raises BadMigrations, DirtyDatabase, EditedMigrations (unless files are to be accepted as
+    they are now), MigrationFailed, MigrationNotFound, MigrationsLocked; LimitShort after having
+    run the fewer than ``n`` that there were.
     """
-    return await _run(conn, folder, lambda ms, state: plan.up(ms, state, n), n, limits)
+    order = _Order(lambda ms, state: plan.up(ms, state, n), n, accept_edited)
+    return await _run(conn, folder, order, limits)
 
 
 async def down(
-    conn: Connection, folder: Folder, n: int | None, *, limits: Limits = DEFAULT_LIMITS
+    conn: Connection,
+    folder: Folder,
+    n: int | None,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    accept_edited: bool = False,
 ) -> list[Step]:
     """Undo the last ``n`` migrations, or with None all of them; otherwise as ``up``."""
-    return await _run(conn, folder, lambda ms, state: plan.down(ms, state, n), n, limits)
+    order = _Order(lambda ms, state: plan.down(ms, state, n), n, accept_edited)
+    return await _run(conn, folder, order, limits)
 
 
 async def goto(
-    conn: Connection, folder: Folder, version: int, *, limits: Limits = DEFAULT_LIMITS
+    conn: Connection,
+    folder: Folder,
+    version: int,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    accept_edited: bool = False,
 ) -> list[Step]:
     """Go up or down to ``version``, which the folder must have; otherwise as ``up``."""
-    return await _run(conn, folder, lambda ms, state: plan.goto(ms, state, version), None, limits)
+    order = _Order(lambda ms, state: plan.goto(ms, state, version), None, accept_edited)
+    return await _run(conn, folder, order, limits)
 
 
 async def force(conn: Connection, version: int, *, limits: Limits = DEFAULT_LIMITS) -> State:
@@ -80,22 +100,27 @@ async def force(conn: Connection, version: int, *, limits: Limits = DEFAULT_LIMI
     if not NO_VERSION <= version <= HIGHEST_VERSION:
         raise InvalidInput.of("version", f"must be from -1 to {HIGHEST_VERSION}, and is {version}")
     async with _alone(conn, limits) as ledger:
+        await ledger.forget_after(version)
         await ledger.write(None if version == NO_VERSION else version, dirty=False)
         return await ledger.read()
 
 
 async def version(conn: Connection) -> State:
     """Where the database stands. Changes nothing, and waits for no run."""
-    return await (await _Ledger.find(conn)).read()
+    return await (await Ledger.find(conn)).read()
 
 
 async def status(conn: Connection, folder: Folder) -> Status:
     """Which of the folder's migrations are in force. Raises BadMigrations."""
-    migrations = await asyncio.to_thread(_load, folder)
-    return plan.status(migrations, await version(conn))
+    migrations = await asyncio.to_thread(load, folder)
+    ledger = await Ledger.find(conn)
+    return plan.status(migrations, await ledger.read(), await ledger.journal())
 
 
-def _load(folder: Folder) -> tuple[Migration, ...]:
+def load(folder: Folder) -> tuple[Migration, ...]:
+    """The migrations of a folder. Raises BadMigrations."""
+    if isinstance(folder, Mapping):
+        return plan.collect(folder)
     try:
         return plan.collect(
             {
@@ -111,104 +136,36 @@ def _load(folder: Folder) -> tuple[Migration, ...]:
         ) from None
 
 
-async def _run(
-    conn: Connection,
-    folder: Folder,
-    planned: Callable[[tuple[Migration, ...], State], list[Step]],
-    n: int | None,
-    limits: Limits,
-) -> list[Step]:
-    migrations = await asyncio.to_thread(_load, folder)
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What a run is to do."""
+
+    planned: Callable[[tuple[Migration, ...], State], list[Step]]
+    n: int | None
+    accept_edited: bool
+
+
+async def _run(conn: Connection, folder: Folder, order: _Order, limits: Limits) -> list[Step]:
+    migrations = await asyncio.to_thread(load, folder)
     async with _alone(conn, limits) as ledger:
-        steps = planned(migrations, await ledger.read())
+        state = await ledger.read()
+        steps = order.planned(migrations, state)
+        edited = plan.status(migrations, state, await ledger.journal()).edited
+        if edited and not order.accept_edited:
+            raise EditedMigrations(edited)
+        if steps:
+            await ledger.ensure_journal()
+        for migration in edited:
+            await ledger.note(migration.version, migration.up)
         for step in steps:
             await _take(ledger, step, limits)
-        if n is not None and len(steps) < n:
-            raise LimitShort(n - len(steps), await ledger.read())
+        if order.n is not None and len(steps) < order.n:
+            raise LimitShort(order.n - len(steps), await ledger.read())
         return steps
 
 
-async def _send(
-    conn: Connection, query: LiteralString, **values: sql.Composable
-) -> psycopg.AsyncCursor[TupleRow]:
-    # A cursor of our own, as the connection's may speak another dialect or make other rows.
-    # Values are written into the text, because only a query without parameters goes by the
-    # simple protocol, which takes several statements.
-    cursor = psycopg.AsyncCursor(conn, row_factory=tuple_row)
-    return await cursor.execute(sql.SQL(query).format(**values), prepare=False)
-
-
-class _Ledger:
-    """The table ``schema_migrations``: no row, or the one that tells version and dirty."""
-
-    def __init__(self, conn: Connection, database: str, schema: str, *, exists: bool) -> None:
-        self.conn = conn
-        self.database = database
-        self.schema = schema
-        self._exists = exists
-        self._table = sql.Identifier(schema, plan.TABLE)
-
-    @classmethod
-    async def find(cls, conn: Connection) -> "_Ledger":
-        """The ledger in the schema that new tables go to, which is where golang-migrate looks."""
-        if not conn.autocommit or conn.info.transaction_status != TransactionStatus.IDLE:
-            raise ValueError("migrations need a connection in autocommit mode, and idle")
-        cursor = await _send(
-            conn,
-            "SELECT current_database(), current_schema(), "
-            "to_regclass(quote_ident(current_schema()) || '.' || {table}) IS NOT NULL",
-            table=sql.Literal(plan.TABLE),
-        )
-        [(database, schema, exists)] = await cursor.fetchall()
-        if schema is None:
-            raise Conflict(
-                f"Database {database} has no schema in which to keep {plan.TABLE}.",
-                hint="Create the schema that the role's search_path names.",
-            )
-        return cls(conn, database, schema, exists=exists)
-
-    async def ensure(self) -> None:
-        """Create the table if it is missing."""
-        # A role that may not create tables can still be told that there is nothing to do.
-        if not self._exists:
-            await _send(
-                self.conn,
-                "CREATE TABLE IF NOT EXISTS {table} "
-                "(version bigint not null primary key, dirty boolean not null)",
-                table=self._table,
-            )
-            self._exists = True
-
-    async def read(self) -> State:
-        if not self._exists:
-            return State()
-        cursor = await _send(
-            self.conn, "SELECT version, dirty FROM {table} LIMIT 1", table=self._table
-        )
-        rows = await cursor.fetchall()
-        if not rows:
-            return State()
-        [(version, dirty)] = rows
-        return State(None if version == NO_VERSION else version, dirty)
-
-    async def write(self, version: int | None, *, dirty: bool) -> None:
-        """Record where the database stands."""
-        # One message, and so one transaction where none is open. DELETE where golang-migrate
-        # truncates: a TRUNCATE keeps others from reading the version while a file runs.
-        if version is None and not dirty:
-            await _send(self.conn, "DELETE FROM {table}", table=self._table)
-        else:
-            await _send(
-                self.conn,
-                "DELETE FROM {table}; INSERT INTO {table} (version, dirty) VALUES ({v}, {dirty})",
-                table=self._table,
-                v=sql.Literal(NO_VERSION if version is None else version),
-                dirty=sql.Literal(dirty),
-            )
-
-
 async def _configure(conn: Connection, settings: dict[str, str]) -> None:
-    await _send(
+    await send(
         conn,
         "SELECT {settings}",
         settings=sql.SQL(", ").join(
@@ -219,10 +176,10 @@ async def _configure(conn: Connection, settings: dict[str, str]) -> None:
 
 
 @asynccontextmanager
-async def _alone(conn: Connection, limits: Limits) -> AsyncIterator[_Ledger]:
+async def _alone(conn: Connection, limits: Limits) -> AsyncIterator[Ledger]:
     """Keep every other run away, golang-migrate's too. Raises MigrationsLocked."""
-    ledger = await _Ledger.find(conn)
-    cursor = await _send(
+    ledger = await Ledger.find(conn)
+    cursor = await send(
         conn,
         "SELECT name, setting FROM pg_settings WHERE name IN ('lock_timeout', "
         "'statement_timeout', 'client_connection_check_interval', 'client_encoding', "
@@ -260,14 +217,14 @@ async def _alone(conn: Connection, limits: Limits) -> AsyncIterator[_Ledger]:
         if not conn.closed:
             with suppress(psycopg.OperationalError):
                 for key in held:
-                    await _send(conn, "SELECT pg_advisory_unlock({key})", key=sql.Literal(key))
+                    await send(conn, "SELECT pg_advisory_unlock({key})", key=sql.Literal(key))
                 await _configure(conn, before)
 
 
-async def _lock(ledger: _Ledger, key: int, deadline: float, limits: Limits) -> None:
+async def _lock(ledger: Ledger, key: int, deadline: float, limits: Limits) -> None:
     while True:
         try:
-            await _send(ledger.conn, "SELECT pg_advisory_lock({key})", key=sql.Literal(key))
+            await send(ledger.conn, "SELECT pg_advisory_lock({key})", key=sql.Literal(key))
         except pg.LockNotAvailable:
             if asyncio.get_running_loop().time() >= deadline:
                 raise MigrationsLocked(
@@ -279,7 +236,7 @@ async def _lock(ledger: _Ledger, key: int, deadline: float, limits: Limits) -> N
             return
 
 
-async def _take(ledger: _Ledger, step: Step, limits: Limits) -> None:
+async def _take(ledger: Ledger, step: Step, limits: Limits) -> None:
     """Run one file and record it. Raises MigrationFailed."""
     conn, script = ledger.conn, step.script
     if script is None:
@@ -289,29 +246,32 @@ async def _take(ledger: _Ledger, step: Step, limits: Limits) -> None:
         "lock_timeout": _ms(limits.lock_timeout),
         "statement_timeout": _ms(limits.statement_timeout) if limits.statement_timeout else "0",
     }
+    run = await asyncio.to_thread(_Work, ledger, script)
+    before = await ledger.read()
     retries, pause = limits.retries, limits.back_off
     while True:
-        line = None
         try:
             await _configure(conn, timeouts)  # each time, as a file may SET them
-            if script.transactional:
-                await _send(conn, "BEGIN")
+            await run.begin()
             await ledger.write(step.target, dirty=True)
-            try:
-                await psycopg.AsyncCursor(conn).execute(script.sql.encode(), prepare=False)
-            except psycopg.Error as error:
-                line = _line(script, error)
-                raise
+            await run.do()
             await _refuse_rollback(ledger, script, step.target)
+            if step.direction is Direction.UP:
+                await ledger.note(step.version, script)
+            else:
+                await ledger.forget_after(step.version - 1)
             await ledger.write(step.target, dirty=False)
             await conn.commit()
         except BaseException as error:
             state = await _abandon(ledger)
             if not isinstance(error, psycopg.Error):
                 raise
+            if state is not None and state.dirty and await run.left_nothing():
+                await ledger.write(before.version, dirty=before.dirty)
+                state = before
             untouched = state is not None and not state.dirty
             if not (isinstance(error, pg.LockNotAvailable) and untouched and retries):
-                raise _failure(script, error, line, state, limits) from error
+                raise _failure(script, error, run.at(error), state, limits) from error
             retries -= 1
             await asyncio.sleep(pause)  # lets those through who queue behind our lock request
             pause *= 2
@@ -319,7 +279,77 @@ async def _take(ledger: _Ledger, step: Step, limits: Limits) -> None:
             return
 
 
-async def _refuse_rollback(ledger: _Ledger, script: Script, target: int | None) -> None:
+# Traces of statements that work in several transactions and broke off (PostgreSQL's manual:
+# CREATE INDEX, REINDEX, ALTER TABLE … DETACH PARTITION).
+_TRACES = """
+    SELECT 'i', indexrelid FROM pg_catalog.pg_index WHERE NOT indisvalid
+    UNION ALL SELECT 'p', inhrelid FROM pg_catalog.pg_inherits WHERE inhdetachpending
+"""
+_LONGEST_QUOTE = 120
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where in a file something failed, as far as that is known."""
+
+    line: int | None = None
+    statement: str | None = None
+
+
+class _Work:
+    """The statements of a file, and how far they are."""
+
+    def __init__(self, ledger: Ledger, script: Script) -> None:
+        self._ledger = ledger
+        self._script = script
+        self._transactional = script.transactional
+        self._parts = script.statements
+        self._doing: int | None = None
+        self._traces: set[tuple[object, ...]] = set()
+
+    async def begin(self) -> None:
+        self._doing = None
+        if self._transactional:
+            await send(self._ledger.conn, "BEGIN")
+        else:
+            self._traces = await self._look()
+
+    async def do(self) -> None:
+        # One without statements may still be comments, or what only the server can read.
+        texts = [part.text for part in self._parts] or [self._script.sql]
+        for self._doing, text in enumerate(texts):
+            cursor = psycopg.AsyncCursor(self._ledger.conn)
+            await cursor.execute(text.encode(), prepare=False)
+        self._doing = None
+
+    async def left_nothing(self) -> bool:
+        """Whether a failure outside a transaction was of the first statement, without a trace."""
+        if self._transactional or self._doing != 0 or not self._parts:
+            return False
+        return statements.leaves_nothing(self._parts[0]) and await self._look() == self._traces
+
+    async def _look(self) -> set[tuple[object, ...]]:
+        return set(await (await send(self._ledger.conn, _TRACES)).fetchall())
+
+    def at(self, error: psycopg.Error) -> _Place:
+        """Where it failed: the line that PostgreSQL tells, or where the statement begins."""
+        if self._doing is None:
+            return _Place()
+        position = error.diag.statement_position
+        if not self._parts:
+            line = statements.line_of(self._script.sql, int(position)) if position else None
+            return _Place(line)
+        part = self._parts[self._doing]
+        within = statements.line_of(part.text, int(position)) if position else 1
+        return _Place(part.line + within - 1, _quoted(part.text))
+
+
+def _quoted(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= _LONGEST_QUOTE else f"{words[:_LONGEST_QUOTE]}…"
+
+
+async def _refuse_rollback(ledger: Ledger, script: Script, target: int | None) -> None:
     """A file that rolled its transaction back has taken our dirty mark away with its work."""
     if await ledger.read() == State(target, dirty=True):
         return
@@ -337,7 +367,7 @@ async def _refuse_rollback(ledger: _Ledger, script: Script, target: int | None) 
     )
 
 
-async def _abandon(ledger: _Ledger) -> State | None:
+async def _abandon(ledger: Ledger) -> State | None:
     """Take back what can be, and tell where the database stands, or None if it won't answer."""
     try:
         await ledger.conn.rollback()
@@ -348,15 +378,10 @@ async def _abandon(ledger: _Ledger) -> State | None:
         return None
 
 
-def _line(script: Script, error: psycopg.Error) -> int | None:
-    position = error.diag.statement_position
-    return plan.line_of(script.sql, int(position)) if position else None
-
-
 def _failure(
-    script: Script, error: psycopg.Error, line: int | None, state: State | None, limits: Limits
+    script: Script, error: psycopg.Error, at: _Place, state: State | None, limits: Limits
 ) -> MigrationFailed:
-    place = script.name if line is None else f"{script.name}, line {line}"
+    place = script.name if at.line is None else f"{script.name}, line {at.line}"
     said = error.diag.message_primary or str(error)
     if isinstance(error, pg.ActiveSqlTransaction):
         hint = (
@@ -378,12 +403,16 @@ def _failure(
     sentences = [f"{place}: {said.rstrip('.')}."]
     if error.diag.message_detail:
         sentences.append(error.diag.message_detail)
+    if at.statement:
+        sentences.append(f"The statement is: {at.statement}.")
     sentences.append(
         f"The database is {state}." if state else "The connection is closed, the state not known."
     )
     if error.diag.message_hint:
         hint = f"{error.diag.message_hint} {hint}"
-    return MigrationFailed(" ".join(sentences), file=script.name, line=line, state=state, hint=hint)
+    return MigrationFailed(
+        " ".join(sentences), file=script.name, line=at.line, state=state, hint=hint
+    )
 
 
 def _ms(seconds: float) -> str:

@@ -1,0 +1,321 @@
+"""``tenantry migrate``: a folder of golang-migrate files, and the databases it is for."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tenantry.base.errors import InvalidInput, TenantryError
+from tenantry.cli import output
+from tenantry.cli.client import Row
+from tenantry.cli.door import Json
+from tenantry.cli.migrating import Order, Target, target
+from tenantry.host import files
+from tenantry.services.migrations import lint as linting
+from tenantry.services.migrations import plan as planning
+from tenantry.services.migrations import service
+from tenantry.services.migrations.model import Direction, Limits, Migration
+from tenantry.services.migrations.service import DEFAULT_LIMITS
+
+app = typer.Typer(
+    help="Migrations: golang-migrate's files, brought to one database or to many.",
+    no_args_is_help=True,
+)
+
+Folder = Annotated[
+    Path,
+    typer.Option(
+        "--path", metavar="FOLDER", help="Where the files are.", file_okay=False, exists=True
+    ),
+]
+DEFAULT_FOLDER = Path("migrations")
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        help="The database. Its connection string may also be in TENANTRY_DATABASE_URL, where "
+        "nobody sees the password in the list of processes.",
+    ),
+]
+LockTimeout = Annotated[
+    float, typer.Option(min=0.001, help="Seconds that a statement waits for a lock.")
+]
+StatementTimeout = Annotated[
+    float | None, typer.Option(min=0.001, help="Seconds that a statement may take; any, unless.")
+]
+Retries = Annotated[
+    int, typer.Option(min=0, help="How often a file is tried again that did not get a lock.")
+]
+Accept = Annotated[
+    bool,
+    typer.Option("--accept-edited", help="Take files for applied that were edited since then."),
+]
+Many = Annotated[int | None, typer.Argument(min=0, metavar="[N]", show_default=False)]
+
+
+@app.command()
+def up(
+    n: Many = None,
+    *,
+    path: Folder = DEFAULT_FOLDER,
+    database: On = None,
+    lock_timeout: LockTimeout = DEFAULT_LIMITS.lock_timeout,
+    statement_timeout: StatementTimeout = None,
+    retries: Retries = DEFAULT_LIMITS.retries,
+    accept_edited: Accept = False,
+    as_json: Json = False,
+) -> None:
+    """Run the next N migrations, or all that are pending.
+
+    Example:
+
+        tenantry migrate up --path migrations
+    """
+    limits = Limits(lock_timeout, statement_timeout, retries)
+    _run(target(database), Order("up", n=n, accept_edited=accept_edited), path, limits, as_json)
+
+
+@app.command()
+def down(
+    n: Many = None,
+    *,
+    path: Folder = DEFAULT_FOLDER,
+    database: On = None,
+    lock_timeout: LockTimeout = DEFAULT_LIMITS.lock_timeout,
+    statement_timeout: StatementTimeout = None,
+    retries: Retries = DEFAULT_LIMITS.retries,
+    accept_edited: Accept = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Undo all without asking.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Undo the last N migrations, or all of them.
+
+    Example:
+
+        tenantry migrate down 1
+    """
+    if n is None and not yes:
+        typer.confirm("Undo every migration there is?", abort=True, err=True)
+    limits = Limits(lock_timeout, statement_timeout, retries)
+    _run(target(database), Order("down", n=n, accept_edited=accept_edited), path, limits, as_json)
+
+
+@app.command()
+def goto(
+    version: Annotated[int, typer.Argument(min=0, metavar="VERSION", show_default=False)],
+    *,
+    path: Folder = DEFAULT_FOLDER,
+    database: On = None,
+    lock_timeout: LockTimeout = DEFAULT_LIMITS.lock_timeout,
+    statement_timeout: StatementTimeout = None,
+    retries: Retries = DEFAULT_LIMITS.retries,
+    accept_edited: Accept = False,
+    as_json: Json = False,
+) -> None:
+    """Go up or down to a version.
+
+    Example:
+
+        tenantry migrate goto 3
+    """
+    order = Order("goto", version=version, accept_edited=accept_edited)
+    limits = Limits(lock_timeout, statement_timeout, retries)
+    _run(target(database), order, path, limits, as_json)
+
+
+def _run(at: Target, order: Order, path: Path, limits: Limits, as_json: bool) -> None:
+    done = at.run(order, path, limits)
+    if as_json:
+        output.as_json(done)
+        return
+    for step in done["steps"]:
+        output.line(f"{step['version']}/{step['direction']} {step['file'] or '(no file)'}")
+    output.done(_stands(done))
+
+
+def _stands(row: Row) -> str:
+    version = "no version" if row["version"] is None else f"version {row['version']}"
+    return f"{'dirty' if row['dirty'] else 'clean'} at {version}"
+
+
+@app.command()
+def force(
+    version: Annotated[int, typer.Argument(min=-1, metavar="VERSION", show_default=False)],
+    *,
+    database: On = None,
+    as_json: Json = False,
+) -> None:
+    """Record that a database is clean at a version, or with -1 before the first. Runs no file.
+
+    Example:
+
+        tenantry migrate force 3
+    """
+    done = target(database).force(version)
+    if as_json:
+        output.as_json(done)
+        return
+    output.done(_stands(done))
+
+
+@app.command()
+def version(*, database: On = None, as_json: Json = False) -> None:
+    """Show the version at which a database stands.
+
+    Example:
+
+        tenantry migrate version
+    """
+    row = target(database).status(None)
+    told = {"version": row["version"], "dirty": row["dirty"]}
+    if as_json:
+        output.as_json(told)
+        return
+    output.line("none" if row["version"] is None else str(row["version"]))
+    if row["dirty"]:
+        output.note("It is dirty: a file stopped in the middle.", style="yellow")
+
+
+@app.command()
+def status(*, path: Folder = DEFAULT_FOLDER, database: On = None, as_json: Json = False) -> None:
+    """Show which migrations are applied, pending, or edited since they were applied.
+
+    Example:
+
+        tenantry migrate status
+    """
+    row = target(database).status(path)
+    if as_json:
+        output.as_json(row)
+        return
+    output.table(
+        row["migrations"],
+        {"VERSION": "version", "TITLE": "title", "STATE": "state", "APPLIED": "applied_at"},
+        empty="The folder has no migrations.",
+    )
+    output.note(_stands(row).capitalize())
+    if not row["known"]:
+        output.note("The folder does not have that version.", style="yellow")
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    *,
+    path: Annotated[
+        Path, typer.Option("--path", metavar="FOLDER", help="Where the files are.", file_okay=False)
+    ] = DEFAULT_FOLDER,
+    as_json: Json = False,
+) -> None:
+    """Make the two empty files of a new migration, with the version after the last.
+
+    Example:
+
+        tenantry migrate create add_site_tags
+    """
+    there = [entry.name for entry in path.iterdir()] if path.is_dir() else []
+    made = planning.next_files(there, name, dt.datetime.now(dt.UTC))
+    path.mkdir(parents=True, exist_ok=True)
+    for each in made:
+        files.ensure_file(path / each, "", mode=0o644)
+    paths = [str(path / each) for each in made]
+    if as_json:
+        output.as_json(paths)
+        return
+    for each in paths:
+        output.line(each)
+
+
+@app.command()
+def lint(*, path: Folder = DEFAULT_FOLDER, as_json: Json = False) -> None:
+    """Find statements that hurt in production. Exit code 1 if there are any.
+
+    A comment above a statement silences a rule: `-- tenantry: allow RULE`.
+
+    Example:
+
+        tenantry migrate lint --path migrations
+    """
+    found = linting.check(service.load(path))
+    if as_json:
+        output.as_json([_finding(each) for each in found])
+    else:
+        _tell(found)
+    if found:
+        raise typer.Exit(1)
+    output.done("Nothing found")
+
+
+def _finding(found: linting.Finding) -> Row:
+    return {
+        "file": found.file,
+        "line": found.line,
+        "rule": found.rule.id,
+        "object": found.object,
+        "what": found.rule.what,
+        "why": found.rule.why,
+        "instead": found.rule.instead,
+    }
+
+
+def _tell(found: list[linting.Finding]) -> None:
+    for each in found:
+        output.line(f"{each.file}:{each.line}: {each.rule.id}: {each.rule.what} ({each.object})")
+        output.line(f"    {each.rule.why[0].upper()}{each.rule.why[1:]}.")
+        output.line(f"    Instead: {each.rule.instead}.")
+
+
+@app.command()
+def plan(
+    n: Many = None,
+    *,
+    path: Folder = DEFAULT_FOLDER,
+    database: On = None,
+    as_json: Json = False,
+) -> None:
+    """Show what `up` would run, in a transaction or not, and what lint says of it. Runs nothing.
+
+    Example:
+
+        tenantry migrate plan
+    """
+    row = target(database).status(path)
+    if row["dirty"]:
+        raise TenantryError(
+            f"The database is {_stands(row)}: nothing can be run.",
+            hint="See what the file left, and force the version that the schema then really has.",
+        )
+    if not row["known"]:
+        raise InvalidInput("The folder does not have the version at which the database stands.")
+    pending = {each["version"] for each in row["migrations"] if each["state"] == "pending"}
+    steps = [each for each in service.load(path) if each.version in pending][:n]
+    if as_json:
+        output.as_json([_planned(each) for each in steps])
+        return
+    output.table(
+        [_planned(each) for each in steps],
+        {
+            "VERSION": "version",
+            "FILE": "file",
+            "STATEMENTS": "statements",
+            "TRANSACTION": "transaction",
+            "FINDINGS": lambda step: len(step["findings"]) or None,
+        },
+        empty="Nothing to do.",
+    )
+    _tell(linting.check(Migration(each.version, each.title, up=each.up) for each in steps))
+
+
+def _planned(migration: Migration) -> Row:
+    script = migration.up
+    return {
+        "version": migration.version,
+        "file": script.name if script else None,
+        "statements": len(script.statements) or None if script else 0,
+        "transaction": script.transactional if script else None,
+        "findings": [_finding(each) for each in linting.check_script(script, Direction.UP)]
+        if script
+        else [],
+    }

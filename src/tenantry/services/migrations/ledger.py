@@ -1,0 +1,151 @@
+"""What a database itself keeps of its migrations: golang-migrate's table, and a journal beside."""
+
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+from psycopg.rows import TupleRow, tuple_row
+
+from tenantry.base.errors import Conflict
+from tenantry.services.migrations import plan
+from tenantry.services.migrations.model import NO_VERSION, Applied, Script, State
+
+Connection = psycopg.AsyncConnection[Any]
+
+
+async def send(
+    conn: Connection, query: LiteralString, **values: sql.Composable
+) -> psycopg.AsyncCursor[TupleRow]:
+    # A cursor of our own, as the connection's may speak another dialect or make other rows.
+    # Values are written into the text, because only a query without parameters goes by the
+    # simple protocol, which takes several statements.
+    cursor = psycopg.AsyncCursor(conn, row_factory=tuple_row)
+    return await cursor.execute(sql.SQL(query).format(**values), prepare=False)
+
+
+class Ledger:
+    """The table ``schema_migrations``: no row, or the one that tells version and dirty.
+
+    Beside it, in ``tenantry_migrations``, is what was applied, and when: golang-migrate has
+    no place for that.
+    """
+
+    def __init__(
+        self, conn: Connection, database: str, schema: str, *, exists: bool, has_journal: bool
+    ) -> None:
+        self.conn = conn
+        self.database = database
+        self.schema = schema
+        self._exists = exists
+        self._has_journal = has_journal
+        self._table = sql.Identifier(schema, plan.TABLE)
+        self._journal = sql.Identifier(schema, plan.JOURNAL)
+
+    @classmethod
+    async def find(cls, conn: Connection) -> "Ledger":
+        """The ledger in the schema that new tables go to, which is where golang-migrate looks."""
+        if not conn.autocommit or conn.info.transaction_status != TransactionStatus.IDLE:
+            raise ValueError("migrations need a connection in autocommit mode, and idle")
+        cursor = await send(
+            conn,
+            "SELECT current_database(), current_schema(), "
+            "to_regclass(quote_ident(current_schema()) || '.' || {table}) IS NOT NULL, "
+            "to_regclass(quote_ident(current_schema()) || '.' || {journal}) IS NOT NULL",
+            table=sql.Literal(plan.TABLE),
+            journal=sql.Literal(plan.JOURNAL),
+        )
+        [(database, schema, exists, has_journal)] = await cursor.fetchall()
+        if schema is None:
+            raise Conflict(
+                f"Database {database} has no schema in which to keep {plan.TABLE}.",
+                hint="Create the schema that the role's search_path names.",
+            )
+        return cls(conn, database, schema, exists=exists, has_journal=has_journal)
+
+    async def ensure(self) -> None:
+        """Create the table if it is missing."""
+        # A role that may not create tables can still be told that there is nothing to do.
+        if not self._exists:
+            await send(
+                self.conn,
+                "CREATE TABLE IF NOT EXISTS {table} "
+                "(version bigint not null primary key, dirty boolean not null)",
+                table=self._table,
+            )
+            self._exists = True
+
+    async def read(self) -> State:
+        if not self._exists:
+            return State()
+        cursor = await send(
+            self.conn, "SELECT version, dirty FROM {table} LIMIT 1", table=self._table
+        )
+        rows = await cursor.fetchall()
+        if not rows:
+            return State()
+        [(version, dirty)] = rows
+        return State(None if version == NO_VERSION else version, dirty)
+
+    async def write(self, version: int | None, *, dirty: bool) -> None:
+        """Record where the database stands."""
+        # One message, and so one transaction where none is open. DELETE where golang-migrate
+        # truncates: a TRUNCATE keeps others from reading the version while a file runs.
+        if version is None and not dirty:
+            await send(self.conn, "DELETE FROM {table}", table=self._table)
+        else:
+            await send(
+                self.conn,
+                "DELETE FROM {table}; INSERT INTO {table} (version, dirty) VALUES ({v}, {dirty})",
+                table=self._table,
+                v=sql.Literal(NO_VERSION if version is None else version),
+                dirty=sql.Literal(dirty),
+            )
+
+    async def journal(self) -> dict[int, Applied]:
+        """What was applied by this runner, by version."""
+        if not self._has_journal:
+            return {}
+        cursor = await send(
+            self.conn,
+            "SELECT version, file, sha256, applied_at FROM {journal}",
+            journal=self._journal,
+        )
+        return {row[0]: Applied(*row) for row in await cursor.fetchall()}
+
+    async def ensure_journal(self) -> None:
+        """Create the journal if it is missing."""
+        if not self._has_journal:
+            await send(
+                self.conn,
+                "CREATE TABLE IF NOT EXISTS {journal} (version bigint PRIMARY KEY, "
+                "file text NOT NULL, sha256 text NOT NULL, "
+                "applied_at timestamptz NOT NULL DEFAULT now())",
+                journal=self._journal,
+            )
+            self._has_journal = True
+
+    async def note(self, version: int, script: Script | None) -> None:
+        """Remember the file that brought the database to ``version``."""
+        if script is None:
+            return
+        await send(
+            self.conn,
+            "INSERT INTO {journal} (version, file, sha256) VALUES ({version}, {file}, {sha256}) "
+            "ON CONFLICT (version) DO UPDATE SET file = excluded.file, sha256 = excluded.sha256, "
+            "applied_at = excluded.applied_at",
+            journal=self._journal,
+            version=sql.Literal(version),
+            file=sql.Literal(script.name),
+            sha256=sql.Literal(script.sha256),
+        )
+
+    async def forget_after(self, version: int) -> None:
+        """Forget what was applied after ``version``: it no longer is."""
+        if self._has_journal:
+            await send(
+                self.conn,
+                "DELETE FROM {journal} WHERE version > {version}",
+                journal=self._journal,
+                version=sql.Literal(version),
+            )

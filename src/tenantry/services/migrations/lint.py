@@ -1,0 +1,391 @@
+"""What hurts in production: statements that lock everybody out, rewrite tables, or lose data.
+
+A comment above a statement, ``-- tenantry: allow RULE``, says that somebody has thought of it.
+Tables that the same file makes are nobody else's yet, and may have anything done to them.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from pglast import ast
+from pglast.enums import AlterTableType, ConstrType, ObjectType
+
+from tenantry.pg import statements
+from tenantry.pg.statements import Statement, Unreadable
+from tenantry.services.migrations.model import Direction, Migration, Script
+
+_ALLOW = re.compile(r"--\s*tenantry:\s*allow\s+([a-z0-9, -]+?)\s*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a rule finds, why it hurts, and what to do instead."""
+
+    id: str
+    what: str
+    why: str
+    instead: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that a statement breaks; ``object`` is what the statement does it to."""
+
+    file: str
+    line: int
+    rule: Rule
+    object: str
+
+
+RULES = {
+    rule.id: rule
+    for rule in (
+        Rule(
+            "unreadable",
+            "the file is not read by PostgreSQL's parser",
+            "nothing in it can be checked, and it is sent to the server as a whole",
+            "mend the error; psql's own commands and COPY … FROM STDIN cannot be used",
+        ),
+        Rule(
+            "index-blocks-writes",
+            "CREATE INDEX without CONCURRENTLY",
+            "nobody can write to the table until the index is built",
+            "CREATE INDEX CONCURRENTLY, in a file of its own",
+        ),
+        Rule(
+            "drop-index-blocks",
+            "DROP INDEX without CONCURRENTLY",
+            "it waits for every transaction on the table, and whoever comes after waits with it",
+            "DROP INDEX CONCURRENTLY, in a file of its own",
+        ),
+        Rule(
+            "reindex-blocks-writes",
+            "REINDEX without CONCURRENTLY",
+            "nobody can write to the table until the index is built",
+            "REINDEX (CONCURRENTLY)",
+        ),
+        Rule(
+            "refresh-blocks-reads",
+            "REFRESH MATERIALIZED VIEW without CONCURRENTLY",
+            "nobody can read the view until it is filled",
+            "a unique index on the view, and REFRESH MATERIALIZED VIEW CONCURRENTLY",
+        ),
+        Rule(
+            "column-rewrites-table",
+            "ADD COLUMN with a value that is worked out for each row",
+            "the whole table is written anew, and nobody can read or write it meanwhile",
+            "add the column without the default, SET DEFAULT, then fill it in batches",
+        ),
+        Rule(
+            "column-without-default",
+            "ADD COLUMN … NOT NULL without a default",
+            "it fails on every table that has rows",
+            "give it a constant DEFAULT, or add it as nullable first",
+        ),
+        Rule(
+            "type-rewrites-table",
+            "ALTER COLUMN … TYPE",
+            "most changes of type write the whole table and its indexes anew, while nobody can "
+            "read or write it",
+            "add a column of the new type, fill it in batches, and switch over",
+        ),
+        Rule(
+            "not-null-scans-table",
+            "SET NOT NULL",
+            "the whole table is read while nobody can use it",
+            "ADD CHECK (column IS NOT NULL) NOT VALID, then VALIDATE CONSTRAINT in another "
+            "file, and only then SET NOT NULL",
+        ),
+        Rule(
+            "constraint-scans-table",
+            "ADD CONSTRAINT that is checked at once",
+            "the whole table is read while nobody can write to it (nor, for a foreign key, to "
+            "the table that it points to)",
+            "add it NOT VALID, and VALIDATE CONSTRAINT in another file",
+        ),
+        Rule(
+            "constraint-builds-index",
+            "ADD UNIQUE, PRIMARY KEY or EXCLUDE",
+            "its index is built while nobody can read or write the table",
+            "CREATE UNIQUE INDEX CONCURRENTLY in a file of its own, then ADD CONSTRAINT … USING "
+            "INDEX",
+        ),
+        Rule(
+            "rewrites-table",
+            "SET LOGGED, SET UNLOGGED, SET TABLESPACE, SET ACCESS METHOD, VACUUM FULL or CLUSTER",
+            "the whole table is written anew while nobody can read or write it",
+            "do it in a maintenance window, or fill a new table in batches and switch over",
+        ),
+        Rule(
+            "drops-column",
+            "DROP COLUMN",
+            "programs that still name the column fail, and its data is gone",
+            "release the programs without it first",
+        ),
+        Rule(
+            "drops-table",
+            "DROP TABLE, DROP SCHEMA or TRUNCATE",
+            "programs that still use it fail, and the data is gone",
+            "release the programs without it first, and rename it some days before",
+        ),
+        Rule(
+            "renames",
+            "RENAME of a table or column",
+            "programs that run know it by the old name, until they are released anew",
+            "a new column beside the old one, or a view under the old name",
+        ),
+        Rule(
+            "touches-all-rows",
+            "UPDATE or DELETE without WHERE",
+            "every row is locked until the end, and each leaves a dead one behind",
+            "do it in batches, in a program",
+        ),
+        Rule(
+            "locks-table",
+            "LOCK TABLE",
+            "whoever wants what it forbids waits until the file's end",
+            "leave it to the statements, which take the weakest lock that they need",
+        ),
+        Rule(
+            "file-half-done",
+            "a statement that cannot run in a transaction, beside others",
+            "the file has no transaction: a failure leaves the statements before it done, and "
+            "the database dirty",
+            "give it a file of its own",
+        ),
+        Rule(
+            "own-transaction",
+            "BEGIN, COMMIT or ROLLBACK",
+            "the file runs in a transaction already; one of its own parts what was done from "
+            "what is recorded",
+            "leave it out",
+        ),
+    )
+}
+
+# In a file that undoes, these are the purpose.
+_MEANT_DOWN = {"drops-column", "drops-table", "drop-index-blocks", "renames"}
+
+_REWRITES = {
+    AlterTableType.AT_SetLogged,
+    AlterTableType.AT_SetUnLogged,
+    AlterTableType.AT_SetTableSpace,
+    AlterTableType.AT_SetAccessMethod,
+}
+_CHECKED = {ConstrType.CONSTR_CHECK, ConstrType.CONSTR_FOREIGN, ConstrType.CONSTR_NOTNULL}
+_INDEXED = {ConstrType.CONSTR_UNIQUE, ConstrType.CONSTR_PRIMARY, ConstrType.CONSTR_EXCLUSION}
+_SERIALS = {"serial", "serial2", "serial4", "serial8", "smallserial", "bigserial"}
+# Not volatile: worked out once, for all rows (PostgreSQL 11 and later).
+_STABLE = {"now", "transaction_timestamp", "statement_timestamp", "to_timestamp", "to_date"} | {
+    "lower",
+    "upper",
+    "current_setting",
+    "make_interval",
+    "jsonb_build_object",
+    "jsonb_build_array",
+}
+_Hit = tuple[str, str]  # a rule's id, and the object
+# The grammar says which fields a node has; pglast's types let each of them be None.
+Tree = Any
+
+
+def check(migrations: Iterable[Migration]) -> list[Finding]:
+    """What the rules find in these files, in the files' order."""
+    scripts = chain.from_iterable(
+        ((Direction.UP, migration.up), (Direction.DOWN, migration.down)) for migration in migrations
+    )
+    return [
+        finding
+        for direction, script in scripts
+        if script is not None
+        for finding in check_script(script, direction)
+    ]
+
+
+def check_script(script: Script, direction: Direction = Direction.UP) -> list[Finding]:
+    """What the rules find in one file."""
+    try:
+        parts = statements.split(script.sql)
+    except Unreadable as error:
+        return [Finding(script.name, error.line, RULES["unreadable"], str(error))]
+    made: set[str] = set()
+    found = []
+    for part in parts:
+        allowed = set(re.split(r"[,\s]+", " ".join(_ALLOW.findall(part.comments))))
+        for rule, what in chain(_hits(part, made), _of_file(part, parts)):
+            if rule in allowed or (direction is Direction.DOWN and rule in _MEANT_DOWN):
+                continue
+            found.append(Finding(script.name, part.line, RULES[rule], what))
+        made |= _makes(part.node)
+    return found
+
+
+def _makes(node: Tree) -> set[str]:
+    """The tables that are new with this statement."""
+    kind = type(node)
+    if kind is ast.CreateSchemaStmt:
+        return {name for each in node.schemaElts or () for name in _makes(each)}
+    if kind not in {ast.CreateStmt, ast.CreateTableAsStmt} or node.if_not_exists:
+        return set()
+    return {_name(node.relation if kind is ast.CreateStmt else node.into.rel)}
+
+
+def _of_file(part: Statement, parts: Sequence[Statement]) -> Iterator[_Hit]:
+    if statements.refuses_transaction(part) and len(parts) > 1:
+        yield "file-half-done", _words(part)
+    if statements.controls_transaction(part):
+        yield "own-transaction", _words(part)
+
+
+def _hits(part: Statement, made: set[str]) -> Iterator[_Hit]:
+    for kind, look in _LOOKS.items():
+        if isinstance(part.node, kind):
+            for rule, what in look(part.node):
+                if what not in made:
+                    yield rule, what
+
+
+def _index(node: Tree) -> Iterator[_Hit]:
+    if not node.concurrent:
+        yield "index-blocks-writes", _name(node.relation)
+
+
+def _drop(node: Tree) -> Iterator[_Hit]:
+    for each in node.objects:
+        if node.removeType == ObjectType.OBJECT_INDEX and not node.concurrent:
+            yield "drop-index-blocks", _dotted(each)
+        elif node.removeType in {ObjectType.OBJECT_TABLE, ObjectType.OBJECT_SCHEMA}:
+            yield "drops-table", _dotted(each)
+
+
+def _reindex(node: Tree) -> Iterator[_Hit]:
+    if not statements.is_concurrent(node):
+        yield "reindex-blocks-writes", _name(node.relation) if node.relation else node.name or ""
+
+
+def _refresh(node: Tree) -> Iterator[_Hit]:
+    if not node.concurrent and not node.skipData:
+        yield "refresh-blocks-reads", _name(node.relation)
+
+
+def _vacuum(node: Tree) -> Iterator[_Hit]:
+    if node.is_vacuumcmd and any(each.defname == "full" for each in node.options or ()):
+        for each in node.rels or ():
+            yield "rewrites-table", _name(each.relation)
+        if not node.rels:
+            yield "rewrites-table", "every table"
+
+
+def _cluster(node: Tree) -> Iterator[_Hit]:
+    yield "rewrites-table", _name(node.relation) if node.relation else "every table"
+
+
+def _truncate(node: Tree) -> Iterator[_Hit]:
+    for each in node.relations:
+        yield "drops-table", _name(each)
+
+
+def _rename(node: Tree) -> Iterator[_Hit]:
+    if node.renameType in {ObjectType.OBJECT_TABLE, ObjectType.OBJECT_COLUMN} and node.relation:
+        yield "renames", _name(node.relation)
+
+
+def _rows(node: Tree) -> Iterator[_Hit]:
+    if node.whereClause is None:
+        yield "touches-all-rows", _name(node.relation)
+
+
+def _lock(node: Tree) -> Iterator[_Hit]:
+    for each in node.relations:
+        yield "locks-table", _name(each)
+
+
+def _alter_table(node: Tree) -> Iterator[_Hit]:
+    if node.objtype != ObjectType.OBJECT_TABLE:
+        return
+    table = _name(node.relation)
+    for command in node.cmds:
+        match command.subtype:
+            case AlterTableType.AT_AddColumn:
+                yield from ((rule, table) for rule in _added(command.def_))
+            case AlterTableType.AT_AlterColumnType:
+                yield "type-rewrites-table", table
+            case AlterTableType.AT_SetNotNull:
+                yield "not-null-scans-table", table
+            case AlterTableType.AT_DropColumn:
+                yield "drops-column", table
+            case AlterTableType.AT_AddConstraint:
+                yield from ((rule, table) for rule in _constrained(command.def_))
+            case kind if kind in _REWRITES:
+                yield "rewrites-table", table
+
+
+def _constrained(constraint: Tree) -> Iterator[str]:
+    if constraint.contype in _CHECKED and not constraint.skip_validation:
+        yield "constraint-scans-table"
+    if constraint.contype in _INDEXED and not constraint.indexname:
+        yield "constraint-builds-index"
+
+
+def _added(column: Tree) -> Iterator[str]:
+    constraints = {each.contype: each for each in column.constraints or ()}
+    default = constraints.get(ConstrType.CONSTR_DEFAULT)
+    generated = constraints.get(ConstrType.CONSTR_GENERATED)
+    serial = column.typeName.names[-1].sval in _SERIALS
+    counted = serial or ConstrType.CONSTR_IDENTITY in constraints
+    if (
+        counted
+        or (generated is not None and generated.generated_kind != "v")
+        or (default is not None and _is_volatile(default.raw_expr))
+    ):
+        yield "column-rewrites-table"
+    elif ConstrType.CONSTR_NOTNULL in constraints and default is None and generated is None:
+        yield "column-without-default"
+    for constraint in constraints.values():
+        if constraint.contype != ConstrType.CONSTR_NOTNULL:
+            yield from _constrained(constraint)
+
+
+def _is_volatile(expression: Tree) -> bool:
+    """Whether an expression calls what may answer differently for each row, as far as is known."""
+    if isinstance(expression, tuple):
+        return any(_is_volatile(each) for each in expression)
+    if not isinstance(expression, ast.Node):
+        return False
+    function: Tree = expression
+    if isinstance(expression, ast.FuncCall) and function.funcname[-1].sval not in _STABLE:
+        return True
+    return any(_is_volatile(getattr(function, name)) for name in function)
+
+
+_LOOKS: dict[type, Callable[..., Iterator[_Hit]]] = {
+    ast.AlterTableStmt: _alter_table,
+    ast.ClusterStmt: _cluster,
+    ast.DeleteStmt: _rows,
+    ast.DropStmt: _drop,
+    ast.IndexStmt: _index,
+    ast.LockStmt: _lock,
+    ast.RefreshMatViewStmt: _refresh,
+    ast.ReindexStmt: _reindex,
+    ast.RenameStmt: _rename,
+    ast.TruncateStmt: _truncate,
+    ast.UpdateStmt: _rows,
+    ast.VacuumStmt: _vacuum,
+}
+
+
+def _name(relation: Tree) -> str:
+    schema = "" if relation.schemaname in {None, "public"} else f"{relation.schemaname}."
+    return f"{schema}{relation.relname}"
+
+
+def _dotted(name: object) -> str:
+    parts = name if isinstance(name, tuple) else (name,)
+    return ".".join(each.sval for each in parts).removeprefix("public.")
+
+
+def _words(part: Statement) -> str:
+    return " ".join(part.text.split()[:3])
