@@ -33,7 +33,6 @@ _SETTLE_SECONDS = 20  # the first backup of all shall not be in the way of comin
 # Jobs are told of at once; but after a restart of the control cluster not for half a minute.
 _LOOK_SECONDS = 1
 _SWEEP_SECONDS = 5
-_OPERATIONS_SECONDS = 1  # what waits, or was put off, is due without anybody being woken
 _EXPIRY_SECONDS = 5
 _QUOTA_SECONDS = 5  # how long a tenant may write before it is noticed
 
@@ -83,20 +82,6 @@ async def _every(seconds: float, what: str, job: Callable[[], Awaitable[object]]
         await asyncio.sleep(max(0.0, seconds - (time.monotonic() - began)))
 
 
-async def carry_out(platform: Platform, woken: asyncio.Event) -> None:
-    """Begin operations as they become due, for ever."""
-    await platform.operations.take_over()
-    async with asyncio.TaskGroup() as tasks:
-        while True:
-            woken.clear()
-            try:
-                await platform.operations.start_due(tasks)
-            except TenantryError as error:
-                log.warning("job.failed", job="operations", error=str(error))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(woken.wait(), _OPERATIONS_SECONDS)
-
-
 @contextlib.asynccontextmanager
 async def _job_queue(platform: Platform, woken: asyncio.Event) -> AsyncIterator[procrastinate.App]:
     app = jobs.job_app(platform.store)
@@ -122,7 +107,7 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
     """Run until cancelled. Raises Unavailable if the job queue's connection is lost."""
     async with asyncio.TaskGroup() as tasks:
         await jobs.forget_begun(app)
-        tasks.create_task(carry_out(platform, woken))
+        tasks.create_task(platform.operations.carry_out("worker", woken))
         tasks.create_task(_every(_PASS_SECONDS, "converge", lambda: converge(platform)))
         tasks.create_task(
             _every(_POOLER_SECONDS, "pool budget", platform.pooler.keep_within_budget)

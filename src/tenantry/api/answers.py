@@ -156,6 +156,9 @@ class OpenedDatabase(Database):
     shadow_database_url_pooled: str | None
     prisma: dict[str, str]
     connection: Connection
+    operation_id: uuid.UUID | None = Field(
+        default=None, description="The import into it, if it was made with import_from."
+    )
 
 
 class DatabaseStats(BaseModel):

@@ -1,7 +1,8 @@
 """The application: the routes, what surrounds them, and what lives as long as they do."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import swagger_ui_bundle
 from fastapi import FastAPI
@@ -18,6 +19,7 @@ from tenantry.api import (
     clusters,
     databases,
     extensions,
+    imports,
     keys,
     operations,
     plans,
@@ -49,9 +51,17 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.platform = platform
             app.state.background = Background()
             app.state.jobs = jobs.job_app(platform.store, largest=2)
+            app.state.woken = asyncio.Event()
+            platform.imports.forget_uploads()
             async with app.state.jobs.open_async():
+                carrying_out = asyncio.create_task(
+                    platform.operations.carry_out("api", app.state.woken)
+                )
                 yield
                 await app.state.background.finish()
+                carrying_out.cancel()
+                with suppress(asyncio.CancelledError):
+                    await carrying_out
 
     app = FastAPI(
         title="Tenantry",
@@ -73,6 +83,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(branches.router)
     app.include_router(backups.router)
     app.include_router(restores.router)
+    app.include_router(imports.router)
     app.include_router(plans.router)
     app.include_router(operations.router)
     app.include_router(auth.router)

@@ -182,13 +182,12 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-async def _fingerprint(request: Request, principal: Principal) -> bytes:
+def _fingerprint(request: Request, principal: Principal, asked: bytes) -> bytes:
     """What the request asks for, however its JSON is spaced and ordered.
 
     Keyed with what only the caller holds: a body may have a person's password in it, and
     nobody shall guess that from what is kept.
     """
-    asked = await request.body()
     # Routes that take no body have not looked whether it is JSON.
     with contextlib.suppress(ValueError, RecursionError):
         asked = json.dumps(json.loads(asked), sort_keys=True).encode()
@@ -223,8 +222,12 @@ async def once(
     request: Request,
     principal: Principal,
     work: Callable[[Tx, SecretSource], Awaitable[JSONResponse]],
+    *,
+    digest: bytes | None = None,
 ) -> Response:
     """Do ``work`` in one transaction; under an Idempotency-Key, at most once.
+
+    ``digest`` stands for the body of a request that was too large to be kept.
 
     The answer is kept with a mark in the place of each secret that it shows; a repeat
     derives the secret again (see ``SecretSource``).
@@ -237,7 +240,8 @@ async def once(
         if key is None:
             response: Response = await work(tx, SecretSource())
         else:
-            response = await _under_key(tx, request, principal, key, work)
+            asked = await request.body() if digest is None else digest
+            response = await _under_key(tx, request, principal, key, asked, work)
     emit(StepDone("request", "committed", request.state.request_id))
     return response
 
@@ -247,6 +251,8 @@ async def begun(
     principal: Principal,
     want: Callable[[Tx], Awaitable[OperationRow]],
     message: str,
+    *,
+    digest: bytes | None = None,
 ) -> Response:
     """Want an operation, under an Idempotency-Key at most once, and answer how to follow it.
 
@@ -256,17 +262,18 @@ async def begun(
     async def work(tx: Tx, _: SecretSource) -> JSONResponse:
         return answers.accepted(await want(tx), message)
 
-    response = await once(request, principal, work)
+    response = await once(request, principal, work, digest=digest)
     wake_operations(request)
     return response
 
 
 def wake_operations(request: Request) -> None:
-    """Have the worker begin the operation that has just been wanted."""
+    """Have whoever carries it out begin the operation that has just been wanted."""
 
     async def wake() -> None:
         await jobs.wake(request.app.state.jobs, jobs.OPERATIONS)
 
+    request.app.state.woken.set()
     background_of(request).start_once(jobs.OPERATIONS, wake)
 
 
@@ -275,9 +282,10 @@ async def _under_key(
     request: Request,
     principal: Principal,
     key: str,
+    asked: bytes,
     work: Callable[[Tx, SecretSource], Awaitable[JSONResponse]],
 ) -> Response:
-    fingerprint = await _fingerprint(request, principal)
+    fingerprint = _fingerprint(request, principal, asked)
     if not await idempotency.try_lock(tx, principal.caller_id, key):
         raise RequestInProgress(
             "A request with this Idempotency-Key is still being worked on.",

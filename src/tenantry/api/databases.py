@@ -26,14 +26,17 @@ from tenantry.api.asking import (
     background_of,
     once,
     refresh_pooler,
+    wake_operations,
 )
-from tenantry.api.requests import CreateDatabase, Email, Label, UpdateDatabase
+from tenantry.api.requests import CreateDatabase, Email, Label, UpdateDatabase, secret
 from tenantry.base.secrets import SecretSource
 from tenantry.control import jobs
 from tenantry.control.databases import Filter
 from tenantry.control.store import Tx
+from tenantry.pg import sources
 from tenantry.services.access.service import Principal
 from tenantry.services.databases.model import Environment
+from tenantry.services.imports.plan import Selection
 from tenantry.services.platform import Platform
 
 log = structlog.get_logger()
@@ -44,6 +47,7 @@ Writer = Annotated[Principal, allowed("databases:write")]
 
 # A deletion that takes longer is followed as an operation.
 _DELETION_SECONDS = 1.0
+_FROM = "import_from"
 
 
 def _settle(request: Request, platform: Platform) -> None:
@@ -64,19 +68,34 @@ def _settle(request: Request, platform: Platform) -> None:
 async def create(
     request: Request, body: CreateDatabase, platform: PlatformHere, principal: Writer
 ) -> Response:
-    """Make a database. Its password is in this answer and nowhere else."""
+    """Make a database. Its password is in this answer and nowhere else.
+
+    With ``import_from`` another database is copied into it, which ``operation_id`` tells of.
+    """
+    source = (
+        None if body.import_from is None else sources.parse(secret(body.import_from), name=_FROM)
+    )
 
     async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
-        opened = await platform.databases.create(
-            tx, principal.actor, body.wanted(), secrets.password()
-        )
+        wanted = body.wanted()
+        examined = None
+        if source is not None:
+            examined = await platform.imports.examine(principal.actor, source, Selection())
+            await platform.imports.check_room_for(tx, wanted, examined)
+        opened = await platform.databases.create(tx, principal.actor, wanted, secrets.password())
+        told = answers.opened_database(platform.settings, opened)
+        if examined is not None:
+            operation = await platform.imports.begin(tx, principal.actor, told.id, examined)
+            told.operation_id = operation.id
         return answers.answer(
-            answers.opened_database(platform.settings, opened),
+            told,
             message="Database created. Keep the password: it is not shown again.",
             status=201,
         )
 
     response = await once(request, principal, work)
+    if source is not None:
+        wake_operations(request)
     _settle(request, platform)
     return response
 

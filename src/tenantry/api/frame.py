@@ -15,6 +15,8 @@ from tenantry.base.ids import new_id
 log = structlog.get_logger()
 
 MOST_BODY_BYTES = 1024 * 1024
+UPLOAD = b"application/octet-stream"
+_UPLOADS = re.compile(r"/api/databases/[^/]+/import")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,100}")
 
 
@@ -48,7 +50,8 @@ class Frame:
         reply = _Reply(send, request_id, uses)
         began = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self._answer(scope, _limited(headers, receive), reply)
+            limited = receive if _is_upload(scope, headers) else _limited(headers, receive)
+            await self._answer(scope, limited, reply)
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "other")
             metrics.observe_request(scope["method"], route, reply.status, seconds)
@@ -106,6 +109,11 @@ class _Reply:
                 ),
             ]
         await self._send(message)
+
+
+def _is_upload(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+    """Whether its route takes the body piece by piece, and has a limit of its own for it."""
+    return headers.get(b"content-type") == UPLOAD and bool(_UPLOADS.fullmatch(scope["path"]))
 
 
 def _limited(headers: dict[bytes, bytes], receive: Receive) -> Receive:

@@ -27,9 +27,12 @@ from tenantry.control.backups import Schedule
 from tenantry.control.keys import SCOPES
 from tenantry.control.users import Role
 from tenantry.control.whitelist import NewEntry
+from tenantry.pg import sources
+from tenantry.pg.sources import Source
 from tenantry.services.backups.model import NewBackup
 from tenantry.services.branches.model import NewBranch
 from tenantry.services.databases.model import Changes, Environment, NewDatabase
+from tenantry.services.imports.plan import Selection
 from tenantry.services.network.plan import parse_network
 from tenantry.services.network.service import MOST_ENTRIES
 from tenantry.services.pooling.plan import POOL_SIZE
@@ -41,6 +44,7 @@ MOST_CONNECTIONS = 500
 _SCHEDULE = Schedule()
 _MIB = 1024 * 1024
 _TIB = 1024 * 1024 * _MIB
+_LONGEST_NAME = 63  # bytes
 _LONGEST_MS = 2**31 - 1  # PostgreSQL's
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
 _ROLE_NAME = re.compile(r"[a-z](?:[a-z0-9_]*[a-z0-9])?")
@@ -184,6 +188,17 @@ Timeout = Annotated[
         examples=[60_000],
     ),
 ]
+ConnectionString = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=2000,
+        description="A database elsewhere to copy. The string is kept nowhere.",
+        examples=["postgresql://app:a-password@203.0.113.7:5432/shop?sslmode=require"],
+    ),
+    AfterValidator(_typed),
+]
+Jobs = Annotated[int, Field(ge=1, le=4, description="How many tables at once.", examples=[2])]
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 Scope = Literal[SCOPES]  # type: ignore[valid-type]
 
@@ -227,6 +242,7 @@ class CreateDatabase(_Limits):
     shadow: bool = Field(
         default=True, description="Whether to make a shadow database, for Prisma's migrations."
     )
+    import_from: ConnectionString | None = None
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -243,6 +259,53 @@ class CreateDatabase(_Limits):
             plan=self.plan,
             limits={name: value for name, value in self.limits().items() if value is not None},
             shadow=self.shadow,
+        )
+
+
+def _name_of(text: str) -> str:
+    if len(text.encode()) > _LONGEST_NAME:
+        raise ValueError(f"must not have more than {_LONGEST_NAME} bytes")
+    return text
+
+
+_ObjectName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=_LONGEST_NAME),
+    AfterValidator(_readable),
+    AfterValidator(_name_of),
+]
+_TableName = Annotated[
+    str, StringConstraints(min_length=1, max_length=130), AfterValidator(_readable)
+]
+
+
+class ImportDatabase(_Body):
+    """A database elsewhere to copy into an empty one."""
+
+    from_: Annotated[ConnectionString, Field(alias="from")]
+    schemas: Annotated[list[_ObjectName], Field(max_length=100, examples=[["public"]])] = []
+    exclude_tables: Annotated[
+        list[_TableName],
+        Field(
+            max_length=1000,
+            description="As schema.table, or the name alone of one in public.",
+            examples=[["public.sessions"]],
+        ),
+    ] = []
+    jobs: Jobs = 2
+
+    def source(self) -> Source:
+        """Raises InvalidInput, which does not repeat it."""
+        return sources.parse(secret(self.from_))
+
+    def selection(self) -> Selection:
+        tables = [name.partition(".") for name in self.exclude_tables]
+        return Selection(
+            schemas=tuple(self.schemas),
+            exclude_tables=tuple(
+                (schema, name) if dot else ("public", schema) for schema, dot, name in tables
+            ),
+            jobs=self.jobs,
         )
 
 

@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     backup_s3_key: SecretStr | None = None
     backup_s3_secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
     backup_s3_ca_file: Path | None = None
+    import_private: bool = False
     audit_days: Annotated[int, Field(ge=30, le=36_500)] = 365
     memory_mb: Annotated[int, Field(ge=256)] | None = None
     rate_per_address: Rate = 120_000

@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 import typer
 
 from tenantry.base.errors import InvalidInput
-from tenantry.cli import connecting, limits, output, restores
+from tenantry.cli import connecting, imports, limits, output, restores
 from tenantry.cli.client import Page, Row, connect
 from tenantry.cli.connecting import labelled, strings_of
 from tenantry.cli.door import Json
 from tenantry.cli.finding import Environment, In, Named, find, title
+from tenantry.cli.operations import follow
 from tenantry.cli.times import distance
 
 app = typer.Typer(help="Databases: create, look at, change, connect, delete.", no_args_is_help=True)
@@ -49,6 +50,13 @@ def create(
     no_shadow: Annotated[
         bool, typer.Option("--no-shadow", help="Make no shadow database (for Prisma) beside it.")
     ] = False,
+    import_: Annotated[
+        bool,
+        typer.Option(
+            "--import",
+            help="Copy another database into it; its connection string is asked for.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Create a database, and show its connection strings and its password once.
@@ -65,15 +73,19 @@ def create(
         "friendly_name": friendly_name,
         "owner_email": owner,
         "shadow": False if no_shadow else None,
+        "import_from": imports.connection_string() if import_ else None,
     }
-    with connect() as api, output.waiting(f"Creating {name}"):
+    with connect() as api:
         said = {field: value for field, value in wanted.items() if value is not None}
-        row = api.post("/api/databases", said | chosen)
-    if as_json:
-        output.as_json(row)
-        return
-    output.done(f"{title(row)} ({row['environment']}) is ready: {row['database_name']}")
-    _show_strings(row)
+        with output.waiting(f"Creating {name}"):
+            row = api.post("/api/databases", said | chosen)
+        if as_json:
+            output.as_json(row)
+            return
+        output.done(f"{title(row)} ({row['environment']}) is ready: {row['database_name']}")
+        _show_strings(row)
+        if operation := row.get("operation_id"):
+            imports.show_result(title(row), follow(api, operation)["result"])
 
 
 @app.command("list")

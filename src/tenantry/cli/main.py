@@ -13,6 +13,7 @@ from tenantry.cli import (
     databases,
     door,
     extensions,
+    imports,
     keys,
     limits,
     migrate,
@@ -59,6 +60,7 @@ app.command()(session.logout)
 app.command()(audit.audit)
 app.command()(pooler.pooler)
 app.command()(recovery.recover)
+app.command("import")(imports.import_database)
 
 
 def _version(asked: bool) -> None:

@@ -204,10 +204,12 @@ async def unfinished(tx: Tx) -> set[uuid.UUID]:
     return {operation_id for (operation_id,) in await cursor.fetchall()}
 
 
-async def release_all(tx: Tx) -> None:
-    """For the only worker, before it begins: whatever another held it holds no more."""
+async def release_all(tx: Tx, kinds: Sequence[str]) -> None:
+    """For the only one that carries these out: whatever another held it holds no more."""
     await tx.execute(
-        "UPDATE operations SET lease_until = NULL, holder = NULL WHERE lease_until IS NOT NULL"
+        "UPDATE operations SET lease_until = NULL, holder = NULL"
+        " WHERE lease_until IS NOT NULL AND kind = ANY (%s)",
+        (list(kinds),),
     )
 
 

@@ -9,7 +9,7 @@ import contextlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from tenantry.base.errors import TenantryError
 from tenantry.host import commands, files
@@ -29,9 +29,15 @@ _ITEM = re.compile(r"^pg_restore: (creating|processing data|launching item|execu
 _COUNTED = re.compile(r"\d+; ")
 
 
+class Login(Protocol):
+    """Who a program comes to a server as: a visitor here, or somebody elsewhere."""
+
+    def environment(self, database: str) -> dict[str, str]: ...
+
+
 async def dump(
     bindir: Path,
-    visitor: Visitor,
+    visitor: Login,
     database: str,
     target: Path,
     *,

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import LiteralString
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -21,7 +22,7 @@ from psycopg.rows import TupleRow
 from tenantry.base.events import Changed, emit
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.host import files
-from tenantry.pg.connections import ADMIN, Address, connect
+from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
 from tenantry.pg.objects import role_exists
 from tenantry.pg.replacing import admit
 
@@ -149,14 +150,89 @@ async def _drop(admin: AsyncConnection[TupleRow], name: str) -> bool:
 
 
 async def leave(visitor_: Visitor, database: str, heir: str) -> None:
-    """Give what a visitor made in a database, an extension for example, to one of its roles."""
-    async with connect_as(visitor_, database) as inside:
-        me = sql.Identifier(visitor_.name)
-        await inside.execute(
-            sql.SQL("REASSIGN OWNED BY {} TO {}; DROP OWNED BY {}").format(
-                me, sql.Identifier(heir), me
-            )
+    """Give what a visitor made in a database, an extension for example, to one of its roles.
+
+    All of it, or (raising what PostgreSQL says) nothing.
+    """
+    me, to = sql.Identifier(visitor_.name), sql.Identifier(heir)
+    async with _at_leisure(visitor_, database) as inside, inside.transaction():
+        cursor = await inside.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspowner = current_user::regrole"
         )
+        # Before what is in them: who is given a function must have rights in its schema.
+        for (name,) in await cursor.fetchall():
+            await inside.execute(
+                sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(sql.Identifier(name), to)
+            )
+        await inside.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(me, to))
+        await inside.execute(sql.SQL("DROP OWNED BY {}").format(me))
+
+
+async def owned(connection: AsyncConnection[TupleRow], name: str) -> int:
+    """How many objects a role owns, in all databases of a server."""
+    found = await fetch_value(
+        connection,
+        "SELECT count(*) FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass"
+        " AND deptype = 'o' AND refobjid = (SELECT oid FROM pg_roles WHERE rolname = %s)",
+        (name,),
+    )
+    return int(str(found))
+
+
+async def wipe(visitor_: Visitor, database: str) -> None:
+    """Drop what a visitor owns in a database, with all that depends on it, and its rights there.
+
+    In pieces, since each object takes a lock and locks are everybody's; so it may have to be
+    done again after a failure.
+    """
+    async with _at_leisure(visitor_, database) as inside:
+        left = await owned(inside, visitor_.name)
+        while left > _PIECE:
+            await inside.execute(_DROP_A_PIECE)
+            before, left = left, await owned(inside, visitor_.name)
+            if left == before:
+                break
+        await inside.execute(
+            sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(visitor_.name))
+        )
+
+
+_PIECE = 1000
+_DROP_A_PIECE: LiteralString = """
+    DO $$
+    DECLARE each record;
+    BEGIN
+        FOR each IN
+            SELECT objid, type, identity
+            FROM pg_shdepend, pg_identify_object(classid, objid, 0)
+            WHERE refclassid = 'pg_authid'::regclass AND deptype = 'o'
+              AND refobjid = current_user::regrole
+              AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+              AND classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)
+              AND identity IS NOT NULL
+            LIMIT 500
+        LOOP
+            IF each.type = 'large object' THEN
+                PERFORM lo_unlink(each.objid);
+            ELSE
+                EXECUTE 'DROP ' || each.type || ' IF EXISTS ' || each.identity || ' CASCADE';
+            END IF;
+        END LOOP;
+    END $$
+"""
+
+
+@asynccontextmanager
+async def _at_leisure(visitor_: Visitor, database: str) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    """A session that takes its time, whatever the database has for a default."""
+    async with connect_as(visitor_, database) as inside:
+        for name, value in (
+            ("default_transaction_read_only", "off"),
+            ("lock_timeout", "60s"),
+            ("statement_timeout", "0"),
+        ):
+            await inside.execute("SELECT set_config(%s, %s, false)", (name, value))
+        yield inside
 
 
 @asynccontextmanager

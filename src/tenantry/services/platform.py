@@ -25,6 +25,7 @@ from tenantry.services.clusters.service import ClusterPools, LocalClusters
 from tenantry.services.databases.service import Databases
 from tenantry.services.extensions.service import Extensions
 from tenantry.services.home_files import HomeKeeper
+from tenantry.services.imports.service import Imports
 from tenantry.services.migrations import service as migrations
 from tenantry.services.network.service import Network
 from tenantry.services.operations.service import Operations
@@ -49,6 +50,7 @@ class Platform:
     settings: Settings
     store: ControlStore
     operations: Operations
+    imports: Imports
     clusters: ClusterPools
     pooler: Pooler
     databases: Databases
@@ -116,6 +118,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             settings=settings,
             store=store,
             operations=operations,
+            imports=Imports(settings, store, clusters, databases, operations),
             clusters=clusters,
             pooler=pooler,
             databases=databases,

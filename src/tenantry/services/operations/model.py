@@ -8,7 +8,7 @@ down, so that a crash anywhere has the same step begin again.
 import datetime as dt
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from tenantry.control.audit import Actor
 from tenantry.control.operations import OperationRow
@@ -82,17 +82,22 @@ class Step:
     final: bool = False
 
 
+Part = Literal["api", "worker"]
+
+
 @dataclass(frozen=True, slots=True)
 class Flow:
     """All steps of a kind of operation, and how to take back what the steps before final ones did.
 
-    ``undo`` may be called after any of them, and again after a crash in it.
+    ``undo`` may be called after any of them, and again after a crash in it. ``part`` is the
+    process that carries it out: the API what needs something that only a request had.
     """
 
     kind: str
     steps: Sequence[Step]
     undo: Callable[[Run], Awaitable[None]]
     deadline: dt.timedelta
+    part: Part = "worker"
 
     def step(self, name: str | None) -> Step:
         """The step of that name, the first for None."""

@@ -28,7 +28,7 @@ from tenantry.control.audit import Actor
 from tenantry.control.operations import Filter, OperationRow
 from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
-from tenantry.services.operations.model import Done, Flow, Next, Step, Wait
+from tenantry.services.operations.model import Done, Flow, Next, Part, Step, Wait
 
 log = structlog.get_logger()
 
@@ -36,6 +36,7 @@ _AT_ONCE = 3
 _LEASE = dt.timedelta(seconds=30)
 _RENEW_SECONDS = 1.0  # also how soon a cancellation is noticed
 _TELL_SECONDS = 0.5
+_LOOK_SECONDS = 1.0  # what waits, or was put off, is due without anybody being woken
 _MOST_TRIES = 6
 _UNDO = "undo"
 _Result = TypeVar("_Result")
@@ -127,21 +128,43 @@ class Operations:
             raise NotFound("There is no such operation.", hint="GET /api/operations lists yours.")
         return row
 
-    # ── the worker ───────────────────────────────────────────────────────────
+    # ── who carries them out ─────────────────────────────────────────────────
 
-    async def take_over(self) -> None:
-        """For the only worker, before it begins: carry on with what another had begun."""
+    async def carry_out(self, part: Part, woken: asyncio.Event) -> None:
+        """Begin a part's operations as they become due, for ever.
+
+        Only one process of each part may do so: it goes on with what another had begun.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            begun = False
+            while True:
+                woken.clear()
+                try:
+                    if not begun:
+                        await self.take_over(part)
+                        begun = True
+                    await self.start_due(tasks, part)
+                except TenantryError as error:
+                    log.warning("job.failed", job="operations", error=str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(woken.wait(), _LOOK_SECONDS)
+
+    def _kinds(self, part: Part) -> list[str]:
+        return [kind for kind, flow in self._flows.items() if flow.part == part]
+
+    async def take_over(self, part: Part = "worker") -> None:
+        """For the only one of a part, before it begins: carry on with what another had begun."""
         async with self._store.transaction(audit.PLATFORM) as tx:
-            await rows.release_all(tx)
+            await rows.release_all(tx, self._kinds(part))
 
-    async def start_due(self, tasks: asyncio.TaskGroup) -> int:
+    async def start_due(self, tasks: asyncio.TaskGroup, part: Part = "worker") -> int:
         """Begin what is due, as far as there is room for it. Returns how many were begun."""
         room = _AT_ONCE - len(self._running)
         if room <= 0:
             return 0
         async with self._store.transaction(audit.PLATFORM) as tx:
             taken = await rows.take(
-                tx, [*self._flows], holder=self._holder, lease=_LEASE, most=room
+                tx, self._kinds(part), holder=self._holder, lease=_LEASE, most=room
             )
         for row in taken:
             task = tasks.create_task(self._carry_out(row))

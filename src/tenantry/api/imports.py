@@ -1,0 +1,106 @@
+"""/api/databases/{id}/import"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from tenantry.api.answers import Answer, Operation
+from tenantry.api.asking import DatabaseId, PlatformHere, allowed, begun
+from tenantry.api.frame import UPLOAD
+from tenantry.api.requests import ImportDatabase, Jobs
+from tenantry.control.operations import OperationRow
+from tenantry.control.store import Tx
+from tenantry.services.access.service import Principal
+from tenantry.services.platform import Platform
+
+router = APIRouter(prefix="/api/databases/{identifier}/import", tags=["imports"])
+
+Writer = Annotated[Principal, allowed("databases:write")]
+
+_JSON = "application/json"
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            _JSON: {"schema": ImportDatabase.model_json_schema(by_alias=True)},
+            UPLOAD.decode(): {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "description": "A dump that pg_dump --format=custom made.",
+                }
+            },
+        },
+    }
+}
+
+
+@router.post("", status_code=202, response_model=Answer[Operation], openapi_extra=_BODY)
+async def begin(
+    request: Request,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+    jobs: Annotated[Jobs, Query(description="For an upload: how many tables at once.")] = 2,
+) -> Response:
+    """Copy a database from elsewhere, or an uploaded dump of one, into an empty database.
+
+    Everything in it becomes the database's own login's. Connection strings are kept nowhere:
+    an import that a restart cuts off is taken back, and has to be sent again.
+    """
+    media = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
+    if media == UPLOAD.decode():
+        return await _upload(request, platform, principal, database_id, jobs)
+    if media != _JSON:
+        raise HTTPException(415, f"the body must be {_JSON} or {UPLOAD.decode()}")
+    body = _read(await request.body())
+    source, selection = body.source(), body.selection()
+
+    async def want(tx: Tx) -> OperationRow:
+        # First whether it is this caller's: nobody else has the platform connect anywhere.
+        await platform.imports.check_target(tx, principal.actor, database_id)
+        examined = await platform.imports.examine(principal.actor, source, selection)
+        return await platform.imports.begin(tx, principal.actor, database_id, examined)
+
+    return await begun(request, principal, want, "It is being imported.")
+
+
+async def _upload(
+    request: Request, platform: Platform, principal: Principal, database_id: DatabaseId, jobs: int
+) -> Response:
+    async with platform.store.transaction(principal.actor) as tx:
+        most = await platform.imports.check_target(tx, principal.actor, database_id)
+    upload = await platform.imports.take_in(request.stream(), most=most)
+
+    wanted = False
+
+    async def want(tx: Tx) -> OperationRow:
+        nonlocal wanted
+        wanted = True
+        return await platform.imports.begin_upload(
+            tx, principal.actor, database_id, upload, jobs=jobs
+        )
+
+    try:
+        answer = await begun(
+            request, principal, want, "It is being imported.", digest=upload.sha256
+        )
+    except BaseException:
+        platform.imports.discard(upload)
+        raise
+    if not wanted:  # the answer was given before, to the same dump
+        platform.imports.discard(upload)
+    return answer
+
+
+def _read(body: bytes) -> ImportDatabase:
+    try:
+        return ImportDatabase.model_validate_json(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        raise RequestValidationError(
+            [{**each, "loc": ("body", *each["loc"])} for each in found]
+        ) from None

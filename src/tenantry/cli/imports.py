@@ -1,0 +1,107 @@
+"""``tenantry import``: a database from elsewhere into an empty one."""
+
+import sys
+from os import environ
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tenantry.base.errors import InvalidInput
+from tenantry.cli import output
+from tenantry.cli.client import Api, Row, connect
+from tenantry.cli.door import Json
+from tenantry.cli.finding import In, Named, find, title
+from tenantry.cli.operations import Wait, follow
+
+VARIABLE = "TENANTRY_IMPORT_FROM"
+_MOST_SHOWN = 40
+
+
+def import_database(
+    database: Named,
+    *,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="A dump of `pg_dump --format=custom`, instead of a server."),
+    ] = None,
+    schema: Annotated[
+        list[str] | None, typer.Option(help="Only this schema; may be given again.")
+    ] = None,
+    exclude_table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCHEMA.TABLE", help="Not this table; may be given again."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=4, help="How many tables at once.")] = 2,
+    env: In = None,
+    wait: Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Copy a database from another PostgreSQL server, or from a dump, into an empty one.
+
+    Asks for the connection string, which would else stay in your shell's history; or takes it
+    from TENANTRY_IMPORT_FROM, or without a terminal from standard input.
+
+    Examples:
+
+        tenantry import shop
+
+        tenantry import shop --file shop.dump
+    """
+    if file is not None and (schema or exclude_table):
+        raise InvalidInput.of("--file", "is read as it is: choose its contents with pg_dump.")
+    with connect() as api:
+        row = find(api, database, env)
+        path = f"/api/databases/{row['id']}/import"
+        if file is None:
+            wanted = {
+                "from": connection_string(),
+                "schemas": schema or [],
+                "exclude_tables": exclude_table or [],
+                "jobs": jobs,
+            }
+            operation = api.post(path, wanted)
+        else:
+            operation = _send(api, path, file, jobs)
+        if wait:
+            operation = follow(api, operation["id"])
+    if as_json:
+        output.as_json(operation)
+        return
+    if not wait:
+        output.note(f"It has begun: tenantry operation watch {operation['id']}")
+        return
+    show_result(title(row), operation["result"])
+
+
+def connection_string() -> str:
+    """Where to import from, from wherever it leaves no trace.
+
+    Raises InvalidInput if there is none.
+    """
+    if found := environ.get(VARIABLE, "").strip():
+        return found
+    if sys.stdin.isatty():
+        return str(typer.prompt("Connection string", hide_input=True, err=True)).strip()
+    if found := sys.stdin.readline().strip():
+        return found
+    raise InvalidInput.of(VARIABLE, "is not set, and standard input has no connection string.")
+
+
+def _send(api: Api, path: str, file: Path, jobs: int) -> Row:
+    try:
+        with file.open("rb") as dump:
+            row: Row = api.upload(path, dump, jobs=jobs)
+    except OSError as error:
+        raise InvalidInput.of("--file", f"{file} cannot be read: {error.strerror}.") from None
+    return row
+
+
+def show_result(where: str, result: Row) -> None:
+    """Tell what came of an import."""
+    tables = result["tables"]
+    output.done(f"{where} has {len(tables):,} tables with {result['rows']:,} rows")
+    for difference in result.get("differences", [])[:_MOST_SHOWN]:
+        output.note(f"Differs: {output.plain(difference)}")
+    for item in result["left_out"][:_MOST_SHOWN]:
+        output.note(f"Left out: {output.plain(item)}")

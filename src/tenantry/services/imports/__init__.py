@@ -1,0 +1,1 @@
+"""Imports: a database from another PostgreSQL server, or from an uploaded dump."""

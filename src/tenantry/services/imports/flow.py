@@ -1,0 +1,395 @@
+"""The steps of an import. Until the last one, all it makes belongs to a visitor alone.
+
+That visitor is a login made for this import, a member of nobody's: whatever a hostile dump
+runs, it can do in this one database what its own author could do in an empty one, and can
+touch neither the tenant's role nor anything else. In the end all of it is given to the tenant;
+before that, taking back is dropping what the visitor owns.
+"""
+
+import asyncio
+import contextlib
+import re
+import shutil
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import structlog
+from psycopg import sql
+
+from tenantry.base.errors import Conflict
+from tenantry.base.home import Home
+from tenantry.base.settings import Settings
+from tenantry.control import audit, roles
+from tenantry.control import databases as rows
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.store import ControlStore
+from tenantry.host import files
+from tenantry.host.commands import CommandFailed
+from tenantry.host.packages import find_postgres
+from tenantry.pg import dumps, logins, objects, sources, visitors
+from tenantry.pg.connections import Address
+from tenantry.pg.tables import row_counts
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.imports import plan
+from tenantry.services.imports.model import Examined
+from tenantry.services.operations.model import Done, Next, Outcome, Run
+from tenantry.services.quotas.plan import RESTRICTED
+
+log = structlog.get_logger()
+
+DEADLINE = 12 * 3600.0  # seconds
+_LOOK_SECONDS = 0.5
+_MOST_OBJECTS = 20_000
+_MOST_TOLD = 200
+_SPARE_BYTES = 512 * 1024 * 1024
+_SAID = re.compile(r"(?:ERROR|FATAL): .*"), re.compile(r"error: .*")
+_NEVER = ["--no-publications", "--no-subscriptions", "--no-security-labels", "--no-tablespaces"]
+
+
+class _TooLarge(Exception):
+    """More has come than there is room for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A database to import into, and where its server is."""
+
+    row: DatabaseRow
+    address: Address
+    bindir: Path
+
+
+class Steps:
+    """What the steps work with; ``held`` are the sources of imports under way, by operation."""
+
+    def __init__(self, settings: Settings, store: ControlStore, clusters: ClusterPools) -> None:
+        self._settings = settings
+        self._store = store
+        self._clusters = clusters
+        self.held: dict[object, Examined] = {}
+
+    def folder(self, run_id: object) -> Path:
+        """Where the files of an import are while it runs."""
+        return Home(self._settings.home).scratch / str(run_id)
+
+    @property
+    def uploads(self) -> Path:
+        """Where dumps are that were sent, until their import begins."""
+        return Home(self._settings.home).scratch / "uploads"
+
+    def upload(self, upload_id: object) -> Path:
+        """Where one of them is."""
+        return self.uploads / str(upload_id)
+
+    # ── the steps ────────────────────────────────────────────────────────────
+
+    async def copy(self, run: Run) -> Outcome:
+        """Copy the source into a folder, as it is at one moment, and count its rows meanwhile."""
+        folder = self.folder(run.row.id)
+        if "upload" in run.params:
+            files.ensure_folder(folder)
+            with contextlib.suppress(FileNotFoundError):
+                self.upload(run.params["upload"]).rename(folder / "dump")
+            if not (folder / "dump").exists():
+                raise _started_again()
+            return Next()
+        held = self.held.get(run.row.id)
+        if held is None:
+            raise _started_again()
+        place = await self._place(run)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        files.ensure_folder(folder)
+        try:
+            with _alone():
+                run.state.update(await self._copy(run, held, place, folder / "dump"))
+        except (psycopg.Error, TimeoutError) as error:
+            raise held.source.refusal(error) from None
+        except CommandFailed as error:
+            raise held.source.refusal(_error_in(str(error))) from None
+        except _TooLarge:
+            raise _no_room(place.row) from None
+        return Next()
+
+    async def load(self, run: Run) -> Outcome:
+        """Read it into the database as the visitor."""
+        place = await self._place(run)
+        failure: CommandFailed | None = None
+        try:
+            async with self._visitor(run, place, []) as visitor:
+                await visitors.wipe(visitor, place.row.database_name)
+                try:
+                    run.state["left_out"] = await self._load(run, place, visitor)
+                except CommandFailed as error:
+                    failure = error
+                    raise
+        except Exception:
+            # What a hostile dump has done to the server meanwhile is no reason to try it again.
+            if failure is None:
+                raise
+        if failure is not None:
+            raise await self._why(run, place, failure)
+        return Next()
+
+    async def compare(self, run: Run) -> Outcome:
+        """Count the rows that are there now. The visitor has a new password, which none knows."""
+        place = await self._place(run)
+        async with (
+            self._visitor(run, place, []) as visitor,
+            visitors.connect_as(visitor, place.row.database_name) as session,
+        ):
+            await session.execute("SET statement_timeout = 0")
+            run.state["here"] = await row_counts(session)
+        return Next()
+
+    async def hand_over(self, run: Run) -> Outcome:
+        """Give it all to the tenant, and to its further logins what they may read or write."""
+        place = await self._place(run)
+        row = place.row
+        async with self._visitor(run, place, [row.username]) as visitor:
+            await visitors.leave(visitor, row.database_name, row.username)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            further = await roles.of_database(tx, row.id)
+        for role in further:
+            if role.status == "active":
+                await logins.grant(
+                    place.address,
+                    row.database_name,
+                    tenant=row.username,
+                    role=role.username,
+                    access=role.access,
+                )
+        await self._forget(run)
+        return Done(_result(run))
+
+    async def undo(self, run: Run) -> None:
+        """Have the database as empty as it was, and nothing left of the import."""
+        self.held.pop(run.row.id, None)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            row = await rows.find(tx, run.row.resource_id, customer_id=None)
+        if row is not None:
+            await self._take_back(run, row)
+        await self._forget(run)
+
+    # ── parts of them ────────────────────────────────────────────────────────
+
+    async def _place(self, run: Run) -> Place:
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            row = await rows.find(tx, run.row.resource_id, customer_id=None)
+        if row is None or row.status != "active":
+            raise Conflict("The database was deleted while it was imported into.")
+        return await self._place_of(row)
+
+    async def _place_of(self, row: DatabaseRow) -> Place:
+        cluster = await self._clusters.cluster(row.cluster_id)
+        return Place(row, cluster.address, find_postgres(cluster.version).bindir)
+
+    async def _take_back(self, run: Run, row: DatabaseRow) -> None:
+        place = await self._place_of(row)
+        async with self._clusters.connection(row.cluster_id) as server:
+            is_there = await objects.database_exists(server, row.database_name)
+        if is_there and row.status == "active":
+            async with self._visitor(run, place, []) as visitor:
+                await visitors.wipe(visitor, row.database_name)
+        else:
+            await visitors.drop(place.address, run.row.id.hex)
+
+    async def _forget(self, run: Run) -> None:
+        self.held.pop(run.row.id, None)
+        if "upload" in run.params:
+            self.upload(run.params["upload"]).unlink(missing_ok=True)
+        await asyncio.to_thread(shutil.rmtree, self.folder(run.row.id), ignore_errors=True)
+
+    async def _copy(
+        self, run: Run, held: Examined, place: Place, target: Path
+    ) -> dict[str, object]:
+        async with held.source.connect(held.address) as session:
+            snapshot = await sources.begin_snapshot(session)
+            contents = await sources.look(session)
+            tables = [(each.schema, each.name) for each in held.selection.tables(contents)]
+            there: dict[str, int] = {}
+
+            async def count() -> None:
+                async for found in sources.count(session, tables):
+                    there[".".join(tables[len(there)])] = found
+
+            async def dump() -> None:
+                await dumps.dump(
+                    place.bindir,
+                    held,
+                    held.source.database,
+                    target,
+                    form="directory",
+                    options=[
+                        f"--jobs={held.selection.jobs}",
+                        "--compress=1",
+                        f"--snapshot={snapshot}",
+                        "--no-owner",
+                        "--no-acl",
+                        *_NEVER,
+                        *held.selection.options(),
+                    ],
+                    tell=lambda done, _: run.tell(
+                        done / (done + max(1, held.size_bytes)), done_bytes=done
+                    ),
+                    deadline=DEADLINE,
+                )
+                watch.cancel()
+
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(_watch_size(target, place.row.disk_quota_bytes))
+                tasks.create_task(count())
+                tasks.create_task(dump())
+        return {"there": there, "version": contents.version}
+
+    @asynccontextmanager
+    async def _visitor(
+        self, run: Run, place: Place, roles: Sequence[str]
+    ) -> AsyncIterator[visitors.Visitor]:
+        """The import's login, for the time of a block; it may make things in the one database."""
+        folder = self.folder(run.row.id)
+        files.ensure_folder(folder)
+        async with visitors.visitor(
+            place.address, run.row.id.hex, roles, database=place.row.database_name, folder=folder
+        ) as visitor:
+            await _let_into_public(place, visitor, sql.SQL("GRANT"), sql.SQL("TO"))
+            try:
+                yield visitor
+            finally:
+                await _let_into_public(place, visitor, sql.SQL("REVOKE"), sql.SQL("FROM"))
+
+    async def _load(self, run: Run, place: Place, visitor: visitors.Visitor) -> list[str]:
+        dump = self.folder(run.row.id) / "dump"
+        kept, left_out = plan.choose(await dumps.contents(place.bindir, dump))
+        chosen = dump.parent / "contents"
+        files.write_atomically(chosen, "\n".join(kept) + "\n")
+
+        async def load() -> None:
+            await dumps.load(
+                place.bindir,
+                visitor,
+                place.row.database_name,
+                dump,
+                jobs=int(run.params["jobs"]),
+                options=[f"--use-list={chosen}", "--no-owner", "--no-acl", *_NEVER],
+                tell=lambda done, items: run.tell(done / max(1, items or 1)),
+                deadline=DEADLINE,
+            )
+            watch.cancel()
+
+        try:
+            with _alone():
+                async with asyncio.TaskGroup() as tasks:
+                    watch = tasks.create_task(self._watch_objects(place, visitor))
+                    tasks.create_task(load())
+        except _TooLarge:
+            raise _too_many_objects() from None
+        async with self._clusters.connection(place.row.cluster_id) as server:
+            if await visitors.owned(server, visitor.name) > _MOST_OBJECTS:
+                raise _too_many_objects()
+        return [sources.readable(each, 130) for each in left_out[:_MOST_TOLD]]
+
+    async def _watch_objects(self, place: Place, visitor: visitors.Visitor) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            async with self._clusters.connection(place.row.cluster_id) as server:
+                if await visitors.owned(server, visitor.name) > _MOST_OBJECTS:
+                    raise _TooLarge
+
+    async def _why(self, run: Run, place: Place, error: CommandFailed) -> Conflict:
+        """Why reading a dump back failed, as its owner can use it."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            row = await rows.find(tx, place.row.id, customer_id=None)
+        if row is not None and row.quota_state in RESTRICTED:
+            return _no_room(row)
+        said = _error_in(str(error))
+        if (held := self.held.get(run.row.id)) is not None:
+            said = held.source.without_password(said)
+        return Conflict(
+            f"PostgreSQL does not take the dump: {said}",
+            hint="Nothing is left of it here. Leave out what it names, or change it at the source.",
+        )
+
+
+async def _let_into_public(
+    place: Place, visitor: visitors.Visitor, give: sql.SQL, to: sql.SQL
+) -> None:
+    """Let the visitor make things in the tenant's schema, or no more."""
+    row = place.row
+    # Its tenant may have dropped it.
+    with contextlib.suppress(psycopg.errors.InvalidSchemaName):
+        async with logins.inside(place.address, row.database_name, [row.username]) as guest:
+            await guest.execute(
+                sql.SQL("{} USAGE, CREATE ON SCHEMA public {} {}").format(
+                    give, to, sql.Identifier(visitor.name)
+                )
+            )
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """What failed, rather than the group of tasks that it failed in."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        error: Exception = group
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
+
+
+async def _watch_size(target: Path, most: int) -> None:
+    """Raises _TooLarge once a dump takes more than ``most`` bytes, or the disk runs full."""
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        free = shutil.disk_usage(target.parent).free
+        if dumps.size_of(target) > most or free < _SPARE_BYTES:
+            raise _TooLarge
+
+
+def _result(run: Run) -> dict[str, object]:
+    here: dict[str, int] = run.state["here"]
+    there: dict[str, int] | None = run.state.get("there")
+    told: dict[str, object] = {
+        "tables": [
+            {"name": name, "rows": rows_, "source_rows": None if there is None else there.get(name)}
+            for name, rows_ in here.items()
+        ],
+        "rows": sum(here.values()),
+        "left_out": run.state["left_out"],
+    }
+    if there is not None:
+        told["differences"] = plan.differences(there, here)
+    return told
+
+
+def _error_in(said: str) -> str:
+    """The error in what a program printed, a server's own before others, without the noise."""
+    for pattern in _SAID:
+        if (found := pattern.search(said)) is not None:
+            return sources.readable(found[0])
+    return sources.readable(said)
+
+
+def _no_room(row: DatabaseRow) -> Conflict:
+    return Conflict(
+        f"It does not fit into the disk quota of {row.disk_quota_bytes:,} bytes,"
+        " or the server's disk is nearly full.",
+        hint="Raise the database's disk_quota_bytes, or leave tables out.",
+    )
+
+
+def _started_again() -> Conflict:
+    return Conflict(
+        "Tenantry was started again meanwhile, and keeps no connection string and no upload.",
+        hint="Nothing is left of the import. Send it again.",
+    )
+
+
+def _too_many_objects() -> Conflict:
+    return Conflict(
+        f"It has more than {_MOST_OBJECTS:,} tables, functions and other objects.",
+        hint="Import it in parts, by its schemas, into several databases.",
+    )

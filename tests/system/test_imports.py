@@ -1,0 +1,414 @@
+"""Databases imported from another server, and from a dump, through the product's doors."""
+
+import re
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from answers import data, problem
+from clients import ask, changed, do, eventually, refusal, run
+from harness import Installation
+
+SHOP = """
+    CREATE EXTENSION pg_trgm;
+    CREATE SCHEMA sales;
+    CREATE TYPE sales.state AS ENUM ('open', 'paid');
+    CREATE TABLE customers (id bigserial PRIMARY KEY, name text NOT NULL);
+    CREATE TABLE sales.orders (
+        id bigserial,
+        customer bigint NOT NULL REFERENCES customers,
+        state sales.state NOT NULL DEFAULT 'open',
+        at timestamptz NOT NULL,
+        PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+    CREATE TABLE sales.orders_2026 PARTITION OF sales.orders
+        FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+    CREATE TABLE "odd ""name"" of Ünal" (
+        x int GENERATED ALWAYS AS IDENTITY);
+    CREATE INDEX ON customers USING gin (name gin_trgm_ops);
+    CREATE VIEW sales.open AS SELECT * FROM sales.orders WHERE state = 'open';
+    CREATE MATERIALIZED VIEW sales.totals AS SELECT count(*) FROM customers;
+    CREATE FUNCTION sales.greet(text) RETURNS text LANGUAGE sql SECURITY DEFINER
+        AS $$ SELECT 'hello ' || $1 $$;
+    CREATE FUNCTION sales.touch() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN NEW.name := trim(NEW.name); RETURN NEW; END $$;
+    CREATE TRIGGER touch BEFORE INSERT ON customers FOR EACH ROW EXECUTE FUNCTION sales.touch();
+    ALTER TABLE customers ENABLE ROW LEVEL SECURITY;
+    INSERT INTO customers (name) SELECT 'customer ' || i FROM generate_series(1, 500) i;
+    INSERT INTO sales.orders (customer, at)
+        SELECT i, '2026-05-01Z'::timestamptz + i * interval '1 min' FROM generate_series(1, 300) i;
+    SELECT lo_from_bytea(0, 'a large object');
+    COMMENT ON SCHEMA sales IS 'What was sold';
+    COMMENT ON EXTENSION pg_trgm IS 'another comment';
+"""
+ROWS = {"public.customers": 500, "sales.orders_2026": 300, 'public.odd "name" of Ünal': 0}
+
+
+@pytest.fixture(scope="module")
+def source(platform: Installation) -> dict[str, Any]:
+    """A database that stands for one elsewhere: it is reached by TLS at this machine's name."""
+    made = platform.create(friendlyName="Source", shadow=False)
+    do(made["connection_string"], SHOP)
+    return made
+
+
+def ended(api: httpx.Client, operation: dict[str, Any], *, seconds: float = 60) -> dict[str, Any]:
+    """The operation, once it has ended."""
+    deadline = time.monotonic() + seconds
+    while operation["finished_at"] is None:
+        assert time.monotonic() < deadline, operation
+        time.sleep(0.05)
+        operation = data(api.get(f"/api/operations/{operation['id']}"))
+    return operation
+
+
+def imported(
+    api: httpx.Client, database: dict[str, Any], source: str, **asked: object
+) -> dict[str, Any]:
+    answer = api.post(f"/api/databases/{database['id']}/import", json={"from": source, **asked})
+    assert answer.status_code == 202, answer.text
+    return ended(api, data(answer, 202))
+
+
+def checksum(url: str) -> object:
+    return ask(
+        url,
+        "SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM"
+        " (SELECT c.*, o.id AS o, o.state, o.at FROM customers c"
+        " LEFT JOIN sales.orders o ON o.customer = c.id) t",
+    )
+
+
+def test_a_database_is_made_as_a_copy_of_one_elsewhere(
+    api: httpx.Client, source: dict[str, Any]
+) -> None:
+    answer = api.post(
+        "/api/databases",
+        json={"friendlyName": "Copy", "import_from": source["connection_string"]},
+    )
+    assert answer.status_code == 201, answer.text
+    made = data(answer, 201)
+    operation = ended(api, data(api.get(f"/api/operations/{made['operation_id']}")))
+    assert operation["status"] == "succeeded", operation
+    result = operation["result"]
+    assert {t["name"]: t["rows"] for t in result["tables"]} == ROWS | {"sales.totals": 1}
+    there = {t["name"]: t["source_rows"] for t in result["tables"]}
+    assert there == ROWS | {"sales.totals": None}, "a materialized view is filled anew"
+    assert result["differences"] == []
+    here = made["connection_string"]
+    assert checksum(here) == checksum(source["connection_string"])
+    owners = ask(
+        here,
+        "SELECT array_agg(DISTINCT owner::regrole::text) FROM ("
+        " SELECT relowner FROM pg_class UNION SELECT proowner FROM pg_proc"
+        " UNION SELECT nspowner FROM pg_namespace UNION SELECT typowner FROM pg_type"
+        " UNION SELECT lomowner FROM pg_largeobject_metadata"
+        " UNION SELECT extowner FROM pg_extension) o (owner)"
+        " WHERE owner::regrole::text NOT IN ('tenantry_admin', 'pg_database_owner')",
+    )
+    assert owners == [made["username"]]
+    do(here, "INSERT INTO customers (name) VALUES (' new '); DROP SCHEMA sales CASCADE")
+    assert ask(here, "SELECT max(id) FROM customers") == 501
+
+
+# ── what is told before anything is made ─────────────────────────────────────
+
+
+def test_a_database_that_has_tables_is_left_alone(
+    api: httpx.Client, source: dict[str, Any]
+) -> None:
+    path = f"/api/databases/{source['id']}/import"
+    told = problem(api.post(path, json={"from": source["connection_string"]}), 409)
+    assert "already" in told["detail"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"password": "wrong"}, "authentication failed"),
+        ({"port": "1"}, "refused"),
+        ({"dbname": "nobodys"}, "authentication failed|does not exist|permission"),
+    ],
+)
+def test_a_source_that_does_not_answer_is_told_and_nothing_is_made(
+    platform: Installation,
+    api: httpx.Client,
+    source: dict[str, Any],
+    change: dict[str, str],
+    said: str,
+) -> None:
+    url = urlsplit(source["connection_string"])
+    user, password = change.get("user", url.username), change.get("password", url.password)
+    database = change.get("dbname", url.path.strip("/"))
+    there = f"postgresql://{user}:{password}@localhost:{change.get('port', url.port)}/{database}"
+    before = len(platform.rows()), len(data(api.get("/api/databases")))
+    told = problem(
+        api.post("/api/databases", json={"friendlyName": "No", "import_from": there}), 422
+    )
+    assert told["code"] == "source_error"
+    assert re.search(said, told["detail"]), told
+    assert str(url.password) not in str(told)
+    assert (len(platform.rows()), len(data(api.get("/api/databases")))) == before
+
+
+def test_a_customer_cannot_have_this_machine_connected_to(
+    platform: Installation, api: httpx.Client, source: dict[str, Any]
+) -> None:
+    key = data(
+        api.post(
+            "/api/api-keys",
+            json={
+                "name": "ann",
+                "scopes": ["databases:read", "databases:write"],
+                "customer_email": "ann@example.com",
+            },
+        ),
+        201,
+    )["key"]
+    with platform.client(key) as ann:
+        made = data(ann.post("/api/databases", json={"friendlyName": "Ann's"}), 201)
+        path = f"/api/databases/{made['id']}/import"
+        for host in ("localhost", "127.0.0.1", "[::1]", "127.1", "169.254.169.254", "10.1.2.3"):
+            told = problem(ann.post(path, json={"from": f"postgresql://a:b@{host}/c"}), 403)
+            assert "address" in told["detail"]
+        foreign = f"/api/databases/{source['id']}/import"
+        problem(ann.post(foreign, json={"from": source["connection_string"]}), 404)
+
+
+# ── dumps ────────────────────────────────────────────────────────────────────
+
+_BAIT = 6000
+
+
+@pytest.fixture(scope="module")
+def dump(platform: Installation, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A dump in the custom format, with a statement in it to put others in place of."""
+    made = platform.create(friendlyName="Dumped", shadow=False)
+    do(
+        made["connection_string"],
+        "CREATE TABLE bait (x int); INSERT INTO bait SELECT generate_series(1, 10);"
+        f"COMMENT ON TABLE bait IS '{'x' * _BAIT}'",
+    )
+    file = tmp_path_factory.mktemp("dump") / "bait.dump"
+    run("pg_dump", "--format=custom", f"--file={file}", made["connection_string"])
+    return file.read_bytes()
+
+
+def hostile(dump: bytes, statements: str) -> bytes:
+    """The dump, whose comment is other SQL: pg_restore sends whatever is there."""
+    comment = f"COMMENT ON TABLE public.bait IS '{'x' * _BAIT}';\n".encode()
+    assert dump.count(comment) == 1
+    return dump.replace(comment, statements.encode().ljust(len(comment)))
+
+
+def uploaded(api: httpx.Client, database: dict[str, Any], dump: bytes) -> dict[str, Any]:
+    answer = api.post(
+        f"/api/databases/{database['id']}/import",
+        params={"jobs": 1},  # with more, another session fails by the new password
+        content=dump,
+        headers={"Content-Type": "application/octet-stream"},
+    )
+    return ended(api, data(answer, 202))
+
+
+@pytest.fixture(scope="module")
+def target(platform: Installation) -> dict[str, Any]:
+    """An empty database, which it is again after each import that fails."""
+    return platform.create(friendlyName="Target")
+
+
+Bait = tuple[dict[str, Any], dict[str, Any], bytes]
+
+
+@pytest.fixture
+def bait(source: dict[str, Any], target: dict[str, Any], dump: bytes) -> Bait:
+    """A bystander, a target, and a dump to make hostile."""
+    return source, target, dump
+
+
+def is_clean(platform: Installation) -> None:
+    """Nothing of an import is left outside the database that it was for."""
+    with platform.superuser() as server:
+        roles = server.execute(
+            "SELECT rolname FROM pg_roles WHERE rolname LIKE 'tenantry\\_visitor\\_%'"
+            " OR rolname LIKE 'evil%'"
+        ).fetchall()
+    assert roles == []
+    assert [path for path in (platform.home / "scratch").rglob("*") if path.is_file()] == []
+
+
+def is_empty(database: dict[str, Any]) -> bool:
+    found = ask(
+        database["connection_string"],
+        "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace)"
+        " + (SELECT count(*) FROM pg_namespace WHERE nspowner = current_user::regrole) - 1"
+        " + (SELECT count(*) FROM pg_largeobject_metadata)"
+        " + (SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace)",
+    )
+    return found == 0
+
+
+def test_a_dump_is_taken_in(platform: Installation, api: httpx.Client, dump: bytes) -> None:
+    made = platform.create(friendlyName="From a dump")
+    operation = uploaded(api, made, dump)
+    assert operation["status"] == "succeeded", operation
+    assert operation["result"]["rows"] == 10
+    assert ask(made["connection_string"], "SELECT sum(x) FROM bait") == 55
+    is_clean(platform)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "COPY public.bait TO PROGRAM 'touch {marker}'",
+        "COPY public.bait (x) FROM '/etc/hostname'",
+        "SELECT pg_catalog.lo_import('/etc/hostname')",
+        "CREATE EXTENSION dblink",
+        "ALTER SYSTEM SET log_statement = 'all'",
+        "SET SESSION AUTHORIZATION tenantry_admin",
+        "RESET SESSION AUTHORIZATION; RESET ROLE; CREATE ROLE evil SUPERUSER",
+        "SET ROLE tenantry_platform",
+        "SET ROLE {bystander}",
+        "SET ROLE {tenant}",
+        "ALTER ROLE {tenant} PASSWORD 'known'",
+        "ALTER DATABASE {database} OWNER TO CURRENT_USER",
+        "CREATE FUNCTION public.f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';"
+        "CREATE EVENT TRIGGER evil ON ddl_command_start EXECUTE FUNCTION public.f()",
+        "CREATE SCHEMA evil; CREATE FUNCTION evil.f() RETURNS int SECURITY DEFINER LANGUAGE sql"
+        " AS 'SELECT 1'; SELECT pg_catalog.lo_create(0) FROM generate_series(1, 3000); SELECT 1/0",
+        "SELECT count(pg_catalog.pg_advisory_lock(i)) FROM generate_series(1, 1000000) i",
+    ],
+)
+def test_a_hostile_dump_gets_nowhere(
+    platform: Installation, api: httpx.Client, bait: Bait, statements: str
+) -> None:
+    source, target, dump = bait
+    marker = platform.home / "marker"
+    evil = statements.format(
+        marker=marker,
+        bystander=source["username"],
+        tenant=target["username"],
+        database=target["database_name"],
+    )
+    operation = uploaded(api, target, hostile(dump, evil))
+    assert operation["status"] == "failed", operation
+    assert operation["error"]["detail"]
+    assert not marker.exists()
+    assert is_empty(target)
+    is_clean(platform)
+
+
+TROJAN = """
+    ALTER ROLE CURRENT_USER PASSWORD 'known';
+    ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC;
+    CREATE SCHEMA kept;
+    CREATE FUNCTION kept.f() RETURNS text SECURITY DEFINER LANGUAGE sql
+        AS 'SELECT current_user::text';
+    GRANT USAGE ON SCHEMA kept TO PUBLIC;
+    SELECT pg_catalog.lo_create(0) FROM generate_series(1, 2500);
+    GRANT ALL ON public.bait TO {bystander};
+"""
+
+
+def test_what_a_dump_leaves_is_its_tenants_alone(
+    platform: Installation, api: httpx.Client, source: dict[str, Any], dump: bytes
+) -> None:
+    made = platform.create(friendlyName="Trojan")
+    statements = TROJAN.format(bystander=source["username"])
+    operation = uploaded(api, made, hostile(dump, statements))
+    assert operation["status"] == "succeeded", operation
+    is_clean(platform)
+    here = made["connection_string"]
+    assert ask(here, "SELECT kept.f()") == made["username"]
+    assert ask(here, "SELECT count(*) FROM pg_default_acl") == 0
+    assert (
+        ask(
+            here,
+            "SELECT count(*) FROM pg_largeobject_metadata WHERE lomowner = current_user::regrole",
+        )
+        == 2500
+    )
+    refusal(changed(source["connection_string"], dbname=made["database_name"]))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "custom format"),
+        (b"--\n-- PostgreSQL database dump\n--\n\\! touch /tmp/x\n", "custom format"),
+        (b"\x1f\x8b\x08" + b"\0" * 600, "gzip"),
+        (b"toc.dat" + b"\0" * 250 + b"ustar" + b"\0" * 600, "tar"),
+    ],
+)
+def test_what_is_no_dump_is_refused(
+    platform: Installation, api: httpx.Client, target: dict[str, Any], body: bytes, said: str
+) -> None:
+    answer = api.post(
+        f"/api/databases/{target['id']}/import",
+        content=body,
+        headers={"Content-Type": "application/octet-stream"},
+    )
+    assert said in problem(answer, 422)["errors"][0]["message"]
+    is_clean(platform)
+
+
+def test_one_that_never_ends_is_cancelled(
+    platform: Installation, api: httpx.Client, target: dict[str, Any], dump: bytes
+) -> None:
+    answer = api.post(
+        f"/api/databases/{target['id']}/import",
+        content=hostile(dump, "SELECT pg_catalog.pg_sleep(1e6)"),
+        headers={"Content-Type": "application/octet-stream"},
+    )
+    operation = data(answer, 202)
+    path = f"/api/operations/{operation['id']}"
+
+    def sleeps() -> bool:
+        with platform.superuser() as server:
+            return bool(
+                server.execute(
+                    "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(1e6)%'"
+                    " AND usename LIKE 'tenantry_visitor%'"
+                ).fetchone()
+            )
+
+    eventually(sleeps)
+    busy = api.post(
+        f"/api/databases/{target['id']}/import",
+        content=dump,
+        headers={"Content-Type": "application/octet-stream"},
+    )
+    assert busy.status_code == 409, busy.text
+    data(api.post(f"{path}/cancel"), 202)
+    assert ended(api, operation)["status"] == "cancelled"
+    assert not sleeps()
+    assert is_empty(target)
+    is_clean(platform)
+
+
+# ── the promise ──────────────────────────────────────────────────────────────
+
+
+def test_the_source_s_password_is_nowhere(
+    platform: Installation, api: httpx.Client, source: dict[str, Any]
+) -> None:
+    word = urlsplit(source["connection_string"]).password
+    assert word is not None
+    made = platform.create(friendlyName="Searched")
+    assert imported(api, made, source["connection_string"])["status"] == "succeeded"
+    for cluster, database in (("control", "tenantry_control"), ("shared-1", made["database_name"])):
+        port = 5432 if cluster == "control" else platform.pg_port
+        told = run(
+            "pg_dump",
+            f"--host={platform.home / 'run' / cluster}",
+            f"--port={port}",
+            "--username=tenantry_admin",
+            database,
+        )
+        assert "COPY" in told
+        assert word not in told
+    for path in platform.home.rglob("*"):
+        if path.is_file():
+            assert word.encode() not in path.read_bytes(), path
