@@ -11,7 +11,7 @@ import structlog
 
 from tenantry.base import logs, settings
 from tenantry.base.errors import TenantryError, Unavailable
-from tenantry.control import attempts, audit, idempotency, jobs, operations, sessions
+from tenantry.control import attempts, audit, idempotency, jobs, operations, proofs, sessions
 from tenantry.host.processes import lifeline
 from tenantry.pg import visitors
 from tenantry.services.clusters.service import LocalClusters
@@ -26,6 +26,7 @@ _LOCKS_SECONDS = 1
 _SAMPLE_SECONDS = 300
 _CERTIFICATE_SECONDS = 60
 _HOME_SECONDS = 60
+_DRILL_SECONDS = 60
 _BACKUP_SECONDS = 60
 _SCHEDULE_SECONDS = 5
 _VERIFY_SECONDS = 60
@@ -65,6 +66,7 @@ async def converge(platform: Platform) -> None:
         await sessions.forget_old(tx)
         await attempts.forget_old(tx)
         await operations.forget_old(tx)
+        await proofs.forget_old(tx)
     if done:
         log.info("convergence.mended", actions=[str(action) for action in done])
 
@@ -121,6 +123,7 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         tasks.create_task(
             _every(_LOCKS_SECONDS, "lock table", lambda: keep_free(shared.address, shared.pid()))
         )
+        tasks.create_task(_every(_DRILL_SECONDS, "drills", platform.drills.begin_due))
         tasks.create_task(_every(_HOME_SECONDS, "home files", platform.home_keeper.keep))
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))

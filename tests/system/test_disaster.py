@@ -24,8 +24,6 @@ DYING = Path(__file__).parent / "dying"
 STEPS = (
     "files",
     "restored control",
-    "recovered control",
-    "restored shared-1",
     "recovered shared-1",
     "reconciled",
 )

@@ -107,6 +107,11 @@ def make_customer(api: httpx.Client, platform: Installation, name: str) -> Custo
             (database["id"], database["database_name"], customer_id),
         )
         control.execute(
+            "INSERT INTO proofs (id, database_id, seconds, passed)"
+            " VALUES (gen_random_uuid(), %s, 1, true)",
+            (database["id"],),
+        )
+        control.execute(
             "INSERT INTO backup_schedules VALUES (%s, 'off', 2, 'custom', 7, 7)", (database["id"],)
         )
     return Customer(customer_id, key["id"], database, entry["id"], operation, user)

@@ -18,6 +18,7 @@ from tenantry.api import (
     branches,
     clusters,
     databases,
+    drills,
     extensions,
     imports,
     keys,
@@ -84,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(backups.router)
     app.include_router(restores.router)
     app.include_router(imports.router)
+    app.include_router(drills.router)
     app.include_router(plans.router)
     app.include_router(operations.router)
     app.include_router(auth.router)

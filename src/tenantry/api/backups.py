@@ -14,6 +14,7 @@ from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.asking import Cursor, DatabaseId, Limit, PlatformHere, allowed, begun
 from tenantry.api.requests import BackupSchedule, CreateBackup
 from tenantry.control.backups import BackupRow
+from tenantry.control.proofs import ProofRow
 from tenantry.services.access.service import Principal
 
 router = APIRouter(prefix="/api/databases/{identifier}/backups", tags=["backups"])
@@ -48,10 +49,22 @@ class Backup(BaseModel):
     verified_at: dt.datetime | None
 
 
+class LastProof(BaseModel):
+    """When the database was last restored into a sandbox, and whether that went well."""
+
+    at: dt.datetime
+    passed: bool
+    age_seconds: int = Field(examples=[43_200])
+
+
 class BackupListing(Listing[Backup]):
-    """A page of a database's backups; ``total_bytes`` is what all of them take together."""
+    """A page of a database's backups; ``total_bytes`` is what all of them take together.
+
+    ``last_proof`` is of the physical ones, null if the database was never drilled.
+    """
 
     total_bytes: int
+    last_proof: LastProof | None
 
 
 class Schedule(BaseModel):
@@ -78,6 +91,13 @@ def _backup(row: BackupRow) -> Backup:
     return Backup.model_validate(row, from_attributes=True)
 
 
+def _last(proof: ProofRow | None) -> LastProof | None:
+    if proof is None:
+        return None
+    age = dt.datetime.now(dt.UTC) - proof.at
+    return LastProof(at=proof.at, passed=proof.passed, age_seconds=int(age.total_seconds()))
+
+
 @router.get("", response_model=BackupListing)
 async def index(
     platform: PlatformHere,
@@ -94,6 +114,7 @@ async def index(
         count=len(page.rows),
         next_cursor=page.next_cursor,
         total_bytes=total,
+        last_proof=_last(await platform.drills.latest(principal.actor, database_id)),
         data=[_backup(row) for row in page.rows],
     )
     unsaid = {"next_cursor"} if page.next_cursor is None else set()

@@ -7,6 +7,7 @@ from collections import Counter as Tally
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tenantry.base.events import Changed, Event, PartDied, subscribe
+from tenantry.control.proofs import Summary
 from tenantry.services.certificates.model import CertificateStatus
 from tenantry.services.health import Health
 from tenantry.services.pooling.service import PoolerState
@@ -104,6 +105,16 @@ _alerts = Gauge(
 )
 
 
+_drills_failing = Gauge(
+    "tenantry_drills_failing", "Databases whose last drill failed", registry=_registry
+)
+_proof_age = Gauge(
+    "tenantry_proof_age_seconds",
+    "Time since a drill of any database last passed; +Inf if none did",
+    registry=_registry,
+)
+
+
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:
     """Count an answered request."""
     _requests.labels(method, route, str(status)).observe(seconds)
@@ -127,8 +138,10 @@ def render(
     pooler: PoolerState | None,
     certificate: CertificateStatus | None,
     backups: list[Upkeep],
+    drills: Summary | None,
 ) -> bytes:
     """Everything measured, as it is now."""
+    _observe_drills(drills)
     for each in backups:
         _observe_backups(each)
     if certificate is not None:
@@ -154,6 +167,13 @@ def render(
             _servers.labels(state).set(sums[state])
         _budget.set(pooler.budget)
     return generate_latest(_registry)
+
+
+def _observe_drills(found: Summary | None) -> None:
+    if found is not None:
+        _drills_failing.set(found.failing)
+        last = found.last_passed_at
+        _proof_age.set((dt.datetime.now(dt.UTC) - last).total_seconds() if last else math.inf)
 
 
 def _observe_backups(found: Upkeep) -> None:

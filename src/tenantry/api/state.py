@@ -83,19 +83,22 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
     counts: dict[str, int] = {}
     quotas: dict[str, int] = {}
     backups: list[Upkeep] = []
-    pooler = certificate = None
+    drills = pooler = certificate = None
     try:
         certificate = platform.certificates.status()
         async with platform.store.transaction(audit.PLATFORM) as tx:
             counts = await rows.count_by_status(tx)
             quotas = await usage.count_by_state(tx)
+        drills = await platform.drills.summary()
         backups = await platform.cluster_backups.upkeep()
         metrics.observe_logical_backups(await platform.backups.count())
         pooler = await platform.pooler.state()
     except (Conflict, Unavailable):
         pass  # the parts' own gauges say so
     return Response(
-        metrics.render(await health.check(platform), counts, quotas, pooler, certificate, backups),
+        metrics.render(
+            await health.check(platform), counts, quotas, pooler, certificate, backups, drills
+        ),
         media_type="text/plain; version=0.0.4",
     )
 

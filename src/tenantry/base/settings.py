@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     backup_weekday: Weekday = "sunday"
     backup_days: Annotated[int, Field(ge=1, le=3650)] = 7
     replaced_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+    drill_time: Annotated[str, Field(pattern=r"^(off|([01]\d|2[0-3]):[0-5]\d)$")] = "04:00"
     backup_dir: Path | None = None
     backup_s3_endpoint: str | None = None
     backup_s3_bucket: str | None = None

@@ -12,6 +12,7 @@ from tenantry.cli import (
     clusters,
     databases,
     door,
+    drills,
     extensions,
     imports,
     keys,
@@ -40,6 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 platform.register(app)
+drills.register(backups.app)
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(databases.app, name="db")
 app.add_typer(whitelist.app, name="whitelist")

@@ -102,6 +102,19 @@ async def _backups(platform: Platform) -> str | _Worry:
     return f"the last is {max(ages) // _HOUR} h old" if ages else "the first is to be made"
 
 
+async def _drills(platform: Platform) -> str | _Worry | None:
+    found = await platform.drills.summary()
+    if found.failing:
+        return _Worry(
+            f"The last drill of {found.failing} failed: see GET /api/databases/{{id}}/proofs, and "
+            "tenantry operation list --kind database.drill."
+        )
+    if found.last_passed_at is None:
+        return None
+    age = dt.datetime.now(dt.UTC) - found.last_passed_at
+    return f"the last passed {age // _HOUR} h ago"
+
+
 async def check(platform: Platform) -> Health:
     """Ask every part, all at once; none is waited for longer than 3 seconds."""
 
@@ -137,6 +150,7 @@ async def check(platform: Platform) -> Health:
         ("certificate", lambda: _certificate(platform)),
         ("disk", lambda: _disk(platform)),
         ("backups", lambda: _backups(platform)),
+        ("drills", lambda: _drills(platform)),
     ]
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):

@@ -23,6 +23,8 @@ from tenantry.services.branches.service import Branches
 from tenantry.services.certificates.service import Certificates
 from tenantry.services.clusters.service import ClusterPools, LocalClusters
 from tenantry.services.databases.service import Databases
+from tenantry.services.drills.flow import Drilling
+from tenantry.services.drills.service import Drills
 from tenantry.services.extensions.service import Extensions
 from tenantry.services.home_files import HomeKeeper
 from tenantry.services.imports.service import Imports
@@ -64,6 +66,7 @@ class Platform:
     side_instances: SideInstances
     restores: Restores
     cluster_backups: ClusterBackups
+    drills: Drills
     home_keeper: HomeKeeper
     backups: Backups
     access: Access
@@ -108,6 +111,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             side_instances,
             keep_days=settings.replaced_days or settings.backup_days,
         )
+        operations.register(Drilling(store, clusters, repositories, side_instances).flow)
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
         rules = SessionRules(
@@ -132,6 +136,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             side_instances=side_instances,
             restores=Restores(restoring, databases, operations),
             cluster_backups=ClusterBackups(store, operations, repositories, schedule(settings)),
+            drills=Drills(settings, store, databases, operations, repositories),
             home_keeper=HomeKeeper(settings, repositories),
             backups=Backups(store, clusters, databases, operations, Home(settings.home)),
             access=Access(store, session_idle=rules.idle),

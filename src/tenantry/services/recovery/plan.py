@@ -70,9 +70,14 @@ class Reconciliation:
 
 
 def reconcile(
-    rows: Iterable[DatabaseRow], databases: Collection[str], with_password: Collection[str]
+    rows: Iterable[DatabaseRow],
+    databases: Collection[str],
+    with_password: Collection[str],
+    beside: Collection[str] = (),
 ) -> Reconciliation:
     """Compare the rows with the databases that are there, and the roles that have a password.
+
+    ``beside`` are databases that are known and of which there is no row: what was replaced.
 
     If the control database is the older, a database that it has waiting for an owner may have
     been given away: to give it away again would show somebody's data to a stranger. One that
@@ -89,7 +94,7 @@ def reconcile(
         missing=missing,
         differences=Differences(
             missing=sorted(row.database_name for row in missing),
-            strangers=strangers([row for row in wanted if row not in forget], databases),
+            strangers=strangers([row for row in wanted if row not in forget], databases, beside),
             closed=sorted(
                 row.database_name
                 for row in owned

@@ -18,7 +18,7 @@ from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
-from tenantry.control import audit, operations, sessions
+from tenantry.control import audit, operations, replaced, sessions
 from tenantry.control import clusters as cluster_rows
 from tenantry.control import databases as rows
 from tenantry.control.store import ControlStore
@@ -290,6 +290,7 @@ class Recovery:
                 await rows.on_cluster(tx, shared.id),
                 await catalog.tenant_databases(server),
                 await catalog.roles_with_password(server),
+                await replaced.names(tx, shared.id),
             )
             for row in todo.discard:
                 for name in (row.shadow_name, row.database_name):

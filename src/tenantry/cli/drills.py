@@ -1,0 +1,74 @@
+"""``tenantry backup drill`` and ``proofs``: whether a database can be restored."""
+
+import typer
+
+from tenantry.cli import output, times
+from tenantry.cli.client import connect
+from tenantry.cli.door import Json
+from tenantry.cli.finding import In, Named, find, title
+from tenantry.cli.operations import Wait, follow
+
+_COLUMNS: dict[str, output.Cell] = {
+    "AGE": lambda row: times.distance(row["at"]),
+    "STATE": lambda row: "passed" if row["passed"] else "FAILED",
+    "MOMENT": lambda row: times.local(row["moment"]) if row["moment"] else "-",
+    "SECONDS": lambda row: round(row["seconds"], 1),
+    "TABLES": lambda row: row["compared"]["tables"],
+    "ROWS": lambda row: row["compared"]["rows"],
+    "AS LIVE": lambda row: row["compared"]["equal_to_live"],
+    "ERROR": "error",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to those on backups."""
+    app.command()(drill)
+    app.command()(proofs)
+
+
+def drill(database: Named, wait: Wait = True, env: In = None, as_json: Json = False) -> None:
+    """Restore a database into a sandbox, compare it, and keep what came of it as a proof.
+
+    Exit code 1 if its backups are not good. The platform does this to another one each night.
+
+    Example:
+
+        tenantry backup drill shop
+    """
+    with connect() as api:
+        row = find(api, database, env)
+        operation = api.post(f"/api/databases/{row['id']}/drill", {})
+        if wait:
+            operation = follow(api, operation["id"])
+    if as_json:
+        output.as_json(operation)
+        return
+    if not wait:
+        output.done(
+            f"The drill of {title(row)} has begun: tenantry operation watch {operation['id']}"
+        )
+        return
+    result = operation["result"]
+    output.done(
+        f"{title(row)} can be restored: {result['tables']} tables with {result['rows']:,} rows, "
+        f"{result['equal_to_live']} of them compared with the live ones, in {result['seconds']} s"
+    )
+
+
+def proofs(database: Named, env: In = None, as_json: Json = False) -> None:
+    """List what came of a database's drills, newest first.
+
+    Example:
+
+        tenantry backup proofs shop
+    """
+    with connect() as api:
+        row = find(api, database, env)
+        page = api.rows(f"/api/databases/{row['id']}/proofs", limit=50)
+    output.listing(
+        page,
+        _COLUMNS,
+        empty=f"{title(row)} was never drilled.",
+        in_json=as_json,
+        first="newest",
+    )

@@ -1,0 +1,134 @@
+"""Proofs: what came of restoring a database somewhere, to see that it can be."""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from tenantry.control.pages import Key
+from tenantry.control.store import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class ProofRow:
+    """One drill. ``moment`` is what the database was brought back to, None if it was not."""
+
+    id: uuid.UUID
+    database_id: uuid.UUID
+    at: dt.datetime
+    moment: dt.datetime | None
+    seconds: float
+    passed: bool
+    compared: dict[str, object]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A database that can be drilled, and when that was last done; None if it never was."""
+
+    database_id: uuid.UUID
+    last_at: dt.datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Of all databases: whose last drill failed, and when one last passed."""
+
+    failing: int
+    last_passed_at: dt.datetime | None
+
+
+_COLUMNS = "id, database_id, at, moment, seconds, passed, compared, error"
+
+
+async def insert(tx: Tx, proof: ProofRow) -> None:
+    """Keep one, if its database still is; the second time is as the first."""
+    await tx.execute(
+        """
+        INSERT INTO proofs (id, database_id, at, moment, seconds, passed, compared, error)
+        SELECT %s, id, %s, %s, %s, %s, %s, %s FROM databases WHERE id = %s
+        ON CONFLICT (id) DO NOTHING
+        """,
+        (
+            proof.id,
+            proof.at,
+            proof.moment,
+            proof.seconds,
+            proof.passed,
+            Jsonb(proof.compared),
+            proof.error,
+            proof.database_id,
+        ),
+    )
+
+
+async def page(tx: Tx, database_id: uuid.UUID, *, after: Key, limit: int) -> list[ProofRow]:
+    """Up to ``limit`` proofs of a database, newest first, from after ``after``."""
+    async with tx.cursor(row_factory=class_row(ProofRow)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT {_COLUMNS} FROM proofs WHERE database_id = %s AND (at, id) < (%s, %s)
+            ORDER BY at DESC, id DESC LIMIT %s
+            """,
+            (database_id, *after, limit),
+        )
+        return await cursor.fetchall()
+
+
+async def latest(tx: Tx, database_id: uuid.UUID) -> ProofRow | None:
+    """The newest proof of a database."""
+    async with tx.cursor(row_factory=class_row(ProofRow)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT {_COLUMNS} FROM proofs WHERE database_id = %s
+            ORDER BY at DESC, id DESC LIMIT 1
+            """,
+            (database_id,),
+        )
+        return await cursor.fetchone()
+
+
+async def standings(tx: Tx) -> list[Standing]:
+    """Every database that somebody owns and that is in a backup's reach."""
+    async with tx.cursor(row_factory=class_row(Standing)) as cursor:
+        await cursor.execute(
+            """
+            SELECT d.id AS database_id, max(p.at) AS last_at
+            FROM databases d JOIN clusters c ON c.id = d.cluster_id
+                LEFT JOIN proofs p ON p.database_id = d.id
+            WHERE d.status = 'active' AND d.missing_since IS NULL
+              AND c.last_backup_at IS NOT NULL
+            GROUP BY d.id
+            """
+        )
+        return await cursor.fetchall()
+
+
+async def summary(tx: Tx) -> Summary:
+    """How all databases stand that are not being deleted."""
+    async with tx.cursor(row_factory=class_row(Summary)) as cursor:
+        await cursor.execute(
+            """
+            SELECT count(*) FILTER (WHERE NOT passed) AS failing,
+                (SELECT max(at) FROM proofs WHERE passed) AS last_passed_at
+            FROM (SELECT DISTINCT ON (p.database_id) p.passed
+                  FROM proofs p JOIN databases d ON d.id = p.database_id
+                  WHERE d.status = 'active' ORDER BY p.database_id, p.at DESC, p.id DESC) last
+            """
+        )
+        found = await cursor.fetchone()
+    return found or Summary(0, None)
+
+
+async def forget_old(tx: Tx, *, days: int = 400) -> None:
+    """Proofs are told of for 400 days, and the newest of each database for ever."""
+    await tx.execute(
+        """
+        DELETE FROM proofs p WHERE at < now() - make_interval(days => %s)
+          AND EXISTS (SELECT FROM proofs q WHERE q.database_id = p.database_id AND q.at > p.at)
+        """,
+        (days,),
+    )

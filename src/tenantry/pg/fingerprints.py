@@ -1,0 +1,114 @@
+"""What is in the tables of one database: how many rows, and a sum over all that they say.
+
+Two databases whose tables have the same fingerprints hold the same data, in whatever order.
+Everything runs as whoever is in the database, and with the names of pg_catalog only: reading
+a tenant's rows may run its functions.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+from tenantry.pg.connections import Address, connect
+from tenantry.pg.visitors import Visitor, connect_as
+
+# So that both sides write the same value the same way, whatever is set there.
+_SPELLING = """
+    SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres';
+    SET extra_float_digits = 1; SET bytea_output = 'hex'; SET row_security = off;
+    SET lock_timeout = '2s'; SET statement_timeout = '1h'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that has rows of its own, with what it takes on disk, in bytes."""
+
+    schema: str
+    name: str
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """How many rows there are, and the sum of the hashes of all of them, as text."""
+
+    rows: int
+    sum: str
+
+
+@asynccontextmanager
+async def reading(guest: Visitor, database: str) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    """A session in which fingerprints can be compared with those of others."""
+    async with connect_as(guest, database) as inside:
+        await inside.execute(_SPELLING)
+        yield inside
+
+
+async def tables(inside: AsyncConnection[TupleRow]) -> list[Table]:
+    """What can be read here, the smallest first; not what is an extension's or not logged."""
+    cursor = await inside.execute(
+        """
+        SELECT n.nspname, c.relname, pg_table_size(c.oid)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated)
+          AND c.relpersistence = 'p'
+          AND n.nspname <> 'information_schema' AND NOT starts_with(n.nspname, 'pg_')
+          AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+          AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                          AND d.objid = c.oid AND d.deptype = 'e')
+        ORDER BY 3, 1, 2
+        """
+    )
+    return [Table(*row) for row in await cursor.fetchall()]
+
+
+async def fingerprint(inside: AsyncConnection[TupleRow], table: Table) -> Fingerprint:
+    """What is in a table now; every page of it is read.
+
+    Raises psycopg.Error if it is gone, locked, or damaged.
+    """
+    cursor = await inside.execute(
+        sql.SQL(
+            "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0)::text FROM ONLY {} t"
+        ).format(sql.Identifier(table.schema, table.name))
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise psycopg.DataError("an aggregate has one row")
+    return Fingerprint(*row)
+
+
+async def allow_amcheck(address: Address, *, admin: str, database: str, guest: Visitor) -> None:
+    """Let a visitor check the structure of a database on a server that is nobody's but ours.
+
+    Only a superuser can; it does nothing but this, in a session where names are pg_catalog's.
+    """
+    async with connect(address, user=admin, dbname=database) as server:
+        await server.execute("CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA pg_catalog")
+        cursor = await server.execute(
+            """
+            SELECT d.objid::regprocedure::text FROM pg_depend d
+            JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'amcheck'
+            WHERE d.refclassid = 'pg_extension'::regclass AND d.classid = 'pg_proc'::regclass
+            """
+        )
+        for (function,) in await cursor.fetchall():
+            # regprocedure writes it as SQL reads it.
+            await server.execute(
+                sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(
+                    sql.SQL(function), sql.Identifier(guest.name)
+                )
+            )
+
+
+def differing(expected: Mapping[str, Fingerprint], found: Mapping[str, Fingerprint]) -> list[str]:
+    """The tables whose fingerprint is not the expected one, or that are not there."""
+    return sorted(name for name, value in expected.items() if found.get(name) != value)

@@ -1,0 +1,1 @@
+"""Drills: a database restored somewhere, to prove that its backups are good."""

@@ -1,0 +1,254 @@
+"""The steps of a drill. Nothing of it touches the database that is served, but to read it.
+
+The live database's tables are read before the moment that is restored, and again after it:
+what was the same both times must be the same in the copy.
+"""
+
+import dataclasses
+import datetime as dt
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from tenantry.base.errors import MachineError, NotFound
+from tenantry.control import audit, proofs
+from tenantry.control import databases as rows
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.proofs import ProofRow
+from tenantry.control.store import ControlStore
+from tenantry.host import commands
+from tenantry.pg import catalog, fingerprints, visitors
+from tenantry.pg.connections import ADMIN, Address, connect
+from tenantry.pg.fingerprints import Fingerprint, Table
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.drills import plan
+from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step
+from tenantry.services.repository.service import Repositories
+from tenantry.services.side_instances.model import SideInstance, Wanted
+from tenantry.services.side_instances.service import SideInstances
+
+log = structlog.get_logger()
+
+DRILL = "database.drill"
+_HOURS = 3600.0
+_LIVE_BYTES = 256 * 2**20  # of tables that are read twice while their tenant works
+_COPIES = 1.2  # of the database: the log that is read needs room, too
+_TOLD = 5  # tables that an error names
+_CORRUPT = 2  # what pg_amcheck ends with if it has found something
+_DAMAGE = (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted, psycopg.InternalError)
+
+Figures = dict[str, Fingerprint]
+
+
+class NotProven(MachineError):
+    code = "backup_not_proven"
+    title = "What was restored is not what it has to be"
+
+
+@dataclass(frozen=True, slots=True)
+class Drilling:
+    """What the steps work with."""
+
+    store: ControlStore
+    clusters: ClusterPools
+    repositories: Repositories
+    sides: SideInstances
+
+    @property
+    def flow(self) -> Flow:
+        return Flow(
+            DRILL,
+            [
+                Step("read", self._read, share=1),
+                Step("restore", self._restore, share=3),
+                Step("recover", self._recover, share=1),
+                Step("compare", self._compare, share=2),
+                Step("check", self._check, share=1),
+                Step("prove", self._prove, share=0.1, final=True),
+            ],
+            undo=self._undo,
+            deadline=dt.timedelta(hours=12),
+        )
+
+    # ── what is there ────────────────────────────────────────────────────────
+
+    async def _read(self, run: Run) -> Outcome:
+        row = await self._row(run)
+        cluster = await self.clusters.cluster(row.cluster_id)
+        async with self.clusters.connection(row.cluster_id) as server:
+            sizes = await catalog.sizes(server, [row.database_name])
+        self.sides.require_room(int(_COPIES * sizes.get(row.database_name, 0)))
+        async with _inside(run, cluster.address, row) as inside:
+            there = await fingerprints.tables(inside)
+            chosen = plan.affordable(there, _LIVE_BYTES)
+            before = await _readable(inside, chosen)
+            moment = await self.repositories.secure(cluster.name)
+            after = await _readable(inside, chosen)
+        expected = plan.unchanged(before, after)
+        run.state["moment"] = moment.isoformat()
+        run.state["size"] = sizes.get(row.database_name, 0)
+        run.state["expected"] = {name: dataclasses.asdict(each) for name, each in expected.items()}
+        run.state["changing"] = len(chosen) - len(expected)
+        run.state["too_large"] = len(there) - len(chosen)
+        return Next()
+
+    async def _row(self, run: Run) -> DatabaseRow:
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            row = await rows.find(tx, run.row.resource_id, customer_id=None)
+        if row is None or row.status != "active":
+            raise NotFound("The database has been deleted meanwhile.")
+        return row
+
+    # ── the copy ─────────────────────────────────────────────────────────────
+
+    async def _wanted(self, run: Run) -> Wanted:
+        row = await self._row(run)
+        cluster = await self.clusters.cluster(row.cluster_id)
+        moment = dt.datetime.fromisoformat(run.state["moment"])
+        return Wanted(cluster.name, moment, (row.database_name,))
+
+    async def _restore(self, run: Run) -> Outcome:
+        async def tell(done: int) -> None:
+            await run.tell(min(0.95, done / max(1, run.state["size"])), done_bytes=done)
+
+        await self.sides.restore(run.row.id, await self._wanted(run), tell=tell)
+        return Next()
+
+    async def _recover(self, run: Run) -> Outcome:
+        await self._side(run)
+        return Next()
+
+    async def _side(self, run: Run) -> SideInstance:
+        return await self.sides.recover(run.row.id, await self._wanted(run))
+
+    async def _compare(self, run: Run) -> Outcome:
+        """Read every row of the copy. Raises NotProven for what differs, or cannot be read."""
+        row, side = await self._row(run), await self._side(run)
+        expected = {name: Fingerprint(**each) for name, each in run.state["expected"].items()}
+        found: Figures = {}
+        async with _inside(run, side.address, row, side.folder) as inside:
+            there = await fingerprints.tables(inside)
+            for number, table in enumerate(there):
+                await run.tell(number / len(there))
+                try:
+                    found[str(table)] = await fingerprints.fingerprint(inside, table)
+                except psycopg.Error as error:
+                    if inside.broken:
+                        raise  # the server is gone, which says nothing of the backup
+                    if str(table) in expected or isinstance(error, _DAMAGE):
+                        raise NotProven(f"{table} cannot be read in the copy: {error}") from error
+        if wrong := fingerprints.differing(expected, found):
+            raise NotProven(
+                f"{len(wrong)} of {len(expected)} tables differ from what they were at "
+                f"{run.state['moment']}: {', '.join(wrong[:_TOLD])}.",
+                hint="Make a full backup now (tenantry cluster backup --type full), drill again, "
+                "and see tenantry cluster verify.",
+            )
+        run.state["compared"] = {
+            "tables": len(found),
+            "rows": sum(each.rows for each in found.values()),
+            "equal_to_live": len(expected),
+            "changing": run.state["changing"],
+            "too_large": run.state["too_large"],
+        }
+        return Next()
+
+    async def _check(self, run: Run) -> Outcome:
+        """Check the structure of its tables and indexes. Raises NotProven."""
+        row, side = await self._row(run), await self._side(run)
+        name = row.database_name
+        async with visitors.visitor(
+            side.address, run.row.id.hex, [row.username], folder=side.folder
+        ) as guest:
+            await fingerprints.allow_amcheck(side.address, admin=ADMIN, database=name, guest=guest)
+            done = await commands.run(
+                [side.bindir / "pg_amcheck", "--no-password", name],
+                env=guest.environment(name),
+                deadline=_HOURS * 6,
+                check=False,
+            )
+        if done.returncode == _CORRUPT:
+            raise NotProven(f"pg_amcheck has found damage: {_first_line(done.stdout)}")
+        if done.returncode != 0:
+            raise commands.CommandFailed(f"pg_amcheck failed: {_first_line(done.stderr)}")
+        run.state["compared"]["amcheck"] = "passed"
+        return Next()
+
+    # ── the proof ────────────────────────────────────────────────────────────
+
+    async def _prove(self, run: Run) -> Outcome:
+        proof = self._proof(run, None)
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            await proofs.insert(tx, proof)
+            row = await rows.find(tx, proof.database_id, customer_id=None)
+            if row is not None:
+                await audit.record_on(tx, run.actor, DRILL, row, details=proof.compared)
+        await self.sides.remove(run.row.id)
+        return Done(
+            {
+                "passed": True,
+                "moment": run.state["moment"],
+                "seconds": round(proof.seconds, 1),
+                **proof.compared,
+            }
+        )
+
+    async def _undo(self, run: Run) -> None:
+        await self.sides.remove(run.row.id)
+        if run.row.error is None:
+            return  # somebody has cancelled it
+        error = f"{run.row.error.get('detail')}"
+        log.error("drill.failed", database=str(run.row.resource_id), error=error)
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            await proofs.insert(tx, self._proof(run, error))
+
+    def _proof(self, run: Run, error: str | None) -> ProofRow:
+        now = dt.datetime.now(dt.UTC)
+        moment: Any = run.state.get("moment")
+        return ProofRow(
+            id=run.row.id,
+            database_id=run.row.resource_id,
+            at=now,
+            moment=dt.datetime.fromisoformat(moment) if moment else None,
+            seconds=(now - (run.row.started_at or now)).total_seconds(),
+            passed=error is None,
+            compared=run.state.get("compared", {}),
+            error=error,
+        )
+
+
+@asynccontextmanager
+async def _inside(
+    run: Run, address: Address, row: DatabaseRow, folder: Path | None = None
+) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    """A session in the database, with the rights of all its roles."""
+    async with connect(address, user=ADMIN) as server:
+        roles = await catalog.roles_of(server, row.username)
+    async with (
+        visitors.visitor(address, run.row.id.hex, roles, folder=folder) as guest,
+        fingerprints.reading(guest, row.database_name) as inside,
+    ):
+        yield inside
+
+
+async def _readable(inside: AsyncConnection[TupleRow], tables: list[Table]) -> Figures:
+    """The fingerprints of those that can be read: some are locked, or have just been dropped."""
+    found: Figures = {}
+    for table in tables:
+        try:
+            found[str(table)] = await fingerprints.fingerprint(inside, table)
+        except psycopg.Error:
+            if inside.broken:
+                raise
+    return found
+
+
+def _first_line(text: str) -> str:
+    return next((line for line in text.splitlines() if line.strip()), "it printed nothing")

@@ -1,0 +1,50 @@
+"""When the next drill is, which database is next, and what of it is compared. Pure."""
+
+import datetime as dt
+import random
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+
+from tenantry.control.proofs import Standing
+from tenantry.pg.fingerprints import Fingerprint, Table
+
+# A server that was off at its hour waits for the next night: by day tenants need the disk.
+_LATEST = dt.timedelta(hours=3)
+
+
+def due(time: dt.time | None, now: dt.datetime, last_begun: dt.datetime | None) -> bool:
+    """Whether the drill of this night is to begin. ``time`` is in UTC, None for never."""
+    if time is None:
+        return False
+    today = dt.datetime.combine(now.date(), time, tzinfo=dt.UTC)
+    begins = today if today <= now else today - dt.timedelta(days=1)
+    return now - begins < _LATEST and (last_begun is None or last_begun < begins)
+
+
+def next_database(standings: Iterable[Standing], choose: random.Random) -> uuid.UUID | None:
+    """The one that was never drilled, else the one for the longest; by chance among equals."""
+    by_age: dict[dt.datetime | None, list[uuid.UUID]] = {}
+    for each in standings:
+        by_age.setdefault(each.last_at, []).append(each.database_id)
+    if not by_age:
+        return None
+    longest = None if None in by_age else min(at for at in by_age if at is not None)
+    return choose.choice(sorted(by_age[longest]))
+
+
+def affordable(tables: Sequence[Table], budget: int) -> list[Table]:
+    """Of the tables of a live database, the smallest first, those to be read: ``budget`` bytes."""
+    chosen, total = [], 0
+    for table in sorted(tables, key=lambda each: each.size):
+        total += table.size
+        if total > budget:
+            break
+        chosen.append(table)
+    return chosen
+
+
+def unchanged(
+    before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint]
+) -> dict[str, Fingerprint]:
+    """What was the same before a moment and after it, and so at that moment as well."""
+    return {name: value for name, value in before.items() if after.get(name) == value}

@@ -1,0 +1,120 @@
+"""The verbs on drills: one now, the one of this night, and what came of those before."""
+
+import datetime as dt
+import random
+import uuid
+
+from tenantry.base.errors import Conflict
+from tenantry.base.settings import Settings
+from tenantry.control import audit, pages, proofs
+from tenantry.control import databases as rows
+from tenantry.control import operations as operation_rows
+from tenantry.control.audit import Actor
+from tenantry.control.operations import Filter, OperationRow
+from tenantry.control.pages import Page, read_key
+from tenantry.control.proofs import ProofRow, Summary
+from tenantry.control.store import ControlStore, Tx
+from tenantry.services.databases.service import Databases
+from tenantry.services.drills import plan
+from tenantry.services.drills.flow import DRILL
+from tenantry.services.operations.service import Operations
+from tenantry.services.repository.service import Repositories
+
+_NIGHTLY = "nightly"
+
+
+class Drills:
+    """Restoring databases into a sandbox, to prove that they can be restored."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: ControlStore,
+        databases: Databases,
+        operations: Operations,
+        repositories: Repositories,
+    ) -> None:
+        self._time = (
+            None if settings.drill_time == "off" else dt.time.fromisoformat(settings.drill_time)
+        )
+        self._store = store
+        self._databases = databases
+        self._operations = operations
+        self._repositories = repositories
+        self._choose = random.SystemRandom()
+
+    async def begin(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> OperationRow:
+        """Want a drill of a database now. Raises NotFound, Conflict."""
+        self._repositories.require_enabled()
+        row = await self._databases.lock_there(tx, actor, database_id)
+        return await self._begin(tx, actor, row.id, row.customer_id, asked="now")
+
+    async def _begin(
+        self,
+        tx: Tx,
+        actor: Actor,
+        database_id: uuid.UUID,
+        customer_id: uuid.UUID | None,
+        *,
+        asked: str,
+    ) -> OperationRow:
+        under_way = await operation_rows.page(
+            tx,
+            Filter(kind=DRILL, resource_id=database_id),
+            customer_id=None,
+            after=read_key(None),
+            limit=1,
+        )
+        if any(row.finished_at is None for row in under_way):
+            raise Conflict("The database is being drilled already.", hint="Wait for its end.")
+        return await self._operations.begin(
+            tx,
+            actor,
+            DRILL,
+            resource_kind="database",
+            resource_id=database_id,
+            customer_id=customer_id,
+            params={"asked": asked},
+            exclusive=False,  # its owner goes on with whatever it likes
+        )
+
+    async def begin_due(self) -> OperationRow | None:
+        """Want the drill of this night, if it is time."""
+        if not self._repositories.enabled:
+            return None
+        now = dt.datetime.now(dt.UTC)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            if not plan.due(self._time, now, await self._last_night(tx)):
+                return None
+            chosen = plan.next_database(await proofs.standings(tx), self._choose)
+            row = None if chosen is None else await rows.find(tx, chosen, customer_id=None)
+            if row is None:
+                return None
+            return await self._begin(tx, audit.PLATFORM, row.id, row.customer_id, asked=_NIGHTLY)
+
+    async def _last_night(self, tx: Tx) -> dt.datetime | None:
+        found = await operation_rows.page(
+            tx, Filter(kind=DRILL), customer_id=None, after=read_key(None), limit=200
+        )
+        nightly = [row.created_at for row in found if row.params.get("asked") == _NIGHTLY]
+        return max(nightly, default=None)
+
+    async def page(
+        self, actor: Actor, database_id: uuid.UUID, *, cursor: str | None, limit: int
+    ) -> Page[ProofRow]:
+        """What came of a database's drills, newest first. Raises NotFound, InvalidInput."""
+        after = read_key(cursor)
+        await self._databases.show(actor, database_id)
+        async with self._store.transaction(actor) as tx:
+            found = await proofs.page(tx, database_id, after=after, limit=limit + 1)
+        return pages.cut(found, limit, lambda row: (row.at, row.id))
+
+    async def latest(self, actor: Actor, database_id: uuid.UUID) -> ProofRow | None:
+        """What came of a database's last drill; None if there was none, or it is not theirs."""
+        async with self._store.transaction(actor) as tx:
+            return await proofs.latest(tx, database_id)
+
+    async def summary(self) -> Summary:
+        """How all databases stand."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            return await proofs.summary(tx)
