@@ -79,17 +79,67 @@ def check_branch(scene: Scene, strike: Callable[[], None]) -> None:
     assert nothing_left(scene)
 
 
+# A part that keeps dying is started again later and later, so those that die take turns.
 @pytest.mark.parametrize(
     ("step", "victim"),
-    [(step, "worker") for step in STEPS]
-    + [
-        ("branch.filling", "shared-1"),
-        ("branch.loaded", "shared-1"),
+    [
+        ("branch.create.prepare", "worker"),
+        ("branch.loaded", "worker"),
+        ("branch.create.copy", "worker"),
         ("branch.filling", "control"),
+        ("branch.loaded", "shared-1"),
+        ("branch.create.mask", "worker"),
+        ("branch.opened", "worker"),
     ],
 )
 def test_killed_while_a_branch_is_made(scene: Scene, step: str, victim: Victim) -> None:
     check_branch(scene, lambda: scene.arm("worker", step, victim))
+
+
+def check_replaced(scene: Scene, kind: str, strike: Callable[[], None]) -> None:
+    """Of a reset or a promotion: what is replaced is the one or the other, whole."""
+    parent = scene.create("parent")
+    scene.fill(parent)
+    path = f"/api/databases/{parent['id']}/branches"
+    branch = begun(scene, path, name="branch")
+    assert ended(scene, branch["operation"])["status"] == "succeeded"
+    with scene.connect(branch["connection_string"]) as session:
+        session.execute("DELETE FROM kept WHERE n > 2")
+    source, target = (parent, branch) if kind == "reset" else (branch, parent)
+    before, wanted = total(scene, target), total(scene, source)
+    with scene.connect(source["connection_string"]):  # so that it is dumped
+        strike()
+        reset = f"{path}/{branch['id']}/reset"
+        promote = f"/api/databases/{branch['id']}/promote"
+        operation = ended(scene, begun(scene, reset if kind == "reset" else promote))
+    scene.wait_ready()
+    assert total(scene, source) == wanted
+    assert total(scene, target) == (wanted if operation["status"] == "succeeded" else before)
+    kept = 0 if operation["status"] != "succeeded" else 1
+    beside = [n for n in scene.installation.world()[1] if n.startswith(target["database_name"])]
+    beside.remove(target["database_name"])
+    assert sum("_before_" in name for name in beside) == kept
+    assert not any("_copying_" in name for name in beside)
+    # What is kept goes with its database, and so this leaves nothing.
+    for each in (branch, parent):
+        scene.delete(each["id"])
+    scene.converge()
+    assert nothing_left(scene)
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "victim"),
+    [
+        ("reset", "branch.loaded", "worker"),
+        ("promote", "branch.swapped", "control"),
+        ("promote", "database.replaced", "worker"),
+        ("reset", "branch.swapped", "worker"),
+    ],
+)
+def test_killed_while_one_is_put_in_anothers_place(
+    scene: Scene, kind: str, step: str, victim: Victim
+) -> None:
+    check_replaced(scene, kind, lambda: scene.arm("worker", step.format(kind), victim))
 
 
 def test_every_step_is_killed_at(scene: Scene) -> None:

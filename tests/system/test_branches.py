@@ -164,7 +164,7 @@ def test_one_of_a_busy_database(
     assert ask(branch["connection_string"], hidden) is False
     assert ask(branch["connection_string_pooled"], "SELECT app.similarity('a', 'a')::int") == 1
     # The parent goes without its branch; nothing of it is known there any more.
-    data(api.delete(f"/api/databases/{parent['id']}"))
+    assert api.delete(f"/api/databases/{parent['id']}").is_success
     eventually(lambda: parent["username"] not in platform.world()[0])
     assert data(api.get(f"/api/databases/{branch['id']}"))["parent_id"] is None
     assert ask(branch["connection_string"], "SELECT count(*) FROM app.people") == 5000
@@ -234,6 +234,74 @@ def test_one_that_expires(
     assert [each["action"] for each in log] == [
         "database.deleted", "database.delete", "branch.expire", "branch.create",
     ]  # fmt: skip
+
+
+def test_reset_and_promote(api: httpx.Client, parent: Row, begin: Begin) -> None:
+    """The strings stay, what they lead to changes; whoever is pooled waits, and goes on."""
+    role = data(api.post(f"/api/databases/{parent['id']}/roles", json={"name": "reads"}), 201)
+    branch = begin(parent)
+    whole(api, branch)
+    do(branch["connection_string"], "DELETE FROM app.people; CREATE TABLE app.own (n int)")
+    count = "SELECT count(*) FROM app.people"
+    path = f"/api/databases/{parent['id']}/branches"
+    with login(branch["connection_string_pooled"]) as pooled:
+        assert pooled.execute(count.encode()).fetchone() == (0,)
+        reset = ended(api, data(api.post(f"{path}/{branch['id']}/reset", json={}), 202))
+        assert reset["status"] == "succeeded", reset
+        assert pooled.execute(count.encode()).fetchone() == (5000,)
+    assert ask(branch["connection_string"], "SELECT to_regclass('app.own') IS NULL") is True
+    after = data(api.get(f"/api/databases/{branch['id']}"))
+    assert after["branched_at"][:26] == reset["result"]["branched_at"][:26] > branch["created_at"]
+    # Now the other way.
+    do(branch["connection_string"], "DELETE FROM app.people WHERE id > 7")
+    with login(parent["connection_string_pooled"]) as pooled:
+        assert pooled.execute(count.encode()).fetchone() == (5000,)
+        asked = data(api.post(f"/api/databases/{branch['id']}/promote"), 202)
+        assert asked["resource_id"] == parent["id"]
+        promoted = ended(api, asked)
+        assert promoted["status"] == "succeeded", promoted
+        assert pooled.execute(count.encode()).fetchone() == (7,)
+    owner = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'app'"
+    assert ask(parent["connection_string"], owner) == parent["username"]
+    assert ask(role["connection_string"], "SELECT count(*) FROM pg_tables") != 0
+    do(parent["connection_string"], "CREATE POLICY r ON app.people FOR SELECT USING (true)")
+    assert ask(role["connection_string"], count) == 7
+    do(parent["connection_string"], "DELETE FROM app.people")
+    assert ask(branch["connection_string"], count) == 7
+    # What the parent was can be had back.
+    kept = data(api.get(f"/api/databases/{parent['id']}/replaced"))
+    assert [each["database_name"] for each in kept] == [promoted["result"]["replaced"]]
+    wanted = {"to": "previous", "as": "in_place"}
+    back = ended(api, data(api.post(f"/api/databases/{parent['id']}/restore", json=wanted), 202))
+    assert back["status"] == "succeeded", back
+    assert ask(parent["connection_string"], count) == 5000
+    assert ask(role["connection_string"], "SELECT count(*) FROM pg_tables") != 0
+
+
+def test_what_cannot_be_reset_or_promoted(
+    platform: Installation, api: httpx.Client, parent: Row, begin: Begin
+) -> None:
+    branch = begin(parent)
+    path = f"/api/databases/{parent['id']}/branches"
+    problem(api.post(f"{path}/{branch['id']}/reset", json={}), 409)  # still being made
+    problem(api.post(f"/api/databases/{branch['id']}/promote"), 409)
+    whole(api, branch)
+    for identifier in (parent["id"], uuid4(), "x"):
+        problem(api.post(f"{path}/{identifier}/reset", json={}), 404)
+    assert "no parent" in problem(api.post(f"/api/databases/{parent['id']}/promote"), 409)["detail"]
+    problem(api.post(f"{path}/{branch['id']}/reset", json={"masked": True}), 422)
+    # Backups are off here.
+    at = parent["created_at"]
+    for body in ({"name": "then", "at": at}, {"name": "then", "at": "2000-01-01T00:00:00Z"}):
+        assert api.post(path, json=body).status_code in {409, 422}
+    # A masking that fails leaves the branch as it was.
+    data(api.put(f"/api/databases/{parent['id']}/masking", json={"sql": "SELECT 1 / 0"}))
+    do(branch["connection_string"], "DELETE FROM app.people WHERE id > 3")
+    failed = ended(api, data(api.post(f"{path}/{branch['id']}/reset", json={}), 202))
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "masking_failed")
+    assert ask(branch["connection_string"], "SELECT count(*) FROM app.people") == 3
+    beside = [name for name in platform.world()[1] if name.startswith(branch["database_name"])]
+    assert beside == [branch["database_name"]]
 
 
 def test_limits_and_names(

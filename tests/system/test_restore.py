@@ -306,3 +306,45 @@ def test_a_part_of_the_log_that_is_missing_is_told(world: World) -> None:
     assert (failed["status"], failed["error"]["code"]) == ("failed", "wal_missing")
     assert newest.name[:24] in failed["error"]["detail"]
     assert world.leftovers() == []
+
+
+def test_a_branch_as_of_a_moment(world: World) -> None:
+    """Made and reset from the physical backups; its own, and without what came later."""
+    parent = world.databases[3]
+    url = parent["connection_string"]
+    with world.api as api:
+        path = f"/api/databases/{parent['id']}"
+        api.post(f"{path}/roles", json={"name": "reads"}).raise_for_status()
+        do(url, f"CREATE POLICY own ON orders TO {parent['username']}, PUBLIC USING (true)")
+        before = ask(url, CHECKSUM)
+        moment = now(parent)
+        do(url, "DELETE FROM orders")
+        answer = api.post(f"{path}/branches", json={"name": "then", "at": moment})
+        done = world.ended(answer)
+        assert done["status"] == "succeeded", done["error"]
+        assert done["result"]["method"] == "restore"
+        branch = answer.json()["data"]
+        assert ask(branch["connection_string"], CHECKSUM) == before
+        owner = "SELECT tableowner FROM pg_tables WHERE schemaname = 'public'"
+        assert ask(branch["connection_string"], owner) == branch["username"]
+        known = (
+            "SELECT count(*) FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid"
+            " JOIN pg_roles r ON r.oid = s.refobjid WHERE d.datname = current_database()"
+            " AND starts_with(r.rolname, %s)"
+        )
+        with login(branch["connection_string"]) as session:
+            assert session.execute(known, (parent["username"],)).fetchone() == (0,)
+        assert datetime_of(api, branch) == dt.datetime.fromisoformat(moment)
+        do(branch["connection_string"], "INSERT INTO orders (what) VALUES ('mine')")
+        reset = api.post(f"{path}/branches/{branch['id']}/reset", json={"at": moment})
+        assert world.ended(reset)["status"] == "succeeded"
+        assert ask(branch["connection_string"], CHECKSUM) == before
+        assert ask(url, "SELECT count(*) FROM orders") == 0
+        early = api.post(f"{path}/branches", json={"name": "x", "at": "2020-01-01T00:00:00Z"})
+        assert (early.status_code, early.json()["code"]) == (422, "outside_window")
+        assert world.leftovers() == []
+
+
+def datetime_of(api: httpx.Client, branch: Database) -> dt.datetime:
+    found = api.get(f"/api/databases/{branch['id']}").json()["data"]
+    return dt.datetime.fromisoformat(found["branched_at"])

@@ -84,7 +84,7 @@ states = st.builds(
     st.dictionaries(st.sampled_from(MANAGED), st.sampled_from(["0", "1", "on"])),
     st.sampled_from([-1, 0, 3]),
 )
-statuses: list[Status] = ["creating", "warm", "active", "deleting"]
+statuses: list[Status] = ["creating", "warm", "branching", "active", "deleting"]
 
 
 @st.composite
@@ -210,3 +210,12 @@ def test_what_a_restore_keeps_or_makes_is_no_stranger_and_keeps_its_role() -> No
     state = DatabaseState({}, -1)
     assert plan.differences([], roles, {"tenant_bbb_before_1": state}) == []
     assert plan.differences([], roles, {}, ["tenant_bbb"]) == []
+
+
+@given(worlds())
+def test_a_branch_that_is_being_made_is_left_to_its_operation(world: World) -> None:
+    making = {row.id for row in world.rows.values() if row.status == "branching"}
+    named = {row.username for row in world.rows.values() if row.status == "branching"}
+    for action in world.differences():
+        assert getattr(action, "database_id", None) not in making
+        assert getattr(action, "username", None) not in named

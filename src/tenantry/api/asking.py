@@ -154,6 +154,9 @@ def _identifier(what: str) -> Callable[[str], Awaitable[uuid.UUID]]:
 
 DatabaseId = Annotated[uuid.UUID, Depends(_identifier("database"))]
 RoleId = Annotated[uuid.UUID, Depends(_parameter("role_id", "This database has no such role."))]
+BranchId = Annotated[
+    uuid.UUID, Depends(_parameter("branch_id", "This database has no such branch."))
+]
 EntryId = Annotated[
     uuid.UUID,
     Depends(_parameter("whitelist_id", "There is no such entry on this database's allowlist.")),

@@ -6,17 +6,19 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from tenantry.api import answers
-from tenantry.api.answers import Answer, Branch, Database, Listing, Masking
+from tenantry.api.answers import Answer, Branch, Database, Listing, Masking, Operation
 from tenantry.api.asking import (
+    BranchId,
     Cursor,
     DatabaseId,
     Limit,
     PlatformHere,
     allowed,
+    begun,
     once,
     wake_operations,
 )
-from tenantry.api.requests import CreateBranch, SetMasking
+from tenantry.api.requests import CreateBranch, ResetBranch, SetMasking
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
@@ -63,6 +65,42 @@ async def index(
     page = await platform.branches.page(principal.actor, database_id, cursor=cursor, limit=limit)
     return answers.listing(
         [answers.database(row) for row in page.rows], next_cursor=page.next_cursor
+    )
+
+
+@router.post("/branches/{branch_id}/reset", status_code=202, response_model=Answer[Operation])
+async def reset(
+    request: Request,
+    body: ResetBranch,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+    branch_id: BranchId,
+) -> Response:
+    """Have a branch as its parent is now, or was. What it was is kept for a while."""
+    return await begun(
+        request,
+        principal,
+        lambda tx: platform.branches.reset(
+            tx, principal.actor, database_id, branch_id, at=body.at, masked=body.masked
+        ),
+        "The branch is being reset.",
+    )
+
+
+@router.post("/promote", status_code=202, response_model=Answer[Operation])
+async def promote(
+    request: Request, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+) -> Response:
+    """Have what is in this branch in its parent, under the parent's strings.
+
+    What the parent was is kept for a while, and the branch stays.
+    """
+    return await begun(
+        request,
+        principal,
+        lambda tx: platform.branches.promote(tx, principal.actor, database_id),
+        "The branch is being promoted.",
     )
 
 

@@ -448,6 +448,9 @@ class CreateBranch(_Body):
         default=None,
         description="Whether to do the parent's masking in it; left out, if there is one.",
     )
+    at: Moment | None = Field(
+        default=None, description="The moment at which to have the parent's data; left out, now."
+    )
     expires_at: Annotated[Moment, AfterValidator(_expiry)] | None = None
     expires_in: (
         Annotated[
@@ -476,8 +479,19 @@ class CreateBranch(_Body):
             plan=self.plan,
             shadow=self.shadow,
             masked=self.masked,
+            at=self.at,
             expires_at=expires_at,
         )
+
+
+class ResetBranch(_Body):
+    """A branch that shall be as its parent is, or was."""
+
+    at: Moment | None = None
+    masked: bool | None = Field(
+        default=None,
+        description="Whether to do the parent's masking in it; left out, if there is one.",
+    )
 
 
 def _sql(text: str) -> str:

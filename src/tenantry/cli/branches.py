@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tenantry.base.errors import InvalidInput
+from tenantry.base.errors import Conflict, InvalidInput
 from tenantry.cli import output, times
 from tenantry.cli.client import Row, connect
 from tenantry.cli.connecting import labelled
@@ -18,6 +18,14 @@ app = typer.Typer(
     help="Branches: databases with another's data. `tenantry db` shows and deletes them.",
     no_args_is_help=True,
 )
+
+At = Annotated[
+    str | None, typer.Option(help="With the data of then: 2h (ago), or a moment; unless said, now.")
+]
+Masked = Annotated[
+    bool | None,
+    typer.Option("--masked/--not-masked", help="Whether to do the parent's masking in it."),
+]
 
 _COLUMNS: dict[str, output.Cell] = {
     "NAME": title,
@@ -33,6 +41,10 @@ def _path(database: Row) -> str:
     return f"/api/databases/{database['id']}"
 
 
+def _at(text: str | None) -> str | None:
+    return times.past(text).isoformat() if text else None
+
+
 @app.command()
 def create(
     database: Named,
@@ -42,16 +54,14 @@ def create(
         Environment | None,
         typer.Option(metavar="ENV", help="The branch's environment (development)."),
     ] = None,
+    at: At = None,
     plan: Annotated[
         str | None, typer.Option(help="Its plan; its parent's limits unless said.")
     ] = None,
     expires: Annotated[
         str | None, typer.Option(help="When to delete it: 12h, 7d, or a moment.")
     ] = None,
-    masked: Annotated[
-        bool | None,
-        typer.Option("--masked/--not-masked", help="Whether to do the parent's masking in it."),
-    ] = None,
+    masked: Masked = None,
     shadow: Annotated[
         bool, typer.Option("--shadow", help="Make a shadow database (for Prisma) beside it.")
     ] = False,
@@ -70,6 +80,7 @@ def create(
     wanted: dict[str, object] = {
         "name": name,
         "environment": branch_env,
+        "at": _at(at),
         "plan": plan,
         "expires_at": times.future(expires).isoformat() if expires else None,
         "masked": masked,
@@ -107,6 +118,61 @@ def list_branches(database: Named, env: In = None, as_json: Json = False) -> Non
         row = find(api, database, env)
         page = api.rows(f"{_path(row)}/branches")
     output.listing(page, _COLUMNS, empty=f"{title(row)} has no branches.", in_json=as_json)
+
+
+@app.command()
+def reset(
+    branch: Named,
+    *,
+    at: At = None,
+    masked: Masked = None,
+    wait: Wait = True,
+    env: In = None,
+    as_json: Json = False,
+) -> None:
+    """Have a branch as its parent is, its strings as they are; what it was is kept for a while.
+
+    Example:
+
+        tenantry branch reset try-it
+    """
+    wanted = {"at": _at(at), "masked": masked}
+    with connect() as api:
+        row = find(api, branch, env)
+        if row["parent_id"] is None:
+            raise Conflict(f"{title(row)} has no parent.")
+        operation = api.post(
+            f"/api/databases/{row['parent_id']}/branches/{row['id']}/reset",
+            {k: v for k, v in wanted.items() if v is not None},
+        )
+        if wait:
+            operation = follow(api, operation["id"])
+    _show_end(operation, f"{title(row)} is as its parent", wait=wait, as_json=as_json)
+
+
+@app.command()
+def promote(branch: Named, wait: Wait = True, env: In = None, as_json: Json = False) -> None:
+    """Have what is in a branch in its parent; what the parent was is kept for a while.
+
+    Example:
+
+        tenantry branch promote try-it
+    """
+    with connect() as api:
+        row = find(api, branch, env)
+        operation = api.post(f"{_path(row)}/promote")
+        if wait:
+            operation = follow(api, operation["id"])
+    _show_end(operation, f"{title(row)} is in its parent's place", wait=wait, as_json=as_json)
+
+
+def _show_end(operation: Row, said: str, *, wait: bool, as_json: bool) -> None:
+    if as_json:
+        output.as_json(operation)
+    elif wait:
+        output.done(f"{said}; what was there is kept as {operation['result']['replaced']}")
+    else:
+        output.done(f"It has begun: operation {operation['id']}")
 
 
 @app.command()

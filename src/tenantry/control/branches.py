@@ -87,6 +87,14 @@ async def finish(tx: Tx, database_id: uuid.UUID, branched_at: dt.datetime) -> No
     await tx.execute("DELETE FROM branch_passwords WHERE database_id = %s", (database_id,))
 
 
+async def set_branched_at(tx: Tx, database_id: uuid.UUID, branched_at: dt.datetime) -> None:
+    """A branch is as its parent was then."""
+    await tx.execute(
+        "UPDATE databases SET branched_at = %s, updated_at = clock_timestamp() WHERE id = %s",
+        (branched_at, database_id),
+    )
+
+
 async def verifier(tx: Tx, database_id: uuid.UUID) -> str | None:
     """What PostgreSQL shall know the password of an unfinished branch by."""
     row = await (

@@ -16,6 +16,7 @@ from tenantry.base.events import Changed, emit
 from tenantry.pg.catalog import MANAGED, DatabaseState
 from tenantry.pg.connections import GUEST, OPEN, OWNER, PLATFORM, Address, connect, fetch_value
 from tenantry.pg.hardening import TEMPLATE
+from tenantry.pg.replacing import close_database
 
 _COPY_MS = "1000"
 
@@ -205,14 +206,15 @@ async def copy_database(
     source: str,
     name: str,
     *,
-    tenant: str,
+    tenant: str | None,
     clone: bool = False,
 ) -> bool:
     """Copy a database block by block, if nobody is in it. Returns whether that is done.
 
     With ``clone`` the copy shares its blocks with the source, which needs PostgreSQL 18 and a file
     system that can. Meanwhile nobody gets into the source; so after a second it is given up, and
-    nothing is left. Nobody gets into the copy either before it is closed to all but ``tenant``.
+    nothing is left. Nobody gets into the copy either before it is closed to all but ``tenant``, or
+    but the guest without one.
     """
     before = await fetch_value(connection, "SELECT current_setting('statement_timeout')")
     await connection.execute("SELECT set_config('statement_timeout', %s, false)", (_COPY_MS,))
@@ -234,7 +236,10 @@ async def copy_database(
         return False
     finally:
         await connection.execute("SELECT set_config('statement_timeout', %s, false)", (before,))
-    await grant_database(connection, name, tenant=tenant)
+    if tenant is None:
+        await close_database(connection, name)
+    else:
+        await grant_database(connection, name, tenant=tenant)
     await connection.execute(
         sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name))
     )

@@ -18,6 +18,7 @@ from tenantry.host.engines import PgBouncerEngine, find_pgbouncer
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.services.access.service import Access
 from tenantry.services.backups.service import Backups
+from tenantry.services.branches.copying import Copying
 from tenantry.services.branches.flow import Branching
 from tenantry.services.branches.service import Branches
 from tenantry.services.certificates.service import Certificates
@@ -99,7 +100,6 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         databases = Databases(store, clusters, pooler, most_connections=local.sizing.per_database)
         network = Network(store, databases, local, pooler)
         operations = Operations(store)
-        operations.register(*Branching(settings, store, clusters, pooler, network).flows)
         repositories = Repositories(settings)
         side_instances = SideInstances(settings, repositories)
         restoring = Restoring(
@@ -112,6 +112,14 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             keep_days=settings.replaced_days or settings.backup_days,
         )
         operations.register(Drilling(store, clusters, repositories, side_instances).flow)
+        branching = Branching(
+            store,
+            clusters,
+            pooler,
+            network,
+            Copying(settings, clusters, repositories, side_instances),
+            keep_days=settings.replaced_days or settings.backup_days,
+        )
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
         rules = SessionRules(
@@ -129,7 +137,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             network=network,
             roles=Roles(store, clusters, pooler, databases, network),
             extensions=Extensions(clusters, databases),
-            branches=Branches(settings, store, databases, operations),
+            branches=Branches(settings, store, databases, operations, branching),
             quotas=Quotas(store, clusters, pooler),
             certificates=local_certificates(settings),
             repositories=repositories,

@@ -8,15 +8,16 @@ from tenantry.base.errors import TenantryError
 from tenantry.control.operations import OperationRow
 from tenantry.services.databases.model import Environment, Opened
 
-# How a database was copied: sharing its blocks on disk, block by block, or by what is in it.
-Method = Literal["clone", "template", "dump"]
+# How a database was copied: sharing its blocks on disk, block by block, by what is in it, or from
+# the physical backups, as it was.
+Method = Literal["clone", "template", "dump", "restore"]
 
 
 @dataclass(frozen=True, slots=True)
 class NewBranch:
     """What a caller asks for. Without ``plan`` it has its parent's limits; ``masked`` of None is
 
-    whether its parent has a masking.
+    whether its parent has a masking; ``at`` of None is now.
     """
 
     name: str
@@ -25,6 +26,7 @@ class NewBranch:
     plan: str | None
     shadow: bool
     masked: bool | None
+    at: dt.datetime | None
     expires_at: dt.datetime | None
 
 

@@ -1,11 +1,11 @@
 """The verbs on branches. A branch is a database: showing and deleting it is ``databases``'s."""
 
+import datetime as dt
 import uuid
-from dataclasses import replace
 
 import structlog
 
-from tenantry.base.errors import Conflict, InvalidInput, TenantryError
+from tenantry.base.errors import Conflict, InvalidInput, NotFound, TenantryError
 from tenantry.base.ids import new_suffix
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.base.settings import Settings
@@ -14,13 +14,15 @@ from tenantry.control import branches as rows
 from tenantry.control import databases as database_rows
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow, Filter
+from tenantry.control.operations import OperationRow
 from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
-from tenantry.services.branches.flow import CREATE
+from tenantry.services.branches.flow import CREATE, PROMOTE, RESET, Branching
 from tenantry.services.branches.model import Masking, NewBranch, OpenedBranch
 from tenantry.services.databases.model import Opened
 from tenantry.services.databases.service import Databases
 from tenantry.services.operations.service import Operations
+from tenantry.services.side_instances.model import OutsideWindow
 
 log = structlog.get_logger()
 
@@ -34,11 +36,15 @@ class Branches:
         store: ControlStore,
         databases: Databases,
         operations: Operations,
+        branching: Branching,
     ) -> None:
         self._most = settings.branches
         self._store = store
         self._databases = databases
         self._operations = operations
+        self._clusters = branching.clusters
+        self._sides = branching.copying.sides
+        operations.register(*branching.flows)
 
     async def create(
         self, tx: Tx, actor: Actor, parent_id: uuid.UUID, wanted: NewBranch, password: Secret
@@ -53,9 +59,7 @@ class Branches:
                 f"A database may have {self._most} branches at once.",
                 hint="Delete one that nobody uses.",
             )
-        has_masking = await rows.masking(tx, parent.id) is not None
-        if wanted.masked and not has_masking:
-            raise InvalidInput.of("masked", "needs a masking of the parent, and it has none")
+        has_masking = await self._check(tx, parent, masked=wanted.masked, at=wanted.at)
         branch_id = await rows.insert(
             tx,
             parent,
@@ -72,19 +76,85 @@ class Branches:
         await self._databases.check_limits(tx, actor, before=parent, after=branch)
         await whitelist.copy(tx, parent.id, branch.id)
         masked = has_masking if wanted.masked is None else wanted.masked
+        operation = await self._begin(
+            tx, actor, CREATE, branch, source=parent, masked=masked, at=wanted.at
+        )
+        return OpenedBranch(Opened(branch, password), operation)
+
+    async def reset(
+        self,
+        tx: Tx,
+        actor: Actor,
+        parent_id: uuid.UUID,
+        branch_id: uuid.UUID,
+        *,
+        at: dt.datetime | None,
+        masked: bool | None,
+    ) -> OperationRow:
+        """Want a branch as its parent is now, or was. Raises NotFound, Conflict, InvalidInput."""
+        parent = await self._databases.lock_active(tx, actor, parent_id)
+        branch = await self._databases.lock_active(tx, actor, branch_id)
+        if branch.parent_id != parent.id:
+            raise NotFound("This database has no such branch.")
+        has_masking = await self._check(tx, parent, masked=masked, at=at)
+        masked = has_masking if masked is None else masked
+        return await self._begin(tx, actor, RESET, branch, source=parent, masked=masked, at=at)
+
+    async def promote(self, tx: Tx, actor: Actor, branch_id: uuid.UUID) -> OperationRow:
+        """Want what is in a branch to be in its parent. Raises NotFound, Conflict."""
+        branch = await self._databases.lock_active(tx, actor, branch_id)
+        if branch.parent_id is None:
+            raise Conflict(
+                "The database has no parent that it could be promoted to.",
+                hint="It never had one, or that has been deleted.",
+            )
+        parent = await self._databases.lock_active(tx, actor, branch.parent_id)
+        return await self._begin(tx, actor, PROMOTE, parent, source=branch, masked=False, at=None)
+
+    async def _check(
+        self, tx: Tx, parent: DatabaseRow, *, masked: bool | None, at: dt.datetime | None
+    ) -> bool:
+        """Whether a database has a masking. Raises InvalidInput for what cannot be had of it."""
+        if at is not None:
+            if at < parent.created_at:
+                raise OutsideWindow(
+                    f"The parent was made at {parent.created_at:%F %T} UTC only.",
+                    hint="Ask for a moment after that.",
+                )
+            cluster = await self._clusters.cluster(parent.cluster_id)
+            await self._sides.check(cluster.name, at)
+        has_masking = await rows.masking(tx, parent.id) is not None
+        if masked and not has_masking:
+            raise InvalidInput.of("masked", "needs a masking of the parent, and it has none")
+        return has_masking
+
+    async def _begin(
+        self,
+        tx: Tx,
+        actor: Actor,
+        kind: str,
+        heir: DatabaseRow,
+        *,
+        source: DatabaseRow,
+        masked: bool,
+        at: dt.datetime | None,
+    ) -> OperationRow:
         operation = await self._operations.begin(
             tx,
             actor,
-            CREATE,
+            kind,
             resource_kind="database",
-            resource_id=branch.id,
-            customer_id=branch.customer_id,
-            params={"parent_id": str(parent.id), "masked": masked},
+            resource_id=heir.id,
+            customer_id=heir.customer_id,
+            params={
+                "source_id": str(source.id),
+                "masked": masked,
+                "at": None if at is None else at.isoformat(),
+            },
         )
-        await self._record(
-            tx, actor, CREATE, branch, {"parent": parent.database_name, "masked": masked}
-        )
-        return OpenedBranch(Opened(branch, password), operation)
+        details: dict[str, object] = {"from": source.database_name, "masked": masked}
+        await audit.record_on(tx, actor, kind, heir, details=details)
+        return operation
 
     async def page(
         self, actor: Actor, parent_id: uuid.UUID, *, cursor: str | None, limit: int
@@ -104,7 +174,7 @@ class Branches:
             try:
                 async with self._store.transaction(audit.PLATFORM) as tx:
                     row = await self._databases.lock_active(tx, audit.PLATFORM, branch_id)
-                    await self._record(tx, audit.PLATFORM, "branch.expire", row, {})
+                    await audit.record_on(tx, audit.PLATFORM, "branch.expire", row)
                     await self._databases.delete(tx, audit.PLATFORM, branch_id)
                 await self._databases.finish_deletion(branch_id)
                 gone.append(branch_id)
@@ -130,9 +200,7 @@ class Branches:
         """
         row = await self._databases.lock_active(tx, actor, database_id)
         await rows.set_masking(tx, row.id, sql)
-        await self._record(
-            tx, actor, "masking.set" if sql else "masking.remove", row, {"length": len(sql or "")}
-        )
+        await audit.record_on(tx, actor, "masking.set" if sql else "masking.remove", row)
         found = await rows.masking(tx, row.id)
         return Masking(None, None) if found is None else Masking(*found)
 
@@ -143,16 +211,3 @@ class Branches:
         if row is None:
             raise RuntimeError("a row that was just written is gone")
         return row
-
-    async def _record(
-        self, tx: Tx, actor: Actor, action: str, row: DatabaseRow, details: dict[str, object]
-    ) -> None:
-        await audit.record(
-            tx,
-            actor if actor.customer_id else replace(actor, customer_id=row.customer_id),
-            action,
-            resource_kind="database",
-            resource_id=row.id,
-            resource_name=row.database_name,
-            details=details,
-        )

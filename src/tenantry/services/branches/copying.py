@@ -1,0 +1,232 @@
+"""Having a database's contents in another one, as another role's: now, or as they were."""
+
+import asyncio
+import datetime as dt
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from tenantry.base.errors import Conflict, NotFound
+from tenantry.base.events import StepDone, emit
+from tenantry.base.settings import Settings
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.roles import RoleRow
+from tenantry.host import files
+from tenantry.pg import catalog, dumps, logins, objects, replacing, visitors
+from tenantry.pg.handover import hand_over
+from tenantry.pg.visitors import Visitor
+from tenantry.services.branches import plan
+from tenantry.services.branches.model import Method
+from tenantry.services.clusters.service import ClusterPools, LocalClusters
+from tenantry.services.operations.model import Run
+from tenantry.services.repository.service import Repositories
+from tenantry.services.restores import roles as restored_roles
+from tenantry.services.side_instances.model import Wanted
+from tenantry.services.side_instances.service import SideInstances
+
+Server = AsyncConnection[TupleRow]
+
+_JOBS = 2  # of what is loaded, and of what a side instance dumps; a dump takes one connection
+_COPIES = 2  # of the source, for a while: what is dumped, and what is loaded
+_COPIES_AT = 3  # and the side instance
+_DUMPED = 0.4  # the part of copying that is done once the dump is written
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A database to be made, for a tenant's role and the roles beside it.
+
+    ``closed`` to everybody, or open to that role, who cannot log in.
+    """
+
+    name: str
+    heir: str
+    roles: Sequence[RoleRow]
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """Copying databases of one cluster."""
+
+    settings: Settings
+    clusters: ClusterPools
+    repositories: Repositories
+    sides: SideInstances
+
+    async def check(self, source: DatabaseRow, heir: DatabaseRow, at: dt.datetime | None) -> int:
+        """Whether there is room for a copy. Returns the bytes that the source takes.
+
+        Raises Conflict, NotEnoughDisk; and OutsideWindow, if it cannot be had as it was.
+        """
+        if at is not None:
+            cluster = await self.clusters.cluster(source.cluster_id)
+            await self.repositories.secure(cluster.name)
+            await self.sides.check(cluster.name, at)
+        async with self.clusters.connection(source.cluster_id) as server:
+            sizes = await catalog.sizes(server, [source.database_name])
+        size = sizes.get(source.database_name, 0)
+        if size > heir.disk_quota_bytes:
+            raise Conflict(
+                f"What is to be copied takes {size:,} bytes, and {heir.database_name} may take"
+                f" {heir.disk_quota_bytes:,}.",
+                hint="Choose a larger plan for it, or make room in what is to be copied.",
+            )
+        self.sides.require_room((_COPIES if at is None else _COPIES_AT) * size)
+        return size
+
+    async def copy(
+        self, run: Run, source: DatabaseRow, target: Target, at: dt.datetime | None
+    ) -> Method:
+        """Have the target, whatever an earlier try has left of it. Returns how it was made.
+
+        ``run.state["size"]`` is what the source takes.
+        """
+        try:
+            if at is None:
+                method = await self._copy_now(run, source, target)
+            else:
+                method = await self._copy_as_it_was(run, source, target, at)
+        finally:
+            await self.sides.remove(run.row.id)
+        address = (await self.clusters.cluster(source.cluster_id)).address
+        for role in target.roles:
+            await logins.grant(
+                address,
+                target.name,
+                tenant=target.heir,
+                role=role.username,
+                access=role.access,
+            )
+        return method
+
+    # ── now ──────────────────────────────────────────────────────────────────
+
+    async def _copy_now(self, run: Run, source: DatabaseRow, target: Target) -> Method:
+        address = (await self.clusters.cluster(source.cluster_id)).address
+        async with self.clusters.connection(source.cluster_id) as server:
+            await objects.drop_database(server, target.name)
+            roles = await catalog.roles_of(server, source.username)
+            method = await self._try_blocks(server, source, target)
+        if method == "dump":
+            await self._make_empty(source, target)
+        emit(StepDone("branch", "filling", target.name))
+        async with visitors.visitor(
+            address, run.row.id.hex, [*roles, target.heir], database=target.name
+        ) as visitor:
+            if method == "dump":
+                await self._dump_and_load(run, visitor, source.database_name, target.name)
+                emit(StepDone("branch", "loaded", target.name))
+            async with visitors.connect_as(visitor, target.name) as inside:
+                others = [name for name in roles if name != source.username]
+                await hand_over(
+                    inside,
+                    first=source.username,
+                    others=[*others, visitor.name],
+                    heir=target.heir,
+                )
+        return method
+
+    async def _try_blocks(self, server: Server, source: DatabaseRow, target: Target) -> Method:
+        """Copy the source's blocks if that disturbs nobody. Returns how the target is to be made.
+
+        If that is ``dump``, nothing has been made yet.
+        """
+        name = source.database_name
+        use = (await catalog.database_use(server, [name])).get(name)
+        if use is None:
+            raise NotFound("What is to be copied is not there any more.")
+        for method in plan.methods(
+            version=server.info.server_version // 10_000,
+            size_bytes=use.size_bytes,
+            sessions=use.connections,
+        ):
+            if method == "dump" or await objects.copy_database(
+                server,
+                name,
+                target.name,
+                tenant=None if target.closed else target.heir,
+                clone=method == "clone",
+            ):
+                return method
+        raise RuntimeError("a dump is always a way")
+
+    async def _make_empty(self, source: DatabaseRow, target: Target) -> None:
+        address = (await self.clusters.cluster(source.cluster_id)).address
+        async with self.clusters.connection(source.cluster_id) as server:
+            await objects.drop_database(server, target.name)
+            await objects.ensure_database(server, address, target.name, tenant=target.heir)
+            if target.closed:
+                await replacing.close_database(server, target.name)
+
+    async def _dump_and_load(self, run: Run, visitor: Visitor, source: str, target: str) -> None:
+        """Dump one database and load it into another, all of it as the visitor's."""
+        bindir = LocalClusters(self.settings).shared.bindir
+        folder = self.sides.folder(run.row.id)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        files.ensure_folder(folder)
+        told = _Told(run)
+        file = folder / "dump"
+        await dumps.dump(bindir, visitor, source, file, options=["--compress=0"], tell=told.dumped)
+        # What is the source's roles' becomes the visitor's: no role but it may make it theirs.
+        await dumps.load(
+            bindir, visitor, target, file, jobs=_JOBS, options=["--no-owner"], tell=told.loaded
+        )
+
+    # ── as it was ────────────────────────────────────────────────────────────
+
+    async def _copy_as_it_was(
+        self, run: Run, source: DatabaseRow, target: Target, at: dt.datetime
+    ) -> Method:
+        cluster = await self.clusters.cluster(source.cluster_id)
+        name, heir = source.database_name, target.heir
+        wanted = Wanted(cluster.name, at, (name,))
+        told = _Told(run)
+        await self.sides.restore(run.row.id, wanted, tell=told.restored)
+        side = await self.sides.recover(run.row.id, wanted)
+        # There the first role can have another name, so that nothing is to be handed over here.
+        others = await restored_roles.open_up(side.address, name, first=source.username, heir=heir)
+        dump = side.folder / "dump"
+        async with visitors.visitor(
+            side.address, run.row.id.hex, [heir, *others], database=name
+        ) as guest:
+            await restored_roles.settle(guest, name, heir=heir, others=others, kept=())
+            await asyncio.to_thread(shutil.rmtree, dump, ignore_errors=True)
+            await dumps.dump(
+                side.bindir,
+                guest,
+                name,
+                dump,
+                form="directory",
+                options=[f"--jobs={_JOBS}", "--compress=0"],
+                tell=told.dumped,
+            )
+        await self._make_empty(source, target)
+        emit(StepDone("branch", "filling", target.name))
+        async with visitors.visitor(
+            cluster.address, run.row.id.hex, [heir], database=target.name
+        ) as guest:
+            await dumps.load(side.bindir, guest, target.name, dump, jobs=_JOBS, tell=told.loaded)
+            await visitors.leave(guest, target.name, heir)
+        emit(StepDone("branch", "loaded", target.name))
+        return "restore"
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Tells how far copying is."""
+
+    run: Run
+
+    async def restored(self, done: int) -> None:
+        await self.run.tell(0.0, done_bytes=done)
+
+    async def dumped(self, done: int, _: int | None) -> None:
+        part = min(1.0, done / max(1, self.run.state["size"]))
+        await self.run.tell(_DUMPED * part, done_bytes=done)
+
+    async def loaded(self, done: int, items: int | None) -> None:
+        await self.run.tell(_DUMPED + (1 - _DUMPED) * done / max(1, items or 1))
