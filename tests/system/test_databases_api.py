@@ -33,6 +33,7 @@ DATABASE: dict[str, type | tuple[type, ...]] = {
     "parent_id": (str, type(None)),
     "branched_at": (str, type(None)),
     "expires_at": (str, type(None)),
+    "missing_since": (str, type(None)),
     "created_at": str,
     "updated_at": str,
 }
