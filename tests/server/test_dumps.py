@@ -215,6 +215,18 @@ def _proc(name: str) -> list[bytes]:
     return found
 
 
+def _ended(server: Server, purpose: str) -> bool:
+    """End a dump that waits for a table, if there is one."""
+    with psycopg.connect(server.dsn(), autocommit=True) as session:
+        return bool(
+            session.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE usename = %s AND wait_event_type = 'Lock'",
+                (f"tenantry_visitor_{purpose}",),
+            ).fetchall()
+        )
+
+
 async def _until(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not holds():  # noqa: ASYNC110 (another process has no events of ours)
@@ -235,6 +247,13 @@ async def test_what_is_in_the_way_of_a_dump_is_told(
             await session.execute("LOCK TABLE hidden")
             with pytest.raises(Conflict, match="Open transactions"):
                 await dump(server, tenant, purpose, tmp_path / "a.dump")
+        async with session.transaction():
+            await session.execute("LOCK TABLE hidden")
+            monkeypatch.setattr(dumps, "_LOCK_WAIT_MS", 60_000)
+            dumping = asyncio.create_task(dump(server, tenant, purpose, tmp_path / "a.dump"))
+            await _until(lambda: _ended(server, purpose))
+            with pytest.raises(Conflict, match="was ended"):
+                await dumping
         limit = sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 1")
         server.execute(limit.format(sql.Identifier(tenant.databases[0])))
         with pytest.raises(Conflict, match="All connections of"):

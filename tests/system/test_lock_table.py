@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.rows import TupleRow
 
 from clients import DOORS, ask, eventually, login
 from harness import Installation
@@ -24,6 +25,14 @@ def is_served(url: str) -> bool:
         return ask(url) == 1
     except psycopg.OperationalError:
         return False
+
+
+def is_open(session: psycopg.Connection[TupleRow]) -> bool:
+    try:
+        session.execute("SELECT 1")
+    except psycopg.Error:
+        return not session.closed
+    return True
 
 
 def is_shut_out(platform: Installation, username: str) -> bool:
@@ -50,6 +59,24 @@ def test_who_takes_all_locks_is_ended_and_shut_out(
         eventually(lambda: is_served(neighbour["connection_string"]), seconds=1)
         eventually(lambda: is_served(neighbour["connection_string_pooled"]), seconds=3)
         assert not is_served(tenant["connection_string"])
+
+
+def test_a_visitor_that_takes_all_locks_is_ended(
+    platform: Installation, neighbour: dict[str, Any]
+) -> None:
+    """As pg_dump would of a database with tens of thousands of tables."""
+    with platform.superuser() as server:
+        server.execute("CREATE ROLE tenantry_visitor_0 LOGIN PASSWORD 'x'")
+        server.execute("GRANT CONNECT ON DATABASE postgres TO tenantry_visitor_0")
+        url = f"host={platform.home}/run/shared-1 port={platform.pg_port} dbname=postgres"
+        with login(f"{url} user=tenantry_visitor_0 password=x") as session:
+            for _ in range(2):
+                with pytest.raises(psycopg.Error):
+                    session.execute(TAKE_ALL)
+            eventually(lambda: session.closed or not is_open(session), seconds=3)
+        eventually(lambda: is_served(neighbour["connection_string"]), seconds=1)
+        server.execute("DROP OWNED BY tenantry_visitor_0")
+        server.execute("DROP ROLE tenantry_visitor_0")
 
 
 def test_without_the_watch_nobody_logs_in(

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
-from tenantry.base.errors import TenantryError
+from tenantry.base.errors import Conflict, TenantryError
 from tenantry.host import commands, files
 from tenantry.host.commands import CommandFailed
 from tenantry.pg import logins
@@ -87,6 +87,12 @@ def _refusal(error: CommandFailed, database: str) -> TenantryError:
         return logins.full(database)
     if "canceling statement due to statement timeout" in error.detail:  # its --lock-wait-timeout
         return logins.busy(database)
+    if "terminating connection due to administrator command" in error.detail:
+        return Conflict(
+            f"The session that read {database} was ended.",
+            hint="Either the database is being deleted, or it has so many tables that one session"
+            " cannot lock them all; the server's own backups have it all the same.",
+        )
     return error
 
 

@@ -4,7 +4,8 @@ PostgreSQL bounds the table, but nobody's part in it: ``SELECT pg_advisory_lock(
 generate_series(1, 1000000) i`` fills it in a tenth of a second, and until that session ends
 nobody logs in any more, not even a superuser ("out of shared memory"). The functions cannot be
 revoked, since migration tools need them. So whoever holds more than a quarter of the table is
-ended, and that role's connections are closed until the next convergence pass.
+ended, and that role's connections are closed until the next convergence pass. So is a visitor
+that dumps a database with too many tables, each of which it has to lock.
 
 All of this must work while not one lock is left. Any statement that begins may need one, to look
 a role up; an open cursor does not. Nor do /proc, for a session's role, and kill(2).
@@ -76,6 +77,8 @@ async def _end(address: Address, postmaster: int | None, pid: int) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(backend, signal.SIGTERM)
     log.warning("sessions.ended", why="too many locks", role=username)
+    if username.startswith(visitors.PREFIX):
+        return  # what it was made for has failed, and drops it
     for _ in range(_TRIES):
         await asyncio.sleep(_LOOK_SECONDS / 10)
         with contextlib.suppress(Unavailable, psycopg.OperationalError):  # until they are gone
