@@ -45,8 +45,13 @@ async def do(tenant: Tenant, statements: str) -> None:
 
 
 def as_superuser(server: Server, tenant: Tenant, query: str) -> object:
-    with psycopg.connect(server.dsn(tenant.databases[0]), autocommit=True) as session:
+    with (
+        psycopg.connect(server.dsn(), autocommit=True) as outside,
+        psycopg.connect(server.dsn(tenant.databases[0]), autocommit=True) as session,
+    ):
         row = session.execute(query.encode()).fetchone()
+        # Gone when this returns: nobody but a superuser may drop a database that it is in.
+        outside.execute("SELECT pg_terminate_backend(%s, 5000)", (session.info.backend_pid,))
     return row[0] if row else None
 
 
