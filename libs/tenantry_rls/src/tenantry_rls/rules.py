@@ -1,0 +1,361 @@
+"""What must be so for customers to be kept apart, and why. Pure: a catalog in, findings out."""
+
+import re
+from collections.abc import Callable, Iterator
+
+from psycopg import sql
+
+from tenantry_rls.catalog import COMMANDS, Catalog, Function, Policy, Relation, TenantTable
+from tenantry_rls.report import Finding
+
+_CONTEXT = re.compile(r"current_setting|\bapp\.current_|\bSELECT\b|\w\(", re.IGNORECASE)
+_SESSION_LEVEL = re.compile(
+    r"set_config\s*\(\s*'app\.current_\w+'[^;]*,\s*false\s*\)"
+    r"|\bSET\s+(SESSION\s+)?app\.current_\w+",
+    re.IGNORECASE,
+)
+_DYNAMIC = re.compile(r"\bEXECUTE\b", re.IGNORECASE)
+_READABLE_LANGUAGES = ("sql", "plpgsql")
+_OF_THEIR_OWN = {"uuid", "int2", "int4", "int8"}  # types of keys that the database makes up
+
+
+def judge(catalog: Catalog) -> list[Finding]:
+    """Every rule on everything it is about."""
+    found = [*_database(catalog), *_role(catalog)]
+    for tenant in catalog.tenants.values():
+        for rule in _TABLE_RULES:
+            found += rule(catalog, tenant)
+    for view in catalog.views():
+        found += _view(view)
+    for function in catalog.functions:
+        found += _function(catalog, function)
+    return found
+
+
+def _text(template: str, *names: sql.Composable) -> str:
+    return sql.SQL(template).format(*names).as_string()
+
+
+def _database(catalog: Catalog) -> Iterator[Finding]:
+    if not catalog.tenants:
+        yield Finding(
+            "no-tenant-table",
+            catalog.database,
+            f"No table has a column {catalog.column}.",
+            "There is nothing whose isolation could be proved.",
+            "-- Name the column that holds the customer's id: --column NAME",
+        )
+    for role, database, name in catalog.settings:
+        whose = "ROLE {}" if role else "DATABASE {}" if database else "ROLE ALL"
+        within = " IN DATABASE {}" if role and database else ""
+        yield Finding(
+            "default-context",
+            " in ".join(each for each in (role, database) if each) or "all roles",
+            f"{name} is preset.",
+            "Whoever sets no context is somebody, instead of nobody.",
+            _text(
+                f"ALTER {whose}{within} RESET {{}};",
+                *(sql.Identifier(each) for each in (role, database, name) if each),
+            ),
+        )
+    if catalog.left_over:
+        yield Finding(
+            "context-left-over",
+            catalog.database,
+            "A new connection is in somebody's context before it has set any.",
+            "It was set for a session instead of a transaction, and a pooler hands it on, or it is "
+            "preset.",
+            "-- Set it with set_config(…, true), as tenant_transaction does, and run in that\n"
+            "-- session: DISCARD ALL;",
+        )
+
+
+def _role(catalog: Catalog) -> Iterator[Finding]:
+    role = catalog.role
+    if role.bypasses:
+        yield Finding(
+            "role-bypasses",
+            role.name,
+            f"The role {role.name} is a superuser, or has BYPASSRLS.",
+            "No policy applies to it. Name the application's role with --role.",
+            _text("ALTER ROLE {} NOSUPERUSER NOBYPASSRLS;", sql.Identifier(role.name)),
+        )
+        return
+    for other in role.may_become:
+        yield Finding(
+            "role-may-bypass",
+            role.name,
+            f"{role.name} may become {other}, to whom no policy applies.",
+            "SET ROLE is one statement away from everything.",
+            _text("REVOKE {} FROM {};", sql.Identifier(other), sql.Identifier(role.name)),
+        )
+
+
+# ── tables ───────────────────────────────────────────────────────────────────────
+
+
+def _security(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
+    table = tenant.relation
+    if table.kind == "f":
+        yield Finding(
+            "foreign-table",
+            table.label,
+            "It is a foreign table, which can have no row-level security.",
+            "Whoever may read it reads all customers' rows.",
+            _text("REVOKE ALL ON {} FROM {};", table.identifier, sql.Identifier(catalog.role.name)),
+        )
+        return
+    if not table.secured and (table.privileges or tenant.how == "column"):
+        yield Finding(
+            "rls-off",
+            table.label,
+            "Row-level security is not enabled.",
+            "Policies, if there are any, do nothing: everybody's rows are seen."
+            + (
+                f" It refers to customers' rows by {tenant.column}."
+                if tenant.how == "reference"
+                else ""
+            ),
+            _text("ALTER TABLE {} ENABLE ROW LEVEL SECURITY;", table.identifier),
+        )
+    elif table.secured and not table.forced:
+        yield Finding(
+            "rls-not-forced",
+            table.label,
+            "Row-level security is not forced.",
+            f"It does not apply to the owner, {table.owner}, nor to what runs as the owner.",
+            _text("ALTER TABLE {} FORCE ROW LEVEL SECURITY;", table.identifier),
+        )
+
+
+def _policies(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
+    table = tenant.relation
+    if not table.secured:
+        return
+    policies = [each for each in catalog.policies[table.oid] if each.applies and each.permissive]
+    for command in COMMANDS:
+        name = COMMANDS[command]
+        if name in table.privileges and not any(each.governs(command) for each in policies):
+            yield Finding(
+                "policy-missing",
+                table.label,
+                f"No policy lets {catalog.role.name} {name}, though it may.",
+                "Nobody has thought of whose rows that would be.",
+                f"-- tenantry_rls enable {table.label} --column {tenant.column}\n"
+                + _text(
+                    "-- or: REVOKE " + name + " ON {} FROM {};",
+                    table.identifier,
+                    sql.Identifier(catalog.role.name),
+                ),
+            )
+    for policy in policies:
+        if open_part := _open_part(policy):
+            yield Finding(
+                "policy-open",
+                table.label,
+                f"The policy {policy.name} has {open_part}, which asks for no context.",
+                "Permissive policies add up: what one of them lets through, no other holds back.",
+                _text("DROP POLICY {} ON {};", sql.Identifier(policy.name), table.identifier),
+            )
+
+
+def _open_part(policy: Policy) -> str | None:
+    """The part of a policy that does not depend on whose transaction it is."""
+    for keyword, expression in (("USING", policy.using), ("WITH CHECK", policy.check)):
+        if expression is not None and expression != "false" and not _CONTEXT.search(expression):
+            return f"{keyword} ({expression})"
+    return None
+
+
+def _privileges(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
+    table, role = tenant.relation, catalog.role
+    if role.bypasses:
+        return
+    if table.owned:
+        yield Finding(
+            "role-owns",
+            table.label,
+            f"{role.name} has the rights of its owner, {table.owner}.",
+            "An owner is under forced security, and can switch it off.",
+            _text("ALTER TABLE {} OWNER TO …;", table.identifier),
+            severity="warning",
+        )
+    elif "TRUNCATE" in table.privileges:
+        yield Finding(
+            "truncate-granted",
+            table.label,
+            f"{role.name} may TRUNCATE it.",
+            "Row-level security does not apply to TRUNCATE: it empties all customers' rows.",
+            _text("REVOKE TRUNCATE ON {} FROM {};", table.identifier, sql.Identifier(role.name)),
+        )
+
+
+def _column(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
+    table = tenant.relation
+    if tenant.how == "column" and catalog.columns[table.oid][tenant.column].nullable:
+        yield Finding(
+            "column-nullable",
+            table.label,
+            f"{tenant.column} may be NULL.",
+            "Such a row is nobody's, and a policy that makes an exception for it everybody's.",
+            _text(
+                "ALTER TABLE {} ALTER COLUMN {} SET NOT NULL;",
+                table.identifier,
+                sql.Identifier(tenant.column),
+            ),
+            severity="warning",
+        )
+    indexes = catalog.indexes[table.oid]
+    if not any(each.columns[0] == tenant.column and not each.partial for each in indexes):
+        yield Finding(
+            "index-missing",
+            table.label,
+            f"No index begins with {tenant.column}.",
+            "Every query of a customer has a condition on it, by the policy.",
+            _text("CREATE INDEX ON {} ({});", table.identifier, sql.Identifier(tenant.column)),
+            severity="warning",
+        )
+
+
+def _foreign_keys(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
+    """A reference is checked past all policies: without the customer in it, it may cross."""
+    if tenant.how != "column":
+        return
+    for key in catalog.foreign_keys[tenant.relation.oid]:
+        parent = catalog.tenants.get(key.referenced)
+        if parent is None or parent.how != "column":
+            continue
+        if (tenant.column, parent.column) in zip(key.columns, key.keys, strict=True):
+            continue
+        table, other = tenant.relation.identifier, parent.relation.identifier
+        column, customer = sql.Identifier(tenant.column), sql.Identifier(parent.column)
+        own, theirs = (sql.SQL(", ").join(map(sql.Identifier, c)) for c in (key.columns, key.keys))
+        yield Finding(
+            "foreign-key-crosses",
+            tenant.relation.label,
+            f"The foreign key {key.name} to {parent.relation.label} leaves out {tenant.column}.",
+            "Foreign keys are checked without policies: a customer's row can refer to another "
+            "customer's, learns that it exists, and goes when that one goes.",
+            _text("ALTER TABLE {} ADD UNIQUE ({}, {});\n", other, customer, theirs)
+            + _text("ALTER TABLE {} DROP CONSTRAINT {},\n", table, sql.Identifier(key.name))
+            + _text(
+                "  ADD FOREIGN KEY ({}, {}) REFERENCES {} ({}, {});",
+                column,
+                own,
+                other,
+                customer,
+                theirs,
+            ),
+        )
+
+
+def _unique(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
+    """A unique key over all customers tells each what the others have."""
+    table = tenant.relation
+    columns = catalog.columns[table.oid]
+    bound = {
+        column
+        for key in catalog.foreign_keys[table.oid]
+        if key.referenced in catalog.tenants
+        for column in key.columns
+    }
+    for index in catalog.indexes[table.oid]:
+        names = [name for name in index.columns if name]
+        made_up = names and all(
+            name in columns and columns[name].type in _OF_THEIR_OWN for name in names
+        )
+        if not index.unique or tenant.column in names or bound & set(names):
+            continue
+        if made_up and len(names) == len(index.columns):
+            continue
+        yield Finding(
+            "unique-tells",
+            table.label,
+            f"The unique index {index.name} leaves out {tenant.column}.",
+            "A value that is refused is one that another customer has.",
+            _text(
+                "CREATE UNIQUE INDEX ON {} ({});  -- in place of {}",
+                table.identifier,
+                sql.SQL(", ").join(map(sql.Identifier, [tenant.column, *names])),
+                sql.Identifier(index.name),
+            ),
+            severity="warning",
+        )
+
+
+_TABLE_RULES: tuple[Callable[[Catalog, TenantTable], Iterator[Finding]], ...] = (
+    _security,
+    _policies,
+    _privileges,
+    _column,
+    _foreign_keys,
+    _unique,
+)
+
+
+# ── views and functions ──────────────────────────────────────────────────────────
+
+
+def _view(view: Relation) -> Iterator[Finding]:
+    if not view.privileges:
+        return
+    if view.kind == "m":
+        yield Finding(
+            "materialized-view",
+            view.label,
+            "It is a materialized view of customers' rows.",
+            "It holds what its owner saw when it was refreshed, and can have no policies.",
+            _text("REVOKE ALL ON {} FROM PUBLIC, …;", view.identifier),
+        )
+    elif view.kind == "v" and not view.invoker:
+        owner = (
+            f"a superuser or a role with BYPASSRLS, {view.owner}"
+            if view.owner_bypasses
+            else view.owner
+        )
+        yield Finding(
+            "view-of-the-owner",
+            view.label,
+            f"It reads with the rights of its owner, {owner}.",
+            "Policies ask who owns the view, not who looks through it.",
+            _text("ALTER VIEW {} SET (security_invoker = true);", view.identifier),
+        )
+
+
+def _function(catalog: Catalog, function: Function) -> Iterator[Finding]:
+    if _SESSION_LEVEL.search(function.source):
+        yield Finding(
+            "context-for-the-session",
+            function.label,
+            "It sets a context for the session instead of the transaction.",
+            "A pooler hands the session on, and the context with it.",
+            "-- In the function: set_config('app.current_…', …, true)",
+        )
+    if not (function.definer and function.callable):
+        return
+    touched = _touched(catalog, function)
+    if not touched:
+        return
+    owner = f"a superuser or a role with BYPASSRLS, {function.owner}"
+    yield Finding(
+        "function-of-the-owner",
+        function.label,
+        f"It is SECURITY DEFINER, and {touched}.",
+        "It runs with the rights of "
+        + (owner if function.owner_bypasses else function.owner)
+        + ", whoever calls it.",
+        f"ALTER FUNCTION {function.signature} SECURITY INVOKER;",
+    )
+
+
+def _touched(catalog: Catalog, function: Function) -> str | None:
+    """What a function has to do with customers' rows, as far as its text tells."""
+    if function.language not in _READABLE_LANGUAGES:
+        return f"what it does in {function.language} cannot be told from here"
+    relations = [*(each.relation for each in catalog.tenants.values()), *catalog.views()]
+    for relation in relations:
+        if re.search(rf"\b{re.escape(relation.name)}\b", function.source, re.IGNORECASE):
+            return f"touches {relation.label}"
+    if _DYNAMIC.search(function.source):
+        return "executes statements that it puts together"
+    return None

@@ -1,0 +1,163 @@
+"""Rows of two customers that never were, made from what the catalog says of the columns.
+
+A row is made together with those that it must refer to. What cannot be made up (a check
+that nobody could guess, a privilege that is missing) is told, not worked around.
+"""
+
+import re
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg.rows import dict_row
+
+from tenantry_rls.catalog import Catalog, Check, Column, Relation
+from tenantry_rls.context import CUSTOMER_SETTING, ROLE_SETTING
+
+Row = dict[str, Any]
+
+_LITERAL = re.compile(r"'((?:[^']|'')*)'::")
+_ADDRESS = re.compile("mail", re.IGNORECASE)
+_FIXED = {
+    "bool": "true",
+    "date": "today",
+    "time": "12:00",
+    "timetz": "12:00Z",
+    "timestamp": "now",
+    "timestamptz": "now",
+    "interval": "1 day",
+    "json": "{}",
+    "jsonb": "{}",
+    "bytea": "",
+    "inet": "192.0.2.1",
+    "cidr": "192.0.2.0/24",
+    "macaddr": "00:00:5e:00:53:00",
+    "xml": "<x/>",
+    "bit": "1",
+}
+_BY_CATEGORY = {"A": "{}", "R": "empty"}  # arrays, ranges
+_SHORT = 12  # characters, in which eight random ones do not fit
+# Beyond what sequences have reached, within each type.
+_HIGH = {"int2": 32_000, "int4": 2_147_400_000, "int8": 9_223_372_036_854_000_000}
+
+
+class CannotMake(Exception):
+    """There can be no row of that table here; says why."""
+
+
+class Samples:
+    """Makes rows in an open transaction, which somebody else rolls back."""
+
+    def __init__(self, conn: Connection[Any], catalog: Catalog) -> None:
+        self._conn = conn
+        self._catalog = catalog
+        self._numbers = count(1)
+        self._made: dict[tuple[int, str], Row | CannotMake] = {}
+
+    def customer_id(self) -> str:
+        """The id of a customer who does not exist, of the type that the column has."""
+        columns = [
+            self._catalog.columns[oid][tenant.column]
+            for oid, tenant in self._catalog.tenants.items()
+            if tenant.how == "column"
+        ]
+        narrowest = min(columns, key=lambda column: column.length or 1000)
+        return str(self._unique(narrowest))
+
+    def row(self, table: Relation, customer: str) -> Row:
+        """A row of that customer's, made if there is none yet. Raises CannotMake."""
+        key = (table.oid, customer)
+        if key not in self._made:
+            self._made[key] = CannotMake(f"{table.label} must refer to itself.")
+            try:
+                self._made[key] = self._make(table, customer)
+            except CannotMake as reason:
+                self._made[key] = reason
+        made = self._made[key]
+        if isinstance(made, CannotMake):
+            raise made
+        return made
+
+    def values(self, table: Relation, customer: str) -> Row:
+        """What another row of that customer's could hold. Raises CannotMake."""
+        columns = self._catalog.columns[table.oid]
+        indexes = self._catalog.indexes[table.oid]
+        unique = {name for index in indexes if index.unique for name in index.columns}
+        found: Row = {}
+        tenant = self._catalog.tenants.get(table.oid)
+        if tenant and tenant.how != "reference":
+            found[tenant.column] = customer
+        for key in self._catalog.foreign_keys[table.oid]:
+            if any(not columns[name].nullable and name not in found for name in key.columns) or (
+                set(key.columns) <= found.keys()
+            ):
+                parent = self.row(self._catalog.relations[key.referenced], customer)
+                found |= {
+                    own: parent[their] for own, their in zip(key.columns, key.keys, strict=True)
+                }
+        for column in columns.values():
+            if column.required and column.name not in found:
+                found[column.name] = self._value(table, column, unique=column.name in unique)
+        return found
+
+    def insert(self, table: Relation, values: Row) -> sql.Composed:
+        """The statement that inserts them, with named placeholders."""
+        return sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})").format(
+            table.identifier,
+            sql.SQL(", ").join(map(sql.Identifier, values)),
+            sql.SQL(", ").join(map(sql.Placeholder, values)),
+        )
+
+    def _make(self, table: Relation, customer: str) -> Row:
+        values = self.values(table, customer)
+        reason = ""
+        for role in ("customer", "administrator"):
+            try:
+                return self._insert_as(role, customer, table, values)
+            except psycopg.Error as error:
+                reason = str(error).splitlines()[0]
+        raise CannotMake(f"No row of {table.label} could be made up: {reason}")
+
+    def _insert_as(self, role: str, customer: str, table: Relation, values: Row) -> Row:
+        with self._conn.transaction():
+            self._conn.execute(
+                "SELECT set_config(%s, %s, true), set_config(%s, %s, true)",
+                (CUSTOMER_SETTING, customer, ROLE_SETTING, role),
+            )
+            cursor = self._conn.cursor(row_factory=dict_row)
+            made = cursor.execute(
+                self.insert(table, values) + sql.SQL(" RETURNING *"), values
+            ).fetchone()
+            if made is None:
+                raise psycopg.DataError("a trigger or a rule swallowed it")
+            self._conn.execute(
+                "SELECT set_config(%s, '', true), set_config(%s, '', true)",
+                (CUSTOMER_SETTING, ROLE_SETTING),
+            )
+            return made
+
+    def _value(self, table: Relation, column: Column, *, unique: bool) -> str:
+        checks: list[Check] = self._catalog.checks[table.oid]
+        for check in checks:
+            if check.columns == [column.name] and (found := _LITERAL.search(check.definition)):
+                return found[1].replace("''", "'")
+        if column.labels:
+            return column.labels[0]
+        if column.category == "N" and not unique:
+            return "1"
+        by_category = _BY_CATEGORY.get(column.category) or _FIXED.get(column.type)
+        return self._unique(column) if by_category is None else by_category
+
+    def _unique(self, column: Column) -> str:
+        number = next(self._numbers)
+        if column.type == "uuid":
+            return str(uuid4())
+        if column.category == "N":
+            return str(_HIGH.get(column.type, 1_000_000) + number)
+        if _ADDRESS.search(column.name):
+            return f"rls-{uuid4().hex[:8]}@example.com"
+        if column.length and column.length < _SHORT:
+            return str(number).rjust(column.length, "z")[: column.length]
+        return f"rls-{uuid4().hex[:8]}"

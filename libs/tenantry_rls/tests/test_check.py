@@ -1,0 +1,339 @@
+"""The check passes on a database that is well kept, and finds each hole that is made in it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import psycopg
+import pytest
+import schemas
+from rls_servers import APP, OWNER, Servers, runner
+
+from tenantry_rls import cli
+from tenantry_rls.check import CannotCheck, check
+from tenantry_rls.report import Finding, Report, as_junit, as_text
+from tenantry_rls.tables import POLICIES
+
+
+@pytest.fixture(scope="module")
+def kept(servers: Servers) -> Iterator[str]:
+    with servers.database() as name:
+        schemas.create(servers, name)
+        yield name
+
+
+def checked(servers: Servers, name: str, *, user: str = "postgres", role: str = APP) -> Report:
+    with psycopg.connect(servers.dsn(name, user=user)) as conn:
+        return check(conn, role=role)
+
+
+def with_hole(servers: Servers, name: str, *statements: str, role: str = APP) -> Report:
+    """The report on the database with a hole that is there for this once."""
+    with psycopg.connect(servers.dsn(name)) as conn, conn.transaction(force_rollback=True):
+        for statement in statements:
+            conn.execute(statement.encode())
+        return check(conn, role=role)
+
+
+def test_a_well_kept_database_passes(servers: Servers, kept: str) -> None:
+    report = checked(servers, kept)
+    assert report.findings == ()
+    assert report.passes(strict=True)
+    assert report.count("not tried") == 0
+    assert {"public.sites", "public.customers", "public.deployments"} <= set(report.subjects)
+    assert report.count("refused") >= 4 * 7
+
+
+def test_nothing_of_a_check_stays(servers: Servers, kept: str) -> None:
+    checked(servers, kept)
+    counted = "SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM sites)"
+    assert runner(servers.dsn(kept))(counted) == [(0,)]
+
+
+HOLES = {
+    "rls-off": ["ALTER TABLE sites DISABLE ROW LEVEL SECURITY"],
+    "rls-not-forced": ["ALTER TABLE sites NO FORCE ROW LEVEL SECURITY"],
+    "policy-missing": [
+        "DROP POLICY tenant_delete ON sites",
+        "DROP POLICY tenant_administrator ON sites",
+    ],
+    "policy-open": ["CREATE POLICY everybody ON sites FOR SELECT USING (true)"],
+    "view-of-the-owner": ["ALTER VIEW site_names RESET (security_invoker)"],
+    "materialized-view": [
+        "CREATE MATERIALIZED VIEW site_copy AS SELECT * FROM sites",
+        f"GRANT SELECT ON site_copy TO {APP}",
+    ],
+    "function-of-the-owner": [
+        "CREATE FUNCTION all_sites() RETURNS SETOF sites LANGUAGE sql SECURITY DEFINER"
+        " AS 'SELECT * FROM sites'"
+    ],
+    "foreign-key-crosses": [
+        "ALTER TABLE cost_records ADD FOREIGN KEY (site_id) REFERENCES sites (id)",
+    ],
+    "truncate-granted": [f"GRANT TRUNCATE ON sites TO {APP}"],
+    "role-bypasses": [f"ALTER ROLE {APP} BYPASSRLS"],
+    "role-may-bypass": ["CREATE ROLE strong BYPASSRLS", f"GRANT strong TO {APP}"],
+    "default-context": [f"ALTER ROLE {APP} SET app.current_user_role = 'administrator'"],
+    "context-left-over": ["SELECT set_config('app.current_customer_id', '1', false)"],
+    "context-for-the-session": [
+        "CREATE FUNCTION become(text) RETURNS text LANGUAGE sql"
+        " AS $$ SELECT set_config('app.current_customer_id', $1, false) $$"
+    ],
+    "foreign-table": [
+        "CREATE EXTENSION postgres_fdw",
+        "CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw",
+        "CREATE FOREIGN TABLE far (customer_id bigint NOT NULL) SERVER elsewhere",
+    ],
+    "no-tenant-table": ["DROP TABLE sites, cost_records, deployments CASCADE"],
+}
+
+
+@pytest.mark.parametrize("kind", HOLES)
+def test_each_hole_is_found(servers: Servers, kept: str, kind: str) -> None:
+    report = with_hole(servers, kept, *HOLES[kind])
+    assert kind in {finding.kind for finding in report.errors}
+    assert not report.passes()
+
+
+WARNINGS = {
+    "column-nullable": ["ALTER TABLE sites ALTER customer_id DROP NOT NULL"],
+    "index-missing": ["DROP INDEX cost_records_customer_id_idx"],
+    "unique-tells": ["CREATE UNIQUE INDEX ON sites (domain)"],
+    "role-owns": [f"ALTER TABLE deployments OWNER TO {APP}"],
+}
+
+
+@pytest.mark.parametrize("kind", WARNINGS)
+def test_what_may_become_a_hole_is_told(servers: Servers, kept: str, kind: str) -> None:
+    report = with_hole(servers, kept, *WARNINGS[kind])
+    assert kind in {finding.kind for finding in report.warnings}
+    assert report.passes()
+    assert not report.passes(strict=True)
+
+
+# What the catalog's text does not give away is found by trying.
+CROSSINGS = {
+    "SELECT of another's": "FOR SELECT USING (current_setting('app.current_user_role') <> '')",
+    "SELECT without a context": "FOR SELECT USING"
+    " (coalesce(current_setting('app.current_customer_id', true), '') = '')",
+    "COPY of another's": "FOR SELECT USING (now() > 'yesterday')",
+    "UPDATE of another's": "FOR ALL USING (now() > 'yesterday')",
+    "UPDATE giving one's own away": "FOR ALL USING (now() > 'yesterday')",
+    "UPDATE without a condition": "FOR UPDATE USING (now() > 'yesterday')",
+    "UPDATE without a condition, giving one's own away": "FOR UPDATE USING (false)"
+    " WITH CHECK (now() > 'yesterday')",
+    "DELETE without a condition": "FOR DELETE USING (now() > 'yesterday')",
+    "INSERT for another": "FOR INSERT WITH CHECK (now() > 'yesterday')",
+    "DELETE of another's": "FOR ALL USING (now() > 'yesterday')",
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "action"),
+    [
+        (table, action)
+        for table in ("sites", "deployments", "customers")
+        for action in CROSSINGS
+        # An id that is always generated cannot be given away.
+        if not (table == "customers" and "own away" in action)
+    ],
+)
+def test_each_crossing_is_done(servers: Servers, kept: str, table: str, action: str) -> None:
+    report = with_hole(servers, kept, f"CREATE POLICY careless ON {table} {CROSSINGS[action]}")
+    crossed = {(each.subject, each.action) for each in report.attempts if each.outcome == "crossed"}
+    assert (f"public.{table}", action) in crossed
+    assert "crossed" in {finding.kind for finding in report.errors}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("table", ["sites", "cost_records", "deployments", "customers"])
+def test_without_any_one_policy_it_fails(
+    servers: Servers, kept: str, table: str, policy: str
+) -> None:
+    drop = f"DROP POLICY {policy} ON {table}"
+    others = f"DROP POLICY IF EXISTS tenant_administrator ON {table}"
+    report = with_hole(servers, kept, drop, others)
+    assert ("policy-missing", f"public.{table}") in {(f.kind, f.subject) for f in report.errors}
+
+
+def crossing(report: Report, subject: str) -> bool:
+    return any(each.subject == subject and each.outcome == "crossed" for each in report.attempts)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        "CREATE VIEW leak AS SELECT * FROM sites",
+        "CREATE VIEW leak AS SELECT domain FROM sites",
+        "CREATE VIEW leak AS SELECT count(*) FROM sites",
+        "CREATE VIEW leak AS SELECT max(created_at), string_agg(domain, ',') FROM site_list_",
+    ],
+)
+def test_a_superusers_view_shows_others_whatever_it_shows(
+    servers: Servers, kept: str, view: str
+) -> None:
+    report = with_hole(
+        servers,
+        kept,
+        "CREATE VIEW site_list_ AS SELECT * FROM sites",
+        view,
+        f"GRANT ALL ON leak TO {APP}",
+    )
+    assert crossing(report, "public.leak")
+
+
+def test_a_functions_result_is_looked_at(servers: Servers, kept: str) -> None:
+    report = with_hole(
+        servers,
+        kept,
+        "CREATE FUNCTION how_many() RETURNS bigint LANGUAGE sql SECURITY DEFINER"
+        " AS 'SELECT count(*) FROM sites'",
+        "CREATE FUNCTION of_one(bigint) RETURNS SETOF text LANGUAGE plpgsql SECURITY DEFINER"
+        " AS $$ BEGIN RETURN QUERY EXECUTE 'SELECT domain::text FROM public.si' || 'tes"
+        " WHERE customer_id = $1' USING $1; END $$",
+    )
+    assert crossing(report, "public.how_many()")
+    assert crossing(report, "public.of_one(bigint)")
+
+
+def test_a_function_that_has_nothing_to_do_with_customers_is_left_alone(
+    servers: Servers, kept: str
+) -> None:
+    report = with_hole(
+        servers,
+        kept,
+        "CREATE FUNCTION ours() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT $$1$$'",
+    )
+    assert report.findings == ()
+
+
+def test_a_partition_is_a_table_of_its_own(servers: Servers, kept: str) -> None:
+    report = with_hole(
+        servers,
+        kept,
+        "CREATE TABLE events (customer_id bigint NOT NULL, at date) PARTITION BY RANGE (at)",
+        "CREATE TABLE events_all PARTITION OF events DEFAULT",
+        "ALTER TABLE events ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE events FORCE ROW LEVEL SECURITY",
+        "CREATE POLICY own ON events USING"
+        " (customer_id = nullif(current_setting('app.current_customer_id', true), '')::bigint)",
+        f"GRANT SELECT ON events, events_all TO {APP}",
+    )
+    assert {(f.kind, f.subject) for f in report.errors} == {
+        ("rls-off", "public.events_all"),
+        ("crossed", "public.events_all"),
+    }
+
+
+def test_every_finding_says_what_why_and_how_to_mend_it(servers: Servers, kept: str) -> None:
+    for statements in (HOLES | WARNINGS).values():
+        for finding in with_hole(servers, kept, *statements).findings:
+            assert finding.what
+            assert finding.why
+            assert finding.mend
+
+
+MENDED = [
+    "rls-off",
+    "rls-not-forced",
+    "policy-open",
+    "view-of-the-owner",
+    "truncate-granted",
+    "role-may-bypass",
+    "function-of-the-owner",
+    "column-nullable",
+    "index-missing",
+]
+
+
+@pytest.mark.parametrize("kind", MENDED)
+def test_the_sql_that_mends_it_does(servers: Servers, kept: str, kind: str) -> None:
+    with psycopg.connect(servers.dsn(kept)) as conn, conn.transaction(force_rollback=True):
+        for statement in (HOLES | WARNINGS)[kind]:
+            conn.execute(statement.encode())
+        [mend] = {f.mend for f in check(conn, role=APP).findings if f.kind == kind}
+        conn.execute(mend.encode())
+        assert kind not in {f.kind for f in check(conn, role=APP).findings}
+
+
+def test_the_application_itself_may_check(servers: Servers, kept: str) -> None:
+    """It cannot make users, so that is told; what the catalog says holds all the same."""
+    report = checked(servers, kept, user=APP)
+    assert report.passes()
+    assert {finding.kind for finding in report.findings} == {"not-tried"}
+    runner(servers.dsn(kept))(f"GRANT SELECT, INSERT ON users TO {APP}")
+    try:
+        report = checked(servers, kept, user=APP)
+        assert report.passes(strict=True)
+        assert report.count("refused") >= 4 * 7
+    finally:
+        runner(servers.dsn(kept))(f"REVOKE ALL ON users FROM {APP}")
+
+
+def test_it_works_through_the_pooler(servers: Servers, kept: str) -> None:
+    with psycopg.connect(servers.pooled(kept)) as conn:
+        assert check(conn).passes()
+
+
+def test_a_role_that_cannot_be_become_or_is_not_there(servers: Servers, kept: str) -> None:
+    with pytest.raises(CannotCheck, match="may not become"):
+        checked(servers, kept, user=OWNER)
+    with pytest.raises(CannotCheck, match="no role nobody_at_all"):
+        checked(servers, kept, role="nobody_at_all")
+
+
+# ── the command ──────────────────────────────────────────────────────────────────
+
+
+def test_the_command_and_its_exit_codes(
+    servers: Servers, kept: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    here = servers.dsn(kept)
+    assert cli.run(["check", here, "--role", APP, "--strict"]) == 0
+    assert "Isolated." in capsys.readouterr().out
+    runner(here)("CREATE POLICY open ON sites FOR SELECT USING (true)")
+    try:
+        assert cli.run(["check", here, "--role", APP, "--format", "json"]) == 1
+        told = json.loads(capsys.readouterr().out)
+        assert not told["isolated"]
+        assert {finding["kind"] for finding in told["findings"]} == {"policy-open", "crossed"}
+        assert cli.run(["check", here, "--role", APP]) == 1
+        text = capsys.readouterr().out
+        assert "NOT isolated." in text
+        assert "DROP POLICY" in text
+        file = tmp_path / "report.xml"
+        assert (
+            cli.run(["check", here, "--role", APP, "--format", "junit", "--output", str(file)]) == 1
+        )
+        suites = {suite.get("name"): suite for suite in ET.parse(file).getroot()}  # noqa: S314 (ours)
+        assert suites["rules"].get("failures") == "1"
+        assert int(suites["attempts"].get("failures") or 0) >= 2
+        assert suites["attempts"].get("tests") == str(len(suites["attempts"]))
+    finally:
+        runner(here)("DROP POLICY open ON sites")
+    with pytest.raises(SystemExit) as wrong:
+        cli.run(["check", here, "--format", "pdf"])
+    assert wrong.value.code == 2
+    assert cli.run(["check", servers.dsn("nowhere_at_all")]) == 3
+    assert cli.run(["check", here, "--role", "nobody_at_all"]) == 1
+
+
+def test_it_is_a_program_too(servers: Servers, kept: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tenantry_rls", "check", servers.dsn(kept), "--role", APP],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_name_does_not_act_on_the_terminal() -> None:
+    bad = Finding("rls-off", "public.\x1b[2Jx\0", "what", "why", "mend")
+    report = Report("shop", "app", ("public.\x1b[2Jx\0",), (bad,), ())
+    assert "\x1b" not in as_text(report)
+    assert ET.fromstring(as_junit(report)) is not None  # noqa: S314 (ours)
