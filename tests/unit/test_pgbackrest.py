@@ -81,7 +81,7 @@ def test_repositories_are_numbered_and_encrypted() -> None:
         assert general[f"repo{number}-cipher-type"] == "aes-256-cbc"
         assert general[f"repo{number}-cipher-pass"] == "the key"
     assert found["shared-1"]["pg1-path"] == "/data"
-    assert found["global:archive-push"] == {"archive-async": "y"}
+    assert found["global:archive-push"]["archive-async"] == "y"
 
 
 values = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Zs"]), min_size=1)

@@ -512,7 +512,7 @@ def render(
         "process-max": str(_workers()),
         "start-fast": "y",
         "expire-auto": "n",
-        "io-timeout": "20",  # seconds
+        "io-timeout": "5",  # seconds; with a server gone, what asks it takes four times as long
     }
     for number, repository in enumerate(repositories, start=1):
         options = repository.options() | {
@@ -525,7 +525,8 @@ def render(
     sections = {"global": general}
     if any(isinstance(repository, S3Repository) for repository in repositories):
         # A segment takes a moment there: several go at once. Into a folder one by one is faster.
-        sections["global:archive-push"] = {"archive-async": "y"}
+        # Three tries have to end before a server that is being stopped is given up (60 seconds).
+        sections["global:archive-push"] = {"archive-async": "y", "archive-timeout": "15"}
     for stanza in stanzas:
         sections[stanza.name] = {
             "pg1-path": str(stanza.data),

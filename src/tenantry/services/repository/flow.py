@@ -223,17 +223,23 @@ class ClusterBackups:
     async def _require_archiving(self, name: str) -> None:
         """Fail at once, and with the reason, where a backup would wait in vain for its log.
 
-        With a second repository there may be one that both reach.
+        With a second repository, one of them may still get both.
         """
+        if len(self._repositories.places) > 1:
+            return
         try:
             await self._repositories.secure(name)
         except Unavailable as error:
-            if len(self._repositories.places) == 1 and self._repositories.complaint(name):
+            if self._repositories.complaint(name):
                 raise RepositoryError(error.detail, hint=error.hint) from error
 
     async def _made_since(self, name: str, number: int, began: dt.datetime) -> Backup | None:
-        found = await self._repositories.pgbackrest.info(repository=number, stanza=name)
-        backups = [each for here in found for each in here.backups if each.started >= began]
+        (held,) = await self._repositories.pgbackrest.info(repository=number, stanza=name)
+        if held.problem is not None:
+            # A backup would try for minutes what has just failed.
+            place = self._repositories.places[number - 1]
+            raise RepositoryError(f"The repository {place} cannot be used: {held.problem}")
+        backups = [each for each in held.backups if each.started >= began]
         return backups[-1] if backups else None
 
     async def _expire(self, run: Run) -> Outcome:

@@ -1,0 +1,98 @@
+"""A repository in S3 beside the local one: all is in both, and neither holds up the other."""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from s3_server import BUCKET, S3Server, s3_server
+
+from clients import hurry
+from harness import Installation
+from inside import inside
+from tenantry.services.repository.service import Repositories
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3Server]:
+    folder = Path(tempfile.mkdtemp(prefix="tnt-s3-"))
+    folder.chmod(0o755)
+    try:
+        with s3_server(folder) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def backed(s3: S3Server) -> Iterator[Installation]:
+    """A platform with both repositories."""
+    installation = Installation(
+        {"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "0", **s3.settings()}
+    )
+    try:
+        installation.up()
+        hurry(installation)
+        yield installation
+    finally:
+        installation.remove()
+
+
+def held(platform: Installation) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(
+        platform.tenantry("cluster", "backups", "shared-1", "--json").stdout
+    )
+    return told
+
+
+async def restored_from_s3(repositories: Repositories) -> object:
+    """The system's identity in a copy that was restored from S3 alone, and that of the cluster."""
+    cluster = repositories.cluster("shared-1")
+    folder = cluster.folder.parents[1] / "scratch" / "from-s3"
+    await repositories.pgbackrest.restore("shared-1", folder, repository=2)
+    return [
+        (data / "global" / "pg_control").read_bytes()[:8].hex() for data in (folder, cluster.data)
+    ]
+
+
+def test_a_backup_goes_into_both(backed: Installation, s3: S3Server) -> None:
+    made = json.loads(backed.tenantry("cluster", "backup", "shared-1", "--json").stdout)
+    assert [each["repository"] for each in made["result"]["backups"]] == [1, 2]
+    local, remote = held(backed)["repositories"]
+    assert local["problem"] is None
+    assert (remote["place"], remote["problem"]) == (f"{s3.endpoint}/{BUCKET}/tenantry", None)
+    backed.tenantry("cluster", "verify", "shared-1")
+    copy, original = inside(backed, restored_from_s3)
+    assert copy == original
+
+
+def test_what_is_in_the_bucket_is_encrypted(backed: Installation, s3: S3Server) -> None:
+    signed = {
+        "Authorization": "AWS4-HMAC-SHA256 Credential=a-key/20260101/us-east-1/s3/aws4_request"
+    }
+    with s3.client() as client:
+        path = f"/{BUCKET}/tenantry/backup/shared-1/backup.info"
+        info = client.get(path, headers=signed)
+    assert info.status_code == 200
+    assert info.content.startswith(b"Salted__")  # OpenSSL's mark
+    assert b"backrest" not in info.content
+    configuration = backed.home / "pgbackrest" / "pgbackrest.conf"
+    assert configuration.stat().st_mode & 0o777 == 0o600
+    for log in (backed.home / "logs").iterdir():
+        assert "a-secret-key" not in log.read_text(errors="replace")
+
+
+def test_without_s3_the_local_one_is_still_told_of(backed: Installation, s3: S3Server) -> None:
+    s3.stop()
+    try:
+        began = time.monotonic()
+        local, remote = held(backed)["repositories"]
+        assert time.monotonic() - began < 35
+    finally:
+        s3.start()
+    assert (local["problem"], bool(local["restorable_from"])) == (None, True)
+    assert "localhost" in remote["problem"]
