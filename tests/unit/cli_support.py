@@ -104,6 +104,7 @@ class FakeApi:
         default_factory=dict
     )
     on_request: Callable[[Request], None] = lambda _: None
+    headers: dict[str, str] = field(default_factory=dict)
 
     def on(
         self, method: str, path: str, data: Any = None, *, status: int = 200, **more: Any
@@ -154,10 +155,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
+        for name, value in self.api.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815 (http.server's names)
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 (http.server's names)
 
     def log_message(self, *_: object) -> None:
         pass

@@ -218,13 +218,13 @@ class Api:
                 if answer.is_error:
                     answer.read()
                     raise _refusal(answer)
-                total = int(answer.headers["content-length"])
+                total = int(answer.headers.get("content-length", 0))
                 for chunk in answer.iter_bytes():
                     target.write(chunk)
                     digest.update(chunk)
                     done += len(chunk)
                     tell(done, total)
-                announced = answer.headers["repr-digest"]
+                announced = answer.headers.get("repr-digest")
         except httpx.TransportError as error:
             raise ConnectionLost(
                 f"{self.url} broke off while the file came ({str(error) or type(error).__name__}).",

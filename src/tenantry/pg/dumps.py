@@ -90,8 +90,8 @@ def _refusal(error: CommandFailed, database: str) -> TenantryError:
     if "terminating connection due to administrator command" in error.detail:
         return Conflict(
             f"The session that read {database} was ended.",
-            hint="Either the database is being deleted, or it has so many tables that one session"
-            " cannot lock them all; the server's own backups have it all the same.",
+            hint="The database is being deleted, or became full meanwhile; or it has so many"
+            " tables that one session cannot lock them all. Physical backups have it all the same.",
         )
     return error
 
