@@ -61,8 +61,8 @@ def wait_for(
 class Scene:
     """One installation, with a bystander's database in it that no crash may touch."""
 
-    def __init__(self) -> None:
-        self.installation = Installation()
+    def __init__(self, **environment: str) -> None:
+        self.installation = Installation(environment)
         home = self.installation.home
         self._folder = home / "crash"
         self._folder.mkdir()
@@ -137,6 +137,9 @@ class Scene:
     def has_struck(self) -> None:
         """Tell of a blow that was not the plugin's."""
         (self._folder / "struck").touch()
+
+    def forget_strike(self) -> None:
+        (self._folder / "struck").unlink(missing_ok=True)
 
     def struck(self) -> bool:
         return (self._folder / "struck").exists()
@@ -225,7 +228,12 @@ class Scene:
 
     def complaints(self) -> list[str]:
         """Every difference between what should be and what is, in words."""
-        return [*self._complaints_of_control(), *self._complaints_of_shared(), *self._of_pooler()]
+        return [
+            *self._complaints_of_control(),
+            *self._complaints_of_shared(),
+            *self._of_pooler(),
+            *self._of_operations(),
+        ]
 
     def _complaints_of_control(self) -> Iterator[str]:
         empty = {
@@ -256,6 +264,9 @@ class Scene:
             for row in rows
             for end in ("", *(["_shadow"] if row["has_shadow"] else []))
         }
+        with self.installation.control() as control:
+            kept = control.execute("SELECT database_name FROM replaced_databases")
+            expected |= {name for (name,) in kept}
         further = self.installation.role_rows()
         wanted = {row["username"] for row in (*rows, *further)}
         yield from (f"role and row: {n}" for n in roles ^ wanted)
@@ -292,9 +303,17 @@ class Scene:
                 (owner,) = inside.execute(
                     "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'public'"
                 ).fetchone() or (None,)
-            tenant = "user_" + name.removeprefix("tenant_").removesuffix("_shadow")
+            tenant = "user_" + name.split("_")[1]
             if owner != tenant:
                 yield f"schema public of {name} is {owner}'s"
+
+    def _of_operations(self) -> Iterator[str]:
+        home = self.installation.home
+        for left in (*(home / "scratch").iterdir(), *(home / "run").glob("side-*")):
+            yield f"left by an operation: {left}"
+        with self.installation.superuser() as server:
+            visitors = server.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '_visitor_'")
+            yield from (f"a visitor: {name}" for (name,) in visitors)
 
     def _of_pooler(self) -> Iterator[str]:
         folder = self.installation.home / "pooler"

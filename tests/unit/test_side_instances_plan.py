@@ -1,15 +1,19 @@
 """Which backup a moment is reached from, and what a side instance has to be like."""
 
 import datetime as dt
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.base.errors import Conflict
+from tenantry.base.settings import Settings
 from tenantry.pg.pgbackrest import Backup
+from tenantry.services.repository.service import Repositories
 from tenantry.services.side_instances import plan
-from tenantry.services.side_instances.model import OutsideWindow
+from tenantry.services.side_instances.model import NotEnoughDisk, OutsideWindow
+from tenantry.services.side_instances.service import SideInstances
 
 NOON = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 
@@ -119,3 +123,18 @@ def test_of_settings_by_alter_system_only_those_of_the_recovery_are_kept() -> No
 )
 def test_the_segment_that_is_missing_is_named(lsn: str, segment: str) -> None:
     assert plan.segment_after(lsn, timeline=2, size=16 * 1024**2) == segment
+
+
+def test_too_little_disk_is_told_before_anything_begins() -> None:
+    settings = Settings(home=Path("/nowhere"))
+    asked: list[Path] = []
+
+    def room(folder: Path) -> int:
+        asked.append(folder)
+        return 1000 * 1024**2
+
+    sides = SideInstances(settings, Repositories(settings), room=room)
+    sides.require_room(744 * 1024**2)
+    with pytest.raises(NotEnoughDisk, match=r"up to 1,001 MiB .* and 1,000 MiB are free"):
+        sides.require_room(745 * 1024**2)
+    assert asked == [Path("/nowhere/scratch")] * 2

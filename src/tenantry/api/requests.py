@@ -556,7 +556,7 @@ class Restore(_Body):
         Literal["latest", "previous"] | uuid.UUID | Moment,
         Field(
             description="A moment with its time zone; `latest`; `previous`, which is what the last "
-            "restore in place has replaced; or the id of a database that one has replaced.",
+            "restore in place has replaced; or the id of a backup, or of what was replaced.",
             examples=["2026-11-21T13:59:59+01:00"],
         ),
     ]
@@ -569,9 +569,7 @@ class Restore(_Body):
     friendly_name: Label | None = Field(default=None, description="For a new database.")
 
     def wanted(self) -> NewRestore:
-        replaced = self.to == "previous" or isinstance(self.to, uuid.UUID)
-        usual: Literal["new", "in_place"] = "in_place" if replaced else "new"
-        return NewRestore(to=self.to, into=self.as_ or usual, friendly_name=self.friendly_name)
+        return NewRestore(to=self.to, into=self.as_, friendly_name=self.friendly_name)
 
 
 class CreateKey(_Body):

@@ -15,8 +15,8 @@ router = APIRouter(prefix="/api/databases/{identifier}", tags=["restores"])
 Reader = Annotated[Principal, allowed("databases:read")]
 Writer = Annotated[Principal, allowed("databases:write")]
 
-_IN_PLACE = "It is being restored; until it is put in service, the database goes on as it is."
-_NEW = "It is being restored as a new database. POST …/rotate-password gives that its password."
+_BEGUN = "It is being restored; until it is put in service, everything goes on as it is."
+_NEW = f"{_BEGUN} A new database gets its password by POST …/rotate-password."
 
 
 @router.post("/restore", status_code=202, response_model=Answer[Operation])
@@ -37,7 +37,7 @@ async def restore(
         request,
         principal,
         lambda tx: platform.restores.begin(tx, principal.actor, database_id, wanted),
-        _NEW if wanted.into == "new" else _IN_PLACE,
+        _BEGUN if wanted.into == "in_place" or wanted.to == "previous" else _NEW,
     )
 
 

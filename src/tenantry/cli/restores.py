@@ -34,13 +34,13 @@ def restore(
         str,
         typer.Option(
             help="A moment, or how long ago (90s, 20m, 3h); latest; previous, which puts back what "
-            "the last restore in place has replaced; or the id of one that was replaced.",
+            "the last restore in place has replaced; or the id of a backup or a replaced one.",
         ),
     ],
     into: Annotated[
-        Literal["new", "in-place"],
-        typer.Option("--as", help="A new database beside it, or in its place."),
-    ] = "new",
+        Literal["new", "in-place"] | None,
+        typer.Option("--as", help="A new database beside it (the default), or in its place."),
+    ] = None,
     friendly_name: Annotated[
         str | None, typer.Option(help="What people call the new one, in any words.")
     ] = None,
@@ -61,11 +61,9 @@ def restore(
 
         tenantry restore shop --to previous
     """
-    put_back = to == "previous" or parse_id(to) is not None
-    wanted: dict[str, object] = {
-        "to": _to(to),
-        "as": "in_place" if put_back else into.replace("-", "_"),
-    }
+    wanted = {"to": _to(to)}
+    if into is not None:
+        wanted["as"] = into.replace("-", "_")
     if friendly_name is not None:
         wanted["friendly_name"] = friendly_name
     with connect() as api:
@@ -79,7 +77,7 @@ def restore(
         output.done(f"Restoring {title(row)}: tenantry operation watch {done['id']}")
         return
     result = done["result"]
-    if wanted["as"] == "in_place":
+    if "replaced" in result:
         output.done(f"{title(row)} is restored; what it was is kept as {result['replaced']}")
         return
     name = result["database_name"]

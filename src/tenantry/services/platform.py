@@ -109,6 +109,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             network,
             repositories,
             side_instances,
+            Home(settings.home),
             keep_days=settings.replaced_days or settings.backup_days,
         )
         operations.register(Drilling(store, clusters, repositories, side_instances).flow)

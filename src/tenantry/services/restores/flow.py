@@ -15,15 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenantry.base.errors import Conflict, MachineError
-from tenantry.base.ids import new_id, new_suffix
-from tenantry.control import audit, replaced, whitelist
+from tenantry.base.home import Home
+from tenantry.base.ids import new_id, new_suffix, parse_id
+from tenantry.control import audit, backups, replaced, whitelist
 from tenantry.control import databases as rows
 from tenantry.control import roles as further_roles
 from tenantry.control.databases import DatabaseRow, Labels
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
-from tenantry.pg import catalog, dumps, logins, objects, replacing, tables, visitors
+from tenantry.pg import catalog, dump_files, dumps, logins, objects, replacing, tables, visitors
 from tenantry.pg.connections import Address
+from tenantry.pg.handover import hand_over
+from tenantry.services.backups.model import file_of
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases import flow as databases_flow
 from tenantry.services.databases.plan import wanted_state
@@ -54,6 +57,7 @@ class Restoring:
     network: Network
     repositories: Repositories
     sides: SideInstances
+    home: Home
     keep_days: int
 
     @property
@@ -91,16 +95,10 @@ class Restoring:
         if "moment" in run.state:
             return Next()
         row = await self._row(run)
-        cluster = await self.clusters.cluster(row.cluster_id)
-        now = await self.repositories.secure(cluster.name)
-        moment = (
-            now if run.params["to"] == "latest" else dt.datetime.fromisoformat(run.params["to"])
-        )
-        await self.sides.check(cluster.name, moment)
-        size = await self._size(row, moment)
-        self.sides.require_room(_COPIES * size)
-        run.state["size"] = size
-        run.state["moment"] = moment.isoformat()
+        if _backup_id(run) is None:
+            await self._look_at_window(run, row)
+        else:
+            await self._look_at_backup(run, row)
         if _is_new(run):
             suffix = new_suffix()
             run.state["making"] = f"tenant_{suffix}"
@@ -110,6 +108,39 @@ class Restoring:
             run.state["making"] = f"{row.database_name}_restoring_{_short(run)}"
             run.state["heir"] = row.username
         return Next()
+
+    async def _look_at_window(self, run: Run, row: DatabaseRow) -> None:
+        cluster = await self.clusters.cluster(row.cluster_id)
+        now = await self.repositories.secure(cluster.name)
+        moment = (
+            now if run.params["to"] == "latest" else dt.datetime.fromisoformat(run.params["to"])
+        )
+        await self.sides.check(cluster.name, moment)
+        run.state["size"] = await self._size(row, moment)
+        self.sides.require_room(_COPIES * run.state["size"])
+        run.state["moment"] = moment.isoformat()
+
+    async def _look_at_backup(self, run: Run, row: DatabaseRow) -> None:
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            backup = await backups.find(tx, _backup_id(run) or run.row.id, database_id=row.id)
+        if backup is None:
+            raise Conflict("The backup has been deleted meanwhile.", hint=_NOTHING_CHANGED)
+        cluster = await self.clusters.cluster(row.cluster_id)
+        file = file_of(self.home, backup)
+
+        async def heard(_: int) -> None:
+            pass
+
+        bindir = self.repositories.cluster(cluster.name).bindir
+        found = await dump_files.look_at(file, backup.format, bindir, heard)
+        if found.sha256 != backup.sha256:
+            raise dump_files.Unreadable(
+                "Its file is not the one that was written.", hint=_NOTHING_CHANGED
+            )
+        run.state["size"] = await self._size(row, backup.created_at)
+        self.sides.require_room(run.state["size"])
+        run.state["moment"] = backup.created_at.isoformat()
+        run.state["file"] = str(file)
 
     async def _size(self, row: DatabaseRow, moment: dt.datetime) -> int:
         """The bytes it takes now, or took since; it may have shrunk by what is to be restored."""
@@ -127,6 +158,8 @@ class Restoring:
         return Wanted(cluster.name, moment, (row.database_name,))
 
     async def _restore(self, run: Run) -> Outcome:
+        if "file" in run.state:
+            return Next("load")
         row = await self._row(run)
 
         async def tell(done: int) -> None:
@@ -186,31 +219,43 @@ class Restoring:
 
     async def _load(self, run: Run) -> Outcome:
         row = await self._row(run)
-        side = await self._side(run, row)
         cluster = await self.clusters.cluster(row.cluster_id)
         making, heir = run.state["making"], run.state["heir"]
         await self._make(run, row, cluster.address)
+        # A backup's file is of another time: whose things are in it is settled once it is loaded.
+        file = run.state.get("file")
 
         async def tell(done: int, items: int | None) -> None:
             await run.tell(done / max(1, items or 1))
 
-        kept = [each.username for each in await self._roles(run, row, since_then=False)]
+        roles_ = [each.username for each in await self._roles(run, row, since_then=False)]
+        if file is not None and _is_new(run):
+            roles_ = await self._roles_of(row)
         async with visitors.visitor(
-            cluster.address, run.row.id.hex, [heir, *kept], database=making
+            cluster.address, run.row.id.hex, [heir, *roles_], database=making
         ) as guest:
             await dumps.load(
-                side.bindir,
+                self.repositories.cluster(cluster.name).bindir,
                 guest,
                 making,
-                side.folder / "dump",
+                Path(file) if file else self.sides.folder(run.row.id) / "dump",
                 jobs=_JOBS,
+                options=[] if file is None else ["--no-owner"],
                 tell=tell,
             )
+            async with visitors.connect_as(guest, making) as inside:
+                if file is not None and _is_new(run):
+                    others = [each for each in (*roles_, guest.name) if each != row.username]
+                    await hand_over(inside, first=row.username, others=others, heir=heir)
             await visitors.leave(guest, making, heir)
             async with visitors.connect_as(guest, making) as inside:
                 await inside.execute("ANALYZE")  # a dump has no statistics
         await self._grant(run, cluster.address, row, making)
         return Next()
+
+    async def _roles_of(self, row: DatabaseRow) -> list[str]:
+        async with self.clusters.connection(row.cluster_id) as server:
+            return await catalog.roles_of(server, row.username)
 
     async def _make(self, run: Run, row: DatabaseRow, address: Address) -> None:
         """Have an empty database, whatever an earlier try has loaded."""
@@ -232,14 +277,13 @@ class Restoring:
             )
 
     async def _check(self, run: Run) -> Outcome:
-        """Compare the number of rows of each table with the side instance's."""
+        """Count the rows of each table, and compare with the side instance if there is one."""
         row = await self._row(run)
-        side = await self._side(run, row)
         cluster = await self.clusters.cluster(row.cluster_id)
-        then, now = await asyncio.gather(
-            _count(run, side.address, row.database_name),
-            _count(run, cluster.address, run.state["making"]),
-        )
+        now = then = await _count(run, cluster.address, run.state["making"])
+        if "file" not in run.state:
+            side = await self._side(run, row)
+            then = await _count(run, side.address, row.database_name)
         if then != now:
             wrong = sorted(name for name in then | now if then.get(name) != now.get(name))
             raise MachineError(
@@ -408,6 +452,11 @@ def _there(row: DatabaseRow | None) -> DatabaseRow:
 
 def _is_new(run: Run) -> bool:
     return bool(run.params.get("as") == "new")
+
+
+def _backup_id(run: Run) -> uuid.UUID | None:
+    """The logical backup that is to be restored, if it is one."""
+    return parse_id(run.params["to"])
 
 
 def _short(run: Run) -> str:

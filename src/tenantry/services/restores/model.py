@@ -15,11 +15,12 @@ class NewRestore:
     """What a caller wants back, and where.
 
     ``to`` is a moment, now ("latest"), what the last restore in place has replaced ("previous"),
-    or the id of a database that one has replaced.
+    or the id of a logical backup or of a database that was replaced. Left out, ``into`` is a new
+    database, but for what was replaced, which only goes in place.
     """
 
     to: dt.datetime | uuid.UUID | Literal["latest", "previous"]
-    into: Into
+    into: Into | None
     friendly_name: str | None
 
 

@@ -6,9 +6,10 @@ import psycopg
 import structlog
 
 from tenantry.base.errors import Conflict, NotFound, TenantryError
-from tenantry.control import audit, replaced
+from tenantry.control import audit, backups, replaced
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
+from tenantry.control.backups import BackupRow
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.replaced import ReplacedRow
@@ -40,6 +41,10 @@ class Restores:
     ) -> OperationRow:
         """Want a database back. Raises NotFound, Conflict, OutsideWindow, RepositoryError."""
         row = await self._databases.lock_active(tx, actor, database_id)
+        if isinstance(wanted.to, uuid.UUID):
+            backup = await backups.find(tx, wanted.to, database_id=row.id)
+            if backup is not None:
+                return await self._load(tx, actor, row, wanted, backup)
         if wanted.to == "previous" or isinstance(wanted.to, uuid.UUID):
             return await self._put_back(tx, actor, row, wanted)
         self._repositories.require_enabled()
@@ -52,27 +57,32 @@ class Restores:
             cluster = await self._clusters.cluster(row.cluster_id)
             await self._sides.check(cluster.name, wanted.to)
         to = wanted.to if isinstance(wanted.to, str) else wanted.to.isoformat()
-        return await self._begin(
-            tx,
-            actor,
-            row,
-            RESTORE,
-            {"to": to, "as": wanted.into, "friendly_name": wanted.friendly_name},
-        )
+        return await self._begin(tx, actor, row, RESTORE, _asked(wanted, to))
+
+    async def _load(
+        self, tx: Tx, actor: Actor, row: DatabaseRow, wanted: NewRestore, backup: BackupRow
+    ) -> OperationRow:
+        if backup.status != "ready" or backup.format != "custom" or backup.part != "all":
+            raise Conflict(
+                f"{backup.file_name} cannot be restored: it is {backup.status}, of the format "
+                f"{backup.format}, with the part {backup.part}.",
+                hint="A whole backup in the custom format can be.",
+            )
+        return await self._begin(tx, actor, row, RESTORE, _asked(wanted, str(backup.id)))
 
     async def _put_back(
         self, tx: Tx, actor: Actor, row: DatabaseRow, wanted: NewRestore
     ) -> OperationRow:
-        if wanted.into == "new":
-            raise Conflict(
-                "What was replaced is put back in place.", hint='Ask for it as "in_place".'
-            )
         kept = await replaced.of_database(tx, row.id)
         old = next((each for each in kept if wanted.to in {"previous", each.id}), None)
         if old is None:
             raise NotFound(
-                "Nothing that a restore has replaced is kept of this database under that id.",
-                hint="GET …/replaced lists what is kept.",
+                "This database has no such backup, and nothing of it was replaced and is kept.",
+                hint="GET …/backups and …/replaced list what there is.",
+            )
+        if wanted.into == "new":
+            raise Conflict(
+                "What was replaced is put back in place.", hint='Ask for it as "in_place".'
             )
         return await self._begin(
             tx,
@@ -135,3 +145,7 @@ class Restores:
                 details={"database_name": old.database_name},
             )
         return True
+
+
+def _asked(wanted: NewRestore, to: str) -> dict[str, object]:
+    return {"to": to, "as": wanted.into or "new", "friendly_name": wanted.friendly_name}
