@@ -37,6 +37,7 @@ _VERIFIED = re.compile(r"(archiveId: \S+, .*|backup: \S+, status: invalid.*)")
 _COUNTS = re.compile(r"(missing|checksum invalid|size invalid|other): \d")
 _UNHARMED = re.compile(r"total WAL checked: (\d+), total valid WAL: \1$")
 _MEANINGS = {
+    "unable to connect to": "its server does not answer",
     "key/value found outside of section": "it is encrypted with another key, or damaged",
     "unable to flush": "it is encrypted with another key, or damaged",
     "No space left on device": "its disk is full",
@@ -526,7 +527,11 @@ def render(
     if any(isinstance(repository, S3Repository) for repository in repositories):
         # A segment takes a moment there: several go at once. Into a folder one by one is faster.
         # Three tries have to end before a server that is being stopped is given up (60 seconds).
-        sections["global:archive-push"] = {"archive-async": "y", "archive-timeout": "15"}
+        sections["global:archive-push"] = {
+            "archive-async": "y",
+            "archive-timeout": "15",
+            "process-max": "4",
+        }
     for stanza in stanzas:
         sections[stanza.name] = {
             "pg1-path": str(stanza.data),

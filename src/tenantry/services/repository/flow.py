@@ -6,6 +6,7 @@ import uuid
 import structlog
 
 from tenantry.base.errors import Conflict, NotFound, TenantryError, Unavailable
+from tenantry.base.events import StepDone, emit
 from tenantry.base.settings import Settings
 from tenantry.control import audit
 from tenantry.control import clusters as rows
@@ -204,6 +205,7 @@ class ClusterBackups:
                     await self._repositories.pgbackrest.backup(
                         name, kind, repository=number, tell=_teller(run)
                     )
+                    emit(StepDone(BACKUP, "made", name))
                     found = await self._made_since(name, number, began)
             except RepositoryBusy:
                 # One that a killed worker began goes on without it, and is taken for this one.

@@ -12,6 +12,7 @@ import psycopg
 import structlog
 
 from tenantry.base.errors import Conflict, MachineError, TenantryError, Unavailable
+from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
@@ -241,6 +242,7 @@ class Repositories:
             for backup in gone:
                 await self.pgbackrest.expire(cluster_name, backup.label, repository=held.repository)
                 there.discard(backup.label)
+                emit(StepDone("cluster.expire", "backup", backup.label))
             if there:
                 await self.pgbackrest.expire_wal(
                     cluster_name, keep_backups=len(there), repository=held.repository

@@ -1,0 +1,125 @@
+"""A cluster's backup and its retention, killed: one backup is made, nothing needed goes."""
+
+import datetime as dt
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from scene import Scene, wait_for
+
+from clients import hurry
+from inside import inside
+from tenantry.base.events import Event, StepDone, subscribe
+from tenantry.host import processes
+from tenantry.services.repository.service import Repositories
+
+
+@pytest.fixture(scope="module")
+def backed() -> Iterator[Scene]:
+    """A platform with a full backup of its control cluster, and none of its own under way."""
+    scene = Scene()
+    scene.installation.environment |= {"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "0"}
+    try:
+        scene.installation.up()
+        hurry(scene.installation)
+        outcome(scene, begun(scene))
+        yield scene
+    finally:
+        scene.remove()
+
+
+def path(scene: Scene) -> str:
+    with scene.installation.client() as api:
+        rows = api.get("/api/clusters").json()["data"]
+    return f"/api/clusters/{next(row['id'] for row in rows if row['name'] == 'control')}/backups"
+
+
+def begun(scene: Scene) -> str:
+    """Where a backup that was asked for is followed, once no other operation has the cluster."""
+    found: list[str] = []
+
+    def is_begun() -> bool:
+        with scene.installation.client() as api:
+            answer = api.post(path(scene), json={})
+        found.extend([answer.headers["Location"]] if answer.status_code == 202 else [])
+        return bool(found)
+
+    wait_for("a backup that begins", is_begun)
+    return found[0]
+
+
+def outcome(scene: Scene, where: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    def has_ended() -> bool:
+        with scene.installation.client() as api:
+            found.update(api.get(where).json()["data"])
+        return found["finished_at"] is not None
+
+    wait_for("the end of a backup", has_ended, seconds=60)
+    return found
+
+
+def labels(scene: Scene) -> list[str]:
+    with scene.installation.client() as api:
+        return [each["label"] for each in api.get(path(scene)).json()["data"]["backups"]]
+
+
+@pytest.mark.parametrize("step", ["made", "back_up", "expire"])
+def test_a_killed_worker_makes_one_backup(backed: Scene, step: str) -> None:
+    before = labels(backed)
+    backed.arm("worker", f"cluster.backup.{step}", "worker")
+    done = outcome(backed, begun(backed))
+    assert (backed.installation.home / "crash" / "struck").exists()
+    assert done["status"] == "succeeded", done
+    (new,) = set(labels(backed)) - set(before)
+    assert [each["label"] for each in done["result"]["backups"]] == [new]
+
+
+def test_what_a_killed_worker_left_running_is_taken_for_its_own(backed: Scene) -> None:
+    before = labels(backed)
+    where = begun(backed)
+    wait_for("pgBackRest to run", lambda: running(backed), every=0.002)
+    os.kill(backed.installation.pids()["worker"], signal.SIGKILL)
+    assert running(backed)
+    done = outcome(backed, where)
+    assert done["status"] == "succeeded", done
+    (new,) = set(labels(backed)) - set(before)
+    assert [each["label"] for each in done["result"]["backups"]] == [new]
+
+
+def running(scene: Scene) -> list[int]:
+    """pgBackRest, making a backup."""
+    return [
+        pid
+        for pid in scene.installation.processes()
+        if {"backup", "--stanza=control"} <= {*processes.command_line(pid)}
+    ]
+
+
+async def expire(repositories: Repositories, strikes: str) -> object:
+    """Remove what a window of no time does not need; with ``strikes``, killed after the first."""
+
+    def strike(event: Event) -> None:
+        if strikes and isinstance(event, StepDone):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    subscribe(strike)
+    await repositories.expire("control", window=dt.timedelta(0))
+    (held,) = await repositories.contents("control")
+    problems = await repositories.pgbackrest.verify("control", repository=1)
+    missing = await repositories.missing(held)
+    return [[each.label for each in held.backups], problems, missing]
+
+
+def test_a_killed_retention_leaves_what_is_needed(backed: Scene) -> None:
+    platform = backed.installation
+    platform.tenantry("cluster", "backup", "control", "--type", "full")
+    before = labels(backed)
+    with pytest.raises(AssertionError):
+        inside(platform, expire, "strikes")
+    left = labels(backed)
+    assert len(left) == len(before) - 1
+    assert inside(platform, expire, "") == [before[-1:], [], 0]
