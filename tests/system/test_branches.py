@@ -185,6 +185,36 @@ def test_the_allowlist_is_the_parents(api: httpx.Client, parent: Row, begin: Beg
     assert ask(branch["connection_string"], "SELECT count(*) FROM app.people") == 5000
 
 
+def test_what_the_login_had_set(api: httpx.Client, parent: Row, begin: Begin) -> None:
+    """Names with commas and quotes, too; a policy that names the login is the branch's."""
+    me, database = parent["username"], parent["database_name"]
+    do(parent["connection_string"], f"""
+        ALTER ROLE {me} SET search_path = app, "a, ""b", public;
+        ALTER ROLE {me} IN DATABASE {database} SET application_name = 'it''s, me';
+    """)  # fmt: skip
+    branch = begin(parent)
+    whole(api, branch)
+    assert ask(branch["connection_string"], "SHOW search_path") == 'app, "a, ""b", public'
+    assert ask(branch["connection_string"], "SHOW application_name") == "it's, me"
+    assert ask(branch["connection_string"], "SELECT count(*) FROM people") == 5000
+
+
+def test_one_that_is_cancelled(
+    platform: Installation, api: httpx.Client, parent: Row, begin: Begin
+) -> None:
+    with login(parent["connection_string"]) as session, session.transaction():
+        session.execute("LOCK TABLE app.people")  # which the dump waits for
+        branch = begin(parent)
+        problem(api.delete(f"/api/databases/{branch['id']}"), 409)
+        path = f"/api/operations/{branch['operation']['id']}"
+        eventually(lambda: data(api.get(path))["step"] == "copy")
+        data(api.post(f"{path}/cancel"), 202)
+        assert ended(api, branch["operation"])["status"] == "cancelled"
+    eventually(lambda: gone(platform, branch))
+    problem(api.get(f"/api/databases/{branch['id']}"), 404)
+    assert ask(parent["connection_string"], "SELECT count(*) FROM app.people") == 5000
+
+
 def test_masking(platform: Installation, api: httpx.Client, parent: Row, begin: Begin) -> None:
     path = f"/api/databases/{parent['id']}/masking"
     told = problem(api.post(f"/api/databases/{parent['id']}/branches", json={

@@ -46,6 +46,34 @@ async def hand_over(inside: Connection, *, first: str, others: Collection[str], 
             await inside.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
 
 
+async def copy_settings(
+    admin: Connection, *, first: str, source: str, heir: str, target: str
+) -> None:
+    """Have for the heir what ``first`` has set for itself, everywhere or in the source alone.
+
+    As the superuser, in the maintenance database: there is no statement that copies settings,
+    lists and quotes included. A tenant can only set what any session may.
+    """
+    async with admin.transaction():
+        await admin.execute(
+            "DELETE FROM pg_db_role_setting"
+            " WHERE setrole = (SELECT oid FROM pg_roles WHERE rolname = %s)",
+            (heir,),
+        )
+        await admin.execute(
+            """
+            INSERT INTO pg_db_role_setting (setdatabase, setrole, setconfig)
+            SELECT CASE WHEN s.setdatabase = 0 THEN 0
+                        ELSE (SELECT oid FROM pg_database WHERE datname = %s) END,
+                   (SELECT oid FROM pg_roles WHERE rolname = %s), s.setconfig
+            FROM pg_db_role_setting s
+            WHERE s.setrole = (SELECT oid FROM pg_roles WHERE rolname = %s)
+              AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = %s))
+            """,
+            (target, heir, first, source),
+        )
+
+
 def _names(roles: Collection[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, roles))
 

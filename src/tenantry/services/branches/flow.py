@@ -19,6 +19,8 @@ from tenantry.control import audit, branches, databases, replaced, roles, whitel
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.pg import objects, replacing, visitors
+from tenantry.pg.connections import ADMIN, connect
+from tenantry.pg.handover import copy_settings
 from tenantry.services.branches.copying import Copying, Target
 from tenantry.services.branches.model import MaskingFailed
 from tenantry.services.clusters.service import ClusterPools
@@ -171,6 +173,7 @@ class Branching:
                     await objects.configure_databases(
                         server, branch.database_names, wanted_state(branch)
                     )
+                    await self._copy_settings(run, branch)
                     if await whitelist.of_database(tx, branch.id):
                         await self.network.apply(tx)
                     if verifier is not None:
@@ -184,6 +187,21 @@ class Branching:
                 await branches.finish(tx, branch.id, branched_at)
         await self.pooler.refresh_users(self.store)
         return Done(self._told(run))
+
+    async def _copy_settings(self, run: Run, branch: DatabaseRow) -> None:
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            parent = await databases.find(tx, uuid.UUID(run.params["source_id"]), customer_id=None)
+        if parent is None:
+            return
+        address = (await self.clusters.cluster(branch.cluster_id)).address
+        async with connect(address, user=ADMIN) as admin:
+            await copy_settings(
+                admin,
+                first=parent.username,
+                source=parent.database_name,
+                heir=branch.username,
+                target=branch.database_name,
+            )
 
     async def _serve(self, run: Run) -> Outcome:
         """Put what was made in the place of what is there; whoever is pooled waits meanwhile."""

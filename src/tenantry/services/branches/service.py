@@ -53,7 +53,7 @@ class Branches:
 
         Raises NotFound, Conflict, NameTaken, InvalidInput, Forbidden.
         """
-        parent = await self._databases.lock_active(tx, actor, parent_id)
+        parent = await self._databases.lock_there(tx, actor, parent_id)
         if await rows.count(tx, parent.id) >= self._most:
             raise Conflict(
                 f"A database may have {self._most} branches at once.",
@@ -92,8 +92,8 @@ class Branches:
         masked: bool | None,
     ) -> OperationRow:
         """Want a branch as its parent is now, or was. Raises NotFound, Conflict, InvalidInput."""
-        parent = await self._databases.lock_active(tx, actor, parent_id)
-        branch = await self._databases.lock_active(tx, actor, branch_id)
+        parent = await self._databases.lock_there(tx, actor, parent_id)
+        branch = await self._databases.lock_there(tx, actor, branch_id)
         if branch.parent_id != parent.id:
             raise NotFound("This database has no such branch.")
         has_masking = await self._check(tx, parent, masked=masked, at=at)
@@ -102,13 +102,13 @@ class Branches:
 
     async def promote(self, tx: Tx, actor: Actor, branch_id: uuid.UUID) -> OperationRow:
         """Want what is in a branch to be in its parent. Raises NotFound, Conflict."""
-        branch = await self._databases.lock_active(tx, actor, branch_id)
+        branch = await self._databases.lock_there(tx, actor, branch_id)
         if branch.parent_id is None:
             raise Conflict(
                 "The database has no parent that it could be promoted to.",
                 hint="It never had one, or that has been deleted.",
             )
-        parent = await self._databases.lock_active(tx, actor, branch.parent_id)
+        parent = await self._databases.lock_there(tx, actor, branch.parent_id)
         return await self._begin(tx, actor, PROMOTE, parent, source=branch, masked=False, at=None)
 
     async def _check(
