@@ -257,12 +257,19 @@ def test_one_that_expires(
     branch = begin(parent, expires_in=3600)
     whole(api, branch)
     assert branch["expires_at"] is not None
+    own = f"/api/databases/{branch['id']}"
+    assert data(api.patch(own, json={"expires_at": None}))["expires_at"] is None
+    later = "2099-01-01T00:00:00Z"
+    assert data(api.patch(own, json={"expiresAt": later}))["expires_at"] == later
+    refused = problem(api.patch(f"/api/databases/{parent['id']}", json={"expires_at": later}), 422)
+    assert refused["errors"][0]["field"] == "expires_at"
     with platform.control() as control:
         control.execute("UPDATE databases SET expires_at = now() WHERE id = %s", (branch["id"],))
     eventually(lambda: gone(platform, branch), seconds=75)
     log = data(api.get("/api/audit-logs", params={"resource_id": branch["id"]}))
     assert [each["action"] for each in log] == [
-        "database.deleted", "database.delete", "branch.expire", "branch.create",
+        "database.deleted", "database.delete", "branch.expire", "database.update",
+        "database.update", "branch.create",
     ]  # fmt: skip
 
 
@@ -407,4 +414,6 @@ def test_the_command_line(platform: Installation, parent: Row) -> None:
     platform.tenantry("branch", "masking", name, "--file", "-", stdin=MASKING)
     assert MASKING in platform.tenantry("branch", "masking", name).stdout
     platform.tenantry("branch", "masking", name, "--remove")
+    platform.tenantry("db", "update", "try-it", "--expires", "never")
+    assert "in " not in platform.tenantry("branch", "list", name).stdout
     platform.tenantry("db", "delete", "try-it", "--env", "development", "--yes")

@@ -309,6 +309,12 @@ class ImportDatabase(_Body):
         )
 
 
+def _expiry(at: dt.datetime) -> dt.datetime:
+    if not dt.datetime.now(dt.UTC) < at < dt.datetime.now(dt.UTC) + _LAST_EXPIRY:
+        raise ValueError("must be in the future, and within 100 years")
+    return at
+
+
 class UpdateDatabase(_Limits):
     """What to change; what is left out stays as it is. A limit of null is the plan's again."""
 
@@ -316,6 +322,9 @@ class UpdateDatabase(_Limits):
     name: Slug | None = None
     environment: Environment | None = None
     plan: PlanName | None = None
+    expires_at: Annotated[Moment, AfterValidator(_expiry)] | None = Field(
+        default=None, description="When to delete a branch; null is never."
+    )
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -330,13 +339,9 @@ class UpdateDatabase(_Limits):
             environment=self.environment,
             plan=self.plan,
             limits=self.limits(),
+            changes_expiry="expires_at" in self.model_fields_set,
+            expires_at=self.expires_at,
         )
-
-
-def _expiry(at: dt.datetime) -> dt.datetime:
-    if not dt.datetime.now(dt.UTC) < at < dt.datetime.now(dt.UTC) + _LAST_EXPIRY:
-        raise ValueError("must be in the future, and within 100 years")
-    return at
 
 
 class WhitelistEntry(_Body):

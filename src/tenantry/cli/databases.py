@@ -12,7 +12,7 @@ from tenantry.cli.connecting import labelled, strings_of
 from tenantry.cli.door import Json
 from tenantry.cli.finding import Environment, In, Named, find, title
 from tenantry.cli.operations import follow
-from tenantry.cli.times import distance
+from tenantry.cli.times import distance, future
 
 app = typer.Typer(help="Databases: create, look at, change, connect, delete.", no_args_is_help=True)
 app.command("url")(connecting.url)
@@ -184,6 +184,9 @@ def update(
     new_env: Annotated[
         Environment | None, typer.Option(metavar="ENV", help="The environment to move it to.")
     ] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="When to delete a branch: 12h, 7d, a moment, or never.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Change a database's names, environment, plan or limits.
@@ -201,6 +204,8 @@ def update(
     }
     changes = {field: value for field, value in changes.items() if value is not None}
     changes |= chosen | dict.fromkeys(reset or [])
+    if expires is not None:
+        changes["expires_at"] = None if expires == "never" else future(expires).isoformat()
     if not changes:
         raise typer.BadParameter("say what to change: see `tenantry db update --help`.")
     with connect() as api:
@@ -209,7 +214,7 @@ def update(
         output.as_json(row)
         return
     output.done(f"{title(row)} is changed")
-    shown = {"name", "environment", "friendly_name"} & changes.keys()
+    shown = {"name", "environment", "friendly_name", "expires_at"} & changes.keys()
     output.facts((field.replace("_", " "), row.get(field)) for field in sorted(shown))
     if changes.keys() - shown:
         output.facts(limits.facts(row))

@@ -233,6 +233,7 @@ async def update_labels(
     friendly_name: str | None,
     environment: str,
     plan: str,
+    expires_at: dt.datetime | None,
     limits: Mapping[str, int | None],
 ) -> None:
     """Change what the owner may change; a limit of None is the plan's. Raises as ``activate``."""
@@ -242,7 +243,7 @@ async def update_labels(
                 """
                 UPDATE databases SET name = %(name)s, friendly_name = %(friendly_name)s,
                     environment = %(environment)s, plan = %(plan)s,
-                    updated_at = clock_timestamp() {}
+                    expires_at = %(expires_at)s, updated_at = clock_timestamp() {}
                 WHERE id = %(id)s
                 """
             ).format(_set_limits(limits)),
@@ -252,6 +253,7 @@ async def update_labels(
                 "friendly_name": friendly_name,
                 "environment": environment,
                 "plan": plan,
+                "expires_at": expires_at,
                 **limits,
             },
         )

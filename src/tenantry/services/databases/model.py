@@ -33,7 +33,8 @@ class NewDatabase:
 class Changes:
     """What a caller wants different; None leaves as it is.
 
-    ``limits`` has those to change; one of None becomes the plan's again.
+    ``limits`` has those to change; one of None becomes the plan's again. ``expires_at`` is a
+    branch's, and changed with ``changes_expiry`` only: None is never.
     """
 
     friendly_name: str | None = None
@@ -41,6 +42,8 @@ class Changes:
     environment: Environment | None = None
     plan: str | None = None
     limits: Mapping[str, int | None] = field(default_factory=dict)
+    changes_expiry: bool = False
+    expires_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

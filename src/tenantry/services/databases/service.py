@@ -164,6 +164,8 @@ class Databases:
     ) -> DatabaseRow:
         """Change labels and limits. Raises NotFound, Conflict, and as ``create``."""
         row = await self.lock_there(tx, actor, database_id)
+        if changes.changes_expiry and row.branched_at is None:
+            raise InvalidInput.of("expires_at", "is for branches, and this is none")
         await rows.update_labels(
             tx,
             row,
@@ -171,6 +173,7 @@ class Databases:
             friendly_name=changes.friendly_name or row.friendly_name,
             environment=changes.environment or row.environment,
             plan=changes.plan or row.plan,
+            expires_at=changes.expires_at if changes.changes_expiry else row.expires_at,
             limits=changes.limits,
         )
         after = await self._locked(tx, row.id)
@@ -183,6 +186,9 @@ class Databases:
             for field in ("name", "friendly_name", "environment", "plan", *plans.NAMES)
             if getattr(row, field) != getattr(after, field)
         }
+        if after.expires_at != row.expires_at:
+            moments = (row.expires_at, after.expires_at)
+            changed["expires_at"] = [None if at is None else at.isoformat() for at in moments]
         await audit.record_on(tx, actor, "database.update", row, details=changed)
         return after
 
