@@ -20,6 +20,7 @@ import structlog
 from psycopg import sql
 
 from tenantry.base.errors import Conflict
+from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.control import audit, roles
@@ -111,6 +112,7 @@ class Steps:
             raise held.source.refusal(_error_in(str(error))) from None
         except _TooLarge:
             raise _no_room(place.row) from None
+        emit(StepDone("import", "copied", place.row.database_name))
         return Next()
 
     async def load(self, run: Run) -> Outcome:
@@ -120,8 +122,10 @@ class Steps:
         try:
             async with self._visitor(run, place, []) as visitor:
                 await visitors.wipe(visitor, place.row.database_name)
+                emit(StepDone("import", "wiped", place.row.database_name))
                 try:
                     run.state["left_out"] = await self._load(run, place, visitor)
+                    emit(StepDone("import", "loaded", place.row.database_name))
                 except CommandFailed as error:
                     failure = error
                     raise
@@ -150,6 +154,7 @@ class Steps:
         row = place.row
         async with self._visitor(run, place, [row.username]) as visitor:
             await visitors.leave(visitor, row.database_name, row.username)
+            emit(StepDone("import", "given", row.database_name))
         async with self._store.transaction(audit.PLATFORM) as tx:
             further = await roles.of_database(tx, row.id)
         for role in further:
@@ -193,6 +198,7 @@ class Steps:
         if is_there and row.status == "active":
             async with self._visitor(run, place, []) as visitor:
                 await visitors.wipe(visitor, row.database_name)
+                emit(StepDone("import", "taken_back", row.database_name))
         else:
             await visitors.drop(place.address, run.row.id.hex)
 
