@@ -7,6 +7,8 @@ import pytest
 from psycopg import sql
 from scene import Database, Scene, Victim, wait_for
 
+from tenantry.host import processes
+
 # One of each kind: the supervisor waits longer for each next time that the API is killed.
 CASES: list[tuple[str, Victim]] = [
     ("import.copied", "api"),
@@ -26,6 +28,7 @@ def source(scene: Scene) -> Database:
         session.execute(
             "CREATE SCHEMA s; CREATE TABLE s.t (id serial PRIMARY KEY, x text);"
             "CREATE FUNCTION s.f() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM s.t';"
+            "CREATE VIEW s.v AS SELECT * FROM s.t;"
         )
         session.execute("INSERT INTO s.t (x) SELECT 'x' FROM generate_series(1, %s)", (ROWS,))
     return made
@@ -88,6 +91,27 @@ def test_killed_while_a_database_is_imported(scene: Scene, step: str, victim: Vi
     scene.check_filled(scene.bystander)
 
 
+def running(scene: Scene) -> list[str]:
+    """The command lines of PostgreSQL's programs that work on an import."""
+    scratch = scene.installation.home / "scratch"
+    return [" ".join(processes.command_line(pid)) for pid in processes.started_on(scratch)]
+
+
+def test_killed_while_the_source_is_copied(scene: Scene) -> None:
+    there, target = source(scene), scene.create("target")
+    with scene.connect(there["connection_string"]) as session:
+        session.execute("ALTER VIEW s.v SET (security_barrier = true)")  # pg_dump waits for it
+        location = begin(scene, target, there)
+        wait_for("the copy", lambda: any("pg_dump" in each for each in running(scene)))
+        assert not any(there["password"] in each for each in running(scene))
+        scene.kill("api")
+        scene.wait_restarted("api")
+        operation = ended(scene, location)
+        assert "Send it again" in operation["error"]["hint"]
+        assert running(scene) == []
+    check(scene, target, whole=False)
+
+
 def test_killed_while_an_import_is_taken_back(scene: Scene) -> None:
     there, target = source(scene), scene.create("target")
     # A function that never ends, and that building an index calls.
@@ -102,7 +126,7 @@ def test_killed_while_an_import_is_taken_back(scene: Scene) -> None:
         session.execute("CREATE INDEX ON s.t (s.slow(x))")
     scene.arm("api", "import.taken_back", "api")
     location = begin(scene, target, there)
-    wait_for("the index", lambda: scene.ask("GET", location).json()["data"]["step"] == "load")
+    wait_for("the index", lambda: any("pg_restore" in each for each in running(scene)))
     scene.ask("POST", f"{location}/cancel")
     scene.wait_restarted("api")
     assert ended(scene, location)["status"] == "cancelled"

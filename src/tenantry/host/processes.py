@@ -42,6 +42,16 @@ def started_by(pid: int | None, program: str, argument: Path | str) -> bool:
     return bool(words) and program in words[0] and any(str(argument) in word for word in words[1:])
 
 
+def started_on(argument: Path) -> list[int]:
+    """The processes that name this file or folder, or one below it, in their arguments."""
+    return [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and int(entry.name) != os.getpid()
+        if any(str(argument) in word for word in command_line(int(entry.name)))
+    ]
+
+
 async def wait_gone(pid: int) -> None:
     """Return when the process has ended; it need not be our child (pidfd_open(2))."""
     try:

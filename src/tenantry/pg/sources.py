@@ -24,6 +24,7 @@ from tenantry.base.errors import FieldError, InvalidInput, TenantryError
 from tenantry.base.secrets import Secret
 
 Connection = AsyncConnection[TupleRow]
+Query = LiteralString | sql.Composed
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Debian's and Ubuntu's bundle of the authorities that browsers trust, too.
@@ -34,7 +35,7 @@ _CHANNEL_BINDINGS = ("disable", "prefer", "require")
 _LONGEST_URL = 2000
 _LONGEST_NAME = 63
 _MOST_CONNECT_SECONDS = 15
-_ANSWER_SECONDS = 30
+_LOOK_SECONDS = 20
 _MOST_TABLES = 20_000
 _MOST_EXTENSIONS = 500
 _LONGEST_MESSAGE = 600
@@ -274,38 +275,58 @@ class Contents:
         return self.version // 10_000
 
 
+_TABLES: LiteralString = """
+    SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+      AND n.nspname NOT LIKE 'pg\\_toast%'
+      AND NOT EXISTS (
+          SELECT FROM pg_depend d
+          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    ORDER BY 2, 3
+"""
+
+
 async def look(connection: Connection) -> Contents:
-    """What a database has. Raises psycopg.Error, TimeoutError."""
-    async with asyncio.timeout(2 * _ANSWER_SECONDS):
-        await connection.execute("SET search_path = pg_catalog")
+    """What a database has, within seconds. Raises psycopg.Error, TimeoutError, SourceError."""
+    async with asyncio.timeout(_LOOK_SECONDS):
+        for statement in (
+            "SET search_path = pg_catalog",
+            "SET statement_timeout = '10s'",
+            "SET lock_timeout = '5s'",  # a size is read under a lock
+        ):
+            await connection.execute(statement)
         extensions = await _rows(
             connection,
             "SELECT extname::text FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1",
             most=_MOST_EXTENSIONS,
         )
-        tables = await _rows(
+        found = await _rows(
             connection,
-            """
-            SELECT n.nspname::text, c.relname::text, pg_total_relation_size(c.oid)::bigint
-            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE c.relkind = 'r' AND c.relpersistence <> 't'
-              AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-              AND n.nspname NOT LIKE 'pg\\_toast%'
-              AND NOT EXISTS (
-                  SELECT FROM pg_depend d
-                  WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-            ORDER BY 1, 2
-            """,
+            sql.SQL("SELECT schema, name, pg_total_relation_size(oid) FROM ({}) t").format(
+                sql.SQL(_TABLES)
+            ),
             most=_MOST_TABLES,
         )
     return Contents(
         version=connection.info.server_version,
         extensions=[str(name) for (name,) in extensions],
-        tables=[Table(str(s), str(n), max(0, int(size or 0))) for s, n, size in tables],
+        tables=[Table(str(s), str(n), max(0, int(size or 0))) for s, n, size in found],
     )
 
 
-async def _rows(connection: Connection, query: LiteralString, *, most: int) -> list[TupleRow]:
+async def tables(connection: Connection) -> list[Table]:
+    """The tables that a database has, without their sizes. Raises as ``look``."""
+    found = await _rows(
+        connection,
+        sql.SQL("SELECT schema, name FROM ({}) t").format(sql.SQL(_TABLES)),
+        most=_MOST_TABLES,
+    )
+    return [Table(str(schema), str(name), 0) for schema, name in found]
+
+
+async def _rows(connection: Connection, query: Query, *, most: int) -> list[TupleRow]:
     found: list[TupleRow] = []
     async with connection.cursor() as cursor:
         async for row in cursor.stream(query):

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import re
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,10 +28,10 @@ from tenantry.control import audit, roles
 from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
-from tenantry.host import files
+from tenantry.host import files, processes
 from tenantry.host.commands import CommandFailed
 from tenantry.host.packages import find_postgres
-from tenantry.pg import dumps, logins, objects, sources, visitors
+from tenantry.pg import catalog, dumps, logins, objects, sources, visitors
 from tenantry.pg.connections import Address
 from tenantry.pg.tables import row_counts
 from tenantry.services.clusters.service import ClusterPools
@@ -206,15 +207,19 @@ class Steps:
         self.held.pop(run.row.id, None)
         if "upload" in run.params:
             self.upload(run.params["upload"]).unlink(missing_ok=True)
-        await asyncio.to_thread(shutil.rmtree, self.folder(run.row.id), ignore_errors=True)
+        folder = self.folder(run.row.id)
+        # Programs whose API was killed go on, and one may hold the source's password.
+        for pid in processes.started_on(folder):
+            await processes.stop(pid, signal_number=signal.SIGKILL)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _copy(
         self, run: Run, held: Examined, place: Place, target: Path
     ) -> dict[str, object]:
         async with held.source.connect(held.address) as session:
             snapshot = await sources.begin_snapshot(session)
-            contents = await sources.look(session)
-            tables = [(each.schema, each.name) for each in held.selection.tables(contents)]
+            wanted = held.selection.tables(await sources.tables(session))
+            tables = [(each.schema, each.name) for each in wanted]
             there: dict[str, int] = {}
 
             async def count() -> None:
@@ -248,7 +253,7 @@ class Steps:
                 watch = tasks.create_task(_watch_size(target, place.row.disk_quota_bytes))
                 tasks.create_task(count())
                 tasks.create_task(dump())
-        return {"there": there, "version": contents.version}
+        return {"there": there}
 
     @asynccontextmanager
     async def _visitor(
@@ -285,24 +290,30 @@ class Steps:
             )
             watch.cancel()
 
-        try:
-            with _alone():
-                async with asyncio.TaskGroup() as tasks:
-                    watch = tasks.create_task(self._watch_objects(place, visitor))
-                    tasks.create_task(load())
-        except _TooLarge:
-            raise _too_many_objects() from None
-        async with self._clusters.connection(place.row.cluster_id) as server:
-            if await visitors.owned(server, visitor.name) > _MOST_OBJECTS:
-                raise _too_many_objects()
+        with _alone():
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(self._watch_room(place, visitor))
+                tasks.create_task(load())
+        await self._check_room(place, visitor)
         return [sources.readable(each, 130) for each in left_out[:_MOST_TOLD]]
 
-    async def _watch_objects(self, place: Place, visitor: visitors.Visitor) -> None:
+    async def _watch_room(self, place: Place, visitor: visitors.Visitor) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            async with self._clusters.connection(place.row.cluster_id) as server:
-                if await visitors.owned(server, visitor.name) > _MOST_OBJECTS:
-                    raise _TooLarge
+            await self._check_room(place, visitor)
+
+    async def _check_room(self, place: Place, visitor: visitors.Visitor) -> None:
+        """Raises Conflict if more has been read in than may be."""
+        async with self._clusters.connection(place.row.cluster_id) as server:
+            objects_ = await visitors.owned(server, visitor.name)
+            sizes = await catalog.sizes(server, place.row.database_names)
+        if objects_ > _MOST_OBJECTS:
+            raise Conflict(
+                f"It has more than {_MOST_OBJECTS:,} tables, functions and other objects.",
+                hint="Import it in parts, by its schemas, into several databases.",
+            )
+        if sum(sizes.values()) > place.row.disk_quota_bytes:
+            raise _no_room(place.row)
 
     async def _why(self, run: Run, place: Place, error: CommandFailed) -> Conflict:
         """Why reading a dump back failed, as its owner can use it."""
@@ -391,11 +402,4 @@ def _started_again() -> Conflict:
     return Conflict(
         "Tenantry was started again meanwhile, and keeps no connection string and no upload.",
         hint="Nothing is left of the import. Send it again.",
-    )
-
-
-def _too_many_objects() -> Conflict:
-    return Conflict(
-        f"It has more than {_MOST_OBJECTS:,} tables, functions and other objects.",
-        hint="Import it in parts, by its schemas, into several databases.",
     )

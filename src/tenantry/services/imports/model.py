@@ -23,7 +23,7 @@ class Examined:
 
     @property
     def size_bytes(self) -> int:
-        return sum(table.size_bytes for table in self.selection.tables(self.contents))
+        return sum(table.size_bytes for table in self.selection.tables(self.contents.tables))
 
     def environment(self, database: str) -> dict[str, str]:
         """How PostgreSQL's programs log in there (``dumps.Login``)."""

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from tenantry.pg.sources import Contents, IPAddress, Table
+from tenantry.pg.sources import IPAddress, Table
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PRIVATE = [
@@ -60,11 +60,11 @@ class Selection:
     exclude_tables: Sequence[tuple[str, str]] = ()
     jobs: int = 2
 
-    def tables(self, contents: Contents) -> list[Table]:
+    def tables(self, there: Iterable[Table]) -> list[Table]:
         """Those of the source's tables that are copied."""
         return [
             table
-            for table in contents.tables
+            for table in there
             if (not self.schemas or table.schema in self.schemas)
             and (table.schema, table.name) not in self.exclude_tables
         ]
