@@ -36,13 +36,13 @@ def path(scene: Scene) -> str:
     return f"/api/clusters/{next(row['id'] for row in rows if row['name'] == 'control')}/backups"
 
 
-def begun(scene: Scene) -> str:
+def begun(scene: Scene, kind: str = "incr") -> str:
     """Where a backup that was asked for is followed, once no other operation has the cluster."""
     found: list[str] = []
 
     def is_begun() -> bool:
         with scene.installation.client() as api:
-            answer = api.post(path(scene), json={})
+            answer = api.post(path(scene), json={"type": kind})
         found.extend([answer.headers["Location"]] if answer.status_code == 202 else [])
         return bool(found)
 
@@ -80,9 +80,10 @@ def test_a_killed_worker_makes_one_backup(backed: Scene, step: str) -> None:
 
 def test_what_a_killed_worker_left_running_is_taken_for_its_own(backed: Scene) -> None:
     before = labels(backed)
+    worker = backed.installation.pids()["worker"]
     where = begun(backed)
     wait_for("pgBackRest to run", lambda: running(backed), every=0.002)
-    os.kill(backed.installation.pids()["worker"], signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
     assert running(backed)
     done = outcome(backed, where)
     assert done["status"] == "succeeded", done
@@ -116,7 +117,7 @@ async def expire(repositories: Repositories, strikes: str) -> object:
 
 def test_a_killed_retention_leaves_what_is_needed(backed: Scene) -> None:
     platform = backed.installation
-    platform.tenantry("cluster", "backup", "control", "--type", "full")
+    outcome(backed, begun(backed, "full"))
     before = labels(backed)
     with pytest.raises(AssertionError):
         inside(platform, expire, "strikes")
