@@ -266,9 +266,11 @@ _FUNCTIONS = (
 _SETTINGS = (
     "SELECT r.rolname, d.datname, split_part(config, '=', 1) FROM pg_db_role_setting s"
     " LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase,"
-    " unnest(s.setconfig) config WHERE config LIKE 'app.current\\_%%'"
+    " unnest(s.setconfig) config WHERE config LIKE 'app.current\\_%'"
     " AND (s.setdatabase = 0 OR d.datname = current_database()) ORDER BY 1, 2, 3"
 )
+
+_MAY_READ_SETTINGS = "SELECT has_table_privilege('pg_db_role_setting', 'SELECT')"
 
 _ROLE = (
     "SELECT rolname, rolsuper OR rolbypassrls, ARRAY(SELECT b.rolname FROM pg_roles b"
@@ -320,11 +322,18 @@ def _read(conn: Connection[Any], column: str, role: str | None) -> Catalog:
         checks=_by_table(_rows(conn, Check, _CHECKS, wanted)),
         reads=reads,
         functions=_rows(conn, Function, _FUNCTIONS, wanted),
-        settings=[(row[0], row[1], row[2]) for row in conn.cursor().execute(_SETTINGS, wanted)],
+        settings=_settings(conn),
         left_over=left_over,
     )
     catalog.tenants = _tenants(catalog)
     return catalog
+
+
+def _settings(conn: Connection[Any]) -> list[tuple[str | None, str | None, str]]:
+    """None where a provider hides them; those of one's own role are in force, and so left over."""
+    if not conn.cursor(row_factory=scalar_row).execute(_MAY_READ_SETTINGS).fetchone():
+        return []
+    return [(role, database, name) for role, database, name in conn.cursor().execute(_SETTINGS)]
 
 
 def _tenants(catalog: Catalog) -> dict[int, TenantTable]:

@@ -1,5 +1,6 @@
 """Prove that a database keeps customers apart: by what its catalog says, then by trying."""
 
+from collections.abc import Collection
 from typing import Any
 
 import psycopg
@@ -15,11 +16,18 @@ class CannotCheck(TenantError):
     """The check itself could not be done; says why."""
 
 
-def check(conn: Connection[Any], *, column: str = "customer_id", role: str | None = None) -> Report:
+def check(
+    conn: Connection[Any],
+    *,
+    column: str = "customer_id",
+    role: str | None = None,
+    allow: Collection[str] = (),
+) -> Report:
     """Look at every table with ``column``, and try to cross as ``role``.
 
     ``role`` is the application's, which the connection's must be able to become; unless said
-    it is the connection's own. Nothing stays: it all happens in one transaction that is rolled
+    it is the connection's own. ``allow`` holds ``kind:subject`` of findings that are known and
+    meant. Nothing stays: it all happens in one transaction that is rolled
     back (numbers drawn from sequences are drawn). Raises CannotCheck.
     """
     try:
@@ -37,11 +45,13 @@ def check(conn: Connection[Any], *, column: str = "customer_id", role: str | Non
     subjects = [each.relation.label for each in seen.tenants.values()]
     subjects += [view.label for view in seen.views()]
     subjects += [function.label for function in seen.functions if function.definer]
+    told = (*found, *crossed, *untried)
     return Report(
         database=seen.database,
         role=seen.role.name,
         subjects=tuple(subjects),
-        findings=(*found, *crossed, *untried),
+        findings=tuple(each for each in told if f"{each.kind}:{each.subject}" not in allow),
+        allowed=tuple(each for each in told if f"{each.kind}:{each.subject}" in allow),
         attempts=tuple(attempts),
     )
 

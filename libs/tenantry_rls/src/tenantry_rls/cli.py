@@ -78,7 +78,7 @@ def _tell(conn: "psycopg.Connection[object]", change: "Change", asked: argparse.
 def _check(conn: "psycopg.Connection[object]", asked: argparse.Namespace) -> int:
     from tenantry_rls import check, report  # noqa: PLC0415 (needs psycopg)
 
-    found = check.check(conn, column=asked.column, role=asked.role)
+    found = check.check(conn, column=asked.column, role=asked.role, allow=asked.allow)
     render = {"text": report.as_text, "json": report.as_json, "junit": report.as_junit}
     text = render[asked.format](found)
     if asked.output:
@@ -117,6 +117,13 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("url", nargs="?", help=_FROM_ENVIRONMENT)
     check.add_argument("--column", default="customer_id", help="holds the customer's id")
     check.add_argument("--role", help="the application's role, if another one connects")
+    check.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="KIND:SUBJECT",
+        help="a finding that is known and meant, such as view-of-the-owner:public.prices",
+    )
     check.add_argument("--format", choices=("text", "json", "junit"), default="text")
     check.add_argument("--output", type=Path, metavar="FILE", help="write the report there")
     check.add_argument("--strict", action="store_true", help="warnings fail it as well")

@@ -36,13 +36,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was looked at (``subjects``), found and tried."""
+    """What was looked at (``subjects``), found and tried; ``allowed`` is known and meant."""
 
     database: str
     role: str
     subjects: tuple[str, ...]
     findings: tuple[Finding, ...]
     attempts: tuple[Attempt, ...]
+    allowed: tuple[Finding, ...] = ()
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -77,7 +78,8 @@ def as_text(report: Report) -> str:
         f"{report.database} as {report.role}: {len(report.subjects)} relations and functions,"
         f" {len(report.attempts)} attempts ({report.count('refused')} refused,"
         f" {report.count('crossed')} crossed, {report.count('not tried')} not tried),"
-        f" {len(report.errors)} errors, {len(report.warnings)} warnings."
+        f" {len(report.errors)} errors, {len(report.warnings)} warnings,"
+        f" {len(report.allowed)} allowed."
     )
     verdict = "Isolated." if report.passes() else "NOT isolated."
     return "\n".join([*map(_plain, lines), _plain(told), verdict])
