@@ -127,7 +127,7 @@ def test_killed_while_it_is_put_back_and_while_it_is_given_up(scene: Scene) -> N
     scene.wait_restarted("worker")
     assert ended(scene, given_up)["status"] == "cancelled"
     scene.converge()
-    is_whole(scene, database, rows={0})
+    assert is_whole(scene, database, rows={0})
 
     restored = ended(scene, wanted(scene, database, to=moment, **{"as": "in_place"}))
     assert restored["status"] == "succeeded", restored["error"]
@@ -136,5 +136,12 @@ def test_killed_while_it_is_put_back_and_while_it_is_given_up(scene: Scene) -> N
     scene.wait_restarted("worker")
     assert ended(scene, back)["status"] == "succeeded"
     scene.converge()
-    is_whole(scene, database, rows={0})
+    assert is_whole(scene, database, rows={0})
     scene.check_filled(scene.bystander)
+
+    # What was replaced has its time, and goes when that is over.
+    with scene.installation.control() as control:
+        control.execute("UPDATE replaced_databases SET expires_at = now()")
+    scene.converge()
+    assert not any("before" in name for name in scene.installation.world()[1])
+    assert scene.audited("database.replaced_dropped", database) == 1

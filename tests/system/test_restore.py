@@ -6,6 +6,7 @@ The machine's clock is everybody's here: PostgreSQL's, pgBackRest's and the plat
 import datetime as dt
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -166,23 +167,28 @@ def test_a_wrecked_table_is_had_back_as_new_and_in_place_while_others_write(
 
     with login(wrecked["connection_string_pooled"]) as pooled:
         pooled.execute("SELECT 1")
-        waited: list[object] = []
+        errors: list[psycopg.Error] = []
+        longest = 0.0
         stopped = threading.Event()
 
         def use() -> None:
+            nonlocal longest
             while not stopped.wait(0.01):
+                began = time.monotonic()
                 try:
                     pooled.execute("SELECT count(*) FROM orders")
                 except psycopg.Error as error:
-                    waited.append(error)
+                    errors.append(error)
                     return
+                longest = max(longest, time.monotonic() - began)
 
         user = threading.Thread(target=use)
         user.start()
         result = world.restored(wrecked, to=moment, **{"as": "in_place"})
         stopped.set()
         user.join()
-        assert not waited
+        assert not errors
+        assert longest < 5  # 0.1 s was seen
         row = pooled.execute(CHECKSUM.encode()).fetchone()
         assert row is not None
         assert row[0] == before

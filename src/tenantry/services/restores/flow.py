@@ -10,7 +10,6 @@ import asyncio
 import datetime as dt
 import shutil
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from tenantry.control import roles as further_roles
 from tenantry.control.databases import DatabaseRow, Labels
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
+from tenantry.host import files
 from tenantry.pg import catalog, dump_files, dumps, logins, objects, replacing, tables, visitors
 from tenantry.pg.connections import Address
 from tenantry.pg.handover import hand_over
@@ -188,7 +188,11 @@ class Restoring:
             await run.tell(min(0.95, done / max(1, run.state["size"])), done_bytes=done)
 
         async with visitors.visitor(
-            side.address, run.row.id.hex, [heir, *others], database=row.database_name
+            side.address,
+            run.row.id.hex,
+            [heir, *others],
+            database=row.database_name,
+            folder=side.folder,
         ) as guest:
             await roles.settle(guest, row.database_name, heir=heir, others=others, kept=kept)
             await dumps.dump(
@@ -231,14 +235,16 @@ class Restoring:
         roles_ = [each.username for each in await self._roles(run, row, since_then=False)]
         if file is not None and _is_new(run):
             roles_ = await self._roles_of(row)
+        scratch = self.sides.folder(run.row.id)
+        files.ensure_folder(scratch)
         async with visitors.visitor(
-            cluster.address, run.row.id.hex, [heir, *roles_], database=making
+            cluster.address, run.row.id.hex, [heir, *roles_], database=making, folder=scratch
         ) as guest:
             await dumps.load(
                 self.repositories.cluster(cluster.name).bindir,
                 guest,
                 making,
-                Path(file) if file else self.sides.folder(run.row.id) / "dump",
+                Path(file) if file else scratch / "dump",
                 jobs=_JOBS,
                 options=[] if file is None else ["--no-owner"],
                 tell=tell,
@@ -280,10 +286,10 @@ class Restoring:
         """Count the rows of each table, and compare with the side instance if there is one."""
         row = await self._row(run)
         cluster = await self.clusters.cluster(row.cluster_id)
-        now = then = await _count(run, cluster.address, run.state["making"])
+        now = then = await self._count(run, cluster.address, run.state["making"])
         if "file" not in run.state:
             side = await self._side(run, row)
-            then = await _count(run, side.address, row.database_name)
+            then = await self._count(run, side.address, row.database_name)
         if then != now:
             wrong = sorted(name for name in then | now if then.get(name) != now.get(name))
             raise MachineError(
@@ -295,11 +301,23 @@ class Restoring:
         run.state["rows"] = sum(now.values())
         return Next()
 
+    async def _count(self, run: Run, address: Address, database: str) -> dict[str, int]:
+        scratch = self.sides.folder(run.row.id)
+        async with (
+            visitors.visitor(
+                address, run.row.id.hex, [run.state["heir"]], database=database, folder=scratch
+            ) as guest,
+            visitors.connect_as(guest, database) as inside,
+        ):
+            return await tables.row_counts(inside)
+
     # ── in service ───────────────────────────────────────────────────────────
 
     async def _serve(self, run: Run) -> Outcome:
         async with self.store.transaction(audit.PLATFORM) as tx:
             row = await self._locked(tx, run)
+            if not await self._is_there(row, run.state["making"], _kept_name(run, row)):
+                return Next("load")  # somebody has dropped it by hand
             if _is_new(run):
                 await self._own(tx, run, row)
             else:
@@ -316,6 +334,11 @@ class Restoring:
                 },
             )
         return Next()
+
+    async def _is_there(self, row: DatabaseRow, *names: str) -> bool:
+        """Whether there is a database of one of these names."""
+        async with self.clusters.connection(row.cluster_id) as server:
+            return any([await objects.database_exists(server, name) for name in names])
 
     async def _swap(self, tx: Tx, run: Run, row: DatabaseRow, incoming: str) -> None:
         cluster = await self.clusters.cluster(row.cluster_id)
@@ -465,15 +488,6 @@ def _short(run: Run) -> str:
 
 def _kept_name(run: Run, row: DatabaseRow) -> str:
     return f"{row.database_name}_before_{_short(run)}"
-
-
-async def _count(run: Run, address: Address, database: str) -> dict[str, int]:
-    heir: Sequence[str] = [run.state["heir"]]
-    async with (
-        visitors.visitor(address, run.row.id.hex, heir, database=database) as guest,
-        visitors.connect_as(guest, database) as inside,
-    ):
-        return await tables.row_counts(inside)
 
 
 def _clear(folder: Path) -> None:

@@ -50,10 +50,3 @@ class SideInstance:
     bindir: Path
     folder: Path
     last_transaction: dt.datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """The moments that a cluster can be brought back to: every one from ``earliest`` to now."""
-
-    earliest: dt.datetime

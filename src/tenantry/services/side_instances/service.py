@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from tenantry.base.errors import MachineError, TenantryError, Unavailable
+from tenantry.base.errors import Conflict, MachineError, TenantryError, Unavailable
 from tenantry.base.events import Changed, emit
 from tenantry.base.home import Home
 from tenantry.base.ids import parse_id
@@ -36,7 +36,6 @@ from tenantry.services.side_instances.model import (
     OutsideWindow,
     SideInstance,
     Wanted,
-    Window,
 )
 
 log = structlog.get_logger()
@@ -53,6 +52,7 @@ _OWN_BYTES = 256 * 1024**2  # of every side instance: the log, the templates, wh
 # named, or all are restored.
 _ALWAYS = (AUTH_DATABASE, TEMPLATE)
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+_ALL_TIME = dt.datetime.max.replace(tzinfo=dt.UTC)
 _UNREACHED = "recovery ended before configured recovery target was reached"
 
 
@@ -81,20 +81,17 @@ class SideInstances:
 
     # ── before beginning ─────────────────────────────────────────────────────
 
-    async def window(self, cluster: str) -> Window:
-        """What can be restored of a cluster. Raises Conflict, RepositoryError."""
-        backups = await self._backups(cluster)
-        plan.choose(backups, dt.datetime.max.replace(tzinfo=dt.UTC))
-        return Window(min(plan.reachable_from(each) for each in backups if not each.damaged))
-
     async def check(self, cluster: str, moment: dt.datetime) -> None:
-        """Raises OutsideWindow if a cluster cannot be brought back to a moment; else as above."""
+        """See whether a cluster can be brought back to a moment.
+
+        Raises OutsideWindow if not, Conflict without a backup, RepositoryError if none is told of.
+        """
         if moment > dt.datetime.now(dt.UTC):
             raise OutsideWindow(
                 f"{moment:%F %T} UTC is in the future.",
                 hint='Ask for "latest", or for a moment that has been.',
             )
-        plan.choose(await self._backups(cluster), moment)
+        await self._choose(cluster, moment)
 
     def require_room(self, needed: int) -> None:
         """Raises NotEnoughDisk without so many bytes for a side instance and what is made of it."""
@@ -107,23 +104,28 @@ class SideInstances:
                 "Nothing was changed.",
             )
 
-    async def _backups(self, cluster: str) -> list[Backup]:
+    async def _choose(
+        self, cluster: str, moment: dt.datetime, *, label: str | None = None
+    ) -> Backup:
+        """The backup to begin with, of the first repository that has one."""
         self._repositories.require_enabled()
-        found: list[Backup] = []
         problem: TenantryError | None = None
         for number, _ in enumerate(self._repositories.places, start=1):
             try:
-                told = await self._repositories.pgbackrest.info(repository=number, stanza=cluster)
-                found += [each for contents in told for each in contents.backups]
-                wrong = next((each.problem for each in told if each.problem), None)
-                problem = problem or (
-                    RepositoryError(_unreadable(number, wrong)) if wrong else None
-                )
+                return plan.choose(await self._backups(cluster, number, label), moment)
             except TenantryError as error:
                 problem = problem or error
-        if not found and problem is not None:
-            raise problem
-        return found
+        raise problem or Conflict("There is no repository.")
+
+    async def _backups(self, cluster: str, number: int, label: str | None) -> list[Backup]:
+        told = await self._repositories.pgbackrest.info(repository=number, stanza=cluster)
+        found = [each for contents in told for each in contents.backups]
+        if not found and (wrong := next((each.problem for each in told if each.problem), None)):
+            raise RepositoryError(
+                f"Repository {number} cannot be read: {wrong}.",
+                hint="See tenantry doctor. Nothing was changed.",
+            )
+        return [each for each in found if label in {None, each.label}]
 
     # ── having one ───────────────────────────────────────────────────────────
 
@@ -147,7 +149,8 @@ class SideInstances:
     ) -> None:
         cluster = self._cluster(operation_id, wanted.cluster)
         await cluster.remove()
-        backup = await self._backup(wanted)
+        moment = wanted.moment if isinstance(wanted.moment, dt.datetime) else _ALL_TIME
+        backup = await self._choose(wanted.cluster, moment, label=wanted.label)
         known = await self._repositories.pgbackrest.databases(
             wanted.cluster, backup.label, repository=backup.repository
         )
@@ -181,14 +184,6 @@ class SideInstances:
         }
         files.write_atomically(self._noted(operation_id), json.dumps(note))
         emit(Changed("side_instance.restored", str(operation_id)))
-
-    async def _backup(self, wanted: Wanted) -> Backup:
-        backups = await self._backups(wanted.cluster)
-        if wanted.label is not None:
-            backups = [each for each in backups if each.label == wanted.label]
-        if isinstance(wanted.moment, dt.datetime):
-            return plan.choose(backups, wanted.moment)
-        return plan.choose(backups, dt.datetime.max.replace(tzinfo=dt.UTC))
 
     async def _configure(self, cluster: ProcessCluster, origin: str) -> None:
         told = await commands.run([cluster.bindir / "pg_controldata", cluster.data])
@@ -377,10 +372,6 @@ def _log_of(cluster: ProcessCluster) -> Path:
 
 def _mib(count: int) -> str:
     return f"{count / 1024**2:,.0f} MiB"
-
-
-def _unreadable(number: int, problem: str) -> str:
-    return f"Repository {number} cannot be read: {problem}"
 
 
 async def _watch(folder: Path, tell: Tell | None) -> None:
