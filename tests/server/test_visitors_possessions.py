@@ -18,6 +18,8 @@ THINGS = """
     CREATE FUNCTION theirs.f(theirs.mood) RETURNS int LANGUAGE sql AS 'SELECT 1';
     CREATE AGGREGATE theirs.last(int) (SFUNC = int4larger, STYPE = int);
     CREATE TABLE theirs.parent (id serial PRIMARY KEY, m theirs.mood DEFAULT 'good');
+    CREATE MATERIALIZED VIEW theirs.m AS SELECT 1;
+    CREATE SEQUENCE theirs.alone;
     CREATE VIEW theirs.v AS SELECT * FROM theirs.parent;
     CREATE EXTENSION citext SCHEMA theirs;
     ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC;

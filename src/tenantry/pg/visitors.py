@@ -152,10 +152,10 @@ async def _drop(admin: AsyncConnection[TupleRow], name: str) -> bool:
 async def leave(visitor_: Visitor, database: str, heir: str) -> None:
     """Give what a visitor made in a database, an extension for example, to one of its roles.
 
-    All of it, or (raising what PostgreSQL says) nothing.
+    Much of it goes in pieces, as with ``wipe``: after a failure it is to be done again.
     """
     me, to = sql.Identifier(visitor_.name), sql.Identifier(heir)
-    async with _at_leisure(visitor_, database) as inside, inside.transaction():
+    async with _at_leisure(visitor_, database) as inside:
         cursor = await inside.execute(
             "SELECT nspname FROM pg_namespace WHERE nspowner = current_user::regrole"
         )
@@ -164,8 +164,11 @@ async def leave(visitor_: Visitor, database: str, heir: str) -> None:
             await inside.execute(
                 sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(sql.Identifier(name), to)
             )
-        await inside.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(me, to))
-        await inside.execute(sql.SQL("DROP OWNED BY {}").format(me))
+        await inside.execute("SELECT set_config('tenantry.heir', %s, false)", (heir,))
+        await _in_pieces(inside, visitor_.name, _GIVE_A_PIECE)
+        async with inside.transaction():
+            await inside.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(me, to))
+            await inside.execute(sql.SQL("DROP OWNED BY {}").format(me))
 
 
 async def owned(connection: AsyncConnection[TupleRow], name: str) -> int:
@@ -186,18 +189,41 @@ async def wipe(visitor_: Visitor, database: str) -> None:
     done again after a failure.
     """
     async with _at_leisure(visitor_, database) as inside:
-        left = await owned(inside, visitor_.name)
-        while left > _PIECE:
-            await inside.execute(_DROP_A_PIECE)
-            before, left = left, await owned(inside, visitor_.name)
-            if left == before:
-                break
+        await _in_pieces(inside, visitor_.name, _DROP_A_PIECE)
         await inside.execute(
             sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(visitor_.name))
         )
 
 
+async def _in_pieces(inside: AsyncConnection[TupleRow], name: str, do: LiteralString) -> None:
+    """Have few enough objects left for one transaction, or none that ``do`` does away with."""
+    left = await owned(inside, name)
+    while left > _PIECE:
+        await inside.execute(do)
+        before, left = left, await owned(inside, name)
+        if left == before:
+            break
+
+
 _PIECE = 1000
+# A sequence of a column's goes with its table, and cannot go alone.
+_GIVE_A_PIECE: LiteralString = """
+    DO $$
+    DECLARE each regclass;
+    BEGIN
+        FOR each IN
+            SELECT oid FROM pg_class c
+            WHERE relowner = current_user::regrole AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+              AND NOT (relkind = 'S' AND EXISTS (
+                  SELECT FROM pg_depend d
+                  WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                    AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')))
+            LIMIT 300
+        LOOP
+            EXECUTE format('ALTER TABLE %s OWNER TO %I', each, current_setting('tenantry.heir'));
+        END LOOP;
+    END $$
+"""
 _DROP_A_PIECE: LiteralString = """
     DO $$
     DECLARE each record;
