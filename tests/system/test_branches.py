@@ -92,8 +92,22 @@ def gone(platform: Installation, branch: Row) -> bool:
     )
 
 
-def test_one_of_a_quiet_database(api: httpx.Client, parent: Row, begin: Begin) -> None:
+def wait_quiet(platform: Installation, database: Row) -> None:
+    """Wait until nobody is connected: who leaves is not gone at once."""
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+
+    def is_quiet() -> bool:
+        with platform.superuser() as server:
+            return server.execute(sessions, (database["database_name"],)).fetchone() == (0,)
+
+    eventually(is_quiet)
+
+
+def test_one_of_a_quiet_database(
+    platform: Installation, api: httpx.Client, parent: Row, begin: Begin
+) -> None:
     before = ask(parent["connection_string"], CHECKSUM)
+    wait_quiet(platform, parent)
     branch = begin(parent, shadow=True)
     assert (branch["status"], branch["environment"]) == ("branching", "development")
     assert whole(api, branch)["method"] == "template"
@@ -408,6 +422,7 @@ def test_the_same_request_makes_one(api: httpx.Client, parent: Row) -> None:
 
 def test_the_command_line(platform: Installation, parent: Row) -> None:
     name = parent["database_name"]
+    wait_quiet(platform, parent)
     made = platform.tenantry("branch", "create", name, "try-it", "--expires", "2d")
     assert "by template" in made.stderr
     assert "in 48 h" in platform.tenantry("branch", "list", name).stdout

@@ -207,6 +207,17 @@ class Session:
     address: str | None
 
 
+async def sessions_in(connection: AsyncConnection[TupleRow], database: str) -> int:
+    """How many sessions a database has, of whomever. Autovacuum's are none: they make way."""
+    cursor = await connection.execute(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = %s AND backend_type <> 'autovacuum worker'",
+        (database,),
+    )
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
 async def members_of(connection: AsyncConnection[TupleRow], group: str) -> set[str]:
     """The roles that are direct members of a group."""
     cursor = await connection.execute(

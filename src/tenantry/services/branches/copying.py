@@ -136,13 +136,13 @@ class Copying:
         If that is ``dump``, nothing has been made yet.
         """
         name = source.database_name
-        use = (await catalog.database_use(server, [name])).get(name)
-        if use is None:
+        sizes = await catalog.sizes(server, [name])
+        if name not in sizes:
             raise NotFound("What is to be copied is not there any more.")
         for method in plan.methods(
             version=server.info.server_version // 10_000,
-            size_bytes=use.size_bytes,
-            sessions=use.connections,
+            size_bytes=sizes[name],
+            sessions=await catalog.sessions_in(server, name),
         ):
             if method == "dump" or await objects.copy_database(
                 server,
