@@ -161,6 +161,22 @@ def test_without_any_one_policy_it_fails(
     assert ("policy-missing", f"public.{table}") in {(f.kind, f.subject) for f in report.errors}
 
 
+def test_a_right_on_one_column_is_tried_on_that(servers: Servers, kept: str) -> None:
+    report = with_hole(
+        servers,
+        kept,
+        f"REVOKE UPDATE ON sites FROM {APP}",
+        f"GRANT UPDATE (domain) ON sites TO {APP}",
+        "CREATE POLICY careless ON sites USING (now() > 'yesterday')",
+    )
+    crossed = {
+        each.action
+        for each in report.attempts
+        if each.subject == "public.sites" and each.outcome == "crossed"
+    }
+    assert {"UPDATE of another's", "UPDATE without a condition"} <= crossed
+
+
 def crossing(report: Report, subject: str) -> bool:
     return any(each.subject == subject and each.outcome == "crossed" for each in report.attempts)
 

@@ -99,24 +99,12 @@ class Attempts:
             self._try(label, "SELECT of another's", query, (others,), customer=ann)
             self._copy(label, names, others, ann)
         if "UPDATE" in may:
-            free = [
-                each.name
-                for each in self._catalog.columns[relation.oid].values()
-                if not each.always
-            ]
-            touched = {**names, "touched": sql.Identifier(free[0])}
-            touch = sql.SQL("UPDATE {relation} SET {touched} = {touched} WHERE {column} = %s")
-            self._try(
-                label, "UPDATE of another's", touch.format(**touched), (others,), customer=ann
-            )
+            touch = sql.SQL("UPDATE {relation} SET {free} = {free} WHERE {column} = %s")
+            touch_its = touch.format(**names, free=self._free(relation))
+            self._try(label, "UPDATE of another's", touch_its, (others,), customer=ann)
             move = sql.SQL("UPDATE {relation} SET {column} = %s WHERE {column} = %s")
-            self._try(
-                label,
-                "UPDATE giving one's own away",
-                move.format(**names),
-                (others, own),
-                customer=ann,
-            )
+            action = "UPDATE giving one's own away"
+            self._try(label, action, move.format(**names), (others, own), customer=ann)
         if "DELETE" in may:
             query = sql.SQL("DELETE FROM {relation} WHERE {column} = %s").format(**names)
             self._try(label, "DELETE of another's", query, (others,), customer=ann)
@@ -140,9 +128,9 @@ class Attempts:
                 self._try(table.label, action, give, (others,), customer=ann)
 
     def _free(self, relation: Relation) -> sql.Identifier:
-        """A column that may be set at all."""
-        columns = self._catalog.columns[relation.oid].values()
-        return sql.Identifier(next(each.name for each in columns if not each.always))
+        """A column that the role may set, where it may set any."""
+        columns = [each for each in self._catalog.columns[relation.oid].values() if not each.always]
+        return sql.Identifier(max(columns, key=lambda each: each.updatable).name)
 
     def _own_is_seen(self, tenant: TenantTable, ann: str, own: object) -> None:
         """Else all the refusals would prove nothing."""

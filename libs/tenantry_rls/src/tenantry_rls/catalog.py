@@ -20,6 +20,7 @@ class Column:
     required: bool  # NOT NULL, and nothing fills it by itself
     nullable: bool
     always: bool  # GENERATED ALWAYS AS IDENTITY
+    updatable: bool  # by the role that is checked
     type: str  # the base type's name
     category: str  # of the base type
     length: int | None
@@ -188,6 +189,7 @@ _COLUMNS = (
     "SELECT a.attrelid::int8 AS table, a.attnum AS number, a.attname AS name,"
     " a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS required,"
     " NOT a.attnotnull AS nullable, a.attidentity = 'a' AS always,"
+    " has_column_privilege(%(role)s, a.attrelid, a.attnum, 'UPDATE') AS updatable,"
     " b.typname AS type, b.typcategory::text AS category,"
     " CASE WHEN b.typname IN ('varchar', 'bpchar') AND a.atttypmod > 4"
     "   THEN a.atttypmod - 4 END AS length,"
