@@ -10,10 +10,11 @@ import asyncio
 import datetime as dt
 import shutil
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenantry.base.errors import Conflict, MachineError
+from tenantry.base.errors import Conflict, MachineError, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.ids import new_id, new_suffix, parse_id
 from tenantry.control import audit, backups, replaced, whitelist
@@ -394,6 +395,8 @@ class Restoring:
             "rows": run.state["rows"],
         }
         if _is_new(run):
+            with suppress(TenantryError):  # a pass does it as well
+                await self.pooler.refresh_users(self.store)
             return Done(
                 told
                 | {"database_id": run.state["database_id"], "database_name": run.state["making"]}
