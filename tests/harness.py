@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,10 +51,13 @@ class Installation:
     def __post_init__(self) -> None:
         # Not below pytest's own folders: the service user cannot enter those.
         self.home = Path(tempfile.mkdtemp(prefix="tnt-"))
+        self._own_home()
+        self.api_port, self.pg_port, self.pool_port = free_ports(3)
+
+    def _own_home(self) -> None:
         self.home.chmod(0o755)
         if os.geteuid() == 0:
             shutil.chown(self.home, SERVICE_USER, SERVICE_USER)
-        self.api_port, self.pg_port, self.pool_port = free_ports(3)
 
     @property
     def env(self) -> dict[str, str]:
@@ -155,6 +159,15 @@ class Installation:
         """The control database, as its owner."""
         return self.superuser("control", "tenantry_control")
 
+    def back_up(self, cluster: str, *words: str) -> None:
+        """Back a cluster up, once the platform's own backup of it is done."""
+        while True:
+            done = self.tenantry("cluster", "backup", cluster, *words, check=False)
+            if "to itself" not in done.stderr:
+                break
+            time.sleep(0.2)
+        assert done.returncode == 0, done.stderr
+
     # ── the world ────────────────────────────────────────────────────────────
 
     def world(self) -> tuple[set[str], set[str]]:
@@ -207,15 +220,27 @@ class Installation:
                 found.append(int(entry.name))
         return found
 
-    def remove(self) -> None:
-        """Stop whatever runs, and delete the home."""
-        if (self.home / "clusters").exists():
-            self.tenantry("down", check=False)
-        for pid in self.processes():
+    def destroy(self) -> None:
+        """A disaster: all of its processes end at once, and all of its files are gone."""
+        while pids := self.processes():
+            self._kill(pids)
+        shutil.rmtree(self.home)
+        self.home.mkdir()
+        self._own_home()
+
+    @staticmethod
+    def _kill(pids: list[int]) -> None:
+        for pid in pids:
             try:
                 os.kill(pid, 9)
             except ProcessLookupError:
                 continue
+
+    def remove(self) -> None:
+        """Stop whatever runs, and delete the home."""
+        if (self.home / "clusters").exists():
+            self.tenantry("down", check=False)
+        self._kill(self.processes())
         shutil.rmtree(self.home, ignore_errors=True)
 
 

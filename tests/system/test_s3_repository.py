@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from s3_server import BUCKET, S3Server, s3_server
 
-from clients import eventually, hurry
+from clients import ask, do, eventually, hurry
 from harness import Installation
 from inside import inside
 from tenantry.services.repository.service import Repositories
@@ -56,6 +56,11 @@ def once_free(platform: Installation, *words: str) -> str:
     return said[-1]
 
 
+async def secure(repositories: Repositories) -> object:
+    await repositories.secure("shared-1")
+    return await repositories.secure("control")
+
+
 def held(platform: Installation) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(
         platform.tenantry("cluster", "backups", "shared-1", "--json").stdout
@@ -98,6 +103,31 @@ def test_what_is_in_the_bucket_is_encrypted(backed: Installation, s3: S3Server) 
     assert configuration.stat().st_mode & 0o777 == 0o600
     for log in (backed.home / "logs").iterdir():
         assert "a-secret-key" not in log.read_text(errors="replace")
+
+
+def test_all_comes_back_from_s3_alone(backed: Installation) -> None:
+    """Home and local repository are gone. It comes back as at a moment before the last one."""
+    database = backed.create(name="shop")
+    do(database["connection_string"], "CREATE TABLE kept AS SELECT generate_series(1, 100) AS n")
+    backed.back_up("control")
+    do(database["connection_string"], "INSERT INTO kept VALUES (101)")
+    moment = inside(backed, secure)
+    do(database["connection_string"], "INSERT INTO kept VALUES (102)")
+    inside(backed, secure)
+    admin_key = backed.key
+    with tempfile.TemporaryDirectory() as elsewhere:
+        key = Path(elsewhere) / "backup.key"
+        key.write_text((backed.home / "backup.key").read_text())
+        backed.destroy()
+        words = ["--from", "s3", "--key-file", str(key), "--to", moment, "--yes"]
+        assert "before that moment" not in backed.tenantry("recover", *words).stderr
+    backed.up()
+    hurry(backed)
+    assert backed.key == admin_key
+    assert ask(database["connection_string"], "SELECT sum(n) FROM kept") == 5151
+    # The local repository begins anew, beside the one that knows all.
+    backed.back_up("shared-1")
+    assert [each["problem"] for each in held(backed)["repositories"]] == [None, None]
 
 
 def test_without_s3_the_local_one_is_still_told_of(backed: Installation, s3: S3Server) -> None:

@@ -121,6 +121,13 @@ def _tell_plan(home: Path, found: Found, moment: dt.datetime | None) -> None:
         {"CLUSTER": "cluster", "BACKUP": "backup", "ENDED": "ended", "SIZE": "size", "LOG": "log"},
         empty="",
     )
+    for name, count in found.lacking.items():
+        if count:
+            output.note(
+                f"{name}: {count} segments of its log are missing. What was written after the "
+                "first of them is lost. If they are to be had, put them into the repository first.",
+                style="red",
+            )
 
 
 async def _carry_out(recovery: Recovery, found: Found) -> Recovered:
@@ -173,9 +180,8 @@ def _warn(done: Recovered) -> None:
     for each in done.clusters:
         if each.unread:
             output.note(
-                f"{each.cluster}: the log has a gap. What was written between its last commit and "
-                f"segment {each.unread} is lost; put the missing segments into the repository and "
-                "recover into another home, if they are to be had.",
+                f"{each.cluster}: its log has a gap, or is damaged. What was written between its "
+                f"last commit and segment {each.unread} is lost.",
                 style="red",
             )
     told = {

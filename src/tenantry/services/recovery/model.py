@@ -40,11 +40,15 @@ class Progress(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is in the repository, by cluster, and the backup that each is begun with."""
+    """What is in the repository, by cluster, and the backup that each is begun with.
+
+    ``lacking`` is how many segments of its log are not there, though later ones are.
+    """
 
     source: str
     contents: dict[str, Contents]
     chosen: dict[str, Backup]
+    lacking: dict[str, int]
     has_home_files: bool
     begun: bool
 

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from tenantry.base.errors import MachineError
 from tenantry.control.databases import DatabaseRow
+from tenantry.pg.archiving import SEGMENT_BYTES
 from tenantry.pg.pgbackrest import Backup, Contents
 from tenantry.services.databases.plan import strangers
 from tenantry.services.recovery.model import Differences
+from tenantry.services.repository.plan import number
 from tenantry.services.side_instances.model import OutsideWindow
 from tenantry.services.side_instances.plan import reachable_from
 
-_SEGMENT_BYTES = 16 * 2**20
-_SEGMENTS_A_LOG = 2**32 // _SEGMENT_BYTES
+_SEGMENTS_A_LOG = 2**32 // SEGMENT_BYTES
 _NAME = 24  # letters of a segment's name: timeline, log, segment
 
 
@@ -49,9 +50,9 @@ def unread(last_segment: str | None, history: str) -> str | None:
         return None
     timeline, end = int(lines[-1][0]), lines[-1][1]
     log, _, offset = end.partition("/")
-    reached = int(log, 16) * _SEGMENTS_A_LOG + int(offset, 16) // _SEGMENT_BYTES
+    reached = int(log, 16) * _SEGMENTS_A_LOG + int(offset, 16) // SEGMENT_BYTES
     name = last_segment[:_NAME]
-    there = int(name[8:16], 16) * _SEGMENTS_A_LOG + int(name[16:], 16)
+    there = number(name, _SEGMENTS_A_LOG)
     return name if int(name[:8], 16) == timeline and there > reached else None
 
 

@@ -23,16 +23,17 @@ from tenantry.control import clusters as cluster_rows
 from tenantry.control import databases as rows
 from tenantry.control.store import ControlStore
 from tenantry.host import files
-from tenantry.pg import catalog, objects
+from tenantry.pg import archiving, catalog, objects
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import ADMIN, connect
-from tenantry.pg.pgbackrest import Contents, LocalRepository, Repository, Stanza
+from tenantry.pg.pgbackrest import Backup, Contents, LocalRepository, Repository, Stanza
 from tenantry.services import home_files
 from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
 from tenantry.services.platform import ensure_control_schema, local_certificates
 from tenantry.services.recovery import flow, plan
 from tenantry.services.recovery.flow import Say, Show
 from tenantry.services.recovery.model import Differences, Found, Progress, Recovered
+from tenantry.services.repository.plan import missing_segments
 from tenantry.services.repository.service import Repositories
 
 S3 = "s3"
@@ -119,7 +120,12 @@ class Recovery:
             for cluster in self._clusters
         }
         kept = await self._fetch(contents[CONTROL])
-        found = Found(str(self._source), contents, chosen, kept is not None, begun is not None)
+        lacking = {
+            name: await self._lacking(contents[name], backup) for name, backup in chosen.items()
+        }
+        found = Found(
+            str(self._source), contents, chosen, lacking, kept is not None, begun is not None
+        )
         self._require_room(found, begun)
         return found
 
@@ -176,6 +182,21 @@ class Recovery:
                     hint="It is damaged, or the key is that of another repository.",
                 )
         return found
+
+    async def _lacking(self, contents: Contents, backup: Backup) -> int:
+        if contents.archive is None or contents.wal is None:
+            return 0
+        names = await self._pgbackrest.segments(
+            contents.stanza, contents.archive, repository=contents.repository
+        )
+        return len(
+            missing_segments(
+                names,
+                since=backup.wal_start,
+                until=contents.wal[1],
+                segment_bytes=archiving.SEGMENT_BYTES,
+            )
+        )
 
     def _of(self, contents: dict[str, Contents], cluster: str) -> Contents:
         if cluster not in contents:
