@@ -115,7 +115,8 @@ def test_a_key_expires_in_time_to_come_or_is_refused(at: dt.datetime) -> None:
     body = {"name": "X", "scopes": ["admin"], "expires_at": at.isoformat()}
     now = dt.datetime.now(dt.UTC)
     if now < at < now + dt.timedelta(days=36_000):
-        assert CreateKey.model_validate(body).expires_at == at
+        # In the hour that a clock shows twice, no two zones call anything equal.
+            assert CreateKey.model_validate(body).expires_at == at.astimezone(dt.UTC)
     elif not now < at < now + dt.timedelta(days=37_000):
         assert wrong(CreateKey, body) == {"expires_at"}
 
