@@ -48,8 +48,10 @@ async def clean_up(platform: Platform) -> None:
         busy = await operations.unfinished(tx)
     for operation_id in there - busy:
         await platform.side_instances.remove(operation_id)
-    for purpose in guests - {each.hex for each in busy}:
-        await visitors.drop(shared, purpose)
+    under_way = {each.hex for each in busy}
+    for purpose in guests:
+        if purpose.partition("_")[0] not in under_way:
+            await visitors.drop(shared, purpose)
 
 
 async def converge(platform: Platform) -> None:

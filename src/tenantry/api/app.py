@@ -22,6 +22,7 @@ from tenantry.api import (
     extensions,
     imports,
     keys,
+    migrations,
     operations,
     plans,
     problems,
@@ -87,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(imports.router)
     app.include_router(drills.router)
     app.include_router(plans.router)
+    app.include_router(migrations.router)
     app.include_router(operations.router)
     app.include_router(auth.router)
     app.include_router(users.router)

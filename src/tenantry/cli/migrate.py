@@ -8,9 +8,11 @@ import typer
 
 from tenantry.base.errors import InvalidInput, TenantryError
 from tenantry.cli import output
-from tenantry.cli.client import Row
+from tenantry.cli.client import OperationFailed, Row, connect
 from tenantry.cli.door import Json
-from tenantry.cli.migrating import Order, Target, target
+from tenantry.cli.finding import In, title
+from tenantry.cli.migrating import Order, Target, how, selected, target
+from tenantry.cli.operations import Wait, follow
 from tenantry.host import files
 from tenantry.services.migrations import lint as linting
 from tenantry.services.migrations import plan as planning
@@ -34,9 +36,10 @@ On = Annotated[
     str | None,
     typer.Option(
         "--database",
-        metavar="URL",
-        help="The database. Its connection string may also be in TENANTRY_DATABASE_URL, where "
-        "nobody sees the password in the list of processes.",
+        metavar="NAME|URL",
+        help="A Tenantry database by name, through the API; or any by its connection string, "
+        "which may also be in TENANTRY_DATABASE_URL, where nobody sees its password in the list "
+        "of processes.",
     ),
 ]
 LockTimeout = Annotated[
@@ -61,20 +64,81 @@ def up(
     *,
     path: Folder = DEFAULT_FOLDER,
     database: On = None,
+    env: In = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="All databases that the selectors fit, as one operation.")
+    ] = False,
+    selector: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="With --all: environment=… or owner=…"),
+    ] = None,
+    parallel: Annotated[
+        int, typer.Option(min=1, max=32, help="With --all: how many at a time.")
+    ] = 4,
+    canary: Annotated[
+        int, typer.Option(min=0, help="With --all: so many go first, and all must succeed.")
+    ] = 1,
+    max_failures: Annotated[
+        int, typer.Option(min=0, help="With --all: after more of them no other one is begun.")
+    ] = 0,
     lock_timeout: LockTimeout = DEFAULT_LIMITS.lock_timeout,
     statement_timeout: StatementTimeout = None,
     retries: Retries = DEFAULT_LIMITS.retries,
     accept_edited: Accept = False,
+    wait: Wait = True,
     as_json: Json = False,
 ) -> None:
     """Run the next N migrations, or all that are pending.
 
-    Example:
+    Examples:
 
-        tenantry migrate up --path migrations
+        tenantry migrate up --path migrations --database shop
+
+        tenantry migrate up --all --selector environment=production
     """
     limits = Limits(lock_timeout, statement_timeout, retries)
-    _run(target(database), Order("up", n=n, accept_edited=accept_edited), path, limits, as_json)
+    if not every:
+        order = Order("up", n=n, accept_edited=accept_edited)
+        _run(target(database, env), order, path, limits, as_json)
+        return
+    if n is not None or database is not None:
+        raise InvalidInput("--all goes with neither N nor --database.")
+    fleet = {"parallel": parallel, "canary": canary, "max_failures": max_failures}
+    asked = how(path, limits, accept_edited=accept_edited) | fleet | selected(selector or [])
+    _run_many(asked, wait=wait, as_json=as_json)
+
+
+def _run_many(asked: Row, *, wait: bool, as_json: bool) -> None:
+    with connect() as api:
+        operation = api.post("/api/migrations", asked)
+        failure: OperationFailed | None = None
+        if wait:
+            try:
+                operation = follow(api, operation["id"])
+            except OperationFailed as error:
+                failure = error
+                operation = api.get(f"/api/operations/{operation['id']}")
+        rows = api.rows(f"/api/migrations/{operation['id']}").rows
+    if as_json:
+        output.as_json({"operation": operation, "databases": rows})
+    else:
+        output.table(rows, _TARGETS, empty="No database fits.")
+        if not wait:
+            output.done(f"It has begun: operation {operation['id']}")
+        elif failure is None:
+            output.done(f"{len(rows)} databases are migrated")
+    if failure is not None:
+        raise failure
+
+
+_TARGETS: dict[str, output.Cell] = {
+    "NAME": title,
+    "ENVIRONMENT": "environment",
+    "STATUS": "status",
+    "VERSION": "version",
+    "STEPS": "steps",
+    "ERROR": lambda row: (row["error"] or {}).get("detail"),
+}
 
 
 @app.command()
@@ -83,6 +147,7 @@ def down(
     *,
     path: Folder = DEFAULT_FOLDER,
     database: On = None,
+    env: In = None,
     lock_timeout: LockTimeout = DEFAULT_LIMITS.lock_timeout,
     statement_timeout: StatementTimeout = None,
     retries: Retries = DEFAULT_LIMITS.retries,
@@ -99,7 +164,13 @@ def down(
     if n is None and not yes:
         typer.confirm("Undo every migration there is?", abort=True, err=True)
     limits = Limits(lock_timeout, statement_timeout, retries)
-    _run(target(database), Order("down", n=n, accept_edited=accept_edited), path, limits, as_json)
+    _run(
+        target(database, env),
+        Order("down", n=n, accept_edited=accept_edited),
+        path,
+        limits,
+        as_json,
+    )
 
 
 @app.command()
@@ -108,6 +179,7 @@ def goto(
     *,
     path: Folder = DEFAULT_FOLDER,
     database: On = None,
+    env: In = None,
     lock_timeout: LockTimeout = DEFAULT_LIMITS.lock_timeout,
     statement_timeout: StatementTimeout = None,
     retries: Retries = DEFAULT_LIMITS.retries,
@@ -122,7 +194,7 @@ def goto(
     """
     order = Order("goto", version=version, accept_edited=accept_edited)
     limits = Limits(lock_timeout, statement_timeout, retries)
-    _run(target(database), order, path, limits, as_json)
+    _run(target(database, env), order, path, limits, as_json)
 
 
 def _run(at: Target, order: Order, path: Path, limits: Limits, as_json: bool) -> None:
@@ -145,6 +217,7 @@ def force(
     version: Annotated[int, typer.Argument(min=-1, metavar="VERSION", show_default=False)],
     *,
     database: On = None,
+    env: In = None,
     as_json: Json = False,
 ) -> None:
     """Record that a database is clean at a version, or with -1 before the first. Runs no file.
@@ -153,7 +226,7 @@ def force(
 
         tenantry migrate force 3
     """
-    done = target(database).force(version)
+    done = target(database, env).force(version)
     if as_json:
         output.as_json(done)
         return
@@ -161,14 +234,14 @@ def force(
 
 
 @app.command()
-def version(*, database: On = None, as_json: Json = False) -> None:
+def version(*, database: On = None, env: In = None, as_json: Json = False) -> None:
     """Show the version at which a database stands.
 
     Example:
 
         tenantry migrate version
     """
-    row = target(database).status(None)
+    row = target(database, env).status(None)
     told = {"version": row["version"], "dirty": row["dirty"]}
     if as_json:
         output.as_json(told)
@@ -179,14 +252,20 @@ def version(*, database: On = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def status(*, path: Folder = DEFAULT_FOLDER, database: On = None, as_json: Json = False) -> None:
+def status(
+    *,
+    path: Folder = DEFAULT_FOLDER,
+    database: On = None,
+    env: In = None,
+    as_json: Json = False,
+) -> None:
     """Show which migrations are applied, pending, or edited since they were applied.
 
     Example:
 
         tenantry migrate status
     """
-    row = target(database).status(path)
+    row = target(database, env).status(path)
     if as_json:
         output.as_json(row)
         return
@@ -273,6 +352,7 @@ def plan(
     *,
     path: Folder = DEFAULT_FOLDER,
     database: On = None,
+    env: In = None,
     as_json: Json = False,
 ) -> None:
     """Show what `up` would run, in a transaction or not, and what lint says of it. Runs nothing.
@@ -281,7 +361,7 @@ def plan(
 
         tenantry migrate plan
     """
-    row = target(database).status(path)
+    row = target(database, env).status(path)
     if row["dirty"]:
         raise TenantryError(
             f"The database is {_stands(row)}: nothing can be run.",

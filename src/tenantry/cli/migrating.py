@@ -1,8 +1,9 @@
 """The databases that ``tenantry migrate`` works on, and the ways to them."""
 
 import asyncio
+import datetime as dt
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
@@ -12,10 +13,12 @@ import psycopg
 import typer
 
 from tenantry.base.errors import InvalidInput, Unavailable
-from tenantry.cli.client import Row
-from tenantry.services.migrations import service
+from tenantry.cli.client import Row, connect
+from tenantry.cli.finding import find
+from tenantry.cli.operations import follow
+from tenantry.services.migrations import plan, service
 from tenantry.services.migrations.ledger import Connection
-from tenantry.services.migrations.model import Limits, State, Status, Step
+from tenantry.services.migrations.model import Applied, Limits, State, Status, Step
 
 VARIABLE = "TENANTRY_DATABASE_URL"
 _CONNECT_SECONDS = 10
@@ -45,8 +48,8 @@ class Target(Protocol):
         """Where the database stands, and beside it the folder's migrations."""
 
 
-def target(database: str | None) -> Target:
-    """The database of a connection string, or of TENANTRY_DATABASE_URL.
+def target(database: str | None, environment: str | None) -> Target:
+    """The database of a connection string or of TENANTRY_DATABASE_URL, or a Tenantry one by name.
 
     Raises InvalidInput if there is none.
     """
@@ -56,7 +59,83 @@ def target(database: str | None) -> Target:
             "Which database?",
             hint=f"Say it with --database, or put its connection string into {VARIABLE}.",
         )
-    return ByUrl(given)
+    if "://" in given or "=" in given:  # libpq's two forms; no name has either
+        return ByUrl(given)
+    return ByName(given, environment)
+
+
+@dataclass(frozen=True, slots=True)
+class ByName:
+    """A Tenantry database, through the API: no password is needed."""
+
+    name: str
+    environment: str | None
+
+    def run(self, order: Order, folder: Path, limits: Limits) -> Row:
+        body = {
+            "action": order.verb,
+            "n": order.n,
+            "version": order.version,
+            **how(folder, limits, accept_edited=order.accept_edited),
+        }
+        return self._begin({key: value for key, value in body.items() if value is not None})
+
+    def force(self, version: int) -> Row:
+        return self._begin({"action": "force", "version": version})
+
+    def _begin(self, body: Row) -> Row:
+        with connect() as api:
+            path = f"/api/databases/{find(api, self.name, self.environment)['id']}/migrations"
+            done: Row = follow(api, api.post(path, body)["id"])["result"]
+        return done
+
+    def status(self, folder: Path | None) -> Row:
+        with connect() as api:
+            row = find(api, self.name, self.environment)
+            told = api.get(f"/api/databases/{row['id']}/migrations")
+        journal = {
+            each["version"]: Applied(
+                each["version"],
+                each["file"],
+                each["sha256"],
+                dt.datetime.fromisoformat(each["applied_at"]),
+            )
+            for each in told["applied"]
+        }
+        migrations = () if folder is None else service.load(folder)
+        return _status(plan.status(migrations, State(told["version"], told["dirty"]), journal))
+
+
+_SELECTORS = {"environment": "environment", "owner": "owner_email"}
+
+
+def selected(selectors: Sequence[str]) -> Row:
+    """Which databases ``environment=production`` and the like fit, as the API takes it.
+
+    Raises InvalidInput for one that is not known, or given twice.
+    """
+    found: Row = {}
+    for each in selectors:
+        key, equals, value = each.partition("=")
+        name = _SELECTORS.get(key)
+        if name is None or not equals or not value or name in found:
+            raise InvalidInput.of(
+                "selector", f"{each} is not one of environment=… and owner=…, each once"
+            )
+        found[name] = value
+    return found
+
+
+def how(folder: Path, limits: Limits, *, accept_edited: bool) -> Row:
+    """A folder's files and the limits of a run, as the API takes them. Raises BadMigrations."""
+    scripts = [script for each in service.load(folder) for script in (each.up, each.down) if script]
+    return {
+        "files": [{"name": each.name, "sql": each.sql} for each in scripts],
+        "accept_edited": accept_edited,
+        "lock_timeout_seconds": limits.lock_timeout,
+        "statement_timeout_seconds": limits.statement_timeout,
+        "retries": limits.retries,
+    }
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -65,8 +65,9 @@ async def visitor(
 
     Where they may not enter ``database`` themselves, it may, and make schemas in it.
 
-    ``purpose`` is the hexadecimal id of the operation that it is for: the login is named after
-    it, so that one left by a crash is used again or dropped. What it owns in the end must have
+    ``purpose`` is the hexadecimal id of the operation that it is for, with ``_`` and more behind it
+    where that has several: the login is named after it, so that one left by a crash is used again
+    or dropped. What it owns in the end must have
     been given away (``leave``), or it stays, shut out, until somebody drops it. ``folder`` is
     where the passfile is, for that time; the operation's scratch, so that a crash leaves none.
 

@@ -41,6 +41,8 @@ from tenantry.services.restores.flow import Restoring
 from tenantry.services.restores.service import Restores
 from tenantry.services.roles.service import Roles
 from tenantry.services.side_instances.service import SideInstances
+from tenantry.services.tenant_migrations.flow import Migrating
+from tenantry.services.tenant_migrations.service import TenantMigrations
 from tenantry.services.users.service import Users
 
 Say = Callable[[str], None]
@@ -73,6 +75,7 @@ class Platform:
     access: Access
     people: People
     users: Users
+    migrations: TenantMigrations
 
     @property
     def home(self) -> Home:
@@ -151,6 +154,12 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             access=Access(store, session_idle=rules.idle),
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),
+            migrations=TenantMigrations(
+                store,
+                Migrating(store, clusters, pooler, Home(settings.home)),
+                databases,
+                operations,
+            ),
         )
 
 

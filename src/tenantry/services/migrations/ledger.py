@@ -63,6 +63,24 @@ class Ledger:
             )
         return cls(conn, database, schema, exists=exists, has_journal=has_journal)
 
+    @classmethod
+    async def at(cls, conn: Connection, database: str, schema: str) -> "Ledger":
+        """The ledger in this schema, to be read; names need not be looked up in it."""
+        cursor = await send(
+            conn,
+            "SELECT c.relname FROM pg_catalog.pg_class c"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = {schema} AND c.relname IN ({table}, {journal})"
+            " AND c.relkind = 'r'",
+            schema=sql.Literal(schema),
+            table=sql.Literal(plan.TABLE),
+            journal=sql.Literal(plan.JOURNAL),
+        )
+        there = {name for (name,) in await cursor.fetchall()}
+        return cls(
+            conn, database, schema, exists=plan.TABLE in there, has_journal=plan.JOURNAL in there
+        )
+
     async def ensure(self) -> None:
         """Create the table if it is missing."""
         # A role that may not create tables can still be told that there is nothing to do.
@@ -79,7 +97,9 @@ class Ledger:
         if not self._exists:
             return State()
         cursor = await send(
-            self.conn, "SELECT version, dirty FROM {table} LIMIT 1", table=self._table
+            self.conn,
+            "SELECT version::bigint, dirty::boolean FROM {table} LIMIT 1",
+            table=self._table,
         )
         rows = await cursor.fetchall()
         if not rows:
@@ -108,7 +128,8 @@ class Ledger:
             return {}
         cursor = await send(
             self.conn,
-            "SELECT version, file, sha256, applied_at FROM {journal}",
+            "SELECT version::bigint, file::text, sha256::text, applied_at::timestamptz "
+            "FROM {journal}",
             journal=self._journal,
         )
         return {row[0]: Applied(*row) for row in await cursor.fetchall()}

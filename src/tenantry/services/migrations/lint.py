@@ -205,7 +205,9 @@ def check(migrations: Iterable[Migration]) -> list[Finding]:
     ]
 
 
-def check_script(script: Script, direction: Direction = Direction.UP) -> list[Finding]:
+def check_script(
+    script: Script, direction: Direction = Direction.UP, *, heed_pragmas: bool = True
+) -> list[Finding]:
     """What the rules find in one file."""
     try:
         parts = statements.split(script.sql)
@@ -216,7 +218,9 @@ def check_script(script: Script, direction: Direction = Direction.UP) -> list[Fi
     for part in parts:
         allowed = set(re.split(r"[,\s]+", " ".join(_ALLOW.findall(part.comments))))
         for rule, what in chain(_hits(part, made), _of_file(part, parts)):
-            if rule in allowed or (direction is Direction.DOWN and rule in _MEANT_DOWN):
+            if (heed_pragmas and rule in allowed) or (
+                direction is Direction.DOWN and rule in _MEANT_DOWN
+            ):
                 continue
             found.append(Finding(script.name, part.line, RULES[rule], what))
         made |= _makes(part.node)

@@ -136,10 +136,10 @@ def down(migrations: Sequence[Migration], state: State, n: int | None) -> list[S
     return _downward(migrations, here, -1)[: _limit(n)]
 
 
-def goto(migrations: Sequence[Migration], state: State, version: int) -> list[Step]:
-    """The steps up or down after which the database is at ``version``."""
+def goto(migrations: Sequence[Migration], state: State, version: int | None) -> list[Step]:
+    """The steps up or down after which the database is at ``version``; None is before the first."""
     here = _index(migrations, state)
-    there = _find(migrations, version)
+    there = -1 if version is None else _find(migrations, version)
     if here < there:
         return _upward(migrations[here + 1 : there + 1])
     return _downward(migrations, here, there)

@@ -14,7 +14,7 @@ work may: when the file ends the transaction by itself, or cannot run in one at 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -45,7 +45,13 @@ from tenantry.services.migrations.model import (
 )
 
 Folder = Path | Traversable | Mapping[str, bytes]  # or what a folder would hold, by name
+# What surrounds each try of a file.
+Around = Callable[[Script], AbstractAsyncContextManager[None]]
 DEFAULT_LIMITS = Limits()
+
+
+def _alone_with_it(_: Script) -> AbstractAsyncContextManager[None]:
+    return nullcontext()
 
 
 async def up(
@@ -55,6 +61,7 @@ async def up(
     *,
     limits: Limits = DEFAULT_LIMITS,
     accept_edited: bool = False,
+    around: Around = _alone_with_it,
 ) -> list[Step]:
     """Run the next ``n`` migrations, or all; the steps taken, none if there was nothing to do.
 
@@ -62,7 +69,7 @@ async def up(
     they are now), MigrationFailed, MigrationNotFound, MigrationsLocked; LimitShort after having
     run the fewer than ``n`` that there were.
     """
-    order = _Order(lambda ms, state: plan.up(ms, state, n), n, accept_edited)
+    order = _Order(lambda ms, state: plan.up(ms, state, n), n, accept_edited, around)
     return await _run(conn, folder, order, limits)
 
 
@@ -73,22 +80,25 @@ async def down(
     *,
     limits: Limits = DEFAULT_LIMITS,
     accept_edited: bool = False,
+    around: Around = _alone_with_it,
 ) -> list[Step]:
     """Undo the last ``n`` migrations, or with None all of them; otherwise as ``up``."""
-    order = _Order(lambda ms, state: plan.down(ms, state, n), n, accept_edited)
+    order = _Order(lambda ms, state: plan.down(ms, state, n), n, accept_edited, around)
     return await _run(conn, folder, order, limits)
 
 
 async def goto(
     conn: Connection,
     folder: Folder,
-    version: int,
+    version: int | None,
     *,
     limits: Limits = DEFAULT_LIMITS,
     accept_edited: bool = False,
+    around: Around = _alone_with_it,
 ) -> list[Step]:
-    """Go up or down to ``version``, which the folder must have; otherwise as ``up``."""
-    order = _Order(lambda ms, state: plan.goto(ms, state, version), None, accept_edited)
+    """Go up or down to ``version``, which the folder must have, or with None to before the first;
+    otherwise as ``up``."""
+    order = _Order(lambda ms, state: plan.goto(ms, state, version), None, accept_edited, around)
     return await _run(conn, folder, order, limits)
 
 
@@ -143,6 +153,7 @@ class _Order:
     planned: Callable[[tuple[Migration, ...], State], list[Step]]
     n: int | None
     accept_edited: bool
+    around: Around
 
 
 async def _run(conn: Connection, folder: Folder, order: _Order, limits: Limits) -> list[Step]:
@@ -158,7 +169,7 @@ async def _run(conn: Connection, folder: Folder, order: _Order, limits: Limits) 
         for migration in edited:
             await ledger.note(migration.version, migration.up)
         for step in steps:
-            await _take(ledger, step, limits)
+            await _take(ledger, step, limits, order.around)
         if order.n is not None and len(steps) < order.n:
             raise LimitShort(order.n - len(steps), await ledger.read())
         return steps
@@ -236,7 +247,7 @@ async def _lock(ledger: Ledger, key: int, deadline: float, limits: Limits) -> No
             return
 
 
-async def _take(ledger: Ledger, step: Step, limits: Limits) -> None:
+async def _take(ledger: Ledger, step: Step, limits: Limits, around: Around) -> None:
     """Run one file and record it. Raises MigrationFailed."""
     conn, script = ledger.conn, step.script
     if script is None:
@@ -251,17 +262,18 @@ async def _take(ledger: Ledger, step: Step, limits: Limits) -> None:
     retries, pause = limits.retries, limits.back_off
     while True:
         try:
-            await _configure(conn, timeouts)  # each time, as a file may SET them
-            await run.begin()
-            await ledger.write(step.target, dirty=True)
-            await run.do()
-            await _refuse_rollback(ledger, script, step.target)
-            if step.direction is Direction.UP:
-                await ledger.note(step.version, script)
-            else:
-                await ledger.forget_after(step.version - 1)
-            await ledger.write(step.target, dirty=False)
-            await conn.commit()
+            async with around(script):
+                await _configure(conn, timeouts)  # each time, as a file may SET them
+                await run.begin()
+                await ledger.write(step.target, dirty=True)
+                await run.do()
+                await _refuse_rollback(ledger, script, step.target)
+                if step.direction is Direction.UP:
+                    await ledger.note(step.version, script)
+                else:
+                    await ledger.forget_after(step.version - 1)
+                await ledger.write(step.target, dirty=False)
+                await conn.commit()
         except BaseException as error:
             state = await _abandon(ledger)
             if not isinstance(error, psycopg.Error):

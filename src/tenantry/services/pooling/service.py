@@ -277,6 +277,19 @@ class Pooler:
             async with self._console() as console:
                 await console.run(sql.SQL("RESUME {}").format(sql.Identifier(database)))
 
+    async def renew_servers(self, database: str, *, within: float) -> None:
+        """Have new server connections for what the clients of a database ask from now on.
+
+        Plans that the old ones have prepared are of tables as they were. Whoever has a
+        transaction open after ``within`` seconds keeps its old one to its end.
+        """
+        # RECONNECT would close one that is just being opened, and tell its clients of a failure.
+        # While the database is paused, none is.
+        async with self.paused(database, within=within):
+            with contextlib.suppress(Unavailable, psycopg.DatabaseError):
+                async with self._console() as console:
+                    await console.run(sql.SQL("RECONNECT {}").format(sql.Identifier(database)))
+
     async def state(self) -> PoolerState:
         """What the console tells of pools, clients and servers.
 

@@ -1,0 +1,134 @@
+"""/api/databases/{id}/migrations and /api/migrations"""
+
+import datetime as dt
+import uuid
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel
+
+from tenantry.api import answers
+from tenantry.api.answers import Answer, Listing, Operation
+from tenantry.api.asking import (
+    Cursor,
+    DatabaseId,
+    Limit,
+    OperationId,
+    PlatformHere,
+    allowed,
+    begun,
+)
+from tenantry.api.requests import MigrateDatabase, MigrateMany
+from tenantry.services.access.service import Principal
+
+router = APIRouter(tags=["migrations"])
+
+Reader = Annotated[Principal, allowed("databases:read")]
+Writer = Annotated[Principal, allowed("databases:write")]
+
+
+class AppliedMigration(BaseModel):
+    """A file as it was when it was applied."""
+
+    version: int
+    file: str
+    sha256: str
+    applied_at: dt.datetime
+
+
+class Migrations(BaseModel):
+    """Where a database stands; ``version`` is null before the first migration.
+
+    golang-migrate leaves no trace among the ``applied``.
+    """
+
+    version: int | None
+    dirty: bool
+    applied: list[AppliedMigration]
+
+
+class Target(BaseModel):
+    """What came of a run in one of its databases."""
+
+    database_id: uuid.UUID
+    database_name: str
+    name: str | None
+    environment: str
+    status: Literal["pending", "running", "succeeded", "failed", "skipped"]
+    version: int | None
+    dirty: bool | None
+    steps: int | None
+    error: dict[str, object] | None
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+
+
+@router.get("/api/databases/{identifier}/migrations", response_model=Answer[Migrations])
+async def show(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+    """The version at which a database stands, and the files that brought it there."""
+    found = await platform.migrations.status(principal.actor, database_id)
+    return answers.answer(
+        Migrations(
+            version=found.state.version,
+            dirty=found.state.dirty,
+            applied=[
+                AppliedMigration.model_validate(found.journal[version], from_attributes=True)
+                for version in sorted(found.journal)
+            ],
+        )
+    )
+
+
+@router.post(
+    "/api/databases/{identifier}/migrations",
+    status_code=202,
+    response_model=Answer[Operation],
+)
+async def run(
+    request: Request,
+    body: MigrateDatabase,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+) -> Response:
+    """Run these files, with the rights of the database's first login. Its result has the steps."""
+    return await begun(
+        request,
+        principal,
+        lambda tx: platform.migrations.begin(tx, principal.actor, database_id, body.wanted()),
+        "The database is being migrated.",
+    )
+
+
+@router.post("/api/migrations", status_code=202, response_model=Answer[Operation])
+async def run_many(
+    request: Request, body: MigrateMany, platform: PlatformHere, principal: Writer
+) -> Response:
+    """Bring many databases up to the last of these files: some first, then the others."""
+    return await begun(
+        request,
+        principal,
+        lambda tx: platform.migrations.begin_fleet(tx, principal.actor, body.wanted()),
+        "The databases are being migrated.",
+    )
+
+
+@router.get("/api/migrations/{identifier}", response_model=Listing[Target])
+async def report(
+    platform: PlatformHere,
+    principal: Reader,
+    operation_id: OperationId,
+    status: Annotated[
+        Literal["pending", "running", "succeeded", "failed", "skipped"] | None, Query()
+    ] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """What came of a run over many databases, in each of them, by the operation's id."""
+    page = await platform.migrations.report(
+        principal.actor, operation_id, status=status, cursor=cursor, limit=limit
+    )
+    return answers.listing(
+        [Target.model_validate(row, from_attributes=True) for row in page.rows],
+        next_cursor=page.next_cursor,
+    )

@@ -1,0 +1,137 @@
+"""What operations that migrate databases are to run, and what came of it in each of many."""
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.store import Tx
+
+TargetStatus = Literal["pending", "running", "succeeded", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRow:
+    """One database of a run over many. ``version`` and ``dirty`` are what the run left."""
+
+    position: int
+    database_id: uuid.UUID
+    database_name: str
+    name: str | None
+    environment: str
+    status: TargetStatus
+    version: int | None
+    dirty: bool | None
+    steps: int | None
+    error: dict[str, object] | None
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+
+
+_COLUMNS = """
+    position, database_id, database_name, name, environment, status, version, dirty, steps, error,
+    started_at, finished_at
+"""
+
+
+async def insert(tx: Tx, operation_id: uuid.UUID, files: Mapping[str, str]) -> None:
+    """Keep the files of a run, by name."""
+    await tx.execute(
+        "INSERT INTO migration_runs (operation_id, files) VALUES (%s, %s)",
+        (operation_id, Jsonb(dict(files))),
+    )
+
+
+async def files(tx: Tx, operation_id: uuid.UUID) -> dict[str, str]:
+    """The files of a run, by name."""
+    cursor = await tx.execute(
+        "SELECT files FROM migration_runs WHERE operation_id = %s", (operation_id,)
+    )
+    row = await cursor.fetchone()
+    return dict(row[0]) if row else {}
+
+
+async def insert_targets(tx: Tx, operation_id: uuid.UUID, databases: Sequence[DatabaseRow]) -> None:
+    """Have a run go over these databases, in this order."""
+    async with tx.cursor() as cursor:
+        await cursor.executemany(
+            """
+            INSERT INTO migration_targets (operation_id, position, database_id, database_name,
+                name, environment)
+            VALUES (%s, %s, %s, %s, %s, %s)
+            """,
+            [
+                (operation_id, position, each.id, each.database_name, each.name, each.environment)
+                for position, each in enumerate(databases)
+            ],
+        )
+
+
+async def targets(
+    tx: Tx,
+    operation_id: uuid.UUID,
+    *,
+    status: TargetStatus | None = None,
+    after: int = -1,
+    limit: int | None = None,
+) -> list[TargetRow]:
+    """The databases of a run, in its order, from after a position."""
+    async with tx.cursor(row_factory=class_row(TargetRow)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT {_COLUMNS} FROM migration_targets
+            WHERE operation_id = %s AND position > %s AND (%s::text IS NULL OR status = %s)
+            ORDER BY position LIMIT %s
+            """,
+            (operation_id, after, status, status, limit),
+        )
+        return await cursor.fetchall()
+
+
+async def begin(tx: Tx, operation_id: uuid.UUID, position: int) -> None:
+    """Say that a database is being migrated now."""
+    await tx.execute(
+        """
+        UPDATE migration_targets SET status = 'running',
+            started_at = coalesce(started_at, clock_timestamp())
+        WHERE operation_id = %s AND position = %s
+        """,
+        (operation_id, position),
+    )
+
+
+async def finish(
+    tx: Tx,
+    operation_id: uuid.UUID,
+    position: int,
+    status: TargetStatus,
+    *,
+    version: int | None = None,
+    dirty: bool | None = None,
+    steps: int | None = None,
+    error: Mapping[str, object] | None = None,
+) -> None:
+    """Say what came of it in one database."""
+    await tx.execute(
+        """
+        UPDATE migration_targets SET status = %s, version = %s, dirty = %s, steps = %s,
+            error = %s,
+            finished_at = CASE WHEN %s = 'pending' THEN NULL ELSE clock_timestamp() END
+        WHERE operation_id = %s AND position = %s
+        """,
+        (
+            status,
+            version,
+            dirty,
+            steps,
+            None if error is None else Jsonb(dict(error)),
+            status,
+            operation_id,
+            position,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Tenants' databases, one or many of them, brought through the migrations of a folder."""

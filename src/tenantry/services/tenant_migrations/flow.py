@@ -1,0 +1,375 @@
+"""How databases are migrated: inside each as a visitor, with its tenant's rights alone.
+
+A file is all or nothing (``services.migrations``), and the database itself knows how far it is:
+whatever dies, the next try goes on from there.
+"""
+
+import asyncio
+import datetime as dt
+import shutil
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from tenantry.base.errors import Conflict, NotFound, TenantryError, Unavailable
+from tenantry.base.events import StepDone, emit
+from tenantry.base.home import Home
+from tenantry.control import audit, migration_runs
+from tenantry.control import databases as rows
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.migration_runs import TargetRow, TargetStatus
+from tenantry.control.store import ControlStore
+from tenantry.host import files as host_files
+from tenantry.pg import visitors
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.migrations import plan as steps
+from tenantry.services.migrations import service as runner
+from tenantry.services.migrations.ledger import Connection
+from tenantry.services.migrations.model import Limits, LimitShort, Script, State, Step
+from tenantry.services.operations.model import Done, Flow, Outcome, Run
+from tenantry.services.operations.model import Step as FlowStep
+from tenantry.services.operations.service import told
+from tenantry.services.pooling.service import Pooler
+from tenantry.services.tenant_migrations import plan
+from tenantry.services.tenant_migrations.model import FleetStopped
+
+MIGRATE = "database.migrate"
+FLEET = "fleet.migrate"
+_DEADLINE = dt.timedelta(hours=24)
+_PAUSE_SECONDS = 1.0  # how long open transactions of pooled clients hold a file up
+_ENTRIES = 3
+_BEFORE_ENTRY_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Migrating:
+    """What the steps work with."""
+
+    store: ControlStore
+    clusters: ClusterPools
+    pooler: Pooler
+    home: Home
+
+    @property
+    def flows(self) -> tuple[Flow, Flow]:
+        return (
+            Flow(
+                MIGRATE, [FlowStep("migrate", self._one)], undo=self._undo_one, deadline=_DEADLINE
+            ),
+            Flow(
+                FLEET, [FlowStep("migrate", self._many)], undo=self._undo_many, deadline=_DEADLINE
+            ),
+        )
+
+    # ── one database ─────────────────────────────────────────────────────────
+
+    async def _one(self, run: Run) -> Outcome:
+        try:
+            return await self._migrate(run, await self._database(run.row.resource_id))
+        except psycopg.OperationalError:
+            raise  # the server is away: it is tried again
+        except psycopg.Error as error:
+            raise _in_words(error) from error
+
+    async def _migrate(self, run: Run, database: DatabaseRow) -> Outcome:
+        await self.pooler.resume(database.database_name)  # what died may have been holding clients
+        files = await self._files(run)
+        limits, accept = _limits(run), bool(run.params["accept_edited"])
+        async with self._with_scratch(run), self._inside(run.row.id, database) as conn:
+            if run.params["action"] == "force":
+                state = await runner.force(conn, run.params["version"], limits=limits)
+                return Done(_result(state, []))
+            await self._aim(run, conn, files)
+            clients = _Clients(self.pooler, database.database_name)
+            try:
+                taken = await runner.goto(
+                    conn,
+                    files,
+                    run.state["target"],
+                    limits=limits,
+                    accept_edited=accept,
+                    around=clients.around,
+                )
+            finally:
+                await clients.refresh()
+            emit(StepDone(MIGRATE, "migrated", database.database_name))
+            if short := run.state["short"]:
+                raise LimitShort(short, await runner.version(conn))
+            return Done(_result(await runner.version(conn), taken))
+
+    async def _aim(self, run: Run, conn: Connection, files: dict[str, bytes]) -> None:
+        """Work out once where to: a second try must not go ``n`` further."""
+        if "target" in run.state:
+            return
+        migrations = await asyncio.to_thread(runner.load, files)
+        state = await runner.version(conn)
+        n = run.params["n"]
+        match run.params["action"]:
+            case "up":
+                ahead = steps.up(migrations, state, n)
+            case "down":
+                ahead = steps.down(migrations, state, n)
+            case _:
+                ahead = steps.goto(migrations, state, run.params["version"])
+        run.state["target"] = ahead[-1].target if ahead else state.version
+        run.state["short"] = 0 if n is None else n - len(ahead)
+        await run.save()
+
+    async def _undo_one(self, run: Run) -> None:
+        """Files that were applied stay, each of them whole; only clients must not wait for ever."""
+        with suppress(NotFound):
+            database = await self._database(run.row.resource_id)
+            await self.pooler.resume(database.database_name)
+
+    # ── many ─────────────────────────────────────────────────────────────────
+
+    async def _many(self, run: Run) -> Outcome:
+        fleet = _Course(await self._targets(run))
+        for target in fleet.targets:
+            if target.status == "running":
+                await self.pooler.resume(target.database_name)
+                fleet.set(target.position, "pending")
+        async with self._with_scratch(run):
+            await self._course(run, fleet)
+        targets = await self._targets(run)
+        if (
+            any(each.status == "pending" for each in targets)
+            or plan.failed(targets) > run.params["max_failures"]
+        ):
+            raise FleetStopped(
+                plan.told(targets),
+                hint=f"GET /api/migrations/{run.row.id} tells of each. Mend what failed and begin "
+                "again: those that are migrated have nothing more to do.",
+            )
+        return Done(plan.counts(targets))
+
+    async def _course(self, run: Run, fleet: "_Course") -> None:
+        """Migrate one database after another, as long as it may go on."""
+        files = await self._files(run)
+        running: dict[asyncio.Task[TargetStatus], int] = {}
+        canary, budget = run.params["canary"], run.params["max_failures"]
+        try:
+            while True:
+                ready = plan.startable(fleet.targets, canary=canary, max_failures=budget)
+                for position in ready[: run.params["parallel"] - len(running)]:
+                    fleet.set(position, "running")
+                    work = self._target(run, fleet.targets[position], files)
+                    running[asyncio.create_task(work)] = position
+                if not running:
+                    break
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    fleet.set(running.pop(task), task.result())
+                await run.tell(fleet.settled)
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _target(self, run: Run, target: TargetRow, files: dict[str, bytes]) -> TargetStatus:
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            await migration_runs.begin(tx, run.row.id, target.position)
+        try:
+            database = await self._database(target.database_id)
+        except NotFound:
+            return await self._ended(run, target, "skipped")
+        state: State | None = None
+        try:
+            async with self._inside(run.row.id, database) as conn:
+                clients = _Clients(self.pooler, database.database_name)
+                try:
+                    taken = await runner.up(
+                        conn,
+                        files,
+                        limits=_limits(run),
+                        accept_edited=bool(run.params["accept_edited"]),
+                        around=clients.around,
+                    )
+                finally:
+                    await clients.refresh()
+                state = await runner.version(conn)
+        except Unavailable:
+            raise  # it is the server's fault, not this database's: all of it is tried again
+        except (TenantryError, psycopg.Error) as error:
+            return await self._ended(run, target, "failed", error=_in_words(error))
+        emit(StepDone(FLEET, "migrated", database.database_name))
+        return await self._ended(run, target, "succeeded", state=state, taken=taken)
+
+    async def _ended(
+        self,
+        run: Run,
+        target: TargetRow,
+        status: TargetStatus,
+        *,
+        state: State | None = None,
+        taken: list[Step] | None = None,
+        error: TenantryError | None = None,
+    ) -> TargetStatus:
+        left = getattr(error, "state", None) or state
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            await migration_runs.finish(
+                tx,
+                run.row.id,
+                target.position,
+                status,
+                version=left.version if left else None,
+                dirty=left.dirty if left else None,
+                steps=None if taken is None else len(taken),
+                error=None if error is None else told(error),
+            )
+        return status
+
+    async def _targets(self, run: Run) -> list[TargetRow]:
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            return await migration_runs.targets(tx, run.row.id)
+
+    async def _undo_many(self, run: Run) -> None:
+        for target in await self._targets(run):
+            if target.status == "running":
+                await self.pooler.resume(target.database_name)
+                await self._ended(run, target, "pending")
+
+    # ── what both need ───────────────────────────────────────────────────────
+
+    async def _database(self, database_id: uuid.UUID) -> DatabaseRow:
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            found = await rows.find(tx, database_id, customer_id=None)
+        if found is None or found.status != "active":
+            raise NotFound("The database is gone.")
+        return found
+
+    async def _files(self, run: Run) -> dict[str, bytes]:
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            found = await migration_runs.files(tx, run.row.id)
+        return {name: text.encode() for name, text in found.items()}
+
+    @asynccontextmanager
+    async def _inside(
+        self, operation_id: uuid.UUID, database: DatabaseRow
+    ) -> AsyncIterator[Connection]:
+        """A session in which everything is the tenant's: its rights, its names, what it makes."""
+        cluster = await self.clusters.cluster(database.cluster_id)
+        name, tenant = database.database_name, database.username
+        async with visitors.visitor(
+            cluster.address,
+            f"{operation_id.hex}_{database.id.hex[-12:]}",
+            [tenant],
+            folder=self._scratch(operation_id),
+        ) as visitor:
+            try:
+                async with await _enter(visitor, name) as conn:
+                    await conn.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(tenant)))
+                    await conn.execute('SET search_path = "$user", public')
+                    yield conn
+            finally:
+                # A file may have said RESET ROLE before it made something.
+                with suppress(psycopg.Error):
+                    await visitors.leave(visitor, name, tenant)
+
+    def _scratch(self, operation_id: uuid.UUID) -> Path:
+        return self.home.scratch / str(operation_id)
+
+    @asynccontextmanager
+    async def _with_scratch(self, run: Run) -> AsyncIterator[None]:
+        folder = self._scratch(run.row.id)
+        host_files.ensure_folder(folder)
+        try:
+            yield
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Clients:
+    """The pooled clients of a database, while its tables change under their prepared statements.
+
+    One that waits for a table in the server would find its plan outdated; one that waits in the
+    pooler gets a new server connection. So they wait there for a file that is over at once and
+    changes what they read; after any other file they get new connections.
+    """
+
+    def __init__(self, pooler: Pooler, database: str) -> None:
+        self._pooler = pooler
+        self._database = database
+        self._outdated = False
+
+    @asynccontextmanager
+    async def around(self, script: Script) -> AsyncIterator[None]:
+        if not await asyncio.to_thread(plan.may_hold_others, script):
+            self._outdated = True
+            yield
+            return
+        async with self._pooler.paused(self._database, within=_PAUSE_SECONDS):
+            emit(StepDone("migrate", "held", self._database))
+            yield
+
+    async def refresh(self) -> None:
+        if self._outdated:
+            await self._pooler.renew_servers(self._database, within=_PAUSE_SECONDS)
+
+
+class _Course:
+    """The databases of a run, as they are now."""
+
+    def __init__(self, targets: list[TargetRow]) -> None:
+        self.targets = targets
+
+    def set(self, position: int, status: TargetStatus) -> None:
+        self.targets[position] = replace(self.targets[position], status=status)
+
+    @property
+    def settled(self) -> float:
+        """How much is over, from 0 to 1."""
+        over = sum(each.status not in {"pending", "running"} for each in self.targets)
+        return over / max(1, len(self.targets))
+
+
+async def _enter(visitor: visitors.Visitor, database: str) -> Connection:
+    """A session of the visitor's. Raises Conflict if the database lets nobody in."""
+    for last in (*[False] * (_ENTRIES - 1), True):
+        try:
+            return await psycopg.AsyncConnection.connect(
+                visitor.address.conninfo(user=visitor.name, dbname=database),
+                passfile=str(visitor.passfile),
+                autocommit=True,
+            )
+        except psycopg.OperationalError as error:
+            if last:
+                raise Conflict(
+                    f"The database lets nobody in: {str(error).strip()}",
+                    hint="Are all its connections taken, or is it far beyond its disk quota?",
+                ) from error
+        await asyncio.sleep(_BEFORE_ENTRY_SECONDS)
+    raise AssertionError("unreachable")
+
+
+def _limits(run: Run) -> Limits:
+    return Limits(**run.params["limits"])
+
+
+def _result(state: State, taken: list[Step]) -> dict[str, object]:
+    return {
+        "version": state.version,
+        "dirty": state.dirty,
+        "steps": [
+            {
+                "version": step.version,
+                "direction": str(step.direction),
+                "file": step.script.name if step.script else None,
+            }
+            for step in taken
+        ],
+    }
+
+
+def _in_words(error: TenantryError | psycopg.Error) -> TenantryError:
+    if isinstance(error, TenantryError):
+        return error
+    return Conflict(
+        f"PostgreSQL says: {error.diag.message_primary or str(error).strip()}",
+        hint="The database is as it was before the file.",
+    )

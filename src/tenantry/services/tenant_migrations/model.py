@@ -1,0 +1,59 @@
+"""What is asked of a run of migrations, and what can go wrong with one over many databases.
+
+TenantryError
+└── Conflict
+    └── FleetStopped         409  databases failed, and the others were left as they are
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tenantry.base.errors import Conflict
+from tenantry.services.migrations.model import Limits
+
+Action = Literal["up", "down", "goto", "force"]
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Migration files by name, and how long a run of them may stand in others' way."""
+
+    texts: Mapping[str, str]
+    limits: Limits
+    accept_edited: bool = False
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        return {name: text.encode() for name, text in self.texts.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to do with one database: ``n`` steps, or to ``version``."""
+
+    action: Action
+    files: Files
+    n: int | None = None
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Which databases to bring up to the last file, and how.
+
+    ``canary`` databases go first, and all of them must succeed. After more than
+    ``max_failures`` no further one is begun. ``parallel`` are migrated at a time.
+    """
+
+    files: Files
+    environment: str | None = None
+    owner: str | None = None
+    parallel: int = 4
+    canary: int = 1
+    max_failures: int = 0
+
+
+class FleetStopped(Conflict):
+    code = "fleet_stopped"
+    title = "The migration of many databases was stopped"

@@ -1,0 +1,186 @@
+"""The verbs: migrate a database or many, tell where one stands, and what came of a run."""
+
+import dataclasses
+import uuid
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from tenantry.base.errors import Conflict, NotFound
+from tenantry.base.ids import new_id
+from tenantry.control import audit, migration_runs, pages
+from tenantry.control import databases as rows
+from tenantry.control.audit import Actor
+from tenantry.control.databases import DatabaseRow, Filter
+from tenantry.control.migration_runs import TargetRow, TargetStatus
+from tenantry.control.operations import OperationRow
+from tenantry.control.pages import Page
+from tenantry.control.store import ControlStore, Tx
+from tenantry.pg import logins
+from tenantry.services.databases.service import Databases
+from tenantry.services.migrations import plan as steps
+from tenantry.services.migrations.ledger import Ledger
+from tenantry.services.migrations.model import Status
+from tenantry.services.operations.service import Operations
+from tenantry.services.tenant_migrations import flow, plan
+from tenantry.services.tenant_migrations.flow import Migrating
+from tenantry.services.tenant_migrations.model import Files, Fleet, Wanted
+
+_PAGE = 500
+
+
+class TenantMigrations:
+    """Everything that can be done with tenants' migrations."""
+
+    def __init__(
+        self,
+        store: ControlStore,
+        migrating: Migrating,
+        databases: Databases,
+        operations: Operations,
+    ) -> None:
+        self._store = store
+        self._clusters = migrating.clusters
+        self._databases = databases
+        self._operations = operations
+        operations.register(*migrating.flows)
+
+    async def begin(
+        self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: Wanted
+    ) -> OperationRow:
+        """Want a database migrated. Raises NotFound, Conflict."""
+        database = await self._databases.lock_active(tx, actor, database_id)
+        operation = await self._operations.begin(
+            tx,
+            actor,
+            flow.MIGRATE,
+            resource_kind="database",
+            resource_id=database.id,
+            customer_id=database.customer_id,
+            params={
+                "action": wanted.action,
+                "n": wanted.n,
+                "version": wanted.version,
+                **_how(wanted.files),
+            },
+        )
+        await migration_runs.insert(tx, operation.id, wanted.files.texts)
+        await audit.record_on(
+            tx,
+            actor,
+            flow.MIGRATE,
+            database,
+            details={
+                "action": wanted.action,
+                "n": wanted.n,
+                "version": wanted.version,
+                "operation_id": str(operation.id),
+            },
+        )
+        return operation
+
+    async def begin_fleet(self, tx: Tx, actor: Actor, wanted: Fleet) -> OperationRow:
+        """Want many databases brought up to the last file. Raises NotFound if none fits."""
+        chosen = await _choose(tx, actor, wanted)
+        operation = await self._operations.begin(
+            tx,
+            actor,
+            flow.FLEET,
+            resource_kind="fleet",
+            resource_id=new_id(),
+            customer_id=actor.customer_id,
+            params={
+                "parallel": wanted.parallel,
+                "canary": wanted.canary,
+                "max_failures": wanted.max_failures,
+                **_how(wanted.files),
+            },
+            exclusive=False,
+        )
+        await migration_runs.insert(tx, operation.id, wanted.files.texts)
+        await migration_runs.insert_targets(tx, operation.id, chosen)
+        await audit.record(
+            tx,
+            actor,
+            flow.FLEET,
+            resource_kind="operation",
+            resource_id=operation.id,
+            details={
+                "databases": len(chosen),
+                "environment": wanted.environment,
+                "owner": wanted.owner,
+            },
+        )
+        return operation
+
+    async def report(
+        self,
+        actor: Actor,
+        operation_id: uuid.UUID,
+        *,
+        status: TargetStatus | None,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[TargetRow]:
+        """What came of a run in each database. Raises NotFound, InvalidInput for a bad cursor."""
+        operation = await self._operations.show(actor, operation_id)
+        if operation.kind != flow.FLEET:
+            raise NotFound("There is no such run over many databases.")
+        after = -1 if cursor is None else pages.read_number(cursor)
+        async with self._store.transaction(actor) as tx:
+            found = await migration_runs.targets(
+                tx, operation_id, status=status, after=min(after, 2**31 - 1), limit=limit + 1
+            )
+        return pages.cut(found, limit, lambda row: (row.position,))
+
+    async def status(self, actor: Actor, database_id: uuid.UUID) -> Status:
+        """Where a database stands, and what was applied. Raises NotFound, Conflict."""
+        database = await self._databases.show(actor, database_id)
+        cluster = await self._clusters.cluster(database.cluster_id)
+        try:
+            async with logins.inside(
+                cluster.address, database.database_name, [database.username]
+            ) as guest:
+                ledger = await Ledger.at(
+                    guest, database.database_name, await _schema(guest, database)
+                )
+                return steps.status((), await ledger.read(), await ledger.journal())
+        except psycopg.Error as error:
+            raise Conflict(
+                "The database's tables of migrations cannot be read: "
+                f"{error.diag.message_primary or error}",
+                hint="Has somebody changed schema_migrations or tenantry_migrations?",
+            ) from error
+
+
+async def _schema(guest: AsyncConnection[TupleRow], database: DatabaseRow) -> str:
+    """Where the tenant's new tables go, and so its migrations' own."""
+    cursor = await guest.execute(
+        "SELECT nspname FROM pg_namespace WHERE nspname = %s", (database.username,)
+    )
+    return database.username if await cursor.fetchone() else "public"
+
+
+async def _choose(tx: Tx, actor: Actor, wanted: Fleet) -> list[DatabaseRow]:
+    chosen: list[DatabaseRow] = []
+    after = pages.FIRST
+    while True:
+        found = await rows.page(
+            tx,
+            Filter(environment=wanted.environment, owner=wanted.owner, status="active"),
+            customer_id=actor.customer_id,
+            after=after,
+            limit=_PAGE,
+        )
+        chosen += found
+        if len(found) < _PAGE:
+            break
+        after = (found[-1].created_at, found[-1].id)
+    if not chosen:
+        raise NotFound("No database fits.", hint="`tenantry db list --all` shows them.")
+    return sorted(chosen, key=lambda row: plan.rank(row.environment, row.database_name))
+
+
+def _how(files: Files) -> dict[str, object]:
+    return {"limits": dataclasses.asdict(files.limits), "accept_edited": files.accept_edited}

@@ -1,0 +1,257 @@
+"""Migrations through the product's doors: of one database, with its tenant's rights alone."""
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from answers import data, problem
+from clients import ask, do, eventually, login
+from harness import Installation
+
+Row = dict[str, Any]
+
+NOWHERE = "/api/databases/0190a5a0-0000-7000-8000-000000000000/migrations"
+FILES = {
+    "000001_items.up.sql": "CREATE TABLE items (id bigint PRIMARY KEY, name text);\n"
+    "INSERT INTO items VALUES (1, 'one');",
+    "000001_items.down.sql": "DROP TABLE items;",
+    "000002_by_name.up.sql": "CREATE INDEX CONCURRENTLY by_name ON items (name);",
+    "000002_by_name.down.sql": "DROP INDEX CONCURRENTLY by_name;",
+}
+
+
+def body(files: dict[str, str], **more: object) -> Row:
+    return {"files": [{"name": name, "sql": text} for name, text in files.items()], **more}
+
+
+def path(database: Row) -> str:
+    return f"/api/databases/{database['id']}/migrations"
+
+
+def begin(api: httpx.Client, database: Row, files: dict[str, str], **more: object) -> Row:
+    row: Row = data(api.post(path(database), json=body(files, **more)), 202)
+    return row
+
+
+def ended(api: httpx.Client, operation: Row) -> Row:
+    rows: list[Row] = []
+
+    def over() -> bool:
+        rows.append(data(api.get(f"/api/operations/{operation['id']}")))
+        return rows[-1]["status"] in {"succeeded", "failed", "cancelled"}
+
+    eventually(over)
+    return rows[-1]
+
+
+def migrated(api: httpx.Client, database: Row, files: dict[str, str], **more: object) -> Row:
+    done = ended(api, begin(api, database, files, **more))
+    assert done["status"] == "succeeded", done["error"]
+    result: Row = done["result"]
+    return result
+
+
+def test_up_down_goto_and_force(platform: Installation, api: httpx.Client) -> None:
+    database = platform.create()
+    assert data(api.get(path(database))) == {"version": None, "dirty": False, "applied": []}
+    result = migrated(api, database, FILES)
+    assert [step["file"] for step in result["steps"]] == [
+        "000001_items.up.sql",
+        "000002_by_name.up.sql",
+    ]
+    stands = data(api.get(path(database)))
+    assert (stands["version"], stands["dirty"]) == (2, False)
+    assert [each["file"] for each in stands["applied"]] == [
+        "000001_items.up.sql",
+        "000002_by_name.up.sql",
+    ]
+    assert len(stands["applied"][0]["sha256"]) == 64
+    assert migrated(api, database, FILES)["steps"] == []
+    assert migrated(api, database, FILES, action="down", n=1)["version"] == 1
+    assert migrated(api, database, FILES, action="goto", version=2)["version"] == 2
+    assert migrated(api, database, FILES, action="down")["version"] is None
+    assert ask(database["connection_string"], "SELECT to_regclass('items')") is None
+    assert migrated(api, database, {}, action="force", version=1)["version"] == 1
+    (audited, *_) = data(api.get("/api/audit-logs", params={"resource_id": database["id"]}))
+    assert (audited["action"], audited["details"]["action"]) == ("database.migrate", "force")
+
+
+_TWO = {
+    "1_a.up.sql": "CREATE TABLE mine ();\nCREATE TABLE who AS SELECT current_user::text AS me;",
+    "2_b.up.sql": "RESET ROLE; CREATE TABLE made_anyway ();",
+}
+
+
+def test_all_is_the_tenants_and_nothing_else_is_reached(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database, other = platform.create(), platform.create()
+    migrated(api, database, _TWO)
+    url = database["connection_string"]
+    owners = "SELECT array_agg(DISTINCT relowner::regrole::text) FROM pg_class WHERE relname = ANY"
+    names = "('{mine,made_anyway,schema_migrations,tenantry_migrations}')"
+    assert ask(url, owners + names) == [database["username"]]
+    assert ask(url, "SELECT me FROM who") == database["username"]
+    for text in (
+        f"SET ROLE {other['username']}",
+        "SET ROLE tenantry_platform",
+        "CREATE ROLE evil",
+        "ALTER DATABASE postgres CONNECTION LIMIT 0",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+    ):
+        done = ended(api, begin(api, database, {"3_c.up.sql": f"RESET ROLE; {text}"} | _TWO))
+        assert done["status"] == "failed", text
+        assert "3_c.up.sql, line 1" in done["error"]["detail"]
+    with platform.superuser() as server:
+        left = server.execute(
+            "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, 'tenantry_visitor_')"
+        ).fetchone()
+    assert left == (0,)
+
+
+def test_a_failure_is_told_and_leaves_the_database_clean(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database = platform.create()
+    files = {"1_a.up.sql": "CREATE TABLE a ();\nSELECT 1/0"}
+    done = ended(api, begin(api, database, files))
+    assert (done["status"], done["error"]["code"]) == ("failed", "migration_failed")
+    assert "1_a.up.sql, line 2: division by zero" in done["error"]["detail"]
+    assert data(api.get(path(database)))["version"] is None
+    edited = {"1_a.up.sql": "CREATE TABLE a ()"}
+    migrated(api, database, edited)
+    edited["1_a.up.sql"] += ";"
+    assert ended(api, begin(api, database, edited))["error"]["code"] == "migrations_edited"
+    migrated(api, database, edited, acceptEdited=True)
+    short = ended(api, begin(api, database, edited, n=5))
+    assert short["error"]["code"] == "migration_limit_short"
+
+
+def test_one_that_is_cancelled_is_taken_back(platform: Installation, api: httpx.Client) -> None:
+    database = platform.create()
+    operation = begin(api, database, {"1_a.up.sql": "CREATE TABLE a (); SELECT pg_sleep(60)"})
+    again = api.post(path(database), json=body(FILES))
+    assert problem(again, 409)["code"] == "conflict"
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    with platform.superuser() as server:
+        eventually(lambda: server.execute(asleep).fetchone() == (1,))
+        data(api.post(f"/api/operations/{operation['id']}/cancel"), 202)
+        assert ended(api, operation)["status"] == "cancelled"
+    assert data(api.get(path(database)))["version"] is None
+    migrated(api, database, FILES)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        body({"nonsense.sql": ""}),
+        body({"1_a.up.sql": "", "2_b.sql": ""}),
+        body({f"{2**63}_a.up.sql": ""}),
+        {"files": [{"name": "1_a.up.sql", "sql": ""}] * 2},
+        body({"1_a.up.sql": "", "1_b.up.sql": ""}),
+        body({"1_a.up.sql": "SELECT '\0'"}),
+        body({"1_a.up.sql": "\ud800"}),
+        body({}, action="goto"),
+        body({}, version=3),
+        body({}, action="goto", version=-1),
+        body({}, action="force", version=-2),
+        body({}, action="force", version=1, n=1),
+        body({}, n=-1),
+        body({}, retries=-1),
+        body({}, action="sideways"),
+    ],
+)
+def test_what_cannot_be_is_refused(api: httpx.Client, asked: Row) -> None:
+    refused = api.post(
+        NOWHERE, content=json.dumps(asked), headers={"content-type": "application/json"}
+    )
+    assert problem(refused, 422)["errors"]
+
+
+def test_pooled_clients_that_have_prepared_notice_nothing(
+    platform: Installation, api: httpx.Client
+) -> None:
+    """Eight clients under load: no "cached plan must not change result type"."""
+    database = platform.create()
+    files = dict(FILES)
+    migrated(api, database, files)
+    failures: list[str] = []
+    seen: set[int] = set()
+    stop = threading.Event()
+
+    def load() -> None:
+        with psycopg.connect(
+            database["connection_string_pooled"], autocommit=True, prepare_threshold=0
+        ) as client:
+            while not stop.is_set():
+                try:
+                    row = client.execute("SELECT * FROM items WHERE id = %s", (1,)).fetchone()
+                    seen.add(len(row or ()))
+                except psycopg.Error as error:
+                    failures.append(str(error))
+
+    clients = [threading.Thread(target=load) for _ in range(8)]
+    for each in clients:
+        each.start()
+    try:
+        eventually(lambda: seen == {2})
+        for number in range(3, 8):
+            files[f"{number}_c.up.sql"] = f"ALTER TABLE items ADD c{number} int;"
+            migrated(api, database, files)
+        eventually(lambda: max(seen) == 7)
+    finally:
+        stop.set()
+        for each in clients:
+            each.join()
+    assert failures == []
+
+
+def test_a_slow_file_holds_nobody_and_refreshes_the_plans(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database = platform.create()
+    migrated(api, database, FILES)
+    query = "SELECT * FROM items"
+    with login(database["connection_string_pooled"]) as client:
+        client.prepare_threshold = 0
+        assert client.execute(query).fetchone() == (1, "one")
+        migrated(api, database, FILES | {"3_c.up.sql": "ALTER TABLE items ALTER id TYPE text;"})
+        assert client.execute(query).fetchone() == ("1", "one")
+
+
+def test_the_command_does_it_by_name(platform: Installation, tmp_path: Path) -> None:
+    database = platform.create()
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    name = database["database_name"]
+
+    def migrate(*words: str) -> Any:
+        done = platform.tenantry("migrate", *words, "--database", name, "--json")
+        return json.loads(done.stdout)
+
+    folder = ("--path", str(tmp_path))
+    assert [each["file"] for each in migrate("plan", *folder)] == [
+        "000001_items.up.sql",
+        "000002_by_name.up.sql",
+    ]
+    assert migrate("up", "1", *folder)["version"] == 1
+    states = [each["state"] for each in migrate("status", *folder)["migrations"]]
+    assert states == ["applied", "pending"]
+
+
+def test_tables_that_somebody_has_changed_are_told_of(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database = platform.create()
+    do(
+        database["connection_string"],
+        "CREATE TABLE schema_migrations (version text, dirty text);"
+        "INSERT INTO schema_migrations VALUES ('one', 'very')",
+    )
+    assert "schema_migrations" in problem(api.get(path(database)), 409)["hint"]
+    assert ended(api, begin(api, database, FILES))["status"] == "failed"

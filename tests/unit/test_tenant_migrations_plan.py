@@ -1,0 +1,109 @@
+"""Who is next in a run over many databases, and which files clients had better wait for."""
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenantry.control.migration_runs import TargetRow, TargetStatus
+from tenantry.services.migrations.model import Script
+from tenantry.services.tenant_migrations import plan
+
+STATUSES: list[TargetStatus] = ["pending", "running", "succeeded", "failed", "skipped"]
+
+
+def targets(*statuses: TargetStatus) -> list[TargetRow]:
+    return [
+        TargetRow(
+            position=position,
+            database_id=uuid.UUID(int=position),
+            database_name=f"tenant_{position}",
+            name=None,
+            environment="production",
+            status=status,
+            version=None,
+            dirty=None,
+            steps=None,
+            error={"detail": f"{position} broke."} if status == "failed" else None,
+            started_at=None,
+            finished_at=None,
+        )
+        for position, status in enumerate(statuses)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "canary", "max_failures", "expected"),
+    [
+        (["pending"] * 4, 1, 0, [0]),
+        (["running", "pending", "pending"], 1, 0, []),
+        (["succeeded", "pending", "pending"], 1, 0, [1, 2]),
+        (["skipped", "pending", "pending"], 1, 0, [1, 2]),
+        (["failed", "pending", "pending"], 1, 9, []),
+        (["pending", "pending", "pending"], 0, 0, [0, 1, 2]),
+        (["pending", "succeeded", "pending"], 2, 0, [0]),
+        (["succeeded", "failed", "pending"], 1, 0, []),
+        (["succeeded", "failed", "pending"], 1, 1, [2]),
+        (["succeeded", "failed", "failed", "pending"], 1, 1, []),
+        (["succeeded", "running", "pending"], 1, 0, [2]),
+        (["pending", "pending"], 5, 0, [0, 1]),
+    ],
+)
+def test_who_may_be_begun(
+    statuses: list[TargetStatus], canary: int, max_failures: int, expected: list[int]
+) -> None:
+    found = plan.startable(targets(*statuses), canary=canary, max_failures=max_failures)
+    assert found == expected
+
+
+@given(st.lists(st.sampled_from(STATUSES), max_size=12), st.integers(0, 4), st.integers(0, 4))
+def test_nobody_is_begun_twice_nor_beyond_the_budget(
+    statuses: list[TargetStatus], canary: int, max_failures: int
+) -> None:
+    rows = targets(*statuses)
+    found = plan.startable(rows, canary=canary, max_failures=max_failures)
+    assert all(rows[position].status == "pending" for position in found)
+    if plan.failed(rows) > max_failures or plan.failed(rows[:canary]):
+        assert found == []
+
+
+def test_a_stop_is_told_with_its_reason() -> None:
+    assert plan.told(targets("succeeded", "failed", "pending")) == (
+        "Of 3 databases 1 failed, 1 are migrated and 1 were not begun. tenant_1: 1 broke."
+    )
+
+
+def test_what_matters_least_goes_first() -> None:
+    named = [("production", "a"), ("development", "z"), ("staging", "b"), ("staging", "a")]
+    assert sorted(named, key=lambda each: plan.rank(*each)) == [
+        ("development", "z"),
+        ("staging", "a"),
+        ("staging", "b"),
+        ("production", "a"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ALTER TABLE t ADD c int", True),
+        ("ALTER TABLE t ADD c int; COMMENT ON TABLE t IS 'x'; GRANT SELECT ON t TO u", True),
+        ("ALTER TABLE t DROP c", True),
+        ("CREATE OR REPLACE VIEW v AS SELECT 1", True),
+        ("CREATE TABLE t (a int)", False),  # nobody has prepared anything of it
+        ("INSERT INTO t VALUES (1)", False),
+        ("ALTER TABLE t ADD c int; UPDATE t SET c = 1 WHERE c IS NULL", False),
+        ("ALTER TABLE t ALTER c TYPE bigint", False),
+        ("-- tenantry: allow type-rewrites-table\nALTER TABLE t ALTER c TYPE bigint", False),
+        ("ALTER TABLE t ADD c uuid DEFAULT gen_random_uuid()", False),
+        ("ALTER TABLE t ADD c int; CREATE INDEX i ON t (c)", False),
+        ("CREATE TABLE u (a int); CREATE INDEX i ON u (a); ALTER TABLE t ADD c int", True),
+        ("ALTER TABLE t DETACH PARTITION p CONCURRENTLY", False),
+        ("ALTER TABLE t ADD c int; COMMIT", False),
+        ("nonsense", False),
+        ("", False),
+    ],
+)
+def test_clients_wait_only_for_what_is_over_at_once(text: str, expected: bool) -> None:
+    assert plan.may_hold_others(Script("1_a.up.sql", text)) is expected
