@@ -116,7 +116,7 @@ def test_a_key_expires_in_time_to_come_or_is_refused(at: dt.datetime) -> None:
     now = dt.datetime.now(dt.UTC)
     if now < at < now + dt.timedelta(days=36_000):
         # In the hour that a clock shows twice, no two zones call anything equal.
-            assert CreateKey.model_validate(body).expires_at == at.astimezone(dt.UTC)
+        assert CreateKey.model_validate(body).expires_at == at.astimezone(dt.UTC)
     elif not now < at < now + dt.timedelta(days=37_000):
         assert wrong(CreateKey, body) == {"expires_at"}
 
