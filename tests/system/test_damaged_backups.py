@@ -108,7 +108,7 @@ def test_a_flipped_byte_is_found(backed: Installation, disk: Path) -> None:
         assert "checksum invalid: 1" in " ".join(found.stderr.split())
         status, told = part(backed)
         assert (status, told["state"]) == (200, "warning")
-        assert "shared-1: the backups are damaged" in told["detail"]
+        assert "shared-1: the last verification failed" in told["detail"]
     finally:
         bundle.write_bytes(whole)
     assert done(backed, "verify", "shared-1").returncode == 0

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -112,6 +113,7 @@ async def restored_to(repositories: Repositories, moment: str) -> object:
         to=dt.datetime.fromisoformat(moment),
         databases=["tenantry_auth"],
     )
+    assert repositories.is_read  # so that nothing is removed from under it
     pg_ctl: list[Any] = [cluster.bindir / "pg_ctl", f"--pgdata={folder / 'data'}"]
     options = f"-c unix_socket_directories={folder} -c listen_addresses= -c logging_collector=off"
     await commands.run([*pg_ctl, f"--log={folder}/log", f"--options={options}", "start"])
@@ -123,6 +125,8 @@ async def restored_to(repositories: Repositories, moment: str) -> object:
             return await fetch_value(copy, "SELECT count(*) FROM public.written")
     finally:
         await commands.run([*pg_ctl, "--mode=immediate", "stop"])
+        shutil.rmtree(folder)
+        assert not repositories.is_read
 
 
 def test_what_is_secured_is_what_is_restored(backed: Installation) -> None:

@@ -1,6 +1,7 @@
 """Backups: made when they are due, and removed only when nothing needs them."""
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -269,9 +270,10 @@ def test_while_all_is_well_nobody_is_troubled() -> None:
         ),
         ({"archiver": FAILING}, "warning", "archiving fails. 0 segments (0 MiB) wait."),
         ({"waiting": Waiting(1, 301, 99 * GIB)}, "warning", "reach the repository. 1 segments"),
+        ({"archiver": replace(FINE, enabled=False)}, "warning", "runs without archiving"),
         ({"repository": "It is gone."}, "warning", "It is gone."),
         ({"backup_error": "no key"}, "warning", "the last backup failed: no key"),
-        ({"damage": "a byte"}, "warning", "the backups are damaged: a byte"),
+        ({"damage": "a byte"}, "warning", "the last verification failed: a byte"),
         ({"last_backup_at": None}, "warning", "there is no backup yet."),
         ({"last_backup_at": NOW - dt.timedelta(hours=37)}, "warning", "backup is 37 hours old"),
         ({"last_backup_at": NOW - dt.timedelta(days=9)}, "warning", "the last backup is 9 days"),

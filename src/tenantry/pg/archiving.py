@@ -46,6 +46,7 @@ class Archiver:
     """What a server says of its archiver since its statistics began.
 
     ``last_archived`` and ``last_failed`` are names of files of the log, "" where there was none.
+    ``enabled`` is whether the server was started with archiving on.
     """
 
     last_archived: str
@@ -53,6 +54,7 @@ class Archiver:
     last_failed: str
     last_failed_at: dt.datetime | None
     failures: int
+    enabled: bool = True
 
     @property
     def fails(self) -> bool:
@@ -70,7 +72,8 @@ async def archiver(connection: AsyncConnection[TupleRow]) -> Archiver:
             SELECT coalesce(last_archived_wal, '') AS last_archived,
                 last_archived_time AS last_archived_at,
                 coalesce(last_failed_wal, '') AS last_failed,
-                last_failed_time AS last_failed_at, failed_count AS failures
+                last_failed_time AS last_failed_at, failed_count AS failures,
+                current_setting('archive_mode') <> 'off' AS enabled
             FROM pg_stat_archiver
             """
         )

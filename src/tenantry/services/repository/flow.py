@@ -246,8 +246,13 @@ class ClusterBackups:
 
     async def _expire(self, run: Run) -> Outcome:
         try:
-            removed = await self._repositories.expire(
-                run.params["cluster"], window=self._schedule.window
+            # What is being restored may need what goes. The next backup sees to it.
+            removed = (
+                []
+                if self._repositories.is_read
+                else await self._repositories.expire(
+                    run.params["cluster"], window=self._schedule.window
+                )
             )
         except RepositoryBusy:
             return Wait(_BUSY_SECONDS)

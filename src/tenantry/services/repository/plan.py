@@ -152,6 +152,8 @@ def _about_the_log(found: Upkeep) -> Iterator[tuple[Level, str]]:
     waiting = found.waiting
     if waiting is None or found.archiver is None:
         return
+    if not found.archiver.enabled:
+        yield "warning", "it runs without archiving since before that was switched on: restart it."
     lags = waiting.segments > 0 and waiting.seconds > _LAGS.total_seconds()
     if not found.archiver.fails and not lags:
         return
@@ -170,7 +172,7 @@ def _about_the_log(found: Upkeep) -> Iterator[tuple[Level, str]]:
 
 def _about_backups(found: Upkeep, now: dt.datetime) -> Iterator[str]:
     if found.damage is not None:
-        yield f"the backups are damaged: {found.damage}"
+        yield f"the last verification failed: {found.damage}"
     if found.backup_error is not None:
         yield f"the last backup failed: {found.backup_error}"
     last = found.last_backup_at

@@ -227,6 +227,11 @@ class Repositories:
             return Contents(name, number, str(error), (), None, None)
         return found
 
+    @property
+    def is_read(self) -> bool:
+        """Whether an operation restores something, or lets it recover, at this moment."""
+        return any(self._home.scratch.glob("*/data"))
+
     async def expire(self, cluster_name: str, *, window: dt.timedelta) -> list[Backup]:
         """Remove what no moment of the window needs, from every repository. Returns that.
 
