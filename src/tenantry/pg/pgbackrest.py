@@ -313,10 +313,10 @@ class PgBackRest:
         Raises RepositoryError if no backup or not all of its files are there.
         """
         files.ensure_folder(into)
-        # Several at once, each into its own folder.
+        lock = into.with_name(f"{into.name}.lock")  # several at once, each into its own folder
         options = [
             f"--pg1-path={into}",
-            f"--lock-path={self.lock_of(into)}",
+            f"--lock-path={lock}",
             f"--process-max={_workers()}",
         ]
         match to:
