@@ -40,9 +40,11 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass
 class Installation:
-    """One home. ``environment`` adds to what its programs are started with."""
+    """One home. ``environment`` adds to what its programs are started with, each of which is
+    given ``patience`` seconds."""
 
     environment: dict[str, str] = field(default_factory=dict)
+    patience: float = DEADLINE
     home: Path = field(init=False)
     api_port: int = field(init=False)
     pg_port: int = field(init=False)
@@ -87,7 +89,7 @@ class Installation:
             input=stdin or "",
             capture_output=True,
             text=True,
-            timeout=DEADLINE,
+            timeout=self.patience,
             check=False,
             cwd="/",
         )

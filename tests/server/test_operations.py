@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from importlib import resources
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -177,12 +178,19 @@ async def test_nothing_of_an_unforeseen_error_is_shown(store: ControlStore) -> N
     assert work.calls == ["first", "undo"]
 
 
-async def test_what_is_down_for_a_moment_is_tried_again(store: ControlStore) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable("It is being started."),
+        psycopg.errors.InternalError_("tuple concurrently updated"),
+    ],
+)
+async def test_what_passes_is_tried_again(store: ControlStore, error: Exception) -> None:
     work = Work()
 
     def second(_: Run) -> Outcome:
         if work.calls.count("second") == 1:
-            raise Unavailable("It is being started.")
+            raise error
         return Done({})
 
     work.acts["second"] = second

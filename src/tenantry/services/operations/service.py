@@ -39,6 +39,9 @@ _TELL_SECONDS = 0.5
 _LOOK_SECONDS = 1.0  # what waits, or was put off, is due without anybody being woken
 _MOST_TRIES = 6
 _UNDO = "undo"
+# PostgreSQL has no other word for two who change the same thing of its catalog at once
+# ("tuple concurrently updated").
+_PASSING = (Unavailable, psycopg.OperationalError, psycopg.InternalError)
 _Result = TypeVar("_Result")
 
 
@@ -260,7 +263,7 @@ class _Running:
         except _Lost:
             return False
         except Exception as error:
-            if not isinstance(error, TenantryError | psycopg.Error | OSError):
+            if not isinstance(error, TenantryError):
                 log.exception("operation.broke", operation=str(self.row.id), step=step.name)
             return await self._failed(step, error)
         return await self._move(step, outcome)
@@ -309,7 +312,7 @@ class _Running:
         return isinstance(outcome, Next)
 
     async def _failed(self, step: Step, error: Exception) -> bool:
-        passing = isinstance(error, Unavailable | psycopg.OperationalError)
+        passing = isinstance(error, _PASSING)
         tries = self.row.attempts + 1
         if step.final or (passing and tries < _MOST_TRIES):
             log.warning(
