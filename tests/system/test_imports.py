@@ -359,6 +359,23 @@ def test_what_is_no_dump_is_refused(
     is_clean(platform)
 
 
+def test_a_dump_that_is_sent_twice_is_taken_in_once(
+    platform: Installation, api: httpx.Client, dump: bytes
+) -> None:
+    made = platform.create(friendlyName="Sent twice")
+    headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": made["id"]}
+    path = f"/api/databases/{made['id']}/import"
+    first = api.post(path, content=dump, headers=headers)
+    operation = data(first, 202)
+    assert ended(api, operation)["status"] == "succeeded"
+    again = api.post(path, content=dump, headers=headers)
+    assert data(again, 202)["id"] == operation["id"]
+    assert again.headers["idempotency-replayed"] == "true"
+    other = api.post(path, content=hostile(dump, "SELECT 1"), headers=headers)
+    assert problem(other, 422)["code"] == "idempotency_key_reused"
+    is_clean(platform)
+
+
 def test_one_that_never_ends_is_cancelled(
     platform: Installation, api: httpx.Client, target: dict[str, Any], dump: bytes
 ) -> None:

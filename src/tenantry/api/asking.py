@@ -249,6 +249,12 @@ async def once(
     return response
 
 
+async def is_repeated(tx: Tx, request: Request, principal: Principal) -> bool:
+    """Whether a request with this Idempotency-Key has been answered before."""
+    key = _idempotency_key(request)
+    return key is not None and await idempotency.find(tx, principal.caller_id, key) is not None
+
+
 async def begun(
     request: Request,
     principal: Principal,

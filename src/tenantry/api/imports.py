@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from tenantry.api.answers import Answer, Operation
-from tenantry.api.asking import DatabaseId, PlatformHere, allowed, begun
+from tenantry.api.asking import DatabaseId, PlatformHere, allowed, begun, is_repeated
 from tenantry.api.frame import UPLOAD
 from tenantry.api.requests import ImportDatabase, Jobs
 from tenantry.control.operations import OperationRow
@@ -72,7 +72,8 @@ async def _upload(
     request: Request, platform: Platform, principal: Principal, database_id: DatabaseId, jobs: int
 ) -> Response:
     async with platform.store.transaction(principal.actor) as tx:
-        most = await platform.imports.check_target(tx, principal.actor, database_id)
+        first = not await is_repeated(tx, request, principal)
+        most = await platform.imports.check_target(tx, principal.actor, database_id, empty=first)
     upload = await platform.imports.take_in(request.stream(), most=most)
 
     wanted = False

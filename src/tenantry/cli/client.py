@@ -174,10 +174,7 @@ class Api:
         return self._ask("PUT", path, body=body)["data"]
 
     def upload(self, path: str, file: BinaryIO, **query: object) -> Any:
-        """The ``data`` of a POST whose body is a file. As ``post``, it is sent once more if the
-
-        connection is lost.
-        """
+        """The ``data`` of a POST whose body is a file; sent once more as by ``post``."""
         headers = {
             "Idempotency-Key": str(uuid.uuid4()),
             "Content-Type": "application/octet-stream",

@@ -194,9 +194,17 @@ class Imports:
 
     # ── from a dump ──────────────────────────────────────────────────────────
 
-    async def check_target(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> int:
-        """How many bytes a dump for this database may have. Raises NotFound, Conflict."""
-        row = await self._empty(tx, actor, database_id)
+    async def check_target(
+        self, tx: Tx, actor: Actor, database_id: uuid.UUID, *, empty: bool = True
+    ) -> int:
+        """How many bytes a dump for this database may have; if ``empty``, it has to be that.
+
+        Raises NotFound, Conflict.
+        """
+        if empty:
+            row = await self._empty(tx, actor, database_id)
+        else:
+            row = await self._databases.lock_active(tx, actor, database_id)
         free = shutil.disk_usage(self._settings.home).free - _SPARE_BYTES
         return max(0, min(row.disk_quota_bytes, free // 2))
 
