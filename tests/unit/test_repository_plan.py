@@ -141,6 +141,27 @@ def test_old_weeks_do_go() -> None:
     assert [each.label for each in gone] == [f"{day:02}" for day in range(13, -1, -1)]
 
 
+def full(hours: float, *, damaged: bool = False) -> Backup:
+    """A full backup of an hour, so many hours after the start."""
+    at = START + dt.timedelta(hours=hours)
+    label, wal = f"{at:%Y%m%d-%H%M%S}F", segment(round(hours))
+    stopped = at + dt.timedelta(hours=1)
+    return Backup(1, label, "full", at, stopped, None, (), wal, wal, 1, 1, damaged=damaged)
+
+
+def test_one_that_was_under_way_as_the_window_began_stays() -> None:
+    backups = [full(0), full(9.5), full(20)]  # the window begins ten hours after the start
+    now, window = START + dt.timedelta(hours=34), dt.timedelta(hours=24)
+    assert plan.expired(backups, now=now, window=window) == []
+
+
+def test_without_a_sound_one_all_damaged_ones_stay() -> None:
+    backups = [full(0, damaged=True), full(5, damaged=True), full(20)]
+    now, window = START + dt.timedelta(hours=34), dt.timedelta(hours=24)
+    assert plan.expired(backups, now=now, window=window) == []
+    assert plan.expired([full(1), *backups], now=now, window=window) == backups[1::-1]
+
+
 # When
 
 
