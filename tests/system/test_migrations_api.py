@@ -1,10 +1,12 @@
 """Migrations through the product's doors: of one database, with its tenant's rights alone."""
 
+import asyncio
 import json
 import threading
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import psycopg
 import pytest
@@ -222,6 +224,24 @@ def test_a_slow_file_holds_nobody_and_refreshes_the_plans(
         assert client.execute(query).fetchone() == (1, "one")
         migrated(api, database, FILES | {"3_c.up.sql": "ALTER TABLE items ALTER id TYPE text;"})
         assert client.execute(query).fetchone() == ("1", "one")
+
+
+async def test_asyncpgs_statements_that_name_their_columns_go_on(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database = platform.create()
+    await asyncio.to_thread(migrated, api, database, FILES)
+    url = database["connection_string_pooled"].partition("?")[0]
+    client = await asyncpg.connect(url, ssl="require")
+    try:
+        statement = await client.prepare("SELECT id, name FROM items")
+        assert [tuple(row) for row in await statement.fetch()] == [(1, "one")]
+        more = FILES | {"3_c.up.sql": "ALTER TABLE items ADD c int;"}
+        await asyncio.to_thread(migrated, api, database, more)
+        assert [tuple(row) for row in await statement.fetch()] == [(1, "one")]
+        assert [tuple(row) for row in await client.fetch("SELECT c FROM items")] == [(None,)]
+    finally:
+        await client.close()
 
 
 def test_the_command_does_it_by_name(platform: Installation, tmp_path: Path) -> None:
