@@ -1,7 +1,7 @@
 """The verbs of importing: look at a source, then have it copied; or take in a dump.
 
 A source's connection string is kept in this process's memory only, for as long as its import
-runs. So the API carries imports out itself (docs/decisions/0021).
+runs. So the API carries imports out itself (docs/decisions/0022).
 """
 
 import asyncio
