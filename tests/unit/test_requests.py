@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tenantry.api.requests import CreateDatabase, CreateKey, UpdateDatabase
+from tenantry.api.requests.access import CreateKey
+from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
 
 controls = st.characters(categories=["Cc", "Cs"])
 labels = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=200).filter(

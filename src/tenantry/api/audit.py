@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from tenantry.api import answers
 from tenantry.api.answers import AuditEntry, Listing
 from tenantry.api.asking import Cursor, Limit, PlatformHere, allowed
-from tenantry.api.requests import Label, Moment
+from tenantry.api.requests.fields import Label, Moment
 from tenantry.control.audit import Filter
 from tenantry.services.access.service import Principal
 

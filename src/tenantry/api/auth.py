@@ -24,8 +24,9 @@ from tenantry.api.asking import (
     stranger,
 )
 from tenantry.api.person import Done, Login, Me, RecoveryCodes, Session, TotpSecret
-from tenantry.api.requests import ChangePassword, LoginCode, Proof, RemoveTotp, TotpCode, secret
-from tenantry.api.requests import Login as Credentials
+from tenantry.api.requests.access import ChangePassword, LoginCode, Proof, RemoveTotp, TotpCode
+from tenantry.api.requests.access import Login as Credentials
+from tenantry.api.requests.fields import secret
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.asking import Cursor, DatabaseId, Limit, PlatformHere, allowed, begun
-from tenantry.api.requests import BackupSchedule, CreateBackup
+from tenantry.api.requests.copies import BackupSchedule, CreateBackup
 from tenantry.control.backups import BackupRow
 from tenantry.control.proofs import ProofRow
 from tenantry.services.access.service import Principal

@@ -18,7 +18,7 @@ from tenantry.api.asking import (
     once,
     wake_operations,
 )
-from tenantry.api.requests import CreateBranch, ResetBranch, SetMasking
+from tenantry.api.requests.copies import CreateBranch, ResetBranch, SetMasking
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal

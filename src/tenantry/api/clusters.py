@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Cluster, Listing, Operation
 from tenantry.api.asking import ClusterId, PlatformHere, allowed, begun
-from tenantry.api.requests import BackUpCluster
+from tenantry.api.requests.copies import BackUpCluster
 from tenantry.base.errors import Forbidden
 from tenantry.pg.pgbackrest import Contents, Repository
 from tenantry.services.access.service import ADMIN, Principal

@@ -28,7 +28,8 @@ from tenantry.api.asking import (
     refresh_pooler,
     wake_operations,
 )
-from tenantry.api.requests import CreateDatabase, Email, Label, UpdateDatabase, secret
+from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
+from tenantry.api.requests.fields import Email, Label, secret
 from tenantry.base.secrets import SecretSource
 from tenantry.control import jobs
 from tenantry.control.databases import Filter

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Extension, Listing
 from tenantry.api.asking import DatabaseId, PlatformHere, allowed, once
-from tenantry.api.requests import AddExtension, is_extension_name
+from tenantry.api.requests.databases import AddExtension, is_extension_name
 from tenantry.base.errors import NotFound
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx

@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 from tenantry.api.answers import Answer, Operation
 from tenantry.api.asking import DatabaseId, PlatformHere, allowed, begun, is_repeated
 from tenantry.api.frame import UPLOAD
-from tenantry.api.requests import ImportDatabase, Jobs
+from tenantry.api.requests.copies import ImportDatabase
+from tenantry.api.requests.fields import Jobs
 from tenantry.control.operations import OperationRow
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal

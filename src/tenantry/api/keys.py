@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from tenantry.api import answers
 from tenantry.api.answers import Answer, ApiKey, Listing, NewApiKey
 from tenantry.api.asking import Cursor, KeyId, Limit, PlatformHere, allowed, once
-from tenantry.api.requests import CreateKey
+from tenantry.api.requests.access import CreateKey
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal

@@ -18,7 +18,7 @@ from tenantry.api.asking import (
     allowed,
     begun,
 )
-from tenantry.api.requests import MigrateDatabase, MigrateMany
+from tenantry.api.requests.migrations import MigrateDatabase, MigrateMany
 from tenantry.services.access.service import Principal
 
 router = APIRouter(tags=["migrations"])

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.asking import Cursor, Limit, OperationId, PlatformHere, allowed, begun
-from tenantry.api.requests import Label
+from tenantry.api.requests.fields import Label
 from tenantry.control.operations import Filter
 from tenantry.services.access.service import Principal
 

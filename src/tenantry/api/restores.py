@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation, Replaced
 from tenantry.api.asking import DatabaseId, PlatformHere, allowed, begun
-from tenantry.api.requests import Restore
+from tenantry.api.requests.copies import Restore
 from tenantry.services.access.service import Principal
 
 router = APIRouter(prefix="/api/databases/{identifier}", tags=["restores"])

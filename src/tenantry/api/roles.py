@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from tenantry.api import answers
 from tenantry.api.answers import Answer, DeletedRole, Listing, OpenedRole, Role
 from tenantry.api.asking import DatabaseId, PlatformHere, RoleId, allowed, once, refresh_pooler
-from tenantry.api.requests import CreateRole, UpdateRole
+from tenantry.api.requests.databases import CreateRole, UpdateRole
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal

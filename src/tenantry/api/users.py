@@ -9,7 +9,7 @@ from tenantry.api import answers, person
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.asking import Cursor, Limit, PlatformHere, UserId, allowed, once
 from tenantry.api.person import NewUser, User
-from tenantry.api.requests import CreateUser, UpdateUser
+from tenantry.api.requests.access import CreateUser, UpdateUser
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal

@@ -8,8 +8,8 @@ from fastapi.responses import JSONResponse
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, WhitelistEntry
 from tenantry.api.asking import DatabaseId, EntryId, PlatformHere, allowed, once
-from tenantry.api.requests import Whitelist
-from tenantry.api.requests import WhitelistEntry as Entry
+from tenantry.api.requests.databases import Whitelist
+from tenantry.api.requests.databases import WhitelistEntry as Entry
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal

@@ -1,0 +1,116 @@
+"""Bodies of logins, users and API keys."""
+
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    model_validator,
+)
+
+from tenantry.api.requests.fields import (
+    Body,
+    Code,
+    Email,
+    Label,
+    Moment,
+    Password,
+    Scope,
+    Token,
+    expiry,
+    secret,
+)
+from tenantry.control.keys import SCOPES
+from tenantry.control.users import Role
+from tenantry.services.users.service import NewUser
+
+
+class CreateKey(Body):
+    """An API key to make. It can do no more than the key that makes it."""
+
+    name: Label
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(SCOPES))]
+    customer_email: Email | None = Field(
+        default=None, description="Bind the key to this customer: it sees nothing else."
+    )
+    expires_at: Annotated[Moment, AfterValidator(expiry)] | None = None
+
+
+class Login(Body):
+    """Who wants to come in."""
+
+    email: Email
+    password: Password
+
+
+class LoginCode(Body):
+    """The second half of a login: a code of the authenticator, or a recovery code."""
+
+    challenge: Token
+    code: Code
+
+
+class ChangePassword(Body):
+    """At least 16 characters or four words, and not easy to guess."""
+
+    current_password: Password
+    new_password: Password
+
+
+class Proof(Body):
+    """The password again, so that who finds an open session changes nothing."""
+
+    password: Password
+
+
+class TotpCode(Body):
+    """What the authenticator shows now."""
+
+    code: Code
+
+
+class RemoveTotp(Body):
+    """The password again, and a code."""
+
+    password: Password
+    code: Code
+
+
+class CreateUser(Body):
+    """A user to make. A customer's user belongs to the customer of that address, or their own."""
+
+    email: Email
+    name: Label | None = None
+    role: Role = "customer"
+    customer_email: Email | None = None
+    password: Password | None = Field(
+        default=None, description="Left out, a random one is made, and shown this once."
+    )
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.role == "administrator" and self.customer_email is not None:
+            raise ValueError("an administrator belongs to no customer")
+        return self
+
+    def wanted(self) -> NewUser:
+        return NewUser(
+            email=self.email,
+            name=self.name,
+            role=self.role,
+            customer_email=self.customer_email,
+            password=None if self.password is None else secret(self.password),
+        )
+
+
+class UpdateUser(Body):
+    """What to change; what is left out stays as it is."""
+
+    name: Label | None = None
+    disabled: Annotated[bool, Field(strict=True)] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("names nothing to change")
+        return self

@@ -1,0 +1,229 @@
+"""Bodies of what copies databases: backups, restores, branches, imports."""
+
+import datetime as dt
+import uuid
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from tenantry.api.requests.fields import (
+    Body,
+    ConnectionString,
+    Jobs,
+    Label,
+    Moment,
+    PlanName,
+    Slug,
+    expiry,
+    readable,
+    secret,
+)
+from tenantry.control.backups import Schedule
+from tenantry.pg import sources
+from tenantry.pg.sources import Source
+from tenantry.services.backups.model import NewBackup
+from tenantry.services.branches.model import NewBranch
+from tenantry.services.databases.model import Environment
+from tenantry.services.imports.plan import Selection
+from tenantry.services.restores.model import NewRestore
+
+_SCHEDULE = Schedule()
+
+
+_LONGEST_NAME = 63  # bytes
+
+
+def _name_of(text: str) -> str:
+    if len(text.encode()) > _LONGEST_NAME:
+        raise ValueError(f"must not have more than {_LONGEST_NAME} bytes")
+    return text
+
+
+_ObjectName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=_LONGEST_NAME),
+    AfterValidator(readable),
+    AfterValidator(_name_of),
+]
+
+
+_TableName = Annotated[
+    str, StringConstraints(min_length=1, max_length=130), AfterValidator(readable)
+]
+
+
+class ImportDatabase(Body):
+    """A database elsewhere to copy into an empty one."""
+
+    from_: Annotated[ConnectionString, Field(alias="from")]
+    schemas: list[_ObjectName] = Field(default=[], max_length=100, examples=[["public"]])
+    exclude_tables: list[_TableName] = Field(
+        default=[],
+        max_length=1000,
+        description="As schema.table, or the name alone of one in public.",
+        examples=[["public.sessions"]],
+    )
+    jobs: Jobs = 2
+
+    def source(self) -> Source:
+        """Raises InvalidInput, which does not repeat it."""
+        return sources.parse(secret(self.from_))
+
+    def selection(self) -> Selection:
+        tables = [name.partition(".") for name in self.exclude_tables]
+        return Selection(
+            schemas=tuple(self.schemas),
+            exclude_tables=tuple(
+                (schema, name) if dot else ("public", schema) for schema, dot, name in tables
+            ),
+            jobs=self.jobs,
+        )
+
+
+class BackUpCluster(Body):
+    """A backup of a whole cluster to make."""
+
+    type: Literal["full", "diff", "incr"] = Field(
+        default="incr",
+        description="All of it, or what has changed since the last full one, or since the last.",
+    )
+
+
+class CreateBackup(Body):
+    """A backup of one database to make."""
+
+    format: Literal["custom", "plain"] = Field(
+        default="custom",
+        description="For pg_restore, with owners and rights; or SQL for psql, without them.",
+    )
+    part: Literal["all", "schema", "data"] = "all"
+    description: Label | None = None
+
+    def wanted(self) -> NewBackup:
+        return NewBackup(self.format, self.part, self.description)
+
+
+class BackupSchedule(Body):
+    """When a database is backed up by itself, and what is kept of it."""
+
+    every: Literal["off", "day", "week"] = Field(description="Weekly is on Sundays.")
+    hour: Annotated[int, Field(ge=0, le=23, strict=True)] = Field(
+        default=_SCHEDULE.hour, description="In UTC."
+    )
+    format: Literal["custom", "plain"] = _SCHEDULE.format
+    keep_count: Annotated[int, Field(ge=1, le=1000, strict=True)] = _SCHEDULE.keep_count
+    keep_days: Annotated[int, Field(ge=0, le=3650, strict=True)] = _SCHEDULE.keep_days
+    keep_manual_days: Annotated[int, Field(ge=1, le=3650, strict=True)] | None = Field(
+        default=None, description="Manual backups older than this go, too; null: they stay."
+    )
+
+    def wanted(self) -> Schedule:
+        return Schedule(**self.model_dump())
+
+
+class CreateBranch(Body):
+    """A branch to make, with its parent's data."""
+
+    name: Slug
+    friendly_name: Label | None = None
+    environment: Environment = "development"
+    plan: PlanName | None = Field(
+        default=None, description="One of GET /api/plans; left out, it has its parent's limits."
+    )
+    shadow: bool = Field(default=False, description="Whether to make a shadow database beside it.")
+    masked: bool | None = Field(
+        default=None,
+        description="Whether to do the parent's masking in it; left out, if there is one.",
+    )
+    at: Moment | None = Field(
+        default=None, description="The moment at which to have the parent's data; left out, now."
+    )
+    expires_at: Annotated[Moment, AfterValidator(expiry)] | None = None
+    expires_in: (
+        Annotated[
+            int,
+            Field(
+                ge=60, le=100 * 366 * 86_400, strict=True, description="Seconds.", examples=[86_400]
+            ),
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _one_end(self) -> Self:
+        if self.expires_at is not None and self.expires_in is not None:
+            raise ValueError("expires_at and expires_in say the same: send one of them")
+        return self
+
+    def wanted(self) -> NewBranch:
+        expires_at = self.expires_at
+        if self.expires_in is not None:
+            expires_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=self.expires_in)
+        return NewBranch(
+            name=self.name,
+            friendly_name=self.friendly_name or self.name,
+            environment=self.environment,
+            plan=self.plan,
+            shadow=self.shadow,
+            masked=self.masked,
+            at=self.at,
+            expires_at=expires_at,
+        )
+
+
+class ResetBranch(Body):
+    """A branch that shall be as its parent is, or was."""
+
+    at: Moment | None = None
+    masked: bool | None = Field(
+        default=None,
+        description="Whether to do the parent's masking in it; left out, if there is one.",
+    )
+
+
+def _sql(text: str) -> str:
+    if "\x00" in text or not text.strip():
+        raise ValueError("must be SQL")
+    return text
+
+
+class SetMasking(Body):
+    """What is done in each branch of a database before anybody gets in; null is nothing."""
+
+    sql: (
+        Annotated[
+            str,
+            StringConstraints(min_length=1, max_length=100_000),
+            AfterValidator(_sql),
+            Field(examples=["UPDATE people SET email = id || '@example.com'"]),
+        ]
+        | None
+    )
+
+
+class Restore(Body):
+    """A database to have back as it was."""
+
+    to: Annotated[
+        Literal["latest", "previous"] | uuid.UUID | Moment,
+        Field(
+            description="A moment with its time zone; `latest`; `previous`, which is what the last "
+            "restore in place has replaced; or the id of a backup, or of what was replaced.",
+            examples=["2026-11-21T13:59:59+01:00"],
+        ),
+    ]
+    as_: Annotated[
+        Literal["new", "in_place"] | None,
+        Field(
+            alias="as", description="A new database if left out; what was replaced goes in place."
+        ),
+    ] = None
+    friendly_name: Label | None = Field(default=None, description="For a new database.")
+
+    def wanted(self) -> NewRestore:
+        return NewRestore(to=self.to, into=self.as_, friendly_name=self.friendly_name)

@@ -1,0 +1,206 @@
+"""Bodies of databases, their allowlists, roles and extensions."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from tenantry.api.requests.fields import (
+    Body,
+    Connections,
+    ConnectionString,
+    DiskQuota,
+    Email,
+    Label,
+    Moment,
+    PlanName,
+    PoolSize,
+    Slug,
+    TempFileLimit,
+    Timeout,
+    expiry,
+    readable,
+)
+from tenantry.control import plans
+from tenantry.control.whitelist import NewEntry
+from tenantry.services.databases.model import Changes, Environment, NewDatabase
+from tenantry.services.network.plan import parse_network
+from tenantry.services.network.service import MOST_ENTRIES
+from tenantry.services.roles.model import NewRole
+
+_ROLE_NAME = re.compile(r"[a-z](?:[a-z0-9_]*[a-z0-9])?")
+
+
+_EXTENSION_NAME = re.compile(r"[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)*", re.ASCII)
+
+
+class _Limits(Body):
+    """Limits of its own; one that is left out, or null, is the plan's."""
+
+    max_connections: Connections | None = None
+    pool_size: PoolSize | None = None
+    disk_quota_bytes: DiskQuota | None = None
+    temp_file_limit_bytes: TempFileLimit | None = None
+    statement_timeout_ms: Timeout | None = None
+    lock_timeout_ms: Timeout | None = None
+    idle_in_transaction_session_timeout_ms: Timeout | None = None
+
+    def limits(self) -> dict[str, int | None]:
+        """Those that were said, null ones too."""
+        return {name: getattr(self, name) for name in plans.NAMES if name in self.model_fields_set}
+
+
+class CreateDatabase(_Limits):
+    """A database to make. One of ``friendly_name`` and ``name`` is needed."""
+
+    friendly_name: Label | None = None
+    name: Slug | None = None
+    owner_email: Email | None = None
+    environment: Environment = "production"
+    kind: Literal["shared"] = "shared"
+    plan: PlanName = plans.DEFAULT
+    shadow: bool = Field(
+        default=True, description="Whether to make a shadow database, for Prisma's migrations."
+    )
+    import_from: ConnectionString | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.friendly_name is None and self.name is None:
+            raise ValueError("friendly_name or name is needed")
+        return self
+
+    def wanted(self) -> NewDatabase:
+        return NewDatabase(
+            friendly_name=self.friendly_name or self.name or "",
+            name=self.name,
+            owner_email=self.owner_email,
+            environment=self.environment,
+            plan=self.plan,
+            limits={name: value for name, value in self.limits().items() if value is not None},
+            shadow=self.shadow,
+        )
+
+
+class UpdateDatabase(_Limits):
+    """What to change; what is left out stays as it is. A limit of null is the plan's again."""
+
+    friendly_name: Label | None = None
+    name: Slug | None = None
+    environment: Environment | None = None
+    plan: PlanName | None = None
+    expires_at: Annotated[Moment, AfterValidator(expiry)] | None = Field(
+        default=None, description="When to delete a branch; null is never."
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("names nothing to change")
+        return self
+
+    def changes(self) -> Changes:
+        return Changes(
+            friendly_name=self.friendly_name,
+            name=self.name,
+            environment=self.environment,
+            plan=self.plan,
+            limits=self.limits(),
+            changes_expiry="expires_at" in self.model_fields_set,
+            expires_at=self.expires_at,
+        )
+
+
+class WhitelistEntry(Body):
+    """An address or a CIDR range to admit."""
+
+    ip_address: Annotated[
+        str, StringConstraints(min_length=2, max_length=50), Field(examples=["203.0.113.0/24"])
+    ]
+    description: Label | None = None
+    expires_at: Annotated[AwareDatetime, AfterValidator(expiry)] | None = None
+
+    def wanted(self) -> NewEntry:
+        """Raises InvalidInput if it is no address or range."""
+        return NewEntry(parse_network(self.ip_address), self.description, self.expires_at)
+
+
+class Whitelist(Body):
+    """A whole allowlist; an empty one opens the database."""
+
+    entries: Annotated[list[WhitelistEntry], Field(max_length=MOST_ENTRIES)]
+
+
+def _role_name(text: str) -> str:
+    if not _ROLE_NAME.fullmatch(text):
+        raise ValueError(
+            "may hold lower-case letters, digits and, between them, underscores, "
+            "and begins with a letter (reporting, app_2)"
+        )
+    return text
+
+
+class CreateRole(Body):
+    """A login of a database to make, besides its first one."""
+
+    name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=30),
+        AfterValidator(_role_name),
+        Field(examples=["reporting"]),
+    ]
+    access: Literal["read_only", "read_write"] = "read_only"
+    max_connections: Connections | None = Field(
+        default=None,
+        description="The most connections at once; within those of the database. 10 unless said.",
+    )
+
+    def wanted(self) -> NewRole:
+        return NewRole(self.name, self.access, self.max_connections)
+
+
+class UpdateRole(Body):
+    """What to change of a role."""
+
+    max_connections: Connections
+
+
+def is_extension_name(text: str) -> bool:
+    """Whether PostgreSQL could have an extension of that name (check_valid_extension_name)."""
+    return bool(_EXTENSION_NAME.fullmatch(text))
+
+
+def _extension_name(text: str) -> str:
+    if not is_extension_name(text):
+        raise ValueError("may hold letters, digits, underscores and, between them, hyphens")
+    return text
+
+
+def _own_schema(text: str) -> str:
+    if text.startswith("pg_") or text == "information_schema":
+        raise ValueError("is one of PostgreSQL's own")
+    return text
+
+
+class AddExtension(Body):
+    """An extension to have, in a schema that is there."""
+
+    name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=63),
+        AfterValidator(_extension_name),
+        Field(examples=["pg_trgm"]),
+    ]
+    schema_: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=63),
+        AfterValidator(readable),
+        AfterValidator(_own_schema),
+        Field(alias="schema", examples=["public"]),
+    ] = "public"

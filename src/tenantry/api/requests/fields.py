@@ -1,0 +1,245 @@
+"""The fields that several bodies have, and what all bodies are."""
+
+import datetime as dt
+import re
+import unicodedata
+from typing import Annotated, Literal
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from tenantry.base import passwords
+from tenantry.base.secrets import Secret
+from tenantry.control.keys import SCOPES
+from tenantry.services.pooling.plan import POOL_SIZE
+
+MOST_CONNECTIONS = 500
+
+
+_MIB = 1024 * 1024
+
+
+_TIB = 1024 * 1024 * _MIB
+
+
+_LONGEST_MS = 2**31 - 1  # PostgreSQL's
+
+
+_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+
+
+_DATE_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
+
+
+_LAST_EXPIRY = dt.timedelta(days=100 * 366)
+
+
+def readable(text: str) -> str:
+    """Text that a database can hold and a terminal can show: no control characters."""
+    for letter in text:
+        if unicodedata.category(letter) in {"Cc", "Cs"}:
+            raise ValueError("must not hold control characters")
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text.strip()
+
+
+def _email(text: str) -> str:
+    try:
+        address = validate_email(readable(text), check_deliverability=False)
+    except EmailNotValidError as error:
+        raise ValueError(f"is not an e-mail address: {error}") from None
+    return address.normalized.lower()
+
+
+def _typed(text: SecretStr) -> SecretStr:
+    for letter in text.get_secret_value():
+        if unicodedata.category(letter) in {"Cc", "Cs"}:
+            raise ValueError("must not hold control characters")
+    return text
+
+
+def secret(text: SecretStr) -> Secret:
+    """What was sent as a secret, as ours."""
+    return Secret(text.get_secret_value())
+
+
+def _slug(text: str) -> str:
+    if not _SLUG.fullmatch(text):
+        raise ValueError(
+            "may hold lower-case letters, digits and, between them, hyphens (my-app-2)"
+        )
+    return text
+
+
+def _written_out(time: object) -> object:
+    # pydantic takes numbers as well, as seconds or milliseconds by their size.
+    if not isinstance(time, str) or not _DATE_FIRST.match(time):
+        raise ValueError("must be a time with its offset, such as 2026-01-31T12:00:00Z")
+    return time
+
+
+Label = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200),
+    AfterValidator(readable),
+    Field(examples=["My App Database"]),
+]
+
+
+Password = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=passwords.LONGEST,
+        examples=["the lighthouse keeper sold umbrellas"],
+    ),
+    AfterValidator(_typed),
+]
+
+
+Token = Annotated[SecretStr, Field(min_length=1, max_length=200), AfterValidator(_typed)]
+
+
+Code = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=40),
+    AfterValidator(readable),
+    Field(examples=["123456"]),
+]
+
+
+Slug = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=63),
+    AfterValidator(_slug),
+    Field(examples=["my-app"]),
+]
+
+
+PlanName = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=63),
+    AfterValidator(_slug),
+    Field(examples=["standard"], description="One of GET /api/plans."),
+]
+
+
+Email = Annotated[
+    str,
+    StringConstraints(min_length=3, max_length=254),
+    AfterValidator(_email),
+    Field(examples=["owner@example.com"]),
+]
+
+
+Connections = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=MOST_CONNECTIONS,
+        strict=True,
+        description="The most connections at once, direct and pooled together.",
+        examples=[20],
+    ),
+]
+
+
+PoolSize = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=POOL_SIZE,
+        strict=True,
+        description="The most of them that its pools may hold.",
+        examples=[10],
+    ),
+]
+
+
+DiskQuota = Annotated[
+    int,
+    Field(
+        ge=32 * _MIB,
+        le=1024 * _TIB,
+        strict=True,
+        description="The most that it and its shadow may take on disk; empty, they take 15 MiB.",
+        examples=[5 * 1024 * _MIB],
+    ),
+]
+
+
+TempFileLimit = Annotated[
+    int,
+    Field(
+        ge=_MIB,
+        le=_TIB,
+        strict=True,
+        description="The most that the temporary files of one session may take.",
+        examples=[512 * _MIB],
+    ),
+]
+
+
+Timeout = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=_LONGEST_MS,
+        strict=True,
+        description="In milliseconds, 0 for none. A default: each session may change it.",
+        examples=[60_000],
+    ),
+]
+
+
+ConnectionString = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=2000,
+        description="A database elsewhere to copy. The string is kept nowhere.",
+        examples=["postgresql://app:a-password@203.0.113.7:5432/shop?sslmode=require"],
+    ),
+    AfterValidator(_typed),
+]
+
+
+Jobs = Annotated[int, Field(ge=1, le=4, description="How many tables at once.", examples=[2])]
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+
+
+Scope = Literal[SCOPES]  # type: ignore[valid-type]
+
+
+class Body(BaseModel):
+    """A JSON object that has these fields and no others."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_objects(cls, body: object) -> object:
+        if not isinstance(body, dict):
+            raise ValueError("must be a JSON object")  # noqa: TRY004 (pydantic wants ValueError)
+        return body
+
+
+def expiry(at: dt.datetime) -> dt.datetime:
+    """Raises ValueError for an end that has been, or that nobody lives to see."""
+    if not dt.datetime.now(dt.UTC) < at < dt.datetime.now(dt.UTC) + _LAST_EXPIRY:
+        raise ValueError("must be in the future, and within 100 years")
+    return at

@@ -1,0 +1,119 @@
+"""Bodies of migrations, of one database and of many."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from tenantry.api.requests.fields import Body, Email, readable
+from tenantry.services.databases.model import Environment
+from tenantry.services.migrations.model import HIGHEST_VERSION, BadMigrations, Limits
+from tenantry.services.migrations.plan import collect, parse_name
+from tenantry.services.migrations.service import DEFAULT_LIMITS
+from tenantry.services.tenant_migrations.model import Files, Fleet, Wanted
+
+MOST_MIGRATION_FILES = 2000
+
+
+MOST_MIGRATION_CHARACTERS = 1024 * 1024
+
+
+class MigrationFile(Body):
+    """A file of golang-migrate's."""
+
+    name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=255),
+        AfterValidator(readable),
+        Field(examples=["000001_create_users.up.sql"]),
+    ]
+    sql: Annotated[str, Field(max_length=MOST_MIGRATION_CHARACTERS)]
+
+
+class _Migrations(Body):
+    files: list[MigrationFile] = Field(default=[], max_length=MOST_MIGRATION_FILES)
+    accept_edited: bool = Field(
+        default=False, description="Take files for applied that were edited since then."
+    )
+    lock_timeout_seconds: Annotated[float, Field(ge=0.001, le=600)] = DEFAULT_LIMITS.lock_timeout
+    statement_timeout_seconds: Annotated[float, Field(ge=0.001, le=86_400)] | None = None
+    retries: Annotated[int, Field(ge=0, le=100)] = DEFAULT_LIMITS.retries
+
+    @field_validator("files")
+    @classmethod
+    def _check_files(cls, files: list[MigrationFile]) -> list[MigrationFile]:
+        for each in files:
+            try:
+                known = parse_name(each.name)
+            except BadMigrations as error:
+                raise ValueError(error.detail) from None
+            if known is None:
+                raise ValueError(f"{each.name!r} is no name like 000001_create_users.up.sql")
+        if len({each.name for each in files}) < len(files):
+            raise ValueError("must have different names")
+        try:
+            collect({each.name: each.sql.encode() for each in files})
+        except (BadMigrations, UnicodeEncodeError) as error:
+            raise ValueError(str(error)) from None
+        return files
+
+    def _files(self) -> Files:
+        return Files(
+            {each.name: each.sql for each in self.files},
+            Limits(self.lock_timeout_seconds, self.statement_timeout_seconds, self.retries),
+            self.accept_edited,
+        )
+
+
+class MigrateDatabase(_Migrations):
+    """What to do with a database's migrations. golang-migrate's verbs."""
+
+    action: Literal["up", "down", "goto", "force"] = "up"
+    n: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
+        default=None, description="How many files up or down; all of them unless said."
+    )
+    version: Annotated[int, Field(ge=-1, le=HIGHEST_VERSION)] | None = Field(
+        default=None, description="For goto and force; -1 forces “before the first”."
+    )
+
+    @model_validator(mode="after")
+    def _check_action(self) -> Self:
+        if (self.version is None) is (self.action in {"goto", "force"}):
+            raise ValueError("version is for goto and force, and they need it")
+        if self.version == -1 and self.action == "goto":
+            raise ValueError("version -1 is for force; down goes there")
+        if self.n is not None and self.action not in {"up", "down"}:
+            raise ValueError("n is for up and down")
+        return self
+
+    def wanted(self) -> Wanted:
+        return Wanted(self.action, self._files(), self.n, self.version)
+
+
+class MigrateMany(_Migrations):
+    """Many databases to bring up to the last file."""
+
+    environment: Environment | None = None
+    owner_email: Email | None = None
+    parallel: Annotated[int, Field(ge=1, le=32)] = 4
+    canary: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=1, description="So many go first, and all of them must succeed."
+    )
+    max_failures: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=0, description="After more than so many no further one is begun."
+    )
+
+    def wanted(self) -> Fleet:
+        return Fleet(
+            self._files(),
+            self.environment,
+            self.owner_email,
+            self.parallel,
+            self.canary,
+            self.max_failures,
+        )
