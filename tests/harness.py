@@ -106,6 +106,28 @@ class Installation:
     def down(self) -> None:
         self.tenantry("down")
 
+    def converge(self) -> None:
+        """Have the worker's pass of every minute made now, besides."""
+        program = (
+            "import asyncio; from tenantry.base import settings;"
+            " from tenantry.services.platform import open_platform;"
+            " from tenantry.worker import converge\n"
+            "async def one_pass():\n"
+            "    async with open_platform(settings.load()) as platform: await converge(platform)\n"
+            "asyncio.run(one_pass())"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=self.patience,
+            check=False,
+            cwd="/",
+            **as_service_user(),
+        )
+        assert done.returncode == 0, done.stderr
+
     def status(self) -> dict[str, Any]:
         told: dict[str, Any] = json.loads(self.tenantry("status", "--json", check=False).stdout)
         return told

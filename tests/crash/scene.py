@@ -126,6 +126,7 @@ class Scene:
         self.remember_pids()
         order = self._folder / "order"
         order.write_text(json.dumps({"part": part, "step": step, "victim": victim}))
+        order.chmod(0o644)
         order.rename(self._folder / "armed")
 
     def kill(self, victim: Victim) -> None:

@@ -168,10 +168,10 @@ def _running(data: Path) -> _Server:
 def _dump(server: _Server, folder: Path, *, now: dt.datetime) -> Path:
     """Write a copy under its final name only when it is whole; then forget the old ones."""
     files.ensure_folder(folder)
-    os.umask(0o077)
     final = folder / f"control-{now:%Y%m%d-%H%M%S}.dump"
     unfinished = folder / f".{final.name}.{os.getpid()}"
     try:
+        unfinished.touch(mode=0o600)  # pg_dump leaves it so
         asyncio.run(
             commands.run(
                 [
