@@ -162,8 +162,9 @@ def test_another_key_is_told_as_such(disaster: Disaster) -> None:
 
 def test_everything_comes_back_though_killed_at_each_step(disaster: Disaster) -> None:
     """The drill: checksums, passwords, API keys, allowlists, authenticators, further backups."""
+    before = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(DYING), *([before] if before else [])])
     for step in STEPS:
-        path = os.pathsep.join([str(DYING), os.environ["PYTHONPATH"]])
         done = disaster.recover(check=False, DIE_AT=step, PYTHONPATH=path)
         assert done.returncode == -signal.SIGKILL, (step, done.stderr)
     refused = disaster.platform.tenantry("up", "--detach", check=False)
