@@ -217,7 +217,7 @@ def test_an_unknown_name_offers_what_is_near(api: FakeApi, cli: Cli) -> None:
 def test_show_gives_facts_and_masked_strings(cli: Cli) -> None:
     lines = cli("db", "show", "shop").out.splitlines()
     assert "environment          production" in lines
-    assert "disk                 15 MB of 10 GB (ok)" in lines
+    assert "disk                 15 MiB of 10 GiB (ok)" in lines
     assert "statement timeout    1 h" in lines
     assert "idle in transaction  none" in lines
     assert f"pooled               {strings()['connection_string_pooled']}" in lines
@@ -252,7 +252,7 @@ def test_plans_are_listed_with_what_they_grant(api: FakeApi, cli: Cli) -> None:
     api.on("GET", "/api/plans", [{"name": "standard", **database()["limits"]}], count=1)
     lines = cli("plan", "list").out.splitlines()
     assert lines[0].split()[:4] == ["PLAN", "CONNECTIONS", "POOLED", "DISK"]
-    assert lines[1].split()[:5] == ["standard", "20", "16", "10", "GB"]
+    assert lines[1].split()[:5] == ["standard", "20", "16", "10", "GiB"]
 
 
 def test_update_sends_only_what_was_said(shop: FakeApi, cli: Cli) -> None:

@@ -61,6 +61,7 @@ def test_a_port_of_roots_is_a_problem_even_for_root() -> None:
 
 class Usage(NamedTuple):
     free: int
+    total: int = 100 * GIB
 
 
 @pytest.mark.parametrize(

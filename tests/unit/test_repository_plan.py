@@ -280,16 +280,16 @@ def test_while_all_is_well_nobody_is_troubled() -> None:
                 "complaint": "it is full",
             },
             "warning",
-            "repository: it is full. 64 segments (1,024 MiB) wait; at this rate their disk is full"
+            "repository: it is full. 64 segments (1 GiB) wait; at this rate their disk is full"
             " in 20 hours.",
         ),
         (
             {"archiver": FAILING, "waiting": Waiting(64, 3600, GIB // 2)},
             "danger",
-            "archiving fails. 64 segments (1,024 MiB) wait; at this rate their disk is full in 30"
+            "archiving fails. 64 segments (1 GiB) wait; at this rate their disk is full in 30"
             " minutes.",
         ),
-        ({"archiver": FAILING}, "warning", "archiving fails. 0 segments (0 MiB) wait."),
+        ({"archiver": FAILING}, "warning", "archiving fails. 0 segments (0 B) wait."),
         ({"waiting": Waiting(1, 301, 99 * GIB)}, "warning", "reach the repository. 1 segments"),
         ({"archiver": replace(FINE, enabled=False)}, "warning", "runs without archiving"),
         ({"repository": "It is gone."}, "warning", "It is gone."),

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from tenantry.base.errors import Conflict
 from tenantry.base.settings import Settings
+from tenantry.host.files import NotEnoughDisk
 from tenantry.pg.pgbackrest import Backup
 from tenantry.services.repository.service import Repositories
 from tenantry.services.side_instances import plan
-from tenantry.services.side_instances.model import NotEnoughDisk, OutsideWindow
+from tenantry.services.side_instances.model import OutsideWindow
 from tenantry.services.side_instances.service import SideInstances
 
 NOON = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
@@ -127,14 +128,7 @@ def test_the_segment_that_is_missing_is_named(lsn: str, segment: str) -> None:
 
 def test_too_little_disk_is_told_before_anything_begins() -> None:
     settings = Settings(home=Path("/nowhere"))
-    asked: list[Path] = []
-
-    def room(folder: Path) -> int:
-        asked.append(folder)
-        return 1000 * 1024**2
-
-    sides = SideInstances(settings, Repositories(settings), room=room)
-    sides.require_room(744 * 1024**2)
-    with pytest.raises(NotEnoughDisk, match=r"up to 1,001 MiB .* and 1,000 MiB are free"):
-        sides.require_room(745 * 1024**2)
-    assert asked == [Path("/nowhere/scratch")] * 2
+    sides = SideInstances(settings, Repositories(settings))
+    sides.require_room(1024**2)
+    with pytest.raises(NotEnoughDisk, match="may take 1,025 PiB"):
+        sides.require_room(1025 * 1024**5)

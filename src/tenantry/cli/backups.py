@@ -8,6 +8,7 @@ import typer
 
 from tenantry.base.errors import Conflict, InvalidInput, NotFound
 from tenantry.base.ids import parse_id
+from tenantry.base.sizes import readable
 from tenantry.cli import door, operations, output, times
 from tenantry.cli.client import Api, ApiError, Row, connect
 from tenantry.cli.door import Json
@@ -33,7 +34,7 @@ _COLUMNS: dict[str, output.Cell] = {
     "STATUS": "status",
     "PART": "part",
     "ORIGIN": "origin",
-    "SIZE": lambda row: operations.size(row["size_bytes"]),
+    "SIZE": lambda row: output.size(row["size_bytes"]),
     "POSTGRESQL": "postgres_version",
     "AGE": lambda row: times.distance(row["created_at"]),
 }
@@ -111,7 +112,7 @@ def create(
         output.as_json(backup)
         return
     output.line(backup["file_name"])
-    output.done(f"{title(row)} is backed up, {operations.size(backup['size_bytes'])}")
+    output.done(f"{title(row)} is backed up, {readable(backup['size_bytes'])}")
 
 
 @app.command("list")
@@ -153,7 +154,7 @@ def show(
             ("format", row["format"]),
             ("part", row["part"]),
             ("origin", row["origin"]),
-            ("size", operations.size(row["size_bytes"])),
+            ("size", output.size(row["size_bytes"])),
             ("sha256", row["sha256"]),
             ("PostgreSQL", row["postgres_version"]),
             ("made", row["finished_at"]),
@@ -199,7 +200,7 @@ def download(
         output.as_json({"file": str(target), **row})
         return
     output.line(str(target))
-    output.done(f"{operations.size(row['size_bytes'])}, as they were sent")
+    output.done(f"{readable(row['size_bytes'])}, as they were sent")
 
 
 @app.command()

@@ -7,10 +7,10 @@ import typer
 
 from tenantry.base import settings
 from tenantry.base.errors import NotFound
+from tenantry.base.sizes import readable
 from tenantry.cli import operations, output, times
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
-from tenantry.cli.operations import size
 from tenantry.control.store import DATABASE
 from tenantry.pg.connections import ADMIN
 from tenantry.services.clusters.service import CONTROL, LocalClusters
@@ -26,8 +26,8 @@ _COLUMNS: dict[str, output.Cell] = {
     "TYPE": "type",
     "REPOSITORY": "repository",
     "AGE": lambda row: times.distance(row["finished_at"]),
-    "SIZE": lambda row: size(row["size_bytes"]),
-    "STORED": lambda row: size(row["stored_bytes"]),
+    "SIZE": lambda row: readable(row["size_bytes"]),
+    "STORED": lambda row: readable(row["stored_bytes"]),
     "STATE": lambda row: "damaged" if row["damaged"] else "ok",
 }
 

@@ -8,13 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from tenantry.base.sizes import readable
 from tenantry.cli import output
 from tenantry.cli.client import Row, connect
 from tenantry.cli.door import Json
 
 app = typer.Typer(help="Plans: named sets of limits for databases.", no_args_is_help=True)
 
-_BYTES = {"kB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}
+_BYTES = {"kB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}  # as PostgreSQL has them
+_BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _FIELDS = {
     "max-connections": "max_connections",
@@ -55,21 +57,12 @@ def parse_limit(text: str) -> str:
     return _FIELDS[text]
 
 
-def _shown(figure: int, units: dict[str, int]) -> str:
-    unit, factor = next(
-        (each for each in reversed(units.items()) if figure >= each[1]), next(iter(units.items()))
-    )
-    return f"{figure / factor:,.4g} {unit}"
-
-
-def size(figure: int) -> str:
-    """Bytes for people: ``10 GB``."""
-    return _shown(figure, _BYTES)
-
-
 def time(figure: int) -> str:
     """Milliseconds for people: ``5 min``, ``none``."""
-    return _shown(figure, _MILLISECONDS) if figure else "none"
+    if not figure:
+        return "none"
+    unit, factor = next(each for each in reversed(_MILLISECONDS.items()) if figure >= each[1])
+    return f"{figure / factor:,.4g} {unit}"
 
 
 Chosen = dict[str, Any]
@@ -162,13 +155,13 @@ Reset = Annotated[
 def facts(row: Row) -> list[tuple[str, object]]:
     """A database's limits and its use of the disk, a line each."""
     limits, disk = row["limits"], row["disk"]
-    used = "not measured yet" if disk["used_bytes"] is None else size(disk["used_bytes"])
+    used = "not measured yet" if disk["used_bytes"] is None else readable(disk["used_bytes"])
     return [
         ("plan", row["plan"]),
-        ("disk", f"{used} of {size(disk['quota_bytes'])} ({disk['state'].replace('_', '-')})"),
+        ("disk", f"{used} of {readable(disk['quota_bytes'])} ({disk['state'].replace('_', '-')})"),
         ("max connections", limits["max_connections"]),
         ("pooled, at most", limits["pool_size"]),
-        ("temporary files", f"{size(limits['temp_file_limit_bytes'])} a session"),
+        ("temporary files", f"{readable(limits['temp_file_limit_bytes'])} a session"),
         ("statement timeout", time(limits["statement_timeout_ms"])),
         ("lock timeout", time(limits["lock_timeout_ms"])),
         ("idle in transaction", time(limits["idle_in_transaction_session_timeout_ms"])),
@@ -191,8 +184,8 @@ def list_plans(as_json: Json = False) -> None:
             "PLAN": "name",
             "CONNECTIONS": "max_connections",
             "POOLED": "pool_size",
-            "DISK": lambda plan: size(plan["disk_quota_bytes"]),
-            "TEMP FILES": lambda plan: size(plan["temp_file_limit_bytes"]),
+            "DISK": lambda plan: readable(plan["disk_quota_bytes"]),
+            "TEMP FILES": lambda plan: readable(plan["temp_file_limit_bytes"]),
             "STATEMENT": lambda plan: time(plan["statement_timeout_ms"]),
             "LOCK": lambda plan: time(plan["lock_timeout_ms"]),
             "IDLE IN TRANSACTION": lambda plan: time(

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from tenantry.base.sizes import readable
 from tenantry.cli import output, times
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
@@ -19,29 +20,16 @@ Wait = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Follow it to its end, or only begin it.")
 ]
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
-
-def size(count: float | None) -> str | None:
-    """Bytes, as people read them."""
-    if count is None:
-        return None
-    unit = 0
-    while count >= 1024 and unit < len(_UNITS) - 1:  # noqa: PLR2004 (IEC 80000-13)
-        count /= 1024
-        unit += 1
-    return f"{count:.0f} {_UNITS[unit]}" if unit == 0 else f"{count:.1f} {_UNITS[unit]}"
-
 
 def pace(row: Row) -> str:
     """How much of its step is done, how fast, and how long it still takes; "" if unknown."""
     done, rate, left = row["done_bytes"], row["bytes_per_second"], row["seconds_left"]
     parts = []
     if done is not None:
-        of = f" of {size(row['total_bytes'])}" if row["total_bytes"] else ""
-        parts.append(f"{size(done)}{of}")
+        of = f" of {readable(row['total_bytes'])}" if row["total_bytes"] else ""
+        parts.append(f"{readable(done)}{of}")
     if rate is not None:
-        parts.append(f"{size(rate)}/s")
+        parts.append(f"{readable(rate)}/s")
     if left is not None:
         parts.append(f"{left:.0f} s left")
     return ", ".join(parts)
@@ -131,7 +119,9 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         task = bar.add_task(what, total=1.0, pace="")
 
         def tell(done: int, total: int) -> None:
-            bar.update(task, completed=done / max(1, total), pace=f"{size(done)} of {size(total)}")
+            bar.update(
+                task, completed=done / max(1, total), pace=f"{readable(done)} of {readable(total)}"
+            )
 
         yield tell
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tenantry.base.errors import TenantryError
+from tenantry.base.sizes import readable
 from tenantry.cli.client import ApiError, Page, Row
 
 Cell = str | Callable[[Row], object]
@@ -50,6 +51,11 @@ def plain(value: object) -> str:
         c if c.isprintable() or c in _EMOJI_JOINERS else c.encode("unicode_escape").decode()
         for c in str(value)
     )
+
+
+def size(count: float | None) -> str | None:
+    """Bytes for a cell; what is not known yet stays None."""
+    return None if count is None else readable(count)
 
 
 def as_json(data: object) -> None:

@@ -13,9 +13,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from tenantry.base import settings
 from tenantry.base.errors import Conflict, InvalidInput, MachineError
 from tenantry.base.secrets import Secret
+from tenantry.base.sizes import readable
 from tenantry.cli import output, platform, times
 from tenantry.cli.door import FAILED, Json
-from tenantry.cli.operations import size
 from tenantry.host import identity, preflight
 from tenantry.services import supervisor
 from tenantry.services.recovery.model import Found, Reached, Recovered
@@ -102,7 +102,7 @@ def _tell_plan(home: Path, found: Found, moment: dt.datetime | None) -> None:
             ("from", found.source),
             ("into", home),
             ("to", "the end of the log" if moment is None else f"{moment:%F %T.%f} UTC"),
-            ("takes", size(found.size)),
+            ("takes", readable(found.size)),
             ("the home's files", "are there" if found.has_home_files else "are NOT there"),
             ("goes on", "with a recovery that has begun" if found.begun else None),
         ]
@@ -113,7 +113,7 @@ def _tell_plan(home: Path, found: Found, moment: dt.datetime | None) -> None:
                 "cluster": name,
                 "backup": backup.label,
                 "ended": f"{backup.stopped:%F %T} UTC",
-                "size": size(backup.size),
+                "size": readable(backup.size),
                 "log": " to ".join(found.contents[name].wal or ("none",)),
             }
             for name, backup in found.chosen.items()

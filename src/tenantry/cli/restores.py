@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 import typer
 
 from tenantry.base.ids import parse_id
+from tenantry.base.sizes import readable
 from tenantry.cli import operations, output, times
 from tenantry.cli.client import connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, Named, find, title
-from tenantry.cli.operations import size
 
 
 def _to(text: str) -> str:
@@ -23,7 +23,7 @@ _COLUMNS: dict[str, output.Cell] = {
     "DATABASE": "database_name",
     "REPLACED": lambda row: times.distance(row["replaced_at"]),
     "DROPPED": lambda row: times.distance(row["expires_at"]),
-    "SIZE": lambda row: size(row["size_bytes"]),
+    "SIZE": lambda row: readable(row["size_bytes"]),
 }
 
 

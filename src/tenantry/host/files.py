@@ -1,11 +1,22 @@
-"""Files: written whole or not at all."""
+"""Files: written whole or not at all. And the room that there is for them."""
 
 import contextlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
+from tenantry.base.errors import MachineError
+from tenantry.base.sizes import readable
+
 _LAST_LINES = 8
+_LOW = 0.05  # of a disk
+
+
+class NotEnoughDisk(MachineError):
+    code = "not_enough_disk"
+    status = 507
+    title = "There is not enough room on the disk"
 
 
 def write_atomically(path: Path, data: str | bytes, *, mode: int = 0o600) -> None:
@@ -74,3 +85,32 @@ def last_words(log: Path) -> str:
     with contextlib.suppress(OSError):
         return "\n".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
     return ""
+
+
+# ── the disk ─────────────────────────────────────────────────────────────────
+
+
+def free_bytes(folder: Path, *, spare: float = 0.0) -> int:
+    """The room on the disk where a folder is, or will be, beyond ``spare``, a share of it."""
+    there = next(place for place in (folder, *folder.parents) if place.is_dir())
+    usage = shutil.disk_usage(there)
+    return usage.free - int(usage.total * spare)
+
+
+def is_nearly_full(folder: Path) -> bool:
+    """Whether less than a twentieth of its disk is free."""
+    return free_bytes(folder, spare=_LOW) < 0
+
+
+def require_room(folder: Path, needed: int, *, what: str, hint: str, spare: float = 0.0) -> None:
+    """Raises NotEnoughDisk if ``what`` may take more than the free bytes beyond ``spare``.
+
+    ``hint`` says what to do about it.
+    """
+    free = free_bytes(folder, spare=spare)
+    if needed > free:
+        raise NotEnoughDisk(
+            f"{what} may take {readable(needed)}, and there is room for {readable(max(0, free))} "
+            f"on the disk of {folder}.",
+            hint=hint,
+        )

@@ -6,7 +6,6 @@ refuses to start upon the first problem (``require``).
 
 import os
 import pwd
-import shutil
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from tenantry.base.errors import MachineError
-from tenantry.host import commands
+from tenantry.base.sizes import readable
+from tenantry.host import commands, files
 
 _GIB = 1 << 30
 LEAST_SPACE = 1 * _GIB
@@ -125,16 +125,15 @@ async def _allowed(place: Path, needs: Iterable[str], user: str | None) -> bool:
 
 def check_space(home: Path) -> Finding:
     """Room for the servers to start in, and a warning before it runs out."""
-    there = next(place for place in (home, *home.parents) if place.is_dir())
-    free = shutil.disk_usage(there).free
-    detail = f"{free / _GIB:.1f} GiB are free where {home} is."
+    free = files.free_bytes(home)
+    detail = f"{readable(free)} are free where {home} is."
     if free >= LITTLE_SPACE:
         return Finding("ok", "disk", detail)
     return Finding(
         "warning" if free >= LEAST_SPACE else "problem",
         "disk",
         detail,
-        f"At least {LEAST_SPACE // _GIB} GiB is needed, and more for data: free some, or set "
+        f"At least {readable(LEAST_SPACE)} is needed, and more for data: free some, or set "
         "TENANTRY_HOME to a folder on a larger disk.",
     )
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime as dt
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
+from tenantry.host import files
 from tenantry.pg.connections import fetch_value
 
 SEGMENT_BYTES = 16 * 1024 * 1024  # what initdb makes them
@@ -38,7 +38,7 @@ def waiting(data: Path) -> Waiting:
         with contextlib.suppress(FileNotFoundError):  # it has just been archived
             since.append(ready.stat().st_mtime)
     oldest = max(0.0, time.time() - min(since)) if since else 0.0
-    return Waiting(len(since), oldest, shutil.disk_usage(data / "pg_wal").free)
+    return Waiting(len(since), oldest, files.free_bytes(data / "pg_wal"))
 
 
 @dataclass(frozen=True, slots=True)

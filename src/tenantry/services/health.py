@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime as dt
-import shutil
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -13,14 +12,14 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from tenantry.base.errors import TenantryError, Unavailable
+from tenantry.base.sizes import readable
 from tenantry.control import audit
 from tenantry.control import databases as rows
-from tenantry.host import processes
+from tenantry.host import files, processes
 from tenantry.services.platform import Platform
 from tenantry.services.repository import plan
 
 _DEADLINE_SECONDS = 3.0
-_LOW_DISK = 0.05
 _HOUR = dt.timedelta(hours=1)
 
 
@@ -81,10 +80,11 @@ async def _certificate(platform: Platform) -> str:
 
 
 async def _disk(platform: Platform) -> str:
-    usage = shutil.disk_usage(platform.settings.home)
-    if usage.free < usage.total * _LOW_DISK:
-        raise OSError(f"only {usage.free // 2**20:,} MiB are free")
-    return f"{usage.free // 2**30:,} GiB free"
+    home = platform.settings.home
+    free = readable(files.free_bytes(home))
+    if files.is_nearly_full(home):
+        raise OSError(f"only {free} are free")
+    return f"{free} free"
 
 
 async def _backups(platform: Platform) -> str | _Worry:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tenantry.base.errors import Conflict, MachineError, NotFound
+from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.control import audit, roles
@@ -193,17 +193,13 @@ def remove_files(home: Home, backup: BackupRow) -> None:
 
 
 def _require_room(folder: Path, expected: int) -> None:
-    usage = shutil.disk_usage(folder)
-    left = usage.free - int(usage.total * _RESERVE)
-    if expected > left:
-        raise MachineError(
-            f"The backup may take {_mib(expected)}, and there is room for {_mib(left)}.",
-            hint="Delete backups that nobody needs, or give the server a larger disk.",
-        )
-
-
-def _mib(size: int) -> str:
-    return f"{max(0, size) / 2**20:,.1f} MiB"
+    files.require_room(
+        folder,
+        expected,
+        what="The backup",
+        hint="Delete backups that nobody needs, or give the server a larger disk.",
+        spare=_RESERVE,
+    )
 
 
 async def _while_there_is_room(folder: Path, work: Awaitable[None]) -> None:

@@ -46,7 +46,7 @@ DEADLINE = 12 * 3600.0  # seconds
 _LOOK_SECONDS = 0.5
 _MOST_OBJECTS = 20_000
 _MOST_TOLD = 200
-_SPARE_BYTES = 512 * 1024 * 1024
+SPARE_BYTES = 512 * 1024 * 1024  # of the disk, for all who share it
 _SAID = re.compile(r"(?:ERROR|FATAL): .*"), re.compile(r"error: .*")
 _NEVER = ["--no-publications", "--no-subscriptions", "--no-security-labels", "--no-tablespaces"]
 
@@ -361,8 +361,7 @@ async def _watch_size(target: Path, most: int) -> None:
     """Raises _TooLarge once a dump takes more than ``most`` bytes, or the disk runs full."""
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
-        free = shutil.disk_usage(target.parent).free
-        if dumps.size_of(target) > most or free < _SPARE_BYTES:
+        if dumps.size_of(target) > most or files.free_bytes(target.parent) < SPARE_BYTES:
             raise _TooLarge
 
 

@@ -20,6 +20,7 @@ import psycopg
 from tenantry.base.errors import Conflict, Forbidden, InvalidInput, TooManyRequests
 from tenantry.base.ids import new_id
 from tenantry.base.settings import Settings
+from tenantry.base.sizes import readable
 from tenantry.control import audit, plans
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
@@ -44,7 +45,6 @@ _OLDEST = 9_02_00  # as pg_dump's manual says
 _MAGIC = b"PGDMP"
 _FIRST = 512  # bytes, of which a format is known
 _DISCARD = 9  # the UDP port that nothing is sent to
-_SPARE_BYTES = 512 * 1024 * 1024
 
 _TABLES_THERE = """
     SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -156,18 +156,22 @@ class Imports:
             )
 
     def check_room(self, size: int, *, quota: int, used: int) -> None:
-        """Raises Conflict if so many bytes fit neither into a quota nor on the disk."""
+        """See that so many bytes fit into a quota and on the disk, twice for a while.
+
+        Raises Conflict, NotEnoughDisk.
+        """
         if used + size > quota:
             raise Conflict(
                 f"It takes {size:,} bytes there, and the disk quota here is {quota:,},"
                 f" of which {used:,} are used.",
                 hint="Raise disk_quota_bytes, or leave tables out.",
             )
-        if shutil.disk_usage(self._settings.home).free < 2 * size + _SPARE_BYTES:
-            raise Conflict(
-                f"The server's disk has no room for a copy of {size:,} bytes.",
-                hint="Whoever runs the platform has to make room.",
-            )
+        files.require_room(
+            self._settings.home,
+            2 * size + flow.SPARE_BYTES,
+            what=f"A copy of {readable(size)}",
+            hint="Whoever runs the platform has to make room.",
+        )
 
     async def check_room_for(self, tx: Tx, wanted: NewDatabase, examined: Examined) -> None:
         """The same for a database that is not made yet."""
@@ -181,7 +185,7 @@ class Imports:
     ) -> OperationRow:
         """Have an examined source copied into an empty database.
 
-        Raises NotFound, Conflict (not empty, not enough room, or busy).
+        Raises NotFound, Conflict (not empty, over the quota, or busy), NotEnoughDisk.
         """
         row = await self._empty(tx, actor, database_id)
         self.check_room(examined.size_bytes, quota=row.disk_quota_bytes, used=row.used_bytes or 0)
@@ -205,7 +209,7 @@ class Imports:
             row = await self._empty(tx, actor, database_id)
         else:
             row = await self._databases.lock_active(tx, actor, database_id)
-        free = shutil.disk_usage(self._settings.home).free - _SPARE_BYTES
+        free = files.free_bytes(self._settings.home) - flow.SPARE_BYTES
         return max(0, min(row.disk_quota_bytes, free // 2))
 
     async def take_in(self, chunks: AsyncIterator[bytes], *, most: int) -> Upload:

@@ -7,7 +7,6 @@ of this same recovery, which goes on where it was cut off. Until all of it is co
 
 import datetime as dt
 import os
-import shutil
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -154,11 +153,11 @@ class Recovery:
             )
 
     def _require_room(self, found: Found, begun: Progress | None) -> None:
-        free = shutil.disk_usage(self._settings.home).free
-        if begun is None and free < found.size * _SPARE:
-            raise MachineError(
-                f"The clusters take about {found.size // 2**20:,} MiB, and only "
-                f"{free // 2**20:,} MiB are free in {self._settings.home}.",
+        if begun is None:
+            files.require_room(
+                self._settings.home,
+                int(found.size * _SPARE),
+                what="The recovery",
                 hint="Set TENANTRY_HOME to a larger disk.",
             )
 

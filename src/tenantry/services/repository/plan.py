@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tenantry.base.sizes import readable
 from tenantry.pg.archiving import Waiting
 from tenantry.pg.pgbackrest import Backup, BackupType
 from tenantry.services.repository.model import Alert, Upkeep
@@ -160,7 +161,7 @@ def _about_the_log(found: Upkeep) -> Iterator[tuple[Level, str]]:
     text = "the write-ahead log does not reach the repository"
     if found.archiver.fails:
         text += f": {found.complaint or 'archiving fails'}"
-    text += f". {waiting.segments} segments ({waiting.size_bytes >> 20:,} MiB) wait"
+    text += f". {waiting.segments} segments ({readable(waiting.size_bytes)}) wait"
     left = seconds_left(waiting)
     if left is None:
         yield "warning", f"{text}."

@@ -5,7 +5,6 @@ import contextlib
 import datetime as dt
 import json
 import secrets as random
-import shutil
 from pathlib import Path
 
 import psycopg
@@ -16,6 +15,7 @@ from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
+from tenantry.base.sizes import readable
 from tenantry.control.clusters import ClusterRow
 from tenantry.host import files, packages
 from tenantry.pg import archiving
@@ -41,7 +41,6 @@ log = structlog.get_logger()
 
 _KEY_BYTES = 32
 _POLL_SECONDS = 0.05
-_LOW_DISK = 0.05
 _TRIES = 3  # after so many PostgreSQL lets an archive_command rest for a minute
 
 
@@ -310,11 +309,11 @@ class Repositories:
             self.require_local()
         except RepositoryError as error:
             return str(error)
-        usage = shutil.disk_usage(self._settings.repository_dir)
-        if usage.free >= usage.total * _LOW_DISK:
+        folder = self._settings.repository_dir
+        if not files.is_nearly_full(folder):
             return None
         return (
-            f"the repository {self._settings.repository_dir} has {usage.free >> 20:,} MiB left. "
+            f"the repository {folder} has {readable(files.free_bytes(folder))} left. "
             "Make room on its disk, or keep less (TENANTRY_BACKUP_DAYS)."
         )
 

@@ -19,11 +19,6 @@ class LogMissing(MachineError):
     title = "A part of the write-ahead log is not in the repository"
 
 
-class NotEnoughDisk(MachineError):
-    code = "not_enough_disk"
-    title = "There is not enough room on the disk"
-
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A cluster as it was at a moment, with the databases named; of the others there is nothing.

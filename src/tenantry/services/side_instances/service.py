@@ -32,7 +32,6 @@ from tenantry.services.repository.service import Repositories
 from tenantry.services.side_instances import plan
 from tenantry.services.side_instances.model import (
     LogMissing,
-    NotEnoughDisk,
     OutsideWindow,
     SideInstance,
     Wanted,
@@ -56,24 +55,12 @@ _ALL_TIME = dt.datetime.max.replace(tzinfo=dt.UTC)
 _UNREACHED = "recovery ended before configured recovery target was reached"
 
 
-def free_bytes(folder: Path) -> int:
-    """The room that is left on a folder's disk."""
-    return shutil.disk_usage(folder).free
-
-
 class SideInstances:
     """All side instances, each that of one operation."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        repositories: Repositories,
-        *,
-        room: Callable[[Path], int] = free_bytes,
-    ) -> None:
+    def __init__(self, settings: Settings, repositories: Repositories) -> None:
         self._home = Home(settings.home)
         self._repositories = repositories
-        self._room = room
 
     def folder(self, operation_id: uuid.UUID) -> Path:
         """Where an operation has its files; gone with its side instance."""
@@ -95,14 +82,12 @@ class SideInstances:
 
     def require_room(self, needed: int) -> None:
         """Raises NotEnoughDisk without so many bytes for a side instance and what is made of it."""
-        needed += _OWN_BYTES
-        free = self._room(self._home.scratch)
-        if free < needed:
-            raise NotEnoughDisk(
-                f"This takes up to {_mib(needed)} of disk for a while, and {_mib(free)} are free.",
-                hint=f"Make room on the disk of {self._home.scratch}, and ask again. "
-                "Nothing was changed.",
-            )
+        files.require_room(
+            self._home.scratch,
+            needed + _OWN_BYTES,
+            what="For a while this",
+            hint="Make room there, and ask again. Nothing was changed.",
+        )
 
     async def _choose(
         self, cluster: str, moment: dt.datetime, *, label: str | None = None
@@ -368,10 +353,6 @@ def _boot() -> str:
 
 def _log_of(cluster: ProcessCluster) -> Path:
     return cluster.log_dir / f"{cluster.name}-start.log"
-
-
-def _mib(count: int) -> str:
-    return f"{count / 1024**2:,.0f} MiB"
 
 
 async def _watch(folder: Path, tell: Tell | None) -> None:

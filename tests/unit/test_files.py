@@ -1,0 +1,48 @@
+"""The room on a disk, and sizes as people read them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tenantry.base.sizes import readable
+from tenantry.host import files
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1,023 B"),
+        (1024, "1 KiB"),
+        (1023.99 * 1024, "1,024 KiB"),
+        (13_002_342, "12.4 MiB"),
+        (10 * 2**30, "10 GiB"),
+        (3000 * 2**50, "3,000 PiB"),
+    ],
+)
+def test_a_size_is_told_to_four_digits(count: float, text: str) -> None:
+    assert readable(count) == text
+
+
+def test_the_room_is_that_of_the_nearest_folder_there_is(tmp_path: Path) -> None:
+    total = shutil.disk_usage(tmp_path).total
+    inside = files.free_bytes(tmp_path / "not" / "yet")
+    assert inside == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
+    left = files.free_bytes(tmp_path, spare=0.5)
+    assert left == pytest.approx(inside - total / 2, rel=0.1, abs=2**28)
+
+
+def test_who_needs_more_than_there_is_hears_how_much_and_what_to_do(tmp_path: Path) -> None:
+    files.require_room(tmp_path, 1, what="This", hint="Make room.")
+    with pytest.raises(files.NotEnoughDisk) as told:
+        files.require_room(tmp_path / "later", 2**60, what="This", hint="Make room.")
+    error = told.value
+    assert error.detail.startswith("This may take 1,024 PiB, and there is room for ")
+    assert error.detail.endswith(f" on the disk of {tmp_path}/later.")
+    assert (error.hint, error.code, error.status) == ("Make room.", "not_enough_disk", 507)
+
+
+def test_what_is_kept_back_is_no_room(tmp_path: Path) -> None:
+    with pytest.raises(files.NotEnoughDisk, match="there is room for 0 B on"):
+        files.require_room(tmp_path, 0, what="This", hint="Make room.", spare=1.01)
