@@ -116,6 +116,48 @@ def test_what_may_become_a_hole_is_told(servers: Servers, kept: str, kind: str) 
     assert not report.passes(strict=True)
 
 
+PUBLIC_ROWS = (
+    "ALTER TABLE sites ALTER customer_id DROP NOT NULL",
+    "INSERT INTO sites (domain, settings, created_at) VALUES ('public', '{}', now())",
+)
+
+
+def test_what_is_nobodys_may_be_read_by_everybody(servers: Servers, kept: str) -> None:
+    report = with_hole(
+        servers,
+        kept,
+        *PUBLIC_ROWS,
+        "CREATE POLICY everybody ON sites FOR SELECT USING (customer_id IS NULL)",
+    )
+    assert {finding.kind for finding in report.findings} == {"column-nullable"}
+    assert report.passes()
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "FOR UPDATE USING (customer_id IS NULL)",
+        "FOR SELECT USING (customer_id IS NULL OR domain <> '')",
+    ],
+)
+def test_and_no_more_than_that(servers: Servers, kept: str, policy: str) -> None:
+    report = with_hole(servers, kept, *PUBLIC_ROWS, f"CREATE POLICY everybody ON sites {policy}")
+    assert "policy-open" in {finding.kind for finding in report.errors}
+
+
+def test_rows_may_refer_to_what_is_there_already(servers: Servers, kept: str) -> None:
+    """Such as currencies, whose codes nobody could make up."""
+    report = with_hole(
+        servers,
+        kept,
+        "CREATE TABLE currencies (code char(3) PRIMARY KEY CHECK (code ~ '^[A-Z]{3}$'))",
+        "INSERT INTO currencies VALUES ('EUR')",
+        "ALTER TABLE cost_records ADD currency char(3) NOT NULL REFERENCES currencies",
+    )
+    assert report.findings == ()
+    assert report.count("not tried") == 0
+
+
 # What the catalog's text does not give away is found by trying.
 CROSSINGS = {
     "SELECT of another's": "FOR SELECT USING (current_setting('app.current_user_role') <> '')",

@@ -76,9 +76,12 @@ class Attempts:
         except CannotMake as reason:
             self._tell(table.label, "all", "not tried", str(reason))
             return
-        everything = sql.SQL("SELECT FROM {} LIMIT 1").format(table.identifier)
+        # A row without a customer is nobody's, and may be meant for everybody.
+        everybodys = sql.SQL("SELECT FROM {} WHERE {} IS NOT NULL LIMIT 1").format(
+            table.identifier, sql.Identifier(tenant.column)
+        )
         if "SELECT" in may:
-            self._try(table.label, "SELECT without a context", everything, (), customer=None)
+            self._try(table.label, "SELECT without a context", everybodys, (), customer=None)
             self._own_is_seen(tenant, ann, own)
         self._read_and_write(table, tenant.column, own, others, ann)
         if "INSERT" in may:

@@ -149,7 +149,7 @@ def _policies(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
                 ),
             )
     for policy in policies:
-        if open_part := _open_part(policy):
+        if not _shows_nobodys(policy, tenant) and (open_part := _open_part(policy)):
             yield Finding(
                 "policy-open",
                 table.label,
@@ -157,6 +157,12 @@ def _policies(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
                 "Permissive policies add up: what one of them lets through, no other holds back.",
                 _text("DROP POLICY {} ON {};", sql.Identifier(policy.name), table.identifier),
             )
+
+
+def _shows_nobodys(policy: Policy, tenant: TenantTable) -> bool:
+    """Whether it lets only be read what has no customer, such as what is public."""
+    using = (policy.using or "").replace('"', "")
+    return policy.command == "r" and using == f"({tenant.column} IS NULL)"
 
 
 def _open_part(policy: Policy) -> str | None:

@@ -74,7 +74,7 @@ class Samples:
             try:
                 self._made[key] = self._make(table, customer)
             except CannotMake as reason:
-                self._made[key] = reason
+                self._made[key] = self._there_already(table) or reason
         made = self._made[key]
         if isinstance(made, CannotMake):
             raise made
@@ -119,6 +119,17 @@ class Samples:
             except psycopg.Error as error:
                 reason = str(error).splitlines()[0]
         raise CannotMake(f"No row of {table.label} could be made up: {reason}")
+
+    def _there_already(self, table: Relation) -> Row | None:
+        """A row of a table that is no customer's, such as one of currencies."""
+        if table.oid in self._catalog.tenants:
+            return None
+        query = sql.SQL("SELECT * FROM {} LIMIT 1").format(table.identifier)
+        try:
+            with self._conn.transaction():
+                return self._conn.cursor(row_factory=dict_row).execute(query).fetchone()
+        except psycopg.Error:
+            return None
 
     def _insert_as(self, role: str, customer: str, table: Relation, values: Row) -> Row:
         with self._conn.transaction():
