@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,68 @@ def test_what_cannot_be_is_refused(api: httpx.Client, asked: Row) -> None:
     assert problem(refused, 422)["errors"]
 
 
+# Each changes the result of what clients have prepared.
+_OUTDATING = [
+    "ALTER TABLE items ADD c3 int;",
+    "ALTER TABLE items ADD c4 int; INSERT INTO items VALUES (4, 'four');",
+    "BEGIN; ALTER TABLE items ADD c5 int; UPDATE items SET c5 = 5; COMMIT;",
+    "DO $$ BEGIN EXECUTE 'ALTER TABLE items ADD c6 int'; END $$;",
+    "ALTER TABLE items ALTER name TYPE varchar(80);",
+    "ALTER TABLE items RENAME c3 TO renamed; UPDATE items SET renamed = 3;",
+    "DROP INDEX by_name; CREATE INDEX by_name ON items (name);",
+    "ALTER TABLE items ADD c9 int DEFAULT 9;",
+]
+
+
+class Load:
+    """Clients that ask the same again and again by a prepared statement, until the block ends."""
+
+    def __init__(self, url: str, query: str) -> None:
+        self._url = url
+        self._query = query
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(target=work)
+            for work in [self._psycopg] * 6 + [lambda: asyncio.run(self._asyncpg())] * 2
+        ]
+        self.failures: list[str] = []
+        self.columns: set[int] = set()
+        self.longest = 0.0
+
+    def __enter__(self) -> "Load":
+        for each in self._threads:
+            each.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for each in self._threads:
+            each.join()
+
+    def _psycopg(self) -> None:
+        with psycopg.connect(self._url, autocommit=True, prepare_threshold=0) as client:
+            while not self._over.is_set():
+                began = time.monotonic()
+                try:
+                    self.columns.add(len(client.execute(self._query.encode()).fetchone() or ()))
+                except psycopg.Error as error:
+                    self.failures.append(str(error))
+                self.longest = max(self.longest, time.monotonic() - began)
+
+    async def _asyncpg(self) -> None:
+        client = await asyncpg.connect(self._url.partition("?")[0], ssl="require")
+        try:
+            statement = await client.prepare("SELECT id FROM items WHERE id = $1")
+            while not self._over.is_set():
+                try:
+                    assert await statement.fetchval(1) == 1
+                    await client.fetch("SELECT id FROM items LIMIT 1")
+                except asyncpg.PostgresError as error:
+                    self.failures.append(f"asyncpg: {error}")
+        finally:
+            await client.close()
+
+
 def test_pooled_clients_that_have_prepared_notice_nothing(
     platform: Installation, api: httpx.Client
 ) -> None:
@@ -182,48 +245,35 @@ def test_pooled_clients_that_have_prepared_notice_nothing(
     database = platform.create()
     files = dict(FILES)
     migrated(api, database, files)
-    failures: list[str] = []
-    seen: set[int] = set()
-    stop = threading.Event()
-
-    def load() -> None:
-        with psycopg.connect(
-            database["connection_string_pooled"], autocommit=True, prepare_threshold=0
-        ) as client:
-            while not stop.is_set():
-                try:
-                    row = client.execute("SELECT * FROM items WHERE id = %s", (1,)).fetchone()
-                    seen.add(len(row or ()))
-                except psycopg.Error as error:
-                    failures.append(str(error))
-
-    clients = [threading.Thread(target=load) for _ in range(8)]
-    for each in clients:
-        each.start()
-    try:
-        eventually(lambda: seen == {2})
-        for number in range(3, 8):
-            files[f"{number}_c.up.sql"] = f"ALTER TABLE items ADD c{number} int;"
+    with Load(database["connection_string_pooled"], "SELECT * FROM items") as load:
+        eventually(lambda: load.columns == {2})
+        for number, text in enumerate(_OUTDATING, 3):
+            files[f"{number}_c.up.sql"] = text
             migrated(api, database, files)
-        eventually(lambda: max(seen) == 7)
-    finally:
-        stop.set()
-        for each in clients:
-            each.join()
-    assert failures == []
+        eventually(lambda: max(load.columns) == 7)
+    assert load.failures == []
 
 
-def test_a_slow_file_holds_nobody_and_refreshes_the_plans(
+def test_a_slow_file_lets_clients_go_and_refreshes_their_plans(
     platform: Installation, api: httpx.Client
 ) -> None:
     database = platform.create()
     migrated(api, database, FILES)
-    query = "SELECT * FROM items"
-    with login(database["connection_string_pooled"]) as client:
+    slow = {
+        "3_c.up.sql": "ALTER TABLE items ADD c int; SELECT pg_sleep(3.5);",
+        "4_d.up.sql": "INSERT INTO items VALUES (4, 'four');",
+    }
+    query = "SELECT * FROM items ORDER BY id"
+    with (
+        login(database["connection_string_pooled"]) as client,
+        Load(database["connection_string_pooled"], "SELECT 1") as others,
+    ):
         client.prepare_threshold = 0
         assert client.execute(query).fetchone() == (1, "one")
-        migrated(api, database, FILES | {"3_c.up.sql": "ALTER TABLE items ALTER id TYPE text;"})
-        assert client.execute(query).fetchone() == ("1", "one")
+        migrated(api, database, FILES | slow)
+        assert client.execute(query).fetchone() == (1, "one", None)
+    assert 1.5 < others.longest < 3.3
+    assert others.failures == []
 
 
 async def test_asyncpgs_statements_that_name_their_columns_go_on(

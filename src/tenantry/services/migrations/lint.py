@@ -205,9 +205,7 @@ def check(migrations: Iterable[Migration]) -> list[Finding]:
     ]
 
 
-def check_script(
-    script: Script, direction: Direction = Direction.UP, *, heed_pragmas: bool = True
-) -> list[Finding]:
+def check_script(script: Script, direction: Direction = Direction.UP) -> list[Finding]:
     """What the rules find in one file."""
     try:
         parts = statements.split(script.sql)
@@ -218,9 +216,7 @@ def check_script(
     for part in parts:
         allowed = set(re.split(r"[,\s]+", " ".join(_ALLOW.findall(part.comments))))
         for rule, what in chain(_hits(part, made), _of_file(part, parts)):
-            if (heed_pragmas and rule in allowed) or (
-                direction is Direction.DOWN and rule in _MEANT_DOWN
-            ):
+            if rule in allowed or (direction is Direction.DOWN and rule in _MEANT_DOWN):
                 continue
             found.append(Finding(script.name, part.line, RULES[rule], what))
         made |= _makes(part.node)

@@ -42,6 +42,7 @@ MIGRATE = "database.migrate"
 FLEET = "fleet.migrate"
 _DEADLINE = dt.timedelta(hours=24)
 _PAUSE_SECONDS = 1.0  # how long open transactions of pooled clients hold a file up
+_HOLD_SECONDS = 2.0  # how long a file holds them up
 _ENTRIES = 3
 _BEFORE_ENTRY_SECONDS = 0.5
 
@@ -77,7 +78,9 @@ class Migrating:
             raise _in_words(error) from error
 
     async def _migrate(self, run: Run, database: DatabaseRow) -> Outcome:
-        await self.pooler.resume(database.database_name)  # what died may have been holding clients
+        clients = _Clients(self.pooler, database.database_name)
+        if "target" in run.state:  # what died may have been holding clients, or owe them a refresh
+            await clients.refresh()
         files = await self._files(run)
         limits, accept = _limits(run), bool(run.params["accept_edited"])
         async with self._with_scratch(run), self._inside(run.row.id, database) as conn:
@@ -85,18 +88,14 @@ class Migrating:
                 state = await runner.force(conn, run.params["version"], limits=limits)
                 return Done(_result(state, []))
             await self._aim(run, conn, files)
-            clients = _Clients(self.pooler, database.database_name)
-            try:
-                taken = await runner.goto(
-                    conn,
-                    files,
-                    run.state["target"],
-                    limits=limits,
-                    accept_edited=accept,
-                    around=clients.around,
-                )
-            finally:
-                await clients.refresh()
+            taken = await runner.goto(
+                conn,
+                files,
+                run.state["target"],
+                limits=limits,
+                accept_edited=accept,
+                around=clients.around,
+            )
             emit(StepDone(MIGRATE, "migrated", database.database_name))
             if short := run.state["short"]:
                 raise LimitShort(short, await runner.version(conn))
@@ -124,7 +123,7 @@ class Migrating:
         """Files that were applied stay, each of them whole; only clients must not wait for ever."""
         with suppress(NotFound):
             database = await self._database(run.row.resource_id)
-            await self.pooler.resume(database.database_name)
+            await _Clients(self.pooler, database.database_name).refresh()
 
     # ── many ─────────────────────────────────────────────────────────────────
 
@@ -132,7 +131,7 @@ class Migrating:
         fleet = _Course(await self._targets(run))
         for target in fleet.targets:
             if target.status == "running":
-                await self.pooler.resume(target.database_name)
+                await _Clients(self.pooler, target.database_name).refresh()
                 fleet.set(target.position, "pending")
         async with self._with_scratch(run):
             await self._course(run, fleet)
@@ -181,17 +180,13 @@ class Migrating:
         state: State | None = None
         try:
             async with self._inside(run.row.id, database) as conn:
-                clients = _Clients(self.pooler, database.database_name)
-                try:
-                    taken = await runner.up(
-                        conn,
-                        files,
-                        limits=_limits(run),
-                        accept_edited=bool(run.params["accept_edited"]),
-                        around=clients.around,
-                    )
-                finally:
-                    await clients.refresh()
+                taken = await runner.up(
+                    conn,
+                    files,
+                    limits=_limits(run),
+                    accept_edited=bool(run.params["accept_edited"]),
+                    around=_Clients(self.pooler, database.database_name).around,
+                )
                 state = await runner.version(conn)
         except Unavailable:
             raise  # it is the server's fault, not this database's: all of it is tried again
@@ -231,7 +226,7 @@ class Migrating:
     async def _undo_many(self, run: Run) -> None:
         for target in await self._targets(run):
             if target.status == "running":
-                await self.pooler.resume(target.database_name)
+                await _Clients(self.pooler, target.database_name).refresh()
                 await self._ended(run, target, "pending")
 
     # ── what both need ───────────────────────────────────────────────────────
@@ -288,28 +283,52 @@ class _Clients:
     """The pooled clients of a database, while its tables change under their prepared statements.
 
     One that waits for a table in the server would find its plan outdated; one that waits in the
-    pooler gets a new server connection. So they wait there for a file that is over at once and
-    changes what they read; after any other file they get new connections.
+    pooler gets a new server connection. So they wait there for a file that may outdate plans. If
+    it takes long they are let go, and get new connections after it, as they do after a file
+    without a transaction, for which nobody has to wait.
     """
 
     def __init__(self, pooler: Pooler, database: str) -> None:
         self._pooler = pooler
         self._database = database
-        self._outdated = False
 
     @asynccontextmanager
     async def around(self, script: Script) -> AsyncIterator[None]:
-        if not await asyncio.to_thread(plan.may_hold_others, script):
-            self._outdated = True
+        if not await asyncio.to_thread(plan.may_outdate, script):
             yield
-            return
+        elif script.transactional:
+            async with self._held() as let_go:
+                yield
+            if let_go.is_set():
+                await self.refresh()
+        else:
+            try:
+                yield
+            finally:
+                await self.refresh()
+
+    @asynccontextmanager
+    async def _held(self) -> AsyncIterator[asyncio.Event]:
+        """Hold them for some time at most. The event tells whether they were let go."""
+        let_go = asyncio.Event()
+
+        async def release() -> None:
+            await asyncio.sleep(_HOLD_SECONDS)
+            let_go.set()
+            await self._pooler.resume(self._database)
+
         async with self._pooler.paused(self._database, within=_PAUSE_SECONDS):
             emit(StepDone("migrate", "held", self._database))
-            yield
+            releasing = asyncio.create_task(release())
+            try:
+                yield let_go
+            finally:
+                releasing.cancel()
+                await asyncio.gather(releasing, return_exceptions=True)
 
     async def refresh(self) -> None:
-        if self._outdated:
-            await self._pooler.renew_servers(self._database, within=_PAUSE_SECONDS)
+        """Have them go on, with new connections."""
+        await self._pooler.renew_servers(self._database, within=_PAUSE_SECONDS)
 
 
 class _Course:

@@ -1,4 +1,4 @@
-"""Who is next in a run over many databases, and which files others may wait for. Pure."""
+"""Who is next in a run over many databases, and which files outdate others' plans. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,67 +6,32 @@ from collections.abc import Sequence
 from pglast import ast
 
 from tenantry.control.migration_runs import TargetRow
-from tenantry.services.migrations import lint
+from tenantry.pg import statements
+from tenantry.pg.statements import Unreadable
 from tenantry.services.migrations.model import Script
 
 _ENVIRONMENTS = ("development", "staging", "production")
-# What changes the shape of results that others have prepared.
+# What changes the shape of results that others have prepared, or may hide something that does.
 _SHAPES = (
+    ast.AlterExtensionStmt,
+    ast.AlterObjectSchemaStmt,
     ast.AlterTableStmt,
-    ast.AlterEnumStmt,
-    ast.CreateFunctionStmt,
+    ast.CallStmt,
+    ast.DoStmt,
     ast.DropStmt,
     ast.RenameStmt,
-    ast.AlterObjectSchemaStmt,
+    ast.RuleStmt,
     ast.ViewStmt,
 )
-# What takes long, if the table is large.
-_SLOW = {
-    "column-rewrites-table",
-    "constraint-builds-index",
-    "constraint-scans-table",
-    "index-blocks-writes",
-    "not-null-scans-table",
-    "reindex-blocks-writes",
-    "refresh-blocks-reads",
-    "rewrites-table",
-    "touches-all-rows",
-    "type-rewrites-table",
-    "unreadable",
-}
-_QUICK = (
-    *_SHAPES,
-    ast.AlterOwnerStmt,
-    ast.AlterPolicyStmt,
-    ast.CommentStmt,
-    ast.CreateEnumStmt,
-    ast.CreatePolicyStmt,
-    ast.CreateSchemaStmt,
-    ast.CreateStmt,
-    ast.CreateTrigStmt,
-    ast.GrantStmt,
-    ast.IndexStmt,
-    ast.VariableSetStmt,
-)
 
 
-def may_hold_others(script: Script) -> bool:
-    """Whether clients are better off waiting for this file than running into it.
-
-    It changes what they may have prepared, and is over at once: it touches the catalog only.
-    What takes long they had better not wait for.
-    """
-    parts = script.statements
-    return (
-        script.transactional
-        and any(isinstance(part.node, _SHAPES) for part in parts)
-        and all(isinstance(part.node, _QUICK) for part in parts)
-        and not any(found.rule.id in _SLOW for found in _unsilenced(script))
-    )
-
-
-def _unsilenced(script: Script) -> list[lint.Finding]:
-    return lint.check_script(script, heed_pragmas=False)
+def may_outdate(script: Script) -> bool:
+    """Whether plans that others have prepared may be outdated after this file."""
+    try:
+        parts = statements.split(script.sql)
+    except Unreadable:
+        return True
+    return any(isinstance(part.node, _SHAPES) for part in parts)
 
 
 def rank(environment: str, name: str) -> tuple[int, str]:
