@@ -1,6 +1,6 @@
 """``tenant_transaction``: one transaction, in one context, on whatever connection there is.
 
-Its settings are local to the transaction (``set_config(…, true)``): PostgreSQL itself takes
+Its settings are local to the transaction, and travel with BEGIN: PostgreSQL itself takes
 them back at COMMIT and ROLLBACK, so that a pooler in transaction mode has nothing to hand on.
 
 Within a transaction that is open already it is a savepoint, and what was in force before is
@@ -8,6 +8,7 @@ in force again afterwards.
 """
 
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -56,12 +57,18 @@ def tenant_transaction(conn: Any, context: TenantContext) -> Any:
     """
     if not isinstance(context, TenantContext):
         raise TypeError(f"context is a {type(context).__name__}; it must be a TenantContext.")
+    kind: Any = type(conn)
+    return _adapter(kind).transaction(conn, context)
+
+
+@cache
+def _adapter(connection: Any) -> Any:
     # By name, so that a driver that is not installed is not imported.
-    packages = {kind.__module__.partition(".")[0] for kind in type(conn).__mro__}
+    packages = {kind.__module__.partition(".")[0] for kind in connection.__mro__}
     for name in _ADAPTERS:
         if name in packages:
-            return import_module(f"tenantry_rls.adapters.{name}").transaction(conn, context)
+            return import_module(f"tenantry_rls.adapters.{name}")
     raise TypeError(
         f"tenant_transaction takes a connection of psycopg 3, asyncpg or SQLAlchemy, "
-        f"not a {type(conn).__module__}.{type(conn).__qualname__}."
+        f"not a {connection.__module__}.{connection.__qualname__}."
     )

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from asyncpg import Connection
 from asyncpg.pool import PoolConnectionProxy
+from asyncpg.transaction import Transaction, TransactionState
 
 from tenantry_rls.adapters import statements
 from tenantry_rls.adapters.statements import Settings
@@ -23,15 +24,38 @@ def transaction(conn: Any, context: TenantContext) -> Any:
     )
 
 
+class _Begun(Transaction):
+    """A transaction of asyncpg's that begins in its context; the rest is asyncpg's."""
+
+    def __init__(self, conn: Any, settings: Settings) -> None:
+        self._conn = getattr(conn, "_con", conn)  # not the pool's proxy of it
+        super().__init__(self._conn, None, readonly=False, deferrable=False)
+        self._begin = f"BEGIN; {statements.set_local(settings)}"
+
+    async def start(self) -> None:
+        conn = self._conn
+        conn._top_xact = self  # noqa: SLF001 (conn.transaction() is a savepoint within this one)
+        try:
+            await conn.execute(self._begin)
+        except BaseException:  # a cancelled task's as well: nobody is to inherit the context
+            self._state = TransactionState.FAILED
+            conn._top_xact = None  # noqa: SLF001
+            if not conn.is_closed():  # it may not know yet that a transaction has begun
+                await conn.execute("ROLLBACK")
+            raise
+        self._state = TransactionState.STARTED
+
+
 @asynccontextmanager
 async def _asynchronous(
     conn: "Connection[Any] | PoolConnectionProxy[Any]", context: TenantContext
 ) -> "AsyncIterator[Connection[Any] | PoolConnectionProxy[Any]]":
-    before: Settings | None = None
-    if conn.is_in_transaction():
-        before = cast("Settings", tuple(await conn.fetchrow(statements.READ) or ()))
+    if not conn.is_in_transaction():
+        async with _Begun(conn, context.settings):
+            yield conn
+        return
+    before = cast("Settings", tuple(await conn.fetchrow(statements.READ) or ()))
     async with conn.transaction():
         await conn.execute(_WRITE, *context.settings)
         yield conn
-    if before is not None:
-        await conn.execute(_WRITE, *before)
+    await conn.execute(_WRITE, *before)

@@ -1,14 +1,18 @@
 """psycopg 3: ``Connection`` and ``AsyncConnection``."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from psycopg import AsyncConnection, AsyncTransaction, Connection, Transaction, sql
-from psycopg.pq import TransactionStatus
+from psycopg import AsyncConnection, AsyncTransaction, Connection, Transaction, generators, sql
+from psycopg.abc import PQGen
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
+from psycopg.transaction import BaseTransaction
 
 from tenantry_rls.adapters import statements
+from tenantry_rls.adapters.statements import Settings
 from tenantry_rls.context import TenantContext
 
 _READ = sql.SQL(statements.READ)
@@ -24,13 +28,69 @@ def transaction(conn: Any, context: TenantContext) -> Any:
     raise TypeError(f"tenant_transaction takes a psycopg connection, not a {type(conn).__name__}.")
 
 
+def begin(conn: Connection[Any], settings: Settings) -> None:
+    """Begin a transaction in a context, in one round trip, for who ends it by themselves."""
+    with conn.lock:
+        conn.wait(_beginning(conn, settings))
+
+
+async def async_begin(conn: AsyncConnection[Any], settings: Settings) -> None:
+    """The same."""
+    async with conn.lock:
+        await conn.wait(_beginning(conn, settings))
+
+
+def _beginning(conn: Any, settings: Settings) -> PQGen[None]:
+    """One message of the simple protocol: psycopg's own way is one for each statement."""
+    # The connection's own BEGIN, with the isolation level and so on that it was given.
+    own = conn._get_tx_start_command()  # noqa: SLF001
+    conn.pgconn.send_query(own + b"; " + statements.set_local(settings).encode())
+    for result in (yield from generators.execute(conn.pgconn)):
+        if result.status == ExecStatus.FATAL_ERROR:
+            raise error_from_result(result, encoding=conn.info.encoding)
+
+
+class _Begun(BaseTransaction[Any]):
+    """A transaction of psycopg's that begins in its context; the rest is psycopg's."""
+
+    def __init__(self, conn: Any, settings: Settings) -> None:
+        super().__init__(conn)
+        self._settings = settings
+
+    def _get_enter_commands(self) -> Iterator[bytes]:
+        return iter(())
+
+    def _enter_gen(self) -> PQGen[None]:
+        yield from super()._enter_gen()
+        yield from _beginning(self._conn, self._settings)
+
+
+class _Transaction(_Begun, Transaction):
+    pass
+
+
+class _AsyncTransaction(_Begun, AsyncTransaction):
+    pass
+
+
+def _idle(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
+    return conn.pgconn.transaction_status == TransactionStatus.IDLE
+
+
+def _in_pipeline(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
+    """Then all travels together anyway, and none of it by the simple protocol."""
+    return conn.pgconn.pipeline_status != PipelineStatus.OFF
+
+
 @contextmanager
 def _synchronous(conn: Connection[Any], context: TenantContext) -> Iterator[Connection[Any]]:
-    if conn.info.transaction_status == TransactionStatus.IDLE:
-        with ExitStack() as stack:
-            with conn.pipeline():  # BEGIN and the settings in one round trip
-                stack.enter_context(Transaction(conn))
-                conn.execute(_WRITE, context.settings)
+    if _idle(conn) and not _in_pipeline(conn):
+        with _Transaction(conn, context.settings):
+            yield conn
+        return
+    if _idle(conn):
+        with conn.transaction():
+            conn.execute(_WRITE, context.settings)
             yield conn
         return
     before = conn.cursor(row_factory=tuple_row).execute(_READ).fetchone()
@@ -44,11 +104,13 @@ def _synchronous(conn: Connection[Any], context: TenantContext) -> Iterator[Conn
 async def _asynchronous(
     conn: AsyncConnection[Any], context: TenantContext
 ) -> AsyncIterator[AsyncConnection[Any]]:
-    if conn.info.transaction_status == TransactionStatus.IDLE:
-        async with AsyncExitStack() as stack:
-            async with conn.pipeline():
-                await stack.enter_async_context(AsyncTransaction(conn))
-                await conn.execute(_WRITE, context.settings)
+    if _idle(conn) and not _in_pipeline(conn):
+        async with _AsyncTransaction(conn, context.settings):
+            yield conn
+        return
+    if _idle(conn):
+        async with conn.transaction():
+            await conn.execute(_WRITE, context.settings)
             yield conn
         return
     cursor = await conn.cursor(row_factory=tuple_row).execute(_READ)

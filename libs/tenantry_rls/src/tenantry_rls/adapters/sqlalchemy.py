@@ -7,6 +7,7 @@ change the customer in the middle of a transaction.
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import Connection, TextClause, text
@@ -18,6 +19,7 @@ from tenantry_rls.adapters.statements import Settings
 from tenantry_rls.context import NestedContext, TenantContext
 
 _READ = text(statements.READ)
+_PSYCOPG = "psycopg"
 
 
 def _write(settings: Settings) -> TextClause:
@@ -27,6 +29,30 @@ def _write(settings: Settings) -> TextClause:
 
 def _pair(row: Sequence[Any]) -> Settings:
     return row[0], row[1]
+
+
+def _begin(conn: Connection, settings: Settings) -> None:
+    """Say it first of all in the transaction that ``conn`` is about to send the BEGIN of."""
+    if _by_psycopg(conn):
+        driver: Any = conn.connection.driver_connection
+        if not driver.autocommit:
+            import_module("tenantry_rls.adapters.psycopg").begin(driver, settings)
+            return
+    conn.execute(_write(settings))
+
+
+async def _async_begin(conn: AsyncConnection, settings: Settings) -> None:
+    if _by_psycopg(conn):
+        driver: Any = (await conn.get_raw_connection()).driver_connection
+        if not driver.autocommit:
+            await import_module("tenantry_rls.adapters.psycopg").async_begin(driver, settings)
+            return
+    await conn.execute(_write(settings))
+
+
+def _by_psycopg(conn: Connection | AsyncConnection) -> bool:
+    """Whether BEGIN and the settings can go in one message; asyncpg is given BEGIN by itself."""
+    return conn.dialect.driver == _PSYCOPG
 
 
 def transaction(conn: Any, context: TenantContext) -> Any:
@@ -47,28 +73,32 @@ def transaction(conn: Any, context: TenantContext) -> Any:
 
 @contextmanager
 def _connection(conn: Connection, context: TenantContext) -> Iterator[Connection]:
-    before: Settings | None = None
-    if conn.in_transaction():
-        before = _pair(conn.execute(_READ).one())
-    with conn.begin() if before is None else conn.begin_nested():
+    if not conn.in_transaction():
+        with conn.begin():
+            _begin(conn, context.settings)
+            yield conn
+        return
+    before = _pair(conn.execute(_READ).one())
+    with conn.begin_nested():
         conn.execute(_write(context.settings))
         yield conn
-    if before is not None:
-        conn.execute(_write(before))
+    conn.execute(_write(before))
 
 
 @asynccontextmanager
 async def _async_connection(
     conn: AsyncConnection, context: TenantContext
 ) -> AsyncIterator[AsyncConnection]:
-    before: Settings | None = None
-    if conn.in_transaction():
-        before = _pair((await conn.execute(_READ)).one())
-    async with conn.begin() if before is None else conn.begin_nested():
+    if not conn.in_transaction():
+        async with conn.begin():
+            await _async_begin(conn, context.settings)
+            yield conn
+        return
+    before = _pair((await conn.execute(_READ)).one())
+    async with conn.begin_nested():
         await conn.execute(_write(context.settings))
         yield conn
-    if before is not None:
-        await conn.execute(_write(before))
+    await conn.execute(_write(before))
 
 
 @contextmanager
@@ -81,7 +111,7 @@ def _session(session: Session, context: TenantContext) -> Iterator[Session]:
         return
     session.expire_all()
     with session.begin():
-        session.execute(_write(context.settings))
+        _begin(session.connection(), context.settings)
         yield session
 
 
@@ -97,7 +127,7 @@ async def _async_session(
         return
     session.expire_all()
     async with session.begin():
-        await session.execute(_write(context.settings))
+        await _async_begin(await session.connection(), context.settings)
         yield session
 
 
