@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from catalogued import NAMES, Blueprints, keep, let_go
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from tenants import Connection, Tenant, make, unmake
@@ -156,3 +157,12 @@ async def tenant(platform: Connection, address: Address) -> AsyncIterator[Tenant
     made = await make(platform, address)
     yield made
     await unmake(platform, made)
+
+
+@pytest.fixture(scope="session")
+def blueprints(address: Address) -> Iterator[Blueprints]:
+    """A database of each blueprint, for tests that leave it with the rows that it has."""
+    kept = {name: asyncio.run(keep(address, name)) for name in NAMES}
+    yield kept
+    for each in kept.values():
+        asyncio.run(let_go(address, each))

@@ -1,0 +1,1 @@
+-- What was checked stays checked; the column goes, and the constraint with it, one step further.

@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY idx_subscriptions_trial_ends_at;

@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY idx_sites_tags ON sites USING gin (tags);

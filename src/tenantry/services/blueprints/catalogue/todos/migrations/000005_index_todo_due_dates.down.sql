@@ -1,0 +1,1 @@
+DROP INDEX CONCURRENTLY api.idx_todos_due_at;
