@@ -43,6 +43,7 @@ from tenantry.services.roles.service import Roles
 from tenantry.services.side_instances.service import SideInstances
 from tenantry.services.tenant_migrations.flow import Migrating
 from tenantry.services.tenant_migrations.service import TenantMigrations
+from tenantry.services.tenant_migrations.visits import Visits
 from tenantry.services.users.service import Users
 
 Say = Callable[[str], None]
@@ -124,6 +125,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             Copying(settings, clusters, repositories, side_instances),
             keep_days=settings.replaced_days or settings.backup_days,
         )
+        visits = Visits(store, clusters, pooler, Home(settings.home))
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
         rules = SessionRules(
@@ -154,12 +156,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             access=Access(store, session_idle=rules.idle),
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),
-            migrations=TenantMigrations(
-                store,
-                Migrating(store, clusters, pooler, Home(settings.home)),
-                databases,
-                operations,
-            ),
+            migrations=TenantMigrations(store, Migrating(visits), databases, operations),
         )
 
 

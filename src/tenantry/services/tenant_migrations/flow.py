@@ -6,55 +6,36 @@ whatever dies, the next try goes on from there.
 
 import asyncio
 import datetime as dt
-import shutil
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import psycopg
-from psycopg import sql
 
-from tenantry.base.errors import Conflict, NotFound, TenantryError, Unavailable
+from tenantry.base.errors import NotFound, TenantryError, Unavailable
 from tenantry.base.events import StepDone, emit
-from tenantry.base.home import Home
 from tenantry.control import audit, migration_runs
-from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.migration_runs import TargetRow, TargetStatus
-from tenantry.control.store import ControlStore
-from tenantry.host import files as host_files
-from tenantry.pg import visitors
-from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.migrations import plan as steps
 from tenantry.services.migrations import service as runner
 from tenantry.services.migrations.ledger import Connection
-from tenantry.services.migrations.model import Limits, LimitShort, Script, State, Step
+from tenantry.services.migrations.model import Limits, LimitShort, State, Step
 from tenantry.services.operations.model import Done, Flow, Outcome, Run
 from tenantry.services.operations.model import Step as FlowStep
 from tenantry.services.operations.service import told
-from tenantry.services.pooling.service import Pooler
 from tenantry.services.tenant_migrations import plan
 from tenantry.services.tenant_migrations.model import FleetStopped
+from tenantry.services.tenant_migrations.visits import Visits, in_words
 
 MIGRATE = "database.migrate"
 FLEET = "fleet.migrate"
 _DEADLINE = dt.timedelta(hours=24)
-_PAUSE_SECONDS = 1.0  # how long open transactions of pooled clients hold a file up
-_HOLD_SECONDS = 2.0  # how long a file holds them up
-_ENTRIES = 3
-_BEFORE_ENTRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Migrating:
     """What the steps work with."""
 
-    store: ControlStore
-    clusters: ClusterPools
-    pooler: Pooler
-    home: Home
+    visits: Visits
 
     @property
     def flows(self) -> tuple[Flow, Flow]:
@@ -71,22 +52,25 @@ class Migrating:
 
     async def _one(self, run: Run) -> Outcome:
         try:
-            return await self._migrate(run, await self._database(run.row.resource_id))
+            return await self._migrate(run, await self.visits.database(run.row.resource_id))
         except psycopg.OperationalError:
             raise  # the server is away: it is tried again
         except psycopg.Error as error:
-            raise _in_words(error) from error
+            raise in_words(error) from error
 
     async def _migrate(self, run: Run, database: DatabaseRow) -> Outcome:
-        clients = _Clients(self.pooler, database.database_name)
+        clients = self.visits.clients(database.database_name)
         if "target" in run.state:  # what died may have been holding clients, or owe them a refresh
             await clients.refresh()
         files = await self._files(run)
         limits, accept = _limits(run), bool(run.params["accept_edited"])
-        async with self._with_scratch(run), self._inside(run.row.id, database) as conn:
+        async with (
+            self.visits.with_scratch(run.row.id),
+            self.visits.inside(run.row.id, database) as conn,
+        ):
             if run.params["action"] == "force":
                 state = await runner.force(conn, run.params["version"], limits=limits)
-                return Done(_result(state, []))
+                return Done(result(state, []))
             await self._aim(run, conn, files)
             taken = await runner.goto(
                 conn,
@@ -99,7 +83,7 @@ class Migrating:
             emit(StepDone(MIGRATE, "migrated", database.database_name))
             if short := run.state["short"]:
                 raise LimitShort(short, await runner.version(conn))
-            return Done(_result(await runner.version(conn), taken))
+            return Done(result(await runner.version(conn), taken))
 
     async def _aim(self, run: Run, conn: Connection, files: dict[str, bytes]) -> None:
         """Work out once where to: a second try must not go ``n`` further."""
@@ -121,9 +105,7 @@ class Migrating:
 
     async def _undo_one(self, run: Run) -> None:
         """Files that were applied stay, each of them whole; only clients must not wait for ever."""
-        with suppress(NotFound):
-            database = await self._database(run.row.resource_id)
-            await _Clients(self.pooler, database.database_name).refresh()
+        await self.visits.let_go(run.row.resource_id)
 
     # ── many ─────────────────────────────────────────────────────────────────
 
@@ -131,9 +113,9 @@ class Migrating:
         fleet = _Course(await self._targets(run))
         for target in fleet.targets:
             if target.status == "running":
-                await _Clients(self.pooler, target.database_name).refresh()
+                await self.visits.clients(target.database_name).refresh()
                 fleet.set(target.position, "pending")
-        async with self._with_scratch(run):
+        async with self.visits.with_scratch(run.row.id):
             await self._course(run, fleet)
         targets = await self._targets(run)
         if (
@@ -171,27 +153,27 @@ class Migrating:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def _target(self, run: Run, target: TargetRow, files: dict[str, bytes]) -> TargetStatus:
-        async with self.store.transaction(audit.PLATFORM) as tx:
+        async with self.visits.store.transaction(audit.PLATFORM) as tx:
             await migration_runs.begin(tx, run.row.id, target.position)
         try:
-            database = await self._database(target.database_id)
+            database = await self.visits.database(target.database_id)
         except NotFound:
             return await self._ended(run, target, "skipped")
         state: State | None = None
         try:
-            async with self._inside(run.row.id, database) as conn:
+            async with self.visits.inside(run.row.id, database) as conn:
                 taken = await runner.up(
                     conn,
                     files,
                     limits=_limits(run),
                     accept_edited=bool(run.params["accept_edited"]),
-                    around=_Clients(self.pooler, database.database_name).around,
+                    around=self.visits.clients(database.database_name).around,
                 )
                 state = await runner.version(conn)
         except Unavailable:
             raise  # it is the server's fault, not this database's: all of it is tried again
         except (TenantryError, psycopg.Error) as error:
-            return await self._ended(run, target, "failed", error=_in_words(error))
+            return await self._ended(run, target, "failed", error=in_words(error))
         emit(StepDone(FLEET, "migrated", database.database_name))
         return await self._ended(run, target, "succeeded", state=state, taken=taken)
 
@@ -206,7 +188,7 @@ class Migrating:
         error: TenantryError | None = None,
     ) -> TargetStatus:
         left = getattr(error, "state", None) or state
-        async with self.store.transaction(audit.PLATFORM) as tx:
+        async with self.visits.store.transaction(audit.PLATFORM) as tx:
             await migration_runs.finish(
                 tx,
                 run.row.id,
@@ -220,115 +202,21 @@ class Migrating:
         return status
 
     async def _targets(self, run: Run) -> list[TargetRow]:
-        async with self.store.transaction(audit.PLATFORM) as tx:
+        async with self.visits.store.transaction(audit.PLATFORM) as tx:
             return await migration_runs.targets(tx, run.row.id)
 
     async def _undo_many(self, run: Run) -> None:
         for target in await self._targets(run):
             if target.status == "running":
-                await _Clients(self.pooler, target.database_name).refresh()
+                await self.visits.clients(target.database_name).refresh()
                 await self._ended(run, target, "pending")
 
     # ── what both need ───────────────────────────────────────────────────────
 
-    async def _database(self, database_id: uuid.UUID) -> DatabaseRow:
-        async with self.store.transaction(audit.PLATFORM) as tx:
-            found = await rows.find(tx, database_id, customer_id=None)
-        if found is None or found.status != "active":
-            raise NotFound("The database is gone.")
-        return found
-
     async def _files(self, run: Run) -> dict[str, bytes]:
-        async with self.store.transaction(audit.PLATFORM) as tx:
+        async with self.visits.store.transaction(audit.PLATFORM) as tx:
             found = await migration_runs.files(tx, run.row.id)
         return {name: text.encode() for name, text in found.items()}
-
-    @asynccontextmanager
-    async def _inside(
-        self, operation_id: uuid.UUID, database: DatabaseRow
-    ) -> AsyncIterator[Connection]:
-        """A session in which everything is the tenant's: its rights, its names, what it makes."""
-        cluster = await self.clusters.cluster(database.cluster_id)
-        name, tenant = database.database_name, database.username
-        async with visitors.visitor(
-            cluster.address,
-            f"{operation_id.hex}_{database.id.hex[-12:]}",
-            [tenant],
-            folder=self._scratch(operation_id),
-        ) as visitor:
-            try:
-                async with await _enter(visitor, name) as conn:
-                    await conn.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(tenant)))
-                    await conn.execute('SET search_path = "$user", public')
-                    yield conn
-            finally:
-                # A file may have said RESET ROLE before it made something.
-                with suppress(psycopg.Error):
-                    await visitors.leave(visitor, name, tenant)
-
-    def _scratch(self, operation_id: uuid.UUID) -> Path:
-        return self.home.scratch / str(operation_id)
-
-    @asynccontextmanager
-    async def _with_scratch(self, run: Run) -> AsyncIterator[None]:
-        folder = self._scratch(run.row.id)
-        host_files.ensure_folder(folder)
-        try:
-            yield
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-class _Clients:
-    """The pooled clients of a database, while its tables change under their prepared statements.
-
-    One that waits for a table in the server would find its plan outdated; one that waits in the
-    pooler gets a new server connection. So they wait there for a file that may outdate plans. If
-    it takes long they are let go, and get new connections after it, as they do after a file
-    without a transaction, for which nobody has to wait.
-    """
-
-    def __init__(self, pooler: Pooler, database: str) -> None:
-        self._pooler = pooler
-        self._database = database
-
-    @asynccontextmanager
-    async def around(self, script: Script) -> AsyncIterator[None]:
-        if not await asyncio.to_thread(plan.may_outdate, script):
-            yield
-        elif script.transactional:
-            async with self._held() as let_go:
-                yield
-            if let_go.is_set():
-                await self.refresh()
-        else:
-            try:
-                yield
-            finally:
-                await self.refresh()
-
-    @asynccontextmanager
-    async def _held(self) -> AsyncIterator[asyncio.Event]:
-        """Hold them for some time at most. The event tells whether they were let go."""
-        let_go = asyncio.Event()
-
-        async def release() -> None:
-            await asyncio.sleep(_HOLD_SECONDS)
-            let_go.set()
-            await self._pooler.resume(self._database)
-
-        async with self._pooler.paused(self._database, within=_PAUSE_SECONDS):
-            emit(StepDone("migrate", "held", self._database))
-            releasing = asyncio.create_task(release())
-            try:
-                yield let_go
-            finally:
-                releasing.cancel()
-                await asyncio.gather(releasing, return_exceptions=True)
-
-    async def refresh(self) -> None:
-        """Have them go on, with new connections."""
-        await self._pooler.renew_servers(self._database, within=_PAUSE_SECONDS)
 
 
 class _Course:
@@ -347,30 +235,12 @@ class _Course:
         return over / max(1, len(self.targets))
 
 
-async def _enter(visitor: visitors.Visitor, database: str) -> Connection:
-    """A session of the visitor's. Raises Conflict if the database lets nobody in."""
-    for last in (*[False] * (_ENTRIES - 1), True):
-        try:
-            return await psycopg.AsyncConnection.connect(
-                visitor.address.conninfo(user=visitor.name, dbname=database),
-                passfile=str(visitor.passfile),
-                autocommit=True,
-            )
-        except psycopg.OperationalError as error:
-            if last:
-                raise Conflict(
-                    f"The database lets nobody in: {str(error).strip()}",
-                    hint="Are all its connections taken, or is it far beyond its disk quota?",
-                ) from error
-        await asyncio.sleep(_BEFORE_ENTRY_SECONDS)
-    raise AssertionError("unreachable")
-
-
 def _limits(run: Run) -> Limits:
     return Limits(**run.params["limits"])
 
 
-def _result(state: State, taken: list[Step]) -> dict[str, object]:
+def result(state: State, taken: list[Step]) -> dict[str, object]:
+    """What a run tells of itself in the end."""
     return {
         "version": state.version,
         "dirty": state.dirty,
@@ -383,12 +253,3 @@ def _result(state: State, taken: list[Step]) -> dict[str, object]:
             for step in taken
         ],
     }
-
-
-def _in_words(error: TenantryError | psycopg.Error) -> TenantryError:
-    if isinstance(error, TenantryError):
-        return error
-    return Conflict(
-        f"PostgreSQL says: {error.diag.message_primary or str(error).strip()}",
-        hint="The database is as it was before the file.",
-    )

@@ -41,7 +41,7 @@ class TenantMigrations:
         operations: Operations,
     ) -> None:
         self._store = store
-        self._clusters = migrating.clusters
+        self._clusters = migrating.visits.clusters
         self._databases = databases
         self._operations = operations
         operations.register(*migrating.flows)

@@ -1,0 +1,182 @@
+"""Ways into tenants' databases for files of SQL: a session that is the tenant's, and its clients.
+
+In a session everything is the tenant's: its rights, its names, what it makes.
+"""
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from tenantry.base.errors import Conflict, NotFound, TenantryError
+from tenantry.base.events import StepDone, emit
+from tenantry.base.home import Home
+from tenantry.control import audit
+from tenantry.control import databases as rows
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.store import ControlStore
+from tenantry.host import files as host_files
+from tenantry.pg import visitors
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.migrations.ledger import Connection
+from tenantry.services.migrations.model import Script
+from tenantry.services.pooling.service import Pooler
+from tenantry.services.tenant_migrations import plan
+
+_PAUSE_SECONDS = 1.0  # how long open transactions of pooled clients hold a file up
+_HOLD_SECONDS = 2.0  # how long a file holds them up
+_ENTRIES = 3
+_BEFORE_ENTRY_SECONDS = 0.5
+
+
+class Clients:
+    """The pooled clients of a database, while its tables change under their prepared statements.
+
+    One that waits for a table in the server would find its plan outdated; one that waits in the
+    pooler gets a new server connection. So they wait there for a file that may outdate plans. If
+    it takes long they are let go, and get new connections after it, as they do after a file
+    without a transaction, for which nobody has to wait.
+    """
+
+    def __init__(self, pooler: Pooler, database: str) -> None:
+        self._pooler = pooler
+        self._database = database
+
+    @asynccontextmanager
+    async def around(self, script: Script) -> AsyncIterator[None]:
+        if not await asyncio.to_thread(plan.may_outdate, script):
+            yield
+        elif script.transactional:
+            async with self._held() as let_go:
+                yield
+            if let_go.is_set():
+                await self.refresh()
+        else:
+            try:
+                yield
+            finally:
+                await self.refresh()
+
+    @asynccontextmanager
+    async def _held(self) -> AsyncIterator[asyncio.Event]:
+        """Hold them for some time at most. The event tells whether they were let go."""
+        let_go = asyncio.Event()
+
+        async def release() -> None:
+            await asyncio.sleep(_HOLD_SECONDS)
+            let_go.set()
+            await self._pooler.resume(self._database)
+
+        async with self._pooler.paused(self._database, within=_PAUSE_SECONDS):
+            emit(StepDone("migrate", "held", self._database))
+            releasing = asyncio.create_task(release())
+            try:
+                yield let_go
+            finally:
+                releasing.cancel()
+                await asyncio.gather(releasing, return_exceptions=True)
+
+    async def refresh(self) -> None:
+        """Have them go on, with new connections."""
+        await self._pooler.renew_servers(self._database, within=_PAUSE_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """What the steps of operations that run tenants' files work with."""
+
+    store: ControlStore
+    clusters: ClusterPools
+    pooler: Pooler
+    home: Home
+
+    async def database(self, database_id: uuid.UUID) -> DatabaseRow:
+        """An active database. Raises NotFound."""
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            found = await rows.find(tx, database_id, customer_id=None)
+        if found is None or found.status != "active":
+            raise NotFound("The database is gone.")
+        return found
+
+    def clients(self, database: str) -> Clients:
+        """The pooled clients of a database."""
+        return Clients(self.pooler, database)
+
+    async def let_go(self, database_id: uuid.UUID) -> None:
+        """Whatever was under way in a database: its clients must not wait for ever."""
+        with suppress(NotFound):
+            await self.clients((await self.database(database_id)).database_name).refresh()
+
+    @asynccontextmanager
+    async def inside(
+        self, operation_id: uuid.UUID, database: DatabaseRow
+    ) -> AsyncIterator[Connection]:
+        """A session in a database, inside ``with_scratch`` of the operation.
+
+        Raises Conflict if the database lets nobody in, Unavailable if the server does not answer.
+        """
+        cluster = await self.clusters.cluster(database.cluster_id)
+        name, tenant = database.database_name, database.username
+        async with visitors.visitor(
+            cluster.address,
+            f"{operation_id.hex}_{database.id.hex[-12:]}",
+            [tenant],
+            folder=self._scratch(operation_id),
+        ) as visitor:
+            try:
+                async with await _enter(visitor, name) as conn:
+                    await conn.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(tenant)))
+                    await conn.execute('SET search_path = "$user", public')
+                    yield conn
+            finally:
+                # A file may have said RESET ROLE before it made something.
+                with suppress(psycopg.Error):
+                    await visitors.leave(visitor, name, tenant)
+
+    def _scratch(self, operation_id: uuid.UUID) -> Path:
+        return self.home.scratch / str(operation_id)
+
+    @asynccontextmanager
+    async def with_scratch(self, operation_id: uuid.UUID) -> AsyncIterator[None]:
+        """A folder for what an operation has on disk, for that time."""
+        folder = self._scratch(operation_id)
+        host_files.ensure_folder(folder)
+        try:
+            yield
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _enter(visitor: visitors.Visitor, database: str) -> Connection:
+    """A session of the visitor's. Raises Conflict if the database lets nobody in."""
+    for last in (*[False] * (_ENTRIES - 1), True):
+        try:
+            return await psycopg.AsyncConnection.connect(
+                visitor.address.conninfo(user=visitor.name, dbname=database),
+                passfile=str(visitor.passfile),
+                autocommit=True,
+            )
+        except psycopg.OperationalError as error:
+            if last:
+                raise Conflict(
+                    f"The database lets nobody in: {str(error).strip()}",
+                    hint="Are all its connections taken, or is it far beyond its disk quota?",
+                ) from error
+        await asyncio.sleep(_BEFORE_ENTRY_SECONDS)
+    raise AssertionError("unreachable")
+
+
+def in_words(error: TenantryError | psycopg.Error) -> TenantryError:
+    """What PostgreSQL objects to outside the files, for people."""
+    if isinstance(error, TenantryError):
+        return error
+    return Conflict(
+        f"PostgreSQL says: {error.diag.message_primary or str(error).strip()}",
+        hint="The database is as it was before the file.",
+    )
