@@ -41,6 +41,8 @@ def database_row(suffix: str | None = None, **differing: Any) -> DatabaseRow:
         branched_at=None,
         expires_at=None,
         missing_since=None,
+        blueprint=None,
+        blueprint_version=None,
         created_at=NOW,
         updated_at=NOW,
     )

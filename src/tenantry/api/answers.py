@@ -95,6 +95,13 @@ class Disk(BaseModel):
     state: Literal["ok", "warning", "read_only", "stopped"]
 
 
+class HasBlueprint(BaseModel):
+    """``version`` is where the platform last brought it; GET …/blueprint asks the database."""
+
+    name: str = Field(examples=["hosting"])
+    version: int | None = Field(examples=[2])
+
+
 class Database(BaseModel):
     id: uuid.UUID
     name: str | None = Field(examples=["my-app"])
@@ -116,6 +123,7 @@ class Database(BaseModel):
     missing_since: dt.datetime | None = Field(
         description="Since when its server does not have it; it is never made anew by itself."
     )
+    blueprint: HasBlueprint | None
     created_at: dt.datetime
     updated_at: dt.datetime
 
@@ -157,7 +165,9 @@ class OpenedDatabase(Database):
     prisma: dict[str, str]
     connection: Connection
     operation_id: uuid.UUID | None = Field(
-        default=None, description="The import into it, if it was made with import_from."
+        default=None,
+        description="The import into it, or its blueprint, if it was made with import_from or "
+        "blueprint.",
     )
 
 
@@ -202,6 +212,15 @@ class OpenedRole(Role):
     """With the password, which is shown this once and kept nowhere."""
 
     password: str = Field(examples=["aB3dEf7GhJk9mN2pQr5tUv8x"])
+
+
+class CreatedDatabase(OpenedDatabase):
+    """With the logins of its blueprint and their passwords, shown this once as well.
+
+    ``blueprint`` has no version if it was not there yet, which the operation tells of.
+    """
+
+    roles: list[OpenedRole] = []
 
 
 class DeletedRole(BaseModel):
@@ -394,6 +413,9 @@ def _labels(row: DatabaseRow) -> dict[str, object]:
         "branched_at": row.branched_at,
         "expires_at": row.expires_at,
         "missing_since": row.missing_since,
+        "blueprint": None
+        if row.blueprint is None
+        else HasBlueprint(name=row.blueprint, version=row.blueprint_version),
         "created_at": row.created_at,
         "updated_at": row.updated_at,
     }
@@ -424,6 +446,10 @@ def _connection(settings: Settings, username: str, password: str, database: str)
 
 def opened_database(settings: Settings, opened: Opened) -> OpenedDatabase:
     return OpenedDatabase.model_validate(_with_password(settings, opened))
+
+
+def created_database(settings: Settings, opened: Opened) -> CreatedDatabase:
+    return CreatedDatabase.model_validate(_with_password(settings, opened))
 
 
 def _with_password(settings: Settings, opened: Opened) -> dict[str, object]:

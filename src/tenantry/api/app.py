@@ -15,6 +15,7 @@ from tenantry.api import (
     audit,
     auth,
     backups,
+    blueprints,
     branches,
     clusters,
     databases,
@@ -89,6 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(drills.router)
     app.include_router(plans.router)
     app.include_router(migrations.router)
+    app.include_router(blueprints.router)
     app.include_router(operations.router)
     app.include_router(auth.router)
     app.include_router(users.router)

@@ -27,7 +27,7 @@ from tenantry.base.errors import (
 )
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import parse_id
-from tenantry.base.secrets import RECOVERY_CODES, Secret, SecretSource
+from tenantry.base.secrets import RECOVERY_CODES, ROLE_PASSWORDS, Secret, SecretSource
 from tenantry.control import idempotency, jobs
 from tenantry.control.audit import Actor
 from tenantry.control.idempotency import KeptAnswer
@@ -47,6 +47,10 @@ _SECRETS: dict[str, Callable[[SecretSource], Secret]] = {
     **{
         f"recovery_code_{number}": partial(SecretSource.recovery_code, number=number)
         for number in range(RECOVERY_CODES)
+    },
+    **{
+        f"role_password_{number}": partial(SecretSource.role_password, number=number)
+        for number in range(ROLE_PASSWORDS)
     },
 }
 

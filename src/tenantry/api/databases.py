@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from tenantry.api import answers
 from tenantry.api.answers import (
     Answer,
+    CreatedDatabase,
     Database,
     DatabaseStats,
     Deleted,
@@ -28,8 +29,9 @@ from tenantry.api.asking import (
     refresh_pooler,
     wake_operations,
 )
+from tenantry.api.blueprints import with_blueprint
 from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
-from tenantry.api.requests.fields import Email, Label, secret
+from tenantry.api.requests.fields import Email, Label, Slug, secret
 from tenantry.base.secrets import SecretSource
 from tenantry.control import jobs
 from tenantry.control.databases import Filter
@@ -65,13 +67,15 @@ def _settle(request: Request, platform: Platform) -> None:
     refresh_pooler(request, platform)
 
 
-@router.post("", status_code=201, response_model=Answer[OpenedDatabase])
+@router.post("", status_code=201, response_model=Answer[CreatedDatabase])
 async def create(
     request: Request, body: CreateDatabase, platform: PlatformHere, principal: Writer
 ) -> Response:
     """Make a database. Its password is in this answer and nowhere else.
 
-    With ``import_from`` another database is copied into it, which ``operation_id`` tells of.
+    With ``import_from`` another database is copied into it, and with ``blueprint`` it gets a schema
+    and the logins that belong to it; ``operation_id`` tells of either. A schema is there when this
+    answers, unless it takes longer than ten seconds.
     """
     source = (
         None if body.import_from is None else sources.parse(secret(body.import_from), name=_FROM)
@@ -79,12 +83,21 @@ async def create(
 
     async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
         wanted = body.wanted()
+        chosen = None
+        if body.blueprint is not None:
+            chosen = await platform.blueprints.choose(body.blueprint, body.seeds)
         examined = None
         if source is not None:
             examined = await platform.imports.examine(principal.actor, source, Selection())
             await platform.imports.check_room_for(tx, wanted, examined)
         opened = await platform.databases.create(tx, principal.actor, wanted, secrets.password())
-        told = answers.opened_database(platform.settings, opened)
+        told = answers.created_database(platform.settings, opened)
+        if chosen is not None:
+            given = await platform.blueprints.give(
+                tx, principal.actor, opened.row, chosen, secrets.role_password
+            )
+            told.operation_id = given.operation.id
+            told.roles = [answers.opened_role(platform.settings, each) for each in given.roles]
         if examined is not None:
             operation = await platform.imports.begin(tx, principal.actor, told.id, examined)
             told.operation_id = operation.id
@@ -95,8 +108,10 @@ async def create(
         )
 
     response = await once(request, principal, work)
-    if source is not None:
+    if source is not None or body.blueprint is not None:
         wake_operations(request)
+    if body.blueprint is not None:
+        response = await with_blueprint(platform, principal, response)
     _settle(request, platform)
     return response
 
@@ -109,13 +124,20 @@ async def index(
     status: Annotated[str | None, Query(pattern="^(active|branching|deleting)$")] = None,
     owner: Email | None = None,
     search: Label | None = None,
+    blueprint: Slug | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
     """Databases, newest first. ``search`` looks into names, friendly names and owners."""
     page = await platform.databases.page(
         principal.actor,
-        Filter(environment=environment, status=status, owner=owner, search=search),
+        Filter(
+            environment=environment,
+            status=status,
+            owner=owner,
+            search=search,
+            blueprint=blueprint,
+        ),
         cursor=cursor,
         limit=limit,
     )

@@ -25,6 +25,7 @@ API_KEY_PREFIX = "tnt_"
 SESSION_PREFIX = "tns_"
 CHALLENGE_PREFIX = "tnc_"
 RECOVERY_CODES = 10
+ROLE_PASSWORDS = 8  # in one answer
 SALT_BYTES = 16
 # No vowels and no look-alikes: recovery codes are written down and typed in again.
 _CODE_ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
@@ -90,6 +91,10 @@ class SecretSource:
     def password(self) -> Secret:
         """A database password: 24 letters and digits, which no URL or shell has to escape."""
         return Secret(_spell(self._material("password")))
+
+    def role_password(self, number: int) -> Secret:
+        """As ``password``, of one of several roles that are made at once."""
+        return Secret(_spell(self._material(f"role password {number}")))
 
     def api_key(self) -> Secret:
         """An API key: 256 bits."""

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     warm_pool: Annotated[int, Field(ge=0, le=500)] = 16
     branches: Annotated[int, Field(ge=0, le=1000)] = 10
     engines: Path | None = None
+    blueprints: Path | None = None
     backups: bool = True
     backup_time: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "02:00"
     backup_weekday: Weekday = "sunday"
@@ -154,7 +155,9 @@ class Settings(BaseSettings):
             raise ValueError(f"is of no use without {', '.join(names)}")
         return secret
 
-    @field_validator("acme_ca_file", "acme_dns_hook", "backup_dir", "backup_s3_ca_file")
+    @field_validator(
+        "acme_ca_file", "acme_dns_hook", "backup_dir", "backup_s3_ca_file", "blueprints"
+    )
     @classmethod
     def _whole_path(cls, path: Path | None) -> Path | None:
         if path is not None and not path.is_absolute():

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from tenantry.base.errors import InvalidInput
-from tenantry.cli import connecting, imports, limits, output, restores
+from tenantry.cli import blueprints, connecting, imports, limits, output, restores
 from tenantry.cli.client import Page, Row, connect
 from tenantry.cli.connecting import labelled, strings_of
 from tenantry.cli.door import Json
@@ -57,6 +57,11 @@ def create(
             help="Copy another database into it; its connection string is asked for.",
         ),
     ] = False,
+    blueprint: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Give it this schema: see `tenantry blueprint list`."),
+    ] = None,
+    seeds: blueprints.Seeds = None,
     as_json: Json = False,
 ) -> None:
     """Create a database, and show its connection strings and its password once.
@@ -66,6 +71,8 @@ def create(
         tenantry db create --name shop --env production --owner ann@example.com
 
         tenantry db create --name shop --env staging --json | jq -r .connection_string
+
+        tenantry db create --name shop --blueprint hosting --seeds development
     """
     wanted = {
         "name": name,
@@ -74,6 +81,8 @@ def create(
         "owner_email": owner,
         "shadow": False if no_shadow else None,
         "import_from": imports.connection_string() if import_ else None,
+        "blueprint": blueprint,
+        "seeds": seeds,
     }
     with connect() as api:
         said = {field: value for field, value in wanted.items() if value is not None}
@@ -81,10 +90,14 @@ def create(
             row = api.post("/api/databases", said | chosen)
         if as_json:
             output.as_json(row)
-            return
-        output.done(f"{title(row)} ({row['environment']}) is ready: {row['database_name']}")
-        _show_strings(row)
-        if operation := row.get("operation_id"):
+        else:
+            output.done(f"{title(row)} ({row['environment']}) is ready: {row['database_name']}")
+            _show_strings(row)
+        if blueprint is not None:
+            if not as_json:
+                blueprints.show_roles(row["roles"])
+            blueprints.finish(api, row)
+        elif not as_json and (operation := row.get("operation_id")):
             imports.show_result(title(row), follow(api, operation)["result"])
 
 
@@ -160,6 +173,7 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
             ("kind", row.get("kind")),
             *limits.facts(row),
             ("created", row.get("created_at")),
+            ("blueprint", _blueprint(row)),
             ("parent", row.get("parent_id")),
             ("branched", row.get("branched_at")),
             ("expires", row.get("expires_at")),
@@ -315,6 +329,11 @@ def stats(database: Named, env: In = None, as_json: Json = False) -> None:
             ("counted since", figures.get("stats_since")),
         ]
     )
+
+
+def _blueprint(row: Row) -> str | None:
+    has = row.get("blueprint")
+    return f"{has['name']}@{has['version']}" if has else None
 
 
 def _show_strings(row: Row) -> None:

@@ -8,6 +8,7 @@ import tenantry
 from tenantry.cli import (
     audit,
     backups,
+    blueprints,
     branches,
     clusters,
     databases,
@@ -47,6 +48,7 @@ app.add_typer(databases.app, name="db")
 app.add_typer(whitelist.app, name="whitelist")
 app.add_typer(roles.app, name="role")
 app.add_typer(extensions.app, name="extension")
+app.add_typer(blueprints.app, name="blueprint")
 app.add_typer(branches.app, name="branch")
 app.add_typer(backups.app, name="backup")
 app.add_typer(limits.app, name="plan")

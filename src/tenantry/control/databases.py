@@ -61,6 +61,8 @@ class DatabaseRow:
     branched_at: dt.datetime | None
     expires_at: dt.datetime | None
     missing_since: dt.datetime | None
+    blueprint: str | None
+    blueprint_version: int | None
     created_at: dt.datetime
     updated_at: dt.datetime
 
@@ -100,6 +102,7 @@ class Filter:
     owner: str | None = None
     search: str | None = None
     parent_id: uuid.UUID | None = None
+    blueprint: str | None = None
 
 
 _LIMITS = ", ".join(f"coalesce(d.{name}, p.{name}) AS {name}" for name in plans.NAMES)
@@ -107,12 +110,13 @@ _COLUMNS = f"""
     d.id, d.cluster_id, d.database_name, d.username, d.status, d.has_shadow, d.customer_id,
     c.email AS owner_email, d.name, d.friendly_name, d.environment, d.kind, d.plan, {_LIMITS},
     u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at, d.expires_at,
-    d.missing_since, d.created_at, d.updated_at
+    d.missing_since, b.name AS blueprint, b.version AS blueprint_version, d.created_at, d.updated_at
 """
 _BESIDE = """
     JOIN plans p ON p.name = d.plan
     LEFT JOIN disk_usage u ON u.database_id = d.id
     LEFT JOIN customers c ON c.id = d.customer_id
+    LEFT JOIN database_blueprints b ON b.database_id = d.id
 """
 _FROM = f"FROM databases d {_BESIDE}"
 _SEARCHED = [
@@ -316,6 +320,8 @@ async def page(
         conditions.append("d.status = %(status)s")
     if wanted.parent_id is not None:
         conditions.append("d.parent_id = %(parent_id)s")
+    if wanted.blueprint is not None:
+        conditions.append("b.name = %(blueprint)s")
     if wanted.owner is not None:
         conditions.append("d.customer_id = (SELECT id FROM customers WHERE email = %(owner)s)")
     text = wanted.search or ""
@@ -345,6 +351,7 @@ async def page(
                 "status": wanted.status,
                 "owner": wanted.owner,
                 "parent_id": wanted.parent_id,
+                "blueprint": wanted.blueprint,
                 "search": f"%{text}%",
                 "limit": limit,
             },

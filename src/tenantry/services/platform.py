@@ -18,6 +18,8 @@ from tenantry.host.engines import PgBouncerEngine, find_pgbouncer
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.services.access.service import Access
 from tenantry.services.backups.service import Backups
+from tenantry.services.blueprints.flow import Applying
+from tenantry.services.blueprints.service import Blueprints
 from tenantry.services.branches.copying import Copying
 from tenantry.services.branches.flow import Branching
 from tenantry.services.branches.service import Branches
@@ -77,6 +79,7 @@ class Platform:
     people: People
     users: Users
     migrations: TenantMigrations
+    blueprints: Blueprints
 
     @property
     def home(self) -> Home:
@@ -125,7 +128,9 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             Copying(settings, clusters, repositories, side_instances),
             keep_days=settings.replaced_days or settings.backup_days,
         )
+        roles = Roles(store, clusters, pooler, databases, network)
         visits = Visits(store, clusters, pooler, Home(settings.home))
+        migrations_ = TenantMigrations(store, Migrating(visits), databases, operations)
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
         rules = SessionRules(
@@ -141,7 +146,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             pooler=pooler,
             databases=databases,
             network=network,
-            roles=Roles(store, clusters, pooler, databases, network),
+            roles=roles,
             extensions=Extensions(clusters, databases),
             branches=Branches(settings, store, databases, operations, branching),
             quotas=Quotas(store, clusters, pooler),
@@ -156,7 +161,17 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             access=Access(store, session_idle=rules.idle),
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),
-            migrations=TenantMigrations(store, Migrating(visits), databases, operations),
+            migrations=migrations_,
+            blueprints=Blueprints(
+                store,
+                clusters,
+                databases,
+                roles,
+                migrations=migrations_,
+                operations=operations,
+                applying=Applying(visits),
+                beside=settings.blueprints,
+            ),
         )
 
 

@@ -12,6 +12,7 @@ from pydantic import (
 )
 
 from tenantry.api.requests.fields import (
+    BlueprintReference,
     Body,
     Connections,
     ConnectionString,
@@ -21,6 +22,7 @@ from tenantry.api.requests.fields import (
     Moment,
     PlanName,
     PoolSize,
+    Seeds,
     Slug,
     TempFileLimit,
     Timeout,
@@ -32,10 +34,7 @@ from tenantry.control.whitelist import NewEntry
 from tenantry.services.databases.model import Changes, Environment, NewDatabase
 from tenantry.services.network.plan import parse_network
 from tenantry.services.network.service import MOST_ENTRIES
-from tenantry.services.roles.model import NewRole
-
-_ROLE_NAME = re.compile(r"[a-z](?:[a-z0-9_]*[a-z0-9])?")
-
+from tenantry.services.roles.model import LONGEST_NAME, ROLE_NAME, NewRole
 
 _EXTENSION_NAME = re.compile(r"[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)*", re.ASCII)
 
@@ -69,11 +68,17 @@ class CreateDatabase(_Limits):
         default=True, description="Whether to make a shadow database, for Prisma's migrations."
     )
     import_from: ConnectionString | None = None
+    blueprint: BlueprintReference | None = None
+    seeds: Seeds | None = None
 
     @model_validator(mode="after")
     def _named(self) -> Self:
         if self.friendly_name is None and self.name is None:
             raise ValueError("friendly_name or name is needed")
+        if self.blueprint is not None and self.import_from is not None:
+            raise ValueError("blueprint and import_from exclude each other")
+        if self.seeds is not None and self.blueprint is None:
+            raise ValueError("seeds are a blueprint's, and none is named")
         return self
 
     def wanted(self) -> NewDatabase:
@@ -138,7 +143,7 @@ class Whitelist(Body):
 
 
 def _role_name(text: str) -> str:
-    if not _ROLE_NAME.fullmatch(text):
+    if not ROLE_NAME.fullmatch(text):
         raise ValueError(
             "may hold lower-case letters, digits and, between them, underscores, "
             "and begins with a letter (reporting, app_2)"
@@ -151,7 +156,7 @@ class CreateRole(Body):
 
     name: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=30),
+        StringConstraints(min_length=1, max_length=LONGEST_NAME),
         AfterValidator(_role_name),
         Field(examples=["reporting"]),
     ]

@@ -83,6 +83,13 @@ def _slug(text: str) -> str:
     return text
 
 
+def _reference(text: str) -> str:
+    name, at, version = text.partition("@")
+    if at and not (version.isascii() and version.isdigit()):
+        raise ValueError("has a version that is no number (hosting@2)")
+    return f"{_slug(name)}{at}{version}"
+
+
 def _written_out(time: object) -> object:
     # pydantic takes numbers as well, as seconds or milliseconds by their size.
     if not isinstance(time, str) or not _DATE_FIRST.match(time):
@@ -133,6 +140,25 @@ PlanName = Annotated[
     StringConstraints(min_length=1, max_length=63),
     AfterValidator(_slug),
     Field(examples=["standard"], description="One of GET /api/plans."),
+]
+
+
+BlueprintReference = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=73),
+    AfterValidator(_reference),
+    Field(
+        examples=["hosting", "hosting@1"],
+        description="One of GET /api/blueprints, at its newest version unless said.",
+    ),
+]
+
+
+Seeds = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=63),
+    AfterValidator(_slug),
+    Field(examples=["development"], description="Rows to begin with, by their name."),
 ]
 
 

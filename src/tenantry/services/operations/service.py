@@ -36,6 +36,7 @@ _AT_ONCE = 3
 _LEASE = dt.timedelta(seconds=30)
 _RENEW_SECONDS = 1.0  # also how soon a cancellation is noticed
 _TELL_SECONDS = 0.5
+_ASK_SECONDS = 0.05
 _LOOK_SECONDS = 1.0  # what waits, or was put off, is due without anybody being woken
 _MOST_TRIES = 6
 _UNDO = "undo"
@@ -92,6 +93,15 @@ class Operations:
         """One operation. Raises NotFound, the same for an unknown and a foreign one."""
         async with self._store.transaction(actor) as tx:
             return await self._find(tx, actor, operation_id)
+
+    async def ended(self, actor: Actor, operation_id: uuid.UUID, *, seconds: float) -> OperationRow:
+        """As ``show``, once it has ended, or so many seconds later."""
+        deadline = time.monotonic() + seconds
+        while True:
+            row = await self.show(actor, operation_id)
+            if row.finished_at is not None or time.monotonic() >= deadline:
+                return row
+            await asyncio.sleep(_ASK_SECONDS)
 
     async def page(
         self, actor: Actor, wanted: Filter, *, cursor: str | None, limit: int

@@ -1,5 +1,6 @@
 """What is wanted of a role, and what its owner is told about it. Values only."""
 
+import re
 from dataclasses import dataclass
 
 from tenantry.base.secrets import Secret
@@ -8,6 +9,8 @@ from tenantry.control.roles import RoleRow
 from tenantry.pg.logins import Access
 
 DEFAULT_MAX_CONNECTIONS = 10
+ROLE_NAME = re.compile(r"[a-z](?:[a-z0-9_]*[a-z0-9])?")
+LONGEST_NAME = 30
 MOST_ROLES = 20  # of one database: each is named in the rights of every table
 
 

@@ -80,7 +80,10 @@ def _of_role(database: DatabaseRow, role: RoleRow, world: World) -> Iterable[Act
 def differences(
     databases: Iterable[DatabaseRow], wanted: Mapping[UUID, Iterable[RoleRow]], world: World
 ) -> list[Action]:
-    """What to do, in order, about the roles of databases that somebody owns."""
+    """What to do, in order, about the roles of databases that somebody owns or waits for.
+
+    One that waits has none: they are of a creation that was not finished.
+    """
     further: dict[str, list[str]] = {}
     for username in sorted(world.roles):
         first, _, name = username.removeprefix("user_").partition("_")
@@ -88,7 +91,7 @@ def differences(
             further.setdefault(f"user_{first}", []).append(username)
     actions: list[Action] = []
     for database in databases:
-        if database.status != "active":
+        if database.status not in {"active", "warm"}:
             continue
         roles = list(wanted.get(database.id, ()))
         for role in roles:

@@ -1,0 +1,220 @@
+"""/api/blueprints and /api/databases/{id}/blueprint"""
+
+import json
+import uuid
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from tenantry.api import answers
+from tenantry.api.answers import Answer, Listing, OpenedRole, Operation
+from tenantry.api.asking import (
+    DatabaseId,
+    PlatformHere,
+    allowed,
+    once,
+    refresh_pooler,
+    wake_operations,
+)
+from tenantry.api.requests.blueprints import ApplyBlueprint
+from tenantry.base.secrets import SecretSource
+from tenantry.control.store import Tx
+from tenantry.services.access.service import Principal
+from tenantry.services.blueprints.model import Blueprint as Known
+from tenantry.services.blueprints.model import Standing
+from tenantry.services.platform import Platform
+
+router = APIRouter(tags=["blueprints"])
+
+Reader = Annotated[Principal, allowed("databases:read")]
+Writer = Annotated[Principal, allowed("databases:write")]
+_CREATION_SECONDS = 10.0  # a blueprint that takes longer is followed as an operation
+
+Name = Annotated[str, Path(min_length=1, max_length=100, examples=["hosting"])]
+
+
+class Blueprint(BaseModel):
+    """A schema that a database can be made with; ``version`` is the newest."""
+
+    name: str = Field(examples=["hosting"])
+    title: str = Field(examples=["Hosting platform"])
+    description: str
+    version: int
+    extensions: list[str] = Field(examples=[["pgcrypto"]])
+    seeds: list[str] = Field(examples=[["development"]])
+
+
+class Version(BaseModel):
+    """All migrations up to and with ``migration``."""
+
+    version: int
+    migration: int
+    summary: str
+
+
+class BlueprintRole(BaseModel):
+    """A login that is made with it, besides the database's first one."""
+
+    name: str
+    access: Literal["read_only", "read_write"]
+
+
+class BlueprintMigration(BaseModel):
+    version: int
+    title: str
+
+
+class WholeBlueprint(Blueprint):
+    """``isolation`` is what ``tenantry_rls check`` is called with."""
+
+    readme: str
+    versions: list[Version]
+    roles: list[BlueprintRole]
+    isolation: dict[str, object]
+    migrations: list[BlueprintMigration]
+
+
+class StandingBlueprint(BaseModel):
+    """A database beside its blueprint, as the database itself tells.
+
+    ``version`` is null where no version is whole in it; ``migration`` and ``dirty`` are those of
+    its migrations.
+    """
+
+    name: str = Field(examples=["hosting"])
+    version: int | None
+    newest: int
+    behind: bool
+    migration: int | None
+    dirty: bool
+
+
+class AppliedBlueprint(Operation):
+    """With the logins that were made for it, whose passwords are shown this once."""
+
+    roles: list[OpenedRole]
+
+
+def _summary(found: Known) -> dict[str, object]:
+    return {
+        "name": found.name,
+        "title": found.title,
+        "description": found.description,
+        "version": found.newest.number,
+        "extensions": list(found.extensions),
+        "seeds": sorted(found.seeds),
+    }
+
+
+def _whole(found: Known) -> WholeBlueprint:
+    return WholeBlueprint.model_validate(
+        {
+            **_summary(found),
+            "readme": found.readme,
+            "versions": [
+                {"version": each.number, "migration": each.migration, "summary": each.summary}
+                for each in found.versions
+            ],
+            "roles": [{"name": each.name, "access": each.access} for each in found.roles],
+            "isolation": dict(found.isolation),
+            "migrations": [
+                {"version": each.version, "title": each.title} for each in found.migrations
+            ],
+        }
+    )
+
+
+def _standing(found: Standing) -> StandingBlueprint:
+    return StandingBlueprint(
+        name=found.blueprint.name,
+        version=None if found.version is None else found.version.number,
+        newest=found.blueprint.newest.number,
+        behind=found.behind,
+        migration=found.state.state.version,
+        dirty=found.state.state.dirty,
+    )
+
+
+@router.get("/api/blueprints", response_model=Listing[Blueprint])
+async def index(platform: PlatformHere, _principal: Reader) -> Response:
+    """The schemas that a database can be made with, by name."""
+    found = await platform.blueprints.every()
+    return answers.listing([Blueprint.model_validate(_summary(each)) for each in found])
+
+
+@router.get("/api/blueprints/{name}", response_model=Answer[WholeBlueprint])
+async def show(platform: PlatformHere, _principal: Reader, name: Name) -> Response:
+    """One of them: its README, versions, logins, extensions and migrations."""
+    return answers.answer(_whole(await platform.blueprints.show(name)))
+
+
+@router.get("/api/databases/{identifier}/blueprint", response_model=Answer[StandingBlueprint])
+async def standing(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+    """The blueprint that a database has, at which version it is, and whether there is a newer."""
+    found = await platform.blueprints.standing(principal.actor, database_id)
+    return answers.answer(_standing(found))
+
+
+@router.post(
+    "/api/databases/{identifier}/blueprint",
+    status_code=202,
+    response_model=Answer[AppliedBlueprint],
+)
+async def apply(
+    request: Request,
+    body: ApplyBlueprint,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+) -> Response:
+    """Bring a database to a version of a blueprint: from none, or forwards from an earlier one.
+
+    With the rights of its first login. Logins of the blueprint that it does not have are made.
+    """
+
+    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
+        begun = await platform.blueprints.begin(
+            tx, principal.actor, database_id, body.wanted(), secrets.role_password
+        )
+        roles = [answers.opened_role(platform.settings, each) for each in begun.roles]
+        told = AppliedBlueprint.model_validate(
+            answers.operation(begun.operation).model_dump() | {"roles": roles}
+        )
+        response = answers.answer(
+            told, message="The database is being brought to its blueprint.", status=202
+        )
+        response.headers["Location"] = f"/api/operations/{begun.operation.id}"
+        return response
+
+    response = await once(request, principal, work)
+    wake_operations(request)
+    refresh_pooler(request, platform)
+    return response
+
+
+async def with_blueprint(platform: Platform, principal: Principal, response: Response) -> Response:
+    """The answer that told of a new database, once its blueprint is there, or ten seconds later.
+
+    A repeated request has its turn of waiting, too, and so gets the same answer.
+    """
+    told = json.loads(bytes(response.body))
+    operation = await platform.operations.ended(
+        principal.actor, uuid.UUID(told["data"]["operation_id"]), seconds=_CREATION_SECONDS
+    )
+    if operation.status == "succeeded" and operation.result is not None:
+        told["data"]["blueprint"] = {
+            "name": operation.result["blueprint"],
+            "version": operation.result["version"],
+        }
+    elif operation.status in {"failed", "cancelled"}:
+        told["message"] += " Its blueprint is not whole: the operation says why."
+    else:
+        told["message"] += " Its blueprint is still being applied."
+    headers = {
+        name: value
+        for name, value in response.headers.items()
+        if name not in {"content-length", "content-type"}
+    }
+    return JSONResponse(told, status_code=response.status_code, headers=headers)

@@ -1,0 +1,182 @@
+"""``tenantry blueprint``: schemas that a database begins with, in versions."""
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from tenantry.base.errors import InvalidInput
+from tenantry.cli import output
+from tenantry.cli.client import Api, Row, connect
+from tenantry.cli.door import Json
+from tenantry.cli.finding import In, find, title
+from tenantry.cli.operations import follow
+from tenantry.services.blueprints import model
+
+app = typer.Typer(
+    help="Blueprints: schemas to begin with, in versions.",
+    no_args_is_help=True,
+)
+
+On = Annotated[
+    str,
+    typer.Option(
+        "--database",
+        metavar="DATABASE",
+        help="Its name, its database name (tenant_…) or its id.",
+        show_default=False,
+    ),
+]
+Seeds = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Rows to begin with, such as development.")
+]
+
+_COLUMNS: dict[str, output.Cell] = {
+    "NAME": "name",
+    "VERSION": "version",
+    "SEEDS": "seeds",
+    "DESCRIPTION": "description",
+}
+
+
+@app.command("list")
+def list_blueprints(as_json: Json = False) -> None:
+    """List the blueprints that a database can be made with.
+
+    Example:
+
+        tenantry blueprint list
+    """
+    with connect() as api:
+        page = api.rows("/api/blueprints")
+    output.listing(page, _COLUMNS, empty="There are no blueprints.", in_json=as_json)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Show one: its versions, logins, extensions, migrations, and what it is for.
+
+    Example:
+
+        tenantry blueprint show hosting
+    """
+    with connect() as api:
+        row = api.get(f"/api/blueprints/{quote(name, safe='')}")
+    if as_json:
+        output.as_json(row)
+        return
+    output.facts(
+        [
+            ("name", row["name"]),
+            ("title", row["title"]),
+            *((f"version {each['version']}", each["summary"]) for each in row["versions"]),
+            ("logins", [f"{each['name']} ({each['access']})" for each in row["roles"]]),
+            ("extensions", row["extensions"]),
+            ("seeds", row["seeds"]),
+            ("migrations", [f"{each['version']} {each['title']}" for each in row["migrations"]]),
+        ]
+    )
+    for line in ("", *row["readme"].splitlines()):
+        output.line(line)
+
+
+@app.command()
+def apply(
+    blueprint: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FOLDER",
+            help="Of the catalogue (hosting, hosting@1), or a folder by a path with a slash "
+            "(./our-schema).",
+            show_default=False,
+        ),
+    ],
+    *,
+    database: On,
+    env: In = None,
+    seeds: Seeds = None,
+    name: Annotated[
+        str | None, typer.Option(help="What a folder's blueprint is called; the folder's name.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Give a database a blueprint, with the rights of its first login.
+
+    Examples:
+
+        tenantry blueprint apply hosting --database shop --seeds development
+
+        tenantry blueprint apply ./our-schema --database shop
+    """
+    asked: Row = {"blueprint": blueprint, "seeds": seeds}
+    if "/" in blueprint or blueprint in {".", ".."}:
+        folder = Path(blueprint)
+        asked |= _folder(folder, name or folder.resolve().name)
+    elif name is not None:
+        raise InvalidInput("--name is for a folder of your own, which has a slash: ./our-schema.")
+    _bring(database, env, asked, as_json=as_json)
+
+
+@app.command()
+def upgrade(
+    *,
+    database: On,
+    to: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="The version; the newest unless said.")
+    ] = None,
+    env: In = None,
+    as_json: Json = False,
+) -> None:
+    """Bring a database to a later version of the blueprint that it has.
+
+    Example:
+
+        tenantry blueprint upgrade --database shop
+    """
+    _bring(database, env, {"version": to}, as_json=as_json)
+
+
+def _folder(folder: Path, name: str) -> Row:
+    """A folder of one's own, as the API takes it. Raises BadBlueprint."""
+    files = model.read(folder)
+    model.parse(name, files)
+    return {
+        "blueprint": name,
+        "manifest": files.pop(model.MANIFEST),
+        "files": [{"name": path, "sql": text} for path, text in files.items()],
+    }
+
+
+def _bring(database: str, environment: str | None, asked: Row, *, as_json: bool) -> None:
+    with connect() as api:
+        row = find(api, database, environment)
+        said = {key: value for key, value in asked.items() if value is not None}
+        begun = api.post(f"/api/databases/{row['id']}/blueprint", said)
+        if not as_json:
+            show_roles(begun["roles"])
+        done = follow(api, begun["id"])
+    if as_json:
+        output.as_json(done | {"roles": begun["roles"]})
+        return
+    came = done["result"]
+    for step in came["steps"]:
+        output.line(f"{step['version']}/{step['direction']} {step['file'] or '(no file)'}")
+    output.done(f"{title(row)} is at version {came['version']} of {came['blueprint']}")
+
+
+def finish(api: Api, row: Row) -> None:
+    """Follow the blueprint of a new database to its end, if that was not there with the answer."""
+    if row["blueprint"] is None:
+        follow(api, row["operation_id"])
+
+
+def show_roles(roles: list[Row]) -> None:
+    """The logins that came with a blueprint, and their passwords."""
+    for role in roles:
+        output.facts([(f"{role['name']} direct", role["connection_string"])])
+        output.facts([(f"{role['name']} pooled", role["connection_string_pooled"])])
+        output.secret(f"{role['name']} password", role["password"])

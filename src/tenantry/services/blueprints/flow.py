@@ -1,0 +1,122 @@
+"""How a database is brought to a version of a blueprint: inside it, with its tenant's rights.
+
+Each migration file is all or nothing, and the database itself knows how far it is. Seeds are one
+transaction, whose number is written down before it is committed: PostgreSQL then tells a second
+try whether the first one was.
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+
+import psycopg
+
+from tenantry.base.events import StepDone, emit
+from tenantry.control import audit, blueprints, migration_runs
+from tenantry.control.databases import DatabaseRow
+from tenantry.pg import statements
+from tenantry.pg.connections import fetch_value
+from tenantry.services.blueprints import model, plan
+from tenantry.services.blueprints.model import Blueprint, SeedsFailed
+from tenantry.services.migrations import service as runner
+from tenantry.services.migrations.ledger import Connection
+from tenantry.services.migrations.model import Script
+from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step
+from tenantry.services.tenant_migrations.flow import result
+from tenantry.services.tenant_migrations.visits import Visits, in_words
+
+APPLY = "database.blueprint"
+_DEADLINE = dt.timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Applying:
+    """What the steps work with."""
+
+    visits: Visits
+
+    @property
+    def flow(self) -> Flow:
+        steps = [Step("migrate", self._migrate, share=3), Step("seed", self._seed)]
+        # The API does it itself: whoever makes a database with one waits for it.
+        return Flow(APPLY, steps, undo=self._undo, deadline=_DEADLINE, part="api")
+
+    async def _migrate(self, run: Run) -> Outcome:
+        database = await self.visits.database(run.row.resource_id)
+        blueprint = await self._blueprint(run)
+        version = plan.version(blueprint, run.params["version"])
+        # What died may have been holding clients.
+        await self.visits.pooler.resume(database.database_name)
+        try:
+            async with (
+                self.visits.with_scratch(run.row.id),
+                self.visits.inside(run.row.id, database) as conn,
+                self.visits.clients(database.database_name) as clients,
+            ):
+                taken = await runner.goto(
+                    conn, blueprint.scripts, version.migration, around=clients.around
+                )
+                state = await runner.version(conn)
+        except psycopg.OperationalError:
+            raise  # the server is away: it is tried again
+        except psycopg.Error as error:
+            raise in_words(error) from error
+        emit(StepDone(APPLY, "migrated", database.database_name))
+        async with self.visits.store.transaction(audit.PLATFORM) as tx:
+            files = blueprint.files if blueprint.own else None
+            await blueprints.record(tx, database.id, blueprint.name, version.number, files)
+        run.state["result"] = {
+            "blueprint": blueprint.name,
+            "version": version.number,
+            "migration": state.version,
+            "steps": result(state, taken)["steps"],
+            "seeds": run.params["seeds"],
+        }
+        return Next()
+
+    async def _seed(self, run: Run) -> Outcome:
+        name = run.params["seeds"]
+        if name is not None:
+            database = await self.visits.database(run.row.resource_id)
+            script = (await self._blueprint(run)).seeds[name]
+            async with (
+                self.visits.with_scratch(run.row.id),
+                self.visits.inside(run.row.id, database) as conn,
+            ):
+                if not await _is_committed(conn, run.state.get("seeding")):
+                    await self._put_in(run, conn, database, script)
+        return Done(run.state["result"])
+
+    @staticmethod
+    async def _put_in(run: Run, conn: Connection, database: DatabaseRow, script: Script) -> None:
+        async with conn.transaction():
+            run.state["seeding"] = await fetch_value(conn, "SELECT pg_current_xact_id()::text")
+            await run.save()
+            for part in statements.split(script.sql):
+                try:
+                    await conn.execute(part.text.encode(), prepare=False)
+                except psycopg.OperationalError:
+                    raise
+                except psycopg.Error as error:
+                    raise SeedsFailed(
+                        f"{script.name}, line {part.line}: "
+                        f"{error.diag.message_primary or str(error).strip()}.",
+                        hint="Nothing of them was put in; the schema is there.",
+                    ) from error
+        emit(StepDone(APPLY, "seeded", database.database_name))
+
+    async def _undo(self, run: Run) -> None:
+        """Files that were applied stay, each of them whole."""
+        await self.visits.let_go(run.row.resource_id)
+
+    async def _blueprint(self, run: Run) -> Blueprint:
+        """As it was when it was asked for, whatever the catalogue has by now."""
+        async with self.visits.store.transaction(audit.PLATFORM) as tx:
+            files = await migration_runs.files(tx, run.row.id)
+        return model.parse(run.params["blueprint"], files, own=run.params["own"])
+
+
+async def _is_committed(conn: Connection, transaction: str | None) -> bool:
+    if transaction is None:
+        return False
+    status = await fetch_value(conn, "SELECT pg_xact_status(%s::text::xid8)", (transaction,))
+    return status == "committed"

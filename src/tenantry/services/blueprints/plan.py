@@ -1,0 +1,79 @@
+"""Which migrations a version means, which way a database may go. Pure."""
+
+from tenantry.base.errors import InvalidInput
+from tenantry.services.blueprints.model import (
+    Blueprint,
+    BlueprintBackwards,
+    ForeignMigrations,
+    Version,
+)
+from tenantry.services.migrations.model import DirtyDatabase, Status
+
+
+def read_reference(text: str) -> tuple[str, int | None]:
+    """``hosting`` or ``hosting@2``. Raises InvalidInput for another version than a number."""
+    name, at, version = text.partition("@")
+    if not at:
+        return name, None
+    if not (version.isascii() and version.isdigit()) or len(version) > 9:  # noqa: PLR2004
+        raise InvalidInput.of("blueprint", "has a version that is no number, such as hosting@2")
+    return name, int(version)
+
+
+def version(blueprint: Blueprint, number: int | None) -> Version:
+    """A version of a blueprint, the newest for None. Raises InvalidInput if it has no such one."""
+    if number is None:
+        return blueprint.newest
+    if not 1 <= number <= len(blueprint.versions):
+        raise InvalidInput.of(
+            "blueprint",
+            f"{blueprint.name} has versions 1 to {len(blueprint.versions)}, and no {number}",
+        )
+    return blueprint.versions[number - 1]
+
+
+def version_at(blueprint: Blueprint, migration: int | None) -> Version | None:
+    """The last version whose migrations are all in force; None before the first is whole."""
+    if migration is None:
+        return None
+    whole = [each for each in blueprint.versions if each.migration <= migration]
+    return whole[-1] if whole else None
+
+
+def is_of(blueprint: Blueprint, stands: Status) -> bool:
+    """Whether the migrations that a database has are this blueprint's, some or all of them.
+
+    Those that golang-migrate ran left no hash: nobody can tell whose they are.
+    """
+    here = stands.state.version
+    if here is None or here not in {each.version for each in blueprint.migrations}:
+        return False
+    ours = {m.version: m.up.sha256 for m in blueprint.migrations if m.up and m.version <= here}
+    return ours == {number: row.sha256 for number, row in stands.journal.items()}
+
+
+def check_way(blueprint: Blueprint, wanted: Version, stands: Status, *, has_it: bool) -> None:
+    """Whether a database may be brought to a version. ``has_it`` is that it has the blueprint.
+
+    Raises DirtyDatabase, ForeignMigrations, BlueprintBackwards.
+    """
+    state = stands.state
+    if state.dirty:
+        raise DirtyDatabase(state)
+    if state.version is None:
+        return
+    if not has_it and not is_of(blueprint, stands):
+        raise ForeignMigrations(
+            f"The database has migrations already, up to version {state.version}, and they are "
+            f"not those of {blueprint.name}.",
+            hint="schema_migrations is one line, so a database has one blueprint. Make another "
+            "database for it, or a blueprint of your own that has both.",
+        )
+    if state.version > wanted.migration:
+        here = version_at(blueprint, state.version)
+        raise BlueprintBackwards(
+            f"The database is beyond version {wanted.number} of {blueprint.name}: it is at "
+            f"migration {state.version}" + (f", which is version {here.number}." if here else "."),
+            hint=f"Restore it to a moment before, or make a new database with "
+            f"{blueprint.name}@{wanted.number}.",
+        )

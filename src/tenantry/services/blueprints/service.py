@@ -1,0 +1,276 @@
+"""The verbs: tell of blueprints, give one to a database, and bring it to a later version."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import structlog
+
+from tenantry.base.errors import InvalidInput
+from tenantry.base.secrets import Secret
+from tenantry.control import audit, migration_runs
+from tenantry.control import blueprints as rows
+from tenantry.control import roles as role_rows
+from tenantry.control.audit import Actor
+from tenantry.control.blueprints import BlueprintRow
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.store import ControlStore, Tx
+from tenantry.pg import extensions
+from tenantry.services.blueprints import model, plan
+from tenantry.services.blueprints.flow import APPLY, Applying
+from tenantry.services.blueprints.model import (
+    MANIFEST,
+    BadBlueprint,
+    Begun,
+    Blueprint,
+    BlueprintNotFound,
+    Chosen,
+    Standing,
+    Wanted,
+)
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.databases.service import Databases
+from tenantry.services.operations.service import Operations
+from tenantry.services.roles.model import OpenedRole
+from tenantry.services.roles.service import Roles
+from tenantry.services.tenant_migrations.service import TenantMigrations
+
+log = structlog.get_logger()
+
+Passwords = Callable[[int], Secret]  # of the first, second … login that is made
+
+
+class Catalogue:
+    """All blueprints that can be had by name: Tenantry's own, and those of a folder beside."""
+
+    def __init__(self, beside: Path | None) -> None:
+        self._folders: list[Path | Traversable] = [
+            resources.files("tenantry.services.blueprints") / "catalogue"
+        ]
+        if beside is not None:
+            self._folders.append(beside)
+
+    def every(self) -> list[Blueprint]:
+        """All of them by name. One that is broken is told of in the log, and left out."""
+        found: dict[str, Blueprint] = {}
+        for folder in self._folders:
+            for entry in folder.iterdir() if folder.is_dir() else ():
+                if entry.name in found or not (entry / MANIFEST).is_file():
+                    continue
+                try:
+                    found[entry.name] = model.parse(entry.name, model.read(entry))
+                except BadBlueprint as error:
+                    log.warning("blueprint.broken", blueprint=entry.name, error=str(error))
+        return [found[name] for name in sorted(found)]
+
+    def find(self, name: str) -> Blueprint:
+        """One of them. Raises BlueprintNotFound, and BadBlueprint if it is broken."""
+        if model.NAME.fullmatch(name):
+            for folder in self._folders:
+                if (folder / name / MANIFEST).is_file():
+                    return model.parse(name, model.read(folder / name))
+        raise BlueprintNotFound(
+            f"There is no blueprint {name}.", hint="`tenantry blueprint list` shows them."
+        )
+
+
+class Blueprints:
+    """Everything that can be done with blueprints."""
+
+    def __init__(
+        self,
+        store: ControlStore,
+        clusters: ClusterPools,
+        databases: Databases,
+        roles: Roles,
+        *,
+        migrations: TenantMigrations,
+        operations: Operations,
+        applying: Applying,
+        beside: Path | None,
+    ) -> None:
+        self._store = store
+        self._clusters = clusters
+        self._databases = databases
+        self._roles = roles
+        self._migrations = migrations
+        self._operations = operations
+        self._catalogue = Catalogue(beside)
+        operations.register(applying.flow)
+
+    async def every(self) -> list[Blueprint]:
+        """All that can be had by name."""
+        return await asyncio.to_thread(self._catalogue.every)
+
+    async def show(self, name: str) -> Blueprint:
+        """One of them. Raises BlueprintNotFound."""
+        return await asyncio.to_thread(self._catalogue.find, name)
+
+    # ── giving one to a database ─────────────────────────────────────────────
+
+    async def choose(self, reference: str, seeds: str | None) -> Chosen:
+        """What a new database is to have. Raises InvalidInput for what cannot be had."""
+        name, number = plan.read_reference(reference)
+        try:
+            blueprint = await self.show(name)
+        except BlueprintNotFound as error:
+            raise _on_field(error) from None
+        return await self._checked(blueprint, number, seeds)
+
+    async def begin(
+        self,
+        tx: Tx,
+        actor: Actor,
+        database_id: uuid.UUID,
+        wanted: Wanted,
+        password: Passwords,
+    ) -> Begun:
+        """Want a database brought to a version, from none or from an earlier one.
+
+        Raises NotFound, InvalidInput, DirtyDatabase, ForeignMigrations, BlueprintBackwards,
+        and Conflict.
+        """
+        database = await self._databases.lock_there(tx, actor, database_id)
+        has = await rows.find(tx, database.id)
+        blueprint, number = await self._named(wanted, has)
+        chosen = await self._checked(blueprint, number, wanted.seeds)
+        stands = await self._migrations.status(actor, database.id)
+        has_it = has is not None and has.name == blueprint.name
+        plan.check_way(blueprint, chosen.version, stands, has_it=has_it)
+        return await self.give(tx, actor, database, chosen, password)
+
+    async def _named(
+        self, wanted: Wanted, has: BlueprintRow | None
+    ) -> tuple[Blueprint, int | None]:
+        if wanted.own is not None:
+            if await self._is_in_catalogue(wanted.own.name):
+                raise InvalidInput.of(
+                    "blueprint",
+                    f"{wanted.own.name} is one of the platform's own; give yours another name",
+                )
+            return await _own(wanted.own.name, wanted.own.files), wanted.version
+        name, number = (
+            (None, None) if wanted.reference is None else plan.read_reference(wanted.reference)
+        )
+        if number is not None and wanted.version is not None:
+            raise InvalidInput.of("version", "is said twice")
+        if name is None and has is None:
+            raise BlueprintNotFound(
+                "This database has no blueprint.", hint="Say which it shall have."
+            )
+        try:
+            return await self._of(has, name), number or wanted.version
+        except BlueprintNotFound as error:
+            raise _on_field(error) from None
+
+    async def _of(self, has: BlueprintRow | None, name: str | None) -> Blueprint:
+        """The blueprint of this name, or the one that a database has."""
+        if has is not None and name in {None, has.name}:
+            if has.files is not None:
+                return await _own(has.name, has.files)
+            return await self.show(has.name)
+        return await self.show(name or "")
+
+    async def _is_in_catalogue(self, name: str) -> bool:
+        try:
+            await self.show(name)
+        except BlueprintNotFound:
+            return False
+        except BadBlueprint:
+            return True
+        return True
+
+    async def _checked(self, blueprint: Blueprint, number: int | None, seeds: str | None) -> Chosen:
+        version = plan.version(blueprint, number)
+        if seeds is not None and seeds not in blueprint.seeds:
+            known = ", ".join(blueprint.seeds) or "none"
+            raise InvalidInput.of("seeds", f"{blueprint.name} has no {seeds}; it has {known}")
+        if blueprint.extensions:
+            cluster = await self._clusters.for_new_database()
+            async with self._clusters.connection(cluster.id) as server:
+                there = {each.name: each.installable for each in await extensions.every(server)}
+            for name in blueprint.extensions:
+                if not there.get(name):
+                    raise InvalidInput.of(
+                        "blueprint",
+                        f"{blueprint.name} needs the extension {name}, which this server "
+                        + ("offers to nobody" if name in there else "does not have"),
+                        code="unavailable_extension",
+                    )
+        return Chosen(blueprint, version, seeds)
+
+    async def give(
+        self, tx: Tx, actor: Actor, database: DatabaseRow, chosen: Chosen, password: Passwords
+    ) -> Begun:
+        """Want a database, whose row ``tx`` holds, brought to what was chosen. Raises Conflict."""
+        blueprint, version = chosen.blueprint, chosen.version
+        operation = await self._operations.begin(
+            tx,
+            actor,
+            APPLY,
+            resource_kind="database",
+            resource_id=database.id,
+            customer_id=database.customer_id,
+            params={
+                "blueprint": blueprint.name,
+                "version": version.number,
+                "seeds": chosen.seeds,
+                "own": blueprint.own,
+            },
+        )
+        await migration_runs.insert(tx, operation.id, blueprint.files)
+        # First the logins: their rights on tables that come later are granted beforehand.
+        roles = await self._make_roles(tx, actor, database, blueprint, password)
+        await audit.record_on(
+            tx,
+            actor,
+            APPLY,
+            database,
+            details={
+                "blueprint": blueprint.name,
+                "version": version.number,
+                "seeds": chosen.seeds,
+                "operation_id": str(operation.id),
+            },
+        )
+        return Begun(operation, chosen, roles)
+
+    async def _make_roles(
+        self, tx: Tx, actor: Actor, database: DatabaseRow, blueprint: Blueprint, password: Passwords
+    ) -> list[OpenedRole]:
+        """Make the blueprint's logins that the database does not have by that name."""
+        there = {row.name for row in await role_rows.of_database(tx, database.id)}
+        return [
+            await self._roles.create(tx, actor, database.id, role, password(number))
+            for number, role in enumerate(blueprint.roles)
+            if role.name not in there
+        ]
+
+    # ── telling where it stands ──────────────────────────────────────────────
+
+    async def standing(self, actor: Actor, database_id: uuid.UUID) -> Standing:
+        """The blueprint of a database, and how far it is. Raises NotFound, Conflict."""
+        database = await self._databases.show(actor, database_id)
+        async with self._store.transaction(actor) as tx:
+            has = await rows.find(tx, database.id)
+        if has is None:
+            raise BlueprintNotFound(
+                "This database has no blueprint.",
+                hint="POST to the same path gives it one; `tenantry blueprint list` shows them.",
+            )
+        blueprint = await self._of(has, None)
+        stands = await self._migrations.status(actor, database.id)
+        return Standing(blueprint, plan.version_at(blueprint, stands.state.version), stands)
+
+
+async def _own(name: str, files: Mapping[str, str]) -> Blueprint:
+    return await asyncio.to_thread(model.parse, name, files, own=True)
+
+
+def _on_field(error: BlueprintNotFound) -> InvalidInput:
+    return InvalidInput.of(
+        "blueprint", error.detail.rstrip(".") + "; GET /api/blueprints lists them"
+    )

@@ -1,0 +1,286 @@
+"""Blueprints through the product's doors: a database that is made with one, or given one."""
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from answers import data, problem
+from clients import ask, do, eventually, login
+from harness import Installation
+
+Row = dict[str, Any]
+
+NOWHERE = "/api/databases/0190a5a0-0000-7000-8000-000000000000/blueprint"
+NOTES = Path(__file__).parents[1] / "blueprints" / "notes"
+SEEDED = (
+    "SELECT set_config('app.current_customer_id', '00000000-0000-0000-0000-000000000001', false);"
+    "SELECT count(*) FROM notes"
+)
+
+
+def made(platform: Installation, reference: str = "notes", **asked: object) -> Row:
+    """A database that was made with a blueprint, which is there when the answer comes."""
+    row = platform.create(blueprint=reference, **asked)
+    name, _, version = reference.partition("@")
+    assert row["blueprint"] == {"name": name, "version": int(version or 2)}
+    return row
+
+
+def path(database: Row, more: str = "") -> str:
+    return f"/api/databases/{database['id']}/blueprint{more}"
+
+
+def ended(api: httpx.Client, operation: Row) -> Row:
+    rows: list[Row] = []
+
+    def over() -> bool:
+        rows.append(data(api.get(f"/api/operations/{operation['id']}")))
+        return rows[-1]["finished_at"] is not None
+
+    eventually(over)
+    return rows[-1]
+
+
+def brought(api: httpx.Client, database: Row, **asked: object) -> Row:
+    """What came of giving a database a blueprint, or a later version of it."""
+    begun: Row = data(api.post(path(database), json=asked), 202)
+    done = ended(api, begun)
+    assert done["status"] == "succeeded", done["error"]
+    return begun | {"result": done["result"]}
+
+
+def seeded(url: str) -> int:
+    with login(url) as session:
+        session.execute(SEEDED.partition(";")[0].encode())
+        row = session.execute(SEEDED.partition(";")[2].encode()).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+ONE = 'title = "Mine"\ndescription = "My own."\n[[versions]]\nmigration = 1\nsummary = "one"\n'
+TWO = ONE + '[[versions]]\nmigration = 2\nsummary = "two"\n'
+
+
+def own(manifest: str = ONE, **migrations: str) -> Row:
+    """A folder of one's own, as the API takes it."""
+    files = migrations or {"1_a.up.sql": "CREATE TABLE a (i int);"}
+    listed = [{"name": f"migrations/{name}", "sql": text} for name, text in files.items()]
+    return {"manifest": manifest, "files": listed}
+
+
+def test_they_are_listed_and_shown(api: httpx.Client) -> None:
+    listed = {each["name"]: each for each in data(api.get("/api/blueprints"))}
+    assert listed["notes"]["version"] == 2
+    shown = data(api.get("/api/blueprints/notes"))
+    assert shown["readme"].startswith("# Notes")
+    assert [each["migration"] for each in shown["versions"]] == [2, 3]
+    assert shown["roles"] == [{"name": "app", "access": "read_write"}]
+    assert shown["isolation"] == {"column": "customer_id"}
+    assert next(each["title"] for each in shown["migrations"]) == "create_notes"
+    assert problem(api.get("/api/blueprints/nothing"), 404)["code"] == "blueprint_not_found"
+    assert problem(api.get("/api/blueprints/..%2fnotes"), 404)
+
+
+def test_a_database_is_made_with_one_in_one_call(platform: Installation, api: httpx.Client) -> None:
+    database = made(platform, seeds="development")
+    url = database["connection_string"]
+    assert seeded(url) == 2
+    assert ask(url, "SELECT version FROM schema_migrations") == 3
+    (role,) = database["roles"]
+    assert role["username"] == f"{database['username']}_app"
+    assert seeded(role["connection_string"]) == 2
+    assert seeded(role["connection_string_pooled"]) == 2
+    assert data(api.get(f"/api/databases/{database['id']}"))["blueprint"]["version"] == 2
+    assert data(api.get(path(database))) == {
+        "name": "notes",
+        "version": 2,
+        "newest": 2,
+        "behind": False,
+        "migration": 3,
+        "dirty": False,
+    }
+    found = data(api.get("/api/databases", params={"blueprint": "notes", "limit": 1000}))
+    assert database["id"] in {each["id"] for each in found}
+    assert data(api.get("/api/databases", params={"blueprint": "nothing"})) == []
+    operation = data(api.get(f"/api/operations/{database['operation_id']}"))
+    assert (operation["kind"], operation["result"]["seeds"]) == (
+        "database.blueprint",
+        "development",
+    )
+
+
+def test_a_repeated_request_gets_the_same_answer(api: httpx.Client) -> None:
+    headers = {"Idempotency-Key": str(uuid4())}
+    asked = {"friendlyName": "Twice", "blueprint": "notes"}
+    first = api.post("/api/databases", json=asked, headers=headers)
+    again = api.post("/api/databases", json=asked, headers=headers)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert data(again, 201) == data(first, 201)
+    assert ask(data(again, 201)["roles"][0]["connection_string"]) == 1
+    assert data(again, 201)["blueprint"]["version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"blueprint": "nothing"}, "blueprint"),
+        ({"blueprint": "notes@9"}, "blueprint"),
+        ({"blueprint": "notes@x"}, "blueprint"),
+        ({"blueprint": "../notes"}, "blueprint"),
+        ({"blueprint": "notes", "seeds": "nothing"}, "seeds"),
+        ({"seeds": "development"}, "body"),
+        ({"blueprint": "notes", "importFrom": "postgresql://x/y"}, "body"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_before_anything_is_made(
+    api: httpx.Client, asked: Row, field: str
+) -> None:
+    name = f"n{uuid4().hex}"
+    told = problem(api.post("/api/databases", json={"friendlyName": name, **asked}), 422)
+    assert told["errors"][0]["field"] == field
+    assert data(api.get("/api/databases", params={"search": name})) == []
+
+
+def test_one_that_is_there_is_given_one_and_upgraded(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database = platform.create()
+    url = database["connection_string"]
+    do(url, "CREATE TABLE mine ()")
+    assert problem(api.get(path(database)), 404)["code"] == "blueprint_not_found"
+    first = brought(api, database, blueprint="notes@1", seeds="development")
+    assert [role["name"] for role in first["roles"]] == ["app"]
+    assert (first["result"]["version"], len(first["result"]["steps"])) == (1, 2)
+    standing = data(api.get(path(database)))
+    assert (standing["version"], standing["behind"]) == (1, True)
+    again = brought(api, database)
+    assert again["roles"] == []
+    assert (again["result"]["version"], len(again["result"]["steps"])) == (2, 1)
+    assert seeded(url) == 2
+    assert brought(api, database, version=2)["result"]["steps"] == []
+    back = problem(api.post(path(database), json={"version": 1}), 409)
+    assert back["code"] == "blueprint_backwards"
+    assert "Restore it" in back["hint"]
+    assert data(api.get(f"/api/databases/{database['id']}"))["blueprint"]["version"] == 2
+    (audited, *_) = data(api.get("/api/audit-logs", params={"resource_id": database["id"]}))
+    assert (audited["action"], audited["details"]["version"]) == ("database.blueprint", 2)
+
+
+def test_a_database_has_one_blueprint(platform: Installation, api: httpx.Client) -> None:
+    database = made(platform)
+    refused = problem(api.post(path(database), json={"blueprint": "mine", **own()}), 409)
+    assert refused["code"] == "foreign_migrations"
+
+
+def test_a_folder_of_ones_own(platform: Installation, api: httpx.Client) -> None:
+    database = platform.create()
+    files = {"1_a.up.sql": "CREATE TABLE a ();", "2_b.up.sql": "SELECT 1/0;"}
+    begun = data(api.post(path(database), json={"blueprint": "mine", **own(TWO, **files)}), 202)
+    failed = ended(api, begun)
+    assert failed["error"]["code"] == "migration_failed"
+    assert "2_b.up.sql, line 1: division by zero" in failed["error"]["detail"]
+    assert data(api.get(f"/api/databases/{database['id']}"))["blueprint"] is None
+    # What was applied is its own, so it goes on from there.
+    files["2_b.up.sql"] = "CREATE TABLE b ();"
+    brought(api, database, blueprint="mine", version=1, **own(TWO, **files))
+    # The platform has the files from now on.
+    assert brought(api, database)["result"]["version"] == 2
+    assert data(api.get(path(database)))["name"] == "mine"
+    taken = api.post(path(database), json={"blueprint": "notes", **own()})
+    assert problem(taken, 422)["errors"][0]["field"] == "blueprint"
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({}, None),
+        ({"blueprint": "nothing"}, "blueprint"),
+        ({"blueprint": "notes@2", "version": 2}, "body"),
+        ({"blueprint": "mine", "manifest": "x = "}, "body"),
+        ({"blueprint": "mine", **own("title = 1")}, "blueprint.toml.title"),
+        ({"blueprint": "mine", **own(**{"2_b.up.sql": ""})}, "blueprint.toml"),
+        ({"blueprint": "notes", "version": 0}, "version"),
+        ({"blueprint": "mine@1", **own()}, "body"),
+    ],
+)
+def test_what_cannot_be_given_is_refused(
+    platform: Installation, api: httpx.Client, asked: Row, field: str | None
+) -> None:
+    database = platform.create()
+    answer = api.post(path(database), json=asked)
+    if field is None:
+        assert problem(answer, 404)["code"] == "blueprint_not_found"
+    else:
+        assert field in {each["field"] for each in problem(answer, 422)["errors"]}
+    assert ask(database["connection_string"], "SELECT to_regclass('schema_migrations')") is None
+
+
+def test_seeds_that_fail_leave_the_schema_and_no_row(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database = platform.create()
+    asked = own()
+    asked["manifest"] += '[seeds]\nbad = "seeds/bad.sql"\n'
+    asked["files"].append(
+        {"name": "seeds/bad.sql", "sql": "INSERT INTO a VALUES (1);\nSELECT 1/0;"}
+    )
+    begun = data(api.post(path(database), json={"blueprint": "mine", "seeds": "bad", **asked}), 202)
+    failed = ended(api, begun)
+    assert failed["error"]["code"] == "seeds_failed"
+    assert "seeds/bad.sql, line 2: division by zero" in failed["error"]["detail"]
+    assert ask(database["connection_string"], "SELECT count(*) FROM a") == 0
+    assert data(api.get(path(database)))["version"] == 1
+
+
+def test_a_customer_gives_one_to_their_own_only(platform: Installation, api: httpx.Client) -> None:
+    foreign = made(platform)
+    email = f"{uuid4().hex}@example.com"
+    scopes = ["databases:read", "databases:write"]
+    key = data(
+        api.post("/api/api-keys", json={"name": "x", "scopes": scopes, "customerEmail": email}),
+        201,
+    )
+    with platform.client(key["key"]) as client:
+        mine = data(
+            client.post("/api/databases", json={"name": "mine", "blueprint": "notes@1"}), 201
+        )
+        assert mine["blueprint"] == {"name": "notes", "version": 1}
+        brought(client, mine)
+        listed = data(client.get("/api/databases", params={"blueprint": "notes"}))
+        assert [each["id"] for each in listed] == [mine["id"]]
+        for answer in (
+            client.get(path(foreign)),
+            client.post(path(foreign), json={}),
+            client.get(NOWHERE),
+            client.post(NOWHERE, json={}),
+        ):
+            assert problem(answer, 404)["code"] == "not_found"
+
+
+def test_the_command_does_it(platform: Installation, tmp_path: Path) -> None:
+    def blueprint(*words: str) -> Any:
+        return json.loads(platform.tenantry("blueprint", *words, "--json").stdout)
+
+    assert "notes" in {each["name"] for each in blueprint("list")}
+    assert blueprint("show", "notes")["version"] == 2
+    name = f"n{uuid4().hex[:8]}"
+    words = ("--name", name, "--blueprint", "notes@1", "--seeds", "development", "--json")
+    database = json.loads(platform.tenantry("db", "create", *words).stdout)
+    assert seeded(database["connection_string"]) == 2
+    assert blueprint("upgrade", "--database", name)["result"]["version"] == 2
+    folder = tmp_path / "our-schema"
+    (folder / "migrations").mkdir(parents=True)
+    (folder / "migrations" / "1_a.up.sql").write_text("CREATE TABLE a (i int);")
+    (folder / "blueprint.toml").write_text(ONE)
+    other = platform.create()["database_name"]
+    assert blueprint("apply", str(folder), "--database", other)["result"] == {
+        "blueprint": "our-schema",
+        "version": 1,
+        "migration": 1,
+        "steps": [{"version": 1, "direction": "up", "file": "1_a.up.sql"}],
+        "seeds": None,
+    }
