@@ -44,13 +44,15 @@ class Applying:
         database = await self.visits.database(run.row.resource_id)
         blueprint = await self._blueprint(run)
         version = plan.version(blueprint, run.params["version"])
-        # What died may have been holding clients.
-        await self.visits.pooler.resume(database.database_name)
+        clients = self.visits.clients(database.database_name)
+        if run.state.get("begun"):  # what died may have been holding clients
+            await clients.refresh()
+        run.state["begun"] = True
+        await run.save()
         try:
             async with (
                 self.visits.with_scratch(run.row.id),
                 self.visits.inside(run.row.id, database) as conn,
-                self.visits.clients(database.database_name) as clients,
             ):
                 taken = await runner.goto(
                     conn, blueprint.scripts, version.migration, around=clients.around
