@@ -5,6 +5,7 @@ import datetime as dt
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,11 +18,18 @@ from tenantry.host import commands
 from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
 from tenantry.services.repository.service import Repositories
 
+STRAY = {
+    "PGBACKREST_REPO1_PATH": "/tmp/tnt-stray",
+    "PGBACKREST_ARCHIVE_ASYNC": "y",
+    "PGBACKREST_REPO1_RETENTION_FULL": "1",
+    "PGBACKREST_EXPIRE_AUTO": "y",
+}
+
 
 @pytest.fixture(scope="module")
 def backed() -> Iterator[Installation]:
-    """A platform that is backed up."""
-    installation = Installation({"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "1"})
+    """A platform that is backed up, started by somebody who uses pgBackRest for something else."""
+    installation = Installation({"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "1", **STRAY})
     try:
         installation.up()
         hurry(installation)
@@ -97,6 +105,15 @@ def test_a_backup_is_made_on_demand_and_listed(backed: Installation) -> None:
     assert made["stored_bytes"] < full["stored_bytes"]
     assert dt.datetime.fromisoformat(cluster_of(backed)["last_backup_at"]) >= began
     assert made["label"] in backed.tenantry("cluster", "backups", "shared-1").stdout
+
+
+def test_the_variables_of_who_started_it_redirect_nothing(backed: Installation) -> None:
+    for part in ("shared-1", "worker"):
+        variables = Path(f"/proc/{backed.pids()[part]}/environ").read_text().split("\0")
+        assert all(f"{name}={value}" in variables for name, value in STRAY.items())
+    assert not Path(STRAY["PGBACKREST_REPO1_PATH"]).exists()
+    folder = backed.home / "backups" / "repository"
+    assert {each.name for each in (folder / "archive").iterdir()} == {"control", "shared-1"}
 
 
 async def secure(repositories: Repositories) -> object:

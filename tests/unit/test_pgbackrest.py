@@ -67,7 +67,7 @@ def read(text: str) -> dict[str, dict[str, str]]:
 
 
 def test_repositories_are_numbered_and_encrypted() -> None:
-    found = read(pgbackrest.render(FOLDER, [LOCAL, S3], [STANZA], Secret("the key")))
+    found = read(pgbackrest.render("pgbackrest", FOLDER, [LOCAL, S3], [STANZA], Secret("the key")))
     general = found["global"]
     assert general["repo1-type"] == "posix"
     assert general["repo1-path"] == "/backups"
@@ -89,7 +89,9 @@ values = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Zs"]
 
 @given(values)
 def test_what_is_rendered_is_read_back_the_same(value: str) -> None:
-    text = pgbackrest.render(FOLDER, [LocalRepository(Path("/") / value)], [STANZA], Secret(value))
+    text = pgbackrest.render(
+        "pgbackrest", FOLDER, [LocalRepository(Path("/") / value)], [STANZA], Secret(value)
+    )
     assert read(text)["global"]["repo1-cipher-pass"] == value
 
 
@@ -97,7 +99,7 @@ def test_what_is_rendered_is_read_back_the_same(value: str) -> None:
 def test_a_line_break_gets_nowhere(value: str, ending: str) -> None:
     for passphrase in (value + ending, value + ending + value):
         with pytest.raises(ValueError, match="repo1-cipher-pass"):
-            pgbackrest.render(FOLDER, [LOCAL], [STANZA], Secret(passphrase))
+            pgbackrest.render("pgbackrest", FOLDER, [LOCAL], [STANZA], Secret(passphrase))
 
 
 def test_postgresql_and_the_shell_leave_the_folder_of_the_command_alone() -> None:
@@ -145,3 +147,15 @@ def test_a_failure_says_what_pgbackrest_said(
     error = pgbackrest.failure("backup", "c", said, 7)
     assert type(error) is kind
     assert detail in error.detail
+
+
+def test_no_command_takes_options_from_the_environment() -> None:
+    program = PgBackRest(Path("/usr/bin/pgbackrest"), Path("/folder"))
+    clean = "/usr/bin/env -i TZ=UTC /usr/bin/pgbackrest"
+    assert program.archive_command("c").startswith(f"{clean} --config=")
+    assert (
+        read(pgbackrest.render(program.command, FOLDER, [LOCAL], [STANZA], Secret("k")))["global"][
+            "cmd"
+        ]
+        == clean
+    )

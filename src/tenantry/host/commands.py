@@ -13,6 +13,7 @@ from tenantry.base.errors import MachineError
 
 _LAST_LINES = 15
 _LOOK_SECONDS = 0.5
+_NICE = 10  # a tenth of the processor while all others want it too
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ async def run(
     arguments: Sequence[str | Path],
     *,
     env: Mapping[str, str] | None = None,
+    inherit: bool = True,
+    gently: bool = False,
     cwd: Path | None = None,
     deadline: float = 60.0,
     check: bool = True,
@@ -48,10 +51,12 @@ async def run(
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
-    ``env`` is added to this process's environment. ``deadline`` is in seconds;
-    past it the program and its children are killed. ``on_error_line`` hears each line of its
-    standard error as it comes, of which only the last ones are returned then;
-    ``while_running`` is called about twice a second. ``stdin`` is what it reads.
+    ``env`` is added to this process's environment, or is all that the program gets if it does
+    not ``inherit``. One that is run ``gently`` leaves processors and disks to whoever else wants
+    them. ``deadline`` is in seconds; past it the program and its children are killed.
+    ``on_error_line`` hears each line of its standard error as it comes, of which only the last
+    ones are returned then; ``while_running`` is called about twice a second. ``stdin`` is what
+    it reads.
 
     Raises CommandFailed if it cannot be started, is too slow, or (with
     ``check``) ends with anything but 0.
@@ -63,7 +68,7 @@ async def run(
             stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, **(env or {})},
+            env={**(os.environ if inherit else {}), **(env or {})},
             cwd=cwd,
             start_new_session=True,
         )
@@ -71,6 +76,8 @@ async def run(
         raise CommandFailed(
             f"{name} could not be started: {error.strerror}.", hint="Run ./tenantry doctor."
         ) from error
+    if gently:
+        _step_back(process.pid)
     talking = asyncio.gather(
         _all_of(process.stdout),
         _lines_of(process.stderr, on_error_line),
@@ -99,6 +106,19 @@ async def run(
         said = _tail(done.stderr) or _tail(done.stdout) or "it printed nothing"
         raise CommandFailed(f"{name} ended with {done.returncode}: {said}")
     return done
+
+
+def _step_back(session: int) -> None:
+    """Have the processes of a session give way to all others.
+
+    The disk's priority follows from the processor's (ionice(1)). Where the kernel groups
+    processes by session, one's niceness only counts within it, and the group has its own
+    (sched(7), autogroup).
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PGRP, session, _NICE)
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{session}/autogroup").write_text(str(_NICE))
 
 
 async def _feed(stream: asyncio.StreamWriter | None, text: str | None) -> None:

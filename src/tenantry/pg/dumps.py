@@ -44,14 +44,16 @@ async def dump(
     form: Format = "custom",
     part: Part = "all",
     options: Sequence[str] = (),
+    gently: bool = False,
     tell: Tell | None = None,
     deadline: float = DEADLINE,
 ) -> None:
     """Write a database to ``target``: a new file, or for ``directory`` a folder not there yet.
 
     ``plain`` is SQL, compressed by gzip, without owners and rights, so that whoever loads it owns
-    it. ``tell`` is called about twice a second with the bytes written so far. Other sessions go
-    on: it reads one snapshot, and holds up only what would drop or rewrite a table.
+    it. Where nobody waits for it, it works ``gently`` (see ``commands.run``). ``tell`` is called
+    about twice a second with the bytes written so far. Other sessions go on: it reads one
+    snapshot, and holds up only what would drop or rewrite a table.
 
     Raises Conflict if the database's connections are all taken, or if a transaction keeps a
     table from being read for five minutes; CommandFailed with pg_dump's own words.
@@ -73,6 +75,7 @@ async def dump(
                 *options,
             ],
             env=visitor.environment(database),
+            gently=gently,
             deadline=deadline,
             while_running=None if tell is None else lambda: tell(size_of(target), None),
         )

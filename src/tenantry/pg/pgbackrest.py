@@ -15,6 +15,7 @@ import re
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -28,6 +29,11 @@ BackupType = Literal["full", "diff", "incr"]
 Tell = Callable[[int, int | None], Awaitable[None]]
 Moment = dt.datetime | Literal["latest", "immediate"]
 
+_ENV = "/usr/bin/env"  # coreutils'
+# All that it gets of the environment. It names backups by the time of day, and refuses to make
+# one whose name is not after the last one's: it must not have another zone one day.
+_ENVIRONMENT = {"TZ": "UTC"}
+_HEAVY = {"backup", "verify"}  # what nobody waits for, and nobody shall notice
 _FOR_EVER = "9999999"  # what is no longer needed is services.repository's to say
 # "backup file /…/1255 (bundle 1/2449520, 768KB, 97.69%) checksum …", and so for a restore
 _FILE = re.compile(r"\((?:[^()]*, )?([\d.]+)([KMGTP]?B), ([\d.]+)%\)")
@@ -228,6 +234,16 @@ class PgBackRest:
     folder: Path
 
     @property
+    def command(self) -> str:
+        """The program for a shell that has whatever environment.
+
+        pgBackRest takes every option from a variable as well: one that is set where somebody
+        starts a server would have its log go elsewhere.
+        """
+        variables = [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
+        return shlex.join([_ENV, "-i", *variables, str(self.program)])
+
+    @property
     def configuration(self) -> Path:
         return self.folder / "pgbackrest.conf"
 
@@ -245,13 +261,14 @@ class PgBackRest:
         for each in (self.folder / "lock", self.folder / "spool"):
             files.ensure_folder(each)
         return files.ensure_file(
-            self.configuration, render(self.folder, repositories, stanzas, passphrase)
+            self.configuration,
+            render(self.command, self.folder, repositories, stanzas, passphrase),
         )
 
     def archive_command(self, stanza: str) -> str:
         """PostgreSQL's ``archive_command``: puts a segment into all repositories."""
-        words = [str(self.program), f"--config={self.configuration}", f"--stanza={stanza}"]
-        command = f"{shlex.join(words)} archive-push"
+        words = [f"--config={self.configuration}", f"--stanza={stanza}"]
+        command = f"{self.command} {shlex.join(words)} archive-push"
         complaint = shlex.quote(str(self.complaint(stanza)))
         return f"{command.replace('%', '%%')} %p 2>{complaint.replace('%', '%%')}"
 
@@ -439,14 +456,20 @@ class PgBackRest:
         words: list[str | Path] = [self.program, verb, f"--config={self.configuration}", *options]
         if stanza is not None:
             words.append(f"--stanza={stanza}")
+        run = partial(
+            commands.run,
+            env=_ENVIRONMENT,
+            inherit=False,
+            gently=verb in _HEAVY,
+            deadline=deadline,
+            check=False,
+        )
         if tell is None:
-            done = await commands.run(words, deadline=deadline, check=False, stdin=stdin)
+            done = await run(words, stdin=stdin)
         else:
             progress = Progress()
-            done = await commands.run(
+            done = await run(
                 [*words, "--log-level-stderr=detail"],
-                deadline=deadline,
-                check=False,
                 on_error_line=progress.hear,
                 while_running=lambda: tell(progress.done_bytes, progress.total_bytes),
             )
@@ -503,10 +526,15 @@ def read_error(said: str) -> tuple[int | None, str]:
 
 
 def render(
-    folder: Path, repositories: Sequence[Repository], stanzas: Sequence[Stanza], passphrase: Secret
+    command: str,
+    folder: Path,
+    repositories: Sequence[Repository],
+    stanzas: Sequence[Stanza],
+    passphrase: Secret,
 ) -> str:
-    """pgBackRest's configuration, whole."""
+    """pgBackRest's configuration, whole. ``command`` is what it writes into restore_command."""
     general = {
+        "cmd": command,
         "lock-path": str(folder / "lock"),
         "spool-path": str(folder / "spool"),
         "log-level-file": "off",

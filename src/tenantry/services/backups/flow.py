@@ -107,6 +107,7 @@ class Making:
                     unfinished(file),
                     form=backup.format,
                     part=backup.part,
+                    gently=True,
                     tell=tell,
                     deadline=_DEADLINE.total_seconds(),
                 ),

@@ -1,0 +1,27 @@
+"""Running programs: with which variables, and how much in the way of others."""
+
+import os
+
+import pytest
+
+from tenantry.host import commands
+
+
+async def test_a_program_may_be_given_nothing_of_our_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PGBACKREST_REPO1_PATH", "/elsewhere")
+    inherited = await commands.run(["/usr/bin/env"], env={"TZ": "UTC"})
+    assert {"PGBACKREST_REPO1_PATH=/elsewhere", "TZ=UTC"} <= set(inherited.stdout.splitlines())
+    clean = await commands.run(["/usr/bin/env"], env={"TZ": "UTC"}, inherit=False)
+    assert clean.stdout.splitlines() == ["TZ=UTC"]
+
+
+async def test_what_runs_gently_gives_way_with_all_its_children() -> None:
+    # It is told of the priority when it runs already, and asks its child for it in the end.
+    script = "while [ $(nice) = $0 ]; do :; done; nice; cat /proc/self/autogroup 2>&- || true"
+    here = str(os.getpriority(os.PRIO_PROCESS, 0))
+    done = await commands.run(["/bin/sh", "-c", script, here], gently=True, deadline=5)
+    niceness, *group = done.stdout.splitlines()
+    assert niceness == "10"
+    assert all(each.endswith(" nice 10") for each in group)  # where the kernel has groups
