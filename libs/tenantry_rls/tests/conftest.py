@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+import schemas
 from hypothesis import settings
 from rls_servers import Servers, running
 
@@ -15,3 +16,11 @@ settings.load_profile("tenantry_rls")
 def servers() -> Iterator[Servers]:
     with running() as here:
         yield here
+
+
+@pytest.fixture(scope="module")
+def kept(servers: Servers) -> Iterator[str]:
+    """A database that is well kept."""
+    with servers.database() as name:
+        schemas.create(servers, name)
+        yield name

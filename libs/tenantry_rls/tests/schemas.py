@@ -4,6 +4,8 @@ from psycopg import Connection
 from rls_servers import APP, OWNER, Servers, runner
 
 from tenantry_rls import tables
+from tenantry_rls.check import check
+from tenantry_rls.report import Report
 
 CREATE = (
     "CREATE TYPE tier AS ENUM ('standard', 'premium')",
@@ -37,3 +39,13 @@ def create(servers: Servers, name: str) -> None:
         tables.enable(conn, "sites")
         tables.enable(conn, "cost_records")
         tables.enable(conn, "deployments", through="site_id")
+
+
+def with_hole(servers: Servers, name: str, *statements: str, role: str = APP) -> Report:
+    """The report on the database with a hole that is there for this once."""
+    with Connection.connect(servers.dsn(name)) as conn, conn.transaction(force_rollback=True):
+        for statement in statements:
+            conn.execute(statement.encode())
+        report = check(conn, role=role)
+    assert all(found.what and found.why and found.mend for found in report.findings)
+    return report

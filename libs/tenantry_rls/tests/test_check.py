@@ -3,14 +3,13 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import psycopg
 import pytest
-import schemas
 from rls_servers import APP, OWNER, Servers, runner
+from schemas import with_hole
 
 from tenantry_rls import cli
 from tenantry_rls.check import CannotCheck, check
@@ -18,26 +17,9 @@ from tenantry_rls.report import Finding, Report, as_junit, as_text
 from tenantry_rls.tables import POLICIES
 
 
-@pytest.fixture(scope="module")
-def kept(servers: Servers) -> Iterator[str]:
-    with servers.database() as name:
-        schemas.create(servers, name)
-        yield name
-
-
 def checked(servers: Servers, name: str, *, user: str = "postgres", role: str = APP) -> Report:
     with psycopg.connect(servers.dsn(name, user=user)) as conn:
         return check(conn, role=role)
-
-
-def with_hole(servers: Servers, name: str, *statements: str, role: str = APP) -> Report:
-    """The report on the database with a hole that is there for this once."""
-    with psycopg.connect(servers.dsn(name)) as conn, conn.transaction(force_rollback=True):
-        for statement in statements:
-            conn.execute(statement.encode())
-        report = check(conn, role=role)
-    assert all(found.what and found.why and found.mend for found in report.findings)
-    return report
 
 
 def test_a_well_kept_database_passes(servers: Servers, kept: str) -> None:
@@ -53,67 +35,6 @@ def test_nothing_of_a_check_stays(servers: Servers, kept: str) -> None:
     checked(servers, kept)
     counted = "SELECT (SELECT count(*) FROM users) + (SELECT count(*) FROM sites)"
     assert runner(servers.dsn(kept))(counted) == [(0,)]
-
-
-HOLES = {
-    "rls-off": ["ALTER TABLE sites DISABLE ROW LEVEL SECURITY"],
-    "rls-not-forced": ["ALTER TABLE sites NO FORCE ROW LEVEL SECURITY"],
-    "policy-missing": [
-        "DROP POLICY tenant_delete ON sites",
-        "DROP POLICY tenant_administrator ON sites",
-    ],
-    "policy-open": ["CREATE POLICY everybody ON sites FOR SELECT USING (true)"],
-    "view-of-the-owner": ["ALTER VIEW site_names RESET (security_invoker)"],
-    "materialized-view": [
-        "CREATE MATERIALIZED VIEW site_copy AS SELECT * FROM sites",
-        f"GRANT SELECT ON site_copy TO {APP}",
-    ],
-    "function-of-the-owner": [
-        "CREATE FUNCTION all_sites() RETURNS SETOF sites LANGUAGE sql SECURITY DEFINER"
-        " AS 'SELECT * FROM sites'"
-    ],
-    "foreign-key-crosses": [
-        "ALTER TABLE cost_records ADD FOREIGN KEY (site_id) REFERENCES sites (id)",
-    ],
-    "truncate-granted": [f"GRANT TRUNCATE ON sites TO {APP}"],
-    "role-bypasses": [f"ALTER ROLE {APP} BYPASSRLS"],
-    "role-may-bypass": ["CREATE ROLE strong BYPASSRLS", f"GRANT strong TO {APP}"],
-    "default-context": [f"ALTER ROLE {APP} SET app.current_user_role = 'administrator'"],
-    "context-left-over": ["SELECT set_config('app.current_customer_id', '1', false)"],
-    "context-for-the-session": [
-        "CREATE FUNCTION become(text) RETURNS text LANGUAGE sql"
-        " AS $$ SELECT set_config('app.current_customer_id', $1, false) $$"
-    ],
-    "foreign-table": [
-        "CREATE EXTENSION postgres_fdw",
-        "CREATE SERVER elsewhere FOREIGN DATA WRAPPER postgres_fdw",
-        "CREATE FOREIGN TABLE far (customer_id bigint NOT NULL) SERVER elsewhere",
-    ],
-    "no-tenant-table": ["DROP TABLE sites, cost_records, deployments CASCADE"],
-}
-
-
-@pytest.mark.parametrize("kind", HOLES)
-def test_each_hole_is_found(servers: Servers, kept: str, kind: str) -> None:
-    report = with_hole(servers, kept, *HOLES[kind])
-    assert kind in {finding.kind for finding in report.errors}
-    assert not report.passes()
-
-
-WARNINGS = {
-    "column-nullable": ["ALTER TABLE sites ALTER customer_id DROP NOT NULL"],
-    "index-missing": ["DROP INDEX cost_records_customer_id_idx"],
-    "unique-tells": ["CREATE UNIQUE INDEX ON sites (domain)"],
-    "role-owns": [f"ALTER TABLE deployments OWNER TO {APP}"],
-}
-
-
-@pytest.mark.parametrize("kind", WARNINGS)
-def test_what_may_become_a_hole_is_told(servers: Servers, kept: str, kind: str) -> None:
-    report = with_hole(servers, kept, *WARNINGS[kind])
-    assert kind in {finding.kind for finding in report.warnings}
-    assert report.passes()
-    assert not report.passes(strict=True)
 
 
 PUBLIC_ROWS = (
@@ -268,47 +189,6 @@ def test_a_function_that_has_nothing_to_do_with_customers_is_left_alone(
         "CREATE FUNCTION ours() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT $$1$$'",
     )
     assert report.findings == ()
-
-
-def test_a_partition_is_a_table_of_its_own(servers: Servers, kept: str) -> None:
-    report = with_hole(
-        servers,
-        kept,
-        "CREATE TABLE events (customer_id bigint NOT NULL, at date) PARTITION BY RANGE (at)",
-        "CREATE TABLE events_all PARTITION OF events DEFAULT",
-        "ALTER TABLE events ENABLE ROW LEVEL SECURITY",
-        "ALTER TABLE events FORCE ROW LEVEL SECURITY",
-        "CREATE POLICY own ON events USING"
-        " (customer_id = nullif(current_setting('app.current_customer_id', true), '')::bigint)",
-        f"GRANT SELECT ON events, events_all TO {APP}",
-    )
-    assert {(f.kind, f.subject) for f in report.errors} == {
-        ("rls-off", "public.events_all"),
-        ("crossed", "public.events_all"),
-    }
-
-
-MENDED = [
-    "rls-off",
-    "rls-not-forced",
-    "policy-open",
-    "view-of-the-owner",
-    "truncate-granted",
-    "role-may-bypass",
-    "function-of-the-owner",
-    "column-nullable",
-    "index-missing",
-]
-
-
-@pytest.mark.parametrize("kind", MENDED)
-def test_the_sql_that_mends_it_does(servers: Servers, kept: str, kind: str) -> None:
-    with psycopg.connect(servers.dsn(kept)) as conn, conn.transaction(force_rollback=True):
-        for statement in (HOLES | WARNINGS)[kind]:
-            conn.execute(statement.encode())
-        [mend] = {f.mend for f in check(conn, role=APP).findings if f.kind == kind}
-        conn.execute(mend.encode())
-        assert kind not in {f.kind for f in check(conn, role=APP).findings}
 
 
 def test_the_application_itself_may_check(servers: Servers, kept: str) -> None:

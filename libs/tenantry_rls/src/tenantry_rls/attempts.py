@@ -5,6 +5,7 @@ savepoint of its own. Refused is what PostgreSQL refuses or what finds nothing; 
 what reaches the other customer's row; where neither can be said, it was not tried.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,8 @@ _REFUSALS = (psycopg.errors.InsufficientPrivilege, psycopg.errors.GeneratedAlway
 _LONGEST = 10_000  # milliseconds for one attempt
 _LARGEST = 10_000  # rows of a table that is written to without a condition
 _STOPPED = "The policies let it through; a constraint stopped it."
+
+_SETTING = re.compile(r"current_setting\('app\.current_\w+'::text, true\)")
 
 Reader = tuple[str, sql.Composed, tuple[str, ...]]  # of what, the query, its parameters
 
@@ -84,8 +87,11 @@ class Attempts:
             self._try(table.label, "SELECT without a context", everybodys, (), customer=None)
             self._own_is_seen(tenant, ann, own)
         self._read_and_write(table, tenant.column, own, others, ann)
+        self._before_any_context(tenant, ann, own)
         if "INSERT" in may:
             self._insert_for(tenant, ann, bob)
+        if self._catalog.columns[table.oid][tenant.column].nullable:
+            self._give_to_nobody(tenant, ann, own)
         if table.rows <= _LARGEST:
             self._write_blindly(tenant, others, ann, zoe)
         else:
@@ -149,6 +155,40 @@ class Attempts:
         if not seen:
             reason = "A customer does not see its own row, so that refusals prove little."
             self._tell(tenant.relation.label, "SELECT of one's own", "not tried", reason)
+
+    def _before_any_context(self, tenant: TenantTable, ann: str, own: object) -> None:
+        """Would a policy let this customer's row through where no setting was ever made?
+
+        In this session they have been, and what was set is "" at least. So each policy is asked
+        with NULL in their place.
+        """
+        for policy in self._catalog.policies[tenant.relation.oid]:
+            for part in (policy.using, policy.check):
+                unset = _SETTING.sub("NULL::text", part or "")
+                if policy.permissive and policy.applies and unset != (part or ""):
+                    query = sql.SQL("SELECT FROM {} WHERE {} = %s AND (").format(
+                        tenant.relation.identifier, sql.Identifier(tenant.column)
+                    ) + sql.SQL(unset.replace("%", "%%") + ")")
+                    action = f"policy {policy.name} without a context"
+                    self._try(tenant.relation.label, action, query, (own,), customer=ann)
+
+    def _give_to_nobody(self, tenant: TenantTable, ann: str, own: object) -> None:
+        """A row without a customer that one customer makes and another sees."""
+        table, may = tenant.relation, tenant.relation.privileges
+        names = {"table": table.identifier, "column": sql.Identifier(tenant.column)}
+        done = " RETURNING {column}) SELECT FROM done WHERE {column} IS NULL"
+        if "INSERT" in may:
+            try:
+                values = self._samples.values(table, ann) | {tenant.column: None}
+            except CannotMake:
+                return  # which is told already
+            insert = sql.SQL("WITH done AS (") + self._samples.insert(table, values)
+            query = insert + sql.SQL(done).format(**names)
+            self._try(table.label, "INSERT for nobody", query, values, customer=ann)
+        if "UPDATE" in may:
+            update = "WITH done AS (UPDATE {table} SET {column} = NULL WHERE {column} = %s"
+            query = sql.SQL(update + done).format(**names)
+            self._try(table.label, "UPDATE giving one's own to nobody", query, (own,), customer=ann)
 
     def _insert_for(self, tenant: TenantTable, ann: str, bob: str) -> None:
         try:

@@ -25,6 +25,7 @@ class Column:
     category: str  # of the base type
     length: int | None
     labels: list[str]  # of an enumeration
+    default: str | None
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Policy:
     command: str  # a key of COMMANDS, or * for all
     permissive: bool
     applies: bool  # to the role that is checked
+    reachable: bool  # applies to it, or to one that it may become
     using: str | None
     check: str | None
 
@@ -48,6 +50,7 @@ class ForeignKey:
     columns: list[str]
     referenced: int
     keys: list[str]
+    cascades: bool  # deletes with what it refers to
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Index:
     table: int
     name: str
     columns: list[str | None]  # None is an expression
-    unique: bool
+    unique: bool  # or an exclusion constraint's, which tells as much
     primary: bool
     partial: bool
 
@@ -77,11 +80,12 @@ class Relation:
     kind: str  # of pg_class: r, p, f, v, m
     owner: str
     owner_bypasses: bool  # superuser or BYPASSRLS
-    owned: bool  # by the role that is checked, or a role whose rights it has
+    owned: bool  # by the role that is checked, or one that it may become
     secured: bool
     forced: bool
     invoker: bool  # a view with security_invoker
     privileges: list[str]
+    everybodys: list[str]  # privileges that PUBLIC has
     rows: float  # about so many; -1 is unknown
 
     @property
@@ -107,6 +111,11 @@ class Function:
     returns: str
     required: list[str]  # types of the arguments without a default
     source: str
+    settings: list[str]  # in force while it runs, each as name=value
+    leakproof: bool
+    replaceable: bool  # by the role that is checked
+    fires_on: list[int]  # the tables whose triggers call it
+    decides_on: list[int]  # the tables whose policies call it
 
     @property
     def label(self) -> str:
@@ -115,6 +124,15 @@ class Function:
     @property
     def identifier(self) -> sql.Identifier:
         return sql.Identifier(self.schema, self.name)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rewrite rule that does something else, or more, than it is asked."""
+
+    table: int
+    name: str
+    touches: list[int]  # relations
 
 
 class Role(NamedTuple):
@@ -147,19 +165,38 @@ class Catalog:
     foreign_keys: dict[int, list[ForeignKey]]
     indexes: dict[int, list[Index]]
     checks: dict[int, list[Check]]
-    reads: dict[int, set[int]]  # of a view: what it stands on, through other views too
+    reads: dict[int, set[int]]  # of a view: what it names
     functions: list[Function]
+    rules: list[Rule]
     settings: list[tuple[str | None, str | None, str]]  # role, database, name of a preset context
     left_over: str  # a context in force before anybody set one
     tenants: dict[int, TenantTable] = field(default_factory=dict)
 
     def views(self) -> list[Relation]:
-        """Those that stand on a tenant table."""
-        return [
-            self.relations[oid]
-            for oid, below in sorted(self.reads.items())
-            if below & self.tenants.keys() and oid in self.relations
-        ]
+        """Those that stand on a tenant table, through other views too."""
+        views = [self.relations[oid] for oid in sorted(self.reads) if oid in self.relations]
+        return [view for view in views if self._below(view) & self.tenants.keys()]
+
+    def owners_views(self) -> list[Relation]:
+        """Those through which a tenant table is read with the rights of a view's owner.
+
+        Where a view with ``security_invoker`` is in between, the reader's own rights count.
+        """
+        views = [view for view in self.views() if not view.invoker]
+        return [view for view in views if self._below(view, owners=True) & self.tenants.keys()]
+
+    def _below(self, view: Relation, *, owners: bool = False) -> set[int]:
+        found: set[int] = set()
+        todo = [view.oid]
+        while todo:
+            new = self.reads.get(todo.pop(), set()) - found
+            found |= new
+            todo += [
+                oid
+                for oid in new & self.reads.keys() & self.relations.keys()
+                if not (owners and self.relations[oid].invoker)
+            ]
+        return found
 
 
 _OURS = (
@@ -170,14 +207,16 @@ _OURS = (
 _RELATIONS = (
     "SELECT c.oid::int8, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,"
     " o.rolname AS owner, o.rolsuper OR o.rolbypassrls AS owner_bypasses,"
-    " pg_has_role(%(role)s, c.relowner, 'USAGE') AS owned, c.relrowsecurity AS secured,"
+    " pg_has_role(%(role)s, c.relowner, 'MEMBER') AS owned, c.relrowsecurity AS secured,"
     " c.relforcerowsecurity AS forced,"
     " coalesce(c.reloptions::text ~ 'security_invoker=(true|on|yes|1)', false) AS invoker,"
     " ARRAY(SELECT p FROM unnest(ARRAY['SELECT','INSERT','UPDATE','DELETE','TRUNCATE']) p"
     "   WHERE has_schema_privilege(%(role)s, n.oid, 'USAGE')"
     "   AND CASE WHEN p IN ('SELECT', 'INSERT', 'UPDATE')"
     "     THEN has_any_column_privilege(%(role)s, c.oid, p)"
-    "     ELSE has_table_privilege(%(role)s, c.oid, p) END) AS privileges, c.reltuples AS rows"
+    "     ELSE has_table_privilege(%(role)s, c.oid, p) END) AS privileges,"
+    " ARRAY(SELECT DISTINCT privilege_type FROM aclexplode(c.relacl) WHERE grantee = 0"
+    "   ORDER BY 1)::text[] AS everybodys, c.reltuples AS rows"
     " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
     " JOIN pg_roles o ON o.oid = c.relowner"
     " WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND c.relpersistence <> 't' AND "
@@ -194,8 +233,9 @@ _COLUMNS = (
     " CASE WHEN b.typname IN ('varchar', 'bpchar') AND a.atttypmod > 4"
     "   THEN a.atttypmod - 4 END AS length,"
     " ARRAY(SELECT enumlabel FROM pg_enum WHERE enumtypid = b.oid ORDER BY enumsortorder)::text[]"
-    "   AS labels"
-    " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
+    "   AS labels, pg_get_expr(d.adbin, d.adrelid) AS default"
+    " FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+    " JOIN pg_type t ON t.oid = a.atttypid"
     " JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END"
     " WHERE a.attrelid = ANY(%(oids)s) AND a.attnum > 0 AND NOT a.attisdropped"
     " AND a.attgenerated = '' ORDER BY a.attnum"
@@ -205,6 +245,8 @@ _POLICIES = (
     "SELECT polrelid::int8 AS table, polname AS name, polcmd::text AS command,"
     " polpermissive AS permissive, EXISTS (SELECT FROM unnest(polroles) r"
     "   WHERE r = 0 OR pg_has_role(%(role)s, r, 'USAGE')) AS applies,"
+    " EXISTS (SELECT FROM unnest(polroles) r"
+    "   WHERE r = 0 OR pg_has_role(%(role)s, r, 'MEMBER')) AS reachable,"
     " pg_get_expr(polqual, polrelid) AS using, pg_get_expr(polwithcheck, polrelid) AS check"
     " FROM pg_policy WHERE polrelid = ANY(%(oids)s) ORDER BY polname"
 )
@@ -220,12 +262,12 @@ _FOREIGN_KEYS = (
     + _NAMES.format(keys="conkey", table="conrelid")
     + " AS columns, "
     + _NAMES.format(keys="confkey", table="confrelid")
-    + " AS keys FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY(%(oids)s)"
-    " AND conparentid = 0 ORDER BY conname"
+    + " AS keys, confdeltype = 'c' AS cascades FROM pg_constraint WHERE contype = 'f'"
+    " AND conrelid = ANY(%(oids)s) AND conparentid = 0 ORDER BY conname"
 )
 
 _INDEXES = (
-    "SELECT indrelid::int8 AS table, c.relname AS name, indisunique AS unique,"
+    "SELECT indrelid::int8 AS table, c.relname AS name, indisunique OR indisexclusion AS unique,"
     " indisprimary AS primary, indpred IS NOT NULL AS partial, "
     + _NAMES.format(keys="(indkey::int2[])[0:indnkeyatts - 1]", table="indrelid")
     + " AS columns FROM pg_index JOIN pg_class c ON c.oid = indexrelid"
@@ -240,13 +282,10 @@ _CHECKS = (
 )
 
 _READS = (
-    "WITH RECURSIVE direct AS (SELECT DISTINCT r.ev_class AS view, d.refobjid AS base"
-    "   FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass"
-    "   AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass"
-    "   WHERE r.rulename = '_RETURN' AND d.refobjid <> r.ev_class),"
-    " below AS (SELECT * FROM direct UNION SELECT b.view, d.base FROM below b"
-    "   JOIN direct d ON d.view = b.base)"
-    " SELECT view::int8, base::int8 FROM below"
+    "SELECT DISTINCT r.ev_class::int8, d.refobjid::int8"
+    " FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass"
+    " AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass"
+    " WHERE r.rulename = '_RETURN' AND d.refobjid <> r.ev_class"
 )
 
 _FUNCTIONS = (
@@ -259,10 +298,25 @@ _FUNCTIONS = (
     "   (p.proargtypes::oid[])[0:p.pronargs - p.pronargdefaults - 1])"
     "   WITH ORDINALITY k(type, place)"
     "   JOIN pg_type t ON t.oid = k.type ORDER BY place)::text[] AS required,"
-    " coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) AS source"
+    " coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) AS source,"
+    " coalesce(p.proconfig, '{}') AS settings, p.proleakproof AS leakproof,"
+    " pg_has_role(%(role)s, p.proowner, 'MEMBER') AS replaceable,"
+    " ARRAY(SELECT tgrelid::int8 FROM pg_trigger"
+    "   WHERE tgfoid = p.oid AND NOT tgisinternal)::int8[] AS fires_on,"
+    " ARRAY(SELECT DISTINCT polrelid::int8 FROM pg_depend d"
+    "   JOIN pg_policy ON pg_policy.oid = d.objid WHERE d.classid = 'pg_policy'::regclass"
+    "   AND d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid ORDER BY 1) AS decides_on"
     " FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
     " JOIN pg_language l ON l.oid = p.prolang JOIN pg_roles o ON o.oid = p.proowner"
     " WHERE p.prokind IN ('f', 'p') AND " + _OURS.format(oid="p.oid") + " ORDER BY 4"
+)
+
+_RULES = (
+    "SELECT r.ev_class::int8 AS table, r.rulename AS name, ARRAY(SELECT DISTINCT d.refobjid::int8"
+    "   FROM pg_depend d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid"
+    "   AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class) AS touches"
+    " FROM pg_rewrite r WHERE r.rulename <> '_RETURN' AND r.ev_class = ANY(%(oids)s)"
+    " ORDER BY r.rulename"
 )
 
 _SETTINGS = (
@@ -276,7 +330,9 @@ _MAY_READ_SETTINGS = "SELECT has_table_privilege('pg_db_role_setting', 'SELECT')
 
 _ROLE = (
     "SELECT rolname, rolsuper OR rolbypassrls, ARRAY(SELECT b.rolname FROM pg_roles b"
-    " WHERE (b.rolsuper OR b.rolbypassrls) AND b.oid <> r.oid"
+    # The last three reach the files of the data directory, or whatever the server may run.
+    " WHERE (b.rolsuper OR b.rolbypassrls OR b.rolname IN ('pg_read_server_files',"
+    "   'pg_write_server_files', 'pg_execute_server_program')) AND b.oid <> r.oid"
     " AND pg_has_role(r.oid, b.oid, 'MEMBER'))::text[] FROM pg_roles r WHERE rolname = %(role)s"
 )
 
@@ -324,6 +380,7 @@ def _read(conn: Connection[Any], column: str, role: str | None) -> Catalog:
         checks=_by_table(_rows(conn, Check, _CHECKS, wanted)),
         reads=reads,
         functions=_rows(conn, Function, _FUNCTIONS, wanted),
+        rules=_rows(conn, Rule, _RULES, wanted),
         settings=_settings(conn),
         left_over=left_over,
     )
@@ -356,12 +413,25 @@ def _tenants(catalog: Catalog) -> dict[int, TenantTable]:
         grew = False
         for table in tables:
             for key in catalog.foreign_keys[table.oid]:
-                if table.oid in found or key.referenced not in found or len(key.columns) > 1:
+                if table.oid in found or key.referenced not in found:
                     continue
-                if not catalog.columns[table.oid][key.columns[0]].nullable:
-                    found[table.oid] = TenantTable(table, key.columns[0], "reference")
+                if tenant := _hanging_on(catalog, table, key, found[key.referenced]):
+                    found[table.oid] = tenant
                     grew = True
     return found
+
+
+def _hanging_on(
+    catalog: Catalog, table: Relation, key: ForeignKey, parent: TenantTable
+) -> TenantTable | None:
+    """Whose a row of ``table`` is by that key; None if it need not be anybody's."""
+    columns = catalog.columns[table.oid]
+    whose = dict(zip(key.keys, key.columns, strict=True)).get(parent.column)
+    if any(columns[name].nullable for name in key.columns):
+        return None
+    if parent.how == "column" and whose is not None:
+        return TenantTable(table, whose, "column")  # the customer's id by another name
+    return TenantTable(table, key.columns[0], "reference") if len(key.columns) == 1 else None
 
 
 def _rows(conn: Connection[Any], kind: type[Any], query: str, wanted: dict[str, Any]) -> Any:

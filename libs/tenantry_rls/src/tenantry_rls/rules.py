@@ -1,21 +1,19 @@
-"""What must be so for customers to be kept apart, and why. Pure: a catalog in, findings out."""
+"""What must be so for customers to be kept apart, and why. Pure: a catalog in, findings out.
+
+The database, the role and the tables are here; what goes round tables is ``bypasses``.
+"""
 
 import re
 from collections.abc import Callable, Iterator
 
 from psycopg import sql
 
-from tenantry_rls.catalog import COMMANDS, Catalog, Function, Policy, Relation, TenantTable
+from tenantry_rls import bypasses
+from tenantry_rls.catalog import COMMANDS, Catalog, ForeignKey, Policy, Relation, TenantTable
+from tenantry_rls.context import CUSTOMER_SETTING
 from tenantry_rls.report import Finding
 
 _CONTEXT = re.compile(r"current_setting|\bapp\.current_|\bSELECT\b|\w\(", re.IGNORECASE)
-_SESSION_LEVEL = re.compile(
-    r"set_config\s*\(\s*'app\.current_\w+'[^;]*,\s*false\s*\)"
-    r"|\bSET\s+(SESSION\s+)?app\.current_\w+",
-    re.IGNORECASE,
-)
-_DYNAMIC = re.compile(r"\bEXECUTE\b", re.IGNORECASE)
-_READABLE_LANGUAGES = ("sql", "plpgsql")
 _OF_THEIR_OWN = {"uuid", "int2", "int4", "int8"}  # types of keys that the database makes up
 
 
@@ -25,11 +23,9 @@ def judge(catalog: Catalog) -> list[Finding]:
     for tenant in catalog.tenants.values():
         for rule in _TABLE_RULES:
             found += rule(catalog, tenant)
-    for view in catalog.views():
-        found += _view(view)
-    for function in catalog.functions:
-        found += _function(catalog, function)
-    return found
+    for table in catalog.relations.values():
+        found += _hanging(catalog, table)
+    return [*found, *bypasses.judge(catalog)]
 
 
 def _text(template: str, *names: sql.Composable) -> str:
@@ -148,7 +144,9 @@ def _policies(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
                     sql.Identifier(catalog.role.name),
                 ),
             )
-    for policy in policies:
+    for policy in catalog.policies[table.oid]:
+        if not (policy.permissive and policy.reachable):
+            continue
         if not _shows_nobodys(policy, tenant) and (open_part := _open_part(policy)):
             yield Finding(
                 "policy-open",
@@ -177,11 +175,20 @@ def _privileges(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
     table, role = tenant.relation, catalog.role
     if role.bypasses:
         return
+    if table.everybodys:
+        yield Finding(
+            "granted-to-everybody",
+            table.label,
+            f"PUBLIC may {', '.join(table.everybodys)}.",
+            "Whoever gets a login gets that, and is held back by the policies alone.",
+            _text("REVOKE ALL ON {} FROM PUBLIC;", table.identifier),
+            severity="warning",
+        )
     if table.owned:
         yield Finding(
             "role-owns",
             table.label,
-            f"{role.name} has the rights of its owner, {table.owner}.",
+            f"{role.name} is its owner, {table.owner}, or may become it.",
             "An owner is under forced security, and can switch it off.",
             _text("ALTER TABLE {} OWNER TO …;", table.identifier),
             severity="warning",
@@ -211,6 +218,21 @@ def _column(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
             ),
             severity="warning",
         )
+    default = catalog.columns[table.oid][tenant.column].default
+    if tenant.how == "column" and default and _of_nobody_in_particular(default):
+        yield Finding(
+            "column-default",
+            table.label,
+            f"{tenant.column} is {default} unless said.",
+            "Whoever forgets to say whose a row is, writes somebody else's, or is refused.",
+            _text(
+                "ALTER TABLE {} ALTER COLUMN {} SET DEFAULT current_setting('{}')::…;",
+                table.identifier,
+                sql.Identifier(tenant.column),
+                sql.SQL(CUSTOMER_SETTING),
+            ),
+            severity="warning",
+        )
     indexes = catalog.indexes[table.oid]
     if not any(each.columns[0] == tenant.column and not each.partial for each in indexes):
         yield Finding(
@@ -223,36 +245,72 @@ def _column(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
         )
 
 
+def _of_nobody_in_particular(default: str) -> bool:
+    """Whether it is a constant, or a setting other than the customer's."""
+    if "current_setting" in default:
+        return CUSTOMER_SETTING not in default
+    return "(" not in default and not default.startswith("NULL")
+
+
+def _hanging(catalog: Catalog, table: Relation) -> Iterator[Finding]:
+    """A table whose rows may go with customers' rows, though nothing says that they must."""
+    if table.oid in catalog.tenants or table.secured or not table.privileges:
+        return
+    for key in catalog.foreign_keys[table.oid]:
+        if parent := catalog.tenants.get(key.referenced):
+            yield Finding(
+                "hangs-unsecured",
+                table.label,
+                f"It refers to {parent.relation.label} by {', '.join(key.columns)}, and is not "
+                "under row-level security.",
+                "What belongs to a customer's row is seen by all.",
+                f"-- tenantry_rls enable {table.label} --through {key.columns[0]}",
+                severity="warning",
+            )
+
+
 def _foreign_keys(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
     """A reference is checked past all policies: without the customer in it, it may cross."""
-    if tenant.how != "column":
-        return
     for key in catalog.foreign_keys[tenant.relation.oid]:
         parent = catalog.tenants.get(key.referenced)
-        if parent is None or parent.how != "column":
+        if parent is None or parent.how == "registry":
             continue
+        if tenant.how == "reference" and key.columns == [tenant.column]:
+            continue  # it is what tells whose the row is
         if (tenant.column, parent.column) in zip(key.columns, key.keys, strict=True):
             continue
-        table, other = tenant.relation.identifier, parent.relation.identifier
-        column, customer = sql.Identifier(tenant.column), sql.Identifier(parent.column)
-        own, theirs = (sql.SQL(", ").join(map(sql.Identifier, c)) for c in (key.columns, key.keys))
+        both = tenant.how == parent.how == "column"
         yield Finding(
             "foreign-key-crosses",
             tenant.relation.label,
-            f"The foreign key {key.name} to {parent.relation.label} leaves out {tenant.column}.",
+            f"The foreign key {key.name} to {parent.relation.label} leaves out the customer.",
             "Foreign keys are checked without policies: a customer's row can refer to another "
-            "customer's, learns that it exists, and goes when that one goes.",
-            _text("ALTER TABLE {} ADD UNIQUE ({}, {});\n", other, customer, theirs)
-            + _text("ALTER TABLE {} DROP CONSTRAINT {},\n", table, sql.Identifier(key.name))
-            + _text(
-                "  ADD FOREIGN KEY ({}, {}) REFERENCES {} ({}, {});",
-                column,
-                own,
-                other,
-                customer,
-                theirs,
-            ),
+            "customer's, and learns that it exists"
+            + (", and goes when that one goes." if key.cascades else "."),
+            _with_the_customer(tenant, parent, key)
+            if both
+            else "-- Give both tables the customer's column, and the foreign key as well.",
+            severity="error" if both else "warning",
         )
+
+
+def _with_the_customer(tenant: TenantTable, parent: TenantTable, key: ForeignKey) -> str:
+    table, other = tenant.relation.identifier, parent.relation.identifier
+    column, customer = sql.Identifier(tenant.column), sql.Identifier(parent.column)
+    own, theirs = (sql.SQL(", ").join(map(sql.Identifier, c)) for c in (key.columns, key.keys))
+    return (
+        _text("ALTER TABLE {} ADD UNIQUE ({}, {});\n", other, customer, theirs)
+        + _text("ALTER TABLE {} DROP CONSTRAINT {},\n", table, sql.Identifier(key.name))
+        + _text(
+            "  ADD FOREIGN KEY ({}, {}) REFERENCES {} ({}, {}){};",
+            column,
+            own,
+            other,
+            customer,
+            theirs,
+            sql.SQL(" ON DELETE CASCADE" if key.cascades else ""),
+        )
+    )
 
 
 def _unique(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
@@ -297,71 +355,3 @@ _TABLE_RULES: tuple[Callable[[Catalog, TenantTable], Iterator[Finding]], ...] = 
     _foreign_keys,
     _unique,
 )
-
-
-# ── views and functions ──────────────────────────────────────────────────────────
-
-
-def _view(view: Relation) -> Iterator[Finding]:
-    if not view.privileges:
-        return
-    if view.kind == "m":
-        yield Finding(
-            "materialized-view",
-            view.label,
-            "It is a materialized view of customers' rows.",
-            "It holds what its owner saw when it was refreshed, and can have no policies.",
-            _text("REVOKE ALL ON {} FROM PUBLIC, …;", view.identifier),
-        )
-    elif view.kind == "v" and not view.invoker:
-        owner = (
-            f"a superuser or a role with BYPASSRLS, {view.owner}"
-            if view.owner_bypasses
-            else view.owner
-        )
-        yield Finding(
-            "view-of-the-owner",
-            view.label,
-            f"It reads with the rights of its owner, {owner}.",
-            "Policies ask who owns the view, not who looks through it.",
-            _text("ALTER VIEW {} SET (security_invoker = true);", view.identifier),
-        )
-
-
-def _function(catalog: Catalog, function: Function) -> Iterator[Finding]:
-    if _SESSION_LEVEL.search(function.source):
-        yield Finding(
-            "context-for-the-session",
-            function.label,
-            "It sets a context for the session instead of the transaction.",
-            "A pooler hands the session on, and the context with it.",
-            "-- In the function: set_config('app.current_…', …, true)",
-        )
-    if not (function.definer and function.callable):
-        return
-    touched = _touched(catalog, function)
-    if not touched:
-        return
-    owner = f"a superuser or a role with BYPASSRLS, {function.owner}"
-    yield Finding(
-        "function-of-the-owner",
-        function.label,
-        f"It is SECURITY DEFINER, and {touched}.",
-        "It runs with the rights of "
-        + (owner if function.owner_bypasses else function.owner)
-        + ", whoever calls it.",
-        f"ALTER FUNCTION {function.signature} SECURITY INVOKER;",
-    )
-
-
-def _touched(catalog: Catalog, function: Function) -> str | None:
-    """What a function has to do with customers' rows, as far as its text tells."""
-    if function.language not in _READABLE_LANGUAGES:
-        return f"what it does in {function.language} cannot be told from here"
-    relations = [*(each.relation for each in catalog.tenants.values()), *catalog.views()]
-    for relation in relations:
-        if re.search(rf"\b{re.escape(relation.name)}\b", function.source, re.IGNORECASE):
-            return f"touches {relation.label}"
-    if _DYNAMIC.search(function.source):
-        return "executes statements that it puts together"
-    return None
