@@ -357,12 +357,11 @@ def test_billing_refuses_bad_states(
         "DELETE FROM admin_audit_logs",
         "TRUNCATE admin_audit_logs",
         "TRUNCATE users CASCADE",
+        "TRUNCATE refunds",
     ],
 )
 @pytest.mark.parametrize("login", ["owner", "app"])
-def test_the_audit_log_is_only_added_to(
-    blueprints: Blueprints, statement: LiteralString, login: str
-) -> None:
+def test_what_was_done_stays(blueprints: Blueprints, statement: LiteralString, login: str) -> None:
     kept = blueprints["billing"]
     with psycopg.connect(kept.dsn() if login == "owner" else kept.dsn(kept.app)) as conn:
         with tenant_transaction(conn, ADMINISTRATOR):

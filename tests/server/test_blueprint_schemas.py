@@ -1,5 +1,6 @@
 """The blueprints' own files, on a real server, as the login that a tenant first gets."""
 
+from pathlib import Path
 from typing import Any, LiteralString, cast
 
 import psycopg
@@ -148,6 +149,32 @@ def test_every_table_and_function_is_described(blueprints: Blueprints, name: str
             "   WHERE objid = p.oid AND deptype = 'e')"
         ).fetchall()
     assert silent == []
+
+
+def test_the_reference_names_every_column(blueprints: Blueprints) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "blueprints.md").read_text()
+    sections = {part.partition("`")[0]: part for part in page.split("\n## `")}
+    for name, kept in blueprints.items():
+        columns = texts(
+            kept.dsn(),
+            "SELECT attname FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped AND attrelid"
+            " IN (SELECT format('%I.%I', schemaname, tablename)::regclass FROM pg_tables"
+            "   WHERE schemaname IN ('public', 'api') AND tablename NOT LIKE '%_migrations')",
+        )
+        assert not {each for each in columns if f"`{each}`" not in sections[name]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_index_begins_another(blueprints: Blueprints, name: str) -> None:
+    """It would cost every write, and help no read."""
+    idle = texts(
+        blueprints[name].dsn(),
+        "SELECT a.indexrelid::regclass::text FROM pg_index a JOIN pg_index b USING (indrelid)"
+        " WHERE a.indexrelid <> b.indexrelid AND a.indrelid >= 16384 AND NOT a.indisunique"
+        " AND a.indpred IS NULL AND b.indpred IS NULL"
+        " AND b.indkey::text || ' ' LIKE a.indkey::text || ' %'",
+    )
+    assert idle == []
 
 
 # ── isolation ────────────────────────────────────────────────────────────────────

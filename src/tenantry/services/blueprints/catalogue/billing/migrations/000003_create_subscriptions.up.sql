@@ -12,7 +12,7 @@ CREATE TABLE subscriptions (
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     -- What refers to a subscription refers to its user too, so that no reference leaves a user.
-    UNIQUE (user_id, id),
+    UNIQUE (id, user_id),
     CONSTRAINT subscriptions_cancelled_since
         CHECK ((status = 'cancelled') = (cancelled_at IS NOT NULL))
 );

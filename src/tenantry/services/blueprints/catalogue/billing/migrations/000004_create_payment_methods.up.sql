@@ -9,8 +9,8 @@ CREATE TABLE payment_methods (
     is_default boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (user_id, id),
-    UNIQUE (user_id, provider_payment_method_id)
+    UNIQUE (id, user_id),
+    UNIQUE (provider_payment_method_id, user_id)
 );
 CREATE INDEX idx_payment_methods_user_id ON payment_methods (user_id);
 CREATE UNIQUE INDEX idx_payment_methods_default ON payment_methods (user_id) WHERE is_default;

@@ -12,12 +12,12 @@ CREATE TABLE payment_transactions (
     provider_payment_id text UNIQUE,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    FOREIGN KEY (user_id, subscription_id)
-        REFERENCES subscriptions (user_id, id) ON DELETE RESTRICT,
-    FOREIGN KEY (user_id, payment_method_id)
-        REFERENCES payment_methods (user_id, id) ON DELETE SET NULL (payment_method_id),
+    FOREIGN KEY (subscription_id, user_id)
+        REFERENCES subscriptions (id, user_id) ON DELETE RESTRICT,
+    FOREIGN KEY (payment_method_id, user_id)
+        REFERENCES payment_methods (id, user_id) ON DELETE SET NULL (payment_method_id),
     -- A refund is of its transaction's user, and in its currency.
-    UNIQUE (user_id, id, currency),
+    UNIQUE (id, user_id, currency),
     CONSTRAINT payment_transactions_refunded_at_most
         CHECK (refunded_amount BETWEEN 0 AND amount),
     CONSTRAINT payment_transactions_failed_for_a_reason

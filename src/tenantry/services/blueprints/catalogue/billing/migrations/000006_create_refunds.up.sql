@@ -12,8 +12,8 @@ CREATE TABLE refunds (
     provider_refund_id text UNIQUE,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    FOREIGN KEY (user_id, transaction_id, currency)
-        REFERENCES payment_transactions (user_id, id, currency) ON DELETE RESTRICT
+    FOREIGN KEY (transaction_id, user_id, currency)
+        REFERENCES payment_transactions (id, user_id, currency) ON DELETE RESTRICT
 );
 CREATE INDEX idx_refunds_user_id ON refunds (user_id);
 CREATE INDEX idx_refunds_transaction_id ON refunds (transaction_id);
@@ -59,6 +59,8 @@ CREATE TRIGGER check_refunds_status BEFORE UPDATE OF status ON refunds
     );
 CREATE TRIGGER keep_refunds BEFORE UPDATE OF user_id, transaction_id, amount, currency ON refunds
     FOR EACH ROW EXECUTE FUNCTION refuse_change('cancel it, and record another one.');
+CREATE TRIGGER keep_all_refunds BEFORE TRUNCATE ON refunds
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change('nobody would count them back.');
 CREATE TRIGGER update_refunds_updated_at BEFORE UPDATE ON refunds
     FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
 

@@ -13,7 +13,7 @@ CREATE TABLE sites (
     updated_at timestamptz NOT NULL DEFAULT now(),
     deleted_at timestamptz,
     -- What refers to a site refers to its customer too, so that no reference leaves a customer.
-    UNIQUE (customer_id, id)
+    UNIQUE (id, customer_id)
 );
 CREATE INDEX idx_sites_customer_id ON sites (customer_id);
 CREATE UNIQUE INDEX idx_sites_domain ON sites (customer_id, domain) WHERE deleted_at IS NULL;

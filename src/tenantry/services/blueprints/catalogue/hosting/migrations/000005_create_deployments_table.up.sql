@@ -13,12 +13,12 @@ CREATE TABLE deployments (
     finished_at timestamptz CHECK (finished_at >= started_at),
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    FOREIGN KEY (customer_id, site_id) REFERENCES sites (customer_id, id) ON DELETE CASCADE,
+    FOREIGN KEY (site_id, customer_id) REFERENCES sites (id, customer_id) ON DELETE CASCADE,
     CONSTRAINT deployments_end_when_finished
         CHECK ((status IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL))
 );
 CREATE INDEX idx_deployments_customer_id ON deployments (customer_id);
-CREATE INDEX idx_deployments_site_id ON deployments (customer_id, site_id, created_at DESC);
+CREATE INDEX idx_deployments_site_id ON deployments (site_id, created_at DESC);
 CREATE INDEX idx_deployments_deployed_by ON deployments (deployed_by);
 CREATE INDEX idx_deployments_status ON deployments (status);
 CREATE INDEX idx_deployments_created_at ON deployments (created_at DESC);

@@ -11,11 +11,10 @@ CREATE TABLE ecommerce_integrations (
     last_sync_at timestamptz,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    FOREIGN KEY (customer_id, site_id) REFERENCES sites (customer_id, id) ON DELETE CASCADE,
-    UNIQUE (customer_id, site_id, platform)
+    FOREIGN KEY (site_id, customer_id) REFERENCES sites (id, customer_id) ON DELETE CASCADE,
+    UNIQUE (site_id, platform, customer_id)
 );
 CREATE INDEX idx_ecommerce_integrations_customer_id ON ecommerce_integrations (customer_id);
-CREATE INDEX idx_ecommerce_integrations_site_id ON ecommerce_integrations (customer_id, site_id);
 CREATE INDEX idx_ecommerce_integrations_platform ON ecommerce_integrations (platform);
 CREATE INDEX idx_ecommerce_integrations_status ON ecommerce_integrations (status);
 

@@ -10,13 +10,12 @@ CREATE TABLE cost_records (
     cost_breakdown jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(cost_breakdown) = 'object'),
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    FOREIGN KEY (customer_id, site_id) REFERENCES sites (customer_id, id) ON DELETE RESTRICT,
+    FOREIGN KEY (site_id, customer_id) REFERENCES sites (id, customer_id) ON DELETE RESTRICT,
     -- A site has one customer, so this is one a site and day. Without the customer in it, who
     -- knows another's site could find out on which days it had costs.
-    CONSTRAINT cost_records_site_id_cost_date_key UNIQUE (customer_id, site_id, cost_date)
+    CONSTRAINT cost_records_site_id_cost_date_key UNIQUE (site_id, cost_date, customer_id)
 );
 CREATE INDEX idx_cost_records_customer_id ON cost_records (customer_id);
-CREATE INDEX idx_cost_records_site_id ON cost_records (site_id);
 CREATE INDEX idx_cost_records_cost_date ON cost_records (cost_date DESC);
 
 CREATE TRIGGER update_cost_records_updated_at BEFORE UPDATE ON cost_records
