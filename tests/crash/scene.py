@@ -192,13 +192,21 @@ class Scene:
         self.wait_right()
 
     def pass_once(self) -> None:
+        told = self._answer("")
+        assert told == "done\n", told.replace(" | ", "\n")
+
+    def flows(self) -> dict[str, list[str]]:
+        """The kinds of operations that the code knows, with their steps."""
+        found: dict[str, list[str]] = json.loads(self._answer("flows"))
+        return found
+
+    def _answer(self, line: str) -> str:
         assert self._passes is not None
         assert self._passes.stdin is not None
         assert self._passes.stdout is not None
-        self._passes.stdin.write("\n")
+        self._passes.stdin.write(f"{line}\n")
         self._passes.stdin.flush()
-        told = self._passes.stdout.readline()
-        assert told == "done\n", told.replace(" | ", "\n")
+        return self._passes.stdout.readline()
 
     def _is_quiet(self) -> bool:
         for cluster in ("control", "shared-1"):

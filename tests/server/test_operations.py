@@ -282,6 +282,21 @@ async def test_another_worker_carries_on_where_the_first_died(store: ControlStor
     assert (row.status, row.result, heir.calls) == ("succeeded", {"by": "died"}, ["second"])
 
 
+async def test_one_that_was_left_is_gone_on_with_at_once(store: ControlStore) -> None:
+    """What it did could not be written down, and its lease is this very worker's."""
+    work = Work()
+
+    def first(run: Run) -> Outcome:
+        if len(work.calls) == 1:
+            run.state["found"] = object()  # as bad as a control database that is away
+        return Next()
+
+    work.acts["first"] = first
+    operations = ready(store, work)
+    row = await carried_out(operations, await want(store, operations))
+    assert (row.status, work.calls) == ("succeeded", ["first", "first", "second"])
+
+
 async def test_a_worker_that_lost_its_operation_stops(store: ControlStore) -> None:
     slow, other = Work(), Work()
     slow.waits["first"] = asyncio.Event()

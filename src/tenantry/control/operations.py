@@ -2,7 +2,7 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -173,11 +173,18 @@ async def finish_of(
 
 
 async def take(
-    tx: Tx, kinds: Sequence[str], *, holder: uuid.UUID, lease: dt.timedelta, most: int
+    tx: Tx,
+    kinds: Sequence[str],
+    *,
+    holder: uuid.UUID,
+    lease: dt.timedelta,
+    most: int,
+    running: Collection[uuid.UUID] = (),
 ) -> list[OperationRow]:
     """Have up to ``most`` tasks that are due and nobody's, oldest first, for as long as ``lease``.
 
-    ``holder`` must ``renew`` it, or another takes them.
+    ``holder`` must ``renew`` it, or another takes them. What it holds and is not ``running`` it
+    had to leave, and has again.
     """
     async with tx.cursor(row_factory=class_row(OperationRow)) as cursor:
         await cursor.execute(
@@ -189,11 +196,19 @@ async def take(
                 SELECT id FROM operations
                 WHERE kind = ANY (%(kinds)s) AND status IN ('queued', 'running')
                   AND due_at <= clock_timestamp()
-                  AND (lease_until IS NULL OR lease_until < clock_timestamp())
+                  AND (lease_until IS NULL OR lease_until < clock_timestamp()
+                       OR holder = %(holder)s)
+                  AND id <> ALL (%(running)s)
                 ORDER BY created_at LIMIT %(most)s FOR NO KEY UPDATE SKIP LOCKED)
             RETURNING {_COLUMNS}
             """,
-            {"holder": holder, "lease": lease, "kinds": list(kinds), "most": most},
+            {
+                "holder": holder,
+                "lease": lease,
+                "kinds": list(kinds),
+                "most": most,
+                "running": list(running),
+            },
         )
         return await cursor.fetchall()
 

@@ -24,9 +24,9 @@ class ReplacedRow:
 
 async def keep(
     tx: Tx, database_id: uuid.UUID, name: str, *, operation_id: uuid.UUID, days: int
-) -> None:
-    """Note that an operation has replaced one; once, however often it is told."""
-    await tx.execute(
+) -> bool:
+    """Note that an operation has replaced one. Returns whether nobody had noted it before."""
+    cursor = await tx.execute(
         """
         INSERT INTO replaced_databases (id, database_id, database_name, operation_id, expires_at)
         VALUES (%s, %s, %s, %s, clock_timestamp() + make_interval(days => %s))
@@ -34,6 +34,7 @@ async def keep(
         """,
         (new_id(), database_id, name, operation_id, days),
     )
+    return cursor.rowcount == 1
 
 
 async def of_database(tx: Tx, database_id: uuid.UUID) -> list[ReplacedRow]:

@@ -3,7 +3,7 @@
 The product knows nothing of it. In the API and in the worker it hears their events, adds
 each step to the file ``steps``, and looks whether the file ``armed`` names this part and
 this step or change. If so it takes that file away, to strike only once, and kills -9 the
-victim.
+victim. A worker may also be killed at everything that it does: see ``rising``.
 """
 
 import json
@@ -12,6 +12,8 @@ import signal
 import sys
 import time
 from pathlib import Path
+
+from rising import rise
 
 PARTS = {"tenantry.api": "api", "tenantry.worker": "worker"}
 VICTIMS = {
@@ -65,4 +67,7 @@ def listen(home: Path, part: str) -> None:
 
 
 if (part := part_of_this_process()) is not None:
-    listen(Path(os.environ["TENANTRY_HOME"]), part)
+    home = Path(os.environ["TENANTRY_HOME"])
+    if part == "worker" and "CRASH_RISING" in os.environ:
+        rise(home / "crash")
+    listen(home, part)

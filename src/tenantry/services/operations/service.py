@@ -177,7 +177,12 @@ class Operations:
             return 0
         async with self._store.transaction(audit.PLATFORM) as tx:
             taken = await rows.take(
-                tx, self._kinds(part), holder=self._holder, lease=_LEASE, most=room
+                tx,
+                self._kinds(part),
+                holder=self._holder,
+                lease=_LEASE,
+                most=room,
+                running=self._running,
             )
         for row in taken:
             task = tasks.create_task(self._carry_out(row))
@@ -194,7 +199,7 @@ class Operations:
             while await run.go_on():
                 pass
         except (TenantryError, psycopg.Error, OSError) as error:
-            # The control database is away: the lease ends, and somebody takes it up again.
+            # The control database is away: once it is back, this worker has it again.
             log.warning("operation.left", operation=str(row.id), error=str(error))
         except Exception:
             log.exception("operation.left", operation=str(row.id))

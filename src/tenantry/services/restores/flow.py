@@ -320,20 +320,21 @@ class Restoring:
             if not await self._is_there(row, run.state["making"], _kept_name(run, row)):
                 return Next("load")  # somebody has dropped it by hand
             if _is_new(run):
-                await self._own(tx, run, row)
+                is_first = await self._own(tx, run, row)
             else:
-                await self._swap(tx, run, row, run.state["making"])
-            await audit.record_on(
-                tx,
-                run.actor,
-                "database.restored",
-                row,
-                details={
-                    "to": run.state["moment"],
-                    "as": run.params["as"],
-                    "operation_id": str(run.row.id),
-                },
-            )
+                is_first = await self._swap(tx, run, row, run.state["making"])
+            if is_first:  # a crash before this step is noted has it done again
+                await audit.record_on(
+                    tx,
+                    run.actor,
+                    "database.restored",
+                    row,
+                    details={
+                        "to": run.state["moment"],
+                        "as": run.params["as"],
+                        "operation_id": str(run.row.id),
+                    },
+                )
         return Next()
 
     async def _is_there(self, row: DatabaseRow, *names: str) -> bool:
@@ -341,7 +342,8 @@ class Restoring:
         async with self.clusters.connection(row.cluster_id) as server:
             return any([await objects.database_exists(server, name) for name in names])
 
-    async def _swap(self, tx: Tx, run: Run, row: DatabaseRow, incoming: str) -> None:
+    async def _swap(self, tx: Tx, run: Run, row: DatabaseRow, incoming: str) -> bool:
+        """Put one database in the place of another. Returns False if that was done before."""
         cluster = await self.clusters.cluster(row.cluster_id)
         outgoing = _kept_name(run, row)
         async with self.pooler.paused(row.database_name, within=_PAUSE_SECONDS):
@@ -352,13 +354,18 @@ class Restoring:
                 outgoing=outgoing,
                 connection_limit=wanted_state(row).connection_limit,
             )
-        await replaced.keep(tx, row.id, outgoing, operation_id=run.row.id, days=self.keep_days)
+        return await replaced.keep(
+            tx, row.id, outgoing, operation_id=run.row.id, days=self.keep_days
+        )
 
-    async def _own(self, tx: Tx, run: Run, row: DatabaseRow) -> None:
-        """Give the new database to the owner of the other one; nobody knows its password yet."""
+    async def _own(self, tx: Tx, run: Run, row: DatabaseRow) -> bool:
+        """Give the new database to the owner of the other one; nobody knows its password yet.
+
+        Returns False if that was done before.
+        """
         database_id = uuid.UUID(run.state["database_id"])
         if await rows.find(tx, database_id, customer_id=None) is not None:
-            return
+            return False
         suffix = run.state["making"].removeprefix("tenant_")
         await rows.insert_creating(
             tx, cluster_id=row.cluster_id, suffix=suffix, database_id=database_id
@@ -385,6 +392,7 @@ class Restoring:
         async with self.clusters.connection(row.cluster_id) as server:
             await databases_flow.limit(server, made)
         await audit.record_on(tx, run.actor, "database.create", made, details={"from": str(row.id)})
+        return True
 
     async def _clean_up(self, run: Run) -> Outcome:
         await self.sides.remove(run.row.id)
@@ -442,15 +450,16 @@ class Restoring:
     async def _serve_old(self, run: Run) -> Outcome:
         async with self.store.transaction(audit.PLATFORM) as tx:
             row = await self._locked(tx, run)
-            await self._swap(tx, run, row, run.params["replaced"])
+            is_first = await self._swap(tx, run, row, run.params["replaced"])
             await replaced.remove(tx, run.params["replaced"], row.id)
-            await audit.record_on(
-                tx,
-                run.actor,
-                "database.put_back",
-                row,
-                details={"operation_id": str(run.row.id)},
-            )
+            if is_first:
+                await audit.record_on(
+                    tx,
+                    run.actor,
+                    "database.put_back",
+                    row,
+                    details={"operation_id": str(run.row.id)},
+                )
         return Done(
             {
                 "database_id": str(row.id),

@@ -1,0 +1,144 @@
+"""A worker killed at everything that it does: at each event, and before each change by SQL.
+
+Nobody keeps a list of those: a new step is killed at, too, from the day on which it comes. After
+each kill, while no worker is there, somebody looks at what tenants see.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from scene import Scene, wait_for
+
+Row = dict[str, Any]
+Look = Callable[[], object]
+StatementsOf = Literal["operations", "rounds"]
+
+_MOST_SECONDS = 240.0
+_POLL_SECONDS = 0.003
+_ASK_SECONDS = 0.1
+
+
+class RisingScene(Scene):
+    """An installation whose worker is there again at once whenever it was killed."""
+
+    def __init__(self, **environment: str) -> None:
+        super().__init__(**environment)
+        self.installation.environment |= {
+            "CRASH_RISING": "1",
+            "TENANTRY_WARM_POOL": "0",
+            "TENANTRY_DRILL_TIME": "off",
+        }
+
+    # ── operations ───────────────────────────────────────────────────────────
+
+    def begun(self, path: str, **asked: object) -> Row:
+        """What is answered to a request whose operation goes on."""
+        answer = self.ask("POST", path, json=asked)
+        assert answer is not None
+        assert answer.status_code == 202, answer.text
+        data: Row = answer.json()["data"]
+        operation: Row = data.get("operation", data)
+        return operation | {"asked": data}
+
+    def operation(self, operation_id: str) -> Row:
+        answer = self.ask("GET", f"/api/operations/{operation_id}")
+        assert answer is not None
+        assert answer.status_code == 200, answer.text
+        data: Row = answer.json()["data"]
+        return data
+
+    def ended(self, operation: Row) -> Row:
+        """An operation, once it has ended."""
+        wait_for("its end", lambda: self.operation(operation["id"])["finished_at"], seconds=90)
+        return self.operation(operation["id"]) | {"asked": operation["asked"]}
+
+    # ── killed ───────────────────────────────────────────────────────────────
+
+    def killed_everywhere(
+        self,
+        begin: Callable[[], Row],
+        look: Look,
+        *,
+        statements: bool = False,
+        cancelled_at: str | None = None,
+    ) -> Row:
+        """An operation that comes to its end although its worker is killed at all that it does.
+
+        With ``statements`` also before each statement of its that changes something. Whatever
+        else the worker does meanwhile is killed, too. ``look`` is called after each death; the
+        one at ``cancelled_at`` has the operation cancelled.
+        """
+        begun: list[Row] = []
+
+        def look_and_cancel() -> None:
+            look()
+            if cancelled_at is not None and self.fallen()[-1].split()[0] == cancelled_at:
+                answer = self.ask("POST", f"/api/operations/{begun[0]['id']}/cancel", json={})
+                assert answer is not None
+                assert answer.status_code == 202, answer.text
+
+        self._sweep("operations" if statements else None)
+        try:
+            begun.append(begin())
+            self._until(lambda: self.operation(begun[0]["id"])["finished_at"], look_and_cancel)
+        finally:
+            self._rest()
+        done = self.ended(begun[0])
+        if cancelled_at is not None:
+            assert done["status"] == "cancelled", done
+            return done
+        assert done["status"] == "succeeded", done
+        lacking = {f"{done['kind']}.{step}" for step in self.flows()[done["kind"]]}
+        lacking -= {each.split()[0] for each in self.fallen()}
+        assert not lacking, f"never killed at {lacking}"
+        return done
+
+    def killed_until(self, over: Callable[[], object], look: Look) -> None:
+        """The same where no operation is begun: the worker's own rounds do it."""
+        self._sweep("rounds")
+        try:
+            self._until(over, look)
+        finally:
+            self._rest()
+
+    def kill_worker(self) -> None:
+        """Kill the worker that there is, and none after it."""
+        parent = self.pid("worker")
+        tasks = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        os.kill(int(tasks[0]), signal.SIGKILL)
+
+    def fallen(self) -> list[str]:
+        """What workers were killed at since the last sweep began, in that order."""
+        file = self._folder / "fallen"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def _sweep(self, statements_of: StatementsOf | None) -> None:
+        for name in ("fallen", "struck"):
+            (self._folder / name).unlink(missing_ok=True)
+        wanted = self._folder / "wanted"
+        wanted.write_text(json.dumps({"statements_of": statements_of}))
+        wanted.chmod(0o644)
+        wanted.rename(self._folder / "sweep")
+
+    def _until(self, over: Callable[[], object], look: Look) -> None:
+        give_up = time.monotonic() + _MOST_SECONDS
+        asked = 0.0
+        while True:
+            if self.struck():
+                look()
+                self.forget_strike()
+            elif time.monotonic() - asked > _ASK_SECONDS:
+                if over():
+                    return
+                asked = time.monotonic()
+            assert time.monotonic() < give_up, f"it does not end: {self.fallen()[-5:]}"
+            time.sleep(_POLL_SECONDS)
+
+    def _rest(self) -> None:
+        (self._folder / "sweep").unlink(missing_ok=True)
+        self.forget_strike()

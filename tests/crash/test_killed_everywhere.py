@@ -1,0 +1,297 @@
+"""Restores, branches and what has had its time, with the worker killed at all that it does.
+
+After each death either what was or what is to come is whole and in service, never neither; in
+the end nothing is left behind, and whoever was pooled goes on.
+"""
+
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from scene import ROWS, Database, wait_for
+from sweep import RisingScene, Row
+
+from clients import hurry
+
+MASKING = "UPDATE kept SET n = -n"
+WHOLE = (ROWS, ROWS * (ROWS + 1) // 2)
+EMPTY = (0, None)
+FEW = (10, 55)
+# Each of these is killed at its steps in a module of its own, or changes nothing.
+ELSEWHERE = {
+    "backup.create",  # test_crash_backups
+    "backup.verify",
+    "cluster.backup",  # test_cluster_backups
+    "cluster.verify",
+    "database.drill",  # test_drill
+    "database.import",  # test_imports_cut_off
+    "database.migrate",  # test_migrating
+    "fleet.migrate",
+}
+
+
+@pytest.fixture(scope="module")
+def backed_up() -> Iterator[RisingScene]:
+    scene = RisingScene(TENANTRY_BACKUPS="on")
+    try:
+        scene.installation.up()
+        hurry(scene.installation)
+        scene.up()
+        scene.installation.back_up("shared-1")
+        yield scene
+    finally:
+        scene.remove()
+
+
+@pytest.fixture
+def scene(backed_up: RisingScene) -> RisingScene:
+    backed_up.reset()
+    return backed_up
+
+
+# ── what tenants see ─────────────────────────────────────────────────────────
+
+
+def contents(scene: RisingScene, database: Database) -> tuple[Any, ...] | None:
+    """How many rows there are, and their sum; of what is in service under that name."""
+    with scene.installation.superuser(dbname=database["database_name"]) as server:
+        return server.execute("SELECT count(*), sum(n) FROM kept").fetchone()
+
+
+def look_at(scene: RisingScene, database: Database, *wanted: object) -> None:
+    assert contents(scene, database) in wanted
+
+
+def filled(scene: RisingScene, name: str) -> Database:
+    database = scene.create(name)
+    scene.fill(database)
+    return database
+
+
+def wrecked(scene: RisingScene) -> tuple[Database, str]:
+    """A database that has lost its rows, and the moment before."""
+    database = filled(scene, "wrecked")
+    with scene.connect(database["connection_string"]) as session:
+        (moment,) = session.execute("SELECT clock_timestamp()").fetchone() or (None,)
+        session.execute("COMMIT; DELETE FROM kept")
+    assert isinstance(moment, dt.datetime)
+    return database, moment.isoformat()
+
+
+def branch_of(scene: RisingScene, parent: Database) -> Database:
+    """A branch with few rows, whose name and strings are its own."""
+    done = scene.ended(scene.begun(f"/api/databases/{parent['id']}/branches", name="branch"))
+    assert done["status"] == "succeeded", done
+    branch: Database = parent | {key: each for key, each in done["asked"].items() if each}
+    with scene.connect(branch["connection_string"]) as session:
+        session.execute("DELETE FROM kept WHERE n > 10")
+    return branch
+
+
+@contextmanager
+def pooled(scene: RisingScene, database: Database, *, afterwards: object) -> Iterator[None]:
+    """Somebody who has come by the pooler, and who goes on with what is there afterwards."""
+    with scene.connect(database["connection_string_pooled"]) as session:
+        session.autocommit = True
+        session.execute("SELECT count(*), sum(n) FROM kept")
+        yield
+        session.execute("SET statement_timeout = '20s'")
+        assert session.execute("SELECT count(*), sum(n) FROM kept").fetchone() == afterwards
+
+
+def kept_of(scene: RisingScene, database: Database) -> list[Row]:
+    answer = scene.ask("GET", f"/api/databases/{database['id']}/replaced")
+    assert answer is not None
+    rows: list[Row] = answer.json()["data"]
+    return rows
+
+
+# ── restores ─────────────────────────────────────────────────────────────────
+
+
+def test_a_restore_in_place_and_putting_back(scene: RisingScene) -> None:
+    database, moment = wrecked(scene)
+    path = f"/api/databases/{database['id']}/restore"
+
+    for to, result in ((moment, WHOLE), ("previous", EMPTY)):
+        begin = partial(scene.begun, path, to=to, **{"as": "in_place"})
+        with pooled(scene, database, afterwards=result):
+            scene.killed_everywhere(
+                begin, lambda: look_at(scene, database, EMPTY, WHOLE), statements=True
+            )
+        assert contents(scene, database) == result
+        scene.converge()
+    assert len(kept_of(scene, database)) == 1
+    assert scene.audited("database.restored", database) == 1
+    assert scene.audited("database.put_back", database) == 2  # that it was wanted, and done
+    scene.check_filled(scene.bystander)
+
+
+def test_a_restore_as_new(scene: RisingScene) -> None:
+    database, moment = wrecked(scene)
+    path = f"/api/databases/{database['id']}/restore"
+    done = scene.killed_everywhere(
+        lambda: scene.begun(path, to=moment, **{"as": "new"}),
+        lambda: look_at(scene, database, EMPTY),
+    )
+    made = scene.ask("POST", f"/api/databases/{done['result']['database_id']}/rotate-password")
+    assert made is not None
+    scene.check_filled(made.json()["data"])
+    scene.converge()
+
+
+def test_a_branch_at_a_moment(scene: RisingScene) -> None:
+    parent, moment = wrecked(scene)
+    path = f"/api/databases/{parent['id']}/branches"
+    done = scene.killed_everywhere(
+        lambda: scene.begun(path, name="b", at=moment), lambda: look_at(scene, parent, EMPTY)
+    )
+    assert done["result"]["method"] == "restore"
+    assert contents(scene, done["asked"]) == WHOLE
+    scene.converge()
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "step"),
+    [
+        ("restore", {"as": "in_place"}, "side_instance.restored"),
+        ("branches", {"name": "b"}, "branch.filling"),
+    ],
+)
+def test_one_that_is_given_up(
+    scene: RisingScene, path: str, asked: dict[str, str], step: str
+) -> None:
+    database, moment = wrecked(scene)
+    at = {"at" if path == "branches" else "to": moment}
+    with pooled(scene, database, afterwards=EMPTY):
+        scene.killed_everywhere(
+            lambda: scene.begun(f"/api/databases/{database['id']}/{path}", **asked, **at),
+            lambda: look_at(scene, database, EMPTY),
+            cancelled_at=step,
+        )
+    scene.converge()
+    assert kept_of(scene, database) == []
+    assert len(scene.listed()) == 2  # this one, and the bystander
+
+
+def test_the_cluster_is_killed_at_steps_of_a_restore_in_place(scene: RisingScene) -> None:
+    database, moment = wrecked(scene)
+    first, *others = ["database.restore.load", "database.restore.check", "database.replaced"]
+    scene.arm("worker", first, "shared-1")
+    path = f"/api/databases/{database['id']}/restore"
+    operation = scene.begun(path, to=moment, **{"as": "in_place"})
+    for following in (*others, None):
+        wait_for("the kill", scene.struck)
+        scene.forget_strike()
+        if following is not None:
+            scene.arm("worker", following, "shared-1")
+        wait_for("a whole database", lambda: contents(scene, database) in {EMPTY, WHOLE})
+    scene.wait_ready()
+    assert scene.ended(operation)["status"] == "succeeded"
+    scene.converge()
+    scene.check_filled(database)
+
+
+# ── branches ─────────────────────────────────────────────────────────────────
+
+
+def test_a_branch_by_its_blocks(scene: RisingScene) -> None:
+    parent = filled(scene, "parent")
+    path = f"/api/databases/{parent['id']}/branches"
+
+    done = scene.killed_everywhere(
+        lambda: scene.begun(path, name="b"),
+        lambda: look_at(scene, parent, WHOLE),
+        statements=True,
+    )
+    assert done["result"]["method"] == "template"
+    assert scene.can_log_in(parent | {k: each for k, each in done["asked"].items() if each})
+    assert contents(scene, done["asked"]) == WHOLE
+    scene.converge()
+
+
+def test_a_masked_branch_by_a_dump(scene: RisingScene) -> None:
+    parent = filled(scene, "parent")
+    scene.ask("PUT", f"/api/databases/{parent['id']}/masking", json={"sql": MASKING})
+    path = f"/api/databases/{parent['id']}/branches"
+    with pooled(scene, parent, afterwards=WHOLE):
+        done = scene.killed_everywhere(
+            lambda: scene.begun(path, name="b"), lambda: look_at(scene, parent, WHOLE)
+        )
+    assert done["result"]["method"] == "dump"
+    assert contents(scene, done["asked"]) == (ROWS, -WHOLE[1])
+    scene.converge()
+
+
+@pytest.mark.parametrize("kind", ["reset", "promote"])
+def test_one_in_anothers_place(scene: RisingScene, kind: str) -> None:
+    parent = filled(scene, "parent")
+    branch = branch_of(scene, parent)
+    source, target, result = (parent, branch, WHOLE) if kind == "reset" else (branch, parent, FEW)
+    path = f"/api/databases/{branch['id']}/promote"
+    if kind == "reset":
+        path = f"/api/databases/{parent['id']}/branches/{branch['id']}/reset"
+
+    def look() -> None:
+        look_at(scene, source, result)
+        look_at(scene, target, WHOLE, FEW)
+
+    with pooled(scene, target, afterwards=result):
+        scene.killed_everywhere(lambda: scene.begun(path), look)
+    assert contents(scene, target) == contents(scene, source) == result
+    assert len(kept_of(scene, target)) == 1
+    scene.converge()
+
+
+# ── what has had its time ────────────────────────────────────────────────────
+
+
+def test_what_has_had_its_time(scene: RisingScene) -> None:
+    """A branch expires, what was replaced goes, and an old backup, all by the worker's rounds."""
+    parent = filled(scene, "parent")
+    branch = branch_of(scene, parent)
+    # The parent is replaced, and is kept; so is the branch's, which goes with it.
+    for path in (
+        f"/api/databases/{parent['id']}/branches/{branch['id']}/reset",
+        f"/api/databases/{branch['id']}/promote",
+    ):
+        assert scene.ended(scene.begun(path))["status"] == "succeeded"
+    backups = f"/api/databases/{parent['id']}/backups"
+    for _ in "12":
+        assert scene.ended(scene.begun(backups))["status"] == "succeeded"
+    scene.ask("PUT", f"{backups}/schedule", json={"every": "off", "keepCount": 1, "keepDays": 0})
+
+    def is_over() -> bool:
+        files = list((scene.installation.home / "backups" / "logical").glob("*/*"))
+        _, databases = scene.installation.world()
+        gone = not any(branch["database_name"] in name or "_before_" in name for name in databases)
+        return gone and len(files) == 1 and scene.audited("database.deleted", branch) == 1
+
+    with scene.installation.control() as control:
+        control.execute("UPDATE backups SET origin = 'scheduled'")
+        control.execute("UPDATE replaced_databases SET expires_at = now()")
+        control.execute("UPDATE databases SET expires_at = now() WHERE id = %s", (branch["id"],))
+    scene.kill_worker()  # the next one begins with a round
+    with pooled(scene, parent, afterwards=WHOLE):
+        scene.killed_until(is_over, lambda: look_at(scene, parent, WHOLE))
+    scene.converge()
+    assert len(scene.ask("GET", backups).json()["data"]) == 1  # type: ignore[union-attr]
+    assert scene.audited("database.replaced_dropped", parent) == 1
+    assert {"delete.closed", "delete.main", "delete.row", "backup.converge.rows"} <= {
+        each.split()[0] for each in scene.fallen()
+    }
+    scene.check_filled(scene.bystander)
+
+
+def test_every_kind_of_operation_is_killed(backed_up: RisingScene) -> None:
+    here = {
+        "database.restore",
+        "database.put_back",
+        "branch.create",
+        "branch.reset",
+        "branch.promote",
+    }
+    assert set(backed_up.flows()) == here | ELSEWHERE
