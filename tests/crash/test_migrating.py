@@ -73,3 +73,17 @@ def test_killed_after_all_files_it_does_not_go_further(scene: Scene) -> None:
     operation = post(scene, f"/api/databases/{database['id']}/migrations", asked)
     scene.wait_restarted("worker")
     check(scene, [database], operation)
+
+
+@pytest.mark.parametrize("step", ["migrated", "migrate", "seeded"])
+def test_killed_while_a_blueprint_is_applied(scene: Scene, step: str) -> None:
+    database = scene.create("todos")
+    scene.arm("api", f"database.blueprint.{step}", "api")
+    path = f"/api/databases/{database['id']}/blueprint"
+    operation = post(scene, path, {"blueprint": "todos", "seeds": "development"})
+    scene.wait_restarted("api")
+    done = outcome(scene, operation)
+    assert done["status"] == "succeeded", done["error"]
+    with scene.installation.superuser(dbname=database["database_name"]) as server:
+        assert server.execute("SELECT count(*) FROM api.todos").fetchone() == (4,)
+    scene.converge()
