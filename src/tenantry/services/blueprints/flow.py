@@ -53,6 +53,7 @@ class Applying:
             async with (
                 self.visits.with_scratch(run.row.id),
                 self.visits.inside(run.row.id, database) as conn,
+                clients,
             ):
                 taken = await runner.goto(
                     conn, blueprint.scripts, version.migration, around=clients.around

@@ -254,20 +254,22 @@ class Pooler:
                     await console.run(sql.SQL("RESUME {}").format(sql.Identifier(name)))
 
     @contextlib.asynccontextmanager
-    async def paused(self, database: str, *, within: float) -> AsyncIterator[None]:
+    async def paused(self, database: str, *, within: float) -> AsyncIterator[bool]:
         """Have what the clients of a database ask wait until the end of the block.
 
-        The block begins when all their transactions have ended, or after ``within`` seconds.
-        Where there is no pooler, or nobody has come to the database, nobody waits.
+        The block begins when all their transactions have ended, or after ``within`` seconds; it is
+        told which. Where there is no pooler, or nobody has come to the database, nobody waits.
         """
+        ended = False
         # Cut off, PgBouncer goes on pausing.
         with contextlib.suppress(Unavailable, psycopg.DatabaseError):
             async with self._console() as console:
                 await console.run(
                     sql.SQL("PAUSE {}").format(sql.Identifier(database)), within=within
                 )
+                ended = True
         try:
-            yield
+            yield ended
         finally:
             await self.resume(database)
 

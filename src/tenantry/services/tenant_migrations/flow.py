@@ -72,14 +72,15 @@ class Migrating:
                 state = await runner.force(conn, run.params["version"], limits=limits)
                 return Done(result(state, []))
             await self._aim(run, conn, files)
-            taken = await runner.goto(
-                conn,
-                files,
-                run.state["target"],
-                limits=limits,
-                accept_edited=accept,
-                around=clients.around,
-            )
+            async with clients:
+                taken = await runner.goto(
+                    conn,
+                    files,
+                    run.state["target"],
+                    limits=limits,
+                    accept_edited=accept,
+                    around=clients.around,
+                )
             emit(StepDone(MIGRATE, "migrated", database.database_name))
             if short := run.state["short"]:
                 raise LimitShort(short, await runner.version(conn))
@@ -162,13 +163,14 @@ class Migrating:
         state: State | None = None
         try:
             async with self.visits.inside(run.row.id, database) as conn:
-                taken = await runner.up(
-                    conn,
-                    files,
-                    limits=_limits(run),
-                    accept_edited=bool(run.params["accept_edited"]),
-                    around=self.visits.clients(database.database_name).around,
-                )
+                async with self.visits.clients(database.database_name) as clients:
+                    taken = await runner.up(
+                        conn,
+                        files,
+                        limits=_limits(run),
+                        accept_edited=bool(run.params["accept_edited"]),
+                        around=clients.around,
+                    )
                 state = await runner.version(conn)
         except Unavailable:
             raise  # it is the server's fault, not this database's: all of it is tried again

@@ -7,7 +7,7 @@ import asyncio
 import shutil
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from tenantry.services.pooling.service import Pooler
 from tenantry.services.tenant_migrations import plan
 
 _PAUSE_SECONDS = 1.0  # how long open transactions of pooled clients hold a file up
-_HOLD_SECONDS = 2.0  # how long a file holds them up
+_HOLD_SECONDS = 2.0  # how long they are held up
 _ENTRIES = 3
 _BEFORE_ENTRY_SECONDS = 0.5
 
@@ -39,48 +39,64 @@ class Clients:
     """The pooled clients of a database, while its tables change under their prepared statements.
 
     One that waits for a table in the server would find its plan outdated; one that waits in the
-    pooler gets a new server connection. So they wait there for a file that may outdate plans. If
-    it takes long they are let go, and get new connections after it, as they do after a file
-    without a transaction, for which nobody has to wait.
+    pooler gets a new server connection. So from the first file that may outdate plans they wait
+    there, until the run is over. If that takes long they are let go, and get new connections after
+    each such file, as they do after one without a transaction, for which nobody has to wait.
     """
 
     def __init__(self, pooler: Pooler, database: str) -> None:
         self._pooler = pooler
         self._database = database
+        self._hold: AsyncExitStack | None = None
+        self._letting_go: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Clients":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._release()
 
     @asynccontextmanager
     async def around(self, script: Script) -> AsyncIterator[None]:
-        if not await asyncio.to_thread(plan.may_outdate, script):
+        outdates = await asyncio.to_thread(plan.may_outdate, script)
+        if outdates and script.transactional and self._hold is None:
+            await self._catch()
+        try:
             yield
-        elif script.transactional:
-            async with self._held() as let_go:
-                yield
-            if let_go.is_set():
-                await self.refresh()
-        else:
-            try:
-                yield
-            finally:
+        except BaseException:
+            await self._release()  # nobody waits until it is tried again
+            raise
+        finally:
+            if outdates and self._hold is None:
                 await self.refresh()
 
-    @asynccontextmanager
-    async def _held(self) -> AsyncIterator[asyncio.Event]:
-        """Hold them for some time at most. The event tells whether they were let go."""
-        let_go = asyncio.Event()
+    async def _catch(self) -> None:
+        hold = AsyncExitStack()
+        ended = await hold.enter_async_context(
+            self._pooler.paused(self._database, within=_PAUSE_SECONDS)
+        )
+        emit(StepDone("migrate", "held", self._database))
+        if not ended:  # whoever is still in a transaction keeps its server connection
+            hold.push_async_callback(self.refresh)
+        self._hold = hold
+        self._letting_go = asyncio.create_task(self._let_go())
 
-        async def release() -> None:
-            await asyncio.sleep(_HOLD_SECONDS)
-            let_go.set()
-            await self._pooler.resume(self._database)
+    async def _let_go(self) -> None:
+        await asyncio.sleep(_HOLD_SECONDS)
+        await self._free()
 
-        async with self._pooler.paused(self._database, within=_PAUSE_SECONDS):
-            emit(StepDone("migrate", "held", self._database))
-            releasing = asyncio.create_task(release())
-            try:
-                yield let_go
-            finally:
-                releasing.cancel()
-                await asyncio.gather(releasing, return_exceptions=True)
+    async def _release(self) -> None:
+        if self._letting_go is None:
+            return
+        if self._hold is not None:  # not while it is at it
+            self._letting_go.cancel()
+        await self._free()
+        await asyncio.gather(self._letting_go, return_exceptions=True)
+
+    async def _free(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            await hold.aclose()
 
     async def refresh(self) -> None:
         """Have them go on, with new connections."""
