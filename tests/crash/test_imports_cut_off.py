@@ -134,6 +134,26 @@ def test_killed_while_an_import_is_taken_back(scene: Scene) -> None:
     check(scene, target, whole=False)
 
 
+def test_killed_while_a_script_is_read(scene: Scene) -> None:
+    there, target = source(scene), scene.create("target")
+    script = subprocess.run(
+        ["pg_dump", there["connection_string"]], check=True, capture_output=True, timeout=60
+    ).stdout
+    slow = script.replace(b"COPY ", b"SELECT pg_sleep(1.5);\nCOPY ", 1)
+    path = f"/api/databases/{target['id']}/import"
+    media = {"Content-Type": "application/octet-stream"}
+    answer = scene.ask("POST", path, content=slow, headers=media)
+    assert answer is not None
+    wait_for("the script", lambda: any("script_loading" in each for each in running(scene)))
+    scene.kill("api")
+    scene.wait_restarted("api")
+    operation = ended(scene, str(answer.headers["Location"]))
+    assert operation["status"] == "succeeded", operation
+    assert running(scene) == []
+    scene.converge()
+    check(scene, target, whole=True)
+
+
 def test_killed_while_a_dump_is_sent(scene: Scene) -> None:
     there, target = source(scene), scene.create("target")
     dump = subprocess.run(

@@ -4,7 +4,6 @@ import contextlib
 import json
 import re
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,40 +14,8 @@ import pytest
 from answers import data, problem
 from clients import ask, changed, do, eventually, login, refusal, run
 from harness import Installation
+from imported import ROWS, SHOP, checksum, ended, is_clean, is_empty, owners
 from tenantry.host import processes
-
-SHOP = """
-    CREATE EXTENSION pg_trgm;
-    CREATE SCHEMA sales;
-    CREATE TYPE sales.state AS ENUM ('open', 'paid');
-    CREATE TABLE customers (id bigserial PRIMARY KEY, name text NOT NULL);
-    CREATE TABLE sales.orders (
-        id bigserial,
-        customer bigint NOT NULL REFERENCES customers,
-        state sales.state NOT NULL DEFAULT 'open',
-        at timestamptz NOT NULL,
-        PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
-    CREATE TABLE sales.orders_2026 PARTITION OF sales.orders
-        FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
-    CREATE TABLE "odd ""name"" of Ünal" (
-        x int GENERATED ALWAYS AS IDENTITY);
-    CREATE INDEX ON customers USING gin (name gin_trgm_ops);
-    CREATE VIEW sales.open AS SELECT * FROM sales.orders WHERE state = 'open';
-    CREATE MATERIALIZED VIEW sales.totals AS SELECT count(*) FROM customers;
-    CREATE FUNCTION sales.greet(text) RETURNS text LANGUAGE sql SECURITY DEFINER
-        AS $$ SELECT 'hello ' || $1 $$;
-    CREATE FUNCTION public.touch() RETURNS trigger LANGUAGE plpgsql
-        AS $$ BEGIN NEW.name := trim(NEW.name); RETURN NEW; END $$;
-    CREATE TRIGGER touch BEFORE INSERT ON customers FOR EACH ROW EXECUTE FUNCTION public.touch();
-    ALTER TABLE customers ENABLE ROW LEVEL SECURITY;
-    INSERT INTO customers (name) SELECT 'customer ' || i FROM generate_series(1, 500) i;
-    INSERT INTO sales.orders (customer, at)
-        SELECT i, '2026-05-01Z'::timestamptz + i * interval '1 min' FROM generate_series(1, 300) i;
-    SELECT lo_from_bytea(0, 'a large object');
-    COMMENT ON SCHEMA sales IS 'What was sold';
-    COMMENT ON EXTENSION pg_trgm IS 'another comment';
-"""
-ROWS = {"public.customers": 500, "sales.orders_2026": 300, 'public.odd "name" of Ünal': 0}
 
 
 @pytest.fixture(scope="module")
@@ -59,31 +26,12 @@ def source(platform: Installation) -> dict[str, Any]:
     return made
 
 
-def ended(api: httpx.Client, operation: dict[str, Any], *, seconds: float = 60) -> dict[str, Any]:
-    """The operation, once it has ended."""
-    deadline = time.monotonic() + seconds
-    while operation["finished_at"] is None:
-        assert time.monotonic() < deadline, operation
-        time.sleep(0.05)
-        operation = data(api.get(f"/api/operations/{operation['id']}"))
-    return operation
-
-
 def imported(
     api: httpx.Client, database: dict[str, Any], source: str, **asked: object
 ) -> dict[str, Any]:
     answer = api.post(f"/api/databases/{database['id']}/import", json={"from": source, **asked})
     assert answer.status_code == 202, answer.text
     return ended(api, data(answer, 202))
-
-
-def checksum(url: str) -> object:
-    return ask(
-        url,
-        "SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM"
-        " (SELECT c.*, o.id AS o, o.state, o.at FROM customers c"
-        " LEFT JOIN sales.orders o ON o.customer = c.id) t",
-    )
 
 
 def test_a_database_is_made_as_a_copy_of_one_elsewhere(
@@ -104,16 +52,7 @@ def test_a_database_is_made_as_a_copy_of_one_elsewhere(
     assert result["differences"] == []
     here = made["connection_string"]
     assert checksum(here) == checksum(source["connection_string"])
-    owners = ask(
-        here,
-        "SELECT array_agg(DISTINCT owner::regrole::text) FROM ("
-        " SELECT relowner FROM pg_class UNION SELECT proowner FROM pg_proc"
-        " UNION SELECT nspowner FROM pg_namespace UNION SELECT typowner FROM pg_type"
-        " UNION SELECT lomowner FROM pg_largeobject_metadata"
-        " UNION SELECT extowner FROM pg_extension) o (owner)"
-        " WHERE owner::regrole::text NOT IN ('tenantry_admin', 'pg_database_owner')",
-    )
-    assert owners == [made["username"]]
+    assert owners(here) == [made["username"]]
     do(here, "INSERT INTO customers (name) VALUES (' new '); DROP SCHEMA sales CASCADE")
     assert ask(here, "SELECT max(id) FROM customers") == 501
 
@@ -233,28 +172,6 @@ def bait(source: dict[str, Any], target: dict[str, Any], dump: bytes) -> Bait:
     return source, target, dump
 
 
-def is_clean(platform: Installation) -> None:
-    """Nothing of an import is left outside the database that it was for."""
-    with platform.superuser() as server:
-        roles = server.execute(
-            "SELECT rolname FROM pg_roles WHERE rolname LIKE 'tenantry\\_visitor\\_%'"
-            " OR rolname LIKE 'evil%'"
-        ).fetchall()
-    assert roles == []
-    assert [path for path in (platform.home / "scratch").rglob("*") if path.is_file()] == []
-
-
-def is_empty(database: dict[str, Any]) -> bool:
-    found = ask(
-        database["connection_string"],
-        "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace)"
-        " + (SELECT count(*) FROM pg_namespace WHERE nspowner = current_user::regrole) - 1"
-        " + (SELECT count(*) FROM pg_largeobject_metadata)"
-        " + (SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace)",
-    )
-    return found == 0
-
-
 def test_a_dump_is_taken_in(platform: Installation, api: httpx.Client, dump: bytes) -> None:
     made = platform.create(friendlyName="From a dump")
     operation = uploaded(api, made, dump)
@@ -342,7 +259,8 @@ def test_what_a_dump_leaves_is_its_tenants_alone(
     ("body", "said"),
     [
         (b"", "custom format"),
-        (b"--\n-- PostgreSQL database dump\n--\n\\! touch /tmp/x\n", "custom format"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 20, "nor SQL"),
+        ("\ufeffSELECT 1;".encode("utf-16-le"), "PowerShell"),
         (b"\x1f\x8b\x08" + b"\0" * 600, "gzip"),
         (b"toc.dat" + b"\0" * 250 + b"ustar" + b"\0" * 600, "tar"),
     ],

@@ -31,7 +31,7 @@ _BODY: dict[str, Any] = {
                 "schema": {
                     "type": "string",
                     "format": "binary",
-                    "description": "A dump that pg_dump --format=custom made.",
+                    "description": "A dump of pg_dump's: custom, or SQL, gzipped or not.",
                 }
             },
         },
@@ -45,7 +45,7 @@ async def begin(
     platform: PlatformHere,
     principal: Writer,
     database_id: DatabaseId,
-    jobs: Annotated[Jobs, Query(description="For an upload: how many tables at once.")] = 2,
+    jobs: Annotated[Jobs, Query(description="For a custom dump: how many tables at once.")] = 2,
 ) -> Response:
     """Copy a database from elsewhere, or an uploaded dump of one, into an empty database.
 

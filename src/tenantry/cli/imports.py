@@ -23,7 +23,7 @@ def import_database(
     *,
     file: Annotated[
         Path | None,
-        typer.Option(help="A dump of `pg_dump --format=custom`, instead of a server."),
+        typer.Option(help="A dump of pg_dump's, custom or plain (.sql, .sql.gz), not a server."),
     ] = None,
     schema: Annotated[
         list[str] | None, typer.Option(help="Only this schema; may be given again.")
@@ -46,7 +46,7 @@ def import_database(
 
         tenantry import shop
 
-        tenantry import shop --file shop.dump
+        tenantry import shop --file shop.sql.gz
     """
     if file is not None and (schema or exclude_table):
         raise InvalidInput.of("--file", "is read as it is: choose its contents with pg_dump.")

@@ -1,12 +1,14 @@
 """pg_dump and pg_restore: a whole database to a file and back, with the rights of a visitor.
 
 A dump is the tenant's: reading one back runs whatever its author wrote into it. So it is done
-by a visitor of the very tenant, and a plain script (which psql would run programs for) is
-never read.
+by a visitor of the very tenant, and psql, which runs programs for a script, reads none: see
+``script_loading``.
 """
 
 import contextlib
+import json
 import re
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
@@ -14,7 +16,7 @@ from typing import Literal, Protocol
 from tenantry.base.errors import Conflict, TenantryError
 from tenantry.host import commands, files
 from tenantry.host.commands import CommandFailed
-from tenantry.pg import logins
+from tenantry.pg import logins, script_loading
 from tenantry.pg.visitors import Visitor
 
 Format = Literal["custom", "plain", "directory"]
@@ -125,7 +127,7 @@ async def load(
     tell: Tell | None = None,
     deadline: float = DEADLINE,
 ) -> None:
-    """Read a dump (not a plain one) into a database; the first error ends it.
+    """Read a dump (no script) into a database; the first error ends it.
 
     ``tell`` is called about twice a second with the items of the dump that are done, and how
     many there are.
@@ -155,3 +157,52 @@ async def load(
         on_error_line=count,
         while_running=None if tell is None else lambda: tell(min(done, items), items),
     )
+
+
+def is_script(dump: Path) -> bool:
+    """Whether a dump is SQL, gzipped or not, rather than something for pg_restore."""
+    if dump.is_dir():
+        return False
+    with dump.open("rb") as file:
+        return not file.read(len(script_loading.ARCHIVE)).startswith(script_loading.ARCHIVE)
+
+
+async def load_script(
+    visitor: Visitor,
+    database: str,
+    source: Path,
+    *,
+    room: int,
+    tell: Tell | None = None,
+    deadline: float = DEADLINE,
+) -> list[str]:
+    """Read a script into a database; the first error ends it. Returns what was left out.
+
+    ``room`` is how many bytes the database may take; ``tell`` is called about twice a second with
+    the bytes of the file that are read, and how many it has.
+
+    Raises Conflict if the script is not taken, CommandFailed with the server's own words.
+    """
+    size, read = size_of(source), 0
+
+    def hear(line: str) -> None:
+        nonlocal read
+        if line.startswith("read "):
+            read = int(line.removeprefix("read "))
+
+    # As psql would find it: a script that was written by hand names no schema.
+    options = {"PGOPTIONS": "-csearch_path=public -cstatement_timeout=0"}
+    ended = await commands.run(
+        [sys.executable, "-m", script_loading.__name__, source, str(room)],
+        env=visitor.environment(database) | options,
+        deadline=deadline,
+        on_error_line=hear,
+        while_running=None if tell is None else lambda: tell(read, size),
+    )
+    told = json.loads(ended.stdout)
+    if "failed" in told:
+        raise CommandFailed(f"ERROR: {told['failed']}")
+    if "refused" in told:
+        raise Conflict(told["refused"], hint=told["hint"])
+    left_out: list[str] = told["left_out"]
+    return left_out

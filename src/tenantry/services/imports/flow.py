@@ -119,7 +119,7 @@ class Steps:
     async def load(self, run: Run) -> Outcome:
         """Read it into the database as the visitor."""
         place = await self._place(run)
-        failure: CommandFailed | None = None
+        failure: CommandFailed | Conflict | None = None
         try:
             async with self._visitor(run, place, []) as visitor:
                 await visitors.wipe(visitor, place.row.database_name)
@@ -127,15 +127,17 @@ class Steps:
                 try:
                     run.state["left_out"] = await self._load(run, place, visitor)
                     emit(StepDone("import", "loaded", place.row.database_name))
-                except CommandFailed as error:
+                except (CommandFailed, Conflict) as error:
                     failure = error
                     raise
         except Exception:
             # What a hostile dump has done to the server meanwhile is no reason to try it again.
             if failure is None:
                 raise
-        if failure is not None:
+        if isinstance(failure, CommandFailed):
             raise await self._why(run, place, failure)
+        if failure is not None:
+            raise failure
         return Next()
 
     async def compare(self, run: Run) -> Outcome:
@@ -273,27 +275,12 @@ class Steps:
 
     async def _load(self, run: Run, place: Place, visitor: visitors.Visitor) -> list[str]:
         dump = self.folder(run.row.id) / "dump"
-        kept, left_out = plan.choose(await dumps.contents(place.bindir, dump))
-        chosen = dump.parent / "contents"
-        files.write_atomically(chosen, "\n".join(kept) + "\n")
-
-        async def load() -> None:
-            await dumps.load(
-                place.bindir,
-                visitor,
-                place.row.database_name,
-                dump,
-                jobs=int(run.params["jobs"]),
-                options=[f"--use-list={chosen}", "--no-owner", "--no-acl", *_NEVER],
-                tell=lambda done, items: run.tell(done / max(1, items or 1)),
-                deadline=DEADLINE,
-            )
-            watch.cancel()
-
+        load = _load_script if await asyncio.to_thread(dumps.is_script, dump) else _load_archive
         with _alone():
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(self._watch_room(place, visitor))
-                tasks.create_task(load())
+                left_out = await load(run, place, visitor, dump)
+                watch.cancel()
         await self._check_room(place, visitor)
         return [sources.readable(each, 130) for each in left_out[:_MOST_TOLD]]
 
@@ -328,6 +315,40 @@ class Steps:
             f"PostgreSQL does not take the dump: {said}",
             hint="Nothing is left of it here. Leave out what it names, or change it at the source.",
         )
+
+
+async def _load_archive(
+    run: Run, place: Place, visitor: visitors.Visitor, dump: Path
+) -> Sequence[str]:
+    kept, left_out = plan.choose(await dumps.contents(place.bindir, dump))
+    chosen = dump.parent / "contents"
+    files.write_atomically(chosen, "\n".join(kept) + "\n")
+    await dumps.load(
+        place.bindir,
+        visitor,
+        place.row.database_name,
+        dump,
+        jobs=int(run.params["jobs"]),
+        options=[f"--use-list={chosen}", "--no-owner", "--no-acl", *_NEVER],
+        tell=lambda done, items: run.tell(done / max(1, items or 1)),
+        deadline=DEADLINE,
+    )
+    return left_out
+
+
+async def _load_script(
+    run: Run, place: Place, visitor: visitors.Visitor, dump: Path
+) -> Sequence[str]:
+    return await dumps.load_script(
+        visitor,
+        place.row.database_name,
+        dump,
+        room=place.row.disk_quota_bytes,
+        tell=lambda done, size: run.tell(
+            done / max(1, size or 1), done_bytes=done, total_bytes=size
+        ),
+        deadline=DEADLINE,
+    )
 
 
 async def _let_into_public(

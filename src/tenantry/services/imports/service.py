@@ -10,6 +10,7 @@ import hashlib
 import shutil
 import socket
 import uuid
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -29,6 +30,7 @@ from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
 from tenantry.pg import extensions, logins, sources
 from tenantry.pg.connections import fetch_value
+from tenantry.pg.script_loading import ARCHIVE, GZIP
 from tenantry.pg.sources import IPAddress, Source, SourceError
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.model import NewDatabase
@@ -42,7 +44,6 @@ from tenantry.services.operations.service import Operations
 _EXAMINED_AT_ONCE = 2
 _ADDRESSES_TRIED = 3
 _OLDEST = 9_02_00  # as pg_dump's manual says
-_MAGIC = b"PGDMP"
 _FIRST = 512  # bytes, of which a format is known
 _DISCARD = 9  # the UDP port that nothing is sent to
 
@@ -299,11 +300,10 @@ async def _receive(chunks: AsyncIterator[bytes], file: BinaryIO, *, most: int) -
             )
         if len(first) < _FIRST:
             first = (first + chunk)[:_FIRST]
-            if len(first) == _FIRST and not first.startswith(_MAGIC):
-                raise _not_a_dump(first)
+            if len(first) == _FIRST:
+                _require_dump(first)
         await asyncio.to_thread(file.write, chunk)
-    if not first.startswith(_MAGIC):
-        raise _not_a_dump(first)
+    _require_dump(first)
     return size, digest.digest()
 
 
@@ -336,12 +336,21 @@ def _is_own(address: IPAddress) -> bool:
         return bool(probe.getsockname()[0] == str(address))
 
 
-def _not_a_dump(first: bytes) -> InvalidInput:
-    how = "make one with pg_dump --format=custom"
-    if first[257:262] == b"ustar":
-        what = f"is a dump in tar format; {how}"
-    elif first.startswith(b"\x1f\x8b"):
-        what = f"is compressed by gzip, and may be a script; {how}"
-    else:
-        what = f"is no dump in PostgreSQL's custom format (a script cannot be taken); {how}"
-    return InvalidInput.of("body", what, code="not_a_dump")
+def _require_dump(first: bytes) -> None:
+    """Raises InvalidInput if what begins so can be neither of the dumps that are taken."""
+    if first.startswith(ARCHIVE):
+        return
+    what = "is neither a dump in PostgreSQL's custom format nor SQL"
+    text = first
+    if first.startswith(GZIP):
+        what = "is compressed by gzip, but not SQL, or damaged"
+        try:
+            text = zlib.decompressobj(wbits=31).decompress(first, _FIRST)
+        except zlib.error:
+            text = b""
+    elif first[257:262] == b"ustar":
+        what = "is a dump in tar format; make one with pg_dump --format=custom"
+    elif first.startswith((b"\xff\xfe", b"\xfe\xff")):
+        what = "is UTF-16, as PowerShell's > writes it; make it with pg_dump --file=…"
+    if b"\0" in text or not text.strip():
+        raise InvalidInput.of("body", what, code="not_a_dump")

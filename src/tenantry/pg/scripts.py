@@ -1,0 +1,304 @@
+"""SQL scripts, as pg_dump writes them: taken apart into statements and the data of COPY.
+
+psql, which reads them elsewhere, runs programs for whoever wrote one. Here nothing is between a
+script and the server: what is SQL goes there as it is, and what is psql's own is refused. So
+where a statement ends is a question of being right, not of being safe (docs/decisions/0025).
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+MOST_STATEMENT_BYTES = 128 * 1024 * 1024
+_PIECE = 1024 * 1024
+
+# What the server's own scanner takes for one thing, as far as an end of a statement might hide in
+# it; whatever is none of it comes in runs.
+_TOKEN = re.compile(
+    rb"""
+    --[^\n]*
+    | /\*
+    | [eE]' | ' | "
+    | \$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$
+    | [A-Za-z_\x80-\xff][\w$\x80-\xff]*
+    | \d[\w.]*
+    | [;()\\]
+    | [^-\s\w'"$;()\\/\x80-\xff]+
+    | \S
+    """,
+    re.VERBOSE,
+)
+# With backslashes, a quote is doubled or escaped.
+_ESCAPED = re.compile(rb"(?:[^'\\]++|\\.|'')*+'", re.DOTALL)
+_COMMENT = re.compile(rb"/\*|\*/")
+_RESTRICTION = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*")
+_COMMAND = re.compile(rb"\\\S*")
+_ROUTINE = {(b"create", b"function"), (b"create", b"procedure")}
+_MOST_WORDS = 4  # CREATE OR REPLACE FUNCTION
+_BEGINS = b"-- PostgreSQL database dump"
+_ENDS = b"-- PostgreSQL database dump complete"
+_CLUSTER = b"-- PostgreSQL database cluster dump"
+# Those in which a byte of a letter may look like a quote or a backslash.
+_AMBIGUOUS = {b"BIG5", b"GB18030", b"GBK", b"JOHAB", b"SHIFT_JIS_2004", b"SJIS", b"UHC"}
+FOR_ONE_DATABASE = (
+    "Dump one database, without --create: pg_dump --no-owner --no-privileges, or --format=custom."
+)
+
+
+class Refused(Exception):
+    """A script cannot be taken; ``hint`` says what can be done about it."""
+
+    def __init__(self, detail: str, *, hint: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement with its semicolon, and the line that it begins in, from 1."""
+
+    text: bytes
+    line: int
+
+    @property
+    def verb(self) -> bytes:
+        """Its first word, in capitals."""
+        found = _TOKEN.match(self.text)
+        return found[0].upper() if found else b""
+
+
+class Script:
+    """A script, read once from its beginning to its end.
+
+    ``setting`` tells the server's value of ``standard_conforming_strings`` or ``client_encoding``
+    at that moment, which earlier statements change. So a statement is to be carried out before the
+    next one is asked for, unless it surely changes neither.
+    """
+
+    def __init__(self, file: BinaryIO, setting: Callable[[str], bytes]) -> None:
+        self._file = file
+        self._setting = setting
+        self.line = 0
+        self._rest = b""  # of the line, behind the statement that was given last
+        self._new()
+        self._closes: Callable[[bytes, int], int] | None = None  # of a quote or comment, if in one
+        self._is_dump = self._is_whole = False
+
+    def _new(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._began = 0  # in which line; 0 if not yet
+        self._words: list[bytes] = []
+        self._parentheses = 0
+        self._blocks = 0  # BEGIN ATOMIC … END, with semicolons of its own
+
+    def statements(self) -> Iterator[Statement]:
+        """Each statement. After a COPY that the server wants data for, read ``data`` first.
+
+        Raises Refused.
+        """
+        while line := self._next_line():
+            yield from self._in_line(line)
+        yield from self._end()
+
+    def data(self) -> Iterator[bytes]:
+        """What follows a COPY … FROM stdin, up to its end. Raises Refused if there is none."""
+        if self._rest.strip():
+            raise Refused(f"Line {self.line} has more behind the COPY, whose data begins there.")
+        begins = True
+        while piece := self._file.readline(_PIECE):
+            ends = piece.endswith(b"\n")
+            self.line += ends
+            if begins and piece.rstrip(b"\r\n") == b"\\.":
+                return
+            begins = ends
+            yield piece
+        raise _cut_off("the data of a table")
+
+    # ── lines ────────────────────────────────────────────────────────────────
+
+    def _next_line(self) -> bytes:
+        line = self._file.readline(MOST_STATEMENT_BYTES + 1)
+        self.line += 1
+        if len(line) > MOST_STATEMENT_BYTES:
+            raise self._too_long()
+        if b"\0" in line:
+            raise Refused(
+                f"Line {self.line} has bytes that are not text.",
+                hint="Make the dump with pg_dump --file=…; PowerShell's > writes it otherwise.",
+            )
+        if line and self._setting("client_encoding") in _AMBIGUOUS:
+            raise Refused(
+                "It is in an encoding that scripts are not taken in.",
+                hint="Make it with pg_dump --encoding=UTF8.",
+            )
+        if self.line == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        return line
+
+    def _in_line(self, line: bytes) -> Iterator[Statement]:
+        """The statements that end in a line."""
+        start = position = 0
+        while position < len(line):
+            if self._closes is not None:
+                position = self._leave(self._closes, line, position)
+                continue
+            token = _TOKEN.search(line, position)
+            if token is None:
+                break
+            position = token.end()
+            if not self._began:
+                if not self._begins(token):
+                    continue
+                start = token.start()
+            if self._take(token):
+                self._rest = line[position:]
+                statement = Statement(b"".join([*self._pieces, line[start:position]]), self._began)
+                self._new()
+                if statement.text != b";":
+                    yield statement
+                start = position
+        if self._began:
+            self._pieces.append(line[start:])
+            self._size += len(line)
+            if self._size > MOST_STATEMENT_BYTES:
+                raise self._too_long()
+
+    def _too_long(self) -> Refused:
+        return Refused(
+            f"Line {self._began or self.line} begins a statement of more than"
+            f" {MOST_STATEMENT_BYTES // 2**20} MiB.",
+            hint="Make the dump without --inserts, or with --format=custom.",
+        )
+
+    def _end(self) -> Iterator[Statement]:
+        if self._closes is not None or (self._is_dump and not self._is_whole):
+            raise _cut_off("a statement" if self._began else "the dump")
+        if self._began:
+            yield Statement(b"".join(self._pieces), self._began)
+
+    # ── tokens ───────────────────────────────────────────────────────────────
+
+    def _begins(self, token: re.Match[bytes]) -> bool:
+        """Whether a statement begins with it, rather than a comment or something of psql's."""
+        text = token[0]
+        if text.startswith(b"--"):
+            self._hear(text.strip())
+            return False
+        if text == b"/*":
+            self._closes = _Comment()
+            return False
+        if text == b"\\" and _RESTRICTION.fullmatch(token.string, token.start()):
+            # How pg_dump guards psql against itself.
+            self._closes = _rest_of_line
+            return False
+        self._began = self.line
+        return True
+
+    def _hear(self, comment: bytes) -> None:
+        if comment == _CLUSTER:
+            raise Refused("It is a dump of a whole server, by pg_dumpall.", hint=FOR_ONE_DATABASE)
+        self._is_dump |= comment == _BEGINS
+        self._is_whole |= comment == _ENDS
+
+    def _take(self, token: re.Match[bytes]) -> bool:
+        """Go on behind a token of a statement's. Returns whether it was the last one."""
+        text = token[0]
+        if text == b";":
+            return self._parentheses <= 0 and not self._blocks
+        if text == b"\\":
+            raise self._not_sql(token)
+        if text == b"(":
+            self._parentheses += 1
+        elif text == b")":
+            self._parentheses -= 1
+        elif text[:1].isalpha() and not text.endswith(b"'"):
+            self._hear_word(text.lower())
+        else:
+            self._closes = self._end_of(text)
+        return False
+
+    def _end_of(self, text: bytes) -> Callable[[bytes, int], int] | None:
+        """What finds the end of the quote or comment that a token opens; None if it opens none."""
+        if text == b"/*":
+            return _Comment()
+        if text == b'"' or (text[:1] == b"$" and len(text) > 1):
+            return _closing(text)
+        if text == b"'" and self._setting("standard_conforming_strings") != b"off":
+            return _closing(text)
+        return _escaped if text.endswith(b"'") else None
+
+    def _hear_word(self, word: bytes) -> None:
+        """Have the depth of a routine's body, as psql counts it."""
+        if len(self._words) < _MOST_WORDS:
+            self._words.append(word)
+        if self._parentheses or word not in {b"begin", b"case", b"end"}:
+            return
+        words = [each for each in self._words if each not in {b"or", b"replace"}]
+        if tuple(words[:2]) not in _ROUTINE:
+            return
+        if word == b"end":
+            self._blocks -= self._blocks > 0
+        elif word == b"begin" or self._blocks:
+            self._blocks += 1
+
+    def _leave(self, closes: Callable[[bytes, int], int], line: bytes, position: int) -> int:
+        """Where in the line it goes on behind a quote or comment: its end, if that is longer."""
+        end = closes(line, position)
+        if end < 0:
+            return len(line)
+        self._closes = None
+        return end
+
+    def _not_sql(self, token: re.Match[bytes]) -> Refused:
+        found = _COMMAND.match(token.string, token.start())
+        command = found[0][:20].decode(errors="replace") if found else "\\"
+        if command in {"\\connect", "\\c"}:
+            return Refused(f"Line {self.line} connects to another database.", hint=FOR_ONE_DATABASE)
+        return Refused(
+            f"Line {self.line} has a command of psql's ({command}), which is not taken here.",
+            hint="Send what pg_dump writes, or load the script yourself with psql.",
+        )
+
+
+# ── where quotes and comments end: behind which byte of a line, or -1 ────────
+
+
+def _closing(quote: bytes) -> Callable[[bytes, int], int]:
+    def end(line: bytes, position: int) -> int:
+        found = line.find(quote, position)
+        return found if found < 0 else found + len(quote)
+
+    return end
+
+
+def _escaped(line: bytes, position: int) -> int:
+    found = _ESCAPED.match(line, position)
+    return found.end() if found else -1
+
+
+def _rest_of_line(line: bytes, _: int) -> int:
+    return len(line)
+
+
+class _Comment:
+    """Comments of this kind nest."""
+
+    def __init__(self) -> None:
+        self._depth = 1
+
+    def __call__(self, line: bytes, position: int) -> int:
+        for found in _COMMENT.finditer(line, position):
+            self._depth += 1 if found[0] == b"/*" else -1
+            if not self._depth:
+                return found.end()
+        return -1
+
+
+def _cut_off(where: str) -> Refused:
+    return Refused(
+        f"It ends in the middle of {where}: something of it is missing.",
+        hint="Make the dump again, or send all of it.",
+    )
