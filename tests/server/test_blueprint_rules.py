@@ -1,6 +1,7 @@
 """What the tables of the blueprints let in, and whom they let see it."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, LiteralString, cast
@@ -20,6 +21,8 @@ from catalogued import (
     insert,
     texts,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
@@ -229,6 +232,40 @@ def test_refunds_never_exceed_what_was_paid(billing: Session, user: UUID) -> Non
     assert refunded == {"refunded_amount": 1999}
 
 
+@given(
+    doings=st.lists(
+        st.tuples(
+            st.sampled_from(["refund", "succeeded", "failed", "cancelled", "delete"]),
+            st.integers(1, 12),
+        ),
+        max_size=12,
+    )
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
+def test_a_payment_knows_the_sum_of_its_refunds(
+    billing: Session, user: UUID, doings: list[tuple[str, int]]
+) -> None:
+    payment = pay(billing, user, 20)
+    made: list[UUID] = []
+    for what, number in doings:
+        with suppress(CHECKED):
+            if what == "refund":
+                made.append(refund(billing, user, payment, number))
+            elif made and what == "delete":
+                key = made.pop(number % len(made))
+                billing.execute("DELETE FROM refunds WHERE id = %s", (key,))
+            elif made:
+                change(billing, "refunds", made[number % len(made)], status=what)
+    told = billing.execute(
+        "SELECT refunded_amount, coalesce((SELECT sum(amount)::bigint FROM refunds"
+        "   WHERE transaction_id = p.id AND status IN ('pending', 'succeeded')), 0) AS counted"
+        " FROM payment_transactions p WHERE id = %s",
+        (payment,),
+    ).fetchone()
+    assert told is not None
+    assert told["refunded_amount"] == told["counted"] <= 20
+
+
 def test_two_refunds_at_once_are_counted_one_after_the_other(blueprints: Blueprints) -> None:
     dsn = blueprints["billing"].dsn()
     with (
@@ -288,6 +325,23 @@ def test_a_refund_is_its_payments_users_in_its_currency(billing: Session, user: 
     for wrong in ({"user_id": other}, {"currency": "USD"}):
         with pytest.raises(REFERENCE):
             refund(billing, user, payment, 5, **wrong)
+
+
+def test_a_user_takes_a_way_to_pay_off_and_the_payments_stay(blueprints: Blueprints) -> None:
+    with acting(blueprints["billing"]) as conn:
+        (paid,) = conn.execute(
+            "SELECT id, user_id, payment_method_id FROM payment_transactions"
+            " WHERE status = 'succeeded' AND payment_method_id IS NOT NULL"
+        ).fetchall()
+        with tenant_transaction(conn, TenantContext(paid["user_id"])):
+            taken = conn.execute(
+                "DELETE FROM payment_methods WHERE id = %s", (paid["payment_method_id"],)
+            )
+            assert taken.rowcount == 1
+            left = conn.execute(
+                "SELECT payment_method_id FROM payment_transactions WHERE id = %s", (paid["id"],)
+            ).fetchall()
+    assert left == [{"payment_method_id": None}]
 
 
 def test_what_was_charged_stays(billing: Session, user: UUID) -> None:

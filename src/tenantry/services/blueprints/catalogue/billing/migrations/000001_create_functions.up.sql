@@ -31,6 +31,7 @@ COMMENT ON FUNCTION refuse_change() IS
     'For a trigger: refuses whatever it fires on, for the reason in its argument.';
 
 -- Whose transaction it is: what tenant_transaction of tenantry_rls sets. Without it, nobody's.
+-- (Names after RETURN are looked up here and now, whatever search_path is later.)
 CREATE FUNCTION current_user_id() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN nullif(current_setting('app.current_customer_id', true), '')::uuid;

@@ -10,6 +10,7 @@ END $$;
 COMMENT ON FUNCTION update_updated_at_column() IS 'For a trigger: notes when a row was changed.';
 
 -- Whose transaction it is: what tenant_transaction of tenantry_rls sets. Without it, nobody's.
+-- (Names after RETURN are looked up here and now, whatever search_path is later.)
 CREATE FUNCTION current_customer_id() RETURNS bigint
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN nullif(current_setting('app.current_customer_id', true), '')::bigint;

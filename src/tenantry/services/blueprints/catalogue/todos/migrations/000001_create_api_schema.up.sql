@@ -11,7 +11,8 @@ END $$;
 COMMENT ON FUNCTION update_updated_at_column() IS 'For a trigger: notes when a row was changed.';
 
 -- Whose transaction it is: what the data API sets by the token, and tenant_transaction of
--- tenantry_rls. Without it, nobody's.
+-- tenantry_rls. Without it, nobody's. (Names after RETURN are looked up here and now, whatever
+-- search_path is later.)
 CREATE FUNCTION current_customer_id() RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN nullif(current_setting('app.current_customer_id', true), '');
