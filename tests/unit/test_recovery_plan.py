@@ -13,8 +13,8 @@ from tenantry.base.errors import MachineError
 from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
 from tenantry.pg.pgbackrest import Backup, Contents
+from tenantry.services.cluster_restores import plan
 from tenantry.services.home_files import HomeFiles, WrongKey, render_environment
-from tenantry.services.recovery import plan
 from tenantry.services.side_instances.model import OutsideWindow
 
 NOON = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)

@@ -10,6 +10,7 @@ from tenantry.cli import (
     backups,
     blueprints,
     branches,
+    cluster_restores,
     clusters,
     databases,
     door,
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 platform.register(app)
 drills.register(backups.app)
+cluster_restores.register(clusters.app)
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(databases.app, name="db")
 app.add_typer(whitelist.app, name="whitelist")

@@ -222,6 +222,8 @@ def status(json: Json = False) -> None:
             for each in found.clusters:
                 for warning in each.warnings:
                     output.note(f"! {each.name}: {warning}")
+                for old in each.kept:
+                    output.note(f"{each.name}: {old} is kept until tenantry cluster discard")
     if not found.all_running:
         raise typer.Exit(NOT_RUNNING)
 

@@ -3,12 +3,21 @@
 import asyncio
 import datetime as dt
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from tenantry.base import settings
 from tenantry.base.errors import Conflict, InvalidInput, MachineError
@@ -18,7 +27,9 @@ from tenantry.cli import output, platform, times
 from tenantry.cli.door import FAILED, Json
 from tenantry.host import identity, preflight
 from tenantry.services import supervisor
-from tenantry.services.recovery.model import Found, Reached, Recovered
+from tenantry.services.cluster_restores.flow import Say, Show
+from tenantry.services.cluster_restores.model import Differences, Reached
+from tenantry.services.recovery.model import Found, Recovered
 from tenantry.services.recovery.service import S3, Recovery, source_of
 
 
@@ -66,15 +77,16 @@ def recover(
         if not as_json:
             _tell_plan(here.home, found, moment)
         if not yes:
-            _confirm()
+            confirm("Bring it back?")
         done = asyncio.run(_carry_out(recovery, found))
     _tell(done, as_json=as_json)
 
 
-def _confirm() -> None:
+def confirm(question: str) -> None:
+    """Go on only if a person says so. Raises InvalidInput where nobody can be asked."""
     if not sys.stdin.isatty():
         raise InvalidInput("Nobody can be asked here.", hint="Say --yes to mean it.")
-    typer.confirm("Bring it back?", abort=True, err=True)
+    typer.confirm(question, abort=True, err=True)
 
 
 def _key(file: Path | None) -> Secret:
@@ -130,11 +142,14 @@ def _tell_plan(home: Path, found: Found, moment: dt.datetime | None) -> None:
             )
 
 
-async def _carry_out(recovery: Recovery, found: Found) -> Recovered:
+@contextmanager
+def telling() -> Iterator[tuple[Say, Show]]:
+    """What says what is being done, and what shows how far a cluster is, on a terminal by a bar."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(),
+        TransferSpeedColumn(),
         TimeRemainingColumn(),
         console=output.error_console(),
         transient=True,
@@ -149,6 +164,11 @@ async def _carry_out(recovery: Recovery, found: Found) -> Recovered:
         def show(cluster: str, done: int, total: int) -> None:
             bar.update(task, description=f"Restoring {cluster}", completed=done, total=total)
 
+        yield say, show
+
+
+async def _carry_out(recovery: Recovery, found: Found) -> Recovered:
+    with telling() as (say, show):
         return await recovery.carry_out(found, say=say, show=show)
 
 
@@ -163,14 +183,15 @@ def _tell(done: Recovered, *, as_json: bool) -> None:
         )
     else:
         for each in done.clusters:
-            output.done(f"{each.cluster} is back, as it was at {_moment(each)}")
+            output.done(f"{each.cluster} is back, as it was at {moment_of(each)}")
         _warn(done)
         output.note("Now: tenantry up", style="bold")
     if any(each.unread for each in done.clusters):
         raise typer.Exit(FAILED)
 
 
-def _moment(reached: Reached) -> str:
+def moment_of(reached: Reached) -> str:
+    """Where a cluster stands, in words."""
     if reached.last_commit is None:
         return f"the end of the backup {reached.backup}"
     return f"{reached.last_commit:%F %T.%f} UTC, its last commit"
@@ -184,12 +205,17 @@ def _warn(done: Recovered) -> None:
                 f"last commit and segment {each.unread} is lost.",
                 style="red",
             )
+    warn_of(done.differences)
+
+
+def warn_of(differences: Differences) -> None:
+    """Tell what the control database and the databases do not agree on."""
     told = {
         "are owned, and not there: they were made after the moment of shared-1": (
-            done.differences.missing
+            differences.missing
         ),
-        "are there, and unknown to the control database: they are kept": done.differences.strangers,
-        "have no password any more: tenantry db rotate-password": done.differences.closed,
+        "are there, and unknown to the control database: they are kept": differences.strangers,
+        "have no password any more: tenantry db rotate-password": differences.closed,
     }
     for what, names in told.items():
         if names:

@@ -117,6 +117,19 @@ async def record_on(
     )
 
 
+async def rotated_since(tx: Tx, moment: dt.datetime) -> set[str]:
+    """The tenants' roles that were given another password since, by the platform."""
+    cursor = await tx.execute(
+        """
+        SELECT coalesce(details ->> 'role', replace(resource_name, 'tenant_', 'user_'))
+        FROM audit_logs WHERE at >= %s AND result = 'ok'
+          AND action IN ('database.rotate_password', 'role.rotate_password')
+        """,
+        (moment,),
+    )
+    return {name for (name,) in await cursor.fetchall()}
+
+
 async def page(
     tx: Tx, wanted: Filter, *, customer_id: uuid.UUID | None, before: int, limit: int
 ) -> list[AuditRow]:

@@ -63,6 +63,11 @@ async def find(tx: Tx, cluster_id: uuid.UUID) -> ClusterRow | None:
     return next((row for row in await every(tx) if row.id == cluster_id), None)
 
 
+async def want_backup(tx: Tx, name: str) -> None:
+    """Have a full backup of it be due now: those that are there are of another past."""
+    await tx.execute("UPDATE clusters SET last_backup_at = NULL WHERE name = %s", (name,))
+
+
 async def backed_up(tx: Tx, cluster_id: uuid.UUID, at: dt.datetime) -> None:
     """There is a backup of it, complete at that time."""
     await tx.execute(

@@ -333,13 +333,14 @@ async def ask_to_cancel(tx: Tx, operation_id: uuid.UUID) -> None:
     )
 
 
-async def cancel_all(tx: Tx) -> None:
+async def cancel_all(tx: Tx, *, besides: uuid.UUID | None = None) -> None:
     """Want everything given up that has not ended."""
     await tx.execute(
         """
         UPDATE operations SET cancel_requested = true, due_at = clock_timestamp()
-        WHERE finished_at IS NULL
-        """
+        WHERE finished_at IS NULL AND id IS DISTINCT FROM %s
+        """,
+        (besides,),
     )
 
 

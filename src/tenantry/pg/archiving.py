@@ -2,6 +2,8 @@
 
 import contextlib
 import datetime as dt
+import re
+import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from psycopg.rows import TupleRow, class_row
 from tenantry.host import files
 from tenantry.pg.connections import fetch_value
 
+_SEGMENT = re.compile("[0-9A-F]{24}")
+_PAGE_HEADER = struct.Struct("=HHIQ")  # magic, flags, timeline, address (xlog_internal.h)
 SEGMENT_BYTES = 16 * 1024 * 1024  # what initdb makes them
 
 
@@ -62,6 +66,27 @@ class Archiver:
         if self.last_failed_at is None:
             return False
         return self.last_archived_at is None or self.last_archived_at < self.last_failed_at
+
+
+def unarchived(data: Path) -> list[Path]:
+    """The segments that a cluster that does not run has written, and perhaps nobody else has."""
+    folder = data / "pg_wal"
+    return sorted(
+        path
+        for path in folder.glob("?" * 24)
+        if not (folder / "archive_status" / f"{path.name}.done").exists() and _is_its_own(path)
+    )
+
+
+def _is_its_own(segment: Path) -> bool:
+    # One that is to be written yet has the name already, and the contents of an older one.
+    with segment.open("rb") as file:
+        start = file.read(_PAGE_HEADER.size)
+    if len(start) < _PAGE_HEADER.size or _SEGMENT.fullmatch(segment.name) is None:
+        return False
+    _, _, _, address = _PAGE_HEADER.unpack(start)
+    log, number = int(segment.name[8:16], 16), int(segment.name[16:], 16)
+    return bool(address == (log << 32) + number * SEGMENT_BYTES)
 
 
 async def archiver(connection: AsyncConnection[TupleRow]) -> Archiver:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from psycopg import AsyncConnection, AsyncCursor, sql
 from psycopg.rows import TupleRow, class_row
@@ -79,6 +79,29 @@ async def roles_with_password(connection: AsyncConnection[TupleRow]) -> set[str]
         r"SELECT rolname FROM pg_authid WHERE rolname LIKE 'user\_%' AND rolpassword IS NOT NULL"
     )
     return {name for (name,) in await cursor.fetchall()}
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What lets a tenant's role in. A ``verifier`` is a secret; None is no password."""
+
+    can_login: bool
+    max_connections: int
+    verifier: str | None = field(repr=False)
+
+    @property
+    def opens(self) -> bool:
+        """Whether somebody who knows the password gets in."""
+        return self.can_login and self.verifier is not None
+
+
+async def logins(connection: AsyncConnection[TupleRow]) -> dict[str, Login]:
+    """The tenants' roles with their passwords' verifiers, by name. For a superuser."""
+    cursor = await connection.execute(
+        "SELECT rolname, rolcanlogin, rolconnlimit, rolpassword"
+        r" FROM pg_authid WHERE rolname LIKE 'user\_%'"
+    )
+    return {name: Login(*login) for name, *login in await cursor.fetchall()}
 
 
 async def roles_of(connection: AsyncConnection[TupleRow], username: str) -> list[str]:

@@ -64,6 +64,11 @@ class ProcessCluster:
             return False
         files.ensure_folder(self.folder)
         unfinished = self._unfinished
+        if others := [each.name for each in files.entries(self.folder) if each != unfinished]:
+            raise MachineError(
+                f"{self.data} is gone, and beside it there is {', '.join(sorted(others))}.",
+                hint="An empty cluster in its place would hide what is lost: put it back.",
+            )
         await self._end_orphans()
         if unfinished.exists():
             shutil.rmtree(unfinished)

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.events import Changed, emit
-from tenantry.pg.catalog import MANAGED, DatabaseState
+from tenantry.pg.catalog import MANAGED, DatabaseState, Login
 from tenantry.pg.connections import GUEST, OPEN, OWNER, PLATFORM, Address, connect, fetch_value
 from tenantry.pg.hardening import TEMPLATE
 from tenantry.pg.replacing import close_database
@@ -126,6 +126,18 @@ async def close_role(connection: AsyncConnection[TupleRow], name: str) -> None:
     await connection.execute(
         sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL CONNECTION LIMIT 0").format(
             sql.Identifier(name)
+        )
+    )
+
+
+async def set_login(connection: AsyncConnection[TupleRow], name: str, login: Login) -> None:
+    """Have a role's login be exactly this. For a superuser."""
+    await connection.execute(
+        sql.SQL("ALTER ROLE {} {} PASSWORD {} CONNECTION LIMIT {}").format(
+            sql.Identifier(name),
+            sql.SQL("LOGIN" if login.can_login else "NOLOGIN"),
+            sql.Literal(login.verifier),
+            sql.Literal(login.max_connections),
         )
     )
 

@@ -14,7 +14,7 @@ import os
 import re
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from tenantry.base.errors import Conflict, MachineError
 from tenantry.base.secrets import Secret
 from tenantry.host import commands, files
+from tenantry.pg import timelines
 from tenantry.pg.connections import ADMIN, Address
 
 BackupType = Literal["full", "diff", "incr"]
@@ -38,6 +39,7 @@ _FOR_EVER = "9999999"  # what is no longer needed is services.repository's to sa
 # "backup file /…/1255 (bundle 1/2449520, 768KB, 97.69%) checksum …", and so for a restore
 _FILE = re.compile(r"\((?:[^()]*, )?([\d.]+)([KMGTP]?B), ([\d.]+)%\)")
 _UNITS = {unit: 1024**power for power, unit in enumerate(("B", "KB", "MB", "GB", "TB", "PB"))}
+_SECOND_TIMELINE = "00000002"
 _SEGMENT = re.compile(r"[0-9A-F]{24}-[0-9a-f]{40}")
 _VERIFIED = re.compile(r"(archiveId: \S+, .*|backup: \S+, status: invalid.*)")
 _COUNTS = re.compile(r"(missing|checksum invalid|size invalid|other): \d")
@@ -140,7 +142,9 @@ class Backup:
 
     ``prior`` is the backup that it was made upon, ``references`` are all whose files it needs.
     ``wal_start`` and ``wal_stop`` are the segments that make it consistent. ``stored`` is
-    what it takes in the repository itself; ``damaged`` means pages whose checksum is wrong.
+    what it takes in the repository itself; ``damaged`` means pages whose checksum is wrong, and
+    ``left`` that the cluster was restored to a moment before it: it is none of its past any more.
+    ``stop_lsn`` is where it is consistent.
     """
 
     repository: int
@@ -155,6 +159,13 @@ class Backup:
     size: int
     stored: int
     damaged: bool
+    stop_lsn: int = 0
+    left: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether the cluster as it is now can be brought back from it."""
+        return not self.damaged and not self.left
 
     @classmethod
     def read(cls, told: dict[str, Any]) -> Self:
@@ -172,6 +183,7 @@ class Backup:
             size=told["info"]["size"],
             stored=told["info"]["repository"]["delta"],
             damaged=bool(told["error"]),
+            stop_lsn=timelines.read_lsn(told["lsn"]["stop"]),
         )
 
 
@@ -232,6 +244,9 @@ class PgBackRest:
 
     program: Path
     folder: Path
+    _histories: dict[tuple[str, int, str], str] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def command(self) -> str:
@@ -377,7 +392,33 @@ class PgBackRest:
         Raises RepositoryError if it does not answer.
         """
         told = await self._ask(stanza, f"--repo={repository}", deadline=deadline)
-        return [Contents.read(each, repository) for each in told]
+        found = [Contents.read(each, repository) for each in told]
+        return [await self._on_its_timeline(each, deadline) for each in found]
+
+    async def _on_its_timeline(self, contents: Contents, deadline: float) -> Contents:
+        """Mark the backups that the cluster has left behind by a restore to an earlier moment."""
+        if contents.wal is None or contents.wal[1] < _SECOND_TIMELINE:
+            return contents
+        name = f"archive/{contents.stanza}/{contents.archive}/{contents.wal[1][:8]}.history"
+        key = (name, contents.repository, str(contents.system_id))
+        if key not in self._histories:  # it never changes
+            options = [name, f"--repo={contents.repository}"]
+            done = await self._run("repo-get", None, *options, deadline=deadline)
+            self._histories[key] = done.stdout
+        left_at = timelines.forks(self._histories[key])
+        current = int(contents.wal[1][:8], 16)
+        return replace(
+            contents,
+            backups=tuple(
+                replace(
+                    each,
+                    left=timelines.is_left(
+                        int(each.wal_start[:8], 16), each.stop_lsn, current=current, left_at=left_at
+                    ),
+                )
+                for each in contents.backups
+            ),
+        )
 
     async def segments(
         self, stanza: str, archive: str, *, repository: int, deadline: float = 300.0

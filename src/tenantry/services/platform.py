@@ -4,18 +4,15 @@ import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from importlib import resources
 
 from tenantry.base.errors import TenantryError
 from tenantry.base.home import Home
 from tenantry.base.passwords import Hashing
 from tenantry.base.secrets import Seal, SecretSource
 from tenantry.base.settings import Settings
-from tenantry.control import jobs
-from tenantry.control.store import DATABASE, MIGRATIONS, ControlStore
+from tenantry.control.store import ControlStore
 from tenantry.host import files
 from tenantry.host.engines import PgBouncerEngine, find_pgbouncer
-from tenantry.pg.connections import ADMIN, connect
 from tenantry.services.access.service import Access
 from tenantry.services.backups.service import Backups
 from tenantry.services.blueprints.flow import Applying
@@ -24,14 +21,15 @@ from tenantry.services.branches.copying import Copying
 from tenantry.services.branches.flow import Branching
 from tenantry.services.branches.service import Branches
 from tenantry.services.certificates.service import Certificates
+from tenantry.services.cluster_restores import service as cluster_restores
 from tenantry.services.clusters.service import ClusterPools, LocalClusters
+from tenantry.services.control_schema import ensure_control_schema
 from tenantry.services.databases.service import Databases
 from tenantry.services.drills.flow import Drilling
 from tenantry.services.drills.service import Drills
 from tenantry.services.extensions.service import Extensions
 from tenantry.services.home_files import HomeKeeper
 from tenantry.services.imports.service import Imports
-from tenantry.services.migrations import service as migrations
 from tenantry.services.network.service import Network
 from tenantry.services.operations.service import Operations
 from tenantry.services.people.service import People, SessionRules
@@ -198,6 +196,7 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
     _ensure_seal_key(home)
     local = LocalClusters(settings)
     pgbouncer = await find_pgbouncer(settings.engines_dir)
+    await cluster_restores.settle(settings)
     async with AsyncExitStack() as started:
         for cluster in (local.control, local.shared):
             if cluster.pid() is None:
@@ -208,6 +207,7 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
             say(f"Going on although backups are not ready: {problem}")
         await local.ensure_control_database()
         await ensure_control_schema(local)
+        await cluster_restores.complete(settings)
         async with open_platform(settings) as platform:
             await local.ensure_shared(platform.store)
             await platform.network.keep()
@@ -232,15 +232,6 @@ async def ensure_server_files(platform: Platform) -> None:
             await local.ensure_files(cluster)
     platform.pooler.ensure_files()
     await platform.network.keep()
-
-
-async def ensure_control_schema(local: LocalClusters) -> None:
-    """Have the control database's tables, and the job queue's."""
-    address = local.control_address
-    async with connect(address, user=ADMIN, dbname=DATABASE, search_path="public") as admin:
-        # Nobody here could take back what a released file is now: a comment must not keep all down.
-        await migrations.up(admin, resources.files(MIGRATIONS), accept_edited=True)
-        await jobs.ensure_schema(admin)
 
 
 def _ensure_seal_key(home: Home) -> None:

@@ -14,6 +14,7 @@ from tenantry.control.store import DATABASE
 from tenantry.host import processes
 from tenantry.pg.connections import PLATFORM, connect
 from tenantry.services import supervisor
+from tenantry.services.cluster_restores.service import every_kept
 from tenantry.services.clusters.service import CONTROL, LocalClusters
 from tenantry.services.platform import local_pooler
 from tenantry.services.repository import plan
@@ -37,7 +38,8 @@ class PartStatus:
 class ClusterStatus:
     """One PostgreSQL server. ``databases`` counts tenants' and warm ones.
 
-    ``warnings`` is what somebody has to see to about its backups.
+    ``warnings`` is what somebody has to see to about its backups, ``kept`` the folders of what a
+    restore of it has replaced.
     """
 
     name: str
@@ -50,6 +52,7 @@ class ClusterStatus:
     databases: int | None
     last_backup_at: str | None
     warnings: list[str]
+    kept: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ async def look(settings: Settings) -> Status:
                 if each.cluster == row.name
                 for alert in plan.alerts(each, dt.datetime.now(dt.UTC))
             ],
+            kept=[each.name for each in every_kept(settings) if each.cluster == row.name],
         )
         for row in found
     ]

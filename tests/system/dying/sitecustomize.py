@@ -1,4 +1,4 @@
-"""Loaded by Python itself into ``tenantry recover``: it is killed when it has done one step."""
+"""Loaded by Python itself into a program of ours: it is killed when it has done one step."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import sys
 
 DIE_AT = os.environ.get("DIE_AT", "")
 
-if DIE_AT and "recover" in sys.orig_argv:
+if DIE_AT and {"recover", "restore"} & {*sys.orig_argv}:
     from tenantry.base.events import Event, StepDone, subscribe
 
     def hear(event: Event) -> None:

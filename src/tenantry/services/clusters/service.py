@@ -3,7 +3,7 @@
 import os
 import pwd
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -145,9 +145,11 @@ class LocalClusters:
         else:
             await self.ensure_files(cluster)
 
-    async def recover(self, cluster: ProcessCluster, *, deadline: float) -> None:
+    async def recover(
+        self, cluster: ProcessCluster, *, deadline: float, options: Sequence[str] = ()
+    ) -> None:
         """Have a restored cluster up, and let in nobody but the platform; returns once it is
-        the cluster that it was at the moment wanted.
+        the cluster that it was at the moment wanted. ``options`` are its postmaster's own.
 
         Raises MachineError if it does not come that far.
         """
@@ -155,7 +157,7 @@ class LocalClusters:
         cluster.ensure_files(self._files(cluster))
         # A hot standby needs as many connections as the server that wrote the log had, which
         # may have been a larger machine.
-        await cluster.ensure_running(options=["-c", "hot_standby=off"], deadline=deadline)
+        await cluster.ensure_running(options=["-c", "hot_standby=off", *options], deadline=deadline)
 
     async def ensure_files(self, cluster: ProcessCluster) -> bool:
         """Have a running cluster's files as they should be, reloaded and accepted.

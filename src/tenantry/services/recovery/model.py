@@ -1,28 +1,12 @@
 """What a recovery finds, how far it has come, and what it tells in the end."""
 
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydantic import BaseModel
 
 from tenantry.pg.pgbackrest import Backup, Contents
-
-
-class Reached(BaseModel):
-    """A cluster that has been brought back.
-
-    ``last_commit`` is when the last transaction in it was committed, None where that is no
-    longer known. ``ended_early`` says that the log ended before the moment that was wanted,
-    and ``unread`` names the last segment of the log that is there and could not be used,
-    because one before it is missing or damaged.
-    """
-
-    cluster: str
-    backup: str
-    last_commit: dt.datetime | None
-    timeline: int
-    ended_early: bool
-    unread: str | None
+from tenantry.services.cluster_restores.model import Differences, Reached
 
 
 class Progress(BaseModel):
@@ -56,22 +40,6 @@ class Found:
     def size(self) -> int:
         """The bytes that the clusters take once they are restored, about."""
         return sum(backup.size for backup in self.chosen.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Differences:
-    """Where the control database and the cluster with the databases are not of one moment.
-
-    ``missing`` are databases that somebody owns and that are not there; ``strangers`` are
-    there, and nobody is known to own them; ``closed`` have lost their password.
-    """
-
-    missing: list[str] = field(default_factory=list)
-    strangers: list[str] = field(default_factory=list)
-    closed: list[str] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.strangers or self.closed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,21 +17,22 @@ from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
-from tenantry.control import audit, operations, replaced, sessions
+from tenantry.control import audit, operations, sessions
 from tenantry.control import clusters as cluster_rows
-from tenantry.control import databases as rows
 from tenantry.control.store import ControlStore
 from tenantry.host import files
-from tenantry.pg import archiving, catalog, objects
+from tenantry.pg import archiving
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.pgbackrest import Backup, Contents, LocalRepository, Repository, Stanza
 from tenantry.services import home_files
+from tenantry.services.cluster_restores import flow, plan
+from tenantry.services.cluster_restores.flow import Say, Show
+from tenantry.services.cluster_restores.model import Differences
 from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
-from tenantry.services.platform import ensure_control_schema, local_certificates
-from tenantry.services.recovery import flow, plan
-from tenantry.services.recovery.flow import Say, Show
-from tenantry.services.recovery.model import Differences, Found, Progress, Recovered
+from tenantry.services.control_schema import ensure_control_schema
+from tenantry.services.platform import local_certificates
+from tenantry.services.recovery.model import Found, Progress, Recovered
 from tenantry.services.repository.plan import missing_segments
 from tenantry.services.repository.service import Repositories
 
@@ -298,7 +299,7 @@ class Recovery:
         say("Comparing the databases with what the control database knows")
         local = LocalClusters(self._settings)
         for cluster in (local.control, local.shared):  # after a crash they may be down
-            await local.recover(cluster, deadline=flow.RECOVER_SECONDS)
+            await flow.recover(local, cluster, say=say)
         await ensure_control_schema(local)
         async with (
             ControlStore(local.control_address) as store,
@@ -306,21 +307,7 @@ class Recovery:
             store.transaction(audit.PLATFORM) as tx,
         ):
             shared = next(each for each in await cluster_rows.every(tx) if each.name == SHARED)
-            todo = plan.reconcile(
-                await rows.on_cluster(tx, shared.id),
-                await catalog.tenant_databases(server),
-                await catalog.roles_with_password(server),
-                await replaced.names(tx, shared.id),
-            )
-            for row in todo.discard:
-                for name in (row.shadow_name, row.database_name):
-                    await objects.drop_database(server, name)
-                await objects.drop_role(server, row.username)
-            for row in (*todo.discard, *todo.forget):
-                await rows.remove(tx, row.id)
-            for row in todo.missing:
-                await rows.note_missing(tx, row.id, missing=True)
-                await audit.record_on(tx, audit.PLATFORM, "database.missing", row)
+            differences = await flow.reconcile(tx, server, shared.id)
             await sessions.end_all(tx)
             await operations.cancel_all(tx)
             await audit.record(
@@ -331,9 +318,9 @@ class Recovery:
                 details={
                     "from": progress.source,
                     "clusters": [each.model_dump(mode="json") for each in progress.reached],
-                    "missing": todo.differences.missing,
-                    "strangers": todo.differences.strangers,
-                    "closed": todo.differences.closed,
+                    "missing": differences.missing,
+                    "strangers": differences.strangers,
+                    "closed": differences.closed,
                 },
             )
-        return todo.differences
+        return differences

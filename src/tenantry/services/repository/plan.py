@@ -52,7 +52,7 @@ def expired(backups: Sequence[Backup], *, now: dt.datetime, window: dt.timedelta
     """
     begins = now - window
     needed = {backup.label for backup in backups if backup.stopped > begins}
-    older = [each for each in backups if each.stopped <= begins and not each.damaged]
+    older = [each for each in backups if each.stopped <= begins and each.usable]
     if older:
         needed.add(max(older, key=_age).label)
     else:

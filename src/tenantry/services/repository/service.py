@@ -229,7 +229,8 @@ class Repositories:
     @property
     def is_read(self) -> bool:
         """Whether an operation restores something, or lets it recover, at this moment."""
-        return any(self._home.scratch.glob("*/data"))
+        folders = (*self._home.scratch.glob("*/data"), *self._home.clusters.glob("*/restored"))
+        return bool(folders)
 
     async def expire(self, cluster_name: str, *, window: dt.timedelta) -> list[Backup]:
         """Remove what no moment of the window needs, from every repository. Returns that.

@@ -37,7 +37,7 @@ def choose(backups: Iterable[Backup], moment: dt.datetime) -> Backup:
 
     Raises InvalidInput if the moment is before the oldest, Conflict if there is no backup.
     """
-    usable = [each for each in backups if not each.damaged]
+    usable = [each for each in backups if each.usable]
     if not usable:
         raise Conflict(
             "There is no backup of this cluster yet.",

@@ -1,15 +1,16 @@
 """Which backups a recovery begins with, and what two clusters of two moments make of it. Pure."""
 
 import datetime as dt
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from tenantry.base.errors import MachineError
 from tenantry.control.databases import DatabaseRow
 from tenantry.pg.archiving import SEGMENT_BYTES
+from tenantry.pg.catalog import Login
 from tenantry.pg.pgbackrest import Backup, Contents
+from tenantry.services.cluster_restores.model import Differences, Reached
 from tenantry.services.databases.plan import strangers
-from tenantry.services.recovery.model import Differences
 from tenantry.services.repository.plan import number
 from tenantry.services.side_instances.model import OutsideWindow
 from tenantry.services.side_instances.plan import reachable_from
@@ -23,7 +24,7 @@ def candidates(contents: Contents, to: dt.datetime | None) -> list[Backup]:
 
     Raises MachineError if there is no backup, OutsideWindow if all of them are later.
     """
-    usable = [backup for backup in contents.backups if not backup.damaged]
+    usable = [backup for backup in contents.backups if backup.usable]
     if not usable:
         raise MachineError(
             f"The repository holds no backup of {contents.stanza}.",
@@ -103,3 +104,61 @@ def reconcile(
             ),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Logins:
+    """What to do with the logins of a restored cluster: those to change, and who is shut out."""
+
+    changes: dict[str, Login]
+    shut: list[str]
+
+
+def agree(
+    then: Mapping[str, Login],
+    now: Mapping[str, Login] | None,
+    *,
+    known: Collection[str],
+    rotated: Collection[str],
+) -> Logins:
+    """Have no password be valid again that was valid ``then`` and is not ``now``.
+
+    ``now`` are the logins of the cluster that is replaced: each role gets its own back, so that
+    passwords that were changed since go on, too. If it could not be read (None), all is closed
+    that the control database does not know any more, or knows to have been ``rotated`` since.
+    """
+    changes: dict[str, Login] = {}
+    for name, login in then.items():
+        if now is None:
+            current = None if name in rotated or name not in known else login
+        else:
+            current = now.get(name)
+        if current is None:
+            current = Login(can_login=False, max_connections=0, verifier=None)
+        if current != login and (login.opens or current.opens):
+            changes[name] = current
+    shut = [name for name, login in changes.items() if then[name].opens and not login.opens]
+    return Logins(changes, sorted(shut))
+
+
+def never_owned(
+    rows: Iterable[DatabaseRow], then: Mapping[str, Login], to: dt.datetime | None
+) -> list[DatabaseRow]:
+    """The databases that are somebody's by now, and at the moment were there and nobody's."""
+    return [
+        row
+        for row in rows
+        if row.status == "active" and to is not None and row.created_at > to
+        if row.username in then and not then[row.username].opens
+    ]
+
+
+_ROTATED_ABOUT = dt.timedelta(minutes=1)
+
+
+def rotated_from(reached: Reached, backup: Backup) -> dt.datetime:
+    """From when on the audit is to be believed rather than a restored cluster.
+
+    A record has the time at which its transaction began, a little before the change itself.
+    """
+    return (reached.last_commit or backup.stopped) - _ROTATED_ABOUT

@@ -8,20 +8,27 @@ import asyncio
 import contextlib
 import re
 import shutil
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 
 from tenantry.base.errors import MachineError, Unavailable
 from tenantry.base.events import StepDone, emit
+from tenantry.control import audit, replaced
+from tenantry.control import databases as rows
+from tenantry.control.store import Tx
 from tenantry.host import files
+from tenantry.pg import catalog, objects
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.pgbackrest import Backup, Contents, Moment, PgBackRest, RepositoryError
+from tenantry.services.cluster_restores import plan
+from tenantry.services.cluster_restores.model import Differences, Reached
 from tenantry.services.clusters.service import LocalClusters
-from tenantry.services.recovery import plan
-from tenantry.services.recovery.model import Reached
 
 Say = Callable[[str], None]
 Show = Callable[[str, int, int], None]
@@ -31,6 +38,7 @@ RECOVER_SECONDS = 24 * 3600.0
 _LOOK_SECONDS = 0.5
 _AUTOMATIC = "postgresql.auto.conf"
 _NOT_REACHED = "recovery ended before configured recovery target was reached"
+_RECOVERY = re.compile(r"\s*(restore_command|recovery_target\w*)\s*=")
 _TARGET = re.compile(r"\s*recovery_target(_\w+)?\s*=")
 
 
@@ -58,7 +66,13 @@ async def restore(
         for number, backup in enumerate(backups):
             try:
                 await pgbackrest.restore(
-                    cluster.name, folder, to=to, label=backup.label, archiving=True, tell=tell
+                    cluster.name,
+                    folder,
+                    to=to,
+                    label=backup.label,
+                    repository=backup.repository,
+                    archiving=True,
+                    tell=tell,
                 )
             except RepositoryError as error:
                 if number == len(backups) - 1:
@@ -79,8 +93,12 @@ async def restore(
     return taken[0] if taken else None
 
 
-async def recover(local: LocalClusters, cluster: ProcessCluster, *, say: Say) -> bool:
+async def recover(
+    local: LocalClusters, cluster: ProcessCluster, *, say: Say, options: Sequence[str] = ()
+) -> bool:
     """Have a restored cluster read the log up to the moment wanted, and run from there on.
+
+    ``options`` are its postmaster's own, for this start only.
 
     Returns whether the log ended before that moment; it has come to its end then. Raises
     MachineError if it does not come up.
@@ -88,7 +106,7 @@ async def recover(local: LocalClusters, cluster: ProcessCluster, *, say: Say) ->
     ended_early = False
     while True:
         try:
-            await local.recover(cluster, deadline=RECOVER_SECONDS)
+            await local.recover(cluster, deadline=RECOVER_SECONDS, options=options)
             await _answering(cluster)
         except MachineError as error:
             if _NOT_REACHED not in error.detail or ended_early:
@@ -120,6 +138,13 @@ def _forget_target(automatic: Path) -> None:
     files.write_atomically(automatic, "\n".join([*kept, ""]))
 
 
+def forget_recovery(data: Path) -> None:
+    """Have a recovered cluster's settings say nothing of its recovery any more."""
+    automatic = data / _AUTOMATIC
+    kept = [line for line in automatic.read_text().splitlines() if not _RECOVERY.match(line)]
+    files.write_atomically(automatic, "\n".join([*kept, ""]))
+
+
 async def reached(
     cluster: ProcessCluster, contents: Contents, backup: str, *, ended_early: bool, whole: bool
 ) -> Reached:
@@ -145,3 +170,28 @@ async def reached(
         ended_early=ended_early,
         unread=unread,
     )
+
+
+async def reconcile(
+    tx: Tx, server: AsyncConnection[TupleRow], cluster_id: uuid.UUID
+) -> Differences:
+    """Have the control database and a cluster with databases agree, losing nothing.
+
+    ``server`` is a superuser's session on that cluster.
+    """
+    todo = plan.reconcile(
+        await rows.on_cluster(tx, cluster_id),
+        await catalog.tenant_databases(server),
+        await catalog.roles_with_password(server),
+        await replaced.names(tx, cluster_id),
+    )
+    for row in todo.discard:
+        for name in (row.shadow_name, row.database_name):
+            await objects.drop_database(server, name)
+        await objects.drop_role(server, row.username)
+    for row in (*todo.discard, *todo.forget):
+        await rows.remove(tx, row.id)
+    for row in todo.missing:
+        await rows.note_missing(tx, row.id, missing=True)
+        await audit.record_on(tx, audit.PLATFORM, "database.missing", row)
+    return todo.differences

@@ -1,0 +1,229 @@
+"""``tenantry cluster restore``, ``kept`` and ``discard``: a whole cluster back, on this machine."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tenantry.base import settings
+from tenantry.base.errors import Conflict, NotFound
+from tenantry.base.settings import Settings
+from tenantry.cli import output, recovery, times
+from tenantry.cli.door import Json
+from tenantry.host import identity
+from tenantry.services import supervisor
+from tenantry.services.cluster_restores import service
+from tenantry.services.cluster_restores.model import Differences, Report, Wanted
+from tenantry.services.cluster_restores.service import ClusterRestore
+from tenantry.services.recovery.service import require_complete
+
+LATEST = "latest"
+
+Named = Annotated[str, typer.Argument(metavar="NAME", help="control or shared-1")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to those on clusters."""
+    app.command()(restore)
+    app.command()(kept)
+    app.command()(discard)
+
+
+def restore(
+    name: Named,
+    to: Annotated[
+        str,
+        typer.Option(help=f"A moment, such as 2031-12-31T18:00+01:00, or 90m ago, or {LATEST}."),
+    ] = LATEST,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done, and be lost.")
+    ] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Bring one whole cluster back from its backups, to a moment or to the end of its log.
+
+    The platform has to be down. What is in service now is kept beside, until it is discarded.
+
+    Example:
+
+        tenantry cluster restore shared-1 --to 2031-12-31T18:00+01:00
+    """
+    here = settings.load()
+    moment = None if to == LATEST else times.past(to)
+    service.folders_of(here, name)
+    require_complete(here)
+    pid = supervisor.running_pid(here)
+    if pid is not None and not dry_run:
+        raise Conflict(
+            f"Tenantry runs in {here.home} (pid {pid}).",
+            hint="Stop it first: tenantry down. --dry-run tells what would be done.",
+        )
+    identity.become_service_user()
+    if pid is not None:
+        _look(here, name, moment, as_json=as_json, is_all=True)
+        return
+    with _alone(here):
+        wanted = _look(here, name, moment, as_json=as_json, is_all=dry_run)
+        if dry_run:
+            return
+        if not yes:
+            recovery.confirm(f"Restore {name}?")
+        with recovery.telling() as (say, show):
+            report = asyncio.run(ClusterRestore(here, name).carry_out(wanted, say=say, show=show))
+    _tell(here, report, as_json=as_json)
+
+
+@contextmanager
+def _alone(here: Settings) -> Iterator[None]:
+    with supervisor.only_one(here):
+        # One that was killed leaves its children for a moment, and what serves tenants.
+        asyncio.run(_clear(here))
+        yield
+
+
+async def _clear(here: Settings) -> None:
+    await supervisor.end_leftovers(here)
+    await supervisor.stop_daemons(here)
+    await service.settle(here)
+
+
+def _look(
+    here: Settings, name: str, moment: dt.datetime | None, *, as_json: bool, is_all: bool
+) -> Wanted:
+    restoring = ClusterRestore(here, name)
+
+    async def look() -> tuple[Wanted, list[str] | None]:
+        wanted = await restoring.look(moment)
+        return wanted, [] if moment is None else await restoring.made_since(moment)
+
+    wanted, made = asyncio.run(look())
+    backup = wanted.backups[0]
+    if as_json and is_all:
+        output.as_json(
+            {
+                "cluster": name,
+                "to": None if moment is None else moment.isoformat(),
+                "backup": backup.label,
+                "size_bytes": wanted.size,
+                "made_since": made,
+            }
+        )
+    elif not as_json:
+        output.facts(
+            [
+                ("cluster", name),
+                ("to", "the end of its log" if moment is None else f"{moment:%F %T.%f} UTC"),
+                (
+                    "that is",
+                    None if moment is None else f"{times.distance(moment.isoformat())} ago",
+                ),
+                ("from backup", f"{backup.label}, of {backup.stopped:%F %T} UTC"),
+                ("takes", f"about {output.size(wanted.size)}, beside what is there"),
+                ("afterwards", "the old cluster is kept until tenantry cluster discard"),
+            ]
+        )
+        _warn_of(made)
+    return wanted
+
+
+def _warn_of(made: list[str] | None) -> None:
+    if made is None:
+        output.note("Which databases were made since cannot be told: control does not start.")
+    elif made:
+        output.note(f"{', '.join(made)} were made since, and would be gone", style="red")
+
+
+def _tell(here: Settings, report: Report, *, as_json: bool) -> None:
+    if as_json:
+        output.as_json(report.model_dump(mode="json", exclude={"operation_id", "in_service"}))
+        return
+    output.done(f"{report.cluster} is back, as it was at {recovery.moment_of(report.reached)}")
+    recovery.warn_of(Differences(report.missing, report.strangers, report.closed))
+    if report.shut:
+        output.note(
+            f"{', '.join(report.shut)} had been revoked or changed since, and stay shut out",
+            style="yellow",
+        )
+    if report.old_unreadable:
+        output.note(
+            "The old cluster does not start, so that only the audit could tell what has been "
+            "revoked since; what tenants have changed by themselves is as it was at that moment.",
+            style="yellow",
+        )
+    if report.kept:
+        folder = service.folders_of(here, report.cluster).cluster.folder / report.kept
+        output.note(f"The old cluster is kept in {folder}")
+    output.note("Now: tenantry up, which makes a full backup", style="bold")
+
+
+def kept(as_json: Json = False) -> None:
+    """List what restores of whole clusters have replaced, and how much room that takes.
+
+    Example:
+
+        tenantry cluster kept
+    """
+    rows = [
+        {
+            "cluster": each.cluster,
+            "name": each.name,
+            "replaced_at": each.since.isoformat(),
+            "size_bytes": _size(each.path),
+            "path": str(each.path),
+        }
+        for each in service.every_kept(settings.load())
+    ]
+    if as_json:
+        output.as_json(rows)
+        return
+    output.table(
+        rows,
+        {
+            "CLUSTER": "cluster",
+            "NAME": "name",
+            "REPLACED": lambda row: times.distance(row["replaced_at"]),
+            "SIZE": lambda row: output.size(row["size_bytes"]),
+            "PATH": "path",
+        },
+        empty="Nothing is kept.",
+    )
+
+
+def discard(
+    name: Named,
+    which: Annotated[
+        str | None, typer.Argument(metavar="[KEPT]", help="Which one; all of them without.")
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Delete what a restore of a whole cluster has replaced. There is no way back.
+
+    Example:
+
+        tenantry cluster discard shared-1 before-20311231T170211Z
+    """
+    here = settings.load()
+    folders = service.folders_of(here, name)
+    found = [each for each in folders.kept() if which in {None, each.name}]
+    if not found:
+        raise NotFound(
+            f"Nothing {'is kept of' if which is None else f'named {which} is kept of'} {name}.",
+            hint="tenantry cluster kept lists what is.",
+        )
+    identity.become_service_user()
+    if not yes:
+        recovery.confirm(f"Delete {', '.join(each.name for each in found)} for good?")
+    for each in found:
+        asyncio.run(service.discard(here, each))
+        output.done(f"{each.name} is deleted")
+
+
+def _size(folder: Path) -> int:
+    """The bytes that a folder takes on its disk."""
+    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))

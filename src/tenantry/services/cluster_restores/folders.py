@@ -1,0 +1,162 @@
+"""The folders of a cluster that is being restored, and which of them is the cluster's.
+
+    clusters/NAME/data            what is in service
+    clusters/NAME/restored/data   what is being made, until it is in service
+    clusters/NAME/before-MOMENT   what was in service until that moment (UTC)
+    clusters/NAME/restore.json    the decision: what is in ``restored`` is the cluster's from now on
+
+Invariant: at every moment one whole folder is the cluster's: ``data`` as long as nothing is
+decided, and the restored one afterwards. It is decided by one rename, that of the file; whatever
+is cut off after it is completed by ``finish``, and before it undone by ``undo``.
+"""
+
+import datetime as dt
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tenantry.base.errors import MachineError
+from tenantry.base.events import StepDone, emit
+from tenantry.base.home import Home
+from tenantry.host import files
+from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.connections import Address
+from tenantry.services.cluster_restores.model import Kept, Report
+
+RESTORE = "cluster.restore"
+_BEFORE = "before-"
+_DISCARDED = "discarded-"
+_MOMENT = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Those of one cluster."""
+
+    home: Home
+    cluster: ProcessCluster
+
+    @property
+    def restored(self) -> ProcessCluster:
+        """The cluster that is being made, which only the platform finds."""
+        folder = self.cluster.folder / "restored"
+        return ProcessCluster(
+            name=self.cluster.name,
+            folder=folder,
+            address=self._private("beside"),
+            bindir=self.cluster.bindir,
+            log_dir=folder,
+        )
+
+    @property
+    def old(self) -> ProcessCluster:
+        """The cluster that is in service, where only the platform finds it."""
+        return ProcessCluster(
+            name=self.cluster.name,
+            folder=self.cluster.folder,
+            address=self._private("old"),
+            bindir=self.cluster.bindir,
+            log_dir=self.cluster.log_dir,
+        )
+
+    def _private(self, what: str) -> Address:
+        # The name of a socket has little room (see base.settings).
+        return Address(self.home.run / f"{self.cluster.name}-{what}", self.cluster.address.port)
+
+    @property
+    def _decision(self) -> Path:
+        return self.cluster.folder / "restore.json"
+
+    # ── putting into service ─────────────────────────────────────────────────
+
+    def decided(self) -> Report | None:
+        """The restore that is decided and not complete yet. Raises MachineError if unreadable."""
+        try:
+            return Report.model_validate_json(self._decision.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise MachineError(
+                f"{self._decision} is damaged.", hint="Please report it; nothing was changed."
+            ) from error
+
+    def new_name(self, now: dt.datetime) -> str | None:
+        """What the folder in service will be called; None if there is none."""
+        return (
+            f"{_BEFORE}{now.astimezone(dt.UTC):{_MOMENT}}" if self.cluster.data.exists() else None
+        )
+
+    def decide(self, report: Report) -> None:
+        """Have the restored cluster be the one. Neither of the two may run."""
+        files.write_atomically(self._decision, report.model_dump_json(indent=2))
+        emit(StepDone(RESTORE, "decided", self.cluster.name))
+
+    def finish(self) -> None:
+        """Give the folders the names that are decided; without a decision, do nothing."""
+        report = self.decided()
+        if report is None or report.in_service:
+            return
+        folder, restored = self.cluster.folder, self.restored
+        if restored.data.exists():
+            if self.cluster.data.exists() and report.kept is not None:
+                self.cluster.data.rename(folder / report.kept)
+                files.sync_folder(folder)
+                emit(StepDone(RESTORE, "put_aside", self.cluster.name))
+            restored.data.rename(self.cluster.data)
+            files.sync_folder(folder)
+            emit(StepDone(RESTORE, "in_service", self.cluster.name))
+        done = report.model_copy(update={"in_service": True})
+        files.write_atomically(self._decision, done.model_dump_json(indent=2))
+        shutil.rmtree(restored.folder, ignore_errors=True)
+
+    def complete(self) -> None:
+        """The control database knows of it: nothing is left to do."""
+        self._decision.unlink(missing_ok=True)
+
+    # ── undoing ──────────────────────────────────────────────────────────────
+
+    async def end_private(self) -> None:
+        """Stop the old cluster where only the platform finds it, if somebody left it running."""
+        if self.old.address.socket_dir.exists():
+            await self.old.stop()
+            shutil.rmtree(self.old.address.socket_dir, ignore_errors=True)
+
+    async def undo(self) -> bool:
+        """Remove what is being made, unless it is decided. Returns whether there was something."""
+        report = self.decided()
+        if report is not None and not report.in_service:
+            return False
+        there = self.restored.folder.exists()
+        await self.restored.remove()
+        return there
+
+    async def settle(self) -> None:
+        """Complete or undo whatever was cut off. Nobody else may be at it."""
+        await self.end_private()
+        self.finish()
+        await self.undo()
+        for left in self.cluster.folder.glob(f"{_DISCARDED}*"):
+            shutil.rmtree(left)
+
+    # ── what is kept ─────────────────────────────────────────────────────────
+
+    def kept(self) -> list[Kept]:
+        """What restores have taken out of service, the newest first."""
+        found = []
+        for path in self.cluster.folder.glob(f"{_BEFORE}*"):
+            try:
+                since = dt.datetime.fromisoformat(path.name.removeprefix(_BEFORE))
+            except ValueError:
+                continue
+            found.append(Kept(self.cluster.name, path.name, path, since))
+        return sorted(found, key=lambda each: each.since, reverse=True)
+
+    def discard(self, kept: Kept) -> None:
+        """Delete one for good."""
+        # First another name: what is half deleted must not look like a cluster.
+        gone = kept.path.with_name(_DISCARDED + kept.name)
+        kept.path.rename(gone)
+        files.sync_folder(self.cluster.folder)
+        shutil.rmtree(gone)

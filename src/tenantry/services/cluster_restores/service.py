@@ -1,0 +1,344 @@
+"""``tenantry cluster restore``: one whole cluster back from its repository.
+
+It is made beside the one that is in service, recovered and looked at where nobody else finds
+it, and put into service by a change of names (``folders``). Before that nothing of the old one
+is changed; afterwards it is kept until somebody discards it.
+"""
+
+import asyncio
+import datetime as dt
+import shutil
+
+import psycopg
+
+from tenantry.base.errors import MachineError, NotFound, TenantryError
+from tenantry.base.events import StepDone, emit
+from tenantry.base.home import Home
+from tenantry.base.settings import Settings
+from tenantry.control import audit, databases, operations, sessions
+from tenantry.control import clusters as rows
+from tenantry.control.store import DATABASE, ControlStore
+from tenantry.host import files
+from tenantry.pg import archiving, objects
+from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.connections import ADMIN, connect, fetch_value
+from tenantry.pg.hardening import TEMPLATE
+from tenantry.services.cluster_restores import agreeing, flow, plan
+from tenantry.services.cluster_restores.flow import Say, Show
+from tenantry.services.cluster_restores.folders import RESTORE, Folders
+from tenantry.services.cluster_restores.model import Kept, Reached, Report, Wanted
+from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
+from tenantry.services.control_schema import ensure_control_schema
+from tenantry.services.repository.plan import missing_segments
+from tenantry.services.repository.service import Repositories
+from tenantry.services.side_instances.model import LogMissing, OutsideWindow
+
+_SPARE = 1.1  # of what it takes: the log that is read needs room, too
+_OWN_BYTES = 256 * 1024**2  # the log that it writes itself
+
+
+def folders_of(settings: Settings, name: str) -> Folders:
+    """The folders of a cluster of this machine. Raises NotFound."""
+    local = LocalClusters(settings)
+    if name not in {CONTROL, SHARED}:
+        raise NotFound(
+            f"There is no cluster {name} here.", hint=f"The clusters are {CONTROL} and {SHARED}."
+        )
+    return Folders(Home(settings.home), local.control if name == CONTROL else local.shared)
+
+
+def every_kept(settings: Settings) -> list[Kept]:
+    """What restores have replaced on this machine."""
+    return [each for name in (CONTROL, SHARED) for each in folders_of(settings, name).kept()]
+
+
+async def settle(settings: Settings) -> None:
+    """Before anything is started: complete or undo what was cut off of a restore."""
+    for name in (CONTROL, SHARED):
+        await folders_of(settings, name).settle()
+
+
+async def complete(settings: Settings) -> list[Report]:
+    """Have the control database know of what was put into service; both clusters run.
+
+    It has to be done before anybody is let in: what waits for an owner is not to be trusted.
+    """
+    return [
+        await _complete(settings, folders, report)
+        for folders in (folders_of(settings, name) for name in (CONTROL, SHARED))
+        if (report := folders.decided()) is not None
+    ]
+
+
+async def _complete(settings: Settings, folders: Folders, report: Report) -> Report:
+    local = LocalClusters(settings)
+    async with (
+        ControlStore(local.control_address) as store,
+        connect(local.shared_address, user=ADMIN) as server,
+        store.transaction(audit.PLATFORM) as tx,
+    ):
+        found = {row.name: row for row in await rows.every(tx)}
+        differences = await flow.reconcile(tx, server, found[SHARED].id)
+        report = report.model_copy(
+            update={
+                "missing": differences.missing,
+                "strangers": differences.strangers,
+                "closed": differences.closed,
+            }
+        )
+        if report.cluster == CONTROL:
+            await sessions.end_all(tx)
+        await operations.cancel_all(tx, besides=report.operation_id)
+        await rows.want_backup(tx, report.cluster)
+        await audit.record(
+            tx,
+            audit.PLATFORM,
+            "cluster.restored",
+            resource_kind="cluster",
+            resource_id=found[report.cluster].id,
+            resource_name=report.cluster,
+            details=report.model_dump(mode="json", exclude={"cluster", "in_service"}),
+        )
+    emit(StepDone(RESTORE, "reconciled", report.cluster))
+    folders.complete()
+    return report
+
+
+class ClusterRestore:
+    """The restore of one cluster of this machine. The steps are in their order."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings = settings
+        self._name = name
+        self._local = LocalClusters(settings)
+        self._repositories = Repositories(settings)
+        self.folders = folders_of(settings, name)
+
+    # ── what there is ────────────────────────────────────────────────────────
+
+    async def look(self, to: dt.datetime | None) -> Wanted:
+        """What would be restored, to a moment or (None) to the end of the log. Changes nothing.
+
+        Raises OutsideWindow, LogMissing, NotEnoughDisk, Conflict where backups are off, and
+        MachineError without a backup.
+        """
+        self._repositories.require_enabled()
+        if to is not None and to > dt.datetime.now(dt.UTC):
+            raise OutsideWindow(
+                f"{to:%F %T} UTC is in the future.",
+                hint='Ask for "latest", or for a moment that has been.',
+            )
+        self._repositories.ensure_files()
+        wanted = await self._choose(to)
+        if to is None:
+            await self._require_whole_log(wanted)
+        self._require_room(wanted)
+        return wanted
+
+    async def _choose(self, to: dt.datetime | None) -> Wanted:
+        problem: TenantryError | None = None
+        for held in await self._repositories.contents(self._name):
+            try:
+                if held.problem is not None:
+                    raise MachineError(f"Repository {held.repository}: {held.problem}")
+                return Wanted(self._name, to, held, plan.candidates(held, to))
+            except TenantryError as error:
+                problem = problem or error
+        raise problem or MachineError("There is no repository.")
+
+    async def _require_whole_log(self, wanted: Wanted) -> None:
+        held = wanted.contents
+        if held.archive is None or held.wal is None:
+            return
+        names = await self._repositories.pgbackrest.segments(
+            held.stanza, held.archive, repository=held.repository
+        )
+        lacking = missing_segments(
+            names,
+            since=wanted.backups[0].wal_start,
+            until=held.wal[1],
+            segment_bytes=archiving.SEGMENT_BYTES,
+        )
+        if lacking:
+            raise LogMissing(
+                f"{len(lacking)} segments of the write-ahead log of {self._name} are not in the "
+                "repository, so that its end cannot be reached.",
+                hint="Put them back, or restore to a moment before the first of them: "
+                "tenantry cluster verify tells more. Nothing was changed.",
+            )
+
+    def _require_room(self, wanted: Wanted) -> None:
+        kept = ", ".join(each.name for each in self.folders.kept())
+        more = f" Or discard what is kept of it: {kept}." if kept else ""
+        files.require_room(
+            self.folders.home.clusters,
+            round(wanted.size * _SPARE) + _OWN_BYTES,
+            what="The new cluster, beside the old one,",
+            hint=f"Make room there.{more} Nothing was changed.",
+        )
+
+    async def made_since(self, moment: dt.datetime) -> list[str] | None:
+        """The databases that have been given to somebody after a moment, and would be gone.
+
+        None if the control cluster, which knows them, does not start.
+        """
+        control = self._local.control
+        runs = control.pid() is not None
+        try:
+            await self._local.ensure_running(control)
+            async with (
+                ControlStore(control.address) as store,
+                store.transaction(audit.PLATFORM) as tx,
+            ):
+                shared = next(each for each in await rows.every(tx) if each.name == SHARED)
+                found = await databases.on_cluster(tx, shared.id)
+        except (TenantryError, psycopg.Error):
+            return None
+        finally:
+            if not runs:
+                await control.stop()
+        return [
+            row.database_name for row in found if row.status == "active" and row.created_at > moment
+        ]
+
+    # ── beside the one in service ────────────────────────────────────────────
+
+    async def restore(self, wanted: Wanted, *, say: Say, show: Show) -> str:
+        """Have its files, from the first backup that can be read. Returns that one's label.
+
+        What an earlier try has left is thrown away. Raises RepositoryError.
+        """
+        await self.folders.undo()
+        restored = self.folders.restored
+        files.ensure_folder(restored.folder)
+        say(f"Restoring {self._name} from the backup {wanted.backups[0].label}")
+        label = await flow.restore(
+            self._repositories.pgbackrest,
+            restored,
+            wanted.backups,
+            wanted.to or "latest",
+            say=say,
+            show=show,
+        )
+        old = self.folders.cluster
+        if old.pid() is None:
+            # What it has committed last is in no repository yet (manual, section 26.3.5).
+            for segment in archiving.unarchived(old.data):
+                await asyncio.to_thread(
+                    shutil.copy, segment, restored.data / "pg_wal" / segment.name
+                )
+        emit(StepDone(RESTORE, "restored", self._name))
+        return label or wanted.backups[0].label
+
+    async def recover(self, wanted: Wanted, label: str, *, say: Say) -> Reached:
+        """Have it read its log up to the moment, and see that it is whole.
+
+        Raises MachineError if it does not come up, LogMissing if the log has a gap before that.
+        """
+        restored = self.folders.restored
+        say(f"{self._name} reads its log")
+        ended_early = await flow.recover(
+            self._local, restored, say=say, options=agreeing.quiet(restored.address)
+        )
+        reached = await flow.reached(
+            restored, wanted.contents, label, ended_early=ended_early, whole=wanted.to is None
+        )
+        if reached.unread is not None:
+            raise LogMissing(
+                f"The log of {self._name} has a gap, or is damaged: the last commit that can be "
+                f"reached is of {reached.last_commit}, and segment {reached.unread} is behind it.",
+                hint="Restore to that moment if it is enough. Nothing was changed.",
+            )
+        await self._require_sound(restored)
+        emit(StepDone(RESTORE, "recovered", self._name))
+        return reached
+
+    async def _require_sound(self, restored: ProcessCluster) -> None:
+        """Raises MachineError unless it is a cluster of ours, out of recovery and readable."""
+        needed = DATABASE if self._name == CONTROL else TEMPLATE
+        async with connect(restored.address, user=ADMIN) as admin:
+            if await fetch_value(admin, "SELECT pg_is_in_recovery()"):
+                raise MachineError(f"{self._name} is still recovering.", hint="Please report it.")
+            if not await objects.database_exists(admin, needed):
+                raise MachineError(
+                    f"The restored {self._name} has no database {needed}: it was made later.",
+                    hint="Restore to a later moment. Nothing was changed.",
+                )
+
+    # ── into service ─────────────────────────────────────────────────────────
+
+    async def agree(self, wanted: Wanted, reached: Reached, *, say: Say) -> Report:
+        """Have nothing open in the restored cluster that has been closed since.
+
+        The old one is stopped by that. The control cluster runs, unless it is the one.
+        """
+        say(f"Comparing who may log in to {self._name}")
+        await self.folders.cluster.stop()
+        if self._name == CONTROL:
+            shut, asked = await agreeing.agree_on_openings(self.folders)
+        else:
+            async with ControlStore(self._local.control_address) as store:
+                shut, asked = await agreeing.agree_on_logins(self.folders, store, wanted, reached)
+        emit(StepDone(RESTORE, "agreed", self._name))
+        return Report(
+            cluster=self._name,
+            to=wanted.to,
+            reached=reached,
+            kept=self.folders.new_name(dt.datetime.now(dt.UTC)),
+            shut=shut,
+            old_unreadable=not asked,
+        )
+
+    async def swap(self, report: Report) -> None:
+        """Put the restored cluster into service, and the old one aside. Both are stopped."""
+        restored = self.folders.restored
+        await restored.stop()
+        await self.folders.cluster.stop()
+        flow.forget_recovery(restored.data)
+        self.folders.decide(report)
+        self.folders.finish()
+
+    # ── all of it, while the platform is down ────────────────────────────────
+
+    async def carry_out(self, wanted: Wanted, *, say: Say, show: Show) -> Report:
+        """Do it all, and leave everything stopped, ready for ``tenantry up``.
+
+        Raises TenantryError where it cannot go on; then the old cluster is as it was.
+        """
+        try:
+            if self._name != CONTROL:
+                await self._local.ensure_running(self._local.control)
+                await ensure_control_schema(self._local)
+            label = await self.restore(wanted, say=say, show=show)
+            reached = await self.recover(wanted, label, say=say)
+            await self.swap(await self.agree(wanted, reached, say=say))
+            say("Comparing the databases with what the control database knows")
+            for cluster in (self._local.control, self._local.shared):
+                await flow.recover(self._local, cluster, say=say)
+            await ensure_control_schema(self._local)
+            reports = await complete(self._settings)
+            return next(each for each in reports if each.cluster == self._name)
+        finally:
+            await self.folders.undo()
+            for cluster in (self._local.shared, self._local.control):
+                await cluster.stop()
+
+
+async def discard(settings: Settings, kept: Kept) -> None:
+    """Delete what a restore has taken out of service, for good; told in the audit if that runs."""
+    folders_of(settings, kept.cluster).discard(kept)
+    local = LocalClusters(settings)
+    if local.control.pid() is None:
+        return  # room may be needed before it can start
+    async with (
+        ControlStore(local.control_address) as store,
+        store.transaction(audit.PLATFORM) as tx,
+    ):
+        await audit.record(
+            tx,
+            audit.PLATFORM,
+            "cluster.discarded",
+            resource_kind="cluster",
+            resource_name=kept.cluster,
+            details={"name": kept.name},
+        )

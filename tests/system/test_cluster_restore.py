@@ -1,0 +1,199 @@
+"""A whole cluster comes back: to a second, from a broken folder, and the control cluster too."""
+
+import datetime as dt
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from answers import data
+from clients import hurry
+from harness import Installation
+
+CHECKSUM = "SELECT count(*), md5(string_agg(t::text, '' ORDER BY n)) FROM kept t"
+REFUSED = "authentication failed|not permitted|no pg_hba|no such user|login rejected"
+
+Database = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def backed() -> Iterator[Installation]:
+    platform = Installation({"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "1"})
+    try:
+        platform.up()
+        hurry(platform)
+        for cluster in ("control", "shared-1"):
+            platform.back_up(cluster)
+        yield platform
+    finally:
+        platform.remove()
+
+
+def ask(url: str, query: str) -> tuple[Any, ...] | None:
+    with psycopg.connect(url, connect_timeout=15, prepare_threshold=None) as connection:
+        return connection.execute(query.encode()).fetchone()
+
+
+def write(url: str, query: str) -> None:
+    with psycopg.connect(url, connect_timeout=15, prepare_threshold=None) as connection:
+        connection.execute(query.encode())
+
+
+def fill(database: Database, rows: int = 100) -> None:
+    write(database["connection_string"], "CREATE TABLE IF NOT EXISTS kept (n int, said text)")
+    with psycopg.connect(database["connection_string"]) as connection:
+        connection.execute(
+            "INSERT INTO kept SELECT n, md5(random()::text) FROM generate_series(1, %s) n", (rows,)
+        )
+
+
+def sums(databases: list[Database], door: str = "connection_string") -> list[object]:
+    return [ask(database[door], CHECKSUM) for database in databases]
+
+
+def is_refused(url: str) -> bool:
+    with pytest.raises(psycopg.OperationalError, match=REFUSED):
+        ask(url, "SELECT 1")
+    return True
+
+
+def restore(platform: Installation, *words: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(
+        platform.tenantry("cluster", "restore", *words, "--yes", "--json").stdout
+    )
+    return told
+
+
+def killed(platform: Installation, cluster: str) -> None:
+    """All ends at once, and the cluster does not start any more."""
+    for pid in platform.processes():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    (platform.home / "clusters" / cluster / "data/global/pg_control").unlink()
+
+
+def moment_of(database: Database) -> dt.datetime:
+    found = ask(database["connection_string"], "SELECT clock_timestamp()")
+    assert found is not None
+    moment: dt.datetime = found[0]
+    return moment
+
+
+def wait_gone(platform: Installation, database: Database) -> None:
+    deadline = time.monotonic() + 30
+    while database["username"] in platform.world()[0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def rotated(platform: Installation, database: Database) -> Database:
+    with platform.client() as api:
+        answer = data(api.post(f"/api/databases/{database['id']}/rotate-password", json={}))
+    return {**database, **answer}
+
+
+def test_the_shared_cluster_comes_back_as_it_was_a_second_before(backed: Installation) -> None:
+    wrecked = [backed.create(name=f"wrecked-{n}") for n in range(3)]
+    changed, leaked, listed = (backed.create(name=n) for n in ("changed", "leaked", "listed"))
+    for database in (*wrecked, changed, leaked, listed):
+        fill(database)
+    before = sums(wrecked)
+    moment = moment_of(wrecked[0])
+    write(wrecked[0]["connection_string"], "DELETE FROM kept")
+    write(wrecked[1]["connection_string"], "DROP TABLE kept")
+    write(wrecked[2]["connection_string"], "UPDATE kept SET said = ''")
+    late = backed.create(name="late")
+    now = rotated(backed, changed)
+    with backed.client() as api:
+        assert api.delete(f"/api/databases/{leaked['id']}").status_code in {200, 202}
+        entries = {"entries": [{"ip_address": "203.0.113.7"}]}
+        data(api.put(f"/api/databases/{listed['id']}/whitelist", json=entries))
+    wait_gone(backed, leaked)
+
+    words = ["shared-1", "--to", moment.isoformat()]
+    refused = backed.tenantry("cluster", "restore", *words, check=False)
+    assert "Stop it first" in refused.stderr
+    plan = json.loads(backed.tenantry("cluster", "restore", *words, "--dry-run", "--json").stdout)
+    assert plan["made_since"] == [late["database_name"]]
+    backed.down()
+    told = restore(backed, *words)
+    assert told["missing"] == [late["database_name"]]
+    assert leaked["database_name"] in told["strangers"]
+    assert told["shut"] == [leaked["username"]]
+    assert told["reached"]["timeline"] == 2
+    backed.up()
+    hurry(backed)
+
+    assert sums(wrecked) == before
+    assert sums(wrecked, "connection_string_pooled") == before
+    for door in ("connection_string", "connection_string_pooled"):
+        assert is_refused(changed[door])
+        assert ask(now[door], "SELECT 1")
+        assert is_refused(leaked[door])
+        assert is_refused(listed[door])
+    with backed.client() as api:
+        assert data(api.get(f"/api/databases/{late['id']}"))["missing_since"]
+        (row, *_) = data(api.get("/api/audit-logs", params={"action": "cluster.restored"}))
+        assert row["details"]["shut"] == [leaked["username"]]
+        assert api.delete(f"/api/databases/{late['id']}").is_success
+    kept = json.loads(backed.tenantry("cluster", "kept", "--json").stdout)
+    assert [each["name"] for each in kept] == [told["kept"]]
+    assert kept[0]["size_bytes"] > 1_000_000
+
+
+def test_backups_go_on_and_a_later_restore_takes_the_new_past(backed: Installation) -> None:
+    with backed.client() as api:
+        found = data(api.get("/api/clusters"))
+    # So the platform makes a full one by itself.
+    assert [row["last_backup_at"] for row in found if row["name"] == "shared-1"] == [None]
+    backed.back_up("shared-1", "--type", "full")
+    database = backed.create(name="afterwards")
+    fill(database)
+    write(database["connection_string"], "DELETE FROM kept WHERE n > 10")
+    moment = moment_of(database)
+    write(database["connection_string"], "DELETE FROM kept")
+    backed.down()
+    told = restore(backed, "shared-1", "--to", moment.isoformat())
+    assert told["reached"]["timeline"] == 3
+    assert not told["missing"]
+    backed.up()
+    assert ask(database["connection_string"], "SELECT count(*) FROM kept") == (10,)
+    discarded = backed.tenantry("cluster", "discard", "shared-1", "--yes")
+    assert len(discarded.stdout.splitlines() + discarded.stderr.splitlines()) == 2
+    assert not list((backed.home / "clusters/shared-1").glob("before-*"))
+
+
+@pytest.mark.parametrize("cluster", ["shared-1", "control"])
+def test_a_broken_folder_comes_back_with_its_last_commit(
+    backed: Installation, cluster: str
+) -> None:
+    database = backed.create(name=f"last-of-{cluster}")
+    fill(database, 10)
+    killed(backed, cluster)
+    assert backed.tenantry("up", "--detach", check=False).returncode != 0
+    told = restore(backed, cluster)
+    assert told["old_unreadable"]
+    assert not told["missing"]
+    backed.up()
+    assert ask(database["connection_string"], "SELECT count(*) FROM kept") == (10,)
+    assert ask(database["connection_string_pooled"], "SELECT count(*) FROM kept") == (10,)
+    with backed.client() as api:
+        assert data(api.get(f"/api/databases/{database['id']}"))["missing_since"] is None
+
+
+def test_what_cannot_be_is_refused(backed: Installation) -> None:
+    def refusal(*words: str) -> str:
+        done = backed.tenantry("cluster", "restore", *words, "--dry-run", check=False)
+        assert done.returncode == 1
+        return done.stderr
+
+    assert "first one that can be restored" in refusal("shared-1", "--to", "30d")
+    assert "in the future" in refusal("shared-1", "--to", "2999-01-01")
+    assert "There is no cluster nowhere" in refusal("nowhere")
