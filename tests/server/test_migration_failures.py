@@ -148,6 +148,35 @@ async def test_a_file_with_its_own_transaction_is_taken_at_its_word(
     assert await tables(conn) == {"a"}
 
 
+@pytest.mark.parametrize("end", ["COMMIT;", ""])
+async def test_a_failure_in_a_files_own_transaction_has_its_line_and_leaves_nothing(
+    conn: Connection, tmp_path: Path, end: str
+) -> None:
+    """golang-migrate's documentation has one write BEGIN and COMMIT around several statements."""
+    folder = write(tmp_path, {"1_a.up.sql": f"BEGIN;\nCREATE TABLE a ();\n\nSELECT 1/0;\n{end}\n"})
+    failure = await failure_of(conn, folder)
+    assert (failure.line, failure.state) == (4, State())
+    assert "The statement is: SELECT 1/0." in failure.detail
+    assert await tables(conn) == set()
+
+
+async def test_what_follows_a_files_own_commit_is_one_transaction_too(
+    conn: Connection, tmp_path: Path
+) -> None:
+    folder = write(
+        tmp_path,
+        {"1_a.up.sql": "CREATE TABLE a ();\nCOMMIT;\nCREATE TABLE b ();\nSELECT 1/0;\n"},
+    )
+    failure = await failure_of(conn, folder)
+    assert (failure.line, failure.state) == (4, State(1, dirty=True))
+    assert await tables(conn) == {"a"}
+    await service.force(conn, -1)
+    write(tmp_path, {"1_a.up.sql": "COMMIT; BEGIN; CREATE TABLE b (); COMMIT; CREATE TABLE c ()"})
+    await service.up(conn, folder)
+    assert await tables(conn) == {"a", "b", "c"}
+    assert await recorded(conn) == [(1, False)]
+
+
 async def test_a_failure_after_a_files_own_commit_is_dirty(
     conn: Connection, tmp_path: Path
 ) -> None:

@@ -445,11 +445,6 @@ def test_what_cannot_run_in_a_transaction_is_found(text: str, transactional: boo
     assert Script("1_a.up.sql", f"SELECT 1; {text};").transactional is transactional
 
 
-def test_a_file_that_ends_its_transaction_is_sent_as_it_is() -> None:
-    assert Script("1_a.up.sql", "SELECT 1; COMMIT; SELECT 2").statements == ()
-    assert len(Script("1_a.up.sql", "BEGIN; SELECT 1; COMMIT; VACUUM").statements) == 4
-
-
 def test_statements_know_their_lines_and_comments() -> None:
     text = "-- one;\n/* ü\n*/SELECT ';' ;\n-- two\n\nDO $$ BEGIN; END $$\n"
     found = statements.split(text)

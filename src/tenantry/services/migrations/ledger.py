@@ -109,18 +109,25 @@ class Ledger:
 
     async def write(self, version: int | None, *, dirty: bool) -> None:
         """Record where the database stands."""
-        # One message, and so one transaction where none is open. DELETE where golang-migrate
-        # truncates: a TRUNCATE keeps others from reading the version while a file runs.
+        await self.send(self.writing(version, dirty=dirty))
+
+    async def send(self, *queries: sql.Composable) -> None:
+        """Send these as one message, and so as one transaction where none is open."""
+        await send(self.conn, "{queries}", queries=sql.SQL("; ").join(queries))
+
+    def writing(self, version: int | None, *, dirty: bool) -> sql.Composed:
+        """What records where the database stands."""
+        # DELETE where golang-migrate truncates: a TRUNCATE keeps others from reading the version
+        # while a file runs.
         if version is None and not dirty:
-            await send(self.conn, "DELETE FROM {table}", table=self._table)
-        else:
-            await send(
-                self.conn,
-                "DELETE FROM {table}; INSERT INTO {table} (version, dirty) VALUES ({v}, {dirty})",
-                table=self._table,
-                v=sql.Literal(NO_VERSION if version is None else version),
-                dirty=sql.Literal(dirty),
-            )
+            return sql.SQL("DELETE FROM {}").format(self._table)
+        return sql.SQL(
+            "DELETE FROM {table}; INSERT INTO {table} (version, dirty) VALUES ({v}, {dirty})"
+        ).format(
+            table=self._table,
+            v=sql.Literal(NO_VERSION if version is None else version),
+            dirty=sql.Literal(dirty),
+        )
 
     async def journal(self) -> dict[int, Applied]:
         """What was applied by this runner, by version."""
@@ -146,27 +153,26 @@ class Ledger:
             )
             self._has_journal = True
 
-    async def note(self, version: int, script: Script | None) -> None:
-        """Remember the file that brought the database to ``version``."""
-        if script is None:
-            return
-        await send(
-            self.conn,
+    def noting(self, version: int, script: Script) -> sql.Composed:
+        """What remembers the file that brought the database to ``version``."""
+        return sql.SQL(
             "INSERT INTO {journal} (version, file, sha256) VALUES ({version}, {file}, {sha256}) "
             "ON CONFLICT (version) DO UPDATE SET file = excluded.file, sha256 = excluded.sha256, "
-            "applied_at = excluded.applied_at",
+            "applied_at = excluded.applied_at"
+        ).format(
             journal=self._journal,
             version=sql.Literal(version),
             file=sql.Literal(script.name),
             sha256=sql.Literal(script.sha256),
         )
 
+    def forgetting_after(self, version: int) -> sql.Composed:
+        """What forgets what was applied after ``version``: it no longer is."""
+        return sql.SQL("DELETE FROM {journal} WHERE version > {version}").format(
+            journal=self._journal, version=sql.Literal(version)
+        )
+
     async def forget_after(self, version: int) -> None:
-        """Forget what was applied after ``version``: it no longer is."""
+        """Forget what was applied after ``version``, where there is a journal."""
         if self._has_journal:
-            await send(
-                self.conn,
-                "DELETE FROM {journal} WHERE version > {version}",
-                journal=self._journal,
-                version=sql.Literal(version),
-            )
+            await self.send(self.forgetting_after(version))

@@ -55,21 +55,11 @@ class Script:
                 return False
             if line and not line.startswith("--"):
                 break
-        return not any(map(statements.refuses_transaction, self._split()))
+        return not any(map(statements.refuses_transaction, self.statements))
 
     @property
     def statements(self) -> Sequence[Statement]:
-        """What is sent one by one; nothing if the file has to be sent as it is.
-
-        That is one that the parser does not take, and one that says by itself where its
-        transaction ends: PostgreSQL runs what comes after as one, too.
-        """
-        found = self._split()
-        if self.transactional and any(map(statements.controls_transaction, found)):
-            return ()
-        return found
-
-    def _split(self) -> Sequence[Statement]:
+        """What is sent one by one; nothing if the parser does not take the file."""
         try:
             return statements.split(self.sql)
         except Unreadable:

@@ -22,6 +22,7 @@ from pathlib import Path
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from tenantry.base.errors import InvalidInput
 from tenantry.pg import statements
@@ -167,22 +168,22 @@ async def _run(conn: Connection, folder: Folder, order: _Order, limits: Limits) 
         if steps:
             await ledger.ensure_journal()
         for migration in edited:
-            await ledger.note(migration.version, migration.up)
+            if migration.up is not None:
+                await ledger.send(ledger.noting(migration.version, migration.up))
         for step in steps:
-            await _take(ledger, step, limits, order.around)
+            await _take(ledger, state, step, limits, order.around)
+            state = State(step.target)
         if order.n is not None and len(steps) < order.n:
             raise LimitShort(order.n - len(steps), await ledger.read())
         return steps
 
 
-async def _configure(conn: Connection, settings: dict[str, str]) -> None:
-    await send(
-        conn,
-        "SELECT {settings}",
-        settings=sql.SQL(", ").join(
-            sql.SQL("set_config({}, {}, false)").format(name, value)
+def _setting(settings: dict[str, str]) -> sql.Composed:
+    return sql.SQL("SELECT {}").format(
+        sql.SQL(", ").join(
+            sql.SQL("pg_catalog.set_config({}, {}, false)").format(name, value)
             for name, value in settings.items()
-        ),
+        )
     )
 
 
@@ -204,15 +205,16 @@ async def _alone(conn: Connection, limits: Limits) -> AsyncIterator[Ledger]:
     deadline = asyncio.get_running_loop().time() + limits.patience
     held: list[int] = []
     try:
-        await _configure(
-            conn,
-            {
-                "lock_timeout": _ms(min(limits.lock_timeout, longest_wait)),
-                "statement_timeout": "0",
-                # Else the server would finish a killed runner's statement, and keep its lock.
-                "client_connection_check_interval": "1s",
-                "client_encoding": "UTF8",
-            },
+        await ledger.send(
+            _setting(
+                {
+                    "lock_timeout": _ms(min(limits.lock_timeout, longest_wait)),
+                    "statement_timeout": "0",
+                    # Else the server would finish a killed runner's statement, and keep its lock.
+                    "client_connection_check_interval": "1s",
+                    "client_encoding": "UTF8",
+                }
+            )
         )
         for key in plan.lock_keys(ledger.database, ledger.schema):
             held.append(key)  # first, as a wait that is cancelled may have been granted
@@ -227,9 +229,8 @@ async def _alone(conn: Connection, limits: Limits) -> AsyncIterator[Ledger]:
         # A lost connection has lost its locks too.
         if not conn.closed:
             with suppress(psycopg.OperationalError):
-                for key in held:
-                    await send(conn, "SELECT pg_advisory_unlock({key})", key=sql.Literal(key))
-                await _configure(conn, before)
+                unlock = sql.SQL("SELECT pg_catalog.pg_advisory_unlock({})")
+                await ledger.send(*map(unlock.format, held), _setting(before))
 
 
 async def _lock(ledger: Ledger, key: int, deadline: float, limits: Limits) -> None:
@@ -247,33 +248,33 @@ async def _lock(ledger: Ledger, key: int, deadline: float, limits: Limits) -> No
             return
 
 
-async def _take(ledger: Ledger, step: Step, limits: Limits, around: Around) -> None:
+async def _take(ledger: Ledger, before: State, step: Step, limits: Limits, around: Around) -> None:
     """Run one file and record it. Raises MigrationFailed."""
-    conn, script = ledger.conn, step.script
+    script = step.script
     if script is None:
         await ledger.write(step.target, dirty=False)
         return
-    timeouts = {
-        "lock_timeout": _ms(limits.lock_timeout),
-        "statement_timeout": _ms(limits.statement_timeout) if limits.statement_timeout else "0",
-    }
+    timeouts = _setting(
+        {
+            "lock_timeout": _ms(limits.lock_timeout),
+            "statement_timeout": _ms(limits.statement_timeout) if limits.statement_timeout else "0",
+        }
+    )
+    if step.direction is Direction.UP:
+        journal = ledger.noting(step.version, script)
+    else:
+        journal = ledger.forgetting_after(step.version - 1)
     run = await asyncio.to_thread(_Work, ledger, script)
-    before = await ledger.read()
     retries, pause = limits.retries, limits.back_off
     while True:
         try:
             async with around(script):
-                await _configure(conn, timeouts)  # each time, as a file may SET them
-                await run.begin()
-                await ledger.write(step.target, dirty=True)
+                # Each time, as a file may SET them.
+                await run.begin(timeouts, ledger.writing(step.target, dirty=True))
                 await run.do()
-                await _refuse_rollback(ledger, script, step.target)
-                if step.direction is Direction.UP:
-                    await ledger.note(step.version, script)
-                else:
-                    await ledger.forget_after(step.version - 1)
-                await ledger.write(step.target, dirty=False)
-                await conn.commit()
+                if not run.is_whole:
+                    await _refuse_rollback(ledger, script, step.target)
+                await run.end(ledger.writing(step.target, dirty=False), journal)
         except BaseException as error:
             state = await _abandon(ledger)
             if not isinstance(error, psycopg.Error):
@@ -316,23 +317,39 @@ class _Work:
         self._script = script
         self._transactional = script.transactional
         self._parts = script.statements
+        # Whether it surely runs in the one transaction that we begin. What the parser does not
+        # take may say anything.
+        self.is_whole = bool(self._transactional and self._parts) and not any(
+            map(statements.controls_transaction, self._parts)
+        )
         self._doing: int | None = None
         self._traces: set[tuple[object, ...]] = set()
 
-    async def begin(self) -> None:
+    async def begin(self, *queries: sql.Composable) -> None:
         self._doing = None
         if self._transactional:
-            await send(self._ledger.conn, "BEGIN")
+            await self._ledger.send(sql.SQL("BEGIN"), *queries)
         else:
             self._traces = await self._look()
+            await self._ledger.send(*queries)
 
     async def do(self) -> None:
         # One without statements may still be comments, or what only the server can read.
         texts = [part.text for part in self._parts] or [self._script.sql]
         for self._doing, text in enumerate(texts):
+            if self._transactional and self._is_idle():
+                # It has ended its transaction. What follows is one again, as if it were sent whole.
+                await send(self._ledger.conn, "BEGIN")
             cursor = psycopg.AsyncCursor(self._ledger.conn)
             await cursor.execute(text.encode(), prepare=False)
         self._doing = None
+
+    async def end(self, *queries: sql.Composable) -> None:
+        commit = () if self._is_idle() else (sql.SQL("COMMIT"),)
+        await self._ledger.send(*queries, *commit)
+
+    def _is_idle(self) -> bool:
+        return self._ledger.conn.info.transaction_status == TransactionStatus.IDLE
 
     async def left_nothing(self) -> bool:
         """Whether a failure outside a transaction was of the first statement, without a trace."""

@@ -145,15 +145,18 @@ class Visits:
             [tenant],
             folder=self._scratch(operation_id),
         ) as visitor:
+            nothing = False
             try:
                 async with await _enter(visitor, name) as conn:
                     await conn.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(tenant)))
                     await conn.execute('SET search_path = "$user", public')
                     yield conn
+                    nothing = await _has_nothing(conn)
             finally:
                 # A file may have said RESET ROLE before it made something.
-                with suppress(psycopg.Error):
-                    await visitors.leave(visitor, name, tenant)
+                if not nothing:
+                    with suppress(psycopg.Error):
+                        await visitors.leave(visitor, name, tenant)
 
     def _scratch(self, operation_id: uuid.UUID) -> Path:
         return self.home.scratch / str(operation_id)
@@ -167,6 +170,15 @@ class Visits:
             yield
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _has_nothing(conn: Connection) -> bool:
+    """Whether a session's visitor surely has neither objects nor rights to leave behind."""
+    if conn.closed:
+        return False
+    await conn.execute("DISCARD ALL")  # also the role, which was the tenant's
+    query = "SELECT 1 FROM pg_catalog.pg_shdepend WHERE refobjid = current_user::regrole LIMIT 1"
+    return await (await conn.execute(query)).fetchone() is None
 
 
 async def _enter(visitor: visitors.Visitor, database: str) -> Connection:
