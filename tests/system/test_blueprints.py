@@ -1,6 +1,7 @@
 """Blueprints through the product's doors: a database that is made with one, or given one."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -284,3 +285,72 @@ def test_the_command_does_it(platform: Installation, tmp_path: Path) -> None:
         "steps": [{"version": 1, "direction": "up", "file": "1_a.up.sql"}],
         "seeds": None,
     }
+
+
+def compared(api: httpx.Client, database: Row) -> tuple[bool, set[tuple[str, str, str]]]:
+    """Whether a database has drifted, and how what is in it."""
+    told = data(api.get(path(database, "/diff")))
+    return told["drifted"], {
+        (each["status"], each["kind"], each["name"]) for each in told["differences"]
+    }
+
+
+def test_a_comparison_tells_what_has_drifted_and_what_is_beside(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database = made(platform, seeds="development")
+    url, app = database["connection_string"], f"{database['username']}_app"
+    assert compared(api, database) == (False, set())
+    do(url, "CREATE TABLE mine (i int PRIMARY KEY); CREATE SCHEMA more; CREATE VIEW v AS SELECT 1")
+    beside = {("extra", "table", "public.mine"), ("extra", "schema", "more")}
+    assert compared(api, database) == (False, beside | {("extra", "view", "public.v")})
+    do(url, "DROP VIEW v; ALTER POLICY own ON notes USING (true)")
+    do(url, f"REVOKE INSERT ON notes FROM {app}")
+    told = data(api.get(path(database, "/diff")))
+    assert told["drifted"]
+    (policy,) = (each for each in told["differences"] if each["kind"] == "policy")
+    assert (policy["name"], policy["found"]) == (
+        "public.notes.own",
+        "permissive for all to public using (true)",
+    )
+    assert "app.current_customer_id" in policy["expected"]
+    (grant,) = (each for each in told["differences"] if each["kind"] == "grant")
+    assert (grant["name"], grant["expected"]) == (
+        f"public.notes to {app}",
+        "delete, insert, select, update",
+    )
+    assert "scratch" not in {row["status"] for row in platform.rows()}
+
+
+def test_a_database_is_compared_at_the_version_at_which_it_is(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database = made(platform, "notes@1")
+    assert compared(api, database) == (False, set())
+    name = database["database_name"]
+    done = platform.tenantry("blueprint", "diff", "--database", name, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    do(database["connection_string"], "ALTER TABLE notes ADD pinned int")
+    done = platform.tenantry("blueprint", "diff", "--database", name, check=False)
+    assert (done.returncode, done.stdout) == (1, "extra column public.notes.pinned\n")
+    do(database["connection_string"], "DELETE FROM schema_migrations")
+    lost = problem(api.get(path(database, "/diff")), 409)
+    assert lost["code"] == "foreign_migrations"
+
+
+def test_files_that_make_a_scratch_have_nobodys_rights(
+    platform: Installation, api: httpx.Client
+) -> None:
+    """A folder of one's own is run again for a comparison, and can be anything."""
+    database = platform.create()
+    text = (
+        "DO $$ BEGIN IF session_user LIKE 'user%' THEN RAISE EXCEPTION '% is of %', session_user,"
+        " (SELECT string_agg(roleid::regrole::text, ',') FROM pg_auth_members"
+        " WHERE member = session_user::regrole); END IF; END $$"
+    )
+    brought(api, database, blueprint="mine", **own(**{"1_a.up.sql": text}))
+    told = problem(api.get(path(database, "/diff")), 409)
+    assert re.search(r"line 1: user_[a-z0-9]{12} is of tenantry_open\.", told["detail"])
+    assert database["username"] not in told["detail"]
+    again = problem(api.get(path(database, "/diff")), 409)
+    assert again["detail"] != told["detail"], "each has a login of its own"

@@ -91,6 +91,27 @@ class StandingBlueprint(BaseModel):
     dirty: bool
 
 
+class Difference(BaseModel):
+    """One thing that is not as its blueprint makes it, in PostgreSQL's own words.
+
+    ``drift`` is false for what was made beside the blueprint.
+    """
+
+    kind: str = Field(examples=["policy"])
+    name: str = Field(examples=["sites.tenant_select"])
+    status: Literal["missing", "extra", "changed"]
+    expected: str | None
+    found: str | None
+    drift: bool
+
+
+class Comparison(StandingBlueprint):
+    """``drifted`` is whether anything of the blueprint's is missing, changed or added to."""
+
+    drifted: bool
+    differences: list[Difference]
+
+
 class AppliedBlueprint(Operation):
     """With the logins that were made for it, whose passwords are shown this once."""
 
@@ -155,6 +176,24 @@ async def standing(platform: PlatformHere, principal: Reader, database_id: Datab
     """The blueprint that a database has, at which version it is, and whether there is a newer."""
     found = await platform.blueprints.standing(principal.actor, database_id)
     return answers.answer(_standing(found))
+
+
+@router.get("/api/databases/{identifier}/blueprint/diff", response_model=Answer[Comparison])
+async def compare(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+    """What differs between a database and what its blueprint makes, to where it stands.
+
+    The blueprint is made in a scratch database for it, which takes a second or two.
+    """
+    found = await platform.blueprints.compare(principal.actor, database_id)
+    return answers.answer(
+        Comparison(
+            **_standing(found.standing).model_dump(),
+            drifted=found.drifted,
+            differences=[
+                Difference.model_validate(each, from_attributes=True) for each in found.differences
+            ],
+        )
+    )
 
 
 @router.post(

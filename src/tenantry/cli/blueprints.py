@@ -140,6 +140,39 @@ def upgrade(
     _bring(database, env, {"version": to}, as_json=as_json)
 
 
+@app.command()
+def diff(*, database: On, env: In = None, as_json: Json = False) -> None:
+    """Show what differs between a database and its blueprint. Exit code 1 if it has drifted.
+
+    Example:
+
+        tenantry blueprint diff --database shop
+    """
+    with connect() as api:
+        row = find(api, database, env)
+        with output.waiting("Making the blueprint, to compare"):
+            found = api.get(f"/api/databases/{row['id']}/blueprint/diff")
+    if as_json:
+        output.as_json(found)
+    else:
+        for each in found["differences"]:
+            beside = "" if each["drift"] else " (beside the blueprint)"
+            output.line(f"{each['status']} {each['kind']} {each['name']}{beside}")
+            if each["status"] == "changed":
+                _definition("expected", each["expected"])
+                _definition("found", each["found"])
+    if found["drifted"]:
+        raise typer.Exit(1)
+    output.done(f"{title(row)} is as {found['name']} makes it")
+
+
+def _definition(label: str, text: str) -> None:
+    first, *more = text.splitlines() or [""]
+    output.line(f"    {label + ':':<9} {first}")
+    for line in more:
+        output.line(f"              {line}")
+
+
 def _folder(folder: Path, name: str) -> Row:
     """A folder of one's own, as the API takes it. Raises BadBlueprint."""
     files = model.read(folder)

@@ -22,7 +22,7 @@ from tenantry.control.plans import Limits
 from tenantry.control.store import Tx
 from tenantry.pg.catalog import DatabaseUse
 
-Status = Literal["creating", "warm", "branching", "active", "deleting"]
+Status = Literal["creating", "warm", "scratch", "branching", "active", "deleting"]
 QuotaState = Literal["ok", "warning", "read_only", "stopped"]
 
 

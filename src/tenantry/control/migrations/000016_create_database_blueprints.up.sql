@@ -15,3 +15,12 @@ CREATE POLICY platform ON database_blueprints TO tenantry_platform USING (true);
 CREATE POLICY own ON database_blueprints TO tenantry_customer USING (database_id IN
     (SELECT id FROM databases WHERE customer_id = (SELECT current_customer())));
 GRANT SELECT ON database_blueprints TO tenantry_customer;
+
+-- A 'scratch' database is made for one comparison. Its row is held meanwhile, and never seen.
+ALTER TABLE databases
+    DROP CONSTRAINT databases_status_check,
+    ADD CONSTRAINT databases_status_check CHECK
+        (status IN ('creating', 'warm', 'scratch', 'branching', 'active', 'deleting')),
+    DROP CONSTRAINT databases_check,
+    ADD CONSTRAINT databases_check CHECK
+        (status IN ('creating', 'warm', 'scratch') OR friendly_name IS NOT NULL);

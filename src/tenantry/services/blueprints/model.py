@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pglast import ast
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -173,6 +173,36 @@ class Standing:
     @property
     def behind(self) -> bool:
         return self.version != self.blueprint.newest
+
+
+DifferenceStatus = Literal["missing", "extra", "changed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as its blueprint makes it. Definitions are PostgreSQL's own words.
+
+    ``drift`` is whether it concerns the blueprint: what the tenant made beside it does not.
+    """
+
+    kind: str
+    name: str
+    status: DifferenceStatus
+    expected: str | None
+    found: str | None
+    drift: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A database beside what its blueprint makes, up to the migration at which it stands."""
+
+    standing: Standing
+    differences: list[Difference]
+
+    @property
+    def drifted(self) -> bool:
+        return any(each.drift for each in self.differences)
 
 
 # ── the manifest ─────────────────────────────────────────────────────────────

@@ -1,13 +1,16 @@
-"""Which migrations a version means, which way a database may go. Pure."""
+"""Which migrations a version means, which way a database may go, and what differs in one. Pure."""
 
 from tenantry.base.errors import InvalidInput
+from tenantry.pg.descriptions import Description
 from tenantry.services.blueprints.model import (
     Blueprint,
     BlueprintBackwards,
+    Difference,
+    DifferenceStatus,
     ForeignMigrations,
     Version,
 )
-from tenantry.services.migrations.model import DirtyDatabase, Status
+from tenantry.services.migrations.model import DirtyDatabase, State, Status
 
 
 def read_reference(text: str) -> tuple[str, int | None]:
@@ -77,3 +80,41 @@ def check_way(blueprint: Blueprint, wanted: Version, stands: Status, *, has_it: 
             hint=f"Restore it to a moment before, or make a new database with "
             f"{blueprint.name}@{wanted.number}.",
         )
+
+
+# ── drift ────────────────────────────────────────────────────────────────────
+
+
+def place(blueprint: Blueprint, state: State) -> int:
+    """The migration of the blueprint at which a database stands.
+
+    Raises DirtyDatabase, and ForeignMigrations if the blueprint has no such one.
+    """
+    if state.dirty:
+        raise DirtyDatabase(state)
+    if state.version is None or state.version not in {m.version for m in blueprint.migrations}:
+        raise ForeignMigrations(
+            f"The database is {state}, which {blueprint.name} does not have.",
+            hint="Somebody has migrated it by other files since it got its blueprint.",
+        )
+    return state.version
+
+
+def differences(made: Description, there: Description) -> list[Difference]:
+    """What differs between what a blueprint makes and what a database has, by kind and name.
+
+    Of what is missing or extra as a whole the parts are not told. What the tenant made beside the
+    blueprint is told of, and is no drift.
+    """
+    wanted, had = {thing.name for thing in made}, {thing.name for thing in there}
+    found: list[Difference] = []
+    for thing in sorted(made.keys() | there.keys()):
+        want, have = made.get(thing), there.get(thing)
+        if want == have or (thing.part_of and (thing.part_of in wanted) != (thing.part_of in had)):
+            continue
+        status: DifferenceStatus = (
+            "extra" if want is None else "missing" if have is None else "changed"
+        )
+        drift = status != "extra" or thing.part_of in wanted
+        found.append(Difference(thing.kind, thing.name, status, want, have, drift))
+    return found

@@ -7,9 +7,10 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+import psycopg
 import structlog
 
-from tenantry.base.errors import InvalidInput
+from tenantry.base.errors import Conflict, InvalidInput, TenantryError, Unavailable
 from tenantry.base.secrets import Secret
 from tenantry.control import audit, migration_runs
 from tenantry.control import blueprints as rows
@@ -18,7 +19,8 @@ from tenantry.control.audit import Actor
 from tenantry.control.blueprints import BlueprintRow
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx
-from tenantry.pg import extensions
+from tenantry.pg import descriptions, extensions, logins
+from tenantry.pg.descriptions import Description
 from tenantry.services.blueprints import model, plan
 from tenantry.services.blueprints.flow import APPLY, Applying
 from tenantry.services.blueprints.model import (
@@ -28,17 +30,24 @@ from tenantry.services.blueprints.model import (
     Blueprint,
     BlueprintNotFound,
     Chosen,
+    Compared,
     Standing,
     Wanted,
 )
 from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.databases.model import Opened
 from tenantry.services.databases.service import Databases
+from tenantry.services.migrations import service as runner
 from tenantry.services.operations.service import Operations
 from tenantry.services.roles.model import OpenedRole
 from tenantry.services.roles.service import Roles
 from tenantry.services.tenant_migrations.service import TenantMigrations
+from tenantry.services.tenant_migrations.visits import in_words
 
 log = structlog.get_logger()
+
+_COMPARED_AT_ONCE = 2  # each holds a connection to the control database
+_COMPARE_SECONDS = 30
 
 Passwords = Callable[[int], Secret]  # of the first, second … login that is made
 
@@ -99,6 +108,7 @@ class Blueprints:
         self._migrations = migrations
         self._operations = operations
         self._catalogue = Catalogue(beside)
+        self._comparing = asyncio.Semaphore(_COMPARED_AT_ONCE)
         operations.register(applying.flow)
 
     async def every(self) -> list[Blueprint]:
@@ -264,6 +274,66 @@ class Blueprints:
         blueprint = await self._of(has, None)
         stands = await self._migrations.status(actor, database.id)
         return Standing(blueprint, plan.version_at(blueprint, stands.state.version), stands)
+
+    async def compare(self, actor: Actor, database_id: uuid.UUID) -> Compared:
+        """What differs between a database and what its blueprint makes, to where it stands.
+
+        That is made in a scratch database, as a login of its own. Raises NotFound, Conflict,
+        Unavailable if it takes too long.
+        """
+        database = await self._databases.show(actor, database_id)
+        standing = await self.standing(actor, database_id)
+        blueprint = standing.blueprint
+        migration = plan.place(blueprint, standing.state.state)
+        try:
+            async with asyncio.timeout(_COMPARE_SECONDS), self._comparing:
+                async with self._databases.scratch() as opened:
+                    for role in blueprint.roles:
+                        await self._roles.imitate(opened.row, role)
+                    await self._make(opened, blueprint, migration)
+                    made = await self._described(opened.row, blueprint)
+                there = await self._described(database, blueprint)
+        except TimeoutError:
+            raise Unavailable(
+                f"Making the blueprint and looking at both took more than {_COMPARE_SECONDS} s.",
+                hint="Try again when less is going on.",
+            ) from None
+        made = descriptions.renamed(made, opened.row.username, database.username)
+        return Compared(standing, plan.differences(made, there))
+
+    async def _make(self, opened: Opened, blueprint: Blueprint, migration: int) -> None:
+        """Run a blueprint's files in a scratch, as its login, who has no other rights."""
+        cluster = await self._clusters.cluster(opened.row.cluster_id)
+        try:
+            async with await psycopg.AsyncConnection.connect(
+                cluster.address.conninfo(
+                    user=opened.row.username,
+                    dbname=opened.row.database_name,
+                    search_path="public",
+                ),
+                password=opened.password.reveal(),
+                autocommit=True,
+            ) as conn:
+                await runner.goto(conn, blueprint.scripts, migration)
+        except (TenantryError, psycopg.Error) as error:
+            raise Conflict(
+                f"The blueprint cannot be made a second time: {in_words(error).detail}",
+                hint="Its files do something else in an empty database of another login.",
+            ) from error
+
+    async def _described(self, database: DatabaseRow, blueprint: Blueprint) -> Description:
+        cluster = await self._clusters.cluster(database.cluster_id)
+        roles = [role.username_in(database) for role in blueprint.roles]
+        try:
+            async with logins.inside(
+                cluster.address, database.database_name, [database.username]
+            ) as guest:
+                return await descriptions.describe(guest, roles)
+        except psycopg.Error as error:
+            raise Conflict(
+                f"What is in the database cannot be told: {error.diag.message_primary or error}",
+                hint="Somebody changes it now. Try again.",
+            ) from error
 
 
 async def _own(name: str, files: Mapping[str, str]) -> Blueprint:

@@ -64,7 +64,7 @@ class DropShadow:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Finish deleting a database."""
+    """Finish deleting a database, or a scratch that whoever made it has left."""
 
     database_id: UUID
 
@@ -113,7 +113,7 @@ def _of_row(
         return  # an operation is at it
     role = roles.get(row.username)
     missing = role is None or any(name not in databases for name in row.database_names)
-    if row.status == "deleting":
+    if row.status in {"deleting", "scratch"}:
         yield Drop(row.id)
     elif row.status == "creating" or (row.status == "warm" and missing):
         yield Prepare(row.id)

@@ -19,7 +19,7 @@ from tenantry.base.errors import (
 )
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import new_suffix
-from tenantry.base.secrets import Secret, scram_verifier
+from tenantry.base.secrets import Secret, SecretSource, scram_verifier
 from tenantry.control import audit, customers, operations, pages, plans, replaced
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
@@ -37,6 +37,7 @@ log = structlog.get_logger()
 
 # Each waits for a checkpoint while it holds connections that other requests need.
 _DROPS_AT_ONCE = 3
+_DROP_SCRATCH_SECONDS = 5.0  # a pass drops what takes longer
 _SAMPLE_SLICE = 100  # databases measured at a time: sizes are read from their files
 
 
@@ -217,7 +218,7 @@ class Databases:
         Everybody is shut out at once; what they used is removed when its turn comes.
         """
         async with self._working_on(database_id) as (_, row):
-            if row is None or row.status != "deleting":
+            if row is None or row.status not in {"deleting", "scratch"}:
                 return
             async with self._clusters.connection(row.cluster_id) as server:
                 await flow.close(server, self._pooler, row)
@@ -350,6 +351,37 @@ class Databases:
             await self._build(row)
             await rows.set_status(tx, row.id, "warm")
         emit(StepDone("prepare", "warm", row.database_name))
+
+    @asynccontextmanager
+    async def scratch(self) -> AsyncIterator[Opened]:
+        """An empty database that is nobody's, for as long as the block lasts; then it is dropped.
+
+        Its row is held all the while. One that nobody holds was left by a crash, and the next
+        convergence pass drops it. Raises Unavailable, and Conflict if that was too quick.
+        """
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            row = await rows.lock_warm(tx) or await self._build_for(tx)
+            await rows.set_status(tx, row.id, "scratch")
+        try:
+            async with self._working_on(row.id) as (_, held):
+                if held is None:
+                    raise Conflict("A database that was just wanted is gone.", hint="Try again.")
+                opened = Opened(held, SecretSource().password())
+                async with self._clusters.connection(held.cluster_id) as server:
+                    await objects.open_role(
+                        server,
+                        held.username,
+                        verifier=scram_verifier(opened.password),
+                        max_connections=held.max_connections,
+                    )
+                emit(StepDone("scratch", "opened", held.database_name))
+                yield opened
+        finally:
+            try:
+                async with asyncio.timeout(_DROP_SCRATCH_SECONDS):
+                    await self.finish_deletion(row.id)
+            except (TenantryError, psycopg.Error, TimeoutError) as error:
+                log.warning("scratch.left", database=row.database_name, error=str(error))
 
     # ── convergence ──────────────────────────────────────────────────────────
 

@@ -12,29 +12,31 @@ from psycopg.rows import TupleRow
 from tenantry.base.errors import TenantryError
 from tenantry.base.events import StepDone, emit
 from tenantry.control.databases import DatabaseRow
-from tenantry.control.roles import RoleRow
 from tenantry.pg import logins, objects
 from tenantry.pg.connections import Address
+from tenantry.pg.logins import Access
 from tenantry.services.pooling.service import Pooler
 
 Server = AsyncConnection[TupleRow]
 
 
-async def build(server: Server, address: Address, database: DatabaseRow, role: RoleRow) -> None:
+async def build(
+    server: Server, address: Address, database: DatabaseRow, username: str, access: Access
+) -> None:
     """Have the role and its rights; a new one cannot log in yet."""
-    await objects.ensure_role(server, role.username)
-    emit(StepDone("role", "made", role.username))
+    await objects.ensure_role(server, username)
+    emit(StepDone("role", "made", username))
     await logins.grant(
         address,
         database.database_name,
         tenant=database.username,
-        role=role.username,
-        access=role.access,
+        role=username,
+        access=access,
     )
-    emit(StepDone("role", "granted", role.username))
+    emit(StepDone("role", "granted", username))
     # Last: who may connect has all other rights, which convergence relies on.
-    await logins.admit(server, database.database_name, role.username, role.access)
-    emit(StepDone("role", "admitted", role.username))
+    await logins.admit(server, database.database_name, username, access)
+    emit(StepDone("role", "admitted", username))
 
 
 async def remove(

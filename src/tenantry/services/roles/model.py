@@ -22,6 +22,10 @@ class NewRole:
     access: Access
     max_connections: int | None
 
+    def username_in(self, database: DatabaseRow) -> str:
+        """What it logs in as."""
+        return f"{database.username}_{self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Role:

@@ -80,7 +80,7 @@ class Roles:
             tx,
             database.id,
             name=wanted.name,
-            username=f"{database.username}_{wanted.name}",
+            username=wanted.username_in(database),
             access=wanted.access,
             max_connections=most,
         )
@@ -89,7 +89,7 @@ class Roles:
         async with self._clusters.connection(database.cluster_id) as server:
             # What an unfinished creation left may have other rights.
             await flow.remove(server, cluster.address, self._pooler, database, role.username)
-            await flow.build(server, cluster.address, database, role)
+            await flow.build(server, cluster.address, database, role.username, role.access)
             if await whitelist.of_database(tx, database.id):
                 await self._network.apply(tx)
             await objects.open_role(
@@ -99,6 +99,13 @@ class Roles:
         await self._record(tx, actor, "role.create", database, role)
         emit(StepDone("role", "recorded", role.username))
         return OpenedRole(Role(database, role), password)
+
+    async def imitate(self, database: DatabaseRow, wanted: NewRole) -> None:
+        """Have a role of that kind in a scratch, with all its rights; nobody logs in as it."""
+        cluster = await self._clusters.cluster(database.cluster_id)
+        async with self._clusters.connection(database.cluster_id) as server:
+            username = wanted.username_in(database)
+            await flow.build(server, cluster.address, database, username, wanted.access)
 
     async def update(
         self,
@@ -225,7 +232,7 @@ class Roles:
                 case plan.Limit():
                     await objects.set_connection_limit(server, role.username, role.max_connections)
                 case plan.Restore():
-                    await flow.build(server, cluster.address, database, role)
+                    await flow.build(server, cluster.address, database, role.username, role.access)
                     log.error("role.was_missing", role=role.username)
                     reason = {"reason": "it or its rights had been removed by hand"}
                     await self._record(

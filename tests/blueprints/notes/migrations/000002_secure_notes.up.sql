@@ -11,4 +11,4 @@ END
 $$;
 CREATE TRIGGER shorten BEFORE INSERT OR UPDATE ON notes FOR EACH ROW EXECUTE FUNCTION shorten();
 CREATE VIEW newest WITH (security_invoker = true) AS
-    SELECT * FROM notes ORDER BY created_at DESC LIMIT 10;
+    SELECT id, customer_id, created_at FROM notes ORDER BY created_at DESC LIMIT 10;
