@@ -34,7 +34,6 @@ def made(scene: Scene, key: str) -> dict[str, Any]:
     [
         ("role.opened", "api"),
         ("migrate.held", "api"),
-        ("database.blueprint.seeded", "api"),
         ("database.blueprint.migrated", "shared-1"),
     ],
 )

@@ -26,7 +26,7 @@ ELSEWHERE = {
     "backup.verify",
     "cluster.backup",  # test_cluster_backups
     "cluster.verify",
-    "database.blueprint",  # test_migrating
+    "database.blueprint",  # test_migrating, test_blueprint_killed
     "database.drill",  # test_drill
     "database.import",  # test_imports_cut_off
     "database.migrate",  # test_migrating

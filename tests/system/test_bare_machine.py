@@ -163,11 +163,17 @@ def create_database(ports: Mapping[str, str], key: str) -> dict[str, Any]:
     answer = httpx.post(
         f"http://127.0.0.1:{ports['TENANTRY_API_PORT']}/api/databases",
         headers={"X-API-Key": key},
-        json={"friendlyName": "shop", "ownerEmail": "ann@example.com", "maxConnections": 10},
+        json={
+            "friendlyName": "shop",
+            "ownerEmail": "ann@example.com",
+            "maxConnections": 10,
+            "blueprint": "hosting",
+        },
         timeout=30,
     )
     assert answer.status_code == 201, answer.text
     data: dict[str, Any] = answer.json()["data"]
+    assert data["blueprint"]["name"] == "hosting", "it comes with what is installed"
     return data
 
 

@@ -354,3 +354,19 @@ def test_files_that_make_a_scratch_have_nobodys_rights(
     assert database["username"] not in told["detail"]
     again = problem(api.get(path(database, "/diff")), 409)
     assert again["detail"] != told["detail"], "each has a login of its own"
+
+
+def test_a_branch_has_the_blueprint_of_its_parent(
+    platform: Installation, api: httpx.Client
+) -> None:
+    parent = made(platform, "notes@1")
+    branch = data(
+        api.post(f"/api/databases/{parent['id']}/branches", json={"name": f"b{uuid4().hex}"}), 202
+    )
+    assert ended(api, branch["operation"])["status"] == "succeeded"
+    brought(api, branch)
+    assert compared(api, branch) == (False, set())
+    promoted = data(api.post(f"/api/databases/{branch['id']}/promote", json={}), 202)
+    assert ended(api, promoted)["status"] == "succeeded"
+    after = data(api.get(f"/api/databases/{parent['id']}"))["blueprint"]
+    assert after == {"name": "notes", "version": 2}

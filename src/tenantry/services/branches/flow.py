@@ -15,7 +15,7 @@ import psycopg
 
 from tenantry.base.errors import Conflict, NotFound, Unavailable
 from tenantry.base.events import StepDone, emit
-from tenantry.control import audit, branches, databases, replaced, roles, whitelist
+from tenantry.control import audit, blueprints, branches, databases, replaced, roles, whitelist
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.pg import objects, replacing, visitors
@@ -184,6 +184,7 @@ class Branching:
                             max_connections=branch.max_connections,
                         )
                 emit(StepDone("branch", "opened", branch.database_name))
+                await blueprints.follow(tx, uuid.UUID(run.params["source_id"]), branch.id)
                 await branches.finish(tx, branch.id, branched_at)
         await self.pooler.refresh_users(self.store)
         return Done(self._told(run))
@@ -221,6 +222,7 @@ class Branching:
                 )
             emit(StepDone("branch", "swapped", row.database_name))
             await replaced.keep(tx, row.id, kept, operation_id=run.row.id, days=self.keep_days)
+            await blueprints.follow(tx, uuid.UUID(run.params["source_id"]), row.id)
             if run.row.kind == RESET:
                 await branches.set_branched_at(
                     tx, row.id, dt.datetime.fromisoformat(run.state["branched_at"])

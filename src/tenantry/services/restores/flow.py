@@ -17,7 +17,7 @@ from pathlib import Path
 from tenantry.base.errors import Conflict, MachineError, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.ids import new_id, new_suffix, parse_id
-from tenantry.control import audit, backups, replaced, whitelist
+from tenantry.control import audit, backups, blueprints, replaced, whitelist
 from tenantry.control import databases as rows
 from tenantry.control import roles as further_roles
 from tenantry.control.databases import DatabaseRow, Labels
@@ -388,6 +388,7 @@ class Restoring:
             raise MachineError("A database that was just made is gone.")
         # Who could not reach the one shall not reach its copy.
         await whitelist.copy(tx, row.id, database_id)
+        await blueprints.follow(tx, row.id, database_id)
         await self.network.apply(tx)
         async with self.clusters.connection(row.cluster_id) as server:
             await databases_flow.limit(server, made)
