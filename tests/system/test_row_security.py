@@ -20,7 +20,9 @@ from answers import data
 from harness import Installation
 from tenantry.control.audit import PLATFORM, Actor
 from tenantry.control.store import ControlStore, as_platform
-from tenantry.pg.connections import Address
+from tenantry.pg.connections import CUSTOMER, Address
+from tenantry_rls.check import check
+from tenantry_rls.report import as_text
 
 # Tables without a policy, and why a customer's transaction has nothing of them.
 NOT_A_CUSTOMERS = {
@@ -349,3 +351,39 @@ def test_a_query_that_forgets_the_customer_finds_no_neighbour(
     first, lifted, again, platforms = asyncio.run(owners())
     assert first == again == {ann.id}
     assert {ann.id, bob.id} <= lifted & platforms
+
+
+# What the toolkit's check says of the control database and is meant: decision 0026.
+MEANT = {
+    "rls-not-forced",  # the owner is the superuser, to whom it never applies
+    "column-nullable",  # of nobody: the platform's and the administrators', and warm databases
+    "index-missing",  # tables of one small installation, most of them read by another key
+    "unique-tells",  # names of databases and people are the whole platform's; hashes are random
+    "foreign-key-crosses:public.api_keys",  # made by an administrator, for a customer
+    "foreign-key-crosses:public.databases",  # a branch's parent; the id is unguessable
+}
+
+
+def test_the_toolkit_proves_that_customers_are_kept_apart(platform: Installation) -> None:
+    with platform.control() as control:
+        report = check(control, role=CUSTOMER)
+    unexplained = [
+        each for each in report.findings if not {each.kind, f"{each.kind}:{each.subject}"} & MEANT
+    ]
+    assert not unexplained, as_text(report)
+    assert (report.count("crossed"), report.count("not tried")) == (0, 0)
+    assert report.count("refused") > 100
+    # Of what is not found by customer_id and references, this file's own tests are the proof.
+    assert {f"public.{table}" for table in OWNERS} - set(report.subjects) == {
+        "public.idempotency_keys"
+    }
+    unforced = {each.why for each in report.findings if each.kind == "rls-not-forced"}
+    assert all("the owner, tenantry_admin," in why for why in unforced)
+
+
+def test_and_would_find_one_who_is_not(platform: Installation) -> None:
+    with platform.control() as control, control.transaction(force_rollback=True):
+        control.execute("CREATE POLICY careless ON ip_whitelist TO tenantry_customer USING (true)")
+        report = check(control, role=CUSTOMER)
+    found = {(each.kind, each.subject) for each in report.errors}
+    assert {("policy-open", "public.ip_whitelist"), ("crossed", "public.ip_whitelist")} <= found

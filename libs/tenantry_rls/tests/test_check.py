@@ -79,6 +79,24 @@ def test_rows_may_refer_to_what_is_there_already(servers: Servers, kept: str) ->
     assert report.count("not tried") == 0
 
 
+def test_rows_that_several_columns_decide_on_are_made_up(servers: Servers, kept: str) -> None:
+    report = with_hole(
+        servers,
+        kept,
+        "CREATE TABLE payments (customer_id bigint NOT NULL REFERENCES customers, token bytea"
+        " NOT NULL UNIQUE, due date NOT NULL UNIQUE, kind text NOT NULL CHECK (kind IN ('in',"
+        " 'out')), state text NOT NULL CHECK (state IN ('new', 'open', 'paid')),"
+        " CHECK (kind = 'out' AND state = 'paid'))",
+        "CREATE INDEX ON payments (customer_id)",
+        f"GRANT ALL ON payments TO {APP}",
+        f"REVOKE TRUNCATE ON payments FROM {APP}",
+    )
+    assert ("public.payments", "SELECT of another's") in {
+        (each.subject, each.action) for each in report.attempts if each.outcome == "crossed"
+    }
+    assert report.count("not tried") == 0
+
+
 # What the catalog's text does not give away is found by trying.
 CROSSINGS = {
     "SELECT of another's": "FOR SELECT USING (current_setting('app.current_user_role') <> '')",

@@ -13,18 +13,21 @@ from contextvars import ContextVar
 from typing import Protocol, Self
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from tenantry.base.errors import Unavailable
 from tenantry.pg import connections
 from tenantry.pg.connections import CUSTOMER, PLATFORM, Address
+from tenantry_rls import TenantContext, tenant_transaction
 
 DATABASE = "tenantry_control"
 MIGRATIONS = "tenantry.control.migrations"
 
 Tx = AsyncConnection[TupleRow]
+
+_BECOME_CUSTOMER = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(CUSTOMER))
 
 _MOST_INNER = 4
 _inside: ContextVar[bool] = ContextVar("inside a transaction", default=False)
@@ -81,11 +84,9 @@ class ControlStore:
         """
         pool = self._inner if _inside.get() else self._pool
         try:
-            async with pool.connection() as connection, connection.transaction():
+            async with pool.connection() as connection, _begun(connection, asker.customer_id):
                 outside = _inside.set(True)
                 try:
-                    if asker.customer_id is not None:
-                        await _become(connection, CUSTOMER, asker.customer_id)
                     yield connection
                 finally:
                     _inside.reset(outside)
@@ -104,26 +105,22 @@ async def as_platform(tx: Tx) -> AsyncIterator[None]:
 
     For what is made of everybody's rows, the one just changed included.
     """
-    row = await (
-        await tx.execute(
-            "SELECT current_setting('role'),"
-            " nullif(current_setting('app.current_customer_id', true), '')::uuid"
-        )
-    ).fetchone()
+    row = await (await tx.execute("SELECT current_user")).fetchone()
     if row is None or row[0] != CUSTOMER:
         yield
         return
-    await tx.execute("SELECT set_config('role', 'none', true)")
+    await tx.execute("SET LOCAL ROLE NONE")
     yield
-    await _become(tx, CUSTOMER, row[1])
+    await tx.execute(_BECOME_CUSTOMER)
 
 
-async def _become(tx: Tx, role: str, customer_id: uuid.UUID) -> None:
-    """Until the transaction ends, as ``SET LOCAL`` does."""
-    await tx.execute(
-        """
-        SELECT set_config('role', %s, true), set_config('app.current_user_role', 'customer', true),
-               set_config('app.current_customer_id', %s, true)
-        """,
-        (role, str(customer_id)),
-    )
+@asynccontextmanager
+async def _begun(connection: Tx, customer_id: uuid.UUID | None) -> AsyncIterator[None]:
+    """A transaction of the platform's, or in the context and as the role of a customer."""
+    if customer_id is None:
+        async with connection.transaction():
+            yield
+        return
+    async with tenant_transaction(connection, TenantContext(customer_id)):
+        await connection.execute(_BECOME_CUSTOMER)
+        yield

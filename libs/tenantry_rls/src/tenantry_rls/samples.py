@@ -5,7 +5,9 @@ that nobody could guess, a privilege that is missing) is told, not worked around
 """
 
 import re
-from itertools import count
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import count, islice, product
 from typing import Any
 from uuid import uuid4
 
@@ -38,6 +40,7 @@ _FIXED = {
     "bit": "1",
 }
 _BY_CATEGORY = {"A": "{}", "R": "empty"}  # arrays, ranges
+_MOST_TRIED = 64  # combinations of what a table's columns may be
 _SHORT = 12  # characters, in which eight random ones do not fit
 # Beyond what sequences have reached, within each type.
 _HIGH = {"int2": 32_000, "int4": 2_147_400_000, "int8": 9_223_372_036_854_000_000}
@@ -54,6 +57,7 @@ class Samples:
         self._conn = conn
         self._catalog = catalog
         self._numbers = count(1)
+        self._chosen: dict[int, dict[str, str]] = {}  # by table, then by column
         self._made: dict[tuple[int, str], Row | CannotMake] = {}
 
     def customer_id(self) -> str:
@@ -111,14 +115,32 @@ class Samples:
         )
 
     def _make(self, table: Relation, customer: str) -> Row:
+        try:
+            return self._insert(table, customer)
+        except psycopg.errors.CheckViolation as error:
+            refused = error
+        except psycopg.Error as error:
+            raise _cannot(table, error) from error
+        # Each column may take what it does, but not all of them together.
+        choices = {
+            name: self._choices(table, column)
+            for name, column in self._catalog.columns[table.oid].items()
+            if column.required
+        }
+        several = {name: each for name, each in choices.items() if len(each) > 1}
+        for chosen in islice(product(*several.values()), _MOST_TRIED):
+            self._chosen[table.oid] = dict(zip(several, chosen, strict=True))
+            with suppress(psycopg.errors.CheckViolation):
+                return self._insert(table, customer)
+        raise _cannot(table, refused)
+
+    def _insert(self, table: Relation, customer: str) -> Row:
+        """Raises psycopg.Error."""
         values = self.values(table, customer)
-        reason = ""
-        for role in ("customer", "administrator"):
-            try:
-                return self._insert_as(role, customer, table, values)
-            except psycopg.Error as error:
-                reason = str(error).splitlines()[0]
-        raise CannotMake(f"No row of {table.label} could be made up: {reason}")
+        try:
+            return self._insert_as("customer", customer, table, values)
+        except psycopg.Error:
+            return self._insert_as("administrator", customer, table, values)
 
     def _there_already(self, table: Relation) -> Row | None:
         """A row of a table that is no customer's, such as one of currencies."""
@@ -150,21 +172,28 @@ class Samples:
             return made
 
     def _value(self, table: Relation, column: Column, *, unique: bool) -> str:
-        checks: list[Check] = self._catalog.checks[table.oid]
-        for check in checks:
-            if check.columns == [column.name] and (found := _LITERAL.search(check.definition)):
-                return found[1].replace("''", "'")
-        if column.labels:
-            return column.labels[0]
+        if choices := self._choices(table, column):
+            return self._chosen.get(table.oid, {}).get(column.name, choices[0])
         if column.category == "N" and not unique:
             return "1"
-        by_category = _BY_CATEGORY.get(column.category) or _FIXED.get(column.type)
-        return self._unique(column) if by_category is None else by_category
+        fixed = _BY_CATEGORY.get(column.category) or _FIXED.get(column.type)
+        return self._unique(column) if fixed is None or unique else fixed
+
+    def _choices(self, table: Relation, column: Column) -> list[str]:
+        """What a check of that column alone, or its type, says that it may be."""
+        checks: list[Check] = self._catalog.checks[table.oid]
+        for check in checks:
+            if check.columns == [column.name] and (found := _LITERAL.findall(check.definition)):
+                return [each.replace("''", "'") for each in found]
+        return column.labels
 
     def _unique(self, column: Column) -> str:
         number = next(self._numbers)
-        if column.type == "uuid":
-            return str(uuid4())
+        if column.category == "D":
+            return str(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=number))
+        by_type = _FIXED | {"uuid": str(uuid4()), "bytea": rf"\x{uuid4().hex}"}
+        if column.type in by_type:
+            return by_type[column.type]
         if column.category == "N":
             return str(_HIGH.get(column.type, 1_000_000) + number)
         if _ADDRESS.search(column.name):
@@ -172,3 +201,7 @@ class Samples:
         if column.length and column.length < _SHORT:
             return str(number).rjust(column.length, "z")[: column.length]
         return f"rls-{uuid4().hex[:8]}"
+
+
+def _cannot(table: Relation, error: psycopg.Error) -> CannotMake:
+    return CannotMake(f"No row of {table.label} could be made up: {str(error).splitlines()[0]}")
