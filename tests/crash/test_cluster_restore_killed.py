@@ -8,25 +8,33 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from scene import wait_for
+from sweep import RisingScene
 
 from clients import hurry
 from harness import Installation
 
 DYING = Path(__file__).parents[1] / "system" / "dying"
-BEFORE = ("restored", "recovered", "asking")
-AFTERWARDS = ("put_aside", "decided", "reconciled")
+BEFORE = ("recovered", "asking")
+AFTERWARDS = ("put_aside", "reconciled")
 
 
 @pytest.fixture(scope="module")
-def platform() -> Iterator[Installation]:
-    found = Installation({"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "0"})
+def scene() -> Iterator[RisingScene]:
+    found = RisingScene(TENANTRY_BACKUPS="on")
     try:
+        found.installation.up()
+        hurry(found.installation)
         found.up()
-        hurry(found)
-        found.back_up("shared-1")
+        found.installation.back_up("shared-1")
         yield found
     finally:
         found.remove()
+
+
+@pytest.fixture
+def platform(scene: RisingScene) -> Installation:
+    return scene.installation
 
 
 def folder(platform: Installation) -> Path:
@@ -47,10 +55,42 @@ def is_whole(data: Path) -> bool:
     return (data / "global/pg_control").exists() and (data / "PG_VERSION").exists()
 
 
+def in_service(platform: Installation) -> Path:
+    """The folder that is the cluster's, by what is decided."""
+    decision = folder(platform) / "restore.json"
+    if decision.exists() and not json.loads(decision.read_text())["in_service"]:
+        restored = folder(platform) / "restored/data"
+        if restored.exists():
+            return restored
+    return folder(platform) / "data"
+
+
 def check_nothing_is_left(platform: Installation) -> None:
     names = {each.name for each in folder(platform).iterdir()}
     assert {name for name in names if not name.startswith("before-")} == {"data"}
     assert not [*platform.home.glob("run/shared-1-*")]
+
+
+def test_the_worker_is_killed_at_all_that_it_does(scene: RisingScene) -> None:
+    platform = scene.installation
+    database = scene.create("wrecked")
+    scene.fill(database)
+    with scene.connect(database["connection_string"]) as connection:
+        (moment,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
+        connection.execute("COMMIT; DELETE FROM kept")
+
+    def look() -> None:
+        assert is_whole(in_service(platform))
+
+    with platform.client() as api:
+        rows = {row["name"]: row["id"] for row in api.get("/api/clusters").json()["data"]}
+    path = f"/api/clusters/{rows['shared-1']}/restore"
+    scene.killed_everywhere(lambda: scene.begun(path, to=moment.isoformat()), look)
+    wait_for("the new one", lambda: scene.can_log_in(database))
+    scene.check_filled(database)
+    scene.check_filled(scene.bystander)
+    check_nothing_is_left(platform)
+    platform.tenantry("cluster", "discard", "shared-1", "--yes")
 
 
 def test_the_old_or_the_new_one_is_in_service(platform: Installation) -> None:
@@ -81,9 +121,8 @@ def test_the_old_or_the_new_one_is_in_service(platform: Installation) -> None:
     platform.down()
     for step in AFTERWARDS:
         killed_at(platform, step, *words)
-        decided = json.loads((folder(platform) / "restore.json").read_text())
-        new = "data" if decided["in_service"] else "restored/data"
-        assert is_whole(folder(platform) / new)
+        assert (folder(platform) / "restore.json").exists()
+        assert is_whole(in_service(platform))
     platform.up()
     check_nothing_is_left(platform)
     assert not (folder(platform) / "restore.json").exists()

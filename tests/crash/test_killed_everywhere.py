@@ -25,6 +25,7 @@ ELSEWHERE = {
     "backup.create",  # test_crash_backups
     "backup.verify",
     "cluster.backup",  # test_cluster_backups
+    "cluster.restore",  # test_cluster_restore_killed
     "cluster.verify",
     "database.blueprint",  # test_migrating, test_blueprint_killed
     "database.drill",  # test_drill

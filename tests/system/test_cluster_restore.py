@@ -4,10 +4,14 @@ import datetime as dt
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 
@@ -79,6 +83,26 @@ def killed(platform: Installation, cluster: str) -> None:
     (platform.home / "clusters" / cluster / "data/global/pg_control").unlink()
 
 
+@contextmanager
+def never_down(url: str) -> Iterator[None]:
+    """Something that answers as long as the block lasts."""
+    over = threading.Event()
+    answers: list[int] = []
+
+    def look() -> None:
+        while not over.wait(0.05):
+            answers.append(httpx.get(url, trust_env=False, timeout=10).status_code)
+
+    with ThreadPoolExecutor(1) as other:
+        looking = other.submit(look)
+        try:
+            yield
+        finally:
+            over.set()
+        looking.result()
+    assert set(answers) == {200}
+
+
 def moment_of(database: Database) -> dt.datetime:
     found = ask(database["connection_string"], "SELECT clock_timestamp()")
     assert found is not None
@@ -118,8 +142,6 @@ def test_the_shared_cluster_comes_back_as_it_was_a_second_before(backed: Install
     wait_gone(backed, leaked)
 
     words = ["shared-1", "--to", moment.isoformat()]
-    refused = backed.tenantry("cluster", "restore", *words, check=False)
-    assert "Stop it first" in refused.stderr
     plan = json.loads(backed.tenantry("cluster", "restore", *words, "--dry-run", "--json").stdout)
     assert plan["made_since"] == [late["database_name"]]
     backed.down()
@@ -148,7 +170,9 @@ def test_the_shared_cluster_comes_back_as_it_was_a_second_before(backed: Install
     assert kept[0]["size_bytes"] > 1_000_000
 
 
-def test_backups_go_on_and_a_later_restore_takes_the_new_past(backed: Installation) -> None:
+def test_backups_go_on_and_a_later_restore_takes_the_new_past_while_the_platform_is_up(
+    backed: Installation,
+) -> None:
     with backed.client() as api:
         found = data(api.get("/api/clusters"))
     # So the platform makes a full one by itself.
@@ -159,27 +183,31 @@ def test_backups_go_on_and_a_later_restore_takes_the_new_past(backed: Installati
     write(database["connection_string"], "DELETE FROM kept WHERE n > 10")
     moment = moment_of(database)
     write(database["connection_string"], "DELETE FROM kept")
-    backed.down()
-    told = restore(backed, "shared-1", "--to", moment.isoformat())
+    refused = backed.tenantry("cluster", "restore", "shared-1", "--yes", check=False)
+    assert "Stop it first" in refused.stderr
+    with never_down(f"{backed.url}/health"):
+        told = restore(backed, "shared-1", "--to", moment.isoformat())
     assert told["reached"]["timeline"] == 3
     assert not told["missing"]
-    backed.up()
-    assert ask(database["connection_string"], "SELECT count(*) FROM kept") == (10,)
+    for door in ("connection_string", "connection_string_pooled"):
+        assert ask(database[door], "SELECT count(*) FROM kept") == (10,)
     discarded = backed.tenantry("cluster", "discard", "shared-1", "--yes")
     assert len(discarded.stdout.splitlines() + discarded.stderr.splitlines()) == 2
     assert not list((backed.home / "clusters/shared-1").glob("before-*"))
 
 
-@pytest.mark.parametrize("cluster", ["shared-1", "control"])
+@pytest.mark.parametrize(("cluster", "to"), [("shared-1", "latest"), ("control", "1s")])
 def test_a_broken_folder_comes_back_with_its_last_commit(
-    backed: Installation, cluster: str
+    backed: Installation, cluster: str, to: str
 ) -> None:
+    """Also if what is asked for is a moment after that."""
     database = backed.create(name=f"last-of-{cluster}")
     fill(database, 10)
     killed(backed, cluster)
     assert backed.tenantry("up", "--detach", check=False).returncode != 0
-    told = restore(backed, cluster)
+    told = restore(backed, cluster, "--to", to)
     assert told["old_unreadable"]
+    assert told["reached"]["ended_early"] is (to != "latest")
     assert not told["missing"]
     backed.up()
     assert ask(database["connection_string"], "SELECT count(*) FROM kept") == (10,)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Cluster, Listing, Operation
 from tenantry.api.asking import ClusterId, PlatformHere, allowed, begun
-from tenantry.api.requests.copies import BackUpCluster
+from tenantry.api.requests.copies import BackUpCluster, RestoreCluster
 from tenantry.base.errors import Forbidden
 from tenantry.pg.pgbackrest import Contents, Repository
 from tenantry.services.access.service import ADMIN, Principal
@@ -127,4 +127,26 @@ async def verify(
         principal,
         lambda tx: platform.cluster_backups.begin_verification(tx, principal.actor, cluster_id),
         "The backups are being read.",
+    )
+
+
+@router.post("/{identifier}/restore", status_code=202, response_model=Answer[Operation])
+async def restore(
+    request: Request,
+    body: RestoreCluster,
+    platform: PlatformHere,
+    principal: Administrator,
+    cluster_id: ClusterId,
+) -> Response:
+    """Have a whole shared cluster, with all databases in it, as it was at a moment.
+
+    It serves until the new one is made and checked; then all sessions end for a few seconds. The
+    old one is kept. All other operations are given up.
+    """
+    platform_wide(principal)
+    return await begun(
+        request,
+        principal,
+        lambda tx: platform.cluster_restoring.begin(tx, principal.actor, cluster_id, body.to),
+        "The cluster is being restored; until that is put in service, everything goes on as it is.",
     )

@@ -12,13 +12,15 @@ import typer
 from tenantry.base import settings
 from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.settings import Settings
-from tenantry.cli import output, recovery, times
+from tenantry.cli import clusters, operations, output, recovery, times
+from tenantry.cli.client import connect
 from tenantry.cli.door import Json
 from tenantry.host import identity
 from tenantry.services import supervisor
 from tenantry.services.cluster_restores import service
 from tenantry.services.cluster_restores.model import Differences, Report, Wanted
 from tenantry.services.cluster_restores.service import ClusterRestore
+from tenantry.services.clusters.service import CONTROL
 from tenantry.services.recovery.service import require_complete
 
 LATEST = "latest"
@@ -48,7 +50,8 @@ def restore(
 ) -> None:
     """Bring one whole cluster back from its backups, to a moment or to the end of its log.
 
-    The platform has to be down. What is in service now is kept beside, until it is discarded.
+    A shared cluster goes on while that is made, if the platform is up and it is to a moment.
+    What is in service now is kept beside, until it is discarded.
 
     Example:
 
@@ -59,14 +62,17 @@ def restore(
     service.folders_of(here, name)
     require_complete(here)
     pid = supervisor.running_pid(here)
-    if pid is not None and not dry_run:
+    if pid is not None and not dry_run and (name == CONTROL or moment is None):
         raise Conflict(
             f"Tenantry runs in {here.home} (pid {pid}).",
-            hint="Stop it first: tenantry down. --dry-run tells what would be done.",
+            hint="Stop it first: tenantry down. Only a shared cluster can be restored while it is "
+            "up, and only to a moment. --dry-run tells what would be done.",
         )
     identity.become_service_user()
     if pid is not None:
-        _look(here, name, moment, as_json=as_json, is_all=True)
+        _look(here, name, moment, as_json=as_json, is_all=dry_run)
+        if moment is not None and not dry_run:
+            _ask_for(here, name, moment, yes=yes, as_json=as_json)
         return
     with _alone(here):
         wanted = _look(here, name, moment, as_json=as_json, is_all=dry_run)
@@ -77,6 +83,15 @@ def restore(
         with recovery.telling() as (say, show):
             report = asyncio.run(ClusterRestore(here, name).carry_out(wanted, say=say, show=show))
     _tell(here, report, as_json=as_json)
+
+
+def _ask_for(here: Settings, name: str, moment: dt.datetime, *, yes: bool, as_json: bool) -> None:
+    if not yes:
+        recovery.confirm(f"Restore {name}?")
+    with connect() as api:
+        path = f"/api/clusters/{clusters.find(api, name)['id']}/restore"
+        row = operations.follow(api, api.post(path, {"to": moment.isoformat()})["id"])
+    _tell(here, Report.model_validate(row["result"]), as_json=as_json, is_up=True)
 
 
 @contextmanager
@@ -139,7 +154,7 @@ def _warn_of(made: list[str] | None) -> None:
         output.note(f"{', '.join(made)} were made since, and would be gone", style="red")
 
 
-def _tell(here: Settings, report: Report, *, as_json: bool) -> None:
+def _tell(here: Settings, report: Report, *, as_json: bool, is_up: bool = False) -> None:
     if as_json:
         output.as_json(report.model_dump(mode="json", exclude={"operation_id", "in_service"}))
         return
@@ -159,7 +174,10 @@ def _tell(here: Settings, report: Report, *, as_json: bool) -> None:
     if report.kept:
         folder = service.folders_of(here, report.cluster).cluster.folder / report.kept
         output.note(f"The old cluster is kept in {folder}")
-    output.note("Now: tenantry up, which makes a full backup", style="bold")
+    if is_up:
+        output.note("A full backup begins by itself")
+    else:
+        output.note("Now: tenantry up, which makes a full backup", style="bold")
 
 
 def kept(as_json: Json = False) -> None:

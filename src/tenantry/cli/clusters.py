@@ -32,7 +32,8 @@ _COLUMNS: dict[str, output.Cell] = {
 }
 
 
-def _find(api: Api, name: str) -> Row:
+def find(api: Api, name: str) -> Row:
+    """A cluster by its name or id. Raises NotFound."""
     rows = api.rows("/api/clusters").rows
     for row in rows:
         if name in {row["name"], row["id"]}:
@@ -50,7 +51,7 @@ def backups(name: Named, as_json: Json = False) -> None:
         tenantry cluster backups shared-1
     """
     with connect() as api:
-        held = api.get(f"/api/clusters/{_find(api, name)['id']}/backups")
+        held = api.get(f"/api/clusters/{find(api, name)['id']}/backups")
     if as_json:
         output.as_json(held)
         return
@@ -85,7 +86,7 @@ def backup(
         tenantry cluster backup shared-1 --type full
     """
     with connect() as api:
-        path = f"/api/clusters/{_find(api, name)['id']}/backups"
+        path = f"/api/clusters/{find(api, name)['id']}/backups"
         row = api.post(path, {"type": kind})
         if wait:
             row = operations.follow(api, row["id"])
@@ -106,7 +107,7 @@ def verify(name: Named, wait: operations.Wait = True, as_json: Json = False) -> 
         tenantry cluster verify shared-1
     """
     with connect() as api:
-        row = api.post(f"/api/clusters/{_find(api, name)['id']}/backups/verify", {})
+        row = api.post(f"/api/clusters/{find(api, name)['id']}/backups/verify", {})
         if wait:
             row = operations.follow(api, row["id"])
     if as_json:

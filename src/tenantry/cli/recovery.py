@@ -161,7 +161,7 @@ def telling() -> Iterator[tuple[Say, Show]]:
             bar.update(task, description=text, completed=0, total=None)
             bar.console.print(f"{text} …")
 
-        def show(cluster: str, done: int, total: int) -> None:
+        async def show(cluster: str, done: int, total: int) -> None:
             bar.update(task, description=f"Restoring {cluster}", completed=done, total=total)
 
         yield say, show

@@ -47,6 +47,11 @@ class ProcessCluster:
         return self.folder / "data"
 
     @property
+    def held(self) -> Path:
+        """While this file is there, it is being replaced and must not be started."""
+        return self.folder / "held"
+
+    @property
     def _unfinished(self) -> Path:
         return self.folder / "data.new"
 

@@ -22,6 +22,7 @@ from tenantry.services.branches.flow import Branching
 from tenantry.services.branches.service import Branches
 from tenantry.services.certificates.service import Certificates
 from tenantry.services.cluster_restores import service as cluster_restores
+from tenantry.services.cluster_restores.operation import ClusterRestoring
 from tenantry.services.clusters.service import ClusterPools, LocalClusters
 from tenantry.services.control_schema import ensure_control_schema
 from tenantry.services.databases.service import Databases
@@ -70,6 +71,7 @@ class Platform:
     side_instances: SideInstances
     restores: Restores
     cluster_backups: ClusterBackups
+    cluster_restoring: ClusterRestoring
     drills: Drills
     home_keeper: HomeKeeper
     backups: Backups
@@ -118,6 +120,10 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             keep_days=settings.replaced_days or settings.backup_days,
         )
         operations.register(Drilling(store, clusters, repositories, side_instances).flow)
+        cluster_restoring = ClusterRestoring(
+            settings, store, operations, repositories, network, pooler
+        )
+        operations.register(cluster_restoring.flow)
         branching = Branching(
             store,
             clusters,
@@ -152,6 +158,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             repositories=repositories,
             side_instances=side_instances,
             restores=Restores(restoring, databases, operations),
+            cluster_restoring=cluster_restoring,
             cluster_backups=ClusterBackups(store, operations, repositories, schedule(settings)),
             drills=Drills(settings, store, databases, operations, repositories),
             home_keeper=HomeKeeper(settings, repositories),

@@ -94,6 +94,15 @@ class BackUpCluster(Body):
     )
 
 
+class RestoreCluster(Body):
+    """A whole cluster to have back as it was."""
+
+    to: Annotated[
+        Moment,
+        Field(description="A moment with its time zone.", examples=["2026-11-21T13:59:59+01:00"]),
+    ]
+
+
 class CreateBackup(Body):
     """A backup of one database to make."""
 

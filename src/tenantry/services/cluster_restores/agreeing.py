@@ -4,9 +4,10 @@ What is valid by now is best told by the cluster that is being replaced. If that
 start any more, the control database and its audit tell what they know.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
@@ -23,6 +24,7 @@ from tenantry.services.cluster_restores.folders import RESTORE, Folders
 from tenantry.services.cluster_restores.model import Reached, Wanted
 
 Server = AsyncConnection[TupleRow]
+_Answer = TypeVar("_Answer")
 
 _OPTIONS = ("listen_addresses=", "archive_command=", "autovacuum=off", "ssl=off")
 
@@ -36,23 +38,21 @@ def quiet(address: Address) -> list[str]:
     return [word for option in (*_OPTIONS, *here) for word in ("-c", option)]
 
 
-@asynccontextmanager
-async def _old(folders: Folders, dbname: str) -> AsyncIterator[Server | None]:
-    """A superuser's session on the cluster that is to be replaced; None if it does not start."""
+async def _ask_old(
+    folders: Folders, dbname: str, question: Callable[[Server], Awaitable[_Answer]]
+) -> _Answer | None:
+    """What the cluster that is to be replaced answers a superuser; None if it cannot."""
     old = folders.old
+    if not old.data.exists():
+        return None
     try:
-        if not old.data.exists():
-            yield None
-            return
-        try:
-            files.ensure_folder(old.address.socket_dir)
-            await old.ensure_running(options=quiet(old.address))
-        except TenantryError:
-            yield None
-            return
+        files.ensure_folder(old.address.socket_dir)
+        await old.ensure_running(options=quiet(old.address))
         async with connect(old.address, user=ADMIN, dbname=dbname, search_path="public") as server:
             emit(StepDone(RESTORE, "asking", old.name))
-            yield server
+            return await question(server)
+    except (TenantryError, psycopg.Error):
+        return None
     finally:
         await folders.end_private()
 
@@ -61,8 +61,7 @@ async def agree_on_logins(
     folders: Folders, store: ControlStore, wanted: Wanted, reached: Reached
 ) -> tuple[list[str], bool]:
     """The tenants' logins. Returns who is shut out, and whether the old cluster could be asked."""
-    async with _old(folders, "postgres") as old:
-        now = None if old is None else await catalog.logins(old)
+    now = await _ask_old(folders, "postgres", catalog.logins)
     async with store.transaction(audit.PLATFORM) as tx:
         cluster = next(each for each in await rows.every(tx) if each.name == wanted.cluster)
         owned = await databases.on_cluster(tx, cluster.id)
@@ -89,8 +88,7 @@ async def agree_on_logins(
 
 async def agree_on_openings(folders: Folders) -> tuple[list[str], bool]:
     """The platform's own keys and users, as above."""
-    async with _old(folders, DATABASE) as old:
-        now = None if old is None else await revocations.openings(old)
+    now = await _ask_old(folders, DATABASE, revocations.openings)
     if now is None:
         return [], False
     async with (

@@ -9,7 +9,7 @@ import contextlib
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import psycopg
@@ -31,7 +31,7 @@ from tenantry.services.cluster_restores.model import Differences, Reached
 from tenantry.services.clusters.service import LocalClusters
 
 Say = Callable[[str], None]
-Show = Callable[[str, int, int], None]
+Show = Callable[[str, int, int], Awaitable[None]]
 """Shows how far a cluster is: its name, the bytes that are there, and all."""
 
 RECOVER_SECONDS = 24 * 3600.0
@@ -60,7 +60,7 @@ async def restore(
 
     async def tell(done: int, total: int | None) -> None:
         if total:
-            show(cluster.name, done, total)
+            await show(cluster.name, done, total)
 
     async def fill(folder: Path) -> None:
         for number, backup in enumerate(backups):
@@ -107,7 +107,7 @@ async def recover(
     while True:
         try:
             await local.recover(cluster, deadline=RECOVER_SECONDS, options=options)
-            await _answering(cluster)
+            await answering(cluster)
         except MachineError as error:
             if _NOT_REACHED not in error.detail or ended_early:
                 raise
@@ -119,7 +119,7 @@ async def recover(
             return ended_early
 
 
-async def _answering(cluster: ProcessCluster) -> None:
+async def answering(cluster: ProcessCluster) -> None:
     """Wait for a server that somebody else has started and that may still be recovering."""
     while True:
         with contextlib.suppress(Unavailable):

@@ -12,7 +12,7 @@ is cut off after it is completed by ``finish``, and before it undone by ``undo``
 
 import datetime as dt
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -41,25 +41,16 @@ class Folders:
     @property
     def restored(self) -> ProcessCluster:
         """The cluster that is being made, which only the platform finds."""
-        folder = self.cluster.folder / "restored"
-        return ProcessCluster(
-            name=self.cluster.name,
-            folder=folder,
+        return replace(
+            self.cluster,
+            folder=self.cluster.folder / "restored",
             address=self._private("beside"),
-            bindir=self.cluster.bindir,
-            log_dir=folder,
         )
 
     @property
     def old(self) -> ProcessCluster:
         """The cluster that is in service, where only the platform finds it."""
-        return ProcessCluster(
-            name=self.cluster.name,
-            folder=self.cluster.folder,
-            address=self._private("old"),
-            bindir=self.cluster.bindir,
-            log_dir=self.cluster.log_dir,
-        )
+        return replace(self.cluster, address=self._private("old"))
 
     def _private(self, what: str) -> Address:
         # The name of a socket has little room (see base.settings).
@@ -107,9 +98,10 @@ class Folders:
             restored.data.rename(self.cluster.data)
             files.sync_folder(folder)
             emit(StepDone(RESTORE, "in_service", self.cluster.name))
+        for left in (restored.folder, restored.address.socket_dir):
+            shutil.rmtree(left, ignore_errors=True)
         done = report.model_copy(update={"in_service": True})
         files.write_atomically(self._decision, done.model_dump_json(indent=2))
-        shutil.rmtree(restored.folder, ignore_errors=True)
 
     def complete(self) -> None:
         """The control database knows of it: nothing is left to do."""
@@ -122,6 +114,14 @@ class Folders:
         if self.old.address.socket_dir.exists():
             await self.old.stop()
             shutil.rmtree(self.old.address.socket_dir, ignore_errors=True)
+
+    def hold(self) -> None:
+        """Have nobody start the cluster by the usual way; what runs goes on."""
+        self.cluster.held.touch(0o600)
+
+    def release(self) -> None:
+        """The cluster may be started again."""
+        self.cluster.held.unlink(missing_ok=True)
 
     async def undo(self) -> bool:
         """Remove what is being made, unless it is decided. Returns whether there was something."""
@@ -137,6 +137,7 @@ class Folders:
         await self.end_private()
         self.finish()
         await self.undo()
+        self.release()
         for left in self.cluster.folder.glob(f"{_DISCARDED}*"):
             shutil.rmtree(left)
 

@@ -129,13 +129,14 @@ class ClusterRestore:
                 hint='Ask for "latest", or for a moment that has been.',
             )
         self._repositories.ensure_files()
-        wanted = await self._choose(to)
+        wanted = await self.choose(to)
         if to is None:
             await self._require_whole_log(wanted)
         self._require_room(wanted)
         return wanted
 
-    async def _choose(self, to: dt.datetime | None) -> Wanted:
+    async def choose(self, to: dt.datetime | None) -> Wanted:
+        """The backups to begin with. Raises OutsideWindow, MachineError."""
         problem: TenantryError | None = None
         for held in await self._repositories.contents(self._name):
             try:

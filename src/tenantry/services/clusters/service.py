@@ -137,7 +137,15 @@ class LocalClusters:
         return hba.render(hba.shared_rules(PLATFORM_ROLES, []))
 
     async def ensure_running(self, cluster: ProcessCluster) -> None:
-        """Have a cluster made, configured and up. Raises MachineError if it does not come up."""
+        """Have a cluster made, configured and up.
+
+        Raises MachineError if it does not come up, or is held.
+        """
+        if cluster.held.exists():
+            raise MachineError(
+                f"The cluster {cluster.name} is being restored.",
+                hint="It is started again by itself; see tenantry operation list.",
+            )
         await cluster.ensure_initialised(self.first_rules(cluster))
         if cluster.pid() is None:
             cluster.ensure_files(self._files(cluster))

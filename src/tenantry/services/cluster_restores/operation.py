@@ -1,0 +1,201 @@
+"""Restoring a shared cluster while the platform is up: the same steps, as an operation.
+
+The old cluster serves until the new one is made, recovered and sound. Then it is *held*: the
+supervisor does not start it again, and everything that wants it is told so, until the new one
+is in its place.
+"""
+
+import contextlib
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+
+import structlog
+
+from tenantry.base.errors import Conflict, MachineError, NotFound, TenantryError
+from tenantry.base.settings import Settings
+from tenantry.control import audit
+from tenantry.control import clusters as rows
+from tenantry.control import operations as operation_rows
+from tenantry.control.audit import Actor
+from tenantry.control.operations import OperationRow
+from tenantry.control.store import ControlStore, Tx
+from tenantry.services.cluster_restores import flow, service
+from tenantry.services.cluster_restores.folders import RESTORE, Folders
+from tenantry.services.cluster_restores.model import Reached, Report
+from tenantry.services.cluster_restores.service import ClusterRestore
+from tenantry.services.clusters.service import CONTROL, LocalClusters
+from tenantry.services.network.service import Network
+from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step, Wait
+from tenantry.services.operations.service import Operations
+from tenantry.services.pooling.service import Pooler
+from tenantry.services.repository.service import Repositories
+
+log = structlog.get_logger()
+
+_DEADLINE = dt.timedelta(hours=24)
+_DRAIN_SECONDS = 0.5
+_DRAINED_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRestoring:
+    """The verb on whole clusters, and what its steps work with."""
+
+    settings: Settings
+    store: ControlStore
+    operations: Operations
+    repositories: Repositories
+    network: Network
+    pooler: Pooler
+
+    @property
+    def flow(self) -> Flow:
+        return Flow(
+            RESTORE,
+            [
+                Step("restore", self._restore, share=10),
+                Step("recover", self._recover, share=5),
+                Step("drain", self._drain),
+                Step("agree", self._agree),
+                Step("swap", self._swap, final=True),
+                Step("serve", self._serve, final=True),
+            ],
+            undo=self._undo,
+            deadline=_DEADLINE,
+        )
+
+    async def begin(
+        self, tx: Tx, actor: Actor, cluster_id: uuid.UUID, to: dt.datetime
+    ) -> OperationRow:
+        """Want a cluster as it was. Raises NotFound, Conflict, OutsideWindow, NotEnoughDisk, …"""
+        row = await rows.find(tx, cluster_id)
+        if row is None:
+            raise NotFound("There is no such cluster.", hint="GET /api/clusters lists them.")
+        if row.name == CONTROL or all(each.name != row.name for each in self.repositories.clusters):
+            raise Conflict(
+                f"The cluster {row.name} is not restored while the platform is up.",
+                hint=f"On its machine: tenantry down; tenantry cluster restore {row.name}",
+            )
+        wanted = await ClusterRestore(self.settings, row.name).look(to)
+        operation = await self.operations.begin(
+            tx,
+            actor,
+            RESTORE,
+            resource_kind="cluster",
+            resource_id=row.id,
+            customer_id=None,
+            params={"cluster": row.name, "to": to.isoformat()},
+        )
+        await audit.record(
+            tx,
+            actor,
+            RESTORE,
+            resource_kind="cluster",
+            resource_id=row.id,
+            resource_name=row.name,
+            details={
+                "operation_id": str(operation.id),
+                "to": to.isoformat(),
+                "backup": wanted.backups[0].label,
+            },
+        )
+        return operation
+
+    # ── steps ────────────────────────────────────────────────────────────────
+
+    def _of(self, run: Run) -> ClusterRestore:
+        return ClusterRestore(self.settings, run.params["cluster"])
+
+    def _folders(self, run: Run) -> Folders:
+        return service.folders_of(self.settings, run.params["cluster"])
+
+    async def _restore(self, run: Run) -> Outcome:
+        async def show(_: str, done: int, total: int) -> None:
+            await run.tell(done / max(1, total), done_bytes=done, total_bytes=total)
+
+        folders = self._folders(run)
+        await folders.undo()
+        if folders.cluster.pid() is not None:
+            # What is committed has to be in the repository: the old one goes on writing.
+            await self.repositories.secure(folders.cluster.name)
+        wanted = await self._of(run).look(_moment(run))
+        run.state["label"] = await self._of(run).restore(wanted, say=_say, show=show)
+        return Next()
+
+    async def _recover(self, run: Run) -> Outcome:
+        if not self._folders(run).restored.data.exists():
+            return Next("restore")  # the platform was brought up meanwhile
+        wanted = await self._of(run).choose(_moment(run))
+        reached = await self._of(run).recover(wanted, run.state["label"], say=_say)
+        run.state["reached"] = reached.model_dump(mode="json")
+        return Next()
+
+    async def _drain(self, run: Run) -> Outcome:
+        """Have no other operation under way: what they have done would be gone half way."""
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            others = await operation_rows.unfinished(tx) - {run.row.id}
+            if others:
+                await operation_rows.cancel_all(tx, besides=run.row.id)
+        waited = run.state["waited"] = run.state.get("waited", 0.0) + _DRAIN_SECONDS
+        # On a broken cluster they cannot end; on the new one they take back what is not there.
+        return Wait(_DRAIN_SECONDS) if others and waited < _DRAINED_SECONDS else Next()
+
+    async def _agree(self, run: Run) -> Outcome:
+        folders = self._folders(run)
+        if not folders.restored.data.exists():
+            return Next("restore")
+        folders.hold()
+        wanted = await self._of(run).choose(_moment(run))
+        reached = Reached.model_validate(run.state["reached"])
+        if folders.restored.pid() is None:  # it has died meanwhile
+            await self._of(run).recover(wanted, run.state["label"], say=_say)
+        report = await self._of(run).agree(wanted, reached, say=_say)
+        report.operation_id = run.row.id
+        run.state["report"] = report.model_dump(mode="json")
+        return Next()
+
+    async def _swap(self, run: Run) -> Outcome:
+        folders, report = self._folders(run), Report.model_validate(run.state["report"])
+        folders.finish()
+        if folders.restored.data.exists():
+            folders.hold()
+            await self._of(run).swap(report)
+        elif all(each.name != report.kept for each in folders.kept()):
+            return Next("restore")  # the platform was brought up meanwhile, which has undone it
+        return Next()
+
+    async def _serve(self, run: Run) -> Outcome:
+        folders, local = self._folders(run), LocalClusters(self.settings)
+        folders.release()
+        await local.ensure_running(folders.cluster)
+        await flow.answering(folders.cluster)
+        reports = await service.complete(self.settings)
+        await self.network.keep()
+        report = next(
+            (each for each in reports if each.operation_id == run.row.id),
+            Report.model_validate(run.state["report"]),
+        )
+        try:
+            await self.pooler.kick_out_clients(lambda user, _: user in report.shut)
+            # With the new timeline in the repository, no backup that is left is chosen any more.
+            await self.repositories.secure(folders.cluster.name)
+        except TenantryError as error:
+            log.warning("cluster.restored", error=str(error))
+        return Done(report.model_dump(mode="json", exclude={"operation_id", "in_service"}))
+
+    async def _undo(self, run: Run) -> None:
+        folders = self._folders(run)
+        await folders.end_private()
+        await folders.undo()
+        folders.release()
+        with contextlib.suppress(MachineError):  # the supervisor goes on trying
+            await LocalClusters(self.settings).ensure_running(folders.cluster)
+
+
+def _moment(run: Run) -> dt.datetime:
+    return dt.datetime.fromisoformat(run.params["to"])
+
+
+def _say(text: str) -> None:
+    log.info("cluster.restore", said=text)
