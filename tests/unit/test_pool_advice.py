@@ -18,10 +18,9 @@ reserves = st.integers(0, 100)
 @pytest.mark.parametrize(
     ("replicas", "size", "total"), [(1, 50, 50), (2, 25, 50), (3, 20, 60), (5, 10, 50)]
 )
-def test_the_usual_table_for_a_server_with_the_default(
-    replicas: int, size: int, total: int
-) -> None:
-    advised = advise(replicas=replicas)
+@pytest.mark.parametrize("max_connections", [100, 200, 300])
+def test_the_usual_table(replicas: int, size: int, total: int, max_connections: int) -> None:
+    advised = advise(replicas=replicas, max_connections=max_connections)
     assert (advised.pool_size, advised.total) == (size, total)
 
 
@@ -29,10 +28,10 @@ def test_the_usual_table_for_a_server_with_the_default(
     ("replicas", "low", "high"), [(1, 50, 50), (2, 50, 50), (3, 20, 30), (5, 20, 30), (8, 10, 20)]
 )
 @pytest.mark.parametrize("max_connections", [200, 300])
-def test_what_is_recommended_for_a_server_of_the_recommended_size(
+def test_up_to_what_is_recommended_for_a_server_of_the_recommended_size(
     replicas: int, low: int, high: int, max_connections: int
 ) -> None:
-    assert low <= advise(replicas=replicas, max_connections=max_connections).pool_size <= high
+    assert low <= advise(replicas=replicas, max_connections=max_connections).at_most <= high
 
 
 @given(replicas, servers, reserves)
@@ -44,8 +43,8 @@ def test_the_reserve_stays_free_and_each_has_a_connection(
             advise(replicas=replicas, max_connections=max_connections, reserve=reserve)
         return
     advised = advise(replicas=replicas, max_connections=max_connections, reserve=reserve)
-    assert advised.pool_size >= 1
-    assert advised.left >= reserve
+    assert 1 <= advised.pool_size <= advised.at_most
+    assert max_connections - replicas * advised.at_most >= reserve
 
 
 @given(replicas, servers)
@@ -53,9 +52,11 @@ def test_more_connections_never_make_a_smaller_pool_nor_more_replicas_a_larger_o
     replicas: int, max_connections: int
 ) -> None:
     server = max_connections + replicas + 21
-    here = advise(replicas=replicas, max_connections=server).pool_size
-    assert advise(replicas=replicas, max_connections=server + 1).pool_size >= here
-    assert advise(replicas=replicas + 1, max_connections=server).pool_size <= here
+    here = advise(replicas=replicas, max_connections=server)
+    larger = advise(replicas=replicas, max_connections=server + 1)
+    more = advise(replicas=replicas + 1, max_connections=server)
+    assert more.pool_size <= here.pool_size <= larger.pool_size
+    assert more.at_most <= here.at_most <= larger.at_most
 
 
 @pytest.fixture(name="cli")
@@ -66,14 +67,16 @@ def _cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def test_the_command_says_what_to_set(cli: Cli) -> None:
     done = cli("pool", "advise", "--replicas", "3", "--max-connections", "200")
     assert done.code == 0
-    assert "DB_POOL_MAX=30" in done.out
-    assert "90: 3 of 30" in done.out
+    assert "DB_POOL_MAX=20" in done.out
+    assert "60: 3 of 20" in done.out
+    assert "at most 30 each" in done.out
     told = json.loads(cli("pool", "advise", "--replicas", "3", "--json").out)
     assert told == {
         "replicas": 3,
         "max_connections": 100,
         "reserve": 20,
         "pool_size": 20,
+        "at_most": 20,
         "total": 60,
         "left": 40,
     }

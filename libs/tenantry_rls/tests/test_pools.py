@@ -1,9 +1,12 @@
 """Pool and connection settings by their variables."""
 
 import asyncpg
+import psycopg
 import pytest
 import sqlalchemy
 from psycopg_pool import ConnectionPool
+from rls_servers import APP, Servers
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from tenantry_rls import ConnectionSettings, InvalidSettings, PoolSettings
 
@@ -65,6 +68,31 @@ def test_a_connection_by_its_variables() -> None:
         "sslmode": "require",
     }
     assert "s3cret" not in repr(settings)
+
+
+async def test_each_library_connects_by_them(servers: Servers) -> None:
+    settings = ConnectionSettings.from_environment(
+        {"DB_HOST": str(servers.folder), "DB_NAME": "postgres", "DB_USER": APP}
+        | {"DB_SSLMODE": "prefer", "DB_PASSWORD": "p@ss/w:rd"}
+    )
+    asked = "SELECT current_user"
+    async with asyncpg.create_pool(
+        **settings.for_asyncpg(), **PoolSettings(max_idle_conns=1).for_asyncpg()
+    ) as pool:
+        assert await pool.fetchval(asked) == APP
+    with psycopg.connect(**settings.for_libpq()) as conn:
+        assert conn.execute(asked).fetchone() == (APP,)
+    engine = sqlalchemy.create_engine(
+        sqlalchemy.URL.create(**settings.for_sqlalchemy()), **PoolSettings().for_sqlalchemy()
+    )
+    with engine.connect() as connection:
+        assert connection.scalar(sqlalchemy.text(asked)) == APP
+    engine.dispose()
+    url = sqlalchemy.URL.create(**settings.for_sqlalchemy("asyncpg"))
+    engine_of_asyncpg = create_async_engine(url)
+    async with engine_of_asyncpg.connect() as conn_of_asyncpg:
+        assert await conn_of_asyncpg.scalar(sqlalchemy.text(asked)) == APP
+    await engine_of_asyncpg.dispose()
 
 
 @pytest.mark.parametrize("name", ["DB_SSL_MODE", "DB_SSLMODE"])

@@ -36,6 +36,7 @@ def advise(
                 "max_connections": advised.max_connections,
                 "reserve": advised.reserve,
                 "pool_size": advised.pool_size,
+                "at_most": advised.at_most,
                 "total": advised.total,
                 "left": advised.left,
             }
@@ -46,6 +47,7 @@ def advise(
             ("pool of each replica", f"DB_POOL_MAX={advised.pool_size}"),
             ("all together", f"{advised.total}: {advised.replicas} of {advised.pool_size}"),
             ("left for others", f"{advised.left} of {advised.max_connections}"),
+            ("if that is too few", f"at most {advised.at_most} each"),
         ]
     )
     low, high = advice.SUGGESTED_MAX_CONNECTIONS

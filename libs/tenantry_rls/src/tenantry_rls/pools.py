@@ -7,7 +7,7 @@ so on), and the ``DB_…`` variables of twelve-factor applications.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tenantry_rls.context import TenantError
 
@@ -131,6 +131,29 @@ class ConnectionSettings:
             "user": self.user,
             "password": self.password,
             "sslmode": self.sslmode,
+        }
+
+    def for_asyncpg(self) -> dict[str, Any]:
+        """The keyword arguments of ``asyncpg.connect``, and of ``create_pool``."""
+        return {
+            "host": self.host,
+            "port": self.port,
+            "database": self.dbname,
+            "user": self.user,
+            "password": self.password,
+            "ssl": self.sslmode,
+        }
+
+    def for_sqlalchemy(self, driver: Literal["psycopg", "asyncpg"] = "psycopg") -> dict[str, Any]:
+        """The keyword arguments of ``sqlalchemy.URL.create``."""
+        return {
+            "drivername": f"postgresql+{driver}",
+            "host": self.host,
+            "port": self.port,
+            "database": self.dbname,
+            "username": self.user,
+            "password": self.password,
+            "query": {"sslmode" if driver == "psycopg" else "ssl": self.sslmode},
         }
 
 

@@ -1,9 +1,10 @@
 """How large the pool of an application's replicas should be. Pure.
 
-Half of ``max_connections`` is for the application, shared out among its replicas and rounded
-up to fives; no replica gets more than a deployment of its size puts to use, and a reserve
-stays free for administrators and migrations. With PostgreSQL's default of 100 that gives
-the usual table: 50 for one replica, 25 for two, 20 for three, 10 for five.
+Half of the connections of a server with PostgreSQL's default of 100 is for the application,
+shared out among its replicas and rounded up to fives. That gives the usual table: 50 for one
+replica, 25 for two, 20 for three, 10 for five. A larger server allows more: half of its
+connections, but for no replica more than a deployment of its size puts to use. A reserve stays
+free for administrators and migrations.
 """
 
 from dataclasses import dataclass
@@ -22,12 +23,16 @@ _LARGE = 20
 
 @dataclass(frozen=True, slots=True)
 class PoolAdvice:
-    """Connections: in each replica's pool, of all of them together, and left for others."""
+    """Connections: in each replica's pool, of all of them together, and left for others.
+
+    ``at_most`` is what a pool may grow to on this server, should the advised one be too small.
+    """
 
     replicas: int
     max_connections: int
     reserve: int
     pool_size: int
+    at_most: int
 
     @property
     def total(self) -> int:
@@ -61,6 +66,14 @@ def advise(
             "connections to thousands of clients, or raise max_connections.",
         )
     most = next((size for upto, size in _BANDS if replicas <= upto), _LARGE)
-    share = -(-max_connections // (2 * replicas))
-    in_fives = -(-share // _FIVES) * _FIVES
-    return PoolAdvice(replicas, max_connections, reserve, min(in_fives, most, available))
+    usual, at_most = (
+        min(_share(connections, replicas), most, available)
+        for connections in (min(max_connections, DEFAULT_MAX_CONNECTIONS), max_connections)
+    )
+    return PoolAdvice(replicas, max_connections, reserve, usual, at_most)
+
+
+def _share(connections: int, replicas: int) -> int:
+    """Each replica's part of a half, in fives."""
+    share = -(-connections // (2 * replicas))
+    return -(-share // _FIVES) * _FIVES
