@@ -7,6 +7,7 @@ by a visitor of the very tenant, and psql, which runs programs for a script, rea
 
 import contextlib
 import json
+import os
 import re
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -190,11 +191,15 @@ async def load_script(
         if line.startswith("read "):
             read = int(line.removeprefix("read "))
 
-    # As psql would find it: a script that was written by hand names no schema.
-    options = {"PGOPTIONS": "-csearch_path=public -cstatement_timeout=0"}
+    environment = visitor.environment(database) | {
+        # As psql would find it: a script that was written by hand names no schema.
+        "PGOPTIONS": "-csearch_path=public -cstatement_timeout=0",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
     ended = await commands.run(
-        [sys.executable, "-m", script_loading.__name__, source, str(room)],
-        env=visitor.environment(database) | options,
+        [sys.executable, "-P", "-m", script_loading.__name__, source, str(room)],
+        env=environment,
+        inherit=False,  # where somebody's PG… would lead elsewhere
         deadline=deadline,
         on_error_line=hear,
         while_running=None if tell is None else lambda: tell(read, size),
