@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,19 +81,17 @@ def _account() -> str | None:
     return SYSTEM_USER
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+@contextmanager
+def started(home: Path, bin_dir: Path) -> Iterator[Server]:
+    """A new cluster in an empty folder, for the time of a block. Mode 0700 keeps others out."""
     account = _account()
-    # Directly below /tmp: that user cannot enter pytest's own directories. Mode 0700 is
-    # what keeps others from the socket.
-    home = Path(tempfile.mkdtemp(prefix="tenantry-test-"))
+    home.chmod(0o700)
     if account:
         shutil.chown(home, account, account)
-    running = Server(home, _bin_dir())
 
     def run(program: str, *arguments: str) -> None:
         subprocess.run(
-            [running.bin_dir / program, "-D", home / "data", *arguments],
+            [bin_dir / program, "-D", home / "data", *arguments],
             check=True,
             cwd=home,
             user=account,
@@ -103,16 +102,24 @@ def server() -> Iterator[Server]:
             stdout=subprocess.DEVNULL,
         )
 
+    run("initdb", "--no-sync", "--auth=trust", "-U", SUPERUSER, "-E", "UTF8", "--no-locale")
+    with (home / "data" / "postgresql.auto.conf").open("a") as settings:
+        for name, value in (PARAMETERS | {"unix_socket_directories": str(home)}).items():
+            settings.write(f"{name} = '{value}'\n")
+    run("pg_ctl", "--wait", "--log", str(home / "log"), "start")
     try:
-        run("initdb", "--no-sync", "--auth=trust", "-U", SUPERUSER, "-E", "UTF8", "--no-locale")
-        with (home / "data" / "postgresql.auto.conf").open("a") as settings:
-            for name, value in (PARAMETERS | {"unix_socket_directories": str(home)}).items():
-                settings.write(f"{name} = '{value}'\n")
-        run("pg_ctl", "--wait", "--log", str(home / "log"), "start")
-        try:
+        yield Server(home, bin_dir)
+    finally:
+        run("pg_ctl", "--wait", "--mode=fast", "stop")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    # Directly below /tmp: PostgreSQL's user cannot enter pytest's own directories.
+    home = Path(tempfile.mkdtemp(prefix="tenantry-test-"))
+    try:
+        with started(home, _bin_dir()) as running:
             yield running
-        finally:
-            run("pg_ctl", "--wait", "--mode=fast", "stop")
     finally:
         shutil.rmtree(home)
 

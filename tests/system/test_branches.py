@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from answers import data, problem
-from clients import DOORS, ask, do, eventually, login, refusal
+from clients import DOORS, ask, block_copy, do, eventually, login, refusal
 from harness import Installation
 
 Row = dict[str, Any]
@@ -110,7 +110,7 @@ def test_one_of_a_quiet_database(
     wait_quiet(platform, parent)
     branch = begin(parent, shadow=True)
     assert (branch["status"], branch["environment"]) == ("branching", "development")
-    assert whole(api, branch)["method"] == "template"
+    assert whole(api, branch)["method"] == block_copy(platform)
     found = data(api.get(f"/api/databases/{branch['id']}"))
     assert (found["parent_id"], found["status"]) == (parent["id"], "active")
     assert found["branched_at"] is not None
@@ -424,7 +424,7 @@ def test_the_command_line(platform: Installation, parent: Row) -> None:
     name = parent["database_name"]
     wait_quiet(platform, parent)
     made = platform.tenantry("branch", "create", name, "try-it", "--expires", "2d")
-    assert "by template" in made.stderr
+    assert f"by {block_copy(platform)}" in made.stderr
     assert "in 48 h" in platform.tenantry("branch", "list", name).stdout
     platform.tenantry("branch", "masking", name, "--file", "-", stdin=MASKING)
     assert MASKING in platform.tenantry("branch", "masking", name).stdout

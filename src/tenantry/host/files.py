@@ -1,9 +1,11 @@
 """Files: written whole or not at all. And the room that there is for them."""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tenantry.base.errors import MachineError
@@ -11,6 +13,7 @@ from tenantry.base.sizes import readable
 
 _LAST_LINES = 8
 _LOW = 0.05  # of a disk
+_FICLONE = 0x4004_9409  # _IOW(0x94, 9, int), linux/fs.h
 
 
 class NotEnoughDisk(MachineError):
@@ -78,6 +81,30 @@ def entries(folder: Path) -> list[Path]:
     with contextlib.suppress(FileNotFoundError):
         return list(folder.iterdir())
     return []
+
+
+def shares_blocks(folder: Path) -> bool:
+    """Whether copies of files in a folder can share their blocks (reflinks: XFS, Btrfs).
+
+    It is tried (ioctl_ficlone(2)), with two files that have no name.
+    """
+    block = os.statvfs(folder).f_bsize
+    try:
+        with _nameless(folder) as source, _nameless(folder) as copy:
+            os.write(source, bytes(block))
+            fcntl.ioctl(copy, _FICLONE, source)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _nameless(folder: Path) -> Iterator[int]:
+    opened = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600)
+    try:
+        yield opened
+    finally:
+        os.close(opened)
 
 
 def last_words(log: Path) -> str:

@@ -241,6 +241,15 @@ async def sessions_in(connection: AsyncConnection[TupleRow], database: str) -> i
     return int(row[0]) if row else 0
 
 
+async def can_clone(connection: AsyncConnection[TupleRow]) -> bool:
+    """Whether the server can have files cloned: from PostgreSQL 18 on, where its system can."""
+    cursor = await connection.execute(
+        "SELECT 'clone' = ANY (enumvals) FROM pg_settings WHERE name = 'file_copy_method'"
+    )
+    row = await cursor.fetchone()
+    return bool(row and row[0])
+
+
 async def members_of(connection: AsyncConnection[TupleRow], group: str) -> set[str]:
     """The roles that are direct members of a group."""
     cursor = await connection.execute(

@@ -5,7 +5,7 @@ None of this runs inside a database that a tenant has ever used, but for
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import psycopg
@@ -223,16 +223,18 @@ async def copy_database(
 ) -> bool:
     """Copy a database block by block, if nobody is in it. Returns whether that is done.
 
-    With ``clone`` the copy shares its blocks with the source, which needs PostgreSQL 18 and a file
-    system that can. Meanwhile nobody gets into the source; so after a second it is given up, and
-    nothing is left. Nobody gets into the copy either before it is closed to all but ``tenant``, or
-    but the guest without one.
+    With ``clone`` the copy shares its blocks with the source, where server and file system can
+    (``catalog.can_clone``, ``files.shares_blocks``): else the server copies them. Meanwhile nobody
+    gets into the source; so after a second it is given up, and nothing is left. Nobody gets into
+    the copy either before it is closed to all but ``tenant``, or but the guest without one.
     """
-    before = await fetch_value(connection, "SELECT current_setting('statement_timeout')")
-    await connection.execute("SELECT set_config('statement_timeout', %s, false)", (_COPY_MS,))
+    wanted = {"statement_timeout": _COPY_MS} | ({"file_copy_method": "clone"} if clone else {})
+    before = {
+        name: await fetch_value(connection, "SELECT current_setting(%s)", (name,))
+        for name in wanted
+    }
+    await _set(connection, wanted)
     try:
-        if clone:
-            await connection.execute("SELECT set_config('file_copy_method', 'clone', false)")
         await connection.execute(
             sql.SQL(
                 "CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY {} ALLOW_CONNECTIONS false"
@@ -243,11 +245,10 @@ async def copy_database(
                 sql.Identifier("file_copy" if clone else "wal_log"),
             )
         )
-    except (psycopg.OperationalError, psycopg.errors.InvalidParameterValue):
-        # Somebody is there, it takes too long, or the file system cannot.
+    except psycopg.OperationalError:  # somebody is there, or it takes too long
         return False
     finally:
-        await connection.execute("SELECT set_config('statement_timeout', %s, false)", (before,))
+        await _set(connection, before)
     if tenant is None:
         await close_database(connection, name)
     else:
@@ -257,6 +258,11 @@ async def copy_database(
     )
     emit(Changed("database.copied", name))
     return True
+
+
+async def _set(connection: AsyncConnection[TupleRow], values: Mapping[str, object]) -> None:
+    for name, value in values.items():
+        await connection.execute("SELECT set_config(%s, %s, false)", (name, value))
 
 
 async def drop_database(connection: AsyncConnection[TupleRow], name: str) -> bool:

@@ -140,7 +140,7 @@ class Copying:
         if name not in sizes:
             raise NotFound("What is to be copied is not there any more.")
         for method in plan.methods(
-            version=server.info.server_version // 10_000,
+            clones=await self._clones(server),
             size_bytes=sizes[name],
             sessions=await catalog.sessions_in(server, name),
         ):
@@ -153,6 +153,13 @@ class Copying:
             ):
                 return method
         raise RuntimeError("a dump is always a way")
+
+    async def _clones(self, server: Server) -> bool:
+        """Whether blocks can be shared. PostgreSQL does not tell: else it copies them."""
+        data = LocalClusters(self.settings).shared.data
+        return await catalog.can_clone(server) and await asyncio.to_thread(
+            files.shares_blocks, data
+        )
 
     async def _make_empty(self, source: DatabaseRow, target: Target) -> None:
         address = (await self.clusters.cluster(source.cluster_id)).address

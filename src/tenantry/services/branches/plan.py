@@ -4,13 +4,15 @@ from tenantry.services.branches.model import Method
 
 # While its blocks are copied nobody can log in to a database. So many take well below a second.
 SMALL_BYTES = 64 * 1024 * 1024
-_CLONES_FROM = 18
 
 
-def methods(*, version: int, size_bytes: int, sessions: int) -> list[Method]:
-    """The ways to try, the best first; the last one always works, and disturbs nobody."""
+def methods(*, clones: bool, size_bytes: int, sessions: int) -> list[Method]:
+    """The ways to try, the best first; the last one always works, and disturbs nobody.
+
+    ``clones`` is whether both the server and its file system can share blocks.
+    """
     found: list[Method] = []
-    if sessions == 0 and version >= _CLONES_FROM:
+    if sessions == 0 and clones:
         found.append("clone")
     if sessions == 0 and size_bytes <= SMALL_BYTES:
         found.append("template")
