@@ -232,6 +232,29 @@ def test_it_works_where_the_provider_hides_settings(servers: Servers, kept: str)
         here("GRANT SELECT ON pg_db_role_setting TO PUBLIC")
 
 
+@pytest.mark.parametrize("whose", ["DATABASE {0}", "ROLE rls_app IN DATABASE {0}"])
+def test_a_context_that_a_database_presets_is_found(
+    servers: Servers, kept: str, whose: str
+) -> None:
+    preset = f"ALTER {whose.format(kept)} SET app.current_customer_id = '1'"
+    report = with_hole(servers, kept, preset)
+    [found] = report.errors
+    assert found.kind == "default-context"
+    assert found.mend.startswith("ALTER ")
+    assert kept in found.mend
+
+
+def test_what_a_careless_client_left_to_the_next_one_is_found(servers: Servers, kept: str) -> None:
+    with psycopg.connect(servers.pooled(kept), autocommit=True) as careless:
+        careless.execute("SET app.current_customer_id = '1'")
+        try:
+            with psycopg.connect(servers.pooled(kept)) as next_one:
+                report = check(next_one)
+        finally:
+            careless.execute("DISCARD ALL")
+    assert {each.kind for each in report.errors} == {"context-left-over"}
+
+
 def test_what_is_known_and_meant_can_be_allowed(servers: Servers, kept: str) -> None:
     with psycopg.connect(servers.dsn(kept)) as conn, conn.transaction(force_rollback=True):
         conn.execute("CREATE VIEW everybodys AS SELECT DISTINCT domain FROM sites")

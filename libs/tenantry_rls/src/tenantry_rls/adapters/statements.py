@@ -1,6 +1,7 @@
 """What is said to PostgreSQL, in the placeholders of each driver or in none."""
 
 import re
+from functools import lru_cache
 
 from tenantry_rls.context import CUSTOMER_SETTING, ROLE_SETTING
 
@@ -22,6 +23,7 @@ def write(customer: str, role: str) -> str:
     )
 
 
+@lru_cache(maxsize=1024)
 def set_local(settings: Settings) -> str:
     """Statements that do the same without parameters, to go in one message with BEGIN.
 
