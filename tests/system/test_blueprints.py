@@ -370,3 +370,26 @@ def test_a_branch_has_the_blueprint_of_its_parent(
     assert ended(api, promoted)["status"] == "succeeded"
     after = data(api.get(f"/api/databases/{parent['id']}"))["blueprint"]
     assert after == {"name": "notes", "version": 2}
+
+
+def test_all_that_have_it_are_upgraded_and_selected(
+    platform: Installation, api: httpx.Client
+) -> None:
+    two = [made(platform, "notes@1", environment="staging") for _ in range(2)]
+    names = {each["database_name"] for each in two}
+    words = ("blueprint", "upgrade", "--all", "notes", "--env", "staging", "--json")
+    done = json.loads(platform.tenantry(*words).stdout)
+    assert [each["result"]["version"] for each in done] == [2, 2]
+    listed = platform.tenantry("db", "list", "--blueprint", "notes", "--env", "staging", "--json")
+    assert {each["database_name"] for each in json.loads(listed.stdout)} == names
+    files = [
+        {"name": each.name, "sql": each.read_text()} for each in (NOTES / "migrations").iterdir()
+    ]
+    files.append({"name": "000004_more.up.sql", "sql": "CREATE TABLE more ();"})
+    asked = {"files": files, "environment": "staging", "blueprint": "notes"}
+    begun = data(api.post("/api/migrations", json=asked), 202)
+    assert ended(api, begun)["result"]["succeeded"] == 2
+    report = data(api.get(f"/api/migrations/{begun['id']}"))
+    assert {each["database_name"] for each in report} == names
+    none = api.post("/api/migrations", json=asked | {"blueprint": "nothing"})
+    assert problem(none, 404)["code"] == "not_found"

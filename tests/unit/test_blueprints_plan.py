@@ -36,7 +36,7 @@ def _notes() -> Blueprint:
 def changed(**files: str | None) -> dict[str, str]:
     """The files of notes, some of them otherwise, or None: not there."""
     told = {"manifest": "blueprint.toml", "seeds": "seeds/development.sql"}
-    together = FILES | {told.get(name, name): text for name, text in files.items()}  # type: ignore[operator]
+    together = FILES | {told.get(name, name): text for name, text in files.items()}
     return {path: text for path, text in together.items() if text is not None}
 
 

@@ -1,5 +1,6 @@
 """``tenantry blueprint``: schemas that a database begins with, in versions."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -31,6 +32,8 @@ On = Annotated[
 Seeds = Annotated[
     str | None, typer.Option(metavar="NAME", help="Rows to begin with, such as development.")
 ]
+
+_ENVIRONMENTS = ("development", "staging", "production")  # those that matter least go first
 
 _COLUMNS: dict[str, output.Cell] = {
     "NAME": "name",
@@ -77,11 +80,21 @@ def show(
             ("logins", [f"{each['name']} ({each['access']})" for each in row["roles"]]),
             ("extensions", row["extensions"]),
             ("seeds", row["seeds"]),
+            ("isolation", _check(row["isolation"]) if row["isolation"] else None),
             ("migrations", [f"{each['version']} {each['title']}" for each in row["migrations"]]),
         ]
     )
     for line in ("", *row["readme"].splitlines()):
         output.line(line)
+
+
+def _check(options: Row) -> str:
+    """The command that proves that customers are kept apart; an option for each of these."""
+    words = ["tenantry_rls", "check", "URL"]
+    for name, value in options.items():
+        for each in value if isinstance(value, list) else [value]:
+            words += [f"--{name}"] if each is True else [f"--{name}", str(each)]
+    return shlex.join(words)
 
 
 @app.command()
@@ -118,26 +131,59 @@ def apply(
         asked |= _folder(folder, name or folder.resolve().name)
     elif name is not None:
         raise InvalidInput("--name is for a folder of your own, which has a slash: ./our-schema.")
-    _bring(database, env, asked, as_json=as_json)
+    with connect() as api:
+        done = _bring(api, find(api, database, env), asked, as_json=as_json)
+    if as_json:
+        output.as_json(done)
 
 
 @app.command()
 def upgrade(
     *,
-    database: On,
+    database: Annotated[
+        str | None,
+        typer.Option("--database", metavar="DATABASE", help="One database, by its name or id."),
+    ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(
+            "--all",
+            metavar="NAME",
+            help="Every database that has this blueprint, one after the other.",
+        ),
+    ] = None,
     to: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="The version; the newest unless said.")
     ] = None,
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Bring a database to a later version of the blueprint that it has.
+    """Bring a database, or many, to a later version of the blueprint that they have.
 
-    Example:
+    With --all, development goes before staging, and staging before production; the first failure
+    ends it. Those that are there already have nothing to do when it is begun again.
+
+    Examples:
 
         tenantry blueprint upgrade --database shop
+
+        tenantry blueprint upgrade --all hosting --env staging
     """
-    _bring(database, env, {"version": to}, as_json=as_json)
+    if (database is None) is (every is None):
+        raise typer.BadParameter("say either --database or --all.")
+    with connect() as api:
+        if database is not None:
+            done = [_bring(api, find(api, database, env), {"version": to}, as_json=as_json)]
+        else:
+            rows = api.rows(
+                "/api/databases", status="active", blueprint=every, environment=env
+            ).rows
+            rows.sort(key=lambda row: (_ENVIRONMENTS.index(row["environment"]), title(row)))
+            done = [_bring(api, row, {"version": to}, as_json=as_json) for row in rows]
+    if as_json:
+        output.as_json(done if database is None else done[0])
+    elif not done:
+        output.note(f"No database has the blueprint {every}.")
 
 
 @app.command()
@@ -184,21 +230,18 @@ def _folder(folder: Path, name: str) -> Row:
     }
 
 
-def _bring(database: str, environment: str | None, asked: Row, *, as_json: bool) -> None:
-    with connect() as api:
-        row = find(api, database, environment)
-        said = {key: value for key, value in asked.items() if value is not None}
-        begun = api.post(f"/api/databases/{row['id']}/blueprint", said)
-        if not as_json:
-            show_roles(begun["roles"])
-        done = follow(api, begun["id"])
-    if as_json:
-        output.as_json(done | {"roles": begun["roles"]})
-        return
-    came = done["result"]
-    for step in came["steps"]:
-        output.line(f"{step['version']}/{step['direction']} {step['file'] or '(no file)'}")
-    output.done(f"{title(row)} is at version {came['version']} of {came['blueprint']}")
+def _bring(api: Api, database: Row, asked: Row, *, as_json: bool) -> Row:
+    said = {key: value for key, value in asked.items() if value is not None}
+    begun = api.post(f"/api/databases/{database['id']}/blueprint", said)
+    if not as_json:
+        show_roles(begun["roles"])
+    done = follow(api, begun["id"])
+    if not as_json:
+        came = done["result"]
+        for step in came["steps"]:
+            output.line(f"{step['version']}/{step['direction']} {step['file'] or '(no file)'}")
+        output.done(f"{title(database)} is at version {came['version']} of {came['blueprint']}")
+    return done | {"roles": begun["roles"]}
 
 
 def finish(api: Api, row: Row) -> None:

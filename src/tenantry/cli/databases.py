@@ -113,6 +113,9 @@ def list_databases(
         str | None, typer.Option(help="Only those of this owner (an e-mail address).")
     ] = None,
     search: Annotated[str | None, typer.Option(help="Only those with this text in a name.")] = None,
+    blueprint: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only those that have this blueprint.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
     as_json: Json = False,
@@ -133,6 +136,7 @@ def list_databases(
             status=status,
             owner=owner,
             search=search,
+            blueprint=blueprint,
         )
     show_list(page, as_json=as_json)
 

@@ -70,7 +70,7 @@ def up(
     ] = False,
     selector: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="With --all: environment=… or owner=…"),
+        typer.Option(metavar="KEY=VALUE", help="With --all: environment=…, owner=… or blueprint=…"),
     ] = None,
     parallel: Annotated[
         int, typer.Option(min=1, max=32, help="With --all: how many at a time.")

@@ -106,7 +106,7 @@ class ByName:
         return _status(plan.status(migrations, State(told["version"], told["dirty"]), journal))
 
 
-_SELECTORS = {"environment": "environment", "owner": "owner_email"}
+_SELECTORS = {"environment": "environment", "owner": "owner_email", "blueprint": "blueprint"}
 
 
 def selected(selectors: Sequence[str]) -> Row:
@@ -120,7 +120,8 @@ def selected(selectors: Sequence[str]) -> Row:
         name = _SELECTORS.get(key)
         if name is None or not equals or not value or name in found:
             raise InvalidInput.of(
-                "selector", f"{each} is not one of environment=… and owner=…, each once"
+                "selector",
+                f"{each} is not one of environment=…, owner=… and blueprint=…, each once",
             )
         found[name] = value
     return found

@@ -10,7 +10,7 @@ from pydantic import (
     model_validator,
 )
 
-from tenantry.api.requests.fields import Body, Email, readable
+from tenantry.api.requests.fields import Body, Email, Slug, readable
 from tenantry.services.databases.model import Environment
 from tenantry.services.migrations.model import HIGHEST_VERSION, BadMigrations, Limits
 from tenantry.services.migrations.plan import collect, parse_name
@@ -100,6 +100,7 @@ class MigrateMany(_Migrations):
 
     environment: Environment | None = None
     owner_email: Email | None = None
+    blueprint: Slug | None = Field(default=None, description="Only those that have this one.")
     parallel: Annotated[int, Field(ge=1, le=32)] = 4
     canary: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=1, description="So many go first, and all of them must succeed."
@@ -116,4 +117,5 @@ class MigrateMany(_Migrations):
             self.parallel,
             self.canary,
             self.max_failures,
+            self.blueprint,
         )

@@ -52,6 +52,7 @@ class Fleet:
     parallel: int = 4
     canary: int = 1
     max_failures: int = 0
+    blueprint: str | None = None
 
 
 class FleetStopped(Conflict):

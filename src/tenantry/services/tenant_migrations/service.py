@@ -110,6 +110,7 @@ class TenantMigrations:
                 "databases": len(chosen),
                 "environment": wanted.environment,
                 "owner": wanted.owner,
+                "blueprint": wanted.blueprint,
             },
         )
         return operation
@@ -168,7 +169,12 @@ async def _choose(tx: Tx, actor: Actor, wanted: Fleet) -> list[DatabaseRow]:
     while True:
         found = await rows.page(
             tx,
-            Filter(environment=wanted.environment, owner=wanted.owner, status="active"),
+            Filter(
+                environment=wanted.environment,
+                owner=wanted.owner,
+                blueprint=wanted.blueprint,
+                status="active",
+            ),
             customer_id=actor.customer_id,
             after=after,
             limit=_PAGE,
