@@ -103,6 +103,7 @@ def test_made_in_one_call_used_and_upgraded(
         )
     )
     assert data(api.get(path))["version"] == 2
+    assert data(api.get(f"{path}/diff"))["differences"] == []
     after = rows(application["connection_string"])
     table, column = ADDED[name]
     assert all(column in row for row in after[table])
