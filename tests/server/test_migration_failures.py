@@ -160,6 +160,34 @@ async def test_a_failure_in_a_files_own_transaction_has_its_line_and_leaves_noth
     assert await tables(conn) == set()
 
 
+async def test_what_a_files_own_transaction_took_back_is_clean(
+    conn: Connection, tmp_path: Path
+) -> None:
+    folder = write(
+        tmp_path,
+        {
+            "1_a.up.sql": "CREATE TABLE t (i int)",
+            "2_b.up.sql": "BEGIN;\nINSERT INTO t VALUES (1);\n"
+            "CREATE INDEX CONCURRENTLY i ON t (i);\nCOMMIT;",
+        },
+    )
+    failure = await failure_of(conn, folder)
+    assert (failure.line, failure.state) == (3, State(1))
+    assert "without BEGIN" in (failure.hint or "")
+    assert await rows(conn, "SELECT * FROM t") == []
+    write(tmp_path, {"2_b.up.sql": "BEGIN; SELECT 1; COMMIT; VACUUM nowhere"})
+    assert (await failure_of(conn, folder)).state == State(2, dirty=True)
+
+
+async def test_a_files_own_isolation_level_holds(conn: Connection, tmp_path: Path) -> None:
+    text = (
+        "START TRANSACTION ISOLATION LEVEL SERIALIZABLE;"
+        "CREATE TABLE t AS SELECT current_setting('transaction_isolation') AS level; COMMIT"
+    )
+    await service.up(conn, write(tmp_path, {"1_a.up.sql": text}))
+    assert await rows(conn, "SELECT level FROM t") == [("serializable",)]
+
+
 async def test_what_follows_a_files_own_commit_is_one_transaction_too(
     conn: Connection, tmp_path: Path
 ) -> None:
@@ -198,6 +226,40 @@ async def test_a_file_that_rolls_back_is_not_recorded_as_applied(
     assert "ROLLBACK" in failure.detail
     assert await recorded(conn) == [(1, True)]
     assert failure.state == await service.version(conn)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "expected"),
+    [
+        ("CREATE TABLE a ();\n\\i more.sql\n", 2, "psql's own commands"),
+        ("\\set ON_ERROR_STOP on\nCREATE TABLE a ();", 1, "psql's own commands"),
+        ("CREATE TABLE a (i int);\nCOPY a (i) FROM stdin;\n1\n\\.\n", 3, "INSERT"),
+        ("CREATE TABLE a ();\nCREATE TABEL b ();", 2, "Mend the file"),
+        (
+            "CREATE PROCEDURE p() LANGUAGE plpgsql AS 'BEGIN COMMIT; END';\nCALL p();",
+            2,
+            "no-transaction above",
+        ),
+    ],
+)
+async def test_a_hint_says_what_to_do(
+    conn: Connection, tmp_path: Path, text: str, line: int, expected: str
+) -> None:
+    failure = await failure_of(conn, write(tmp_path, {"1_a.up.sql": text}))
+    assert (failure.line, failure.state) == (line, State())
+    assert expected in (failure.hint or "")
+
+
+async def test_a_failure_in_a_block_names_its_line_too(conn: Connection, tmp_path: Path) -> None:
+    text = (
+        "DO $$\nBEGIN\n  RAISE EXCEPTION 'no % left', 1 USING DETAIL = 'why', HINT = 'ask';\nEND $$"
+    )
+    failure = await failure_of(conn, write(tmp_path, {"1_a.up.sql": text}))
+    assert failure.detail.startswith(
+        "1_a.up.sql, line 1: no 1 left. why. "
+        "In PL/pgSQL function inline_code_block line 3 at RAISE. The statement is: DO $$ BEGIN "
+    )
+    assert failure.hint == "ask. Mend the file and run it again."
 
 
 async def test_a_file_that_drops_the_record_is_taken_back(conn: Connection, tmp_path: Path) -> None:
@@ -426,6 +488,28 @@ async def test_a_table_lock_is_waited_for_in_short_bits(
             await _until(look, "relation", ended=True)
         assert versions(await run) == [2]
     assert await recorded(conn) == [(2, False)]
+
+
+async def test_a_file_that_loses_a_deadlock_is_tried_again(
+    conn: Connection, fresh_database: str, tmp_path: Path
+) -> None:
+    folder = write(
+        tmp_path,
+        {
+            "1_a.up.sql": "CREATE TABLE t (); CREATE TABLE u ()",
+            "2_b.up.sql": "LOCK TABLE t; LOCK TABLE u; ALTER TABLE u ADD i int",
+        },
+    )
+    await service.up(conn, folder, 1)
+    await conn.execute("SET deadlock_timeout = '50ms'")
+    async with await connect(fresh_database) as other, await connect(fresh_database) as look:
+        async with other.transaction():
+            await other.execute("LOCK TABLE u")
+            await other.execute("SET LOCAL deadlock_timeout = '1min'")
+            run = asyncio.create_task(service.up(conn, folder, limits=Limits(back_off=0.01)))
+            await _until(look, "relation")
+            await other.execute("LOCK TABLE t")  # granted when the file gives way
+        assert versions(await run) == [2]
 
 
 async def test_a_lock_timeout_after_a_files_own_commit_is_not_tried_again(

@@ -17,6 +17,7 @@ from tenantry.services.migrations.model import (
     DirtyDatabase,
     EditedMigrations,
     LimitShort,
+    MigrationFailed,
     MigrationNotFound,
     State,
 )
@@ -334,6 +335,38 @@ async def test_a_connection_in_a_transaction_is_refused(fresh_database: str, fol
         async with conn.transaction():
             with pytest.raises(ValueError, match="idle"):
                 await service.up(conn, folder)
+
+
+async def test_each_file_begins_as_the_run_began(conn: Connection, tmp_path: Path) -> None:
+    """The first is the head of a pg_dump, and what else files change on their way."""
+    folder = write(
+        tmp_path,
+        {
+            "1_dump.up.sql": "SELECT pg_catalog.set_config('search_path', '', false);"
+            "SET row_security = off; SET check_function_bodies = false;"
+            "SET client_min_messages = warning; SET default_transaction_read_only = on;"
+            "CREATE TABLE public.a ();",
+            "2_role.up.sql": "SET ROLE pg_monitor; SELECT 1",
+            "3_after.up.sql": "CREATE TABLE b (); CREATE TABLE seen AS SELECT current_user::text, "
+            "current_setting('row_security') || current_setting('check_function_bodies')",
+        },
+    )
+    await service.up(conn, folder)
+    assert await recorded(conn) == [(3, False)]
+    assert await tables(conn) == {"a", "b", "seen"}
+    [(me,)] = await rows(conn, "SELECT session_user::text")
+    assert await rows(conn, "TABLE seen") == [(me, "onon")]
+    assert await rows(conn, "SHOW search_path") == [('"$user", public',)]
+    assert await rows(conn, "SELECT current_user::text") == [(me,)]
+
+
+async def test_windows_line_ends_do_not_matter(conn: Connection, tmp_path: Path) -> None:
+    text = "\ufeff-- tenantry: no-transaction\r\nCREATE TABLE a (\r\n  i int\r\n);\r\n"
+    (tmp_path / "1_a.up.sql").write_bytes(text.encode())
+    (tmp_path / "2_b.up.sql").write_bytes(b"CREATE TABLE b ();\r\n\r\nSELECT 1/0;\r\n")
+    with pytest.raises(MigrationFailed) as failure:
+        await service.up(conn, tmp_path)
+    assert (failure.value.line, failure.value.state) == (3, State(1))
 
 
 async def test_a_statement_that_cannot_run_in_a_transaction(

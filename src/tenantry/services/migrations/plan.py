@@ -171,7 +171,8 @@ def next_files(names: Iterable[str], title: str, now: dt.datetime) -> tuple[str,
     """The names of a new migration's two files, after those that are there.
 
     The version goes on as they do: by one, as wide as the last; or by the time, where the last
-    is a timestamp. Raises InvalidInput for a title that does not do as a name.
+    is a timestamp, of digits or of seconds since 1970. Raises InvalidInput for a title that does
+    not do as a name.
     """
     slug = re.sub(r"[\s-]+", "_", title.strip())
     if not _TITLE.fullmatch(slug):
@@ -180,11 +181,12 @@ def next_files(names: Iterable[str], title: str, now: dt.datetime) -> tuple[str,
     last, written = max(
         ((found[0], name.partition("_")[0]) for name, found in parsed if found), default=(0, "")
     )
-    stamp = f"{now:%Y%m%d%H%M%S}"
-    if len(str(last)) == len(stamp):
-        version = str(max(int(stamp), last + 1))
-    else:
+    stamps = (int(f"{now:%Y%m%d%H%M%S}"), int(now.timestamp()))
+    stamp = next((each for each in stamps if len(str(each)) == len(str(last))), None)
+    if stamp is None:
         version = str(last + 1).zfill(len(written) or _WIDTH)
+    else:
+        version = str(max(stamp, last + 1))
     parse_name(f"{version}_{slug}.up.sql")
     return f"{version}_{slug}.up.sql", f"{version}_{slug}.down.sql"
 

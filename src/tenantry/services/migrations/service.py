@@ -1,10 +1,11 @@
 """The verbs: bring a database up, down, or to a version; force a version; tell where it stands.
 
 They work on an open connection in autocommit mode, straight to PostgreSQL: the lock of a
-run belongs to the session, which a transaction pooler would hand to others. A run leaves
-the connection as it found it, but for what the files themselves SET; it closes one that
-a file left unusable. What PostgreSQL objects to outside the files, such as a role that may
-not create the table, comes through as psycopg.Error.
+run belongs to the session, which a transaction pooler would hand to others. Each file begins
+with the role and the settings that the run began with, and a run leaves the connection with
+them, as far as files usually change those; it closes one that a file left unusable. What
+PostgreSQL objects to outside the files, such as a role that may not create the table, comes
+through as psycopg.Error.
 
 **What dirty means.** A file runs in one transaction with both of its marks: dirty before
 it, clean after it. A failure or a crash takes the marks back too, so the database stays
@@ -27,6 +28,7 @@ from psycopg.pq import TransactionStatus
 from tenantry.base.errors import InvalidInput
 from tenantry.pg import statements
 from tenantry.services.migrations import plan
+from tenantry.services.migrations.failures import Place, failure, quoted
 from tenantry.services.migrations.ledger import Connection, Ledger, send
 from tenantry.services.migrations.model import (
     HIGHEST_VERSION,
@@ -110,7 +112,7 @@ async def force(conn: Connection, version: int, *, limits: Limits = DEFAULT_LIMI
     """
     if not NO_VERSION <= version <= HIGHEST_VERSION:
         raise InvalidInput.of("version", f"must be from -1 to {HIGHEST_VERSION}, and is {version}")
-    async with _alone(conn, limits) as ledger:
+    async with _alone(conn, limits) as (ledger, _):
         await ledger.forget_after(version)
         await ledger.write(None if version == NO_VERSION else version, dirty=False)
         return await ledger.read()
@@ -159,7 +161,7 @@ class _Order:
 
 async def _run(conn: Connection, folder: Folder, order: _Order, limits: Limits) -> list[Step]:
     migrations = await asyncio.to_thread(load, folder)
-    async with _alone(conn, limits) as ledger:
+    async with _alone(conn, limits) as (ledger, kept):
         state = await ledger.read()
         steps = order.planned(migrations, state)
         edited = plan.status(migrations, state, await ledger.journal()).edited
@@ -170,8 +172,9 @@ async def _run(conn: Connection, folder: Folder, order: _Order, limits: Limits) 
         for migration in edited:
             if migration.up is not None:
                 await ledger.send(ledger.noting(migration.version, migration.up))
+        manner = _Manner(limits, _beginning(kept, limits), order.around)
         for step in steps:
-            await _take(ledger, state, step, limits, order.around)
+            await _take(ledger, state, step, manner)
             state = State(step.target)
         if order.n is not None and len(steps) < order.n:
             raise LimitShort(order.n - len(steps), await ledger.read())
@@ -187,21 +190,48 @@ def _setting(settings: dict[str, str]) -> sql.Composed:
     )
 
 
+# What files SET for themselves, many of them without knowing (the head of a pg_dump), and what
+# the next one would not be the same with if it were run another day.
+_KEPT = (
+    "role",
+    "search_path",
+    "row_security",
+    "check_function_bodies",
+    "default_transaction_read_only",
+    "default_tablespace",
+    "standard_conforming_strings",
+    "client_min_messages",
+)
+_OURS = (
+    "lock_timeout",
+    "statement_timeout",
+    "client_connection_check_interval",
+    "client_encoding",
+)
+
+
 @asynccontextmanager
-async def _alone(conn: Connection, limits: Limits) -> AsyncIterator[Ledger]:
-    """Keep every other run away, golang-migrate's too. Raises MigrationsLocked."""
+async def _alone(conn: Connection, limits: Limits) -> AsyncIterator[tuple[Ledger, dict[str, str]]]:
+    """Keep every other run away, golang-migrate's too, and tell what each file is to begin with.
+
+    Raises MigrationsLocked.
+    """
     ledger = await Ledger.find(conn)
     cursor = await send(
         conn,
-        "SELECT name, setting FROM pg_settings WHERE name IN ('lock_timeout', "
-        "'statement_timeout', 'client_connection_check_interval', 'client_encoding', "
-        "'deadlock_timeout')",
+        "SELECT name, pg_catalog.current_setting(name)"
+        " FROM pg_catalog.unnest({names}::text[]) name",
+        names=sql.Literal([*_KEPT, *_OURS]),
     )
     before: dict[str, str] = dict(await cursor.fetchall())
+    cursor = await send(
+        conn, "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'"
+    )
     # Who waits for an advisory lock holds a snapshot, for which a CREATE INDEX CONCURRENTLY
     # of the run that has the lock waits: a deadlock, unless each wait ends before the
     # server looks for one. Between two waits the index goes on.
-    longest_wait = int(before.pop("deadlock_timeout")) / 2000
+    [(deadlock_timeout,)] = await cursor.fetchall()
+    longest_wait = int(deadlock_timeout) / 2000
     deadline = asyncio.get_running_loop().time() + limits.patience
     held: list[int] = []
     try:
@@ -224,7 +254,7 @@ async def _alone(conn: Connection, limits: Limits) -> AsyncIterator[Ledger]:
                 held.remove(key)
                 raise
         await ledger.ensure()
-        yield ledger
+        yield ledger, {name: before[name] for name in _KEPT}
     finally:
         # A lost connection has lost its locks too.
         if not conn.closed:
@@ -248,18 +278,36 @@ async def _lock(ledger: Ledger, key: int, deadline: float, limits: Limits) -> No
             return
 
 
-async def _take(ledger: Ledger, before: State, step: Step, limits: Limits, around: Around) -> None:
+# What others do to a file that is taken back whole: it may be tried again.
+_PASSING = (pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure)
+
+
+@dataclass(frozen=True, slots=True)
+class _Manner:
+    """How each file is run: ``settings`` is what it begins with."""
+
+    limits: Limits
+    settings: sql.Composed
+    around: Around
+
+
+def _beginning(kept: dict[str, str], limits: Limits) -> sql.Composed:
+    return _setting(
+        {
+            **kept,
+            "lock_timeout": _ms(limits.lock_timeout),
+            "statement_timeout": _ms(limits.statement_timeout) if limits.statement_timeout else "0",
+            "client_encoding": "UTF8",
+        }
+    )
+
+
+async def _take(ledger: Ledger, before: State, step: Step, manner: _Manner) -> None:
     """Run one file and record it. Raises MigrationFailed."""
-    script = step.script
+    script, limits = step.script, manner.limits
     if script is None:
         await ledger.write(step.target, dirty=False)
         return
-    timeouts = _setting(
-        {
-            "lock_timeout": _ms(limits.lock_timeout),
-            "statement_timeout": _ms(limits.statement_timeout) if limits.statement_timeout else "0",
-        }
-    )
     if step.direction is Direction.UP:
         journal = ledger.noting(step.version, script)
     else:
@@ -268,13 +316,14 @@ async def _take(ledger: Ledger, before: State, step: Step, limits: Limits, aroun
     retries, pause = limits.retries, limits.back_off
     while True:
         try:
-            async with around(script):
-                # Each time, as a file may SET them.
-                await run.begin(timeouts, ledger.writing(step.target, dirty=True))
+            async with manner.around(script):
+                await run.begin(manner.settings, ledger.writing(step.target, dirty=True))
                 await run.do()
                 if not run.is_whole:
+                    await ledger.send(manner.settings)
                     await _refuse_rollback(ledger, script, step.target)
-                await run.end(ledger.writing(step.target, dirty=False), journal)
+                # Settings again: the marks are those of the role that the run began with.
+                await run.end(manner.settings, ledger.writing(step.target, dirty=False), journal)
         except BaseException as error:
             state = await _abandon(ledger)
             if not isinstance(error, psycopg.Error):
@@ -283,8 +332,8 @@ async def _take(ledger: Ledger, before: State, step: Step, limits: Limits, aroun
                 await ledger.write(before.version, dirty=before.dirty)
                 state = before
             untouched = state is not None and not state.dirty
-            if not (isinstance(error, pg.LockNotAvailable) and untouched and retries):
-                raise _failure(script, error, run.at(error), state, limits) from error
+            if not (isinstance(error, _PASSING) and untouched and retries):
+                raise failure(script, error, run.at(error), state, limits) from error
             retries -= 1
             await asyncio.sleep(pause)  # lets those through who queue behind our lock request
             pause *= 2
@@ -298,15 +347,6 @@ _TRACES = """
     SELECT 'i', indexrelid FROM pg_catalog.pg_index WHERE NOT indisvalid
     UNION ALL SELECT 'p', inhrelid FROM pg_catalog.pg_inherits WHERE inhdetachpending
 """
-_LONGEST_QUOTE = 120
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where in a file something failed, as far as that is known."""
-
-    line: int | None = None
-    statement: str | None = None
 
 
 class _Work:
@@ -322,12 +362,16 @@ class _Work:
         self.is_whole = bool(self._transactional and self._parts) and not any(
             map(statements.controls_transaction, self._parts)
         )
+        self._begins = bool(self._parts) and statements.begins_transaction(self._parts[0])
         self._doing: int | None = None
         self._traces: set[tuple[object, ...]] = set()
 
     async def begin(self, *queries: sql.Composable) -> None:
         self._doing = None
-        if self._transactional:
+        if self._transactional and self._begins:
+            await self._execute(self._parts[0].text)  # it may name an isolation level
+            await self._ledger.send(*queries)
+        elif self._transactional:
             await self._ledger.send(sql.SQL("BEGIN"), *queries)
         else:
             self._traces = await self._look()
@@ -337,12 +381,17 @@ class _Work:
         # One without statements may still be comments, or what only the server can read.
         texts = [part.text for part in self._parts] or [self._script.sql]
         for self._doing, text in enumerate(texts):
+            if self._transactional and self._begins and self._doing == 0:
+                continue  # done
             if self._transactional and self._is_idle():
                 # It has ended its transaction. What follows is one again, as if it were sent whole.
                 await send(self._ledger.conn, "BEGIN")
-            cursor = psycopg.AsyncCursor(self._ledger.conn)
-            await cursor.execute(text.encode(), prepare=False)
+            await self._execute(text)
         self._doing = None
+
+    async def _execute(self, text: str) -> None:
+        cursor = psycopg.AsyncCursor(self._ledger.conn)
+        await cursor.execute(text.encode(), prepare=False)
 
     async def end(self, *queries: sql.Composable) -> None:
         commit = () if self._is_idle() else (sql.SQL("COMMIT"),)
@@ -352,30 +401,30 @@ class _Work:
         return self._ledger.conn.info.transaction_status == TransactionStatus.IDLE
 
     async def left_nothing(self) -> bool:
-        """Whether a failure outside a transaction was of the first statement, without a trace."""
-        if self._transactional or self._doing != 0 or not self._parts:
+        """Whether a failure outside our transaction left no trace: it was of the first statement,
+        or in a transaction that the file itself began with."""
+        if self._transactional or self._doing is None or not self._parts:
+            return False
+        if self._begins:
+            return not any(map(statements.controls_transaction, self._parts[1 : self._doing]))
+        if self._doing > 0:
             return False
         return statements.leaves_nothing(self._parts[0]) and await self._look() == self._traces
 
     async def _look(self) -> set[tuple[object, ...]]:
         return set(await (await send(self._ledger.conn, _TRACES)).fetchall())
 
-    def at(self, error: psycopg.Error) -> _Place:
+    def at(self, error: psycopg.Error) -> Place:
         """Where it failed: the line that PostgreSQL tells, or where the statement begins."""
         if self._doing is None:
-            return _Place()
+            return Place()
         position = error.diag.statement_position
         if not self._parts:
             line = statements.line_of(self._script.sql, int(position)) if position else None
-            return _Place(line)
+            return Place(line)
         part = self._parts[self._doing]
         within = statements.line_of(part.text, int(position)) if position else 1
-        return _Place(part.line + within - 1, _quoted(part.text))
-
-
-def _quoted(text: str) -> str:
-    words = " ".join(text.split())
-    return words if len(words) <= _LONGEST_QUOTE else f"{words[:_LONGEST_QUOTE]}…"
+        return Place(part.line + within - 1, quoted(part.text))
 
 
 async def _refuse_rollback(ledger: Ledger, script: Script, target: int | None) -> None:
@@ -405,43 +454,6 @@ async def _abandon(ledger: Ledger) -> State | None:
         # Lost, or inside a COPY: once it is closed, the server takes back the rest.
         await ledger.conn.close()
         return None
-
-
-def _failure(
-    script: Script, error: psycopg.Error, at: _Place, state: State | None, limits: Limits
-) -> MigrationFailed:
-    place = script.name if at.line is None else f"{script.name}, line {at.line}"
-    said = error.diag.message_primary or str(error)
-    if isinstance(error, pg.ActiveSqlTransaction):
-        hint = (
-            "Give the statement a file of its own, with the comment "
-            "-- tenantry: no-transaction above it."
-        )
-    elif isinstance(error, pg.LockNotAvailable):
-        hint = f"Others kept the lock for {limits.lock_timeout:g} s. Try when fewer are at work."
-    elif isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None:
-        # psycopg's own word, of a COPY that waits for us; the server had no objection.
-        said = "COPY from or to the client has nobody to talk to"
-        hint = "Write the rows as INSERT. Look at the status before you go on."
-    elif state is None:
-        hint = "Look at the status before you go on."
-    elif state.dirty:
-        hint = "See what the file left, and force the version that the schema then really has."
-    else:
-        hint = "Mend the file and run it again."
-    sentences = [f"{place}: {said.rstrip('.')}."]
-    if error.diag.message_detail:
-        sentences.append(error.diag.message_detail)
-    if at.statement:
-        sentences.append(f"The statement is: {at.statement}.")
-    sentences.append(
-        f"The database is {state}." if state else "The connection is closed, the state not known."
-    )
-    if error.diag.message_hint:
-        hint = f"{error.diag.message_hint} {hint}"
-    return MigrationFailed(
-        " ".join(sentences), file=script.name, line=at.line, state=state, hint=hint
-    )
 
 
 def _ms(seconds: float) -> str:
