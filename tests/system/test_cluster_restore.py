@@ -18,6 +18,9 @@ import pytest
 from answers import data
 from clients import hurry
 from harness import Installation
+from inside import inside
+from persons import Person, make_user
+from tenantry.services.repository.service import Repositories
 
 CHECKSUM = "SELECT count(*), md5(string_agg(t::text, '' ORDER BY n)) FROM kept t"
 REFUSED = "authentication failed|not permitted|no pg_hba|no such user|login rejected"
@@ -108,6 +111,19 @@ def moment_of(database: Database) -> dt.datetime:
     assert found is not None
     moment: dt.datetime = found[0]
     return moment
+
+
+async def secure(repositories: Repositories) -> object:
+    return await repositories.secure("shared-1")
+
+
+def secured(platform: Installation) -> None:
+    """One more segment of the log is in the repository."""
+    inside(platform, secure)
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def wait_gone(platform: Installation, database: Database) -> None:
@@ -214,6 +230,51 @@ def test_a_broken_folder_comes_back_with_its_last_commit(
     assert ask(database["connection_string_pooled"], "SELECT count(*) FROM kept") == (10,)
     with backed.client() as api:
         assert data(api.get(f"/api/databases/{database['id']}"))["missing_since"] is None
+
+
+def test_the_control_cluster_comes_back_to_a_moment_and_revives_no_key(
+    backed: Installation,
+) -> None:
+    with backed.client() as api:
+        gone, changed = (Person(backed, make_user(api)["email"]) for _ in range(2))
+        leaked = data(api.post("/api/api-keys", json={"name": "leaked", "scopes": ["admin"]}), 201)
+        with backed.control() as control:
+            (moment,) = control.execute("SELECT clock_timestamp()").fetchone() or (None,)
+        assert isinstance(moment, dt.datetime)
+        assert api.delete(f"/api/api-keys/{leaked['id']}").is_success
+        people = {row["email"]: row["id"] for row in data(api.get("/api/users"))}
+        assert api.delete(f"/api/users/{people[gone.email]}").is_success
+        path = f"/api/users/{people[changed.email]}/reset-password"
+        new = data(api.post(path))["password"]
+    born = backed.create(name="born")
+    fill(born)
+    backed.down()
+    told = restore(backed, "control", "--to", moment.isoformat())
+    assert not told["old_unreadable"]
+    assert told["shut"] == ["key leaked", f"user {gone.email}"]
+    assert born["database_name"] in told["strangers"]
+    backed.up()
+    with backed.client(leaked["key"]) as stranger:
+        assert stranger.get("/api/databases").status_code == 401
+    assert gone.login().status_code == changed.login().status_code == 401
+    assert changed.login(new).is_success
+    with backed.client() as api:
+        assert api.get(f"/api/databases/{born['id']}").status_code == 404
+    for person in (gone, changed):
+        person.http.close()
+
+
+def test_a_gap_in_the_log_is_told_before_anything_is_done(backed: Installation) -> None:
+    backed.back_up("shared-1")
+    for _ in range(3):
+        secured(backed)
+    archive = backed.home / "backups/repository/archive/shared-1"
+    segment = sorted(archive.glob("*/*/*-*"))[-2]
+    segment.rename(backed.home / segment.name)
+    done = backed.tenantry("cluster", "restore", "shared-1", "--dry-run", check=False)
+    (backed.home / segment.name).rename(segment)
+    assert done.returncode == 1
+    assert "1 segments of the write-ahead log of shared-1 are not in" in one_line(done.stderr)
 
 
 def test_what_cannot_be_is_refused(backed: Installation) -> None:

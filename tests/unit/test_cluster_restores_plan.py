@@ -9,7 +9,7 @@ import pytest
 from database_rows import database_row
 from tenantry.base.home import Home
 from tenantry.pg import timelines
-from tenantry.pg.archiving import unarchived
+from tenantry.pg.archiving import have_archived, unarchived
 from tenantry.pg.catalog import Login
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import Address
@@ -99,6 +99,21 @@ def test_only_segments_that_were_written_and_not_archived_are_taken(tmp_path: Pa
     (wal / "archive_status/000000010000000100000002.done").touch()
     (wal / "archive_status/000000010000000100000003.ready").touch()
     assert [path.name for path in unarchived(tmp_path)] == ["000000010000000100000003"]
+
+
+def test_what_only_this_cluster_has_of_the_log_is_archived_by_it(tmp_path: Path) -> None:
+    status = tmp_path / "pg_wal/archive_status"
+    status.mkdir(parents=True)
+    for number in (2, 3):
+        segment(tmp_path / "pg_wal", f"00000001000000010000000{number}", 2**32 + number * 2**24)
+    segment(tmp_path / "pg_wal", "000000020000000100000003", 0x1_03000000)  # it is being written
+    (status / "000000010000000100000002.done").touch()
+    assert have_archived(tmp_path, before=2) == ["000000010000000100000003"]
+    assert {each.name for each in status.iterdir()} == {
+        "000000010000000100000002.done",
+        "000000010000000100000003.ready",
+    }
+    assert have_archived(tmp_path, before=2) == []
 
 
 @pytest.fixture

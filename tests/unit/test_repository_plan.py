@@ -54,6 +54,7 @@ def histories(draw: st.DrawFn) -> list[Backup]:
                 size=1,
                 stored=1,
                 damaged=draw(st.booleans()),
+                left=draw(st.booleans()),
             )
         )
         at = stopped
@@ -74,7 +75,7 @@ def test_every_moment_of_the_window_stays_restorable(
     backups: list[Backup], now: dt.datetime, window: dt.timedelta, where: float
 ) -> None:
     moment = now - window * where
-    sound = [each for each in backups if not each.damaged and each.stopped <= moment]
+    sound = [each for each in backups if each.usable and each.stopped <= moment]
     if not sound:
         return
     source = max(sound, key=lambda each: each.stopped)

@@ -32,6 +32,9 @@ class PhysicalBackup(BaseModel):
     stored_bytes: int
     based_on: str | None
     damaged: bool
+    left: bool = Field(
+        description="Of a time that a restore of the cluster has left behind: not used any more."
+    )
 
 
 class HeldRepository(BaseModel):
@@ -55,7 +58,9 @@ def _held(places: tuple[Repository, ...], contents: list[Contents]) -> ClusterBa
                 number=held.repository,
                 place=str(place),
                 problem=held.problem,
-                restorable_from=min((each.stopped for each in held.backups), default=None),
+                restorable_from=min(
+                    (each.stopped for each in held.backups if each.usable), default=None
+                ),
             )
             for place, held in zip(places, contents, strict=True)
         ],
@@ -70,6 +75,7 @@ def _held(places: tuple[Repository, ...], contents: list[Contents]) -> ClusterBa
                 stored_bytes=each.stored,
                 based_on=each.prior,
                 damaged=each.damaged,
+                left=each.left,
             )
             for held in contents
             for each in held.backups

@@ -28,7 +28,7 @@ _COLUMNS: dict[str, output.Cell] = {
     "AGE": lambda row: times.distance(row["finished_at"]),
     "SIZE": lambda row: readable(row["size_bytes"]),
     "STORED": lambda row: readable(row["stored_bytes"]),
-    "STATE": lambda row: "damaged" if row["damaged"] else "ok",
+    "STATE": lambda row: "damaged" if row["damaged"] else "left behind" if row["left"] else "ok",
 }
 
 

@@ -78,6 +78,23 @@ def unarchived(data: Path) -> list[Path]:
     )
 
 
+def have_archived(data: Path, *, before: int) -> list[str]:
+    """Have every segment of a timeline before this one archived that nobody has. Returns them.
+
+    A recovery that found them in ``pg_wal`` leaves them as they are, and whoever reads the log
+    again would lack them.
+    """
+    waiting = [
+        segment.name
+        for segment in unarchived(data)
+        if int(segment.name[:8], 16) < before
+        if not (data / "pg_wal/archive_status" / f"{segment.name}.ready").exists()
+    ]
+    for name in waiting:
+        (data / "pg_wal/archive_status" / f"{name}.ready").touch(0o600)
+    return waiting
+
+
 def _is_its_own(segment: Path) -> bool:
     # One that is to be written yet has the name already, and the contents of an older one.
     with segment.open("rb") as file:

@@ -53,6 +53,7 @@ _MEANINGS = {
     "missing stanza data": "nothing of this cluster is there: is its disk mounted?",
     "unable to open missing file": "a file of it is not there: is its disk mounted?",
 }
+_MISSING = 55
 _LOCKED = 50  # what pgBackRest calls its errors; its source's src/build/error/error.yaml
 _ASK_SECONDS = 30.0
 _WORK_SECONDS = 24 * 3600.0
@@ -403,7 +404,12 @@ class PgBackRest:
         key = (name, contents.repository, str(contents.system_id))
         if key not in self._histories:  # it never changes
             options = [name, f"--repo={contents.repository}"]
-            done = await self._run("repo-get", None, *options, deadline=deadline)
+            try:
+                done = await self._run("repo-get", None, *options, deadline=deadline)
+            except RepositoryError as error:
+                if error.number != _MISSING:
+                    raise
+                return contents  # nobody can tell any more
             self._histories[key] = done.stdout
         left_at = timelines.forks(self._histories[key])
         current = int(contents.wal[1][:8], 16)

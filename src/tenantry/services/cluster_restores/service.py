@@ -250,6 +250,7 @@ class ClusterRestore:
                 f"reached is of {reached.last_commit}, and segment {reached.unread} is behind it.",
                 hint="Restore to that moment if it is enough. Nothing was changed.",
             )
+        archiving.have_archived(restored.data, before=reached.timeline)
         await self._require_sound(restored)
         emit(StepDone(RESTORE, "recovered", self._name))
         return reached
