@@ -38,6 +38,14 @@ BAD = {
     "TRUNCATE t": "drops-table",
     "ALTER TABLE t RENAME TO u": "renames",
     "ALTER TABLE t RENAME a TO b": "renames",
+    "ALTER TABLE t SET SCHEMA s": "renames",
+    "ALTER SCHEMA s RENAME TO u": "renames",
+    "DROP VIEW v CASCADE": "drops-dependents",
+    "DROP FUNCTION f(int) CASCADE": "drops-dependents",
+    "DROP TYPE s.e CASCADE": "drops-dependents",
+    "ALTER TABLE t ADD c json": "json-cannot-be-compared",
+    "ALTER DOMAIN d ADD CONSTRAINT k CHECK (VALUE > 0)": "domain-scans-tables",
+    "ALTER DOMAIN d SET NOT NULL": "domain-scans-tables",
     "UPDATE t SET a = 1": "touches-all-rows",
     "DELETE FROM t": "touches-all-rows",
     "LOCK TABLE t": "locks-table",
@@ -66,6 +74,11 @@ GOOD = [
     "ALTER VIEW v RENAME TO w",
     "UPDATE t SET a = 1 WHERE a = 2",
     "DROP FUNCTION f()",
+    "ALTER TABLE t ADD c jsonb",
+    "ALTER TABLE t ADD c json[]",
+    "ALTER DOMAIN d ADD CONSTRAINT k CHECK (VALUE > 0) NOT VALID",
+    "ALTER DOMAIN d VALIDATE CONSTRAINT k",
+    "ALTER DOMAIN d DROP NOT NULL",
     "VACUUM t",
 ]
 
@@ -76,7 +89,7 @@ def test_what_hurts_is_found(text: str) -> None:
 
 
 def test_every_rule_is_tried() -> None:
-    assert {*BAD.values(), "file-half-done"} == set(lint.RULES)
+    assert {*BAD.values(), "file-half-done", "works-under-lock"} == set(lint.RULES)
 
 
 @pytest.mark.parametrize("text", GOOD)
@@ -104,6 +117,33 @@ def test_tables_of_the_same_file_may_have_anything_done_to_them() -> None:
         "index-blocks-writes"
     ]
     assert found("CREATE SCHEMA s CREATE TABLE t (a int); CREATE INDEX i ON t (a)") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("UPDATE t SET b = a WHERE b IS NULL", ["works-under-lock"]),
+        ("DELETE FROM u WHERE a = 1", ["works-under-lock"]),
+        ("INSERT INTO u SELECT a FROM t", ["works-under-lock"]),
+        ("ALTER TABLE u VALIDATE CONSTRAINT k", ["works-under-lock"]),
+        ("INSERT INTO u VALUES (1)", []),
+        ("INSERT INTO u SELECT 1", []),
+        ("COMMIT; UPDATE t SET b = a WHERE b IS NULL", ["own-transaction"]),
+        ("-- tenantry: allow works-under-lock\nDELETE FROM u WHERE a = 1", []),
+    ],
+)
+def test_nothing_long_comes_after_an_alter_table(text: str, expected: list[str]) -> None:
+    assert found(f"ALTER TABLE t ADD b int; {text}") == expected
+    after = [rule for rule in expected if rule != "works-under-lock"]
+    assert found(f"CREATE TABLE t (a int); ALTER TABLE t ADD b int; {text}") == after
+    assert found(f"ALTER TABLE t VALIDATE CONSTRAINT l; {text}") == after
+    assert found(f"SELECT 1; {text}; ALTER TABLE t ADD b int") == after
+
+
+def test_dependents_are_told_of_beside_what_goes() -> None:
+    assert found("DROP TABLE t CASCADE") == ["drops-table", "drops-dependents"]
+    assert found("TRUNCATE t CASCADE") == ["drops-table", "drops-dependents"]
+    assert found("DROP TABLE t CASCADE", Direction.DOWN) == []
 
 
 def test_what_cannot_be_taken_back_stands_alone() -> None:

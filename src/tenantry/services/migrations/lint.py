@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any
 
 from pglast import ast
-from pglast.enums import AlterTableType, ConstrType, ObjectType
+from pglast.enums import AlterTableType, ConstrType, DropBehavior, ObjectType
 
 from tenantry.pg import statements
 from tenantry.pg.statements import Statement, Unreadable
@@ -132,8 +132,14 @@ RULES = {
             "release the programs without it first, and rename it some days before",
         ),
         Rule(
+            "drops-dependents",
+            "DROP or TRUNCATE … CASCADE",
+            "whatever depends on it goes too, unseen: views, foreign keys, rows of other tables",
+            "name what is to go, each by a statement of its own",
+        ),
+        Rule(
             "renames",
-            "RENAME of a table or column",
+            "RENAME or SET SCHEMA of a table or schema, RENAME of a column",
             "programs that run know it by the old name, until they are released anew",
             "a new column beside the old one, or a view under the old name",
         ),
@@ -142,6 +148,24 @@ RULES = {
             "UPDATE or DELETE without WHERE",
             "every row is locked until the end, and each leaves a dead one behind",
             "do it in batches, in a program",
+        ),
+        Rule(
+            "works-under-lock",
+            "UPDATE, DELETE, INSERT … SELECT or VALIDATE CONSTRAINT after an ALTER TABLE",
+            "nobody can use the altered table until the file's end, however long this takes",
+            "give it a file of its own",
+        ),
+        Rule(
+            "domain-scans-tables",
+            "ALTER DOMAIN … ADD CONSTRAINT or SET NOT NULL, checked at once",
+            "every table with a column of the domain is read while nobody can write to it",
+            "add the constraint NOT VALID, and VALIDATE CONSTRAINT in another file",
+        ),
+        Rule(
+            "json-cannot-be-compared",
+            "ADD COLUMN of type json",
+            "it has no equality: SELECT DISTINCT, GROUP BY and UNION over the table begin to fail",
+            "use jsonb",
         ),
         Rule(
             "locks-table",
@@ -167,7 +191,13 @@ RULES = {
 }
 
 # In a file that undoes, these are the purpose.
-_MEANT_DOWN = {"drops-column", "drops-table", "drop-index-blocks", "renames"}
+_MEANT_DOWN = {
+    "drops-column",
+    "drops-dependents",
+    "drops-table",
+    "drop-index-blocks",
+    "renames",
+}
 
 _REWRITES = {
     AlterTableType.AT_SetLogged,
@@ -212,15 +242,50 @@ def check_script(script: Script, direction: Direction = Direction.UP) -> list[Fi
     except Unreadable as error:
         return [Finding(script.name, error.line, RULES["unreadable"], str(error))]
     made: set[str] = set()
+    altered: set[str] = set()
     found = []
     for part in parts:
         allowed = set(re.split(r"[,\s]+", " ".join(_ALLOW.findall(part.comments))))
-        for rule, what in chain(_hits(part, made), _of_file(part, parts)):
+        under_lock = _under(altered, part) if script.transactional else ()
+        for rule, what in chain(_hits(part, made), under_lock, _of_file(part, parts)):
             if rule in allowed or (direction is Direction.DOWN and rule in _MEANT_DOWN):
                 continue
             found.append(Finding(script.name, part.line, RULES[rule], what))
         made |= _makes(part.node)
+        if statements.controls_transaction(part):
+            altered.clear()
+        altered |= _alters(part.node) - made
     return found
+
+
+def _alters(node: Tree) -> set[str]:
+    """The tables that nobody else can use from this statement to the end of the transaction."""
+    shuts_out = type(node) is ast.AlterTableStmt and any(map(_shuts_out, node.cmds))
+    return {_name(node.relation)} if shuts_out else set()
+
+
+def _shuts_out(command: Tree) -> bool:
+    # These leave the table to others (PostgreSQL's manual, ALTER TABLE).
+    return command.subtype not in {
+        AlterTableType.AT_AttachPartition,
+        AlterTableType.AT_SetStatistics,
+        AlterTableType.AT_ValidateConstraint,
+    }
+
+
+def _under(altered: set[str], part: Statement) -> Iterator[_Hit]:
+    """What takes its time although nobody can use these tables meanwhile."""
+    node, kind = part.node, type(part.node)
+    if (
+        kind in {ast.UpdateStmt, ast.DeleteStmt}
+        or (kind is ast.InsertStmt and node.selectStmt and node.selectStmt.fromClause)
+        or (
+            kind is ast.AlterTableStmt
+            and any(each.subtype == AlterTableType.AT_ValidateConstraint for each in node.cmds)
+        )
+    ):
+        for table in sorted(altered):
+            yield "works-under-lock", table
 
 
 def _makes(node: Tree) -> set[str]:
@@ -259,6 +324,15 @@ def _drop(node: Tree) -> Iterator[_Hit]:
             yield "drop-index-blocks", _dotted(each)
         elif node.removeType in {ObjectType.OBJECT_TABLE, ObjectType.OBJECT_SCHEMA}:
             yield "drops-table", _dotted(each)
+        if node.behavior == DropBehavior.DROP_CASCADE:
+            yield "drops-dependents", _dotted(_path(each))
+
+
+def _path(dropped: Tree) -> object:
+    """The name of what a DROP names, with its schema."""
+    if isinstance(dropped, ast.ObjectWithArgs):
+        return dropped.objname
+    return dropped.names if isinstance(dropped, ast.TypeName) else dropped
 
 
 def _reindex(node: Tree) -> Iterator[_Hit]:
@@ -286,11 +360,27 @@ def _cluster(node: Tree) -> Iterator[_Hit]:
 def _truncate(node: Tree) -> Iterator[_Hit]:
     for each in node.relations:
         yield "drops-table", _name(each)
+        if node.behavior == DropBehavior.DROP_CASCADE:
+            yield "drops-dependents", _name(each)
 
 
 def _rename(node: Tree) -> Iterator[_Hit]:
     if node.renameType in {ObjectType.OBJECT_TABLE, ObjectType.OBJECT_COLUMN} and node.relation:
         yield "renames", _name(node.relation)
+    elif node.renameType == ObjectType.OBJECT_SCHEMA:
+        yield "renames", node.subname
+
+
+def _move(node: Tree) -> Iterator[_Hit]:
+    if node.objectType == ObjectType.OBJECT_TABLE:
+        yield "renames", _name(node.relation)
+
+
+def _domain(node: Tree) -> Iterator[_Hit]:
+    # The kinds of change have letters (AlterDomainStmt in PostgreSQL's parsenodes.h).
+    adds = node.subtype == "C" and not node.def_.skip_validation
+    if adds or node.subtype == "O":
+        yield "domain-scans-tables", _dotted(node.typeName)
 
 
 def _rows(node: Tree) -> Iterator[_Hit]:
@@ -344,6 +434,8 @@ def _added(column: Tree) -> Iterator[str]:
         yield "column-rewrites-table"
     elif ConstrType.CONSTR_NOTNULL in constraints and default is None and generated is None:
         yield "column-without-default"
+    if column.typeName.names[-1].sval == "json" and not column.typeName.arrayBounds:
+        yield "json-cannot-be-compared"
     for constraint in constraints.values():
         if constraint.contype != ConstrType.CONSTR_NOTNULL:
             yield from _constrained(constraint)
@@ -362,6 +454,8 @@ def _is_volatile(expression: Tree) -> bool:
 
 
 _LOOKS: dict[type, Callable[..., Iterator[_Hit]]] = {
+    ast.AlterDomainStmt: _domain,
+    ast.AlterObjectSchemaStmt: _move,
     ast.AlterTableStmt: _alter_table,
     ast.ClusterStmt: _cluster,
     ast.DeleteStmt: _rows,
