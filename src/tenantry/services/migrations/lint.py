@@ -260,7 +260,8 @@ def check_script(script: Script, direction: Direction = Direction.UP) -> list[Fi
 
 def _alters(node: Tree) -> set[str]:
     """The tables that nobody else can use from this statement to the end of the transaction."""
-    shuts_out = type(node) is ast.AlterTableStmt and any(map(_shuts_out, node.cmds))
+    kind = type(node)
+    shuts_out = kind is ast.AlterTableStmt and any(map(_shuts_out, node.cmds))
     return {_name(node.relation)} if shuts_out else set()
 
 
