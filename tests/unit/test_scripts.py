@@ -5,6 +5,7 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pglast import parser
 
 from tenantry.pg.script_choice import Choice
 from tenantry.pg.scripts import Refused, Script, Statement
@@ -24,7 +25,8 @@ WHOLE = [
     b"SELECT 1;",
     b"SELECT 'a;b', ';''; --', \"odd;\"\"name\";",
     b"SELECT E'it\\'s; ''quoted''\\\\', e'\\';', U&'d\\0061;', B'1', node'x;';",
-    b"SELECT 'no\\', 1;",
+    b"SELECT 'no\\', 1 -- it's;\n, 2;",
+    b"SELECT E'one' -- string\n\n 'of two\\';', 'another'\n'\\';",
     b"SELECT ':USER :''HOST'':', :USER, :'HOST', 1 - -1, 6/ /* ; /* nested ; */ ; */ 2;",
     b"SELECT a$b$;",
     b"SELECT $1 + $$; ' \" \\! $x$ $$ || $x$ $$ ; \\i $y$ $x$;",
@@ -48,6 +50,50 @@ def test_statements_end_where_the_server_would_have_them_end() -> None:
 @given(st.lists(st.sampled_from(WHOLE)), st.sampled_from([b"\n", b" ", b"\n\n -- a;'\n", b"/*;*/"]))
 def test_what_is_between_statements_belongs_to_none(texts: list[bytes], between: bytes) -> None:
     assert split(between.join([b"", *texts, b""])) == texts
+
+
+FRAGMENTS = [
+    *("SELECT", "1", "a", "node'y'", "a$b$", "$1", "1.5e3", "::text", ":x", "[1]", "(1;2)"),
+    *("'x'", "''", "'a;b'", "'a\\'", "N'z;'", "U&'\\0061;'", "x'1f'", "'x'\n'y;'"),
+    *("E'a\\'b;'", "e'\\\\'", "E'it''s;'", "E''", "E'\\\\''x'", "E'x'\n'y\\';'"),
+    *("$$;$$", "$a$;$$;$a$", "$a$ ' $a$", '"q;"', '"a""b;"', ";", ";\n", "\n", " "),
+    *("--c;'\n", "-- $$\n", "+--x;\n", "/*;*/", "/* /* ; */ ' */", "/*--*/", "*/*c*/"),
+    *("- -", "-1", "*", "/", "/-", "=", "<>", ","),
+]
+COMMENTS = {"SQL_COMMENT", "C_COMMENT"}
+
+
+def scanned(text: str) -> list[str]:
+    """The tokens of a text, by PostgreSQL's own scanner."""
+    tokens = parser.scan(text)
+    return [text[each.start : each.end + 1] for each in tokens if each.name not in COMMENTS]
+
+
+def split_by_tokens(tokens: list[str]) -> list[list[str]]:
+    found: list[list[str]] = [[]]
+    depth = 0
+    for token in tokens:
+        depth += (token == "(") - (token == ")")
+        if token == ";" and not depth:
+            found.append([])
+        else:
+            found[-1].append(token)
+    return [each for each in found if each]
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=14), st.sampled_from(["", " "]))
+def test_it_is_split_as_by_postgresqls_own_scanner(fragments: list[str], between: str) -> None:
+    text = between.join(fragments)
+    try:
+        wanted = split_by_tokens(scanned(text))
+    except parser.ParseError:
+        return
+    if any("\\" in tokens for tokens in wanted):
+        with pytest.raises(Refused):
+            split(text.encode())
+        return
+    ours = [scanned(each.decode().removesuffix(";")) for each in split(text.encode())]
+    assert ours == wanted
 
 
 def test_lines_are_counted() -> None:

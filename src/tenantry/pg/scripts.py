@@ -22,7 +22,7 @@ _TOKEN = re.compile(
     | [eE]' | ' | "
     | \$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$
     | [A-Za-z_\x80-\xff][\w$\x80-\xff]*
-    | \d[\w.]*
+    | \$\d+ | \d[\w.]*
     | [;()\\]
     | [^-\s\w'"$;()\\/\x80-\xff]+
     | \S
@@ -93,6 +93,7 @@ class Script:
         self._words: list[bytes] = []
         self._parentheses = 0
         self._blocks = 0  # BEGIN ATOMIC … END, with semicolons of its own
+        self._escaped_until = 0  # the line, if nothing has followed a string with backslashes yet
 
     def statements(self) -> Iterator[Statement]:
         """Each statement. After a COPY that the server wants data for, read ``data`` first.
@@ -206,6 +207,10 @@ class Script:
     def _take(self, token: re.Match[bytes]) -> bool:
         """Go on behind a token of a statement's. Returns whether it was the last one."""
         text = token[0]
+        if text.startswith(b"--"):
+            return False
+        # Strings that only a new line is between are one, of the kind of the first.
+        continues, self._escaped_until = 0 < self._escaped_until < self.line, 0
         if text == b";":
             return self._parentheses <= 0 and not self._blocks
         if text == b"\\":
@@ -217,18 +222,18 @@ class Script:
         elif text[:1].isalpha() and not text.endswith(b"'"):
             self._hear_word(text.lower())
         else:
-            self._closes = self._end_of(text)
+            self._closes = self._end_of(b"e'" if text == b"'" and continues else text)
         return False
 
     def _end_of(self, text: bytes) -> Callable[[bytes, int], int] | None:
         """What finds the end of the quote or comment that a token opens; None if it opens none."""
         if text == b"/*":
             return _Comment()
-        if text == b'"' or (text[:1] == b"$" and len(text) > 1):
+        if text == b'"' or (text != b"$" and text[:1] == text[-1:] == b"$"):
             return _closing(text)
         if text == b"'" and self._setting("standard_conforming_strings") != b"off":
             return _closing(text)
-        return _escaped if text.endswith(b"'") else None
+        return _escaped if text.lower() in {b"'", b"e'"} else None
 
     def _hear_word(self, word: bytes) -> None:
         """Have the depth of a routine's body, as psql counts it."""
@@ -250,6 +255,7 @@ class Script:
         if end < 0:
             return len(line)
         self._closes = None
+        self._escaped_until = self.line if closes is _escaped else 0
         return end
 
     def _not_sql(self, token: re.Match[bytes]) -> Refused:
