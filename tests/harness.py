@@ -1,5 +1,6 @@
 """A whole installation for tests: its own home and ports, brought up and down through its doors."""
 
+import datetime as dt
 import json
 import os
 import pwd
@@ -192,6 +193,14 @@ class Installation:
                 break
             time.sleep(0.2)
         assert done.returncode == 0, done.stderr
+
+    def wait_restorable(self, cluster: str) -> None:
+        """Return when this very moment is one that a cluster can be restored to."""
+        held = json.loads(self.tenantry("cluster", "backups", cluster, "--json").stdout)
+        ended = max(dt.datetime.fromisoformat(each["finished_at"]) for each in held["backups"])
+        # It ended within that second, nobody knows when.
+        first = ended + dt.timedelta(seconds=1)
+        time.sleep(max(0.0, (first - dt.datetime.now(dt.UTC)).total_seconds()))
 
     # ── the world ────────────────────────────────────────────────────────────
 

@@ -36,6 +36,7 @@ def backed() -> Iterator[Installation]:
         hurry(platform)
         for cluster in ("control", "shared-1"):
             platform.back_up(cluster)
+        platform.wait_restorable("shared-1")
         yield platform
     finally:
         platform.remove()
@@ -194,6 +195,7 @@ def test_backups_go_on_and_a_later_restore_takes_the_new_past_while_the_platform
     # So the platform makes a full one by itself.
     assert [row["last_backup_at"] for row in found if row["name"] == "shared-1"] == [None]
     backed.back_up("shared-1", "--type", "full")
+    backed.wait_restorable("shared-1")
     database = backed.create(name="afterwards")
     fill(database)
     write(database["connection_string"], "DELETE FROM kept WHERE n > 10")
