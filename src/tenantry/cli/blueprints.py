@@ -253,6 +253,9 @@ def finish(api: Api, row: Row) -> None:
 def show_roles(roles: list[Row]) -> None:
     """The logins that came with a blueprint, and their passwords."""
     for role in roles:
-        output.facts([(f"{role['name']} direct", role["connection_string"])])
-        output.facts([(f"{role['name']} pooled", role["connection_string_pooled"])])
-        output.secret(f"{role['name']} password", role["password"])
+        strings = {
+            f"{role['name']} direct": role["connection_string"],
+            f"{role['name']} pooled": role["connection_string_pooled"],
+        }
+        output.facts(strings.items())
+        output.secret(f"{role['name']} password", role["password"], last=role is roles[-1])

@@ -342,4 +342,4 @@ def _blueprint(row: Row) -> str | None:
 
 def _show_strings(row: Row) -> None:
     output.facts(labelled(row))
-    output.secret("password     ", row["password"])
+    output.secret("password     ", row["password"], last=not row.get("roles"))

@@ -132,13 +132,14 @@ def done(text: str) -> None:
     note(f"✓ {text}", style="green")
 
 
-def secret(label: str, text: str) -> None:
-    """Print a secret that nobody can ever show again, and say so."""
+def secret(label: str, text: str, *, last: bool = True) -> None:
+    """Print a secret that nobody can ever show again, and say so with the last one."""
     _console().print(Text(f"{label}  ").append(text, style="bold yellow"), soft_wrap=True)
-    note(
-        "It is shown this once and stored nowhere: put it into a safe place now.",
-        style="yellow",
-    )
+    if last:
+        note(
+            "It is shown this once and stored nowhere: put it into a safe place now.",
+            style="yellow",
+        )
 
 
 @contextmanager
