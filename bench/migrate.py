@@ -176,16 +176,9 @@ class Field:
 
     def report(self, operation: str) -> list[Figures]:
         """What came of a run in each database."""
-        rows: list[Figures] = []
-        cursor = ""
         with Api(self.here) as api:
-            while True:
-                path = f"/api/migrations/{operation}?limit=200{cursor}"
-                answer = api("GET", path)[1]
-                rows += answer["data"]
-                if not answer.get("next_cursor"):
-                    return rows
-                cursor = f"&cursor={answer['next_cursor']}"
+            rows: list[Figures] = api("GET", f"/api/migrations/{operation}?limit=1000")[1]["data"]
+        return rows
 
     def fleet(
         self, *, files: int = len(SQL), max_failures: int = 0

@@ -276,6 +276,21 @@ def test_a_slow_file_lets_clients_go_and_refreshes_their_plans(
     assert others.failures == []
 
 
+def test_a_transaction_that_outlasts_the_pause_gets_new_plans_after_it(
+    platform: Installation, api: httpx.Client
+) -> None:
+    database = platform.create()
+    migrated(api, database, FILES)
+    query = "SELECT * FROM items"
+    with login(database["connection_string_pooled"]) as client:
+        client.prepare_threshold = 0
+        assert client.execute(query).fetchone() == (1, "one")
+        with client.transaction():
+            client.execute("SELECT 1")
+            migrated(api, database, FILES | {"3_c.up.sql": "ALTER TABLE items ADD c int;"})
+        assert client.execute(query).fetchone() == (1, "one", None)
+
+
 async def test_asyncpgs_statements_that_name_their_columns_go_on(
     platform: Installation, api: httpx.Client
 ) -> None:
