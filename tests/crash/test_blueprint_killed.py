@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from scene import SMALL_LIMIT, Scene, Victim, wait_for
+from scene import SMALL_LIMIT, Scene, wait_for
 
 ASKED = {
     "friendlyName": "with a blueprint",
@@ -29,19 +29,13 @@ def made(scene: Scene, key: str) -> dict[str, Any]:
     return row
 
 
-@pytest.mark.parametrize(
-    ("step", "victim"),
-    [
-        ("role.opened", "api"),
-        ("migrate.held", "api"),
-        ("database.blueprint.migrated", "shared-1"),
-    ],
-)
-def test_killed_while_a_database_is_made_with_one(scene: Scene, step: str, victim: Victim) -> None:
+@pytest.mark.parametrize("step", ["role.opened", "migrate.held"])
+def test_killed_while_a_database_is_made_with_one(scene: Scene, step: str) -> None:
     key = str(uuid4())
-    scene.arm("api", step, victim)
+    scene.arm("api", step, "api")
     make(scene, key)
-    scene.wait_restarted(victim)
+    scene.wait_restarted("api")
+    scene.converge()  # before a repeated request could mend anything
     row = made(scene, key)
     assert [each["friendly_name"] for each in scene.listed()].count(ASKED["friendlyName"]) == 1
     (role,) = row["roles"]
@@ -53,19 +47,17 @@ def test_killed_while_a_database_is_made_with_one(scene: Scene, step: str, victi
                 2,
                 0,
             )
-    scene.converge()
     scene.check_still_works()
 
 
-@pytest.mark.parametrize("victim", ["api", "control"])
-def test_killed_while_a_comparison_is_made(scene: Scene, victim: Victim) -> None:
+def test_killed_while_a_comparison_is_made(scene: Scene) -> None:
     key = str(uuid4())
     make(scene, key)
     row = made(scene, key)
     path = f"/api/databases/{row['id']}/blueprint/diff"
-    scene.arm("api", "scratch.opened", victim)
+    scene.arm("api", "scratch.opened", "api")
     scene.ask("GET", path)
-    scene.wait_restarted(victim)
+    scene.wait_restarted("api")
     scene.converge()  # also sees that the scratch and its login are gone
     wait_for("another comparison", lambda: _is_as_made(scene.ask("GET", path)))
     scene.wait_right()
