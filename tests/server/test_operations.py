@@ -1,6 +1,7 @@
 """Operations against a real control database: steps, failures, cancellation, lost workers."""
 
 import asyncio
+import dataclasses
 import datetime as dt
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -364,3 +365,37 @@ async def test_bytes_are_told_while_a_step_runs(store: ControlStore) -> None:
     )
     await carried_out(operations, await want(store, operations))
     assert [(row.progress, row.done_bytes, row.total_bytes) for row in seen] == [(0.625, 50, 100)]
+
+
+async def test_what_a_request_waits_for_does_not_wait_for_what_takes_long(
+    store: ControlStore,
+) -> None:
+    work, quick = Work(), Work()
+    let_go = asyncio.Event()
+
+    async def for_long(_: Run) -> Outcome:
+        await let_go.wait()
+        return Done({})
+
+    operations = Operations(store)
+    step = Step("only", for_long)
+    operations.register(
+        dataclasses.replace(work.flow, steps=[step]),
+        dataclasses.replace(quick.flow, kind="test.quick", steps=[step], quick=True),
+    )
+    for kind in ["test.work"] * 4 + ["test.quick"] * 4:
+        async with store.transaction(ANN) as tx:
+            await operations.begin(
+                tx,
+                ANN,
+                kind,
+                resource_kind="database",
+                resource_id=uuid.uuid4(),
+                customer_id=None,
+            )
+    async with asyncio.TaskGroup() as tasks:
+        assert await operations.start_due(tasks) == 6, "three of each"
+        assert await operations.start_due(tasks) == 0
+        let_go.set()
+    async with asyncio.TaskGroup() as tasks:
+        assert await operations.start_due(tasks) == 2

@@ -5,6 +5,7 @@ transaction, whose number is written down before it is committed: PostgreSQL the
 try whether the first one was.
 """
 
+import asyncio
 import datetime as dt
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ class Applying:
     def flow(self) -> Flow:
         steps = [Step("migrate", self._migrate, share=3), Step("seed", self._seed)]
         # The API does it itself: whoever makes a database with one waits for it.
-        return Flow(APPLY, steps, undo=self._undo, deadline=_DEADLINE, part="api")
+        return Flow(APPLY, steps, undo=self._undo, deadline=_DEADLINE, part="api", quick=True)
 
     async def _migrate(self, run: Run) -> Outcome:
         database = await self.visits.database(run.row.resource_id)
@@ -115,7 +116,8 @@ class Applying:
         """As it was when it was asked for, whatever the catalogue has by now."""
         async with self.visits.store.transaction(audit.PLATFORM) as tx:
             files = await migration_runs.files(tx, run.row.id)
-        return model.parse(run.params["blueprint"], files, own=run.params["own"])
+        name, own = run.params["blueprint"], run.params["own"]
+        return await asyncio.to_thread(model.parse, name, files, own=own)
 
 
 async def _is_committed(conn: Connection, transaction: str | None) -> bool:

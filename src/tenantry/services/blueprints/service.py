@@ -66,24 +66,31 @@ class Catalogue:
         """All of them by name. One that is broken is told of in the log, and left out."""
         found: dict[str, Blueprint] = {}
         for folder in self._folders:
-            for entry in folder.iterdir() if folder.is_dir() else ():
-                if entry.name in found or not (entry / MANIFEST).is_file():
-                    continue
+            for name in _names(folder):
                 try:
-                    found[entry.name] = model.parse(entry.name, model.read(entry))
+                    found.setdefault(name, model.parse(name, model.read(folder / name)))
                 except BadBlueprint as error:
-                    log.warning("blueprint.broken", blueprint=entry.name, error=str(error))
+                    log.warning("blueprint.broken", blueprint=name, error=str(error))
         return [found[name] for name in sorted(found)]
 
     def find(self, name: str) -> Blueprint:
         """One of them. Raises BlueprintNotFound, and BadBlueprint if it is broken."""
         if model.NAME.fullmatch(name):
             for folder in self._folders:
-                if (folder / name / MANIFEST).is_file():
+                if name in _names(folder):
                     return model.parse(name, model.read(folder / name))
         raise BlueprintNotFound(
             f"There is no blueprint {name}.", hint="`tenantry blueprint list` shows them."
         )
+
+
+def _names(folder: Path | Traversable) -> list[str]:
+    """The blueprints in a folder of them."""
+    try:
+        return [each.name for each in folder.iterdir() if (each / MANIFEST).is_file()]
+    except OSError as error:
+        log.warning("blueprints.unreadable", folder=str(folder), error=str(error))
+        return []
 
 
 class Blueprints:
@@ -128,7 +135,8 @@ class Blueprints:
             blueprint = await self.show(name)
         except BlueprintNotFound as error:
             raise _on_field(error) from None
-        return await self._checked(blueprint, number, seeds)
+        cluster, *_ = await self._clusters.with_databases()
+        return await self._checked(cluster.id, blueprint, number, seeds)
 
     async def begin(
         self,
@@ -146,7 +154,7 @@ class Blueprints:
         database = await self._databases.lock_there(tx, actor, database_id)
         has = await rows.find(tx, database.id)
         blueprint, number = await self._named(wanted, has)
-        chosen = await self._checked(blueprint, number, wanted.seeds)
+        chosen = await self._checked(database.cluster_id, blueprint, number, wanted.seeds)
         stands = await self._migrations.status(actor, database.id)
         has_it = has is not None and has.name == blueprint.name
         plan.check_way(blueprint, chosen.version, stands, has_it=has_it)
@@ -193,14 +201,15 @@ class Blueprints:
             return True
         return True
 
-    async def _checked(self, blueprint: Blueprint, number: int | None, seeds: str | None) -> Chosen:
+    async def _checked(
+        self, cluster_id: uuid.UUID, blueprint: Blueprint, number: int | None, seeds: str | None
+    ) -> Chosen:
         version = plan.version(blueprint, number)
         if seeds is not None and seeds not in blueprint.seeds:
             known = ", ".join(blueprint.seeds) or "none"
             raise InvalidInput.of("seeds", f"{blueprint.name} has no {seeds}; it has {known}")
         if blueprint.extensions:
-            cluster = await self._clusters.for_new_database()
-            async with self._clusters.connection(cluster.id) as server:
+            async with self._clusters.connection(cluster_id) as server:
                 there = {each.name: each.installable for each in await extensions.every(server)}
             for name in blueprint.extensions:
                 if not there.get(name):

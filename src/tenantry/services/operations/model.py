@@ -90,7 +90,8 @@ class Flow:
     """All steps of a kind of operation, and how to take back what the steps before final ones did.
 
     ``undo`` may be called after any of them, and again after a crash in it. ``part`` is the
-    process that carries it out: the API what needs something that only a request had.
+    process that carries it out: the API what needs something that only a request had, or what a
+    request waits for. Of the latter, which is ``quick``, several run beside whatever takes long.
     """
 
     kind: str
@@ -98,6 +99,7 @@ class Flow:
     undo: Callable[[Run], Awaitable[None]]
     deadline: dt.timedelta
     part: Part = "worker"
+    quick: bool = False
 
     def step(self, name: str | None) -> Step:
         """The step of that name, the first for None."""

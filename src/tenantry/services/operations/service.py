@@ -53,7 +53,7 @@ class Operations:
         self._store = store
         self._flows: dict[str, Flow] = {}
         self._holder = new_id()
-        self._running: dict[uuid.UUID, asyncio.Task[None]] = {}
+        self._running: dict[uuid.UUID, str] = {}  # of which kind each is
 
     def register(self, *flows: Flow) -> None:
         """Know how these kinds are carried out."""
@@ -172,21 +172,26 @@ class Operations:
 
     async def start_due(self, tasks: asyncio.TaskGroup, part: Part = "worker") -> int:
         """Begin what is due, as far as there is room for it. Returns how many were begun."""
-        room = _AT_ONCE - len(self._running)
-        if room <= 0:
+        quick = [kind for kind in self._kinds(part) if self._flows[kind].quick]
+        others = [kind for kind in self._kinds(part) if kind not in quick]
+        return await self._start(tasks, quick) + await self._start(tasks, others)
+
+    async def _start(self, tasks: asyncio.TaskGroup, kinds: Sequence[str]) -> int:
+        room = _AT_ONCE - sum(kind in kinds for kind in self._running.values())
+        if not kinds or room <= 0:
             return 0
         async with self._store.transaction(audit.PLATFORM) as tx:
             taken = await rows.take(
                 tx,
-                self._kinds(part),
+                kinds,
                 holder=self._holder,
                 lease=_LEASE,
                 most=room,
                 running=self._running,
             )
         for row in taken:
+            self._running[row.id] = row.kind
             task = tasks.create_task(self._carry_out(row))
-            self._running[row.id] = task
             task.add_done_callback(partial(self._ended, row.id))
         return len(taken)
 
