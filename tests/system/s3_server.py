@@ -1,6 +1,7 @@
 """moto, a server that speaks S3, on this machine, in an environment of its own and over TLS."""
 
 import os
+import signal
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -88,6 +89,17 @@ class S3Server:
                 return False
 
         eventually(has_bucket)
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """While this lasts, it takes connections and says nothing."""
+        for server in self._running:
+            server.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for server in self._running:
+                server.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         while self._running:

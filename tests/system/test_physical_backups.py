@@ -156,6 +156,19 @@ def test_what_is_secured_is_what_is_restored(backed: Installation) -> None:
     assert inside(backed, restored_to, moment) == 1
 
 
+def test_the_moments_that_can_be_restored_are_told(backed: Installation) -> None:
+    database = backed.create(name="windowed")
+    moment = dt.datetime.fromisoformat(inside(backed, secure))
+    with backed.client() as api:
+        told = api.get(f"/api/databases/{database['id']}/backups").json()
+    since = dt.datetime.fromisoformat(told["restorable_from"])
+    until = dt.datetime.fromisoformat(told["restorable_until"])
+    assert since == dt.datetime.fromisoformat(database["created_at"])  # the backup is older
+    assert moment - dt.timedelta(seconds=1) < until <= dt.datetime.now(dt.UTC)
+    said = backed.tenantry("backup", "list", "windowed").stderr
+    assert f"{until.astimezone():%Y-%m-%d %H:%M:%S}" in said
+
+
 async def expire(repositories: Repositories, days: str) -> object:
     """The labels that a window of so many days leaves, and the first segment that is there."""
     await repositories.expire("control", window=dt.timedelta(days=float(days)))

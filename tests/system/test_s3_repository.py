@@ -1,6 +1,7 @@
 """A repository in S3 beside the local one: all is in both, and neither holds up the other."""
 
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -8,13 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from s3_server import BUCKET, S3Server, s3_server
 
 from clients import ask, do, eventually, hurry
 from harness import Installation
 from inside import inside
+from tenantry.base import settings
+from tenantry.services.platform import open_platform
 from tenantry.services.repository.service import Repositories
+
+SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=a-key/20260101/us-east-1/s3/aws4_request"}
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +96,9 @@ def test_a_backup_goes_into_both(backed: Installation, s3: S3Server) -> None:
 
 
 def test_what_is_in_the_bucket_is_encrypted(backed: Installation, s3: S3Server) -> None:
-    signed = {
-        "Authorization": "AWS4-HMAC-SHA256 Credential=a-key/20260101/us-east-1/s3/aws4_request"
-    }
     with s3.client() as client:
         path = f"/{BUCKET}/tenantry/backup/shared-1/backup.info"
-        info = client.get(path, headers=signed)
+        info = client.get(path, headers=SIGNED)
     assert info.status_code == 200
     assert info.content.startswith(b"Salted__")  # OpenSSL's mark
     assert b"backrest" not in info.content
@@ -103,6 +106,88 @@ def test_what_is_in_the_bucket_is_encrypted(backed: Installation, s3: S3Server) 
     assert configuration.stat().st_mode & 0o777 == 0o600
     for log in (backed.home / "logs").iterdir():
         assert "a-secret-key" not in log.read_text(errors="replace")
+
+
+async def begin_due(_: Repositories) -> object:
+    """Have the next minute's backups begun now. Returns what they are told."""
+    async with open_platform(settings.load()) as platform:
+        return [row.params for row in await platform.cluster_backups.begin_due()]
+
+
+def measure(platform: Installation, name: str) -> float:
+    """What /metrics tells of the shared cluster."""
+    told = httpx.get(f"{platform.url}/metrics", trust_env=False, timeout=30).text
+    line = re.search(rf'^{name}{{cluster="shared-1".*}} (\S+)$', told, re.MULTILINE)
+    assert line is not None, told
+    return float(line[1])
+
+
+def backups_part(platform: Installation) -> str:
+    """What /ready warns of about backups."""
+    answer = httpx.get(f"{platform.url}/ready", trust_env=False, timeout=30)
+    assert answer.status_code == 200
+    part = next(each for each in answer.json()["parts"] if each["name"] == "backups")
+    assert part["state"] == "warning"
+    return str(part["detail"])
+
+
+def labels(platform: Installation, repository: int) -> list[str]:
+    return [e["label"] for e in held(platform)["backups"] if e["repository"] == repository]
+
+
+def test_nothing_here_waits_for_an_s3_that_hangs(backed: Installation, s3: S3Server) -> None:
+    eventually(lambda: measure(backed, "tenantry_log_behind_segments") == 0)
+    before = {number: labels(backed, number) for number in (1, 2)}
+    with s3.hanging():
+        began = time.monotonic()
+        with backed.superuser() as server:
+            for _ in range(8):
+                server.execute("SELECT pg_current_xact_id()")
+                server.execute("SELECT pg_switch_wal()")
+        inside(backed, secure)
+        assert time.monotonic() - began < 20  # it took 86 seconds
+        assert measure(backed, "tenantry_log_behind_segments") >= 8
+        failed: list[str] = []
+
+        def is_tried() -> bool:
+            done = backed.tenantry("cluster", "backup", "shared-1", check=False)
+            failed.append(" ".join(done.stderr.split()))
+            return "to itself" not in failed[-1]
+
+        eventually(is_tried, seconds=60)
+        assert f"and not in {s3.endpoint}/{BUCKET}/tenantry: " in failed[-1]
+        assert measure(backed, "tenantry_archive_failing") == 0
+        eventually(lambda: f"does not reach {s3.endpoint}" in backups_part(backed), seconds=90)
+        cluster = next(e for e in backed.status()["clusters"] if e["name"] == "shared-1")
+        for told in (backups_part(backed), " ".join(cluster["warnings"])):
+            assert f"the last backup failed: The backup is in {backed.home}" in told
+            assert f"the write-ahead log does not reach {s3.endpoint}" in told
+            assert "the local repository has them" in told
+    eventually(lambda: measure(backed, "tenantry_log_behind_segments") == 0, seconds=60)
+    assert len(labels(backed, 1)) == len(before[1]) + 1
+    assert labels(backed, 2) == before[2]
+    with backed.control() as control:
+        control.execute("UPDATE operations SET finished_at = finished_at - interval '15 min'")
+    (made_up,) = inside(backed, begin_due)
+    assert made_up == {"cluster": "shared-1", "type": "incr", "repositories": [2]}
+    eventually(lambda: len(labels(backed, 2)) == len(before[2]) + 1, seconds=60)
+    assert len(labels(backed, 1)) == len(before[1]) + 1
+
+
+def test_what_s3_has_lost_is_put_back(backed: Installation, s3: S3Server) -> None:
+    where = "tenantry/archive/shared-1/"
+
+    def log() -> list[str]:
+        with s3.client() as client:
+            told = client.get(f"/{BUCKET}", params={"prefix": where}, headers=SIGNED).text
+        return sorted(re.findall(rf"<Key>({where}[^<]*-[0-9a-f]{{40}}\.zst)</Key>", told))
+
+    lost = log()[-1]
+    with s3.client() as client:
+        assert client.delete(f"/{BUCKET}/{lost}", headers=SIGNED).is_success
+    assert lost not in log()
+    once_free(backed, "verify", "shared-1")
+    assert lost in log()
 
 
 def test_all_comes_back_from_s3_alone(backed: Installation) -> None:
@@ -115,6 +200,7 @@ def test_all_comes_back_from_s3_alone(backed: Installation) -> None:
     moment = inside(backed, secure)
     do(database["connection_string"], "INSERT INTO kept VALUES (102)")
     inside(backed, secure)
+    eventually(lambda: measure(backed, "tenantry_log_behind_segments") == 0)
     admin_key = backed.key
     with tempfile.TemporaryDirectory() as elsewhere:
         key = Path(elsewhere) / "backup.key"

@@ -10,17 +10,10 @@ from hypothesis import strategies as st
 
 from tenantry.base.errors import TenantryError
 from tenantry.base.secrets import Secret
-from tenantry.pg import pgbackrest
 from tenantry.pg.connections import Address
-from tenantry.pg.pgbackrest import (
-    Contents,
-    LocalRepository,
-    PgBackRest,
-    RepositoryBusy,
-    RepositoryError,
-    S3Repository,
-    Stanza,
-)
+from tenantry.pg.pgbackrest import PgBackRest
+from tenantry.pg.pgbackrest_output import Contents, RepositoryBusy, RepositoryError, failure
+from tenantry.pg.repositories import LocalRepository, S3Repository, Stanza, render
 
 FOLDER = Path("/home of it/pgbackrest")
 STANZA = Stanza("shared-1", Path("/data"), Address(Path("/run/shared-1"), 5432))
@@ -68,7 +61,7 @@ def read(text: str) -> dict[str, dict[str, str]]:
 
 
 def test_repositories_are_numbered_and_encrypted() -> None:
-    found = read(pgbackrest.render("pgbackrest", FOLDER, [LOCAL, S3], [STANZA], Secret("the key")))
+    found = read(render("pgbackrest", FOLDER, {1: LOCAL, 2: S3}, [STANZA], Secret("the key")))
     general = found["global"]
     assert general["repo1-type"] == "posix"
     assert general["repo1-path"] == "/backups"
@@ -82,7 +75,8 @@ def test_repositories_are_numbered_and_encrypted() -> None:
         assert general[f"repo{number}-cipher-type"] == "aes-256-cbc"
         assert general[f"repo{number}-cipher-pass"] == "the key"
     assert found["shared-1"]["pg1-path"] == "/data"
-    assert found["global:archive-push"]["archive-async"] == "y"
+    alone = read(render("pgbackrest", FOLDER, {2: S3}, [STANZA], Secret("the key")))["global"]
+    assert alone == {name: value for name, value in general.items() if "repo1" not in name}
 
 
 values = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Zs"]), min_size=1)
@@ -90,8 +84,8 @@ values = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp", "Zs"]
 
 @given(values)
 def test_what_is_rendered_is_read_back_the_same(value: str) -> None:
-    text = pgbackrest.render(
-        "pgbackrest", FOLDER, [LocalRepository(Path("/") / value)], [STANZA], Secret(value)
+    text = render(
+        "pgbackrest", FOLDER, {1: LocalRepository(Path("/") / value)}, [STANZA], Secret(value)
     )
     assert read(text)["global"]["repo1-cipher-pass"] == value
 
@@ -100,7 +94,7 @@ def test_what_is_rendered_is_read_back_the_same(value: str) -> None:
 def test_a_line_break_gets_nowhere(value: str, ending: str) -> None:
     for passphrase in (value + ending, value + ending + value):
         with pytest.raises(ValueError, match="repo1-cipher-pass"):
-            pgbackrest.render("pgbackrest", FOLDER, [LOCAL], [STANZA], Secret(passphrase))
+            render("pgbackrest", FOLDER, {1: LOCAL}, [STANZA], Secret(passphrase))
 
 
 def test_postgresql_and_the_shell_leave_the_folder_of_the_command_alone() -> None:
@@ -145,7 +139,7 @@ def test_what_a_repository_does_not_tell_is_a_problem(code: int, problem: str | 
 def test_a_failure_says_what_pgbackrest_said(
     said: str, kind: type[TenantryError], detail: str
 ) -> None:
-    error = pgbackrest.failure("backup", "c", said, 7)
+    error = failure("backup", "c", said, 7)
     assert type(error) is kind
     assert detail in error.detail
 
@@ -155,8 +149,6 @@ def test_no_command_takes_options_from_the_environment() -> None:
     clean = "/usr/bin/env -i TZ=UTC /usr/bin/pgbackrest"
     assert program.archive_command("c").startswith(f"{clean} --config=")
     assert (
-        read(pgbackrest.render(program.command, FOLDER, [LOCAL], [STANZA], Secret("k")))["global"][
-            "cmd"
-        ]
+        read(render(program.command, FOLDER, {1: LOCAL}, [STANZA], Secret("k")))["global"]["cmd"]
         == clean
     )

@@ -12,7 +12,7 @@ from database_rows import database_row
 from tenantry.base.errors import MachineError
 from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
-from tenantry.pg.pgbackrest import Backup, Contents
+from tenantry.pg.pgbackrest_output import Backup, Contents
 from tenantry.services.cluster_restores import plan
 from tenantry.services.home_files import HomeFiles, WrongKey, render_environment
 from tenantry.services.side_instances.model import OutsideWindow

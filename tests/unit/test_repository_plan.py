@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.pg.archiving import Archiver, Waiting
-from tenantry.pg.pgbackrest import Backup
+from tenantry.pg.pgbackrest_output import Backup
 from tenantry.services.repository import plan
-from tenantry.services.repository.model import Upkeep
+from tenantry.services.repository.model import Behind, Upkeep
 from tenantry.services.repository.plan import Schedule
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -311,3 +311,19 @@ def test_what_is_wrong_is_told(different: dict[str, Any], level: str, words: str
 def test_the_worst_comes_first() -> None:
     found = upkeep(repository="gone", archiver=FAILING, waiting=Waiting(9, 900, 0))
     assert [alert.level for alert in plan.alerts(found, NOW)] == ["danger", "warning"]
+
+
+@pytest.mark.parametrize(
+    ("behind", "told"),
+    [
+        (Behind("s3", 0, 0.0, None), None),
+        (Behind("s3", 0, 0.0, "it was silent once"), None),
+        (Behind("s3", 2, 60.0, None), None),
+        (Behind("s3", 2, 301.0, None), "does not reach s3: it is slow. 2 segments"),
+        (Behind("s3", 3, 2.0, "no answer."), "does not reach s3: no answer. 3 segments"),
+    ],
+)
+def test_a_log_that_another_repository_lacks_is_told(behind: Behind, told: str | None) -> None:
+    found = plan.alerts(replace(upkeep(), behind=(behind,)), NOW)
+    assert [each.level for each in found] == ([] if told is None else ["warning"])
+    assert told is None or told in found[0].detail

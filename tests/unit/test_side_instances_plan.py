@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tenantry.base.errors import Conflict
 from tenantry.base.settings import Settings
 from tenantry.host.files import NotEnoughDisk
-from tenantry.pg.pgbackrest import Backup
+from tenantry.pg.pgbackrest_output import Backup
 from tenantry.services.repository.service import Repositories
 from tenantry.services.side_instances import plan
 from tenantry.services.side_instances.model import OutsideWindow

@@ -11,7 +11,8 @@ from tenantry.api.answers import Answer, Cluster, Listing, Operation
 from tenantry.api.asking import ClusterId, PlatformHere, allowed, begun
 from tenantry.api.requests.copies import BackUpCluster, RestoreCluster
 from tenantry.base.errors import Forbidden
-from tenantry.pg.pgbackrest import Contents, Repository
+from tenantry.pg.pgbackrest_output import Contents
+from tenantry.pg.repositories import Repository
 from tenantry.services.access.service import ADMIN, Principal
 
 router = APIRouter(prefix="/api/clusters", tags=["platform"])

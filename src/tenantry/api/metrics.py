@@ -97,6 +97,12 @@ _backup_age = Gauge(
     ["cluster"],
     registry=_registry,
 )
+_behind = Gauge(
+    "tenantry_log_behind_segments",
+    "Segments of the write-ahead log that the local repository has, and another one not yet",
+    ["cluster", "repository"],
+    registry=_registry,
+)
 _alerts = Gauge(
     "tenantry_backup_alerts",
     "What somebody has to see to about backups",
@@ -184,6 +190,8 @@ def _observe_backups(found: Upkeep) -> None:
         left = plan.seconds_left(found.waiting)
         _waiting.labels(found.cluster).set(found.waiting.size_bytes)
         _archive_left.labels(found.cluster).set(math.inf if left is None else left)
+    for other in found.behind:
+        _behind.labels(found.cluster, other.place).set(other.segments)
     last = found.last_backup_at
     _backup_age.labels(found.cluster).set((now - last).total_seconds() if last else math.inf)
     levels = Tally(alert.level for alert in plan.alerts(found, now))

@@ -132,6 +132,9 @@ def list_backups(
         row = _database(api, database, env)
         page = api.rows(_path(row), limit=limit)
     output.listing(page, _COLUMNS, empty=f"{title(row)} has no backup.", in_json=as_json)
+    if page.told.get("restorable_from"):
+        since, until = (times.local(page.told[f"restorable_{end}"]) for end in ("from", "until"))
+        output.note(f"`tenantry restore` brings back every second from {since} to {until}.")
 
 
 @app.command()

@@ -72,10 +72,14 @@ class ApiError(TenantryError):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows of a list, and whether it goes on after them."""
+    """Rows of a list, and whether it goes on after them.
+
+    ``told`` is what the answer says of the list itself.
+    """
 
     rows: list[Row]
     more: bool
+    told: Row = field(default_factory=dict)
 
 
 def _is_loopback(host: str) -> bool:
@@ -131,11 +135,10 @@ class Api:
     def rows(self, path: str, *, limit: int | None = None, **query: object) -> Page:
         """The first ``limit`` rows of a list, or all of them."""
         found: list[Row] = []
-        more = False
-        for page in self.pages(path, query, limit):
-            found += page.rows
-            more = page.more
-        return Page(found, more)
+        last = Page([], more=False)
+        for last in self.pages(path, query, limit):
+            found += last.rows
+        return Page(found, last.more, last.told)
 
     def pages(
         self, path: str, query: Mapping[str, object], limit: int | None = None
@@ -147,10 +150,11 @@ class Api:
             size = _PAGE if left is None else min(_PAGE, left)
             answer = self._ask("GET", path, query={**query, "limit": size, "cursor": cursor})
             cursor = answer.get("next_cursor")
-            yield Page(answer["data"], more=bool(cursor))
+            rows = answer.pop("data")
+            yield Page(rows, more=bool(cursor), told=answer)
             if not cursor:
                 return
-            left = None if left is None else left - len(answer["data"])
+            left = None if left is None else left - len(rows)
 
     def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
         """The ``data`` of a POST.

@@ -5,6 +5,7 @@ import datetime as dt
 import re
 import struct
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from tenantry.pg.connections import fetch_value
 _SEGMENT = re.compile("[0-9A-F]{24}")
 _PAGE_HEADER = struct.Struct("=HHIQ")  # magic, flags, timeline, address (xlog_internal.h)
 SEGMENT_BYTES = 16 * 1024 * 1024  # what initdb makes them
+# What pgBackRest calls a segment, and a timeline's history; the first names the file as well.
+_ARCHIVED = re.compile(r"([0-9A-F]{24})-[0-9a-f]{40}(\.\w+)?|([0-9A-F]{8}\.history)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,31 @@ def waiting(data: Path) -> Waiting:
             since.append(ready.stat().st_mtime)
     oldest = max(0.0, time.time() - min(since)) if since else 0.0
     return Waiting(len(since), oldest, files.free_bytes(data / "pg_wal"))
+
+
+def part_of(name: str) -> str:
+    """What a file of the log is one after another of: a timeline's segments, or the histories."""
+    return "history" if name.endswith(".history") else name[:8]
+
+
+def archived(folder: Path, *, after: Mapping[str, str]) -> dict[str, Path]:
+    """The files of the log that a local repository has of a stanza, by their names, in order.
+
+    ``folder`` is the stanza's, and ``after`` has names by what they are part of; what comes
+    after those is wanted only. An older timeline may have more when a newer one has begun. A
+    timeline's history comes before its segments. Raises OSError if it cannot be read.
+    """
+    # One for each identity that the cluster has had, as 15-1; the last one counts.
+    logs = sorted(folder.glob("*-*/"), key=lambda log: int(log.name.rpartition("-")[2]))
+    found: dict[str, Path] = {}
+    for place in [logs[-1], *logs[-1].glob("*/")] if logs else []:
+        if place == logs[-1] or place.name >= after.get(place.name[:8], "")[:16]:
+            for file in place.iterdir():
+                known = _ARCHIVED.fullmatch(file.name)
+                name = "" if known is None else known[1] or known[3]
+                if name > after.get(part_of(name), ""):
+                    found[name] = file
+    return dict(sorted(found.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +150,18 @@ async def archiver(connection: AsyncConnection[TupleRow]) -> Archiver:
         found = await cursor.fetchone()
     assert found is not None  # noqa: S101 (the view has one row)
     return found
+
+
+def closed_at(data: Path, segment: str) -> dt.datetime | None:
+    """When an archived segment was ended: what was committed before is in it, or in one before.
+
+    None once the server has forgotten.
+    """
+    # It is made as .ready when the segment ends, and renamed when that is archived.
+    with contextlib.suppress(OSError):
+        ended = (data / "pg_wal" / "archive_status" / f"{segment}.done").stat().st_mtime
+        return dt.datetime.fromtimestamp(ended, dt.UTC)
+    return None
 
 
 async def close_segment(connection: AsyncConnection[TupleRow]) -> tuple[dt.datetime, str]:

@@ -1,32 +1,36 @@
-"""pgBackRest: the configuration it reads, and its verbs with deadlines, as typed values.
+"""pgBackRest's verbs, each with a deadline, and what PostgreSQL calls it by.
 
 A *stanza* is pgBackRest's word for one cluster's part of the repositories. Every repository
 holds all stanzas: their write-ahead log, and their backups, each whole (full), or what has
 changed since the last full (diff) or the last of any kind (incr).
 
-All secrets are in the configuration file alone. With a repository gone pgBackRest tries for
-minutes, so that every verb has a deadline here.
+With a repository gone pgBackRest tries for minutes, so that every verb has a deadline here.
 """
 
 import datetime as dt
 import json
-import os
-import re
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
-from tenantry.base.errors import Conflict, MachineError
 from tenantry.base.secrets import Secret
 from tenantry.host import commands, files
 from tenantry.pg import timelines
-from tenantry.pg.connections import ADMIN, Address
+from tenantry.pg.pgbackrest_output import (
+    MISSING,
+    SEGMENT,
+    BackupType,
+    Contents,
+    Progress,
+    RepositoryError,
+    failure,
+    read_verification,
+)
+from tenantry.pg.repositories import Repository, Stanza, render, workers
 
-BackupType = Literal["full", "diff", "incr"]
 Tell = Callable[[int, int | None], Awaitable[None]]
 Moment = dt.datetime | Literal["latest", "immediate"]
 
@@ -34,214 +38,20 @@ _ENV = "/usr/bin/env"  # coreutils'
 # All that it gets of the environment. It names backups by the time of day, and refuses to make
 # one whose name is not after the last one's: it must not have another zone one day.
 _ENVIRONMENT = {"TZ": "UTC"}
-_HEAVY = {"backup", "verify"}  # what nobody waits for, and nobody shall notice
-_FOR_EVER = "9999999"  # what is no longer needed is services.repository's to say
-# "backup file /…/1255 (bundle 1/2449520, 768KB, 97.69%) checksum …", and so for a restore
-_FILE = re.compile(r"\((?:[^()]*, )?([\d.]+)([KMGTP]?B), ([\d.]+)%\)")
-_UNITS = {unit: 1024**power for power, unit in enumerate(("B", "KB", "MB", "GB", "TB", "PB"))}
 _SECOND_TIMELINE = "00000002"
-_SEGMENT = re.compile(r"[0-9A-F]{24}-[0-9a-f]{40}")
-_VERIFIED = re.compile(r"(archiveId: \S+, .*|backup: \S+, status: invalid.*)")
-_COUNTS = re.compile(r"(missing|checksum invalid|size invalid|other): \d")
-_UNHARMED = re.compile(r"total WAL checked: (\d+), total valid WAL: \1$")
-_MEANINGS = {
-    "unable to connect to": "its server does not answer",
-    "key/value found outside of section": "it is encrypted with another key, or damaged",
-    "unable to flush": "it is encrypted with another key, or damaged",
-    "No space left on device": "its disk is full",
-    "missing stanza path": "nothing of this cluster is there: is its disk mounted?",
-    "missing stanza data": "nothing of this cluster is there: is its disk mounted?",
-    "unable to open missing file": "a file of it is not there: is its disk mounted?",
-}
-_MISSING = 55
-_LOCKED = 50  # what pgBackRest calls its errors; its source's src/build/error/error.yaml
+_HEAVY = {"backup", "verify"}  # what nobody waits for, and nobody shall notice
 _ASK_SECONDS = 30.0
+_LOG_SECONDS = 300.0  # of one segment, by a slow line; what is silent is given up much sooner
 _WORK_SECONDS = 24 * 3600.0
-
-
-class RepositoryError(MachineError):
-    """pgBackRest could not do it. ``number`` is what it calls the error, if it said so."""
-
-    code = "repository_error"
-    title = "The backup repository cannot do that"
-
-    def __init__(self, detail: str, *, hint: str | None = None, number: int | None = None) -> None:
-        super().__init__(detail, hint=hint)
-        self.number = number
-
-
-class BackupDamaged(RepositoryError):
-    code = "backup_damaged"
-    title = "A backup is damaged"
-
-
-class RepositoryBusy(Conflict):
-    code = "backup_in_progress"
-    title = "Another backup of this cluster is being made or removed"
-
-
-@dataclass(frozen=True, slots=True)
-class LocalRepository:
-    """A folder of this machine."""
-
-    path: Path
-
-    def options(self) -> dict[str, str]:
-        return {"type": "posix", "path": str(self.path)}
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class S3Repository:
-    """A path in a bucket of a server that speaks S3; ``endpoint`` is its https URL."""
-
-    endpoint: str
-    bucket: str
-    region: str
-    path: str
-    key: Secret
-    secret: Secret
-    ca_file: Path | None = None
-
-    def options(self) -> dict[str, str]:
-        server = urlsplit(self.endpoint)
-        host = server.hostname or ""
-        found = {
-            "type": "s3",
-            "path": "/" + self.path.strip("/"),
-            "s3-endpoint": f"[{host}]" if ":" in host else host,
-            "s3-bucket": self.bucket,
-            "s3-region": self.region,
-            "s3-key": self.key.reveal(),
-            "s3-key-secret": self.secret.reveal(),
-            "s3-uri-style": "path",  # the one that every such server takes
-            "storage-port": str(server.port or 443),
-        }
-        return found | ({} if self.ca_file is None else {"storage-ca-file": str(self.ca_file)})
-
-    def __str__(self) -> str:
-        return f"{self.endpoint}/{self.bucket}/{self.path.strip('/')}"
-
-
-Repository = LocalRepository | S3Repository
-
-
-@dataclass(frozen=True, slots=True)
-class Stanza:
-    """A cluster as pgBackRest knows it."""
-
-    name: str
-    data: Path
-    address: Address
-
-
-@dataclass(frozen=True, slots=True)
-class Backup:
-    """A backup that is in a repository. Sizes are in bytes.
-
-    ``prior`` is the backup that it was made upon, ``references`` are all whose files it needs.
-    ``wal_start`` and ``wal_stop`` are the segments that make it consistent. ``stored`` is
-    what it takes in the repository itself; ``damaged`` means pages whose checksum is wrong, and
-    ``left`` that the cluster was restored to a moment before it: it is none of its past any more.
-    ``stop_lsn`` is where it is consistent.
-    """
-
-    repository: int
-    label: str
-    type: BackupType
-    started: dt.datetime
-    stopped: dt.datetime
-    prior: str | None
-    references: tuple[str, ...]
-    wal_start: str
-    wal_stop: str
-    size: int
-    stored: int
-    damaged: bool
-    stop_lsn: int = 0
-    left: bool = False
-
-    @property
-    def usable(self) -> bool:
-        """Whether the cluster as it is now can be brought back from it."""
-        return not self.damaged and not self.left
-
-    @classmethod
-    def read(cls, told: dict[str, Any]) -> Self:
-        """What ``info`` tells of one."""
-        return cls(
-            repository=told["database"]["repo-key"],
-            label=told["label"],
-            type=told["type"],
-            started=dt.datetime.fromtimestamp(told["timestamp"]["start"], dt.UTC),
-            stopped=dt.datetime.fromtimestamp(told["timestamp"]["stop"], dt.UTC),
-            prior=told["prior"],
-            references=tuple(told["reference"] or ()),
-            wal_start=told["archive"]["start"],
-            wal_stop=told["archive"]["stop"],
-            size=told["info"]["size"],
-            stored=told["info"]["repository"]["delta"],
-            damaged=bool(told["error"]),
-            stop_lsn=timelines.read_lsn(told["lsn"]["stop"]),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What a repository holds of a stanza, the oldest backup first.
-
-    ``system_id`` is the identity of the newest cluster that wrote to it, ``archive`` the folder
-    of its log, ``wal`` the first and the last segment that are there; there may be gaps.
-    ``problem`` says why nothing could be told, and is None also where there is a stanza
-    without any backup yet.
-    """
-
-    stanza: str
-    repository: int
-    problem: str | None
-    backups: tuple[Backup, ...]
-    wal: tuple[str, str] | None
-    system_id: int | None
-    archive: str | None = None
-
-    @classmethod
-    def read(cls, told: dict[str, Any], repository: int) -> Self:
-        status = next((each["status"] for each in told["repo"]), told["status"])
-        wal = next((each for each in reversed(told["archive"]) if each["min"]), None)
-        return cls(
-            stanza=told["name"],
-            repository=repository,
-            problem=None if status["code"] in _FINE else explained(status["message"]),
-            backups=tuple(Backup.read(each) for each in told["backup"]),
-            wal=(wal["min"], wal["max"]) if wal else None,
-            system_id=told["db"][-1]["system-id"] if told["db"] else None,
-            archive=wal["id"] if wal else None,
-        )
-
-
-_FINE = {0, 2}  # ok, no backup yet
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a backup or a restore is, by what it says of each file."""
-
-    done_bytes: int = 0
-    total_bytes: int | None = None
-
-    def hear(self, line: str) -> None:
-        """A line that pgBackRest printed."""
-        if found := _FILE.search(line):
-            self.done_bytes += round(float(found[1]) * _UNITS[found[2]])
-            if percent := float(found[3]):
-                self.total_bytes = round(self.done_bytes * 100 / percent)
 
 
 @dataclass(frozen=True, slots=True)
 class PgBackRest:
-    """The program, on the configuration, the locks and the spool of one folder."""
+    """The program, on the configurations and the locks of one folder.
+
+    There is a configuration of all repositories, and one of each alone: pgBackRest's
+    ``archive-push`` puts a segment into all that it knows, as slowly as the slowest.
+    """
 
     program: Path
     folder: Path
@@ -259,9 +69,10 @@ class PgBackRest:
         variables = [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
         return shlex.join([_ENV, "-i", *variables, str(self.program)])
 
-    @property
-    def configuration(self) -> Path:
-        return self.folder / "pgbackrest.conf"
+    def configuration(self, repository: int | None = None) -> Path:
+        """The file that tells of one repository, or of all."""
+        name = "pgbackrest" if repository is None else f"repository-{repository}"
+        return self.folder / f"{name}.conf"
 
     def complaint(self, stanza: str) -> Path:
         """Where the last try to archive a segment has left what was wrong."""
@@ -276,14 +87,18 @@ class PgBackRest:
         """
         for each in (self.folder / "lock", self.folder / "spool"):
             files.ensure_folder(each)
-        return files.ensure_file(
-            self.configuration,
-            render(self.command, self.folder, repositories, stanzas, passphrase),
-        )
+        every = dict(enumerate(repositories, start=1))
+        told = {self.configuration(): every}
+        told |= {self.configuration(number): {number: each} for number, each in every.items()}
+        changed = [
+            files.ensure_file(path, render(self.command, self.folder, known, stanzas, passphrase))
+            for path, known in told.items()
+        ]
+        return any(changed)
 
     def archive_command(self, stanza: str) -> str:
-        """PostgreSQL's ``archive_command``: puts a segment into all repositories."""
-        words = [f"--config={self.configuration}", f"--stanza={stanza}"]
+        """PostgreSQL's ``archive_command``: puts a segment into the first repository."""
+        words = [f"--config={self.configuration(1)}", f"--stanza={stanza}"]
         command = f"{self.command} {shlex.join(words)} archive-push"
         complaint = shlex.quote(str(self.complaint(stanza)))
         return f"{command.replace('%', '%%')} %p 2>{complaint.replace('%', '%%')}"
@@ -296,13 +111,6 @@ class PgBackRest:
         Raises RepositoryError if the name is that of another cluster there.
         """
         await self._run("stanza-create", stanza, deadline=deadline)
-
-    async def check(self, stanza: str, *, deadline: float = 90.0) -> None:
-        """Have a segment of the running cluster archived to every repository.
-
-        Raises RepositoryError if that fails, with the reason.
-        """
-        await self._run("check", stanza, deadline=deadline)
 
     async def backup(
         self,
@@ -350,7 +158,7 @@ class PgBackRest:
         options = [
             f"--pg1-path={into}",
             f"--lock-path={lock}",
-            f"--process-max={_workers()}",
+            f"--process-max={workers()}",
         ]
         match to:
             case dt.datetime():
@@ -407,7 +215,7 @@ class PgBackRest:
             try:
                 done = await self._run("repo-get", None, *options, deadline=deadline)
             except RepositoryError as error:
-                if error.number != _MISSING:
+                if error.number != MISSING:
                     raise
                 return contents  # nobody can tell any more
             self._histories[key] = done.stdout
@@ -434,7 +242,24 @@ class PgBackRest:
         options = [path, "--recurse", "--output=json", f"--repo={repository}"]
         done = await self._run("repo-ls", None, *options, deadline=deadline)
         names = (name.rpartition("/")[2] for name in json.loads(done.stdout))
-        return [name[:24] for name in names if _SEGMENT.match(name)]
+        return [name[:24] for name in names if SEGMENT.match(name)]
+
+    async def fetch(
+        self, stanza: str, name: str, into: Path, *, repository: int, deadline: float = _LOG_SECONDS
+    ) -> None:
+        """Write a file of the log that a repository has. Raises RepositoryError."""
+        options = [name, str(into), f"--repo={repository}"]
+        await self._run("archive-get", stanza, *options, deadline=deadline)
+
+    async def push(
+        self, stanza: str, file: Path, *, repository: int, deadline: float = _LOG_SECONDS
+    ) -> None:
+        """Have a repository hold a file of the log; it may hold it already.
+
+        Raises RepositoryError if it does not take it, or holds another of that name.
+        """
+        config = self.configuration(repository)
+        await self._run("archive-push", stanza, str(file), deadline=deadline, config=config)
 
     async def verify(
         self, stanza: str, *, repository: int, deadline: float = _WORK_SECONDS
@@ -497,10 +322,12 @@ class PgBackRest:
         stanza: str | None,
         *options: str,
         deadline: float,
+        config: Path | None = None,
         tell: Tell | None = None,
         stdin: str | None = None,
     ) -> commands.Completed:
-        words: list[str | Path] = [self.program, verb, f"--config={self.configuration}", *options]
+        config = config or self.configuration()
+        words: list[str | Path] = [self.program, verb, f"--config={config}", *options]
         if stanza is not None:
             words.append(f"--stanza={stanza}")
         run = partial(
@@ -523,111 +350,3 @@ class PgBackRest:
         if done.returncode != 0:
             raise failure(verb, stanza, done.stderr, done.returncode)
         return done
-
-
-def read_verification(said: str) -> list[str]:
-    """What is wrong, by what ``verify`` printed."""
-    problems: list[str] = []
-    for line in map(str.strip, said.splitlines()):
-        if line.startswith("No usable"):
-            problems.append(f"{line}: it is gone, damaged, or encrypted with another key")
-        elif subject := _VERIFIED.match(line):
-            problems.append(subject[1])
-        elif problems and _COUNTS.match(line):
-            problems[-1] += f", {line}"
-    return [problem for problem in problems if not _UNHARMED.search(problem)]
-
-
-def explained(reason: str) -> str:
-    """An error of pgBackRest's, on one line, and what it means where that is not plain."""
-    text = "".join(letter if letter.isprintable() else " " for letter in reason)
-    text = " ".join(text.split())
-    for sign, meaning in _MEANINGS.items():
-        if sign in text:
-            # What follows may be the garbage that a wrong key makes of a file.
-            brief = re.split(r":? (?:HINT|FormatError|FileMissingError):", text)[0]
-            return f"{meaning} ({brief[:300]})"
-    return text[:1000]
-
-
-def failure(
-    verb: str, stanza: str | None, said: str, code: int
-) -> RepositoryError | RepositoryBusy:
-    """What it means that pgBackRest ended so, having said that."""
-    number, reason = read_error(said)
-    if number == _LOCKED:
-        return RepositoryBusy(
-            f"A backup of {stanza} is being made or removed.", hint="Try again when it is done."
-        )
-    reason = explained(reason) or said.strip() or f"it ended with {code} and printed nothing"
-    what = f"pgBackRest's {verb} of {stanza}" if stanza else f"pgBackRest's {verb}"
-    return RepositoryError(f"{what} failed: {reason}", number=number)
-
-
-def read_error(said: str) -> tuple[int | None, str]:
-    """The number and the text of the error that pgBackRest has printed; (None, "") without."""
-    found = re.search(r"ERROR: \[(\d+)\]: (.*?)(?=\n(?:P\d+ +)?[A-Z]+: |\Z)", said, re.DOTALL)
-    if found is None:
-        return None, ""
-    return int(found[1]), " ".join(found[2].split())
-
-
-def render(
-    command: str,
-    folder: Path,
-    repositories: Sequence[Repository],
-    stanzas: Sequence[Stanza],
-    passphrase: Secret,
-) -> str:
-    """pgBackRest's configuration, whole. ``command`` is what it writes into restore_command."""
-    general = {
-        "cmd": command,
-        "lock-path": str(folder / "lock"),
-        "spool-path": str(folder / "spool"),
-        "log-level-file": "off",
-        "log-level-console": "off",
-        "log-level-stderr": "warn",
-        "log-timestamp": "n",
-        "compress-type": "zst",
-        "process-max": str(_workers()),
-        "start-fast": "y",
-        "expire-auto": "n",
-        "io-timeout": "5",  # seconds; with a server gone, what asks it takes four times as long
-    }
-    for number, repository in enumerate(repositories, start=1):
-        options = repository.options() | {
-            "bundle": "y",  # an empty database has 298 files
-            "cipher-type": "aes-256-cbc",
-            "cipher-pass": passphrase.reveal(),
-            "retention-full": _FOR_EVER,
-        }
-        general |= {f"repo{number}-{name}": value for name, value in options.items()}
-    sections = {"global": general}
-    if any(isinstance(repository, S3Repository) for repository in repositories):
-        # A segment takes a moment there: several go at once. Into a folder one by one is faster.
-        # Three tries have to end before a server that is being stopped is given up (60 seconds).
-        sections["global:archive-push"] = {
-            "archive-async": "y",
-            "archive-timeout": "15",
-            "process-max": "4",
-        }
-    for stanza in stanzas:
-        sections[stanza.name] = {
-            "pg1-path": str(stanza.data),
-            "pg1-socket-path": str(stanza.address.socket_dir),
-            "pg1-port": str(stanza.address.port),
-            "pg1-user": ADMIN,
-        }
-    lines = ["# Written by Tenantry."]
-    for section, values in sections.items():
-        lines += ["", f"[{section}]"]
-        for name, value in values.items():
-            if not value or value != value.strip() or len(value.splitlines()) != 1:
-                raise ValueError(f"{name} cannot be written into a configuration file")
-            lines.append(f"{name}={value}")
-    return "\n".join(lines) + "\n"
-
-
-def _workers() -> int:
-    """How many processes a backup or a restore takes: tenants need the other cores."""
-    return max(1, min(4, len(os.sched_getaffinity(0)) // 2))

@@ -25,7 +25,8 @@ from tenantry.host import files
 from tenantry.pg import catalog, objects
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import ADMIN, connect
-from tenantry.pg.pgbackrest import Backup, Contents, Moment, PgBackRest, RepositoryError
+from tenantry.pg.pgbackrest import Moment, PgBackRest
+from tenantry.pg.pgbackrest_output import Backup, Contents, RepositoryError
 from tenantry.services.cluster_restores import plan
 from tenantry.services.cluster_restores.model import Differences, Reached
 from tenantry.services.clusters.service import LocalClusters

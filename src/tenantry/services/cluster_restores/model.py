@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from tenantry.pg.pgbackrest import Backup, Contents
+from tenantry.pg.pgbackrest_output import Backup, Contents
 
 
 class Reached(BaseModel):

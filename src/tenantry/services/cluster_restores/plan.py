@@ -8,7 +8,7 @@ from tenantry.base.errors import MachineError
 from tenantry.control.databases import DatabaseRow
 from tenantry.pg.archiving import SEGMENT_BYTES
 from tenantry.pg.catalog import Login
-from tenantry.pg.pgbackrest import Backup, Contents
+from tenantry.pg.pgbackrest_output import Backup, Contents
 from tenantry.services.cluster_restores.model import Differences, Reached
 from tenantry.services.databases.plan import strangers
 from tenantry.services.repository.plan import number

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from tenantry.pg.pgbackrest import Backup, Contents
+from tenantry.pg.pgbackrest_output import Backup, Contents
 from tenantry.services.cluster_restores.model import Differences, Reached
 
 

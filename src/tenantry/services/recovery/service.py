@@ -24,7 +24,8 @@ from tenantry.host import files
 from tenantry.pg import archiving
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import ADMIN, connect
-from tenantry.pg.pgbackrest import Backup, Contents, LocalRepository, Repository, Stanza
+from tenantry.pg.pgbackrest_output import Backup, Contents
+from tenantry.pg.repositories import LocalRepository, Repository, Stanza
 from tenantry.services import home_files
 from tenantry.services.cluster_restores import flow, plan
 from tenantry.services.cluster_restores.flow import Say, Show

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import uuid
+from collections.abc import Iterable
 
 import structlog
 
@@ -16,18 +17,20 @@ from tenantry.control.clusters import ClusterRow
 from tenantry.control.operations import Filter, OperationRow
 from tenantry.control.pages import read_key
 from tenantry.control.store import ControlStore, Tx
-from tenantry.pg.pgbackrest import (
+from tenantry.pg.pgbackrest import Tell
+from tenantry.pg.pgbackrest_output import (
     Backup,
     BackupDamaged,
     BackupType,
     Contents,
     RepositoryBusy,
     RepositoryError,
-    Tell,
 )
+from tenantry.pg.repositories import Repository
 from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step, Wait
 from tenantry.services.operations.service import Operations
 from tenantry.services.repository import plan
+from tenantry.services.repository.mirror import Mirror
 from tenantry.services.repository.model import Upkeep
 from tenantry.services.repository.service import Repositories, ensure_ready
 
@@ -68,6 +71,7 @@ class ClusterBackups:
         self._operations = operations
         self._repositories = repositories
         self._schedule = wanted
+        self.mirror = Mirror(repositories)
         operations.register(
             Flow(
                 BACKUP,
@@ -100,7 +104,7 @@ class ClusterBackups:
         return await self._begin(tx, actor, cluster_id, VERIFY)
 
     async def _begin(
-        self, tx: Tx, actor: Actor, cluster_id: uuid.UUID, what: str, **asked: str
+        self, tx: Tx, actor: Actor, cluster_id: uuid.UUID, what: str, **asked: object
     ) -> OperationRow:
         self._repositories.require_enabled()
         cluster = await self._find(tx, cluster_id)
@@ -157,19 +161,34 @@ class ClusterBackups:
             kind = await self._due(cluster, now)
             try:
                 async with self._store.transaction(audit.PLATFORM) as tx:
-                    if kind is not None and not await _rests(tx, cluster, BACKUP, _RETRY, now):
+                    last = await _last(tx, cluster, BACKUP)
+                    if kind is not None and not _rests(last, now):
                         begun.append(await self.begin(tx, audit.PLATFORM, cluster.id, kind))
+                    elif (lacking := self._lacking(last)) and not _rests(last, now):
+                        begun.append(await self._make_up(tx, cluster, lacking))
                     elif cluster.last_backup_at and not await _is_verified(tx, cluster, now):
                         begun.append(await self.begin_verification(tx, audit.PLATFORM, cluster.id))
             except Conflict:
                 continue  # the next minute sees to it
         return begun
 
+    def _lacking(self, last: OperationRow | None) -> list[int]:
+        """The repositories that did not get the last backup."""
+        if last is None or last.status != "failed":
+            return []
+        lacking = last.state.get("lacking", {})
+        return [number for number in self._repositories.numbers if str(number) in lacking]
+
+    async def _make_up(self, tx: Tx, cluster: ClusterRow, lacking: list[int]) -> OperationRow:
+        return await self._begin(
+            tx, audit.PLATFORM, cluster.id, BACKUP, type="incr", repositories=lacking
+        )
+
     async def _due(self, cluster: ClusterRow, now: dt.datetime) -> BackupType | None:
         last = cluster.last_backup_at
         if plan.due(self._schedule, now, last=last, last_full=last) is None:
             return None
-        backups = (await self._repositories.contents(cluster.name))[0].backups
+        backups = (await self._repositories.contents(cluster.name, [1]))[0].backups
         fulls = [backup.stopped for backup in backups if backup.type == "full"]
         return plan.due(self._schedule, now, last=last, last_full=max(fulls, default=None))
 
@@ -196,9 +215,9 @@ class ClusterBackups:
         self._repositories.ensure_files()
         await self._repositories.ensure_stanzas()
         await self._require_archiving(name)
-        failures: list[TenantryError] = []
+        failures: dict[int, TenantryError] = {}
         made: list[Backup] = []
-        for number in range(1, len(self._repositories.places) + 1):
+        for number in run.params.get("repositories") or self._repositories.numbers:
             try:
                 found = await self._made_since(name, number, began)
                 if found is None:
@@ -211,24 +230,25 @@ class ClusterBackups:
                 # One that a killed worker began goes on without it, and is taken for this one.
                 return Wait(_BUSY_SECONDS)
             except TenantryError as error:
-                failures.append(error)
+                failures[number] = error
             else:
                 made += [] if found is None else [found]
         if made:
             async with self._store.transaction(audit.PLATFORM) as tx:
                 await rows.backed_up(tx, run.row.resource_id, max(each.stopped for each in made))
-        if failures:
-            raise failures[0]
         run.state["backups"] = [_told(backup) for backup in made]
+        run.state["lacking"] = {str(number): str(error) for number, error in failures.items()}
+        if not made:
+            raise next(iter(failures.values()))
         return Next()
 
-    async def _require_archiving(self, name: str) -> None:
-        """Fail at once, and with the reason, where a backup would wait in vain for its log.
+    def _took(self, run: Run) -> list[int]:
+        """The repositories that have the backup, or had it before; the others are silent."""
+        lacking = run.state["lacking"]
+        return [number for number in self._repositories.numbers if str(number) not in lacking]
 
-        With a second repository, one of them may still get both.
-        """
-        if len(self._repositories.places) > 1:
-            return
+    async def _require_archiving(self, name: str) -> None:
+        """Fail at once, and with the reason, where a backup would wait in vain for its log."""
         try:
             await self._repositories.secure(name)
         except Unavailable as error:
@@ -236,11 +256,8 @@ class ClusterBackups:
                 raise RepositoryError(error.detail, hint=error.hint) from error
 
     async def _made_since(self, name: str, number: int, began: dt.datetime) -> Backup | None:
-        (held,) = await self._repositories.pgbackrest.info(repository=number, stanza=name)
-        if held.problem is not None:
-            # A backup would try for minutes what has just failed.
-            place = self._repositories.places[number - 1]
-            raise RepositoryError(f"The repository {place} cannot be used: {held.problem}")
+        # It fails if that cannot be told: a backup would try the same for minutes.
+        held = await self._repositories.held(name, number)
         backups = [each for each in held.backups if each.started >= began]
         return backups[-1] if backups else None
 
@@ -251,7 +268,9 @@ class ClusterBackups:
                 []
                 if self._repositories.is_read
                 else await self._repositories.expire(
-                    run.params["cluster"], window=self._schedule.window
+                    run.params["cluster"],
+                    window=self._schedule.window,
+                    numbers=self._took(run),
                 )
             )
         except RepositoryBusy:
@@ -261,12 +280,23 @@ class ClusterBackups:
 
     async def _check_log(self, run: Run) -> Outcome:
         name = run.params["cluster"]
-        _require_none(await self._gaps(name), name)
+        lacking: dict[str, str] = run.state["lacking"]
+        if not lacking:
+            await self.mirror.compare(name)
+        _require_none(await self._gaps(name, self._took(run)), name)
+        if lacking:
+            has = ", ".join(str(self._place(each["repository"])) for each in run.state["backups"])
+            lacks = "; ".join(f"{self._place(int(each))}: {why}" for each, why in lacking.items())
+            raise RepositoryError(
+                f"The backup is in {has}, and not in {lacks}",
+                hint="What is missing is made up for as soon as it can be.",
+            )
         return Done({"backups": run.state["backups"], "expired": run.state["expired"]})
 
     async def _verify(self, run: Run) -> Outcome:
         name = run.params["cluster"]
-        problems = await self._gaps(name)
+        await self.mirror.compare(name)
+        problems = await self._gaps(name, self._repositories.numbers)
         places = self._repositories.places
         for number, place in enumerate(places, start=1):
             found = await self._repositories.pgbackrest.verify(name, repository=number)
@@ -274,14 +304,18 @@ class ClusterBackups:
         _require_none(problems, name)
         return Done({"repositories": [str(place) for place in places]})
 
-    async def _gaps(self, name: str) -> list[str]:
+    def _place(self, number: int) -> Repository:
+        return self._repositories.places[number - 1]
+
+    async def _gaps(self, name: str, numbers: Iterable[int]) -> list[str]:
         problems = []
-        for place, held in zip(
-            self._repositories.places, await self._repositories.contents(name), strict=True
-        ):
+        for held in await self._repositories.contents(name, numbers):
+            place = self._place(held.repository)
             if held.problem is not None:
                 problems.append(f"{place}: {held.problem}")
-            elif lacking := await self._repositories.missing(held):
+            elif lacking := await self._repositories.missing(
+                held, until=self.mirror.reached(name, held.repository)
+            ):
                 problems.append(
                     f"{place}: {lacking} segments of the write-ahead log are missing, so that no "
                     "moment after them can be restored until there is a newer backup"
@@ -304,6 +338,7 @@ async def upkeep(repositories: Repositories, tx: Tx) -> list[Upkeep]:
     """How the clusters' ways into the repositories do, given the control database."""
     if not repositories.enabled:
         return []
+    mirror = Mirror(repositories)
     names = {cluster.name for cluster in repositories.clusters}
     clusters = [row for row in await rows.every(tx) if row.name in names]
     errors = {
@@ -313,7 +348,10 @@ async def upkeep(repositories: Repositories, tx: Tx) -> list[Upkeep]:
     }
     return [
         await repositories.upkeep(
-            row, backup_error=errors[row.id, BACKUP], damage=errors[row.id, VERIFY]
+            row,
+            backup_error=errors[row.id, BACKUP],
+            damage=errors[row.id, VERIFY],
+            behind=mirror.behind(row.name),
         )
         for row in clusters
     ]
@@ -331,14 +369,11 @@ async def _last_error(tx: Tx, cluster: ClusterRow, what: str) -> str | None:
     return str(last.error.get("detail")) if last is not None and last.error else None
 
 
-async def _rests(
-    tx: Tx, cluster: ClusterRow, what: str, pause: dt.timedelta, now: dt.datetime
-) -> bool:
+def _rests(last: OperationRow | None, now: dt.datetime) -> bool:
     """Whether one is under way, or was only just tried in vain."""
-    last = await _last(tx, cluster, what)
     if last is None or last.status == "succeeded":
         return False
-    return last.finished_at is None or now - last.finished_at < pause
+    return last.finished_at is None or now - last.finished_at < _RETRY
 
 
 async def _is_verified(tx: Tx, cluster: ClusterRow, now: dt.datetime) -> bool:

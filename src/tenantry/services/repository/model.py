@@ -8,6 +8,19 @@ from tenantry.pg.archiving import Archiver, Waiting
 
 
 @dataclass(frozen=True, slots=True)
+class Behind:
+    """What of the log another repository does not have yet, though the local one does.
+
+    The oldest of it waits for ``seconds``; ``problem`` is why, as far as that is known.
+    """
+
+    place: str
+    segments: int
+    seconds: float
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Upkeep:
     """What is known of a cluster's way into the repositories.
 
@@ -26,6 +39,7 @@ class Upkeep:
     repository: str | None = None
     backup_error: str | None = None
     damage: str | None = None
+    behind: tuple[Behind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

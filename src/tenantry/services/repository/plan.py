@@ -8,7 +8,7 @@ from typing import Literal
 
 from tenantry.base.sizes import readable
 from tenantry.pg.archiving import Waiting
-from tenantry.pg.pgbackrest import Backup, BackupType
+from tenantry.pg.pgbackrest_output import Backup, BackupType
 from tenantry.services.repository.model import Alert, Upkeep
 
 Level = Literal["warning", "danger"]
@@ -141,7 +141,7 @@ def alerts(found: Upkeep, now: dt.datetime) -> list[Alert]:
     """What somebody has to see to, the worst first."""
     said = [
         *_about_the_log(found),
-        *(("warning", text) for text in _about_backups(found, now)),
+        *(("warning", text) for text in (*_about_others(found), *_about_backups(found, now))),
     ]
     ordered = sorted(said, key=lambda each: each[0] != "danger")
     return [Alert(level, found.cluster, text) for level, text in ordered]
@@ -169,6 +169,17 @@ def _about_the_log(found: Upkeep) -> Iterator[tuple[Level, str]]:
     span = dt.timedelta(seconds=round(min(left, _FOR_EVER)))
     text += f"; at this rate their disk is full in {_told(span)}."
     yield ("danger" if span < _DANGER else "warning"), text
+
+
+def _about_others(found: Upkeep) -> Iterator[str]:
+    for each in found.behind:
+        if each.segments and (each.problem or each.seconds > _LAGS.total_seconds()):
+            yield (
+                f"the write-ahead log does not reach {each.place}: "
+                f"{(each.problem or 'it is slow').rstrip('.')}. "
+                f"{each.segments} segments wait for it, the oldest for "
+                f"{_told(dt.timedelta(seconds=each.seconds))}; the local repository has them."
+            )
 
 
 def _about_backups(found: Upkeep, now: dt.datetime) -> Iterator[str]:

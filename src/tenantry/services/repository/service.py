@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import json
 import secrets as random
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import psycopg
@@ -21,21 +22,12 @@ from tenantry.host import files, packages
 from tenantry.pg import archiving
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import ADMIN, connect
-from tenantry.pg.pgbackrest import (
-    Backup,
-    Contents,
-    LocalRepository,
-    PgBackRest,
-    Repository,
-    RepositoryError,
-    S3Repository,
-    Stanza,
-    explained,
-    read_error,
-)
+from tenantry.pg.pgbackrest import PgBackRest
+from tenantry.pg.pgbackrest_output import Backup, Contents, RepositoryError, explained, read_error
+from tenantry.pg.repositories import LocalRepository, Repository, S3Repository, Stanza
 from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.repository import plan
-from tenantry.services.repository.model import Upkeep
+from tenantry.services.repository.model import Behind, Upkeep
 
 log = structlog.get_logger()
 
@@ -173,11 +165,15 @@ class Repositories:
             made = {place: sorted({*known.get(place, []), *names}) for place in places}
             files.write_atomically(self._known_file, json.dumps(known | made))
 
+    def log_folder(self, cluster_name: str) -> Path:
+        """Where the local repository has a cluster's log."""
+        return self._settings.repository_dir / "archive" / cluster_name
+
     def require_local(self) -> None:
         """Raises RepositoryError if the local repository was there, and is gone."""
         folder = self._settings.repository_dir
         for name in self._known.get(str(folder), []):
-            if not (folder / "archive" / name / "archive.info").exists():
+            if not (self.log_folder(name) / "archive.info").exists():
                 raise RepositoryError(
                     f"The repository {folder} is gone: there is nothing of {name} in it.",
                     hint="Mount its disk, or put it back. If it is lost for good, remove "
@@ -187,10 +183,10 @@ class Repositories:
     # ── up to date ───────────────────────────────────────────────────────────
 
     async def secure(self, cluster_name: str, *, deadline: float = 60.0) -> dt.datetime:
-        """Have everything that a cluster has committed up to now in every repository.
+        """Have everything that a cluster has committed up to now in the local repository.
 
         Returns a moment to which it can be restored: nothing committed before this call is
-        missing there. Takes a tenth of a second with a local repository.
+        missing there. Takes a tenth of a second.
 
         Raises Unavailable if it is not there after ``deadline`` seconds, or archiving fails;
         Conflict where backups are off.
@@ -211,13 +207,37 @@ class Repositories:
                 await asyncio.sleep(_POLL_SECONDS)
         return moment
 
+    async def archived_until(self, cluster_name: str) -> dt.datetime | None:
+        """A moment before which everything committed is in the local repository by now.
+
+        None if nothing was archived yet. Raises Unavailable if the cluster does not answer.
+        """
+        cluster = self.cluster(cluster_name)
+        async with connect(cluster.address, user=ADMIN) as admin:
+            now = await archiving.archiver(admin)
+        return archiving.closed_at(cluster.data, now.last_archived) or now.last_archived_at
+
     # ── what is in them ──────────────────────────────────────────────────────
 
-    async def contents(self, cluster_name: str) -> list[Contents]:
-        """What each repository holds of a cluster; one that does not answer says why."""
-        return await asyncio.gather(
-            *(self._contents(cluster_name, number) for number in range(1, len(self.places) + 1))
-        )
+    @property
+    def numbers(self) -> range:
+        """What the repositories are called by."""
+        return range(1, len(self.places) + 1)
+
+    async def contents(
+        self, cluster_name: str, numbers: Iterable[int] | None = None
+    ) -> list[Contents]:
+        """What repositories, by default all, hold of a cluster; one that is silent says why."""
+        asked = self.numbers if numbers is None else numbers
+        return await asyncio.gather(*(self._contents(cluster_name, number) for number in asked))
+
+    async def held(self, cluster_name: str, number: int) -> Contents:
+        """What one repository holds of a cluster. Raises RepositoryError if that cannot be told."""
+        (found,) = await self.pgbackrest.info(repository=number, stanza=cluster_name)
+        if found.problem is not None:
+            place = self.places[number - 1]
+            raise RepositoryError(f"The repository {place} cannot be used: {found.problem}")
+        return found
 
     async def _contents(self, name: str, number: int) -> Contents:
         try:
@@ -232,14 +252,18 @@ class Repositories:
         folders = (*self._home.scratch.glob("*/data"), *self._home.clusters.glob("*/restored"))
         return bool(folders)
 
-    async def expire(self, cluster_name: str, *, window: dt.timedelta) -> list[Backup]:
-        """Remove what no moment of the window needs, from every repository. Returns that.
+    async def expire(
+        self, cluster_name: str, *, window: dt.timedelta, numbers: Iterable[int] | None = None
+    ) -> list[Backup]:
+        """Remove what no moment of the window needs from repositories, by default all.
+
+        Returns what has gone.
 
         Raises RepositoryBusy while a backup is being made, RepositoryError.
         """
         removed: list[Backup] = []
         now = dt.datetime.now(dt.UTC)
-        for held in await self.contents(cluster_name):
+        for held in await self.contents(cluster_name, numbers):
             if held.problem is not None:
                 continue
             gone = plan.expired(held.backups, now=now, window=window)
@@ -255,8 +279,10 @@ class Repositories:
             removed += gone
         return removed
 
-    async def missing(self, held: Contents) -> int:
-        """How many segments lack of the log from a repository's first backup on to now.
+    async def missing(self, held: Contents, *, until: str | None = None) -> int:
+        """How many segments lack of the log from a repository's first backup on.
+
+        ``until`` is the last that has to be there, by default the last that was archived.
 
         Raises Unavailable if the cluster does not answer, RepositoryError.
         """
@@ -265,8 +291,9 @@ class Repositories:
         names = await self.pgbackrest.segments(
             held.stanza, held.archive, repository=held.repository
         )
-        async with connect(self.cluster(held.stanza).address, user=ADMIN) as admin:
-            until = (await archiving.archiver(admin)).last_archived[:24]
+        if until is None:
+            async with connect(self.cluster(held.stanza).address, user=ADMIN) as admin:
+                until = (await archiving.archiver(admin)).last_archived[:24]
         since = min(backup.wal_start for backup in held.backups)
         last = max(backup.wal_stop for backup in held.backups)
         return len(
@@ -279,7 +306,12 @@ class Repositories:
         )
 
     async def upkeep(
-        self, row: ClusterRow, *, backup_error: str | None, damage: str | None
+        self,
+        row: ClusterRow,
+        *,
+        backup_error: str | None,
+        damage: str | None,
+        behind: Sequence[Behind] = (),
     ) -> Upkeep:
         """How a cluster's way into the repositories does. Never fails."""
         cluster = self.cluster(row.name)
@@ -303,6 +335,7 @@ class Repositories:
             repository=repository,
             backup_error=backup_error,
             damage=damage,
+            behind=tuple(behind),
         )
 
     def _local_problem(self) -> str | None:

@@ -20,6 +20,14 @@ class LogMissing(MachineError):
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Every moment of it can be restored from what is in a repository."""
+
+    since: dt.datetime
+    until: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """A cluster as it was at a moment, with the databases named; of the others there is nothing.
 

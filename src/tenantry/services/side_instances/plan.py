@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 
 from tenantry.base.errors import Conflict
-from tenantry.pg.pgbackrest import Backup
+from tenantry.pg.pgbackrest_output import Backup
 from tenantry.services.side_instances.model import OutsideWindow
 
 # What a repository tells of a backup's end has no fractions of a second.

@@ -4,6 +4,7 @@ Each verb is idempotent, and finds by the files of the operation how far an earl
 """
 
 import asyncio
+import contextlib
 import datetime as dt
 import json
 import re
@@ -26,7 +27,7 @@ from tenantry.pg import hba, parameters
 from tenantry.pg.clusters import ClusterFiles, ProcessCluster
 from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
 from tenantry.pg.hardening import AUTH_DATABASE, TEMPLATE
-from tenantry.pg.pgbackrest import Backup, RepositoryError
+from tenantry.pg.pgbackrest_output import Backup, RepositoryError
 from tenantry.services.clusters.service import LOCAL_ROLES, identities
 from tenantry.services.repository.service import Repositories
 from tenantry.services.side_instances import plan
@@ -35,6 +36,7 @@ from tenantry.services.side_instances.model import (
     OutsideWindow,
     SideInstance,
     Wanted,
+    Window,
 )
 
 log = structlog.get_logger()
@@ -79,6 +81,20 @@ class SideInstances:
                 hint='Ask for "latest", or for a moment that has been.',
             )
         await self._choose(cluster, moment)
+
+    async def window(self, cluster: str) -> Window | None:
+        """Between which moments a cluster can be brought back from the local repository alone.
+
+        None if there is no backup there that is whole. Raises RepositoryError.
+        """
+        usable = [each for each in await self._backups(cluster, 1, None) if each.usable]
+        if not usable:
+            return None
+        moments = sorted(plan.reachable_from(each) for each in usable)
+        archived = None
+        with contextlib.suppress(Unavailable):  # while it is down, the backups tell
+            archived = await self._repositories.archived_until(cluster)
+        return Window(moments[0], max(moments[-1], archived or moments[-1]))
 
     def require_room(self, needed: int) -> None:
         """Raises NotEnoughDisk without so many bytes for a side instance and what is made of it."""

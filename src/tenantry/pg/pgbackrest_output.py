@@ -1,0 +1,200 @@
+"""What pgBackRest prints, as values: what repositories hold, how far it is, and what is wrong."""
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from tenantry.base.errors import Conflict, MachineError
+from tenantry.pg import timelines
+
+BackupType = Literal["full", "diff", "incr"]
+
+# "backup file /…/1255 (bundle 1/2449520, 768KB, 97.69%) checksum …", and so for a restore
+_FILE = re.compile(r"\((?:[^()]*, )?([\d.]+)([KMGTP]?B), ([\d.]+)%\)")
+_UNITS = {unit: 1024**power for power, unit in enumerate(("B", "KB", "MB", "GB", "TB", "PB"))}
+SEGMENT = re.compile(r"[0-9A-F]{24}-[0-9a-f]{40}")
+_VERIFIED = re.compile(r"(archiveId: \S+, .*|backup: \S+, status: invalid.*)")
+_COUNTS = re.compile(r"(missing|checksum invalid|size invalid|other): \d")
+_UNHARMED = re.compile(r"total WAL checked: (\d+), total valid WAL: \1$")
+_MEANINGS = {
+    "unable to connect to": "its server does not answer",
+    "key/value found outside of section": "it is encrypted with another key, or damaged",
+    "unable to flush": "it is encrypted with another key, or damaged",
+    "No space left on device": "its disk is full",
+    "missing stanza path": "nothing of this cluster is there: is its disk mounted?",
+    "missing stanza data": "nothing of this cluster is there: is its disk mounted?",
+    "unable to open missing file": "a file of it is not there: is its disk mounted?",
+}
+MISSING = 55
+_LOCKED = 50  # what pgBackRest calls its errors; its source's src/build/error/error.yaml
+
+
+class RepositoryError(MachineError):
+    """pgBackRest could not do it. ``number`` is what it calls the error, if it said so."""
+
+    code = "repository_error"
+    title = "The backup repository cannot do that"
+
+    def __init__(self, detail: str, *, hint: str | None = None, number: int | None = None) -> None:
+        super().__init__(detail, hint=hint)
+        self.number = number
+
+
+class BackupDamaged(RepositoryError):
+    code = "backup_damaged"
+    title = "A backup is damaged"
+
+
+class RepositoryBusy(Conflict):
+    code = "backup_in_progress"
+    title = "Another backup of this cluster is being made or removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup that is in a repository. Sizes are in bytes.
+
+    ``prior`` is the backup that it was made upon, ``references`` are all whose files it needs.
+    ``wal_start`` and ``wal_stop`` are the segments that make it consistent. ``stored`` is
+    what it takes in the repository itself; ``damaged`` means pages whose checksum is wrong, and
+    ``left`` that the cluster was restored to a moment before it: it is none of its past any more.
+    ``stop_lsn`` is where it is consistent.
+    """
+
+    repository: int
+    label: str
+    type: BackupType
+    started: dt.datetime
+    stopped: dt.datetime
+    prior: str | None
+    references: tuple[str, ...]
+    wal_start: str
+    wal_stop: str
+    size: int
+    stored: int
+    damaged: bool
+    stop_lsn: int = 0
+    left: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether the cluster as it is now can be brought back from it."""
+        return not self.damaged and not self.left
+
+    @classmethod
+    def read(cls, told: dict[str, Any]) -> Self:
+        """What ``info`` tells of one."""
+        return cls(
+            repository=told["database"]["repo-key"],
+            label=told["label"],
+            type=told["type"],
+            started=dt.datetime.fromtimestamp(told["timestamp"]["start"], dt.UTC),
+            stopped=dt.datetime.fromtimestamp(told["timestamp"]["stop"], dt.UTC),
+            prior=told["prior"],
+            references=tuple(told["reference"] or ()),
+            wal_start=told["archive"]["start"],
+            wal_stop=told["archive"]["stop"],
+            size=told["info"]["size"],
+            stored=told["info"]["repository"]["delta"],
+            damaged=bool(told["error"]),
+            stop_lsn=timelines.read_lsn(told["lsn"]["stop"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a repository holds of a stanza, the oldest backup first.
+
+    ``system_id`` is the identity of the newest cluster that wrote to it, ``archive`` the folder
+    of its log, ``wal`` the first and the last segment that are there; there may be gaps.
+    ``problem`` says why nothing could be told, and is None also where there is a stanza
+    without any backup yet.
+    """
+
+    stanza: str
+    repository: int
+    problem: str | None
+    backups: tuple[Backup, ...]
+    wal: tuple[str, str] | None
+    system_id: int | None
+    archive: str | None = None
+
+    @classmethod
+    def read(cls, told: dict[str, Any], repository: int) -> Self:
+        status = next((each["status"] for each in told["repo"]), told["status"])
+        wal = next((each for each in reversed(told["archive"]) if each["min"]), None)
+        return cls(
+            stanza=told["name"],
+            repository=repository,
+            problem=None if status["code"] in _FINE else explained(status["message"]),
+            backups=tuple(Backup.read(each) for each in told["backup"]),
+            wal=(wal["min"], wal["max"]) if wal else None,
+            system_id=told["db"][-1]["system-id"] if told["db"] else None,
+            archive=wal["id"] if wal else None,
+        )
+
+
+_FINE = {0, 2}  # ok, no backup yet
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a backup or a restore is, by what it says of each file."""
+
+    done_bytes: int = 0
+    total_bytes: int | None = None
+
+    def hear(self, line: str) -> None:
+        """A line that pgBackRest printed."""
+        if found := _FILE.search(line):
+            self.done_bytes += round(float(found[1]) * _UNITS[found[2]])
+            if percent := float(found[3]):
+                self.total_bytes = round(self.done_bytes * 100 / percent)
+
+
+def read_verification(said: str) -> list[str]:
+    """What is wrong, by what ``verify`` printed."""
+    problems: list[str] = []
+    for line in map(str.strip, said.splitlines()):
+        if line.startswith("No usable"):
+            problems.append(f"{line}: it is gone, damaged, or encrypted with another key")
+        elif subject := _VERIFIED.match(line):
+            problems.append(subject[1])
+        elif problems and _COUNTS.match(line):
+            problems[-1] += f", {line}"
+    return [problem for problem in problems if not _UNHARMED.search(problem)]
+
+
+def explained(reason: str) -> str:
+    """An error of pgBackRest's, on one line, and what it means where that is not plain."""
+    text = "".join(letter if letter.isprintable() else " " for letter in reason)
+    text = " ".join(text.split())
+    for sign, meaning in _MEANINGS.items():
+        if sign in text:
+            # What follows may be the garbage that a wrong key makes of a file.
+            brief = re.split(r":? (?:HINT|FormatError|FileMissingError):", text)[0]
+            return f"{meaning} ({brief[:300]})"
+    return text[:1000]
+
+
+def failure(
+    verb: str, stanza: str | None, said: str, code: int
+) -> RepositoryError | RepositoryBusy:
+    """What it means that pgBackRest ended so, having said that."""
+    number, reason = read_error(said)
+    if number == _LOCKED:
+        return RepositoryBusy(
+            f"A backup of {stanza} is being made or removed.", hint="Try again when it is done."
+        )
+    reason = explained(reason) or said.strip() or f"it ended with {code} and printed nothing"
+    what = f"pgBackRest's {verb} of {stanza}" if stanza else f"pgBackRest's {verb}"
+    return RepositoryError(f"{what} failed: {reason}", number=number)
+
+
+def read_error(said: str) -> tuple[int | None, str]:
+    """The number and the text of the error that pgBackRest has printed; (None, "") without."""
+    found = re.search(r"ERROR: \[(\d+)\]: (.*?)(?=\n(?:P\d+ +)?[A-Z]+: |\Z)", said, re.DOTALL)
+    if found is None:
+        return None, ""
+    return int(found[1]), " ".join(found[2].split())

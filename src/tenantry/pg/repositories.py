@@ -1,0 +1,128 @@
+"""Where backups go, and the file that tells pgBackRest.
+
+All secrets are in that file alone.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tenantry.base.secrets import Secret
+from tenantry.pg.connections import ADMIN, Address
+
+_FOR_EVER = "9999999"  # what is no longer needed is services.repository's to say
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRepository:
+    """A folder of this machine."""
+
+    path: Path
+
+    def options(self) -> dict[str, str]:
+        return {"type": "posix", "path": str(self.path)}
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Repository:
+    """A path in a bucket of a server that speaks S3; ``endpoint`` is its https URL."""
+
+    endpoint: str
+    bucket: str
+    region: str
+    path: str
+    key: Secret
+    secret: Secret
+    ca_file: Path | None = None
+
+    def options(self) -> dict[str, str]:
+        server = urlsplit(self.endpoint)
+        host = server.hostname or ""
+        found = {
+            "type": "s3",
+            "path": "/" + self.path.strip("/"),
+            "s3-endpoint": f"[{host}]" if ":" in host else host,
+            "s3-bucket": self.bucket,
+            "s3-region": self.region,
+            "s3-key": self.key.reveal(),
+            "s3-key-secret": self.secret.reveal(),
+            "s3-uri-style": "path",  # the one that every such server takes
+            "storage-port": str(server.port or 443),
+        }
+        return found | ({} if self.ca_file is None else {"storage-ca-file": str(self.ca_file)})
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}/{self.bucket}/{self.path.strip('/')}"
+
+
+Repository = LocalRepository | S3Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Stanza:
+    """A cluster as pgBackRest knows it."""
+
+    name: str
+    data: Path
+    address: Address
+
+
+def render(
+    command: str,
+    folder: Path,
+    repositories: Mapping[int, Repository],
+    stanzas: Sequence[Stanza],
+    passphrase: Secret,
+) -> str:
+    """pgBackRest's configuration, whole, with repositories by their numbers.
+
+    ``command`` is what it writes into restore_command.
+    """
+    general = {
+        "cmd": command,
+        "lock-path": str(folder / "lock"),
+        "spool-path": str(folder / "spool"),  # a restore looks there, though there is nothing
+        "log-level-file": "off",
+        "log-level-console": "off",
+        "log-level-stderr": "warn",
+        "log-timestamp": "n",
+        "compress-type": "zst",
+        "process-max": str(workers()),
+        "start-fast": "y",
+        "expire-auto": "n",
+        "io-timeout": "5",  # seconds; with a server gone, what asks it takes four times as long
+    }
+    for number, repository in repositories.items():
+        options = repository.options() | {
+            "bundle": "y",  # an empty database has 298 files
+            "cipher-type": "aes-256-cbc",
+            "cipher-pass": passphrase.reveal(),
+            "retention-full": _FOR_EVER,
+        }
+        general |= {f"repo{number}-{name}": value for name, value in options.items()}
+    sections = {"global": general}
+    for stanza in stanzas:
+        sections[stanza.name] = {
+            "pg1-path": str(stanza.data),
+            "pg1-socket-path": str(stanza.address.socket_dir),
+            "pg1-port": str(stanza.address.port),
+            "pg1-user": ADMIN,
+        }
+    lines = ["# Written by Tenantry."]
+    for section, values in sections.items():
+        lines += ["", f"[{section}]"]
+        for name, value in values.items():
+            if not value or value != value.strip() or len(value.splitlines()) != 1:
+                raise ValueError(f"{name} cannot be written into a configuration file")
+            lines.append(f"{name}={value}")
+    return "\n".join(lines) + "\n"
+
+
+def workers() -> int:
+    """How many processes a backup or a restore takes: tenants need the other cores."""
+    return max(1, min(4, len(os.sched_getaffinity(0)) // 2))
