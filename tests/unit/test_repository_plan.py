@@ -5,14 +5,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tenantry.base.errors import Conflict
 from tenantry.pg.archiving import Archiver, Waiting
 from tenantry.pg.pgbackrest_output import Backup
 from tenantry.services.repository import plan
 from tenantry.services.repository.model import Behind, Upkeep
 from tenantry.services.repository.plan import Schedule
+from tenantry.services.side_instances.model import OutsideWindow
+from tenantry.services.side_instances.plan import choose
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 SEGMENT = 16 * 1024 * 1024
@@ -75,14 +78,34 @@ def test_every_moment_of_the_window_stays_restorable(
     backups: list[Backup], now: dt.datetime, window: dt.timedelta, where: float
 ) -> None:
     moment = now - window * where
-    sound = [each for each in backups if each.usable and each.stopped <= moment]
-    if not sound:
-        return
-    source = max(sound, key=lambda each: each.stopped)
     kept = kept_of(backups, now, window)
-    assert source in kept
+    try:
+        source = choose(backups, moment)
+    except (Conflict, OutsideWindow):
+        return
+    assert choose(kept, moment) == source
     # The log is kept from the oldest kept backup on: what recovery from this one needs is there.
     assert min(each.wal_start for each in kept) <= source.wal_start
+
+
+@given(histories(), st.data())
+def test_so_does_a_window_that_begins_just_when_a_backup_ends(
+    backups: list[Backup], data: st.DataObject
+) -> None:
+    """What a backup is told to have ended at has no fractions of a second."""
+    assume(backups)
+    ended = data.draw(st.sampled_from(backups)).stopped
+    begins = ended + dt.timedelta(
+        seconds=data.draw(st.sampled_from([-1.5, -1, -0.5, 0, 0.5, 1, 1.5]))
+    )
+    now = begins + dt.timedelta(minutes=data.draw(st.integers(0, 60 * 24 * 40)))
+    kept = kept_of(backups, now, now - begins)
+    moment = begins + dt.timedelta(seconds=data.draw(st.sampled_from([0, 0.5, 1, 1.5])))
+    try:
+        source = choose(backups, moment)
+    except (Conflict, OutsideWindow):
+        return
+    assert choose(kept, moment) == source
 
 
 @given(histories(), moments, windows)

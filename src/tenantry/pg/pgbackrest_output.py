@@ -26,8 +26,9 @@ _MEANINGS = {
     "missing stanza data": "nothing of this cluster is there: is its disk mounted?",
     "unable to open missing file": "a file of it is not there: is its disk mounted?",
 }
-MISSING = 55
-_LOCKED = 50  # what pgBackRest calls its errors; its source's src/build/error/error.yaml
+_SECOND = dt.timedelta(seconds=1)  # when a backup ended is told without its fractions
+MISSING = 55  # what pgBackRest calls its errors; its source's src/build/error/error.yaml
+_LOCKED = 50
 
 
 class RepositoryError(MachineError):
@@ -76,6 +77,11 @@ class Backup:
     damaged: bool
     stop_lsn: int = 0
     left: bool = False
+
+    @property
+    def reachable_from(self) -> dt.datetime:
+        """The first moment that it can be recovered to: when all its files were there."""
+        return self.stopped + _SECOND
 
     @property
     def usable(self) -> bool:

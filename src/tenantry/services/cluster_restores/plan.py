@@ -13,7 +13,6 @@ from tenantry.services.cluster_restores.model import Differences, Reached
 from tenantry.services.databases.plan import strangers
 from tenantry.services.repository.plan import number
 from tenantry.services.side_instances.model import OutsideWindow
-from tenantry.services.side_instances.plan import reachable_from
 
 _SEGMENTS_A_LOG = 2**32 // SEGMENT_BYTES
 _NAME = 24  # letters of a segment's name: timeline, log, segment
@@ -30,9 +29,9 @@ def candidates(contents: Contents, to: dt.datetime | None) -> list[Backup]:
             f"The repository holds no backup of {contents.stanza}.",
             hint="Without one, nothing can be brought back. Is it the right repository?",
         )
-    earlier = [each for each in usable if to is None or reachable_from(each) <= to]
+    earlier = [each for each in usable if to is None or each.reachable_from <= to]
     if not earlier:
-        first = min(map(reachable_from, usable))
+        first = min(each.reachable_from for each in usable)
         raise OutsideWindow(
             f"The oldest backup of {contents.stanza} ends after that moment.",
             hint=f"The first one that can be restored is {first:%F %T} UTC.",

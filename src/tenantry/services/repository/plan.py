@@ -47,12 +47,12 @@ def due(
 def expired(backups: Sequence[Backup], *, now: dt.datetime, window: dt.timedelta) -> list[Backup]:
     """The backups of one repository that no moment of the window needs, newest first.
 
-    A moment is restored from the newest sound backup that was complete by then, with all that
+    A moment is restored from the newest usable backup that was complete by then, with all that
     this one was made upon. So the newest that is older than the window stays as well.
     """
     begins = now - window
-    needed = {backup.label for backup in backups if backup.stopped > begins}
-    older = [each for each in backups if each.stopped <= begins and each.usable]
+    needed = {backup.label for backup in backups if backup.reachable_from > begins}
+    older = [each for each in backups if each.reachable_from <= begins and each.usable]
     if older:
         needed.add(max(older, key=_age).label)
     else:

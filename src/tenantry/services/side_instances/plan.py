@@ -8,9 +8,6 @@ from tenantry.base.errors import Conflict
 from tenantry.pg.pgbackrest_output import Backup
 from tenantry.services.side_instances.model import OutsideWindow
 
-# What a repository tells of a backup's end has no fractions of a second.
-_SECOND = dt.timedelta(seconds=1)
-
 # What hot standby needs at least as much of as the server that wrote the log
 # (manual, section 27.4.3), by the name that pg_controldata has for it.
 _AT_LEAST = (
@@ -27,11 +24,6 @@ _PARAMETERS = {
 _RECOVERY = re.compile(r"\s*(restore_command|recovery_target\w*|archive_mode)\s*=")
 
 
-def reachable_from(backup: Backup) -> dt.datetime:
-    """The first moment that a backup can be recovered to: when all its files were there."""
-    return backup.stopped + _SECOND
-
-
 def choose(backups: Iterable[Backup], moment: dt.datetime) -> Backup:
     """The backup to begin with: the one from which the least log is to be read.
 
@@ -43,9 +35,9 @@ def choose(backups: Iterable[Backup], moment: dt.datetime) -> Backup:
             "There is no backup of this cluster yet.",
             hint="The first is made soon after the start; tenantry doctor tells what stops it.",
         )
-    earlier = [each for each in usable if reachable_from(each) <= moment]
+    earlier = [each for each in usable if each.reachable_from <= moment]
     if not earlier:
-        first = min(reachable_from(each) for each in usable)
+        first = min(each.reachable_from for each in usable)
         raise OutsideWindow(
             f"{moment:%F %T} UTC is before the oldest backup's end.",
             hint=f"The first moment that can be restored is {first:%F %T} UTC.",

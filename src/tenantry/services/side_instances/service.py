@@ -90,7 +90,7 @@ class SideInstances:
         usable = [each for each in await self._backups(cluster, 1, None) if each.usable]
         if not usable:
             return None
-        moments = sorted(plan.reachable_from(each) for each in usable)
+        moments = sorted(each.reachable_from for each in usable)
         archived = None
         with contextlib.suppress(Unavailable):  # while it is down, the backups tell
             archived = await self._repositories.archived_until(cluster)
