@@ -29,7 +29,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show with a failure what the platform logged meanwhile."""
     report = yield
-    scene = getattr(item, "funcargs", {}).get("only_scene")
+    scene = getattr(item, "funcargs", {}).get("scene")
     if report.failed and isinstance(scene, Scene):
         report.sections.append(("tenantry.log", scene.log()))
     return report

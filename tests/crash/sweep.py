@@ -18,7 +18,7 @@ Row = dict[str, Any]
 Look = Callable[[], object]
 StatementsOf = Literal["operations", "rounds"]
 
-_MOST_SECONDS = 240.0
+_MOST_SECONDS = 150.0
 _POLL_SECONDS = 0.003
 _ASK_SECONDS = 0.1
 
@@ -60,43 +60,48 @@ class RisingScene(Scene):
     # ── killed ───────────────────────────────────────────────────────────────
 
     def killed_everywhere(
-        self,
-        begin: Callable[[], Row],
-        look: Look,
-        *,
-        statements: bool = False,
-        cancelled_at: str | None = None,
+        self, begin: Callable[[], Row], look: Look, *, statements: bool = False
     ) -> Row:
-        """An operation that comes to its end although its worker is killed at all that it does.
-
-        With ``statements`` also before each statement of its that changes something. Whatever
-        else the worker does meanwhile is killed, too. ``look`` is called after each death; the
-        one at ``cancelled_at`` has the operation cancelled.
-        """
-        begun: list[Row] = []
-
-        def look_and_cancel() -> None:
-            look()
-            if cancelled_at is not None and self.fallen()[-1].split()[0] == cancelled_at:
-                answer = self.ask("POST", f"/api/operations/{begun[0]['id']}/cancel", json={})
-                assert answer is not None
-                assert answer.status_code == 202, answer.text
-
-        self._sweep("operations" if statements else None)
-        try:
-            begun.append(begin())
-            self._until(lambda: self.operation(begun[0]["id"])["finished_at"], look_and_cancel)
-        finally:
-            self._rest()
-        done = self.ended(begun[0])
-        if cancelled_at is not None:
-            assert done["status"] == "cancelled", done
-            return done
+        """An operation that succeeds although its worker is killed at all that it does."""
+        done = self.killed(begin, look, statements=statements)
         assert done["status"] == "succeeded", done
         lacking = {f"{done['kind']}.{step}" for step in self.flows()[done["kind"]]}
         lacking -= {each.split()[0] for each in self.fallen()}
         assert not lacking, f"never killed at {lacking}"
         return done
+
+    def cancelled_at(self, event: str, begin: Callable[[], Row], look: Look) -> Row:
+        """The same of one that is cancelled after the death at an event."""
+        begun: list[Row] = []
+
+        def look_and_cancel() -> None:
+            look()
+            if self.fallen()[-1].split()[0] == event:
+                answer = self.ask("POST", f"/api/operations/{begun[0]['id']}/cancel", json={})
+                assert answer is not None
+                assert answer.status_code == 202, answer.text
+
+        def begin_and_remember() -> Row:
+            begun.append(begin())
+            return begun[0]
+
+        done = self.killed(begin_and_remember, look_and_cancel)
+        assert done["status"] == "cancelled", done
+        return done
+
+    def killed(self, begin: Callable[[], Row], look: Look, *, statements: bool = False) -> Row:
+        """What becomes of an operation whose worker is killed at all that it does.
+
+        With ``statements`` also before each statement of its that changes something. Whatever
+        else the worker does meanwhile is killed, too. ``look`` is called after each death.
+        """
+        self._sweep("operations" if statements else None)
+        try:
+            operation = begin()
+            self._until(lambda: self.operation(operation["id"])["finished_at"], look)
+        finally:
+            self._rest()
+        return self.ended(operation)
 
     def killed_until(self, over: Callable[[], object], look: Look) -> None:
         """The same where no operation is begun: the worker's own rounds do it."""

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from psycopg import sql
 from scene import ROWS, Database, wait_for
 from sweep import RisingScene, Row
 
@@ -114,6 +115,18 @@ def kept_of(scene: RisingScene, database: Database) -> list[Row]:
 # ── restores ─────────────────────────────────────────────────────────────────
 
 
+# Those that read the log come first: it grows with every kill.
+def test_a_branch_at_a_moment(scene: RisingScene) -> None:
+    parent, moment = wrecked(scene)
+    path = f"/api/databases/{parent['id']}/branches"
+    done = scene.killed_everywhere(
+        lambda: scene.begun(path, name="b", at=moment), lambda: look_at(scene, parent, EMPTY)
+    )
+    assert done["result"]["method"] == "restore"
+    assert contents(scene, done["asked"]) == WHOLE
+    scene.converge()
+
+
 def test_a_restore_in_place_and_putting_back(scene: RisingScene) -> None:
     database, moment = wrecked(scene)
     path = f"/api/databases/{database['id']}/restore"
@@ -145,17 +158,6 @@ def test_a_restore_as_new(scene: RisingScene) -> None:
     scene.converge()
 
 
-def test_a_branch_at_a_moment(scene: RisingScene) -> None:
-    parent, moment = wrecked(scene)
-    path = f"/api/databases/{parent['id']}/branches"
-    done = scene.killed_everywhere(
-        lambda: scene.begun(path, name="b", at=moment), lambda: look_at(scene, parent, EMPTY)
-    )
-    assert done["result"]["method"] == "restore"
-    assert contents(scene, done["asked"]) == WHOLE
-    scene.converge()
-
-
 @pytest.mark.parametrize(
     ("path", "asked", "step"),
     [
@@ -169,14 +171,32 @@ def test_one_that_is_given_up(
     database, moment = wrecked(scene)
     at = {"at" if path == "branches" else "to": moment}
     with pooled(scene, database, afterwards=EMPTY):
-        scene.killed_everywhere(
+        scene.cancelled_at(
+            step,
             lambda: scene.begun(f"/api/databases/{database['id']}/{path}", **asked, **at),
             lambda: look_at(scene, database, EMPTY),
-            cancelled_at=step,
         )
     scene.converge()
     assert kept_of(scene, database) == []
     assert len(scene.listed()) == 2  # this one, and the bystander
+
+
+def test_a_copy_that_is_dropped_by_hand_is_made_again(scene: RisingScene) -> None:
+    parent = filled(scene, "parent")
+    branch = branch_of(scene, parent)
+
+    def look() -> None:
+        if scene.fallen()[-1].startswith("branch.promote.mask"):
+            _, databases = scene.installation.world()
+            for name in databases:
+                if "_copying_" in name:
+                    drop_by_hand(scene, name)
+            drop_by_hand(scene, parent["database_name"])
+
+    scene.killed_everywhere(lambda: scene.begun(f"/api/databases/{branch['id']}/promote"), look)
+    assert contents(scene, parent) == contents(scene, branch) == FEW
+    assert scene.can_log_in(parent)
+    scene.converge()
 
 
 def test_the_cluster_is_killed_at_steps_of_a_restore_in_place(scene: RisingScene) -> None:
@@ -195,6 +215,59 @@ def test_the_cluster_is_killed_at_steps_of_a_restore_in_place(scene: RisingScene
     assert scene.ended(operation)["status"] == "succeeded"
     scene.converge()
     scene.check_filled(database)
+
+
+def drop_by_hand(scene: RisingScene, name: str) -> None:
+    with scene.installation.superuser() as server:
+        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+        server.execute(drop.format(sql.Identifier(name)))
+
+
+def test_what_was_replaced_and_is_dropped_by_hand_is_not_put_back(scene: RisingScene) -> None:
+    """At the last moment, or before: the one that is in service stays there."""
+    database, moment = wrecked(scene)
+    path = f"/api/databases/{database['id']}/restore"
+    done = scene.ended(scene.begun(path, to=moment, **{"as": "in_place"}))
+    assert done["status"] == "succeeded", done
+    (kept,) = kept_of(scene, database)
+
+    def look() -> None:
+        if scene.fallen()[-1].startswith("database.put_back.prepare"):
+            drop_by_hand(scene, kept["database_name"])
+        look_at(scene, database, WHOLE)
+
+    with pooled(scene, database, afterwards=WHOLE):
+        for _ in "12":
+            done = scene.killed(lambda: scene.begun(path, to="previous"), look)
+            assert (done["status"], done["error"]["code"]) == ("failed", "conflict")
+            assert f"{kept['database_name']} is not there any more" in done["error"]["detail"]
+            assert "Nothing was changed" in done["error"]["hint"]
+    # It is told of no longer than it would have been kept.
+    with scene.installation.control() as control:
+        control.execute("UPDATE replaced_databases SET expires_at = now()")
+    scene.converge()
+    assert kept_of(scene, database) == []
+
+
+def test_what_somebody_has_dropped_is_restored_in_place(scene: RisingScene) -> None:
+    """Before the restore, or in its midst."""
+    database, moment = wrecked(scene)
+    reader = scene.ask("POST", f"/api/databases/{database['id']}/roles", json={"name": "reader"})
+    assert reader is not None
+    drop_by_hand(scene, database["database_name"])
+    scene.pass_once()
+
+    def look() -> None:
+        if scene.fallen()[-1].startswith("database.restore.check"):
+            drop_by_hand(scene, database["database_name"])
+
+    path = f"/api/databases/{database['id']}/restore"
+    scene.killed_everywhere(partial(scene.begun, path, to=moment, **{"as": "in_place"}), look)
+    scene.check_filled(database)
+    assert scene.can_log_in(database)
+    with scene.connect(reader.json()["data"]["connection_string"]) as session:
+        assert session.execute("SELECT count(*) FROM pg_tables").fetchone() is not None
+    scene.converge()
 
 
 # ── branches ─────────────────────────────────────────────────────────────────

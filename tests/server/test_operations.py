@@ -184,6 +184,8 @@ async def test_nothing_of_an_unforeseen_error_is_shown(store: ControlStore) -> N
     [
         Unavailable("It is being started."),
         psycopg.errors.InternalError_("tuple concurrently updated"),
+        psycopg.errors.DuplicateDatabase("who died is making it still"),
+        psycopg.errors.UniqueViolation("it was made meanwhile"),
     ],
 )
 async def test_what_passes_is_tried_again(store: ControlStore, error: Exception) -> None:

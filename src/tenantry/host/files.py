@@ -1,6 +1,7 @@
 """Files: written whole or not at all. And the room that there is for them."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -116,6 +117,8 @@ def last_words(log: Path) -> str:
 
 # ── the disk ─────────────────────────────────────────────────────────────────
 
+NO_SPACE = os.strerror(errno.ENOSPC)  # as programs say it, in English
+
 
 def free_bytes(folder: Path, *, spare: float = 0.0) -> int:
     """The room on the disk where a folder is, or will be, beyond ``spare``, a share of it."""
@@ -127,6 +130,14 @@ def free_bytes(folder: Path, *, spare: float = 0.0) -> int:
 def is_nearly_full(folder: Path) -> bool:
     """Whether less than a twentieth of its disk is free."""
     return free_bytes(folder, spare=_LOW) < 0
+
+
+def became_full(where: str) -> NotEnoughDisk:
+    """What it means that something met a full disk in the midst of its work, and ``where``."""
+    return NotEnoughDisk(
+        f"A disk became full meanwhile: {where}.",
+        hint="Make room there, and ask again. What had been done is taken back.",
+    )
 
 
 def require_room(folder: Path, needed: int, *, what: str, hint: str, spare: float = 0.0) -> None:

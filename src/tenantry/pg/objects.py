@@ -213,6 +213,15 @@ async def ensure_database(
         await inside.execute(sql.SQL("REVOKE {} FROM {}").format(role, platform))
 
 
+async def rename_database(connection: AsyncConnection[TupleRow], name: str, after: str) -> None:
+    """Give a database, in which nobody may be, another name."""
+    await connection.execute(
+        sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+            sql.Identifier(name), sql.Identifier(after)
+        )
+    )
+
+
 async def copy_database(
     connection: AsyncConnection[TupleRow],
     source: str,

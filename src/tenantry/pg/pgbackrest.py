@@ -9,6 +9,7 @@ With a repository gone pgBackRest tries for minutes, so that every verb has a de
 
 import datetime as dt
 import json
+import re
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from tenantry.pg import timelines
 from tenantry.pg.pgbackrest_output import (
     MISSING,
     SEGMENT,
+    BackupDamaged,
     BackupType,
     Contents,
     Progress,
@@ -39,6 +41,8 @@ _ENV = "/usr/bin/env"  # coreutils'
 # one whose name is not after the last one's: it must not have another zone one day.
 _ENVIRONMENT = {"TZ": "UTC"}
 _SECOND_TIMELINE = "00000002"
+# What a file that is not as it was written fails with: by its hash, its form, or its cipher.
+_DAMAGED = re.compile(r"ChecksumError|FormatError|CryptoError|unable to flush|decompress")
 _HEAVY = {"backup", "verify"}  # what nobody waits for, and nobody shall notice
 _ASK_SECONDS = 30.0
 _LOG_SECONDS = 300.0  # of one segment, by a slow line; what is silent is given up much sooner
@@ -151,7 +155,8 @@ class PgBackRest:
         are sparse files of zeros. A cluster that starts without ``archiving`` archives nothing,
         and cannot disturb the one it was made from. ``tell`` is as for ``backup``.
 
-        Raises RepositoryError if no backup or not all of its files are there.
+        Raises RepositoryError if no backup or not all of its files are there, BackupDamaged if one
+        cannot be read back as it was written, NotEnoughDisk if the folder's disk becomes full.
         """
         files.ensure_folder(into)
         lock = into.with_name(f"{into.name}.lock")  # several at once, each into its own folder
@@ -159,6 +164,7 @@ class PgBackRest:
             f"--pg1-path={into}",
             f"--lock-path={lock}",
             f"--process-max={workers()}",
+            "--job-retry=1",  # the next would come in 15 seconds, and what is damaged stays so
         ]
         match to:
             case dt.datetime():
@@ -173,7 +179,14 @@ class PgBackRest:
         options += [] if label is None else [f"--set={label}"]
         options += [] if repository is None else [f"--repo={repository}"]
         options += [] if archiving else ["--archive-mode=off"]
-        await self._run("restore", stanza, *options, tell=tell, deadline=deadline)
+        try:
+            await self._run("restore", stanza, *options, tell=tell, deadline=deadline)
+        except RepositoryError as error:
+            if files.NO_SPACE in error.detail:
+                raise files.became_full(f"that of {into}") from error
+            if _DAMAGED.search(error.detail):
+                raise BackupDamaged(error.detail, number=error.number) from error
+            raise
 
     async def expire(
         self, stanza: str, label: str, *, repository: int, deadline: float = 3600.0

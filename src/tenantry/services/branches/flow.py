@@ -24,6 +24,7 @@ from tenantry.pg.handover import copy_settings
 from tenantry.services.branches.copying import Copying, Target
 from tenantry.services.branches.model import MaskingFailed
 from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.databases.flow import ensure_replaceable
 from tenantry.services.databases.plan import wanted_state
 from tenantry.services.network.service import Network
 from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step
@@ -212,6 +213,12 @@ class Branching:
                 raise Conflict("The database has been deleted meanwhile.")
             cluster = await self.clusters.cluster(row.cluster_id)
             kept = f"{row.database_name}_before_{_short(run)}"
+            async with self.clusters.connection(row.cluster_id) as server:
+                names = (run.state["making"], kept)
+                if not any([await objects.database_exists(server, name) for name in names]):
+                    return Next("copy")  # somebody has dropped it by hand
+                further = await roles.of_database(tx, row.id)
+                await ensure_replaceable(server, cluster.address, row, further)
             async with self.pooler.paused(row.database_name, within=_PAUSE_SECONDS):
                 await replacing.replace(
                     cluster.address,

@@ -4,6 +4,7 @@ A crash after any step leaves a row that says what was meant, unlocked; the next
 convergence pass does the same steps again and finds them partly done.
 """
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 from psycopg import AsyncConnection
@@ -15,8 +16,9 @@ from tenantry.control import audit, operations
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
+from tenantry.control.roles import RoleRow
 from tenantry.control.store import Tx
-from tenantry.pg import catalog, objects
+from tenantry.pg import catalog, logins, objects
 from tenantry.pg.connections import Address
 from tenantry.services.databases.plan import wanted_state
 from tenantry.services.pooling.service import Pooler
@@ -53,6 +55,23 @@ async def rebuild_missing(server: Server, address: Address, row: DatabaseRow) ->
         elif name != row.database_name:
             await objects.ensure_database(server, address, name, tenant=row.username)
     await limit(server, row)
+
+
+async def ensure_replaceable(
+    server: Server, address: Address, row: DatabaseRow, further: Iterable[RoleRow]
+) -> None:
+    """Have a database where another one is about to be put, also if somebody has dropped it.
+
+    Who may connect is taken over from the one that is there, and so from an empty one then.
+    """
+    if not await objects.database_exists(server, row.database_name):
+        fresh = f"{row.database_name}_fresh"  # so that a crash leaves none half made
+        await objects.ensure_database(server, address, fresh, tenant=row.username)
+        await objects.rename_database(server, fresh, row.database_name)
+    await objects.grant_database(server, row.database_name, tenant=row.username)
+    for role in further:
+        if role.status == "active":
+            await logins.admit(server, row.database_name, role.username, role.access)
 
 
 async def close(server: Server, pooler: Pooler, row: DatabaseRow) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
+import errno
 import time
 import uuid
 from collections.abc import Awaitable, Mapping, Sequence
@@ -28,6 +29,8 @@ from tenantry.control.audit import Actor
 from tenantry.control.operations import Filter, OperationRow
 from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
+from tenantry.host import files
+from tenantry.host.commands import CommandFailed
 from tenantry.services.operations.model import Done, Flow, Next, Part, Step, Wait
 
 log = structlog.get_logger()
@@ -42,7 +45,16 @@ _MOST_TRIES = 6
 _UNDO = "undo"
 # PostgreSQL has no other word for two who change the same thing of its catalog at once
 # ("tuple concurrently updated").
-_PASSING = (Unavailable, psycopg.OperationalError, psycopg.InternalError)
+_PASSING = (
+    Unavailable,
+    psycopg.OperationalError,
+    psycopg.InternalError,
+    # What a killed worker has asked for PostgreSQL still carries out, and so makes what the next
+    # one did not find.
+    psycopg.errors.DuplicateDatabase,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.UniqueViolation,
+)
 _Result = TypeVar("_Result")
 
 
@@ -283,9 +295,10 @@ class _Running:
         except _Lost:
             return False
         except Exception as error:
-            if not isinstance(error, TenantryError):
+            told_as = _full_disk(error) or error
+            if not isinstance(told_as, TenantryError):
                 log.exception("operation.broke", operation=str(self.row.id), step=step.name)
-            return await self._failed(step, error)
+            return await self._failed(step, told_as)
         return await self._move(step, outcome)
 
     def _is_late(self) -> bool:
@@ -408,6 +421,18 @@ class _Cancelled(Exception):
 
 class _Lost(Exception):
     """Another worker has the operation."""
+
+
+def _full_disk(error: Exception) -> TenantryError | None:
+    """What to tell of an error if a full disk is behind it, whoever met that."""
+    match error:
+        case OSError(errno=errno.ENOSPC, filename=name):
+            return files.became_full(f"that of {name}")
+        case psycopg.errors.DiskFull():
+            return files.became_full(str(error.diag.message_primary))
+        case CommandFailed() if files.NO_SPACE in error.detail:
+            return files.became_full(error.detail)
+    return None
 
 
 def told(error: Exception) -> dict[str, object]:

@@ -346,6 +346,9 @@ class Restoring:
         """Put one database in the place of another. Returns False if that was done before."""
         cluster = await self.clusters.cluster(row.cluster_id)
         outgoing = _kept_name(run, row)
+        async with self.clusters.connection(row.cluster_id) as server:
+            further = await further_roles.of_database(tx, row.id)
+            await databases_flow.ensure_replaceable(server, cluster.address, row, further)
         async with self.pooler.paused(row.database_name, within=_PAUSE_SECONDS):
             await replacing.replace(
                 cluster.address,
@@ -443,7 +446,8 @@ class Restoring:
         async with self.clusters.connection(row.cluster_id) as server:
             if not await objects.database_exists(server, run.params["replaced"]):
                 raise Conflict(
-                    f"{run.params['replaced']} is not there any more.", hint=_NOTHING_CHANGED
+                    f"{run.params['replaced']} is not there any more: somebody has dropped it.",
+                    hint=f"{_NOTHING_CHANGED} Restore to a moment, or from a backup, instead.",
                 )
         await self._grant(run, cluster.address, row, run.params["replaced"])
         return Next()
@@ -451,6 +455,8 @@ class Restoring:
     async def _serve_old(self, run: Run) -> Outcome:
         async with self.store.transaction(audit.PLATFORM) as tx:
             row = await self._locked(tx, run)
+            if not await self._is_there(row, run.params["replaced"], _kept_name(run, row)):
+                return Next("prepare")  # which tells that somebody has dropped it by hand
             is_first = await self._swap(tx, run, row, run.params["replaced"])
             await replaced.remove(tx, run.params["replaced"], row.id)
             if is_first:

@@ -23,11 +23,11 @@ from tenantry.base.home import Home
 from tenantry.base.ids import parse_id
 from tenantry.base.settings import Settings
 from tenantry.host import commands, files
-from tenantry.pg import hba, parameters
+from tenantry.pg import archiving, hba, parameters
 from tenantry.pg.clusters import ClusterFiles, ProcessCluster
 from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
 from tenantry.pg.hardening import AUTH_DATABASE, TEMPLATE
-from tenantry.pg.pgbackrest_output import Backup, RepositoryError
+from tenantry.pg.pgbackrest_output import Backup, BackupDamaged, RepositoryError
 from tenantry.services.clusters.service import LOCAL_ROLES, identities
 from tenantry.services.repository.service import Repositories
 from tenantry.services.side_instances import plan
@@ -48,6 +48,7 @@ _HOURS = 3600
 _DEADLINE = 12 * _HOURS
 _POLL_SECONDS = 0.05
 _TELL_SECONDS = 0.5
+_FETCHED_BYTES = 2 * archiving.SEGMENT_BYTES
 _OWN_BYTES = 256 * 1024**2  # of every side instance: the log, the templates, what all share
 # A database made after the backup was copied from the template, by the log; and one has to be
 # named, or all are restored.
@@ -123,8 +124,9 @@ class SideInstances:
         found = [each for contents in told for each in contents.backups]
         if not found and (wrong := next((each.problem for each in told if each.problem), None)):
             raise RepositoryError(
-                f"Repository {number} cannot be read: {wrong}.",
-                hint="See tenantry doctor. Nothing was changed.",
+                f"The repository {self._repositories.places[number - 1]} cannot be read: {wrong}.",
+                hint="Have it mounted, and readable with the key that is in the home; "
+                "tenantry doctor tells more. Nothing was changed.",
             )
         return [each for each in found if label in {None, each.label}]
 
@@ -167,6 +169,14 @@ class SideInstances:
                 repository=backup.repository,
                 deadline=_DEADLINE,
             )
+        except BackupDamaged as error:
+            raise BackupDamaged(
+                f"The backup {backup.label} is damaged. {error.detail}",
+                hint=f"tenantry cluster verify {wanted.cluster} tells what else is. Make a new one "
+                f"now (tenantry cluster backup {wanted.cluster} --type full), and ask for a moment "
+                "before or after the damaged one. Nothing was changed.",
+                number=error.number,
+            ) from error
         except RepositoryError as error:
             raise RepositoryError(
                 error.detail,
@@ -279,6 +289,9 @@ class SideInstances:
             said = _log_of(cluster).read_text(errors="replace")
         except OSError:
             return error
+        # What fetches the log cannot write it either, and says no more than that it failed.
+        if files.NO_SPACE in said or files.free_bytes(cluster.data) < _FETCHED_BYTES:
+            return files.became_full(f"that of {cluster.data}")
         if _UNREACHED not in said and "could not locate required checkpoint" not in said:
             return MachineError(
                 f"The side instance did not recover.\n{files.last_words(_log_of(cluster))}",

@@ -1,0 +1,256 @@
+"""What can be in the way of a restore, or of a branch at a moment: each is told in words.
+
+Nothing is lost by it, nothing is left behind, and the neighbours are in service all the time.
+"""
+
+import contextlib
+import datetime as dt
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from clients import ask, do, eventually, hurry
+from harness import SERVICE_USER, Installation
+from inside import inside
+from tenantry.services.repository.service import Repositories
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk")
+
+Row = dict[str, Any]
+CHECKSUM = "SELECT md5(string_agg(md5(photo), '' ORDER BY n)) FROM photos"
+MIB = 1024**2
+
+
+@dataclass
+class World:
+    platform: Installation
+    database: Row
+    neighbour: Row
+    moment: str
+    segment: Path  # a part of the log that is between the backup and the moment
+    checksum: object
+
+    @property
+    def repository(self) -> Path:
+        return self.platform.home / "backups" / "repository"
+
+    def wanted(self, what: str, **asked: str) -> httpx.Response:
+        """What is answered to the wish for a restore or a branch, of the moment by default."""
+        bodies = {
+            "restore": {"to": self.moment, "as": "in_place"},
+            "branches": {"at": self.moment, "name": "then"},
+        }
+        with self.platform.client() as api:
+            return api.post(
+                f"/api/databases/{self.database['id']}/{what}", json=bodies[what] | asked
+            )
+
+    def ended(self, answer: httpx.Response) -> Row:
+        assert answer.status_code == 202, answer.text
+        data = answer.json()["data"]
+        found: Row = {}
+
+        def has_ended() -> bool:
+            with self.platform.client() as api:
+                path = f"/api/operations/{data.get('operation', data)['id']}"
+                found.update(api.get(path).json()["data"])
+            return found["finished_at"] is not None
+
+        eventually(has_ended, seconds=90)
+        return found
+
+    def problem(self, what: str, **asked: str) -> Row:
+        """How a restore or a branch is refused or fails; all else is as it was."""
+        answer = self.wanted(what, **asked)
+        told: Row = answer.json()
+        if answer.status_code == 202:
+            done = self.ended(answer)
+            assert done["status"] == "failed", done
+            told = done["error"]
+        assert told["hint"] or told["errors"], told
+        self.is_as_it_was()
+        return told
+
+    def is_as_it_was(self) -> None:
+        for database in (self.database, self.neighbour):
+            assert ask(database["connection_string_pooled"], CHECKSUM) == self.checksum
+        home = self.platform.home
+        roles, databases = self.platform.world()
+        rows = self.platform.rows()
+        assert roles == {row["username"] for row in rows}
+        assert databases == {row["database_name"] + end for row in rows for end in ("", "_shadow")}
+        assert len(rows) == 2
+        with self.platform.superuser() as server:
+            visitors = server.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '_visitor_'")
+            assert visitors.fetchall() == []
+        assert not list((home / "scratch").iterdir())
+        assert not list((home / "run").glob("side-*"))
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[World]:
+    """A platform with a backup, and a moment after it with a part of the log in between."""
+    installation = Installation({"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "0"})
+    try:
+        installation.up()
+        hurry(installation)
+        database, neighbour = (installation.create(friendlyName=name) for name in ("one", "other"))
+        for each in (database, neighbour):
+            # Of one file of its own in the backup, that nothing makes smaller.
+            do(
+                each["connection_string"],
+                "SELECT setseed(0.5); CREATE TABLE photos AS"
+                " SELECT n, decode(string_agg(md5(random()::text), ''), 'hex') AS photo"
+                " FROM generate_series(1, 800) n, generate_series(1, 256) GROUP BY n",
+            )
+        installation.back_up("shared-1", "--type", "full")
+        for _ in "123":
+            do(neighbour["connection_string"], "CREATE TABLE t (n int); DROP TABLE t")
+            with installation.superuser() as server:
+                server.execute("SELECT pg_switch_wal()")
+        moment = ask(database["connection_string"], "SELECT clock_timestamp()")
+        assert isinstance(moment, dt.datetime)
+        inside(installation, secure)
+        checksum = ask(database["connection_string"], CHECKSUM)
+        archive = installation.home / "backups" / "repository" / "archive" / "shared-1"
+        segment = sorted(archive.glob("*/*/0*"))[-3]
+        yield World(installation, database, neighbour, moment.isoformat(), segment, checksum)
+    finally:
+        installation.remove()
+
+
+@pytest.fixture
+def world(made: World) -> World:
+    made.is_as_it_was()
+    return made
+
+
+async def secure(repositories: Repositories) -> object:
+    return await repositories.secure("shared-1")
+
+
+async def use_key(repositories: Repositories) -> object:
+    return repositories.ensure_files()
+
+
+@contextlib.contextmanager
+def without(path: Path) -> Iterator[None]:
+    """While this lasts, something is not there."""
+    away = path.with_name(f"away-{path.name}")
+    path.rename(away)
+    try:
+        yield
+    finally:
+        away.rename(path)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[None]:
+    """While this lasts, a folder is a disk of so many bytes."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    shutil.chown(folder, SERVICE_USER, SERVICE_USER)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+BOTH = pytest.mark.parametrize("what", ["restore", "branches"])
+
+
+@BOTH
+def test_a_flipped_byte_in_the_backup(world: World, what: str) -> None:
+    with world.platform.superuser() as server:
+        (oid,) = server.execute(
+            "SELECT oid FROM pg_database WHERE datname = %s", (world.database["database_name"],)
+        ).fetchone() or (0,)
+    photos = world.repository.glob(f"backup/shared-1/*F/pg_data/base/{oid}/*")
+    file = max(photos, key=lambda path: path.stat().st_size)
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    try:
+        told = world.problem(what)
+    finally:
+        file.write_bytes(whole)
+    assert told["code"] == "backup_damaged"
+    assert f"base/{oid}/" in told["detail"]
+    assert "tenantry cluster verify" in told["hint"]
+
+
+@BOTH
+def test_a_missing_segment_on_the_way(world: World, what: str) -> None:
+    with without(world.segment):
+        told = world.problem(what)
+    assert told["code"] == "wal_missing"
+    assert world.segment.name[:24] in told["detail"]
+
+
+@BOTH
+def test_another_key(world: World, what: str) -> None:
+    key = world.platform.home / "backup.key"
+    right = key.read_text()
+    try:
+        key.write_text("0" * 64)
+        inside(world.platform, use_key)
+        told = world.problem(what)
+    finally:
+        key.write_text(right)
+        inside(world.platform, use_key)
+    assert told["code"] == "repository_error"
+    assert "encrypted with another key" in told["detail"]
+    assert "0" * 64 not in str(told)
+
+
+@BOTH
+def test_a_repository_that_is_gone_or_closed(world: World, what: str) -> None:
+    with without(world.repository):
+        told = world.problem(what)
+    assert told["code"] == "repository_error"
+    assert str(world.repository) in told["detail"]
+    assert "is its disk mounted?" in told["detail"]
+    world.repository.chmod(0)
+    try:
+        told = world.problem(what)
+    finally:
+        world.repository.chmod(0o700)
+    assert told["code"] == "repository_error"
+    assert str(world.repository) in told["detail"]
+
+
+@BOTH
+def test_too_little_disk(world: World, what: str) -> None:
+    with small_disk(world.platform.home / "scratch", 64 * MIB):
+        told = world.problem(what)
+    assert told["code"] == "not_enough_disk"
+    assert "there is room for" in told["detail"]
+
+
+@BOTH
+def test_a_disk_that_becomes_full_meanwhile(world: World, what: str) -> None:
+    scratch = world.platform.home / "scratch"
+    with small_disk(scratch, 400 * MIB):
+        answer = world.wanted(what)
+        eventually(lambda: any(scratch.glob("*/cluster/data/base")))
+        with (scratch / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(65536))
+        done = world.ended(answer)
+        (scratch / "filler").unlink()
+        assert (done["status"], done["error"]["code"]) == ("failed", "not_enough_disk")
+        assert str(scratch) in done["error"]["detail"]
+        world.is_as_it_was()
+
+
+@BOTH
+@pytest.mark.parametrize("moment", ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"])
+def test_a_moment_outside_the_window(world: World, what: str, moment: str) -> None:
+    told = world.problem(what, **{"to" if what == "restore" else "at": moment})
+    assert (told["status"], told["code"]) == (422, "outside_window")
