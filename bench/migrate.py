@@ -1,10 +1,11 @@
 """How fast one folder of migrations reaches hundreds of databases, and what stops it.
 
 500 databases and 10 files, by `POST /api/migrations` beside what one would do by hand in the
-same run: a loop of `psql -1 -f`, a psql for each file of each database; the same by `xargs -P`;
-and, as a floor, one psql for each database that runs all its files. Then one database fails in
-the middle, the worker is killed in the middle, and clients read on the pooled port meanwhile.
-Each file leaves a row behind in each database, so that one that ran twice, or never, is found.
+same run: a loop of `psql -1 -f`, a psql for each file of each database (over a fifth of them,
+as it takes so long); the same by `xargs -P`; and, as a floor, one psql for each database that
+runs all its files. Then one database fails in the middle, the worker is killed in the middle,
+and clients read on the pooled port meanwhile. Each file leaves a row behind in each database,
+so that one that ran twice, or never, is found.
 """
 
 import datetime as dt
@@ -37,6 +38,7 @@ from support import (
 )
 
 PARALLEL = 8  # of the fleet, and of xargs
+SERIAL_EVERY = 5  # of so many databases one is migrated by the loop
 CREATORS = 4
 BROKEN_FILE = 6
 CLIENTS = 8
@@ -118,22 +120,24 @@ class Field:
     def urls(self) -> list[str]:
         return [str(each["connection_string"]) for each in self.databases]
 
-    def everywhere(self, work: Callable[[psycopg.Connection[Any]], object]) -> list[Any]:
-        """Do something in each database, outside of what is measured."""
+    def everywhere(
+        self, work: Callable[[psycopg.Connection[Any]], object], *, every: int = 1
+    ) -> list[Any]:
+        """Do something in each database, or in one of so many, outside of what is measured."""
 
         def each(url: str) -> object:
             with psycopg.connect(url, autocommit=True) as session:
                 return work(session)
 
         with ThreadPoolExecutor(PARALLEL) as threads:
-            return list(threads.map(each, self.urls))
+            return list(threads.map(each, self.urls[::every]))
 
     def undo(self) -> None:
         """Have all databases empty again, and nobody's arrears in the next measurement."""
         self.everywhere(lambda session: session.execute(UNDO))
         settle(self.here)
 
-    def wrong(self, *, recorded: bool = True) -> int:
+    def wrong(self, *, recorded: bool = True, every: int = 1) -> int:
         """How many databases are not at the last version with each file applied exactly once."""
         once = [(number,) for number in range(1, len(SQL) + 1)]
 
@@ -143,7 +147,7 @@ class Field:
             query = "SELECT version, dirty FROM schema_migrations"
             return recorded and session.execute(query).fetchall() != [(len(SQL), False)]
 
-        return sum(self.everywhere(is_wrong))
+        return sum(self.everywhere(is_wrong, every=every))
 
     # ── the fleet ────────────────────────────────────────────────────────────
 
@@ -200,7 +204,7 @@ def moment(text: str) -> dt.datetime:
 
 
 def paced(count: int, seconds: float) -> Figures:
-    return {"seconds": round(seconds, 2), "databases_per_second": round(count / seconds, 1)}
+    return {"seconds": round(seconds, 2), "databases_per_second": round(count / seconds, 2)}
 
 
 # ── by hand ──────────────────────────────────────────────────────────────────
@@ -212,19 +216,24 @@ _A_PSQL_A_DATABASE = (
 )
 
 
-def by_hand(field: Field, command: str, *, parallel: int) -> Figures:
-    """A shell's command for each database, as many at a time."""
+def by_hand(field: Field, command: str, *, parallel: int, every: int = 1) -> Figures:
+    """A shell's command for each database, or one of so many, as many at a time."""
+    urls = field.urls[::every]
     began = time.perf_counter()
     subprocess.run(
         ["xargs", "-n1", f"-P{parallel}", "sh", "-c", command],
-        input="\n".join(field.urls),
+        input="\n".join(urls),
         text=True,
         check=True,
         env=os.environ | {"FOLDER": str(field.files[0].parent)},
         stdout=subprocess.DEVNULL,
     )
-    figures = paced(len(field.urls), time.perf_counter() - began)
-    return figures | {"wrong_databases": field.wrong(recorded=False)}
+    figures = paced(len(urls), time.perf_counter() - began)
+    return {
+        "databases": len(urls),
+        **figures,
+        "wrong_databases": field.wrong(recorded=False, every=every),
+    }
 
 
 # ── the fleet, and what can happen to it ─────────────────────────────────────
@@ -381,11 +390,13 @@ def measure(field: Field) -> Figures:
         say(f"{name}: {found[name]}")
 
     sections: dict[str, Callable[[], Figures]] = {
-        "serial_psql": lambda: by_hand(field, _A_PSQL_A_FILE, parallel=1),
+        "serial_psql": lambda: by_hand(field, _A_PSQL_A_FILE, parallel=1, every=SERIAL_EVERY),
         "xargs_psql": lambda: by_hand(field, _A_PSQL_A_FILE, parallel=PARALLEL),
         "xargs_one_psql_a_database": lambda: by_hand(field, _A_PSQL_A_DATABASE, parallel=PARALLEL),
         "fleet": lambda: plain(field),
     }
+    field.undo()
+    say("the databases are on the disk")
     for name, work in sections.items():
         section(name, work)
         field.undo()
@@ -416,7 +427,8 @@ def benchmark(quick: bool) -> Report:
     with installation(warm_pool=CREATORS) as here, tempfile.TemporaryDirectory() as folder:
         of = machine(here)
         found = measure(Field(here, created(here, count), Path(folder)))
-    fleet = found["fleet"]["seconds"]
+    rates = {name: found[name]["databases_per_second"] for name in ("serial_psql", "xargs_psql")}
+    fleet = found["fleet"]["databases_per_second"]
     wrong = [
         *(found[name]["wrong_databases"] for name in ("fleet", "killed", "clients")),
         *(each["wrong_databases"] for each in found["failing"].values()),
@@ -426,8 +438,8 @@ def benchmark(quick: bool) -> Report:
         {"databases": count, "files": len(SQL), "parallel": PARALLEL, **found},
         [
             Aim.at_least("times as fast as the loop of psql",
-                         found["serial_psql"]["seconds"] / fleet, 2),
-            Aim.at_most("of xargs -P psql's time", fleet / found["xargs_psql"]["seconds"], 1.3),
+                         fleet / rates["serial_psql"], 2),
+            Aim.at_most("of xargs -P psql's time", rates["xargs_psql"] / fleet, 1.3),
             Aim.at_most("databases where a file ran twice or never", sum(wrong), 0),
             Aim.at_most("errors of pooled clients", found["clients"]["error_count"], 0),
         ],
