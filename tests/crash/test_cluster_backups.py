@@ -101,7 +101,7 @@ def running(scene: Scene) -> list[int]:
 
 
 async def expire(repositories: Repositories, strikes: str) -> object:
-    """Remove what a window of no time does not need; with ``strikes``, killed after the first."""
+    """Remove what a window of no time does not need; with ``strikes``, killed at the first."""
 
     def strike(event: Event) -> None:
         if strikes and isinstance(event, StepDone):
@@ -115,12 +115,16 @@ async def expire(repositories: Repositories, strikes: str) -> object:
     return [[each.label for each in held.backups], problems, missing]
 
 
-def test_a_killed_retention_leaves_what_is_needed(backed: Scene) -> None:
+def test_a_retention_killed_at_each_step_leaves_what_is_needed(backed: Scene) -> None:
+    """After each of the backups that go, and after the log that only they needed."""
     platform = backed.installation
     outcome(backed, begun(backed, "full"))
     before = labels(backed)
+    for left in range(len(before) - 1, 0, -1):
+        with pytest.raises(AssertionError):
+            inside(platform, expire, "strikes")
+        assert labels(backed)[-1:] == before[-1:]
+        assert len(labels(backed)) == left
     with pytest.raises(AssertionError):
-        inside(platform, expire, "strikes")
-    left = labels(backed)
-    assert len(left) == len(before) - 1
+        inside(platform, expire, "strikes")  # by now only the log goes
     assert inside(platform, expire, "") == [before[-1:], [], 0]

@@ -102,7 +102,8 @@ def pooled(scene: RisingScene, database: Database, *, afterwards: object) -> Ite
         session.execute("SELECT count(*), sum(n) FROM kept")
         yield
         session.execute("SET statement_timeout = '20s'")
-        assert session.execute("SELECT count(*), sum(n) FROM kept").fetchone() == afterwards
+        found = session.execute("SELECT count(*), sum(n) FROM kept").fetchone()
+        assert found == afterwards or afterwards is None
 
 
 def kept_of(scene: RisingScene, database: Database) -> list[Row]:
@@ -318,6 +319,59 @@ def test_one_in_anothers_place(scene: RisingScene, kind: str) -> None:
         scene.killed_everywhere(lambda: scene.begun(path), look)
     assert contents(scene, target) == contents(scene, source) == result
     assert len(kept_of(scene, target)) == 1
+    scene.converge()
+
+
+@pytest.mark.parametrize("what", ["the parent is replaced", "the parent goes"])
+def test_something_else_while_a_branch_is_made(scene: RisingScene, what: str) -> None:
+    """It is made whole, or it is not made, and its error says why."""
+    parent = filled(scene, "parent")
+    branch = branch_of(scene, parent)
+    others: list[Row] = []
+
+    def look() -> None:
+        if not others and scene.fallen()[-1].startswith("branch.filling"):
+            if what == "the parent goes":
+                scene.delete(parent["id"])
+                others.append(branch)
+            else:
+                others.append(scene.begun(f"/api/databases/{branch['id']}/promote"))
+
+    with scene.connect(parent["connection_string"]):  # so that it is dumped
+        path = f"/api/databases/{parent['id']}/branches"
+        done = scene.killed(lambda: scene.begun(path, name="second"), look)
+    assert others
+    if done["status"] == "succeeded":
+        assert contents(scene, done["asked"]) in {WHOLE, FEW}
+    else:
+        assert done["error"]["code"] in {"conflict", "not_found"}, done["error"]
+    if what == "the parent is replaced":
+        assert scene.ended(others[0])["status"] == "succeeded"
+        assert contents(scene, parent) == FEW
+    assert contents(scene, branch) == FEW
+    scene.converge()
+
+
+def test_a_branch_expires_while_it_is_promoted(scene: RisingScene) -> None:
+    parent = filled(scene, "parent")
+    branch = branch_of(scene, parent)
+
+    def look() -> None:
+        if scene.fallen()[-1].startswith("branch.promote.prepare"):
+            with scene.installation.control() as control:
+                control.execute(
+                    "UPDATE databases SET expires_at = now() WHERE id = %s", (branch["id"],)
+                )
+        look_at(scene, parent, WHOLE, FEW)
+
+    with pooled(scene, parent, afterwards=None):
+        done = scene.killed(lambda: scene.begun(f"/api/databases/{branch['id']}/promote"), look)
+    if done["status"] == "succeeded":
+        look_at(scene, parent, FEW)
+    else:
+        assert done["error"]["code"] in {"conflict", "not_found"}, done["error"]
+        look_at(scene, parent, WHOLE)
+    wait_for("its end", lambda: scene.audited("database.deleted", branch))
     scene.converge()
 
 

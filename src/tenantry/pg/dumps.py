@@ -96,7 +96,7 @@ def _refusal(error: CommandFailed, database: str) -> TenantryError:
     if "terminating connection due to administrator command" in error.detail:
         return Conflict(
             f"The session that read {database} was ended.",
-            hint="The database is being deleted, or became full meanwhile; or it has so many"
+            hint="The database is being deleted or replaced, or became full; or it has so many"
             " tables that one session cannot lock them all. Physical backups have it all the same.",
         )
     return error

@@ -276,6 +276,7 @@ class Repositories:
                 await self.pgbackrest.expire_wal(
                     cluster_name, keep_backups=len(there), repository=held.repository
                 )
+                emit(StepDone("cluster.expire", "log", cluster_name))
             removed += gone
         return removed
 
