@@ -58,7 +58,9 @@ def as_superuser(server: Server, tenant: Tenant, query: str) -> object:
 async def dump(
     server: Server, tenant: Tenant, purpose: str, target: Path, form: dumps.Format = "custom"
 ) -> Path:
-    async with visitors.visitor(tenant.address, purpose, [tenant.role]) as visitor:
+    async with visitors.visitor(
+        tenant.address, purpose, [tenant.role], folder=target.parent
+    ) as visitor:
         await dumps.dump(server.bin_dir, visitor, tenant.databases[0], target, form=form)
     return target
 
@@ -86,7 +88,9 @@ async def test_a_dump_is_whole_and_goes_into_another_database(
     async def tell(done: int, of: int | None) -> None:
         told.append((done, of))
 
-    async with visitors.visitor(neighbour.address, purpose, [neighbour.role]) as visitor:
+    async with visitors.visitor(
+        neighbour.address, purpose, [neighbour.role], folder=tmp_path
+    ) as visitor:
         await dumps.load(
             server.bin_dir,
             visitor,
@@ -116,9 +120,9 @@ async def test_a_plain_dump_is_sql_that_anybody_may_load(
 
 
 async def test_a_visitor_has_one_tenants_rights_for_a_while(
-    server: Server, tenant: Tenant, neighbour: Tenant, purpose: str
+    server: Server, tenant: Tenant, neighbour: Tenant, purpose: str, tmp_path: Path
 ) -> None:
-    async with visitors.visitor(tenant.address, purpose, [tenant.role]) as visitor:
+    async with visitors.visitor(tenant.address, purpose, [tenant.role], folder=tmp_path) as visitor:
         async with visitors.connect_as(visitor, tenant.databases[0]) as inside:
             for refused in (
                 "SELECT rolpassword FROM pg_authid",
@@ -173,7 +177,7 @@ async def test_a_hostile_function_gains_nothing_when_a_dump_is_loaded(
     await do(tenant, "CREATE TABLE t (i int CHECK (trojan(i))); INSERT INTO t VALUES (1)")
     source = await dump(server, tenant, purpose, tmp_path / "a.dump")
     await do(tenant, "DROP TABLE t, seen; DROP FUNCTION trojan")
-    async with visitors.visitor(tenant.address, purpose, [tenant.role]) as visitor:
+    async with visitors.visitor(tenant.address, purpose, [tenant.role], folder=tmp_path) as visitor:
         await dumps.load(
             server.bin_dir, visitor, tenant.databases[0], source,
             options=[f"--role={tenant.role}"],
@@ -268,27 +272,27 @@ async def test_what_is_in_the_way_of_a_dump_is_told(
 
 
 async def test_a_visitor_that_a_crash_left_is_used_again(
-    server: Server, tenant: Tenant, purpose: str
+    server: Server, tenant: Tenant, purpose: str, tmp_path: Path
 ) -> None:
-    left = visitors.visitor(tenant.address, purpose, [tenant.role])
+    left = visitors.visitor(tenant.address, purpose, [tenant.role], folder=tmp_path)
     before = await left.__aenter__()
     async with (
         await psycopg.AsyncConnection.connect(
             tenant.address.conninfo(user=before.name, dbname=tenant.databases[0]), autocommit=True
         ) as orphan,
-        visitors.visitor(tenant.address, purpose, [tenant.role]) as again,
+        visitors.visitor(tenant.address, purpose, [tenant.role], folder=tmp_path) as again,
     ):
         assert again.name == before.name
         with pytest.raises(psycopg.OperationalError):
             await orphan.execute("SELECT 1")
         async with visitors.connect_as(again, tenant.databases[0]) as inside:
             assert await rows(inside, "SELECT 1") == [(1,)]
-    before.passfile.unlink()
-    before.passfile.parent.rmdir()
     assert visitors_left(server) == []
 
 
-async def test_a_visitor_that_cannot_be_dropped_is_shut_out(server: Server, tenant: Tenant) -> None:
+async def test_a_visitor_that_cannot_be_dropped_is_shut_out(
+    server: Server, tenant: Tenant, tmp_path: Path
+) -> None:
     left, granted = (uuid4().hex for _ in range(2))
     for purpose in (left, granted):
         role = sql.Identifier(f"tenantry_visitor_{purpose}")
@@ -303,7 +307,7 @@ async def test_a_visitor_that_cannot_be_dropped_is_shut_out(server: Server, tena
     assert visitors_left(server) == [(f"tenantry_visitor_{granted}", False, False)]
     # What is made for the same purpose again has all rights again, for as long as it lasts.
     async with (
-        visitors.visitor(tenant.address, granted, [tenant.role]) as visitor,
+        visitors.visitor(tenant.address, granted, [tenant.role], folder=tmp_path) as visitor,
         visitors.connect_as(visitor, tenant.databases[0]) as inside,
     ):
         assert await rows(inside, "SELECT count(*) FROM public.hidden") == [(100,)]

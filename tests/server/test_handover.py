@@ -136,7 +136,13 @@ async def as_template(platform: Connection, parent: Tenant, copy: Tenant) -> Non
 
 @pytest.mark.parametrize("method", ["template", "dump"])
 async def test_a_copy_is_its_heirs_alone(
-    server: Server, platform: Connection, parent: Tenant, copy: Tenant, method: str
+    server: Server,
+    platform: Connection,
+    parent: Tenant,
+    copy: Tenant,
+    *,
+    method: str,
+    tmp_path: Path,
 ) -> None:
     further = [f"{parent.role}_reads", f"{parent.role}_writes"]
     names = {"own": parent.role, "heir": copy.role}
@@ -148,7 +154,7 @@ async def test_a_copy_is_its_heirs_alone(
         await as_template(platform, parent, copy)
     purpose = uuid4().hex
     roles = [parent.role, *further, copy.role]
-    async with visitors.visitor(parent.address, purpose, roles) as visitor:
+    async with visitors.visitor(parent.address, purpose, roles, folder=tmp_path) as visitor:
         if method == "dump":
             file = Path(visitor.passfile).with_name("dump")
             await dumps.dump(server.bin_dir, visitor, parent.databases[0], file)

@@ -63,7 +63,9 @@ class Visited:
 
 @pytest.fixture
 async def visited(tenant: Tenant, tmp_path: Path) -> AsyncIterator[Visited]:
-    async with visitors.visitor(tenant.address, uuid4().hex, [tenant.role]) as made:
+    async with visitors.visitor(
+        tenant.address, uuid4().hex, [tenant.role], folder=tmp_path
+    ) as made:
         yield Visited(tenant, made, tmp_path / "script")
         await visitors.wipe(made, tenant.databases[0])
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import uuid4
 
 from psycopg import sql
@@ -33,10 +34,12 @@ THINGS = """
 
 @asynccontextmanager
 async def come(
-    platform: Connection, tenant: Tenant, purpose: str, *, member: bool
+    platform: Connection, tenant: Tenant, purpose: str, folder: Path, *, member: bool
 ) -> AsyncIterator[Visitor]:
     database = tenant.databases[0]
-    async with visitor(tenant.address, purpose, [tenant.role] if member else []) as made:
+    async with visitor(
+        tenant.address, purpose, [tenant.role] if member else [], folder=folder
+    ) as made:
         await platform.execute(
             sql.SQL("GRANT CONNECT, CREATE ON DATABASE {} TO {}").format(
                 sql.Identifier(database), sql.Identifier(made.name)
@@ -68,12 +71,14 @@ async def owners(address: Address, database: str) -> set[str]:
     return {name for (name,) in found}
 
 
-async def test_all_is_given_away_and_the_visitor_gone(platform: Connection, tenant: Tenant) -> None:
+async def test_all_is_given_away_and_the_visitor_gone(
+    platform: Connection, tenant: Tenant, tmp_path: Path
+) -> None:
     purpose, database = uuid4().hex, tenant.databases[0]
-    async with come(platform, tenant, purpose, member=False) as made:
+    async with come(platform, tenant, purpose, tmp_path, member=False) as made:
         await fill(made, database)
     assert f"tenantry_visitor_{purpose}" in await owners(tenant.address, database)
-    async with come(platform, tenant, purpose, member=True) as made:
+    async with come(platform, tenant, purpose, tmp_path, member=True) as made:
         await visitors.leave(made, database, tenant.role)
     assert await owners(tenant.address, database) == {tenant.role}
     assert purpose not in await visitors.purposes(tenant.address)
@@ -82,11 +87,13 @@ async def test_all_is_given_away_and_the_visitor_gone(platform: Connection, tena
         assert await rows(session, "SELECT count(*) FROM pg_default_acl") == [(0,)]
 
 
-async def test_all_is_dropped_and_the_visitor_gone(platform: Connection, tenant: Tenant) -> None:
+async def test_all_is_dropped_and_the_visitor_gone(
+    platform: Connection, tenant: Tenant, tmp_path: Path
+) -> None:
     purpose, database = uuid4().hex, tenant.databases[0]
     async with await tenant.session() as session:
         await session.execute("CREATE TABLE mine (x int)")
-    async with come(platform, tenant, purpose, member=False) as made:
+    async with come(platform, tenant, purpose, tmp_path, member=False) as made:
         await fill(made, database)
         assert await visitors.owned(platform, made.name) > 3 * MANY
         await visitors.wipe(made, database)

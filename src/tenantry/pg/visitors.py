@@ -58,8 +58,8 @@ async def visitor(
     purpose: str,
     roles: Sequence[str],
     *,
+    folder: Path,
     database: str | None = None,
-    folder: Path | None = None,
 ) -> AsyncIterator[Visitor]:
     """A login with the rights of these roles, which are one tenant's.
 
@@ -69,7 +69,7 @@ async def visitor(
     where that has several: the login is named after it, so that one left by a crash is used again
     or dropped. What it owns in the end must have
     been given away (``leave``), or it stays, shut out, until somebody drops it. ``folder`` is
-    where the passfile is, for that time; the operation's scratch, so that a crash leaves none.
+    where the passfile is, for that time: the operation's scratch, so that a crash leaves none.
 
     Raises Unavailable if the server does not answer.
     """

@@ -114,8 +114,15 @@ class Copying:
         if method == "dump":
             await self._make_empty(source, target)
         emit(StepDone("branch", "filling", target.name))
+        scratch = self.sides.folder(run.row.id)
+        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+        files.ensure_folder(scratch)
         async with visitors.visitor(
-            address, run.row.id.hex, [*roles, target.heir], database=target.name
+            address,
+            run.row.id.hex,
+            [*roles, target.heir],
+            database=target.name,
+            folder=scratch,
         ) as visitor:
             if method == "dump":
                 await self._dump_and_load(run, visitor, source.database_name, target.name)
@@ -172,11 +179,8 @@ class Copying:
     async def _dump_and_load(self, run: Run, visitor: Visitor, source: str, target: str) -> None:
         """Dump one database and load it into another, all of it as the visitor's."""
         bindir = LocalClusters(self.settings).shared.bindir
-        folder = self.sides.folder(run.row.id)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        files.ensure_folder(folder)
         told = _Told(run)
-        file = folder / "dump"
+        file = self.sides.folder(run.row.id) / "dump"
         await dumps.dump(bindir, visitor, source, file, options=["--compress=0"], tell=told.dumped)
         # What is the source's roles' becomes the visitor's: no role but it may make it theirs.
         await dumps.load(
@@ -198,7 +202,7 @@ class Copying:
         others = await restored_roles.open_up(side.address, name, first=source.username, heir=heir)
         dump = side.folder / "dump"
         async with visitors.visitor(
-            side.address, run.row.id.hex, [heir, *others], database=name
+            side.address, run.row.id.hex, [heir, *others], database=name, folder=side.folder
         ) as guest:
             await restored_roles.settle(guest, name, heir=heir, others=others, kept=())
             await asyncio.to_thread(shutil.rmtree, dump, ignore_errors=True)
@@ -214,7 +218,7 @@ class Copying:
         await self._make_empty(source, target)
         emit(StepDone("branch", "filling", target.name))
         async with visitors.visitor(
-            cluster.address, run.row.id.hex, [heir], database=target.name
+            cluster.address, run.row.id.hex, [heir], database=target.name, folder=side.folder
         ) as guest:
             await dumps.load(side.bindir, guest, target.name, dump, jobs=_JOBS, tell=told.loaded)
             await visitors.leave(guest, target.name, heir)

@@ -18,6 +18,7 @@ from tenantry.base.events import StepDone, emit
 from tenantry.control import audit, blueprints, branches, databases, replaced, roles, whitelist
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
+from tenantry.host import files
 from tenantry.pg import objects, replacing, visitors
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.handover import copy_settings
@@ -129,7 +130,11 @@ class Branching:
             )
         run.state["masking"] = True
         await run.save()
-        await self._do_masking(run, branch, masking[0])
+        files.ensure_folder(self.copying.sides.folder(run.row.id))
+        try:
+            await self._do_masking(run, branch, masking[0])
+        finally:
+            await self.copying.sides.remove(run.row.id)
         return Next()
 
     async def _do_masking(self, run: Run, branch: DatabaseRow, statements: str) -> None:
@@ -137,7 +142,11 @@ class Branching:
         database = run.state["making"]
         # A visitor, to whom row-level security does not apply: no row may be left out.
         async with visitors.visitor(
-            address, run.row.id.hex, [branch.username], database=database
+            address,
+            run.row.id.hex,
+            [branch.username],
+            database=database,
+            folder=self.copying.sides.folder(run.row.id),
         ) as visitor:
             try:
                 async with visitors.connect_as(visitor, database) as inside:

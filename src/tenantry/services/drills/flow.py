@@ -23,7 +23,7 @@ from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.proofs import ProofRow
 from tenantry.control.store import ControlStore
-from tenantry.host import commands
+from tenantry.host import commands, files
 from tenantry.pg import catalog, fingerprints, visitors
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.fingerprints import Fingerprint, Table
@@ -85,7 +85,9 @@ class Drilling:
         async with self.clusters.connection(row.cluster_id) as server:
             sizes = await catalog.sizes(server, [row.database_name])
         self.sides.require_room(int(_COPIES * sizes.get(row.database_name, 0)))
-        async with _inside(run, cluster.address, row) as inside:
+        scratch = self.sides.folder(run.row.id)
+        files.ensure_folder(scratch)
+        async with _inside(run, cluster.address, row, scratch) as inside:
             there = await fingerprints.tables(inside)
             chosen = plan.affordable(there, _LIVE_BYTES)
             before = await _readable(inside, chosen)
@@ -226,7 +228,7 @@ class Drilling:
 
 @asynccontextmanager
 async def _inside(
-    run: Run, address: Address, row: DatabaseRow, folder: Path | None = None
+    run: Run, address: Address, row: DatabaseRow, folder: Path
 ) -> AsyncIterator[AsyncConnection[TupleRow]]:
     """A session in the database, with the rights of all its roles."""
     async with connect(address, user=ADMIN) as server:
