@@ -9,14 +9,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from tenantry.base.settings import Settings
-from tenantry.control.audit import AuditRow
-from tenantry.control.clusters import ClusterRow
 from tenantry.control.databases import DatabaseRow
-from tenantry.control.keys import ApiKeyRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.plans import PlanRow
-from tenantry.control.whitelist import EntryRow
-from tenantry.pg import extensions
 from tenantry.services.branches import model as branches
 from tenantry.services.databases.model import (
     MASK,
@@ -26,8 +21,6 @@ from tenantry.services.databases.model import (
     main_strings,
 )
 from tenantry.services.operations.model import pace
-from tenantry.services.pooling.service import PoolerState
-from tenantry.services.restores import model as restores
 from tenantry.services.roles import model as roles
 
 Data = TypeVar("Data")
@@ -223,76 +216,6 @@ class CreatedDatabase(OpenedDatabase):
     roles: list[OpenedRole] = []
 
 
-class DeletedRole(BaseModel):
-    id: uuid.UUID
-    status: Literal["deleted", "deleting"]
-
-
-class Extension(BaseModel):
-    """What the server has. Not ``installable`` is what reaches beyond one database."""
-
-    name: str = Field(examples=["pg_trgm"])
-    description: str | None
-    default_version: str = Field(examples=["1.6"])
-    installable: bool
-    installed_version: str | None = Field(examples=["1.6"])
-    schema_: str | None = Field(alias="schema", examples=["public"])
-
-
-class Replaced(BaseModel):
-    """What a restore in place has replaced. Nobody may connect; it takes none of the quota."""
-
-    id: uuid.UUID
-    database_id: uuid.UUID
-    database_name: str = Field(examples=["tenant_bcdfghjkmnpq_before_0b7c1a52f3aa"])
-    operation_id: uuid.UUID
-    size_bytes: int
-    replaced_at: dt.datetime
-    expires_at: dt.datetime
-
-
-class WhitelistEntry(BaseModel):
-    id: uuid.UUID
-    ip_address: str = Field(examples=["203.0.113.0/24"])
-    description: str | None
-    expires_at: dt.datetime | None
-    created_at: dt.datetime
-
-
-class ApiKey(BaseModel):
-    id: uuid.UUID
-    name: str
-    prefix: str
-    scopes: list[str]
-    customer_email: str | None
-    expires_at: dt.datetime | None
-    revoked_at: dt.datetime | None
-    last_used_at: dt.datetime | None
-    created_at: dt.datetime
-
-
-class NewApiKey(ApiKey):
-    """With the key itself, which is shown this once and kept as a hash."""
-
-    key: str
-
-
-class AuditEntry(BaseModel):
-    id: int
-    at: dt.datetime
-    actor: str
-    actor_kind: str
-    actor_id: uuid.UUID | None
-    action: str
-    resource_kind: str
-    resource_id: str | None
-    resource_name: str | None
-    address: str | None
-    result: str
-    request_id: str | None
-    details: dict[str, object]
-
-
 class Operation(BaseModel):
     id: uuid.UUID
     kind: str
@@ -317,56 +240,6 @@ class Branch(OpenedDatabase):
     """With the password that is going to open it, and the operation that makes it."""
 
     operation: Operation
-
-
-class Masking(BaseModel):
-    """What is done in each branch before anybody gets in; null is nothing."""
-
-    sql: str | None = Field(examples=["UPDATE people SET email = id || '@example.com'"])
-    updated_at: dt.datetime | None
-
-
-class Cluster(BaseModel):
-    id: uuid.UUID
-    name: str
-    kind: str
-    driver: str
-    version: int
-    databases: int
-    max_databases: int
-    last_backup_at: dt.datetime | None
-    created_at: dt.datetime
-
-
-class Pool(BaseModel):
-    database: str
-    username: str
-    clients_active: int
-    clients_waiting: int
-    servers_active: int
-    servers_idle: int
-    longest_wait_seconds: float
-
-
-class Counters(BaseModel):
-    database: str
-    transactions: int
-    queries: int
-    bytes_received: int
-    bytes_sent: int
-    average_transaction_seconds: float
-    average_query_seconds: float
-    average_wait_seconds: float
-
-
-class Pooler(BaseModel):
-    version: str
-    pool_size: int = Field(description="The most server connections of one pool, now.")
-    budget: int = Field(description="The most server connections of all pools together.")
-    clients: int
-    servers: int
-    pools: list[Pool]
-    stats: list[Counters]
 
 
 def answer(data: BaseModel, *, message: str | None = None, status: int = 200) -> JSONResponse:
@@ -499,14 +372,6 @@ def opened_role(settings: Settings, opened: roles.OpenedRole) -> OpenedRole:
     )
 
 
-def extension(found: extensions.Extension) -> Extension:
-    return Extension.model_validate(dataclasses.asdict(found))
-
-
-def kept(found: restores.Replaced) -> Replaced:
-    return Replaced.model_validate(dataclasses.asdict(found.row) | {"size_bytes": found.size_bytes})
-
-
 def pretty_size(size: int) -> str:
     """Bytes as PostgreSQL's pg_size_pretty writes them."""
     value, unit = float(size), "bytes"
@@ -536,38 +401,6 @@ def plan(row: PlanRow) -> Plan:
     return Plan.model_validate(row, from_attributes=True)
 
 
-def whitelist_entry(row: EntryRow) -> WhitelistEntry:
-    return WhitelistEntry(
-        id=row.id,
-        ip_address=str(row.network),
-        description=row.description,
-        expires_at=row.expires_at,
-        created_at=row.created_at,
-    )
-
-
-def api_key(row: ApiKeyRow) -> ApiKey:
-    return ApiKey.model_validate(row, from_attributes=True)
-
-
-def audit_entry(row: AuditRow) -> AuditEntry:
-    return AuditEntry(
-        id=row.id,
-        at=row.at,
-        actor=row.actor_name,
-        actor_kind=row.actor_kind,
-        actor_id=row.actor_id,
-        action=row.action,
-        resource_kind=row.resource_kind,
-        resource_id=row.resource_id,
-        resource_name=row.resource_name,
-        address=row.address,
-        result=row.result,
-        request_id=row.request_id,
-        details=row.details,
-    )
-
-
 def operation(row: OperationRow) -> Operation:
     known = {name: getattr(row, name, None) for name in Operation.model_fields}
     return Operation.model_validate(known | dataclasses.asdict(pace(row, dt.datetime.now(dt.UTC))))
@@ -589,15 +422,3 @@ def branch(settings: Settings, made: branches.OpenedBranch) -> JSONResponse:
     response = answer(row, message=message, status=202)
     response.headers["Location"] = f"/api/operations/{made.operation.id}"
     return response
-
-
-def masking(found: branches.Masking) -> Masking:
-    return Masking.model_validate(dataclasses.asdict(found))
-
-
-def pooler(state: PoolerState) -> Pooler:
-    return Pooler.model_validate(dataclasses.asdict(state))
-
-
-def cluster(row: ClusterRow) -> Cluster:
-    return Cluster.model_validate(row, from_attributes=True)

@@ -1,16 +1,19 @@
 """/api/audit-logs"""
 
+import datetime as dt
+import uuid
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 
 from tenantry.api import answers
-from tenantry.api.answers import AuditEntry, Listing
+from tenantry.api.answers import Listing
 from tenantry.api.asking import Cursor, Limit, PlatformHere, allowed
 from tenantry.api.requests.fields import Label, Moment
-from tenantry.control.audit import Filter
+from tenantry.control.audit import AuditRow, Filter
 from tenantry.services.access.service import Principal
 
 router = APIRouter(prefix="/api/audit-logs", tags=["access"])
@@ -42,6 +45,40 @@ async def _wanted(
 Wanted = Annotated[Filter, Depends(_wanted)]
 
 
+class AuditEntry(BaseModel):
+    id: int
+    at: dt.datetime
+    actor: str
+    actor_kind: str
+    actor_id: uuid.UUID | None
+    action: str
+    resource_kind: str
+    resource_id: str | None
+    resource_name: str | None
+    address: str | None
+    result: str
+    request_id: str | None
+    details: dict[str, object]
+
+
+def _shown(row: AuditRow) -> AuditEntry:
+    return AuditEntry(
+        id=row.id,
+        at=row.at,
+        actor=row.actor_name,
+        actor_kind=row.actor_kind,
+        actor_id=row.actor_id,
+        action=row.action,
+        resource_kind=row.resource_kind,
+        resource_id=row.resource_id,
+        resource_name=row.resource_name,
+        address=row.address,
+        result=row.result,
+        request_id=row.request_id,
+        details=row.details,
+    )
+
+
 @router.get("", response_model=Listing[AuditEntry])
 async def index(
     platform: PlatformHere,
@@ -52,9 +89,7 @@ async def index(
 ) -> Response:
     """What was done or refused, newest first: who, what, which, from where, with what result."""
     page = await platform.access.page_of_audit(principal, wanted, cursor=cursor, limit=limit)
-    return answers.listing(
-        [answers.audit_entry(row) for row in page.rows], next_cursor=page.next_cursor
-    )
+    return answers.listing([_shown(row) for row in page.rows], next_cursor=page.next_cursor)
 
 
 @router.get(
@@ -72,7 +107,7 @@ async def export(platform: PlatformHere, principal: Auditor, wanted: Wanted) -> 
                 principal, wanted, cursor=cursor, limit=_EXPORT_PAGE
             )
             for row in page.rows:
-                yield answers.audit_entry(row).model_dump_json() + "\n"
+                yield _shown(row).model_dump_json() + "\n"
             if (cursor := page.next_cursor) is None:
                 return
 

@@ -1,12 +1,15 @@
 """/api/databases/{id}/branches and /api/databases/{id}/masking"""
 
+import dataclasses
+import datetime as dt
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 
 from tenantry.api import answers
-from tenantry.api.answers import Answer, Branch, Database, Listing, Masking, Operation
+from tenantry.api.answers import Answer, Branch, Database, Listing, Operation
 from tenantry.api.asking import (
     BranchId,
     Cursor,
@@ -22,11 +25,23 @@ from tenantry.api.requests.copies import CreateBranch, ResetBranch, SetMasking
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
+from tenantry.services.branches import model
 
 router = APIRouter(prefix="/api/databases/{identifier}", tags=["branches"])
 
 Reader = Annotated[Principal, allowed("databases:read")]
 Writer = Annotated[Principal, allowed("databases:write")]
+
+
+class Masking(BaseModel):
+    """What is done in each branch before anybody gets in; null is nothing."""
+
+    sql: str | None = Field(examples=["UPDATE people SET email = id || '@example.com'"])
+    updated_at: dt.datetime | None
+
+
+def _masking(found: model.Masking) -> Masking:
+    return Masking.model_validate(dataclasses.asdict(found))
 
 
 @router.post("/branches", status_code=202, response_model=Answer[Branch])
@@ -107,9 +122,7 @@ async def promote(
 @router.get("/masking", response_model=Answer[Masking])
 async def masking(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
     """What is done in each of its branches before anybody gets in."""
-    return answers.answer(
-        answers.masking(await platform.branches.masking(principal.actor, database_id))
-    )
+    return answers.answer(_masking(await platform.branches.masking(principal.actor, database_id)))
 
 
 @router.put("/masking", response_model=Answer[Masking])
@@ -120,5 +133,5 @@ async def set_masking(
     async with platform.store.transaction(principal.actor) as tx:
         found = await platform.branches.set_masking(tx, principal.actor, database_id, body.sql)
     return answers.answer(
-        answers.masking(found), message="Masking set." if found.sql else "Masking removed."
+        _masking(found), message="Masking set." if found.sql else "Masking removed."
     )

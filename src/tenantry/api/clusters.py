@@ -1,16 +1,18 @@
 """/api/clusters"""
 
 import datetime as dt
+import uuid
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from tenantry.api import answers
-from tenantry.api.answers import Answer, Cluster, Listing, Operation
+from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.asking import ClusterId, PlatformHere, allowed, begun
 from tenantry.api.requests.copies import BackUpCluster, RestoreCluster
 from tenantry.base.errors import Forbidden
+from tenantry.control.clusters import ClusterRow
 from tenantry.pg.pgbackrest_output import Contents
 from tenantry.pg.repositories import Repository
 from tenantry.services.access.service import ADMIN, Principal
@@ -90,11 +92,27 @@ def platform_wide(principal: Principal) -> None:
         raise Forbidden("This API key is a customer's and does not see the platform's own state.")
 
 
+class Cluster(BaseModel):
+    id: uuid.UUID
+    name: str
+    kind: str
+    driver: str
+    version: int
+    databases: int
+    max_databases: int
+    last_backup_at: dt.datetime | None
+    created_at: dt.datetime
+
+
+def _shown(row: ClusterRow) -> Cluster:
+    return Cluster.model_validate(row, from_attributes=True)
+
+
 @router.get("", response_model=Listing[Cluster])
 async def index(platform: PlatformHere, principal: Watcher) -> Response:
     """The PostgreSQL servers."""
     platform_wide(principal)
-    return answers.listing([answers.cluster(row) for row in await platform.clusters.every()])
+    return answers.listing([_shown(row) for row in await platform.clusters.every()])
 
 
 @router.get("/{identifier}/backups", response_model=Answer[ClusterBackups])

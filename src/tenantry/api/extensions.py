@@ -1,17 +1,20 @@
 """/api/databases/{id}/extensions"""
 
+import dataclasses
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 
 from tenantry.api import answers
-from tenantry.api.answers import Answer, Extension, Listing
+from tenantry.api.answers import Answer, Listing
 from tenantry.api.asking import DatabaseId, PlatformHere, allowed, once
 from tenantry.api.requests.databases import AddExtension, is_extension_name
 from tenantry.base.errors import NotFound
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx
+from tenantry.pg.extensions import Extension as Offered
 from tenantry.services.access.service import Principal
 
 router = APIRouter(prefix="/api/databases/{identifier}/extensions", tags=["extensions"])
@@ -26,11 +29,26 @@ async def _name(name: str) -> str:
     return name
 
 
+class Extension(BaseModel):
+    """What the server has. Not ``installable`` is what reaches beyond one database."""
+
+    name: str = Field(examples=["pg_trgm"])
+    description: str | None
+    default_version: str = Field(examples=["1.6"])
+    installable: bool
+    installed_version: str | None = Field(examples=["1.6"])
+    schema_: str | None = Field(alias="schema", examples=["public"])
+
+
+def _shown(found: Offered) -> Extension:
+    return Extension.model_validate(dataclasses.asdict(found))
+
+
 @router.get("", response_model=Listing[Extension])
 async def index(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
     """The extensions that the server has, and which of them the database has."""
     found = await platform.extensions.of_database(principal.actor, database_id)
-    return answers.listing([answers.extension(each) for each in found])
+    return answers.listing([_shown(each) for each in found])
 
 
 @router.post("", status_code=201, response_model=Answer[Extension])
@@ -47,7 +65,7 @@ async def add(
         made = await platform.extensions.add(
             tx, principal.actor, database_id, body.name, body.schema_
         )
-        return answers.answer(answers.extension(made), message="Extension added.", status=201)
+        return answers.answer(_shown(made), message="Extension added.", status=201)
 
     return await once(request, principal, work)
 
@@ -62,4 +80,4 @@ async def remove(
     """Remove an extension that nothing uses."""
     async with platform.store.transaction(principal.actor) as tx:
         gone = await platform.extensions.remove(tx, principal.actor, database_id, name)
-    return answers.answer(answers.extension(gone), message="Extension removed.")
+    return answers.answer(_shown(gone), message="Extension removed.")

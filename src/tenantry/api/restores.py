@@ -1,14 +1,19 @@
 """/api/databases/{id}/restore and /replaced"""
 
+import dataclasses
+import datetime as dt
+import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
 
 from tenantry.api import answers
-from tenantry.api.answers import Answer, Listing, Operation, Replaced
+from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.asking import DatabaseId, PlatformHere, allowed, begun
 from tenantry.api.requests.copies import Restore
 from tenantry.services.access.service import Principal
+from tenantry.services.restores import model
 
 router = APIRouter(prefix="/api/databases/{identifier}", tags=["restores"])
 
@@ -17,6 +22,22 @@ Writer = Annotated[Principal, allowed("databases:write")]
 
 _BEGUN = "It is being restored; until it is put in service, everything goes on as it is."
 _NEW = f"{_BEGUN} A new database gets its password by POST …/rotate-password."
+
+
+class Replaced(BaseModel):
+    """What a restore in place has replaced. Nobody may connect; it takes none of the quota."""
+
+    id: uuid.UUID
+    database_id: uuid.UUID
+    database_name: str = Field(examples=["tenant_bcdfghjkmnpq_before_0b7c1a52f3aa"])
+    operation_id: uuid.UUID
+    size_bytes: int
+    replaced_at: dt.datetime
+    expires_at: dt.datetime
+
+
+def _shown(found: model.Replaced) -> Replaced:
+    return Replaced.model_validate(dataclasses.asdict(found.row) | {"size_bytes": found.size_bytes})
 
 
 @router.post("/restore", status_code=202, response_model=Answer[Operation])
@@ -45,4 +66,4 @@ async def restore(
 async def replaced(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
     """What restores in place have replaced and is kept, the newest first."""
     found = await platform.restores.kept(principal.actor, database_id)
-    return answers.listing([answers.kept(each) for each in found])
+    return answers.listing([_shown(each) for each in found])

@@ -1,12 +1,14 @@
 """/api/databases/{id}/roles"""
 
-from typing import Annotated
+import uuid
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from tenantry.api import answers
-from tenantry.api.answers import Answer, DeletedRole, Listing, OpenedRole, Role
+from tenantry.api.answers import Answer, Listing, OpenedRole, Role
 from tenantry.api.asking import DatabaseId, PlatformHere, RoleId, allowed, once, refresh_pooler
 from tenantry.api.requests.databases import CreateRole, UpdateRole
 from tenantry.base.secrets import SecretSource
@@ -17,6 +19,11 @@ router = APIRouter(prefix="/api/databases/{identifier}/roles", tags=["roles"])
 
 Reader = Annotated[Principal, allowed("databases:read")]
 Writer = Annotated[Principal, allowed("databases:write")]
+
+
+class DeletedRole(BaseModel):
+    id: uuid.UUID
+    status: Literal["deleted", "deleting"]
 
 
 @router.get("", response_model=Listing[Role])

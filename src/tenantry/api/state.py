@@ -7,10 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import BaseModel, Field
 
 from tenantry import __version__
 from tenantry.api import answers, metrics
-from tenantry.api.answers import Answer, Pooler
+from tenantry.api.answers import Answer
 from tenantry.api.asking import (
     PlatformHere,
     address_of,
@@ -23,12 +24,48 @@ from tenantry.control import audit, usage
 from tenantry.control import databases as rows
 from tenantry.services import health
 from tenantry.services.access.service import Principal
+from tenantry.services.pooling.service import PoolerState
 from tenantry.services.repository.model import Upkeep
 
 router = APIRouter(tags=["platform"])
 
 Watcher = Annotated[Principal, allowed("platform:read")]
 Reader = Annotated[Principal, allowed("databases:read")]
+
+
+class Pool(BaseModel):
+    database: str
+    username: str
+    clients_active: int
+    clients_waiting: int
+    servers_active: int
+    servers_idle: int
+    longest_wait_seconds: float
+
+
+class Counters(BaseModel):
+    database: str
+    transactions: int
+    queries: int
+    bytes_received: int
+    bytes_sent: int
+    average_transaction_seconds: float
+    average_query_seconds: float
+    average_wait_seconds: float
+
+
+class Pooler(BaseModel):
+    version: str
+    pool_size: int = Field(description="The most server connections of one pool, now.")
+    budget: int = Field(description="The most server connections of all pools together.")
+    clients: int
+    servers: int
+    pools: list[Pool]
+    stats: list[Counters]
+
+
+def _pooler(state: PoolerState) -> Pooler:
+    return Pooler.model_validate(dataclasses.asdict(state))
 
 
 @router.get("/health")
@@ -107,4 +144,4 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
 async def pooler(platform: PlatformHere, principal: Watcher) -> Response:
     """Pools, clients, servers and counters of the pooler, and the budget they share."""
     platform_wide(principal)
-    return answers.answer(answers.pooler(await platform.pooler.state()))
+    return answers.answer(_pooler(await platform.pooler.state()))

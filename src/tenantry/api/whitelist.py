@@ -1,17 +1,21 @@
 """/api/databases/{id}/whitelist"""
 
+import datetime as dt
+import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 
 from tenantry.api import answers
-from tenantry.api.answers import Answer, Listing, WhitelistEntry
+from tenantry.api.answers import Answer, Listing
 from tenantry.api.asking import DatabaseId, EntryId, PlatformHere, allowed, once
 from tenantry.api.requests.databases import Whitelist
 from tenantry.api.requests.databases import WhitelistEntry as Entry
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx
+from tenantry.control.whitelist import EntryRow
 from tenantry.services.access.service import Principal
 
 router = APIRouter(prefix="/api/databases/{identifier}/whitelist", tags=["allowlist"])
@@ -20,11 +24,29 @@ Reader = Annotated[Principal, allowed("databases:read")]
 Writer = Annotated[Principal, allowed("databases:write")]
 
 
+class WhitelistEntry(BaseModel):
+    id: uuid.UUID
+    ip_address: str = Field(examples=["203.0.113.0/24"])
+    description: str | None
+    expires_at: dt.datetime | None
+    created_at: dt.datetime
+
+
+def _shown(row: EntryRow) -> WhitelistEntry:
+    return WhitelistEntry(
+        id=row.id,
+        ip_address=str(row.network),
+        description=row.description,
+        expires_at=row.expires_at,
+        created_at=row.created_at,
+    )
+
+
 @router.get("", response_model=Listing[WhitelistEntry])
 async def index(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
     """From where the database may be reached; no entry means from anywhere."""
     entries = await platform.network.entries(principal.actor, database_id)
-    return answers.listing([answers.whitelist_entry(row) for row in entries])
+    return answers.listing([_shown(row) for row in entries])
 
 
 @router.post("", status_code=201, response_model=Answer[WhitelistEntry])
@@ -43,7 +65,7 @@ async def add(
 
     async def work(tx: Tx, _: SecretSource) -> JSONResponse:
         row = await platform.network.add(tx, principal.actor, database_id, entry)
-        return answers.answer(answers.whitelist_entry(row), message="Address admitted.", status=201)
+        return answers.answer(_shown(row), message="Address admitted.", status=201)
 
     response = await once(request, principal, work)
     await platform.network.end_foreign_sessions()
@@ -59,7 +81,7 @@ async def replace(
     async with platform.store.transaction(principal.actor) as tx:
         entries = await platform.network.replace(tx, principal.actor, database_id, wanted)
     await platform.network.end_foreign_sessions()
-    return answers.listing([answers.whitelist_entry(row) for row in entries])
+    return answers.listing([_shown(row) for row in entries])
 
 
 @router.delete("/{whitelist_id}", response_model=Answer[WhitelistEntry])
@@ -70,4 +92,4 @@ async def remove(
     async with platform.store.transaction(principal.actor) as tx:
         row = await platform.network.remove(tx, principal.actor, database_id, entry_id)
     await platform.network.end_foreign_sessions()
-    return answers.answer(answers.whitelist_entry(row), message="Address no longer admitted.")
+    return answers.answer(_shown(row), message="Address no longer admitted.")
