@@ -168,8 +168,9 @@ def test_nothing_here_waits_for_an_s3_that_hangs(backed: Installation, s3: S3Ser
     assert labels(backed, 2) == before[2]
     with backed.control() as control:
         control.execute("UPDATE operations SET finished_at = finished_at - interval '15 min'")
-    (made_up,) = inside(backed, begin_due)
-    assert made_up == {"cluster": "shared-1", "type": "incr", "repositories": [2]}
+    # Of the control cluster something else may be due: it is verified once a day, too.
+    made_up = [each for each in inside(backed, begin_due) if each["cluster"] == "shared-1"]
+    assert made_up == [{"cluster": "shared-1", "type": "incr", "repositories": [2]}]
     eventually(lambda: len(labels(backed, 2)) == len(before[2]) + 1, seconds=60)
     assert len(labels(backed, 1)) == len(before[1]) + 1
 
