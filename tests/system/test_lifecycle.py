@@ -1,5 +1,6 @@
 """An installation's life: up, down, killed, brought up again."""
 
+import contextlib
 import json
 import os
 import signal
@@ -188,7 +189,8 @@ def test_up_heals_what_was_killed(own: Installation, part: str) -> None:
 def test_up_heals_when_all_of_it_was_killed(own: Installation) -> None:
     database = own.create()
     for pid in own.processes():
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # a session that has just ended
+            os.kill(pid, signal.SIGKILL)
     eventually(lambda: own.processes() == [])
     own.up()
     is_healthy(own, database)

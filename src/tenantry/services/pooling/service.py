@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ _MOST_CLIENTS = 10_000
 _START_SECONDS = 10
 _START_POLL_SECONDS = 0.02
 _LOOK_SECONDS = 0.25
+_LOGIN_SECONDS = 0.01  # what logging in at a server takes is of this order
 _OTHER_FILES = 200  # descriptors that are neither clients nor servers
 
 
@@ -264,6 +266,7 @@ class Pooler:
         # Cut off, PgBouncer goes on pausing.
         with contextlib.suppress(Unavailable, psycopg.DatabaseError):
             async with self._console() as console:
+                await self._await_logins(console, database, within=within)
                 await console.run(
                     sql.SQL("PAUSE {}").format(sql.Identifier(database)), within=within
                 )
@@ -272,6 +275,19 @@ class Pooler:
             yield ended
         finally:
             await self.resume(database)
+
+    @staticmethod
+    async def _await_logins(console: Console, database: str, *, within: float) -> None:
+        """Wait until no server connection of a database is being opened.
+
+        PAUSE would close it, and PgBouncer tells the clients that wait for it of a failure.
+        """
+        deadline = time.monotonic() + within
+        while time.monotonic() < deadline:
+            pools = [row for row in await console.show("POOLS") if row["database"] == database]
+            if not any(int(row["sv_login"]) for row in pools):
+                return
+            await asyncio.sleep(_LOGIN_SECONDS)
 
     async def resume(self, database: str) -> None:
         """Let the clients of a database go on. One that is not paused is left alone."""
