@@ -65,9 +65,12 @@ class RisingScene(Scene):
         """An operation that succeeds although its worker is killed at all that it does."""
         done = self.killed(begin, look, statements=statements)
         assert done["status"] == "succeeded", done
-        lacking = {f"{done['kind']}.{step}" for step in self.flows()[done["kind"]]}
-        lacking -= {each.split()[0] for each in self.fallen()}
-        assert not lacking, f"never killed at {lacking}"
+        steps = {f"{done['kind']}.{step}" for step in self.flows()[done["kind"]]}
+        # The end is there to be seen a moment before the worker falls at it.
+        wait_for(
+            f"a kill at each of {steps}",
+            lambda: not steps - {each.split()[0] for each in self.fallen()},
+        )
         return done
 
     def cancelled_at(self, event: str, begin: Callable[[], Row], look: Look) -> Row:

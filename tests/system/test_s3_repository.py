@@ -158,8 +158,13 @@ def test_nothing_here_waits_for_an_s3_that_hangs(backed: Installation, s3: S3Ser
         assert f"and not in {s3.endpoint}/{BUCKET}/tenantry: " in failed[-1]
         assert measure(backed, "tenantry_archive_failing") == 0
         eventually(lambda: f"does not reach {s3.endpoint}" in backups_part(backed), seconds=90)
-        cluster = next(e for e in backed.status()["clusters"] if e["name"] == "shared-1")
-        for told in (backups_part(backed), " ".join(cluster["warnings"])):
+
+        def warnings() -> str:
+            clusters = backed.status()["clusters"]
+            return " ".join(next(e for e in clusters if e["name"] == "shared-1")["warnings"])
+
+        eventually(lambda: f"the write-ahead log does not reach {s3.endpoint}" in warnings())
+        for told in (backups_part(backed), warnings()):
             assert f"the last backup failed: The backup is in {backed.home}" in told
             assert f"the write-ahead log does not reach {s3.endpoint}" in told
             assert "the local repository has them" in told
