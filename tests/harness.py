@@ -1,12 +1,15 @@
 """A whole installation for tests: its own home and ports, brought up and down through its doors."""
 
+import contextlib
 import datetime as dt
 import json
 import os
 import pwd
 import random
 import shutil
+import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -22,6 +25,10 @@ from psycopg.rows import TupleRow
 
 SERVICE_USER = "tenantry"
 DEADLINE = 120
+
+# Trusts nobody, for what is asked without TLS: httpx reads all of a CA bundle otherwise, which
+# takes longer than most of our answers.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def free_ports(count: int) -> list[int]:
@@ -150,15 +157,26 @@ class Installation:
     def key(self) -> str:
         return (self.home / "admin.key").read_text().strip()
 
-    def client(self, key: str | None = None, **options: Any) -> httpx.Client:
+    def client(self, key: str | None = None) -> httpx.Client:
         """An HTTP client with an API key, the administrator's if none is given."""
+        return self.stranger({"X-API-Key": key or self.key})
+
+    def stranger(self, headers: Mapping[str, str] | None = None) -> httpx.Client:
+        """An HTTP client that proves nothing but by these headers."""
         return httpx.Client(
-            base_url=self.url,
-            headers={"X-API-Key": key or self.key},
-            timeout=60,
-            trust_env=False,
-            **options,
+            base_url=self.url, headers=headers, timeout=60, trust_env=False, verify=NO_TLS
         )
+
+    def get(self, path: str) -> httpx.Response:
+        """What anybody is answered, without a key."""
+        return httpx.get(f"{self.url}{path}", timeout=30, trust_env=False, verify=NO_TLS)
+
+    def is_ready(self) -> bool:
+        """Whether it answers, and says that it is."""
+        try:
+            return self.get("/ready").is_success
+        except httpx.HTTPError:
+            return False
 
     def create(self, **asked: object) -> dict[str, Any]:
         """A new database, by the API."""
@@ -256,25 +274,23 @@ class Installation:
 
     def destroy(self) -> None:
         """A disaster: all of its processes end at once, and all of its files are gone."""
-        while pids := self.processes():
-            self._kill(pids)
+        self.kill_all()
         shutil.rmtree(self.home)
         self.home.mkdir()
         self._own_home()
 
-    @staticmethod
-    def _kill(pids: list[int]) -> None:
-        for pid in pids:
-            try:
-                os.kill(pid, 9)
-            except ProcessLookupError:
-                continue
+    def kill_all(self) -> None:
+        """All ends at once, and whatever was being started meanwhile."""
+        while pids := self.processes():
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def remove(self) -> None:
         """Stop whatever runs, and delete the home."""
         if (self.home / "clusters").exists():
             self.tenantry("down", check=False)
-        self._kill(self.processes())
+        self.kill_all()
         shutil.rmtree(self.home, ignore_errors=True)
 
 

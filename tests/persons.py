@@ -33,12 +33,7 @@ class Person:
 
     def __init__(self, platform: Installation, email: str, address: str | None = None) -> None:
         self.email = email
-        self.http = httpx.Client(
-            base_url=platform.url,
-            headers={"X-Forwarded-For": address or next(_addresses)},
-            timeout=60,
-            trust_env=False,
-        )
+        self.http = platform.stranger({"X-Forwarded-For": address or next(_addresses)})
         self.everybody.append(self)
 
     def login(self, password: str = PASSWORD) -> httpx.Response:

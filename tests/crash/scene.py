@@ -173,7 +173,7 @@ class Scene:
 
     def wait_ready(self) -> None:
         def ready() -> bool:
-            answer = httpx.get(f"{self.installation.url}/ready", trust_env=False)
+            answer = self.installation.get("/ready")
             return answer.status_code == 200 and all(map(self.pid, VICTIMS))
 
         wait_for("being ready", ready)

@@ -98,7 +98,7 @@ def test_a_key_comes_in_either_header(
 ) -> None:
     key = make_key(api, "databases:read")["key"]
     value = key if header == "X-API-Key" else f"Bearer {key}"
-    with httpx.Client(base_url=platform.url, trust_env=False) as client:
+    with platform.stranger() as client:
         data(client.get("/api/databases", headers={header: value}))
 
 
@@ -118,7 +118,7 @@ def test_a_key_comes_in_either_header(
 def test_without_a_good_key_there_is_nothing(
     platform: Installation, api: httpx.Client, headers: dict[str, str]
 ) -> None:
-    with httpx.Client(base_url=platform.url, trust_env=False) as client:
+    with platform.stranger() as client:
         answers = [
             client.get("/api/databases", headers=headers),
             client.post("/api/databases", headers=headers, json={"friendlyName": "No"}),
@@ -140,7 +140,7 @@ def test_without_a_good_key_there_is_nothing(
 
 
 def test_every_route_of_the_api_asks_for_a_key(platform: Installation) -> None:
-    with httpx.Client(base_url=platform.url, trust_env=False) as client:
+    with platform.stranger() as client:
         paths = client.get("/openapi.json").json()["paths"]
         checked = 0
         for path, methods in paths.items():
@@ -497,7 +497,7 @@ def test_no_secret_is_in_a_log(platform: Installation, api: httpx.Client) -> Non
     eventually(
         lambda: all(platform.pids().get(p, before[p]) != before[p] for p in ("worker", "api"))
     )
-    eventually(lambda: _answers(f"{platform.url}/ready"))
+    eventually(platform.is_ready)
 
     logs = {path: path.read_bytes() for path in (platform.home / "logs").rglob("*")}
     assert len(logs) >= 5
@@ -508,13 +508,6 @@ def test_no_secret_is_in_a_log(platform: Installation, api: httpx.Client) -> Non
     ):
         found = [path.name for path, text in logs.items() if secret.encode() in text]
         assert found == []
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False, timeout=10).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def test_secrets_are_for_their_owner_only(platform: Installation) -> None:

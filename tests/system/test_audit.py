@@ -33,11 +33,11 @@ def test_the_export_has_a_line_for_each_entry(platform: Installation, api: httpx
     assert [json.loads(line) for line in printed] == exported
 
 
-def test_the_export_is_filtered_as_the_list_is(api: httpx.Client) -> None:
+def test_the_export_is_filtered_as_the_list_is(platform: Installation, api: httpx.Client) -> None:
     bad = api.get("/api/audit-logs/export", params={"result": "perhaps"})
     assert (bad.status_code, bad.json()["errors"][0]["field"]) == (422, "result")
     assert api.get("/api/audit-logs/export", params={"actor": "nobody at all"}).text == ""
-    with httpx.Client(base_url=api.base_url, trust_env=False) as stranger:
+    with platform.stranger() as stranger:
         assert stranger.get("/api/audit-logs/export").status_code == 401
 
 

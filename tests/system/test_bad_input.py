@@ -515,7 +515,7 @@ def test_a_query_that_is_no_text_breaks_nothing(api: httpx.Client) -> None:
 )
 @pytest.mark.usefixtures("untouched")
 def test_a_wrong_api_key_opens_nothing(platform: Installation, key: bytes) -> None:
-    with httpx.Client(base_url=platform.url, trust_env=False) as stranger:
+    with platform.stranger() as stranger:
         for headers in ({b"X-API-Key": key}, {b"Authorization": b"Bearer " + key}):
             for method, path in (("GET", "databases"), ("POST", "databases"), ("POST", "api-keys")):
                 answer = stranger.request(method, f"/api/{path}", headers=headers, json={})
@@ -532,7 +532,7 @@ def test_a_wrong_api_key_opens_nothing(platform: Installation, key: bytes) -> No
 @pytest.mark.usefixtures("untouched")
 def test_another_authorization_opens_nothing(platform: Installation, authorization: bytes) -> None:
     headers = {b"Authorization": authorization}
-    with httpx.Client(base_url=platform.url, trust_env=False) as stranger:
+    with platform.stranger() as stranger:
         problem(stranger.get("/api/databases", headers=headers), 401)
 
 

@@ -2,8 +2,6 @@
 
 import datetime as dt
 import json
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
@@ -78,24 +75,20 @@ def restore(platform: Installation, *words: str) -> dict[str, Any]:
 
 
 def killed(platform: Installation, cluster: str) -> None:
-    """All ends at once, and the cluster does not start any more."""
-    for pid in platform.processes():
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    """All of the platform ends at once, and the cluster does not start any more."""
+    platform.kill_all()
     (platform.home / "clusters" / cluster / "data/global/pg_control").unlink()
 
 
 @contextmanager
-def never_down(url: str) -> Iterator[None]:
+def never_down(platform: Installation) -> Iterator[None]:
     """Something that answers as long as the block lasts."""
     over = threading.Event()
     answers: list[int] = []
 
     def look() -> None:
         while not over.wait(0.05):
-            answers.append(httpx.get(url, trust_env=False, timeout=10).status_code)
+            answers.append(platform.get("/health").status_code)
 
     with ThreadPoolExecutor(1) as other:
         looking = other.submit(look)
@@ -203,7 +196,7 @@ def test_backups_go_on_and_a_later_restore_takes_the_new_past_while_the_platform
     write(database["connection_string"], "DELETE FROM kept")
     refused = backed.tenantry("cluster", "restore", "shared-1", "--yes", check=False)
     assert "Stop it first" in refused.stderr
-    with never_down(f"{backed.url}/health"):
+    with never_down(backed):
         told = restore(backed, "shared-1", "--to", moment.isoformat())
     assert told["reached"]["timeline"] == 3
     assert not told["missing"]

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from clients import ask, do, eventually, hurry
@@ -67,7 +66,7 @@ def back_up(platform: Installation, name: str, *words: str) -> None:
 
 def part(platform: Installation) -> tuple[int, dict[str, Any]]:
     """What /ready tells of backups, and with which status."""
-    answer = httpx.get(f"{platform.url}/ready", trust_env=False, timeout=10)
+    answer = platform.get("/ready")
     return answer.status_code, next(
         each for each in answer.json()["parts"] if each["name"] == "backups"
     )
@@ -176,7 +175,7 @@ def test_a_full_disk_is_told_and_tenants_write_on(backed: Installation, disk: Pa
         assert "does not reach the repository: its disk is full" in told["detail"]
         assert "at this rate their disk is full in" in told["detail"]
         assert ask(url, "SELECT count(*) FROM t") == 50000
-        measures = httpx.get(f"{backed.url}/metrics", trust_env=False).text
+        measures = backed.get("/metrics").text
         assert 'tenantry_archive_failing{cluster="shared-1"} 1.0' in measures
 
         def warnings() -> str:

@@ -1,6 +1,5 @@
 """An installation's life: up, down, killed, brought up again."""
 
-import contextlib
 import json
 import os
 import signal
@@ -13,7 +12,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
@@ -44,13 +42,6 @@ def fresh() -> Iterator[Installation]:
     installation.remove()
 
 
-def ready(installation: Installation) -> bool:
-    try:
-        return httpx.get(f"{installation.url}/ready", trust_env=False, timeout=10).is_success
-    except httpx.HTTPError:
-        return False
-
-
 def listens(port: int) -> bool:
     with closing(socket.socket()) as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -64,7 +55,7 @@ def nothing_is_left(installation: Installation) -> None:
 
 def is_healthy(installation: Installation, database: dict[str, Any]) -> None:
     """Everything runs, and a database that was made before is there as it was."""
-    eventually(lambda: ready(installation))
+    eventually(installation.is_ready)
     eventually(lambda: set(installation.pids()) == set(PARTS), seconds=10)
     for string in STRINGS:
         assert ask(database[string], "SELECT current_user") == database["username"]
@@ -123,9 +114,7 @@ def test_a_new_home_tells_what_was_made(fresh: Installation) -> None:
     for there in (fresh.url, f":{fresh.pg_port}", f":{fresh.pool_port}", fresh.key):
         assert there in told
     assert str(fresh.home / "ca.crt") in told
-    assert httpx.get(f"{fresh.url}/ca.crt", trust_env=False).text == (
-        (fresh.home / "ca.crt").read_text()
-    )
+    assert fresh.get("/ca.crt").text == ((fresh.home / "ca.crt").read_text())
 
 
 def test_down_and_up_keep_everything(own: Installation) -> None:
@@ -163,7 +152,7 @@ def test_ctrl_c_stops_everything(own: Installation) -> None:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    eventually(lambda: ready(own))
+    eventually(own.is_ready)
     process.send_signal(signal.SIGINT)
     told, _ = process.communicate(timeout=60)
     assert process.returncode == 0, told
@@ -188,10 +177,7 @@ def test_up_heals_what_was_killed(own: Installation, part: str) -> None:
 
 def test_up_heals_when_all_of_it_was_killed(own: Installation) -> None:
     database = own.create()
-    for pid in own.processes():
-        with contextlib.suppress(ProcessLookupError):  # a session that has just ended
-            os.kill(pid, signal.SIGKILL)
-    eventually(lambda: own.processes() == [])
+    own.kill_all()
     own.up()
     is_healthy(own, database)
 

@@ -368,13 +368,6 @@ def _transactions(api: httpx.Client, database_name: str) -> int:
 # Deaths
 
 
-def _ready(platform: Installation) -> bool:
-    try:
-        return httpx.get(f"{platform.url}/ready", trust_env=False, timeout=10).is_success
-    except httpx.HTTPError:
-        return False
-
-
 def test_a_killed_pooler_comes_back(platform: Installation) -> None:
     database = platform.create()
     session = login(database["connection_string_pooled"])
@@ -385,7 +378,7 @@ def test_a_killed_pooler_comes_back(platform: Installation) -> None:
         session.execute("SELECT 1")
     eventually(lambda: platform.pids().get("pooler", pid) != pid, seconds=10)
     assert ask(database["connection_string_pooled"]) == 1
-    eventually(lambda: _ready(platform), seconds=10)
+    eventually(platform.is_ready, seconds=10)
 
 
 def test_a_killed_postgresql_comes_back(platform: Installation) -> None:
@@ -410,7 +403,7 @@ def test_a_killed_postgresql_comes_back(platform: Installation) -> None:
 
     eventually(works, seconds=10)
     assert ask(database["connection_string"], "SELECT value FROM kept") == 42
-    eventually(lambda: _ready(platform), seconds=10)
+    eventually(platform.is_ready, seconds=10)
     assert platform.create()["status"] == "active"
 
 
@@ -438,4 +431,4 @@ def test_tenants_are_served_while_the_control_plane_dies(platform: Installation)
                     assert session.execute("SELECT 1").fetchone() == (1,)
                 assert ask(database["connection_string_pooled"]) == 1
                 assert ask(database["connection_string"]) == 1
-    eventually(lambda: _ready(platform), seconds=10)
+    eventually(platform.is_ready, seconds=10)

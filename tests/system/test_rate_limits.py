@@ -31,7 +31,7 @@ def platform() -> Iterator[Installation]:
 
 def visitor(platform: Installation, address: str, key: str | None = None) -> httpx.Client:
     headers = {"X-Forwarded-For": address} | ({"X-API-Key": key} if key else {})
-    return httpx.Client(base_url=platform.url, headers=headers, timeout=60, trust_env=False)
+    return platform.stranger(headers)
 
 
 def hurried(client: httpx.Client, path: str, count: int) -> list[httpx.Response]:

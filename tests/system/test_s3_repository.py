@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from s3_server import BUCKET, S3Server, s3_server
 
@@ -116,7 +115,7 @@ async def begin_due(_: Repositories) -> object:
 
 def measure(platform: Installation, name: str) -> float:
     """What /metrics tells of the shared cluster."""
-    told = httpx.get(f"{platform.url}/metrics", trust_env=False, timeout=30).text
+    told = platform.get("/metrics").text
     line = re.search(rf'^{name}{{cluster="shared-1".*}} (\S+)$', told, re.MULTILINE)
     assert line is not None, told
     return float(line[1])
@@ -124,7 +123,7 @@ def measure(platform: Installation, name: str) -> float:
 
 def backups_part(platform: Installation) -> str:
     """What /ready warns of about backups."""
-    answer = httpx.get(f"{platform.url}/ready", trust_env=False, timeout=30)
+    answer = platform.get("/ready")
     assert answer.status_code == 200
     part = next(each for each in answer.json()["parts"] if each["name"] == "backups")
     assert part["state"] == "warning"

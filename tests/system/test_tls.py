@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -121,7 +120,7 @@ def test_clients_verify_it_by_the_file_that_is_handed_out(
         assert "does not match host name" in refusal(
             changed(verified(platform, made[string]), host="other.tenantry.test")
         )
-    handed_out = httpx.get(f"{platform.url}/ca.crt", trust_env=False).text
+    handed_out = platform.get("/ca.crt").text
     assert handed_out == (platform.home / "ca.crt").read_text()
     assert platform.tenantry("tls", "ca").stdout == handed_out
     assert len(x509.load_pem_x509_certificates(handed_out.encode())) == 2
@@ -180,14 +179,14 @@ def test_a_revoked_certificate_is_replaced_first(both: tuple[Installation, Pebbl
 
 def test_how_long_it_lasts_is_told_everywhere(both: tuple[Installation, Pebble]) -> None:
     platform, _ = both
-    measured = httpx.get(f"{platform.url}/metrics", trust_env=False).text
+    measured = platform.get("/metrics").text
     (left,) = [
         float(line.split()[1])
         for line in measured.splitlines()
         if line.startswith("tenantry_certificate_seconds_left ")
     ]
     assert abs(left - status(platform)["seconds_left"]) < 60
-    parts = httpx.get(f"{platform.url}/ready", trust_env=False).json()["parts"]
+    parts = platform.get("/ready").json()["parts"]
     (part,) = [part for part in parts if part["name"] == "certificate"]
     assert part["detail"].startswith("expires 20")
     found = json.loads(platform.tenantry("doctor", "--json", check=False).stdout)
@@ -323,7 +322,7 @@ def test_without_its_authority_the_old_one_is_kept_and_another_tried_for(tmp_pat
 
 def assert_everyone_is_warned(platform: Installation, warning: str) -> None:
     assert status(platform)["warning"] == warning
-    parts = httpx.get(f"{platform.url}/ready", trust_env=False).json()["parts"]
+    parts = platform.get("/ready").json()["parts"]
     assert [part["detail"] for part in parts if part["name"] == "certificate"] == [warning]
     found = json.loads(platform.tenantry("doctor", "--json", check=False).stdout)
     told = [(each["level"], each["detail"]) for each in found if each["subject"] == "certificate"]

@@ -97,10 +97,13 @@ class Trust:
     extensions: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def in_own(cls, here: settings.Settings) -> Self:
-        """In this machine's own API: by its CA file, and its domain, whatever address it is at."""
+    def at(cls, url: str, here: settings.Settings) -> Self:
+        """In this machine's own API by its CA file, and its domain, whatever address it is at."""
+        if url.startswith("http:"):
+            # Nobody proves anything there, and the bundle of all CAs takes 25 ms to read.
+            return cls(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         file = Home(here.home).ca_certificate
-        if not here.api_tls or not file.exists():
+        if url != here.api_url or not file.exists():
             return cls()
         return cls(ssl.create_default_context(cafile=file), {"sni_hostname": here.domain})
 
@@ -112,8 +115,7 @@ class Api:
         self.url = url.rstrip("/")
         # A proxy of the environment is for the world outside, and would see the key.
         here = _is_loopback(urlsplit(url).hostname or "")
-        local = settings.load()
-        trust = Trust.in_own(local) if self.url == local.api_url else Trust()
+        trust = Trust.at(self.url, settings.load())
         self._extensions = dict(trust.extensions)
         self._http = httpx.Client(
             headers={"X-API-Key": key} if key else {},

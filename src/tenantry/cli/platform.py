@@ -146,7 +146,7 @@ async def _wait_for(here: Settings, child: "subprocess.Popen[bytes]", log: Path)
 
 
 async def _ready(here: Settings, gone: asyncio.Event) -> bool:
-    trust = Trust.in_own(here)
+    trust = Trust.at(here.api_url, here)
     async with httpx.AsyncClient(timeout=5, trust_env=False, verify=trust.verify) as client:
         url = f"{here.api_url}/ready"
         deadline = asyncio.get_running_loop().time() + _READY_SECONDS
