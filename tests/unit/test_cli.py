@@ -522,7 +522,7 @@ def test_the_documentation_names_every_command_and_option() -> None:
             if not section:
                 missing.append(path)
 
-    walk(typer.main.get_command(main.app), "tenantry")
+    walk(typer.main.get_command(main.program()), "tenantry")
     assert missing == []
     for scope in SCOPES:
         assert f"`{scope}`" in page

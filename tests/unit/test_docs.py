@@ -8,7 +8,7 @@ import typer.main
 from tenantry.api.app import create_app
 from tenantry.base import errors
 from tenantry.base.settings import Settings
-from tenantry.cli.main import app
+from tenantry.cli.main import program
 from tenantry.control.keys import SCOPES
 from tenantry.services.migrations import lint
 
@@ -55,7 +55,7 @@ def _commands(command: object, words: tuple[str, ...] = ("tenantry",)) -> set[st
 
 def test_every_command_is_told() -> None:
     told = page("reference/cli.md")
-    missing = {name for name in _commands(typer.main.get_command(app)) if name not in told}
+    missing = {name for name in _commands(typer.main.get_command(program())) if name not in told}
     assert not missing
 
 

@@ -6,7 +6,6 @@ import unicodedata
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerificationError
-from zxcvbn import zxcvbn
 
 from tenantry.base.secrets import Secret
 
@@ -34,6 +33,9 @@ def fault(password: Secret, *, email: str) -> str | None:
     phrase = len(text.split()) >= _PHRASE_WORDS and len(text) >= _SHORTEST_PHRASE
     if len(text) < SHORTEST and not phrase:
         return f"needs at least {SHORTEST} characters, or {_PHRASE_WORDS} words"
+    # Its dictionaries take 25 ms, in every process that can make a user.
+    from zxcvbn import zxcvbn  # noqa: PLC0415
+
     with _judging:
         found = zxcvbn(
             text[:_MOST_JUDGED], user_inputs=[email, *email.replace("@", ".").split(".")]

@@ -9,7 +9,7 @@ import typer
 from tenantry.base.errors import Conflict, InvalidInput, NotFound
 from tenantry.base.ids import parse_id
 from tenantry.base.sizes import readable
-from tenantry.cli import door, operations, output, times
+from tenantry.cli import door, drills, operations, output, times
 from tenantry.cli.client import Api, ApiError, Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, Named, find, title
@@ -18,6 +18,8 @@ app = typer.Typer(
     help="Backups: a database as a file of pg_dump's, made now or by the clock.",
     no_args_is_help=True,
 )
+app.command()(drills.drill)
+app.command()(drills.proofs)
 
 Format = Literal["custom", "plain"]
 BackupNamed = Annotated[

@@ -12,9 +12,10 @@ import typer
 from tenantry.base import settings
 from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.settings import Settings
-from tenantry.cli import clusters, operations, output, recovery, times
+from tenantry.cli import operations, output, recovery, times
 from tenantry.cli.client import connect
 from tenantry.cli.door import Json
+from tenantry.cli.finding import ClusterNamed, find_cluster
 from tenantry.host import identity
 from tenantry.services import supervisor
 from tenantry.services.cluster_restores import service
@@ -25,19 +26,11 @@ from tenantry.services.recovery.service import require_complete
 
 LATEST = "latest"
 
-Named = Annotated[str, typer.Argument(metavar="NAME", help="control or shared-1")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to those on clusters."""
-    app.command()(restore)
-    app.command()(kept)
-    app.command()(discard)
-
-
 def restore(
-    name: Named,
+    name: ClusterNamed,
     to: Annotated[
         str,
         typer.Option(help=f"A moment, such as 2031-12-31T18:00+01:00, or 90m ago, or {LATEST}."),
@@ -89,7 +82,7 @@ def _ask_for(here: Settings, name: str, moment: dt.datetime, *, yes: bool, as_js
     if not yes:
         recovery.confirm(f"Restore {name}?")
     with connect() as api:
-        path = f"/api/clusters/{clusters.find(api, name)['id']}/restore"
+        path = f"/api/clusters/{find_cluster(api, name)['id']}/restore"
         row = operations.follow(api, api.post(path, {"to": moment.isoformat()})["id"])
     _tell(here, Report.model_validate(row["result"]), as_json=as_json, is_up=True)
 
@@ -214,7 +207,7 @@ def kept(as_json: Json = False) -> None:
 
 
 def discard(
-    name: Named,
+    name: ClusterNamed,
     which: Annotated[
         str | None, typer.Argument(metavar="[KEPT]", help="Which one; all of them without.")
     ] = None,

@@ -8,9 +8,10 @@ import typer
 from tenantry.base import settings
 from tenantry.base.errors import NotFound
 from tenantry.base.sizes import readable
-from tenantry.cli import operations, output, times
-from tenantry.cli.client import Api, Row, connect
+from tenantry.cli import cluster_restores, operations, output, times
+from tenantry.cli.client import connect
 from tenantry.cli.door import Json
+from tenantry.cli.finding import ClusterNamed, find_cluster
 from tenantry.control.store import DATABASE
 from tenantry.pg.connections import ADMIN
 from tenantry.services.clusters.service import CONTROL, LocalClusters
@@ -18,8 +19,9 @@ from tenantry.services.clusters.service import CONTROL, LocalClusters
 app = typer.Typer(
     help="The PostgreSQL servers, and the backups of all that is in them.", no_args_is_help=True
 )
-
-Named = Annotated[str, typer.Argument(metavar="NAME", help="control or shared-1")]
+app.command()(cluster_restores.restore)
+app.command()(cluster_restores.kept)
+app.command()(cluster_restores.discard)
 
 _COLUMNS: dict[str, output.Cell] = {
     "LABEL": "label",
@@ -32,18 +34,8 @@ _COLUMNS: dict[str, output.Cell] = {
 }
 
 
-def find(api: Api, name: str) -> Row:
-    """A cluster by its name or id. Raises NotFound."""
-    rows = api.rows("/api/clusters").rows
-    for row in rows:
-        if name in {row["name"], row["id"]}:
-            return row
-    names = ", ".join(str(row["name"]) for row in rows)
-    raise NotFound(f"There is no cluster {name}.", hint=f"The clusters are {names}.")
-
-
 @app.command()
-def backups(name: Named, as_json: Json = False) -> None:
+def backups(name: ClusterNamed, as_json: Json = False) -> None:
     """List a cluster's physical backups, and how far back it can be restored.
 
     Example:
@@ -51,7 +43,7 @@ def backups(name: Named, as_json: Json = False) -> None:
         tenantry cluster backups shared-1
     """
     with connect() as api:
-        held = api.get(f"/api/clusters/{find(api, name)['id']}/backups")
+        held = api.get(f"/api/clusters/{find_cluster(api, name)['id']}/backups")
     if as_json:
         output.as_json(held)
         return
@@ -71,7 +63,7 @@ def backups(name: Named, as_json: Json = False) -> None:
 
 @app.command()
 def backup(
-    name: Named,
+    name: ClusterNamed,
     kind: Annotated[
         Literal["full", "diff", "incr"],
         typer.Option("--type", help="All, or what changed since the last full one, or the last."),
@@ -86,7 +78,7 @@ def backup(
         tenantry cluster backup shared-1 --type full
     """
     with connect() as api:
-        path = f"/api/clusters/{find(api, name)['id']}/backups"
+        path = f"/api/clusters/{find_cluster(api, name)['id']}/backups"
         row = api.post(path, {"type": kind})
         if wait:
             row = operations.follow(api, row["id"])
@@ -99,7 +91,7 @@ def backup(
 
 
 @app.command()
-def verify(name: Named, wait: operations.Wait = True, as_json: Json = False) -> None:
+def verify(name: ClusterNamed, wait: operations.Wait = True, as_json: Json = False) -> None:
     """Read all backups of a cluster and its whole log again, and fail if anything is damaged.
 
     Example:
@@ -107,7 +99,7 @@ def verify(name: Named, wait: operations.Wait = True, as_json: Json = False) -> 
         tenantry cluster verify shared-1
     """
     with connect() as api:
-        row = api.post(f"/api/clusters/{find(api, name)['id']}/backups/verify", {})
+        row = api.post(f"/api/clusters/{find_cluster(api, name)['id']}/backups/verify", {})
         if wait:
             row = operations.follow(api, row["id"])
     if as_json:

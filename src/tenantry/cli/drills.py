@@ -1,7 +1,5 @@
 """``tenantry backup drill`` and ``proofs``: whether a database can be restored."""
 
-import typer
-
 from tenantry.cli import output, times
 from tenantry.cli.client import connect
 from tenantry.cli.door import Json
@@ -18,12 +16,6 @@ _COLUMNS: dict[str, output.Cell] = {
     "AS LIVE": lambda row: row["compared"]["equal_to_live"],
     "ERROR": "error",
 }
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to those on backups."""
-    app.command()(drill)
-    app.command()(proofs)
 
 
 def drill(database: Named, wait: Wait = True, env: In = None, as_json: Json = False) -> None:

@@ -1,4 +1,5 @@
-"""Which database a person means: an id, a ``tenant_…`` name, or the name they gave it."""
+"""Which database a person means, by an id, a ``tenant_…`` name or the name they gave it; or
+which cluster."""
 
 from typing import Annotated, Literal
 
@@ -24,6 +25,7 @@ In = Annotated[
         "--env", metavar="ENV", help="Its environment, where several have a database of that name."
     ),
 ]
+ClusterNamed = Annotated[str, typer.Argument(metavar="NAME", help="control or shared-1")]
 
 
 def title(row: Row) -> str:
@@ -62,3 +64,13 @@ def find(api: Api, text: str, environment: str | None = None) -> Row:
         f"No database is called “{text}”{where}.",
         hint=f"Did you mean {near}?" if near else "`tenantry db list --all` shows them.",
     )
+
+
+def find_cluster(api: Api, name: str) -> Row:
+    """A cluster by its name or id. Raises NotFound."""
+    rows = api.rows("/api/clusters").rows
+    for row in rows:
+        if name in {row["name"], row["id"]}:
+            return row
+    names = ", ".join(str(row["name"]) for row in rows)
+    raise NotFound(f"There is no cluster {name}.", hint=f"The clusters are {names}.")

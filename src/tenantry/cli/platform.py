@@ -32,15 +32,6 @@ _DOWN_SECONDS = 120
 service = typer.Typer(help="Run under systemd, from boot on.", no_args_is_help=True)
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the program."""
-    app.command()(up)
-    app.command()(down)
-    app.command()(status)
-    app.command()(doctor)
-    app.add_typer(service, name="service")
-
-
 def _say(text: str) -> None:
     output.note(f"{text} …")
 

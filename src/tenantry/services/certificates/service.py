@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import structlog
@@ -25,7 +25,6 @@ from tenantry.base.events import Changed, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host import certificates, files, packages, processes
-from tenantry.host.acme import Authority
 from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate
 from tenantry.pg import tls
 from tenantry.pg.clusters import ProcessCluster
@@ -33,6 +32,9 @@ from tenantry.services.certificates import plan
 from tenantry.services.certificates.model import CertificateStatus, Door, Revocation, Tries
 from tenantry.services.certificates.plan import Failures, InPlace, Keep, Obtain, Wait, Wanted
 from tenantry.services.pooling.service import Pooler
+
+if TYPE_CHECKING:
+    from tenantry.host.acme import Authority
 
 log = structlog.get_logger()
 
@@ -276,7 +278,10 @@ class Certificates:
             return self._wanted_of_own
         return Wanted(self._settings.acme_directory, frozenset([self._settings.domain]))
 
-    def _authority(self, directory: str) -> Authority:
+    def _authority(self, directory: str) -> "Authority":
+        # Its libraries take 70 ms, in every process that starts, and few ask an authority.
+        from tenantry.host.acme import Authority  # noqa: PLC0415
+
         return Authority(
             directory=directory,
             account_key=self._account_key,
