@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -369,9 +370,11 @@ def look_for(platform: Installation, word: str, imported_into: str) -> None:
         )
         assert "PostgreSQL database dump" in told
         assert word not in told
-    for path in platform.home.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            assert not path.is_file() or word.encode() not in path.read_bytes(), path
+    # As it goes on, files and folders vanish: os.walk passes those by, Path.rglob does not.
+    for folder, _, names in os.walk(platform.home):
+        for path in (Path(folder, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                assert not path.is_file() or word.encode() not in path.read_bytes(), path
 
 
 # ── the command line, and the rest ───────────────────────────────────────────

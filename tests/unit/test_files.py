@@ -1,6 +1,8 @@
 """The room on a disk, and sizes as people read them."""
 
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,25 @@ def test_who_needs_more_than_there_is_hears_how_much_and_what_to_do(tmp_path: Pa
 def test_what_is_kept_back_is_no_room(tmp_path: Path) -> None:
     with pytest.raises(files.NotEnoughDisk, match="there is room for 0 B on"):
         files.require_room(tmp_path, 0, what="This", hint="Make room.", spare=1.01)
+
+
+def test_what_a_folder_uses_is_counted_while_its_folders_come_and_go(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_bytes(b"x" * 100_000)
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(2**30)
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+            shutil.rmtree(tmp_path / "a")
+
+    with ThreadPoolExecutor(1) as other:
+        coming = other.submit(come_and_go)
+        try:
+            counted = {files.used_bytes(tmp_path) for _ in range(300)}
+        finally:
+            over.set()
+        coming.result()
+    assert counted == {kept.stat().st_blocks * 512}

@@ -4,7 +4,6 @@ import asyncio
 import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +15,7 @@ from tenantry.cli import operations, output, recovery, times
 from tenantry.cli.client import connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import ClusterNamed, find_cluster
-from tenantry.host import identity
+from tenantry.host import files, identity
 from tenantry.services import supervisor
 from tenantry.services.cluster_restores import service
 from tenantry.services.cluster_restores.model import Differences, Report, Wanted
@@ -185,7 +184,7 @@ def kept(as_json: Json = False) -> None:
             "cluster": each.cluster,
             "name": each.name,
             "replaced_at": each.since.isoformat(),
-            "size_bytes": _size(each.path),
+            "size_bytes": files.used_bytes(each.path),
             "path": str(each.path),
         }
         for each in service.every_kept(settings.load())
@@ -233,8 +232,3 @@ def discard(
     for each in found:
         asyncio.run(service.discard(here, each))
         output.done(f"{each.name} is deleted")
-
-
-def _size(folder: Path) -> int:
-    """The bytes that a folder takes on its disk."""
-    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))

@@ -387,15 +387,4 @@ def _log_of(cluster: ProcessCluster) -> Path:
 async def _watch(folder: Path, tell: Tell | None) -> None:
     while tell is not None:
         await asyncio.sleep(_TELL_SECONDS)
-        await tell(await asyncio.to_thread(_size, folder))
-
-
-def _size(folder: Path) -> int:
-    """The bytes that are on the disk: of what was left out there are files without any."""
-    total = 0
-    for each in folder.rglob("*"):
-        try:
-            total += each.stat().st_blocks * 512
-        except FileNotFoundError:
-            continue
-    return total
+        await tell(await asyncio.to_thread(files.used_bytes, folder))
