@@ -231,7 +231,7 @@ class Scene:
             return not wrong
 
         try:
-            wait_for("a world without leftovers", right, seconds=15)
+            wait_for("a world without leftovers", right, seconds=30, every=0.1)
         except AssertionError as error:
             raise AssertionError(f"{error}\n" + "\n".join(wrong)) from None
 

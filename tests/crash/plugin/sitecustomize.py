@@ -26,9 +26,16 @@ VICTIMS = {
 DYING_SECONDS = 2
 
 
-def part_of_this_process() -> str | None:
+def module_of_this_process() -> str | None:
     words = sys.orig_argv
-    return PARTS.get(words[words.index("-m") + 1]) if "-m" in words[:-1] else None
+    return words[words.index("-m") + 1] if "-m" in words[:-1] else None
+
+
+def be_a_patient_supervisor() -> None:
+    """Have a part that is killed again and again started at once each time."""
+    from tenantry.services import supervisor  # noqa: PLC0415
+
+    supervisor._WELL_SECONDS = 0.0
 
 
 def listen(home: Path, part: str) -> None:
@@ -66,7 +73,9 @@ def listen(home: Path, part: str) -> None:
     subscribe(hear)
 
 
-if (part := part_of_this_process()) is not None:
+if module_of_this_process() == "tenantry.cli" and "up" in sys.orig_argv:
+    be_a_patient_supervisor()
+if (part := PARTS.get(module_of_this_process() or "")) is not None:
     home = Path(os.environ["TENANTRY_HOME"])
     if part == "worker" and "CRASH_RISING" in os.environ:
         rise(home / "crash")
