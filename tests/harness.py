@@ -141,6 +141,11 @@ class Installation:
         told: dict[str, Any] = json.loads(self.tenantry("status", "--json", check=False).stdout)
         return told
 
+    def warnings(self, cluster: str = "shared-1") -> str:
+        """What ``status`` warns of at a cluster."""
+        clusters = self.status()["clusters"]
+        return " ".join(next(each for each in clusters if each["name"] == cluster)["warnings"])
+
     def pids(self) -> dict[str, int]:
         """The pid of each part that runs, as ``status`` tells it."""
         return {

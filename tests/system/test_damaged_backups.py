@@ -178,12 +178,8 @@ def test_a_full_disk_is_told_and_tenants_write_on(backed: Installation, disk: Pa
         measures = backed.get("/metrics").text
         assert 'tenantry_archive_failing{cluster="shared-1"} 1.0' in measures
 
-        def warnings() -> str:
-            clusters = backed.status()["clusters"]
-            return " ".join(next(e for e in clusters if e["name"] == "shared-1")["warnings"])
-
         # While a try is under way, the one before it is what is known.
-        eventually(lambda: "its disk is full" in warnings())
+        eventually(lambda: "its disk is full" in backed.warnings())
         eventually(
             lambda: (
                 "its disk is full"

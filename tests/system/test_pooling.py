@@ -343,9 +343,15 @@ def test_the_poolers_state_is_told(platform: Installation, api: httpx.Client) ->
 
     with ThreadPoolExecutor(6) as threads:
         busy = [threads.submit(ask, url, "SELECT 1 FROM pg_sleep(1.5)") for _ in range(6)]
-        eventually(lambda: pool_of(data(api.get("/api/pooler"))).get("clients_waiting") == 2)
-        state = data(api.get("/api/pooler"))
+        states: list[dict[str, Any]] = []
+
+        def two_wait() -> bool:
+            states.append(data(api.get("/api/pooler")))
+            return pool_of(states[-1]).get("clients_waiting") == 2
+
+        eventually(two_wait)
         assert [each.result() for each in busy] == [1] * 6
+    state = states[-1]
     assert state["version"].startswith("PgBouncer 1.")
     assert state["budget"] == 110
     assert 1 <= state["pool_size"] <= 25

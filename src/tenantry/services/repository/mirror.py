@@ -56,13 +56,22 @@ class Mirror:
     # ── carrying on ──────────────────────────────────────────────────────────
 
     async def follow(self) -> None:
-        """Carry on what is new. Raises RepositoryError if a repository does not take it."""
+        """Carry on what is new; what cannot be carried of one cluster holds up no other one.
+
+        Raises RepositoryError, in the end, if a repository does not take something.
+        """
         if not self._repositories.enabled:
             return
+        failed: Exception | None = None
         for number, place in self._others:
             for cluster in self._repositories.clusters:
-                async with self._lock:
-                    await self._follow(cluster.name, number, place)
+                try:
+                    async with self._lock:
+                        await self._follow(cluster.name, number, place)
+                except (TenantryError, OSError) as error:
+                    failed = failed or error
+        if failed is not None:
+            raise failed
 
     async def compare(self, cluster_name: str) -> None:
         """Look for all that another repository lacks, and carry that on.
