@@ -17,6 +17,8 @@ from sweep import RisingScene, Row
 
 from clients import block_copy, hurry
 
+pytestmark = pytest.mark.takes_minutes
+
 MASKING = "UPDATE kept SET n = -n"
 WHOLE = (ROWS, ROWS * (ROWS + 1) // 2)
 EMPTY = (0, None)

@@ -29,6 +29,7 @@ pytestmark = [
     ),
     pytest.mark.skipif(not Path("/etc/debian_version").exists(), reason="needs Debian or Ubuntu"),
     pytest.mark.timeout(600),
+    pytest.mark.takes_minutes,
 ]
 
 

@@ -19,6 +19,8 @@ from answers import data
 from clients import STRINGS, ask, do, eventually, hurry, login
 from harness import Installation
 
+pytestmark = pytest.mark.takes_minutes
+
 PARTS = ("supervisor", "control", "shared-1", "pooler", "api", "worker")
 
 

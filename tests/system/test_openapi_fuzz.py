@@ -12,6 +12,8 @@ from answers import data
 from clients import hurry
 from harness import Installation
 
+pytestmark = pytest.mark.takes_minutes
+
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"
     "response_headers_conformance,response_schema_conformance,negative_data_rejection,"

@@ -20,6 +20,8 @@ from tenantry.base import settings
 from tenantry.services.platform import open_platform
 from tenantry.services.repository.service import Repositories
 
+pytestmark = pytest.mark.takes_minutes
+
 SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=a-key/20260101/us-east-1/s3/aws4_request"}
 
 
