@@ -208,14 +208,21 @@ class Installation:
         """The control database, as its owner."""
         return self.superuser("control", "tenantry_control")
 
-    def back_up(self, cluster: str, *words: str) -> None:
-        """Back a cluster up, once the platform's own backup of it is done."""
+    def cluster(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """What became of a command on a cluster, once no other operation has that to itself."""
+        deadline = time.monotonic() + self.patience
         while True:
-            done = self.tenantry("cluster", "backup", cluster, *words, check=False)
-            if "to itself" not in done.stderr:
-                break
+            done = self.tenantry("cluster", *words, check=False)
+            if "to itself" not in done.stderr or time.monotonic() > deadline:
+                return done
             time.sleep(0.2)
+
+    def back_up(self, cluster: str, *words: str) -> dict[str, Any]:
+        """Back a cluster up. Returns what its operation tells."""
+        done = self.cluster("backup", cluster, *words, "--json")
         assert done.returncode == 0, done.stderr
+        told: dict[str, Any] = json.loads(done.stdout)["result"]
+        return told
 
     def wait_restorable(self, cluster: str) -> None:
         """Return when this very moment is one that a cluster can be restored to."""

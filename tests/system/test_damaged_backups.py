@@ -41,27 +41,10 @@ def backed(disk: Path) -> Iterator[Installation]:
         installation.up()
         hurry(installation)
         for name in ("control", "shared-1"):
-            back_up(installation, name)
+            installation.back_up(name)
         yield installation
     finally:
         installation.remove()
-
-
-def done(platform: Installation, *words: str) -> "subprocess.CompletedProcess[str]":
-    """What became of a command on a cluster, once no other operation has the cluster."""
-    found: list[subprocess.CompletedProcess[str]] = []
-
-    def is_done() -> bool:
-        found.append(platform.tenantry("cluster", *words, check=False))
-        return "to itself" not in found[-1].stderr
-
-    eventually(is_done, seconds=60)
-    return found[-1]
-
-
-def back_up(platform: Installation, name: str, *words: str) -> None:
-    made = done(platform, "backup", name, *words)
-    assert made.returncode == 0, made.stderr
 
 
 def part(platform: Installation) -> tuple[int, dict[str, Any]]:
@@ -90,7 +73,7 @@ def without(path: Path) -> Iterator[None]:
 
 
 def test_all_is_well(backed: Installation) -> None:
-    assert done(backed, "verify", "shared-1").returncode == 0
+    assert backed.cluster("verify", "shared-1").returncode == 0
     status, told = part(backed)
     assert (status, told["state"], told["detail"]) == (200, "up", "the last is 0 h old")
 
@@ -101,7 +84,7 @@ def test_a_flipped_byte_is_found(backed: Installation, disk: Path) -> None:
     middle = len(whole) // 2
     bundle.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
     try:
-        found = done(backed, "verify", "shared-1")
+        found = backed.cluster("verify", "shared-1")
         assert found.returncode == 1
         assert "The backups of shared-1 are damaged" in found.stderr
         assert "checksum invalid: 1" in " ".join(found.stderr.split())
@@ -110,7 +93,7 @@ def test_a_flipped_byte_is_found(backed: Installation, disk: Path) -> None:
         assert "shared-1: the last verification failed" in told["detail"]
     finally:
         bundle.write_bytes(whole)
-    assert done(backed, "verify", "shared-1").returncode == 0
+    assert backed.cluster("verify", "shared-1").returncode == 0
     assert nothing_is_said(backed)
 
 
@@ -124,12 +107,12 @@ def test_a_missing_segment_is_found(backed: Installation, disk: Path) -> None:
     elsewhere = disk / segment.name  # a file of another name in its place would be found, too
     segment.rename(elsewhere)
     try:
-        found = done(backed, "verify", "shared-1")
+        found = backed.cluster("verify", "shared-1")
     finally:
         elsewhere.rename(segment)
     assert found.returncode == 1
     assert "1 segments of the write-ahead log are missing" in " ".join(found.stderr.split())
-    assert done(backed, "verify", "shared-1").returncode == 0
+    assert backed.cluster("verify", "shared-1").returncode == 0
 
 
 async def secure(repositories: Repositories) -> object:
@@ -141,7 +124,7 @@ def test_another_key_opens_nothing(backed: Installation) -> None:
     right = key.read_text()
     try:
         key.write_text("0" * 64)
-        failed = done(backed, "backup", "shared-1")
+        failed = backed.cluster("backup", "shared-1")
         assert failed.returncode == 1
         assert "it is encrypted with another key, or damaged" in " ".join(failed.stderr.split())
         assert "0" * 64 not in failed.stderr
@@ -149,12 +132,12 @@ def test_another_key_opens_nothing(backed: Installation) -> None:
         assert (status, told["state"]) == (200, "warning")
         assert "the last backup failed" in told["detail"]
         with without(key):
-            failed = done(backed, "backup", "shared-1")
+            failed = backed.cluster("backup", "shared-1")
             assert "are backups in" in failed.stderr
             assert "Put back the copy" in " ".join(failed.stderr.split())
     finally:
         key.write_text(right)
-    back_up(backed, "shared-1")
+    backed.back_up("shared-1")
     eventually(lambda: nothing_is_said(backed))
 
 
@@ -186,20 +169,20 @@ def test_a_full_disk_is_told_and_tenants_write_on(backed: Installation, disk: Pa
                 in " ".join(backed.tenantry("doctor", check=False).stdout.split())
             )
         )
-        failed = done(backed, "backup", "shared-1")
+        failed = backed.cluster("backup", "shared-1")
         assert failed.returncode == 1
         assert "its disk is full" in " ".join(failed.stderr.split())
     finally:
         filler.unlink()
     inside(backed, secure)
-    back_up(backed, "shared-1")
+    backed.back_up("shared-1")
     eventually(lambda: nothing_is_said(backed))
 
 
 def test_a_repository_that_is_gone_is_not_begun_anew(backed: Installation, disk: Path) -> None:
     repository = disk / "repository"
     with without(repository):
-        failed = done(backed, "backup", "shared-1")
+        failed = backed.cluster("backup", "shared-1")
         assert failed.returncode == 1
         said = " ".join(failed.stderr.split())
         assert f"The repository {repository} is gone" in said
@@ -208,4 +191,4 @@ def test_a_repository_that_is_gone_is_not_begun_anew(backed: Installation, disk:
         status, told = part(backed)
         assert (status, told["state"]) == (200, "warning")
         assert "is gone" in told["detail"]
-    back_up(backed, "shared-1")
+    backed.back_up("shared-1")

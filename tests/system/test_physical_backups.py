@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from harness import Installation
 from inside import inside
 from tenantry.host import commands
 from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
+from tenantry.pg.pgbackrest import PgBackRest
 from tenantry.services.repository.service import Repositories
 
 STRAY = {
@@ -33,21 +35,10 @@ def backed() -> Iterator[Installation]:
     try:
         installation.up()
         hurry(installation)
-        back_up(installation, "shared-1")  # the first one is full, whatever is asked for
+        installation.back_up("shared-1")  # the first one is full, whatever is asked for
         yield installation
     finally:
         installation.remove()
-
-
-def back_up(platform: Installation, name: str, *options: str) -> None:
-    """Have a backup made, once no other operation has the cluster."""
-
-    def is_done() -> bool:
-        made = platform.tenantry("cluster", "backup", name, *options, check=False)
-        assert made.returncode == 0 or "to itself" in made.stderr, made.stderr
-        return made.returncode == 0
-
-    eventually(is_done, seconds=60)
 
 
 def cluster_of(platform: Installation, name: str = "shared-1") -> dict[str, Any]:
@@ -179,12 +170,30 @@ async def expire(repositories: Repositories, days: str) -> object:
 
 def test_what_the_window_does_not_need_goes_with_its_log(backed: Installation) -> None:
     for kind in ("incr", "full"):
-        back_up(backed, "control", "--type", kind)
+        backed.back_up("control", "--type", kind)
     all_of_them, first, _ = inside(backed, expire, "1")
     assert len(all_of_them) >= 2
     left, first_left, needed = inside(backed, expire, "0")
     assert left == all_of_them[-1:]
     assert first < first_left == needed
+
+
+async def missing_while_it_goes_on(repositories: Repositories) -> object:
+    """How many segments are missed if another one is archived while those there are listed."""
+    (held,) = await repositories.contents("shared-1")
+    list_them = PgBackRest.segments
+
+    async def list_and_archive(*asked: Any, **how: Any) -> list[str]:
+        found = await list_them(*asked, **how)
+        await repositories.secure("shared-1")
+        return found
+
+    with patch.object(PgBackRest, "segments", list_and_archive):
+        return await repositories.missing(held)
+
+
+def test_what_is_archived_during_the_look_is_not_missed(backed: Installation) -> None:
+    assert inside(backed, missing_while_it_goes_on) == 0
 
 
 def test_only_administrators_back_up(backed: Installation) -> None:

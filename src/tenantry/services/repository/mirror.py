@@ -11,6 +11,7 @@ import contextlib
 import json
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class Mirror:
     def __init__(self, repositories: Repositories) -> None:
         self._repositories = repositories
         self._folder = repositories.pgbackrest.folder / "mirror"
-        self._lock = asyncio.Lock()
+        self._locks: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @property
     def _others(self) -> list[tuple[int, Repository]]:
@@ -56,35 +57,38 @@ class Mirror:
     # ── carrying on ──────────────────────────────────────────────────────────
 
     async def follow(self) -> None:
-        """Carry on what is new; what cannot be carried of one cluster holds up no other one.
+        """Carry on what is new, each cluster's for itself: what fails holds up no other.
 
         Raises RepositoryError, in the end, if a repository does not take something.
         """
-        if not self._repositories.enabled:
-            return
-        failed: Exception | None = None
-        for number, place in self._others:
-            for cluster in self._repositories.clusters:
-                try:
-                    async with self._lock:
-                        await self._follow(cluster.name, number, place)
-                except (TenantryError, OSError) as error:
-                    failed = failed or error
-        if failed is not None:
-            raise failed
+        if self._repositories.enabled:
+            await self._follow_all([cluster.name for cluster in self._repositories.clusters])
 
     async def compare(self, cluster_name: str) -> None:
         """Look for all that another repository lacks, and carry that on.
 
         Raises RepositoryError if it does not take it.
         """
-        for number, place in self._others:
-            async with self._lock:
-                await self._follow(cluster_name, number, place, anew=True)
+        await self._follow_all([cluster_name], anew=True)
 
-    async def _follow(
-        self, name: str, number: int, place: Repository, *, anew: bool = False
-    ) -> None:
+    async def _follow_all(self, names: Iterable[str], *, anew: bool = False) -> None:
+        done = await asyncio.gather(
+            *(
+                self._follow(name, number, place, anew=anew)
+                for name in names
+                for number, place in self._others
+            ),
+            return_exceptions=True,
+        )
+        for failure in done:
+            if failure is not None:
+                raise failure
+
+    async def _follow(self, name: str, number: int, place: Repository, *, anew: bool) -> None:
+        async with self._locks[name, number]:
+            await self._carry_on(name, number, place, anew=anew)
+
+    async def _carry_on(self, name: str, number: int, place: Repository, *, anew: bool) -> None:
         mark = self._read(name, number) or _Mark("", {})
         try:
             if anew or mark.place != str(place):
@@ -118,7 +122,7 @@ class Mirror:
     async def _carry(self, name: str, number: int, log: Sequence[str]) -> None:
         for begin in range(0, len(log), _AT_ONCE):
             few = log[begin : begin + _AT_ONCE]
-            with self._scratch() as folder:
+            with self._scratch(name, number) as folder:
                 carrying = [self._carry_one(name, number, folder / each) for each in few]
                 for done in await asyncio.gather(*carrying, return_exceptions=True):
                     if isinstance(done, BaseException):
@@ -131,9 +135,9 @@ class Mirror:
         await pgbackrest.push(name, file, repository=number)
 
     @contextlib.contextmanager
-    def _scratch(self) -> Iterator[Path]:
+    def _scratch(self, name: str, number: int) -> Iterator[Path]:
         """A folder for what is being carried, without what a killed worker has left there."""
-        folder = self._folder / "carried"
+        folder = self._folder / f"{name}-{number}"
         shutil.rmtree(folder, ignore_errors=True)
         files.ensure_folder(folder)
         try:

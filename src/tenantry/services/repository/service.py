@@ -289,12 +289,12 @@ class Repositories:
         """
         if not held.backups or held.archive is None:
             return 0
+        if until is None:  # asked before the look: what is archived meanwhile is not missed
+            async with connect(self.cluster(held.stanza).address, user=ADMIN) as admin:
+                until = (await archiving.archiver(admin)).last_archived[:24]
         names = await self.pgbackrest.segments(
             held.stanza, held.archive, repository=held.repository
         )
-        if until is None:
-            async with connect(self.cluster(held.stanza).address, user=ADMIN) as admin:
-                until = (await archiving.archiver(admin)).last_archived[:24]
         since = min(backup.wal_start for backup in held.backups)
         last = max(backup.wal_stop for backup in held.backups)
         return len(
