@@ -95,7 +95,7 @@ def test_with_its_protection_gone_it_gets_through(
     with lifted(world, lift):
         try:
             # Servers read their files, and the pooler logs in to one again, in their own time.
-            eventually(gets_through, seconds=3 if lift.rule or door == POOLED else 0.1)
+            eventually(gets_through)
         except AssertionError:
             pytest.fail(f"still refused: {said[-1]}")
 

@@ -55,9 +55,9 @@ def test_who_takes_all_locks_is_ended_and_shut_out(
     with login(tenant[door]) as session:
         with pytest.raises(psycopg.Error):
             session.execute(TAKE_ALL)
-        eventually(lambda: is_shut_out(platform, tenant["username"]), seconds=3)
-        eventually(lambda: is_served(neighbour["connection_string"]), seconds=1)
-        eventually(lambda: is_served(neighbour["connection_string_pooled"]), seconds=3)
+        eventually(lambda: is_shut_out(platform, tenant["username"]))
+        eventually(lambda: is_served(neighbour["connection_string"]))
+        eventually(lambda: is_served(neighbour["connection_string_pooled"]))
         assert not is_served(tenant["connection_string"])
 
 
@@ -73,8 +73,8 @@ def test_a_visitor_that_takes_all_locks_is_ended(
             for _ in range(2):
                 with pytest.raises(psycopg.Error):
                     session.execute(TAKE_ALL)
-            eventually(lambda: session.closed or not is_open(session), seconds=3)
-        eventually(lambda: is_served(neighbour["connection_string"]), seconds=1)
+            eventually(lambda: session.closed or not is_open(session))
+        eventually(lambda: is_served(neighbour["connection_string"]))
         server.execute("DROP OWNED BY tenantry_visitor_0")
         server.execute("DROP ROLE tenantry_visitor_0")
 
@@ -92,10 +92,10 @@ def test_without_the_watch_nobody_logs_in(
                 with pytest.raises(psycopg.errors.OutOfMemory):
                     session.execute(TAKE_ALL)
             time.sleep(2)
-            eventually(lambda: not is_served(neighbour["connection_string"]), seconds=3)
+            eventually(lambda: not is_served(neighbour["connection_string"]))
     finally:
         os.kill(worker, signal.SIGCONT)
-    eventually(lambda: is_served(neighbour["connection_string"]), seconds=5)
+    eventually(lambda: is_served(neighbour["connection_string"]))
 
 
 def test_a_thousand_locks_are_no_offence(neighbour: dict[str, Any]) -> None:

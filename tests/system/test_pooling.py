@@ -382,9 +382,9 @@ def test_a_killed_pooler_comes_back(platform: Installation) -> None:
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(psycopg.OperationalError), session:
         session.execute("SELECT 1")
-    eventually(lambda: platform.pids().get("pooler", pid) != pid, seconds=10)
+    eventually(lambda: platform.pids().get("pooler", pid) != pid)
     assert ask(database["connection_string_pooled"]) == 1
-    eventually(platform.is_ready, seconds=10)
+    eventually(platform.is_ready)
 
 
 def test_a_killed_postgresql_comes_back(platform: Installation) -> None:
@@ -396,7 +396,7 @@ def test_a_killed_postgresql_comes_back(platform: Installation) -> None:
     direct.execute("CREATE TABLE kept AS SELECT 42 AS value")
     pid = platform.pids()["shared-1"]
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: platform.pids().get("shared-1", pid) != pid, seconds=20)
+    eventually(lambda: platform.pids().get("shared-1", pid) != pid)
     with pytest.raises(psycopg.OperationalError), direct:
         direct.execute("SELECT 1")
     pooled.close()
@@ -407,9 +407,9 @@ def test_a_killed_postgresql_comes_back(platform: Installation) -> None:
         except psycopg.OperationalError:
             return False
 
-    eventually(works, seconds=10)
+    eventually(works)
     assert ask(database["connection_string"], "SELECT value FROM kept") == 42
-    eventually(platform.is_ready, seconds=10)
+    eventually(platform.is_ready)
     assert platform.create()["status"] == "active"
 
 
@@ -418,8 +418,8 @@ def test_a_killed_control_cluster_comes_back(platform: Installation, api: httpx.
     pid = platform.pids()["control"]
     os.kill(pid, signal.SIGKILL)
     assert ask(database["connection_string_pooled"]) == 1
-    eventually(lambda: platform.pids().get("control", pid) != pid, seconds=20)
-    eventually(lambda: api.get(f"/api/databases/{database['id']}").status_code == 200, seconds=20)
+    eventually(lambda: platform.pids().get("control", pid) != pid)
+    eventually(lambda: api.get(f"/api/databases/{database['id']}").status_code == 200)
     assert ask(platform.create()["connection_string"]) == 1
 
 
@@ -437,4 +437,4 @@ def test_tenants_are_served_while_the_control_plane_dies(platform: Installation)
                     assert session.execute("SELECT 1").fetchone() == (1,)
                 assert ask(database["connection_string_pooled"]) == 1
                 assert ask(database["connection_string"]) == 1
-    eventually(platform.is_ready, seconds=10)
+    eventually(platform.is_ready)
