@@ -11,8 +11,7 @@ from persons import Person, make_user
 
 
 @pytest.fixture(scope="session")
-def platform() -> Iterator[Installation]:
-    """A platform that is up. Leave it up, with nothing of yours broken in it."""
+def lasting_platform() -> Iterator[Installation]:
     installation = Installation()
     try:
         installation.up()
@@ -20,6 +19,13 @@ def platform() -> Iterator[Installation]:
         yield installation
     finally:
         installation.remove()
+
+
+@pytest.fixture(scope="module")
+def platform(lasting_platform: Installation) -> Iterator[Installation]:
+    """A platform that is up. Leave it up, with nothing of yours broken in it."""
+    yield lasting_platform
+    lasting_platform.delete_databases()
 
 
 @pytest.fixture
