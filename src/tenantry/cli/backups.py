@@ -18,8 +18,6 @@ app = typer.Typer(
     help="Backups: a database as a file of pg_dump's, made now or by the clock.",
     no_args_is_help=True,
 )
-app.command()(drills.drill)
-app.command()(drills.proofs)
 
 Format = Literal["custom", "plain"]
 BackupNamed = Annotated[
@@ -291,3 +289,7 @@ def schedule(
     if changes:
         output.done("The schedule is changed")
     output.facts((name.replace("_", " "), value) for name, value in found.items())
+
+
+app.command()(drills.drill)
+app.command()(drills.proofs)

@@ -19,9 +19,6 @@ from tenantry.services.clusters.service import CONTROL, LocalClusters
 app = typer.Typer(
     help="The PostgreSQL servers, and the backups of all that is in them.", no_args_is_help=True
 )
-app.command()(cluster_restores.restore)
-app.command()(cluster_restores.kept)
-app.command()(cluster_restores.discard)
 
 _COLUMNS: dict[str, output.Cell] = {
     "LABEL": "label",
@@ -132,3 +129,8 @@ def psql(
 
 def _names_database(arguments: list[str]) -> bool:
     return any(word.startswith(("-d", "--dbname")) for word in arguments)
+
+
+app.command()(cluster_restores.restore)
+app.command()(cluster_restores.kept)
+app.command()(cluster_restores.discard)
