@@ -225,19 +225,19 @@ class Installation:
             time.sleep(0.2)
 
     def back_up(self, cluster: str, *words: str) -> dict[str, Any]:
-        """Back a cluster up. Returns what its operation tells."""
+        """Back a cluster up, and wait until this very moment is one that can be restored.
+
+        Returns what its operation tells.
+        """
         done = self.cluster("backup", cluster, *words, "--json")
         assert done.returncode == 0, done.stderr
         told: dict[str, Any] = json.loads(done.stdout)["result"]
-        return told
-
-    def wait_restorable(self, cluster: str) -> None:
-        """Return when this very moment is one that a cluster can be restored to."""
         held = json.loads(self.tenantry("cluster", "backups", cluster, "--json").stdout)
         ended = max(dt.datetime.fromisoformat(each["finished_at"]) for each in held["backups"])
         # It ended within that second, nobody knows when.
         first = ended + dt.timedelta(seconds=1)
         time.sleep(max(0.0, (first - dt.datetime.now(dt.UTC)).total_seconds()))
+        return told
 
     # ── the world ────────────────────────────────────────────────────────────
 

@@ -28,7 +28,6 @@ def scene() -> Iterator[RisingScene]:
         hurry(found.installation)
         found.up()
         found.installation.back_up("shared-1")
-        found.installation.wait_restorable("shared-1")
         yield found
     finally:
         found.remove()

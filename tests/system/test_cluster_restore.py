@@ -33,7 +33,6 @@ def backed() -> Iterator[Installation]:
         hurry(platform)
         for cluster in ("control", "shared-1"):
             platform.back_up(cluster)
-        platform.wait_restorable("shared-1")
         yield platform
     finally:
         platform.remove()
@@ -188,7 +187,6 @@ def test_backups_go_on_and_a_later_restore_takes_the_new_past_while_the_platform
     # So the platform makes a full one by itself.
     assert [row["last_backup_at"] for row in found if row["name"] == "shared-1"] == [None]
     backed.back_up("shared-1", "--type", "full")
-    backed.wait_restorable("shared-1")
     database = backed.create(name="afterwards")
     fill(database)
     write(database["connection_string"], "DELETE FROM kept WHERE n > 10")
@@ -213,6 +211,10 @@ def test_a_broken_folder_comes_back_with_its_last_commit(
 ) -> None:
     """Also if what is asked for is a moment ``beyond`` that."""
     database = backed.create(name=f"last-of-{cluster}")
+    with backed.superuser() as server:
+        server.execute("ALTER SYSTEM SET archive_command = 'false'")
+        server.execute("SELECT pg_reload_conf()")
+        server.execute("SELECT pg_switch_wal()")  # in no repository, and no last one
     fill(database, 10)
     killed(backed, cluster)
     to = dt.datetime.now(dt.UTC).isoformat() if beyond else "latest"
@@ -226,6 +228,10 @@ def test_a_broken_folder_comes_back_with_its_last_commit(
     assert ask(database["connection_string_pooled"], "SELECT count(*) FROM kept") == (10,)
     with backed.client() as api:
         assert data(api.get(f"/api/databases/{database['id']}"))["missing_since"] is None
+    with backed.superuser() as server:
+        server.execute("ALTER SYSTEM RESET archive_command")
+        server.execute("SELECT pg_reload_conf()")
+    backed.back_up("shared-1")
 
 
 def test_the_control_cluster_comes_back_to_a_moment_and_revives_no_key(

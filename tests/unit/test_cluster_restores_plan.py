@@ -101,19 +101,24 @@ def test_only_segments_that_were_written_and_not_archived_are_taken(tmp_path: Pa
     assert [path.name for path in unarchived(tmp_path)] == ["000000010000000100000003"]
 
 
-def test_what_only_this_cluster_has_of_the_log_is_archived_by_it(tmp_path: Path) -> None:
-    status = tmp_path / "pg_wal/archive_status"
-    status.mkdir(parents=True)
-    for number in (2, 3):
-        segment(tmp_path / "pg_wal", f"00000001000000010000000{number}", 2**32 + number * 2**24)
-    segment(tmp_path / "pg_wal", "000000020000000100000003", 0x1_03000000)  # it is being written
-    (status / "000000010000000100000002.done").touch()
-    assert have_archived(tmp_path, before=2) == ["000000010000000100000003"]
-    assert {each.name for each in status.iterdir()} == {
-        "000000010000000100000002.done",
-        "000000010000000100000003.ready",
-    }
-    assert have_archived(tmp_path, before=2) == []
+def test_what_only_the_old_cluster_has_of_the_log_is_archived_by_the_new_one(
+    tmp_path: Path,
+) -> None:
+    """All that the new timeline goes on from; not where both have the same segment."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    for each in (old, new):
+        (each / "pg_wal/archive_status").mkdir(parents=True)
+    for number in (2, 3, 4):
+        segment(old / "pg_wal", f"00000001000000010000000{number}", 2**32 + number * 2**24)
+    (old / "pg_wal/archive_status/000000010000000100000002.done").touch()
+    (new / "pg_wal/00000002.history").write_text("1\t1/4000128\tno recovery target specified\n")
+    for _ in "12":
+        assert have_archived(old, new, timeline=2) == ["000000010000000100000003"]
+        assert [each.name for each in (new / "pg_wal/archive_status").iterdir()] == [
+            "000000010000000100000003.ready"
+        ]
+    name = "pg_wal/000000010000000100000003"
+    assert (new / name).read_bytes() == (old / name).read_bytes()
 
 
 @pytest.fixture

@@ -106,21 +106,33 @@ def unarchived(data: Path) -> list[Path]:
     )
 
 
-def have_archived(data: Path, *, before: int) -> list[str]:
-    """Have every segment of a timeline before this one archived that nobody has. Returns them.
+def have_archived(old: Path, recovered: Path, *, timeline: int) -> list[str]:
+    """Have a recovered cluster archive what it read and nobody has archived. Returns the names.
 
-    A recovery that found them in ``pg_wal`` leaves them as they are, and whoever reads the log
-    again would lack them.
+    ``old`` is the cluster, which does not run, whose ``pg_wal`` it also read, ``timeline`` the
+    one that it went over to. PostgreSQL takes whatever it reads in an archive recovery for
+    archived, and removes it with the checkpoint at the end (XLogArchiveCheckDone in xlog.c);
+    whoever reads the log again, from an older backup, would lack it for all that comes later.
     """
+    log = recovered / "pg_wal"
+    end = _end_of_parent((log / f"{timeline:08X}.history").read_text())
     waiting = [
-        segment.name
-        for segment in unarchived(data)
-        if int(segment.name[:8], 16) < before
-        if not (data / "pg_wal/archive_status" / f"{segment.name}.ready").exists()
+        segment
+        for segment in unarchived(old)
+        if int(segment.name[:8], 16) < timeline and segment.name[8:] < end
     ]
-    for name in waiting:
-        (data / "pg_wal/archive_status" / f"{name}.ready").touch(0o600)
-    return waiting
+    for segment in waiting:
+        if not (log / segment.name).exists():
+            files.write_atomically(log / segment.name, segment.read_bytes())
+        (log / "archive_status" / f"{segment.name}.ready").touch(0o600)
+    return [segment.name for segment in waiting]
+
+
+def _end_of_parent(history: str) -> str:
+    """In which segment (all but the timeline of its name) a timeline left the one before it."""
+    lines = [line.split("\t") for line in history.splitlines() if line and line[0].isdigit()]
+    log, _, offset = lines[-1][1].partition("/")
+    return f"{int(log, 16):08X}{int(offset, 16) // SEGMENT_BYTES:08X}"
 
 
 def _is_its_own(segment: Path) -> bool:

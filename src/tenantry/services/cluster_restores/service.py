@@ -250,7 +250,10 @@ class ClusterRestore:
                 f"reached is of {reached.last_commit}, and segment {reached.unread} is behind it.",
                 hint="Restore to that moment if it is enough. Nothing was changed.",
             )
-        archiving.have_archived(restored.data, before=reached.timeline)
+        if self.folders.cluster.pid() is None:
+            archiving.have_archived(
+                self.folders.cluster.data, restored.data, timeline=reached.timeline
+            )
         await self._require_sound(restored)
         emit(StepDone(RESTORE, "recovered", self._name))
         return reached
