@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
 from tenantry.host import files
+from tenantry.pg import timelines
 from tenantry.pg.connections import fetch_value
 
 _SEGMENT = re.compile("[0-9A-F]{24}")
@@ -115,7 +116,8 @@ def have_archived(old: Path, recovered: Path, *, timeline: int) -> list[str]:
     whoever reads the log again, from an older backup, would lack it for all that comes later.
     """
     log = recovered / "pg_wal"
-    end = _end_of_parent((log / f"{timeline:08X}.history").read_text())
+    left_at = timelines.forks((log / f"{timeline:08X}.history").read_text())
+    end = timelines.segment_of(left_at[max(left_at)], SEGMENT_BYTES)
     waiting = [
         segment
         for segment in unarchived(old)
@@ -126,13 +128,6 @@ def have_archived(old: Path, recovered: Path, *, timeline: int) -> list[str]:
             files.write_atomically(log / segment.name, segment.read_bytes())
         (log / "archive_status" / f"{segment.name}.ready").touch(0o600)
     return [segment.name for segment in waiting]
-
-
-def _end_of_parent(history: str) -> str:
-    """In which segment (all but the timeline of its name) a timeline left the one before it."""
-    lines = [line.split("\t") for line in history.splitlines() if line and line[0].isdigit()]
-    log, _, offset = lines[-1][1].partition("/")
-    return f"{int(log, 16):08X}{int(offset, 16) // SEGMENT_BYTES:08X}"
 
 
 def _is_its_own(segment: Path) -> bool:

@@ -17,6 +17,11 @@ def forks(history: str) -> dict[int, int]:
     return {int(line[0]): read_lsn(line[1]) for line in lines}
 
 
+def segment_of(position: int, segment_bytes: int) -> str:
+    """What the name of a position's segment says after its timeline."""
+    return f"{position >> 32:08X}{(position & 0xFFFFFFFF) // segment_bytes:08X}"
+
+
 def is_left(timeline: int, stop: int, *, current: int, left_at: dict[int, int]) -> bool:
     """Whether a backup that was consistent at ``stop`` is none of ``current``'s past."""
     return timeline != current and (timeline not in left_at or stop > left_at[timeline])

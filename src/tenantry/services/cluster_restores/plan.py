@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 from tenantry.base.errors import MachineError
 from tenantry.control.databases import DatabaseRow
+from tenantry.pg import timelines
 from tenantry.pg.archiving import SEGMENT_BYTES
 from tenantry.pg.catalog import Login
 from tenantry.pg.pgbackrest_output import Backup, Contents
 from tenantry.services.cluster_restores.model import Differences, Reached
 from tenantry.services.databases.plan import strangers
-from tenantry.services.repository.plan import number
 from tenantry.services.side_instances.model import OutsideWindow
 
-_SEGMENTS_A_LOG = 2**32 // SEGMENT_BYTES
 _NAME = 24  # letters of a segment's name: timeline, log, segment
 
 
@@ -45,15 +44,13 @@ def unread(last_segment: str | None, history: str) -> str | None:
     ``history`` is the file in which PostgreSQL has written where the new timeline begins
     (manual, section 26.3.6): the timeline before it, and how far it went.
     """
-    lines = [line.split("\t") for line in history.splitlines() if line and line[0].isdigit()]
-    if last_segment is None or not lines:
+    left_at = timelines.forks(history)
+    if last_segment is None or not left_at:
         return None
-    timeline, end = int(lines[-1][0]), lines[-1][1]
-    log, _, offset = end.partition("/")
-    reached = int(log, 16) * _SEGMENTS_A_LOG + int(offset, 16) // SEGMENT_BYTES
+    parent = max(left_at)
     name = last_segment[:_NAME]
-    there = number(name, _SEGMENTS_A_LOG)
-    return name if int(name[:8], 16) == timeline and there > reached else None
+    end = timelines.segment_of(left_at[parent], SEGMENT_BYTES)
+    return name if int(name[:8], 16) == parent and name[8:] > end else None
 
 
 @dataclass(frozen=True, slots=True)

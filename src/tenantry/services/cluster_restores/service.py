@@ -251,8 +251,11 @@ class ClusterRestore:
                 hint="Restore to that moment if it is enough. Nothing was changed.",
             )
         if self.folders.cluster.pid() is None:
-            archiving.have_archived(
-                self.folders.cluster.data, restored.data, timeline=reached.timeline
+            await asyncio.to_thread(
+                archiving.have_archived,
+                self.folders.cluster.data,
+                restored.data,
+                timeline=reached.timeline,
             )
         await self._require_sound(restored)
         emit(StepDone(RESTORE, "recovered", self._name))
