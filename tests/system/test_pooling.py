@@ -341,15 +341,16 @@ def test_the_poolers_state_is_told(platform: Installation, api: httpx.Client) ->
         pools = (p for p in state["pools"] if p["database"] == database["database_name"])
         return next(pools, {})
 
+    full = {"clients_active": 4, "clients_waiting": 2, "servers_active": 4, "servers_idle": 0}
+    states: list[dict[str, Any]] = []
+
+    def is_full() -> bool:
+        states.append(data(api.get("/api/pooler")))
+        return full.items() <= pool_of(states[-1]).items()
+
     with ThreadPoolExecutor(6) as threads:
-        busy = [threads.submit(ask, url, "SELECT 1 FROM pg_sleep(1.5)") for _ in range(6)]
-        states: list[dict[str, Any]] = []
-
-        def two_wait() -> bool:
-            states.append(data(api.get("/api/pooler")))
-            return pool_of(states[-1]).get("clients_waiting") == 2
-
-        eventually(two_wait)
+        busy = [threads.submit(ask, url, "SELECT 1 FROM pg_sleep(3)") for _ in range(6)]
+        eventually(is_full)
         assert [each.result() for each in busy] == [1] * 6
     state = states[-1]
     assert state["version"].startswith("PgBouncer 1.")
@@ -359,9 +360,7 @@ def test_the_poolers_state_is_told(platform: Installation, api: httpx.Client) ->
     assert state["servers"] >= 4
     pool = pool_of(state)
     assert pool["username"] == database["username"]
-    assert (pool["clients_active"], pool["clients_waiting"]) == (4, 2)
-    assert (pool["servers_active"], pool["servers_idle"]) == (4, 0)
-    assert 0 <= pool["longest_wait_seconds"] < 1.5
+    assert 0 <= pool["longest_wait_seconds"] < 3
     eventually(lambda: _transactions(api, database["database_name"]) >= 6)
     assert "tenantry_pooler_server_budget 110.0" in api.get("/metrics").text
 
