@@ -1,7 +1,5 @@
 """Shared by all tests; being here also puts this folder on the import path (harness)."""
 
-from collections.abc import MutableSequence
-
 import pytest
 from hypothesis import settings
 
@@ -10,6 +8,6 @@ settings.register_profile("tenantry", max_examples=50, deadline=None)
 settings.load_profile("tenantry")
 
 
-def pytest_collection_modifyitems(items: MutableSequence[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the modules that take minutes: at the end, all others would wait for them."""
-    items[:] = sorted(items, key=lambda item: item.get_closest_marker("takes_minutes") is None)
+    items.sort(key=lambda item: item.get_closest_marker("takes_minutes") is None)

@@ -31,8 +31,8 @@ def module_of_this_process() -> str | None:
     return words[words.index("-m") + 1] if "-m" in words[:-1] else None
 
 
-def be_a_patient_supervisor() -> None:
-    """Have a part that is killed again and again started at once each time."""
+def restart_at_once() -> None:
+    """Have the supervisor not wait, though a part is killed again and again."""
     from tenantry.services import supervisor  # noqa: PLC0415
 
     supervisor._WELL_SECONDS = 0.0
@@ -73,9 +73,11 @@ def listen(home: Path, part: str) -> None:
     subscribe(hear)
 
 
-if module_of_this_process() == "tenantry.cli" and "up" in sys.orig_argv:
-    be_a_patient_supervisor()
-if (part := PARTS.get(module_of_this_process() or "")) is not None:
+module = module_of_this_process()
+if module == "tenantry.cli" and "up" in sys.orig_argv:
+    restart_at_once()
+elif module in PARTS:
+    part = PARTS[module]
     home = Path(os.environ["TENANTRY_HOME"])
     if part == "worker" and "CRASH_RISING" in os.environ:
         rise(home / "crash")

@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,17 +72,11 @@ class Mirror:
         await self._follow_all([cluster_name], anew=True)
 
     async def _follow_all(self, names: Iterable[str], *, anew: bool = False) -> None:
-        done = await asyncio.gather(
-            *(
-                self._follow(name, number, place, anew=anew)
-                for name in names
-                for number, place in self._others
-            ),
-            return_exceptions=True,
+        await _each_to_its_end(
+            self._follow(name, number, place, anew=anew)
+            for name in names
+            for number, place in self._others
         )
-        for failure in done:
-            if failure is not None:
-                raise failure
 
     async def _follow(self, name: str, number: int, place: Repository, *, anew: bool) -> None:
         async with self._locks[name, number]:
@@ -123,10 +117,7 @@ class Mirror:
         for begin in range(0, len(log), _AT_ONCE):
             few = log[begin : begin + _AT_ONCE]
             with self._scratch(name, number) as folder:
-                carrying = [self._carry_one(name, number, folder / each) for each in few]
-                for done in await asyncio.gather(*carrying, return_exceptions=True):
-                    if isinstance(done, BaseException):
-                        raise done
+                await _each_to_its_end(self._carry_one(name, number, folder / each) for each in few)
             emit(Changed("log.mirrored", f"{name} {few[-1]}"))
 
     async def _carry_one(self, name: str, number: int, file: Path) -> None:
@@ -178,6 +169,13 @@ class Mirror:
     def _write(self, name: str, number: int, mark: _Mark) -> None:
         files.ensure_folder(self._folder)
         files.write_atomically(self._file(name, number), json.dumps(asdict(mark)))
+
+
+async def _each_to_its_end(tasks: Iterable[Awaitable[None]]) -> None:
+    """Do all of them at once. What the first of them that failed raised is raised after all."""
+    for failure in await asyncio.gather(*tasks, return_exceptions=True):
+        if failure is not None:
+            raise failure
 
 
 def _newest(name: str) -> tuple[bool, str]:
