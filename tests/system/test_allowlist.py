@@ -7,17 +7,27 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
 from clients import is_open
 from harness import Installation
+from inside import inside
+from tenantry.base import logs, settings
+from tenantry.control import audit, whitelist
+from tenantry.control.store import Tx
+from tenantry.control.whitelist import Admission, NewEntry
 from tenantry.host.packages import find_jemalloc
+from tenantry.services.platform import open_platform
+from tenantry.services.repository.service import Repositories
 
 V4 = ("127.0.3.1", "127.0.3.2")
 V6 = ("fd00:7e57::1", "fd00:7e57::2")
@@ -175,6 +185,52 @@ def test_an_entry_that_has_come_to_its_end_admits_nobody(
         while is_open(session) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert not is_open(session)
+
+
+async def sweep_while_one_is_admitted(
+    _: Repositories, database_id: str, address: str, conninfo: str
+) -> bool:
+    """End foreign sessions; one is admitted, and comes, once the lists have first been read.
+
+    Returns whether it is still there.
+    """
+    logs.configure("sweep")  # to standard error
+    read = whitelist.admissions
+    came: list[psycopg.AsyncConnection[TupleRow]] = []
+    async with open_platform(settings.load()) as platform:
+
+        async def read_and_admit(tx: Tx) -> list[Admission]:
+            found = await read(tx)
+            whitelist.admissions = read
+            entry = NewEntry(ip_network(address), None, None)
+            async with platform.store.transaction(audit.PLATFORM) as other:
+                await platform.network.add(other, audit.PLATFORM, UUID(database_id), entry)
+            came.append(await psycopg.AsyncConnection.connect(conninfo))
+            return found
+
+        whitelist.admissions = read_and_admit
+        await platform.network.end_foreign_sessions()
+    async with came[0] as session:
+        try:
+            await session.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_who_has_just_been_admitted_stays(
+    platform: Installation, api: httpx.Client, door: str
+) -> None:
+    database = platform.create()
+    url = f"/api/databases/{database['id']}/whitelist"
+    api.post(url, json={"ipAddress": "192.0.2.1"}).raise_for_status()
+    with relay(platform, V4[0], door) as port:
+        # The platform's user may not look for a client's certificate in the home of who tests.
+        conninfo = make_conninfo(
+            database["connection_string"], host="127.0.0.1", port=port, sslcert="/none"
+        )
+        assert inside(platform, sweep_while_one_is_admitted, database["id"], V4[0], conninfo)
 
 
 @pytest.mark.skipif(find_jemalloc() is None, reason="needs jemalloc (package libjemalloc2)")

@@ -223,11 +223,12 @@ async def sizes(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An open session; ``address`` is None for one by the Unix socket."""
+    """An open session from an address. Its pid is another's one day, but not with this start."""
 
     pid: int
+    began: dt.datetime
     username: str
-    address: str | None
+    address: str
 
 
 async def sessions_in(connection: AsyncConnection[TupleRow], database: str) -> int:
@@ -262,17 +263,14 @@ async def members_of(connection: AsyncConnection[TupleRow], group: str) -> set[s
     return {name for (name,) in await cursor.fetchall()}
 
 
-async def sessions_of(
-    connection: AsyncConnection[TupleRow], usernames: Sequence[str]
-) -> list[Session]:
-    """The open sessions of these roles."""
+async def sessions_from_addresses(connection: AsyncConnection[TupleRow]) -> list[Session]:
+    """The open sessions that have come over the network; the others are the platform's."""
     async with connection.cursor(row_factory=class_row(Session)) as cursor:
         await cursor.execute(
             """
-            SELECT pid, usename AS username, host(client_addr) AS address
-            FROM pg_stat_activity WHERE usename = ANY (%s)
-            """,
-            (list(usernames),),
+            SELECT pid, backend_start AS began, usename AS username, host(client_addr) AS address
+            FROM pg_stat_activity WHERE client_addr IS NOT NULL
+            """
         )
         return await cursor.fetchall()
 

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.events import Changed, emit
-from tenantry.pg.catalog import MANAGED, DatabaseState, Login
+from tenantry.pg.catalog import MANAGED, DatabaseState, Login, Session
 from tenantry.pg.connections import GUEST, OPEN, OWNER, PLATFORM, Address, connect, fetch_value
 from tenantry.pg.hardening import TEMPLATE
 from tenantry.pg.replacing import close_database
@@ -148,6 +148,20 @@ async def end_sessions(connection: AsyncConnection[TupleRow], *usernames: str) -
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE usename = ANY (%s) AND pid <> pg_backend_pid()",
         (list(usernames),),
+    )
+
+
+async def end_these_sessions(
+    connection: AsyncConnection[TupleRow], sessions: Sequence[Session]
+) -> None:
+    """End these sessions, but for those that have ended by themselves."""
+    await connection.execute(
+        """
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        JOIN unnest(%s::int[], %s::timestamptz[]) AS ended (pid, began) USING (pid)
+        WHERE backend_start = began
+        """,
+        ([each.pid for each in sessions], [each.began for each in sessions]),
     )
 
 

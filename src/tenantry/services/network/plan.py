@@ -75,13 +75,10 @@ class Rulebook:
             for names in in_lines(sorted(by_network[network])):
                 yield network, names
 
-    def is_foreign(self, username: str, address: str | None) -> bool:
-        """Whether an open session comes from where its role is not, or no longer, admitted.
-
-        A session without an address came by the Unix socket: it is the pooler's.
-        """
+    def is_foreign(self, username: str, address: str) -> bool:
+        """Whether an open session comes from where its role is not, or no longer, admitted."""
         networks = self.networks.get(username)
-        if networks is None or address is None:
+        if networks is None:
             return False
         seen = ipaddress.ip_address(address.partition("%")[0])
         if isinstance(seen, ipaddress.IPv6Address):

@@ -19,7 +19,7 @@ from tenantry.services.clusters.service import PLATFORM_ROLES, LocalClusters
 from tenantry.services.databases.service import Databases
 from tenantry.services.network import plan
 from tenantry.services.network.plan import Rulebook
-from tenantry.services.pooling.service import Pooler
+from tenantry.services.pooling.service import PooledClient, Pooler
 
 log = structlog.get_logger()
 
@@ -158,26 +158,33 @@ class Network:
         Returns how many were ended. A login that was under way while the rules changed
         shows only afterwards, so the worker does this again every few seconds.
         """
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            rulebook = plan.compile_lists(await whitelist.admissions(tx))
-        if not rulebook.networks:
+        if not (await self._lists()).networks:
             return 0
         async with connect(self._shared.address, user=PLATFORM) as server:
-            foreign = [
-                session.pid
-                for session in await catalog.sessions_of(server, rulebook.closed())
-                if rulebook.is_foreign(session.username, session.address)
-            ]
-            if foreign:
-                await server.execute("SELECT pg_terminate_backend(p) FROM unnest(%s) p", (foreign,))
+            direct = await catalog.sessions_from_addresses(server)
+            pooled = await self._pooled_clients()
+            # Only now: by lists of before, whom a change has just admitted would be foreign.
+            lists = await self._lists()
+            direct = [each for each in direct if lists.is_foreign(each.username, each.address)]
+            pooled = [each for each in pooled if lists.is_foreign(each.username, each.address)]
+            if direct:
+                await objects.end_these_sessions(server, direct)
+        if pooled:
+            await self._pooler.end_clients(pooled)
+        if direct or pooled:
+            log.info("sessions.ended", direct=len(direct), pooled=len(pooled))
+        return len(direct) + len(pooled)
+
+    async def _lists(self) -> Rulebook:
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            return plan.compile_lists(await whitelist.admissions(tx))
+
+    async def _pooled_clients(self) -> list[PooledClient]:
         try:
-            pooled = await self._pooler.kick_out_clients(rulebook.is_foreign)
+            return await self._pooler.clients()
         except TenantryError as error:
             log.warning("pooled sessions were not looked at", error=str(error))
-            pooled = 0
-        if foreign or pooled:
-            log.info("sessions.ended", direct=len(foreign), pooled=pooled)
-        return len(foreign) + pooled
+            return []
 
     async def keep(self) -> None:
         """What time changes: entries that have come to their end; and files changed by hand."""

@@ -7,7 +7,7 @@ import re
 import resource
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,16 @@ _START_POLL_SECONDS = 0.02
 _LOOK_SECONDS = 0.25
 _LOGIN_SECONDS = 0.01  # what logging in at a server takes is of this order
 _OTHER_FILES = 200  # descriptors that are neither clients nor servers
+
+
+@dataclass(frozen=True, slots=True)
+class PooledClient:
+    """A client of the pooler; PgBouncer gives no ``id`` twice."""
+
+    id: int
+    database: str
+    username: str
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,27 +227,30 @@ class Pooler:
             await self.reload()
             emit(Changed("pooler.rules", "hba.conf"))
 
-    async def kick_out_clients(self, is_foreign: Callable[[str, str | None], bool]) -> int:
-        """End the sessions of clients by their role and address. Returns of how many."""
+    async def clients(self) -> list[PooledClient]:
+        """Who has come in from an address.
+
+        Not who still waits to be let in: the rules decide of them. PgBouncer tells of
+        them as clients of the database in which it looks for their passwords.
+        """
         async with self._console() as console:
-            foreign = [
-                row
+            return [
+                PooledClient(int(row["id"]), row["database"], row["user"], row["addr"])
                 for row in await console.show("CLIENTS")
-                if row["addr"] != "unix" and is_foreign(row["user"], row["addr"])
+                if row["addr"] != "unix" and row["database"] != AUTH_DATABASE
             ]
-            if not foreign:
-                return 0
+
+    async def end_clients(self, clients: Sequence[PooledClient]) -> None:
+        """End the sessions of these clients."""
+        async with self._console() as console:
             if await self._version(console) >= _KILL_CLIENT_FROM:
-                for row in foreign:
+                for client in clients:
                     # It may have left by itself meanwhile.
                     with contextlib.suppress(psycopg.DatabaseError):
-                        await console.run(
-                            sql.SQL("KILL_CLIENT {}").format(sql.SQL(str(int(row["id"]))))
-                        )
-                return len(foreign)
+                        await console.run(sql.SQL("KILL_CLIENT {}").format(sql.SQL(str(client.id))))
+                return
         # Without that command the whole database's clients go; who is admitted comes back.
-        await self.kick_out({row["database"] for row in foreign})
-        return len(foreign)
+        await self.kick_out({client.database for client in clients})
 
     async def _version(self, console: Console) -> tuple[int, ...]:
         told = (await console.show("VERSION"))[0]["version"]
