@@ -41,6 +41,17 @@ class World:
     def repository(self) -> Path:
         return self.platform.home / "backups" / "repository"
 
+    @property
+    def photos(self) -> Path:
+        """The file of the photos in the newest backup."""
+        with self.platform.superuser() as server:
+            row = server.execute(
+                "SELECT oid FROM pg_database WHERE datname = %s", (self.database["database_name"],)
+            ).fetchone()
+        assert row is not None
+        files = self.repository.glob(f"backup/shared-1/*F/pg_data/base/{row[0]}/*")
+        return max(files, key=lambda path: path.stat().st_size)
+
     def wanted(self, what: str, **asked: str) -> httpx.Response:
         """What is answered to the wish for a restore or a branch, of the moment by default."""
         bodies = {
@@ -102,6 +113,7 @@ def made() -> Iterator[World]:
         installation.up()
         hurry(installation)
         database, neighbour = (installation.create(friendlyName=name) for name in ("one", "other"))
+        installation.back_up("shared-1", "--type", "full")  # without what comes now
         for each in (database, neighbour):
             # Of one file of its own in the backup, that nothing makes smaller.
             do(
@@ -152,6 +164,18 @@ def without(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def flipped_byte(file: Path) -> Iterator[None]:
+    """While this lasts, a file has a byte in its middle that was not written."""
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    try:
+        yield
+    finally:
+        file.write_bytes(whole)
+
+
+@contextlib.contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[None]:
     """While this lasts, a folder is a disk of so many bytes."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
@@ -166,22 +190,40 @@ BOTH = pytest.mark.parametrize("what", ["restore", "branches"])
 
 
 @BOTH
-def test_a_flipped_byte_in_the_backup(world: World, what: str) -> None:
-    with world.platform.superuser() as server:
-        (oid,) = server.execute(
-            "SELECT oid FROM pg_database WHERE datname = %s", (world.database["database_name"],)
-        ).fetchone() or (0,)
-    photos = world.repository.glob(f"backup/shared-1/*F/pg_data/base/{oid}/*")
-    file = max(photos, key=lambda path: path.stat().st_size)
-    whole = file.read_bytes()
-    middle = len(whole) // 2
-    file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    try:
+@pytest.mark.parametrize("damage", ["a flipped byte", "gone"])
+def test_an_older_backup_does_as_well(world: World, what: str, damage: str) -> None:
+    file = world.photos
+    newest = file.parents[3]
+    with flipped_byte(file) if damage == "a flipped byte" else without(newest):
+        done = world.ended(world.wanted(what, **({"as": "new"} if what == "restore" else {})))
+    assert done["status"] == "succeeded", done
+    assert done["result"]["unreadable_backups"] == [newest.name]
+    with world.platform.control() as control:
+        row = control.execute(
+            "SELECT id, database_name FROM databases WHERE id = %s",
+            (done["result"]["database_id"],),
+        ).fetchone()
+    assert row is not None
+    with world.platform.superuser(dbname=row[1]) as server:
+        assert server.execute(CHECKSUM).fetchone() == (world.checksum,)
+    with world.platform.client() as api:
+        api.delete(f"/api/databases/{row[0]}").raise_for_status()
+    eventually(lambda: len(world.platform.rows()) == 2)
+    world.is_as_it_was()
+
+
+@BOTH
+def test_no_backup_that_can_be_read(world: World, what: str) -> None:
+    file = world.photos
+    newest = file.parents[3]
+    with contextlib.ExitStack() as damaged:
+        damaged.enter_context(flipped_byte(file))
+        for backup in newest.parent.glob("2*"):
+            if backup != newest:
+                damaged.enter_context(without(backup))
         told = world.problem(what)
-    finally:
-        file.write_bytes(whole)
     assert told["code"] == "backup_damaged"
-    assert f"base/{oid}/" in told["detail"]
+    assert f"base/{file.parent.name}/" in told["detail"]
     assert "tenantry cluster verify" in told["hint"]
 
 

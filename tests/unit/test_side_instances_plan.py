@@ -39,30 +39,31 @@ def backup(minutes: float, *, damaged: bool = False) -> Backup:
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1), st.integers(-10, 1010))
-def test_the_newest_backup_before_the_moment_is_taken(ends: list[int], asked: int) -> None:
+def test_the_newest_backup_before_the_moment_comes_first(ends: list[int], asked: int) -> None:
     backups = [backup(each) for each in ends]
     moment = NOON + dt.timedelta(minutes=asked)
     earlier = [each for each in ends if each < asked]
     if earlier:
-        assert plan.choose(backups, moment).stopped == backup(max(earlier)).stopped
+        assert plan.candidates(backups, moment) == [
+            backup(each) for each in sorted(earlier, reverse=True)
+        ]
     else:
         with pytest.raises(OutsideWindow, match="before the oldest backup"):
-            plan.choose(backups, moment)
+            plan.candidates(backups, moment)
 
 
 def test_a_backup_is_consistent_a_second_after_the_second_that_it_ended_in() -> None:
     ended = backup(0)
     with pytest.raises(OutsideWindow):
-        plan.choose([ended], NOON + dt.timedelta(seconds=0.999))
-    assert plan.choose([ended], NOON + dt.timedelta(seconds=1)) == ended
+        plan.candidates([ended], NOON + dt.timedelta(seconds=0.999))
+    assert plan.candidates([ended], NOON + dt.timedelta(seconds=1)) == [ended]
 
 
 def test_a_damaged_backup_is_never_begun_with() -> None:
-    assert plan.choose([backup(0), backup(5, damaged=True)], NOON + dt.timedelta(hours=1)) == (
-        backup(0)
-    )
+    found = plan.candidates([backup(0), backup(5, damaged=True)], NOON + dt.timedelta(hours=1))
+    assert found == [backup(0)]
     with pytest.raises(Conflict, match="no backup"):
-        plan.choose([backup(5, damaged=True)], NOON + dt.timedelta(hours=1))
+        plan.candidates([backup(5, damaged=True)], NOON + dt.timedelta(hours=1))
 
 
 def test_what_was_renamed_since_the_backup_is_restored_under_all_its_names() -> None:

@@ -109,7 +109,14 @@ def follow(api: Api, operation_id: str) -> Row:
             said = str(row["step"] or row["status"]).replace("_", " ")
             bar.update(task, description=said, completed=row["progress"], pace=pace(row))
 
-        return api.wait(operation_id, tell)
+        done = api.wait(operation_id, tell)
+    for label in (done["result"] or {}).get("unreadable_backups", []):
+        output.note(
+            f"The backup {label} cannot be read, and an older one was taken: "
+            "tenantry cluster verify tells what is damaged; make a full backup now.",
+            style="yellow",
+        )
+    return done
 
 
 @contextmanager

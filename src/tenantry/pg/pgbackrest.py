@@ -288,8 +288,14 @@ class PgBackRest:
     async def databases(
         self, stanza: str, label: str, *, repository: int, deadline: float = _ASK_SECONDS
     ) -> dict[str, int]:
-        """The databases that a backup knows, with their oids."""
+        """The databases that a backup knows, with their oids.
+
+        Raises RepositoryError if what tells of them is gone, or cannot be read.
+        """
         told = await self._ask(stanza, f"--repo={repository}", f"--set={label}", deadline=deadline)
+        if not told[0]["backup"]:
+            why = Contents.read(told[0], repository).problem or "it is not there"
+            raise RepositoryError(f"The backup {label} cannot be read: {why}.")
         found = told[0]["backup"][0].get("database-ref") or []
         return {each["name"]: each["oid"] for each in found}
 

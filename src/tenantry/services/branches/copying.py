@@ -198,6 +198,7 @@ class Copying:
         told = _Told(run)
         await self.sides.restore(run.row.id, wanted, tell=told.restored)
         side = await self.sides.recover(run.row.id, wanted)
+        run.state["unreadable"] = side.unreadable
         # There the first role can have another name, so that nothing is to be handed over here.
         others = await restored_roles.open_up(side.address, name, first=source.username, heir=heir)
         dump = side.folder / "dump"

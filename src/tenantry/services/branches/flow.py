@@ -252,6 +252,7 @@ class Branching:
             "method": run.state["method"],
             "masked": run.params["masked"],
             "branched_at": run.state["branched_at"],
+            "unreadable_backups": run.state.get("unreadable", []),
         }
 
     # ── undoing ──────────────────────────────────────────────────────────────

@@ -170,7 +170,8 @@ class Restoring:
         return Next()
 
     async def _recover(self, run: Run) -> Outcome:
-        await self._side(run, await self._row(run))
+        side = await self._side(run, await self._row(run))
+        run.state["unreadable"] = side.unreadable
         return Next()
 
     async def _side(self, run: Run, row: DatabaseRow) -> SideInstance:
@@ -405,6 +406,7 @@ class Restoring:
             "restored_to": run.state["moment"],
             "tables": run.state["tables"],
             "rows": run.state["rows"],
+            "unreadable_backups": run.state.get("unreadable", []),
         }
         if _is_new(run):
             with suppress(TenantryError):  # a pass does it as well

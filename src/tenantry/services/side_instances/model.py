@@ -45,11 +45,10 @@ class Wanted:
 class SideInstance:
     """A running server that was recovered, and takes writes: nobody else comes there.
 
-    ``last_transaction`` is when the last one was committed that it knows, None if none was
-    since the backup.
+    ``unreadable`` are the better backups that could not be read.
     """
 
     address: Address
     bindir: Path
     folder: Path
-    last_transaction: dt.datetime | None
+    unreadable: tuple[str, ...]

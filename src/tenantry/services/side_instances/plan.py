@@ -24,10 +24,10 @@ _PARAMETERS = {
 _RECOVERY = re.compile(r"\s*(restore_command|recovery_target\w*|archive_mode)\s*=")
 
 
-def choose(backups: Iterable[Backup], moment: dt.datetime) -> Backup:
-    """The backup to begin with: the one from which the least log is to be read.
+def candidates(backups: Iterable[Backup], moment: dt.datetime) -> list[Backup]:
+    """The backups that can be begun with, first the one from which the least log is to be read.
 
-    Raises InvalidInput if the moment is before the oldest, Conflict if there is no backup.
+    Raises OutsideWindow if the moment is before the oldest, Conflict if there is no backup.
     """
     usable = [each for each in backups if each.usable]
     if not usable:
@@ -42,7 +42,7 @@ def choose(backups: Iterable[Backup], moment: dt.datetime) -> Backup:
             f"{moment:%F %T} UTC is before the oldest backup's end.",
             hint=f"The first moment that can be restored is {first:%F %T} UTC.",
         )
-    return max(earlier, key=lambda each: each.stopped)
+    return sorted(earlier, key=lambda each: each.stopped, reverse=True)
 
 
 def names_in_backup(

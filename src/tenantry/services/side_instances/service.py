@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ class SideInstances:
                 f"{moment:%F %T} UTC is in the future.",
                 hint='Ask for "latest", or for a moment that has been.',
             )
-        await self._choose(cluster, moment)
+        await anext(self._candidates(cluster, moment))
 
     async def window(self, cluster: str) -> Window | None:
         """Between which moments a cluster can be brought back from the local repository alone.
@@ -106,18 +106,25 @@ class SideInstances:
             hint="Make room there, and ask again. Nothing was changed.",
         )
 
-    async def _choose(
+    async def _candidates(
         self, cluster: str, moment: dt.datetime, *, label: str | None = None
-    ) -> Backup:
-        """The backup to begin with, of the first repository that has one."""
+    ) -> AsyncIterator[Backup]:
+        """The backups to begin with, the best first. A repository is asked when it is its turn.
+
+        Raises the first problem if no repository has any.
+        """
         self._repositories.require_enabled()
-        problem: TenantryError | None = None
+        problems: list[TenantryError] = []
         for number, _ in enumerate(self._repositories.places, start=1):
             try:
-                return plan.choose(await self._backups(cluster, number, label), moment)
+                found = plan.candidates(await self._backups(cluster, number, label), moment)
             except TenantryError as error:
-                problem = problem or error
-        raise problem or Conflict("There is no repository.")
+                problems.append(error)
+            else:
+                for backup in found:
+                    yield backup
+        if len(problems) == len(self._repositories.places):
+            raise problems[0] if problems else Conflict("There is no repository.")
 
     async def _backups(self, cluster: str, number: int, label: str | None) -> list[Backup]:
         told = await self._repositories.pgbackrest.info(repository=number, stanza=cluster)
@@ -135,9 +142,10 @@ class SideInstances:
     async def restore(
         self, operation_id: uuid.UUID, wanted: Wanted, *, tell: Tell | None = None
     ) -> None:
-        """Have its files. ``tell`` is called about twice a second with the bytes that are there.
+        """Have its files, from the best backup that can be read.
 
-        Raises OutsideWindow, RepositoryError with what to do.
+        ``tell`` is called about twice a second with the bytes that are there. Raises
+        OutsideWindow, RepositoryError with what to do.
         """
         if self._note(operation_id).get("wanted") == _written(wanted):
             return
@@ -151,9 +159,38 @@ class SideInstances:
         tell: Tell | None = None,
     ) -> None:
         cluster = self._cluster(operation_id, wanted.cluster)
-        await cluster.remove()
         moment = wanted.moment if isinstance(wanted.moment, dt.datetime) else _ALL_TIME
-        backup = await self._choose(wanted.cluster, moment, label=wanted.label)
+        problems: dict[str, RepositoryError] = {}
+        async for backup in self._candidates(wanted.cluster, moment, label=wanted.label):
+            await cluster.remove()
+            try:
+                known, names = await self._fill(cluster, wanted, backup, oids, tell)
+                break
+            except RepositoryError as error:
+                log.warning("backup.unreadable", backup=backup.label, error=error.detail)
+                problems[backup.label] = error
+        else:
+            raise _unreadable(wanted.cluster, *next(iter(problems.items())))
+        await self._configure(cluster, wanted.cluster)
+        note = {
+            "wanted": _written(wanted),
+            "boot": _boot(),
+            "known": known,
+            "restored": names,
+            "unreadable": list(problems),
+        }
+        files.write_atomically(self._noted(operation_id), json.dumps(note))
+        emit(Changed("side_instance.restored", str(operation_id)))
+
+    async def _fill(
+        self,
+        cluster: ProcessCluster,
+        wanted: Wanted,
+        backup: Backup,
+        oids: Collection[int],
+        tell: Tell | None,
+    ) -> tuple[dict[str, int], list[str]]:
+        """Have the files of a backup. Returns what databases it knows, and those that are there."""
         known = await self._repositories.pgbackrest.databases(
             wanted.cluster, backup.label, repository=backup.repository
         )
@@ -169,32 +206,9 @@ class SideInstances:
                 repository=backup.repository,
                 deadline=_DEADLINE,
             )
-        except BackupDamaged as error:
-            raise BackupDamaged(
-                f"The backup {backup.label} is damaged. {error.detail}",
-                hint=f"tenantry cluster verify {wanted.cluster} tells what else is. Make a new one "
-                f"now (tenantry cluster backup {wanted.cluster} --type full), and ask for a moment "
-                "before or after the damaged one. Nothing was changed.",
-                number=error.number,
-            ) from error
-        except RepositoryError as error:
-            raise RepositoryError(
-                error.detail,
-                hint="The backup cannot be read back: see tenantry doctor for the repository and "
-                "its key, or restore to a moment after another backup. Nothing was changed.",
-                number=error.number,
-            ) from error
         finally:
             watching.cancel()
-        await self._configure(cluster, wanted.cluster)
-        note = {
-            "wanted": _written(wanted),
-            "boot": _boot(),
-            "known": known,
-            "restored": names,
-        }
-        files.write_atomically(self._noted(operation_id), json.dumps(note))
-        emit(Changed("side_instance.restored", str(operation_id)))
+        return known, names
 
     async def _configure(self, cluster: ProcessCluster, origin: str) -> None:
         told = await commands.run([cluster.bindir / "pg_controldata", cluster.data])
@@ -240,7 +254,7 @@ class SideInstances:
             await self._restore(operation_id, wanted, ())
             note = self._note(operation_id)
         cluster = self._cluster(operation_id, wanted.cluster)
-        last = await self._recovered(cluster, wanted)
+        await self._recovered(cluster, wanted)
         oids = await self._oids(cluster, wanted)
         lacking = {
             oid
@@ -251,11 +265,17 @@ class SideInstances:
         if lacking:
             # It had the name of another when the backup was made.
             await self._restore(operation_id, wanted, lacking)
-            last = await self._recovered(cluster, wanted)
+            await self._recovered(cluster, wanted)
+            note = self._note(operation_id)
         emit(Changed("side_instance.recovered", str(operation_id)))
-        return SideInstance(cluster.address, cluster.bindir, self.folder(operation_id), last)
+        return SideInstance(
+            cluster.address,
+            cluster.bindir,
+            self.folder(operation_id),
+            tuple(note["unreadable"]),
+        )
 
-    async def _recovered(self, cluster: ProcessCluster, wanted: Wanted) -> dt.datetime | None:
+    async def _recovered(self, cluster: ProcessCluster, wanted: Wanted) -> None:
         try:
             await cluster.ensure_running(deadline=_DEADLINE)
             last = await self._until_promoted(cluster)
@@ -266,7 +286,6 @@ class SideInstances:
                 f"The recovery went on to {last:%F %T.%f}, past {wanted.moment:%F %T.%f}.",
                 hint="Nothing was changed. Please report it.",
             )
-        return last
 
     async def _until_promoted(self, cluster: ProcessCluster) -> dt.datetime | None:
         while True:
@@ -369,6 +388,24 @@ class SideInstances:
         except FileNotFoundError:
             return {}
         return note
+
+
+def _unreadable(cluster: str, label: str, error: RepositoryError) -> RepositoryError:
+    """What to tell where no backup can be read, of the best of them."""
+    if isinstance(error, BackupDamaged):
+        return BackupDamaged(
+            f"The backup {label} is damaged. {error.detail}",
+            hint=f"tenantry cluster verify {cluster} tells what else is. Make a new one "
+            f"now (tenantry cluster backup {cluster} --type full), and ask for a moment "
+            "before or after the damaged one. Nothing was changed.",
+            number=error.number,
+        )
+    return RepositoryError(
+        error.detail,
+        hint="The backup cannot be read back: see tenantry doctor for the repository and "
+        "its key, or restore to a moment after another backup. Nothing was changed.",
+        number=error.number,
+    )
 
 
 def _written(wanted: Wanted) -> dict[str, Any]:
