@@ -70,3 +70,14 @@ def test_what_a_folder_uses_is_counted_while_its_folders_come_and_go(tmp_path: P
             over.set()
         coming.result()
     assert counted == {kept.stat().st_blocks * 512}
+
+
+def test_what_was_cut_off_is_owed_until_a_block_ends(tmp_path: Path) -> None:
+    owed = tmp_path / "unread"
+    with files.until_read(owed) as unread:
+        assert not unread
+    with pytest.raises(RuntimeError), files.until_read(owed):
+        raise RuntimeError
+    for expected in (True, False):
+        with files.until_read(owed) as unread:
+            assert unread is expected

@@ -65,6 +65,19 @@ def ensure_file(path: Path, data: str, *, mode: int = 0o600) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def until_read(owed: Path) -> Iterator[bool]:
+    """A block that has files as they should be, and a server read those that were not.
+
+    Gives whether an earlier one was cut off, maybe in between: then they have to be read
+    although nothing differs any more. The file ``owed`` is there for as long as that holds.
+    """
+    before = owed.exists()
+    owed.touch()
+    yield before
+    owed.unlink(missing_ok=True)
+
+
 def ensure_folder(path: Path, *, mode: int = 0o700) -> None:
     """Make ``path`` a folder with ``mode``, and its parents."""
     path.mkdir(parents=True, exist_ok=True)

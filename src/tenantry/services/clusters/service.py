@@ -173,17 +173,19 @@ class LocalClusters:
         Returns whether something had been changed by hand. Raises MachineError if the
         server refuses the rules.
         """
-        if not cluster.ensure_files(self._files(cluster)):
-            return False
-        cluster.reload()
-        async with connect(cluster.address, user=ADMIN) as admin:
-            if errors := await catalog.rule_errors(admin):
-                raise MachineError(
-                    f"{cluster.name} refuses line {errors[0].line} of its pg_hba.conf: "
-                    f"{errors[0].error}"
-                )
-        emit(Changed("cluster.files", cluster.name))
-        return True
+        owed = Home(self.settings.home).run / f"{cluster.name}.unread"
+        with files.until_read(owed) as unread:
+            changed = cluster.ensure_files(self._files(cluster))
+            if changed or unread:
+                cluster.reload()
+                async with connect(cluster.address, user=ADMIN) as admin:
+                    if errors := await catalog.rule_errors(admin):
+                        raise MachineError(
+                            f"{cluster.name} refuses line {errors[0].line} of its pg_hba.conf: "
+                            f"{errors[0].error}"
+                        )
+                emit(Changed("cluster.files", cluster.name))
+        return changed
 
     async def ensure_control_database(self) -> None:
         """On the running control cluster: its role, and the empty control database."""

@@ -7,6 +7,7 @@ import structlog
 
 from tenantry.base.errors import InvalidInput, MachineError, NotFound, TenantryError
 from tenantry.base.events import Changed, emit
+from tenantry.base.home import Home
 from tenantry.control import audit, whitelist
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
@@ -37,6 +38,7 @@ class Network:
         self._store = store
         self._databases = databases
         self._shared = local.shared
+        self._unread = Home(local.settings.home).run / "rules.unread"
         self._pooler = pooler
 
     # ── verbs ────────────────────────────────────────────────────────────────
@@ -111,11 +113,13 @@ class Network:
         await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_RULES_LOCK,))
         async with as_platform(tx):
             rulebook = plan.compile_lists(await whitelist.admissions(tx))
-        await self._apply_to_cluster(rulebook)
-        await self._pooler.ensure_rules(plan.render_pooler_rules(rulebook))
+        with files.until_read(self._unread) as unread:
+            await self._apply_to_cluster(rulebook, unread=unread)
+            await self._pooler.ensure_rules(plan.render_pooler_rules(rulebook), unread=unread)
 
-    async def _apply_to_cluster(self, rulebook: Rulebook) -> None:
-        await self._ensure_rules(hba.render(hba.shared_rules(PLATFORM_ROLES, rulebook.lines())))
+    async def _apply_to_cluster(self, rulebook: Rulebook, *, unread: bool) -> None:
+        rules = hba.render(hba.shared_rules(PLATFORM_ROLES, rulebook.lines()))
+        await self._ensure_rules(rules, unread=unread)
         async with connect(self._shared.address, user=PLATFORM) as server:
             tenants = set(await catalog.tenant_roles(server))
             anywhere = await catalog.members_of(server, OPEN) & tenants
@@ -125,13 +129,14 @@ class Network:
             await objects.admit_by_list(server, sorted(anywhere & closed))
             await objects.admit_anywhere(server, sorted(tenants - closed - anywhere))
 
-    async def _ensure_rules(self, wanted: str) -> None:
+    async def _ensure_rules(self, wanted: str, *, unread: bool) -> None:
         path = self._shared.data / "pg_hba.conf"
         before = path.read_text()
-        if before == wanted:
+        if before == wanted and not unread:
             return
         loaded = await self._load_time()
         files.write_atomically(path, wanted)
+        emit(Changed("rules.written", self._shared.name))
         async with connect(self._shared.address, user=ADMIN) as admin:
             if errors := await catalog.rule_errors(admin):
                 files.write_atomically(path, before)

@@ -104,7 +104,6 @@ class Pooler:
         self._socket_dir = self._home.run / "pooler"
         self._port = settings.pool_port
         self._pid_file = self._home.run / "pooler.pid"
-        self._unread = self._home.run / "pooler.unread"
         self._backend = backend
         self._budget = budget
 
@@ -131,16 +130,15 @@ class Pooler:
             certificate=self._home.certificate,
             max_clients=self._max_clients(),
         )
-        changed = [files.ensure_file(self._folder / "pgbouncer.ini", plan.render_config(config))]
-        users = self._folder / "users.ini"
-        if not users.exists():
-            changed.append(files.ensure_file(users, plan.render_users([])))
-        if not any(changed):
-            return False
-        if (pid := self.pid()) is not None:
-            os.kill(pid, signal.SIGHUP)
-            emit(Changed("pooler.files", "pgbouncer"))
-        return True
+        with files.until_read(self._home.run / "pooler.unread") as unread:
+            changed = files.ensure_file(self._folder / "pgbouncer.ini", plan.render_config(config))
+            users = self._folder / "users.ini"
+            if not users.exists():
+                changed |= files.ensure_file(users, plan.render_users([]))
+            if (changed or unread) and (pid := self.pid()) is not None:
+                os.kill(pid, signal.SIGHUP)
+                emit(Changed("pooler.files", "pgbouncer"))
+        return changed
 
     async def ensure_running(self, program: Path) -> bool:
         """Have PgBouncer up with its files as they should be. Returns whether it was started."""
@@ -221,11 +219,16 @@ class Pooler:
         async with self._console() as console:
             await console.run("RELOAD")
 
-    async def ensure_rules(self, text: str) -> None:
-        """Have this HBA file, in force for every client that comes from now on."""
-        if files.ensure_file(self._folder / "hba.conf", text) and self.pid() is not None:
+    async def ensure_rules(self, text: str, *, unread: bool) -> None:
+        """Have this HBA file, in force for every client that comes from now on.
+
+        ``unread`` tells that the file that is there may not be in force.
+        """
+        changed = files.ensure_file(self._folder / "hba.conf", text)
+        if (changed or unread) and self.pid() is not None:
+            emit(Changed("pooler.rules_written", "hba.conf"))
             await self.reload()
-            emit(Changed("pooler.rules", "hba.conf"))
+            emit(Changed("pooler.rules_reloaded", "hba.conf"))
 
     async def clients(self) -> list[PooledClient]:
         """Who has come in from an address.
@@ -422,11 +425,9 @@ class Pooler:
         async with store.transaction(audit.PLATFORM) as tx:
             await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_USERS_LOCK,))
             text = plan.render_users(await rows.pool_limits(tx))
-            owed = self._unread.exists()
-            self._unread.touch()  # a crash before the reload must not leave the file unread
-            changed = files.ensure_file(self._folder / "users.ini", text)
-            if changed or owed:
-                emit(Changed("pooler.users", "users.ini"))
-                await self.reload()
-            self._unread.unlink()
+            with files.until_read(self._home.run / "pooler-users.unread") as unread:
+                changed = files.ensure_file(self._folder / "users.ini", text)
+                if changed or unread:
+                    emit(Changed("pooler.users", "users.ini"))
+                    await self.reload()
         return changed

@@ -1,0 +1,57 @@
+"""Killed while an allowlist changes: what is answered later is in force at both doors."""
+
+import re
+
+import psycopg
+import pytest
+from scene import Database, Scene
+
+STEPS = ["rules.written", "rules.reloaded", "pooler.rules_written", "pooler.rules_reloaded"]
+HERE = {"ip_address": "127.0.0.0/8"}
+ELSEWHERE = {"ip_address": "192.0.2.1"}
+DOORS = ("connection_string", "connection_string_pooled")
+NOT_ADMITTED = re.compile("no pg_hba.conf entry|login rejected")
+
+Entries = list[dict[str, str]]
+
+
+def opens(url: str, scene: Scene) -> bool:
+    try:
+        scene.connect(url).close()
+    except psycopg.OperationalError as error:
+        if NOT_ADMITTED.search(str(error)) is None:
+            raise
+        return False
+    return True
+
+
+def is_admitted(scene: Scene, database: Database) -> bool:
+    """Whether this machine may log in, which both doors must say alike."""
+    direct, pooled = (opens(database[door], scene) for door in DOORS)
+    assert direct == pooled
+    return direct
+
+
+def put(scene: Scene, database: Database, entries: Entries) -> int | None:
+    path = f"/api/databases/{database['id']}/whitelist"
+    answer = scene.ask("PUT", path, json={"entries": entries})
+    return None if answer is None else answer.status_code
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_change_that_was_cut_off(scene: Scene, step: str) -> None:
+    database = scene.create("listed")
+
+    def cut_off(entries: Entries) -> None:
+        scene.arm("api", step, "api")
+        assert put(scene, database, entries) is None
+        scene.wait_restarted("api")
+
+    for entries, admitted in [([HERE, ELSEWHERE], True), ([ELSEWHERE], False), ([HERE], True)]:
+        cut_off(entries)
+        assert put(scene, database, entries) == 200  # at once: nobody has mended anything
+        assert is_admitted(scene, database) == admitted
+    cut_off([ELSEWHERE])
+    scene.converge()
+    assert is_admitted(scene, database)
+    scene.check_still_works()
