@@ -1,5 +1,7 @@
 """The room on a disk, and sizes as people read them."""
 
+import errno
+import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -81,3 +83,15 @@ def test_what_was_cut_off_is_owed_until_a_block_ends(tmp_path: Path) -> None:
     for expected in (True, False):
         with files.until_read(owed) as unread:
             assert unread is expected
+
+
+def test_a_full_disk_is_told_by_the_file_that_was_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def has_no_room(_: int) -> None:
+        raise OSError(errno.ENOSPC, files.NO_SPACE)
+
+    monkeypatch.setattr(os, "fsync", has_no_room)
+    with pytest.raises(OSError, match=str(tmp_path / "note")):
+        files.write_atomically(tmp_path / "note", "text")
+    assert not list(tmp_path.iterdir())

@@ -38,9 +38,11 @@ def write_atomically(path: Path, data: str | bytes, *, mode: int = 0o600) -> Non
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             Path(temporary).unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # write(2) knows of no name
         raise
     sync_folder(path.parent)
 

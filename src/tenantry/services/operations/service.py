@@ -426,6 +426,8 @@ class _Lost(Exception):
 def _full_disk(error: Exception) -> TenantryError | None:
     """What to tell of an error if a full disk is behind it, whoever met that."""
     match error:
+        case OSError(errno=errno.ENOSPC, filename=None):
+            return files.became_full("df tells which")
         case OSError(errno=errno.ENOSPC, filename=name):
             return files.became_full(f"that of {name}")
         case psycopg.errors.DiskFull():
