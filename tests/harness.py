@@ -232,12 +232,16 @@ class Installation:
         done = self.cluster("backup", cluster, *words, "--json")
         assert done.returncode == 0, done.stderr
         told: dict[str, Any] = json.loads(done.stdout)["result"]
+        self.wait_restorable(cluster)
+        return told
+
+    def wait_restorable(self, cluster: str) -> None:
+        """Return when this very moment is one that can be restored from the newest backup."""
         held = json.loads(self.tenantry("cluster", "backups", cluster, "--json").stdout)
         ended = max(dt.datetime.fromisoformat(each["finished_at"]) for each in held["backups"])
         # It ended within that second, nobody knows when.
         first = ended + dt.timedelta(seconds=1)
         time.sleep(max(0.0, (first - dt.datetime.now(dt.UTC)).total_seconds()))
-        return told
 
     # ── the world ────────────────────────────────────────────────────────────
 

@@ -448,12 +448,12 @@ class Scene:
         assert len(set(open_.values())) == 1, open_
         return all(open_.values())
 
-    def _opens(self, url: str) -> bool:
+    def _opens(self, url: str, refused: str = REFUSED) -> bool:
         try:
             with self.connect(url) as connection:
                 connection.execute("SELECT 1")
         except psycopg.OperationalError as error:
-            if not re.search(REFUSED, str(error)):
+            if not re.search(refused, str(error)):
                 raise
             return False
         return True

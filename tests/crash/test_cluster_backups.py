@@ -63,14 +63,9 @@ def outcome(scene: Scene, where: str) -> dict[str, Any]:
     return found
 
 
-def listed(scene: Scene) -> list[dict[str, Any]]:
-    with scene.installation.client() as api:
-        found: list[dict[str, Any]] = api.get(path(scene)).json()["data"]["backups"]
-    return found
-
-
 def labels(scene: Scene) -> list[str]:
-    return [each["label"] for each in listed(scene)]
+    with scene.installation.client() as api:
+        return [each["label"] for each in api.get(path(scene)).json()["data"]["backups"]]
 
 
 @pytest.mark.parametrize("step", ["made", "back_up", "expire"])
@@ -136,11 +131,8 @@ def test_a_retention_killed_at_each_step_leaves_what_is_needed(backed: Scene) ->
     """After each of the backups that go, and after the log that only they needed."""
     platform = backed.installation
     outcome(backed, begun(backed, "full"))
-    held = listed(backed)
-    # Until its very second is over, this moment can be reached from the ones before it only.
-    first = dt.datetime.fromisoformat(held[-1]["finished_at"]) + dt.timedelta(seconds=1)
-    wait_for("the end of a second", lambda: dt.datetime.now(dt.UTC) > first)
-    before = [each["label"] for each in held]
+    platform.wait_restorable("control")  # before, this moment needs the older ones
+    before = labels(backed)
     for left in range(len(before) - 1, 0, -1):
         with pytest.raises(AssertionError):
             inside(platform, expire, "strikes")

@@ -6,6 +6,8 @@ from uuid import uuid4
 import pytest
 from scene import VICTIMS, Database, Scene, Victim
 
+from clients import DOORS
+
 CREATE = [
     "role.wanted",
     "role.made",
@@ -23,7 +25,6 @@ DELETE = [
     "role_delete.row",
 ]
 ROTATE = ["role_rotate.remembered", "role_rotate.set", "role_rotate.recorded", "request.committed"]
-DOORS = ("connection_string", "connection_string_pooled")
 
 
 def cases(steps: list[str]) -> list[tuple[str, Victim]]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from clients import ask, do, eventually, hurry
+from damage import flipped_byte, without
 from harness import SERVICE_USER, Installation
 from inside import inside
 from tenantry.services.repository.service import Repositories
@@ -61,17 +62,6 @@ def nothing_is_said(platform: Installation) -> bool:
     return status == 200 and "shared-1:" not in told["detail"]
 
 
-@contextlib.contextmanager
-def without(path: Path) -> Iterator[None]:
-    """While this lasts, something is not there."""
-    away = path.with_name(f"{path.name}.away")
-    path.rename(away)
-    try:
-        yield
-    finally:
-        away.rename(path)
-
-
 def test_all_is_well(backed: Installation) -> None:
     assert backed.cluster("verify", "shared-1").returncode == 0
     status, told = part(backed)
@@ -80,10 +70,7 @@ def test_all_is_well(backed: Installation) -> None:
 
 def test_a_flipped_byte_is_found(backed: Installation, disk: Path) -> None:
     bundle = next((disk / "repository/backup/shared-1").glob("*F/bundle/*"))
-    whole = bundle.read_bytes()
-    middle = len(whole) // 2
-    bundle.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    try:
+    with flipped_byte(bundle):
         found = backed.cluster("verify", "shared-1")
         assert found.returncode == 1
         assert "The backups of shared-1 are damaged" in found.stderr
@@ -91,8 +78,6 @@ def test_a_flipped_byte_is_found(backed: Installation, disk: Path) -> None:
         status, told = part(backed)
         assert (status, told["state"]) == (200, "warning")
         assert "shared-1: the last verification failed" in told["detail"]
-    finally:
-        bundle.write_bytes(whole)
     assert backed.cluster("verify", "shared-1").returncode == 0
     assert nothing_is_said(backed)
 

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from clients import ask, do, eventually, hurry
+from damage import flipped_byte, without
 from harness import SERVICE_USER, Installation
 from inside import inside
 from tenantry.services.repository.service import Repositories
@@ -150,29 +151,6 @@ async def secure(repositories: Repositories) -> object:
 
 async def use_key(repositories: Repositories) -> object:
     return repositories.ensure_files()
-
-
-@contextlib.contextmanager
-def without(path: Path) -> Iterator[None]:
-    """While this lasts, something is not there."""
-    away = path.with_name(f"away-{path.name}")
-    path.rename(away)
-    try:
-        yield
-    finally:
-        away.rename(path)
-
-
-@contextlib.contextmanager
-def flipped_byte(file: Path) -> Iterator[None]:
-    """While this lasts, a file has a byte in its middle that was not written."""
-    whole = file.read_bytes()
-    middle = len(whole) // 2
-    file.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    try:
-        yield
-    finally:
-        file.write_bytes(whole)
 
 
 @contextlib.contextmanager

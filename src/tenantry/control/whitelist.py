@@ -99,6 +99,12 @@ async def copy(tx: Tx, source_id: uuid.UUID, target_id: uuid.UUID) -> None:
     )
 
 
+async def is_any(tx: Tx) -> bool:
+    """Whether any database has a list."""
+    row = await (await tx.execute("SELECT EXISTS (SELECT FROM ip_whitelist)")).fetchone()
+    return row is not None and bool(row[0])
+
+
 async def admissions(tx: Tx) -> list[Admission]:
     """All lists together: who is admitted from where.
 

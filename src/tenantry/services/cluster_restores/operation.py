@@ -177,10 +177,7 @@ class ClusterRestoring:
             Report.model_validate(run.state["report"]),
         )
         try:
-            clients = await self.pooler.clients()
-            await self.pooler.end_clients(
-                [each for each in clients if each.username in report.shut]
-            )
+            await self.pooler.end_clients_of(report.shut)
             # With the new timeline in the repository, no backup that is left is chosen any more.
             await self.repositories.secure(folders.cluster.name)
         except TenantryError as error:

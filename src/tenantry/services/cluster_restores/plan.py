@@ -12,6 +12,7 @@ from tenantry.pg.catalog import Login
 from tenantry.pg.pgbackrest_output import Backup, Contents
 from tenantry.services.cluster_restores.model import Differences, Reached
 from tenantry.services.databases.plan import strangers
+from tenantry.services.repository.plan import reaching
 from tenantry.services.side_instances.model import OutsideWindow
 
 _NAME = 24  # letters of a segment's name: timeline, log, segment
@@ -22,20 +23,20 @@ def candidates(contents: Contents, to: dt.datetime | None) -> list[Backup]:
 
     Raises MachineError if there is no backup, OutsideWindow if all of them are later.
     """
-    usable = [backup for backup in contents.backups if backup.usable]
+    usable = reaching(contents.backups, None)
     if not usable:
         raise MachineError(
             f"The repository holds no backup of {contents.stanza}.",
             hint="Without one, nothing can be brought back. Is it the right repository?",
         )
-    earlier = [each for each in usable if to is None or each.reachable_from <= to]
-    if not earlier:
+    found = reaching(usable, to)
+    if not found:
         first = min(each.reachable_from for each in usable)
         raise OutsideWindow(
             f"The oldest backup of {contents.stanza} ends after that moment.",
             hint=f"The first one that can be restored is {first:%F %T} UTC.",
         )
-    return sorted(earlier, key=lambda each: each.stopped, reverse=True)
+    return found
 
 
 def unread(last_segment: str | None, history: str) -> str | None:

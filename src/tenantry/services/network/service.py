@@ -1,7 +1,9 @@
 """The verbs on allowlists, and having every door and every open session obey them."""
 
 import asyncio
+import contextlib
 import uuid
+from collections.abc import Iterator
 
 import structlog
 
@@ -163,36 +165,39 @@ class Network:
         Returns how many were ended. A login that was under way while the rules changed
         shows only afterwards, so the worker does this again every few seconds.
         """
-        if not (await self._lists()).networks:
-            return 0
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            if not await whitelist.is_any(tx):
+                return 0
+        pooled: list[PooledClient] = []
         async with connect(self._shared.address, user=PLATFORM) as server:
             direct = await catalog.sessions_from_addresses(server)
-            pooled = await self._pooled_clients()
+            with _though_the_pooler_is_away():
+                pooled = await self._pooler.clients()
             # Only now: by lists of before, whom a change has just admitted would be foreign.
-            lists = await self._lists()
+            async with self._store.transaction(audit.PLATFORM) as tx:
+                lists = plan.compile_lists(await whitelist.admissions(tx))
             direct = [each for each in direct if lists.is_foreign(each.username, each.address)]
             pooled = [each for each in pooled if lists.is_foreign(each.username, each.address)]
             if direct:
                 await objects.end_these_sessions(server, direct)
-        if pooled:
+        ended = len(direct)
+        with _though_the_pooler_is_away():
             await self._pooler.end_clients(pooled)
-        if direct or pooled:
-            log.info("sessions.ended", direct=len(direct), pooled=len(pooled))
-        return len(direct) + len(pooled)
-
-    async def _lists(self) -> Rulebook:
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            return plan.compile_lists(await whitelist.admissions(tx))
-
-    async def _pooled_clients(self) -> list[PooledClient]:
-        try:
-            return await self._pooler.clients()
-        except TenantryError as error:
-            log.warning("pooled sessions were not looked at", error=str(error))
-            return []
+            ended += len(pooled)
+        if ended:
+            log.info("sessions.ended", direct=len(direct), pooled=ended - len(direct))
+        return ended
 
     async def keep(self) -> None:
         """What time changes: entries that have come to their end; and files changed by hand."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             await self.apply(tx)
         await self.end_foreign_sessions()
+
+
+@contextlib.contextmanager
+def _though_the_pooler_is_away() -> Iterator[None]:
+    try:
+        yield
+    except TenantryError as error:
+        log.warning("pooled sessions were not looked at", error=str(error))

@@ -7,7 +7,7 @@ import re
 import resource
 import signal
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,6 +245,8 @@ class Pooler:
 
     async def end_clients(self, clients: Sequence[PooledClient]) -> None:
         """End the sessions of these clients."""
+        if not clients:
+            return
         async with self._console() as console:
             if await self._version(console) >= _KILL_CLIENT_FROM:
                 for client in clients:
@@ -254,6 +256,12 @@ class Pooler:
                 return
         # Without that command the whole database's clients go; who is admitted comes back.
         await self.kick_out({client.database for client in clients})
+
+    async def end_clients_of(self, usernames: Collection[str]) -> None:
+        """End the sessions of all clients of these roles."""
+        await self.end_clients(
+            [each for each in await self.clients() if each.username in usernames]
+        )
 
     async def _version(self, console: Console) -> tuple[int, ...]:
         told = (await console.show("VERSION"))[0]["version"]

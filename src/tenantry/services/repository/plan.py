@@ -44,6 +44,17 @@ def due(
     return "full" if last_full < full_slot else "incr"
 
 
+def reaching(backups: Iterable[Backup], moment: dt.datetime | None) -> list[Backup]:
+    """The usable backups from which a moment (None: the end of the log) can be reached.
+
+    First the one from which the least log is to be read.
+    """
+    found = [each for each in backups if each.usable]
+    if moment is not None:
+        found = [each for each in found if each.reachable_from <= moment]
+    return sorted(found, key=_age, reverse=True)
+
+
 def expired(backups: Sequence[Backup], *, now: dt.datetime, window: dt.timedelta) -> list[Backup]:
     """The backups of one repository that no moment of the window needs, newest first.
 
@@ -52,9 +63,9 @@ def expired(backups: Sequence[Backup], *, now: dt.datetime, window: dt.timedelta
     """
     begins = now - window
     needed = {backup.label for backup in backups if backup.reachable_from > begins}
-    older = [each for each in backups if each.reachable_from <= begins and each.usable]
+    older = reaching(backups, begins)
     if older:
-        needed.add(max(older, key=_age).label)
+        needed.add(older[0].label)
     else:
         needed |= {backup.label for backup in backups}
     kept = _with_foundations(backups, needed)

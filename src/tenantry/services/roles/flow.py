@@ -49,8 +49,7 @@ async def remove(
     emit(StepDone("role_delete", "closed", username))
     # Without the pooler no pooled session is left; and it must not keep this waiting.
     with suppress(TenantryError):
-        clients = await pooler.clients()
-        await pooler.end_clients([each for each in clients if each.username == username])
+        await pooler.end_clients_of([username])
     await objects.end_sessions(server, username)
     emit(StepDone("role_delete", "sessions", username))
     await logins.shut_out(server, database.database_name, username)

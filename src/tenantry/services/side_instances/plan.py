@@ -2,10 +2,12 @@
 
 import datetime as dt
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from tenantry.base.errors import Conflict
+from tenantry.pg import timelines
 from tenantry.pg.pgbackrest_output import Backup
+from tenantry.services.repository.plan import reaching
 from tenantry.services.side_instances.model import OutsideWindow
 
 # What hot standby needs at least as much of as the server that wrote the log
@@ -24,25 +26,25 @@ _PARAMETERS = {
 _RECOVERY = re.compile(r"\s*(restore_command|recovery_target\w*|archive_mode)\s*=")
 
 
-def candidates(backups: Iterable[Backup], moment: dt.datetime) -> list[Backup]:
+def candidates(backups: Sequence[Backup], moment: dt.datetime) -> list[Backup]:
     """The backups that can be begun with, first the one from which the least log is to be read.
 
     Raises OutsideWindow if the moment is before the oldest, Conflict if there is no backup.
     """
-    usable = [each for each in backups if each.usable]
+    usable = reaching(backups, None)
     if not usable:
         raise Conflict(
             "There is no backup of this cluster yet.",
             hint="The first is made soon after the start; tenantry doctor tells what stops it.",
         )
-    earlier = [each for each in usable if each.reachable_from <= moment]
-    if not earlier:
+    found = reaching(usable, moment)
+    if not found:
         first = min(each.reachable_from for each in usable)
         raise OutsideWindow(
             f"{moment:%F %T} UTC is before the oldest backup's end.",
             hint=f"The first moment that can be restored is {first:%F %T} UTC.",
         )
-    return sorted(earlier, key=lambda each: each.stopped, reverse=True)
+    return found
 
 
 def names_in_backup(
@@ -114,7 +116,4 @@ def recovery_settings(automatic: str) -> str:
 
 def segment_after(lsn: str, *, timeline: int, size: int) -> str:
     """The name of the segment of the log that follows the one with this position."""
-    high, low = (int(part, 16) for part in lsn.split("/"))
-    number = ((high << 32) + low) // size + 1
-    per_file = (1 << 32) // size
-    return f"{timeline:08X}{number // per_file:08X}{number % per_file:08X}"
+    return f"{timeline:08X}{timelines.segment_of(timelines.read_lsn(lsn) + size, size)}"

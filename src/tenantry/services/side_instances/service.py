@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from tenantry.base.errors import Conflict, MachineError, TenantryError, Unavailable
+from tenantry.base.errors import MachineError, TenantryError, Unavailable
 from tenantry.base.events import Changed, emit
 from tenantry.base.home import Home
 from tenantry.base.ids import parse_id
@@ -115,7 +115,7 @@ class SideInstances:
         """
         self._repositories.require_enabled()
         problems: list[TenantryError] = []
-        for number, _ in enumerate(self._repositories.places, start=1):
+        for number in self._repositories.numbers:
             try:
                 found = plan.candidates(await self._backups(cluster, number, label), moment)
             except TenantryError as error:
@@ -123,8 +123,8 @@ class SideInstances:
             else:
                 for backup in found:
                     yield backup
-        if len(problems) == len(self._repositories.places):
-            raise problems[0] if problems else Conflict("There is no repository.")
+        if len(problems) == len(self._repositories.numbers):
+            raise problems[0]
 
     async def _backups(self, cluster: str, number: int, label: str | None) -> list[Backup]:
         told = await self._repositories.pgbackrest.info(repository=number, stanza=cluster)
@@ -266,13 +266,12 @@ class SideInstances:
             # It had the name of another when the backup was made.
             await self._restore(operation_id, wanted, lacking)
             await self._recovered(cluster, wanted)
-            note = self._note(operation_id)
         emit(Changed("side_instance.recovered", str(operation_id)))
         return SideInstance(
             cluster.address,
             cluster.bindir,
             self.folder(operation_id),
-            tuple(note["unreadable"]),
+            tuple(self._note(operation_id)["unreadable"]),
         )
 
     async def _recovered(self, cluster: ProcessCluster, wanted: Wanted) -> None:
