@@ -43,16 +43,17 @@ async def clean_up(platform: Platform) -> None:
     """Remove what operations that are over have left: files, servers, logins."""
     # First what is there, then what goes on: whatever is made meanwhile is not looked at.
     shared = LocalClusters(platform.settings).shared_address
-    guests = await visitors.purposes(shared)
+    purposes = await visitors.purposes(shared)
     there = platform.side_instances.every()
     async with platform.store.transaction(audit.PLATFORM) as tx:
         busy = await operations.unfinished(tx)
     for operation_id in there - busy:
         await platform.side_instances.remove(operation_id)
     under_way = {each.hex for each in busy}
-    for purpose in guests:
+    for purpose in purposes:
         if purpose.partition("_")[0] not in under_way:
             await visitors.drop(shared, purpose)
+    await visitors.drop_expired(shared)
 
 
 async def converge(platform: Platform) -> None:

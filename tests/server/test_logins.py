@@ -13,9 +13,9 @@ from tenants import PASSWORD, Connection, Tenant, make, rows, unmake
 
 from tenantry.base.errors import Conflict
 from tenantry.base.secrets import scram_verifier
-from tenantry.pg import catalog, logins, objects
+from tenantry.pg import catalog, logins, objects, visitors
 from tenantry.pg.catalog import DatabaseState
-from tenantry.pg.connections import ADMIN, GUEST, Address, connect
+from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.logins import Access
 
 DENIED = psycopg.errors.InsufficientPrivilege
@@ -214,42 +214,34 @@ async def test_all_roles_together_keep_to_the_databases_limit(
     await objects.configure_databases(platform, tenant.databases[:1], DatabaseState({}, -1))
 
 
-# The guest
+# Sessions of the platform's
 
 
-async def test_the_guest_has_nothing_of_its_own_and_leaves_nothing(
-    platform: Connection,
-    address: Address,
-    tenant: Tenant,
-    reader: str,
+async def test_a_session_has_one_tenants_rights_and_leaves_nothing(
+    platform: Connection, tenant: Tenant, reader: str
 ) -> None:
-    async def memberships() -> object:
-        return await rows(
-            platform,
-            "SELECT count(*) FROM pg_auth_members WHERE member = %s::regrole::oid"
-            " OR roleid = %s::regrole::oid",
-            GUEST,
-            GUEST,
-        )
-
-    assert await memberships() == [(0,)]
-    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
-        await session(tenant, GUEST)
-    async with logins.inside(address, tenant.databases[0], [tenant.role]) as guest:
-        assert await memberships() == [(1,)]
-        ((limit, path),) = await rows(
-            guest, "SELECT current_setting('lock_timeout'), current_setting('search_path')"
+    async with logins.inside(tenant.address, tenant.databases[0], [tenant.role]) as session_:
+        ((who, limit, path),) = await rows(
+            session_,
+            "SELECT session_user, current_setting('lock_timeout'), current_setting('search_path')",
         )
         assert (limit, path) == ("10s", "pg_catalog")
-    assert await memberships() == [(0,)]
-    # What a crash left is taken away by the next one.
-    await platform.execute(f'GRANT "{tenant.role}" TO {GUEST}'.encode())
-    async with logins.inside(address, tenant.databases[0], [reader]):
+        assert who.startswith(visitors.PREFIX)
         assert await rows(
             platform,
-            "SELECT pg_get_userbyid(roleid) FROM pg_auth_members WHERE member = %s::regrole::oid",
-            GUEST,
-        ) == [(reader,)]
+            "SELECT roleid::regrole::text, rolbypassrls FROM pg_auth_members m"
+            " JOIN pg_roles r ON r.oid = m.member WHERE rolname = %s",
+            who,
+        ) == [(tenant.role, False)]
+        # Another tenant's work needs not wait for it: no lock and no role are shared.
+        async with logins.inside(tenant.address, tenant.databases[0], [reader]) as other:
+            assert await rows(other, "SELECT session_user") != [(who,)]
+    assert (
+        await rows(
+            platform, "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)", visitors.PREFIX
+        )
+        == []
+    )
 
 
 async def test_a_tenants_trojans_are_not_run(
@@ -343,6 +335,14 @@ async def test_what_a_role_owns_is_kept_and_what_it_was_granted_goes(
         *tenant.databases,
         other.databases[0],
     }
+    await remove(platform, tenant, role)
+    # Nobody acts in the neighbour's database: what is left of the role opens nothing.
+    assert await rows(
+        platform, "SELECT rolcanlogin, rolconnlimit FROM pg_roles WHERE rolname = %s", role
+    ) == [(False, 0)]
+    assert await catalog.dependencies_of(platform, role) == [other.databases[0]]
+    async with await other.session() as neighbour:
+        await neighbour.execute("DROP TABLE n")
     await remove(platform, tenant, role)
     assert not await objects.role_exists(platform, role)
     async with await tenant.session() as owner:

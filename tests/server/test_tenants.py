@@ -14,7 +14,7 @@ from tenants import Connection, Tenant, make, rows, unmake
 
 from tenantry.pg import catalog, objects
 from tenantry.pg.catalog import DatabaseState, RoleState
-from tenantry.pg.connections import ADMIN, GUEST, OWNER, PLATFORM, POOLER, Address, connect
+from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER, Address, connect
 from tenantry.pg.hardening import AUTH_DATABASE, CREDENTIALS_QUERY, TEMPLATE
 
 LOOKUP = CREDENTIALS_QUERY.replace("$1", "%s")
@@ -35,7 +35,7 @@ async def test_the_platforms_roles_have_no_more_than_they_need(address: Address)
         name: {word for word, there in zip(words, flags, strict=True) if there}
         for name, flags in found
     }
-    assert {name for name in has if "login" in has[name]} == {ADMIN, PLATFORM, POOLER, GUEST}
+    assert {name for name in has if "login" in has[name]} == {ADMIN, PLATFORM, POOLER}
     assert {name: more for name, all_ in has.items() if (more := all_ - {"login"})} == {
         ADMIN: {"super"},
         PLATFORM: {"role", "db"},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tenantry.base.errors import InvalidInput
 from tenantry.control.whitelist import Admission
 from tenantry.pg import hba
-from tenantry.pg.connections import ADMIN, GUEST, OWNER, PLATFORM, POOLER
+from tenantry.pg.connections import PLATFORM_ROLES
 from tenantry.pg.hba import Network
 from tenantry.services.network import plan
 
@@ -161,7 +161,7 @@ def test_no_platform_role_comes_in_through_the_pooler() -> None:
         for line in plan.render_pooler_rules(plan.compile_lists([])).splitlines()[1:]
         if line[0] != "#"
     ]
-    for role in (ADMIN, GUEST, OWNER, PLATFORM, POOLER):
+    for role in PLATFORM_ROLES:
         for door, networks in (("local", [[]]), ("hostssl", [["0.0.0.0/0"], ["::/0"]])):
             for network in networks:
                 first = next(

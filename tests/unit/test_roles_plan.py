@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from database_rows import NOW, database_row
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
-from tenantry.pg.catalog import RoleState
-from tenantry.services.databases.plan import first_role
+from tenantry.pg.catalog import RoleState, owner_role
 from tenantry.services.roles import plan
 
 SUFFIXES = ["b" * 12, "c" * 12]
@@ -106,9 +105,9 @@ def test_nothing_is_left_to_do_and_nothing_else_is_touched(world: World) -> None
     untouched = {
         name: state
         for name, state in world.roles.items()
-        if first_role(name) == name
+        if owner_role(name) == name
         or not any(
-            d.username == first_role(name) and d.status in {"active", "warm"}
+            d.username == owner_role(name) and d.status in {"active", "warm"}
             for d in world.databases
         )
     }

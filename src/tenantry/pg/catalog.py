@@ -113,6 +113,16 @@ async def roles_of(connection: AsyncConnection[TupleRow], username: str) -> list
     return [name for (name,) in await cursor.fetchall()]
 
 
+def tenant_of(database: str) -> str:
+    """The owner role of a tenant's database, of its shadow, or of a copy made beside it."""
+    return f"user_{database.removeprefix('tenant_').partition('_')[0]}"
+
+
+def owner_role(username: str) -> str:
+    """The owner role of the database that a role was made for; additional roles extend its name."""
+    return "_".join(username.split("_")[:2])
+
+
 async def databases_beside(connection: AsyncConnection[TupleRow], database: str) -> list[str]:
     """What belongs to a tenant's database: its shadow, and what a restore has replaced or makes."""
     cursor = await connection.execute(
@@ -142,6 +152,22 @@ async def dependencies_of(connection: AsyncConnection[TupleRow], username: str) 
         """
         SELECT DISTINCT d.datname FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
         WHERE s.refclassid = 'pg_authid'::regclass
+          AND s.refobjid = (SELECT oid FROM pg_roles WHERE rolname = %s)
+        ORDER BY 1
+        """,
+        (username,),
+    )
+    return [name for (name,) in await cursor.fetchall()]
+
+
+async def databases_with_objects_of(
+    connection: AsyncConnection[TupleRow], username: str
+) -> list[str]:
+    """The databases in which a role owns something."""
+    cursor = await connection.execute(
+        """
+        SELECT DISTINCT d.datname FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o'
           AND s.refobjid = (SELECT oid FROM pg_roles WHERE rolname = %s)
         ORDER BY 1
         """,

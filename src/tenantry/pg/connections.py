@@ -15,14 +15,17 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from tenantry.base.errors import Unavailable
+from tenantry.base.secrets import Secret
 
 ADMIN = "tenantry_admin"  # the bootstrap superuser
 PLATFORM = "tenantry_platform"  # what the control plane works as; not a superuser
 CUSTOMER = "tenantry_customer"  # what the control plane works as for a customer; cannot log in
 POOLER = "tenantry_pooler"  # may look up verifiers, nothing else
-OWNER = "tenantry_owner"  # owns every tenant's database; cannot log in
-GUEST = "tenantry_guest"  # goes into tenants' databases; has the rights of that tenant alone
+OWNER = "tenantry_owner"  # owns every tenant's database; cannot log in, nor connect to one
 OPEN = "tenantry_open"  # its members may come from anywhere: they have no allowlist
+
+LOCAL_ROLES = (ADMIN, PLATFORM, POOLER)  # log in by the Unix socket, as an operating-system user
+PLATFORM_ROLES = (*LOCAL_ROLES, OWNER)  # no network port admits them
 
 CONNECT_SECONDS = 5
 _RESTART_SECONDS = 2.0
@@ -53,15 +56,22 @@ class Address:
 
 @asynccontextmanager
 async def connect(
-    address: Address, *, user: str, dbname: str = "postgres", search_path: str = "pg_catalog"
+    address: Address,
+    *,
+    user: str,
+    dbname: str = "postgres",
+    search_path: str = "pg_catalog",
+    password: Secret | None = None,
 ) -> AsyncIterator[AsyncConnection[TupleRow]]:
     """One connection in autocommit mode, closed at the end.
 
-    Raises Unavailable if the server does not answer.
+    Raises Unavailable if the server does not answer, or does not admit the user.
     """
     try:
         connection = await AsyncConnection.connect(
-            address.conninfo(user=user, dbname=dbname, search_path=search_path), autocommit=True
+            address.conninfo(user=user, dbname=dbname, search_path=search_path),
+            autocommit=True,
+            password=None if password is None else password.reveal(),
         )
     except psycopg.OperationalError as error:
         raise Unavailable(

@@ -5,15 +5,17 @@ Everything here is idempotent and runs as the bootstrap superuser, in databases 
 tenant can enter.
 """
 
+from collections.abc import Mapping
 from typing import LiteralString
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
+from tenantry.base.events import Changed, emit
 from tenantry.pg.connections import (
     ADMIN,
     CUSTOMER,
-    GUEST,
+    LOCAL_ROLES,
     OPEN,
     OWNER,
     PLATFORM,
@@ -122,18 +124,116 @@ async def _close_to_public(connection: AsyncConnection[TupleRow], name: str) -> 
     )
 
 
+# All that may be set for the platform's roles on a shared cluster.
+_SETTINGS = {role: ["log_min_messages=warning"] for role in LOCAL_ROLES}
+
+
 async def _keep_tenants_out_of_the_log(connection: AsyncConnection[TupleRow]) -> None:
-    """Have no session but the platform's own write what it likes into the server's log.
+    """Let no session but the platform's own write what it likes into the server's log.
 
     An error quotes what was typed, a password too (``syntax error at or near``), and RAISE LOG
     and debug_print_plan write as much as one asks for. A tenant cannot undo it: the parameter
-    is a superuser's. Autovacuum runs as the bootstrap superuser, and so goes on telling.
+    is a superuser's. Autovacuum runs as the bootstrap superuser, and so is still logged.
     """
     await connection.execute("ALTER ROLE ALL SET log_min_messages = fatal")
-    for name in (ADMIN, PLATFORM, POOLER):
-        await connection.execute(
-            sql.SQL("ALTER ROLE {} SET log_min_messages = warning").format(sql.Identifier(name))
+    await _reset_settings(connection, _SETTINGS)
+
+
+async def ensure_standing_roles(address: Address, *, shared: bool) -> list[str]:
+    """Restore what holds of the platform's standing roles at all times. Returns what was undone.
+
+    They have no settings but the platform's, for no database; none of them is a member of a
+    tenant's or a visitor's role; and neither they nor PUBLIC may connect to a tenant's database.
+    """
+    async with connect(address, user=ADMIN) as admin:
+        undone = await _reset_settings(admin, _SETTINGS if shared else {})
+        if shared:
+            undone += await _end_memberships(admin)
+            undone += await _revoke_standing_access(admin)
+    for each in undone:
+        emit(Changed("standing_role.restored", each))
+    return undone
+
+
+async def _reset_settings(
+    admin: AsyncConnection[TupleRow], wanted: Mapping[str, list[str]]
+) -> list[str]:
+    """Leave the platform's roles and databases with these settings, by role, and no others."""
+    cursor = await admin.execute(
+        r"""
+        SELECT s.setrole, s.setdatabase, r.rolname, d.datname, s.setconfig
+        FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole
+            LEFT JOIN pg_database d ON d.oid = s.setdatabase
+        WHERE (r.rolname LIKE 'tenantry\_%%' AND r.rolname NOT LIKE 'tenantry\_visitor\_%%')
+           OR (s.setrole = 0 AND d.datname = ANY (%s))
+        """,
+        (list(PLATFORM_DATABASES),),
+    )
+    undone, there = [], set()
+    for role_oid, database_oid, role, database, settings in await cursor.fetchall():
+        if database is None and wanted.get(role) == settings:
+            there.add(role)
+            continue
+        await admin.execute(
+            "DELETE FROM pg_db_role_setting WHERE setrole = %s AND setdatabase = %s",
+            (role_oid, database_oid),
         )
+        names = ", ".join(each.partition("=")[0] for each in settings)
+        undone.append(f"{names} of {role or 'all roles'} in {database or 'all databases'}")
+    for role in wanted.keys() - there:
+        for name, _, value in (each.partition("=") for each in wanted[role]):
+            await admin.execute(
+                sql.SQL("ALTER ROLE {} SET {} = {}").format(
+                    sql.Identifier(role), sql.Identifier(name), sql.Literal(value)
+                )
+            )
+    return undone
+
+
+async def _end_memberships(admin: AsyncConnection[TupleRow]) -> list[str]:
+    """End memberships of standing roles in roles of tenants and visitors.
+
+    From PostgreSQL 16 on, the role that makes another one has ADMIN OPTION on it, without the
+    use of its rights (manual, CREATE ROLE): this stays.
+    """
+    cursor = await admin.execute(
+        r"""
+        SELECT r.rolname, m.rolname FROM pg_auth_members a
+            JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
+        WHERE (r.rolname LIKE 'user\_%' OR r.rolname LIKE 'tenantry\_visitor\_%')
+          AND m.rolname LIKE 'tenantry\_%' AND m.rolname NOT LIKE 'tenantry\_visitor\_%'
+          AND coalesce((to_jsonb(a) ->> 'inherit_option')::boolean, true)
+        """
+    )
+    found = await cursor.fetchall()
+    for role, member in found:
+        await admin.execute(
+            sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(member))
+        )
+    return [f"membership of {member} in {role}" for role, member in found]
+
+
+async def _revoke_standing_access(admin: AsyncConnection[TupleRow]) -> list[str]:
+    """Revoke what PUBLIC and standing roles may do in tenants' databases that are in use."""
+    cursor = await admin.execute(
+        r"""
+        SELECT DISTINCT d.datname, r.rolname
+        FROM pg_database d CROSS JOIN LATERAL
+                aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+            LEFT JOIN pg_roles r ON r.oid = a.grantee
+        WHERE d.datname <> ALL (%s) AND d.datallowconn
+          AND (a.grantee = 0 OR r.rolname LIKE 'tenantry\_%%'
+               AND r.rolname NOT LIKE 'tenantry\_visitor\_%%')
+        """,
+        (list(PLATFORM_DATABASES),),
+    )
+    found = await cursor.fetchall()
+    for database, role in found:
+        grantee = sql.SQL("PUBLIC") if role is None else sql.Identifier(role)
+        await admin.execute(
+            sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(sql.Identifier(database), grantee)
+        )
+    return [f"rights of {role or 'PUBLIC'} in {database}" for database, role in found]
 
 
 async def ensure_control_roles(address: Address) -> None:
@@ -157,8 +257,7 @@ async def ensure_hardened(address: Address, *, version: int) -> None:
         await _ensure_platform_role(
             admin, PLATFORM, "LOGIN NOSUPERUSER CREATEDB CREATEROLE CONNECTION LIMIT -1"
         )
-        for name in (POOLER, GUEST):
-            await _ensure_platform_role(admin, name, "LOGIN NOSUPERUSER")
+        await _ensure_platform_role(admin, POOLER, "LOGIN NOSUPERUSER")
         await admin.execute(
             sql.SQL("GRANT {}, pg_signal_backend, pg_read_all_stats TO {}").format(
                 sql.Identifier(OWNER), sql.Identifier(PLATFORM)

@@ -1,11 +1,11 @@
-"""Further logins of a tenant's database, and the one way into a database that a tenant uses.
+"""Additional roles of a tenant's database, and sessions in it with its tenant's rights.
 
-Nobody of the platform's goes in there with rights of their own. ``inside`` opens a session
-of a role that has none, but for being a member of that tenant's roles meanwhile: whatever a
-trojan function there could get by it, its tenant has already. And nothing that is done
-inside calls functions or operators of the tenant's: names are looked up in pg_catalog only.
+``inside`` opens a session of a login that is made for it alone (see ``visitors``): whatever a
+trojan function there could get by it, its tenant has already. And nothing that is done inside
+calls functions or operators of the tenant's: names are looked up in pg_catalog only.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal, LiteralString
@@ -15,16 +15,15 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.errors import Conflict, Unavailable
-from tenantry.base.events import Changed, emit
-from tenantry.pg import catalog
-from tenantry.pg.connections import GUEST, PLATFORM, Address, connect, fetch_value
+from tenantry.pg import catalog, objects, visitors
+from tenantry.pg.connections import PLATFORM, Address, connect, fetch_value
 from tenantry.pg.hardening import AUTH_DATABASE
 
 Access = Literal["read_only", "read_write"]
 Connection = AsyncConnection[TupleRow]
 
-_GUEST_LOCK = 0x67756573  # "gues": the guest is in one tenant's database at a time
-_WAIT_SECONDS = 10
+_WAIT_SECONDS = 10  # for one statement, and for a lock of the tenant's
+_VISIT_SECONDS = 600  # for all of it: a session ends whatever code of the tenant's runs in it
 _BATCH = 500  # relations in one GRANT
 _ATTEMPTS = 4
 # What a GRANT answers when a table is dropped or changed under it ("tuple concurrently
@@ -63,14 +62,6 @@ _SCHEMAS: LiteralString = """
 """
 
 
-def tenant_of(database: str) -> str:
-    """The role that a tenant's database was made for: by its name, or the shadow's of one, or
-
-    that of one that has been in its place or is to be.
-    """
-    return f"user_{database.removeprefix('tenant_').partition('_')[0]}"
-
-
 @asynccontextmanager
 async def inside(
     address: Address, database: str, roles: Sequence[str]
@@ -80,43 +71,30 @@ async def inside(
     Raises Conflict if the database's connections are all taken, or if the tenant's own
     transactions are in the way for too long; Unavailable if the server does not answer.
     """
-    async with connect(address, user=PLATFORM) as keeper:
-        await keeper.execute("SELECT set_config('lock_timeout', %s, false)", (_milliseconds(),))
-        try:
-            await keeper.execute("SELECT pg_advisory_lock(%s)", (_GUEST_LOCK,))
-        except psycopg.errors.LockNotAvailable:
-            raise busy(database) from None
-        # The connection's end releases the lock; the next guest ends a membership that was left.
-        await _be_member_of(keeper, roles)
-        try:
-            async with _session(address, database) as guest, guest.transaction():
-                yield guest
-        finally:
-            await _be_member_of(keeper, [])
-
-
-@asynccontextmanager
-async def _session(address: Address, database: str) -> AsyncIterator[Connection]:
     try:
-        async with connect(address, user=GUEST, dbname=database) as guest:
+        async with (
+            asyncio.timeout(_VISIT_SECONDS),
+            visitors.session(address, database, roles) as session,
+        ):
             for name, value in (
                 ("lock_timeout", _milliseconds()),
                 ("statement_timeout", _milliseconds()),
                 ("default_transaction_read_only", "off"),
             ):
-                await guest.execute("SELECT set_config(%s, %s, false)", (name, value))
-            yield guest
+                await session.execute("SELECT set_config(%s, %s, false)", (name, value))
+            async with session.transaction():
+                yield session
+    except (TimeoutError, psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
+        raise busy(database) from error
     except Unavailable as error:
         # A refused login has no code; the server's messages are in English (lc_messages = C).
         if "too many connections for database" in str(error):
             raise full(database) from error
         raise
-    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
-        raise busy(database) from error
 
 
 def _milliseconds() -> str:
-    return str(_WAIT_SECONDS * 1000)
+    return str(int(_WAIT_SECONDS * 1000))
 
 
 def busy(database: str) -> Conflict:
@@ -133,31 +111,6 @@ def full(database: str) -> Conflict:
         f"All connections of {database} are taken.",
         hint="Close some, or raise its max_connections, and try again.",
     )
-
-
-async def _be_member_of(keeper: Connection, roles: Sequence[str]) -> None:
-    """Have the guest be a member of these roles and of no other."""
-    cursor = await keeper.execute(
-        """
-        SELECT pg_get_userbyid(m.roleid) FROM pg_auth_members m
-        WHERE m.member = (SELECT oid FROM pg_roles WHERE rolname = %s)
-        """,
-        (GUEST,),
-    )
-    are = {name for (name,) in await cursor.fetchall()}
-    for words, names in (
-        (("REVOKE", "FROM"), are.difference(roles)),
-        (("GRANT", "TO"), set(roles) - are),
-    ):
-        if names:
-            await keeper.execute(
-                sql.SQL("{} {} {} {}").format(
-                    sql.SQL(words[0]),
-                    sql.SQL(", ").join(map(sql.Identifier, sorted(names))),
-                    sql.SQL(words[1]),
-                    sql.Identifier(GUEST),
-                )
-            )
 
 
 async def verifier_of(address: Address, username: str) -> str | None:
@@ -195,15 +148,15 @@ async def grant(address: Address, database: str, *, tenant: str, role: str, acce
     """
     for _ in range(_ATTEMPTS):
         try:
-            async with inside(address, database, [tenant]) as guest:
-                await _grant(guest, tenant, role, access)
+            async with inside(address, database, [tenant]) as session:
+                await _grant(session, tenant, role, access)
                 return
         except _CHANGED_MEANWHILE:
             continue
     raise busy(database)
 
 
-async def _grant(guest: Connection, tenant: str, role: str, access: Access) -> None:
+async def _grant(session: Connection, tenant: str, role: str, access: Access) -> None:
     who = sql.Identifier(role)
     # First what comes later, so that nothing is made in between without.
     for what, rights in (
@@ -211,31 +164,31 @@ async def _grant(guest: Connection, tenant: str, role: str, access: Access) -> N
         ("TABLES", _ON_TABLES[access]),
         ("SEQUENCES", _ON_SEQUENCES[access]),
     ):
-        await guest.execute(
+        await session.execute(
             sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {} GRANT {} ON {} TO {}").format(
                 sql.Identifier(tenant), sql.SQL(rights), sql.SQL(what), who
             )
         )
-    schemas = await (await guest.execute(_SCHEMAS, (tenant,))).fetchall()
-    await _grant_on(guest, "USAGE", "SCHEMA", [sql.Identifier(name) for (name,) in schemas], who)
-    relations = await (await guest.execute(_RELATIONS, (tenant,))).fetchall()
+    schemas = await (await session.execute(_SCHEMAS, (tenant,))).fetchall()
+    await _grant_on(session, "USAGE", "SCHEMA", [sql.Identifier(name) for (name,) in schemas], who)
+    relations = await (await session.execute(_RELATIONS, (tenant,))).fetchall()
     for what, rights, sequences in (
         ("TABLE", _ON_TABLES[access], False),
         ("SEQUENCE", _ON_SEQUENCES[access], True),
     ):
         names = [sql.Identifier(n, name) for n, name, is_one in relations if is_one is sequences]
-        await _grant_on(guest, rights, what, names, who)
+        await _grant_on(session, rights, what, names, who)
 
 
 async def _grant_on(
-    guest: Connection,
+    session: Connection,
     rights: LiteralString,
     what: LiteralString,
     names: Sequence[sql.Identifier],
     who: sql.Identifier,
 ) -> None:
     for start in range(0, len(names), _BATCH):
-        await guest.execute(
+        await session.execute(
             sql.SQL("GRANT {} ON {} {} TO {}").format(
                 sql.SQL(rights),
                 sql.SQL(what),
@@ -257,20 +210,21 @@ async def shut_out(server: Connection, database: str, role: str) -> None:
     )
 
 
-async def drop(server: Connection, address: Address, role: str) -> None:
-    """Drop a role. What it owns becomes its tenant's; what it was granted is taken back.
+async def drop(server: Connection, address: Address, role: str) -> bool:
+    """Drop a role. What it owns becomes its tenant's; what it was granted is revoked.
 
-    A neighbour can grant it something, too, to keep it from being dropped: so every
-    database is looked into that the shared catalogs name.
+    Returns whether it is gone. A neighbour that has granted it something keeps it, locked
+    (``objects.drop_role``): nobody acts in the neighbour's database for this tenant.
     """
+    tenant = catalog.owner_role(role)
     for database in await catalog.dependencies_of(server, role):
-        tenant = tenant_of(database)
-        async with inside(address, database, sorted({tenant, role})) as guest:
-            await guest.execute(
+        if catalog.tenant_of(database) != tenant:
+            continue
+        async with inside(address, database, sorted({tenant, role})) as session:
+            await session.execute(
                 sql.SQL("REASSIGN OWNED BY {} TO {}").format(
                     sql.Identifier(role), sql.Identifier(tenant)
                 )
             )
-            await guest.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
-    await server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
-    emit(Changed("role.dropped", role))
+            await session.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
+    return await objects.drop_role(server, role)

@@ -14,9 +14,9 @@ from psycopg.rows import TupleRow
 
 from tenantry.base.events import Changed, emit
 from tenantry.pg.catalog import MANAGED, DatabaseState, Login, Session
-from tenantry.pg.connections import GUEST, OPEN, OWNER, PLATFORM, Address, connect, fetch_value
+from tenantry.pg.connections import ADMIN, OPEN, OWNER, PLATFORM, Address, connect, fetch_value
 from tenantry.pg.hardening import TEMPLATE
-from tenantry.pg.replacing import close_database
+from tenantry.pg.replacing import admit, close_database
 
 _COPY_MS = "1000"
 
@@ -175,56 +175,77 @@ async def end_sessions_in(
     cursor = await connection.execute(
         """
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE datname = ANY (%s) AND backend_type = 'client backend' AND usename <> ALL (%s)
+        WHERE datname = ANY (%s) AND backend_type = 'client backend' AND usename <> %s
           AND (%s::timestamptz IS NULL OR backend_start < %s)
         """,
-        (list(names), [PLATFORM, GUEST], before, before),
+        (list(names), PLATFORM, before, before),
     )
     return cursor.rowcount
 
 
 async def grant_database(connection: AsyncConnection[TupleRow], name: str, *, tenant: str) -> None:
-    """Open a database to one role and to nobody else."""
-    await connection.execute(
-        sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name))
-    )
-    await connection.execute(
-        sql.SQL("GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {} TO {}").format(
-            sql.Identifier(name), sql.Identifier(tenant)
+    """Open a database to one role."""
+    await _revoke_standing(connection, name)
+    await admit(connection, name, tenant)
+
+
+async def _revoke_standing(connection: AsyncConnection[TupleRow], name: str) -> None:
+    """Take away what everybody has in a new database, and its owner, whose members could enter."""
+    for grantee in (sql.SQL("PUBLIC"), sql.Identifier(OWNER)):
+        await connection.execute(
+            sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(sql.Identifier(name), grantee)
         )
-    )
 
 
 async def ensure_database(
     connection: AsyncConnection[TupleRow], address: Address, name: str, *, tenant: str
 ) -> None:
-    """Have an empty, hardened database for ``tenant``: owned by the platform, opened to the role.
+    """Create an empty, hardened database for ``tenant``: owned by the platform, opened to the role.
 
-    The role gets CONNECT, CREATE and TEMPORARY and owns schema ``public``; PUBLIC has
-    nothing. Must not be called for a database that a tenant has used: it works inside it.
+    The role gets CONNECT, CREATE and TEMPORARY and owns schema ``public``; PUBLIC and the owner
+    have nothing. A database that is there and open to the role is not entered: it may have been
+    used. Must not be called for a closed one (``close_database``) that a tenant has used.
     """
     if not await database_exists(connection, name):
         # Who has lost the row's lock with the control cluster may be at it still, and now done.
         with suppress(psycopg.errors.UniqueViolation, psycopg.errors.DuplicateDatabase):
             await connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                # A new database is open to everybody until that has been revoked.
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} ALLOW_CONNECTIONS false").format(
                     sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(TEMPLATE)
                 )
             )
             emit(Changed("database.created", name))
+    if not await _is_open(connection, name, tenant):
+        await _revoke_standing(connection, name)
+        await _allow_connections(connection, name)
+        # To give a schema away one must be a member of whom it goes to, or a superuser. No role
+        # may be a member of several tenants' roles, and nobody else has ever been in here.
+        async with connect(address, user=ADMIN, dbname=name) as inside:
+            await inside.execute(
+                sql.SQL("ALTER SCHEMA public OWNER TO {}").format(sql.Identifier(tenant))
+            )
     await grant_database(connection, name, tenant=tenant)
-    async with connect(address, user=PLATFORM, dbname=name) as inside, inside.transaction():
-        owner = await fetch_value(
-            inside,
-            "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'",
-        )
-        if owner == tenant:
-            return
-        # To give a schema away one must be a member of whom it goes to; only for this moment.
-        role, platform = sql.Identifier(tenant), sql.Identifier(PLATFORM)
-        await inside.execute(sql.SQL("GRANT {} TO {}").format(role, platform))
-        await inside.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(role))
-        await inside.execute(sql.SQL("REVOKE {} FROM {}").format(role, platform))
+
+
+async def _allow_connections(connection: AsyncConnection[TupleRow], name: str) -> None:
+    await connection.execute(
+        sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name))
+    )
+
+
+async def _is_open(connection: AsyncConnection[TupleRow], name: str, role: str) -> bool:
+    """Whether a role was granted CONNECT, by name."""
+    found = await fetch_value(
+        connection,
+        """
+        SELECT 1 FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a
+            JOIN pg_roles r ON r.oid = a.grantee
+        WHERE d.datname = %s AND r.rolname = %s AND a.privilege_type = 'CONNECT'
+        """,
+        (name, role),
+    )
+    return found is not None
 
 
 async def rename_database(connection: AsyncConnection[TupleRow], name: str, after: str) -> None:
@@ -249,7 +270,7 @@ async def copy_database(
     With ``clone`` the copy shares its blocks with the source, where server and file system can
     (``catalog.can_clone``, ``files.shares_blocks``): else the server copies them. Meanwhile nobody
     gets into the source; so after a second it is given up, and nothing is left. Nobody gets into
-    the copy either before it is closed to all but ``tenant``, or but the guest without one.
+    the copy either before it is closed to all but ``tenant``, or to all without one.
     """
     wanted = {"statement_timeout": _COPY_MS} | ({"file_copy_method": "clone"} if clone else {})
     before = {
@@ -276,9 +297,7 @@ async def copy_database(
         await close_database(connection, name)
     else:
         await grant_database(connection, name, tenant=tenant)
-    await connection.execute(
-        sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name))
-    )
+    await _allow_connections(connection, name)
     emit(Changed("database.copied", name))
     return True
 

@@ -12,26 +12,24 @@ from psycopg.rows import TupleRow
 
 from tenantry.base.errors import MachineError, Unavailable
 from tenantry.base.events import Changed, emit
-from tenantry.pg.connections import ADMIN, GUEST, OWNER, Address, connect, fetch_value
+from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
 
 _TRIES = 20
 _PAUSE_SECONDS = 0.1
-_MAINTENANCE = 2  # sessions of the guest, who drops what a role has in there
+_MAINTENANCE = 2  # sessions of visitors, for what a role that is dropped has in there
 
 Connection = AsyncConnection[TupleRow]
 
 
 async def close_database(server: Connection, name: str) -> None:
-    """Let nobody into a database but the platform's guest, and whom it lets in afterwards."""
+    """Admit nobody to a database, its owner included, but whom ``admit`` admits afterwards."""
     database = sql.Identifier(name)
+    # First, since before it an owner and PUBLIC have rights that are written nowhere.
+    await server.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
     for grantee in await _grantees(server, name):
         await server.execute(
             sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, sql.Identifier(grantee))
         )
-    await server.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
-    await server.execute(
-        sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(database, sql.Identifier(GUEST))
-    )
 
 
 async def admit(server: Connection, name: str, role: str) -> None:
@@ -43,23 +41,14 @@ async def admit(server: Connection, name: str, role: str) -> None:
     )
 
 
-async def expel(server: Connection, name: str, role: str) -> None:
-    """Take back what ``admit`` gave."""
-    await server.execute(
-        sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(
-            sql.Identifier(name), sql.Identifier(role)
-        )
-    )
-
-
 async def _grantees(server: Connection, name: str) -> list[str]:
     cursor = await server.execute(
         """
         SELECT DISTINCT r.rolname FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a
             JOIN pg_roles r ON r.oid = a.grantee
-        WHERE d.datname = %s AND r.rolname <> %s
+        WHERE d.datname = %s
         """,
-        (name, OWNER),
+        (name,),
     )
     return [role for (role,) in await cursor.fetchall()]
 
@@ -122,13 +111,13 @@ async def _exchange(
     async with admin.transaction():
         await admin.execute("SET LOCAL lock_timeout = '5s'")
         cursor = await admin.execute(
-            """
+            r"""
             SELECT r.rolname, array_agg(a.privilege_type)
             FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a
                 JOIN pg_roles r ON r.oid = a.grantee
-            WHERE d.datname = %s AND r.rolname <> ALL (%s) GROUP BY r.rolname
+            WHERE d.datname = %s AND r.rolname LIKE 'user\_%%' GROUP BY r.rolname
             """,
-            (service, [OWNER, GUEST]),
+            (service,),
         )
         granted = await cursor.fetchall()
         for before, after in ((service, outgoing), (incoming, service)):
@@ -146,7 +135,6 @@ async def _exchange(
                     sql.Identifier(role),
                 )
             )
-        await expel(admin, service, GUEST)
         await close_database(admin, outgoing)
         for name, limit in ((service, connection_limit), (outgoing, _MAINTENANCE)):
             await admin.execute(

@@ -1,19 +1,27 @@
-"""Visitors: logins that are made for one piece of work inside one tenant's database.
+"""Visitors: logins that are made for one operation inside one tenant's database.
 
-What reads or writes a whole database (pg_dump, pg_restore) takes minutes or hours, so it can
-neither be the guest, who is in one database at a time (see ``logins``), nor have rights of the
-platform's own: dumps run the tenant's code. A visitor is a member of that tenant's roles and
-of nothing else, comes by the Unix socket with a password that nobody knows, and is gone
-afterwards. Row-level security does not apply to it, since a dump must be whole.
+No standing role of the platform's enters a database that a tenant has used: whatever a tenant
+defines there (a cast, a view, a policy, an index expression) may run in the session of whoever
+reads it. So each piece of work in there has a login of its own, a member of that tenant's roles
+and of nothing else, which comes by the Unix socket with a random password and is dropped
+afterwards. Nothing of it is shared between tenants: no role, no lock, no session.
+
+Row-level security applies to a visitor as to the tenant, except while it dumps, loads, counts or
+compares that tenant's own rows (``bypass_rls``), which must be all of them.
+
+A visitor's session may run the tenant's code, which can change the visitor's own password and
+settings (``ALTER ROLE current_user SET …``). Both are reset each time before it is used.
 """
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import LiteralString
+from uuid import uuid4
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -22,12 +30,20 @@ from psycopg.rows import TupleRow
 from tenantry.base.events import Changed, emit
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.host import files
+from tenantry.pg import catalog
 from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
 from tenantry.pg.objects import role_exists
 from tenantry.pg.replacing import admit
 
 PREFIX = "tenantry_visitor_"
 _MOST_SESSIONS = 8
+_SHORT_VISIT_SECONDS = 900  # longer than any session of ``session`` lasts
+# A tenant that has granted a visitor something in an open transaction holds a lock on that role.
+_LOCK_TIMEOUT = "2s"
+_TRIES = 5
+_PAUSE_SECONDS = 0.05
+
+Connection = AsyncConnection[TupleRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +52,7 @@ class Visitor:
 
     name: str
     address: Address
+    password: Secret = field(repr=False)
     passfile: Path
 
     def environment(self, database: str) -> dict[str, str]:
@@ -60,6 +77,7 @@ async def visitor(
     *,
     folder: Path,
     database: str | None = None,
+    bypass_rls: bool = True,
 ) -> AsyncIterator[Visitor]:
     """A login with the rights of these roles, which are one tenant's.
 
@@ -67,47 +85,94 @@ async def visitor(
 
     ``purpose`` is the hexadecimal id of the operation that it is for, with ``_`` and more behind it
     where that has several: the login is named after it, so that one left by a crash is used again
-    or dropped. What it owns in the end must have
-    been given away (``leave``), or it stays, shut out, until somebody drops it. ``folder`` is
-    where the passfile is, for that time: the operation's scratch, so that a crash leaves none.
+    or dropped. What it owns in the end must have been given away (``leave``), or it stays, locked,
+    until ``drop`` gives it away. ``folder`` is where the passfile is, for that time: the
+    operation's scratch, so that a crash leaves none.
 
     Raises Unavailable if the server does not answer.
     """
     name = f"{PREFIX}{purpose}"
     password = Secret(secrets.token_urlsafe(32))
     async with connect(address, user=ADMIN) as admin:
-        await _make(admin, name, password, roles)
+        await _make(admin, name, password, roles, bypass_rls=bypass_rls)
         if database is not None:
             await admit(admin, database, name)
     try:
         with TemporaryDirectory(prefix="tenantry-", dir=folder) as private:
             passfile = Path(private) / "passfile"
             files.write_atomically(passfile, f"*:*:*:{name}:{password.reveal()}\n")
-            yield Visitor(name, address, passfile)
+            yield Visitor(name, address, password, passfile)
     finally:
         async with connect(address, user=ADMIN) as admin:
             await _drop(admin, name)
 
 
+@asynccontextmanager
+async def session(
+    address: Address, database: str, roles: Sequence[str]
+) -> AsyncIterator[Connection]:
+    """One session in a database with the rights of these roles of its tenant's, and no more.
+
+    In autocommit mode, names are those of pg_catalog, and a policy that would hide rows is an
+    error. The login expires by itself, so that one left by a crash is dropped later.
+
+    Raises Unavailable if the server does not answer, or if the database does not admit it.
+    """
+    name = f"{PREFIX}{uuid4().hex}"
+    password = Secret(secrets.token_urlsafe(32))
+    async with connect(address, user=ADMIN) as admin:
+        await _make(admin, name, password, roles, bypass_rls=False, seconds=_SHORT_VISIT_SECONDS)
+        if not await _may_connect(admin, database, roles):
+            await admit(admin, database, name)
+    try:
+        async with connect(address, user=name, dbname=database, password=password) as inside:
+            await inside.execute("SELECT set_config('row_security', 'off', false)")
+            yield inside
+    finally:
+        await _remove(address, name.removeprefix(PREFIX))
+
+
+async def _may_connect(admin: Connection, database: str, roles: Sequence[str]) -> bool:
+    found = await fetch_value(
+        admin,
+        """
+        SELECT bool_or(has_database_privilege(r.oid, d.oid, 'CONNECT'))
+        FROM pg_roles r, pg_database d WHERE r.rolname = ANY (%s) AND d.datname = %s
+        """,
+        (list(roles), database),
+    )
+    return bool(found)
+
+
 async def _make(
-    admin: AsyncConnection[TupleRow], name: str, password: Secret, roles: Sequence[str]
+    admin: Connection,
+    name: str,
+    password: Secret,
+    roles: Sequence[str],
+    *,
+    bypass_rls: bool,
+    seconds: int | None = None,
 ) -> None:
-    # No superuser can be avoided: nobody else may give BYPASSRLS, nor (from 16 on) make it a
-    # member of roles that the platform's own role has not made.
+    # Only a superuser may give BYPASSRLS, and (from 16 on) make it a member of roles that the
+    # platform's own role has not made.
     async with admin.transaction():
         await _end_sessions(admin, name)
         known = await role_exists(admin, name)
         await admin.execute(
             sql.SQL(
                 "{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION"
-                " BYPASSRLS CONNECTION LIMIT {} PASSWORD {}"
+                " {} CONNECTION LIMIT {} PASSWORD {} VALID UNTIL {}"
             ).format(
                 sql.SQL("ALTER" if known else "CREATE"),
                 sql.Identifier(name),
+                sql.SQL("BYPASSRLS" if bypass_rls else "NOBYPASSRLS"),
                 sql.Literal(_MOST_SESSIONS),
                 sql.Literal(scram_verifier(password)),
+                sql.Literal(await _expiry(admin, seconds)),
             )
         )
+        if known:
+            await _reset_settings(admin, name)
         if roles:
             await admin.execute(
                 sql.SQL("GRANT {} TO {}").format(
@@ -116,46 +181,73 @@ async def _make(
             )
 
 
-async def _end_sessions(admin: AsyncConnection[TupleRow], name: str) -> None:
+async def _expiry(admin: Connection, seconds: int | None) -> str:
+    if seconds is None:
+        return "infinity"
+    query = "SELECT (now() + make_interval(secs => %s))::text"
+    return str(await fetch_value(admin, query, (seconds,)))
+
+
+async def _reset_settings(admin: Connection, name: str) -> None:
+    """Forget what a role has set for itself, in all databases: RESET ALL is for one at a time."""
+    await admin.execute(
+        "DELETE FROM pg_db_role_setting"
+        " WHERE setrole = (SELECT oid FROM pg_roles WHERE rolname = %s)",
+        (name,),
+    )
+
+
+async def _end_sessions(admin: Connection, name: str) -> None:
     await admin.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (name,)
     )
 
 
-async def _drop(admin: AsyncConnection[TupleRow], name: str) -> bool:
-    """Drop a visitor, or shut it out for good. Returns whether it is gone."""
+async def _drop(admin: Connection, name: str) -> bool:
+    """Drop a visitor, or lock it. Returns whether it is gone."""
     await _end_sessions(admin, name)
     if not await role_exists(admin, name):
         return True
-    try:
-        # It may have been let into a database; in this one, for maintenance, it has nothing.
-        await admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
-        await admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
-    except psycopg.errors.DependentObjectsStillExist:
-        # It still owns something in a database that is itself to go, or a tenant has granted it
-        # something: its name does no harm, its rights might.
+    await admin.execute("SELECT set_config('lock_timeout', %s, false)", (_LOCK_TIMEOUT,))
+    for _ in range(_TRIES):
+        try:
+            async with admin.transaction():
+                # It may have been let into a database; in this one, for maintenance, it has
+                # nothing.
+                await admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+                await admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+        except psycopg.InternalError:  # somebody else changes who may enter that database
+            await asyncio.sleep(_PAUSE_SECONDS)
+        except (psycopg.errors.DependentObjectsStillExist, psycopg.errors.LockNotAvailable):
+            break
+        else:
+            return True
+    await _lock(admin, name)
+    return False
+
+
+async def _lock(admin: Connection, name: str) -> None:
+    """Take a visitor's login and rights away: it owns something, or was granted something."""
+    await admin.execute(
+        sql.SQL("ALTER ROLE {} NOLOGIN NOBYPASSRLS PASSWORD NULL").format(sql.Identifier(name))
+    )
+    cursor = await admin.execute(
+        "SELECT pg_get_userbyid(roleid) FROM pg_auth_members"
+        " WHERE member = (SELECT oid FROM pg_roles WHERE rolname = %s)",
+        (name,),
+    )
+    for (role,) in await cursor.fetchall():
         await admin.execute(
-            sql.SQL("ALTER ROLE {} NOLOGIN NOBYPASSRLS PASSWORD NULL").format(sql.Identifier(name))
+            sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(name))
         )
-        cursor = await admin.execute(
-            "SELECT pg_get_userbyid(roleid) FROM pg_auth_members"
-            " WHERE member = (SELECT oid FROM pg_roles WHERE rolname = %s)",
-            (name,),
-        )
-        for (role,) in await cursor.fetchall():
-            await admin.execute(
-                sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(name))
-            )
-        return False
-    return True
 
 
-async def leave(visitor_: Visitor, database: str, heir: str) -> None:
+async def leave(visitor_: Visitor, database: str, owner: str) -> None:
     """Give what a visitor made in a database, an extension for example, to one of its roles.
 
     Much of it goes in pieces, as with ``wipe``: after a failure it is to be done again.
     """
-    me, to = sql.Identifier(visitor_.name), sql.Identifier(heir)
+    me, to = sql.Identifier(visitor_.name), sql.Identifier(owner)
     async with _at_leisure(visitor_, database) as inside:
         cursor = await inside.execute(
             "SELECT nspname FROM pg_namespace WHERE nspowner = current_user::regrole"
@@ -165,14 +257,14 @@ async def leave(visitor_: Visitor, database: str, heir: str) -> None:
             await inside.execute(
                 sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(sql.Identifier(name), to)
             )
-        await inside.execute("SELECT set_config('tenantry.heir', %s, false)", (heir,))
+        await inside.execute("SELECT set_config('tenantry.new_owner', %s, false)", (owner,))
         await _in_pieces(inside, visitor_.name, _GIVE_A_PIECE)
         async with inside.transaction():
             await inside.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(me, to))
             await inside.execute(sql.SQL("DROP OWNED BY {}").format(me))
 
 
-async def owned(connection: AsyncConnection[TupleRow], name: str) -> int:
+async def owned(connection: Connection, name: str) -> int:
     """How many objects a role owns, in all databases of a server."""
     found = await fetch_value(
         connection,
@@ -196,7 +288,7 @@ async def wipe(visitor_: Visitor, database: str) -> None:
         )
 
 
-async def _in_pieces(inside: AsyncConnection[TupleRow], name: str, do: LiteralString) -> None:
+async def _in_pieces(inside: Connection, name: str, do: LiteralString) -> None:
     """Have few enough objects left for one transaction, or none that ``do`` does away with."""
     left = await owned(inside, name)
     while left > _PIECE:
@@ -221,7 +313,8 @@ _GIVE_A_PIECE: LiteralString = """
                     AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')))
             LIMIT 300
         LOOP
-            EXECUTE format('ALTER TABLE %s OWNER TO %I', each, current_setting('tenantry.heir'));
+            EXECUTE format(
+                'ALTER TABLE %s OWNER TO %I', each, current_setting('tenantry.new_owner'));
         END LOOP;
     END $$
 """
@@ -250,7 +343,7 @@ _DROP_A_PIECE: LiteralString = """
 
 
 @asynccontextmanager
-async def _at_leisure(visitor_: Visitor, database: str) -> AsyncIterator[AsyncConnection[TupleRow]]:
+async def _at_leisure(visitor_: Visitor, database: str) -> AsyncIterator[Connection]:
     """A session that takes its time, whatever the database has for a default."""
     async with connect_as(visitor_, database) as inside:
         for name, value in (
@@ -263,32 +356,83 @@ async def _at_leisure(visitor_: Visitor, database: str) -> AsyncIterator[AsyncCo
 
 
 @asynccontextmanager
-async def connect_as(visitor_: Visitor, database: str) -> AsyncIterator[AsyncConnection[TupleRow]]:
+async def connect_as(visitor_: Visitor, database: str) -> AsyncIterator[Connection]:
     """A session of a visitor's, in autocommit mode, in which names are those of pg_catalog.
 
-    Raises psycopg.OperationalError if the server does not let it in.
+    Raises psycopg.OperationalError if the server does not let it in, Unavailable if it does not
+    answer.
     """
+    async with connect(visitor_.address, user=ADMIN) as admin:
+        await _renew(admin, visitor_)
     async with await AsyncConnection.connect(
         visitor_.address.conninfo(user=visitor_.name, dbname=database),
-        passfile=str(visitor_.passfile),
+        password=visitor_.password.reveal(),
         autocommit=True,
     ) as inside:
         yield inside
 
 
+async def _renew(admin: Connection, visitor_: Visitor) -> None:
+    """Give it its password and no settings again, which code in an earlier session may change."""
+    await admin.execute(
+        sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+            sql.Identifier(visitor_.name), sql.Literal(scram_verifier(visitor_.password))
+        )
+    )
+    await _reset_settings(admin, visitor_.name)
+
+
 async def purposes(address: Address) -> set[str]:
-    """What the visitors that there are were made for."""
+    """What the visitors were made for that expire by themselves at no time: operations' ids."""
+    return await _names(address, "rolvaliduntil = 'infinity'")
+
+
+async def drop_expired(address: Address) -> None:
+    """Drop the visitors of ``session`` that a crash has left."""
+    for purpose in await _names(address, "rolvaliduntil < now()"):
+        await drop(address, purpose)
+
+
+async def _names(address: Address, which: LiteralString) -> set[str]:
     async with connect(address, user=ADMIN) as admin:
         cursor = await admin.execute(
-            "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)", (PREFIX,)
+            sql.SQL("SELECT rolname FROM pg_roles WHERE starts_with(rolname, {}) AND {}").format(
+                sql.Literal(PREFIX), sql.SQL(which)
+            )
         )
         return {name.removeprefix(PREFIX) for (name,) in await cursor.fetchall()}
 
 
 async def drop(address: Address, purpose: str) -> bool:
-    """Have no visitor for this purpose, nor a session of one. Returns whether it is gone."""
-    async with connect(address, user=ADMIN) as admin:
-        gone = await _drop(admin, f"{PREFIX}{purpose}")
+    """Drop the visitor that was made for this, and end its sessions. Returns whether it is gone.
+
+    What it owns in a tenant's database becomes that tenant's. It stays, without login and rights,
+    while somebody grants it something, or while a database with things of its lets nobody in.
+    """
+    gone = await _remove(address, purpose)
     if gone:
         emit(Changed("visitor.dropped", purpose))
     return gone
+
+
+async def _remove(address: Address, purpose: str) -> bool:
+    name = f"{PREFIX}{purpose}"
+    async with connect(address, user=ADMIN) as admin:
+        if await _drop(admin, name):
+            return True
+        owning = await catalog.databases_with_objects_of(admin, name)
+    for database in owning:
+        with suppress(psycopg.Error):
+            await _return_to_tenant(address, purpose, database)
+    async with connect(address, user=ADMIN) as admin:
+        return not await role_exists(admin, name)
+
+
+async def _return_to_tenant(address: Address, purpose: str, database: str) -> None:
+    """Give what a visitor owns in a database to the tenant whose database it is."""
+    tenant = catalog.tenant_of(database)
+    with TemporaryDirectory(prefix="tenantry-") as folder:
+        async with visitor(
+            address, purpose, [tenant], folder=Path(folder), database=database, bypass_rls=False
+        ) as again:
+            await leave(again, database, tenant)

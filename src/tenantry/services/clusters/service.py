@@ -27,10 +27,9 @@ from tenantry.pg import catalog, connections, hardening, hba, parameters
 from tenantry.pg.clusters import ClusterFiles, ProcessCluster
 from tenantry.pg.connections import (
     ADMIN,
-    GUEST,
-    OWNER,
+    LOCAL_ROLES,
     PLATFORM,
-    POOLER,
+    PLATFORM_ROLES,
     Address,
     connect,
     fetch_value,
@@ -40,9 +39,6 @@ from tenantry.pg.pgbackrest import PgBackRest
 CONTROL = "control"
 SHARED = "shared-1"
 _CONTROL_PORT = 5432  # a file's name only: the control cluster has no network
-
-LOCAL_ROLES = (ADMIN, PLATFORM, POOLER, GUEST)
-PLATFORM_ROLES = (*LOCAL_ROLES, OWNER)
 
 
 def identities() -> str:

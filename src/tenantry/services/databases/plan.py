@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from tenantry.control.databases import DatabaseRow
-from tenantry.pg.catalog import DatabaseState, RoleState
-from tenantry.pg.logins import tenant_of
+from tenantry.pg.catalog import DatabaseState, RoleState, owner_role, tenant_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +156,8 @@ def differences(
     wanted = list(rows)
     actions = [action for row in wanted for action in _of_row(row, roles, databases)]
     known = {row.username for row in wanted} | {tenant_of(name) for name in (*databases, *beside)}
-    actions += [DropStranger(name) for name in sorted(roles) if first_role(name) not in known]
+    actions += [DropStranger(name) for name in sorted(roles) if owner_role(name) not in known]
     return actions
-
-
-def first_role(username: str) -> str:
-    """The role that a database was made with; further ones are named after it."""
-    return "_".join(username.split("_")[:2])
 
 
 def strangers(

@@ -24,6 +24,25 @@ async def send(
     return await cursor.execute(sql.SQL(query).format(**values), prepare=False)
 
 
+_COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
+    plan.TABLE: {"version": ("bigint", "integer", "smallint"), "dirty": ("boolean",)},
+    plan.JOURNAL: {
+        "version": ("bigint",),
+        "file": ("text",),
+        "sha256": ("text",),
+        "applied_at": ("timestamp with time zone",),
+    },
+}
+
+
+def _not_a_ledger(schema: str, table: str, why: str) -> Conflict:
+    return Conflict(
+        f"The table {schema}.{table} {why}, so it is not read as the record of migrations.",
+        hint=f"golang-migrate's {plan.TABLE} has version bigint and dirty boolean. Rename the "
+        "table if another tool keeps it.",
+    )
+
+
 class Ledger:
     """The table ``schema_migrations``: no row, or the one that tells version and dirty.
 
@@ -65,20 +84,38 @@ class Ledger:
 
     @classmethod
     async def at(cls, conn: Connection, database: str, schema: str) -> "Ledger":
-        """The ledger in this schema, to be read; names need not be looked up in it."""
+        """The ledger in this schema, to be read; names need not be looked up in it.
+
+        A tenant can make these tables what it likes. They are read only if they are plain tables
+        whose columns have PostgreSQL's own types: a cast, domain or operator of the tenant's would
+        be run by reading them.
+
+        Raises Conflict if they are something else.
+        """
         cursor = await send(
             conn,
-            "SELECT c.relname FROM pg_catalog.pg_class c"
+            "SELECT c.relname, c.relkind = 'r', a.attname, a.atttypid::pg_catalog.regtype::text"
+            " FROM pg_catalog.pg_class c"
             " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+            " LEFT JOIN pg_catalog.pg_attribute a"
+            " ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
             " WHERE n.nspname = {schema} AND c.relname IN ({table}, {journal})"
-            " AND c.relkind = 'r'",
+            " AND c.relkind NOT IN ('i', 'I', 'c')",
             schema=sql.Literal(schema),
             table=sql.Literal(plan.TABLE),
             journal=sql.Literal(plan.JOURNAL),
         )
-        there = {name for (name,) in await cursor.fetchall()}
+        found: dict[str, dict[str, str]] = {}
+        for name, is_table, column, type_ in await cursor.fetchall():
+            if not is_table:
+                raise _not_a_ledger(schema, name, "is no plain table")
+            found.setdefault(name, {})[column] = type_
+        for name, columns in found.items():
+            for column, types in _COLUMNS[name].items():
+                if (type_ := columns.get(column, "missing")) not in types:
+                    raise _not_a_ledger(schema, name, f"has a column {column} that is {type_}")
         return cls(
-            conn, database, schema, exists=plan.TABLE in there, has_journal=plan.JOURNAL in there
+            conn, database, schema, exists=plan.TABLE in found, has_journal=plan.JOURNAL in found
         )
 
     async def ensure(self) -> None:

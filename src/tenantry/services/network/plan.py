@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tenantry.base.errors import InvalidInput
 from tenantry.control.whitelist import Admission
-from tenantry.pg.connections import ADMIN, GUEST, OWNER, PLATFORM, POOLER
+from tenantry.pg.connections import PLATFORM_ROLES
 from tenantry.pg.hba import ANYWHERE, Network
 
 # The longest list of names in one line, in characters: the roles of 500 databases. Both
@@ -115,12 +115,11 @@ def render_pooler_rules(rulebook: Rulebook) -> str:
 
     Its console is reached over its Unix socket only.
     """
-    platform = (ADMIN, GUEST, OWNER, PLATFORM, POOLER)
     lines = ["# Written by Tenantry; changes by hand are undone."]
     # The folder of the socket is the platform's alone; see Pooler.learn_password.
-    lines += [f"local all {','.join(platform)} reject", "local all all scram-sha-256"]
+    lines += [f"local all {','.join(PLATFORM_ROLES)} reject", "local all all scram-sha-256"]
     lines += [f"host pgbouncer all {network} reject" for network in ANYWHERE]
-    lines += [f"host all {','.join(platform)} {network} reject" for network in ANYWHERE]
+    lines += [f"host all {','.join(PLATFORM_ROLES)} {network} reject" for network in ANYWHERE]
     lines += [
         f"hostssl all {','.join(names)} {network} scram-sha-256"
         for network, names in rulebook.lines()

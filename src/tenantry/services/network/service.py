@@ -17,8 +17,15 @@ from tenantry.control.store import ControlStore, Tx, as_platform
 from tenantry.control.whitelist import EntryRow, NewEntry
 from tenantry.host import files
 from tenantry.pg import catalog, hba, objects
-from tenantry.pg.connections import ADMIN, OPEN, PLATFORM, connect, fetch_value
-from tenantry.services.clusters.service import PLATFORM_ROLES, LocalClusters
+from tenantry.pg.connections import (
+    ADMIN,
+    OPEN,
+    PLATFORM,
+    PLATFORM_ROLES,
+    connect,
+    fetch_value,
+)
+from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.databases.service import Databases
 from tenantry.services.network import plan
 from tenantry.services.network.plan import Rulebook

@@ -25,10 +25,10 @@ from tenantry.base.settings import Settings
 from tenantry.host import commands, files
 from tenantry.pg import archiving, hba, parameters
 from tenantry.pg.clusters import ClusterFiles, ProcessCluster
-from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
+from tenantry.pg.connections import ADMIN, LOCAL_ROLES, Address, connect, fetch_value
 from tenantry.pg.hardening import AUTH_DATABASE, TEMPLATE
 from tenantry.pg.pgbackrest_output import Backup, BackupDamaged, RepositoryError
-from tenantry.services.clusters.service import LOCAL_ROLES, identities
+from tenantry.services.clusters.service import identities
 from tenantry.services.repository.service import Repositories
 from tenantry.services.side_instances import plan
 from tenantry.services.side_instances.model import (

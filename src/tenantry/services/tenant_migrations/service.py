@@ -142,9 +142,9 @@ class TenantMigrations:
         try:
             async with logins.inside(
                 cluster.address, database.database_name, [database.username]
-            ) as guest:
+            ) as session:
                 ledger = await Ledger.at(
-                    guest, database.database_name, await _schema(guest, database)
+                    session, database.database_name, await _schema(session, database)
                 )
                 return steps.status((), await ledger.read(), await ledger.journal())
         except psycopg.Error as error:
@@ -155,9 +155,9 @@ class TenantMigrations:
             ) from error
 
 
-async def _schema(guest: AsyncConnection[TupleRow], database: DatabaseRow) -> str:
+async def _schema(session: AsyncConnection[TupleRow], database: DatabaseRow) -> str:
     """Where the tenant's new tables go, and so its migrations' own."""
-    cursor = await guest.execute(
+    cursor = await session.execute(
         "SELECT nspname FROM pg_namespace WHERE nspname = %s", (database.username,)
     )
     return database.username if await cursor.fetchone() else "public"

@@ -144,6 +144,7 @@ class Visits:
             f"{operation_id.hex}_{database.id.hex[-12:]}",
             [tenant],
             folder=self._scratch(operation_id),
+            bypass_rls=False,
         ) as visitor:
             nothing = False
             try:
