@@ -128,6 +128,7 @@ def owning(database: str) -> Lift:
         (
             f'ALTER DATABASE "{database}" OWNER TO tenantry_owner',
             'ALTER ROLE "{role}" NOCREATEDB',
+            f'REVOKE ALL ON DATABASE "{database}" FROM tenantry_owner',
             f'GRANT CONNECT, CREATE, TEMPORARY ON DATABASE "{database}" TO "{{role}}"',
         ),
     )

@@ -105,7 +105,11 @@ OTHERS: tuple[Attempt, ...] = (
     statement("drop-owned-by-neighbour", 'DROP OWNED BY "{neighbour}"', "no membership",
         grant('"{neighbour}"')),
     statement("reassign-owner", 'REASSIGN OWNED BY tenantry_owner TO "{role}"', "no membership",
-        grant("tenantry_owner")),
+        # From 15.19 on, giving databases away takes CREATEDB besides.
+        Lift(
+            ('GRANT tenantry_owner TO "{role}"', 'ALTER ROLE "{role}" CREATEDB'),
+            ('REVOKE tenantry_owner FROM "{role}"', 'ALTER ROLE "{role}" NOCREATEDB'),
+        )),
     statement("settings-of-all", "ALTER ROLE ALL SET work_mem = '1GB'", _SUPER, SUPERUSER),
     statement("end-neighbour", "SELECT pg_cancel_backend({neighbour_pid})",
         "neither the neighbour's role nor `pg_signal_backend`", grant("pg_signal_backend")),

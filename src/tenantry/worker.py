@@ -24,6 +24,7 @@ _PASS_SECONDS = 60
 _POOLER_SECONDS = 1
 _LOCKS_SECONDS = 1
 _SAMPLE_SECONDS = 300
+_OWNERSHIP_SECONDS = 60
 _CERTIFICATE_SECONDS = 60
 _HOME_SECONDS = 60
 _DRILL_SECONDS = 60
@@ -129,6 +130,7 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         )
         tasks.create_task(_every(_DRILL_SECONDS, "drills", platform.drills.begin_due))
         tasks.create_task(_every(_HOME_SECONDS, "home files", platform.home_keeper.keep))
+        tasks.create_task(_every(_OWNERSHIP_SECONDS, "ownership", platform.ownership.check_next))
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))
         tasks.create_task(_keep_backups(platform))

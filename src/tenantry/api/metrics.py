@@ -73,6 +73,18 @@ def observe_logical_backups(counted: dict[str, tuple[int, int]]) -> None:
     _logical_bytes.set(sum(size for _, size in counted.values()))
 
 
+_foreign = Gauge(
+    "tenantry_foreign_objects",
+    "Objects in tenants' databases that belong to other roles, as of the last checks",
+    registry=_registry,
+)
+
+
+def observe_ownership(findings: dict[str, list[str]]) -> None:
+    """Set the gauge of objects that do not belong to their tenants."""
+    _foreign.set(sum(map(len, findings.values())))
+
+
 _waiting = Gauge(
     "tenantry_archive_waiting_bytes",
     "The write-ahead log that is in no repository yet",

@@ -146,6 +146,8 @@ async def ensure_standing_roles(address: Address, *, shared: bool) -> list[str]:
     tenant's or a visitor's role; and neither they nor PUBLIC may connect to a tenant's database.
     """
     async with connect(address, user=ADMIN) as admin:
+        # Whatever is set for this database or role.
+        await admin.execute("SET default_transaction_read_only = off")
         undone = await _reset_settings(admin, _SETTINGS if shared else {})
         if shared:
             undone += await _end_memberships(admin)
@@ -178,7 +180,9 @@ async def _reset_settings(
             "DELETE FROM pg_db_role_setting WHERE setrole = %s AND setdatabase = %s",
             (role_oid, database_oid),
         )
-        names = ", ".join(each.partition("=")[0] for each in settings)
+        names = ", ".join(
+            each.partition("=")[0] for each in settings if each not in wanted.get(role, ())
+        )
         undone.append(f"{names} of {role or 'all roles'} in {database or 'all databases'}")
     for role in wanted.keys() - there:
         for name, _, value in (each.partition("=") for each in wanted[role]):

@@ -6,6 +6,7 @@ calls functions or operators of the tenant's: names are looked up in pg_catalog 
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal, LiteralString
@@ -25,7 +26,8 @@ Connection = AsyncConnection[TupleRow]
 _WAIT_SECONDS = 10  # for one statement, and for a lock of the tenant's
 _VISIT_SECONDS = 600  # for all of it: a session ends whatever code of the tenant's runs in it
 _BATCH = 500  # relations in one GRANT
-_ATTEMPTS = 4
+_ATTEMPTS = 12
+_PAUSE_SECONDS = 0.1  # at most, before another attempt
 # What a GRANT answers when a table is dropped or changed under it ("tuple concurrently
 # updated" has no code of its own).
 _CHANGED_MEANWHILE = (
@@ -34,6 +36,7 @@ _CHANGED_MEANWHILE = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.InvalidSchemaName,
     psycopg.errors.DeadlockDetected,
+    psycopg.errors.UniqueViolation,
 )
 
 _ON_DATABASE: dict[Access, LiteralString] = {
@@ -86,6 +89,11 @@ async def inside(
                 yield session
     except (TimeoutError, psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
         raise busy(database) from error
+    except psycopg.errors.AdminShutdown as error:
+        raise Unavailable(
+            f"The session in {database} was ended: the server was stopped, or the database closed.",
+            hint="Try again in a few seconds.",
+        ) from error
     except Unavailable as error:
         # A refused login has no code; the server's messages are in English (lc_messages = C).
         if "too many connections for database" in str(error):
@@ -151,8 +159,8 @@ async def grant(address: Address, database: str, *, tenant: str, role: str, acce
             async with inside(address, database, [tenant]) as session:
                 await _grant(session, tenant, role, access)
                 return
-        except _CHANGED_MEANWHILE:
-            continue
+        except _CHANGED_MEANWHILE:  # also by another role that is made at the same time
+            await asyncio.sleep(random.uniform(0, _PAUSE_SECONDS))  # noqa: S311 (no secret)
     raise busy(database)
 
 

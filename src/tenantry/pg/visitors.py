@@ -384,7 +384,7 @@ async def _renew(admin: Connection, visitor_: Visitor) -> None:
 
 async def purposes(address: Address) -> set[str]:
     """What the visitors were made for that expire by themselves at no time: operations' ids."""
-    return await _names(address, "rolvaliduntil = 'infinity'")
+    return await _names(address, "coalesce(rolvaliduntil, 'infinity') = 'infinity'")
 
 
 async def drop_expired(address: Address) -> None:

@@ -102,6 +102,17 @@ async def _backups(platform: Platform) -> str | _Worry:
     return f"the last is {max(ages) // _HOUR} h old" if ages else "the first is to be made"
 
 
+async def _ownership(platform: Platform) -> _Worry | None:
+    found = await platform.ownership.findings()
+    if not found:
+        return None
+    name, objects = next(iter(found.items()))
+    return _Worry(
+        f"{len(found)} tenants' databases have objects that are not their tenants', first of all "
+        f"{name}: {objects[0]}. Find out who made them, and drop them."
+    )
+
+
 async def _drills(platform: Platform) -> str | _Worry | None:
     found = await platform.drills.summary()
     if found.failing:
@@ -151,6 +162,7 @@ async def check(platform: Platform) -> Health:
         ("disk", lambda: _disk(platform)),
         ("backups", lambda: _backups(platform)),
         ("drills", lambda: _drills(platform)),
+        ("ownership", lambda: _ownership(platform)),
     ]
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):

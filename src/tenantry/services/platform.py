@@ -33,6 +33,7 @@ from tenantry.services.home_files import HomeKeeper
 from tenantry.services.imports.service import Imports
 from tenantry.services.network.service import Network
 from tenantry.services.operations.service import Operations
+from tenantry.services.ownership.service import Ownership
 from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.quotas.service import Quotas
@@ -62,6 +63,7 @@ class Platform:
     pooler: Pooler
     databases: Databases
     network: Network
+    ownership: Ownership
     roles: Roles
     extensions: Extensions
     branches: Branches
@@ -150,6 +152,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             pooler=pooler,
             databases=databases,
             network=network,
+            ownership=Ownership(store, clusters),
             roles=roles,
             extensions=Extensions(clusters, databases),
             branches=Branches(settings, store, databases, operations, branching),
@@ -237,6 +240,7 @@ async def ensure_server_files(platform: Platform) -> None:
     for cluster in (local.control, local.shared):
         if cluster.pid() is not None:
             await local.ensure_files(cluster)
+    await local.ensure_standing_roles()
     platform.pooler.ensure_files()
     await platform.network.keep()
 

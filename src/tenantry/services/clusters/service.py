@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import psycopg
+import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -35,6 +36,8 @@ from tenantry.pg.connections import (
     fetch_value,
 )
 from tenantry.pg.pgbackrest import PgBackRest
+
+log = structlog.get_logger()
 
 CONTROL = "control"
 SHARED = "shared-1"
@@ -183,6 +186,17 @@ class LocalClusters:
                 emit(Changed("cluster.files", cluster.name))
         return changed
 
+    async def ensure_standing_roles(self) -> None:
+        """Undo what the platform's own roles were given or set on running clusters."""
+        for cluster in (self.control, self.shared):
+            if cluster.pid() is None:
+                continue
+            undone = await hardening.ensure_standing_roles(
+                cluster.address, shared=cluster.name == SHARED
+            )
+            if undone:
+                log.error("standing_roles.restored", cluster=cluster.name, undone=undone)
+
     async def ensure_control_database(self) -> None:
         """On the running control cluster: its role, and the empty control database."""
         await hardening.ensure_control_roles(self.control.address)
@@ -198,6 +212,7 @@ class LocalClusters:
         """On the running shared cluster: hardened, and known to the control database."""
         version = self._engine(SHARED).version
         await hardening.ensure_hardened(self.shared.address, version=version)
+        await self.ensure_standing_roles()
         async with store.transaction(audit.PLATFORM) as tx:
             for name, kind, cluster in (
                 (CONTROL, "control", self.control),

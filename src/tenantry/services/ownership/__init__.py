@@ -1,0 +1,1 @@
+"""Checks that all in tenants' databases belongs to their tenants."""

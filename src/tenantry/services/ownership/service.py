@@ -1,0 +1,66 @@
+"""Looks into tenants' databases, one after the other, for what belongs to other roles.
+
+Whatever enters a tenant's database does so with that tenant's rights and leaves nothing of its
+own. This finds what does all the same: the trace of an attack, or of a defect of ours.
+"""
+
+import datetime as dt
+
+import psycopg
+import structlog
+
+from tenantry.base.errors import TenantryError
+from tenantry.control import audit, ownership
+from tenantry.control.clusters import ClusterRow
+from tenantry.control.store import ControlStore
+from tenantry.pg import catalog, logins
+from tenantry.pg.ownership import foreign_objects
+from tenantry.services.clusters.service import ClusterPools
+
+log = structlog.get_logger()
+
+_EVERY = dt.timedelta(hours=1)
+_AT_A_TIME = 10  # databases of a cluster in one pass; each takes about 30 ms
+
+
+class Ownership:
+    """Checks of who owns what."""
+
+    def __init__(self, store: ControlStore, clusters: ClusterPools) -> None:
+        self._store = store
+        self._clusters = clusters
+
+    async def check_next(self) -> int:
+        """Check the databases that were not checked for the longest time. Returns how many."""
+        checked = 0
+        for cluster in await self._clusters.with_databases():
+            async with self._clusters.connection(cluster.id) as server:
+                names = await catalog.tenant_databases(server)
+            before = dt.datetime.now(dt.UTC) - _EVERY
+            async with self._store.transaction(audit.PLATFORM) as tx:
+                due = await ownership.due(tx, cluster.id, names, before=before, limit=_AT_A_TIME)
+            for name in due:
+                checked += await self._check(cluster, name)
+        return checked
+
+    async def _check(self, cluster: ClusterRow, name: str) -> bool:
+        async with self._clusters.connection(cluster.id) as server:
+            tenants = await catalog.roles_of(server, catalog.tenant_of(name))
+        if not tenants:
+            return False  # it is unmanaged, or being created or dropped
+        try:
+            async with logins.inside(cluster.address, name, tenants) as session:
+                found = [str(each) for each in await foreign_objects(session, tenants)]
+        except (TenantryError, psycopg.Error) as error:
+            log.info("ownership.not_checked", database=name, error=str(error))
+            return False
+        if found:
+            log.error("ownership.foreign_objects", database=name, found=found)
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            await ownership.record(tx, cluster.id, name, found)
+        return True
+
+    async def findings(self) -> dict[str, list[str]]:
+        """What does not belong to its tenant, by database, as of the last checks."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            return await ownership.findings(tx)
