@@ -72,7 +72,7 @@ async def test_it_cannot_hide_in_an_extension_of_the_tenants(
             " ALTER EXTENSION hstore ADD FUNCTION public.as_visitor()"
         )
         assert await found(tenant) == ["function public.as_visitor() of tenantry_visitor_left"]
-        await admin.execute("DROP OWNED BY tenantry_visitor_left CASCADE")
+        await admin.execute("DROP EXTENSION hstore")
     await platform.execute("DROP ROLE tenantry_visitor_left")
 
 

@@ -63,7 +63,6 @@ class Visitor:
             "PGUSER": self.name,
             "PGDATABASE": database,
             "PGPASSFILE": str(self.passfile),
-            "PGAPPNAME": "tenantry",
             "PGCONNECT_TIMEOUT": "10",
             "PGOPTIONS": "-csearch_path=pg_catalog",
         }
@@ -330,6 +329,9 @@ _DROP_A_PIECE: LiteralString = """
               AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
               AND classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)
               AND identity IS NOT NULL
+              -- What is part of an extension goes with that, and cannot go alone.
+              AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = pg_shdepend.classid
+                  AND d.objid = pg_shdepend.objid AND d.deptype IN ('e', 'x'))
             LIMIT 500
         LOOP
             IF each.type = 'large object' THEN
