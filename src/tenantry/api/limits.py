@@ -1,21 +1,26 @@
-"""How many requests a caller may send: by address, by key or session, and by failed proof.
+"""How many requests a caller may send, and how many of them are worked on at the same time.
 
-Counted in this process, in windows of a minute (there is one API process). The answer
-tells how many are left, as draft-ietf-httpapi-ratelimit-headers has it.
+Requests are counted in this process, in windows of a minute (there is one API process): by
+address, by key or session, and by failed proof. The answer tells how many are left, as
+draft-ietf-httpapi-ratelimit-headers has it.
+
+What runs at the same time has places, of which nobody gets more than a share.
 """
 
 import ipaddress
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 
-from tenantry.base.errors import TooManyRequests
+from tenantry.base.errors import Busy, TooManyAtOnce, TooManyRequests
 from tenantry.base.settings import Settings
+from tenantry.base.shares import NoPlace, Shares
 from tenantry.services.people.plan import network_of
 
 WINDOW = 60  # seconds
@@ -27,6 +32,25 @@ _WHAT = {
 }
 _EVERYBODY = "everybody"
 _AUDITED_FROM_EVERYWHERE = 20  # times what is audited from one address
+
+
+_RECOGNISED_AT_ONCE = 4  # from one address: each takes a connection to the control database
+_VISITS = 32  # each takes a connection to the control database, which has 100
+_VISITS_EACH = 4
+_WAIT_SECONDS = 10.0
+
+
+@contextmanager
+def _refused(whose: str, setting: str | None = None) -> Iterator[None]:
+    try:
+        yield
+    except NoPlace:
+        raise TooManyAtOnce(
+            f"Too many requests {whose} are being worked on at the same time.",
+            seconds=1,
+            hint="Send the next one when one of them is answered."
+            + (f" {setting} is how many there may be." if setting else ""),
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +101,11 @@ class Limits:
         self._logins = RateLimitItemPerMinute(settings.rate_logins)
         self._failures = RateLimitItemPerMinute(settings.rate_failures)
         self._audited = RateLimitItemPerMinute(settings.rate_failures * _AUDITED_FROM_EVERYWHERE)
+        self._keys = Shares(each=settings.concurrent_per_key)
+        self._customers = Shares(each=settings.concurrent_per_customer)
+        self._recognitions = Shares(each=_RECOGNISED_AT_ONCE)
+        self._visits = Shares(each=_VISITS_EACH, total=_VISITS)
+        self._turns = Shares(each=1)
 
     async def request(self, address: str | None) -> Use:
         """Count a request from this address."""
@@ -97,6 +126,45 @@ class Limits:
     async def is_audited(self) -> bool:
         """Count a refusal of anybody's. Whether there were few enough for the audit."""
         return not (await self._hit(self._audited, "audited", _EVERYBODY)).over
+
+    # ── at the same time ─────────────────────────────────────────────────────
+
+    @asynccontextmanager
+    async def running(self, caller: Hashable, customer: Hashable | None) -> AsyncIterator[None]:
+        """Work on a request of this key or session. Raises TooManyAtOnce."""
+        with _refused("with this API key or session", "TENANTRY_CONCURRENT_PER_KEY"):
+            async with AsyncExitStack() as held:
+                await held.enter_async_context(self._keys.place(caller))
+                with _refused("of this customer", "TENANTRY_CONCURRENT_PER_CUSTOMER"):
+                    if customer is not None:
+                        await held.enter_async_context(self._customers.place(customer))
+                yield
+
+    @asynccontextmanager
+    async def recognising(self, address: str | None) -> AsyncIterator[None]:
+        """Find out who asks from this address. Raises TooManyAtOnce."""
+        with _refused("from this address"):
+            async with self._recognitions.place(network_of(address), within=_WAIT_SECONDS):
+                yield
+
+    @asynccontextmanager
+    async def visiting(self, owner: Hashable) -> AsyncIterator[None]:
+        """Work on what may wait for a tenant's database, for this owner. Raises TooManyAtOnce."""
+        with _refused("that wait for databases of this customer"):
+            async with self._visits.place(owner, within=_WAIT_SECONDS):
+                yield
+
+    @asynccontextmanager
+    async def turn(self, database: Hashable, *, within: float) -> AsyncIterator[None]:
+        """Be the only request that changes a database. Raises Busy."""
+        try:
+            async with self._turns.place(database, within=within):
+                yield
+        except NoPlace:
+            raise Busy(
+                "Other requests are changing this database, and were not done in time.",
+                hint="Is a transaction in it left open? End it, and try again.",
+            ) from None
 
     async def _hit(self, item: RateLimitItemPerMinute, policy: str, who: str) -> Use:
         within = await self._counters.hit(item, policy, who)

@@ -1,9 +1,11 @@
 """Connecting to a server of ours: over its Unix socket, as an operating-system user (peer)."""
 
 import asyncio
+import os
 import select
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, LiteralString, Self
@@ -37,9 +39,17 @@ class Address:
     port: int
 
     def conninfo(
-        self, *, user: str, dbname: str = "postgres", search_path: str = "pg_catalog"
+        self,
+        *,
+        user: str,
+        dbname: str = "postgres",
+        search_path: str = "pg_catalog",
+        lock_seconds: int = 0,
     ) -> str:
-        """A libpq connection string. The search path is in force from the first statement on."""
+        """A libpq connection string. The search path is in force from the first statement on.
+
+        A lock is waited for at most ``lock_seconds``; with 0, for ever.
+        """
         return make_conninfo(
             host=str(self.socket_dir),
             port=self.port,
@@ -47,22 +57,29 @@ class Address:
             dbname=dbname,
             application_name="tenantry",
             connect_timeout=CONNECT_SECONDS,
-            options=f"-csearch_path={search_path} -cclient_min_messages=warning",
+            options=f"-csearch_path={search_path} -cclient_min_messages=warning"
+            f" -clock_timeout={lock_seconds}s",
         )
 
 
 @asynccontextmanager
 async def connect(
-    address: Address, *, user: str, dbname: str = "postgres", search_path: str = "pg_catalog"
+    address: Address,
+    *,
+    user: str,
+    dbname: str = "postgres",
+    search_path: str = "pg_catalog",
+    lock_seconds: int = 0,
 ) -> AsyncIterator[AsyncConnection[TupleRow]]:
     """One connection in autocommit mode, closed at the end.
 
     Raises Unavailable if the server does not answer.
     """
+    conninfo = address.conninfo(
+        user=user, dbname=dbname, search_path=search_path, lock_seconds=lock_seconds
+    )
     try:
-        connection = await AsyncConnection.connect(
-            address.conninfo(user=user, dbname=dbname, search_path=search_path), autocommit=True
-        )
+        connection = await AsyncConnection.connect(conninfo, autocommit=True)
     except psycopg.OperationalError as error:
         raise Unavailable(
             f"PostgreSQL at {address.socket_dir} does not let {user} in: {error}".strip(),
@@ -70,6 +87,37 @@ async def connect(
         ) from error
     async with connection:
         yield connection
+
+
+def cut(connection: AsyncConnection[Any]) -> None:
+    """Shut the socket of a connection: whoever waits for an answer on it gets OperationalError.
+
+    A server that is stopped or hostile never answers; and psycopg has no deadline, and waits for
+    the answer once more when it is cancelled.
+    """
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as it:
+        it.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def answering_within(connection: AsyncConnection[Any], seconds: float) -> Iterator[None]:
+    """Cut a connection whose server needs longer for the block. Raises TimeoutError then."""
+    late = False
+
+    def end() -> None:
+        nonlocal late
+        late = True
+        cut(connection)
+
+    timer = asyncio.get_running_loop().call_later(seconds, end)
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if late:
+            raise TimeoutError(f"there was no answer within {seconds:g} s") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 class _Persistent(AsyncConnection[TupleRow]):
@@ -97,9 +145,9 @@ async def _check(connection: AsyncConnection[TupleRow]) -> None:
     A server that did so, or died, leaves the end of the stream in the socket, and one that
     waits for a query says nothing: it need only be asked where there is something to read.
     """
-    socket = select.poll()
-    socket.register(connection.fileno(), select.POLLIN)
-    if socket.poll(0):
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    if waiting.poll(0):
         await AsyncConnectionPool.check_connection(connection)
 
 
@@ -111,6 +159,7 @@ def pool(
     search_path: str = "pg_catalog",
     smallest: int = 1,
     largest: int = 8,
+    lock_seconds: int = 0,
 ) -> AsyncConnectionPool[AsyncConnection[TupleRow]]:
     """A pool of such connections, not yet open. A dead one is replaced when it is asked for."""
 
@@ -124,7 +173,9 @@ def pool(
             raise
 
     made: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
-        address.conninfo(user=user, dbname=dbname, search_path=search_path),
+        address.conninfo(
+            user=user, dbname=dbname, search_path=search_path, lock_seconds=lock_seconds
+        ),
         connection_class=_Persistent,
         kwargs={"autocommit": True},
         min_size=smallest,
