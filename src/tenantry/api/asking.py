@@ -269,28 +269,28 @@ async def visiting(request: Request, principal: Principal) -> AsyncIterator[None
 async def changing(request: Request, principal: Principal) -> AsyncIterator[Tx]:
     """A transaction of the caller's, for what a request changes.
 
-    What changes a database may wait for its tenant, or for an operation on it. So one request of a
-    customer at a time has the database, and its transaction a connection of its own; whoever waits
-    for a turn holds nothing. Raises Busy, TooManyAtOnce.
+    What changes a database or a cluster may wait for a tenant, for an operation on it, or for a
+    repository elsewhere. So one request of a customer at a time has it, and the transaction a
+    connection of its own; whoever waits for a turn holds nothing. Raises Busy, TooManyAtOnce.
     """
     platform = await platform_of(request)
-    database = _database_in(request)
-    if database is None:
+    resource = _resource_of(request)
+    if resource is None:
         async with platform.store.transaction(principal.actor) as tx:
             yield tx
         return
     async with (
         # Nobody waits for requests of a customer who asks for a neighbour's.
-        limits_of(request).turn((principal.actor.customer_id, database), within=_TURN_SECONDS),
+        limits_of(request).turn((principal.actor.customer_id, resource), within=_TURN_SECONDS),
         visiting(request, principal),
         platform.store.long_transaction(principal.actor) as tx,
     ):
         yield tx
 
 
-def _database_in(request: Request) -> uuid.UUID | None:
-    """The database that a request's path names."""
-    if not request.url.path.startswith("/api/databases/"):
+def _resource_of(request: Request) -> uuid.UUID | None:
+    """The database or the cluster that a request's path names."""
+    if not request.url.path.startswith(("/api/databases/", "/api/clusters/")):
         return None
     return parse_id(request.path_params.get("identifier", ""))
 

@@ -155,15 +155,15 @@ class Limits:
                 yield
 
     @asynccontextmanager
-    async def turn(self, database: Hashable, *, within: float) -> AsyncIterator[None]:
-        """Be the only request that changes a database. Raises Busy."""
+    async def turn(self, resource: Hashable, *, within: float) -> AsyncIterator[None]:
+        """Be the only request that changes a database, or a cluster. Raises Busy."""
         try:
-            async with self._turns.place(database, within=within):
+            async with self._turns.place(resource, within=within):
                 yield
         except NoPlace:
             raise Busy(
-                "Other requests are changing this database, and were not done in time.",
-                hint="Is a transaction in it left open? End it, and try again.",
+                "Other requests are changing the same, and were not done in time.",
+                hint="Is a transaction left open in the database? End it, and try again.",
             ) from None
 
     async def _hit(self, item: RateLimitItemPerMinute, policy: str, who: str) -> Use:

@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 _DROPS_AT_ONCE = 6  # each waits for a checkpoint, and all of them load the disk
 _CLOSINGS_AT_ONCE = 12  # who keeps one waiting is ended after seconds
-_DROP_TURN_SECONDS = 300.0
+_DROP_TURN_SECONDS = 60.0
 _DROP_SCRATCH_SECONDS = 5.0  # a pass drops what takes longer
 _SAMPLE_SLICE = 100  # databases measured at a time: sizes are read from their files
 
@@ -67,7 +67,7 @@ class Databases:
         self._clusters = clusters
         self._pooler = pooler
         self._closings = Shares(each=_CLOSINGS_AT_ONCE)
-        self._drops = Shares(each=1, total=_DROPS_AT_ONCE)
+        self._drops = Shares(each=2, total=_DROPS_AT_ONCE)
 
     # ── verbs ────────────────────────────────────────────────────────────────
     # Those that change something work in the caller's transaction, which holds
@@ -218,8 +218,13 @@ class Databases:
     async def finish_deletion(self, database_id: uuid.UUID, actor: Actor = audit.PLATFORM) -> None:
         """Carry out a promised deletion, unless somebody else is at it.
 
-        Everybody is shut out at once; what they used is removed when its turn comes.
+        Everybody is shut out at once; what they used is removed when its turn comes. If that does
+        not come in time, a convergence pass goes on.
         """
+        with suppress(NoPlace):
+            await self._finish_deletion(database_id, actor)
+
+    async def _finish_deletion(self, database_id: uuid.UUID, actor: Actor) -> None:
         async with (
             self._closings.place(None, within=_DROP_TURN_SECONDS),
             self._working_on(database_id) as (_, row),
@@ -431,8 +436,8 @@ class Databases:
                 try:
                     await self._act(cluster.id, action)
                     done.append(action)
-                except (TenantryError, psycopg.Error, OSError, NoPlace) as error:
-                    if owner is not None and isinstance(error, Conflict | NoPlace):
+                except (TenantryError, psycopg.Error, OSError) as error:
+                    if owner is not None and isinstance(error, Conflict):
                         held_up.add(owner)
                     log.warning("convergence.failed", action=str(action), error=str(error))
         async with self._store.transaction(audit.PLATFORM) as tx:
