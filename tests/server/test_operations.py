@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib import resources
 
 import psycopg
@@ -371,7 +371,7 @@ async def test_bytes_are_told_while_a_step_runs(store: ControlStore) -> None:
 
 
 async def begin_many(
-    store: ControlStore, operations: Operations, kind: str, owners: list[uuid.UUID | None]
+    store: ControlStore, operations: Operations, kind: str, owners: Sequence[uuid.UUID | None]
 ) -> list[OperationRow]:
     """Operations in this order, each of a resource of its own."""
     begun = []

@@ -10,8 +10,8 @@ What runs at the same time has places, of which nobody gets more than a share.
 import ipaddress
 import math
 import time
-from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Hashable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from limits import RateLimitItemPerMinute
@@ -38,19 +38,19 @@ _RECOGNISED_AT_ONCE = 4  # from one address: each takes a connection to the cont
 _VISITS = 32  # each takes a connection to the control database, which has 100
 _VISITS_EACH = 4
 _WAIT_SECONDS = 10.0
+_TOO_MANY = "Too many requests {whose} are being worked on at the same time."
 
 
-@contextmanager
-def _refused(whose: str, setting: str | None = None) -> Iterator[None]:
-    try:
+@asynccontextmanager
+async def _having(place: AbstractAsyncContextManager[None], refusal: str) -> AsyncIterator[None]:
+    async with AsyncExitStack() as held:
+        try:
+            await held.enter_async_context(place)
+        except NoPlace:
+            raise TooManyAtOnce(
+                refusal, seconds=1, hint="Send the next one when one of them is answered."
+            ) from None
         yield
-    except NoPlace:
-        raise TooManyAtOnce(
-            f"Too many requests {whose} are being worked on at the same time.",
-            seconds=1,
-            hint="Send the next one when one of them is answered."
-            + (f" {setting} is how many there may be." if setting else ""),
-        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,39 +132,37 @@ class Limits:
     @asynccontextmanager
     async def running(self, caller: Hashable, customer: Hashable | None) -> AsyncIterator[None]:
         """Work on a request of this key or session. Raises TooManyAtOnce."""
-        with _refused("with this API key or session", "TENANTRY_CONCURRENT_PER_KEY"):
-            async with AsyncExitStack() as held:
-                await held.enter_async_context(self._keys.place(caller))
-                with _refused("of this customer", "TENANTRY_CONCURRENT_PER_CUSTOMER"):
-                    if customer is not None:
-                        await held.enter_async_context(self._customers.place(customer))
-                yield
+        key = _TOO_MANY.format(whose="with this API key or session")
+        all_of_it = _TOO_MANY.format(whose="of this customer, with any key,")
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(_having(self._keys.place(caller), key))
+            if customer is not None:
+                place = self._customers.place(customer)
+                await held.enter_async_context(_having(place, all_of_it))
+            yield
 
-    @asynccontextmanager
-    async def recognising(self, address: str | None) -> AsyncIterator[None]:
+    def recognising(self, address: str | None) -> AbstractAsyncContextManager[None]:
         """Find out who asks from this address. Raises TooManyAtOnce."""
-        with _refused("from this address"):
-            async with self._recognitions.place(network_of(address), within=_WAIT_SECONDS):
-                yield
+        place = self._recognitions.place(network_of(address), within=_WAIT_SECONDS)
+        return _having(place, _TOO_MANY.format(whose="from this address"))
 
-    @asynccontextmanager
-    async def visiting(self, owner: Hashable) -> AsyncIterator[None]:
+    def visiting(self, owner: Hashable) -> AbstractAsyncContextManager[None]:
         """Work on what may wait for a tenant's database, for this owner. Raises TooManyAtOnce."""
-        with _refused("that wait for databases of this customer"):
-            async with self._visits.place(owner, within=_WAIT_SECONDS):
-                yield
+        place = self._visits.place(owner, within=_WAIT_SECONDS)
+        return _having(place, _TOO_MANY.format(whose="that wait for databases of this customer"))
 
     @asynccontextmanager
     async def turn(self, resource: Hashable, *, within: float) -> AsyncIterator[None]:
         """Be the only request that changes a database, or a cluster. Raises Busy."""
-        try:
-            async with self._turns.place(resource, within=within):
-                yield
-        except NoPlace:
-            raise Busy(
-                "Other requests are changing the same, and were not done in time.",
-                hint="Is a transaction left open in the database? End it, and try again.",
-            ) from None
+        async with AsyncExitStack() as held:
+            try:
+                await held.enter_async_context(self._turns.place(resource, within=within))
+            except NoPlace:
+                raise Busy(
+                    "Other requests are changing the same, and were not done in time.",
+                    hint="Is a transaction left open in the database? End it, and try again.",
+                ) from None
+            yield
 
     async def _hit(self, item: RateLimitItemPerMinute, policy: str, who: str) -> Use:
         within = await self._counters.hit(item, policy, who)

@@ -48,7 +48,7 @@ class Address:
     ) -> str:
         """A libpq connection string. The search path is in force from the first statement on.
 
-        A lock is waited for at most ``lock_seconds``; with 0, for ever.
+        A lock is waited for at most ``lock_seconds``; with 0, as long as the database has it.
         """
         return make_conninfo(
             host=str(self.socket_dir),
@@ -58,7 +58,7 @@ class Address:
             application_name="tenantry",
             connect_timeout=CONNECT_SECONDS,
             options=f"-csearch_path={search_path} -cclient_min_messages=warning"
-            f" -clock_timeout={lock_seconds}s",
+            + (f" -clock_timeout={lock_seconds}s" if lock_seconds else ""),
         )
 
 

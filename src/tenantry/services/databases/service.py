@@ -430,7 +430,8 @@ class Databases:
             owners = {row.id: row.customer_id or row.id for row in wanted}
             held_up = set[uuid.UUID | None]()
             for action in plan.differences(wanted, roles, databases, beside):
-                owner = owners.get(getattr(action, "database_id", None) or cluster.id)
+                database_id = getattr(action, "database_id", None)
+                owner = None if database_id is None else owners[database_id]
                 if owner in held_up:
                     continue  # who keeps one waiting does so for a whole pass otherwise
                 try:

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import psycopg
 
-from tenantry.base.errors import Conflict, Forbidden, InvalidInput, TooManyRequests
+from tenantry.base.errors import Conflict, Forbidden, InvalidInput, TooManyAtOnce
 from tenantry.base.ids import new_id
 from tenantry.base.settings import Settings
 from tenantry.base.shares import NoPlace, Shares
@@ -99,14 +99,14 @@ class Imports:
     async def examine(self, actor: Actor, source: Source, selection: Selection) -> Examined:
         """Connect to a source, and see whether it can be imported.
 
-        Raises SourceError, Forbidden, InvalidInput, TooManyRequests.
+        Raises SourceError, Forbidden, InvalidInput, TooManyAtOnce.
         """
         try:
             async with self._examining.place(actor.customer_id or actor.id):
                 addresses = await self._allowed(actor, source)
                 address, contents = await _look(source, addresses)
         except NoPlace:
-            raise TooManyRequests("Other sources are just being looked at.", seconds=5) from None
+            raise TooManyAtOnce("Other sources are just being looked at.", seconds=5) from None
         examined = Examined(source, address, contents, selection)
         await self._check(examined)
         return examined
