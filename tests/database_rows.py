@@ -28,6 +28,7 @@ def database_row(suffix: str | None = None, **differing: Any) -> DatabaseRow:
         environment="production",
         kind="shared",
         plan="standard",
+        longest_statement_seconds=14_400,
         max_connections=50,
         pool_size=25,
         disk_quota_bytes=10 * 2**30,

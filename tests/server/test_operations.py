@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import datetime as dt
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib import resources
 
 import psycopg
@@ -14,12 +14,13 @@ from psycopg import sql
 from conftest import Server
 from tenantry.base.errors import Conflict, MachineError, NotFound, Unavailable
 from tenantry.control import audit
+from tenantry.control import customers as control_customers
 from tenantry.control.audit import Actor
 from tenantry.control.operations import Filter, OperationRow
 from tenantry.control.store import DATABASE, MIGRATIONS, ControlStore
 from tenantry.pg.connections import ADMIN, CUSTOMER, PLATFORM, Address, connect
 from tenantry.services.migrations import service as migrations
-from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step, Wait
+from tenantry.services.operations.model import ROOM, Done, Flow, Next, Outcome, Run, Step, Wait
 from tenantry.services.operations.service import Operations
 
 ANN = Actor("user", "ann@example.com", id=uuid.uuid4(), address="192.0.2.7")
@@ -369,35 +370,125 @@ async def test_bytes_are_told_while_a_step_runs(store: ControlStore) -> None:
     assert [(row.progress, row.done_bytes, row.total_bytes) for row in seen] == [(0.625, 50, 100)]
 
 
-async def test_what_a_request_waits_for_does_not_wait_for_what_takes_long(
-    store: ControlStore,
-) -> None:
-    work, quick = Work(), Work()
-    let_go = asyncio.Event()
+async def begin_many(
+    store: ControlStore, operations: Operations, kind: str, owners: Sequence[uuid.UUID | None]
+) -> list[OperationRow]:
+    """Operations in this order, each of a resource of its own."""
+    begun = []
+    for owner in owners:
+        async with store.transaction(ANN) as tx:
+            begun.append(
+                await operations.begin(
+                    tx,
+                    ANN,
+                    kind,
+                    resource_kind="database",
+                    resource_id=uuid.uuid4(),
+                    customer_id=owner,
+                )
+            )
+    return begun
 
-    async def for_long(_: Run) -> Outcome:
-        await let_go.wait()
+
+async def customers(store: ControlStore, count: int) -> list[uuid.UUID]:
+    async with store.transaction(ANN) as tx:
+        return [
+            await control_customers.ensure(tx, f"{number}@example.com") for number in range(count)
+        ]
+
+
+@dataclasses.dataclass
+class Lanes:
+    """Flows of two lanes whose operations run until they are let go; and which of them run."""
+
+    store: ControlStore
+
+    def __post_init__(self) -> None:
+        self.let_go = asyncio.Event()
+        self.operations = Operations(self.store)
+        for lane in ("scripts", "databases"):
+            flow = Work().flow
+            self.operations.register(
+                dataclasses.replace(
+                    flow,
+                    kind=f"test.{lane}",
+                    steps=[Step("only", self._wait)],
+                    lane=lane,
+                    deadline=dt.timedelta(minutes=5),
+                )
+            )
+
+    async def _wait(self, _: Run) -> Outcome:
+        await self.let_go.wait()
         return Done({})
 
-    operations = Operations(store)
-    step = Step("only", for_long)
-    operations.register(
-        dataclasses.replace(work.flow, steps=[step]),
-        dataclasses.replace(quick.flow, kind="test.quick", steps=[step], quick=True),
-    )
-    for kind in ["test.work"] * 4 + ["test.quick"] * 4:
+    async def running(self, begun: list[OperationRow]) -> list[bool]:
+        rows = [await self.operations.show(ANN, each.id) for each in begun]
+        return [row.status == "running" for row in rows]
+
+
+async def test_one_customer_has_no_more_than_its_share_of_a_lane(store: ControlStore) -> None:
+    lanes = Lanes(store)
+    greedy, other = await customers(store, 2)
+    first = await begin_many(store, lanes.operations, "test.scripts", [greedy] * 5 + [other])
+    beside = await begin_many(store, lanes.operations, "test.databases", [greedy, None])
+    async with asyncio.TaskGroup() as tasks:
+        assert await lanes.operations.start_due(tasks) == 5
+        assert await lanes.running(first) == [True, True, False, False, False, True]
+        assert all(await lanes.running(beside)), "another lane"
+        assert await lanes.operations.start_due(tasks) == 0, "its share is taken"
+        later = await begin_many(store, lanes.operations, "test.scripts", [other, None, None])
+        assert await lanes.operations.start_due(tasks) == 3, "of others"
+        assert all(await lanes.running(later))
+        waiting = {each.lane: each for each in await lanes.operations.queued()}
+        assert (waiting["scripts"].count, waiting["databases"].count) == (3, 0)
+        assert waiting["scripts"].oldest > dt.timedelta(0)
+        lanes.let_go.set()
+    async with asyncio.TaskGroup() as tasks:
+        assert await lanes.operations.start_due(tasks) == 2
+    async with asyncio.TaskGroup() as tasks:
+        assert await lanes.operations.start_due(tasks) == 1
+
+
+async def test_whoever_has_the_fewest_comes_first(store: ControlStore) -> None:
+    lanes = Lanes(store)
+    several = await customers(store, 4)
+    owners = [several[0]] * 3 + [several[1]] * 3 + [several[2]] * 3 + [several[3]]
+    begun = await begin_many(store, lanes.operations, "test.databases", owners)
+    async with asyncio.TaskGroup() as tasks:
+        assert await lanes.operations.start_due(tasks) == ROOM["databases"].total == 6
+        running = await lanes.running(begun)
+        assert [running[at] for at in (0, 3, 6, 9)] == [True] * 4
+        lanes.let_go.set()
+
+
+async def test_what_is_cancelled_needs_no_place(store: ControlStore) -> None:
+    lanes = Lanes(store)
+    (greedy,) = await customers(store, 1)
+    begun = await begin_many(store, lanes.operations, "test.scripts", [greedy] * 3)
+    async with asyncio.TaskGroup() as tasks:
+        assert await lanes.operations.start_due(tasks) == 2
         async with store.transaction(ANN) as tx:
-            await operations.begin(
-                tx,
-                ANN,
-                kind,
-                resource_kind="database",
-                resource_id=uuid.uuid4(),
-                customer_id=None,
-            )
+            await lanes.operations.cancel(tx, ANN, begun[2].id)
+        assert await lanes.operations.start_due(tasks) == 1
+        ended = await lanes.operations.ended(ANN, begun[2].id, seconds=30)
+        assert ended.status == "cancelled"
+        lanes.let_go.set()
+
+
+async def test_a_step_ends_at_the_deadline(store: ControlStore) -> None:
+    lanes = Lanes(store)
+    flow = dataclasses.replace(
+        Work().flow,
+        kind="test.late",
+        steps=[Step("only", lanes._wait)],
+        deadline=dt.timedelta(seconds=0.1),
+    )
+    lanes.operations.register(flow)
+    (begun,) = await begin_many(store, lanes.operations, "test.late", [None])
     async with asyncio.TaskGroup() as tasks:
-        assert await operations.start_due(tasks) == 6, "three of each"
-        assert await operations.start_due(tasks) == 0
-        let_go.set()
-    async with asyncio.TaskGroup() as tasks:
-        assert await operations.start_due(tasks) == 2
+        await lanes.operations.start_due(tasks)
+        ended = await lanes.operations.ended(ANN, begun.id, seconds=30)
+    assert ended.status == "failed"
+    assert ended.error is not None
+    assert "did not end within" in str(ended.error["detail"])

@@ -1,12 +1,13 @@
 """Rate limits: what is counted as one caller, and what callers are told."""
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from tenantry.api import limits
 from tenantry.api.limits import Limits, Use
-from tenantry.base.errors import TooManyRequests
+from tenantry.base.errors import TooManyAtOnce, TooManyRequests
 from tenantry.base.settings import Settings
 
 
@@ -58,3 +59,20 @@ async def test_one_ipv6_network_is_one_caller() -> None:
     assert not (await counters.request("2001:db8:0:1::1")).over
     assert (await counters.request("2001:db8:0:1:ffff::2")).over
     assert not (await counters.request("2001:db8:0:2::1")).over
+
+
+async def test_many_keys_of_a_customer_have_no_more_than_its_share(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, concurrent_per_key=2, concurrent_per_customer=3)
+    limits = Limits(settings)
+    async with AsyncExitStack() as held:
+        for key in ("one", "one", "two"):
+            await held.enter_async_context(limits.running(key, "customer"))
+        with pytest.raises(TooManyAtOnce, match="with this API key") as refused:
+            await held.enter_async_context(limits.running("one", None))
+        assert refused.value.seconds == 1
+        with pytest.raises(TooManyAtOnce, match="of this customer"):
+            await held.enter_async_context(limits.running("three", "customer"))
+        async with limits.running("three", "another"), limits.running("four", None):
+            pass
+    async with limits.running("one", "customer"):
+        pass

@@ -78,6 +78,9 @@ class Limits(BaseModel):
 
 class Plan(Limits):
     name: str = Field(examples=["standard"])
+    longest_statement_seconds: int = Field(
+        description="The longest that one statement of an operation may run.", examples=[14_400]
+    )
 
 
 class Disk(BaseModel):

@@ -53,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with open_platform(settings) as platform:
             app.state.platform = platform
             app.state.background = Background()
+            app.state.checking = None
             app.state.jobs = jobs.job_app(platform.store, largest=2)
             app.state.woken = asyncio.Event()
             platform.imports.forget_uploads()

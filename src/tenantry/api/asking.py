@@ -7,7 +7,8 @@ import hmac
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any
 
@@ -40,6 +41,7 @@ from tenantry.services.platform import Platform
 log = structlog.get_logger()
 
 MOST_KEY_LENGTH = 255
+_TURN_SECONDS = 15.0  # how long a customer's request waits for its turn with a database
 _SECRETS: dict[str, Callable[[SecretSource], Secret]] = {
     "password": SecretSource.password,
     "api_key": SecretSource.api_key,
@@ -88,16 +90,20 @@ def _presented(request: Request) -> Secret | None:
 
 async def authenticated(request: Request, platform: Platform) -> Principal:
     """Who asks. Raises Unauthenticated, and TooManyRequests."""
-    found = await platform.access.recognise(
-        _presented(request), address=address_of(request), request_id=request.state.request_id
-    )
     counters = limits_of(request)
+    async with counters.recognising(address_of(request)):
+        found = await platform.access.recognise(
+            _presented(request), address=address_of(request), request_id=request.state.request_id
+        )
     if isinstance(found, Refusal):
         count(request, await counters.failure(address_of(request)))
         await platform.access.refuse(
             found, action=_said(request), audited=await counters.is_audited()
         )
     count(request, await counters.caller(found.caller_id))
+    await request.state.held.enter_async_context(
+        counters.running(found.caller_id, found.actor.customer_id)
+    )
     return found
 
 
@@ -242,8 +248,7 @@ async def once(
     Raises InvalidInput, IdempotencyKeyReused, RequestInProgress, and what ``work`` raises.
     """
     key = _idempotency_key(request)
-    platform = await platform_of(request)
-    async with platform.store.transaction(principal.actor) as tx:
+    async with changing(request, principal) as tx:
         if key is None:
             response: Response = await work(tx, SecretSource())
         else:
@@ -253,10 +258,51 @@ async def once(
     return response
 
 
-async def is_repeated(tx: Tx, request: Request, principal: Principal) -> bool:
+@asynccontextmanager
+async def visiting(request: Request, principal: Principal) -> AsyncIterator[None]:
+    """Do what may wait for a tenant's database. Raises TooManyAtOnce."""
+    async with limits_of(request).visiting(principal.actor.customer_id or principal.caller_id):
+        yield
+
+
+@asynccontextmanager
+async def changing(request: Request, principal: Principal) -> AsyncIterator[Tx]:
+    """A transaction of the caller's, for what a request changes.
+
+    What changes a database or a cluster may wait for a tenant, for an operation on it, or for a
+    repository elsewhere. So one request of a customer at a time has it, and the transaction a
+    connection of its own; whoever waits for a turn holds nothing. Raises Busy, TooManyAtOnce.
+    """
+    platform = await platform_of(request)
+    resource = _resource_of(request)
+    if resource is None:
+        async with platform.store.transaction(principal.actor) as tx:
+            yield tx
+        return
+    async with (
+        # Nobody waits for requests of a customer who asks for a neighbour's.
+        limits_of(request).turn((principal.actor.customer_id, resource), within=_TURN_SECONDS),
+        visiting(request, principal),
+        platform.store.long_transaction(principal.actor) as tx,
+    ):
+        yield tx
+
+
+def _resource_of(request: Request) -> uuid.UUID | None:
+    """The database or the cluster that a request's path names."""
+    if not request.url.path.startswith(("/api/databases/", "/api/clusters/")):
+        return None
+    return parse_id(request.path_params.get("identifier", ""))
+
+
+async def is_repeated(request: Request, principal: Principal) -> bool:
     """Whether a request with this Idempotency-Key has been answered before."""
     key = _idempotency_key(request)
-    return key is not None and await idempotency.find(tx, principal.caller_id, key) is not None
+    if key is None:
+        return False
+    platform = await platform_of(request)
+    async with platform.store.transaction(principal.actor) as tx:
+        return await idempotency.find(tx, principal.caller_id, key) is not None
 
 
 async def begun(

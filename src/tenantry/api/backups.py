@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
-from tenantry.api.asking import Cursor, DatabaseId, Limit, PlatformHere, allowed, begun
+from tenantry.api.asking import Cursor, DatabaseId, Limit, PlatformHere, allowed, begun, changing
 from tenantry.api.requests.copies import BackupSchedule, CreateBackup
 from tenantry.control.backups import BackupRow
 from tenantry.control.proofs import ProofRow
@@ -157,10 +157,14 @@ async def show_schedule(
 
 @router.put("/schedule", response_model=Answer[Schedule])
 async def set_schedule(
-    body: BackupSchedule, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+    request: Request,
+    body: BackupSchedule,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
 ) -> Response:
     """Have it backed up by itself. What has had its time goes within a minute."""
-    async with platform.store.transaction(principal.actor) as tx:
+    async with changing(request, principal) as tx:
         found = await platform.backups.set_schedule(tx, principal.actor, database_id, body.wanted())
     return answers.answer(
         Schedule.model_validate(found, from_attributes=True), message="Schedule set."
@@ -179,10 +183,14 @@ async def show(
 
 @router.delete(_ONE, response_model=Answer[DeletedBackup])
 async def delete(
-    platform: PlatformHere, principal: Writer, database_id: DatabaseId, backup_id: BackupId
+    request: Request,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+    backup_id: BackupId,
 ) -> Response:
     """Remove one and its file. The audit stays."""
-    async with platform.store.transaction(principal.actor) as tx:
+    async with changing(request, principal) as tx:
         row = await platform.backups.delete(tx, principal.actor, database_id, backup_id)
     platform.backups.discard(row)
     return answers.answer(DeletedBackup(id=row.id, status="deleted"), message="Backup deleted.")

@@ -16,6 +16,7 @@ from tenantry.api.asking import (
     allowed,
     once,
     refresh_pooler,
+    visiting,
     wake_operations,
 )
 from tenantry.api.requests.blueprints import ApplyBlueprint
@@ -172,19 +173,25 @@ async def show(platform: PlatformHere, _principal: Reader, name: Name) -> Respon
 
 
 @router.get("/api/databases/{identifier}/blueprint", response_model=Answer[StandingBlueprint])
-async def standing(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+async def standing(
+    request: Request, platform: PlatformHere, principal: Reader, database_id: DatabaseId
+) -> Response:
     """The blueprint that a database has, at which version it is, and whether there is a newer."""
-    found = await platform.blueprints.standing(principal.actor, database_id)
+    async with visiting(request, principal):
+        found = await platform.blueprints.standing(principal.actor, database_id)
     return answers.answer(_standing(found))
 
 
 @router.get("/api/databases/{identifier}/blueprint/diff", response_model=Answer[Comparison])
-async def compare(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+async def compare(
+    request: Request, platform: PlatformHere, principal: Reader, database_id: DatabaseId
+) -> Response:
     """What differs between a database and what its blueprint makes, to where it stands.
 
     The blueprint is made in a scratch database for it, which takes a second or two.
     """
-    found = await platform.blueprints.compare(principal.actor, database_id)
+    async with visiting(request, principal):
+        found = await platform.blueprints.compare(principal.actor, database_id)
     return answers.answer(
         Comparison(
             **_standing(found.standing).model_dump(),

@@ -18,6 +18,7 @@ from tenantry.api.asking import (
     PlatformHere,
     allowed,
     begun,
+    changing,
     once,
     wake_operations,
 )
@@ -127,10 +128,14 @@ async def masking(platform: PlatformHere, principal: Reader, database_id: Databa
 
 @router.put("/masking", response_model=Answer[Masking])
 async def set_masking(
-    body: SetMasking, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+    request: Request,
+    body: SetMasking,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
 ) -> Response:
     """Have this SQL done in each of its branches from now on; null is nothing."""
-    async with platform.store.transaction(principal.actor) as tx:
+    async with changing(request, principal) as tx:
         found = await platform.branches.set_masking(tx, principal.actor, database_id, body.sql)
     return answers.answer(
         _masking(found), message="Masking set." if found.sql else "Masking removed."

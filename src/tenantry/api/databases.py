@@ -25,8 +25,11 @@ from tenantry.api.asking import (
     PlatformHere,
     allowed,
     background_of,
+    changing,
+    is_repeated,
     once,
     refresh_pooler,
+    visiting,
     wake_operations,
 )
 from tenantry.api.blueprints import with_blueprint
@@ -81,14 +84,18 @@ async def create(
         None if body.import_from is None else sources.parse(secret(body.import_from), name=_FROM)
     )
 
-    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
-        wanted = body.wanted()
-        chosen = None
+    chosen = examined = None
+    if not await is_repeated(request, principal):
         if body.blueprint is not None:
             chosen = await platform.blueprints.choose(body.blueprint, body.seeds)
-        examined = None
         if source is not None:
             examined = await platform.imports.examine(principal.actor, source, Selection())
+        async with visiting(request, principal):
+            await platform.databases.ensure_warm()
+
+    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
+        wanted = body.wanted()
+        if examined is not None:
             await platform.imports.check_room_for(tx, wanted, examined)
         opened = await platform.databases.create(tx, principal.actor, wanted, secrets.password())
         told = answers.created_database(platform.settings, opened)
@@ -166,7 +173,7 @@ async def update(
 
     Open sessions go on as they are, except where a disk quota is overrun or no longer is.
     """
-    async with platform.store.transaction(principal.actor) as tx:
+    async with changing(request, principal) as tx:
         row = await platform.databases.update(tx, principal.actor, database_id, body.changes())
     if body.model_fields_set & {"plan", "disk_quota_bytes"}:
         await platform.quotas.enforce_one(row)
@@ -192,7 +199,7 @@ async def delete(
 
     Its logical backups go within a minute, or stay until they are deleted, if they are to.
     """
-    async with platform.store.transaction(principal.actor) as tx:
+    async with changing(request, principal) as tx:
         deletion = await platform.databases.delete(tx, principal.actor, database_id)
         if keep_backups:
             await platform.backups.keep_all(tx, database_id)

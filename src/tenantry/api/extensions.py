@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
-from tenantry.api.asking import DatabaseId, PlatformHere, allowed, once
+from tenantry.api.asking import DatabaseId, PlatformHere, allowed, changing, once, visiting
 from tenantry.api.requests.databases import AddExtension, is_extension_name
 from tenantry.base.errors import NotFound
 from tenantry.base.secrets import SecretSource
@@ -45,9 +45,12 @@ def _shown(found: Offered) -> Extension:
 
 
 @router.get("", response_model=Listing[Extension])
-async def index(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+async def index(
+    request: Request, platform: PlatformHere, principal: Reader, database_id: DatabaseId
+) -> Response:
     """The extensions that the server has, and which of them the database has."""
-    found = await platform.extensions.of_database(principal.actor, database_id)
+    async with visiting(request, principal):
+        found = await platform.extensions.of_database(principal.actor, database_id)
     return answers.listing([_shown(each) for each in found])
 
 
@@ -72,12 +75,13 @@ async def add(
 
 @router.delete("/{name}", response_model=Answer[Extension])
 async def remove(
+    request: Request,
     platform: PlatformHere,
     principal: Writer,
     database_id: DatabaseId,
     name: Annotated[str, Depends(_name)],
 ) -> Response:
     """Remove an extension that nothing uses."""
-    async with platform.store.transaction(principal.actor) as tx:
+    async with changing(request, principal) as tx:
         gone = await platform.extensions.remove(tx, principal.actor, database_id, name)
     return answers.answer(_shown(gone), message="Extension removed.")

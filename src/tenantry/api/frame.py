@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import AsyncExitStack
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -46,12 +47,14 @@ class Frame:
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else str(new_id())
         uses: list[Use] = []
-        scope.setdefault("state", {}).update(request_id=request_id, uses=uses)
+        held = AsyncExitStack()  # places that the request has until it is answered
+        scope.setdefault("state", {}).update(request_id=request_id, uses=uses, held=held)
         reply = _Reply(send, request_id, uses)
         began = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             limited = receive if _is_upload(scope, headers) else _limited(headers, receive)
-            await self._answer(scope, limited, reply)
+            async with held:
+                await self._answer(scope, limited, reply)
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "other")
             metrics.observe_request(scope["method"], route, reply.status, seconds)

@@ -8,13 +8,15 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from tenantry.api.answers import Answer, Operation
-from tenantry.api.asking import DatabaseId, PlatformHere, allowed, begun, is_repeated
+from tenantry.api.asking import DatabaseId, PlatformHere, allowed, begun, is_repeated, visiting
 from tenantry.api.frame import UPLOAD
 from tenantry.api.requests.copies import ImportDatabase
-from tenantry.api.requests.fields import Jobs
+from tenantry.api.requests.fields import Jobs, StatementSeconds
+from tenantry.base.errors import Conflict
 from tenantry.control.operations import OperationRow
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
+from tenantry.services.imports.model import Examined
 from tenantry.services.platform import Platform
 
 router = APIRouter(prefix="/api/databases/{identifier}/import", tags=["imports"])
@@ -46,6 +48,9 @@ async def begin(
     principal: Writer,
     database_id: DatabaseId,
     jobs: Annotated[Jobs, Query(description="For a custom dump: how many tables at once.")] = 2,
+    statement_timeout_seconds: Annotated[
+        StatementSeconds, Query(description="For a dump: how long each statement may run.")
+    ] = None,
 ) -> Response:
     """Copy a database from elsewhere, or an uploaded dump of one, into an empty database.
 
@@ -54,27 +59,46 @@ async def begin(
     """
     media = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
     if media == UPLOAD.decode():
-        return await _upload(request, platform, principal, database_id, jobs)
+        return await _upload(
+            request,
+            platform,
+            principal,
+            database_id,
+            jobs=jobs,
+            statement_seconds=statement_timeout_seconds,
+        )
     if media != _JSON:
         raise HTTPException(415, f"the body must be {_JSON} or {UPLOAD.decode()}")
     body = _read(await request.body())
     source, selection = body.source(), body.selection()
 
-    async def want(tx: Tx) -> OperationRow:
+    examined: Examined | None = None
+    if not await is_repeated(request, principal):
         # First whether it is this caller's: nobody else has the platform connect anywhere.
-        await platform.imports.check_target(tx, principal.actor, database_id)
+        async with visiting(request, principal):
+            await platform.imports.check_target(principal.actor, database_id)
         examined = await platform.imports.examine(principal.actor, source, selection)
+
+    async def want(tx: Tx) -> OperationRow:
+        if examined is None:
+            raise Conflict("The answer that was kept is gone.", hint="Send it again.")
         return await platform.imports.begin(tx, principal.actor, database_id, examined)
 
     return await begun(request, principal, want, "It is being imported.")
 
 
 async def _upload(
-    request: Request, platform: Platform, principal: Principal, database_id: DatabaseId, jobs: int
+    request: Request,
+    platform: Platform,
+    principal: Principal,
+    database_id: DatabaseId,
+    *,
+    jobs: int,
+    statement_seconds: float | None,
 ) -> Response:
-    async with platform.store.transaction(principal.actor) as tx:
-        first = not await is_repeated(tx, request, principal)
-        most = await platform.imports.check_target(tx, principal.actor, database_id, empty=first)
+    first = not await is_repeated(request, principal)
+    async with visiting(request, principal):
+        most = await platform.imports.check_target(principal.actor, database_id, empty=first)
     upload = await platform.imports.take_in(request.stream(), most=most)
 
     wanted = False
@@ -83,7 +107,12 @@ async def _upload(
         nonlocal wanted
         wanted = True
         return await platform.imports.begin_upload(
-            tx, principal.actor, database_id, upload, jobs=jobs
+            tx,
+            principal.actor,
+            database_id,
+            upload,
+            jobs=jobs,
+            statement_seconds=statement_seconds,
         )
 
     try:

@@ -1,21 +1,26 @@
-"""How many requests a caller may send: by address, by key or session, and by failed proof.
+"""How many requests a caller may send, and how many of them are worked on at the same time.
 
-Counted in this process, in windows of a minute (there is one API process). The answer
-tells how many are left, as draft-ietf-httpapi-ratelimit-headers has it.
+Requests are counted in this process, in windows of a minute (there is one API process): by
+address, by key or session, and by failed proof. The answer tells how many are left, as
+draft-ietf-httpapi-ratelimit-headers has it.
+
+What runs at the same time has places, of which nobody gets more than a share.
 """
 
 import ipaddress
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 
-from tenantry.base.errors import TooManyRequests
+from tenantry.base.errors import Busy, TooManyAtOnce, TooManyRequests
 from tenantry.base.settings import Settings
+from tenantry.base.shares import NoPlace, Shares
 from tenantry.services.people.plan import network_of
 
 WINDOW = 60  # seconds
@@ -27,6 +32,25 @@ _WHAT = {
 }
 _EVERYBODY = "everybody"
 _AUDITED_FROM_EVERYWHERE = 20  # times what is audited from one address
+
+
+_RECOGNISED_AT_ONCE = 4  # from one address: each takes a connection to the control database
+_VISITS = 32  # each takes a connection to the control database, which has 100
+_VISITS_EACH = 4
+_WAIT_SECONDS = 10.0
+_TOO_MANY = "Too many requests {whose} are being worked on at the same time."
+
+
+@asynccontextmanager
+async def _having(place: AbstractAsyncContextManager[None], refusal: str) -> AsyncIterator[None]:
+    async with AsyncExitStack() as held:
+        try:
+            await held.enter_async_context(place)
+        except NoPlace:
+            raise TooManyAtOnce(
+                refusal, seconds=1, hint="Send the next one when one of them is answered."
+            ) from None
+        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +101,11 @@ class Limits:
         self._logins = RateLimitItemPerMinute(settings.rate_logins)
         self._failures = RateLimitItemPerMinute(settings.rate_failures)
         self._audited = RateLimitItemPerMinute(settings.rate_failures * _AUDITED_FROM_EVERYWHERE)
+        self._keys = Shares(each=settings.concurrent_per_key)
+        self._customers = Shares(each=settings.concurrent_per_customer)
+        self._recognitions = Shares(each=_RECOGNISED_AT_ONCE)
+        self._visits = Shares(each=_VISITS_EACH, total=_VISITS)
+        self._turns = Shares(each=1)
 
     async def request(self, address: str | None) -> Use:
         """Count a request from this address."""
@@ -97,6 +126,43 @@ class Limits:
     async def is_audited(self) -> bool:
         """Count a refusal of anybody's. Whether there were few enough for the audit."""
         return not (await self._hit(self._audited, "audited", _EVERYBODY)).over
+
+    # ── at the same time ─────────────────────────────────────────────────────
+
+    @asynccontextmanager
+    async def running(self, caller: Hashable, customer: Hashable | None) -> AsyncIterator[None]:
+        """Work on a request of this key or session. Raises TooManyAtOnce."""
+        key = _TOO_MANY.format(whose="with this API key or session")
+        all_of_it = _TOO_MANY.format(whose="of this customer, with any key,")
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(_having(self._keys.place(caller), key))
+            if customer is not None:
+                place = self._customers.place(customer)
+                await held.enter_async_context(_having(place, all_of_it))
+            yield
+
+    def recognising(self, address: str | None) -> AbstractAsyncContextManager[None]:
+        """Find out who asks from this address. Raises TooManyAtOnce."""
+        place = self._recognitions.place(network_of(address), within=_WAIT_SECONDS)
+        return _having(place, _TOO_MANY.format(whose="from this address"))
+
+    def visiting(self, owner: Hashable) -> AbstractAsyncContextManager[None]:
+        """Work on what may wait for a tenant's database, for this owner. Raises TooManyAtOnce."""
+        place = self._visits.place(owner, within=_WAIT_SECONDS)
+        return _having(place, _TOO_MANY.format(whose="that wait for databases of this customer"))
+
+    @asynccontextmanager
+    async def turn(self, resource: Hashable, *, within: float) -> AsyncIterator[None]:
+        """Be the only request that changes a database, or a cluster. Raises Busy."""
+        async with AsyncExitStack() as held:
+            try:
+                await held.enter_async_context(self._turns.place(resource, within=within))
+            except NoPlace:
+                raise Busy(
+                    "Other requests are changing the same, and were not done in time.",
+                    hint="Is a transaction left open in the database? End it, and try again.",
+                ) from None
+            yield
 
     async def _hit(self, item: RateLimitItemPerMinute, policy: str, who: str) -> Use:
         within = await self._counters.hit(item, policy, who)

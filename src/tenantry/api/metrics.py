@@ -10,6 +10,7 @@ from tenantry.base.events import Changed, Event, PartDied, subscribe
 from tenantry.control.proofs import Summary
 from tenantry.services.certificates.model import CertificateStatus
 from tenantry.services.health import Health
+from tenantry.services.operations.model import Queued
 from tenantry.services.pooling.service import PoolerState
 from tenantry.services.repository import plan
 from tenantry.services.repository.model import Upkeep
@@ -131,6 +132,24 @@ _proof_age = Gauge(
     "Time since a drill of any database last passed; +Inf if none did",
     registry=_registry,
 )
+
+
+_queued = Gauge(
+    "tenantry_operations_queued", "Operations that wait to begin", ["lane"], registry=_registry
+)
+_queued_age = Gauge(
+    "tenantry_operations_queued_seconds",
+    "How long the oldest of them has waited",
+    ["lane"],
+    registry=_registry,
+)
+
+
+def observe_queue(lanes: list[Queued]) -> None:
+    """Tell of the operations that wait to begin."""
+    for each in lanes:
+        _queued.labels(each.lane).set(each.count)
+        _queued_age.labels(each.lane).set(each.oldest.total_seconds())
 
 
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:

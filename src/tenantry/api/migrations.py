@@ -17,6 +17,7 @@ from tenantry.api.asking import (
     PlatformHere,
     allowed,
     begun,
+    visiting,
 )
 from tenantry.api.requests.migrations import MigrateDatabase, MigrateMany
 from tenantry.services.access.service import Principal
@@ -64,9 +65,12 @@ class Target(BaseModel):
 
 
 @router.get("/api/databases/{identifier}/migrations", response_model=Answer[Migrations])
-async def show(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+async def show(
+    request: Request, platform: PlatformHere, principal: Reader, database_id: DatabaseId
+) -> Response:
     """The version at which a database stands, and the files that brought it there."""
-    found = await platform.migrations.status(principal.actor, database_id)
+    async with visiting(request, principal):
+        found = await platform.migrations.status(principal.actor, database_id)
     return answers.answer(
         Migrations(
             version=found.state.version,

@@ -9,7 +9,16 @@ from pydantic import BaseModel
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, OpenedRole, Role
-from tenantry.api.asking import DatabaseId, PlatformHere, RoleId, allowed, once, refresh_pooler
+from tenantry.api.asking import (
+    DatabaseId,
+    PlatformHere,
+    RoleId,
+    allowed,
+    changing,
+    once,
+    refresh_pooler,
+    visiting,
+)
 from tenantry.api.requests.databases import CreateRole, UpdateRole
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx
@@ -80,7 +89,7 @@ async def update(
     role_id: RoleId,
 ) -> Response:
     """Change its connection limit; open sessions go on."""
-    async with platform.store.transaction(principal.actor) as tx:
+    async with changing(request, principal) as tx:
         role = await platform.roles.update(
             tx, principal.actor, database_id, role_id, body.max_connections
         )
@@ -101,9 +110,10 @@ async def delete(
     role_id: RoleId,
 ) -> Response:
     """Remove a role and end its sessions. What it owns becomes the database's first role's."""
-    async with platform.store.transaction(principal.actor) as tx:
+    async with changing(request, principal) as tx:
         role = await platform.roles.delete(tx, principal.actor, database_id, role_id)
-    gone = await platform.roles.finish_deletion(role)
+    async with visiting(request, principal):
+        gone = await platform.roles.finish_deletion(role)
     refresh_pooler(request, platform)
     return answers.answer(
         DeletedRole(id=role_id, status="deleted" if gone else "deleting"),

@@ -1,5 +1,6 @@
 """How the platform does: health, measures, clusters, pooler, operations; and its CA file."""
 
+import asyncio
 import dataclasses
 import datetime as dt
 import ipaddress
@@ -24,6 +25,7 @@ from tenantry.control import audit, usage
 from tenantry.control import databases as rows
 from tenantry.services import health
 from tenantry.services.access.service import Principal
+from tenantry.services.platform import Platform
 from tenantry.services.pooling.service import PoolerState
 from tenantry.services.repository.model import Upkeep
 
@@ -78,10 +80,19 @@ async def live() -> dict[str, str]:
     }
 
 
+async def _checked(request: Request, platform: Platform) -> health.Health:
+    """How the parts are; who asks while they are being asked gets the same answer."""
+    state = request.app.state
+    if state.checking is None or state.checking.done():
+        state.checking = asyncio.create_task(health.check(platform))
+    found: health.Health = await asyncio.shield(state.checking)
+    return found
+
+
 @router.get("/ready", responses={503: {"description": "A part is down"}})
-async def ready(platform: PlatformHere) -> JSONResponse:
+async def ready(request: Request, platform: PlatformHere) -> JSONResponse:
     """Whether every part answers, and how fast."""
-    found = await health.check(platform)
+    found = await _checked(request, platform)
     return JSONResponse(
         {
             "status": "ready" if found.ready else "not_ready",
@@ -128,6 +139,7 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
             quotas = await usage.count_by_state(tx)
         drills = await platform.drills.summary()
         backups = await platform.cluster_backups.upkeep()
+        metrics.observe_queue(await platform.operations.queued())
         metrics.observe_logical_backups(await platform.backups.count())
         metrics.observe_ownership(await platform.ownership.findings())
         pooler = await platform.pooler.state()
@@ -135,7 +147,7 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
         pass  # the parts' own gauges say so
     return Response(
         metrics.render(
-            await health.check(platform), counts, quotas, pooler, certificate, backups, drills
+            await _checked(request, platform), counts, quotas, pooler, certificate, backups, drills
         ),
         media_type="text/plain; version=0.0.4",
     )

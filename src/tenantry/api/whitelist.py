@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
-from tenantry.api.asking import DatabaseId, EntryId, PlatformHere, allowed, once
+from tenantry.api.asking import DatabaseId, EntryId, PlatformHere, allowed, changing, once
 from tenantry.api.requests.databases import Whitelist
 from tenantry.api.requests.databases import WhitelistEntry as Entry
 from tenantry.base.secrets import SecretSource
@@ -74,11 +74,15 @@ async def add(
 
 @router.put("", response_model=Listing[WhitelistEntry])
 async def replace(
-    body: Whitelist, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+    request: Request,
+    body: Whitelist,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
 ) -> Response:
     """Make this the whole allowlist; an empty one opens the database."""
     wanted = [entry.wanted() for entry in body.entries]
-    async with platform.store.transaction(principal.actor) as tx:
+    async with changing(request, principal) as tx:
         entries = await platform.network.replace(tx, principal.actor, database_id, wanted)
     await platform.network.end_foreign_sessions()
     return answers.listing([_shown(row) for row in entries])
@@ -86,10 +90,14 @@ async def replace(
 
 @router.delete("/{whitelist_id}", response_model=Answer[WhitelistEntry])
 async def remove(
-    platform: PlatformHere, principal: Writer, database_id: DatabaseId, entry_id: EntryId
+    request: Request,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+    entry_id: EntryId,
 ) -> Response:
     """No longer admit an address, and end its sessions; without the last entry it is open."""
-    async with platform.store.transaction(principal.actor) as tx:
+    async with changing(request, principal) as tx:
         row = await platform.network.remove(tx, principal.actor, database_id, entry_id)
     await platform.network.end_foreign_sessions()
     return answers.answer(_shown(row), message="Address no longer admitted.")

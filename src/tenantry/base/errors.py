@@ -94,6 +94,11 @@ class Conflict(TenantryError):
     title = "That cannot be done now"
 
 
+class Busy(Conflict):
+    code = "busy"
+    title = "Something else is at work on it"
+
+
 class RequestInProgress(Conflict):
     code = "request_in_progress"
     title = "The first request with this Idempotency-Key still runs"
@@ -114,6 +119,11 @@ class TooManyRequests(TenantryError):
     def __init__(self, detail: str, *, seconds: float, hint: str | None = None) -> None:
         super().__init__(detail, hint=hint)
         self.seconds = max(1, math.ceil(seconds))
+
+
+class TooManyAtOnce(TooManyRequests):
+    code = "too_many_at_once"
+    title = "Too many requests at the same time"
 
 
 class LoginLocked(TooManyRequests):

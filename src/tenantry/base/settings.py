@@ -75,10 +75,13 @@ class Settings(BaseSettings):
     import_private: bool = False
     audit_days: Annotated[int, Field(ge=30, le=36_500)] = 365
     memory_mb: Annotated[int, Field(ge=256)] | None = None
+    queued_minutes: Annotated[int, Field(ge=0, le=1440)] = 5
     rate_per_address: Rate = 120_000
     rate_per_key: Rate = 60_000
     rate_failures: Rate = 60
     rate_logins: Rate = 30
+    concurrent_per_key: Annotated[int, Field(ge=1, le=10_000)] = 32
+    concurrent_per_customer: Annotated[int, Field(ge=1, le=10_000)] = 64
     session_idle_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
     session_hours: Annotated[int, Field(ge=1, le=720)] = 12
     acme_directory: str | None = None

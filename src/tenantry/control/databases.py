@@ -48,6 +48,7 @@ class DatabaseRow:
     environment: str
     kind: str
     plan: str
+    longest_statement_seconds: int
     max_connections: int
     pool_size: int
     disk_quota_bytes: int
@@ -108,7 +109,8 @@ class Filter:
 _LIMITS = ", ".join(f"coalesce(d.{name}, p.{name}) AS {name}" for name in plans.NAMES)
 _COLUMNS = f"""
     d.id, d.cluster_id, d.database_name, d.username, d.status, d.has_shadow, d.customer_id,
-    c.email AS owner_email, d.name, d.friendly_name, d.environment, d.kind, d.plan, {_LIMITS},
+    c.email AS owner_email, d.name, d.friendly_name, d.environment, d.kind, d.plan,
+    p.longest_statement_seconds, {_LIMITS},
     u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at, d.expires_at,
     d.missing_since, b.name AS blueprint, b.version AS blueprint_version, d.created_at, d.updated_at
 """

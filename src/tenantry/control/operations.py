@@ -179,36 +179,81 @@ async def take(
     holder: uuid.UUID,
     lease: dt.timedelta,
     most: int,
+    most_each: int,
     running: Collection[uuid.UUID] = (),
 ) -> list[OperationRow]:
-    """Have up to ``most`` tasks that are due and nobody's, oldest first, for as long as ``lease``.
+    """Take tasks that are due and nobody's, until ``most`` run, for as long as ``lease``.
 
-    ``holder`` must ``renew`` it, or another takes them. What it holds and is not ``running`` it
-    had to leave, and has again.
+    Of one owner (the customer; without one, the resource) at most ``most_each`` run. The owner
+    with the fewest comes first, then the oldest task. One that is to be cancelled is taken
+    whatever else runs: it only takes back what it did.
+
+    ``holder`` must ``renew`` the lease, or another takes them. What it holds and is not
+    ``running`` it had to leave, and has again. ``running`` are the holder's of these kinds.
     """
     async with tx.cursor(row_factory=class_row(OperationRow)) as cursor:
         await cursor.execute(
             f"""
+            WITH busy AS (
+                SELECT coalesce(customer_id, resource_id) AS owner, count(*) AS running
+                FROM operations WHERE id = ANY (%(running)s) GROUP BY 1
+            ), due AS (
+                SELECT id, created_at, cancel_requested,
+                    coalesce(busy.running, 0) + row_number() OVER (
+                        PARTITION BY owner ORDER BY created_at, id) AS turn
+                FROM (
+                    SELECT id, created_at, cancel_requested,
+                        coalesce(customer_id, resource_id) AS owner
+                    FROM operations
+                    WHERE kind = ANY (%(kinds)s) AND status IN ('queued', 'running')
+                      AND due_at <= clock_timestamp()
+                      AND (lease_until IS NULL OR lease_until < clock_timestamp()
+                           OR holder = %(holder)s)
+                      AND id <> ALL (%(running)s)
+                ) free LEFT JOIN busy USING (owner)
+            ), chosen AS (
+                (SELECT id FROM due WHERE turn <= %(most_each)s AND NOT cancel_requested
+                 ORDER BY turn, created_at, id LIMIT %(room)s)
+                UNION ALL SELECT id FROM due WHERE cancel_requested
+            )
             UPDATE operations SET status = 'running', holder = %(holder)s,
                 lease_until = clock_timestamp() + %(lease)s,
                 started_at = coalesce(started_at, clock_timestamp())
             WHERE id IN (
-                SELECT id FROM operations
-                WHERE kind = ANY (%(kinds)s) AND status IN ('queued', 'running')
-                  AND due_at <= clock_timestamp()
-                  AND (lease_until IS NULL OR lease_until < clock_timestamp()
-                       OR holder = %(holder)s)
-                  AND id <> ALL (%(running)s)
-                ORDER BY created_at LIMIT %(most)s FOR NO KEY UPDATE SKIP LOCKED)
+                SELECT id FROM operations WHERE id IN (SELECT id FROM chosen)
+                FOR NO KEY UPDATE SKIP LOCKED)
             RETURNING {_COLUMNS}
             """,
             {
                 "holder": holder,
                 "lease": lease,
                 "kinds": list(kinds),
-                "most": most,
+                "room": max(0, most - len(running)),
+                "most_each": most_each,
                 "running": list(running),
             },
+        )
+        return await cursor.fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedKind:
+    """The tasks of a kind that wait to be begun, and for how long the oldest has."""
+
+    kind: str
+    count: int
+    oldest: dt.timedelta
+
+
+async def queued(tx: Tx) -> list[QueuedKind]:
+    """What waits to be begun and could be, by kind."""
+    async with tx.cursor(row_factory=class_row(QueuedKind)) as cursor:
+        await cursor.execute(
+            """
+            SELECT kind, count(*) AS count, clock_timestamp() - min(due_at) AS oldest
+            FROM operations WHERE status = 'queued' AND due_at <= clock_timestamp()
+            GROUP BY kind ORDER BY kind
+            """
         )
         return await cursor.fetchall()
 

@@ -35,15 +35,17 @@ ENFORCED = ("max_connections", "pool_size", "disk_quota_bytes", "temp_file_limit
 
 @dataclass(frozen=True, slots=True)
 class PlanRow(Limits):
-    """A plan."""
+    """A plan. ``longest_statement_seconds`` bounds each statement of an operation."""
 
     name: str
+    longest_statement_seconds: int
 
 
 async def every(tx: Tx) -> list[PlanRow]:
     """All plans, the smallest first."""
     async with tx.cursor(row_factory=class_row(PlanRow)) as cursor:
         await cursor.execute(
-            f"SELECT name, {', '.join(NAMES)} FROM plans ORDER BY disk_quota_bytes, name"
+            f"SELECT name, {', '.join(NAMES)}, longest_statement_seconds FROM plans"
+            " ORDER BY disk_quota_bytes, name"
         )
         return await cursor.fetchall()

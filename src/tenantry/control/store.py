@@ -17,7 +17,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from tenantry.base.errors import Unavailable
+from tenantry.base.errors import Busy, TenantryError, Unavailable
 from tenantry.pg import connections
 from tenantry.pg.connections import CUSTOMER, PLATFORM, Address
 from tenantry_rls import TenantContext, tenant_transaction
@@ -30,6 +30,8 @@ Tx = AsyncConnection[TupleRow]
 _BECOME_CUSTOMER = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(CUSTOMER))
 
 _MOST_INNER = 4
+_LOCK_SECONDS = 2  # in a transaction on a connection that others wait for
+_LONG_LOCK_SECONDS = 15  # in one on a connection of its own
 _inside: ContextVar[bool] = ContextVar("inside a transaction", default=False)
 
 
@@ -41,7 +43,7 @@ class Asker(Protocol):
 
 
 class ControlStore:
-    """Open with ``async with``. Every use is one short transaction.
+    """Open with ``async with``. Every use is one transaction, and nearly all are short.
 
     Inside of one another may be opened, for what has to stay whatever becomes of the first.
     It has connections of its own: those who hold one would else wait for each other.
@@ -60,6 +62,7 @@ class ControlStore:
             search_path="public",
             smallest=smallest,
             largest=largest,
+            lock_seconds=_LOCK_SECONDS,
         )
 
     @property
@@ -91,12 +94,41 @@ class ControlStore:
                 finally:
                     _inside.reset(outside)
         except (PoolTimeout, psycopg.OperationalError) as error:
-            if isinstance(error, psycopg.errors.LockNotAvailable):
-                raise
-            raise Unavailable(
-                "The control database does not answer.",
-                hint="See ./tenantry status; nothing was changed.",
-            ) from error
+            raise _told(error) from error
+
+    @asynccontextmanager
+    async def long_transaction(self, asker: Asker) -> AsyncIterator[Tx]:
+        """As ``transaction``, on a connection of its own.
+
+        For what waits for somebody else while it holds the transaction: for a tenant's locks, for
+        another server, for a swap. Callers bound how many of them there are.
+        """
+        try:
+            async with (
+                connections.connect(
+                    self._address,
+                    user=PLATFORM,
+                    dbname=DATABASE,
+                    search_path="public",
+                    lock_seconds=_LONG_LOCK_SECONDS,
+                ) as connection,
+                _begun(connection, asker.customer_id),
+            ):
+                yield connection
+        except psycopg.OperationalError as error:
+            raise _told(error) from error
+
+
+def _told(error: PoolTimeout | psycopg.OperationalError) -> TenantryError:
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return Busy(
+            "Something else is changing the same thing, and was not done in time.",
+            hint="Try again in a moment; nothing was changed.",
+        )
+    return Unavailable(
+        "The control database does not answer.",
+        hint="See ./tenantry status; nothing was changed.",
+    )
 
 
 @asynccontextmanager

@@ -1,9 +1,11 @@
 """Connecting to a server of ours: over its Unix socket, as an operating-system user (peer)."""
 
 import asyncio
+import os
 import select
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, LiteralString, Self
@@ -40,9 +42,17 @@ class Address:
     port: int
 
     def conninfo(
-        self, *, user: str, dbname: str = "postgres", search_path: str = "pg_catalog"
+        self,
+        *,
+        user: str,
+        dbname: str = "postgres",
+        search_path: str = "pg_catalog",
+        lock_seconds: int = 0,
     ) -> str:
-        """A libpq connection string. The search path is in force from the first statement on."""
+        """A libpq connection string. The search path is in force from the first statement on.
+
+        A lock is waited for at most ``lock_seconds``; with 0, as long as the database has it.
+        """
         return make_conninfo(
             host=str(self.socket_dir),
             port=self.port,
@@ -50,7 +60,8 @@ class Address:
             dbname=dbname,
             application_name="tenantry",
             connect_timeout=CONNECT_SECONDS,
-            options=f"-csearch_path={search_path} -cclient_min_messages=warning",
+            options=f"-csearch_path={search_path} -cclient_min_messages=warning"
+            + (f" -clock_timeout={lock_seconds}s" if lock_seconds else ""),
         )
 
 
@@ -61,15 +72,19 @@ async def connect(
     user: str,
     dbname: str = "postgres",
     search_path: str = "pg_catalog",
+    lock_seconds: int = 0,
     password: Secret | None = None,
 ) -> AsyncIterator[AsyncConnection[TupleRow]]:
     """One connection in autocommit mode, closed at the end.
 
     Raises Unavailable if the server does not answer, or does not admit the user.
     """
+    conninfo = address.conninfo(
+        user=user, dbname=dbname, search_path=search_path, lock_seconds=lock_seconds
+    )
     try:
         connection = await AsyncConnection.connect(
-            address.conninfo(user=user, dbname=dbname, search_path=search_path),
+            conninfo,
             autocommit=True,
             password=None if password is None else password.reveal(),
         )
@@ -80,6 +95,37 @@ async def connect(
         ) from error
     async with connection:
         yield connection
+
+
+def cut(connection: AsyncConnection[Any]) -> None:
+    """Shut the socket of a connection: whoever waits for an answer on it gets OperationalError.
+
+    A server that is stopped or hostile never answers; and psycopg has no deadline, and waits for
+    the answer once more when it is cancelled.
+    """
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as it:
+        it.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def answering_within(connection: AsyncConnection[Any], seconds: float) -> Iterator[None]:
+    """Cut a connection whose server needs longer for the block. Raises TimeoutError then."""
+    late = False
+
+    def end() -> None:
+        nonlocal late
+        late = True
+        cut(connection)
+
+    timer = asyncio.get_running_loop().call_later(seconds, end)
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if late:
+            raise TimeoutError(f"there was no answer within {seconds:g} s") from error
+        raise
+    finally:
+        timer.cancel()
 
 
 class _Persistent(AsyncConnection[TupleRow]):
@@ -107,9 +153,9 @@ async def _check(connection: AsyncConnection[TupleRow]) -> None:
     A server that did so, or died, leaves the end of the stream in the socket, and one that
     waits for a query says nothing: it need only be asked where there is something to read.
     """
-    socket = select.poll()
-    socket.register(connection.fileno(), select.POLLIN)
-    if socket.poll(0):
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    if waiting.poll(0):
         await AsyncConnectionPool.check_connection(connection)
 
 
@@ -121,6 +167,7 @@ def pool(
     search_path: str = "pg_catalog",
     smallest: int = 1,
     largest: int = 8,
+    lock_seconds: int = 0,
 ) -> AsyncConnectionPool[AsyncConnection[TupleRow]]:
     """A pool of such connections, not yet open. A dead one is replaced when it is asked for."""
 
@@ -134,7 +181,9 @@ def pool(
             raise
 
     made: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
-        address.conninfo(user=user, dbname=dbname, search_path=search_path),
+        address.conninfo(
+            user=user, dbname=dbname, search_path=search_path, lock_seconds=lock_seconds
+        ),
         connection_class=_Persistent,
         kwargs={"autocommit": True},
         min_size=smallest,

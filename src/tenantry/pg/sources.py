@@ -10,9 +10,12 @@ end to how much of them is taken.
 import asyncio
 import ipaddress
 import re
+import socket
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, LiteralString
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -22,6 +25,7 @@ from psycopg.rows import TupleRow
 
 from tenantry.base.errors import FieldError, InvalidInput, TenantryError
 from tenantry.base.secrets import Secret
+from tenantry.pg.connections import answering_within
 
 Connection = AsyncConnection[TupleRow]
 Query = LiteralString | sql.Composed
@@ -41,6 +45,9 @@ _MOST_EXTENSIONS = 500
 _LONGEST_MESSAGE = 600
 _PORT = 5432
 _LAST_PORT = 65_535
+
+# Threads of their own: a name server that does not answer holds each of them for a while.
+_resolvers = ThreadPoolExecutor(16, thread_name_prefix="resolve")
 
 _AUTHORITY = re.compile(
     r"(?P<user>[^:@/?#]+)(?::(?P<password>[^:@/?#]*))?@"
@@ -238,9 +245,10 @@ def _options(query: str, wrong: Any) -> dict[str, Any]:
 async def resolve(source: Source) -> list[IPAddress]:
     """The addresses of a source's host, in the order to try. Raises SourceError."""
     loop = asyncio.get_running_loop()
+    ask = partial(socket.getaddrinfo, source.host, source.port, type=socket.SOCK_STREAM)
     try:
         async with asyncio.timeout(_MOST_CONNECT_SECONDS):
-            found = await loop.getaddrinfo(source.host, source.port, type=1)
+            found = await loop.run_in_executor(_resolvers, ask)
     except (OSError, TimeoutError, UnicodeError):
         raise SourceError(
             f"There is no address for {source.host}.",
@@ -290,7 +298,7 @@ _TABLES: LiteralString = """
 
 async def look(connection: Connection) -> Contents:
     """What a database has, within seconds. Raises psycopg.Error, TimeoutError, SourceError."""
-    async with asyncio.timeout(_LOOK_SECONDS):
+    with answering_within(connection, _LOOK_SECONDS):
         for statement in (
             "SET search_path = pg_catalog",
             "SET statement_timeout = '10s'",
@@ -318,11 +326,12 @@ async def look(connection: Connection) -> Contents:
 
 async def tables(connection: Connection) -> list[Table]:
     """The tables that a database has, without their sizes. Raises as ``look``."""
-    found = await _rows(
-        connection,
-        sql.SQL("SELECT schema, name FROM ({}) t").format(sql.SQL(_TABLES)),
-        most=_MOST_TABLES,
-    )
+    with answering_within(connection, _LOOK_SECONDS):
+        found = await _rows(
+            connection,
+            sql.SQL("SELECT schema, name FROM ({}) t").format(sql.SQL(_TABLES)),
+            most=_MOST_TABLES,
+        )
     return [Table(str(schema), str(name), 0) for schema, name in found]
 
 
@@ -337,23 +346,30 @@ async def _rows(connection: Connection, query: Query, *, most: int) -> list[Tupl
 
 
 async def begin_snapshot(connection: Connection) -> str:
-    """Begin a transaction that sees one moment. Returns how others can see the same one."""
-    await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    await connection.execute("SET search_path = pg_catalog")
-    await connection.execute("SET statement_timeout = 0")
-    row = await (await connection.execute("SELECT pg_export_snapshot()::text")).fetchone()
+    """Begin a transaction that sees one moment. Returns how others can see the same one.
+
+    Raises as ``look``.
+    """
+    with answering_within(connection, _LOOK_SECONDS):
+        await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        await connection.execute("SET search_path = pg_catalog")
+        await connection.execute("SET statement_timeout = 0")
+        row = await (await connection.execute("SELECT pg_export_snapshot()::text")).fetchone()
     name = str(row[0]) if row else ""
     if not re.fullmatch(r"[0-9A-Fa-f-]{3,64}", name):
         raise SourceError("It gives its snapshots names that no PostgreSQL gives.")
     return name
 
 
-async def count(connection: Connection, tables: Sequence[tuple[str, str]]) -> AsyncIterator[int]:
-    """How many rows each of these tables has."""
+async def count(
+    connection: Connection, tables: Sequence[tuple[str, str]], *, within: float
+) -> AsyncIterator[int]:
+    """How many rows each of these tables has. Raises TimeoutError if one takes longer."""
     for schema, name in tables:
-        row = await (
-            await connection.execute(
-                sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.Identifier(schema, name))
-            )
-        ).fetchone()
+        with answering_within(connection, within):
+            row = await (
+                await connection.execute(
+                    sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.Identifier(schema, name))
+                )
+            ).fetchone()
         yield int(row[0]) if row else 0

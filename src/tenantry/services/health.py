@@ -21,6 +21,7 @@ from tenantry.services.repository import plan
 
 _DEADLINE_SECONDS = 3.0
 _HOUR = dt.timedelta(hours=1)
+_MINUTE = dt.timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,18 @@ async def _drills(platform: Platform) -> str | _Worry | None:
     return f"the last passed {age // _HOUR} h ago"
 
 
+async def _operations(platform: Platform) -> _Worry | None:
+    most = dt.timedelta(minutes=platform.settings.queued_minutes)
+    late = [each for each in await platform.operations.queued() if each.oldest > most]
+    if not late:
+        return None
+    said = ", ".join(
+        f"{each.count} of the lane {each.lane}, the oldest for {each.oldest // _MINUTE} min"
+        for each in late
+    )
+    return _Worry(f"Operations wait to begin: {said}. See GET /api/operations?status=queued.")
+
+
 async def check(platform: Platform) -> Health:
     """Ask every part, all at once; none is waited for longer than 3 seconds."""
 
@@ -163,6 +176,7 @@ async def check(platform: Platform) -> Health:
         ("backups", lambda: _backups(platform)),
         ("drills", lambda: _drills(platform)),
         ("ownership", lambda: _ownership(platform)),
+        ("operations", lambda: _operations(platform)),
     ]
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):

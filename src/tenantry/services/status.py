@@ -1,7 +1,7 @@
 """What runs of an installation, told from this machine even when half of it is down."""
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import psycopg
@@ -10,6 +10,8 @@ from tenantry.base.errors import TenantryError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.control import clusters as rows
+from tenantry.control import operations
+from tenantry.control.operations import QueuedKind
 from tenantry.control.store import DATABASE
 from tenantry.host import processes
 from tenantry.pg.connections import PLATFORM, connect
@@ -75,6 +77,15 @@ def _part(name: str, pid: int | None, where: str) -> PartStatus:
     return PartStatus(name, _state(pid), where if pid is None else f"{where}, pid {pid}")
 
 
+def _late(settings: Settings, kinds: list[QueuedKind]) -> str | None:
+    """What to tell of operations that have waited for too long to begin."""
+    most = dt.timedelta(minutes=settings.queued_minutes)
+    late = [each for each in kinds if each.oldest > most]
+    if not late:
+        return None
+    return f"warning: {', '.join(f'{each.count} {each.kind}' for each in late)} wait to begin"
+
+
 async def look(settings: Settings) -> Status:
     """What runs now. Empty where nothing has been brought up yet."""
     home = Home(settings.home)
@@ -92,6 +103,7 @@ async def look(settings: Settings) -> Status:
     ]
     found: list[rows.ClusterRow] = []
     backups: list[Upkeep] = []
+    late: str | None = None
     if control is not None:
         try:
             async with connect(
@@ -99,8 +111,14 @@ async def look(settings: Settings) -> Status:
             ) as connection:
                 found = await rows.every(connection)
                 backups = await upkeep(Repositories(settings), connection)
+                late = _late(settings, await operations.queued(connection))
         except (TenantryError, psycopg.Error):
             pass  # it is only just coming up, or going down
+    if late is not None:
+        parts = [
+            replace(part, detail=f"{part.detail}; {late}") if part.name == "worker" else part
+            for part in parts
+        ]
     clusters = [
         ClusterStatus(
             name=row.name,

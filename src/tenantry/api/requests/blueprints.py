@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
-from tenantry.api.requests.fields import BlueprintReference, Body, Seeds, readable
+from tenantry.api.requests.fields import BlueprintReference, Body, Seeds, StatementSeconds, readable
 from tenantry.services.blueprints.model import MANIFEST, Own, Wanted, belongs
 from tenantry.services.migrations.model import BadMigrations
 
@@ -38,6 +38,7 @@ class ApplyBlueprint(Body):
         default=None, description="The newest unless said."
     )
     seeds: Seeds | None = None
+    statement_timeout_seconds: StatementSeconds = None
     manifest: Annotated[str, Field(min_length=1, max_length=100_000)] | None = None
     files: list[BlueprintFile] = Field(default=[], max_length=MOST_FILES)
 
@@ -69,6 +70,14 @@ class ApplyBlueprint(Body):
 
     def wanted(self) -> Wanted:
         if self.manifest is None or self.blueprint is None:
-            return Wanted(self.blueprint, version=self.version, seeds=self.seeds)
-        files = {MANIFEST: self.manifest} | {each.name: each.sql for each in self.files}
-        return Wanted(own=Own(self.blueprint, files), version=self.version, seeds=self.seeds)
+            own, reference = None, self.blueprint
+        else:
+            files = {MANIFEST: self.manifest} | {each.name: each.sql for each in self.files}
+            own, reference = Own(self.blueprint, files), None
+        return Wanted(
+            reference,
+            own=own,
+            version=self.version,
+            seeds=self.seeds,
+            statement_seconds=self.statement_timeout_seconds,
+        )

@@ -19,6 +19,7 @@ from tenantry.api.requests.fields import (
     Moment,
     PlanName,
     Slug,
+    StatementSeconds,
     expiry,
     readable,
     secret,
@@ -69,6 +70,7 @@ class ImportDatabase(Body):
         examples=[["public.sessions"]],
     )
     jobs: Jobs = 2
+    statement_timeout_seconds: StatementSeconds = None
 
     def source(self) -> Source:
         """Raises InvalidInput, which does not repeat it."""
@@ -82,6 +84,7 @@ class ImportDatabase(Body):
                 (schema, name) if dot else ("public", schema) for schema, dot, name in tables
             ),
             jobs=self.jobs,
+            statement_seconds=self.statement_timeout_seconds,
         )
 
 

@@ -242,6 +242,17 @@ ConnectionString = Annotated[
 ]
 
 
+StatementSeconds = Annotated[
+    float | None,
+    Field(
+        ge=0.001,
+        le=86_400,
+        description="How long each statement may run, up to the plan's longest_statement_seconds.",
+        examples=[600],
+    ),
+]
+
+
 Jobs = Annotated[int, Field(ge=1, le=4, description="How many tables at once.", examples=[2])]
 
 

@@ -10,7 +10,7 @@ from pydantic import (
     model_validator,
 )
 
-from tenantry.api.requests.fields import Body, Email, Slug, readable
+from tenantry.api.requests.fields import Body, Email, Slug, StatementSeconds, readable
 from tenantry.services.databases.model import Environment
 from tenantry.services.migrations.model import HIGHEST_VERSION, BadMigrations, Limits
 from tenantry.services.migrations.plan import collect, parse_name
@@ -41,7 +41,7 @@ class _Migrations(Body):
         default=False, description="Take files for applied that were edited since then."
     )
     lock_timeout_seconds: Annotated[float, Field(ge=0.001, le=600)] = DEFAULT_LIMITS.lock_timeout
-    statement_timeout_seconds: Annotated[float, Field(ge=0.001, le=86_400)] | None = None
+    statement_timeout_seconds: StatementSeconds = None
     retries: Annotated[int, Field(ge=0, le=100)] = DEFAULT_LIMITS.retries
 
     @field_validator("files")

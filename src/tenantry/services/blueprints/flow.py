@@ -20,9 +20,10 @@ from tenantry.services.blueprints import model, plan
 from tenantry.services.blueprints.model import Blueprint, SeedsFailed
 from tenantry.services.migrations import service as runner
 from tenantry.services.migrations.ledger import Connection
-from tenantry.services.migrations.model import Script
+from tenantry.services.migrations.model import Limits, Script
 from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step
 from tenantry.services.tenant_migrations.flow import result
+from tenantry.services.tenant_migrations.model import STATEMENT_SECONDS
 from tenantry.services.tenant_migrations.visits import Visits, in_words
 
 APPLY = "database.blueprint"
@@ -39,7 +40,7 @@ class Applying:
     def flow(self) -> Flow:
         steps = [Step("migrate", self._migrate, share=3), Step("seed", self._seed)]
         # The API does it itself: whoever makes a database with one waits for it.
-        return Flow(APPLY, steps, undo=self._undo, deadline=_DEADLINE, part="api", quick=True)
+        return Flow(APPLY, steps, undo=self._undo, deadline=_DEADLINE, part="api", lane="scripts")
 
     async def _migrate(self, run: Run) -> Outcome:
         database = await self.visits.database(run.row.resource_id)
@@ -53,11 +54,15 @@ class Applying:
         try:
             async with (
                 self.visits.with_scratch(run.row.id),
-                self.visits.inside(run.row.id, database) as conn,
+                self.visits.inside(run.row.id, database, _seconds(run)) as conn,
                 clients,
             ):
                 taken = await runner.goto(
-                    conn, blueprint.scripts, version.migration, around=clients.around
+                    conn,
+                    blueprint.scripts,
+                    version.migration,
+                    limits=Limits(statement_timeout=_seconds(run)),
+                    around=clients.around,
                 )
                 state = await runner.version(conn)
         except psycopg.OperationalError:
@@ -84,7 +89,7 @@ class Applying:
             script = (await self._blueprint(run)).seeds[name]
             async with (
                 self.visits.with_scratch(run.row.id),
-                self.visits.inside(run.row.id, database) as conn,
+                self.visits.inside(run.row.id, database, _seconds(run)) as conn,
             ):
                 if not await _is_committed(conn, run.state.get("seeding")):
                     await self._put_in(run, conn, database, script)
@@ -92,15 +97,19 @@ class Applying:
 
     @staticmethod
     async def _put_in(run: Run, conn: Connection, database: DatabaseRow, script: Script) -> None:
+        await conn.execute(
+            "SELECT set_config('statement_timeout', %s, false)", (f"{_seconds(run)}s",)
+        )
         async with conn.transaction():
             run.state["seeding"] = await fetch_value(conn, "SELECT pg_current_xact_id()::text")
             await run.save()
             for part in statements.split(script.sql):
                 try:
                     await conn.execute(part.text.encode(), prepare=False)
-                except psycopg.OperationalError:
-                    raise
                 except psycopg.Error as error:
+                    away = isinstance(error, psycopg.OperationalError)
+                    if away and not isinstance(error, psycopg.errors.QueryCanceled):
+                        raise
                     raise SeedsFailed(
                         f"{script.name}, line {part.line}: "
                         f"{error.diag.message_primary or str(error).strip()}.",
@@ -118,6 +127,11 @@ class Applying:
             files = await migration_runs.files(tx, run.row.id)
         name, own = run.params["blueprint"], run.params["own"]
         return await asyncio.to_thread(model.parse, name, files, own=own)
+
+
+def _seconds(run: Run) -> float:
+    """How long each statement may run."""
+    return float(run.params.get("statement_seconds", STATEMENT_SECONDS))
 
 
 async def _is_committed(conn: Connection, transaction: str | None) -> bool:

@@ -121,11 +121,15 @@ class Blueprint:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A version of a blueprint that can be had here, and the seeds that shall come with it."""
+    """A version of a blueprint that can be had here, and the seeds that shall come with it.
+
+    ``statement_seconds`` is how long each statement may run; None for the usual time.
+    """
 
     blueprint: Blueprint
     version: Version
     seeds: str | None
+    statement_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,7 @@ class Wanted:
     own: Own | None = None
     version: int | None = None
     seeds: str | None = None
+    statement_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

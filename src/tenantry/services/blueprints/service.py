@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -12,6 +13,7 @@ import structlog
 
 from tenantry.base.errors import Conflict, InvalidInput, TenantryError, Unavailable
 from tenantry.base.secrets import Secret
+from tenantry.base.shares import Shares
 from tenantry.control import audit, migration_runs
 from tenantry.control import blueprints as rows
 from tenantry.control import roles as role_rows
@@ -21,6 +23,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.pg import descriptions, extensions, logins
 from tenantry.pg.descriptions import Description
+from tenantry.pg.long_statements import bounded
 from tenantry.services.blueprints import model, plan
 from tenantry.services.blueprints.flow import APPLY, Applying
 from tenantry.services.blueprints.model import (
@@ -36,17 +39,19 @@ from tenantry.services.blueprints.model import (
 )
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.model import Opened
+from tenantry.services.databases.plan import statement_seconds
 from tenantry.services.databases.service import Databases
 from tenantry.services.migrations import service as runner
 from tenantry.services.operations.service import Operations
 from tenantry.services.roles.model import OpenedRole
 from tenantry.services.roles.service import Roles
+from tenantry.services.tenant_migrations.model import STATEMENT_SECONDS
 from tenantry.services.tenant_migrations.service import TenantMigrations
 from tenantry.services.tenant_migrations.visits import in_words
 
 log = structlog.get_logger()
 
-_COMPARED_AT_ONCE = 2  # each holds a connection to the control database
+_COMPARED_AT_ONCE = 8
 _COMPARE_SECONDS = 30
 
 Passwords = Callable[[int], Secret]  # of the first, second … login that is made
@@ -115,7 +120,7 @@ class Blueprints:
         self._migrations = migrations
         self._operations = operations
         self._catalogue = Catalogue(beside)
-        self._comparing = asyncio.Semaphore(_COMPARED_AT_ONCE)
+        self._comparing = Shares(each=1, total=_COMPARED_AT_ONCE)
         operations.register(applying.flow)
 
     async def every(self) -> list[Blueprint]:
@@ -154,7 +159,10 @@ class Blueprints:
         database = await self._databases.lock_there(tx, actor, database_id)
         has = await rows.find(tx, database.id)
         blueprint, number = await self._named(wanted, has)
-        chosen = await self._checked(database.cluster_id, blueprint, number, wanted.seeds)
+        chosen = replace(
+            await self._checked(database.cluster_id, blueprint, number, wanted.seeds),
+            statement_seconds=wanted.statement_seconds,
+        )
         stands = await self._migrations.status(actor, database.id)
         has_it = has is not None and has.name == blueprint.name
         plan.check_way(blueprint, chosen.version, stands, has_it=has_it)
@@ -238,6 +246,9 @@ class Blueprints:
                 "version": version.number,
                 "seeds": chosen.seeds,
                 "own": blueprint.own,
+                "statement_seconds": statement_seconds(
+                    [database], chosen.statement_seconds, usual=STATEMENT_SECONDS
+                ),
             },
         )
         await migration_runs.insert(tx, operation.id, blueprint.files)
@@ -262,11 +273,12 @@ class Blueprints:
     ) -> list[OpenedRole]:
         """Make the blueprint's logins that the database does not have by that name."""
         there = {row.name for row in await role_rows.of_database(tx, database.id)}
-        return [
-            await self._roles.create(tx, actor, database.id, role, password(number))
+        wanted = [
+            (role, password(number))
             for number, role in enumerate(blueprint.roles)
             if role.name not in there
         ]
+        return await self._roles.create_all(tx, actor, database, wanted)
 
     # ── telling where it stands ──────────────────────────────────────────────
 
@@ -295,7 +307,10 @@ class Blueprints:
         blueprint = standing.blueprint
         migration = plan.place(blueprint, standing.state.state)
         try:
-            async with asyncio.timeout(_COMPARE_SECONDS), self._comparing:
+            async with (
+                self._comparing.place(database.customer_id or database.id, within=_COMPARE_SECONDS),
+                asyncio.timeout(_COMPARE_SECONDS),
+            ):
                 async with self._databases.scratch() as opened:
                     for role in blueprint.roles:
                         await self._roles.imitate(opened.row, role)
@@ -314,15 +329,19 @@ class Blueprints:
         """Run a blueprint's files in a scratch, as its login, who has no other rights."""
         cluster = await self._clusters.cluster(opened.row.cluster_id)
         try:
-            async with await psycopg.AsyncConnection.connect(
-                cluster.address.conninfo(
-                    user=opened.row.username,
-                    dbname=opened.row.database_name,
-                    search_path="public",
-                ),
-                password=opened.password.reveal(),
-                autocommit=True,
-            ) as conn:
+            async with (
+                # A file may catch the cancellation that the deadline of a comparison brings.
+                bounded(cluster.address, opened.row.username, _COMPARE_SECONDS),
+                await psycopg.AsyncConnection.connect(
+                    cluster.address.conninfo(
+                        user=opened.row.username,
+                        dbname=opened.row.database_name,
+                        search_path="public",
+                    ),
+                    password=opened.password.reveal(),
+                    autocommit=True,
+                ) as conn,
+            ):
                 await runner.goto(conn, blueprint.scripts, migration)
         except (TenantryError, psycopg.Error) as error:
             raise Conflict(

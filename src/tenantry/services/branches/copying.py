@@ -17,6 +17,7 @@ from tenantry.control.roles import RoleRow
 from tenantry.host import files
 from tenantry.pg import catalog, dumps, logins, objects, replacing, visitors
 from tenantry.pg.handover import hand_over
+from tenantry.pg.long_statements import bounded
 from tenantry.pg.visitors import Visitor
 from tenantry.services.branches import plan
 from tenantry.services.branches.model import Method
@@ -66,7 +67,7 @@ class Copying:
             cluster = await self.clusters.cluster(source.cluster_id)
             await self.repositories.secure(cluster.name)
             await self.sides.check(cluster.name, at)
-        async with self.clusters.connection(source.cluster_id) as server:
+        async with self.clusters.own_connection(source.cluster_id) as server:
             sizes = await catalog.sizes(server, [source.database_name])
         size = sizes.get(source.database_name, 0)
         if size > heir.disk_quota_bytes:
@@ -107,7 +108,7 @@ class Copying:
 
     async def _copy_now(self, run: Run, source: DatabaseRow, target: Target) -> Method:
         address = (await self.clusters.cluster(source.cluster_id)).address
-        async with self.clusters.connection(source.cluster_id) as server:
+        async with self.clusters.own_connection(source.cluster_id) as server:
             await objects.drop_database(server, target.name)
             roles = await catalog.roles_of(server, source.username)
             method = await self._try_blocks(server, source, target)
@@ -117,13 +118,16 @@ class Copying:
         scratch = self.sides.folder(run.row.id)
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
         files.ensure_folder(scratch)
-        async with visitors.visitor(
-            address,
-            run.row.id.hex,
-            [*roles, target.heir],
-            database=target.name,
-            folder=scratch,
-        ) as visitor:
+        async with (
+            visitors.visitor(
+                address,
+                run.row.id.hex,
+                [*roles, target.heir],
+                database=target.name,
+                folder=scratch,
+            ) as visitor,
+            bounded(address, visitor.name, source.longest_statement_seconds),
+        ):
             if method == "dump":
                 await self._dump_and_load(run, visitor, source.database_name, target.name)
                 emit(StepDone("branch", "loaded", target.name))
@@ -170,7 +174,7 @@ class Copying:
 
     async def _make_empty(self, source: DatabaseRow, target: Target) -> None:
         address = (await self.clusters.cluster(source.cluster_id)).address
-        async with self.clusters.connection(source.cluster_id) as server:
+        async with self.clusters.own_connection(source.cluster_id) as server:
             await objects.drop_database(server, target.name)
             await objects.ensure_database(server, address, target.name, tenant=target.heir)
             if target.closed:
@@ -218,9 +222,12 @@ class Copying:
             )
         await self._make_empty(source, target)
         emit(StepDone("branch", "filling", target.name))
-        async with visitors.visitor(
-            cluster.address, run.row.id.hex, [heir], database=target.name, folder=side.folder
-        ) as guest:
+        async with (
+            visitors.visitor(
+                cluster.address, run.row.id.hex, [heir], database=target.name, folder=side.folder
+            ) as guest,
+            bounded(cluster.address, guest.name, source.longest_statement_seconds),
+        ):
             await dumps.load(side.bindir, guest, target.name, dump, jobs=_JOBS, tell=told.loaded)
             await visitors.leave(guest, target.name, heir)
         emit(StepDone("branch", "loaded", target.name))

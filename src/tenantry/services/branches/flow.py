@@ -22,6 +22,7 @@ from tenantry.host import files
 from tenantry.pg import objects, replacing, visitors
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.handover import copy_settings
+from tenantry.pg.long_statements import bounded
 from tenantry.services.branches.copying import Copying, Target
 from tenantry.services.branches.model import MaskingFailed
 from tenantry.services.clusters.service import ClusterPools
@@ -85,7 +86,7 @@ class Branching:
         run.state["size"] = await self.copying.check(parent, branch, _moment(run))
         run.state["making"] = branch.database_name
         address = (await self.clusters.cluster(branch.cluster_id)).address
-        async with self.clusters.connection(branch.cluster_id) as server:
+        async with self.clusters.own_connection(branch.cluster_id) as server:
             await objects.ensure_role(server, branch.username)
             if branch.has_shadow:
                 await objects.ensure_database(
@@ -140,6 +141,7 @@ class Branching:
     async def _do_masking(self, run: Run, branch: DatabaseRow, statements: str) -> None:
         address = (await self.clusters.cluster(branch.cluster_id)).address
         database = run.state["making"]
+        seconds = min(_MASKING_SECONDS, branch.longest_statement_seconds)
         # A visitor, to whom row-level security does not apply: no row may be left out.
         async with visitors.visitor(
             address,
@@ -149,11 +151,14 @@ class Branching:
             folder=self.copying.sides.folder(run.row.id),
         ) as visitor:
             try:
-                async with visitors.connect_as(visitor, database) as inside:
+                async with (
+                    bounded(address, visitor.name, seconds),
+                    visitors.connect_as(visitor, database) as inside,
+                ):
                     await inside.execute(
                         "SELECT set_config('search_path', 'public', false),"
                         " set_config('statement_timeout', %s, false)",
-                        (str(_MASKING_SECONDS * 1000),),
+                        (f"{seconds}s",),
                     )
                     async with inside.transaction():
                         await inside.execute(statements.encode())
@@ -175,11 +180,11 @@ class Branching:
     async def _open(self, run: Run) -> Outcome:
         """Let a new branch's owner in."""
         branched_at = dt.datetime.fromisoformat(run.state["branched_at"])
-        async with self.store.transaction(audit.PLATFORM) as tx:
+        async with self.store.long_transaction(audit.PLATFORM) as tx:
             branch = await databases.lock(tx, run.row.resource_id, wait=True)
             if branch is not None and branch.status == "branching":
                 verifier = await branches.verifier(tx, branch.id)
-                async with self.clusters.connection(branch.cluster_id) as server:
+                async with self.clusters.own_connection(branch.cluster_id) as server:
                     await objects.configure_databases(
                         server, branch.database_names, wanted_state(branch)
                     )
@@ -216,13 +221,13 @@ class Branching:
 
     async def _serve(self, run: Run) -> Outcome:
         """Put what was made in the place of what is there; whoever is pooled waits meanwhile."""
-        async with self.store.transaction(audit.PLATFORM) as tx:
+        async with self.store.long_transaction(audit.PLATFORM) as tx:
             row = await databases.lock(tx, run.row.resource_id, wait=True)
             if row is None:
                 raise Conflict("The database has been deleted meanwhile.")
             cluster = await self.clusters.cluster(row.cluster_id)
             kept = f"{row.database_name}_before_{_short(run)}"
-            async with self.clusters.connection(row.cluster_id) as server:
+            async with self.clusters.own_connection(row.cluster_id) as server:
                 names = (run.state["making"], kept)
                 if not any([await objects.database_exists(server, name) for name in names]):
                     return Next("copy")  # somebody has dropped it by hand
@@ -259,11 +264,11 @@ class Branching:
 
     async def _undo_create(self, run: Run) -> None:
         await self.copying.sides.remove(run.row.id)
-        async with self.store.transaction(audit.PLATFORM) as tx:
+        async with self.store.long_transaction(audit.PLATFORM) as tx:
             branch = await databases.lock(tx, run.row.resource_id, wait=True)
             if branch is None or branch.status != "branching":
                 return
-            async with self.clusters.connection(branch.cluster_id) as server:
+            async with self.clusters.own_connection(branch.cluster_id) as server:
                 for name in (branch.shadow_name, branch.database_name):
                     await objects.drop_database(server, name)
                 await objects.drop_role(server, branch.username)
@@ -276,7 +281,7 @@ class Branching:
             row = await databases.find(tx, run.row.resource_id, customer_id=None)
         if making is None or row is None:
             return
-        async with self.clusters.connection(row.cluster_id) as server:
+        async with self.clusters.own_connection(row.cluster_id) as server:
             await objects.drop_database(server, making)
 
     # ── helpers ──────────────────────────────────────────────────────────────

@@ -63,6 +63,7 @@ class ClusterRestoring:
             ],
             undo=self._undo,
             deadline=_DEADLINE,
+            lane="platform",
         )
 
     async def begin(

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from tenantry.base.errors import MachineError, Unavailable
+from tenantry.base.errors import Busy, MachineError, TenantryError, Unavailable
 from tenantry.base.events import Changed, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
@@ -41,6 +41,7 @@ log = structlog.get_logger()
 
 CONTROL = "control"
 SHARED = "shared-1"
+_LOCK_SECONDS = 3
 _CONTROL_PORT = 5432  # a file's name only: the control cluster has no network
 
 
@@ -272,22 +273,53 @@ class ClusterPools:
 
     @asynccontextmanager
     async def connection(self, cluster_id: uuid.UUID) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        """A connection in autocommit mode to a cluster's maintenance database.
+        """A pooled connection in autocommit mode to a cluster's maintenance database.
 
-        Raises Unavailable if the cluster does not answer.
+        Not for what a tenant can keep waiting: see ``own_connection``. Raises Unavailable if the
+        cluster does not answer, Busy if a lock was not had at once.
         """
         if cluster_id not in self._pools:
             cluster = await self.cluster(cluster_id)
             if cluster_id not in self._pools:
-                pool = connections.pool(cluster.address, user=PLATFORM, smallest=2)
+                pool = connections.pool(
+                    cluster.address, user=PLATFORM, smallest=2, lock_seconds=_LOCK_SECONDS
+                )
                 self._pools[cluster_id] = pool
                 await self._stack.enter_async_context(pool)
         try:
             async with self._pools[cluster_id].connection() as connection:
                 yield connection
         except (PoolTimeout, psycopg.OperationalError) as error:
-            name = (await self.cluster(cluster_id)).name
-            raise Unavailable(
-                f"The cluster {name} does not answer.",
-                hint="It is being started again; try in a few seconds.",
-            ) from error
+            raise _refusal(error, await self.cluster(cluster_id)) from error
+
+    @asynccontextmanager
+    async def own_connection(
+        self, cluster_id: uuid.UUID
+    ) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """The same, of its own: for what a tenant's open transaction can keep waiting.
+
+        ALTER ROLE waits for a tenant who changes the same role, DROP DATABASE for whoever has a
+        setting for that database in an open transaction. Callers bound how many there are.
+
+        Raises Unavailable if the cluster does not answer, Busy if a lock was not had in time.
+        """
+        cluster = await self.cluster(cluster_id)
+        try:
+            async with connect(
+                cluster.address, user=PLATFORM, lock_seconds=_LOCK_SECONDS
+            ) as connection:
+                yield connection
+        except psycopg.OperationalError as error:
+            raise _refusal(error, cluster) from error
+
+
+def _refusal(error: PoolTimeout | psycopg.OperationalError, cluster: ClusterRow) -> TenantryError:
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return Busy(
+            "An open transaction of a tenant's kept this waiting for too long.",
+            hint="End what changes the database's roles or settings, and try again.",
+        )
+    return Unavailable(
+        f"The cluster {cluster.name} does not answer.",
+        hint="It is being started again; try in a few seconds.",
+    )

@@ -6,6 +6,7 @@ convergence pass does the same steps again and finds them partly done.
 
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
@@ -19,6 +20,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import Tx
 from tenantry.pg import catalog, logins, objects
+from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import Address
 from tenantry.services.databases.plan import wanted_state
 from tenantry.services.pooling.service import Pooler
@@ -41,9 +43,13 @@ async def build(server: Server, address: Address, row: DatabaseRow) -> None:
 
 async def limit(server: Server, row: DatabaseRow) -> None:
     """Put the limits of a database in force, those of its role only if somebody owns it."""
-    await objects.configure_databases(server, row.database_names, wanted_state(row))
-    if row.status == "active":
-        await objects.set_connection_limit(server, row.username, row.max_connections)
+
+    async def work() -> None:
+        await objects.configure_databases(server, row.database_names, wanted_state(row))
+        if row.status == "active":
+            await objects.set_connection_limit(server, row.username, row.max_connections)
+
+    await without_blockers(server, work)
 
 
 async def rebuild_missing(server: Server, address: Address, row: DatabaseRow) -> None:
@@ -78,7 +84,7 @@ async def close(server: Server, pooler: Pooler, row: DatabaseRow) -> None:
     """Shut everybody out, through both doors, now."""
     roles = await catalog.roles_of(server, row.username)
     for name in roles:
-        await objects.close_role(server, name)
+        await without_blockers(server, partial(objects.close_role, server, name))
     if roles:
         emit(StepDone("delete", "closed", row.database_name))
     # The pooler's part must not keep a deletion waiting: without the pooler, no pooled
@@ -89,17 +95,21 @@ async def close(server: Server, pooler: Pooler, row: DatabaseRow) -> None:
     emit(StepDone("delete", "sessions", row.database_name))
 
 
-async def drop(server: Server, pooler: Pooler, tx: Tx, row: DatabaseRow, actor: Actor) -> None:
-    """Remove a database from the world, then from the control database; ``tx`` holds its row."""
+async def drop(server: Server, pooler: Pooler, row: DatabaseRow) -> None:
+    """Remove a database and all that belongs to it from its cluster."""
     await close(server, pooler, row)
     for name in await catalog.databases_beside(server, row.database_name):
-        await objects.drop_database(server, name)
+        await without_blockers(server, partial(objects.drop_database, server, name))
     emit(StepDone("delete", "shadow", row.database_name))
-    await objects.drop_database(server, row.database_name)
+    await without_blockers(server, partial(objects.drop_database, server, row.database_name))
     emit(StepDone("delete", "main", row.database_name))
     for name in await catalog.roles_of(server, row.username):
         await objects.drop_role(server, name)
     emit(StepDone("delete", "role", row.database_name))
+
+
+async def forget(tx: Tx, row: DatabaseRow, actor: Actor) -> None:
+    """Remove a database that is gone from the control database; ``tx`` holds its row."""
     await operations.finish_of(tx, row.id, DELETE, result={"id": str(row.id), "status": "deleted"})
     if row.friendly_name is not None:
         await audit.record_on(tx, actor, "database.deleted", row)

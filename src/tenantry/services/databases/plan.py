@@ -4,10 +4,11 @@ What the control database does not know is never dropped if it can hold data: it
 have been restored from a backup older than that database.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from tenantry.base.errors import InvalidInput
 from tenantry.control.databases import DatabaseRow
 from tenantry.pg.catalog import DatabaseState, RoleState, owner_role, tenant_of
 
@@ -76,6 +77,23 @@ class DropStranger:
 
 
 Action = Prepare | Close | Restore | Miss | FindAgain | Limit | DropShadow | Drop | DropStranger
+
+
+def statement_seconds(
+    databases: Sequence[DatabaseRow], wanted: float | None, *, usual: float
+) -> float:
+    """How long each statement of an operation may run in these databases.
+
+    ``wanted`` is what was asked for; without it, ``usual`` or the least that a plan grants.
+    Raises InvalidInput for more than a plan grants.
+    """
+    least = min(databases, key=lambda row: row.longest_statement_seconds)
+    if wanted is not None and wanted > least.longest_statement_seconds:
+        raise InvalidInput.of(
+            "statement_timeout_seconds",
+            f"is more than the plan {least.plan} grants: {least.longest_statement_seconds:,}",
+        )
+    return min(usual, least.longest_statement_seconds) if wanted is None else wanted
 
 
 def wanted_state(row: DatabaseRow) -> DatabaseState:

@@ -20,6 +20,7 @@ from tenantry.base.errors import (
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import new_suffix
 from tenantry.base.secrets import Secret, SecretSource, scram_verifier
+from tenantry.base.shares import NoPlace, Shares
 from tenantry.control import audit, customers, operations, pages, plans, replaced
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
@@ -35,8 +36,9 @@ from tenantry.services.pooling.service import Pooler
 
 log = structlog.get_logger()
 
-# Each waits for a checkpoint while it holds connections that other requests need.
-_DROPS_AT_ONCE = 3
+_DROPS_AT_ONCE = 6  # each waits for a checkpoint, and all of them load the disk
+_CLOSINGS_AT_ONCE = 12  # who keeps one waiting is ended after seconds
+_DROP_TURN_SECONDS = 60.0
 _DROP_SCRATCH_SECONDS = 5.0  # a pass drops what takes longer
 _SAMPLE_SLICE = 100  # databases measured at a time: sizes are read from their files
 
@@ -64,7 +66,8 @@ class Databases:
         self._most_connections = most_connections
         self._clusters = clusters
         self._pooler = pooler
-        self._drops = asyncio.Semaphore(_DROPS_AT_ONCE)
+        self._closings = Shares(each=_CLOSINGS_AT_ONCE)
+        self._drops = Shares(each=2, total=_DROPS_AT_ONCE)
 
     # ── verbs ────────────────────────────────────────────────────────────────
     # Those that change something work in the caller's transaction, which holds
@@ -180,7 +183,7 @@ class Databases:
         after = await self._locked(tx, row.id)
         await self.check_limits(tx, actor, before=row, after=after)
         if after.limits != row.limits:
-            async with self._clusters.connection(row.cluster_id) as server:
+            async with self._clusters.own_connection(row.cluster_id) as server:
                 await flow.limit(server, after)
         changed: dict[str, object] = {
             field: [getattr(row, field), getattr(after, field)]
@@ -215,18 +218,30 @@ class Databases:
     async def finish_deletion(self, database_id: uuid.UUID, actor: Actor = audit.PLATFORM) -> None:
         """Carry out a promised deletion, unless somebody else is at it.
 
-        Everybody is shut out at once; what they used is removed when its turn comes.
+        Everybody is shut out at once; what they used is removed when its turn comes. If that does
+        not come in time, a convergence pass goes on.
         """
-        async with self._working_on(database_id) as (_, row):
+        with suppress(NoPlace):
+            await self._finish_deletion(database_id, actor)
+
+    async def _finish_deletion(self, database_id: uuid.UUID, actor: Actor) -> None:
+        async with (
+            self._closings.place(None, within=_DROP_TURN_SECONDS),
+            self._working_on(database_id) as (_, row),
+        ):
             if row is None or row.status not in {"deleting", "scratch"}:
                 return
-            async with self._clusters.connection(row.cluster_id) as server:
+            async with self._clusters.own_connection(row.cluster_id) as server:
                 await flow.close(server, self._pooler, row)
-        async with self._drops, self._working_on(database_id) as (tx, row):
+        async with (
+            self._drops.place(row.customer_id or row.id, within=_DROP_TURN_SECONDS),
+            self._working_on(database_id) as (tx, row),
+        ):
             if row is None:
                 return
-            async with self._clusters.connection(row.cluster_id) as server:
-                await flow.drop(server, self._pooler, tx, row, actor)
+            async with self._clusters.own_connection(row.cluster_id) as server:
+                await flow.drop(server, self._pooler, row)
+            await flow.forget(tx, row, actor)
 
     async def is_gone(self, database_id: uuid.UUID) -> bool:
         """Whether nothing is left of a database."""
@@ -274,7 +289,7 @@ class Databases:
             async with self._store.transaction(audit.PLATFORM) as early:
                 await remember(early, before)
         emit(StepDone(told_as, "remembered", login.username))
-        async with self._clusters.connection(cluster_id) as server:
+        async with self._clusters.own_connection(cluster_id) as server:
             await objects.open_role(
                 server,
                 login.username,
@@ -321,6 +336,13 @@ class Databases:
         async with self._store.transaction(audit.PLATFORM) as tx:
             return await rows.count_warm(tx) <= target * 3 // 4
 
+    async def ensure_warm(self) -> None:
+        """Have a database ready to be given away, so that no transaction waits for its making."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            if await rows.count_warm(tx):
+                return
+        await self._make_warm()
+
     async def _want_another(self) -> uuid.UUID:
         cluster = await self._clusters.for_new_database()
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -359,6 +381,7 @@ class Databases:
         Its row is held all the while. One that nobody holds was left by a crash, and the next
         convergence pass drops it. Raises Unavailable, and Conflict if that was too quick.
         """
+        await self.ensure_warm()
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await rows.lock_warm(tx) or await self._build_for(tx)
             await rows.set_status(tx, row.id, "scratch")
@@ -404,11 +427,19 @@ class Databases:
             for row in wanted:
                 if row.missing_since is not None:
                     log.error("database.missing", database=row.database_name, cluster=cluster.name)
+            owners = {row.id: row.customer_id or row.id for row in wanted}
+            held_up = set[uuid.UUID | None]()
             for action in plan.differences(wanted, roles, databases, beside):
+                database_id = getattr(action, "database_id", None)
+                owner = None if database_id is None else owners[database_id]
+                if owner in held_up:
+                    continue  # who keeps one waiting does so for a whole pass otherwise
                 try:
                     await self._act(cluster.id, action)
                     done.append(action)
                 except (TenantryError, psycopg.Error, OSError) as error:
+                    if owner is not None and isinstance(error, Conflict):
+                        held_up.add(owner)
                     log.warning("convergence.failed", action=str(action), error=str(error))
         async with self._store.transaction(audit.PLATFORM) as tx:
             rotations = await rows.unfinished_rotations(tx)
@@ -420,7 +451,7 @@ class Databases:
     async def _act(  # noqa: C901 (one short case an action)
         self, cluster_id: uuid.UUID, action: plan.Action
     ) -> None:
-        on_cluster = self._clusters.connection(cluster_id)
+        on_cluster = self._clusters.own_connection(cluster_id)
         match action:
             case plan.Prepare(database_id):
                 await self._prepare(database_id)
@@ -453,7 +484,7 @@ class Databases:
             if row is None or row.status != "active":
                 return
             cluster = await self._clusters.cluster(row.cluster_id)
-            async with self._clusters.connection(row.cluster_id) as server:
+            async with self._clusters.own_connection(row.cluster_id) as server:
                 await flow.rebuild_missing(server, cluster.address, row)
             await audit.record_on(
                 tx,
@@ -467,7 +498,7 @@ class Databases:
         async with self._working_on(database_id) as (tx, row):
             if row is None or row.status != "active":
                 return
-            async with self._clusters.connection(row.cluster_id) as server:
+            async with self._clusters.own_connection(row.cluster_id) as server:
                 # Whoever was swapping it for another has let go of the row by now.
                 if await objects.database_exists(server, row.database_name) is missing:
                     return
@@ -482,7 +513,7 @@ class Databases:
             before = await rows.find_rotation(tx, database_id)
             if before is None:
                 return
-            async with self._clusters.connection(row.cluster_id) as server:
+            async with self._clusters.own_connection(row.cluster_id) as server:
                 await objects.set_verifier(server, row.username, before)
             await rows.remove_rotation(tx, database_id)
             await audit.record_on(
@@ -523,7 +554,7 @@ class Databases:
         self, database_id: uuid.UUID
     ) -> AsyncIterator[tuple[Tx, DatabaseRow | None]]:
         """A transaction that holds a row; None instead of it if it is gone or being worked on."""
-        async with self._store.transaction(audit.PLATFORM) as tx:
+        async with self._store.long_transaction(audit.PLATFORM) as tx:
             yield tx, await rows.lock(tx, database_id, wait=False)
 
     async def _find(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
@@ -535,15 +566,11 @@ class Databases:
     async def lock_active(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
         """An active database, held until ``tx`` ends. Raises NotFound, Conflict."""
         await self._find(tx, actor, database_id)
-        row = await self._locked(tx, database_id)
-        if row.status == "branching":
-            raise Conflict(
-                "The database is still being made.",
-                hint="GET /api/operations?resource_id=… shows how far it is, and can cancel it.",
-            )
-        if row.status != "active":
-            raise Conflict("The database is being deleted.")
-        return row
+        return _active(await self._locked(tx, database_id))
+
+    async def active(self, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
+        """A database, if it is active now. Raises NotFound, Conflict."""
+        return _active(await self.show(actor, database_id))
 
     async def lock_there(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
         """As ``lock_active``, and its server has it. Raises NotFound, Conflict."""
@@ -560,3 +587,14 @@ class Databases:
         if row is None:
             raise NotFound("There is no such database.")
         return row
+
+
+def _active(row: DatabaseRow) -> DatabaseRow:
+    if row.status == "branching":
+        raise Conflict(
+            "The database is still being made.",
+            hint="GET /api/operations?resource_id=… shows how far it is, and can cancel it.",
+        )
+    if row.status != "active":
+        raise Conflict("The database is being deleted.")
+    return row

@@ -75,6 +75,7 @@ class Drilling:
             ],
             undo=self._undo,
             deadline=dt.timedelta(hours=12),
+            lane="platform",
         )
 
     # ── what is there ────────────────────────────────────────────────────────

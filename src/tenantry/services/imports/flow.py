@@ -32,7 +32,8 @@ from tenantry.host import files, processes
 from tenantry.host.commands import CommandFailed
 from tenantry.host.packages import find_postgres
 from tenantry.pg import catalog, dumps, logins, objects, sources, visitors
-from tenantry.pg.connections import Address
+from tenantry.pg.connections import Address, cut
+from tenantry.pg.long_statements import StatementTooLong, bounded
 from tenantry.pg.tables import row_counts
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.imports import plan
@@ -44,6 +45,8 @@ log = structlog.get_logger()
 
 DEADLINE = 12 * 3600.0  # seconds
 _LOOK_SECONDS = 0.5
+_SILENT_SECONDS = 600.0  # longer than pg_dump waits for a lock
+STATEMENT_SECONDS = 3600.0  # how long each statement may run if nothing is asked for
 _MOST_OBJECTS = 20_000
 _MOST_TOLD = 200
 SPARE_BYTES = 512 * 1024 * 1024  # of the disk, for all who share it
@@ -130,6 +133,8 @@ class Steps:
                 except (CommandFailed, Conflict) as error:
                     failure = error
                     raise
+        except StatementTooLong:
+            raise
         except Exception:
             # What a hostile dump has done to the server meanwhile is no reason to try it again.
             if failure is None:
@@ -225,10 +230,19 @@ class Steps:
             there: dict[str, int] = {}
 
             async def count() -> None:
-                async for found in sources.count(session, tables):
+                async for found in sources.count(session, tables, within=_seconds(run)):
                     there[".".join(tables[len(there)])] = found
 
             async def dump() -> None:
+                try:
+                    await pg_dump()
+                except BaseException:
+                    # Else the count is waited for, which a silent server never sends.
+                    cut(session)
+                    raise
+                watch.cancel()
+
+            async def pg_dump() -> None:
                 await dumps.dump(
                     place.bindir,
                     held,
@@ -249,7 +263,6 @@ class Steps:
                     ),
                     deadline=DEADLINE,
                 )
-                watch.cancel()
 
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(_watch_size(target, place.row.disk_quota_bytes))
@@ -269,7 +282,8 @@ class Steps:
         ) as visitor:
             await _let_into_public(place, visitor, sql.SQL("GRANT"), sql.SQL("TO"))
             try:
-                yield visitor
+                async with bounded(place.address, visitor.name, _seconds(run)):
+                    yield visitor
             finally:
                 await _let_into_public(place, visitor, sql.SQL("REVOKE"), sql.SQL("FROM"))
 
@@ -366,6 +380,10 @@ async def _let_into_public(
             )
 
 
+def _seconds(run: Run) -> float:
+    return float(run.params.get("statement_seconds", STATEMENT_SECONDS))
+
+
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """What failed, rather than the group of tasks that it failed in."""
@@ -379,11 +397,19 @@ def _alone() -> Iterator[None]:
 
 
 async def _watch_size(target: Path, most: int) -> None:
-    """Raises _TooLarge once a dump takes more than ``most`` bytes, or the disk runs full."""
+    """Raises _TooLarge once a dump takes more than ``most`` bytes, or the disk runs full;
+    TimeoutError if nothing comes for a while."""
+    clock = asyncio.get_running_loop().time
+    size, since = 0, clock()
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
-        if dumps.size_of(target) > most or files.free_bytes(target.parent) < SPARE_BYTES:
+        before, size = size, dumps.size_of(target)
+        if size > most or files.free_bytes(target.parent) < SPARE_BYTES:
             raise _TooLarge
+        if size != before:
+            since = clock()
+        if clock() - since > _SILENT_SECONDS:
+            raise TimeoutError(f"nothing came for {_SILENT_SECONDS:.0f} s")
 
 
 def _result(run: Run) -> dict[str, object]:

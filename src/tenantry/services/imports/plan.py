@@ -53,12 +53,14 @@ def is_allowed(address: IPAddress, *, administrator: bool, private: bool) -> boo
 class Selection:
     """What of a source to copy: all schemas but for those said, without some tables.
 
-    A table is named with its schema, or for one in ``public`` alone.
+    A table is named with its schema, or for one in ``public`` alone. ``statement_seconds`` is how
+    long each statement may run, there and here; None for the usual time.
     """
 
     schemas: Sequence[str] = ()
     exclude_tables: Sequence[tuple[str, str]] = ()
     jobs: int = 2
+    statement_seconds: float | None = None
 
     def tables(self, there: Iterable[Table]) -> list[Table]:
         """Those of the source's tables that are copied."""

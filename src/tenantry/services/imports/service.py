@@ -18,9 +18,10 @@ from typing import BinaryIO
 
 import psycopg
 
-from tenantry.base.errors import Conflict, Forbidden, InvalidInput, TooManyRequests
+from tenantry.base.errors import Conflict, Forbidden, InvalidInput, TooManyAtOnce
 from tenantry.base.ids import new_id
 from tenantry.base.settings import Settings
+from tenantry.base.shares import NoPlace, Shares
 from tenantry.base.sizes import readable
 from tenantry.control import audit, plans
 from tenantry.control.audit import Actor
@@ -34,6 +35,7 @@ from tenantry.pg.script_loading import ARCHIVE, GZIP
 from tenantry.pg.sources import IPAddress, Source, SourceError
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.model import NewDatabase
+from tenantry.services.databases.plan import statement_seconds
 from tenantry.services.databases.service import Databases
 from tenantry.services.imports import flow, plan
 from tenantry.services.imports.model import KIND, Examined, Upload
@@ -41,7 +43,8 @@ from tenantry.services.imports.plan import Offered, Selection
 from tenantry.services.operations.model import Flow, Step
 from tenantry.services.operations.service import Operations
 
-_EXAMINED_AT_ONCE = 2
+_EXAMINED_AT_ONCE = 16
+_EXAMINED_EACH = 2
 _ADDRESSES_TRIED = 3
 _OLDEST = 9_02_00  # as pg_dump's manual says
 _FIRST = 512  # bytes, of which a format is known
@@ -74,7 +77,7 @@ class Imports:
         self._databases = databases
         self._operations = operations
         self._steps = flow.Steps(settings, store, clusters)
-        self._examined = 0
+        self._examining = Shares(each=_EXAMINED_EACH, total=_EXAMINED_AT_ONCE)
         operations.register(
             Flow(
                 KIND,
@@ -87,6 +90,7 @@ class Imports:
                 undo=self._steps.undo,
                 deadline=dt.timedelta(seconds=flow.DEADLINE),
                 part="api",
+                lane="imports",
             )
         )
 
@@ -95,16 +99,14 @@ class Imports:
     async def examine(self, actor: Actor, source: Source, selection: Selection) -> Examined:
         """Connect to a source, and see whether it can be imported.
 
-        Raises SourceError, Forbidden, InvalidInput, TooManyRequests.
+        Raises SourceError, Forbidden, InvalidInput, TooManyAtOnce.
         """
-        if self._examined >= _EXAMINED_AT_ONCE:
-            raise TooManyRequests("Other sources are just being looked at.", seconds=5)
-        self._examined += 1
         try:
-            addresses = await self._allowed(actor, source)
-            address, contents = await _look(source, addresses)
-        finally:
-            self._examined -= 1
+            async with self._examining.place(actor.customer_id or actor.id):
+                addresses = await self._allowed(actor, source)
+                address, contents = await _look(source, addresses)
+        except NoPlace:
+            raise TooManyAtOnce("Other sources are just being looked at.", seconds=5) from None
         examined = Examined(source, address, contents, selection)
         await self._check(examined)
         return examined
@@ -192,7 +194,8 @@ class Imports:
         self.check_room(examined.size_bytes, quota=row.disk_quota_bytes, used=row.used_bytes or 0)
         source = examined.source
         told: dict[str, object] = {"host": source.host, "database": source.database}
-        asked = {**told, "jobs": examined.selection.jobs}
+        seconds = examined.selection.statement_seconds
+        asked = {**told, "jobs": examined.selection.jobs, **_statements(row, seconds)}
         operation = await self._want(tx, actor, row, asked, told)
         self._steps.held[operation.id] = examined
         return operation
@@ -200,16 +203,15 @@ class Imports:
     # ── from a dump ──────────────────────────────────────────────────────────
 
     async def check_target(
-        self, tx: Tx, actor: Actor, database_id: uuid.UUID, *, empty: bool = True
+        self, actor: Actor, database_id: uuid.UUID, *, empty: bool = True
     ) -> int:
         """How many bytes a dump for this database may have; if ``empty``, it has to be that.
 
         Raises NotFound, Conflict.
         """
+        row = await self._databases.active(actor, database_id)
         if empty:
-            row = await self._empty(tx, actor, database_id)
-        else:
-            row = await self._databases.lock_active(tx, actor, database_id)
+            await self._require_empty(row)
         free = files.free_bytes(self._settings.home) - flow.SPARE_BYTES
         return max(0, min(row.disk_quota_bytes, free // 2))
 
@@ -228,12 +230,23 @@ class Imports:
         return Upload(upload, size, digest)
 
     async def begin_upload(
-        self, tx: Tx, actor: Actor, database_id: uuid.UUID, upload: Upload, *, jobs: int
+        self,
+        tx: Tx,
+        actor: Actor,
+        database_id: uuid.UUID,
+        upload: Upload,
+        *,
+        jobs: int,
+        statement_seconds: float | None = None,
     ) -> OperationRow:
-        """Have an uploaded dump read into an empty database. Raises NotFound, Conflict."""
+        """Have an uploaded dump read into an empty database.
+
+        Raises NotFound, Conflict, InvalidInput.
+        """
         row = await self._empty(tx, actor, database_id)
         told: dict[str, object] = {"upload_bytes": upload.size_bytes}
-        return await self._want(tx, actor, row, {"upload": str(upload.id), "jobs": jobs}, told)
+        asked = {"upload": str(upload.id), "jobs": jobs, **_statements(row, statement_seconds)}
+        return await self._want(tx, actor, row, asked, told)
 
     def discard(self, upload: Upload) -> None:
         """Remove a dump that was not begun with."""
@@ -247,6 +260,10 @@ class Imports:
 
     async def _empty(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
         row = await self._databases.lock_active(tx, actor, database_id)
+        await self._require_empty(row)
+        return row
+
+    async def _require_empty(self, row: DatabaseRow) -> None:
         cluster = await self._clusters.cluster(row.cluster_id)
         async with logins.inside(cluster.address, row.database_name, [row.username]) as guest:
             tables = int(str(await fetch_value(guest, _TABLES_THERE)))
@@ -256,7 +273,6 @@ class Imports:
                 " a database is imported into an empty one only.",
                 hint="Create another one, and import into that.",
             )
-        return row
 
     async def _want(
         self,
@@ -285,6 +301,11 @@ class Imports:
             details={**told, "operation_id": str(operation.id)},
         )
         return operation
+
+
+def _statements(row: DatabaseRow, wanted: float | None) -> dict[str, object]:
+    seconds = statement_seconds([row], wanted, usual=flow.STATEMENT_SECONDS)
+    return {"statement_seconds": seconds}
 
 
 async def _receive(chunks: AsyncIterator[bytes], file: BinaryIO, *, most: int) -> tuple[int, bytes]:

@@ -67,10 +67,8 @@ def _cure(script: Script, error: psycopg.Error, at: Place, limits: Limits) -> st
     match error:
         case pg.ActiveSqlTransaction() | pg.InvalidTransactionTermination():
             return _ALONE
-        case pg.LockNotAvailable():
-            return (
-                f"Others kept the lock for {limits.lock_timeout:g} s. Try when fewer are at work."
-            )
+        case pg.LockNotAvailable() | pg.QueryCanceled():
+            return _out_of_time(error, limits)
         case pg.DeadlockDetected():
             return "The file and others waited for each other. Try when fewer are at work."
         case pg.SyntaxError() if _is_for_psql(script, at.line):
@@ -78,6 +76,17 @@ def _cure(script: Script, error: psycopg.Error, at: Place, limits: Limits) -> st
         case _ if _is_copy(error):
             return "Write the rows as INSERT. Look at the status before you go on."
     return None
+
+
+def _out_of_time(error: psycopg.Error, limits: Limits) -> str | None:
+    if isinstance(error, pg.LockNotAvailable):
+        return f"Others kept the lock for {limits.lock_timeout:g} s. Try when fewer are at work."
+    if limits.statement_timeout is None:
+        return None
+    return (
+        f"A statement may run for {limits.statement_timeout:g} s. Split it, or allow it more"
+        " (statement_timeout_seconds, --statement-timeout)."
+    )
 
 
 def _next(state: State | None) -> str:

@@ -197,7 +197,7 @@ class Network:
 
     async def keep(self) -> None:
         """What time changes: entries that have come to their end; and files changed by hand."""
-        async with self._store.transaction(audit.PLATFORM) as tx:
+        async with self._store.long_transaction(audit.PLATFORM) as tx:
             await self.apply(tx)
         await self.end_foreign_sessions()
 

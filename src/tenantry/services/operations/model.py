@@ -6,12 +6,12 @@ down, so that a crash anywhere has the same step begin again.
 """
 
 import datetime as dt
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from tenantry.control.audit import Actor
-from tenantry.control.operations import OperationRow
+from tenantry.control.operations import OperationRow, QueuedKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,32 @@ class Step:
 
 Part = Literal["api", "worker"]
 
+# Who is waited for while an operation of it runs:
+# platform   nobody but this machine: backups, restores and checks of whole clusters, drills
+# databases  this machine, on the data of one database: its backups, restores, branches
+# scripts    what a tenant wrote: migrations of one database or of many, blueprints
+# imports    a server elsewhere, and the code in a dump
+Lane = Literal["platform", "databases", "scripts", "imports"]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many operations of a lane one process runs at once, in total and for one owner.
+
+    The owner is the customer; of what belongs to no customer, the database or cluster itself.
+    """
+
+    total: int
+    each: int
+
+
+ROOM: Mapping[Lane, Room] = {
+    "platform": Room(3, 1),
+    "databases": Room(6, 2),
+    "scripts": Room(16, 2),
+    "imports": Room(8, 2),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Flow:
@@ -91,7 +117,8 @@ class Flow:
 
     ``undo`` may be called after any of them, and again after a crash in it. ``part`` is the
     process that carries it out: the API what needs something that only a request had, or what a
-    request waits for. Of the latter, which is ``quick``, several run beside whatever takes long.
+    request waits for. Operations wait only for others of their ``lane``. Past ``deadline`` the
+    step that runs is cancelled, unless it is final.
     """
 
     kind: str
@@ -99,7 +126,7 @@ class Flow:
     undo: Callable[[Run], Awaitable[None]]
     deadline: dt.timedelta
     part: Part = "worker"
-    quick: bool = False
+    lane: Lane = "databases"
 
     def step(self, name: str | None) -> Step:
         """The step of that name, the first for None."""
@@ -135,3 +162,22 @@ def pace(row: OperationRow, now: dt.datetime) -> Pace:
     rate = row.done_bytes / seconds
     left = None if row.total_bytes is None else max(0, row.total_bytes - row.done_bytes) / rate
     return Pace(rate, left)
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """How many operations of a lane wait to begin, and how long the oldest has been due."""
+
+    lane: Lane
+    count: int
+    oldest: dt.timedelta
+
+
+def by_lane(kinds: Sequence[QueuedKind], flows: Mapping[str, Flow]) -> list[Queued]:
+    """What waits in each lane; a kind that no flow carries out belongs to none."""
+    found = []
+    for lane in ROOM:
+        here = [each for each in kinds if each.kind in flows and flows[each.kind].lane == lane]
+        oldest = max((each.oldest for each in here), default=dt.timedelta(0))
+        found.append(Queued(lane, sum(each.count for each in here), oldest))
+    return found

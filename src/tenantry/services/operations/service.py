@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import psycopg
 import structlog
 
-from tenantry.base.errors import Conflict, NotFound, TenantryError, Unavailable
+from tenantry.base.errors import Busy, Conflict, NotFound, TenantryError, Unavailable
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import new_id, parse_id
 from tenantry.control import audit, pages
@@ -31,11 +31,21 @@ from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
 from tenantry.host.commands import CommandFailed
-from tenantry.services.operations.model import Done, Flow, Next, Part, Step, Wait
+from tenantry.services.operations.model import (
+    ROOM,
+    Done,
+    Flow,
+    Lane,
+    Next,
+    Part,
+    Queued,
+    Step,
+    Wait,
+    by_lane,
+)
 
 log = structlog.get_logger()
 
-_AT_ONCE = 3
 _LEASE = dt.timedelta(seconds=30)
 _RENEW_SECONDS = 1.0  # also how soon a cancellation is noticed
 _TELL_SECONDS = 0.5
@@ -47,6 +57,7 @@ _UNDO = "undo"
 # ("tuple concurrently updated").
 _PASSING = (
     Unavailable,
+    Busy,
     psycopg.OperationalError,
     psycopg.InternalError,
     # What a killed worker has asked for PostgreSQL still carries out, and so makes what the next
@@ -126,6 +137,11 @@ class Operations:
             )
         return pages.cut(found, limit, lambda row: (row.created_at, row.id))
 
+    async def queued(self) -> list[Queued]:
+        """What waits for room in its lane, or for its owner's other operations, by lane."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            return by_lane(await rows.queued(tx), self._flows)
+
     async def cancel(self, tx: Tx, actor: Actor, operation_id: uuid.UUID) -> OperationRow:
         """Have one given up, and what it did taken back. Raises NotFound, Conflict."""
         row = await self._find(tx, actor, operation_id)
@@ -174,8 +190,12 @@ class Operations:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(woken.wait(), _LOOK_SECONDS)
 
-    def _kinds(self, part: Part) -> list[str]:
-        return [kind for kind, flow in self._flows.items() if flow.part == part]
+    def _kinds(self, part: Part, *lanes: Lane) -> list[str]:
+        return [
+            kind
+            for kind, flow in self._flows.items()
+            if flow.part == part and flow.lane in (lanes or ROOM)
+        ]
 
     async def take_over(self, part: Part = "worker") -> None:
         """For the only one of a part, before it begins: carry on with what another had begun."""
@@ -183,14 +203,11 @@ class Operations:
             await rows.release_all(tx, self._kinds(part))
 
     async def start_due(self, tasks: asyncio.TaskGroup, part: Part = "worker") -> int:
-        """Begin what is due, as far as there is room for it. Returns how many were begun."""
-        quick = [kind for kind in self._kinds(part) if self._flows[kind].quick]
-        others = [kind for kind in self._kinds(part) if kind not in quick]
-        return await self._start(tasks, quick) + await self._start(tasks, others)
+        """Begin what is due, as far as its lane has room. Returns how many were begun."""
+        return sum([await self._start(tasks, self._kinds(part, lane), lane) for lane in ROOM])
 
-    async def _start(self, tasks: asyncio.TaskGroup, kinds: Sequence[str]) -> int:
-        room = _AT_ONCE - sum(kind in kinds for kind in self._running.values())
-        if not kinds or room <= 0:
+    async def _start(self, tasks: asyncio.TaskGroup, kinds: Sequence[str], lane: Lane) -> int:
+        if not kinds:
             return 0
         async with self._store.transaction(audit.PLATFORM) as tx:
             taken = await rows.take(
@@ -198,8 +215,9 @@ class Operations:
                 kinds,
                 holder=self._holder,
                 lease=_LEASE,
-                most=room,
-                running=self._running,
+                most=ROOM[lane].total,
+                most_each=ROOM[lane].each,
+                running=[each for each, kind in self._running.items() if kind in kinds],
             )
         for row in taken:
             self._running[row.id] = row.kind
@@ -276,12 +294,7 @@ class _Running:
         if self.row.cancel_requested and not step.final:
             return await self._give_up(None)
         if self._is_late() and not step.final:
-            return await self._give_up(
-                Unavailable(
-                    f"The operation did not end within {self._flow.deadline}.",
-                    hint="What it had done is taken back. Try again when less is going on.",
-                )
-            )
+            return await self._give_up(self._late())
         return await self._do(step)
 
     async def _do(self, step: Step) -> bool:
@@ -292,6 +305,8 @@ class _Running:
             outcome = await self._watched(step.act(self), cancellable=not step.final)
         except _Cancelled:
             return await self._give_up(None)
+        except _Late:
+            return await self._give_up(self._late())
         except _Lost:
             return False
         except Exception as error:
@@ -300,6 +315,12 @@ class _Running:
                 log.exception("operation.broke", operation=str(self.row.id), step=step.name)
             return await self._failed(step, told_as)
         return await self._move(step, outcome)
+
+    def _late(self) -> Unavailable:
+        return Unavailable(
+            f"The operation did not end within {self._flow.deadline}.",
+            hint="What it had done is taken back. Try again when less is going on.",
+        )
 
     def _is_late(self) -> bool:
         started = self.row.started_at
@@ -319,6 +340,8 @@ class _Running:
                     raise _Lost
                 if wanted and cancellable:
                     raise _Cancelled
+                if cancellable and self._is_late():
+                    raise _Late
         finally:
             if not acting.done():
                 acting.cancel()
@@ -417,6 +440,10 @@ class _Running:
 
 class _Cancelled(Exception):
     """Somebody wants the operation given up."""
+
+
+class _Late(Exception):
+    """The deadline of the operation has passed."""
 
 
 class _Lost(Exception):

@@ -1,10 +1,7 @@
 """PgBouncer's console: its own small language, spoken over the PostgreSQL protocol."""
 
-import asyncio
 import contextlib
-import os
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import LiteralString
 
@@ -13,45 +10,29 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import DictRow, dict_row
 
 from tenantry.base.errors import Unavailable
-from tenantry.pg.connections import CONNECT_SECONDS
+from tenantry.pg.connections import CONNECT_SECONDS, answering_within
 
 _ANSWER_SECONDS = 5
 
 
 class Console:
-    """An open console. Every method raises psycopg.OperationalError once it is lost."""
+    """An open console. Every method raises psycopg.OperationalError once it is lost, and
+    TimeoutError if PgBouncer does not answer in time, by which it is lost."""
 
     def __init__(self, connection: AsyncConnection[DictRow]) -> None:
         self._connection = connection
 
     async def show(self, what: LiteralString) -> list[DictRow]:
         """The rows of ``SHOW what``, by column."""
-        with self._answering_in_time():
+        with answering_within(self._connection, _ANSWER_SECONDS):
             return await (await self._connection.execute(f"SHOW {what}")).fetchall()
 
     async def run(
         self, command: LiteralString | sql.Composed, *, within: float = _ANSWER_SECONDS
     ) -> None:
         """Run a command. Raises psycopg.DatabaseError if PgBouncer refuses it."""
-        with self._answering_in_time(within):
+        with answering_within(self._connection, within):
             await self._connection.execute(command)
-
-    @contextlib.contextmanager
-    def _answering_in_time(self, within: float = _ANSWER_SECONDS) -> Iterator[None]:
-        """Cut the connection if it takes longer than so many seconds.
-
-        A pooler that is stopped would hold us for ever, and with us what we hold: psycopg
-        has no deadline, and one that it is cancelled by has it wait for the answer again.
-        """
-        timer = asyncio.get_running_loop().call_later(within, self._cut)
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _cut(self) -> None:
-        with socket.socket(fileno=os.dup(self._connection.fileno())) as same:
-            same.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.asynccontextmanager
@@ -79,11 +60,11 @@ async def open_console(socket_dir: Path, port: int) -> AsyncIterator[Console]:
     try:
         async with connection:
             yield Console(connection)
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, TimeoutError) as error:
         raise _unavailable("has stopped answering", error) from error
 
 
-def _unavailable(what: str, error: psycopg.OperationalError) -> Unavailable:
+def _unavailable(what: str, error: Exception) -> Unavailable:
     return Unavailable(
         f"The pooler {what}: {error}".strip(), hint="It is being started again; see its log."
     )

@@ -430,7 +430,7 @@ class Pooler:
 
         The limit itself is PostgreSQL's; without the line the pool would only run into it.
         """
-        async with store.transaction(audit.PLATFORM) as tx:
+        async with store.long_transaction(audit.PLATFORM) as tx:
             await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_USERS_LOCK,))
             text = plan.render_users(await rows.pool_limits(tx))
             with files.until_read(self._home.run / "pooler-users.unread") as unread:

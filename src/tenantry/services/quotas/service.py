@@ -122,7 +122,7 @@ class Quotas:
         )
 
     async def _change(self, database_id: uuid.UUID) -> bool:
-        async with self._store.transaction(audit.PLATFORM) as tx:
+        async with self._store.long_transaction(audit.PLATFORM) as tx:
             row = await rows.lock(tx, database_id, wait=False)
             use = await usage.find(tx, database_id)
             if row is None or use is None or row.status != "active":
@@ -134,7 +134,7 @@ class Quotas:
             if start is None:
                 start = use.used_bytes
             if {state, use.state} & plan.RESTRICTED:
-                async with self._clusters.connection(row.cluster_id) as server:
+                async with self._clusters.own_connection(row.cluster_id) as server:
                     await flow.limit(server, dataclasses.replace(row, quota_state=state))
                     # After that, so that every session from before has begun before it.
                     await usage.set_state(

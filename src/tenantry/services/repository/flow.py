@@ -82,12 +82,14 @@ class ClusterBackups:
                 ],
                 undo=self._nothing_to_undo,
                 deadline=_DEADLINE,
+                lane="platform",
             ),
             Flow(
                 VERIFY,
                 [Step("verify", self._verify)],
                 undo=self._nothing_to_undo,
                 deadline=_DEADLINE,
+                lane="platform",
             ),
         )
 

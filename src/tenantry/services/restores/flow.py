@@ -27,6 +27,7 @@ from tenantry.host import files
 from tenantry.pg import catalog, dump_files, dumps, logins, objects, replacing, tables, visitors
 from tenantry.pg.connections import Address
 from tenantry.pg.handover import hand_over
+from tenantry.pg.long_statements import bounded
 from tenantry.services.backups.model import file_of
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases import flow as databases_flow
@@ -145,7 +146,7 @@ class Restoring:
 
     async def _size(self, row: DatabaseRow, moment: dt.datetime) -> int:
         """The bytes it takes now, or took since; it may have shrunk by what is to be restored."""
-        async with self.clusters.connection(row.cluster_id) as server:
+        async with self.clusters.own_connection(row.cluster_id) as server:
             now = await catalog.sizes(server, [row.database_name])
         async with self.store.transaction(audit.PLATFORM) as tx:
             before = await rows.largest_since(tx, row.id, moment)
@@ -239,9 +240,12 @@ class Restoring:
             roles_ = await self._roles_of(row)
         scratch = self.sides.folder(run.row.id)
         files.ensure_folder(scratch)
-        async with visitors.visitor(
-            cluster.address, run.row.id.hex, [heir, *roles_], database=making, folder=scratch
-        ) as guest:
+        async with (
+            visitors.visitor(
+                cluster.address, run.row.id.hex, [heir, *roles_], database=making, folder=scratch
+            ) as guest,
+            bounded(cluster.address, guest.name, row.longest_statement_seconds),
+        ):
             await dumps.load(
                 self.repositories.cluster(cluster.name).bindir,
                 guest,
@@ -262,13 +266,13 @@ class Restoring:
         return Next()
 
     async def _roles_of(self, row: DatabaseRow) -> list[str]:
-        async with self.clusters.connection(row.cluster_id) as server:
+        async with self.clusters.own_connection(row.cluster_id) as server:
             return await catalog.roles_of(server, row.username)
 
     async def _make(self, run: Run, row: DatabaseRow, address: Address) -> None:
         """Have an empty database, whatever an earlier try has loaded."""
         making, heir = run.state["making"], run.state["heir"]
-        async with self.clusters.connection(row.cluster_id) as server:
+        async with self.clusters.own_connection(row.cluster_id) as server:
             await objects.drop_database(server, making)
             await objects.ensure_role(server, heir)
             await objects.ensure_database(server, address, making, tenant=heir)
@@ -316,7 +320,7 @@ class Restoring:
     # ── in service ───────────────────────────────────────────────────────────
 
     async def _serve(self, run: Run) -> Outcome:
-        async with self.store.transaction(audit.PLATFORM) as tx:
+        async with self.store.long_transaction(audit.PLATFORM) as tx:
             row = await self._locked(tx, run)
             if not await self._is_there(row, run.state["making"], _kept_name(run, row)):
                 return Next("load")  # somebody has dropped it by hand
@@ -340,14 +344,14 @@ class Restoring:
 
     async def _is_there(self, row: DatabaseRow, *names: str) -> bool:
         """Whether there is a database of one of these names."""
-        async with self.clusters.connection(row.cluster_id) as server:
+        async with self.clusters.own_connection(row.cluster_id) as server:
             return any([await objects.database_exists(server, name) for name in names])
 
     async def _swap(self, tx: Tx, run: Run, row: DatabaseRow, incoming: str) -> bool:
         """Put one database in the place of another. Returns False if that was done before."""
         cluster = await self.clusters.cluster(row.cluster_id)
         outgoing = _kept_name(run, row)
-        async with self.clusters.connection(row.cluster_id) as server:
+        async with self.clusters.own_connection(row.cluster_id) as server:
             further = await further_roles.of_database(tx, row.id)
             await databases_flow.ensure_replaceable(server, cluster.address, row, further)
         async with self.pooler.paused(row.database_name, within=_PAUSE_SECONDS):
@@ -394,7 +398,7 @@ class Restoring:
         await whitelist.copy(tx, row.id, database_id)
         await blueprints.follow(tx, row.id, database_id)
         await self.network.apply(tx)
-        async with self.clusters.connection(row.cluster_id) as server:
+        async with self.clusters.own_connection(row.cluster_id) as server:
             await databases_flow.limit(server, made)
         await audit.record_on(tx, run.actor, "database.create", made, details={"from": str(row.id)})
         return True
@@ -431,7 +435,7 @@ class Restoring:
             return
         row = await self._row(run)
         cluster = await self.clusters.cluster(row.cluster_id)
-        async with self.clusters.connection(row.cluster_id) as server:
+        async with self.clusters.own_connection(row.cluster_id) as server:
             await objects.drop_database(server, making)
             if _is_new(run):
                 await objects.drop_database(server, f"{making}_shadow")
@@ -445,7 +449,7 @@ class Restoring:
         row = await self._row(run)
         run.state["moment"] = run.params["replaced_at"]
         cluster = await self.clusters.cluster(row.cluster_id)
-        async with self.clusters.connection(row.cluster_id) as server:
+        async with self.clusters.own_connection(row.cluster_id) as server:
             if not await objects.database_exists(server, run.params["replaced"]):
                 raise Conflict(
                     f"{run.params['replaced']} is not there any more: somebody has dropped it.",
@@ -455,7 +459,7 @@ class Restoring:
         return Next()
 
     async def _serve_old(self, run: Run) -> Outcome:
-        async with self.store.transaction(audit.PLATFORM) as tx:
+        async with self.store.long_transaction(audit.PLATFORM) as tx:
             row = await self._locked(tx, run)
             if not await self._is_there(row, run.params["replaced"], _kept_name(run, row)):
                 return Next("prepare")  # which tells that somebody has dropped it by hand

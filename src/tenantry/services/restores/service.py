@@ -1,6 +1,7 @@
 """The verbs on restores, and the end of what they have replaced."""
 
 import uuid
+from functools import partial
 
 import psycopg
 import structlog
@@ -15,6 +16,7 @@ from tenantry.control.operations import OperationRow
 from tenantry.control.replaced import ReplacedRow
 from tenantry.control.store import Tx
 from tenantry.pg import catalog, objects
+from tenantry.pg.blockers import without_blockers
 from tenantry.pg.pgbackrest_output import RepositoryError
 from tenantry.services.databases.service import Databases
 from tenantry.services.operations.service import Operations
@@ -148,12 +150,14 @@ class Restores:
         return gone
 
     async def _drop(self, old: ReplacedRow) -> bool:
-        async with self._store.transaction(audit.PLATFORM) as tx:
+        async with self._store.long_transaction(audit.PLATFORM) as tx:
             row = await rows.lock(tx, old.database_id, wait=False)
             if row is None or old not in await replaced.expired(tx):
                 return False
-            async with self._clusters.connection(row.cluster_id) as server:
-                await objects.drop_database(server, old.database_name)
+            async with self._clusters.own_connection(row.cluster_id) as server:
+                await without_blockers(
+                    server, partial(objects.drop_database, server, old.database_name)
+                )
             await replaced.remove(tx, old.database_name, row.id)
             await audit.record_on(
                 tx,

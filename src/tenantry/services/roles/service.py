@@ -1,7 +1,7 @@
 """The verbs on a database's further roles, and the convergence that makes them what is wanted."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import psycopg
 import structlog
@@ -69,11 +69,46 @@ class Roles:
     ) -> OpenedRole:
         """Make a login. Raises NotFound, NameTaken, InvalidInput, Conflict, Unavailable."""
         database = await self._databases.lock_there(tx, actor, database_id)
-        if len(await rows.of_database(tx, database.id)) >= MOST_ROLES:
+        return (await self.create_all(tx, actor, database, [(wanted, password)]))[0]
+
+    async def create_all(
+        self,
+        tx: Tx,
+        actor: Actor,
+        database: DatabaseRow,
+        wanted: Sequence[tuple[NewRole, Secret]],
+    ) -> list[OpenedRole]:
+        """Make logins of a database whose row ``tx`` holds. Raises as ``create``."""
+        if len(await rows.of_database(tx, database.id)) + len(wanted) > MOST_ROLES:
             raise InvalidInput(
                 f"A database may have {MOST_ROLES} roles besides its first one.",
                 hint="Delete one that nobody uses.",
             )
+        made = [await self._want(tx, database, each) for each, _ in wanted]
+        for role in made:
+            # What an unfinished creation left may have other rights.
+            await flow.remove(self._clusters, self._pooler, database, role.username)
+            await flow.build(self._clusters, database, role.username, role.access)
+        # Last: whoever else changes an allowlist waits from here to the end of ``tx``, and so
+        # nothing that follows waits for a tenant.
+        if made and await whitelist.of_database(tx, database.id):
+            await self._network.apply(tx)
+        opened = []
+        for role, (_, password) in zip(made, wanted, strict=True):
+            async with self._clusters.connection(database.cluster_id) as server:
+                await objects.open_role(
+                    server,
+                    role.username,
+                    verifier=scram_verifier(password),
+                    max_connections=role.max_connections,
+                )
+            emit(StepDone("role", "opened", role.username))
+            await self._record(tx, actor, "role.create", database, role)
+            emit(StepDone("role", "recorded", role.username))
+            opened.append(OpenedRole(Role(database, role), password))
+        return opened
+
+    async def _want(self, tx: Tx, database: DatabaseRow, wanted: NewRole) -> RoleRow:
         most = wanted.max_connections or min(DEFAULT_MAX_CONNECTIONS, database.max_connections)
         _check_limit(database, most)
         role = await rows.insert(
@@ -85,27 +120,11 @@ class Roles:
             max_connections=most,
         )
         emit(StepDone("role", "wanted", role.username))
-        cluster = await self._clusters.cluster(database.cluster_id)
-        async with self._clusters.connection(database.cluster_id) as server:
-            # What an unfinished creation left may have other rights.
-            await flow.remove(server, cluster.address, self._pooler, database, role.username)
-            await flow.build(server, cluster.address, database, role.username, role.access)
-            if await whitelist.of_database(tx, database.id):
-                await self._network.apply(tx)
-            await objects.open_role(
-                server, role.username, verifier=scram_verifier(password), max_connections=most
-            )
-        emit(StepDone("role", "opened", role.username))
-        await self._record(tx, actor, "role.create", database, role)
-        emit(StepDone("role", "recorded", role.username))
-        return OpenedRole(Role(database, role), password)
+        return role
 
     async def imitate(self, database: DatabaseRow, wanted: NewRole) -> None:
         """Have a role of that kind in a scratch, with all its rights; nobody logs in as it."""
-        cluster = await self._clusters.cluster(database.cluster_id)
-        async with self._clusters.connection(database.cluster_id) as server:
-            username = wanted.username_in(database)
-            await flow.build(server, cluster.address, database, username, wanted.access)
+        await flow.build(self._clusters, database, wanted.username_in(database), wanted.access)
 
     async def update(
         self,
@@ -122,7 +141,7 @@ class Roles:
         database, role = await self._lock(tx, actor, database_id, role_id)
         _check_limit(database, max_connections)
         await rows.set_max_connections(tx, role.id, max_connections)
-        async with self._clusters.connection(database.cluster_id) as server:
+        async with self._clusters.own_connection(database.cluster_id) as server:
             await objects.set_connection_limit(server, role.username, max_connections)
         changed: dict[str, object] = {"max_connections": [role.max_connections, max_connections]}
         await self._record(tx, actor, "role.update", database, role, more=changed)
@@ -144,7 +163,7 @@ class Roles:
         If not, nobody can log in; what is left is done by a convergence pass.
         """
         try:
-            async with self._store.transaction(audit.PLATFORM) as tx:
+            async with self._store.long_transaction(audit.PLATFORM) as tx:
                 database = await databases.lock(tx, role.database.id, wait=True)
                 left = await rows.find(tx, role.database.id, role.row.id)
                 if database is not None and database.status == "active" and left is not None:
@@ -189,11 +208,18 @@ class Roles:
             async with self._store.transaction(audit.PLATFORM) as tx:
                 wanted = await rows.by_database(tx, cluster.id)
                 owned = await databases.on_cluster(tx, cluster.id)
+            owners = {row.id: row.customer_id or row.id for row in owned}
+            held_up = set[uuid.UUID]()
             for action in plan.differences(owned, wanted, world):
+                owner = owners[action.database_id]
+                if owner in held_up:
+                    continue  # who keeps one waiting does so for a whole pass otherwise
                 try:
                     if await self._act(action):
                         done.append(action)
                 except (TenantryError, psycopg.Error, OSError) as error:
+                    if isinstance(error, Conflict):
+                        held_up.add(owner)
                     log.warning("convergence.failed", action=str(action), error=str(error))
         return done
 
@@ -206,7 +232,7 @@ class Roles:
 
     async def _act(self, action: plan.Action) -> bool:
         """Do it, if nobody works on the database and it is still to be done."""
-        async with self._store.transaction(audit.PLATFORM) as tx:
+        async with self._store.long_transaction(audit.PLATFORM) as tx:
             database = await databases.lock(tx, action.database_id, wait=False)
             if database is None:
                 return False
@@ -224,28 +250,27 @@ class Roles:
     async def _mend(
         self, tx: Tx, database: DatabaseRow, role: RoleRow, action: plan.Action
     ) -> None:
-        cluster = await self._clusters.cluster(database.cluster_id)
-        async with self._clusters.connection(database.cluster_id) as server:
-            match action:
-                case plan.Drop():
-                    await self._drop(tx, database, role)
-                case plan.Limit():
+        match action:
+            case plan.Drop():
+                await self._drop(tx, database, role)
+            case plan.Limit():
+                async with self._clusters.own_connection(database.cluster_id) as server:
                     await objects.set_connection_limit(server, role.username, role.max_connections)
-                case plan.Restore():
-                    await flow.build(server, cluster.address, database, role.username, role.access)
-                    log.error("role.was_missing", role=role.username)
-                    reason = {"reason": "it or its rights had been removed by hand"}
-                    await self._record(
-                        tx, audit.PLATFORM, "role.made_again", database, role, more=reason
-                    )
-                case plan.UndoRotation() if role.verifier_before is not None:
+            case plan.Restore():
+                await flow.build(self._clusters, database, role.username, role.access)
+                log.error("role.was_missing", role=role.username)
+                reason = {"reason": "it or its rights had been removed by hand"}
+                await self._record(
+                    tx, audit.PLATFORM, "role.made_again", database, role, more=reason
+                )
+            case plan.UndoRotation() if role.verifier_before is not None:
+                async with self._clusters.own_connection(database.cluster_id) as server:
                     await objects.set_verifier(server, role.username, role.verifier_before)
-                    await rows.end_rotation(tx, role.id)
-                    reason = {"reason": "the change of password was not finished"}
-                    await self._record(
-                        tx, audit.PLATFORM, "role.rotate_password_undone", database, role,
-                        more=reason,
-                    )  # fmt: skip
+                await rows.end_rotation(tx, role.id)
+                reason = {"reason": "the change of password was not finished"}
+                await self._record(
+                    tx, audit.PLATFORM, "role.rotate_password_undone", database, role, more=reason
+                )
 
     # ── helpers ──────────────────────────────────────────────────────────────
 
@@ -256,9 +281,7 @@ class Roles:
         emit(StepDone("role_delete", "row", role.username))
 
     async def _remove(self, database: DatabaseRow, username: str) -> None:
-        cluster = await self._clusters.cluster(database.cluster_id)
-        async with self._clusters.connection(database.cluster_id) as server:
-            await flow.remove(server, cluster.address, self._pooler, database, username)
+        await flow.remove(self._clusters, self._pooler, database, username)
 
     async def _lock(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, role_id: uuid.UUID

@@ -23,7 +23,7 @@ from tenantry.services.operations.model import Done, Flow, Outcome, Run
 from tenantry.services.operations.model import Step as FlowStep
 from tenantry.services.operations.service import told
 from tenantry.services.tenant_migrations import plan
-from tenantry.services.tenant_migrations.model import FleetStopped
+from tenantry.services.tenant_migrations.model import STATEMENT_SECONDS, FleetStopped
 from tenantry.services.tenant_migrations.visits import Visits, in_words
 
 MIGRATE = "database.migrate"
@@ -41,10 +41,18 @@ class Migrating:
     def flows(self) -> tuple[Flow, Flow]:
         return (
             Flow(
-                MIGRATE, [FlowStep("migrate", self._one)], undo=self._undo_one, deadline=_DEADLINE
+                MIGRATE,
+                [FlowStep("migrate", self._one)],
+                undo=self._undo_one,
+                deadline=_DEADLINE,
+                lane="scripts",
             ),
             Flow(
-                FLEET, [FlowStep("migrate", self._many)], undo=self._undo_many, deadline=_DEADLINE
+                FLEET,
+                [FlowStep("migrate", self._many)],
+                undo=self._undo_many,
+                deadline=_DEADLINE,
+                lane="scripts",
             ),
         )
 
@@ -66,7 +74,7 @@ class Migrating:
         limits, accept = _limits(run), bool(run.params["accept_edited"])
         async with (
             self.visits.with_scratch(run.row.id),
-            self.visits.inside(run.row.id, database) as conn,
+            self.visits.inside(run.row.id, database, _seconds(limits)) as conn,
         ):
             if run.params["action"] == "force":
                 state = await runner.force(conn, run.params["version"], limits=limits)
@@ -162,7 +170,7 @@ class Migrating:
             return await self._ended(run, target, "skipped")
         state: State | None = None
         try:
-            async with self.visits.inside(run.row.id, database) as conn:
+            async with self.visits.inside(run.row.id, database, _seconds(_limits(run))) as conn:
                 async with self.visits.clients(database.database_name) as clients:
                     taken = await runner.up(
                         conn,
@@ -239,6 +247,10 @@ class _Course:
 
 def _limits(run: Run) -> Limits:
     return Limits(**run.params["limits"])
+
+
+def _seconds(limits: Limits) -> float:
+    return limits.statement_timeout or STATEMENT_SECONDS
 
 
 def result(state: State, taken: list[Step]) -> dict[str, object]:

@@ -12,6 +12,8 @@ from typing import Literal
 from tenantry.base.errors import Conflict
 from tenantry.services.migrations.model import Limits
 
+STATEMENT_SECONDS = 600.0  # how long each statement of files may run if nothing is asked for
+
 Action = Literal["up", "down", "goto", "force"]
 
 

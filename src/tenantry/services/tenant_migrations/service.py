@@ -2,6 +2,7 @@
 
 import dataclasses
 import uuid
+from collections.abc import Sequence
 
 import psycopg
 from psycopg import AsyncConnection
@@ -18,6 +19,7 @@ from tenantry.control.operations import OperationRow
 from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
 from tenantry.pg import logins
+from tenantry.services.databases.plan import statement_seconds
 from tenantry.services.databases.service import Databases
 from tenantry.services.migrations import plan as steps
 from tenantry.services.migrations.ledger import Ledger
@@ -25,7 +27,7 @@ from tenantry.services.migrations.model import Status
 from tenantry.services.operations.service import Operations
 from tenantry.services.tenant_migrations import flow, plan
 from tenantry.services.tenant_migrations.flow import Migrating
-from tenantry.services.tenant_migrations.model import Files, Fleet, Wanted
+from tenantry.services.tenant_migrations.model import STATEMENT_SECONDS, Files, Fleet, Wanted
 
 _PAGE = 500
 
@@ -49,7 +51,7 @@ class TenantMigrations:
     async def begin(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: Wanted
     ) -> OperationRow:
-        """Want a database migrated. Raises NotFound, Conflict."""
+        """Want a database migrated. Raises NotFound, Conflict, InvalidInput."""
         database = await self._databases.lock_active(tx, actor, database_id)
         operation = await self._operations.begin(
             tx,
@@ -62,7 +64,7 @@ class TenantMigrations:
                 "action": wanted.action,
                 "n": wanted.n,
                 "version": wanted.version,
-                **_how(wanted.files),
+                **_how(wanted.files, [database]),
             },
         )
         await migration_runs.insert(tx, operation.id, wanted.files.texts)
@@ -81,7 +83,7 @@ class TenantMigrations:
         return operation
 
     async def begin_fleet(self, tx: Tx, actor: Actor, wanted: Fleet) -> OperationRow:
-        """Want many databases brought up to the last file. Raises NotFound if none fits."""
+        """Want many databases brought up to the last file. Raises NotFound, InvalidInput."""
         chosen = await _choose(tx, actor, wanted)
         operation = await self._operations.begin(
             tx,
@@ -94,7 +96,7 @@ class TenantMigrations:
                 "parallel": wanted.parallel,
                 "canary": wanted.canary,
                 "max_failures": wanted.max_failures,
-                **_how(wanted.files),
+                **_how(wanted.files, chosen),
             },
             exclusive=False,
         )
@@ -188,5 +190,7 @@ async def _choose(tx: Tx, actor: Actor, wanted: Fleet) -> list[DatabaseRow]:
     return sorted(chosen, key=lambda row: plan.rank(row.environment, row.database_name))
 
 
-def _how(files: Files) -> dict[str, object]:
-    return {"limits": dataclasses.asdict(files.limits), "accept_edited": files.accept_edited}
+def _how(files: Files, databases: Sequence[DatabaseRow]) -> dict[str, object]:
+    seconds = statement_seconds(databases, files.limits.statement_timeout, usual=STATEMENT_SECONDS)
+    limits = dataclasses.replace(files.limits, statement_timeout=seconds)
+    return {"limits": dataclasses.asdict(limits), "accept_edited": files.accept_edited}

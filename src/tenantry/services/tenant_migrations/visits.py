@@ -23,6 +23,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.host import files as host_files
 from tenantry.pg import visitors
+from tenantry.pg.long_statements import bounded
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.migrations.ledger import Connection
 from tenantry.services.migrations.model import Script
@@ -131,11 +132,12 @@ class Visits:
 
     @asynccontextmanager
     async def inside(
-        self, operation_id: uuid.UUID, database: DatabaseRow
+        self, operation_id: uuid.UUID, database: DatabaseRow, statement_seconds: float
     ) -> AsyncIterator[Connection]:
         """A session in a database, inside ``with_scratch`` of the operation.
 
-        Raises Conflict if the database lets nobody in, Unavailable if the server does not answer.
+        Raises Conflict if the database lets nobody in, Unavailable if the server does not answer,
+        StatementTooLong if the session was ended for a statement of more than so many seconds.
         """
         cluster = await self.clusters.cluster(database.cluster_id)
         name, tenant = database.database_name, database.username
@@ -148,7 +150,10 @@ class Visits:
         ) as visitor:
             nothing = False
             try:
-                async with await _enter(visitor, name) as conn:
+                async with (
+                    bounded(cluster.address, visitor.name, statement_seconds),
+                    await _enter(visitor, name) as conn,
+                ):
                     await conn.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(tenant)))
                     await conn.execute('SET search_path = "$user", public')
                     yield conn

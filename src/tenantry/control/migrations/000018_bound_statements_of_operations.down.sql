@@ -1,0 +1,1 @@
+ALTER TABLE plans DROP COLUMN longest_statement_seconds;
