@@ -10,10 +10,11 @@ from tenantry.base.errors import Forbidden, InvalidInput, NotFound
 from tenantry.base.passwords import Hashing
 from tenantry.base.secrets import Secret
 from tenantry.control import attempts, audit, customers, keys, pages, sessions, users
+from tenantry.control.grants import ADMIN
 from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
 from tenantry.control.users import Role, UserRow
-from tenantry.services.access.service import ADMIN, Principal
+from tenantry.services.access.service import Principal
 from tenantry.services.people import plan
 
 
@@ -136,7 +137,7 @@ class Users:
         return await _find(tx, principal, user_id)
 
     async def delete(self, tx: Tx, principal: Principal, user_id: uuid.UUID) -> UserRow:
-        """Delete a user; their sessions and the keys that they made open nothing any more."""
+        """Delete a user; their sessions end, and the keys that they and these keys created."""
         row = await _find(tx, principal, user_id)
         await keys.revoke_made_by(tx, user_id)
         await users.delete(tx, user_id)
