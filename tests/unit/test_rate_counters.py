@@ -58,3 +58,15 @@ async def test_one_ipv6_network_is_one_caller() -> None:
     assert not (await counters.request("2001:db8:0:1::1")).over
     assert (await counters.request("2001:db8:0:1:ffff::2")).over
     assert not (await counters.request("2001:db8:0:2::1")).over
+
+
+async def test_a_known_device_and_a_known_key_have_shares_of_their_own() -> None:
+    counters = Limits(Settings(home=Path("/nowhere"), rate_logins=1, rate_failures=1))
+    assert not (await counters.login("192.0.2.1")).over
+    assert (await counters.login("192.0.2.1")).over
+    assert not (await counters.login("192.0.2.1", "device")).over
+    assert (await counters.login("192.0.2.2", "device")).over
+    audited = [await counters.is_audited() for _ in range(30)]
+    assert (audited[0], audited[-1]) == (True, False)
+    assert await counters.is_audited("a key")
+    assert not await counters.is_audited("a key")

@@ -95,7 +95,7 @@ async def authenticated(request: Request, platform: Platform) -> Principal:
     if isinstance(found, Refusal):
         count(request, await counters.failure(address_of(request)))
         await platform.access.refuse(
-            found, action=_said(request), audited=await counters.is_audited()
+            found, action=_said(request), audited=await counters.is_audited(found.stranger.id)
         )
     count(request, await counters.caller(found.caller_id))
     return found

@@ -263,8 +263,8 @@ async def _ensure_admin_key(home: Home, access: Access) -> bool:
 
 
 def _written_key(file: Path) -> Secret | None:
-    """Return what the file holds, if it is there: who has moved it away keeps the key."""
+    """Return what the file holds; None if it cannot be read: who has moved it away has the key."""
     try:
-        return Secret(file.read_text().strip())
-    except FileNotFoundError:
+        return Secret(file.read_text(errors="replace").strip())
+    except OSError:
         return None

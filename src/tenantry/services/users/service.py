@@ -15,7 +15,6 @@ from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
 from tenantry.control.users import Role, UserRow
 from tenantry.services.access.service import Principal
-from tenantry.services.people import plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ class Users:
     async def unlock(self, tx: Tx, principal: Principal, user_id: uuid.UUID) -> UserRow:
         """Forget an account's failed logins."""
         row = await _find(tx, principal, user_id)
-        await attempts.clear(tx, plan.account_subject(row.email))
+        await attempts.clear_account(tx, row.email)
         await _record(tx, principal, "user.unlock", row)
         return await _find(tx, principal, user_id)
 
@@ -124,7 +123,7 @@ class Users:
         row = await _find(tx, principal, user_id)
         await users.set_password(tx, user_id, await self._hashing.hash(password))
         await sessions.revoke_all(tx, user_id)
-        await attempts.clear(tx, plan.account_subject(row.email))
+        await attempts.clear_account(tx, row.email)
         await _record(tx, principal, "user.reset_password", row)
         return await _find(tx, principal, user_id)
 
@@ -141,7 +140,7 @@ class Users:
         row = await _find(tx, principal, user_id)
         await keys.revoke_made_by(tx, user_id)
         await users.delete(tx, user_id)
-        await attempts.clear(tx, plan.account_subject(row.email))
+        await attempts.clear_account(tx, row.email)
         await _record(tx, principal, "user.delete", row)
         return row
 
