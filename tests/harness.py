@@ -167,10 +167,16 @@ class Installation:
         """An HTTP client with an API key, the administrator's if none is given."""
         return self.stranger({"X-API-Key": key or self.key})
 
-    def stranger(self, headers: Mapping[str, str] | None = None) -> httpx.Client:
-        """An HTTP client that proves nothing but by these headers."""
+    def stranger(
+        self, headers: Mapping[str, str] | None = None, *, address: str | None = None
+    ) -> httpx.Client:
+        """An HTTP client that proves nothing but by these headers.
+
+        ``address`` is one of 127.0.0.0/8, from which it connects.
+        """
+        transport = httpx.HTTPTransport(verify=NO_TLS, local_address=address)
         return httpx.Client(
-            base_url=self.url, headers=headers, timeout=60, trust_env=False, verify=NO_TLS
+            base_url=self.url, headers=headers, timeout=60, trust_env=False, transport=transport
         )
 
     def get(self, path: str) -> httpx.Response:

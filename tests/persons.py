@@ -14,7 +14,7 @@ from harness import Installation
 PASSWORD = "the lighthouse keeper sold umbrellas"
 OTHER = "seven otters juggle copper kettles"
 WRONG = "seven otters juggle copper lanterns"
-_addresses = (f"198.51.{a}.{b}" for a, b in itertools.product(range(100), range(1, 255)))
+_addresses = (f"127.51.{a}.{b}" for a, b in itertools.product(range(100), range(1, 255)))
 
 
 def some_email() -> str:
@@ -27,17 +27,29 @@ def make_user(api: httpx.Client, **asked: object) -> dict[str, Any]:
 
 
 class Person:
-    """Somebody at an address of their own (told as a proxy on this machine tells it)."""
+    """Somebody at an address of their own, one of this machine's 127.0.0.0/8.
+
+    ``device`` is the token of an earlier login from the same device.
+    """
 
     everybody: ClassVar[list["Person"]] = []
 
-    def __init__(self, platform: Installation, email: str, address: str | None = None) -> None:
+    def __init__(
+        self,
+        platform: Installation,
+        email: str,
+        address: str | None = None,
+        *,
+        device: str | None = None,
+    ) -> None:
         self.email = email
-        self.http = platform.stranger({"X-Forwarded-For": address or next(_addresses)})
+        self.device = {"device_token": device} if device else {}
+        self.http = platform.stranger(address=address or next(_addresses))
         self.everybody.append(self)
 
     def login(self, password: str = PASSWORD) -> httpx.Response:
-        return self.http.post("/api/auth/login", json={"email": self.email, "password": password})
+        body = {"email": self.email, "password": password, **self.device}
+        return self.http.post("/api/auth/login", json=body)
 
     def come_in(self, password: str = PASSWORD) -> httpx.Client:
         """Log in, and be that session from now on."""
@@ -50,7 +62,8 @@ class Person:
         return self.http
 
     def answer(self, challenge: str, code: str) -> httpx.Response:
-        return self.http.post("/api/auth/mfa", json={"challenge": challenge, "code": code})
+        body = {"challenge": challenge, "code": code, **self.device}
+        return self.http.post("/api/auth/mfa", json=body)
 
 
 def change(platform: Installation, statement: str, *values: object) -> None:
@@ -62,8 +75,18 @@ def unlocked(platform: Installation, email: str) -> None:
     """As if the wait were over."""
     change(
         platform,
-        "UPDATE failed_logins SET locked_until = now() WHERE subject = %s",
-        f"account:{email}",
+        "UPDATE failed_logins SET locked_until = now() WHERE account = %s",
+        email,
+    )
+
+
+def locked_for_long(platform: Installation, subject: str) -> None:
+    """Have the wait of these subjects (LIKE) outlast a test, however slow the machine is."""
+    change(
+        platform,
+        "UPDATE failed_logins SET locked_until = now() + interval '1 hour'"
+        " WHERE locked_until IS NOT NULL AND subject LIKE %s",
+        subject,
     )
 
 

@@ -143,6 +143,21 @@ def test_down_and_up_keep_everything(own: Installation) -> None:
     is_healthy(own, database)
 
 
+def test_root_gets_another_administrators_key_by_emptying_the_file(own: Installation) -> None:
+    """It depends on no other key, so that the one before can be revoked."""
+    old = own.key
+    (own.home / "admin.key").write_text("")
+    own.down()
+    own.up()
+    assert own.key != old
+    with own.client() as api:
+        rows = data(api.get("/api/api-keys"))
+        mine = [row for row in rows if row["created_by"]["kind"] == "platform"]
+        (first,) = [row for row in mine if old.startswith(row["prefix"])]
+        data(api.delete(f"/api/api-keys/{first['id']}"))
+        data(api.get("/api/users"))
+
+
 def test_ctrl_c_stops_everything(own: Installation) -> None:
     own.down()
     process = subprocess.Popen(

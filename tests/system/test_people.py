@@ -22,6 +22,7 @@ from persons import (
     WRONG,
     Person,
     change,
+    locked_for_long,
     make_user,
     some_email,
     unlocked,
@@ -102,6 +103,7 @@ def test_a_session_is_as_good_as_a_key(api: httpx.Client, people: Callable[..., 
     problem(person.http.get("/api/auth/me"), 401)
     session = person.come_in()
     me = data(session.get("/api/auth/me"))
+    assert me["user"]["locked_until"] is None
     assert (me["kind"], me["name"], me["customer_email"]) == ("user", person.email, email)
     assert "admin" not in me["scopes"]
     made = data(session.post("/api/databases", json={"friendlyName": "Mine"}), 201)
@@ -152,14 +154,14 @@ def test_an_unknown_address_takes_as_long_as_a_wrong_password(
     assert 0.6 < ratio < 1.7, pairs
 
 
-def test_after_five_failures_nobody_comes_in_for_a_while(
+def test_after_five_failures_from_one_address_nobody_comes_in_from_there_for_a_while(
     platform: Installation, people: Callable[..., Person]
 ) -> None:
-    """Known or not: the same. Nor does the right password help, from wherever it comes."""
+    """Known or not: the same. Nor does the right password help."""
     for person in (people(), Person(platform, some_email())):
         for _ in range(5):
             assert problem(person.login(WRONG), 401)["code"] == "wrong_credentials"
-        locked = Person(platform, person.email).login()
+        locked = person.login()
         assert problem(locked, 429)["code"] == "login_locked"
         assert 25 <= int(locked.headers["retry-after"]) <= 30
         unlocked(platform, person.email)
@@ -174,12 +176,73 @@ def test_after_five_failures_nobody_comes_in_for_a_while(
     known.come_in()
 
 
+def test_nobody_locks_somebody_else_out(
+    platform: Installation, people: Callable[..., Person]
+) -> None:
+    """Neither from elsewhere, nor from the same address if the device has been used before."""
+    owner = people(role="administrator")
+    address = "127.52.0.1"
+    attacker = Person(platform, owner.email, address)
+    while attacker.login(WRONG).status_code != 429:
+        pass
+    locked_for_long(platform, f"pair:{owner.email} {address}")
+    owner.come_in()  # from elsewhere, for the first time
+    beside = Person(platform, owner.email, address)
+    device = data(Person(platform, owner.email).login())["device_token"]
+    problem(beside.login(), 429)
+    known = Person(platform, owner.email, address, device=device)
+    known.come_in()
+    while Person(platform, some_email(), address).login(WRONG).status_code != 429:
+        pass  # the address itself is locked now
+    locked_for_long(platform, f"address:{address}")
+    known.come_in()
+    # The device has its own count, which only it can raise; a made-up one counts as none.
+    for _ in range(5):
+        problem(known.login(WRONG), 401)
+    problem(known.login(), 429)
+    for forged in ("tnd_x", device[:-4] + "AAAA", "tnd_" + "A" * 300):
+        problem(Person(platform, owner.email, address, device=forged).login(), 429)
+    # Nor is a token of one's own any good for another's account.
+    other = people()
+    own = data(other.login())["device_token"]
+    problem(Person(platform, owner.email, address, device=own).login(), 429)
+
+
+def test_guesses_from_many_addresses_become_slow(
+    platform: Installation, api: httpx.Client, people: Callable[..., Person]
+) -> None:
+    """For an account that exists and for one that does not; not for devices that are known."""
+    owner = people()
+    device = data(owner.login())["device_token"]
+    for email in (owner.email, some_email()):
+        change(
+            platform,
+            "INSERT INTO failed_logins (subject, account, failures) VALUES (%s, %s, 99)"
+            " ON CONFLICT (subject) DO UPDATE SET failures = 99",
+            f"account:{email}",
+            email,
+        )
+        problem(Person(platform, email).login(WRONG), 401)
+        told = Person(platform, email).login(WRONG)
+        assert problem(told, 429)["code"] == "login_locked"
+        assert 1 <= int(told.headers["retry-after"]) <= 30
+    Person(platform, owner.email, device=device).come_in()
+    # What the password is asked for in an open session counts in that session only.
+    session = Person(platform, owner.email, device=device).come_in()
+    problem(session.post("/api/auth/totp", json={"password": WRONG}), 401)
+    data(session.post("/api/auth/totp", json={"password": PASSWORD}))
+    (row,) = [r for r in data(api.get("/api/users")) if r["email"] == owner.email]
+    data(api.post(f"/api/users/{row['id']}/unlock"))
+    Person(platform, owner.email).come_in()
+
+
 def test_the_lock_outlives_a_restart_and_administrators_lift_it(
     platform: Installation, api: httpx.Client, people: Callable[..., Person]
 ) -> None:
     person = people()
     for _ in range(5):
         problem(person.login(WRONG), 401)
+    locked_for_long(platform, f"pair:{person.email} %")
     before = platform.pids()["api"]
     os.kill(before, 15)
     deadline = time.monotonic() + 60
@@ -199,7 +262,7 @@ def test_the_lock_outlives_a_restart_and_administrators_lift_it(
 
 
 def test_an_address_is_locked_too(platform: Installation, people: Callable[..., Person]) -> None:
-    address = "203.0.113.77"
+    address = "127.53.0.77"
     for _ in range(20):
         problem(Person(platform, some_email(), address).login(WRONG), 401)
     known = people()
@@ -213,7 +276,7 @@ def test_many_at_once_get_no_further_than_one_after_the_other(
     email = people().email
 
     def ask(_: int) -> int:
-        return Person(platform, email).login(WRONG).status_code
+        return Person(platform, email, "127.54.0.1").login(WRONG).status_code
 
     with ThreadPoolExecutor(20) as threads:
         statuses = list(threads.map(ask, range(20)))

@@ -19,6 +19,7 @@ def platform() -> Iterator[Installation]:
             "TENANTRY_RATE_PER_KEY": "60",
             "TENANTRY_RATE_FAILURES": "8",
             "TENANTRY_RATE_LOGINS": "6",
+            "TENANTRY_TRUSTED_PROXIES": "127.9.0.1, 127.9.1.0/24",
         }
     )
     try:
@@ -30,8 +31,7 @@ def platform() -> Iterator[Installation]:
 
 
 def visitor(platform: Installation, address: str, key: str | None = None) -> httpx.Client:
-    headers = {"X-Forwarded-For": address} | ({"X-API-Key": key} if key else {})
-    return platform.stranger(headers)
+    return platform.stranger({"X-API-Key": key} if key else {}, address=address)
 
 
 def hurried(client: httpx.Client, path: str, count: int) -> list[httpx.Response]:
@@ -45,7 +45,7 @@ def hurried(client: httpx.Client, path: str, count: int) -> list[httpx.Response]
 def test_refused_keys_are_answered_and_audited_so_often_only(
     platform: Installation, api: httpx.Client
 ) -> None:
-    with visitor(platform, "192.0.2.10") as client:
+    with visitor(platform, "127.0.2.10") as client:
         answers = [client.get("/api/databases", headers={"X-API-Key": "x"}) for _ in range(30)]
         counted = [answer.status_code for answer in answers].count(401)
         assert 8 <= counted <= 16  # two windows at most
@@ -57,14 +57,14 @@ def test_refused_keys_are_answered_and_audited_so_often_only(
         # Who has a key is let in all the same.
         data(client.get("/api/databases", headers={"X-API-Key": platform.key}))
     rows = data(api.get("/api/audit-logs", params={"action": "login", "limit": "1000"}))
-    assert len([row for row in rows if row["address"] == "192.0.2.10"]) == counted
-    with visitor(platform, "192.0.2.11", "x") as other:
+    assert len([row for row in rows if row["address"] == "127.0.2.10"]) == counted
+    with visitor(platform, "127.0.2.11", "x") as other:
         problem(other.get("/api/databases"), 401)
 
 
 def test_logins_are_few(platform: Installation) -> None:
     body = {"email": "nobody@example.com", "password": "nothing but a wrong one"}
-    with visitor(platform, "192.0.2.20") as client:
+    with visitor(platform, "127.0.2.20") as client:
         codes = [
             client.post("/api/auth/login", json=body | {"email": f"n{n}@example.com"}).json()[
                 "code"
@@ -83,8 +83,8 @@ def test_a_key_has_its_share_wherever_it_comes_from(
     asked = {"name": "busy", "scopes": ["databases:read"]}
     key = data(api.post("/api/api-keys", json=asked), 201)["key"]
     with (
-        visitor(platform, "192.0.2.30", key) as here,
-        visitor(platform, "192.0.2.31", key) as there,
+        visitor(platform, "127.0.2.30", key) as here,
+        visitor(platform, "127.0.2.31", key) as there,
     ):
         first = here.get("/api/databases")
         assert re.fullmatch(r'"address";r=\d+;t=\d+, "key";r=59;t=\d+', first.headers["ratelimit"])
@@ -97,11 +97,84 @@ def test_a_key_has_its_share_wherever_it_comes_from(
 
 
 def test_an_address_has_its_share_whatever_it_asks(platform: Installation) -> None:
-    with visitor(platform, "192.0.2.40") as client:
+    with visitor(platform, "127.0.2.40") as client:
         answers = hurried(client, "/health", 410)
         told = problem(answers[-1], 429)
         assert "address" in told["detail"]
         assert answers[-1].headers["ratelimit"].startswith('"address";r=0;t=')
         assert answers[-1].headers["cache-control"] == "no-store"
-    with visitor(platform, "not an address") as strange:
-        assert strange.get("/health").status_code == 200
+
+
+# Proxies
+
+
+def audited_address(api: httpx.Client, answer: httpx.Response) -> str:
+    rows = data(api.get("/api/audit-logs", params={"action": "login", "limit": "20"}))
+    (row,) = [row for row in rows if row["request_id"] == answer.headers["x-request-id"]]
+    return str(row["address"])
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "address"),
+    [
+        # Nobody's proxy, though on this machine: only the connection counts.
+        ("127.0.3.1", {"X-Forwarded-For": "198.51.100.1"}, "127.0.3.1"),
+        ("127.0.3.2", {"Forwarded": "for=198.51.100.1", "X-Real-IP": "198.51.100.1"}, "127.0.3.2"),
+        # Configured ones: what they have appended counts, and nothing that came before it.
+        ("127.9.0.1", {"X-Forwarded-For": "198.51.100.2"}, "198.51.100.2"),
+        ("127.9.0.1", {"X-Forwarded-For": "203.0.113.1, 198.51.100.3"}, "198.51.100.3"),
+        ("127.9.1.7", {"X-Forwarded-For": "203.0.113.1, 198.51.100.4, 127.9.0.1"}, "198.51.100.4"),
+        ("127.9.0.1", {"X-Real-IP": "198.51.100.5", "Forwarded": "for=198.51.100.5"}, "127.9.0.1"),
+        ("127.9.1.8", {"X-Forwarded-For": "unknown"}, "127.9.1.8"),
+    ],
+)
+def test_only_configured_proxies_say_where_a_request_comes_from(
+    platform: Installation, api: httpx.Client, peer: str, headers: dict[str, str], address: str
+) -> None:
+    with platform.stranger(headers, address=peer) as client:
+        answer = client.get("/api/databases")
+    problem(answer, 401)
+    assert audited_address(api, answer) == address
+
+
+def test_nobody_gets_a_new_share_by_naming_another_address(platform: Installation) -> None:
+    with visitor(platform, "127.0.3.9") as client:
+        answers = [
+            client.get("/api/databases", headers={"X-Forwarded-For": f"198.51.100.{n}"})
+            for n in range(30)
+        ]
+    assert [answer.status_code for answer in answers].count(401) <= 16  # two windows at most
+    problem(answers[-1], 429)
+    with platform.stranger(address="127.9.0.1") as proxy:
+        spoofed = [
+            proxy.get(
+                "/api/databases", headers={"X-Forwarded-For": f"198.51.100.{n}, 203.0.113.50"}
+            )
+            for n in range(30)
+        ]
+    assert [answer.status_code for answer in spoofed].count(401) <= 16
+
+
+def test_a_redirect_keeps_the_scheme_that_a_configured_proxy_names(
+    platform: Installation,
+) -> None:
+    for peer, scheme in (("127.9.0.1", "https"), ("127.0.3.3", "http")):
+        with platform.stranger({"X-Forwarded-Proto": "https"}, address=peer) as client:
+            location = client.get("/api/databases/").headers["location"]
+        assert location.startswith(f"{scheme}://")
+
+
+def test_refusals_of_a_known_key_are_not_hidden_among_others(
+    platform: Installation, api: httpx.Client
+) -> None:
+    """The audit takes a share of unknown keys from everywhere, and besides those of known ones."""
+    made = data(api.post("/api/api-keys", json={"name": "gone", "scopes": ["audit:read"]}), 201)
+    data(api.delete(f"/api/api-keys/{made['id']}"))
+    for network in range(30):
+        with visitor(platform, f"127.4.{network}.1", "tnt_unknown") as client:
+            for _ in range(8):
+                client.get("/api/databases")
+    with visitor(platform, "127.0.3.20", made["key"]) as client:
+        answer = client.get("/api/databases")
+    problem(answer, 401)
+    assert audited_address(api, answer) == "127.0.3.20"

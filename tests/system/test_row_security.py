@@ -224,7 +224,7 @@ def test_without_a_customer_there_is_nothing(
         "DELETE FROM ip_whitelist WHERE id = %(entry)s",
         "UPDATE ip_whitelist SET network = '::/0' WHERE database_id = %(database)s",
         "UPDATE operations SET status = 'failed' WHERE id = %(operation)s",
-        "UPDATE api_keys SET customer_id = %(me)s WHERE id = %(key)s",
+        "UPDATE api_keys SET revoked_at = now() WHERE id = %(key)s",
         "DELETE FROM password_rotations WHERE database_id = %(database)s",
         "UPDATE maskings SET sql = '' WHERE database_id = %(database)s",
         "DELETE FROM backups WHERE database_id = %(database)s",
@@ -267,7 +267,12 @@ def test_a_neighbours_row_cannot_be_touched(
         " VALUES (gen_random_uuid(), 'x', 'x', 'x', '{admin}', NULL)",
         "UPDATE databases SET customer_id = %(them)s WHERE id = %(mine)s",
         "UPDATE databases SET customer_id = NULL WHERE id = %(mine)s",
+        "INSERT INTO api_keys (id, name, prefix, hash, scopes, customer_id)"
+        " VALUES (gen_random_uuid(), 'x', 'x', 'x', '{admin}', %(me)s)",  # which nobody granted
         "UPDATE api_keys SET customer_id = NULL WHERE customer_id = %(me)s",
+        "UPDATE api_keys SET scopes = '{admin}'",
+        "UPDATE api_keys SET expires_at = NULL",
+        "UPDATE api_keys SET parent_id = NULL, created_by = NULL",
         # What has no business here at all.
         "DELETE FROM databases",
         "INSERT INTO databases SELECT * FROM databases",

@@ -352,6 +352,28 @@ def test_the_list_of_keys_says_which_are_revoked(api: FakeApi, cli: Cli) -> None
     assert ["revoked" in line for line in lines] == [False, False, True]
 
 
+def test_the_list_of_keys_says_who_is_behind_each(api: FakeApi, cli: Cli) -> None:
+    row = {
+        "id": SHOP, "name": "ci", "prefix": "tnt_0123", "scopes": ["audit:read"],
+        "customer_email": None, "created_at": "2026-01-02T03:04:05+00:00", "last_used_at": None,
+        "expires_at": None, "revoked_at": None, "status": "active", "parent": None,
+        "created_by": {"kind": "platform", "id": None, "name": None},
+    }  # fmt: skip
+    parent = {"id": SHOP, "name": "deployer"}
+    ann = {"kind": "user", "id": SHOP, "name": "ann@example.com"}
+    rows = [
+        row,
+        row | {"parent": parent, "created_by": ann, "status": "suspended"},
+        row | {"created_by": ann | {"name": None}, "status": "revoked"},
+    ]
+    api.on("GET", "/api/api-keys", rows)
+    lines = cli("key", "list").out.splitlines()[-3:]
+    assert "platform" in lines[0]
+    assert "deployer (ann@example.com)" in lines[1]
+    assert "suspended" in lines[1]
+    assert "a deleted user" in lines[2]
+
+
 def test_a_key_is_revoked_by_name_unless_two_have_it(api: FakeApi, cli: Cli) -> None:
     k1, k2 = ({"id": id_, "name": "ci", "revoked_at": None} for id_ in ("k1", "k2"))
     api.on("GET", "/api/api-keys", [k1, k2 | {"name": "b"}, k2 | {"revoked_at": "2026-01-01"}])

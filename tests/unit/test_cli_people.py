@@ -50,6 +50,23 @@ def typed(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
 
 
+def test_a_device_is_remembered_for_each_user(
+    api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.on("POST", "/api/auth/login", SIGNED_IN | {"device_token": "tnd_1"})
+    api.on("POST", "/api/auth/login", SIGNED_IN | {"device_token": "tnd_2"})
+    api.on("POST", "/api/auth/login", SIGNED_IN | {"device_token": "tnd_3"})
+    for email in ("ann@example.com", "ann@example.com", "bob@example.com"):
+        typed(monkeypatch, "a password of sorts")
+        ended = cli("login", email)
+        assert ended.code == 0
+        assert "tnd_" not in ended.out + ended.err
+    asked = [request.body.get("device_token") for request in api.asked("POST", "/api/auth/login")]
+    assert asked == [None, "tnd_1", None]
+    kept = client.session_file().with_name("devices")
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_session_is_kept_for_its_owner_and_used_until_logout(
     api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

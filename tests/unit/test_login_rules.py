@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.base import passwords
-from tenantry.base.secrets import Seal, Secret, SecretSource
+from tenantry.base.secrets import (
+    Seal,
+    Secret,
+    SecretSource,
+    device_token,
+    read_device_token,
+)
 from tenantry.services.people import plan
 
 NOW = dt.datetime(2026, 5, 4, 12, 0, 10, tzinfo=dt.UTC)
@@ -64,6 +70,53 @@ async def test_a_password_is_known_again_however_it_is_composed() -> None:
 )
 def test_the_wait_doubles_up_to_a_quarter_of_an_hour(failures: int, seconds: int) -> None:
     assert plan.lock_seconds(failures, allowed=5) == seconds
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"),
+    [
+        (0, 0),
+        (49, 0),
+        (50, 1),
+        (59, 1),
+        (60, 2),
+        (75, 4),
+        (89, 8),
+        (99, 16),
+        (100, 30),
+        (10**9, 30),
+    ],
+)
+def test_an_account_becomes_slow_and_is_never_locked(failures: int, seconds: int) -> None:
+    assert plan.slow_seconds(failures) == seconds
+
+
+def test_what_others_can_raise_keeps_no_known_device_waiting() -> None:
+    for counters in (plan.password_counters, plan.code_counters):
+        known = counters("ann@example.com", "192.0.2.7", "device-1")
+        unknown = counters("ann@example.com", "192.0.2.7", None)
+        assert [each.subject for each in known] == ["device:device-1"]
+        assert not {each.subject for each in known} & {each.subject for each in unknown}
+    there = {each.subject for each in plan.password_counters("ann@example.com", "192.0.2.8", None)}
+    here = plan.password_counters("ann@example.com", "192.0.2.7", None)
+    (shared,) = [each for each in here if each.subject in there]
+    assert max(map(shared.wait, range(10_000))) <= plan.SLOWEST
+
+
+def test_a_device_is_known_by_its_own_token_only() -> None:
+    seal, ends = Seal(Seal.new_key()), NOW + dt.timedelta(days=90)
+    token = device_token(seal, "d1", "ann@example.com", ends)
+    assert read_device_token(seal, token, "ann@example.com", NOW) == "d1"
+    assert read_device_token(seal, token, "bob@example.com", NOW) is None
+    assert read_device_token(seal, token, "ann@example.com", ends) is None
+    assert read_device_token(Seal(Seal.new_key()), token, "ann@example.com", NOW) is None
+
+
+@given(st.text(max_size=200))
+def test_no_text_is_a_devices_token(text: str) -> None:
+    seal = Seal(bytes(Seal.KEY_BYTES))
+    for forged in (text, f"tnd_{text}"):
+        assert read_device_token(seal, Secret(forged), "ann@example.com", NOW) is None
 
 
 @pytest.mark.parametrize(

@@ -76,3 +76,15 @@ async def test_many_keys_of_a_customer_have_no_more_than_its_share(tmp_path: Pat
             pass
     async with limits.running("one", "customer"):
         pass
+
+
+async def test_a_known_device_and_a_known_key_have_shares_of_their_own() -> None:
+    counters = Limits(Settings(home=Path("/nowhere"), rate_logins=1, rate_failures=1))
+    assert not (await counters.login("192.0.2.1")).over
+    assert (await counters.login("192.0.2.1")).over
+    assert not (await counters.login("192.0.2.1", "device")).over
+    assert (await counters.login("192.0.2.2", "device")).over
+    audited = [await counters.is_audited() for _ in range(30)]
+    assert (audited[0], audited[-1]) == (True, False)
+    assert await counters.is_audited("a key")
+    assert not await counters.is_audited("a key")

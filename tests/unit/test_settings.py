@@ -27,6 +27,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Path:
         ("PG_PORT", "0"),
         ("POOL_PORT", "99999"),
         ("REDIS_PORT", "x"),
+        *(("TRUSTED_PROXIES", text) for text in ["proxy", "10.0.0.1/24", "0.0.0.0/0", "::/0"]),
         ("WARM_POOL", "-1"),
         ("WARM_POOL", "501"),
         ("MEMORY_MB", "255"),
@@ -104,6 +105,12 @@ def test_a_domain_may_be_an_address(address: object) -> None:
 @given(domains())
 def test_a_domain_is_written_in_small_letters(domain: str) -> None:
     assert Settings(home=Path("/nowhere"), domain=f" {domain}. ").domain == domain.lower()
+
+
+def test_proxies_are_addresses_and_networks() -> None:
+    told = Settings(home=Path("/nowhere"), trusted_proxies="127.0.0.1, 10.0.0.0/24 ::1")
+    assert [str(each) for each in told.proxy_networks] == ["127.0.0.1/32", "10.0.0.0/24", "::1/128"]
+    assert Settings(home=Path("/nowhere")).proxy_networks == []
 
 
 @pytest.mark.parametrize(

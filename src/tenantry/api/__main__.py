@@ -52,6 +52,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # api.proxies reads them: uvicorn believes whatever is on this machine
         timeout_graceful_shutdown=15,
         ssl_certfile=certificate,
         ssl_keyfile=certificate,

@@ -79,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
         responses={"4XX": _FAILURE, "5XX": _FAILURE},
     )
     app.state.limits = Limits(settings)
+    app.state.trusted_proxies = settings.proxy_networks
     problems.register(app)
     app.include_router(databases.router)
     app.include_router(whitelist.router)

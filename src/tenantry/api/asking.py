@@ -98,7 +98,7 @@ async def authenticated(request: Request, platform: Platform) -> Principal:
     if isinstance(found, Refusal):
         count(request, await counters.failure(address_of(request)))
         await platform.access.refuse(
-            found, action=_said(request), audited=await counters.is_audited()
+            found, action=_said(request), audited=await counters.is_audited(found.stranger.id)
         )
     count(request, await counters.caller(found.caller_id))
     await request.state.held.enter_async_context(
@@ -199,12 +199,14 @@ def _fingerprint(request: Request, principal: Principal, asked: bytes) -> bytes:
     """What the request asks for, however its JSON is spaced and ordered.
 
     Keyed with what only the caller holds: a body may have a person's password in it, and
-    nobody shall guess that from what is kept.
+    nobody shall guess that from what is kept. The caller's rights are part of it, so that an
+    answer is not given again to who has lost the right to it.
     """
     # Routes that take no body have not looked whether it is JSON.
     with contextlib.suppress(ValueError, RecursionError):
         asked = json.dumps(json.loads(asked), sort_keys=True).encode()
-    what = f"{request.method} {request.url.path}\n".encode()
+    rights = f"{principal.actor.customer_id} {' '.join(sorted(principal.scopes))}"
+    what = f"{request.method} {request.url.path}\n{rights}\n".encode()
     return hmac.digest(principal.secret.reveal().encode(), what + asked, hashlib.sha256)
 
 

@@ -47,9 +47,15 @@ def _agent(request: Request) -> str | None:
 @router.post("/login", response_model=Answer[Login])
 async def login(request: Request, body: Credentials, platform: PlatformHere) -> Response:
     """Begin a session: its token, or a challenge if the user has an authenticator."""
-    count(request, await limits_of(request).login(address_of(request)))
+    token = None if body.device_token is None else secret(body.device_token)
+    device = platform.people.device_of(token, body.email)
+    count(request, await limits_of(request).login(address_of(request), device))
     result = await platform.people.login(
-        body.email, secret(body.password), stranger(request), user_agent=_agent(request)
+        body.email,
+        secret(body.password),
+        stranger(request),
+        user_agent=_agent(request),
+        device=device,
     )
     return answers.answer(person.login(result))
 
@@ -57,9 +63,14 @@ async def login(request: Request, body: Credentials, platform: PlatformHere) -> 
 @router.post("/mfa", response_model=Answer[Login])
 async def mfa(request: Request, body: LoginCode, platform: PlatformHere) -> Response:
     """Answer a login's challenge with a code of the authenticator, or with a recovery code."""
-    count(request, await limits_of(request).login(address_of(request)))
+    challenge = secret(body.challenge)
+    token = None if body.device_token is None else secret(body.device_token)
+    device = None
+    if token is not None:
+        device = platform.people.device_of(token, (await platform.people.user_of(challenge)).email)
+    count(request, await limits_of(request).login(address_of(request), device))
     result = await platform.people.answer(
-        secret(body.challenge), body.code, stranger(request), user_agent=_agent(request)
+        challenge, body.code, stranger(request), user_agent=_agent(request), device=device
     )
     return answers.answer(person.login(result))
 

@@ -13,9 +13,10 @@ from tenantry.api.asking import ClusterId, PlatformHere, allowed, begun
 from tenantry.api.requests.copies import BackUpCluster, RestoreCluster
 from tenantry.base.errors import Forbidden
 from tenantry.control.clusters import ClusterRow
+from tenantry.control.grants import ADMIN
 from tenantry.pg.pgbackrest_output import Contents
 from tenantry.pg.repositories import Repository
-from tenantry.services.access.service import ADMIN, Principal
+from tenantry.services.access.service import Principal
 
 router = APIRouter(prefix="/api/clusters", tags=["platform"])
 

@@ -8,7 +8,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tenantry.api import limits, metrics, problems
+from tenantry.api import limits, metrics, problems, proxies
 from tenantry.api.limits import Limits, Use
 from tenantry.base.errors import TooManyRequests
 from tenantry.base.ids import new_id
@@ -43,6 +43,7 @@ class Frame:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        proxies.resolve(scope, scope["app"].state.trusted_proxies)
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else str(new_id())

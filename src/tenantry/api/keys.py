@@ -2,20 +2,19 @@
 
 import datetime as dt
 import uuid
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.asking import Cursor, KeyId, Limit, PlatformHere, allowed, once
 from tenantry.api.requests.access import CreateKey
 from tenantry.base.secrets import SecretSource
-from tenantry.control.keys import ApiKeyRow
 from tenantry.control.store import Tx
-from tenantry.services.access.service import Principal
+from tenantry.services.access.service import Principal, ShownKey
 
 router = APIRouter(prefix="/api", tags=["access"])
 
@@ -23,13 +22,34 @@ Reader = Annotated[Principal, allowed("keys:read")]
 Writer = Annotated[Principal, allowed("keys:write")]
 
 
+class Creator(BaseModel):
+    """Who stands behind a key: at the beginning of the chain of keys that created it."""
+
+    kind: Literal["user", "platform"]
+    id: uuid.UUID | None = Field(description="Of the user, who may be deleted.")
+    name: str | None = Field(description="The user's e-mail address; null once they are deleted.")
+
+
+class Parent(BaseModel):
+    """The key that created a key."""
+
+    id: uuid.UUID
+    name: str
+
+
 class ApiKey(BaseModel):
     id: uuid.UUID
     name: str
     prefix: str
-    scopes: list[str]
+    status: Literal["active", "revoked", "expired", "suspended"] = Field(
+        description="Active if the key and all of its grantors are."
+    )
+    scopes: list[str] = Field(description="What was granted.")
+    effective_scopes: list[str] = Field(description="What it may do now.")
     customer_email: str | None
-    expires_at: dt.datetime | None
+    created_by: Creator
+    parent: Parent | None = Field(description="The key that created it, if no user did.")
+    expires_at: dt.datetime | None = Field(description="When it, or one of its grantors, expires.")
     revoked_at: dt.datetime | None
     last_used_at: dt.datetime | None
     created_at: dt.datetime
@@ -41,8 +61,28 @@ class NewApiKey(ApiKey):
     key: str
 
 
-def _shown(row: ApiKeyRow) -> ApiKey:
-    return ApiKey.model_validate(row, from_attributes=True)
+def _shown(key: ShownKey) -> ApiKey:
+    row, rights, first = key.row, key.chain.rights, key.chain.links[0]
+    parent = key.chain.parent
+    return ApiKey(
+        id=row.id,
+        name=row.name,
+        prefix=row.prefix,
+        status=rights.status,
+        scopes=row.scopes,
+        effective_scopes=sorted(rights.scopes),
+        customer_email=row.customer_email,
+        created_by=Creator(
+            kind="platform" if first.created_by is None else "user",
+            id=first.created_by,
+            name=first.user_email,
+        ),
+        parent=None if parent is None else Parent(id=parent.id, name=parent.name),
+        expires_at=rights.expires_at,
+        revoked_at=row.revoked_at,
+        last_used_at=row.last_used_at,
+        created_at=row.created_at,
+    )
 
 
 @router.post("/api-keys", status_code=201, response_model=Answer[NewApiKey])
@@ -81,7 +121,7 @@ async def index(
 
 @router.delete("/api-keys/{identifier}", response_model=Answer[ApiKey])
 async def revoke(platform: PlatformHere, principal: Writer, key_id: KeyId) -> Response:
-    """End an API key for good, from the next request on."""
+    """End an API key, and those that it created, for good and from the next request on."""
     async with platform.store.transaction(principal.actor) as tx:
         row = await platform.access.revoke_key(tx, principal, key_id)
     return answers.answer(_shown(row), message="API key revoked.")

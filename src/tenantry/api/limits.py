@@ -84,7 +84,7 @@ def headers(uses: Sequence[Use]) -> dict[str, str]:
 
 
 def address_of(client: tuple[str, int] | None) -> str | None:
-    """Where a request comes from, as a proxy of this machine may tell; None if it is unknown."""
+    """Where a request comes from (see ``api.proxies``); None if it is unknown."""
     try:
         return str(ipaddress.ip_address(client[0] if client else ""))
     except ValueError:
@@ -115,16 +115,22 @@ class Limits:
         """Count a request of this key or session."""
         return await self._hit(self._key, "key", str(caller))
 
-    async def login(self, address: str | None) -> Use:
-        """Count a try to log in from this address, good or not."""
-        return await self._hit(self._logins, "login", network_of(address))
+    async def login(self, address: str | None, device: str | None = None) -> Use:
+        """Count a try to log in from this address, good or not; of a known device, by itself."""
+        return await self._hit(self._logins, "login", device or network_of(address))
 
     async def failure(self, address: str | None) -> Use:
         """Count a request from this address that proves nothing."""
         return await self._hit(self._failures, "failure", network_of(address))
 
-    async def is_audited(self) -> bool:
-        """Count a refusal of anybody's. Whether there were few enough for the audit."""
+    async def is_audited(self, known: object = None) -> bool:
+        """Count a refusal. Whether there were few enough for the audit.
+
+        Those of a ``known`` key or session that has ended are counted by themselves: nobody
+        hides them behind many of unknown keys.
+        """
+        if known is not None:
+            return not (await self._hit(self._failures, "audited", str(known))).over
         return not (await self._hit(self._audited, "audited", _EVERYBODY)).over
 
     # ── at the same time ─────────────────────────────────────────────────────

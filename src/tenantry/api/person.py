@@ -20,7 +20,9 @@ class User(BaseModel):
     customer_email: str | None
     mfa: bool = Field(description="Whether a login needs a code, too.")
     disabled_at: dt.datetime | None
-    locked_until: dt.datetime | None = Field(description="After failed logins; past is past.")
+    locked_until: dt.datetime | None = Field(
+        description="Until when some logins wait after failures, if that is still to come."
+    )
     last_login_at: dt.datetime | None
     created_at: dt.datetime
 
@@ -59,6 +61,10 @@ class Login(BaseModel):
     status: Literal["signed_in", "mfa_required"]
     token: str | None = Field(description="Send it as Authorization: Bearer. Shown this once.")
     challenge: str | None
+    device_token: str | None = Field(
+        description="Send it with later logins from this device: it proves nothing, but failures "
+        "from elsewhere do not keep it waiting then. Good for 90 days."
+    )
     expires_at: dt.datetime
     user: User | None
 
@@ -119,6 +125,7 @@ def login(result: SignedIn | Challenge) -> Login:
             status="mfa_required",
             token=None,
             challenge=result.token.reveal(),
+            device_token=None,
             expires_at=result.expires_at,
             user=None,
         )
@@ -126,6 +133,7 @@ def login(result: SignedIn | Challenge) -> Login:
         status="signed_in",
         token=result.token.reveal(),
         challenge=None,
+        device_token=result.device.reveal(),
         expires_at=result.session.expires_at,
         user=user(result.user),
     )

@@ -31,6 +31,16 @@ from tenantry.services.repository.model import Upkeep
 
 router = APIRouter(tags=["platform"])
 
+# What proxies add, also those that nobody has configured.
+_OF_PROXIES = {
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+}
+
 Watcher = Annotated[Principal, allowed("platform:read")]
 Reader = Annotated[Principal, allowed("databases:read")]
 
@@ -114,7 +124,7 @@ async def authority(platform: PlatformHere) -> Response:
 
 def _is_local(request: Request) -> bool:
     """Whether a program of this machine asks for itself, and not a proxy for somebody else."""
-    if set(request.headers) & {"x-forwarded-for", "forwarded", "x-real-ip"}:
+    if set(request.headers) & _OF_PROXIES:
         return False
     try:
         return ipaddress.ip_address(address_of(request) or "").is_loopback

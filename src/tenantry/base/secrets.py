@@ -8,8 +8,10 @@ keep. The database alone gives nobody the secret.
 """
 
 import base64
+import datetime as dt
 import hashlib
 import hmac
+import json
 import secrets as random
 from dataclasses import dataclass, field
 
@@ -24,6 +26,7 @@ PASSWORD_LENGTH = 24  # 143 bits
 API_KEY_PREFIX = "tnt_"
 SESSION_PREFIX = "tns_"
 CHALLENGE_PREFIX = "tnc_"
+DEVICE_PREFIX = "tnd_"
 RECOVERY_CODES = 10
 ROLE_PASSWORDS = 8  # in one answer
 SALT_BYTES = 16
@@ -165,11 +168,37 @@ class Seal:
 
     def open(self, sealed: bytes, *, owner: bytes) -> Secret | None:
         """What was sealed; None if another key or owner was, or somebody changed it."""
+        if len(sealed) < _NONCE_BYTES:
+            return None
         try:
             text = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner)
         except InvalidTag:
             return None
         return Secret(text.decode())
+
+
+_DEVICE = b"device"
+
+
+def device_token(seal: Seal, device: str, email: str, ends: dt.datetime) -> Secret:
+    """What a device shows that a user has logged in from: sealed, kept by nobody but the device."""
+    text = json.dumps([device, email, int(ends.timestamp())])
+    sealed = seal.close(Secret(text), owner=_DEVICE)
+    return Secret(DEVICE_PREFIX + base64.urlsafe_b64encode(sealed).decode().rstrip("="))
+
+
+def read_device_token(seal: Seal, token: Secret, email: str, now: dt.datetime) -> str | None:
+    """Return the device, if the token is one of this user's that has not ended."""
+    text = token.reveal().removeprefix(DEVICE_PREFIX)
+    try:
+        sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        return None
+    opened = seal.open(sealed, owner=_DEVICE)
+    if opened is None:
+        return None
+    device, owner, ends = json.loads(opened.reveal())
+    return str(device) if owner == email and now.timestamp() < ends else None
 
 
 def scram_verifier(password: Secret, *, salt: bytes | None = None) -> str:

@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     domain: str = "localhost"
     api_host: str = "127.0.0.1"
     api_port: Port = 3000
+    trusted_proxies: str = ""
     pg_port: Port = 5432
     pool_port: Port = 6432
     redis_port: Port = 6379
@@ -112,6 +113,18 @@ class Settings(BaseSettings):
             raise ValueError("is not a host name or an IP address")
         return name
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, text: str) -> str:
+        for part in filter(None, re.split(r"[\s,]+", text)):
+            try:
+                network = ipaddress.ip_network(part)
+            except ValueError:
+                raise ValueError(f"has {part!r} in it, which is no address or network") from None
+            if network.prefixlen == 0:
+                raise ValueError("has a network of all addresses in it: anybody could claim any")
+        return text
+
     @field_validator("acme_directory")
     @classmethod
     def _directory_of_a_name(cls, url: str | None, others: ValidationInfo) -> str | None:
@@ -166,6 +179,12 @@ class Settings(BaseSettings):
         if path is not None and not path.is_absolute():
             raise ValueError("is not a whole path, from / on")
         return path
+
+    @property
+    def proxy_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        """From where ``X-Forwarded-For`` is believed."""
+        parts = re.split(r"[\s,]+", self.trusted_proxies)
+        return [ipaddress.ip_network(part) for part in parts if part]
 
     @property
     def engines_dir(self) -> Path:

@@ -9,19 +9,35 @@ import typer
 from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.ids import parse_id
 from tenantry.cli import output, times
-from tenantry.cli.client import Api, connect
+from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
 
 app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
+
+
+def _creator(row: Row) -> str | None:
+    """Return the key that created a key, if one did, and the user or platform behind it."""
+    if "created_by" not in row:  # an earlier release answers
+        return None
+    creator = row["created_by"]
+    who = "platform" if creator["kind"] == "platform" else creator["name"] or "a deleted user"
+    return f"{row['parent']['name']} ({who})" if row["parent"] else who
+
+
+def _ends(row: Row) -> str:
+    status = row.get("status", "revoked" if row["revoked_at"] else "active")
+    return times.distance(row["expires_at"]) if status == "active" else status
+
 
 _COLUMNS: dict[str, output.Cell] = {
     "NAME": "name",
     "BEGINS WITH": "prefix",
     "SCOPES": "scopes",
     "CUSTOMER": "customer_email",
+    "CREATED BY": _creator,
     "AGE": lambda row: times.distance(row["created_at"]),
     "USED": lambda row: times.distance(row["last_used_at"]),
-    "EXPIRES": lambda row: "revoked" if row["revoked_at"] else times.distance(row["expires_at"]),
+    "EXPIRES": _ends,
     "ID": "id",
 }
 
@@ -71,6 +87,7 @@ def create(
             ("id", row["id"]),
             ("scopes", row["scopes"]),
             ("customer", row.get("customer_email")),
+            ("created by", _creator(row)),
             ("expires", row.get("expires_at")),
         ]
     )
@@ -95,7 +112,7 @@ def revoke(
     key: Annotated[str, typer.Argument(help="Its id, or its name.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Revoke an API key: from now on it opens nothing.
+    """Revoke an API key: from now on it and the keys that it created open nothing.
 
     Example:
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 from os import environ
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,14 +37,20 @@ def login(
         raise InvalidInput.of("TENANTRY_URL", "must begin with https: a password goes there.")
     with Api(url) as api:
         password = _ask("Password", hidden=True)
-        answer = api.post("/api/auth/login", {"email": email, "password": password})
+        known = _devices().get(f"{url} {email}")
+        device = {"device_token": known} if known else {}
+        answer = api.post("/api/auth/login", {"email": email, "password": password, **device})
         if answer["status"] == "mfa_required":
             code = _ask("Code of your authenticator, or a recovery code", hidden=False)
-            answer = api.post("/api/auth/mfa", {"challenge": answer["challenge"], "code": code})
+            proof = {"challenge": answer["challenge"], "code": code, **device}
+            answer = api.post("/api/auth/mfa", proof)
     file = session_file()
     try:
         files.ensure_folder(file.parent)
         files.write_atomically(file, json.dumps({"url": url, "token": answer["token"]}) + "\n")
+        if token := answer.get("device_token"):  # an earlier release has none
+            devices = _devices() | {f"{url} {email}": token}
+            files.write_atomically(_devices_file(), json.dumps(devices) + "\n")
     except OSError as error:
         raise MachineError(
             f"The session cannot be kept in {file}: {error.strerror}.",
@@ -79,6 +86,19 @@ def logout() -> None:
         output.note(f"Forgotten here; {url} did not end it: {error.detail}")
         return
     output.done(f"Logged out of {url}")
+
+
+def _devices_file() -> Path:
+    return session_file().with_name("devices")
+
+
+def _devices() -> dict[str, str]:
+    """Return this device's token for each address and user; `tenantry logout` keeps them."""
+    try:
+        kept: dict[str, str] = json.loads(_devices_file().read_text())
+    except (OSError, ValueError):
+        return {}
+    return kept
 
 
 def _ask(what: str, *, hidden: bool) -> str:

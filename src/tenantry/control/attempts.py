@@ -1,4 +1,4 @@
-"""Failed logins, by account and by address; in the database, so that a restart forgives nothing.
+"""Failed logins, by what they count under; in the database, so that a restart forgives nothing.
 
 An attempt counts as failed from its begin on, and is taken back when it succeeds: many
 at once get no further than one after the other.
@@ -19,18 +19,21 @@ class Attempt:
     locked_until: dt.datetime | None = None
 
 
-async def begin(tx: Tx, subject: str) -> Attempt | None:
-    """Count an attempt. None if the subject is locked; then nothing is counted."""
+async def begin(tx: Tx, subject: str, *, account: str | None) -> Attempt | None:
+    """Count an attempt on an account, if it is on one alone.
+
+    None if the subject is locked; then nothing is counted.
+    """
     row = await (
         await tx.execute(
             """
-            INSERT INTO failed_logins AS f (subject, failures) VALUES (%s, 1)
+            INSERT INTO failed_logins AS f (subject, account, failures) VALUES (%s, %s, 1)
             ON CONFLICT (subject) DO UPDATE SET last_at = now(), locked_until = NULL, failures =
                 CASE WHEN f.last_at < now() - interval '1 day' THEN 1 ELSE f.failures + 1 END
             WHERE f.locked_until IS NULL OR f.locked_until <= now()
             RETURNING failures
             """,
-            (subject,),
+            (subject, account),
         )
     ).fetchone()
     return Attempt(subject, row[0]) if row else None
@@ -79,6 +82,11 @@ async def take_back(tx: Tx, attempt: Attempt) -> None:
 async def clear(tx: Tx, subject: str) -> None:
     """Forget all failures of a subject."""
     await tx.execute("DELETE FROM failed_logins WHERE subject = %s", (subject,))
+
+
+async def clear_account(tx: Tx, account: str) -> None:
+    """Forget all failures of an account, from wherever they came."""
+    await tx.execute("DELETE FROM failed_logins WHERE account = %s", (account,))
 
 
 async def forget_old(tx: Tx) -> None:

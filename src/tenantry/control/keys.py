@@ -27,7 +27,11 @@ _PREFIX_LENGTH = 12
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyRow:
-    """An API key without its secret; ``prefix`` is how its owner recognises it."""
+    """An API key without its secret, as it was granted; what it may do now is ``grants``'.
+
+    ``prefix`` is how its owner recognises it. A user (``created_by``) or a key (``parent_id``)
+    granted it, or the platform itself if both are None.
+    """
 
     id: uuid.UUID
     name: str
@@ -36,27 +40,17 @@ class ApiKeyRow:
     customer_id: uuid.UUID | None
     customer_email: str | None
     created_by: uuid.UUID | None
-    maker_disabled_at: dt.datetime | None
+    parent_id: uuid.UUID | None
     expires_at: dt.datetime | None
     revoked_at: dt.datetime | None
     last_used_at: dt.datetime | None
     created_at: dt.datetime
 
-    def is_good(self, now: dt.datetime) -> bool:
-        """Whether it opens anything at this time."""
-        return (
-            self.revoked_at is None
-            and self.maker_disabled_at is None
-            and (self.expires_at is None or now < self.expires_at)
-        )
-
 
 _SELECT = """
     SELECT k.id, k.name, k.prefix, k.scopes, k.customer_id, c.email AS customer_email,
-           k.created_by, u.disabled_at AS maker_disabled_at,
-           k.expires_at, k.revoked_at, k.last_used_at, k.created_at
+           k.created_by, k.parent_id, k.expires_at, k.revoked_at, k.last_used_at, k.created_at
     FROM api_keys k LEFT JOIN customers c ON c.id = k.customer_id
-        LEFT JOIN users u ON u.id = k.created_by
 """
 
 
@@ -69,14 +63,15 @@ async def insert(
     customer_id: uuid.UUID | None,
     expires_at: dt.datetime | None,
     created_by: uuid.UUID | None = None,
+    parent_id: uuid.UUID | None = None,
 ) -> ApiKeyRow:
-    """Keep a new key's hash; ``created_by`` is the user who makes it, if one does."""
+    """Keep a new key's hash, and the user or the key that grants it (neither: the platform)."""
     key_id = new_id()
     await tx.execute(
         """
         INSERT INTO api_keys (id, name, prefix, hash, scopes, customer_id, expires_at,
-            created_by)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+            created_by, parent_id)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         (
             key_id,
@@ -87,6 +82,7 @@ async def insert(
             customer_id,
             expires_at,
             created_by,
+            parent_id,
         ),
     )
     row = await find(tx, key_id, customer_id=None)
@@ -147,19 +143,25 @@ async def touch(tx: Tx, key_id: uuid.UUID) -> None:
 
 
 async def administrator_exists(tx: Tx, *, besides: uuid.UUID | None = None) -> bool:
-    """Whether a good, unbound key with scope admin exists, not counting ``besides``.
+    """Whether a lasting administrator's key exists, not counting ``besides``.
 
-    Nor those that people made: they end with their makers.
+    Lasting are those of the platform itself, without a customer or an expiry: every other key
+    ends with one of them, with a user, or by itself.
     """
     row = await (
         await tx.execute(
             """
             SELECT EXISTS (SELECT 1 FROM api_keys
-                WHERE id IS DISTINCT FROM %s AND 'admin' = ANY (scopes)
-                  AND customer_id IS NULL AND revoked_at IS NULL AND created_by IS NULL
-                  AND (expires_at IS NULL OR expires_at > now()))
+                WHERE id IS DISTINCT FROM %s AND 'admin' = ANY (scopes) AND customer_id IS NULL
+                  AND parent_id IS NULL AND created_by IS NULL
+                  AND revoked_at IS NULL AND expires_at IS NULL)
             """,
             (besides,),
         )
     ).fetchone()
     return bool(row and row[0])
+
+
+async def lock_administrators(tx: Tx) -> None:
+    """Be the only transaction that ends an administrator's key, until this one ends."""
+    await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('administrators'' keys', 0))")

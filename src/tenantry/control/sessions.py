@@ -10,7 +10,6 @@ from tenantry.base.ids import new_id
 from tenantry.base.secrets import Secret, hash_token
 from tenantry.control.pages import Key
 from tenantry.control.store import Tx
-from tenantry.control.users import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +19,8 @@ class SessionRow:
     id: uuid.UUID
     user_id: uuid.UUID
     email: str
-    role: Role
     customer_id: uuid.UUID | None
     customer_email: str | None
-    user_disabled_at: dt.datetime | None
     address: str | None
     user_agent: str | None
     created_at: dt.datetime
@@ -32,18 +29,16 @@ class SessionRow:
     revoked_at: dt.datetime | None
 
     def is_good(self, now: dt.datetime, *, idle: dt.timedelta) -> bool:
-        """Whether it opens anything at this time; ``idle`` is how long it may lie unused."""
-        return (
-            self.revoked_at is None
-            and self.user_disabled_at is None
-            and now < self.expires_at
-            and now < self.last_used_at + idle
-        )
+        """Whether it has not ended; ``idle`` is how long it may lie unused.
+
+        What its user may do is another question: ``grants.of_user``.
+        """
+        return self.revoked_at is None and now < self.expires_at and now < self.last_used_at + idle
 
 
 _SELECT = """
-    SELECT s.id, s.user_id, u.email, u.role, u.customer_id, c.email AS customer_email,
-           u.disabled_at AS user_disabled_at, host(s.address) AS address, s.user_agent,
+    SELECT s.id, s.user_id, u.email, u.customer_id, c.email AS customer_email,
+           host(s.address) AS address, s.user_agent,
            s.created_at, s.last_used_at, s.expires_at, s.revoked_at
     FROM sessions s JOIN users u ON u.id = s.user_id LEFT JOIN customers c ON c.id = u.customer_id
 """

@@ -20,7 +20,7 @@ Role = Literal["administrator", "customer"]
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """A user. ``locked_until`` is in the past, or None, if nothing keeps the account shut."""
+    """A user. ``locked_until`` is in the past, or None, if nobody has to wait after failures."""
 
     id: uuid.UUID
     email: str
@@ -44,10 +44,10 @@ class UserRow:
 
 _SELECT = """
     SELECT u.id, u.email, u.name, u.role, u.customer_id, c.email AS customer_email,
-           u.password_hash, u.totp_secret, u.totp_confirmed_at, u.disabled_at, f.locked_until,
-           u.last_login_at, u.created_at
+           u.password_hash, u.totp_secret, u.totp_confirmed_at, u.disabled_at,
+           (SELECT max(f.locked_until) FROM failed_logins f WHERE f.account = u.email)
+               AS locked_until, u.last_login_at, u.created_at
     FROM users u LEFT JOIN customers c ON c.id = u.customer_id
-        LEFT JOIN failed_logins f ON f.subject = 'account:' || u.email
 """
 
 

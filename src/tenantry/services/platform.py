@@ -4,11 +4,12 @@ import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from tenantry.base.errors import TenantryError
 from tenantry.base.home import Home
 from tenantry.base.passwords import Hashing
-from tenantry.base.secrets import Seal, SecretSource
+from tenantry.base.secrets import Seal, Secret, SecretSource
 from tenantry.base.settings import Settings
 from tenantry.control.store import ControlStore
 from tenantry.host import files
@@ -108,7 +109,12 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         local = LocalClusters(settings)
         databases = Databases(store, clusters, pooler, most_connections=local.sizing.per_database)
         network = Network(store, databases, local, pooler)
-        operations = Operations(store)
+        rules = SessionRules(
+            lasts=dt.timedelta(hours=settings.session_hours),
+            idle=dt.timedelta(minutes=settings.session_idle_minutes),
+        )
+        access = Access(store, session_idle=rules.idle)
+        operations = Operations(store, may_go_on=access.may_go_on)
         repositories = Repositories(settings)
         side_instances = SideInstances(settings, repositories)
         restoring = Restoring(
@@ -139,10 +145,6 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         migrations_ = TenantMigrations(store, Migrating(visits), databases, operations)
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
-        rules = SessionRules(
-            lasts=dt.timedelta(hours=settings.session_hours),
-            idle=dt.timedelta(minutes=settings.session_idle_minutes),
-        )
         yield Platform(
             settings=settings,
             store=store,
@@ -166,7 +168,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             drills=Drills(settings, store, databases, operations, repositories),
             home_keeper=HomeKeeper(settings, repositories),
             backups=Backups(store, clusters, databases, operations, Home(settings.home)),
-            access=Access(store, session_idle=rules.idle),
+            access=access,
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),
             migrations=migrations_,
@@ -252,10 +254,21 @@ def _ensure_seal_key(home: Home) -> None:
 
 async def _ensure_admin_key(home: Home, access: Access) -> bool:
     # The file first: a key that is in force and written nowhere would be lost.
-    # One that is written and not in force is replaced by the next start.
-    if await access.administrator_exists():
+    # One that is written and not in force is replaced by the next start, which is also how
+    # root on the machine gets another key: by emptying the file.
+    written = _written_key(home.admin_key)
+    dead = written is not None and not await access.opens(written)
+    if await access.administrator_exists() and not dead:
         return False
     secret = SecretSource().api_key()
     files.write_atomically(home.admin_key, secret.reveal() + "\n", mode=0o600)
     await access.create_first_key(secret)
     return True
+
+
+def _written_key(file: Path) -> Secret | None:
+    """Return what the file holds; None if it cannot be read: who has moved it away has the key."""
+    try:
+        return Secret(file.read_text(errors="replace").strip())
+    except OSError:
+        return None

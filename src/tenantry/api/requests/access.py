@@ -13,6 +13,7 @@ from tenantry.api.requests.fields import (
     Code,
     Email,
     Label,
+    LongToken,
     Moment,
     Password,
     Scope,
@@ -36,11 +37,18 @@ class CreateKey(Body):
     expires_at: Annotated[Moment, AfterValidator(expiry)] | None = None
 
 
+_DeviceToken = Annotated[
+    LongToken | None,
+    Field(description="What an earlier login from this device was answered, if there was one."),
+]
+
+
 class Login(Body):
     """Who wants to come in."""
 
     email: Email
     password: Password
+    device_token: _DeviceToken = None
 
 
 class LoginCode(Body):
@@ -48,6 +56,7 @@ class LoginCode(Body):
 
     challenge: Token
     code: Code
+    device_token: _DeviceToken = None
 
 
 class ChangePassword(Body):

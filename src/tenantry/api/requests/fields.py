@@ -117,6 +117,7 @@ Password = Annotated[
 
 
 Token = Annotated[SecretStr, Field(min_length=1, max_length=200), AfterValidator(_typed)]
+LongToken = Annotated[SecretStr, Field(min_length=1, max_length=1000), AfterValidator(_typed)]
 
 
 Code = Annotated[

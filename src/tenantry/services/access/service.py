@@ -1,4 +1,8 @@
-"""API keys and sessions recognised; keys made and revoked; refusals told to the audit."""
+"""API keys and sessions recognised; keys created and revoked; refusals recorded in the audit.
+
+What a key may do is evaluated at each request from the chain of its grantors
+(``control.grants``); so is what may be done to a key.
+"""
 
 import datetime as dt
 import uuid
@@ -7,26 +11,14 @@ from typing import Literal, NoReturn
 
 from tenantry.base.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from tenantry.base.secrets import SESSION_PREFIX, Secret
-from tenantry.control import audit, customers, keys, pages, sessions
+from tenantry.control import audit, customers, grants, keys, pages, sessions
 from tenantry.control.audit import Actor, AuditRow
+from tenantry.control.grants import ADMIN, Chain, Rights
 from tenantry.control.keys import ApiKeyRow
 from tenantry.control.pages import Page
 from tenantry.control.sessions import SessionRow
 from tenantry.control.store import ControlStore, Tx
 
-ADMIN = "admin"
-# What a customer's users may do, of what is their customer's.
-CUSTOMER_SCOPES = frozenset(
-    {
-        "databases:read",
-        "databases:write",
-        "backups:read",
-        "backups:write",
-        "keys:read",
-        "keys:write",
-        "audit:read",
-    }
-)
 _TOUCH_EVERY = dt.timedelta(minutes=1)
 
 
@@ -46,6 +38,21 @@ class Principal:
         if proof is None:
             raise TypeError("a principal always has a key or a session")
         return proof
+
+
+@dataclass(frozen=True, slots=True)
+class ShownKey:
+    """A key with the chain of its grantors and what it may do now."""
+
+    row: ApiKeyRow
+    chain: Chain
+
+    @property
+    def is_administrators(self) -> bool:
+        """Whether it is one of the platform's own, on which administrators' keys depend."""
+        row = self.row
+        granted = row.parent_id is not None or row.created_by is not None
+        return ADMIN in row.scopes and row.customer_id is None and not granted
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +78,10 @@ class Access:
         now = dt.datetime.now(dt.UTC)
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await _find(tx, secret)
-            if row is not None and secret is not None and self._is_good(row, now):
+            rights = await self._rights(tx, row, now)
+            if row is not None and secret is not None and rights.status == "active":
                 await _touch(tx, row, now)
-                return _principal(row, secret, address=address, request_id=request_id)
+                return _principal(row, rights, secret, address=address, request_id=request_id)
             stranger = Actor(
                 kind="anonymous",
                 name="anonymous" if row is None else _name(row),
@@ -85,7 +93,7 @@ class Access:
         return Refusal(
             stranger,
             "session" if isinstance(row, SessionRow) else "api_key",
-            _reason(secret, row),
+            "no key" if secret is None else rights.reason or "unknown key",
         )
 
     async def refuse(self, refusal: Refusal, *, action: str, audited: bool) -> NoReturn:
@@ -106,10 +114,17 @@ class Access:
             hint="Send an API key as X-API-Key (tenantry key create makes one), or log in.",
         )
 
-    def _is_good(self, row: ApiKeyRow | SessionRow, now: dt.datetime) -> bool:
-        if isinstance(row, SessionRow):
-            return row.is_good(now, idle=self._session_idle)
-        return row.is_good(now)
+    async def _rights(self, tx: Tx, row: ApiKeyRow | SessionRow | None, now: dt.datetime) -> Rights:
+        if isinstance(row, ApiKeyRow):
+            return await grants.of_key(tx, row.id)
+        if row is None:
+            return Rights(frozenset(), status="revoked", reason="unknown key")
+        rights = await grants.of_user(tx, row.user_id)
+        if rights.status != "active" or row.is_good(now, idle=self._session_idle):
+            return rights
+        if row.revoked_at is not None:
+            return Rights(frozenset(), status="revoked", reason="revoked")
+        return Rights(frozenset(), status="expired", reason="expired")
 
     async def authorize(self, principal: Principal, scope: str, *, action: str) -> None:
         """Raises Forbidden unless the key has the scope or is an administrator's; audited."""
@@ -141,11 +156,11 @@ class Access:
         scopes: list[str],
         customer_email: str | None,
         expires_at: dt.datetime | None,
-    ) -> ApiKeyRow:
-        """Make a key that may do no more than its maker.
+    ) -> ShownKey:
+        """Create a key that may do no more than who creates it, now and whenever it is used.
 
-        Raises Forbidden for scopes or a customer beyond the maker's, InvalidInput for an
-        expiry that has passed.
+        Raises Forbidden for scopes or a customer beyond the creator's, InvalidInput for an
+        expiry that has passed, Conflict for a chain of keys that is too long.
         """
         if expires_at is not None and expires_at <= dt.datetime.now(dt.UTC):
             raise InvalidInput.of("expires_at", "has already passed")
@@ -160,9 +175,22 @@ class Access:
                 raise Forbidden("You can make keys for your own customer only.")
             customer_id: uuid.UUID | None = actor.customer_id
         elif customer_email is not None:
+            if ADMIN not in principal.scopes:
+                raise Forbidden(
+                    "Only administrators create keys for a customer.",
+                    hint="Use a key with the scope admin.",
+                )
             customer_id = await customers.ensure(tx, customer_email)
         else:
             customer_id = None
+        parent_id = None if actor.kind == "user" else principal.caller_id
+        if parent_id is not None:
+            above = (await grants.chains(tx, [parent_id])).get(parent_id)
+            if above is not None and len(above.links) >= grants.LONGEST_CHAIN:
+                raise Conflict(
+                    f"The key is the last of {len(above.links)} keys that created each other.",
+                    hint="Create the key with an earlier one of them, or as a user.",
+                )
         row = await keys.insert(
             tx,
             secret,
@@ -171,12 +199,14 @@ class Access:
             customer_id=customer_id,
             expires_at=expires_at,
             created_by=actor.id if actor.kind == "user" else None,
+            parent_id=parent_id,
         )
         await self._record(tx, actor, "api_key.create", row)
-        return row
+        (shown,) = await _shown(tx, [row])
+        return shown
 
     async def administrator_exists(self) -> bool:
-        """Whether any good administrator's key exists."""
+        """Whether an administrator's key exists that lasts (see ``keys.administrator_exists``)."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             return await keys.administrator_exists(tx)
 
@@ -193,34 +223,59 @@ class Access:
             )
             await self._record(tx, audit.PLATFORM, "api_key.create", row)
 
+    async def opens(self, secret: Secret) -> bool:
+        """Whether an API key may do anything now."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            row = await keys.find_by_secret(tx, secret)
+            return row is not None and (await grants.of_key(tx, row.id)).status == "active"
+
+    async def may_go_on(self, actor: Actor, customer_id: uuid.UUID | None) -> bool:
+        """Whether an actor may still do what it began for this customer (None: the platform)."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            return await grants.may_go_on(tx, actor, customer_id=customer_id)
+
     async def page_of_keys(
         self, principal: Principal, *, cursor: str | None, limit: int
-    ) -> Page[ApiKeyRow]:
+    ) -> Page[ShownKey]:
         """Keys without their secrets, newest first."""
         after = pages.read_key(cursor)
         async with self._store.transaction(principal.actor) as tx:
             found = await keys.page(
                 tx, customer_id=principal.actor.customer_id, after=after, limit=limit + 1
             )
-        return pages.cut(found, limit, lambda row: (row.created_at, row.id))
+            shown = await _shown(tx, found)
+        return pages.cut(shown, limit, lambda key: (key.row.created_at, key.row.id))
 
-    async def revoke_key(self, tx: Tx, principal: Principal, key_id: uuid.UUID) -> ApiKeyRow:
-        """End a key for good; done twice, it is done once.
+    async def revoke_key(self, tx: Tx, principal: Principal, key_id: uuid.UUID) -> ShownKey:
+        """End a key for good, and with it the keys that it created; twice is as good as once.
 
-        Raises NotFound, and Conflict for the last administrator's key.
+        Raises NotFound, Forbidden for a key beyond the caller's own rights, and Conflict for
+        the last administrator's key.
         """
         row = await keys.find(tx, key_id, customer_id=principal.actor.customer_id)
         if row is None:
             raise NotFound("There is no such API key.", hint="GET /api/api-keys lists them.")
-        if ADMIN in row.scopes and not await keys.administrator_exists(tx, besides=row.id):
-            raise Conflict(
-                "This is the last administrator's key; without it nobody could get in.",
-                hint="Make another key with the scope admin first.",
+        (shown,) = await _shown(tx, [row])
+        if not _may_revoke(principal, shown):
+            raise Forbidden(
+                "This API key has rights that you lack, and you did not create it.",
+                hint="Have an administrator revoke it.",
             )
+        if shown.is_administrators:
+            await keys.lock_administrators(tx)
+            if not await keys.administrator_exists(tx, besides=row.id):
+                raise Conflict(
+                    "This is the last administrator's key; without it nobody could get in. "
+                    "Those that it created end with it.",
+                    hint="To replace it, empty admin.key on the machine and run tenantry up: "
+                    "it creates another one.",
+                )
         if row.revoked_at is None:
             await keys.revoke(tx, row.id)
             await self._record(tx, principal.actor, "api_key.revoke", row)
-        return await keys.find(tx, key_id, customer_id=None) or row
+        row = await keys.find(tx, key_id, customer_id=None) or row
+        (shown,) = await _shown(tx, [row])
+        return shown
 
     async def page_of_audit(
         self, principal: Principal, wanted: audit.Filter, *, cursor: str | None, limit: int
@@ -270,31 +325,44 @@ def _name(row: ApiKeyRow | SessionRow) -> str:
     return row.email if isinstance(row, SessionRow) else row.name
 
 
+async def _shown(tx: Tx, rows: list[ApiKeyRow]) -> list[ShownKey]:
+    chains = await grants.chains(tx, [row.id for row in rows])
+    return [ShownKey(row, chains[row.id]) for row in rows]
+
+
+def _may_revoke(principal: Principal, key: ShownKey) -> bool:
+    """Whether a caller who sees a key may end it.
+
+    Without ``admin`` these are its own key, what descends from it or from its user, and its
+    customer's keys with no more scopes than it has.
+    """
+    if ADMIN in principal.scopes:
+        return True
+    links = key.chain.links
+    if principal.session_id is None:
+        if principal.actor.id in {link.id for link in links}:
+            return True
+    elif links[0].created_by == principal.actor.id:
+        return True
+    return principal.actor.customer_id is not None and principal.scopes.issuperset(key.row.scopes)
+
+
 def _principal(
-    row: ApiKeyRow | SessionRow, secret: Secret, *, address: str | None, request_id: str
+    row: ApiKeyRow | SessionRow,
+    rights: Rights,
+    secret: Secret,
+    *,
+    address: str | None,
+    request_id: str,
 ) -> Principal:
+    session_id = row.id if isinstance(row, SessionRow) else None
     actor = Actor(
-        kind="user" if isinstance(row, SessionRow) else "api_key",
+        kind="api_key" if session_id is None else "user",
         name=_name(row),
         id=row.user_id if isinstance(row, SessionRow) else row.id,
-        customer_id=row.customer_id,
+        customer_id=rights.customer_id,
         customer_email=row.customer_email,
         address=address,
         request_id=request_id,
     )
-    if not isinstance(row, SessionRow):
-        return Principal(actor, frozenset(row.scopes), secret)
-    scopes = frozenset({ADMIN}) if row.role == "administrator" else CUSTOMER_SCOPES
-    return Principal(actor, scopes, secret, session_id=row.id)
-
-
-def _reason(secret: Secret | None, row: ApiKeyRow | SessionRow | None) -> str:
-    """Why a key or session that is not good is refused."""
-    if secret is None:
-        return "no key"
-    if row is None:
-        return "unknown key"
-    disabled = row.user_disabled_at if isinstance(row, SessionRow) else row.maker_disabled_at
-    if disabled is not None:
-        return "user disabled"
-    return "expired" if row.revoked_at is None else "revoked"
+    return Principal(actor, rights.scopes, secret, session_id=session_id)

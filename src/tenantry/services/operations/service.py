@@ -13,14 +13,21 @@ import datetime as dt
 import errno
 import time
 import uuid
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
 import structlog
 
-from tenantry.base.errors import Busy, Conflict, NotFound, TenantryError, Unavailable
+from tenantry.base.errors import (
+    Busy,
+    Conflict,
+    Forbidden,
+    NotFound,
+    TenantryError,
+    Unavailable,
+)
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import new_id, parse_id
 from tenantry.control import audit, pages
@@ -68,12 +75,23 @@ _PASSING = (
 )
 _Result = TypeVar("_Result")
 
+# Whether an actor still has the right to what it asked for, of this customer (or the platform).
+MayGoOn = Callable[[Actor, uuid.UUID | None], Awaitable[bool]]
+
+
+async def _anybody(_: Actor, __: uuid.UUID | None) -> bool:
+    return True
+
 
 class Operations:
-    """All operations. Capabilities register the flows that theirs go through."""
+    """All operations. Capabilities register the flows that theirs go through.
 
-    def __init__(self, store: ControlStore) -> None:
+    One whose actor loses the right to it (``may_go_on``) is given up, as if it were cancelled.
+    """
+
+    def __init__(self, store: ControlStore, *, may_go_on: MayGoOn = _anybody) -> None:
         self._store = store
+        self._may_go_on = may_go_on
         self._flows: dict[str, Flow] = {}
         self._holder = new_id()
         self._running: dict[uuid.UUID, str] = {}  # of which kind each is
@@ -229,7 +247,7 @@ class Operations:
         self._running.pop(operation_id, None)
 
     async def _carry_out(self, row: OperationRow) -> None:
-        run = _Running(self._store, row, self._flows[row.kind], self._holder)
+        run = _Running(self._store, row, self._flows[row.kind], self._holder, self._may_go_on)
         try:
             while await run.go_on():
                 pass
@@ -244,9 +262,15 @@ class _Running:
     """One operation in this worker's hands."""
 
     def __init__(
-        self, store: ControlStore, row: OperationRow, flow: Flow, holder: uuid.UUID
+        self,
+        store: ControlStore,
+        row: OperationRow,
+        flow: Flow,
+        holder: uuid.UUID,
+        may_go_on: MayGoOn,
     ) -> None:
         self._store = store
+        self._may_go_on = may_go_on
         self.row = row
         self._flow = flow
         self._holder = holder
@@ -293,6 +317,8 @@ class _Running:
         step = self._flow.step(self.row.step)
         if self.row.cancel_requested and not step.final:
             return await self._give_up(None)
+        if not step.final and not await self._has_the_right():
+            return await self._give_up(_forbidden())
         if self._is_late() and not step.final:
             return await self._give_up(self._late())
         return await self._do(step)
@@ -307,6 +333,8 @@ class _Running:
             return await self._give_up(None)
         except _Late:
             return await self._give_up(self._late())
+        except _Forfeited:
+            return await self._give_up(_forbidden())
         except _Lost:
             return False
         except Exception as error:
@@ -321,6 +349,9 @@ class _Running:
             f"The operation did not end within {self._flow.deadline}.",
             hint="What it had done is taken back. Try again when less is going on.",
         )
+
+    async def _has_the_right(self) -> bool:
+        return await self._may_go_on(self.actor, self.row.customer_id)
 
     def _is_late(self) -> bool:
         started = self.row.started_at
@@ -342,6 +373,8 @@ class _Running:
                     raise _Cancelled
                 if cancellable and self._is_late():
                     raise _Late
+                if cancellable and not await self._has_the_right():
+                    raise _Forfeited
         finally:
             if not acting.done():
                 acting.cancel()
@@ -446,8 +479,19 @@ class _Late(Exception):
     """The deadline of the operation has passed."""
 
 
+class _Forfeited(Exception):
+    """Who asked for the operation has lost the right to."""
+
+
 class _Lost(Exception):
     """Another worker has the operation."""
+
+
+def _forbidden() -> Forbidden:
+    return Forbidden(
+        "The API key or user that asked for the operation has lost the right to it meanwhile.",
+        hint="What it had done is taken back. Ask again with a key that is in force.",
+    )
 
 
 def _full_disk(error: Exception) -> TenantryError | None:

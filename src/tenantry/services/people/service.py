@@ -2,8 +2,9 @@
 
 What an administrator changes about somebody else's is ``services.users``.
 
-Each attempt is counted before anything is compared, and taken back if it succeeds. An
-unknown address, a wrong password and a disabled user get the same answer after the same time.
+Each attempt is counted before anything is compared, and taken back if it succeeds; under what
+it counts is ``plan``'s. An unknown address, a wrong password and a disabled user get the same
+answer after the same time.
 """
 
 import datetime as dt
@@ -18,8 +19,16 @@ from tenantry.base.errors import (
     NotFound,
     WrongCredentials,
 )
+from tenantry.base.ids import new_id
 from tenantry.base.passwords import Hashing
-from tenantry.base.secrets import Seal, Secret, new_challenge, new_session_token
+from tenantry.base.secrets import (
+    Seal,
+    Secret,
+    device_token,
+    new_challenge,
+    new_session_token,
+    read_device_token,
+)
 from tenantry.control import attempts, audit, pages, sessions, users
 from tenantry.control.attempts import Attempt
 from tenantry.control.audit import Actor
@@ -29,8 +38,10 @@ from tenantry.control.store import ControlStore, Tx, as_platform
 from tenantry.control.users import UserRow
 from tenantry.services.access.service import Principal
 from tenantry.services.people import plan
+from tenantry.services.people.plan import Counter
 
 CHALLENGE_LASTS = dt.timedelta(minutes=5)
+DEVICE_LASTS = dt.timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +54,10 @@ class SessionRules:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A session that has begun; its token is told this once."""
+    """A session that has begun; its token is told this once, and so is that of the device."""
 
     token: Secret
+    device: Secret
     session: SessionRow
     user: UserRow
 
@@ -74,14 +86,41 @@ class People:
 
     # Coming in
 
+    def device_of(self, token: Secret | None, email: str) -> str | None:
+        """Return the device that shows this token, if this user has logged in from it before.
+
+        It is no proof of who asks: its failures only count apart from those of others.
+        """
+        if token is None:
+            return None
+        return read_device_token(self._seal, token, email, dt.datetime.now(dt.UTC))
+
+    async def user_of(self, challenge: Secret) -> UserRow:
+        """Return whom a challenge was given to. Raises WrongCredentials."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            user_id = await sessions.find_challenge(tx, challenge)
+            user = await users.find(tx, user_id) if user_id else None
+        if user is None:
+            raise WrongCredentials(
+                "This login is not known, or has taken too long.", hint="Log in again."
+            )
+        return user
+
     async def login(
-        self, email: str, password: Secret, caller: Actor, *, user_agent: str | None
+        self,
+        email: str,
+        password: Secret,
+        caller: Actor,
+        *,
+        user_agent: str | None,
+        device: str | None,
     ) -> SignedIn | Challenge:
         """Begin a session, or ask for a code as well.
 
         Raises WrongCredentials, and LoginLocked after too many failures.
         """
-        begun = await self._begin(email, caller)
+        counters = plan.password_counters(email, caller.address, device)
+        begun = await self._begin(counters)
         async with self._store.transaction(audit.PLATFORM) as tx:
             user = await users.find_by_email(tx, email)
         right = await self._hashing.verify(password, user.password_hash if user else None)
@@ -93,7 +132,14 @@ class People:
         async with self._store.transaction(audit.PLATFORM) as tx:
             if not user.has_totp:
                 return await self._open(
-                    tx, user, caller, begun, method="password", user_agent=user_agent
+                    tx,
+                    user,
+                    caller,
+                    counters,
+                    begun,
+                    method="password",
+                    user_agent=user_agent,
+                    device=device,
                 )
             for attempt in begun:
                 await attempts.take_back(tx, attempt)
@@ -104,25 +150,33 @@ class People:
         return Challenge(token, ends)
 
     async def answer(
-        self, challenge: Secret, code: str, caller: Actor, *, user_agent: str | None
+        self,
+        challenge: Secret,
+        code: str,
+        caller: Actor,
+        *,
+        user_agent: str | None,
+        device: str | None,
     ) -> SignedIn:
         """Begin a session with a code of the authenticator, or with a recovery code.
 
         Raises as ``login``.
         """
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            user_id = await sessions.find_challenge(tx, challenge)
-            user = await users.find(tx, user_id) if user_id else None
-        if user is None:
-            raise WrongCredentials(
-                "This login is not known, or has taken too long.", hint="Log in again."
-            )
-        begun = await self._begin(user.email, caller)
+        user = await self.user_of(challenge)
+        counters = plan.code_counters(user.email, caller.address, device)
+        begun = await self._begin(counters)
         async with self._store.transaction(audit.PLATFORM) as tx:
             method = await self._take_code(tx, user, code)
             if method and await sessions.take_challenge(tx, challenge):
                 return await self._open(
-                    tx, user, caller, begun, method=method, user_agent=user_agent
+                    tx,
+                    user,
+                    caller,
+                    counters,
+                    begun,
+                    method=method,
+                    user_agent=user_agent,
+                    device=device,
                 )
             await _record_refusal(tx, caller, user, begun, "wrong code")
         raise _wrong_code()
@@ -173,7 +227,9 @@ class People:
         Raises WrongCredentials, and LoginLocked after too many failures.
         """
         user_id = _user_of(principal)
-        begun = await self._begin(principal.actor.name, principal.actor)
+        begun = await self._begin(
+            plan.session_counters(principal.actor.name, _session_of(principal))
+        )
         async with self._store.transaction(audit.PLATFORM) as tx:
             user = await _found(tx, user_id)
         right = await self._hashing.verify(password, user.password_hash)
@@ -235,7 +291,9 @@ class People:
 
     async def remove_totp(self, principal: Principal, code: str) -> None:
         """Ask for no codes any more. Raises WrongCredentials, LoginLocked, Conflict."""
-        begun = await self._begin(principal.actor.name, principal.actor)
+        begun = await self._begin(
+            plan.session_counters(principal.actor.name, _session_of(principal))
+        )
         async with self._store.transaction(audit.PLATFORM) as tx:
             user = await _found(tx, _user_of(principal))
             if not user.has_totp:
@@ -262,31 +320,32 @@ class People:
 
     # Parts
 
-    async def _begin(self, email: str, caller: Actor) -> list[Attempt]:
-        # Always in this order: two logins never wait for each other's rows.
-        subjects = (
-            (plan.address_subject(caller.address), plan.ADDRESS_ATTEMPTS),
-            (plan.account_subject(email), plan.ACCOUNT_ATTEMPTS),
-        )
+    async def _begin(self, counters: list[Counter]) -> list[Attempt]:
         async with self._store.transaction(audit.PLATFORM) as tx:
-            return [await _begun(tx, subject, allowed) for subject, allowed in subjects]
+            return [await _begun(tx, counter) for counter in counters]
 
     async def _open(
         self,
         tx: Tx,
         user: UserRow,
         caller: Actor,
+        counters: list[Counter],
         begun: list[Attempt],
         *,
         method: str,
         user_agent: str | None,
+        device: str | None,
     ) -> SignedIn:
         if not await users.note_login(tx, user.id, password_hash=user.password_hash):
             raise _wrong()  # disabled, or given another password, a moment ago
         for attempt in begun:
             await attempts.take_back(tx, attempt)
-        await attempts.clear(tx, plan.account_subject(user.email))
+        for counter in counters:
+            if counter.clears:
+                await attempts.clear(tx, counter.subject)
         token = new_session_token()
+        ends = dt.datetime.now(dt.UTC) + DEVICE_LASTS
+        known = device_token(self._seal, device or new_id().hex, user.email, ends)
         row = await sessions.insert(
             tx,
             token,
@@ -303,7 +362,7 @@ class People:
             resource_id=row.id,
             details={"method": method},
         )
-        return SignedIn(token, row, user)
+        return SignedIn(token, known, row, await _found(tx, user.id))
 
     async def _take_code(self, tx: Tx, user: UserRow, code: str) -> str | None:
         """Use a code up. Returns which kind it was, or None if it is not right."""
@@ -319,15 +378,16 @@ class People:
         return None
 
 
-async def _begun(tx: Tx, subject: str, allowed: int) -> Attempt:
-    attempt = await attempts.begin(tx, subject)
+async def _begun(tx: Tx, counter: Counter) -> Attempt:
+    attempt = await attempts.begin(tx, counter.subject, account=counter.account)
     if attempt is None:
         raise LoginLocked(
             "Too many logins have failed for this account or from this address.",
-            seconds=await attempts.seconds_locked(tx, subject),
-            hint="Wait; each further failure doubles the time. An administrator can unlock it.",
+            seconds=await attempts.seconds_locked(tx, counter.subject),
+            hint="Wait as long as Retry-After says. Whoever logs in from a device where that "
+            "succeeded before, with its device_token, does not wait for what others failed at.",
         )
-    seconds = plan.lock_seconds(attempt.failures, allowed=allowed)
+    seconds = counter.wait(attempt.failures)
     return await attempts.lock(tx, attempt, seconds) if seconds else attempt
 
 

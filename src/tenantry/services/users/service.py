@@ -10,11 +10,11 @@ from tenantry.base.errors import Forbidden, InvalidInput, NotFound
 from tenantry.base.passwords import Hashing
 from tenantry.base.secrets import Secret
 from tenantry.control import attempts, audit, customers, keys, pages, sessions, users
+from tenantry.control.grants import ADMIN
 from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
 from tenantry.control.users import Role, UserRow
-from tenantry.services.access.service import ADMIN, Principal
-from tenantry.services.people import plan
+from tenantry.services.access.service import Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Users:
     async def unlock(self, tx: Tx, principal: Principal, user_id: uuid.UUID) -> UserRow:
         """Forget an account's failed logins."""
         row = await _find(tx, principal, user_id)
-        await attempts.clear(tx, plan.account_subject(row.email))
+        await attempts.clear_account(tx, row.email)
         await _record(tx, principal, "user.unlock", row)
         return await _find(tx, principal, user_id)
 
@@ -123,7 +123,7 @@ class Users:
         row = await _find(tx, principal, user_id)
         await users.set_password(tx, user_id, await self._hashing.hash(password))
         await sessions.revoke_all(tx, user_id)
-        await attempts.clear(tx, plan.account_subject(row.email))
+        await attempts.clear_account(tx, row.email)
         await _record(tx, principal, "user.reset_password", row)
         return await _find(tx, principal, user_id)
 
@@ -136,11 +136,11 @@ class Users:
         return await _find(tx, principal, user_id)
 
     async def delete(self, tx: Tx, principal: Principal, user_id: uuid.UUID) -> UserRow:
-        """Delete a user; their sessions and the keys that they made open nothing any more."""
+        """Delete a user; their sessions end, and the keys that they and these keys created."""
         row = await _find(tx, principal, user_id)
         await keys.revoke_made_by(tx, user_id)
         await users.delete(tx, user_id)
-        await attempts.clear(tx, plan.account_subject(row.email))
+        await attempts.clear_account(tx, row.email)
         await _record(tx, principal, "user.delete", row)
         return row
 

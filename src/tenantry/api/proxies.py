@@ -1,0 +1,68 @@
+"""Where a request comes from, when a proxy passes it on.
+
+Only what configured proxies (``TENANTRY_TRUSTED_PROXIES``) say is believed, and of what they say
+only ``X-Forwarded-For`` and ``X-Forwarded-Proto``. Each proxy appends the address that it was
+reached from, so the list is read from its end, and ends at the first address that is no proxy's:
+whatever stands before that was sent by the client itself.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from starlette.types import Scope
+
+Network = IPv4Network | IPv6Network
+
+
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return an address without port, brackets or mapping to IPv6; None for anything else.
+
+    Some proxies append the client's port.
+    """
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
+    return mapped or found
+
+
+def client_of(peer: str, forwarded: Sequence[str], trusted: Sequence[Network]) -> str | None:
+    """Return the address of a request's client; None if the peer has no address.
+
+    ``forwarded`` are the values of ``X-Forwarded-For`` in the order in which they were sent. If
+    the nearest that is no trusted proxy's is no address, the proxy that named it is the client.
+    """
+    client = parse_address(peer)
+    hops = [hop for value in forwarded for hop in value.split(",")]
+    while client is not None and hops and _is_in(client, trusted):
+        named = parse_address(hops.pop())
+        if named is None:
+            break
+        client = named
+    return None if client is None else str(client)
+
+
+def _is_in(address: IPv4Address | IPv6Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def resolve(scope: Scope, trusted: Sequence[Network]) -> None:
+    """Have ``client`` of an ASGI scope be the client, and ``scheme`` the one that it used."""
+    peer, port = scope.get("client") or ("", 0)
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    sent = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
+    client = client_of(peer, sent, trusted)
+    scope["client"] = None if client is None else (client, port)
+    address = parse_address(peer)
+    if address is not None and _is_in(address, trusted):
+        schemes = [value for name, value in headers if name == b"x-forwarded-proto"]
+        last = schemes[-1].decode("latin-1").rpartition(",")[2].strip().lower() if schemes else ""
+        if last in {"http", "https"}:
+            scope["scheme"] = last
