@@ -23,6 +23,7 @@ log = structlog.get_logger()
 _PASS_SECONDS = 60
 _POOLER_SECONDS = 1
 _LOCKS_SECONDS = 1
+_OVERUSE_SECONDS = 1
 _SAMPLE_SECONDS = 300
 _CERTIFICATE_SECONDS = 60
 _HOME_SECONDS = 60
@@ -126,6 +127,8 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         tasks.create_task(
             _every(_LOCKS_SECONDS, "lock table", lambda: keep_free(shared.address, shared.pid()))
         )
+        tasks.create_task(_every(_OVERUSE_SECONDS, "overuse", platform.overuse.watch))
+        tasks.create_task(_every(_OVERUSE_SECONDS, "pauses", platform.overuse.lift))
         tasks.create_task(_every(_DRILL_SECONDS, "drills", platform.drills.begin_due))
         tasks.create_task(_every(_HOME_SECONDS, "home files", platform.home_keeper.keep))
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))

@@ -183,6 +183,24 @@ async def end_sessions_in(
     return cursor.rowcount
 
 
+async def end_oldest_transaction(connection: AsyncConnection[TupleRow]) -> str | None:
+    """End the tenants' session whose transaction is oldest, an idle one first.
+
+    Returns the name of its database, None if there is no such session.
+    """
+    cursor = await connection.execute(
+        """
+        SELECT datname, pg_terminate_backend(pid) FROM (
+            SELECT pid, datname FROM pg_stat_activity
+            WHERE backend_type = 'client backend' AND starts_with(usename, 'user_')
+              AND xact_start IS NOT NULL
+            ORDER BY (state = 'active'), xact_start LIMIT 1) AS oldest
+        """
+    )
+    row = await cursor.fetchone()
+    return row[0] if row else None
+
+
 async def grant_database(connection: AsyncConnection[TupleRow], name: str, *, tenant: str) -> None:
     """Open a database to one role and to nobody else."""
     await connection.execute(

@@ -33,6 +33,7 @@ from tenantry.services.home_files import HomeKeeper
 from tenantry.services.imports.service import Imports
 from tenantry.services.network.service import Network
 from tenantry.services.operations.service import Operations
+from tenantry.services.overuse.service import Overuse
 from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.quotas.service import Quotas
@@ -67,6 +68,7 @@ class Platform:
     branches: Branches
     certificates: Certificates
     quotas: Quotas
+    overuse: Overuse
     repositories: Repositories
     side_instances: SideInstances
     restores: Restores
@@ -154,6 +156,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             extensions=Extensions(clusters, databases),
             branches=Branches(settings, store, databases, operations, branching),
             quotas=Quotas(store, clusters, pooler),
+            overuse=Overuse(store, clusters, pooler, local.shared),
             certificates=local_certificates(settings),
             repositories=repositories,
             side_instances=side_instances,

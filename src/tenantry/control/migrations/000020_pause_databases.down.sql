@@ -1,0 +1,1 @@
+ALTER TABLE databases DROP COLUMN paused_for, DROP COLUMN paused_until;
