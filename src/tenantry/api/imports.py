@@ -15,6 +15,7 @@ from tenantry.api.requests.fields import Jobs
 from tenantry.control.operations import OperationRow
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
+from tenantry.services.imports.model import Upload
 from tenantry.services.platform import Platform
 
 router = APIRouter(prefix="/api/databases/{identifier}/import", tags=["imports"])
@@ -74,9 +75,25 @@ async def _upload(
 ) -> Response:
     async with platform.store.transaction(principal.actor) as tx:
         first = not await is_repeated(tx, request, principal)
-        most = await platform.imports.check_target(tx, principal.actor, database_id, empty=first)
-    upload = await platform.imports.take_in(request.stream(), most=most)
+    length = request.headers.get("content-length", "")
+    async with platform.imports.receiving(
+        principal.actor,
+        database_id,
+        first=first,
+        announced=int(length) if length.isdigit() else None,
+    ) as most:
+        upload = await platform.imports.uploads.receive(request.stream(), most=most)
+        return await _begin_upload(request, platform, principal, database_id, upload, jobs)
 
+
+async def _begin_upload(
+    request: Request,
+    platform: Platform,
+    principal: Principal,
+    database_id: DatabaseId,
+    upload: Upload,
+    jobs: int,
+) -> Response:
     wanted = False
 
     async def want(tx: Tx) -> OperationRow:

@@ -330,10 +330,20 @@ async def named(tx: Tx, cluster_id: uuid.UUID, name: str) -> DatabaseRow | None:
 
 
 async def count_of_customer(tx: Tx, customer_id: uuid.UUID) -> int:
-    """How many databases a customer has, branches and those being deleted included."""
-    row = await (
-        await tx.execute("SELECT count(*) FROM databases WHERE customer_id = %s", (customer_id,))
-    ).fetchone()
+    """How many databases a customer has: branches, and retained ones, included.
+
+    Until ``tx`` ends, nobody else counts those of this customer.
+    """
+    await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 20))", (str(customer_id),))
+    cursor = await tx.execute(
+        """
+        SELECT count(*) + coalesce(sum((
+            SELECT count(*) FROM replaced_databases r WHERE r.database_id = d.id)), 0)
+        FROM databases d WHERE customer_id = %s
+        """,
+        (customer_id,),
+    )
+    row = await cursor.fetchone()
     return int(row[0]) if row else 0
 
 

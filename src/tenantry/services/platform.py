@@ -106,7 +106,13 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
     pooler = local_pooler(settings)
     async with ControlStore(control) as store, ClusterPools(store) as clusters:
         local = LocalClusters(settings)
-        databases = Databases(store, clusters, pooler, most_connections=local.sizing.per_database)
+        databases = Databases(
+            store,
+            clusters,
+            pooler,
+            most_connections=local.sizing.per_database,
+            most_of_a_customer=settings.customer_databases,
+        )
         network = Network(store, databases, local, pooler)
         operations = Operations(store)
         repositories = Repositories(settings)
@@ -165,7 +171,14 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             cluster_backups=ClusterBackups(store, operations, repositories, schedule(settings)),
             drills=Drills(settings, store, databases, operations, repositories),
             home_keeper=HomeKeeper(settings, repositories),
-            backups=Backups(store, clusters, databases, operations, Home(settings.home)),
+            backups=Backups(
+                store,
+                clusters,
+                databases,
+                operations,
+                Home(settings.home),
+                most_bytes=settings.customer_backup_gb << 30,
+            ),
             access=Access(store, session_idle=rules.idle),
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),
