@@ -11,7 +11,16 @@ import structlog
 
 from tenantry.base import logs, settings
 from tenantry.base.errors import TenantryError, Unavailable
-from tenantry.control import attempts, audit, idempotency, jobs, operations, proofs, sessions
+from tenantry.control import (
+    attempts,
+    audit,
+    idempotency,
+    jobs,
+    migration_runs,
+    operations,
+    proofs,
+    sessions,
+)
 from tenantry.host.processes import lifeline
 from tenantry.pg import visitors
 from tenantry.services.clusters.service import LocalClusters
@@ -70,6 +79,7 @@ async def converge(platform: Platform) -> None:
         await sessions.forget_old(tx)
         await attempts.forget_old(tx)
         await operations.forget_old(tx)
+        await migration_runs.forget_files(tx)
         await proofs.forget_old(tx)
     if done:
         log.info("convergence.mended", actions=[str(action) for action in done])

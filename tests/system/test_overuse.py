@@ -14,11 +14,12 @@ import httpx
 import psycopg
 import pytest
 
-from answers import data
+from answers import data, problem
 from clients import ask, eventually, login, port_of
 from harness import Installation
 
 MIB = 2**20
+OCTETS = "application/octet-stream"
 REWRITE = (
     "TRUNCATE again; INSERT INTO again SELECT repeat(md5(g::text), 31)"
     " FROM generate_series(1, 8192) g"
@@ -213,3 +214,117 @@ def test_logs_are_rotated_and_deleted_by_size(
         for name, value in (("log_rotation_size", "8MB"), ("logging_collector", "on")):
             assert server.execute(f"SHOW {name}".encode()).fetchone() == (value,)
     assert paused(api, neighbour) is None
+
+
+def test_parameters_that_a_role_sets_for_itself_have_a_bound(
+    platform: Installation, api: httpx.Client, noisy: dict[str, Any]
+) -> None:
+    with (
+        contextlib.suppress(psycopg.OperationalError),
+        login(noisy["connection_string"]) as session,
+    ):
+        session.execute("ALTER ROLE CURRENT_USER SET search_path = public")
+        session.execute(
+            """
+            DO $$ BEGIN
+                EXECUTE format('ALTER ROLE CURRENT_USER SET a.b = %L',
+                    (SELECT string_agg(md5(g::text), '') FROM generate_series(1, 10000) g));
+            END $$
+            """
+        )
+    eventually(lambda: (paused(api, noisy) or {}).get("reason") == "settings")
+    with platform.superuser() as server:
+        assert server.execute(
+            "SELECT count(*) FROM pg_db_role_setting WHERE setrole = %s::regrole",
+            (noisy["username"],),
+        ).fetchone() == (0,)
+
+
+# ── what customers send and make ─────────────────────────────────────────────
+
+
+def begin_upload(platform: Installation, made: dict[str, Any], key: str) -> socket.socket:
+    """Send half of a dump."""
+    here = socket.create_connection(("127.0.0.1", platform.api_port), timeout=20)
+    here.sendall(
+        (
+            f"POST /api/databases/{made['id']}/import HTTP/1.1\r\nHost: localhost\r\n"
+            f"X-API-Key: {key}\r\nContent-Type: application/octet-stream\r\n"
+            f"Content-Length: {MIB}\r\n\r\n"
+        ).encode()
+        + b"PGDMP"
+        + b"\0" * (MIB // 2)
+    )
+    return here
+
+
+def test_a_database_takes_one_upload_at_a_time(
+    platform: Installation, api: httpx.Client, noisy: dict[str, Any]
+) -> None:
+    folder = platform.home / "scratch" / "uploads"
+    path = f"/api/databases/{noisy['id']}/import"
+
+    def send() -> httpx.Response:
+        return api.post(path, content=b"PGDMP" + b"\0" * 1000, headers={"content-type": OCTETS})
+
+    with begin_upload(platform, noisy, platform.key):
+        eventually(lambda: folder.exists() and any(folder.iterdir()))
+        found = problem(send(), 409)
+        assert "30 seconds" in found["hint"]
+        assert len(list(folder.iterdir())) == 1
+    eventually(lambda: not any(folder.iterdir()))  # who sent it is gone, and so is the file
+    too_large = {"content-type": OCTETS, "content-length": str(65 * MIB)}
+    with contextlib.suppress(httpx.WriteError):
+        assert api.post(path, content=b"PGDMP", headers=too_large).status_code == 409
+    eventually(lambda: send().status_code == 202)
+
+
+def test_a_customers_databases_and_backups_have_a_bound(
+    platform: Installation, api: httpx.Client
+) -> None:
+    made = platform.create(ownerEmail="many@example.org")
+    key = data(
+        api.post(
+            "/api/api-keys",
+            json={
+                "name": "many",
+                "customerEmail": "many@example.org",
+                "scopes": ["databases:read", "databases:write", "backups:write"],
+            },
+        ),
+        201,
+    )["key"]
+    with platform.client(key) as customer, platform.control() as control:
+        control.execute(
+            """
+            INSERT INTO databases (id, cluster_id, database_name, username, status, customer_id)
+            SELECT gen_random_uuid(), cluster_id, 'tenant_many' || g, 'user_many' || g,
+                'branching', customer_id
+            FROM databases, generate_series(1, 99) g WHERE id = %s
+            """,
+            (made["id"],),
+        )
+        wanted = {"friendlyName": "One more"}
+        found = problem(customer.post("/api/databases", json=wanted), 409)
+        assert "100 databases" in found["detail"]
+        assert "TENANTRY_CUSTOMER_DATABASES" in found["hint"]
+        branch = customer.post(f"/api/databases/{made['id']}/branches", json={"name": "b"})
+        assert "100 databases" in problem(branch, 409)["detail"]
+        control.execute("DELETE FROM databases WHERE status = 'branching' AND username ~ 'many'")
+        again = data(customer.post("/api/databases", json=wanted), 201)
+
+        control.execute(
+            """
+            INSERT INTO backups (id, database_id, database_name, customer_id, file_name, format,
+                part, origin, size_bytes)
+            SELECT gen_random_uuid(), id, 'gone', customer_id, 'x.dump', 'custom', 'all', 'manual',
+                100::bigint << 30
+            FROM databases WHERE id = %s
+            """,
+            (made["id"],),
+        )
+        path = f"/api/databases/{again['id']}/backups"
+        found = problem(customer.post(path, json={}), 409)
+        assert "107,374,182,400 bytes" in found["detail"]
+        control.execute("DELETE FROM backups WHERE file_name = 'x.dump'")
+        assert customer.post(path, json={}).status_code == 202

@@ -24,7 +24,7 @@ from tenantry.pg.catalog import DatabaseUse
 
 Status = Literal["creating", "warm", "scratch", "branching", "active", "deleting"]
 QuotaState = Literal["ok", "warning", "read_only", "stopped"]
-PauseReason = Literal["wal", "notify", "log", "temp"]
+PauseReason = Literal["wal", "notify", "log", "temp", "settings"]
 
 
 @dataclass(frozen=True, slots=True)

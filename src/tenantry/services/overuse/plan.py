@@ -12,6 +12,7 @@ LEAST_WAL = 256 * MIB
 LEAST_TEMPORARY = 256 * MIB
 MOST_LOG = 16 * MIB
 MOST_QUEUED = 32 * MIB  # of the notification queue, which all databases share
+MOST_SETTINGS = 64 * 1024  # of a role; it is compressed
 _QUEUE_GROWS = 2 * MIB  # between two looks: somebody fills it, rather than somebody holding it
 _PART = 0.25  # of what is in the queue: a database with less is not why it is full
 _HOUR = 3600.0
@@ -25,6 +26,8 @@ _WHY: dict[PauseReason, str] = {
     " server's log. Correct the parameters that they connect with.",
     "temp": "The temporary files of its sessions together took more than its disk quota. Run fewer"
     " large sorts at once, or raise disk_quota_bytes.",
+    "settings": "A role of it had set more than 64 KiB of parameters for itself (ALTER ROLE … SET),"
+    " which all logins of the server read. They were reset.",
 }
 
 

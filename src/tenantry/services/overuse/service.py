@@ -95,10 +95,10 @@ class Overuse:
             raise Unavailable(f"Nobody looks at what databases write: {error}".strip()) from error
 
     async def _look(self, server: Server, cluster: ClusterRow, seen: _Seen) -> None:
-        row = await (await server.execute(_STATE)).fetchone()
-        if row is None:
+        state = await (await server.execute(_STATE)).fetchone()
+        if state is None:
             return
-        position, timeline, queue = row
+        position, timeline, queue = state
         if seen.wal is None:
             seen.wal = position
         elif position - seen.wal >= _SAMPLE:
@@ -111,6 +111,9 @@ class Overuse:
         seen.queue = queue
         await self._count_log(cluster, seen)
         await self._count_temporary(server, cluster)
+        for role in await objects.reset_large_settings(server, plan.MOST_SETTINGS):
+            if row := await self._named(cluster, database_of(role)):
+                await self._pause(row, "settings", plan.MOST_SETTINGS)
 
     # ── what is written ──────────────────────────────────────────────────────
 
