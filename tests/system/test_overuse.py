@@ -15,8 +15,9 @@ import psycopg
 import pytest
 
 from answers import data, problem
-from clients import ask, eventually, login, port_of
+from clients import ask, changed, eventually, login, port_of
 from harness import Installation
+from tenantry.pg import writing
 
 MIB = 2**20
 OCTETS = "application/octet-stream"
@@ -216,6 +217,40 @@ def test_logs_are_rotated_and_deleted_by_size(
     assert paused(api, neighbour) is None
 
 
+def test_what_logins_write_to_the_log_is_told_apart(
+    platform: Installation, noisy: dict[str, Any], neighbour: dict[str, Any]
+) -> None:
+    def newest() -> bytes:
+        logs = (platform.home / "logs").glob("shared-1-*.log")
+        found = max((each for each in logs if "start" not in each.name), key=os.path.getmtime)
+        return found.read_bytes()
+
+    refused = changed(noisy["connection_string"], options="-c nowhere=1")
+    with pytest.raises(psycopg.OperationalError, match="nowhere"):
+        login(refused)
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        login(changed(neighbour["connection_string"], password="wrong"))
+    eventually(lambda: writing.log_shares(newest())[noisy["username"]] > 0)
+    eventually(lambda: neighbour["username"].encode() in newest())
+    assert neighbour["username"] not in writing.log_shares(newest())
+
+
+def test_temporary_files_of_all_sessions_together_have_a_bound(
+    api: httpx.Client, noisy: dict[str, Any]
+) -> None:
+    one = {"temp_file_limit_bytes": 80 * MIB}
+    assert api.patch(f"/api/databases/{noisy['id']}", json=one).status_code == 200
+    held = (
+        "DECLARE held CURSOR WITH HOLD FOR"
+        " SELECT repeat(md5(g::text), 31) FROM generate_series(1, 60000) g"
+    )
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):  # some may be ended before all are open
+            with contextlib.suppress(psycopg.OperationalError):
+                stack.enter_context(login(noisy["connection_string"])).execute(held)
+        eventually(lambda: (paused(api, noisy) or {}).get("reason") == "temp")
+
+
 def test_parameters_that_a_role_sets_for_itself_have_a_bound(
     platform: Installation, api: httpx.Client, noisy: dict[str, Any]
 ) -> None:
@@ -223,12 +258,12 @@ def test_parameters_that_a_role_sets_for_itself_have_a_bound(
         contextlib.suppress(psycopg.OperationalError),
         login(noisy["connection_string"]) as session,
     ):
-        session.execute("ALTER ROLE CURRENT_USER SET search_path = public")
         session.execute(
             """
             DO $$ BEGIN
-                EXECUTE format('ALTER ROLE CURRENT_USER SET a.b = %L',
-                    (SELECT string_agg(md5(g::text), '') FROM generate_series(1, 10000) g));
+                EXECUTE 'ALTER ROLE CURRENT_USER SET search_path = '
+                    || (SELECT string_agg('x' || md5(g::text), ',')
+                        FROM generate_series(1, 9999) g);
             END $$
             """
         )
@@ -243,14 +278,14 @@ def test_parameters_that_a_role_sets_for_itself_have_a_bound(
 # ── what customers send and make ─────────────────────────────────────────────
 
 
-def begin_upload(platform: Installation, made: dict[str, Any], key: str) -> socket.socket:
-    """Send half of a dump."""
+def begin_upload(platform: Installation, made: dict[str, Any], size: int) -> socket.socket:
+    """Announce a dump of so many bytes, and send half a MiB of it."""
     here = socket.create_connection(("127.0.0.1", platform.api_port), timeout=20)
     here.sendall(
         (
             f"POST /api/databases/{made['id']}/import HTTP/1.1\r\nHost: localhost\r\n"
-            f"X-API-Key: {key}\r\nContent-Type: application/octet-stream\r\n"
-            f"Content-Length: {MIB}\r\n\r\n"
+            f"X-API-Key: {platform.key}\r\nContent-Type: {OCTETS}\r\n"
+            f"Content-Length: {size}\r\n\r\n"
         ).encode()
         + b"PGDMP"
         + b"\0" * (MIB // 2)
@@ -267,15 +302,14 @@ def test_a_database_takes_one_upload_at_a_time(
     def send() -> httpx.Response:
         return api.post(path, content=b"PGDMP" + b"\0" * 1000, headers={"content-type": OCTETS})
 
-    with begin_upload(platform, noisy, platform.key):
+    with begin_upload(platform, noisy, MIB):
         eventually(lambda: folder.exists() and any(folder.iterdir()))
         found = problem(send(), 409)
         assert "30 seconds" in found["hint"]
         assert len(list(folder.iterdir())) == 1
     eventually(lambda: not any(folder.iterdir()))  # who sent it is gone, and so is the file
-    too_large = {"content-type": OCTETS, "content-length": str(65 * MIB)}
-    with contextlib.suppress(httpx.WriteError):
-        assert api.post(path, content=b"PGDMP", headers=too_large).status_code == 409
+    with begin_upload(platform, noisy, 65 * MIB) as too_large:
+        assert too_large.recv(1000).startswith(b"HTTP/1.1 409")
     eventually(lambda: send().status_code == 202)
 
 
@@ -297,9 +331,10 @@ def test_a_customers_databases_and_backups_have_a_bound(
     with platform.client(key) as customer, platform.control() as control:
         control.execute(
             """
-            INSERT INTO databases (id, cluster_id, database_name, username, status, customer_id)
+            INSERT INTO databases (id, cluster_id, database_name, username, status, customer_id,
+                friendly_name)
             SELECT gen_random_uuid(), cluster_id, 'tenant_many' || g, 'user_many' || g,
-                'branching', customer_id
+                'branching', customer_id, 'Many'
             FROM databases, generate_series(1, 99) g WHERE id = %s
             """,
             (made["id"],),

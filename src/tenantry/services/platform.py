@@ -11,7 +11,7 @@ from tenantry.base.passwords import Hashing
 from tenantry.base.secrets import Seal, SecretSource
 from tenantry.base.settings import Settings
 from tenantry.control.store import ControlStore
-from tenantry.host import files
+from tenantry.host import files, processes
 from tenantry.host.engines import PgBouncerEngine, find_pgbouncer
 from tenantry.services.access.service import Access
 from tenantry.services.backups.service import Backups
@@ -213,6 +213,7 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
     Raises MachineError saying which part did not come up, and why.
     """
     home = Home(settings.home)
+    processes.leave_no_core_dumps()
     for folder in home.private_folders:
         files.ensure_folder(folder)
     local_certificates(settings).ensure_some()
