@@ -154,9 +154,12 @@ async def databases_of(
 async def temporary_by_database(
     connection: AsyncConnection[TupleRow], folder: Path
 ) -> Counter[str]:
-    """What the temporary files of each database's sessions take now, by name."""
+    """What the temporary files of each database's sessions take now, by its name.
+
+    A shadow's count for its main database.
+    """
     by_pid = await asyncio.to_thread(temporary_bytes, folder)
     found: Counter[str] = Counter()
     for pid, name in (await databases_of(connection, by_pid)).items() if by_pid else ():
-        found[name] += by_pid[pid]
+        found[name.removesuffix("_shadow")] += by_pid[pid]
     return found

@@ -182,7 +182,8 @@ class Overuse:
             return 0, b"", None
 
     async def _count_temporary(self, server: Server, cluster: ClusterRow) -> None:
-        for name, size in (await writing.temporary_by_database(server, self._shared.data)).items():
+        found = await writing.temporary_by_database(server, self._shared.data)
+        for name, size in found.items():
             if size < plan.LEAST_TEMPORARY or (row := await self._named(cluster, name)) is None:
                 continue
             most = plan.most_temporary(row.disk_quota_bytes, row.temp_file_limit_bytes)
@@ -240,8 +241,11 @@ class Overuse:
 
 
 async def _by_name(server: Server, shares: Counter[int]) -> Counter[str]:
-    names = await writing.names_of(server, shares) if shares else {}
-    return Counter({name: shares[oid] for oid, name in names.items()})
+    """The same by the name of the main database, to which a shadow's share belongs too."""
+    found: Counter[str] = Counter()
+    for oid, name in (await writing.names_of(server, shares)).items() if shares else ():
+        found[name.removesuffix("_shadow")] += shares[oid]
+    return found
 
 
 def database_of(role: str) -> str:
