@@ -181,7 +181,7 @@ def _upload(made: Figures, over: threading.Event) -> None:
     ).encode()
     with (
         contextlib.suppress(OSError),
-        socket.create_connection(("127.0.0.1", made["api_port"]), timeout=1) as here,
+        socket.create_connection(("127.0.0.1", made["api_port"]), timeout=10) as here,
     ):
         here.sendall(head + b"PGDMP" + b"\0" * 1024)
         for _ in range(60):
