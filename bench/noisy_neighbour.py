@@ -2,12 +2,17 @@
 
 pgbench works for one tenant, at a steady rate, by both doors. Meanwhile another one opens all
 connections it may, spills to disk until it is refused, fills its disk quota and overrides
-what should stop it, and keeps all cores busy. Each noise takes turns with quiet.
+what should stop it, and keeps all cores busy. Others write what no quota counts: uploads that
+stall, notifications that nobody takes, write-ahead log, and refused logins with long parameters;
+"most_written_mib" is the largest amount that was there at once (of write-ahead log: in all).
+Each noise takes turns with quiet.
 """
 
 import contextlib
 import os
 import re
+import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -163,20 +168,174 @@ def all_processors_may_do(made: Figures, over: threading.Event) -> None:
     side_by_side(made["connection_string"], SPIN, made["max_connections"], over)
 
 
+# ── what no quota counts ─────────────────────────────────────────────────────
+
+
+def _upload(made: Figures, over: threading.Event) -> None:
+    """Send all but the end of a dump as large as the quota, then stall."""
+    piece = b"\0" * MIB
+    head = (
+        f"POST /api/databases/{made['id']}/import HTTP/1.1\r\nHost: localhost\r\n"
+        f"X-API-Key: {made['key']}\r\nContent-Type: application/octet-stream\r\n"
+        f"Content-Length: {64 * MIB}\r\n\r\n"
+    ).encode()
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection(("127.0.0.1", made["api_port"]), timeout=10) as here,
+    ):
+        here.sendall(head + b"PGDMP" + b"\0" * 1024)
+        for _ in range(60):
+            here.sendall(piece)
+        over.wait()
+        return
+    over.wait(0.2)
+
+
+def uploads(made: Figures, over: threading.Event) -> None:
+    def again() -> None:
+        while not over.is_set():
+            _upload(made, over)
+
+    threads = [threading.Thread(target=again) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def notifications(made: Figures, over: threading.Event) -> None:
+    """Two sessions notify; a third listens, and keeps the queue by an open transaction."""
+    url = made["connection_string"]
+    held = threading.Event()
+
+    def hold() -> None:
+        while not over.wait(0.05):
+            with contextlib.suppress(psycopg.Error), psycopg.connect(url) as session:
+                session.execute("LISTEN noise")
+                session.commit()
+                while not over.wait(0.2):
+                    session.execute("SELECT 1")
+                    held.set()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(5)
+    side_by_side(
+        url,
+        "SELECT count(pg_notify('noise', g || repeat('x', 7900))) FROM generate_series(1, 2000) g",
+        2,
+        over,
+    )
+    holder.join()
+
+
+def write_ahead_log(made: Figures, over: threading.Event) -> None:
+    """Write the same rows again and again: the table stays small."""
+    url = made["connection_string"]
+    with contextlib.suppress(psycopg.Error), psycopg.connect(url, autocommit=True) as session:
+        session.execute("CREATE TABLE IF NOT EXISTS again (x text)")
+    side_by_side(
+        url,
+        "TRUNCATE again; INSERT INTO again SELECT repeat(md5(g::text), 31)"
+        " FROM generate_series(1, 8192) g",
+        1,
+        over,
+    )
+
+
+def refused_logins(made: Figures, over: threading.Event) -> None:
+    """Startup packets with a parameter of 9 KB, which the server repeats in its log."""
+    port = psycopg.conninfo.conninfo_to_dict(made["connection_string"])["port"]
+    words = b"user\0nobody\0database\0nowhere\0replication\0" + b"x" * 9000 + b"\0\0"
+    packet = struct.pack("!ii", len(words) + 8, 196608) + words
+
+    def again() -> None:
+        while not over.is_set():
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", int(str(port))), timeout=5) as here,
+            ):
+                here.sendall(packet)
+                here.recv(4096)
+
+    threads = [threading.Thread(target=again) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def folder_bytes(folder: Path) -> int:
+    """What the files below a folder have, also while some of them go."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+@contextmanager
+def most_written(here: Installation, make: Noise) -> Iterator[Figures]:
+    """Look five times a second at what a noise writes. Yields {"most_written_mib"}."""
+    folder = WRITTEN.get(make)
+    found: Figures = {}
+    if folder is None:
+        yield found
+        return
+    over = threading.Event()
+
+    def measured() -> int:
+        if make is write_ahead_log:
+            with here.superuser() as server:
+                row = server.execute(
+                    "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"
+                ).fetchone()
+            return int(row[0]) if row else 0
+        return folder_bytes(here.home / folder)
+
+    before = measured()
+
+    def look() -> None:
+        while not over.wait(0.2):
+            found["most_written_mib"] = max(
+                found.get("most_written_mib", 0), round((measured() - before) / MIB, 1)
+            )
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield found
+    finally:
+        over.set()
+        thread.join()
+
+
 NOISES: dict[str, Noise] = {
     "all its connections": connections,
     "temporary files": temporary_files,
     "disk quota": disk_quota,
     "processors, twice as many sessions as cores": processors,
     "processors, all its connections": all_processors_may_do,
+    "uploads": uploads,
+    "notify": notifications,
+    "wal": write_ahead_log,
+    "log": refused_logins,
+}
+# Where each of these writes, below the home.
+WRITTEN: dict[Noise, str] = {
+    uploads: "scratch",
+    notifications: "clusters/shared-1/data/pg_notify",
+    write_ahead_log: "clusters/shared-1/data/pg_wal",
+    refused_logins: "logs",
 }
 
 
 @contextmanager
 def noise(here: Installation, make: Noise, extent: Extent) -> Iterator[Figures]:
     """A tenant of the plan standard that makes this noise while the block lasts."""
-    asked = {"diskQuotaBytes": 64 * MIB} if make is disk_quota else {}
-    made = here.create(**asked)
+    small = make in {disk_quota, uploads, write_ahead_log}
+    made = here.create(**({"diskQuotaBytes": 64 * MIB} if small else {}))
+    made |= {"key": here.key, "api_port": here.api_port}
     over = threading.Event()
     thread = threading.Thread(target=make, args=(made, over))
     thread.start()
@@ -188,7 +347,9 @@ def noise(here: Installation, make: Noise, extent: Extent) -> Iterator[Figures]:
         over.set()
         thread.join()
         with Api(here) as api:
-            told["disk"] = api("GET", f"/api/databases/{made['id']}")[1]["data"]["disk"]["state"]
+            row = api("GET", f"/api/databases/{made['id']}")[1]["data"]
+            told["disk"] = row["disk"]["state"]
+            told["pause"] = (row.get("paused") or {}).get("reason")
             api("DELETE", f"/api/databases/{made['id']}")
 
 
@@ -200,7 +361,8 @@ def compare(here: Installation, made: Figures, make: Noise, extent: Extent) -> F
     found: dict[str, dict[str, Worked]] = {
         way: {door: Worked([], 0) for door in DOORS} for way in ("quiet", "noisy")
     }
-    disk = ""
+    ended: Figures = {}
+    most: list[float] = []
 
     def keep(way: str) -> None:
         for door, worked in work(made, extent).items():
@@ -212,9 +374,10 @@ def compare(here: Installation, made: Figures, make: Noise, extent: Extent) -> F
     for _ in range(extent.rounds):
         settle(here)
         keep("quiet")
-        with noise(here, make, extent) as told:
+        with most_written(here, make) as written, noise(here, make, extent) as told:
             keep("noisy")
-        disk = told["disk"]
+        most += written.values()
+        ended = told
     figures: Figures = {
         way: {
             door: summary(worked.seconds) | {"errors": worked.errors}
@@ -226,7 +389,14 @@ def compare(here: Installation, made: Figures, make: Noise, extent: Extent) -> F
         door: round(figures["noisy"][door]["p95_ms"] / figures["quiet"][door]["p95_ms"], 2)
         for door in DOORS
     }
-    return figures | {"its_disk_state_at_the_end": disk}
+    figures |= {"its_disk_state_at_the_end": ended["disk"], "paused_for": ended["pause"]}
+    return figures | ({"most_written_mib": max(most)} if most else {})
+
+
+def chosen() -> list[str]:
+    """The noises to make: those that NOISES names, separated by commas, or all."""
+    names = os.environ.get("NOISES", "")
+    return [name.strip() for name in names.split(",")] if names else list(NOISES)
 
 
 def benchmark(quick: bool) -> Report:
@@ -237,10 +407,12 @@ def benchmark(quick: bool) -> Report:
         pgbench(made, "direct", "--initialize", "--quiet", f"--scale={extent.scale}").communicate(
             timeout=300
         )
-        for name, make in NOISES.items():
+        for name in chosen():
+            make = NOISES[name]
             results[name] = compare(here, made, make, extent)
             ratios = results[name]["p95_noisy_to_quiet"]
-            say(f"{name}: p95 noisy to quiet {ratios}")
+            most = results[name].get("most_written_mib")
+            say(f"{name}: p95 noisy to quiet {ratios}, most written {most} MiB")
         about = machine(here)
     errors = sum(figures["noisy"][door]["errors"] for figures in results.values() for door in DOORS)
     return Report(about, results, [Aim.at_most("errors of the neighbour", errors, 0)])

@@ -2,6 +2,7 @@
 
 from attempts import Attempt
 from attempts_crossings import CROSSINGS
+from attempts_disk import DISK
 from attempts_doors import DOORS_OF_OTHERS
 from attempts_server import CODE, SERVER
 from attempts_sql import FILES, LIMITS, OTHERS, SIGHT
@@ -14,6 +15,7 @@ SECTIONS: dict[str, tuple[Attempt, ...]] = {
     "Files and programs": FILES,
     "The server": SERVER,
     "Code, extensions and links": CODE,
+    "Disk beyond the quota": DISK,
     "From session to session": CROSSINGS,
 }
 ATTEMPTS = [attempt for section in SECTIONS.values() for attempt in section]

@@ -11,7 +11,16 @@ import structlog
 
 from tenantry.base import logs, settings
 from tenantry.base.errors import TenantryError, Unavailable
-from tenantry.control import attempts, audit, idempotency, jobs, operations, proofs, sessions
+from tenantry.control import (
+    attempts,
+    audit,
+    idempotency,
+    jobs,
+    migration_runs,
+    operations,
+    proofs,
+    sessions,
+)
 from tenantry.host.processes import lifeline
 from tenantry.pg import visitors
 from tenantry.services.clusters.service import LocalClusters
@@ -23,6 +32,7 @@ log = structlog.get_logger()
 _PASS_SECONDS = 60
 _POOLER_SECONDS = 1
 _LOCKS_SECONDS = 1
+_OVERUSE_SECONDS = 1
 _SAMPLE_SECONDS = 300
 _OWNERSHIP_SECONDS = 60
 _CERTIFICATE_SECONDS = 60
@@ -71,6 +81,7 @@ async def converge(platform: Platform) -> None:
         await sessions.forget_old(tx)
         await attempts.forget_old(tx)
         await operations.forget_old(tx)
+        await migration_runs.forget_files(tx)
         await proofs.forget_old(tx)
     if done:
         log.info("convergence.mended", actions=[str(action) for action in done])
@@ -128,6 +139,8 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         tasks.create_task(
             _every(_LOCKS_SECONDS, "lock table", lambda: keep_free(shared.address, shared.pid()))
         )
+        tasks.create_task(_every(_OVERUSE_SECONDS, "overuse", platform.overuse.watch))
+        tasks.create_task(_every(_OVERUSE_SECONDS, "pauses", platform.overuse.lift))
         tasks.create_task(_every(_DRILL_SECONDS, "drills", platform.drills.begin_due))
         tasks.create_task(_every(_HOME_SECONDS, "home files", platform.home_keeper.keep))
         tasks.create_task(_every(_OWNERSHIP_SECONDS, "ownership", platform.ownership.check_next))

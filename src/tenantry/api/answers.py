@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from tenantry.base.settings import Settings
-from tenantry.control.databases import DatabaseRow
+from tenantry.control.databases import DatabaseRow, PauseReason
 from tenantry.control.operations import OperationRow
 from tenantry.control.plans import PlanRow
 from tenantry.services.branches import model as branches
@@ -21,6 +21,7 @@ from tenantry.services.databases.model import (
     main_strings,
 )
 from tenantry.services.operations.model import pace
+from tenantry.services.overuse import plan as overuse
 from tenantry.services.roles import model as roles
 
 Data = TypeVar("Data")
@@ -91,6 +92,14 @@ class Disk(BaseModel):
     state: Literal["ok", "warning", "read_only", "stopped"]
 
 
+class Paused(BaseModel):
+    """Nobody connects to it until then; ``detail`` says why, and what to do."""
+
+    until: dt.datetime
+    reason: PauseReason = Field(examples=["wal"])
+    detail: str
+
+
 class HasBlueprint(BaseModel):
     """``version`` is where the platform last brought it; GET …/blueprint asks the database."""
 
@@ -119,6 +128,7 @@ class Database(BaseModel):
     missing_since: dt.datetime | None = Field(
         description="Since when its server does not have it; it is never made anew by itself."
     )
+    paused: Paused | None = Field(description="It wrote too much of what no quota counts.")
     blueprint: HasBlueprint | None
     created_at: dt.datetime
     updated_at: dt.datetime
@@ -289,12 +299,21 @@ def _labels(row: DatabaseRow) -> dict[str, object]:
         "branched_at": row.branched_at,
         "expires_at": row.expires_at,
         "missing_since": row.missing_since,
+        "paused": _paused(row),
         "blueprint": None
         if row.blueprint is None
         else HasBlueprint(name=row.blueprint, version=row.blueprint_version),
         "created_at": row.created_at,
         "updated_at": row.updated_at,
     }
+
+
+def _paused(row: DatabaseRow) -> Paused | None:
+    if row.paused_until is None or row.paused_for is None:
+        return None
+    return Paused(
+        until=row.paused_until, reason=row.paused_for, detail=overuse.explain(row.paused_for)
+    )
 
 
 def _ways_in(settings: Settings, row: DatabaseRow, password: str) -> dict[str, object]:

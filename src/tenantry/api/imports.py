@@ -16,7 +16,7 @@ from tenantry.base.errors import Conflict
 from tenantry.control.operations import OperationRow
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
-from tenantry.services.imports.model import Examined
+from tenantry.services.imports.model import Examined, Upload
 from tenantry.services.platform import Platform
 
 router = APIRouter(prefix="/api/databases/{identifier}/import", tags=["imports"])
@@ -97,10 +97,37 @@ async def _upload(
     statement_seconds: float | None,
 ) -> Response:
     first = not await is_repeated(request, principal)
-    async with visiting(request, principal):
-        most = await platform.imports.check_target(principal.actor, database_id, empty=first)
-    upload = await platform.imports.take_in(request.stream(), most=most)
+    length = request.headers.get("content-length", "")
+    async with platform.imports.receiving(principal.actor, database_id):
+        async with visiting(request, principal):
+            most = await platform.imports.check_target(
+                principal.actor,
+                database_id,
+                empty=first,
+                announced=int(length) if length.isdigit() else None,
+            )
+        upload = await platform.imports.uploads.receive(request.stream(), most=most)
+        return await _begin_upload(
+            request,
+            platform,
+            principal,
+            database_id,
+            upload,
+            jobs=jobs,
+            statement_seconds=statement_seconds,
+        )
 
+
+async def _begin_upload(
+    request: Request,
+    platform: Platform,
+    principal: Principal,
+    database_id: DatabaseId,
+    upload: Upload,
+    *,
+    jobs: int,
+    statement_seconds: float | None,
+) -> Response:
     wanted = False
 
     async def want(tx: Tx) -> OperationRow:

@@ -3,10 +3,12 @@
 import datetime as dt
 import math
 from collections import Counter as Tally
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tenantry.base.events import Changed, Event, PartDied, subscribe
+from tenantry.control.databases import PauseReason
 from tenantry.control.proofs import Summary
 from tenantry.services.certificates.model import CertificateStatus
 from tenantry.services.health import Health
@@ -38,6 +40,12 @@ _quotas = Gauge(
     ["state"],
     registry=_registry,
 )
+_paused = Gauge(
+    "tenantry_databases_paused",
+    "Databases that nobody connects to for a while, by what they wrote too much of",
+    ["reason"],
+    registry=_registry,
+)
 _clients = Gauge(
     "tenantry_pooler_clients", "Pooled clients, served and waiting", ["state"], registry=_registry
 )
@@ -65,6 +73,12 @@ _logical = Gauge(
 _logical_bytes = Gauge(
     "tenantry_logical_backup_bytes", "What all logical backups take on disk", registry=_registry
 )
+
+
+def observe_paused(counted: dict[str, int]) -> None:
+    """Tell how many databases are paused, by the reason."""
+    for reason in get_args(PauseReason):
+        _paused.labels(reason).set(counted.get(reason, 0))
 
 
 def observe_logical_backups(counted: dict[str, tuple[int, int]]) -> None:

@@ -81,6 +81,8 @@ def of_error(request_id: str, path: str, error: TenantryError) -> JSONResponse:
     )
     if isinstance(error, TooManyRequests):
         answer.headers["Retry-After"] = str(error.seconds)
+    if error.status == 408:  # noqa: PLR2004 (RFC 9110: what is still coming is not read)
+        answer.headers["Connection"] = "close"
     return answer
 
 

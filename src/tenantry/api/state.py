@@ -147,6 +147,7 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
         async with platform.store.transaction(audit.PLATFORM) as tx:
             counts = await rows.count_by_status(tx)
             quotas = await usage.count_by_state(tx)
+            metrics.observe_paused(await rows.count_paused(tx))
         drills = await platform.drills.summary()
         backups = await platform.cluster_backups.upkeep()
         metrics.observe_queue(await platform.operations.queued())

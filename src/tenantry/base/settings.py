@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     redis_port: Port = 6379
     warm_pool: Annotated[int, Field(ge=0, le=500)] = 16
     branches: Annotated[int, Field(ge=0, le=1000)] = 10
+    customer_databases: Annotated[int, Field(ge=1, le=100_000)] = 100
+    customer_backup_gb: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     engines: Path | None = None
     blueprints: Path | None = None
     backups: bool = True

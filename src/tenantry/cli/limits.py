@@ -156,7 +156,9 @@ def facts(row: Row) -> list[tuple[str, object]]:
     """A database's limits and its use of the disk, a line each."""
     limits, disk = row["limits"], row["disk"]
     used = "not measured yet" if disk["used_bytes"] is None else readable(disk["used_bytes"])
+    paused = row["paused"]
     return [
+        *([("paused", f"until {paused['until']}. {paused['detail']}")] if paused else []),
         ("plan", row["plan"]),
         ("disk", f"{used} of {readable(disk['quota_bytes'])} ({disk['state'].replace('_', '-')})"),
         ("max connections", limits["max_connections"]),

@@ -154,6 +154,17 @@ async def use_of(tx: Tx, database_id: uuid.UUID) -> tuple[int, int]:
     return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
+async def bytes_of_customer(tx: Tx, customer_id: uuid.UUID) -> int:
+    """How many bytes all backups of a customer take, those of deleted databases included."""
+    row = await (
+        await tx.execute(
+            "SELECT coalesce(sum(size_bytes), 0) FROM backups WHERE customer_id = %s",
+            (customer_id,),
+        )
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 async def last_size(
     tx: Tx,
     database_id: uuid.UUID,

@@ -24,6 +24,7 @@ from tenantry.pg.catalog import DatabaseUse
 
 Status = Literal["creating", "warm", "scratch", "branching", "active", "deleting"]
 QuotaState = Literal["ok", "warning", "read_only", "stopped"]
+PauseReason = Literal["wal", "notify", "log", "temp", "settings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class DatabaseRow:
 
     ``used_bytes`` is None until it has been measured for the first time. A branch has the moment
     at which it was its parent, and the parent for as long as that is there. ``missing_since`` is
-    None unless its cluster does not have it.
+    None unless its cluster does not have it. Nobody connects to it before ``paused_until``, which
+    is None unless it wrote too much of what ``paused_for`` names.
     """
 
     id: uuid.UUID
@@ -62,6 +64,8 @@ class DatabaseRow:
     branched_at: dt.datetime | None
     expires_at: dt.datetime | None
     missing_since: dt.datetime | None
+    paused_until: dt.datetime | None
+    paused_for: PauseReason | None
     blueprint: str | None
     blueprint_version: int | None
     created_at: dt.datetime
@@ -112,7 +116,8 @@ _COLUMNS = f"""
     c.email AS owner_email, d.name, d.friendly_name, d.environment, d.kind, d.plan,
     p.longest_statement_seconds, {_LIMITS},
     u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at, d.expires_at,
-    d.missing_since, b.name AS blueprint, b.version AS blueprint_version, d.created_at, d.updated_at
+    d.missing_since, d.paused_until, d.paused_for, b.name AS blueprint,
+    b.version AS blueprint_version, d.created_at, d.updated_at
 """
 _BESIDE = """
     JOIN plans p ON p.name = d.plan
@@ -283,6 +288,65 @@ async def note_missing(tx: Tx, database_id: uuid.UUID, *, missing: bool) -> None
         """,
         (missing, database_id),
     )
+
+
+async def set_pause(
+    tx: Tx, database_id: uuid.UUID, reason: PauseReason | None, *, seconds: int = 0
+) -> None:
+    """Note that nobody connects to a database for so long, or (None) that it is paused no more."""
+    await tx.execute(
+        """
+        UPDATE databases SET paused_for = %(reason)s, paused_until = CASE
+            WHEN %(reason)s::text IS NOT NULL THEN clock_timestamp() + make_interval(secs => %(s)s)
+        END WHERE id = %(id)s
+        """,
+        {"reason": reason, "s": seconds, "id": database_id},
+    )
+
+
+async def pauses_over(tx: Tx) -> list[uuid.UUID]:
+    """The databases whose pause has come to its end."""
+    cursor = await tx.execute("SELECT id FROM databases WHERE paused_until <= clock_timestamp()")
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def count_paused(tx: Tx) -> dict[str, int]:
+    """How many databases are paused, by the reason."""
+    cursor = await tx.execute(
+        "SELECT paused_for, count(*) FROM databases WHERE paused_for IS NOT NULL GROUP BY 1"
+    )
+    return dict(await cursor.fetchall())
+
+
+async def named(tx: Tx, cluster_id: uuid.UUID, name: str) -> DatabaseRow | None:
+    """The active database of a cluster that a PostgreSQL database belongs to, as main or shadow."""
+    async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT {_COLUMNS} {_FROM}
+            WHERE d.cluster_id = %s AND d.database_name = %s AND d.status = 'active'
+            """,
+            (cluster_id, name.removesuffix("_shadow")),
+        )
+        return await cursor.fetchone()
+
+
+async def count_of_customer(tx: Tx, customer_id: uuid.UUID) -> int:
+    """How many databases a customer has: branches, and retained ones, included.
+
+    Until ``tx`` ends, nobody else counts those of this customer.
+    """
+    await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 20))", (str(customer_id),))
+    cursor = await tx.execute(
+        """
+        SELECT count(*) + coalesce(sum((
+            SELECT count(*) FROM replaced_databases r WHERE r.database_id = d.id)), 0)
+        FROM databases d WHERE customer_id = %s
+        """,
+        (customer_id,),
+    )
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
 
 
 async def remove(tx: Tx, database_id: uuid.UUID) -> None:

@@ -56,6 +56,17 @@ async def files(tx: Tx, operation_id: uuid.UUID) -> dict[str, str]:
     return dict(row[0]) if row else {}
 
 
+async def forget_files(tx: Tx) -> None:
+    """Remove the files of runs that are over: nothing reads them any more."""
+    await tx.execute(
+        """
+        UPDATE migration_runs SET files = '{}'
+        WHERE files <> '{}'
+          AND operation_id IN (SELECT id FROM operations WHERE finished_at IS NOT NULL)
+        """
+    )
+
+
 async def insert_targets(tx: Tx, operation_id: uuid.UUID, databases: Sequence[DatabaseRow]) -> None:
     """Have a run go over these databases, in this order."""
     async with tx.cursor() as cursor:

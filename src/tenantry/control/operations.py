@@ -98,11 +98,28 @@ async def insert(
                 ),
             )
     except psycopg.errors.UniqueViolation:
-        raise Conflict(
-            f"Another operation has this {resource_kind} to itself.",
-            hint="Wait for it, or cancel it: GET /api/operations?resource_id=… shows it.",
-        ) from None
+        raise _busy(resource_kind) from None
     return operation_id
+
+
+def _busy(resource_kind: str) -> Conflict:
+    return Conflict(
+        f"Another operation has this {resource_kind} to itself.",
+        hint="Wait for it, or cancel it: GET /api/operations?resource_id=… shows it.",
+    )
+
+
+async def require_free(tx: Tx, resource_kind: str, resource_id: uuid.UUID) -> None:
+    """See that no unfinished operation has something to itself. Raises Conflict."""
+    cursor = await tx.execute(
+        """
+        SELECT FROM operations
+        WHERE resource_id = %s AND exclusive AND status IN ('queued', 'running')
+        """,
+        (resource_id,),
+    )
+    if await cursor.fetchone() is not None:
+        raise _busy(resource_kind)
 
 
 async def find(

@@ -140,13 +140,12 @@ class ProcessCluster:
         ):
             if not self._is_postmaster(processes.read_pid(lock)):
                 lock.unlink(missing_ok=True)
-        output = self.log_dir / f"{self.name}-start.log"
         try:
             await commands.run(
                 [
                     self.bindir / "pg_ctl",
                     f"--pgdata={self.data}",
-                    f"--log={output}",
+                    f"--log={self.start_log}",
                     f"--timeout={deadline:.0f}",
                     f"--options={shlex.join(options)}",
                     "--wait",
@@ -187,8 +186,25 @@ class ProcessCluster:
 
     def last_words(self) -> str:
         """The end of what the server has logged last; "" if nothing is there."""
-        logs = sorted(self.log_dir.glob(f"{self.name}-*.log"), key=lambda log: log.stat().st_mtime)
-        return files.last_words(logs[-1]) if logs else ""
+        log = self.newest_log(start=True)
+        return files.last_words(log) if log else ""
+
+    def logs(self) -> list[Path]:
+        """The files that the server's logging collector has written."""
+        return [path for path in self.log_dir.glob(f"{self.name}-*.log") if path != self.start_log]
+
+    @property
+    def start_log(self) -> Path:
+        """What the server says before its logging collector runs."""
+        return self.log_dir / f"{self.name}-start.log"
+
+    def newest_log(self, *, start: bool = False) -> Path | None:
+        """The file that was written last; with ``start``, it may be that of the start."""
+        dated = []
+        for path in [*self.logs(), *([self.start_log] if start else [])]:
+            with contextlib.suppress(FileNotFoundError):  # they are deleted by size
+                dated.append((path.stat().st_mtime_ns, path))
+        return max(dated)[1] if dated else None
 
     async def _end_orphans(self) -> None:
         # After kill -9 of a postmaster its backends still hold the shared memory for a

@@ -32,7 +32,8 @@ PLATFORM_DATABASES = ("postgres", "template0", "template1", TEMPLATE, AUTH_DATAB
 # What a tenant could read of its neighbours, and neither psql nor pg_dump needs: who is
 # connected, what they do and wait for, how much they write and hold. The functions too, since
 # the views only call them. (pg_dump reads pg_shdescription and pg_db_role_setting: they stay
-# open, as pg_roles and pg_database do.)
+# open, as pg_roles and pg_database do.) pg_logical_emit_message tells nobody anything: it writes
+# up to 1 GB of write-ahead log that belongs to no database's relations.
 _TELLING_VIEWS: LiteralString = """
     SELECT oid FROM pg_class
     WHERE oid IN ('pg_stat_activity'::regclass, 'pg_stat_database'::regclass, 'pg_locks'::regclass)
@@ -44,7 +45,8 @@ _TELLING_FUNCTIONS: LiteralString = r"""
         OR proname IN (
             'pg_stat_get_activity', 'pg_stat_get_progress_info', 'pg_stat_get_subscription',
             'pg_stat_get_replication_slot', 'pg_get_replication_slots', 'pg_lock_status',
-            'pg_blocking_pids', 'pg_safe_snapshot_blocking_pids', 'pg_tablespace_size'))
+            'pg_blocking_pids', 'pg_safe_snapshot_blocking_pids', 'pg_tablespace_size',
+            'pg_logical_emit_message'))
 """
 _TELLING = {"views": sql.SQL(_TELLING_VIEWS), "functions": sql.SQL(_TELLING_FUNCTIONS)}
 _CLOSED_IN_TEMPLATE = sql.SQL("""

@@ -183,6 +183,46 @@ async def end_sessions_in(
     return cursor.rowcount
 
 
+async def reset_large_settings(connection: AsyncConnection[TupleRow], most: int) -> set[str]:
+    """Reset what tenants' roles have set for themselves, where it has more than ``most`` bytes.
+
+    It is kept in a catalog that all databases share, and read at each login. Returns the roles.
+    """
+    cursor = await connection.execute(
+        """
+        SELECT r.rolname, d.datname FROM pg_db_role_setting s
+        JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
+        WHERE starts_with(r.rolname, 'user_') AND pg_column_size(s.setconfig) > %s
+        """,
+        (most,),
+    )
+    found = await cursor.fetchall()
+    for role, database in found:
+        where = sql.SQL("IN DATABASE {} ").format(sql.Identifier(database)) if database else None
+        await connection.execute(
+            sql.SQL("ALTER ROLE {} {}RESET ALL").format(sql.Identifier(role), where or sql.SQL(""))
+        )
+    return {role for role, _ in found}
+
+
+async def end_oldest_transaction(connection: AsyncConnection[TupleRow]) -> str | None:
+    """End the tenants' session whose transaction is oldest, an idle one first.
+
+    Returns the name of its database, None if there is no such session.
+    """
+    cursor = await connection.execute(
+        """
+        SELECT datname, pg_terminate_backend(pid) FROM (
+            SELECT pid, datname FROM pg_stat_activity
+            WHERE backend_type = 'client backend' AND starts_with(usename, 'user_')
+              AND xact_start IS NOT NULL
+            ORDER BY (state = 'active'), xact_start LIMIT 1) AS oldest
+        """
+    )
+    row = await cursor.fetchone()
+    return row[0] if row else None
+
+
 async def grant_database(connection: AsyncConnection[TupleRow], name: str, *, tenant: str) -> None:
     """Open a database to one role."""
     await _revoke_standing(connection, name)

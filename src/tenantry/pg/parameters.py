@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from tenantry.pg.writing import LOG_LINE_PREFIX
+
 _MIB = 1024 * 1024
+_NOTIFY_PAGES = 16_384  # of 8 KiB: 128 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,12 @@ _QUIET_LOG = {
     "log_min_duration_statement": "-1",
     "log_parameter_max_length_on_error": "0",
     "log_error_verbosity": "terse",
-    "log_line_prefix": "%m [%p] %d ",
+    "log_line_prefix": LOG_LINE_PREFIX,
     "logging_collector": "on",
+    # The supervisor deletes the oldest files: see host/log_files.py.
     "log_truncate_on_rotation": "on",
     "log_rotation_age": "1d",
-    "log_rotation_size": "0",
+    "log_rotation_size": "8MB",
 }
 
 _ALWAYS = _QUIET_LOG | {
@@ -120,6 +124,8 @@ def shared_parameters(sizing: Sizing, *, version: int, certificate: str) -> dict
     }
     if version >= 16:  # noqa: PLR2004 (reserved_connections came with 16)
         parameters["reserved_connections"] = str(sizing.reserved - sizing.reserved // 2)
+    if version >= 17:  # noqa: PLR2004 (before, the queue of NOTIFY has 8 GiB, and no parameter)
+        parameters["max_notify_queue_pages"] = str(_NOTIFY_PAGES)
     return parameters
 
 

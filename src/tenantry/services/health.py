@@ -149,8 +149,12 @@ async def check(platform: Platform) -> Health:
     async def databases() -> _Worry | None:
         async with platform.store.transaction(audit.PLATFORM) as tx:
             missing = (await rows.count_by_status(tx)).get("missing", 0)
-        told = f"{missing} missing: see missing_since in GET /api/databases."
-        return _Worry(told) if missing else None
+            paused = await rows.count_paused(tx)
+        found = [f"{missing} missing: see missing_since in GET /api/databases."] if missing else []
+        if paused:
+            reasons = ", ".join(f"{count} for {reason}" for reason, count in sorted(paused.items()))
+            found.append(f"Paused: {reasons}. GET /api/databases says why (paused).")
+        return _Worry(" ".join(found)) if found else None
 
     async def pooler() -> str:
         return (await platform.pooler.state()).version

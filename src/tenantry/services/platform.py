@@ -12,7 +12,7 @@ from tenantry.base.passwords import Hashing
 from tenantry.base.secrets import Seal, Secret, SecretSource
 from tenantry.base.settings import Settings
 from tenantry.control.store import ControlStore
-from tenantry.host import files
+from tenantry.host import files, processes
 from tenantry.host.engines import PgBouncerEngine, find_pgbouncer
 from tenantry.services.access.service import Access
 from tenantry.services.backups.service import Backups
@@ -34,6 +34,7 @@ from tenantry.services.home_files import HomeKeeper
 from tenantry.services.imports.service import Imports
 from tenantry.services.network.service import Network
 from tenantry.services.operations.service import Operations
+from tenantry.services.overuse.service import Overuse
 from tenantry.services.ownership.service import Ownership
 from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pooling.service import Pooler
@@ -70,6 +71,7 @@ class Platform:
     branches: Branches
     certificates: Certificates
     quotas: Quotas
+    overuse: Overuse
     repositories: Repositories
     side_instances: SideInstances
     restores: Restores
@@ -107,7 +109,13 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
     pooler = local_pooler(settings)
     async with ControlStore(control) as store, ClusterPools(store) as clusters:
         local = LocalClusters(settings)
-        databases = Databases(store, clusters, pooler, most_connections=local.sizing.per_database)
+        databases = Databases(
+            store,
+            clusters,
+            pooler,
+            most_connections=local.sizing.per_database,
+            most_of_a_customer=settings.customer_databases,
+        )
         network = Network(store, databases, local, pooler)
         rules = SessionRules(
             lasts=dt.timedelta(hours=settings.session_hours),
@@ -159,6 +167,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             extensions=Extensions(clusters, databases),
             branches=Branches(settings, store, databases, operations, branching),
             quotas=Quotas(store, clusters, pooler),
+            overuse=Overuse(store, clusters, pooler, local.shared),
             certificates=local_certificates(settings),
             repositories=repositories,
             side_instances=side_instances,
@@ -167,7 +176,14 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             cluster_backups=ClusterBackups(store, operations, repositories, schedule(settings)),
             drills=Drills(settings, store, databases, operations, repositories),
             home_keeper=HomeKeeper(settings, repositories),
-            backups=Backups(store, clusters, databases, operations, Home(settings.home)),
+            backups=Backups(
+                store,
+                clusters,
+                databases,
+                operations,
+                Home(settings.home),
+                most_bytes=settings.customer_backup_gb << 30,
+            ),
             access=access,
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),
@@ -202,6 +218,7 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
     Raises MachineError saying which part did not come up, and why.
     """
     home = Home(settings.home)
+    processes.leave_no_core_dumps()
     for folder in home.private_folders:
         files.ensure_folder(folder)
     local_certificates(settings).ensure_some()

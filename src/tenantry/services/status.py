@@ -10,6 +10,7 @@ from tenantry.base.errors import TenantryError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.control import clusters as rows
+from tenantry.control import databases as database_rows
 from tenantry.control import operations
 from tenantry.control.operations import QueuedKind
 from tenantry.control.store import DATABASE
@@ -40,8 +41,9 @@ class PartStatus:
 class ClusterStatus:
     """One PostgreSQL server. ``databases`` counts tenants' and warm ones.
 
-    ``warnings`` is what somebody has to see to about its backups, ``kept`` the folders of what a
-    restore of it has replaced.
+    ``warnings`` is what somebody has to see to about its backups, ``paused`` how many databases
+    nobody connects to for a while, by the reason, ``kept`` the folders of what a restore of it has
+    replaced.
     """
 
     name: str
@@ -54,6 +56,7 @@ class ClusterStatus:
     databases: int | None
     last_backup_at: str | None
     warnings: list[str]
+    paused: dict[str, int]
     kept: list[str]
 
 
@@ -104,12 +107,14 @@ async def look(settings: Settings) -> Status:
     found: list[rows.ClusterRow] = []
     backups: list[Upkeep] = []
     late: str | None = None
+    paused: dict[str, int] = {}
     if control is not None:
         try:
             async with connect(
                 local.control_address, user=PLATFORM, dbname=DATABASE, search_path="public"
             ) as connection:
                 found = await rows.every(connection)
+                paused = await database_rows.count_paused(connection)
                 backups = await upkeep(Repositories(settings), connection)
                 late = _late(settings, await operations.queued(connection))
         except (TenantryError, psycopg.Error):
@@ -136,6 +141,7 @@ async def look(settings: Settings) -> Status:
                 if each.cluster == row.name
                 for alert in plan.alerts(each, dt.datetime.now(dt.UTC))
             ],
+            paused={} if row.kind == CONTROL else paused,
             kept=[each.name for each in every_kept(settings) if each.cluster == row.name],
         )
         for row in found

@@ -22,7 +22,7 @@ from tenantry.base.errors import MachineError
 from tenantry.base.events import PartDied, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.host import files, processes
+from tenantry.host import files, log_files, processes
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.platform import local_pooler
@@ -33,6 +33,7 @@ _ASKED_TO_END = (0, -signal.SIGTERM)
 _CHILD_SECONDS = 20  # a request or a job that runs may still end
 _SLOWEST_RESTART = 30.0
 _WELL_SECONDS = 10.0  # what has run for so long can run
+_LOGS_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -85,6 +86,7 @@ class Supervisor:
                 tasks.create_task(self._keep_daemon(watch))
             for name in ("api", "worker"):
                 tasks.create_task(self._keep_child(name))
+            tasks.create_task(self._keep_logs_small())
         await stop_daemons(self._settings)
 
     def _daemons(self) -> list[Watch]:
@@ -138,6 +140,16 @@ class Supervisor:
                 log.warning("part.ended", which=name, code=child.returncode)
             await backoff.wait(self._stopping)
 
+    async def _keep_logs_small(self) -> None:
+        """Here, so that also a worker or an API that only fails cannot fill the disk."""
+        while not self._stopping.is_set():
+            try:
+                await asyncio.to_thread(bound_logs, self._home, self._local)
+            except OSError as error:
+                log.warning("logs.not_bounded", error=str(error))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _LOGS_SECONDS)
+
     @staticmethod
     async def _first(*waits: Awaitable[object]) -> None:
         tasks = [asyncio.ensure_future(wait) for wait in waits]
@@ -162,6 +174,19 @@ class Supervisor:
         for child in self._children.values():
             with contextlib.suppress(ProcessLookupError):
                 child.terminate()
+
+
+def bound_logs(home: Home, local: LocalClusters) -> None:
+    """Delete and cut what is too large of every part's log, side clusters' included."""
+    for cluster in (local.control, local.shared):
+        log_files.delete_oldest(cluster.logs(), log_files.MOST_OF_A_SERVER)
+    for path in (
+        home.logs / "tenantry.log",
+        home.logs / "pooler.log",
+        *home.logs.glob("*-start.log"),
+        *home.scratch.glob("*/cluster/*-start.log"),
+    ):
+        log_files.cut(path, log_files.MOST_OF_A_FILE)
 
 
 async def stop_daemons(settings: Settings) -> None:

@@ -59,8 +59,11 @@ class Backups:
         databases: Databases,
         operations: Operations,
         home: Home,
+        *,
+        most_bytes: int,
     ) -> None:
         self._store = store
+        self._most_bytes = most_bytes
         self._databases = databases
         self._operations = operations
         self._home = home
@@ -88,7 +91,22 @@ class Backups:
                 f"A database that has {MOST_MANUAL} backups gets no more of them on demand.",
                 hint="Delete those that nobody needs.",
             )
+        if actor.customer_id is not None:
+            await self._require_room(tx, database)
         return await self._begin(tx, actor, database, wanted, "manual")
+
+    async def _require_room(self, tx: Tx, database: DatabaseRow) -> None:
+        """Raises Conflict if the backups of a database's owner take all that they may."""
+        if database.customer_id is None:
+            return
+        used = await rows.bytes_of_customer(tx, database.customer_id)
+        if used >= self._most_bytes:
+            raise Conflict(
+                f"The customer's logical backups take {used:,} bytes, and may take"
+                f" {self._most_bytes:,}.",
+                hint="Delete some, keep fewer by the schedule, or ask whoever runs the platform"
+                " (TENANTRY_CUSTOMER_BACKUP_GB).",
+            )
 
     async def _begin(
         self, tx: Tx, actor: Actor, database: DatabaseRow, wanted: NewBackup, origin: Origin
@@ -309,7 +327,15 @@ class Backups:
         async with self._store.transaction(audit.PLATFORM) as tx:
             database = await self._databases.lock_active(tx, audit.PLATFORM, database_id)
             wanted = NewBackup(schedule.format, "all", None)
-            await self._begin(tx, audit.PLATFORM, database, wanted, "scheduled")
+            try:
+                await self._require_room(tx, database)
+            except Conflict as error:  # told once; the next one is due at its time
+                details: dict[str, object] = {"reason": error.detail}
+                await audit.record_on(
+                    tx, audit.PLATFORM, "backup.refused", database, details=details
+                )
+            else:
+                await self._begin(tx, audit.PLATFORM, database, wanted, "scheduled")
             await rows.has_begun(tx, database_id)
 
     async def verify_next(self) -> bool:

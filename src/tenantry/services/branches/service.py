@@ -74,6 +74,7 @@ class Branches:
         )
         branch = await self._find(tx, branch_id)
         await self._databases.check_limits(tx, actor, before=parent, after=branch)
+        await self._databases.check_count(tx, actor, branch.customer_id)
         await whitelist.copy(tx, parent.id, branch.id)
         masked = has_masking if wanted.masked is None else wanted.masked
         operation = await self._begin(
@@ -96,6 +97,7 @@ class Branches:
         branch = await self._databases.lock_there(tx, actor, branch_id)
         if branch.parent_id != parent.id:
             raise NotFound("This database has no such branch.")
+        await self._databases.check_count(tx, actor, branch.customer_id, more=1)
         has_masking = await self._check(tx, parent, masked=masked, at=at)
         masked = has_masking if masked is None else masked
         return await self._begin(tx, actor, RESET, branch, source=parent, masked=masked, at=at)
@@ -109,6 +111,7 @@ class Branches:
                 hint="It never had one, or that has been deleted.",
             )
         parent = await self._databases.lock_there(tx, actor, branch.parent_id)
+        await self._databases.check_count(tx, actor, parent.customer_id, more=1)
         return await self._begin(tx, actor, PROMOTE, parent, source=branch, masked=False, at=None)
 
     async def _check(

@@ -120,7 +120,7 @@ class LocalClusters:
             "port": str(cluster.address.port),
             "unix_socket_directories": str(cluster.address.socket_dir),
             "log_directory": str(home.logs),
-            "log_filename": f"{cluster.name}-%a.log",
+            "log_filename": f"{cluster.name}-%Y-%m-%d_%H%M%S.log",
         }
         archiver = PgBackRest(PGBACKREST, home.pgbackrest)
         values |= parameters.archiving(

@@ -100,7 +100,8 @@ def wanted_state(row: DatabaseRow) -> DatabaseState:
     """How a database has to be, and its shadow, by its limits and by what it takes on disk.
 
     One that is full is read-only unless a session says otherwise, so that its tenant can make
-    room; one that goes on growing in spite of that lets nobody in. The connection limit is that
+    room; one that goes on growing in spite of that lets nobody in, nor does one that is paused
+    because of what it wrote that no quota counts. The connection limit is that
     of its first role, and bounds all its roles together.
     """
     defaults = {
@@ -111,7 +112,8 @@ def wanted_state(row: DatabaseRow) -> DatabaseState:
     }
     if row.quota_state in {"read_only", "stopped"}:
         defaults["default_transaction_read_only"] = "on"
-    return DatabaseState(defaults, 0 if row.quota_state == "stopped" else row.max_connections)
+    shut = row.quota_state == "stopped" or row.paused_until is not None
+    return DatabaseState(defaults, 0 if shut else row.max_connections)
 
 
 def _is_limited(

@@ -61,8 +61,10 @@ class Databases:
         pooler: Pooler,
         *,
         most_connections: int,
+        most_of_a_customer: int,
     ) -> None:
         self._store = store
+        self._most_of_a_customer = most_of_a_customer
         self._most_connections = most_connections
         self._clusters = clusters
         self._pooler = pooler
@@ -78,7 +80,7 @@ class Databases:
 
         Raises NameTaken, InvalidInput (no such plan, or a limit that this machine cannot
         give), Forbidden (another customer's e-mail, or more than a customer may take),
-        Unavailable.
+        Conflict (more databases than that), Unavailable.
         """
         labels = Labels(
             customer_id=await self._owner(tx, actor, wanted.owner_email),
@@ -95,6 +97,7 @@ class Databases:
         await rows.activate(tx, warm.id, labels)
         row = await self._locked(tx, warm.id)
         await self.check_limits(tx, actor, before=warm, after=row)
+        await self.check_count(tx, actor, row.customer_id)
         emit(StepDone("create", "labelled", row.database_name))
         async with self._clusters.connection(row.cluster_id) as server:
             # The default plan's are in force already, since it was prepared.
@@ -136,6 +139,22 @@ class Databases:
                     f" {granted.name} grants: {getattr(granted, name):,}.",
                     hint="Ask whoever runs the platform for another plan.",
                 )
+
+    async def check_count(
+        self, tx: Tx, actor: Actor, customer_id: uuid.UUID | None, *, more: int = 0
+    ) -> None:
+        """Raises Conflict if a customer asks for ``more`` databases than it may have.
+
+        Those count that ``tx`` has made, branches, and what is retained of replaced ones.
+        """
+        if actor.customer_id is None or customer_id is None:
+            return
+        if await rows.count_of_customer(tx, customer_id) + more > self._most_of_a_customer:
+            raise Conflict(
+                f"A customer may have {self._most_of_a_customer:,} databases, with branches and"
+                " retained databases.",
+                hint="Delete some, or ask whoever runs the platform (TENANTRY_CUSTOMER_DATABASES).",
+            )
 
     async def _owner(self, tx: Tx, actor: Actor, email: str | None) -> uuid.UUID | None:
         if actor.customer_id is not None:

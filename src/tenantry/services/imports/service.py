@@ -4,26 +4,22 @@ A source's connection string is kept in this process's memory only, for as long 
 runs. So the API carries imports out itself (docs/decisions/0022).
 """
 
-import asyncio
 import datetime as dt
-import hashlib
 import shutil
 import socket
 import uuid
-import zlib
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import BinaryIO
 
 import psycopg
 
 from tenantry.base.errors import Conflict, Forbidden, InvalidInput, TooManyAtOnce
-from tenantry.base.ids import new_id
 from tenantry.base.settings import Settings
 from tenantry.base.shares import NoPlace, Shares
 from tenantry.base.sizes import readable
 from tenantry.control import audit, plans
+from tenantry.control import operations as operation_rows
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
@@ -31,7 +27,6 @@ from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
 from tenantry.pg import extensions, logins, sources
 from tenantry.pg.connections import fetch_value
-from tenantry.pg.script_loading import ARCHIVE, GZIP
 from tenantry.pg.sources import IPAddress, Source, SourceError
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.model import NewDatabase
@@ -40,6 +35,7 @@ from tenantry.services.databases.service import Databases
 from tenantry.services.imports import flow, plan
 from tenantry.services.imports.model import KIND, Examined, Upload
 from tenantry.services.imports.plan import Offered, Selection
+from tenantry.services.imports.uploads import Uploads, too_large
 from tenantry.services.operations.model import Flow, Step
 from tenantry.services.operations.service import Operations
 
@@ -47,7 +43,6 @@ _EXAMINED_AT_ONCE = 16
 _EXAMINED_EACH = 2
 _ADDRESSES_TRIED = 3
 _OLDEST = 9_02_00  # as pg_dump's manual says
-_FIRST = 512  # bytes, of which a format is known
 _DISCARD = 9  # the UDP port that nothing is sent to
 
 _TABLES_THERE = """
@@ -73,11 +68,13 @@ class Imports:
         operations: Operations,
     ) -> None:
         self._settings = settings
+        self._store = store
         self._clusters = clusters
         self._databases = databases
         self._operations = operations
         self._steps = flow.Steps(settings, store, clusters)
         self._examining = Shares(each=_EXAMINED_EACH, total=_EXAMINED_AT_ONCE)
+        self.uploads = Uploads(self._steps.uploads)
         operations.register(
             Flow(
                 KIND,
@@ -202,32 +199,41 @@ class Imports:
 
     # ── from a dump ──────────────────────────────────────────────────────────
 
+    @asynccontextmanager
+    async def receiving(self, actor: Actor, database_id: uuid.UUID) -> AsyncIterator[None]:
+        """Be the only dump that is sent to a database, while the block lasts.
+
+        Raises NotFound, Conflict, TooManyRequests.
+        """
+        row = await self._databases.active(actor, database_id)
+        with self.uploads.only_one(row.id, row.customer_id):
+            yield
+
     async def check_target(
-        self, actor: Actor, database_id: uuid.UUID, *, empty: bool = True
+        self,
+        actor: Actor,
+        database_id: uuid.UUID,
+        *,
+        empty: bool = True,
+        announced: int | None = None,
     ) -> int:
-        """How many bytes a dump for this database may have; if ``empty``, it has to be that.
+        """Return how many bytes a dump for this database may have.
+
+        With ``empty`` the database has to be that, and no operation may have it: otherwise it is
+        the same request again. ``announced`` is the dump's size, if that is known.
 
         Raises NotFound, Conflict.
         """
         row = await self._databases.active(actor, database_id)
         if empty:
+            async with self._store.transaction(actor) as tx:
+                await operation_rows.require_free(tx, "database", row.id)
             await self._require_empty(row)
         free = files.free_bytes(self._settings.home) - flow.SPARE_BYTES
-        return max(0, min(row.disk_quota_bytes, free // 2))
-
-    async def take_in(self, chunks: AsyncIterator[bytes], *, most: int) -> Upload:
-        """Keep a dump in a file. Raises InvalidInput if it is none, Conflict if it is too large."""
-        upload = new_id()
-        path = self._steps.upload(upload)
-        files.ensure_folder(path.parent)
-        try:
-            with path.open("xb") as file:
-                path.chmod(0o600)
-                size, digest = await _receive(chunks, file, most=most)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        return Upload(upload, size, digest)
+        most = max(0, min(row.disk_quota_bytes, free // 2))
+        if announced is not None and announced > most:
+            raise too_large(most)
+        return most
 
     async def begin_upload(
         self,
@@ -250,7 +256,7 @@ class Imports:
 
     def discard(self, upload: Upload) -> None:
         """Remove a dump that was not begun with."""
-        self._steps.upload(upload.id).unlink(missing_ok=True)
+        self.uploads.path(upload.id).unlink(missing_ok=True)
 
     def forget_uploads(self) -> None:
         """For the only API, before it begins: nobody goes on with what another had taken in."""
@@ -308,26 +314,6 @@ def _statements(row: DatabaseRow, wanted: float | None) -> dict[str, object]:
     return {"statement_seconds": seconds}
 
 
-async def _receive(chunks: AsyncIterator[bytes], file: BinaryIO, *, most: int) -> tuple[int, bytes]:
-    """Write a dump to a file. Returns its size and its SHA-256. Raises as ``take_in``."""
-    size, digest, first = 0, hashlib.sha256(), b""
-    async for chunk in chunks:
-        size += len(chunk)
-        digest.update(chunk)
-        if size > most:
-            raise Conflict(
-                f"The dump is larger than the {most:,} bytes that there is room for.",
-                hint="Raise disk_quota_bytes, or leave tables out.",
-            )
-        if len(first) < _FIRST:
-            first = (first + chunk)[:_FIRST]
-            if len(first) == _FIRST:
-                _require_dump(first)
-        await asyncio.to_thread(file.write, chunk)
-    _require_dump(first)
-    return size, digest.digest()
-
-
 async def _look(source: Source, addresses: list[IPAddress]) -> tuple[IPAddress, sources.Contents]:
     """What a source has, at the first of its addresses that answers."""
     for address in addresses[:-1]:
@@ -355,23 +341,3 @@ def _is_own(address: IPAddress) -> bool:
         except OSError:
             return False
         return bool(probe.getsockname()[0] == str(address))
-
-
-def _require_dump(first: bytes) -> None:
-    """Raises InvalidInput if what begins so can be neither of the dumps that are taken."""
-    if first.startswith(ARCHIVE):
-        return
-    what = "is neither a dump in PostgreSQL's custom format nor SQL"
-    text = first
-    if first.startswith(GZIP):
-        what = "is compressed by gzip, but not SQL, or damaged"
-        try:
-            text = zlib.decompressobj(wbits=31).decompress(first, _FIRST)
-        except zlib.error:
-            text = b""
-    elif first[257:262] == b"ustar":
-        what = "is a dump in tar format; make one with pg_dump --format=custom"
-    elif first.startswith((b"\xff\xfe", b"\xfe\xff")):
-        what = "is UTF-16, as PowerShell's > writes it; make it with pg_dump --file=…"
-    if b"\0" in text or not text.strip():
-        raise InvalidInput.of("body", what, code="not_a_dump")

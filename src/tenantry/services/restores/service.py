@@ -115,6 +115,8 @@ class Restores:
     async def _begin(
         self, tx: Tx, actor: Actor, row: DatabaseRow, kind: str, params: dict[str, object]
     ) -> OperationRow:
+        # Either a new one, or the one that it replaces, which is retained.
+        await self._databases.check_count(tx, actor, row.customer_id, more=1)
         operation = await self._operations.begin(
             tx,
             actor,

@@ -1,0 +1,165 @@
+"""Which databases wrote what a server cannot bound, read from outside them.
+
+PostgreSQL counts neither write-ahead log, nor notifications, nor lines of its own log, nor
+temporary files by database while a statement runs. All are files of the platform's own user, so
+that they are read as files, in samples; no function here enters a tenant's database.
+"""
+
+import asyncio
+import contextlib
+import re
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from tenantry.host import commands
+
+_PAGE = 8192  # BLCKSZ, of which a page of the notification queue is one
+_ENTRY = struct.Struct("=iIIi")  # length, database, transaction, pid: AsyncQueueEntry (async.c)
+_QUEUE_FILES = 8
+_DUMP_SECONDS = 5
+_RECORD = re.compile(rb"len \(rec/tot\): +\d+/ *(\d+),.*? rel \d+/(\d+)/\d+")
+_TEMPORARY = re.compile(r"pgsql_tmp(\d+)\.")
+# What the session does ("authentication", then "startup"), the role, the database.
+LOG_LINE_PREFIX = "%m [%p] (%i) %u@%d "
+_LINE = re.compile(
+    rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC \[\d+\] \(([^)]*)\) (\S*)@\S* [A-Z]+[0-9]?:  "
+)
+
+
+def lsn(position: int) -> str:
+    """A position in the write-ahead log as PostgreSQL writes it."""
+    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
+
+
+async def wal_shares(
+    program: Path, folder: Path, *, timeline: int, start: int, end: int
+) -> Counter[int]:
+    """The bytes of the records in a part of the write-ahead log, by the OID of their database.
+
+    ``program`` is pg_waldump. Shared catalogs are 0; records that change no relation are left
+    out. Empty if the part cannot be read.
+    """
+    words: list[str | Path] = [
+        program, f"--path={folder}", f"--timeline={timeline}",
+        f"--start={lsn(start)}", f"--end={lsn(end)}",
+    ]  # fmt: skip
+    with contextlib.suppress(commands.CommandFailed):
+        # It ends with 1 where the part ends within a record.
+        done = await commands.run(words, deadline=_DUMP_SECONDS, check=False)
+        return count_records(done.stdout.encode())
+    return Counter()
+
+
+def count_records(text: bytes) -> Counter[int]:
+    """As ``wal_shares``, of what pg_waldump prints."""
+    found: Counter[int] = Counter()
+    for line in text.splitlines():
+        if record := _RECORD.search(line):
+            found[int(record[2])] += int(record[1])
+    return found
+
+
+def queue_shares(folder: Path) -> Counter[int]:
+    """The bytes of the newest notifications in the queue, by the OID of their database.
+
+    ``folder`` is pg_notify; some of its newest files are read.
+    """
+    found: Counter[int] = Counter()
+    for path in _newest(folder.glob("*"), _QUEUE_FILES):
+        with contextlib.suppress(OSError):
+            for length, database in _entries(path.read_bytes()):
+                found[database] += length
+    return found
+
+
+def _newest(paths: Iterable[Path], count: int) -> list[Path]:
+    dated = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            dated.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(dated)[-count:]]
+
+
+def _entries(data: bytes) -> Iterator[tuple[int, int]]:
+    """Length and database of each notification; entries do not cross pages (async.c)."""
+    for start in range(0, len(data), _PAGE):
+        at, end = start, min(start + _PAGE, len(data))
+        while at + _ENTRY.size <= end:
+            length, database, _, _ = _ENTRY.unpack_from(data, at)
+            if length < _ENTRY.size:
+                break  # nothing was written here yet
+            if database:  # 0 fills the rest of a page
+                yield length, database
+            at += length
+
+
+def log_shares(text: bytes) -> Counter[str]:
+    """The bytes that logins wrote to a server's log, by the role.
+
+    Only those count that had proved who they are: whoever has not can name any role. The server
+    marks the lines within a message by a tab, but writes a name as it came: so a line after one
+    without a severity counts for nobody.
+    """
+    found: Counter[str] = Counter()
+    current, trusted = None, True
+    for line in text.splitlines(keepends=True):
+        if line.startswith(b"\t"):
+            pass  # of the message above
+        elif (head := _LINE.match(line)) and trusted:
+            current = head[2].decode(errors="replace") if head[1] == b"startup" else None
+        else:
+            current, trusted = None, head is not None
+            continue
+        if current:
+            found[current] += len(line)
+    return found
+
+
+def temporary_bytes(folder: Path) -> Counter[int]:
+    """What the temporary files of each session take now, by its pid; ``folder`` is the data's."""
+    found: Counter[int] = Counter()
+    for path in (folder / "base" / "pgsql_tmp").glob("pgsql_tmp*"):
+        if name := _TEMPORARY.match(path.name):
+            with contextlib.suppress(OSError):
+                # A shared fileset is a folder of the session that leads the query.
+                files = path.glob("*") if path.is_dir() else [path]
+                found[int(name[1])] += sum(each.stat().st_blocks * 512 for each in files)
+    return found
+
+
+async def names_of(connection: AsyncConnection[TupleRow], oids: Iterable[int]) -> dict[int, str]:
+    """The names of these databases, by OID; without those that are gone."""
+    cursor = await connection.execute(
+        "SELECT oid::bigint, datname FROM pg_database WHERE oid = ANY (%s::oid[])", (list(oids),)
+    )
+    return dict(await cursor.fetchall())
+
+
+async def databases_of(
+    connection: AsyncConnection[TupleRow], pids: Iterable[int]
+) -> dict[int, str]:
+    """The databases that these sessions are in."""
+    cursor = await connection.execute(
+        "SELECT pid, datname FROM pg_stat_activity WHERE datname IS NOT NULL AND pid = ANY (%s)",
+        (list(pids),),
+    )
+    return dict(await cursor.fetchall())
+
+
+async def temporary_by_database(
+    connection: AsyncConnection[TupleRow], folder: Path
+) -> Counter[str]:
+    """What the temporary files of each database's sessions take now, by its name.
+
+    A shadow's count for its main database.
+    """
+    by_pid = await asyncio.to_thread(temporary_bytes, folder)
+    found: Counter[str] = Counter()
+    for pid, name in (await databases_of(connection, by_pid)).items() if by_pid else ():
+        found[name.removesuffix("_shadow")] += by_pid[pid]
+    return found

@@ -1,0 +1,168 @@
+"""Dumps on their way in: how many at once, how slowly, and how large."""
+
+import asyncio
+import hashlib
+import uuid
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from tenantry.base.errors import Conflict, InvalidInput, TenantryError, TooManyRequests
+from tenantry.base.ids import new_id
+from tenantry.host import files
+from tenantry.pg.script_loading import ARCHIVE, GZIP
+from tenantry.services.imports.flow import SPARE_BYTES
+from tenantry.services.imports.model import Upload
+
+STALL_SECONDS = 30.0
+SLOWEST = 64 * 1024  # bytes a second, on average after the first STALL_SECONDS
+MOST_OF_A_CUSTOMER = 4  # at once
+_FIRST = 512  # bytes, of which a format is known
+_LOOK_BYTES = 16 * 1024 * 1024  # between two looks at the room that is left
+
+
+class UploadTooSlow(TenantryError):
+    """Nothing has come for too long, or too little."""
+
+    code = "upload_too_slow"
+    status = 408
+    title = "The upload stalled"
+
+
+class Uploads:
+    """The dumps that this process takes in."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._databases: dict[uuid.UUID, uuid.UUID | None] = {}
+
+    @contextmanager
+    def only_one(self, database_id: uuid.UUID, customer_id: uuid.UUID | None) -> Iterator[None]:
+        """Be the only upload for a database, and one of few of a customer, while the block lasts.
+
+        Raises Conflict, TooManyRequests.
+        """
+        if database_id in self._databases:
+            raise Conflict(
+                "Another dump is being sent to this database.",
+                hint="Wait for its end, or end it: one that sends nothing is ended after"
+                f" {STALL_SECONDS:.0f} seconds.",
+            )
+        count = Counter(self._databases.values())[customer_id]
+        if customer_id is not None and count >= MOST_OF_A_CUSTOMER:
+            raise TooManyRequests(
+                f"A customer sends at most {MOST_OF_A_CUSTOMER} dumps at once.",
+                seconds=STALL_SECONDS,
+                hint="Wait until one of them has come.",
+            )
+        self._databases[database_id] = customer_id
+        try:
+            yield
+        finally:
+            del self._databases[database_id]
+
+    def path(self, upload_id: object) -> Path:
+        """Where one of them is."""
+        return self._folder / str(upload_id)
+
+    async def receive(self, chunks: AsyncIterator[bytes], *, most: int) -> Upload:
+        """Keep a dump in a file.
+
+        Raises InvalidInput if it is none, Conflict if it is too large, UploadTooSlow,
+        NotEnoughDisk. Nothing is left of it then.
+        """
+        upload = new_id()
+        path = self.path(upload)
+        files.ensure_folder(path.parent)
+        try:
+            with path.open("xb") as file:
+                path.chmod(0o600)
+                size, digest = await self._write(paced(chunks), file, most=most)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return Upload(upload, size, digest)
+
+    async def _write(
+        self, chunks: AsyncIterator[bytes], file: BinaryIO, *, most: int
+    ) -> tuple[int, bytes]:
+        size, digest, first, looked = 0, hashlib.sha256(), b"", 0
+        async for chunk in chunks:
+            size += len(chunk)
+            digest.update(chunk)
+            if size > most:
+                raise too_large(most)
+            if len(first) < _FIRST:
+                first = (first + chunk)[:_FIRST]
+                if len(first) == _FIRST:
+                    _require_dump(first)
+            if size - looked >= _LOOK_BYTES:
+                looked = size
+                files.require_room(
+                    self._folder,
+                    SPARE_BYTES,
+                    what="What is sent, beside what others send,",
+                    hint="Whoever runs the platform has to make room.",
+                )
+            await asyncio.to_thread(file.write, chunk)
+        _require_dump(first)
+        return size, digest.digest()
+
+
+def too_large(most: int) -> Conflict:
+    """What to tell who sends a dump of more bytes."""
+    return Conflict(
+        f"The dump is larger than the {most:,} bytes that there is room for.",
+        hint="Raise disk_quota_bytes, or leave tables out.",
+    )
+
+
+async def paced(
+    chunks: AsyncIterator[bytes], *, stall: float = STALL_SECONDS, slowest: float = SLOWEST
+) -> AsyncIterator[bytes]:
+    """The chunks, as long as they come. Times are in seconds, ``slowest`` in bytes a second.
+
+    Raises UploadTooSlow where none comes for ``stall``, or all come more slowly than ``slowest``
+    on average, which begins to count after ``stall``.
+    """
+    clock = asyncio.get_running_loop().time
+    began, received = clock(), 0
+    iterator = aiter(chunks)
+    while True:
+        left = min(stall, began + stall + received / slowest - clock())
+        try:
+            async with asyncio.timeout(max(0.0, left)):
+                chunk = await anext(iterator)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise UploadTooSlow(
+                f"The dump stopped coming after {received:,} bytes, or came too slowly.",
+                hint=f"Send it again, without a break of {stall:.0f} seconds, and at"
+                f" {slowest / 1024:.0f} KiB a second or faster.",
+            ) from None
+        received += len(chunk)
+        yield chunk
+
+
+def _require_dump(first: bytes) -> None:
+    """Raises InvalidInput if what begins so can be neither of the dumps that are taken."""
+    if first.startswith(ARCHIVE):
+        return
+    what = "is neither a dump in PostgreSQL's custom format nor SQL"
+    text = first
+    if first.startswith(GZIP):
+        what = "is compressed by gzip, but not SQL, or damaged"
+        try:
+            text = zlib.decompressobj(wbits=31).decompress(first, _FIRST)
+        except zlib.error:
+            text = b""
+    elif first[257:262] == b"ustar":
+        what = "is a dump in tar format; make one with pg_dump --format=custom"
+    elif first.startswith((b"\xff\xfe", b"\xfe\xff")):
+        what = "is UTF-16, as PowerShell's > writes it; make it with pg_dump --file=…"
+    if b"\0" in text or not text.strip():
+        raise InvalidInput.of("body", what, code="not_a_dump")

@@ -1,0 +1,118 @@
+"""How much a database may write of what no quota counts, and who has written too much. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tenantry.control.databases import PauseReason
+
+MIB = 1024 * 1024
+PAUSE_SECONDS = 300
+LEAST_WAL = 256 * MIB
+LEAST_TEMPORARY = 256 * MIB
+MOST_LOG = 16 * MIB
+MOST_QUEUED = 32 * MIB  # of the notification queue, which all databases share
+MOST_SETTINGS = 64 * 1024  # of a role; it is compressed
+_QUEUE_GROWS = 2 * MIB  # between two looks: somebody fills it, rather than somebody holding it
+_PART = 0.25  # of what is in the queue: a database with less is not why it is full
+_HOUR = 3600.0
+
+_WHY: dict[PauseReason, str] = {
+    "wal": "It wrote more write-ahead log in an hour than twice its disk quota. Write less, or"
+    " raise disk_quota_bytes.",
+    "notify": "It filled the queue of notifications that all databases share. Notify less, and"
+    " hold no transaction open in a session that listens.",
+    "log": "Logins that were refused after their password was checked wrote too much to the"
+    " server's log. Correct the parameters that they connect with.",
+    "temp": "The temporary files of its sessions together took more than its disk quota. Run fewer"
+    " large sorts at once, or raise disk_quota_bytes.",
+    "settings": "A role of it had set more than 64 KiB of parameters for itself (ALTER ROLE … SET),"
+    " which all logins of the server read. They were reset.",
+}
+
+
+def explain(reason: PauseReason) -> str:
+    """What a paused database did, and what its owner does next."""
+    return _WHY[reason]
+
+
+def most_wal(quota: int) -> int:
+    """The bytes of write-ahead log that a database may write in an hour, and at once."""
+    return max(LEAST_WAL, 2 * quota)
+
+
+def most_temporary(quota: int, one_session: int) -> int:
+    """The bytes that the temporary files of all sessions of a database may take at a time."""
+    return max(LEAST_TEMPORARY, quota, one_session)
+
+
+@dataclass(slots=True)
+class _Level:
+    bytes: float
+    allowance: int
+    at: float
+
+
+@dataclass(slots=True)
+class Meter:
+    """What each database has written lately: a bucket that leaks one allowance in an hour.
+
+    Nobody's allowance is below ``least``, so that whoever is below it needs no look-up.
+    """
+
+    least: int
+    _levels: dict[str, _Level] = field(default_factory=dict)
+
+    def add(self, written: Mapping[str, float], now: float) -> list[str]:
+        """Count bytes by database at a moment (seconds). Returns who is above the allowance
+
+        that was last set, the largest first.
+        """
+        for name, size in written.items():
+            level = self._levels.setdefault(name, _Level(0.0, self.least, now))
+            self._leak(level, now)
+            level.bytes += size
+        for name, level in list(self._levels.items()):
+            self._leak(level, now)
+            if not level.bytes:
+                del self._levels[name]
+        above = [n for n, level in self._levels.items() if level.bytes > level.allowance]
+        return sorted(above, key=lambda name: -self._levels[name].bytes)
+
+    def exceeds(self, name: str, allowance: int) -> bool:
+        """Set a database's allowance. Returns whether it has written more."""
+        level = self._levels.get(name)
+        if level is None:
+            return False
+        level.allowance = allowance
+        return level.bytes > allowance
+
+    @staticmethod
+    def _leak(level: _Level, now: float) -> None:
+        level.bytes = max(0.0, level.bytes - level.allowance * (now - level.at) / _HOUR)
+        level.at = now
+
+
+def apportion(total: int, sample: Mapping[str, int]) -> dict[str, float]:
+    """Share out what was written by a sample of it."""
+    whole = sum(sample.values())
+    return {name: total * part / whole for name, part in sample.items()} if whole else {}
+
+
+def queue_is_filled(before: int, now: int) -> bool:
+    """Whether the queue is too large and grows: then those who fill it have to stop.
+
+    Where it is large and does not grow, an open transaction of some listener holds it.
+    """
+    return now > MOST_QUEUED and now - before > _QUEUE_GROWS
+
+
+def queue_is_held(before: int, now: int) -> bool:
+    """Whether the queue is too large, although nobody fills it quickly."""
+    return now > MOST_QUEUED and not queue_is_filled(before, now)
+
+
+def who_fills(shares: Counter[str]) -> list[str]:
+    """The databases that a queue is full of."""
+    whole = sum(shares.values())
+    return [name for name, part in shares.items() if part >= _PART * whole]

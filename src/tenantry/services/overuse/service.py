@@ -1,0 +1,253 @@
+"""Finding who writes what no quota counts, ending its sessions, and pausing its logins.
+
+PostgreSQL bounds neither the write-ahead log, nor the queue of notifications (before 17: 8 GiB),
+nor its own log, nor the temporary files of all sessions of a database together. So the worker
+looks twice a second at how each grows, and reads in samples whose it is (``pg.writing``).
+
+A pause is a row's: the connection limit of a paused database is 0 (``databases.plan``), which
+each reconciliation restores, and it ends by itself.
+"""
+
+import asyncio
+import datetime as dt
+import time
+import uuid
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from tenantry.base.errors import TenantryError, Unavailable
+from tenantry.control import audit
+from tenantry.control import databases as rows
+from tenantry.control.clusters import ClusterRow
+from tenantry.control.databases import DatabaseRow, PauseReason
+from tenantry.control.store import ControlStore
+from tenantry.pg import objects, writing
+from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.connections import PLATFORM, connect
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.databases import flow
+from tenantry.services.overuse import plan
+from tenantry.services.pooling.service import Pooler
+
+log = structlog.get_logger()
+
+Server = AsyncConnection[TupleRow]
+
+_LOOK_SECONDS = 0.5
+_LOOKS = 1200  # with one connection
+_SAMPLE = 1024 * 1024  # bytes that are read at a look, of log and of write-ahead log
+
+_STATE = """
+    SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint,
+        ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int,
+        (pg_notification_queue_usage()
+         * coalesce(current_setting('max_notify_queue_pages', true)::float8 * 8192, 8589934592)
+        )::bigint
+"""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Up to where things were counted: positions, sizes, and the newest file of the log."""
+
+    wal: int | None = None
+    queue: int = 0
+    log: tuple[Path, int] | None = None
+
+
+class Overuse:
+    """What keeps a database from writing without bounds."""
+
+    def __init__(
+        self, store: ControlStore, clusters: ClusterPools, pooler: Pooler, shared: ProcessCluster
+    ) -> None:
+        self._store = store
+        self._clusters = clusters
+        self._pooler = pooler
+        self._shared = shared
+        self._wal = plan.Meter(plan.LEAST_WAL)
+        self._log = plan.Meter(plan.MOST_LOG)
+
+    async def watch(self) -> None:
+        """For ten minutes, pause whoever writes too much on the local shared cluster.
+
+        Raises Unavailable if the server does not answer, or not any more.
+        """
+        cluster = next(
+            (c for c in await self._clusters.with_databases() if c.name == self._shared.name), None
+        )
+        if cluster is None:
+            return
+        seen = _Seen()
+        try:
+            async with connect(self._shared.address, user=PLATFORM) as server:
+                for _ in range(_LOOKS):
+                    await self._look(server, cluster, seen)
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except psycopg.OperationalError as error:
+            raise Unavailable(f"Nobody looks at what databases write: {error}".strip()) from error
+
+    async def _look(self, server: Server, cluster: ClusterRow, seen: _Seen) -> None:
+        state = await (await server.execute(_STATE)).fetchone()
+        if state is None:
+            return
+        position, timeline, queue = state
+        if seen.wal is None:
+            seen.wal = position
+        elif position - seen.wal >= _SAMPLE:
+            await self._count_wal(server, cluster, timeline, seen.wal, position)
+            seen.wal = position
+        if plan.queue_is_filled(seen.queue, queue):
+            await self._stop_notifying(server, cluster, queue)
+        elif plan.queue_is_held(seen.queue, queue):
+            await self._free_queue(server)
+        seen.queue = queue
+        await self._count_log(cluster, seen)
+        await self._count_temporary(server, cluster)
+        for role in await objects.reset_large_settings(server, plan.MOST_SETTINGS):
+            if row := await self._named(cluster, database_of(role)):
+                await self._pause(row, "settings", plan.MOST_SETTINGS)
+
+    # ── what is written ──────────────────────────────────────────────────────
+
+    async def _count_wal(
+        self, server: Server, cluster: ClusterRow, timeline: int, start: int, end: int
+    ) -> None:
+        shares = await writing.wal_shares(
+            self._shared.bindir / "pg_waldump",
+            self._shared.data / "pg_wal",
+            timeline=timeline,
+            start=max(start, end - _SAMPLE),
+            end=end,
+        )
+        written = plan.apportion(end - start, await _by_name(server, shares))
+        for name in self._wal.add(written, time.monotonic()):
+            row = await self._named(cluster, name)
+            most = plan.most_wal(row.disk_quota_bytes) if row else 1 << 62
+            if self._wal.exceeds(name, most) and row:
+                await self._pause(row, "wal", most)
+
+    async def _stop_notifying(self, server: Server, cluster: ClusterRow, queue: int) -> None:
+        shares = await asyncio.to_thread(writing.queue_shares, self._shared.data / "pg_notify")
+        for name in plan.who_fills(await _by_name(server, shares)):
+            if row := await self._named(cluster, name):
+                await self._pause(row, "notify", queue)
+
+    async def _free_queue(self, server: Server) -> None:
+        """End the session that has had a transaction open for longest.
+
+        Who listens cannot be told from outside; a session that does, and is in a transaction,
+        keeps everybody's notifications. One that does nothing in its transaction comes first.
+        """
+        ended = await objects.end_oldest_transaction(server)
+        if ended is not None:
+            log.warning("sessions.ended", why="notifications wait for its end", database=ended)
+
+    async def _count_log(self, cluster: ClusterRow, seen: _Seen) -> None:
+        written, text, seen.log = await asyncio.to_thread(self._read_log, seen.log)
+        roles = writing.log_shares(text)
+        if not roles:
+            return
+        scale = written / len(text)
+        sizes: Counter[str] = Counter()
+        for role, size in roles.items():
+            sizes[database_of(role)] += int(size * scale)
+        for name in self._log.add(sizes, time.monotonic()):
+            row = await self._named(cluster, name)
+            if row and self._log.exceeds(name, plan.MOST_LOG):
+                await self._pause(row, "log", plan.MOST_LOG)
+
+    def _read_log(
+        self, before: tuple[Path, int] | None
+    ) -> tuple[int, bytes, tuple[Path, int] | None]:
+        """How much was written to the newest file since, the last of it, and where it ends."""
+        path = self._shared.newest_log()
+        if path is None:
+            return 0, b"", before
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, 2)
+                start = size if before is None else before[1] if before[0] == path else 0
+                written = max(0, size - start)
+                file.seek(max(start, size - _SAMPLE))
+                return written, file.read(_SAMPLE) if written else b"", (path, size)
+        except FileNotFoundError:
+            return 0, b"", None
+
+    async def _count_temporary(self, server: Server, cluster: ClusterRow) -> None:
+        found = await writing.temporary_by_database(server, self._shared.data)
+        for name, size in found.items():
+            if size < plan.LEAST_TEMPORARY or (row := await self._named(cluster, name)) is None:
+                continue
+            most = plan.most_temporary(row.disk_quota_bytes, row.temp_file_limit_bytes)
+            if size > most:
+                await self._pause(row, "temp", most)
+
+    async def _named(self, cluster: ClusterRow, name: str) -> DatabaseRow | None:
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            return await rows.named(tx, cluster.id, name)
+
+    # ── pausing ──────────────────────────────────────────────────────────────
+
+    async def _pause(self, found: DatabaseRow, reason: PauseReason, size: int) -> None:
+        """Let nobody into a database for a while, and end its sessions, now."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            row = await rows.lock(tx, found.id, wait=False)
+            if row is not None and row.status == "active" and row.paused_until is None:
+                await rows.set_pause(tx, row.id, reason, seconds=plan.PAUSE_SECONDS)
+                until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=plan.PAUSE_SECONDS)
+                # Before the commit: a crash leaves a limit that the next pass lifts again.
+                async with self._clusters.connection(row.cluster_id) as server:
+                    await flow.limit(server, replace(row, paused_until=until, paused_for=reason))
+                await audit.record_on(
+                    tx,
+                    audit.PLATFORM,
+                    "database.paused",
+                    row,
+                    details={"reason": reason, "bytes": size, "until": until.isoformat()},
+                )
+        # Also where an operation has the row: it is paused as soon as that lets go of it.
+        async with self._clusters.connection(found.cluster_id) as server:
+            await objects.end_sessions_in(server, found.database_names, before=None)
+        log.warning("database.paused", database=found.database_name, reason=reason, bytes=size)
+        with suppress(TenantryError):
+            await self._pooler.kick_out(found.database_names)
+
+    async def lift(self) -> int:
+        """End the pauses that are over. Returns how many."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            over = await rows.pauses_over(tx)
+        return sum([await self._lift(database_id) for database_id in over])
+
+    async def _lift(self, database_id: uuid.UUID) -> bool:
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            row = await rows.lock(tx, database_id, wait=False)
+            if row is None:
+                return False
+            await rows.set_pause(tx, row.id, None)
+            if row.status == "active" and row.missing_since is None:
+                async with self._clusters.connection(row.cluster_id) as server:
+                    await flow.limit(server, replace(row, paused_until=None, paused_for=None))
+                details: dict[str, object] = {"reason": row.paused_for}
+                await audit.record_on(tx, audit.PLATFORM, "database.resumed", row, details=details)
+        return True
+
+
+async def _by_name(server: Server, shares: Counter[int]) -> Counter[str]:
+    """The same by the name of the main database, to which a shadow's share belongs too."""
+    found: Counter[str] = Counter()
+    for oid, name in (await writing.names_of(server, shares)).items() if shares else ():
+        found[name.removesuffix("_shadow")] += shares[oid]
+    return found
+
+
+def database_of(role: str) -> str:
+    """The database that a tenant's role was made for, by its name; see ``logins.tenant_of``."""
+    return f"tenant_{'_'.join(role.split('_')[1:2])}"

@@ -1,0 +1,94 @@
+"""The attempts to write what no quota counts. See attempts.py."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+
+from attempts import DIRECT, DOORS, POOLED, THROUGH, Attempt, Lift, World, grant, statement
+from clients import login
+
+MIB = 2**20
+ENDED = "ended"
+_STRINGS = {DIRECT: "connection_string", POOLED: "connection_string_pooled"}
+_ROUND = 8 * MIB  # what one statement of each writes, about
+_DEADLINE = 120.0
+_WATCHED = "the worker reads twice a second whose it is, and pauses the database"
+_UNWATCHED = Lift(stop_worker=True)
+
+
+@contextmanager
+def _small(world: World) -> Iterator[dict[str, Any]]:
+    """A database of 64 MiB for this attempt alone: being paused, it disturbs no other."""
+    made = world.platform.create(diskQuotaBytes=64 * MIB)
+    try:
+        yield made
+    finally:
+        with world.platform.client() as api:
+            api.delete(f"/api/databases/{made['id']}")
+
+
+def _write(url: str, text: str, most: int, *, first: str = "SELECT 1") -> str:
+    """Repeat a statement until ``most`` bytes are written, connecting again where it can."""
+    rounds, deadline = most // _ROUND, time.monotonic() + _DEADLINE
+    while rounds > 0 and time.monotonic() < deadline:
+        try:
+            with login(url) as session:
+                session.execute(first.encode())
+                while rounds > 0:
+                    session.execute(text.encode())
+                    rounds -= 1
+        except psycopg.Error:
+            return ENDED
+    return THROUGH
+
+
+def _wal(world: World, door: str) -> str:
+    with _small(world) as made:
+        return _write(
+            made[_STRINGS[door]],
+            "TRUNCATE again; INSERT INTO again SELECT repeat(md5(g::text), 31)"
+            " FROM generate_series(1, 8192) g",
+            768 * MIB,
+            first="CREATE TABLE IF NOT EXISTS again (x text)",
+        )
+
+
+def _notify(world: World, door: str) -> str:
+    with _small(world) as made, login(made["connection_string"]) as listener:
+        listener.execute("LISTEN n")
+        listener.execute("BEGIN")
+        listener.execute("SELECT 1")
+        try:
+            return _write(
+                made[_STRINGS[door]],
+                "SELECT count(pg_notify('n', g || repeat('x', 7900)))"
+                " FROM generate_series(1, 1024) g",
+                256 * MIB,
+            )
+        finally:
+            with suppress(psycopg.Error):
+                listener.rollback()
+
+
+def _attempt(name: str, shown: str, tries: Callable[[World, str], str], doors: Any) -> Attempt:
+    return Attempt(name, shown, _WATCHED, tries, ENDED, _UNWATCHED, doors)
+
+
+DISK: tuple[Attempt, ...] = (
+    _attempt("write-wal", "768 MiB of write-ahead log from a database of 64 MiB", _wal, DOORS),
+    _attempt(
+        "fill-notify-queue",
+        "256 MiB of `pg_notify(…)`, while a session of one's own listens in a transaction",
+        _notify,
+        (DIRECT,),
+    ),
+    statement(
+        "emit-wal-message",
+        "SELECT pg_logical_emit_message(false, 'x', 'x')",
+        "`REVOKE EXECUTE … FROM PUBLIC` in the template",
+        grant("EXECUTE ON FUNCTION pg_logical_emit_message(bool, text, text)"),
+    ),
+)
