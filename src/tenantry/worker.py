@@ -17,6 +17,7 @@ from tenantry.pg import visitors
 from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.lock_table import keep_free
 from tenantry.services.platform import Platform, ensure_server_files, open_platform
+from tenantry.services.pooling import memory
 
 log = structlog.get_logger()
 
@@ -116,6 +117,9 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         tasks.create_task(_every(_PASS_SECONDS, "converge", lambda: converge(platform)))
         tasks.create_task(
             _every(_POOLER_SECONDS, "pool budget", platform.pooler.keep_within_budget)
+        )
+        tasks.create_task(
+            _every(_POOLER_SECONDS, "pool memory", lambda: memory.keep_free(platform.pooler))
         )
         tasks.create_task(
             _every(_SWEEP_SECONDS, "allowlists", platform.network.end_foreign_sessions)

@@ -46,6 +46,14 @@ _servers = Gauge(
 _budget = Gauge(
     "tenantry_pooler_server_budget", "The most that all pools may hold", registry=_registry
 )
+_memory = Gauge(
+    "tenantry_pooler_memory_bytes", "What the pooler's process takes", registry=_registry
+)
+_memory_limit = Gauge(
+    "tenantry_pooler_memory_limit_bytes",
+    "The most that it may take before sessions are ended",
+    registry=_registry,
+)
 
 _certificate = Gauge(
     "tenantry_certificate_seconds_left",
@@ -172,6 +180,8 @@ def render(
         for state in ("active", "idle"):
             _servers.labels(state).set(sums[state])
         _budget.set(pooler.budget)
+        _memory.set(pooler.memory_bytes)
+        _memory_limit.set(pooler.memory_limit_bytes)
     return generate_latest(_registry)
 
 

@@ -60,6 +60,8 @@ class Pooler(BaseModel):
     budget: int = Field(description="The most server connections of all pools together.")
     clients: int
     servers: int
+    memory_bytes: int
+    memory_limit_bytes: int = Field(description="Above it, sessions are ended.")
     pools: list[Pool]
     stats: list[Counters]
 

@@ -60,6 +60,13 @@ class Selection:
     exclude_tables: Sequence[tuple[str, str]] = ()
     jobs: int = 2
 
+    def told(self) -> dict[str, object]:
+        """The same for ``pg.source_reading``."""
+        return {
+            "schemas": list(self.schemas),
+            "exclude": [list(each) for each in self.exclude_tables],
+        }
+
     def tables(self, there: Iterable[Table]) -> list[Table]:
         """Those of the source's tables that are copied."""
         return [

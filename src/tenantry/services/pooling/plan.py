@@ -30,6 +30,7 @@ class PoolerConfig:
     backend: Address
     certificate: Path  # with its key
     max_clients: int
+    packet_bytes: int  # the most that one message may have
 
 
 def pool_size(max_connections: int, wanted: int = POOL_SIZE) -> int:
@@ -57,6 +58,20 @@ def overfull(*, budget: int, held: Mapping[Pool, int]) -> set[Pool]:
     return {pool for pool, each in held.items() if each > share}
 
 
+def share_out_growth(
+    caused: Mapping[str, int], *, before: int, now: int, received: Mapping[str, int]
+) -> dict[str, int]:
+    """How much of a process's memory each database has caused, after it grew or shrank.
+
+    Growth is shared out by the bytes that each was sent meanwhile; what goes, goes from all.
+    """
+    if now <= before:
+        return {name: most * now // before for name, most in caused.items() if most * now >= before}
+    total = sum(received.values())
+    grown = {name: (now - before) * each // total for name, each in received.items() if each > 0}
+    return {name: caused.get(name, 0) + grown.get(name, 0) for name in {*caused, *grown}}
+
+
 def render_config(config: PoolerConfig) -> str:
     """pgbouncer.ini, whole (pgbouncer.ini(5))."""
     settings = {
@@ -77,6 +92,7 @@ def render_config(config: PoolerConfig) -> str:
         # And so do all roles of a database.
         "max_db_connections": POOL_SIZE,
         "max_prepared_statements": 200,
+        "max_packet_size": config.packet_bytes,
         "server_idle_timeout": 60,
         "server_login_retry": 1,
         "client_login_timeout": 15,
