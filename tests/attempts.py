@@ -100,7 +100,8 @@ class Lift:
     """Taking a protection away and putting it back, as a superuser in the tenant's database.
 
     ``rule`` is a line that comes first in pg_hba.conf meanwhile, ``pooler_rule`` one that
-    does so in PgBouncer's rules, and ``pooler_setting`` replaces one of its settings.
+    does so in PgBouncer's rules, and ``pooler_setting`` replaces one of its settings; with
+    ``worker`` the platform's worker stands still.
     """
 
     take: tuple[str, ...] = ()
@@ -108,6 +109,7 @@ class Lift:
     rule: str | None = None
     pooler_rule: str | None = None
     pooler_setting: tuple[str, str] | None = None
+    worker: bool = False
 
 
 def grant(what: str, to: str = '"{role}"') -> Lift:

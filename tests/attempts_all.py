@@ -4,6 +4,7 @@ from attempts import Attempt
 from attempts_crossings import CROSSINGS
 from attempts_doors import DOORS_OF_OTHERS
 from attempts_server import CODE, SERVER
+from attempts_shared import SHARED
 from attempts_sql import FILES, LIMITS, OTHERS, SIGHT
 
 SECTIONS: dict[str, tuple[Attempt, ...]] = {
@@ -15,5 +16,6 @@ SECTIONS: dict[str, tuple[Attempt, ...]] = {
     "The server": SERVER,
     "Code, extensions and links": CODE,
     "From session to session": CROSSINGS,
+    "What all share": SHARED,
 }
 ATTEMPTS = [attempt for section in SECTIONS.values() for attempt in section]

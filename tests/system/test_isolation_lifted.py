@@ -65,6 +65,10 @@ def lifted(world: World, lift: Lift) -> Iterator[None]:
                 for line in settings.read_text().split("\n")
             ]
             stack.enter_context(rewritten(settings, "\n".join(lines), pooler_pid))
+        if lift.worker:
+            worker = world.platform.pids()["worker"]
+            os.kill(worker, signal.SIGSTOP)
+            stack.callback(os.kill, worker, signal.SIGCONT)
         as_superuser(world, lift.take)
         try:
             yield

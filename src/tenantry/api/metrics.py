@@ -10,6 +10,7 @@ from tenantry.base.events import Changed, Event, PartDied, subscribe
 from tenantry.control.proofs import Summary
 from tenantry.services.certificates.model import CertificateStatus
 from tenantry.services.health import Health
+from tenantry.services.login_floods import Seen
 from tenantry.services.pooling.service import PoolerState
 from tenantry.services.repository import plan
 from tenantry.services.repository.model import Upkeep
@@ -52,6 +53,30 @@ _memory = Gauge(
 _memory_limit = Gauge(
     "tenantry_pooler_memory_limit_bytes",
     "The most that it may take before sessions are ended",
+    registry=_registry,
+)
+_unfinished = Gauge(
+    "tenantry_unfinished_logins",
+    "Connections that have not finished their login, by endpoint",
+    ["endpoint"],
+    registry=_registry,
+)
+_logins_ended = Gauge(
+    "tenantry_logins_ended",
+    "Unfinished logins that were ended as there were too many, since the worker began",
+    registry=_registry,
+)
+_logins_refused = Gauge(
+    "tenantry_logins_refused",
+    "Logins that PostgreSQL and the pooler refused, since the worker began",
+    registry=_registry,
+)
+_refused_rate = Gauge(
+    "tenantry_logins_refused_per_second", "The same, of the last second", registry=_registry
+)
+_flood = Gauge(
+    "tenantry_login_flood",
+    "Whether there were too many unfinished logins within the last minute",
     registry=_registry,
 )
 
@@ -127,6 +152,16 @@ _proof_age = Gauge(
     "Time since a drill of any database last passed; +Inf if none did",
     registry=_registry,
 )
+
+
+def observe_logins(seen: Seen) -> None:
+    """Tell of unfinished and refused logins."""
+    _unfinished.labels("postgresql").set(seen.authenticating)
+    _unfinished.labels("pooler").set(seen.pooled)
+    _logins_ended.set(seen.ended)
+    _logins_refused.set(seen.refused)
+    _refused_rate.set(seen.refused_per_second)
+    _flood.set(seen.warning is not None)
 
 
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:

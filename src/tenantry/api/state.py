@@ -22,7 +22,7 @@ from tenantry.api.clusters import platform_wide
 from tenantry.base.errors import Conflict, Unavailable
 from tenantry.control import audit, usage
 from tenantry.control import databases as rows
-from tenantry.services import health
+from tenantry.services import health, login_floods
 from tenantry.services.access.service import Principal
 from tenantry.services.pooling.service import PoolerState
 from tenantry.services.repository.model import Upkeep
@@ -123,6 +123,8 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
     quotas: dict[str, int] = {}
     backups: list[Upkeep] = []
     drills = pooler = certificate = None
+    if (logins := login_floods.seen(platform.home)) is not None:
+        metrics.observe_logins(logins)
     try:
         certificate = platform.certificates.status()
         async with platform.store.transaction(audit.PLATFORM) as tx:

@@ -26,6 +26,14 @@ def is_alive(pid: int) -> bool:
     return state not in {"Z", "X"}
 
 
+def children(pid: int | None) -> list[int]:
+    """The processes that this one has forked (proc(5)); none if it is gone."""
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 def memory(pid: int) -> int | None:
     """The bytes of memory that a process has now (VmRSS of proc(5)); None if it is gone."""
     try:
