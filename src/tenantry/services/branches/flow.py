@@ -21,6 +21,7 @@ from tenantry.control.store import ControlStore
 from tenantry.host import files
 from tenantry.pg import objects, replacing, visitors
 from tenantry.pg.connections import ADMIN, connect
+from tenantry.pg.discarding import execute_discarding
 from tenantry.pg.handover import copy_settings
 from tenantry.services.branches.copying import Copying, Target
 from tenantry.services.branches.model import MaskingFailed
@@ -156,7 +157,7 @@ class Branching:
                         (str(_MASKING_SECONDS * 1000),),
                     )
                     async with inside.transaction():
-                        await inside.execute(statements.encode())
+                        await execute_discarding(inside, statements.encode())
                     # Its statistics tell of values as they were.
                     await inside.execute("ANALYZE")
             except psycopg.Error as error:
