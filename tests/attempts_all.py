@@ -5,6 +5,7 @@ from attempts_crossings import CROSSINGS
 from attempts_disk import DISK
 from attempts_doors import DOORS_OF_OTHERS
 from attempts_server import CODE, SERVER
+from attempts_shared import SHARED
 from attempts_sql import FILES, LIMITS, OTHERS, SIGHT
 
 SECTIONS: dict[str, tuple[Attempt, ...]] = {
@@ -17,5 +18,6 @@ SECTIONS: dict[str, tuple[Attempt, ...]] = {
     "Code, extensions and links": CODE,
     "Disk beyond the quota": DISK,
     "From session to session": CROSSINGS,
+    "What all share": SHARED,
 }
 ATTEMPTS = [attempt for section in SECTIONS.values() for attempt in section]

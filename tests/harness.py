@@ -79,6 +79,7 @@ class Installation:
             "TENANTRY_POOL_PORT": str(self.pool_port),
             "TENANTRY_MEMORY_MB": "1024",
             "TENANTRY_WARM_POOL": "4",
+            "TENANTRY_POOL_MEMORY_MB": "64",  # the least, so that little fills it
             "TENANTRY_BLUEPRINTS": str(Path(__file__).parent / "blueprints"),
             "TENANTRY_BACKUPS": "off",  # hundreds of tests archive nothing; those of backups do
             # All tests are at one address, and many are there to be refused.

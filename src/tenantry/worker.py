@@ -25,7 +25,9 @@ from tenantry.host.processes import lifeline
 from tenantry.pg import visitors
 from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.lock_table import keep_free
+from tenantry.services.login_floods import LoginFloods
 from tenantry.services.platform import Platform, ensure_server_files, open_platform
+from tenantry.services.pooling import memory
 
 log = structlog.get_logger()
 
@@ -33,6 +35,7 @@ _PASS_SECONDS = 60
 _POOLER_SECONDS = 1
 _LOCKS_SECONDS = 1
 _OVERUSE_SECONDS = 1
+_LOGINS_SECONDS = 1
 _SAMPLE_SECONDS = 300
 _OWNERSHIP_SECONDS = 60
 _CERTIFICATE_SECONDS = 60
@@ -131,11 +134,18 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
             _every(_POOLER_SECONDS, "pool budget", platform.pooler.keep_within_budget)
         )
         tasks.create_task(
+            _every(_POOLER_SECONDS, "pool memory", lambda: memory.keep_free(platform.pooler))
+        )
+        tasks.create_task(
             _every(_SWEEP_SECONDS, "allowlists", platform.network.end_foreign_sessions)
         )
         tasks.create_task(_every(_QUOTA_SECONDS, "disk quotas", platform.quotas.enforce))
         tasks.create_task(_every(_EXPIRY_SECONDS, "expired branches", platform.branches.expire))
-        shared = LocalClusters(platform.settings).shared
+        local = LocalClusters(platform.settings)
+        shared, places = local.shared, local.sizing.max_connections
+        floods = LoginFloods(shared, platform.pooler, platform.home, places=places)
+        tasks.create_task(_every(_LOGINS_SECONDS, "logins", floods.watch_server))
+        tasks.create_task(_every(_LOGINS_SECONDS, "pooled logins", floods.watch_pooler))
         tasks.create_task(
             _every(_LOCKS_SECONDS, "lock table", lambda: keep_free(shared.address, shared.pid()))
         )

@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 from uuid import uuid4
 
 import psycopg
 import pytest
 
+from tenantry.base.errors import Conflict
+from tenantry.pg.connections import MOST_BYTES, fetch_bounded
 from tenantry.pg.descriptions import Description, Thing, describe, renamed
 from tenantry.services.blueprints import plan
 from tenantry.services.migrations import service as runner
@@ -143,3 +145,21 @@ def test_a_role_and_what_is_named_after_it_are_renamed() -> None:
         Thing("grant", "t to user_b_app", "t"): "select",
         Thing("table", "t"): "owner user_b",
     }
+
+
+async def test_a_large_definition_is_not_read(conn: Conn) -> None:
+    """The server measures it: libpq would keep a gigabyte before anybody could look."""
+    text = "-" * (MOST_BYTES + 1)
+    await conn.execute(
+        f"CREATE FUNCTION large() RETURNS int LANGUAGE sql AS $$ SELECT 1 --{text}\n$$".encode()
+    )
+    with pytest.raises(Conflict, match="bytes"):
+        await describe(conn, [])
+    await conn.execute("DROP FUNCTION large()")
+    assert Thing("schema", "public") in await describe(conn, [])
+
+
+async def test_what_is_read_within_a_limit_keeps_its_order_and_may_be_nothing(conn: Conn) -> None:
+    query: LiteralString = "SELECT i, NULL::text AS n FROM generate_series(3, 1, -1) i"
+    assert await fetch_bounded(conn, query) == [(3, None), (2, None), (1, None)]
+    assert await fetch_bounded(conn, "SELECT 1 AS one WHERE false") == []

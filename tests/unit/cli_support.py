@@ -68,6 +68,8 @@ POOLER = {
     "version": "PgBouncer 1.26.1",
     "pool_size": 25,
     "budget": 60,
+    "memory_bytes": 7_000_000,
+    "memory_limit_bytes": 268_435_456,
     "clients": 7,
     "servers": 8,
     "pools": [

@@ -1,6 +1,7 @@
 """Running programs: with which variables, and how much in the way of others."""
 
 import os
+import sys
 
 import pytest
 
@@ -25,3 +26,24 @@ async def test_what_runs_gently_gives_way_with_all_its_children() -> None:
     niceness, *group = done.stdout.splitlines()
     assert niceness == "10"
     assert all(each.endswith(" nice 10") for each in group)  # where the kernel has groups
+
+
+async def test_what_prints_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_MOST_OUTPUT", 1024 * 1024)
+    with pytest.raises(commands.CommandFailed, match="printed more than"):
+        await commands.run(["/usr/bin/yes"], deadline=60)
+
+
+async def test_of_standard_error_the_end_is_kept() -> None:
+    script = "yes | head -c 1000000 >&2; echo last >&2"
+    done = await commands.run(["/bin/sh", "-c", script])
+    assert len(done.stderr) <= 64 * 1024
+    assert done.stderr.endswith("last\n")
+
+
+async def test_what_takes_too_much_memory_fails() -> None:
+    program = "import time; time.sleep(0.2); b = bytearray(2**30)"
+    command = [sys.executable, "-c", program]
+    assert (await commands.run(command, memory=2**31)).returncode == 0
+    with pytest.raises(commands.CommandFailed, match="MemoryError"):
+        await commands.run(command, memory=2**29)

@@ -24,7 +24,23 @@ CONFIG = PoolerConfig(
     backend=Address(Path("/home/run/shared-1"), 5432),
     certificate=Path("/home/tls/server.pem"),
     max_clients=10_000,
+    packet_bytes=64 * 1024 * 1024,
 )
+
+
+def test_growth_is_shared_out_by_what_came_meanwhile() -> None:
+    caused = plan.share_out_growth({}, before=100, now=200, received={"a": 30, "b": 10, "c": 0})
+    assert caused == {"a": 75, "b": 25}
+    caused = plan.share_out_growth(caused, before=200, now=260, received={"b": 5})
+    assert caused == {"a": 75, "b": 85}
+    assert plan.share_out_growth(caused, before=260, now=130, received={"c": 9}) == {
+        "a": 37,
+        "b": 42,
+    }
+
+
+def test_growth_that_nothing_came_with_is_nobodys() -> None:
+    assert plan.share_out_growth({"a": 1}, before=100, now=200, received={"a": 0}) == {"a": 1}
 
 
 @given(limits)

@@ -8,6 +8,7 @@ import structlog
 import uvicorn
 
 from tenantry.api.app import create_app
+from tenantry.api.protocol import LimitedProtocol
 from tenantry.base import logs, settings
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
@@ -49,6 +50,8 @@ def main() -> None:
         create_app(here),
         host=here.api_host,
         port=here.api_port,
+        http=LimitedProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -10,14 +10,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenantry.api import limits, metrics, problems, proxies
 from tenantry.api.limits import Limits, Use
-from tenantry.base.errors import TooManyRequests
+from tenantry.base.errors import TenantryError, TooManyRequests
 from tenantry.base.ids import new_id
 
 log = structlog.get_logger()
 
 MOST_BODY_BYTES = 1024 * 1024
-UPLOAD = b"application/octet-stream"
+UPLOAD = "application/octet-stream"
 _UPLOADS = re.compile(r"/api/databases/[^/]+/import")
+# Two of them would be read as one thing here and as another one there.
+_SINGLE = frozenset(
+    (
+        b"authorization",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"idempotency-key",
+        b"transfer-encoding",
+        b"x-api-key",
+        b"x-request-id",
+    )
+)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,100}")
 
 
@@ -31,6 +46,14 @@ class _BodyTooLargeError(HTTPException):
             # What is still coming is not read; the connection cannot be used again.
             headers={"Connection": "close"},
         )
+
+
+class RepeatedHeader(TenantryError):
+    """A header that has one value came twice."""
+
+    code = "repeated_header"
+    status = 400
+    title = "A header is there twice"
 
 
 class Frame:
@@ -48,14 +71,18 @@ class Frame:
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else str(new_id())
         uses: list[Use] = []
+        # The only place where Content-Type is read: what has no limit here is streamed there.
+        media_type = media_type_of(headers.get(b"content-type", b""))
         held = AsyncExitStack()  # places that the request has until it is answered
-        scope.setdefault("state", {}).update(request_id=request_id, uses=uses, held=held)
-        reply = _Reply(send, request_id, uses)
+        scope.setdefault("state", {}).update(
+            request_id=request_id, uses=uses, held=held, media_type=media_type
+        )
+        body = _Body(headers, receive, None if _is_upload(scope, media_type) else MOST_BODY_BYTES)
+        reply = _Reply(send, request_id, uses, body)
         began = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            limited = receive if _is_upload(scope, headers) else _limited(headers, receive)
             async with held:
-                await self._answer(scope, limited, reply)
+                await self._answer(scope, body, reply)
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "other")
             metrics.observe_request(scope["method"], route, reply.status, seconds)
@@ -74,8 +101,9 @@ class Frame:
             use = await counters.request(limits.address_of(scope.get("client")))
             reply.uses.append(use)
             use.check()
+            _require_single(scope)
             await self._app(scope, receive, reply)
-        except TooManyRequests as error:
+        except (TooManyRequests, RepeatedHeader) as error:
             answer = problems.of_error(reply.request_id, scope["path"], error)
             await reply.instead(answer, scope, receive)
         except Exception:
@@ -87,8 +115,9 @@ class Frame:
 class _Reply:
     """``send``, with our headers added and the status remembered."""
 
-    def __init__(self, send: Send, request_id: str, uses: list[Use]) -> None:
+    def __init__(self, send: Send, request_id: str, uses: list[Use], body: "_Body") -> None:
         self._send = send
+        self._body = body
         self.request_id = request_id
         self.uses = uses
         self.status = 500
@@ -102,11 +131,13 @@ class _Reply:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status, self.started = message["status"], True
+            closes = any(name == b"connection" for name, _ in message["headers"])
             message["headers"] = [
                 *message["headers"],
                 (b"x-request-id", self.request_id.encode()),
                 (b"cache-control", b"no-store"),
                 (b"x-content-type-options", b"nosniff"),
+                *([(b"connection", b"close")] if self._body.goes_on and not closes else []),
                 *(
                     (name.lower().encode(), value.encode())
                     for name, value in limits.headers(self.uses).items()
@@ -115,23 +146,47 @@ class _Reply:
         await self._send(message)
 
 
-def _is_upload(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+def media_type_of(content_type: bytes) -> str:
+    """The type and subtype that a Content-Type names, in small letters, without parameters."""
+    return content_type.partition(b";")[0].strip().lower().decode("latin-1")
+
+
+def _require_single(scope: Scope) -> None:
+    """Raises RepeatedHeader."""
+    names = [name for name, _ in scope["headers"] if name in _SINGLE]
+    for name in names:
+        if names.count(name) > 1:
+            raise RepeatedHeader(
+                f"{name.decode()} is there more than once.", hint="Send each of them once."
+            )
+
+
+def _is_upload(scope: Scope, media_type: str) -> bool:
     """Whether its route takes the body piece by piece, and has a limit of its own for it."""
-    return headers.get(b"content-type") == UPLOAD and bool(_UPLOADS.fullmatch(scope["path"]))
+    return media_type == UPLOAD and bool(_UPLOADS.fullmatch(scope["path"]))
 
 
-def _limited(headers: dict[bytes, bytes], receive: Receive) -> Receive:
-    """``receive``, which gives up on a body that is, or is announced to be, too large."""
-    length = headers.get(b"content-length", b"0")
-    announced = int(length) if length.isdigit() else 0
-    received = 0
+class _Body:
+    """``receive``, which gives up on a body that is, or is announced to be, more than ``most``."""
 
-    async def counted() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if max(received, announced) > MOST_BODY_BYTES:
+    def __init__(self, headers: dict[bytes, bytes], receive: Receive, most: int | None) -> None:
+        length = headers.get(b"content-length", b"0")
+        self._announced = int(length) if length.isdigit() else 0
+        self._is_chunked = b"transfer-encoding" in headers
+        self._receive = receive
+        self._most = most
+        self._received = 0
+        self._ended = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more is to come than shall be read only to be thrown away."""
+        return not self._ended and (self._is_chunked or self._announced > MOST_BODY_BYTES)
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        self._ended = not message.get("more_body", False)
+        if self._most is not None and max(self._received, self._announced) > self._most:
             raise _BodyTooLargeError
         return message
-
-    return counted

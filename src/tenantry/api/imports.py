@@ -29,7 +29,7 @@ _BODY: dict[str, Any] = {
         "required": True,
         "content": {
             _JSON: {"schema": ImportDatabase.model_json_schema(by_alias=True)},
-            UPLOAD.decode(): {
+            UPLOAD: {
                 "schema": {
                     "type": "string",
                     "format": "binary",
@@ -57,8 +57,8 @@ async def begin(
     Everything in it becomes the database's own login's. Connection strings are kept nowhere:
     an import that a restart cuts off is taken back, and has to be sent again.
     """
-    media = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
-    if media == UPLOAD.decode():
+    media = request.state.media_type or _JSON
+    if media == UPLOAD:
         return await _upload(
             request,
             platform,
@@ -68,7 +68,7 @@ async def begin(
             statement_seconds=statement_timeout_seconds,
         )
     if media != _JSON:
-        raise HTTPException(415, f"the body must be {_JSON} or {UPLOAD.decode()}")
+        raise HTTPException(415, f"the body must be {_JSON} or {UPLOAD}")
     body = _read(await request.body())
     source, selection = body.source(), body.selection()
 

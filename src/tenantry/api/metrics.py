@@ -12,6 +12,7 @@ from tenantry.control.databases import PauseReason
 from tenantry.control.proofs import Summary
 from tenantry.services.certificates.model import CertificateStatus
 from tenantry.services.health import Health
+from tenantry.services.login_floods import Seen
 from tenantry.services.operations.model import Queued
 from tenantry.services.pooling.service import PoolerState
 from tenantry.services.repository import plan
@@ -54,6 +55,38 @@ _servers = Gauge(
 )
 _budget = Gauge(
     "tenantry_pooler_server_budget", "The most that all pools may hold", registry=_registry
+)
+_memory = Gauge(
+    "tenantry_pooler_memory_bytes", "What the pooler's process takes", registry=_registry
+)
+_memory_limit = Gauge(
+    "tenantry_pooler_memory_limit_bytes",
+    "The most that it may take before sessions are ended",
+    registry=_registry,
+)
+_unfinished = Gauge(
+    "tenantry_unfinished_logins",
+    "Connections that have not finished their login, by endpoint",
+    ["endpoint"],
+    registry=_registry,
+)
+_logins_ended = Gauge(
+    "tenantry_logins_ended",
+    "Unfinished logins that were ended as there were too many, since the worker began",
+    registry=_registry,
+)
+_logins_refused = Gauge(
+    "tenantry_logins_refused",
+    "Logins that PostgreSQL and the pooler refused, since the worker began",
+    registry=_registry,
+)
+_refused_rate = Gauge(
+    "tenantry_logins_refused_per_second", "The same, of the last second", registry=_registry
+)
+_flood = Gauge(
+    "tenantry_login_flood",
+    "Whether there were too many unfinished logins within the last minute",
+    registry=_registry,
 )
 
 _certificate = Gauge(
@@ -166,6 +199,16 @@ def observe_queue(lanes: list[Queued]) -> None:
         _queued_age.labels(each.lane).set(each.oldest.total_seconds())
 
 
+def observe_logins(seen: Seen) -> None:
+    """Tell of unfinished and refused logins."""
+    _unfinished.labels("postgresql").set(seen.authenticating)
+    _unfinished.labels("pooler").set(seen.pooled)
+    _logins_ended.set(seen.ended)
+    _logins_refused.set(seen.refused)
+    _refused_rate.set(seen.refused_per_second)
+    _flood.set(seen.warning is not None)
+
+
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:
     """Count an answered request."""
     _requests.labels(method, route, str(status)).observe(seconds)
@@ -217,6 +260,8 @@ def render(
         for state in ("active", "idle"):
             _servers.labels(state).set(sums[state])
         _budget.set(pooler.budget)
+        _memory.set(pooler.memory_bytes)
+        _memory_limit.set(pooler.memory_limit_bytes)
     return generate_latest(_registry)
 
 

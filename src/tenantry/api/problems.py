@@ -11,12 +11,15 @@ from tenantry.base.errors import FieldError, TenantryError, TooManyRequests
 
 log = structlog.get_logger()
 
+_MOST_ERRORS = 100  # in one answer
 _TITLES = {
     400: ("bad_request", "The request cannot be read"),
     404: ("not_found", "Not found"),
     405: ("method_not_allowed", "That method is not allowed here"),
     413: ("body_too_large", "The request is too large"),
+    414: ("head_too_large", "The request's address is too long"),
     415: ("unsupported_media_type", "The body must be JSON"),
+    431: ("head_too_large", "The request's headers are too large"),
     500: ("internal_error", "Something went wrong"),
 }
 
@@ -110,7 +113,7 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
             message=_printable(each["msg"]).removeprefix("Value error, "),
             code=each["type"],
         )
-        for each in found
+        for each in found[:_MOST_ERRORS]
     )
     named = ", ".join(dict.fromkeys(each.field for each in fields))
     return _of(
@@ -156,6 +159,20 @@ def _methods(request: Request) -> list[str]:
             for route in request.app.routes
         )
     ]
+
+
+def unreadable(request_id: str, status: int, detail: str) -> JSONResponse:
+    """The answer to a request whose head is not HTTP, or is too large; its path is not known."""
+    code, title = _TITLES[status]
+    return problem(
+        request_id,
+        "",
+        status=status,
+        code=code,
+        title=title,
+        detail=f"{detail}.",
+        hint="Send HTTP/1.1 with short headers, such as curl and browsers do.",
+    )
 
 
 def internal_error(request_id: str, path: str) -> JSONResponse:

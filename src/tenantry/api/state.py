@@ -23,7 +23,7 @@ from tenantry.api.clusters import platform_wide
 from tenantry.base.errors import Conflict, Unavailable
 from tenantry.control import audit, usage
 from tenantry.control import databases as rows
-from tenantry.services import health
+from tenantry.services import health, login_floods
 from tenantry.services.access.service import Principal
 from tenantry.services.platform import Platform
 from tenantry.services.pooling.service import PoolerState
@@ -72,6 +72,8 @@ class Pooler(BaseModel):
     budget: int = Field(description="The most server connections of all pools together.")
     clients: int
     servers: int
+    memory_bytes: int
+    memory_limit_bytes: int = Field(description="Above it, sessions are ended.")
     pools: list[Pool]
     stats: list[Counters]
 
@@ -142,6 +144,8 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
     quotas: dict[str, int] = {}
     backups: list[Upkeep] = []
     drills = pooler = certificate = None
+    if (logins := login_floods.seen(platform.home)) is not None:
+        metrics.observe_logins(logins)
     try:
         certificate = platform.certificates.status()
         async with platform.store.transaction(audit.PLATFORM) as tx:

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     trusted_proxies: str = ""
     pg_port: Port = 5432
     pool_port: Port = 6432
+    pool_packet_mb: Annotated[int, Field(ge=1, le=1024)] = 64
+    pool_memory_mb: Annotated[int, Field(ge=64, le=65_536)] = 256
+    connections_per_address: Annotated[int, Field(ge=10, le=65_535)] | None = None
     redis_port: Port = 6379
     warm_pool: Annotated[int, Field(ge=0, le=500)] = 16
     branches: Annotated[int, Field(ge=0, le=1000)] = 10

@@ -18,7 +18,16 @@ from tenantry.base.settings import Settings
 from tenantry.cli import output, times
 from tenantry.cli.client import Trust
 from tenantry.cli.door import FAILED, NOT_RUNNING, Json
-from tenantry.host import engines, identity, packages, preflight, processes, systemd
+from tenantry.host import (
+    engines,
+    files,
+    identity,
+    nftables,
+    packages,
+    preflight,
+    processes,
+    systemd,
+)
 from tenantry.host.preflight import Finding, Port
 from tenantry.services import status as statuses
 from tenantry.services import supervisor
@@ -53,6 +62,7 @@ def up(
         return
     require_complete(here)
     asyncio.run(install(here))
+    asyncio.run(limit_connections(here))
     identity.become_service_user()
     with supervisor.only_one(here):
         brought = asyncio.run(_bring_up(here))
@@ -71,6 +81,26 @@ async def install(here: Settings) -> None:
         await packages.ensure_pgbackrest(_say)
     await engines.ensure_pgbouncer(here.engines_dir, _say)
     os.umask(umask)
+
+
+async def limit_connections(here: Settings) -> None:
+    """As root, have the kernel limit connections by their address as the settings say, or not.
+
+    Raises MachineError if that is wanted and cannot be.
+    """
+    name = nftables.table(here.pg_port)
+    if here.connections_per_address is None:
+        if os.geteuid() == 0 and await nftables.exists(name):
+            await nftables.remove(name)
+        return
+    if os.geteuid() != 0:
+        output.note("Only root can set TENANTRY_CONNECTIONS_PER_ADDRESS in force.")
+        return
+    await packages.ensure_nftables(_say)
+    ports = (here.pg_port, here.pool_port, here.api_port)
+    text = nftables.render(name, ports, here.connections_per_address)
+    files.write_atomically(here.home / "nftables.conf", text, mode=0o644)
+    await nftables.apply(text)
 
 
 async def _bring_up(here: Settings) -> BroughtUp:

@@ -1,5 +1,6 @@
 """``tenantry pooler``: what PgBouncer does at this moment."""
 
+from tenantry.base.sizes import readable
 from tenantry.cli import output
 from tenantry.cli.client import Row, connect
 from tenantry.cli.door import Json
@@ -27,6 +28,11 @@ def show(state: Row) -> None:
             ("version", state["version"]),
             ("clients", state["clients"]),
             ("server connections", f"{state['servers']} of at most {state['budget']}"),
+            (
+                "memory",
+                f"{readable(state['memory_bytes'])} of at most"
+                f" {readable(state['memory_limit_bytes'])}",
+            ),
             ("for each pool", f"at most {state['pool_size']}"),
         ]
     )

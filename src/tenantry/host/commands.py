@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,6 +13,8 @@ from pathlib import Path
 from tenantry.base.errors import MachineError
 
 _LAST_LINES = 15
+_LAST_BYTES = 64 * 1024  # of standard error
+_MOST_OUTPUT = 64 * 1024 * 1024
 _LOOK_SECONDS = 0.5
 _NICE = 10  # a tenth of the processor while all others want it too
 
@@ -32,6 +35,10 @@ class CommandFailed(MachineError):
     title = "A program that Tenantry runs failed"
 
 
+class _TooMuchOutput(Exception):
+    """A program prints more than is kept in memory."""
+
+
 def _tail(text: str) -> str:
     return "\n".join(text.strip().splitlines()[-_LAST_LINES:])
 
@@ -44,6 +51,7 @@ async def run(
     gently: bool = False,
     cwd: Path | None = None,
     deadline: float = 60.0,
+    memory: int | None = None,
     check: bool = True,
     on_error_line: Callable[[str], None] | None = None,
     while_running: Callable[[], Awaitable[None]] | None = None,
@@ -54,11 +62,13 @@ async def run(
     ``env`` is added to this process's environment, or is all that the program gets if it does
     not ``inherit``. One that is run ``gently`` leaves processors and disks to whoever else wants
     them. ``deadline`` is in seconds; past it the program and its children are killed.
+    ``memory`` is how many bytes of address space it may take, and each of its children.
+    It may print 64 MiB on standard output; of standard error the end is kept.
     ``on_error_line`` hears each line of its standard error as it comes, of which only the last
     ones are returned then; ``while_running`` is called about twice a second. ``stdin`` is what
     it reads.
 
-    Raises CommandFailed if it cannot be started, is too slow, or (with
+    Raises CommandFailed if it cannot be started, is too slow, prints too much, or (with
     ``check``) ends with anything but 0.
     """
     name = Path(arguments[0]).name
@@ -78,6 +88,8 @@ async def run(
         ) from error
     if gently:
         _step_back(process.pid)
+    if memory is not None:
+        _limit_memory(process.pid, memory)
     talking = asyncio.gather(
         _all_of(process.stdout),
         _lines_of(process.stderr, on_error_line),
@@ -88,12 +100,16 @@ async def run(
         async with asyncio.timeout(deadline):
             stdout, stderr, _ = await talking
             await process.wait()
-    except (TimeoutError, asyncio.CancelledError) as stop:
+    except (TimeoutError, asyncio.CancelledError, _TooMuchOutput) as stop:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        talking.cancel()
+        await asyncio.gather(talking, return_exceptions=True)
         await process.wait()
         if isinstance(stop, asyncio.CancelledError):
             raise
+        if isinstance(stop, _TooMuchOutput):
+            raise CommandFailed(f"{name} printed more than {_MOST_OUTPUT:,} bytes.") from None
         raise CommandFailed(f"{name} did not end within {deadline:.0f} seconds.") from None
     finally:
         if watching is not None:
@@ -121,6 +137,13 @@ def _step_back(session: int) -> None:
         Path(f"/proc/{session}/autogroup").write_text(str(_NICE))
 
 
+def _limit_memory(pid: int, most: int) -> None:
+    """Limit a program that has just begun, and what it starts (prlimit(2)); no core is written."""
+    with contextlib.suppress(ProcessLookupError):
+        resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
+        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+
+
 async def _feed(stream: asyncio.StreamWriter | None, text: str | None) -> None:
     if stream is None or text is None:
         return
@@ -132,14 +155,29 @@ async def _feed(stream: asyncio.StreamWriter | None, text: str | None) -> None:
 
 
 async def _all_of(stream: asyncio.StreamReader | None) -> bytes:
-    return b"" if stream is None else await stream.read()
+    """All that a program prints. Raises _TooMuchOutput."""
+    found = bytearray()
+    while stream is not None and (piece := await stream.read(_LAST_BYTES)):
+        found += piece
+        if len(found) > _MOST_OUTPUT:
+            raise _TooMuchOutput
+    return bytes(found)
+
+
+async def _end_of(stream: asyncio.StreamReader | None) -> bytes:
+    """The last 64 KiB that a program prints."""
+    found = bytearray()
+    while stream is not None and (piece := await stream.read(_LAST_BYTES)):
+        found += piece
+        del found[:-_LAST_BYTES]
+    return bytes(found)
 
 
 async def _lines_of(
     stream: asyncio.StreamReader | None, heard: Callable[[str], None] | None
 ) -> bytes:
     if stream is None or heard is None:
-        return await _all_of(stream)
+        return await _end_of(stream)
     last: deque[bytes] = deque(maxlen=_LAST_LINES)
     while line := await _line_of(stream):
         last.append(line)

@@ -110,6 +110,12 @@ async def ensure_jemalloc(say: Say) -> None:
             say(f"Going on without jemalloc: {error.detail.strip().splitlines()[-1]}")
 
 
+async def ensure_nftables(say: Say) -> None:
+    """Have nft installed. Raises MachineError if only root could install it."""
+    if await missing(["nftables"]):
+        await install(["nftables"], say)
+
+
 async def refresh() -> None:
     """Fetch apt's lists anew, where we may. One broken source is no reason to stop."""
     if os.geteuid() == 0:

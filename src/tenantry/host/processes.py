@@ -27,6 +27,24 @@ def is_alive(pid: int) -> bool:
     return state not in {"Z", "X"}
 
 
+def children(pid: int | None) -> list[int]:
+    """The processes that this one has forked (proc(5)); none if it is gone."""
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def memory(pid: int) -> int | None:
+    """The bytes of memory that a process has now (VmRSS of proc(5)); None if it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    sizes = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")]
+    return int(sizes[0]) * 1024 if sizes else None
+
+
 def command_line(pid: int) -> list[str]:
     """The arguments a process was started with; empty if it is gone."""
     try:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, LiteralString, Self
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor, sql
 from psycopg.conninfo import make_conninfo
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
-from tenantry.base.errors import Unavailable
+from tenantry.base.errors import Conflict, Unavailable
 from tenantry.base.secrets import Secret
 
 ADMIN = "tenantry_admin"  # the bootstrap superuser
@@ -30,6 +30,7 @@ LOCAL_ROLES = (ADMIN, PLATFORM, POOLER)  # log in by the Unix socket, as an oper
 PLATFORM_ROLES = (*LOCAL_ROLES, OWNER)  # no network port admits them
 
 CONNECT_SECONDS = 5
+MOST_BYTES = 16 * 1024 * 1024  # of what one query may tell of what is a tenant's
 _RESTART_SECONDS = 2.0
 _RETRY_SECONDS = 0.1
 
@@ -202,3 +203,46 @@ async def fetch_value(
     """The first column of the first row, or None."""
     row = await (await connection.execute(query, parameters)).fetchone()
     return row[0] if row else None
+
+
+async def fetch_bounded(
+    connection: AsyncConnection[TupleRow],
+    query: LiteralString | sql.Composed,
+    parameters: tuple[object, ...] = (),
+    *,
+    most_bytes: int = MOST_BYTES,
+) -> list[TupleRow]:
+    """All rows of a query about what a tenant made, if they are not larger than ``most_bytes``.
+
+    The server measures them, as text, before it sends the first: libpq keeps an answer whole, and
+    a function's body alone may have a gigabyte. The columns of the query need names.
+
+    Raises Conflict if they are larger.
+    """
+    text = sql.SQL(query) if isinstance(query, str) else query
+    cursor = AsyncCursor(connection, row_factory=tuple_row)
+    await cursor.execute(
+        sql.SQL(
+            """
+            WITH found AS MATERIALIZED (
+                SELECT q.*, pg_catalog.row_number() OVER () AS nth,
+                    pg_catalog.octet_length(q::pg_catalog.text) AS bytes
+                FROM ({query}) q)
+            SELECT f.*, total.bytes
+            FROM (
+                SELECT coalesce(pg_catalog.sum(bytes), 0)::pg_catalog.int8 AS bytes FROM found
+            ) total
+                LEFT JOIN found f ON total.bytes <= {most}
+            ORDER BY f.nth
+            """
+        ).format(query=text, most=sql.Literal(most_bytes)),
+        parameters or None,
+        prepare=False,
+    )
+    rows = await cursor.fetchall()
+    if rows[0][-1] > most_bytes:
+        raise Conflict(
+            f"What is asked for has {rows[0][-1]:,} bytes, and at most {most_bytes:,} are read.",
+            hint="The database has too many or too large definitions or rows for this.",
+        )
+    return [row[:-3] for row in rows if row[-3] is not None]

@@ -12,6 +12,8 @@ from typing import LiteralString
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from tenantry.pg.connections import fetch_bounded
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Thing:
@@ -68,7 +70,8 @@ granted AS (
     ) objects, aclexplode(rights) acl
 )
 
-SELECT 'schema', name, '', 'owner ' || pg_get_userbyid(nspowner) FROM schemas
+SELECT 'schema' AS kind, name, '' AS part_of, 'owner ' || pg_get_userbyid(nspowner) AS definition
+FROM schemas
 
 UNION ALL
 SELECT 'extension', quote_ident(extname), '', 'schema ' || extnamespace::regnamespace::text
@@ -184,12 +187,12 @@ FROM granted WHERE grantee = ANY (%s) GROUP BY object, grantee
 
 
 async def describe(guest: AsyncConnection[TupleRow], roles: Collection[str]) -> Description:
-    """All that there is, and what ``roles`` and PUBLIC may do with it."""
-    rows = await guest.execute(_EVERYTHING, ([*roles, "public"],))
-    return {
-        Thing(kind, name, part_of): definition
-        for kind, name, part_of, definition in await rows.fetchall()
-    }
+    """All that there is, and what ``roles`` and PUBLIC may do with it.
+
+    Raises Conflict if that is more than 16 MiB.
+    """
+    rows = await fetch_bounded(guest, _EVERYTHING, ([*roles, "public"],))
+    return {Thing(kind, name, part_of): definition for kind, name, part_of, definition in rows}
 
 
 def renamed(description: Description, old: str, new: str) -> Description:

@@ -6,16 +6,13 @@ by a visitor of the very tenant, and psql, which runs programs for a script, rea
 """
 
 import contextlib
-import json
-import os
 import re
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
 from tenantry.base.errors import Conflict, TenantryError
-from tenantry.host import commands, files
+from tenantry.host import children, commands, files
 from tenantry.host.commands import CommandFailed
 from tenantry.pg import logins, script_loading
 from tenantry.pg.visitors import Visitor
@@ -26,6 +23,8 @@ Tell = Callable[[int, int | None], Awaitable[None]]
 
 _HOURS = 3600.0
 DEADLINE = 12 * _HOURS
+# Of each process. PostgreSQL's largest value, 1 GB, takes libpq three times as much.
+_MEMORY_BYTES = 4 * 2**30
 _LOCK_WAIT_MS = 300_000
 _PARTS: dict[Part, list[str]] = {"all": [], "schema": ["--schema-only"], "data": ["--data-only"]}
 _ITEM = re.compile(r"^pg_restore: (creating|processing data|launching item|executing) ")
@@ -50,12 +49,14 @@ async def dump(
     gently: bool = False,
     tell: Tell | None = None,
     deadline: float = DEADLINE,
+    memory: int = _MEMORY_BYTES,
 ) -> None:
     """Write a database to ``target``: a new file, or for ``directory`` a folder not there yet.
 
     ``plain`` is SQL, compressed by gzip, without owners and rights, so that whoever loads it owns
     it. Where nobody waits for it, it works ``gently`` (see ``commands.run``). ``tell`` is called
-    about twice a second with the bytes written so far. Other sessions go on: it reads one
+    about twice a second with the bytes written so far; ``memory`` is what each of its processes may
+    take. Other sessions go on: it reads one
     snapshot, and holds up only what would drop or rewrite a table.
 
     Raises Conflict if the database's connections are all taken, or if a transaction keeps a
@@ -80,6 +81,7 @@ async def dump(
             env=visitor.environment(database),
             gently=gently,
             deadline=deadline,
+            memory=memory,
             while_running=None if tell is None else lambda: tell(size_of(target), None),
         )
     except CommandFailed as error:
@@ -104,7 +106,7 @@ def _refusal(error: CommandFailed, database: str) -> TenantryError:
 
 async def contents(bindir: Path, source: Path) -> list[str]:
     """The items of a custom dump's list. Raises CommandFailed if that cannot be read."""
-    told = await commands.run([bindir / "pg_restore", "--list", source])
+    told = await commands.run([bindir / "pg_restore", "--list", source], memory=_MEMORY_BYTES)
     return [line for line in told.stdout.splitlines() if _COUNTED.match(line)]
 
 
@@ -155,6 +157,7 @@ async def load(
         ],
         env=visitor.environment(database),
         deadline=deadline,
+        memory=_MEMORY_BYTES,
         on_error_line=count,
         while_running=None if tell is None else lambda: tell(min(done, items), items),
     )
@@ -194,17 +197,16 @@ async def load_script(
     environment = visitor.environment(database) | {
         # As psql would find it: a script that was written by hand names no schema.
         "PGOPTIONS": "-csearch_path=public -cstatement_timeout=0",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
-    ended = await commands.run(
-        [sys.executable, "-P", "-m", script_loading.__name__, source, str(room)],
+    told = await children.run(
+        script_loading,
+        source,
+        str(room),
         env=environment,
-        inherit=False,  # where somebody's PG… would lead elsewhere
         deadline=deadline,
         on_error_line=hear,
         while_running=None if tell is None else lambda: tell(read, size),
     )
-    told = json.loads(ended.stdout)
     if "failed" in told:
         raise CommandFailed(f"ERROR: {told['failed']}")
     if "refused" in told:

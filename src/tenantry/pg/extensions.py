@@ -7,7 +7,9 @@ PostgreSQL says which may be made by who is no superuser: those whose control fi
 from dataclasses import dataclass
 
 from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow, class_row
+from psycopg.rows import TupleRow
+
+from tenantry.pg.connections import fetch_bounded
 
 Connection = AsyncConnection[TupleRow]
 
@@ -26,21 +28,21 @@ class Extension:
 
 async def every(guest: Connection) -> list[Extension]:
     """All that the server has, by name."""
-    async with guest.cursor(row_factory=class_row(Extension)) as cursor:
-        await cursor.execute(
-            """
-            SELECT a.name, a.comment AS description, a.default_version,
-                   coalesce(v.trusted, false) AS installable,
-                   e.extversion AS installed_version, n.nspname AS schema
-            FROM pg_available_extensions a
-                LEFT JOIN pg_available_extension_versions v
-                    ON v.name = a.name AND v.version = a.default_version
-                LEFT JOIN pg_extension e ON e.extname = a.name
-                LEFT JOIN pg_namespace n ON n.oid = e.extnamespace
-            ORDER BY a.name
-            """
-        )
-        return await cursor.fetchall()
+    rows = await fetch_bounded(
+        guest,
+        """
+        SELECT a.name, a.comment AS description, a.default_version,
+               coalesce(v.trusted, false) AS installable,
+               e.extversion AS installed_version, n.nspname AS schema
+        FROM pg_available_extensions a
+            LEFT JOIN pg_available_extension_versions v
+                ON v.name = a.name AND v.version = a.default_version
+            LEFT JOIN pg_extension e ON e.extname = a.name
+            LEFT JOIN pg_namespace n ON n.oid = e.extnamespace
+        ORDER BY a.name
+        """,
+    )
+    return [Extension(*row) for row in rows]
 
 
 async def create(guest: Connection, name: str, *, schema: str, tenant: str) -> None:

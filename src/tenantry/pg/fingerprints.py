@@ -13,7 +13,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from tenantry.pg.connections import Address, connect
+from tenantry.pg.connections import Address, connect, fetch_bounded
 from tenantry.pg.visitors import Visitor, connect_as
 
 # So that both sides write the same value the same way, whatever is set there.
@@ -54,9 +54,10 @@ async def reading(guest: Visitor, database: str) -> AsyncIterator[AsyncConnectio
 
 async def tables(inside: AsyncConnection[TupleRow]) -> list[Table]:
     """What can be read here, the smallest first; not what is an extension's or not logged."""
-    cursor = await inside.execute(
+    found = await fetch_bounded(
+        inside,
         """
-        SELECT n.nspname, c.relname, pg_table_size(c.oid)
+        SELECT n.nspname, c.relname, pg_table_size(c.oid) AS size
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE (c.relkind = 'r' OR c.relkind = 'm' AND c.relispopulated)
           AND c.relpersistence = 'p'
@@ -65,9 +66,9 @@ async def tables(inside: AsyncConnection[TupleRow]) -> list[Table]:
           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                           AND d.objid = c.oid AND d.deptype = 'e')
         ORDER BY 3, 1, 2
-        """
+        """,
     )
-    return [Table(*row) for row in await cursor.fetchall()]
+    return [Table(*row) for row in found]
 
 
 async def fingerprint(inside: AsyncConnection[TupleRow], table: Table) -> Fingerprint:

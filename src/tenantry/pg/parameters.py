@@ -109,6 +109,8 @@ def shared_parameters(sizing: Sizing, *, version: int, certificate: str) -> dict
         "ssl_key_file": certificate,
         "ssl_min_protocol_version": "TLSv1.2",
         "max_connections": str(sizing.max_connections),
+        # Who stops in the middle of a login has a connection's place meanwhile.
+        "authentication_timeout": "10s",
         "superuser_reserved_connections": str(sizing.reserved // 2),
         "shared_buffers": f"{sizing.shared_buffers_mb}MB",
         "effective_cache_size": f"{sizing.effective_cache_mb}MB",

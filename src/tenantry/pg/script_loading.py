@@ -3,8 +3,7 @@
 ``ROOM`` is how many bytes the database may take.
 
 It comes to the server as libpq's environment says. A script may have the server answer with more
-than there is memory, and take hours to be taken apart: so it is done by a child, whose memory has
-a limit, that can be killed, and that nobody waits behind.
+than there is memory, and take hours to be taken apart: so it runs as a child (``host.children``).
 
 How far it is in the file it tells on standard error (``read 1234``), and what came of it in one
 line of JSON on standard output: ``{"left_out": […]}``, or ``{"refused": …, "hint": …}`` if the
@@ -14,7 +13,6 @@ script is at fault, or ``{"failed": …}`` with the server's words.
 import gzip
 import io
 import json
-import resource
 import sys
 import time
 import zlib
@@ -32,7 +30,6 @@ ARCHIVE = b"PGDMP"
 # Of SQL, for one byte in the database: bytea is written with two digits a byte, and long values are
 # compressed there. No room on the disk depends on it, only how long it may take.
 _TIMES = 4
-_MEMORY_BYTES = 2**30
 _BUFFER = 1024 * 1024
 _TELL_SECONDS = 0.5
 # Each INSERT alone would wait for the disk alone.
@@ -193,8 +190,6 @@ def load(file: BinaryIO, room: int) -> list[str]:
 
 def main() -> None:
     """Do what the module says. The process ends with 0 if it has said what came of it."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     path, room = sys.argv[1:]
     told: dict[str, object]
     try:

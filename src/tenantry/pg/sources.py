@@ -3,32 +3,29 @@
 It may be hostile, and so may whoever names it. So its connection string is taken apart into
 typed parts, of which an allowlist goes to libpq: nothing in it names a file, a socket, or a
 second server. Its host's name is resolved once, and that address is connected to. Whatever it
-answers is text to be shown, cut and cleaned; and answers come row by row, so that there is an
-end to how much of them is taken.
+answers is read by a child with a memory limit (``source_reading``), and shown cut and cleaned.
 """
 
 import asyncio
 import ipaddress
+import json
 import re
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, LiteralString
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
-
-import psycopg
-from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow
 
 from tenantry.base.errors import FieldError, InvalidInput, TenantryError
 from tenantry.base.secrets import Secret
-from tenantry.pg.connections import answering_within
+from tenantry.host import children
+from tenantry.host.commands import CommandFailed
+from tenantry.pg import source_reading
 
-Connection = AsyncConnection[TupleRow]
-Query = LiteralString | sql.Composed
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Debian's and Ubuntu's bundle of the authorities that browsers trust, too.
@@ -40,8 +37,7 @@ _LONGEST_URL = 2000
 _LONGEST_NAME = 63
 _MOST_CONNECT_SECONDS = 15
 _LOOK_SECONDS = 20
-_MOST_TABLES = 20_000
-_MOST_EXTENSIONS = 500
+_READER_BYTES = 512 * 1024 * 1024  # Python, libpq and OpenSSL are 200 MiB of address space
 _LONGEST_MESSAGE = 600
 _PORT = 5432
 _LAST_PORT = 65_535
@@ -123,26 +119,6 @@ class Source:
         """A message, in which a server may have repeated what it was told."""
         password = self.password.reveal()
         return text.replace(password, "***") if password else text
-
-    @asynccontextmanager
-    async def connect(self, address: IPAddress) -> AsyncIterator[Connection]:
-        """A session there, in autocommit mode. Raises SourceError."""
-        try:
-            # libpq counts the time for a host only up to the first answer.
-            async with asyncio.timeout(self.connect_timeout + 5):
-                connection = await AsyncConnection.connect(
-                    autocommit=True, **self._any_parameters(address)
-                )
-        except TimeoutError:
-            raise self.refusal("it did not answer in time") from None
-        except psycopg.Error as error:
-            raise self.refusal(error) from None
-        # Not the cause: what it says may hold whatever the server has sent.
-        async with connection:
-            yield connection
-
-    def _any_parameters(self, address: IPAddress) -> dict[str, Any]:
-        return dict(self._parameters(address))
 
     def refusal(self, why: object) -> SourceError:
         """What the server said, as its caller may read it."""
@@ -283,93 +259,108 @@ class Contents:
         return self.version // 10_000
 
 
-_TABLES: LiteralString = """
-    SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r' AND c.relpersistence <> 't'
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-      AND n.nspname NOT LIKE 'pg\\_toast%'
-      AND NOT EXISTS (
-          SELECT FROM pg_depend d
-          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-    ORDER BY 2, 3
-"""
-
-
-async def look(connection: Connection) -> Contents:
-    """What a database has, within seconds. Raises psycopg.Error, TimeoutError, SourceError."""
-    with answering_within(connection, _LOOK_SECONDS):
-        for statement in (
-            "SET search_path = pg_catalog",
-            "SET statement_timeout = '10s'",
-            "SET lock_timeout = '5s'",  # a size is read under a lock
-        ):
-            await connection.execute(statement)
-        extensions = await _rows(
-            connection,
-            "SELECT extname::text FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1",
-            most=_MOST_EXTENSIONS,
-        )
-        found = await _rows(
-            connection,
-            sql.SQL("SELECT schema, name, pg_total_relation_size(oid) FROM ({}) t").format(
-                sql.SQL(_TABLES)
-            ),
-            most=_MOST_TABLES,
-        )
+async def look(source: Source, address: IPAddress) -> Contents:
+    """What a database has, within seconds. Raises SourceError."""
+    told = await _read(source, address, "look", deadline=source.connect_timeout + 5 + _LOOK_SECONDS)
     return Contents(
-        version=connection.info.server_version,
-        extensions=[str(name) for (name,) in extensions],
-        tables=[Table(str(s), str(n), max(0, int(size or 0))) for s, n, size in found],
+        version=told["version"],
+        extensions=told["extensions"],
+        tables=[Table(*each) for each in told["tables"]],
     )
 
 
-async def tables(connection: Connection) -> list[Table]:
-    """The tables that a database has, without their sizes. Raises as ``look``."""
-    with answering_within(connection, _LOOK_SECONDS):
-        found = await _rows(
-            connection,
-            sql.SQL("SELECT schema, name FROM ({}) t").format(sql.SQL(_TABLES)),
-            most=_MOST_TABLES,
-        )
-    return [Table(str(schema), str(name), 0) for schema, name in found]
+class Snapshot:
+    """A source as it is at one moment, for as long as ``hold`` lasts.
 
-
-async def _rows(connection: Connection, query: Query, *, most: int) -> list[TupleRow]:
-    found: list[TupleRow] = []
-    async with connection.cursor() as cursor:
-        async for row in cursor.stream(query):
-            found.append(row)
-            if len(found) > most:
-                raise SourceError(f"It has more than {most:,} tables, or as many extensions.")
-    return found
-
-
-async def begin_snapshot(connection: Connection) -> str:
-    """Begin a transaction that sees one moment. Returns how others can see the same one.
-
-    Raises as ``look``.
+    ``name`` is how others see the same moment; ``counts`` grows to the rows of each of ``tables``.
     """
-    with answering_within(connection, _LOOK_SECONDS):
-        await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        await connection.execute("SET search_path = pg_catalog")
-        await connection.execute("SET statement_timeout = 0")
-        row = await (await connection.execute("SELECT pg_export_snapshot()::text")).fetchone()
-    name = str(row[0]) if row else ""
-    if not re.fullmatch(r"[0-9A-Fa-f-]{3,64}", name):
-        raise SourceError("It gives its snapshots names that no PostgreSQL gives.")
-    return name
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.tables: list[tuple[str, str]] = []
+        self.counts: list[int] = []
+        self._begun = asyncio.Event()
+        self._counted = asyncio.Event()
+
+    def hear(self, line: str) -> None:
+        """Take in what the reader says. What is none of its words is left to the error."""
+        with suppress(ValueError, TypeError, KeyError):
+            told = json.loads(line)
+            if "table" in told:
+                schema, name = told["table"]
+                self.tables.append((schema, name))
+            elif "count" in told:
+                self.counts.append(int(told["count"]))
+            elif "snapshot" in told:
+                self.name = str(told["snapshot"])
+                self._begun.set()
+            elif "counted" in told:
+                self._counted.set()
+
+    async def begun(self) -> None:
+        """Return when ``name`` and ``tables`` are known."""
+        await self._begun.wait()
+
+    async def counted(self, *, within: float) -> None:
+        """Return when all of ``counts`` are known.
+
+        Raises TimeoutError if none of them comes for longer than ``within`` seconds.
+        """
+        while not self._counted.is_set():
+            known = len(self.counts)
+            try:
+                async with asyncio.timeout(within):
+                    await self._counted.wait()
+            except TimeoutError:
+                if len(self.counts) == known:
+                    raise
 
 
-async def count(
-    connection: Connection, tables: Sequence[tuple[str, str]], *, within: float
-) -> AsyncIterator[int]:
-    """How many rows each of these tables has. Raises TimeoutError if one takes longer."""
-    for schema, name in tables:
-        with answering_within(connection, within):
-            row = await (
-                await connection.execute(
-                    sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.Identifier(schema, name))
-                )
-            ).fetchone()
-        yield int(row[0]) if row else 0
+@asynccontextmanager
+async def hold(
+    source: Source, address: IPAddress, selection: Path, *, deadline: float
+) -> AsyncIterator[Snapshot]:
+    """Hold one moment of a source, and count the rows of its tables meanwhile.
+
+    ``selection`` is a file for ``source_reading``, which says which tables to count. Raises
+    SourceError, also in the block.
+    """
+    snapshot = Snapshot()
+
+    async def read() -> None:
+        await _read(
+            source, address, "hold", selection, deadline=deadline, on_error_line=snapshot.hear
+        )
+
+    async with asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(read())
+        try:
+            async with asyncio.timeout(source.connect_timeout + 5 + _LOOK_SECONDS):
+                await snapshot.begun()
+        except TimeoutError:
+            raise source.refusal("it did not answer in time") from None
+        yield snapshot
+        reading.cancel()
+
+
+async def _read(
+    source: Source, address: IPAddress, *arguments: str | Path, deadline: float, **more: Any
+) -> dict[str, Any]:
+    try:
+        told = await children.run(
+            source_reading,
+            *arguments,
+            env=source.environment(address),
+            memory=_READER_BYTES,
+            deadline=deadline,
+            **more,
+        )
+    except CommandFailed as error:
+        raise source.refusal(
+            "it did not answer in time"
+            if "did not end within" in error.detail
+            else "what it answers is more than is read"
+        ) from None
+    if "refused" in told:
+        raise source.refusal(told["refused"])
+    return told

@@ -3,13 +3,16 @@
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
+from tenantry.pg.connections import fetch_bounded
+
 
 async def row_counts(connection: AsyncConnection[TupleRow]) -> dict[str, int]:
     """How many rows each table and materialized view has, by its name with its schema.
 
     Not those of extensions, nor what is on other servers or was never written to the log.
     """
-    cursor = await connection.execute(
+    tables = await fetch_bounded(
+        connection,
         """
         SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p'
@@ -18,10 +21,10 @@ async def row_counts(connection: AsyncConnection[TupleRow]) -> dict[str, int]:
           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                           AND d.objid = c.oid AND d.deptype = 'e')
         ORDER BY 1, 2
-        """
+        """,
     )
     counts: dict[str, int] = {}
-    for schema, table in await cursor.fetchall():
+    for schema, table in tables:
         name = sql.Identifier(schema, table)
         found = await (
             await connection.execute(sql.SQL("SELECT count(*) FROM ONLY {}").format(name))

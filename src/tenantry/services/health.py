@@ -16,6 +16,7 @@ from tenantry.base.sizes import readable
 from tenantry.control import audit
 from tenantry.control import databases as rows
 from tenantry.host import files, processes
+from tenantry.services import login_floods
 from tenantry.services.platform import Platform
 from tenantry.services.repository import plan
 
@@ -139,6 +140,25 @@ async def _operations(platform: Platform) -> _Worry | None:
     return _Worry(f"Operations wait to begin: {said}. See GET /api/operations?status=queued.")
 
 
+async def _pooler(platform: Platform) -> str | _Worry:
+    state = await platform.pooler.state()
+    if state.memory_bytes > state.memory_limit_bytes:
+        return _Worry(
+            f"It takes {readable(state.memory_bytes)} of memory, more than the"
+            f" {readable(state.memory_limit_bytes)} it may: see TENANTRY_POOL_MEMORY_MB."
+        )
+    return state.version
+
+
+async def _logins(platform: Platform) -> str | _Worry | None:
+    seen = login_floods.seen(platform.home)
+    if seen is None:
+        return None
+    if seen.warning is not None:
+        return _Worry(seen.warning)
+    return f"{seen.authenticating + seen.pooled} unfinished"
+
+
 async def check(platform: Platform) -> Health:
     """Ask every part, all at once; none is waited for longer than 3 seconds."""
 
@@ -156,9 +176,6 @@ async def check(platform: Platform) -> Health:
             found.append(f"Paused: {reasons}. GET /api/databases says why (paused).")
         return _Worry(" ".join(found)) if found else None
 
-    async def pooler() -> str:
-        return (await platform.pooler.state()).version
-
     async def worker() -> None:
         if processes.read_pid(platform.home.run / "worker.pid") is None:
             raise ProcessLookupError("it does not run")
@@ -173,7 +190,8 @@ async def check(platform: Platform) -> Health:
     probes: list[tuple[str, _Probe]] = [
         ("control", control),
         ("databases", databases),
-        ("pooler", pooler),
+        ("pooler", lambda: _pooler(platform)),
+        ("logins", lambda: _logins(platform)),
         ("worker", worker),
         ("certificate", lambda: _certificate(platform)),
         ("disk", lambda: _disk(platform)),

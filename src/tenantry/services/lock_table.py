@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import os
 import signal
-from pathlib import Path
 
 import psycopg
 import structlog
@@ -53,14 +52,6 @@ async def keep_free(address: Address, postmaster: int | None) -> None:
         raise Unavailable(f"The lock table is not watched: {error}".strip()) from error
 
 
-def _children(pid: int | None) -> list[int]:
-    """The processes that this one has forked (proc(5))."""
-    try:
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
 def _username(pid: int) -> str | None:
     """Whose session a backend is, by its title ("postgres: user database …"), if a tenant's."""
     words = " ".join(processes.command_line(pid)).split()
@@ -72,7 +63,7 @@ async def _end(address: Address, postmaster: int | None, pid: int) -> None:
     if username is None:
         return
     # All sessions of that role at once: the next would take what this one leaves.
-    for backend in _children(postmaster):
+    for backend in processes.children(postmaster):
         if _username(backend) == username:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(backend, signal.SIGTERM)

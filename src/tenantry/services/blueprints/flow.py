@@ -16,6 +16,7 @@ from tenantry.control import audit, blueprints, migration_runs
 from tenantry.control.databases import DatabaseRow
 from tenantry.pg import statements
 from tenantry.pg.connections import fetch_value
+from tenantry.pg.discarding import execute_discarding
 from tenantry.services.blueprints import model, plan
 from tenantry.services.blueprints.model import Blueprint, SeedsFailed
 from tenantry.services.migrations import service as runner
@@ -105,7 +106,7 @@ class Applying:
             await run.save()
             for part in statements.split(script.sql):
                 try:
-                    await conn.execute(part.text.encode(), prepare=False)
+                    await execute_discarding(conn, part.text.encode())
                 except psycopg.Error as error:
                     away = isinstance(error, psycopg.OperationalError)
                     if away and not isinstance(error, psycopg.errors.QueryCanceled):

@@ -21,6 +21,7 @@ from tenantry.control.store import ControlStore
 from tenantry.host import files
 from tenantry.pg import objects, replacing, visitors
 from tenantry.pg.connections import ADMIN, connect
+from tenantry.pg.discarding import execute_discarding
 from tenantry.pg.handover import copy_settings
 from tenantry.pg.long_statements import bounded
 from tenantry.services.branches.copying import Copying, Target
@@ -161,7 +162,7 @@ class Branching:
                         (f"{seconds}s",),
                     )
                     async with inside.transaction():
-                        await inside.execute(statements.encode())
+                        await execute_discarding(inside, statements.encode())
                     # Its statistics tell of values as they were.
                     await inside.execute("ANALYZE")
             except psycopg.Error as error:

@@ -8,6 +8,7 @@ before that, taking back is dropping what the visitor owns.
 
 import asyncio
 import contextlib
+import json
 import re
 import shutil
 import signal
@@ -32,7 +33,7 @@ from tenantry.host import files, processes
 from tenantry.host.commands import CommandFailed
 from tenantry.host.packages import find_postgres
 from tenantry.pg import catalog, dumps, logins, objects, sources, visitors
-from tenantry.pg.connections import Address, cut
+from tenantry.pg.connections import Address
 from tenantry.pg.long_statements import StatementTooLong, bounded
 from tenantry.pg.tables import row_counts
 from tenantry.services.clusters.service import ClusterPools
@@ -49,6 +50,7 @@ _SILENT_SECONDS = 600.0  # longer than pg_dump waits for a lock
 STATEMENT_SECONDS = 3600.0  # how long each statement may run if nothing is asked for
 _MOST_OBJECTS = 20_000
 _MOST_TOLD = 200
+_SOURCE_BYTES = 2 * 2**30  # of memory, for all of pg_dump's processes at somebody else's server
 SPARE_BYTES = 512 * 1024 * 1024  # of the disk, for all who share it
 _SAID = re.compile(r"(?:ERROR|FATAL): .*"), re.compile(r"error: .*")
 _NEVER = ["--no-publications", "--no-subscriptions", "--no-security-labels", "--no-tablespaces"]
@@ -110,8 +112,6 @@ class Steps:
         try:
             with _alone():
                 run.state.update(await self._copy(run, held, place, folder / "dump"))
-        except (psycopg.Error, TimeoutError) as error:
-            raise held.source.refusal(error) from None
         except CommandFailed as error:
             raise held.source.refusal(_error_in(str(error))) from None
         except _TooLarge:
@@ -223,26 +223,14 @@ class Steps:
     async def _copy(
         self, run: Run, held: Examined, place: Place, target: Path
     ) -> dict[str, object]:
-        async with held.source.connect(held.address) as session:
-            snapshot = await sources.begin_snapshot(session)
-            wanted = held.selection.tables(await sources.tables(session))
-            tables = [(each.schema, each.name) for each in wanted]
-            there: dict[str, int] = {}
-
-            async def count() -> None:
-                async for found in sources.count(session, tables, within=_seconds(run)):
-                    there[".".join(tables[len(there)])] = found
-
-            async def dump() -> None:
-                try:
-                    await pg_dump()
-                except BaseException:
-                    # Else the count is waited for, which a silent server never sends.
-                    cut(session)
-                    raise
-                watch.cancel()
-
-            async def pg_dump() -> None:
+        # In the folder: whatever names it is ended with the import.
+        selection = target.with_name("selection")
+        files.write_atomically(selection, json.dumps(held.selection.told()))
+        async with sources.hold(
+            held.source, held.address, selection, deadline=DEADLINE
+        ) as snapshot:
+            async with asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(_watch_size(target, place.row.disk_quota_bytes))
                 await dumps.dump(
                     place.bindir,
                     held,
@@ -252,7 +240,7 @@ class Steps:
                     options=[
                         f"--jobs={held.selection.jobs}",
                         "--compress=1",
-                        f"--snapshot={snapshot}",
+                        f"--snapshot={snapshot.name}",
                         "--no-owner",
                         "--no-acl",
                         *_NEVER,
@@ -262,13 +250,12 @@ class Steps:
                         done / (done + max(1, held.size_bytes)), done_bytes=done
                     ),
                     deadline=DEADLINE,
+                    memory=_SOURCE_BYTES // (held.selection.jobs + 1),
                 )
-
-            async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(_watch_size(target, place.row.disk_quota_bytes))
-                tasks.create_task(count())
-                tasks.create_task(dump())
-        return {"there": there}
+                watch.cancel()
+            await snapshot.counted(within=_seconds(run))
+        there = zip(snapshot.tables, snapshot.counts, strict=True)
+        return {"there": {".".join(table): rows for table, rows in there}}
 
     @asynccontextmanager
     async def _visitor(

@@ -62,6 +62,13 @@ class Selection:
     jobs: int = 2
     statement_seconds: float | None = None
 
+    def told(self) -> dict[str, object]:
+        """The same for ``pg.source_reading``."""
+        return {
+            "schemas": list(self.schemas),
+            "exclude": [list(each) for each in self.exclude_tables],
+        }
+
     def tables(self, there: Iterable[Table]) -> list[Table]:
         """Those of the source's tables that are copied."""
         return [

@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
-import psycopg
-
 from tenantry.base.errors import Conflict, Forbidden, InvalidInput, TooManyAtOnce
 from tenantry.base.settings import Settings
 from tenantry.base.shares import NoPlace, Shares
@@ -318,18 +316,8 @@ async def _look(source: Source, addresses: list[IPAddress]) -> tuple[IPAddress, 
     """What a source has, at the first of its addresses that answers."""
     for address in addresses[:-1]:
         with suppress(SourceError):
-            return address, await _look_at(source, address)
-    return addresses[-1], await _look_at(source, addresses[-1])
-
-
-async def _look_at(source: Source, address: IPAddress) -> sources.Contents:
-    async with source.connect(address) as session:
-        try:
-            return await sources.look(session)
-        except TimeoutError:
-            raise source.refusal("it did not answer in time") from None
-        except (psycopg.Error, ValueError, TypeError) as error:
-            raise source.refusal(error) from None
+            return address, await sources.look(source, address)
+    return addresses[-1], await sources.look(source, addresses[-1])
 
 
 def _is_own(address: IPAddress) -> bool:

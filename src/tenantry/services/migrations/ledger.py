@@ -8,6 +8,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
 
 from tenantry.base.errors import Conflict
+from tenantry.pg.connections import fetch_bounded
 from tenantry.services.migrations import plan
 from tenantry.services.migrations.model import NO_VERSION, Applied, Script, State
 
@@ -170,13 +171,14 @@ class Ledger:
         """What was applied by this runner, by version."""
         if not self._has_journal:
             return {}
-        cursor = await send(
+        rows = await fetch_bounded(
             self.conn,
-            "SELECT version::bigint, file::text, sha256::text, applied_at::timestamptz "
-            "FROM {journal}",
-            journal=self._journal,
+            sql.SQL(
+                "SELECT version::bigint, file::text, sha256::text, applied_at::timestamptz"
+                " FROM {journal}"
+            ).format(journal=self._journal),
         )
-        return {row[0]: Applied(*row) for row in await cursor.fetchall()}
+        return {row[0]: Applied(*row) for row in rows}
 
     async def ensure_journal(self) -> None:
         """Create the journal if it is missing."""

@@ -27,6 +27,7 @@ from psycopg.pq import TransactionStatus
 
 from tenantry.base.errors import InvalidInput
 from tenantry.pg import statements
+from tenantry.pg.discarding import execute_discarding
 from tenantry.services.migrations import plan
 from tenantry.services.migrations.failures import Place, failure, quoted
 from tenantry.services.migrations.ledger import Connection, Ledger, send
@@ -390,8 +391,7 @@ class _Work:
         self._doing = None
 
     async def _execute(self, text: str) -> None:
-        cursor = psycopg.AsyncCursor(self._ledger.conn)
-        await cursor.execute(text.encode(), prepare=False)
+        await execute_discarding(self._ledger.conn, text.encode())
 
     async def end(self, *queries: sql.Composable) -> None:
         commit = () if self._is_idle() else (sql.SQL("COMMIT"),)

@@ -13,6 +13,9 @@ from tenantry.pg.connections import POOLER, Address
 from tenantry.pg.hardening import AUTH_DATABASE, CREDENTIALS_QUERY
 
 POOL_SIZE = 25
+LOGIN_SECONDS = 15  # while PostgreSQL is started again, a login waits
+MANY_LOGINS = 500  # unfinished at once
+_A_FLOOD = 3000
 Pool = tuple[str, str]  # a database, and a role that came to it
 # A database may be given fewer connections in all than a full pool would take.
 SMALLEST_FULL_LIMIT = 32
@@ -30,6 +33,7 @@ class PoolerConfig:
     backend: Address
     certificate: Path  # with its key
     max_clients: int
+    packet_bytes: int  # the most that one message may have
 
 
 def pool_size(max_connections: int, wanted: int = POOL_SIZE) -> int:
@@ -57,6 +61,27 @@ def overfull(*, budget: int, held: Mapping[Pool, int]) -> set[Pool]:
     return {pool for pool, each in held.items() if each > share}
 
 
+def login_seconds(unfinished: int) -> int:
+    """How long a client may take to log in while so many have not finished."""
+    if unfinished > _A_FLOOD:
+        return 1
+    return 2 if unfinished > MANY_LOGINS else LOGIN_SECONDS
+
+
+def share_out_growth(
+    caused: Mapping[str, int], *, before: int, now: int, received: Mapping[str, int]
+) -> dict[str, int]:
+    """How much of a process's memory each database has caused, after it grew or shrank.
+
+    Growth is shared out by the bytes that each was sent meanwhile; what goes, goes from all.
+    """
+    if now <= before:
+        return {name: most * now // before for name, most in caused.items() if most * now >= before}
+    total = sum(received.values())
+    grown = {name: (now - before) * each // total for name, each in received.items() if each > 0}
+    return {name: caused.get(name, 0) + grown.get(name, 0) for name in {*caused, *grown}}
+
+
 def render_config(config: PoolerConfig) -> str:
     """pgbouncer.ini, whole (pgbouncer.ini(5))."""
     settings = {
@@ -77,9 +102,10 @@ def render_config(config: PoolerConfig) -> str:
         # And so do all roles of a database.
         "max_db_connections": POOL_SIZE,
         "max_prepared_statements": 200,
+        "max_packet_size": config.packet_bytes,
         "server_idle_timeout": 60,
         "server_login_retry": 1,
-        "client_login_timeout": 15,
+        "client_login_timeout": LOGIN_SECONDS,
         "listen_backlog": 4096,
         "ignore_startup_parameters": "extra_float_digits",
         "client_tls_sslmode": "require",

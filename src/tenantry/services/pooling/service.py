@@ -37,7 +37,13 @@ _START_SECONDS = 10
 _START_POLL_SECONDS = 0.02
 _LOOK_SECONDS = 0.25
 _LOGIN_SECONDS = 0.01  # what logging in at a server takes is of this order
+_MIB = 1024 * 1024
+_CLIENT_BYTES = 64 * 1024  # of memory, with TLS, that a client takes by being there
 _OTHER_FILES = 200  # descriptors that are neither clients nor servers
+
+
+# What is large is given back to the system as soon as it is free (mallopt(3)).
+_ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +85,18 @@ class PoolCounters:
 
 @dataclass(frozen=True, slots=True)
 class PoolerState:
-    """The pooler as it is now; all pools together may hold ``budget`` server connections."""
+    """The pooler as it is now; all pools together may hold ``budget`` server connections.
+
+    ``memory_bytes`` is what its process has, and ``memory_limit_bytes`` what it may have.
+    """
 
     version: str
     pool_size: int
     budget: int
     clients: int
     servers: int
+    memory_bytes: int
+    memory_limit_bytes: int
     pools: list[PoolUse]
     stats: list[PoolCounters]
 
@@ -106,6 +117,8 @@ class Pooler:
         self._pid_file = self._home.run / "pooler.pid"
         self._backend = backend
         self._budget = budget
+        self._packet_bytes = settings.pool_packet_mb * _MIB
+        self._memory_bytes = settings.pool_memory_mb * _MIB
 
     # ── the process ──────────────────────────────────────────────────────────
 
@@ -113,6 +126,15 @@ class Pooler:
         """The pooler's pid, if it runs."""
         pid = processes.read_pid(self._pid_file)
         return pid if processes.started_by(pid, "pgbouncer", self._folder) else None
+
+    def memory(self) -> int | None:
+        """The bytes of memory that the process has, if it runs."""
+        pid = self.pid()
+        return None if pid is None else processes.memory(pid)
+
+    def memory_limit(self, clients: int) -> int:
+        """The most that it may have with so many clients (see ``pooling.memory``)."""
+        return self._memory_bytes + clients * _CLIENT_BYTES
 
     def _max_clients(self) -> int:
         _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -129,6 +151,7 @@ class Pooler:
             backend=self._backend,
             certificate=self._home.certificate,
             max_clients=self._max_clients(),
+            packet_bytes=self._packet_bytes,
         )
         with files.until_read(self._home.run / "pooler.unread") as unread:
             changed = files.ensure_file(self._folder / "pgbouncer.ini", plan.render_config(config))
@@ -152,7 +175,9 @@ class Pooler:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         try:
             await commands.run(
-                [program, "--daemon", "--quiet", self._folder / "pgbouncer.ini"], deadline=15
+                [program, "--daemon", "--quiet", self._folder / "pgbouncer.ini"],
+                env=_ALLOCATION,
+                deadline=15,
             )
             await self._answering()
         except (MachineError, Unavailable) as error:
@@ -171,7 +196,7 @@ class Pooler:
         deadline = clock() + _START_SECONDS
         while True:
             try:
-                async with self._console() as console:
+                async with self.console() as console:
                     await console.show("VERSION")
                     return
             except Unavailable:
@@ -187,7 +212,8 @@ class Pooler:
 
     # ── the console ──────────────────────────────────────────────────────────
 
-    def _console(self) -> AbstractAsyncContextManager[Console]:
+    def console(self) -> AbstractAsyncContextManager[Console]:
+        """PgBouncer's console. Raises as ``open_console``."""
         return open_console(self._socket_dir, self._port)
 
     async def learn_password(self, username: str, password: Secret) -> None:
@@ -198,7 +224,7 @@ class Pooler:
 
         Raises Unavailable if the pooler does not let it in.
         """
-        async with self._console() as console:
+        async with self.console() as console:
             pools = [row for row in await console.show("POOLS") if row["user"] == username]
         for pool in pools:
             try:
@@ -216,7 +242,7 @@ class Pooler:
 
     async def reload(self) -> None:
         """Have PgBouncer read its files again, its certificate too. No client notices."""
-        async with self._console() as console:
+        async with self.console() as console:
             await console.run("RELOAD")
 
     async def ensure_rules(self, text: str, *, unread: bool) -> None:
@@ -236,7 +262,7 @@ class Pooler:
         Not who still waits to be let in: the rules decide of them. PgBouncer tells of
         them as clients of the database in which it looks for their passwords.
         """
-        async with self._console() as console:
+        async with self.console() as console:
             return [
                 PooledClient(int(row["id"]), row["database"], row["user"], row["addr"])
                 for row in await console.show("CLIENTS")
@@ -247,7 +273,7 @@ class Pooler:
         """End the sessions of these clients."""
         if not clients:
             return
-        async with self._console() as console:
+        async with self.console() as console:
             if await self._version(console) >= _KILL_CLIENT_FROM:
                 for client in clients:
                     # It may have left by itself meanwhile.
@@ -272,7 +298,7 @@ class Pooler:
 
         New clients must already be refused by the cluster, or they come right back.
         """
-        async with self._console() as console:
+        async with self.console() as console:
             for name in databases:
                 # A database that nobody has come to is unknown to the pooler.
                 with contextlib.suppress(psycopg.DatabaseError):
@@ -289,7 +315,7 @@ class Pooler:
         ended = False
         # Cut off, PgBouncer goes on pausing.
         with contextlib.suppress(Unavailable, psycopg.DatabaseError):
-            async with self._console() as console:
+            async with self.console() as console:
                 await self._await_logins(console, database, within=within)
                 await console.run(
                     sql.SQL("PAUSE {}").format(sql.Identifier(database)), within=within
@@ -316,7 +342,7 @@ class Pooler:
     async def resume(self, database: str) -> None:
         """Let the clients of a database go on. One that is not paused is left alone."""
         with contextlib.suppress(Unavailable, psycopg.DatabaseError):
-            async with self._console() as console:
+            async with self.console() as console:
                 await console.run(sql.SQL("RESUME {}").format(sql.Identifier(database)))
 
     async def renew_servers(self, database: str, *, within: float) -> None:
@@ -329,7 +355,7 @@ class Pooler:
         # While the database is paused, none is.
         async with self.paused(database, within=within):
             with contextlib.suppress(Unavailable, psycopg.DatabaseError):
-                async with self._console() as console:
+                async with self.console() as console:
                     await console.run(sql.SQL("RECONNECT {}").format(sql.Identifier(database)))
 
     async def state(self) -> PoolerState:
@@ -337,7 +363,7 @@ class Pooler:
 
         Raises Unavailable if the pooler does not answer.
         """
-        async with self._console() as console:
+        async with self.console() as console:
             version = (await console.show("VERSION"))[0]["version"]
             pool_size = await self._size_in_force(console)
             lists = {row["list"]: row["items"] for row in await console.show("LISTS")}
@@ -374,6 +400,8 @@ class Pooler:
             budget=self._budget,
             clients=lists["used_clients"],
             servers=lists["used_servers"],
+            memory_bytes=self.memory() or 0,
+            memory_limit_bytes=self.memory_limit(lists["used_clients"] + lists["login_clients"]),
             pools=pools,
             stats=stats,
         )
@@ -388,7 +416,7 @@ class Pooler:
 
         Raises Unavailable if the pooler does not answer any more.
         """
-        async with self._console() as console:
+        async with self.console() as console:
             shrinking: set[plan.Pool] = set()
             while True:
                 shrinking = await self._share_out(console, shrinking)

@@ -1,0 +1,51 @@
+"""Programs of ours that read what somebody else wrote, each in a process of its own.
+
+What they read may be hostile: it may have them need more memory than there is, or take hours. A
+child has a memory limit, can be killed, and nobody waits behind it. It says what came of it in one
+JSON object on standard output, and how far it is in lines on standard error.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tenantry.host import commands
+from tenantry.host.commands import CommandFailed
+
+MEMORY_BYTES = 2**30
+
+
+async def run(
+    module: ModuleType,
+    *arguments: str | Path,
+    env: Mapping[str, str],
+    memory: int = MEMORY_BYTES,
+    deadline: float,
+    on_error_line: Callable[[str], None] | None = None,
+    while_running: Callable[[], Awaitable[None]] | None = None,
+) -> dict[str, Any]:
+    """Run a module of ours as a program, with ``env`` and nothing else of this environment.
+
+    Returns the object that it prints. Raises CommandFailed as ``commands.run``, also if it
+    prints no JSON object.
+    """
+    done = await commands.run(
+        [sys.executable, "-P", "-m", module.__name__, *arguments],
+        env={**env, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        inherit=False,  # where somebody's PG… would lead elsewhere
+        memory=memory,
+        deadline=deadline,
+        on_error_line=on_error_line,
+        while_running=while_running,
+    )
+    try:
+        told = json.loads(done.stdout)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        raise CommandFailed(f"{module.__name__} did not say what came of it.")
+    return told

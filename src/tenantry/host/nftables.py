@@ -1,0 +1,71 @@
+"""A limit on connections from one address, in the kernel's packet filter (nft(8)).
+
+It counts before a server has to make a process for a connection, and is root's to set. Each
+installation has a table of its own, named after its PostgreSQL port, and touches no other.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tenantry.host import commands
+
+PROGRAM = Path("/usr/sbin/nft")
+
+_TABLE = """\
+# Written by Tenantry; changes by hand are undone.
+table inet {name}
+delete table inet {name}
+table inet {name} {{
+    set open4 {{ type ipv4_addr; size 65535; flags dynamic; }}
+    set open6 {{ type ipv6_addr; size 65535; flags dynamic; }}
+    set new4 {{ type ipv4_addr; size 65535; flags dynamic,timeout; timeout 1m; }}
+    set new6 {{ type ipv6_addr; size 65535; flags dynamic,timeout; timeout 1m; }}
+
+    chain input {{
+        type filter hook input priority filter - 1; policy accept;
+        tcp dport {{ {ports} }} ct state new jump limits
+    }}
+
+    chain limits {{
+        # Of IPv6, whoever has one address has a /64 network.
+        add @open4 {{ ip saddr ct count over {most} }} counter reject with tcp reset
+        add @open6 {{ ip6 saddr & {network} ct count over {most} }} counter reject with tcp reset
+        update @new4 {{ ip saddr limit rate over {most}/second burst {most} packets }} \\
+            counter reject with tcp reset
+        update @new6 {{ \\
+            ip6 saddr & {network} limit rate over {most}/second burst {most} packets }} \\
+            counter reject with tcp reset
+    }}
+}}
+"""
+
+
+def table(port: int) -> str:
+    """The name of the table of the installation with this PostgreSQL port."""
+    return f"tenantry_{port}"
+
+
+def render(name: str, ports: Sequence[int], most: int) -> str:
+    """A rule file: at these ports, so many connections and new ones a second of each address."""
+    return _TABLE.format(
+        name=name, ports=", ".join(map(str, ports)), most=most, network="ffff:ffff:ffff:ffff::"
+    )
+
+
+async def apply(text: str) -> None:
+    """Have a rule file in force. As root. Raises CommandFailed."""
+    await commands.run([PROGRAM, "--file", "-"], stdin=text, deadline=20)
+
+
+async def remove(name: str) -> None:
+    """Have no table of this name. As root. Raises CommandFailed."""
+    await apply(f"table inet {name}\ndelete table inet {name}\n")
+
+
+async def exists(name: str) -> bool:
+    """Whether there is a table of this name; False also where nobody can tell."""
+    try:
+        await commands.run([PROGRAM, "list", "table", "inet", name])
+    except commands.CommandFailed:
+        return False
+    return True

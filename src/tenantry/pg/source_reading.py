@@ -1,0 +1,157 @@
+"""A program of its own that reads somebody else's server, which may be hostile.
+
+``python -m … look`` prints what its database has: ``{"version": …, "extensions": […], "tables":
+[[schema, name, bytes], …]}``. ``python -m … hold FILE`` begins a transaction that sees one moment,
+counts the rows of each table, and goes on until it is ended. On standard error it tells
+``{"table": [schema, name]}`` of each that is counted, ``{"snapshot": name}``, for each table
+``{"count": rows}``, and ``{"counted": true}``. FILE is JSON: ``{"schemas": […], "exclude":
+[[schema, name], …]}``. In place of all that it prints ``{"refused": why}``.
+
+It comes to the server as libpq's environment says, as a child with a memory limit
+(``host.children``): libpq and psycopg keep whatever a server sends, be it one row of a gigabyte or
+a message without end.
+"""
+
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+from psycopg import Connection, sql
+from psycopg.rows import TupleRow
+
+_MOST_TABLES = 20_000
+_MOST_EXTENSIONS = 500
+_LONGEST_NAME = 63 * 4  # bytes: NAMEDATALEN, and what a server says that has a larger one
+_LONGEST_MESSAGE = 2000
+_MOST_SECONDS = 60
+
+_TABLES: LiteralString = """
+    SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+      AND n.nspname NOT LIKE 'pg\\_toast%'
+      AND NOT EXISTS (
+          SELECT FROM pg_depend d
+          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    ORDER BY 2, 3
+"""
+
+
+class Refused(Exception):
+    """The server answers as no PostgreSQL does, or has too much."""
+
+
+def _rows(
+    server: Connection[TupleRow], query: LiteralString | sql.Composed, *, most: int
+) -> Iterator[TupleRow]:
+    """Rows as they come. Raises Refused if there are too many."""
+    with server.cursor() as cursor:
+        for number, row in enumerate(cursor.stream(query)):
+            if number >= most:
+                raise Refused(f"it has more than {most:,} tables, or as many extensions")
+            yield row
+
+
+def _name(value: object) -> str:
+    text = str(value)
+    if len(text.encode()) > _LONGEST_NAME:
+        raise Refused("it has names that are longer than PostgreSQL's")
+    return text
+
+
+def _tell(what: str, value: object) -> None:
+    sys.stderr.write(json.dumps({what: value}) + "\n")
+    sys.stderr.flush()
+
+
+def look(server: Connection[TupleRow]) -> dict[str, object]:
+    """What a database has. Raises psycopg.Error, Refused, ValueError, TypeError."""
+    for statement in (
+        "SET search_path = pg_catalog",
+        "SET statement_timeout = '10s'",
+        "SET lock_timeout = '5s'",  # a size is read under a lock
+    ):
+        server.execute(statement)
+    extensions = _rows(
+        server,
+        "SELECT extname::text FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1",
+        most=_MOST_EXTENSIONS,
+    )
+    found = _rows(
+        server,
+        sql.SQL("SELECT schema, name, pg_total_relation_size(oid) FROM ({}) t").format(
+            sql.SQL(_TABLES)
+        ),
+        most=_MOST_TABLES,
+    )
+    return {
+        "version": server.info.server_version,
+        "extensions": [_name(name) for (name,) in extensions],
+        "tables": [[_name(s), _name(n), max(0, int(size or 0))] for s, n, size in found],
+    }
+
+
+def hold(server: Connection[TupleRow], selection: dict[str, list[object]]) -> None:
+    """Hold one moment and count rows, until this process is ended. Raises as ``look``."""
+    server.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    server.execute("SET search_path = pg_catalog")
+    server.execute("SET statement_timeout = 0")
+    row = server.execute("SELECT pg_export_snapshot()::text").fetchone()
+    name = str(row[0]) if row else ""
+    if not re.fullmatch(r"[0-9A-Fa-f-]{3,64}", name):
+        raise Refused("it gives its snapshots names that no PostgreSQL gives")
+    query = sql.SQL("SELECT schema, name FROM ({}) t").format(sql.SQL(_TABLES))
+    tables = [
+        (_name(schema), _name(table))
+        for schema, table in _rows(server, query, most=_MOST_TABLES)
+        if (not selection["schemas"] or schema in selection["schemas"])
+        and [schema, table] not in selection["exclude"]
+    ]
+    for each in tables:
+        _tell("table", each)
+    _tell("snapshot", name)
+    for each in tables:
+        row = server.execute(
+            sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.Identifier(*each))
+        ).fetchone()
+        _tell("count", int(row[0]) if row else 0)
+    _tell("counted", True)
+    while True:
+        signal.pause()
+
+
+def _readable(error: BaseException) -> str:
+    """Its words, without the password, which a server may have repeated."""
+    text = str(error)[: 2**20]
+    password = os.environ.get("PGPASSWORD")
+    return (text.replace(password, "***") if password else text)[:_LONGEST_MESSAGE]
+
+
+def main() -> None:
+    """Do what the module says. The process ends with 0 if it has said what came of it."""
+    told: dict[str, object]
+    if sys.argv[1:] == ["look"]:
+        signal.alarm(_MOST_SECONDS)  # should nobody be there any more to end it
+    try:
+        with psycopg.connect("", autocommit=True) as server:
+            match sys.argv[1:]:
+                case ["hold", path]:
+                    hold(server, json.loads(Path(path).read_text()))
+                case _:
+                    told = look(server)
+    except (psycopg.Error, Refused, ValueError, TypeError, OverflowError) as error:
+        told = {"refused": _readable(error)}
+    except MemoryError:
+        told = {"refused": "what it answers is more than is read"}
+    sys.stdout.write(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""Keeping room for logins while somebody opens connections that never finish theirs.
+
+A connection that stops in the middle of SCRAM, for which a role's name is enough, has one of
+``max_connections`` places until ``authentication_timeout``; one that says nothing is a process of
+the server's. When all places are taken nobody else gets in, not even a superuser: PostgreSQL looks
+whether a place is reserved after the password. So while more than a fifth of the places are taken
+like this, the oldest unfinished logins of the address that has the most are ended. Those that have
+said nothing have no place yet, but PostgreSQL has no more than twice as many processes as places:
+they may be as many as there are places. Only /proc tells of them, and kill(2) ends them; neither
+needs a connection.
+
+PgBouncer ends unfinished logins itself; while there are many it is told to wait less for them.
+
+What was seen is left in a file for those who tell of it: the metrics, ``/ready``.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import re
+import signal
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import structlog
+from psycopg import sql
+
+from tenantry.base.home import Home
+from tenantry.host import processes
+from tenantry.pg.clusters import ProcessCluster
+from tenantry.services.pooling import plan
+from tenantry.services.pooling.service import Pooler
+
+log = structlog.get_logger()
+
+_LOOK_SECONDS = 0.1
+_TELL_LOOKS = 10
+_POOLER_SECONDS = 0.25
+_PART = 5  # of the places
+_MOST_ADDRESSES = 3  # told in the log
+_YOUNG_SECONDS = 0.15  # so seen twice: what has just been forked may be no client's
+_RECENT_SECONDS = 60.0  # after which a flood is over
+_STALE_SECONDS = 10.0
+_MOST_LOG_BYTES = 4 * 1024 * 1024  # read at once, of each log
+_REFUSALS = re.compile(
+    rb"FATAL:  (?:password authentication failed|no pg_hba\.conf entry|pg_hba\.conf rejects"
+    rb"|sorry, too many clients|remaining connection slots|canceling authentication)"
+    rb"|pooler error: (?:password authentication failed|no such user|login rejected"
+    rb"|client_login_timeout|SASL authentication failed|no more connections allowed)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A login at PostgreSQL that is not finished; without an address before its first message."""
+
+    pid: int
+    address: str | None
+    seconds: float
+
+
+@dataclass(slots=True)
+class Seen:
+    """What has been seen of logins.
+
+    ``authenticating`` and ``pooled`` are unfinished ones now; ``ended`` and ``refused`` count since
+    the worker began; ``flooded_at`` is when logins last had to be ended, by ``time.time``.
+    """
+
+    at: float = 0.0
+    authenticating: int = 0
+    pooled: int = 0
+    ended: int = 0
+    refused: int = 0
+    refused_per_second: float = 0.0
+    flooded_at: float = 0.0
+
+    @property
+    def warning(self) -> str | None:
+        """What somebody has to see to, if anything."""
+        if time.time() - self.flooded_at > _RECENT_SECONDS:
+            return None
+        return (
+            f"Connections that never finish their login: {self.ended:,} were ended,"
+            f" {self.refused_per_second:.0f} logins a second are refused."
+        )
+
+
+def seen(home: Home) -> Seen | None:
+    """What the worker has seen last; None if that is long ago, or there was none."""
+    try:
+        found = Seen(**json.loads(_file(home).read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    return found if time.time() - found.at < _STALE_SECONDS else None
+
+
+def _file(home: Home) -> Path:
+    return home.run / "logins.json"
+
+
+def surplus(pending: list[Pending], most: int) -> list[Pending]:
+    """Whom to end so that ``most`` unfinished logins remain: the oldest of the largest address."""
+    groups: defaultdict[str | None, list[Pending]] = defaultdict(list)
+    for each in sorted(pending, key=lambda one: one.seconds):  # the oldest last
+        groups[each.address].append(each)
+    chosen = []
+    for _ in range(len(pending) - most):
+        last = max(groups.values(), key=len).pop()
+        if last.seconds >= _YOUNG_SECONDS:
+            chosen.append(last)
+    return chosen
+
+
+@dataclass(slots=True)
+class _Server:
+    """The unfinished logins of a cluster, looked at again and again."""
+
+    cluster: ProcessCluster
+    most: int
+    most_silent: int
+    first_seen: dict[int, float] = field(default_factory=dict)
+
+    def pending(self, *, always: bool) -> list[Pending]:
+        """Those that there are. Unless ``always``, none are looked for if there cannot be many."""
+        postmaster = self.cluster.pid()
+        pids = processes.children(postmaster)
+        if postmaster is None or (len(pids) <= self.most and not always):
+            self.first_seen.clear()
+            return []
+        now, own = time.monotonic(), processes.command_line(postmaster)
+        found = []
+        for pid in pids:
+            is_pending, address = _unfinished(processes.command_line(pid), own)
+            if is_pending:
+                found.append(Pending(pid, address, now - self.first_seen.setdefault(pid, now)))
+        self.first_seen = {each.pid: self.first_seen[each.pid] for each in found}
+        return found
+
+
+def _unfinished(title: list[str], postmaster: list[str]) -> tuple[bool, str | None]:
+    """Whether a backend's title is that of an unfinished login from the network, and from where.
+
+    It is the postmaster's own until the first message, then "postgres: USER DATABASE
+    ADDRESS(PORT) authentication"; names may have spaces in them, what follows has none.
+    """
+    if title == postmaster:
+        return True, None
+    words = " ".join(title).split()
+    if words[-1:] != ["authentication"] or words[-2] == "[local]":
+        return False, None
+    return True, words[-2].rpartition("(")[0]
+
+
+class LoginFloods:
+    """The watch of one cluster, whose max_connections is ``places``, and of its pooler."""
+
+    def __init__(self, cluster: ProcessCluster, pooler: Pooler, home: Home, *, places: int) -> None:
+        self._server = _Server(cluster, places // _PART, places)
+        self._pooler = pooler
+        self._home = home
+        self._logs = _Logs(home.logs, cluster.name)
+        self._seen = Seen()
+        self._ended = Counter[str]()  # by address, since they were last told
+
+    async def watch_server(self) -> None:
+        """Until cancelled, end unfinished logins of which there are too many; tell what is seen."""
+        for look in itertools.count():
+            telling = look % _TELL_LOOKS == 0
+            pending = self._server.pending(always=telling)
+            silent = [each for each in pending if each.address is None]
+            talking = [each for each in pending if each.address is not None]
+            self._end(surplus(talking, self._server.most))
+            self._end(surplus(silent, self._server.most_silent))
+            if telling:
+                self._seen.authenticating = len(pending)
+                self._tell(await asyncio.to_thread(self._logs.refused))
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def watch_pooler(self) -> None:
+        """Until cancelled, have the pooler wait less for logins while many are unfinished.
+
+        Raises Unavailable if it does not answer any more.
+        """
+        async with self._pooler.console() as console:
+            while True:
+                lists = {row["list"]: int(row["items"]) for row in await console.show("LISTS")}
+                self._seen.pooled = lists["login_clients"]
+                if self._seen.pooled > plan.MANY_LOGINS:
+                    self._seen.flooded_at = time.time()
+                wanted = plan.login_seconds(self._seen.pooled)
+                # Asked for each time: a RELOAD brings back what is in the file.
+                config = {row["key"]: row["value"] for row in await console.show("CONFIG")}
+                if float(config["client_login_timeout"]) != wanted:
+                    await console.run(
+                        sql.SQL("SET client_login_timeout = {}").format(sql.Literal(wanted))
+                    )
+                await asyncio.sleep(_POOLER_SECONDS)
+
+    def _end(self, logins: list[Pending]) -> None:
+        for each in logins:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each.pid, signal.SIGTERM)
+        if logins:
+            self._ended.update(each.address or "unknown" for each in logins)
+            self._seen.ended += len(logins)
+            self._seen.flooded_at = time.time()
+
+    def _tell(self, refused: int) -> None:
+        now, told = time.time(), self._seen
+        if self._ended:
+            addresses = dict(self._ended.most_common(_MOST_ADDRESSES))
+            log.warning("logins.ended", count=self._ended.total(), addresses=addresses)
+            self._ended.clear()
+        told.refused += refused
+        told.refused_per_second = round(refused / max(0.1, now - told.at), 1) if told.at else 0.0
+        told.at = now
+        # Nothing is lost with it, so it is not worth an fsync each second.
+        new = _file(self._home).with_suffix(".new")
+        new.write_text(json.dumps(asdict(told)))
+        new.replace(_file(self._home))
+
+
+class _Logs:
+    """The logs of a cluster and of the pooler, of which only the new part is read."""
+
+    def __init__(self, folder: Path, cluster: str) -> None:
+        self._folder = folder
+        self._patterns = (f"{cluster}-*.log", "pooler.log")
+        self._read: Mapping[int, int] | None = None  # how far, by inode
+
+    def refused(self) -> int:
+        """How many logins were refused since the last call."""
+        found, read = 0, {}
+        for pattern in self._patterns:
+            for path in self._folder.glob(pattern):
+                with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                    status = os.fstat(file.fileno())
+                    size, inode = status.st_size, status.st_ino
+                    begin = size if self._read is None else self._read.get(inode, 0)
+                    begin = 0 if begin > size else max(begin, size - _MOST_LOG_BYTES)
+                    file.seek(begin)
+                    text = file.read(size - begin)
+                    found += len(_REFUSALS.findall(text))
+                    read[inode] = begin + len(text)
+        self._read = read
+        return found

@@ -1,0 +1,86 @@
+"""Keeping one database's clients from filling the memory of the pooler that all share.
+
+PgBouncer keeps the text of each prepared statement, without a bound, for as long as a client or a
+server connection knows it: after 400 statements of 1 MiB it has 400 MiB, also when their client has
+left. It tells of no client how much it keeps. So while the process grows, each growth is shared out
+among the databases by the bytes that have come from their clients meanwhile; and above the ceiling
+the sessions of the database that has caused the most are ended, of clients and of servers, which
+gives the memory back. Values and COPY are passed on in pieces and kept nowhere.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from tenantry.base.errors import Unavailable
+from tenantry.pg.hardening import AUTH_DATABASE
+from tenantry.services.pooling import plan
+from tenantry.services.pooling.console import Console
+from tenantry.services.pooling.service import Pooler
+
+log = structlog.get_logger()
+
+_LOOK_SECONDS = 0.25
+_IDLE_LOOKS = 20  # between counts of bytes, while there is memory
+_NOT_TENANTS = {"pgbouncer", AUTH_DATABASE}
+
+
+@dataclass(slots=True)
+class _Account:
+    """Which database has caused how much of the process's memory, in bytes."""
+
+    memory: int
+    received: Mapping[str, int]
+    caused: dict[str, int] = field(default_factory=dict)
+
+
+async def keep_free(pooler: Pooler) -> None:
+    """Until cancelled, end the sessions of whoever takes too much of the pooler's memory.
+
+    Raises Unavailable if the pooler does not answer any more.
+    """
+    async with pooler.console() as console:
+        account = _Account(_memory(pooler), await _received(console))
+        looks = 0
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            looks += 1
+            memory = _memory(pooler)
+            limit = pooler.memory_limit(await _clients(console))
+            if memory > limit // 2 or looks >= _IDLE_LOOKS:
+                looks = 0
+                account = _next(account, memory, await _received(console))
+            if memory > limit and account.caused:
+                name = max(account.caused, key=account.caused.__getitem__)
+                await pooler.kick_out([name])
+                log.warning("pooler.clients_ended", why="memory", database=name, bytes=memory)
+                await asyncio.sleep(_LOOK_SECONDS)  # it frees at the end of its own round
+                account = _Account(_memory(pooler), await _received(console))
+
+
+def _next(account: _Account, memory: int, received: Mapping[str, int]) -> _Account:
+    came = {name: total - account.received.get(name, 0) for name, total in received.items()}
+    caused = plan.share_out_growth(account.caused, before=account.memory, now=memory, received=came)
+    return _Account(memory, received, caused)
+
+
+def _memory(pooler: Pooler) -> int:
+    found = pooler.memory()
+    if found is None:
+        raise Unavailable("The pooler does not run.", hint="It is being started again.")
+    return found
+
+
+async def _clients(console: Console) -> int:
+    lists = {row["list"]: int(row["items"]) for row in await console.show("LISTS")}
+    return lists["used_clients"] + lists["login_clients"]
+
+
+async def _received(console: Console) -> dict[str, int]:
+    return {
+        row["database"]: int(row["total_received"])
+        for row in await console.show("STATS")
+        if row["database"] not in _NOT_TENANTS
+    }

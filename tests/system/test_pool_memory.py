@@ -1,0 +1,76 @@
+"""One tenant's prepared statements, and the memory of the pooler that all share."""
+
+import os
+import threading
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from attempts_shared import prepare
+from clients import ask, eventually, login
+from harness import Installation
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def ceiling(platform: Installation) -> int:
+    """What the pooler may have, in MiB."""
+    return int(platform.env["TENANTRY_POOL_MEMORY_MB"])
+
+
+def memory(platform: Installation) -> int:
+    """What the pooler has now, in MiB."""
+    pid = (platform.home / "run" / "pooler.pid").read_text().strip()
+    (size,) = (
+        line.split()[1]
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith("VmRSS:")
+    )
+    return int(size) // 1024
+
+
+def test_who_prepares_too_much_is_ended_and_the_others_go_on(
+    platform: Installation, ceiling: int
+) -> None:
+    noisy, neighbour = platform.create(shadow=False), platform.create(shadow=False)
+    most = 0
+    threads = [
+        threading.Thread(target=prepare, args=(noisy["connection_string_pooled"], ceiling))
+        for _ in range(3)
+    ]
+    with login(neighbour["connection_string_pooled"]) as session:
+        session.pgconn.prepare(b"mine", b"SELECT 17")
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            most = max(most, memory(platform))
+            row = session.pgconn.exec_prepared(b"mine", [])
+            assert row.get_value(0, 0) == b"17"
+        assert most < 4 * ceiling, f"it had {most} MiB"
+        eventually(lambda: memory(platform) < 2 * ceiling)
+    assert ask(noisy["connection_string_pooled"]) == 1, "it may come back"
+
+
+def test_large_values_pass_and_larger_messages_do_not(platform: Installation, ceiling: int) -> None:
+    """50 MB in a parameter, in COPY and in a result, kept nowhere on the way."""
+    database = platform.create(shadow=False)
+    value = os.urandom(50_000_000)
+    with login(database["connection_string_pooled"]) as session:
+        session.execute("CREATE TABLE t (b bytea)")
+        session.execute("ALTER TABLE t ALTER b SET STORAGE EXTERNAL")
+        session.execute("INSERT INTO t VALUES (%b)", (value,), prepare=True)
+        with session.cursor().copy("COPY t FROM STDIN (FORMAT binary)") as copy:
+            copy.set_types(["bytea"])
+            copy.write_row((value,))
+            copy.write_row((value,))
+        rows = session.execute("SELECT b FROM t", binary=True).fetchall()
+        assert {row[0] == value for row in rows} == {True}
+        assert len(rows) == 3
+        assert memory(platform) < 2 * ceiling
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT length(%b)", (value + value[: 20 * MIB],))
+    with login(database["connection_string"]) as session:
+        row = session.execute("SELECT length(%b)", (value + value[: 20 * MIB],)).fetchone()
+        assert row == (50_000_000 + 20 * MIB,)
