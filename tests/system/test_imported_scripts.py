@@ -147,3 +147,23 @@ def test_one_that_never_ends_is_cancelled(
     assert not sleeps()
     assert is_empty(target)
     is_clean(platform)
+
+
+def test_an_administrator_can_end_an_import_that_does_not_end(
+    platform: Installation, api: httpx.Client
+) -> None:
+    owner = "stuck@example.org"
+    here = platform.create(name="never-imported", ownerEmail=owner, shadow=False)
+    operation = begun(api, here, b"CREATE TABLE t (i int);\nSELECT pg_sleep(600);\n")
+    eventually(lambda: data(api.get(f"/api/operations/{operation['id']}"))["step"] == "load")
+    asked = {"name": "x", "scopes": ["databases:write"], "customer_email": owner}
+    key = data(api.post("/api/api-keys", json=asked), 201)["key"]
+    path = f"/api/operations/{operation['id']}/abandon"
+    with platform.client(key) as customer:
+        assert customer.post(path).status_code == 403
+    abandoned = data(api.post(path))
+    assert (abandoned["status"], abandoned["error"]["code"]) == ("failed", "operation_abandoned")
+    assert api.post(path).status_code == 409
+    assert api.delete(f"/api/databases/{here['id']}").status_code in {200, 202}
+    platform.converge()
+    is_clean(platform)

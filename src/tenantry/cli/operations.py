@@ -12,6 +12,7 @@ from tenantry.base.sizes import readable
 from tenantry.cli import output, times
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
+from tenantry.cli.recovery import confirm
 
 app = typer.Typer(help="Operations: long tasks, and how far they are.", no_args_is_help=True)
 
@@ -95,6 +96,26 @@ def cancel(operation: Identifier, as_json: Json = False) -> None:
         output.as_json(row)
         return
     output.done("It is being given up")
+
+
+@app.command()
+def abandon(
+    operation: Identifier,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """End an operation at once, without undoing what it did. For administrators.
+
+    The last resort for one that neither ends nor can be cancelled.
+    """
+    if not yes:
+        confirm(f"Abandon the operation {operation}? What it has done so far is not undone.")
+    with connect() as api:
+        row = api.post(f"{_path(operation)}/abandon", {})
+    if as_json:
+        output.as_json(row)
+        return
+    output.done("It was abandoned")
 
 
 def follow(api: Api, operation_id: str) -> Row:

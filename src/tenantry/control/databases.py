@@ -279,6 +279,15 @@ async def set_status(tx: Tx, database_id: uuid.UUID, status: Status) -> None:
     )
 
 
+async def delete_unfinished(tx: Tx, database_id: uuid.UUID) -> None:
+    """Have a database deleted that was never opened; any other stays."""
+    await tx.execute(
+        "UPDATE databases SET status = 'deleting', updated_at = clock_timestamp()"
+        " WHERE id = %s AND status = 'branching'",
+        (database_id,),
+    )
+
+
 async def note_missing(tx: Tx, database_id: uuid.UUID, *, missing: bool) -> None:
     """Note since when an owned database is not there, or that it is there again."""
     await tx.execute(

@@ -387,6 +387,18 @@ async def finish(
     )
 
 
+async def abandon(tx: Tx, operation_id: uuid.UUID, error: Mapping[str, object]) -> None:
+    """End a task as failed; whoever holds it finds so when it renews its lease."""
+    await tx.execute(
+        """
+        UPDATE operations SET status = 'failed', error = %s, finished_at = clock_timestamp(),
+            lease_until = NULL, holder = NULL
+        WHERE id = %s
+        """,
+        (Jsonb(error), operation_id),
+    )
+
+
 async def ask_to_cancel(tx: Tx, operation_id: uuid.UUID) -> None:
     """Want a task given up."""
     await tx.execute(

@@ -114,6 +114,8 @@ class Steps:
                 run.state.update(await self._copy(run, held, place, folder / "dump"))
         except CommandFailed as error:
             raise held.source.refusal(_error_in(str(error))) from None
+        except TimeoutError:
+            raise held.source.refusal("it sent nothing for too long") from None
         except _TooLarge:
             raise _no_room(place.row) from None
         emit(StepDone("import", "copied", place.row.database_name))

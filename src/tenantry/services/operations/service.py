@@ -30,7 +30,7 @@ from tenantry.base.errors import (
 )
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import new_id, parse_id
-from tenantry.control import audit, pages
+from tenantry.control import audit, databases, pages
 from tenantry.control import operations as rows
 from tenantry.control.audit import Actor
 from tenantry.control.operations import Filter, OperationRow
@@ -175,6 +175,44 @@ class Operations:
             tx,
             actor,
             "operation.cancel",
+            resource_kind="operation",
+            resource_id=row.id,
+            resource_name=row.kind,
+        )
+        return await self._find(tx, actor, operation_id)
+
+    async def abandon(self, tx: Tx, actor: Actor, operation_id: uuid.UUID) -> OperationRow:
+        """End an operation at once, without undoing what it did. For administrators.
+
+        The last resort for one that neither ends nor can be undone: its resource is free again.
+        What it left (files, side clusters, logins) is removed by reconciliation; a database that it
+        was still creating is deleted. Who carries it out stops within a second.
+
+        Raises NotFound, and Conflict if it has ended, or is a deletion.
+        """
+        row = await self._find(tx, actor, operation_id)
+        if row.status not in {"queued", "running"}:
+            raise Conflict(f"The operation has already {row.status}.")
+        if row.kind not in self._flows:
+            raise Conflict(
+                "A deletion cannot be abandoned.", hint="Reconciliation completes it, each minute."
+            )
+        await rows.abandon(
+            tx,
+            operation_id,
+            {
+                "code": "operation_abandoned",
+                "title": "The operation was abandoned",
+                "detail": f"{actor.name} abandoned it at step {row.step or 'none'}; what it had "
+                "done was not undone.",
+            },
+        )
+        if row.resource_kind == "database":
+            await databases.delete_unfinished(tx, row.resource_id)
+        await audit.record(
+            tx,
+            actor,
+            "operation.abandon",
             resource_kind="operation",
             resource_id=row.id,
             resource_name=row.kind,
