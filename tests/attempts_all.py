@@ -5,6 +5,7 @@ from attempts_crossings import CROSSINGS
 from attempts_doors import DOORS_OF_OTHERS
 from attempts_server import CODE, SERVER
 from attempts_sql import FILES, LIMITS, OTHERS, SIGHT
+from attempts_transaction_ids import TRANSACTION_IDS
 
 SECTIONS: dict[str, tuple[Attempt, ...]] = {
     "Doors and names": DOORS_OF_OTHERS,
@@ -15,5 +16,6 @@ SECTIONS: dict[str, tuple[Attempt, ...]] = {
     "The server": SERVER,
     "Code, extensions and links": CODE,
     "From session to session": CROSSINGS,
+    "Transaction IDs": TRANSACTION_IDS,
 }
 ATTEMPTS = [attempt for section in SECTIONS.values() for attempt in section]

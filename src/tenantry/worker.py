@@ -17,12 +17,14 @@ from tenantry.pg import visitors
 from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.lock_table import keep_free
 from tenantry.services.platform import Platform, ensure_server_files, open_platform
+from tenantry.services.transaction_ids import Watch
 
 log = structlog.get_logger()
 
 _PASS_SECONDS = 60
 _POOLER_SECONDS = 1
 _LOCKS_SECONDS = 1
+_TRANSACTION_IDS_SECONDS = 5
 _SAMPLE_SECONDS = 300
 _CERTIFICATE_SECONDS = 60
 _HOME_SECONDS = 60
@@ -126,6 +128,8 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         tasks.create_task(
             _every(_LOCKS_SECONDS, "lock table", lambda: keep_free(shared.address, shared.pid()))
         )
+        transaction_ids = Watch(shared.address, shared.data)
+        tasks.create_task(_every(_TRANSACTION_IDS_SECONDS, "transaction IDs", transaction_ids.look))
         tasks.create_task(_every(_DRILL_SECONDS, "drills", platform.drills.begin_due))
         tasks.create_task(_every(_HOME_SECONDS, "home files", platform.home_keeper.keep))
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))

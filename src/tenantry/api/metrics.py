@@ -13,6 +13,7 @@ from tenantry.services.health import Health
 from tenantry.services.pooling.service import PoolerState
 from tenantry.services.repository import plan
 from tenantry.services.repository.model import Upkeep
+from tenantry.services.transaction_ids import Report
 
 _registry = CollectorRegistry()
 
@@ -119,6 +120,43 @@ _proof_age = Gauge(
     "Time since a drill of any database last passed; +Inf if none did",
     registry=_registry,
 )
+
+
+_age = Gauge(
+    "tenantry_transaction_id_age",
+    "How far behind the newest transaction ID or multixact the oldest of a cluster is",
+    ["cluster", "kind"],
+    registry=_registry,
+)
+_assigned = Gauge(
+    "tenantry_transaction_ids_assigned",
+    "Transaction IDs or multixacts ever assigned, modulo 2^32",
+    ["cluster", "kind"],
+    registry=_registry,
+)
+_holder_age = Gauge(
+    "tenantry_freezing_held_back",
+    "Transaction IDs assigned since the oldest session, prepared transaction or slot began",
+    ["cluster"],
+    registry=_registry,
+)
+_members = Gauge(
+    "tenantry_multixact_members",
+    "Members of multixacts kept, of 2^32",
+    ["cluster"],
+    registry=_registry,
+)
+
+
+def observe_transaction_ids(reports: list[Report]) -> None:
+    """Note the ages and counters of each cluster."""
+    for each in reports:
+        for kind in ("transactions", "multixacts"):
+            _age.labels(each.cluster, kind).set(each.state.oldest(kind).of(kind))
+            _assigned.labels(each.cluster, kind).set(each.state.consumed.of(kind))
+        held = max((holder.age for holder in each.state.holders), default=0)
+        _holder_age.labels(each.cluster).set(held)
+        _members.labels(each.cluster).set(each.members)
 
 
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:

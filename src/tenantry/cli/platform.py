@@ -211,7 +211,7 @@ def status(json: Json = False) -> None:
                 empty="",
             )
             for each in found.clusters:
-                for warning in each.warnings:
+                for warning in (*each.warnings, *each.alerts):
                     output.note(f"! {each.name}: {warning}")
                 for old in each.kept:
                     output.note(f"{each.name}: {old} is kept until tenantry cluster discard")
@@ -267,6 +267,9 @@ async def _findings(here: Settings) -> list[Finding]:
         if part.state == "running"
         else Finding("warning", part.name, "does not run.", "./tenantry up starts it.")
         for part in found.parts
+    ]
+    findings += [
+        Finding("warning", each.name, alert) for each in found.clusters for alert in each.alerts
     ]
     return [*findings, *_backups(here, found)]
 

@@ -16,6 +16,7 @@ from tenantry.base.sizes import readable
 from tenantry.control import audit
 from tenantry.control import databases as rows
 from tenantry.host import files, processes
+from tenantry.pg.transaction_ids import LIMIT
 from tenantry.services.platform import Platform
 from tenantry.services.repository import plan
 
@@ -115,6 +116,18 @@ async def _drills(platform: Platform) -> str | _Worry | None:
     return f"the last passed {age // _HOUR} h ago"
 
 
+async def _transaction_ids(platform: Platform) -> str | _Worry:
+    reports = await platform.transaction_ids.reports()
+    alerts = [alert for each in reports for alert in each.alerts]
+    text = " ".join(alert.detail for alert in alerts)
+    if any(alert.level == "danger" for alert in alerts):
+        raise Unavailable(text)
+    if alerts:
+        return _Worry(text)
+    oldest = max(each.state.oldest("transactions").transactions for each in reports)
+    return f"the oldest is {oldest // 1_000_000} million behind, of {LIMIT // 1_000_000:,} million"
+
+
 async def check(platform: Platform) -> Health:
     """Ask every part, all at once; none is waited for longer than 3 seconds."""
 
@@ -151,6 +164,7 @@ async def check(platform: Platform) -> Health:
         ("disk", lambda: _disk(platform)),
         ("backups", lambda: _backups(platform)),
         ("drills", lambda: _drills(platform)),
+        ("transaction ids", lambda: _transaction_ids(platform)),
     ]
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):

@@ -45,6 +45,7 @@ from tenantry.services.side_instances.service import SideInstances
 from tenantry.services.tenant_migrations.flow import Migrating
 from tenantry.services.tenant_migrations.service import TenantMigrations
 from tenantry.services.tenant_migrations.visits import Visits
+from tenantry.services.transaction_ids import TransactionIds
 from tenantry.services.users.service import Users
 
 Say = Callable[[str], None]
@@ -80,6 +81,7 @@ class Platform:
     users: Users
     migrations: TenantMigrations
     blueprints: Blueprints
+    transaction_ids: TransactionIds
 
     @property
     def home(self) -> Home:
@@ -154,6 +156,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             extensions=Extensions(clusters, databases),
             branches=Branches(settings, store, databases, operations, branching),
             quotas=Quotas(store, clusters, pooler),
+            transaction_ids=TransactionIds(store, clusters, local),
             certificates=local_certificates(settings),
             repositories=repositories,
             side_instances=side_instances,

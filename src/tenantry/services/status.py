@@ -13,9 +13,9 @@ from tenantry.control import clusters as rows
 from tenantry.control.store import DATABASE
 from tenantry.host import processes
 from tenantry.pg.connections import PLATFORM, connect
-from tenantry.services import supervisor
+from tenantry.services import supervisor, transaction_ids
 from tenantry.services.cluster_restores.service import every_kept
-from tenantry.services.clusters.service import CONTROL, LocalClusters
+from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
 from tenantry.services.platform import local_pooler
 from tenantry.services.repository import plan
 from tenantry.services.repository.flow import upkeep
@@ -38,8 +38,8 @@ class PartStatus:
 class ClusterStatus:
     """One PostgreSQL server. ``databases`` counts tenants' and warm ones.
 
-    ``warnings`` is what somebody has to see to about its backups, ``kept`` the folders of what a
-    restore of it has replaced.
+    ``warnings`` is what somebody has to see to about its backups, ``alerts`` what about the
+    server itself, ``kept`` the folders of what a restore of it has replaced.
     """
 
     name: str
@@ -52,6 +52,7 @@ class ClusterStatus:
     databases: int | None
     last_backup_at: str | None
     warnings: list[str]
+    alerts: list[str]
     kept: list[str]
 
 
@@ -92,6 +93,7 @@ async def look(settings: Settings) -> Status:
     ]
     found: list[rows.ClusterRow] = []
     backups: list[Upkeep] = []
+    reports: list[transaction_ids.Report] = []
     if control is not None:
         try:
             async with connect(
@@ -99,6 +101,14 @@ async def look(settings: Settings) -> Status:
             ) as connection:
                 found = await rows.every(connection)
                 backups = await upkeep(Repositories(settings), connection)
+                reports.append(
+                    await transaction_ids.report(CONTROL, connection, local.control.data)
+                )
+            if shared is not None:
+                async with connect(local.shared_address, user=PLATFORM) as connection:
+                    reports.append(
+                        await transaction_ids.report(SHARED, connection, local.shared.data)
+                    )
         except (TenantryError, psycopg.Error):
             pass  # it is only just coming up, or going down
     clusters = [
@@ -117,6 +127,12 @@ async def look(settings: Settings) -> Status:
                 for each in backups
                 if each.cluster == row.name
                 for alert in plan.alerts(each, dt.datetime.now(dt.UTC))
+            ],
+            alerts=[
+                alert.detail
+                for each in reports
+                if each.cluster == row.name
+                for alert in each.alerts
             ],
             kept=[each.name for each in every_kept(settings) if each.cluster == row.name],
         )
