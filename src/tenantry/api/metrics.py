@@ -14,6 +14,7 @@ from tenantry.services.pooling.service import PoolerState
 from tenantry.services.repository import plan
 from tenantry.services.repository.model import Upkeep
 from tenantry.services.transaction_ids import Report
+from tenantry.services.versions import Part
 
 _registry = CollectorRegistry()
 
@@ -157,6 +158,51 @@ def observe_transaction_ids(reports: list[Report]) -> None:
         held = max((holder.age for holder in each.state.holders), default=0)
         _holder_age.labels(each.cluster).set(held)
         _members.labels(each.cluster).set(each.members)
+
+
+_version = Gauge(
+    "tenantry_version",
+    "1 for each part with the versions that run, are installed and would be installed",
+    ["part", "running", "installed", "candidate"],
+    registry=_registry,
+)
+_outdated = Gauge(
+    "tenantry_part_outdated",
+    "Whether something else is installed than runs",
+    ["part"],
+    registry=_registry,
+)
+_replaced = Gauge(
+    "tenantry_part_replaced_files",
+    "Programs and libraries that a part runs and that are not on disk any more",
+    ["part"],
+    registry=_registry,
+)
+_failing_sessions = Gauge(
+    "tenantry_new_sessions_fail",
+    "Whether new sessions fail in PL/pgSQL",
+    ["part"],
+    registry=_registry,
+)
+_weaknesses = Gauge(
+    "tenantry_known_weaknesses",
+    "Published weaknesses of the version that runs",
+    ["part"],
+    registry=_registry,
+)
+
+
+def observe_versions(parts: list[Part]) -> None:
+    """Note what runs, is installed and would be installed."""
+    _version.clear()
+    for part in parts:
+        _version.labels(
+            part.name, part.running or "", part.installed or "", part.candidate or ""
+        ).set(1)
+        _outdated.labels(part.name).set(part.outdated)
+        _replaced.labels(part.name).set(len(part.replaced))
+        _failing_sessions.labels(part.name).set(part.fails is not None)
+        _weaknesses.labels(part.name).set(len(part.weaknesses))
 
 
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:

@@ -129,6 +129,7 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
         drills = await platform.drills.summary()
         backups = await platform.cluster_backups.upkeep()
         metrics.observe_logical_backups(await platform.backups.count())
+        metrics.observe_versions(await platform.versions.look())
         metrics.observe_transaction_ids(await platform.transaction_ids.reports())
         pooler = await platform.pooler.state()
     except (Conflict, Unavailable):

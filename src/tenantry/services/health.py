@@ -128,6 +128,14 @@ async def _transaction_ids(platform: Platform) -> str | _Worry:
     return f"the oldest is {oldest // 1_000_000} million behind, of {LIMIT // 1_000_000:,} million"
 
 
+async def _versions(platform: Platform) -> str | _Worry | None:
+    parts = await platform.versions.look()
+    text = " ".join(line for part in parts for line in (*part.alerts(), *part.advice()))
+    if any(part.fails for part in parts):
+        raise Unavailable(text)
+    return _Worry(text) if text else None
+
+
 async def check(platform: Platform) -> Health:
     """Ask every part, all at once; none is waited for longer than 3 seconds."""
 
@@ -164,6 +172,7 @@ async def check(platform: Platform) -> Health:
         ("disk", lambda: _disk(platform)),
         ("backups", lambda: _backups(platform)),
         ("drills", lambda: _drills(platform)),
+        ("versions", lambda: _versions(platform)),
         ("transaction ids", lambda: _transaction_ids(platform)),
     ]
     try:

@@ -13,7 +13,7 @@ from tenantry.control import clusters as rows
 from tenantry.control.store import DATABASE
 from tenantry.host import processes
 from tenantry.pg.connections import PLATFORM, connect
-from tenantry.services import supervisor, transaction_ids
+from tenantry.services import supervisor, transaction_ids, versions
 from tenantry.services.cluster_restores.service import every_kept
 from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
 from tenantry.services.platform import local_pooler
@@ -111,6 +111,7 @@ async def look(settings: Settings) -> Status:
                     )
         except (TenantryError, psycopg.Error):
             pass  # it is only just coming up, or going down
+    running = {each.name: await versions.cluster(each) for each in (local.control, local.shared)}
     clusters = [
         ClusterStatus(
             name=row.name,
@@ -129,10 +130,13 @@ async def look(settings: Settings) -> Status:
                 for alert in plan.alerts(each, dt.datetime.now(dt.UTC))
             ],
             alerts=[
-                alert.detail
-                for each in reports
-                if each.cluster == row.name
-                for alert in each.alerts
+                *(running[row.name].alerts() if row.name in running else []),
+                *(
+                    alert.detail
+                    for each in reports
+                    if each.cluster == row.name
+                    for alert in each.alerts
+                ),
             ],
             kept=[each.name for each in every_kept(settings) if each.cluster == row.name],
         )
