@@ -119,6 +119,37 @@ def test_a_disk_that_is_too_small_is_told(machine: BareMachine) -> None:
     assert machine.run("getent", "passwd", "tenantry").returncode != 0
 
 
+def test_a_former_minor_release_of_postgresql_is_there(machine: BareMachine) -> None:
+    """Where apt lists one: an upgrade comes later. Debian makes no cluster of its own."""
+    assert machine.run("apt-get", "update").returncode == 0
+    name, releases = postgres_releases(machine)
+    if len(releases) > 1:
+        drop_in = machine.root / "etc/postgresql-common/createcluster.d/none.conf"
+        drop_in.parent.mkdir(parents=True)
+        drop_in.write_text("create_main_cluster = off\n")
+        install(machine, name, releases[-1])
+        drop_in.unlink()
+
+
+def postgres_releases(machine: BareMachine) -> tuple[str, list[str]]:
+    """The newest supported package that apt lists, and its versions, newest first."""
+    for major in reversed(packages.SUPPORTED):
+        lines = machine.run("apt-cache", "madison", f"postgresql-{major}").stdout.splitlines()
+        if versions := list(dict.fromkeys(line.split("|")[1].strip() for line in lines)):
+            return f"postgresql-{major}", versions
+    raise AssertionError("apt lists no PostgreSQL")
+
+
+def install(machine: BareMachine, name: str, version: str) -> None:
+    client = name.replace("postgresql-", "postgresql-client-")
+    done = machine.run(
+        *("apt-get", "install", "--yes", "--no-install-recommends"),
+        *(f"{name}={version}", f"{client}={version}"),
+        env={"DEBIAN_FRONTEND": "noninteractive"},
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_port_in_use_is_told_before_anything_runs(
     machine: BareMachine, ports: Mapping[str, str]
 ) -> None:
@@ -149,37 +180,6 @@ def test_a_kill_halfway_heals(machine: BareMachine, ports: Mapping[str, str]) ->
     assert launcher.wait(10) != 0
     assert not (home / "venv").exists()
     assert "Nothing is installed" in machine.run("./tenantry", "status").stdout
-
-
-def test_a_former_minor_release_of_postgresql_is_there(machine: BareMachine) -> None:
-    """Where apt lists one: an upgrade comes later. Debian makes no cluster of its own."""
-    assert machine.run("apt-get", "update").returncode == 0
-    name, releases = postgres_releases(machine)
-    if len(releases) > 1:
-        drop_in = machine.root / "etc/postgresql-common/createcluster.d/none.conf"
-        drop_in.parent.mkdir(parents=True)
-        drop_in.write_text("create_main_cluster = off\n")
-        install(machine, name, releases[-1])
-        drop_in.unlink()
-
-
-def postgres_releases(machine: BareMachine) -> tuple[str, list[str]]:
-    """The newest supported package that apt lists, and its versions, newest first."""
-    for major in reversed(packages.SUPPORTED):
-        lines = machine.run("apt-cache", "madison", f"postgresql-{major}").stdout.splitlines()
-        if versions := list(dict.fromkeys(line.split("|")[1].strip() for line in lines)):
-            return f"postgresql-{major}", versions
-    raise AssertionError("apt lists no PostgreSQL")
-
-
-def install(machine: BareMachine, name: str, version: str) -> None:
-    client = name.replace("postgresql-", "postgresql-client-")
-    done = machine.run(
-        *("apt-get", "install", "--yes", "--no-install-recommends", "--allow-downgrades"),
-        *(f"{name}={version}", f"{client}={version}"),
-        env={"DEBIAN_FRONTEND": "noninteractive"},
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_it_comes_up_and_hands_out_a_database(

@@ -63,7 +63,7 @@ def test_a_replaced_library_is_told_and_nothing_is_done_outside_the_window(
     eventually(lambda: "shared-1 runs" in (version(platform)["detail"] or ""), seconds=30)
     assert version(platform)["state"] == "warning"
     [shared] = [each for each in platform.status()["clusters"] if each["name"] == "shared-1"]
-    assert any("shared-1 runs" in alert for alert in shared["alerts"])
+    assert any("shared-1 runs" in alert for alert in shared["warnings"])
     doctor = platform.tenantry("doctor", check=False).stdout
     assert "version of shared-1" in doctor
     measures = platform.get("/metrics").text

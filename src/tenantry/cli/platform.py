@@ -214,7 +214,7 @@ def status(json: Json = False) -> None:
                 empty="",
             )
             for each in found.clusters:
-                for warning in (*each.warnings, *each.alerts):
+                for warning in each.warnings:
                     output.note(f"! {each.name}: {warning}")
                 for old in each.kept:
                     output.note(f"{each.name}: {old} is kept until tenantry cluster discard")
@@ -272,8 +272,12 @@ async def _findings(here: Settings) -> list[Finding]:
         else Finding("warning", part.name, "does not run.", "./tenantry up starts it.")
         for part in found.parts
     ]
+    told = {finding.detail for finding in findings}
     findings += [
-        Finding("warning", each.name, alert) for each in found.clusters for alert in each.alerts
+        Finding("warning", f"cluster {each.name}", warning)
+        for each in found.clusters
+        for warning in each.warnings
+        if warning not in told
     ]
     return [*findings, *_backups(here, found)]
 
@@ -323,10 +327,6 @@ def _backups(here: Settings, found: statuses.Status) -> list[Finding]:
         if not cluster.warnings:
             last = cluster.last_backup_at or "none yet"
             findings.append(Finding("ok", f"backups of {cluster.name}", f"the last one: {last}"))
-        findings += [
-            Finding("warning", f"backups of {cluster.name}", warning)
-            for warning in cluster.warnings
-        ]
     return findings
 
 

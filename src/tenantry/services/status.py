@@ -38,8 +38,8 @@ class PartStatus:
 class ClusterStatus:
     """One PostgreSQL server. ``databases`` counts tenants' and warm ones.
 
-    ``warnings`` is what somebody has to see to about its backups, ``alerts`` what about the
-    server itself, ``kept`` the folders of what a restore of it has replaced.
+    ``warnings`` is what somebody has to see to about the server and its backups, ``kept`` the
+    folders of what a restore of it has replaced.
     """
 
     name: str
@@ -52,7 +52,6 @@ class ClusterStatus:
     databases: int | None
     last_backup_at: str | None
     warnings: list[str]
-    alerts: list[str]
     kept: list[str]
 
 
@@ -124,18 +123,18 @@ async def look(settings: Settings) -> Status:
             databases=row.databases,
             last_backup_at=row.last_backup_at.isoformat() if row.last_backup_at else None,
             warnings=[
-                alert.detail
-                for each in backups
-                if each.cluster == row.name
-                for alert in plan.alerts(each, dt.datetime.now(dt.UTC))
-            ],
-            alerts=[
                 *(running[row.name].alerts() if row.name in running else []),
                 *(
                     alert.detail
                     for each in reports
                     if each.cluster == row.name
                     for alert in each.alerts
+                ),
+                *(
+                    alert.detail
+                    for each in backups
+                    if each.cluster == row.name
+                    for alert in plan.alerts(each, dt.datetime.now(dt.UTC))
                 ),
             ],
             kept=[each.name for each in every_kept(settings) if each.cluster == row.name],

@@ -27,6 +27,9 @@ from tenantry.services.pooling.service import Pooler
 
 _FRESH_SECONDS = 10.0
 _PACKAGES_SECONDS = 3600.0
+# Errors that do not tell of libraries: a lost connection, rights, what runs out, shutting down.
+_LOST = "08000"
+_OF_THE_MOMENT = {"08", "42", "53", "57"}
 PROGRAMS = ("supervisor", "api", "worker")
 
 
@@ -100,9 +103,10 @@ async def cluster(which: ProcessCluster) -> Part:
             told = str(await fetch_value(server, "SELECT current_setting('server_version')"))
             part = replace(part, running=_package_version(told), weaknesses=_of_postgres(told))
             await server.execute("DO LANGUAGE plpgsql 'BEGIN END'")
-    except (psycopg.errors.UndefinedFile, psycopg.errors.InternalError) as error:
-        return replace(part, fails=str(error).splitlines()[0])
-    except (TenantryError, psycopg.Error):
+    except psycopg.Error as error:
+        if (error.sqlstate or _LOST)[:2] not in _OF_THE_MOMENT:
+            return replace(part, fails=str(error).splitlines()[0])
+    except TenantryError:
         pass  # whether it answers at all is told elsewhere
     return part
 
