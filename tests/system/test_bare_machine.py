@@ -129,6 +129,8 @@ def test_a_former_minor_release_of_postgresql_is_there(machine: BareMachine) -> 
         drop_in.write_text("create_main_cluster = off\n")
         install(machine, name, releases[-1])
         drop_in.unlink()
+        # Else apt upgrades it when something is installed that goes with it, as pgBackRest.
+        assert machine.run("apt-mark", "hold", name, client_of(name)).returncode == 0
 
 
 def postgres_releases(machine: BareMachine) -> tuple[str, list[str]]:
@@ -140,11 +142,14 @@ def postgres_releases(machine: BareMachine) -> tuple[str, list[str]]:
     raise AssertionError("apt lists no PostgreSQL")
 
 
+def client_of(name: str) -> str:
+    return name.replace("postgresql-", "postgresql-client-")
+
+
 def install(machine: BareMachine, name: str, version: str) -> None:
-    client = name.replace("postgresql-", "postgresql-client-")
     done = machine.run(
         *("apt-get", "install", "--yes", "--no-install-recommends"),
-        *(f"{name}={version}", f"{client}={version}"),
+        *(f"{name}={version}", f"{client_of(name)}={version}"),
         env={"DEBIAN_FRONTEND": "noninteractive"},
     )
     assert done.returncode == 0, done.stderr
@@ -253,6 +258,7 @@ def test_an_upgrade_of_postgresql_under_load_is_noticed_and_done(
     run = home / "run"
     with pooled_clients(database["connection_string_pooled"]) as clients:
         eventually(lambda: all(each.done for each in clients))
+        machine.run("apt-mark", "unhold", name, client_of(name))
         install(machine, name, releases[0])
         installed = time.time()
         for cluster in ("shared-1", "control"):
