@@ -81,6 +81,7 @@ def test_in_the_window_it_is_restarted_and_pooled_clients_wait(platform: Install
     ):
         eventually(lambda: all(each.done > 0 for each in clients))
         direct.execute("BEGIN; SELECT 1")
+        replace_library(platform)
         set_window(platform, "00:00-00:00")
         os.kill(platform.pids()["worker"], signal.SIGTERM)
         eventually(lambda: stand_still(clients), seconds=60)

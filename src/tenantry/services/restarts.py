@@ -22,7 +22,7 @@ from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.control import audit, operations
 from tenantry.control.store import ControlStore
-from tenantry.host import files
+from tenantry.host import files, processes
 from tenantry.host import versions as installed
 from tenantry.pg import catalog
 from tenantry.pg.clusters import ProcessCluster
@@ -35,6 +35,7 @@ from tenantry.services.versions import Part
 log = structlog.get_logger()
 
 _AGAIN_SECONDS = 600.0
+_STOP_SECONDS = 60.0
 _START_SECONDS = 120.0
 _POLL_SECONDS = 0.1
 
@@ -162,7 +163,17 @@ class Restarts:
 
     async def _stop_and_wait(self, cluster: ProcessCluster) -> bool:
         self._note(cluster.name)
-        await cluster.stop()
+        if (pid := cluster.pid()) is None:
+            return False
+        # Not pg_ctl, which the supervisor would end as somebody who works in that folder.
+        os.kill(pid, signal.SIGINT)  # "fast" shutdown
+        try:
+            await asyncio.wait_for(processes.wait_gone(pid), _STOP_SECONDS)
+        except TimeoutError:
+            raise Unavailable(
+                f"The cluster {cluster.name} did not stop within {_STOP_SECONDS:.0f} seconds.",
+                hint="See its log.",
+            ) from None
         deadline = time.monotonic() + _START_SECONDS
         while True:
             try:

@@ -139,19 +139,20 @@ async def pooler(settings: Settings, which: Pooler) -> Part:
     pid = which.pid()
     if pid is None:
         return Part("pooler")
+    part = Part("pooler", replaced=versions.replaced_files(pid))
     try:
         engine = await engines.find_pgbouncer(settings.engines_dir)
-        told = (await which.state()).version.removeprefix("PgBouncer ")
+        if versions.is_program(pid, engine.path):
+            ran, running = engine, engine.release
+        else:
+            running = (await which.state()).version.removeprefix("PgBouncer ")
+            ran = engines.PgBouncerEngine(upstream(running), engine.path)
     except TenantryError:
-        return Part("pooler", replaced=versions.replaced_files(pid))
-    same = upstream(told) == engine.version and versions.is_program(pid, engine.path)
-    # A package whose changelog names a weakness was repaired, if it is what runs.
-    ran = engine if same else engines.PgBouncerEngine(upstream(told), engine.path)
-    return Part(
-        "pooler",
-        running=engine.release if same else told,
+        return part
+    return replace(
+        part,
+        running=running,
         installed=engine.release,
-        replaced=versions.replaced_files(pid),
         weaknesses=tuple(each.cve for each in ran.weaknesses()),
     )
 
@@ -217,7 +218,7 @@ class Versions:
                     replace(part, installed=package.installed, candidate=package.candidate)
                 )
             else:
-                newer = package.candidate if package.installed == part.running else None
-                found.append(replace(part, candidate=newer))
+                packaged = package.installed is not None and package.installed == part.running
+                found.append(replace(part, candidate=package.candidate if packaged else None))
         backups = self._packages.get("pgbackrest", Package(None, None))
         return [*found, Part("pgBackRest", None, backups.installed, backups.candidate)]
