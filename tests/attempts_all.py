@@ -7,6 +7,7 @@ from attempts_doors import DOORS_OF_OTHERS
 from attempts_server import CODE, SERVER
 from attempts_shared import SHARED
 from attempts_sql import FILES, LIMITS, OTHERS, SIGHT
+from attempts_transaction_ids import TRANSACTION_IDS
 
 SECTIONS: dict[str, tuple[Attempt, ...]] = {
     "Doors and names": DOORS_OF_OTHERS,
@@ -19,5 +20,6 @@ SECTIONS: dict[str, tuple[Attempt, ...]] = {
     "Disk beyond the quota": DISK,
     "From session to session": CROSSINGS,
     "What all share": SHARED,
+    "Transaction IDs": TRANSACTION_IDS,
 }
 ATTEMPTS = [attempt for section in SECTIONS.values() for attempt in section]

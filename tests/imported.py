@@ -69,7 +69,7 @@ def is_clean(platform: Installation) -> None:
             "SELECT rolname FROM pg_roles WHERE rolname LIKE 'tenantry\\_visitor\\_%'"
             " OR rolname LIKE 'evil%'"
         ).fetchall()
-    assert roles == []
+    assert roles == [], roles
     assert [path for path in (platform.home / "scratch").rglob("*") if path.is_file()] == []
 
 

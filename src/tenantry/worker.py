@@ -28,6 +28,8 @@ from tenantry.services.lock_table import keep_free
 from tenantry.services.login_floods import LoginFloods
 from tenantry.services.platform import Platform, ensure_server_files, open_platform
 from tenantry.services.pooling import memory
+from tenantry.services.restarts import Restarts
+from tenantry.services.transaction_ids import Watch
 
 log = structlog.get_logger()
 
@@ -36,6 +38,8 @@ _POOLER_SECONDS = 1
 _LOCKS_SECONDS = 1
 _OVERUSE_SECONDS = 1
 _LOGINS_SECONDS = 1
+_TRANSACTION_IDS_SECONDS = 5
+_RESTART_SECONDS = 15
 _SAMPLE_SECONDS = 300
 _OWNERSHIP_SECONDS = 60
 _CERTIFICATE_SECONDS = 60
@@ -151,6 +155,17 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         )
         tasks.create_task(_every(_OVERUSE_SECONDS, "overuse", platform.overuse.watch))
         tasks.create_task(_every(_OVERUSE_SECONDS, "pauses", platform.overuse.lift))
+        transaction_ids = Watch(shared.address, shared.data)
+        tasks.create_task(_every(_TRANSACTION_IDS_SECONDS, "transaction IDs", transaction_ids.look))
+        restarts = Restarts(
+            platform.settings,
+            platform.store,
+            LocalClusters(platform.settings),
+            platform.pooler,
+        )
+        # A restart that was cut off leaves the pooler's clients waiting.
+        await platform.pooler.resume_all()
+        tasks.create_task(_every(_RESTART_SECONDS, "restarts", restarts.keep))
         tasks.create_task(_every(_DRILL_SECONDS, "drills", platform.drills.begin_due))
         tasks.create_task(_every(_HOME_SECONDS, "home files", platform.home_keeper.keep))
         tasks.create_task(_every(_OWNERSHIP_SECONDS, "ownership", platform.ownership.check_next))

@@ -10,14 +10,19 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from bare_machine import BareMachine, bare_machine
 
+from clients import eventually, login
 from harness import free_ports
+from pooled import pooled_clients, stand_still
+from tenantry.host import packages
 
 HOME = "/var/lib/tenantry"
 
@@ -114,6 +119,42 @@ def test_a_disk_that_is_too_small_is_told(machine: BareMachine) -> None:
     assert machine.run("getent", "passwd", "tenantry").returncode != 0
 
 
+def test_a_former_minor_release_of_postgresql_is_there(machine: BareMachine) -> None:
+    """Where apt lists one: an upgrade comes later. Debian makes no cluster of its own."""
+    assert machine.run("apt-get", "update").returncode == 0
+    name, releases = postgres_releases(machine)
+    if len(releases) > 1:
+        drop_in = machine.root / "etc/postgresql-common/createcluster.d/none.conf"
+        drop_in.parent.mkdir(parents=True)
+        drop_in.write_text("create_main_cluster = off\n")
+        install(machine, name, releases[-1])
+        drop_in.unlink()
+        # Else apt upgrades it when something is installed that goes with it, as pgBackRest.
+        assert machine.run("apt-mark", "hold", name, client_of(name)).returncode == 0
+
+
+def postgres_releases(machine: BareMachine) -> tuple[str, list[str]]:
+    """The newest supported package that apt lists, and its versions, newest first."""
+    for major in reversed(packages.SUPPORTED):
+        lines = machine.run("apt-cache", "madison", f"postgresql-{major}").stdout.splitlines()
+        if versions := list(dict.fromkeys(line.split("|")[1].strip() for line in lines)):
+            return f"postgresql-{major}", versions
+    raise AssertionError("apt lists no PostgreSQL")
+
+
+def client_of(name: str) -> str:
+    return name.replace("postgresql-", "postgresql-client-")
+
+
+def install(machine: BareMachine, name: str, version: str) -> None:
+    done = machine.run(
+        *("apt-get", "install", "--yes", "--no-install-recommends"),
+        *(f"{name}={version}", f"{client_of(name)}={version}"),
+        env={"DEBIAN_FRONTEND": "noninteractive"},
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_port_in_use_is_told_before_anything_runs(
     machine: BareMachine, ports: Mapping[str, str]
 ) -> None:
@@ -160,12 +201,14 @@ def test_it_comes_up_and_hands_out_a_database(
         assert (asked.stdout, asked.stderr) == ("42\n", "")
 
 
-def create_database(ports: Mapping[str, str], key: str) -> dict[str, Any]:
+def create_database(
+    ports: Mapping[str, str], key: str, *, friendly: str = "shop"
+) -> dict[str, Any]:
     answer = httpx.post(
         f"http://127.0.0.1:{ports['TENANTRY_API_PORT']}/api/databases",
         headers={"X-API-Key": key},
         json={
-            "friendlyName": "shop",
+            "friendlyName": friendly,
             "ownerEmail": "ann@example.com",
             "maxConnections": 10,
             "blueprint": "hosting",
@@ -200,6 +243,56 @@ def test_what_root_runs_is_not_for_the_service_to_change(machine: BareMachine) -
     owners = machine.run("find", f"{HOME}/venv/", f"{HOME}/engines", "!", "-user", "root")
     assert (owners.stdout, owners.stderr) == ("", "")
     assert machine.run("sh", "-c", f"ls {HOME}/engines/*/pgbouncer").returncode == 0
+
+
+def test_an_upgrade_of_postgresql_under_load_is_noticed_and_done(
+    machine: BareMachine, ports: Mapping[str, str]
+) -> None:
+    """New sessions fail in PL/pgSQL after it: clusters are restarted, and pooled clients wait."""
+    name, releases = postgres_releases(machine)
+    if len(releases) == 1:
+        pytest.skip("apt lists one release only")
+    home = machine.root / HOME[1:]
+    key = (home / "admin.key").read_text().strip()
+    database = create_database(ports, key, friendly="upgraded")
+    run = home / "run"
+    with pooled_clients(database["connection_string_pooled"]) as clients:
+        eventually(lambda: all(each.done for each in clients))
+        machine.run("apt-mark", "unhold", name, client_of(name))
+        install(machine, name, releases[0])
+        installed = time.time()
+        for cluster in ("shared-1", "control"):
+            eventually((run / f"{cluster}.restarted").exists, seconds=90)
+            noticed = (run / f"{cluster}.restarted").stat().st_mtime - installed
+            if cluster == "shared-1":
+                assert noticed < 60, f"it took {noticed:.0f} s"
+        eventually(lambda: speaks_plpgsql(database["connection_string_pooled"]), seconds=60)
+        eventually(lambda: not stand_still(clients), seconds=60)
+    assert [each.failed for each in clients] == [[]] * len(clients)
+    assert speaks_plpgsql(database["connection_string"])
+    eventually(lambda: is_ready(ports), seconds=60)
+    doctor = json.loads(machine.run("./tenantry", "doctor", "--json", env=ports).stdout)
+    told = {each["subject"]: each["detail"] for each in doctor if each["level"] == "ok"}
+    for cluster in ("shared-1", "control"):
+        assert told[f"version of {cluster}"].startswith(f"{releases[0]} runs"), told
+
+
+def speaks_plpgsql(url: str) -> bool:
+    """Whether a new session can run PL/pgSQL."""
+    try:
+        with closing(login(url)) as session:
+            session.execute("DO $$ BEGIN END $$")
+    except psycopg.Error:
+        return False
+    return True
+
+
+def is_ready(ports: Mapping[str, str]) -> bool:
+    try:
+        url = f"http://127.0.0.1:{ports['TENANTRY_API_PORT']}/ready"
+        return httpx.get(url, timeout=30).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def test_a_second_start_is_quick_and_says_that_it_runs(

@@ -17,6 +17,8 @@ from tenantry.services.operations.model import Queued
 from tenantry.services.pooling.service import PoolerState
 from tenantry.services.repository import plan
 from tenantry.services.repository.model import Upkeep
+from tenantry.services.transaction_ids import Report
+from tenantry.services.versions import Part
 
 _registry = CollectorRegistry()
 
@@ -207,6 +209,88 @@ def observe_logins(seen: Seen) -> None:
     _logins_refused.set(seen.refused)
     _refused_rate.set(seen.refused_per_second)
     _flood.set(seen.warning is not None)
+
+
+_age = Gauge(
+    "tenantry_transaction_id_age",
+    "How far behind the newest transaction ID or multixact the oldest of a cluster is",
+    ["cluster", "kind"],
+    registry=_registry,
+)
+_assigned = Gauge(
+    "tenantry_transaction_ids_assigned",
+    "Transaction IDs or multixacts ever assigned, modulo 2^32",
+    ["cluster", "kind"],
+    registry=_registry,
+)
+_holder_age = Gauge(
+    "tenantry_freezing_held_back",
+    "Transaction IDs assigned since the oldest session, prepared transaction or slot began",
+    ["cluster"],
+    registry=_registry,
+)
+_members = Gauge(
+    "tenantry_multixact_members",
+    "Members of multixacts kept, of 2^32",
+    ["cluster"],
+    registry=_registry,
+)
+
+
+def observe_transaction_ids(reports: list[Report]) -> None:
+    """Note the ages and counters of each cluster."""
+    for each in reports:
+        for kind in ("transactions", "multixacts"):
+            _age.labels(each.cluster, kind).set(each.state.oldest(kind).of(kind))
+            _assigned.labels(each.cluster, kind).set(each.state.consumed.of(kind))
+        held = max((holder.age for holder in each.state.holders), default=0)
+        _holder_age.labels(each.cluster).set(held)
+        _members.labels(each.cluster).set(each.members)
+
+
+_version = Gauge(
+    "tenantry_version",
+    "1 for each part with the versions that run, are installed and would be installed",
+    ["part", "running", "installed", "candidate"],
+    registry=_registry,
+)
+_outdated = Gauge(
+    "tenantry_part_outdated",
+    "Whether something else is installed than runs",
+    ["part"],
+    registry=_registry,
+)
+_replaced = Gauge(
+    "tenantry_part_replaced_files",
+    "Programs and libraries that a part runs and that are not on disk any more",
+    ["part"],
+    registry=_registry,
+)
+_failing_sessions = Gauge(
+    "tenantry_new_sessions_fail",
+    "Whether new sessions fail in PL/pgSQL",
+    ["part"],
+    registry=_registry,
+)
+_weaknesses = Gauge(
+    "tenantry_known_weaknesses",
+    "Published weaknesses of the version that runs",
+    ["part"],
+    registry=_registry,
+)
+
+
+def observe_versions(parts: list[Part]) -> None:
+    """Note what runs, is installed and would be installed."""
+    _version.clear()
+    for part in parts:
+        _version.labels(
+            part.name, part.running or "", part.installed or "", part.candidate or ""
+        ).set(1)
+        _outdated.labels(part.name).set(part.outdated)
+        _replaced.labels(part.name).set(len(part.replaced))
+        _failing_sessions.labels(part.name).set(part.fails is not None)
+        _weaknesses.labels(part.name).set(len(part.weaknesses))
 
 
 def observe_request(method: str, route: str, status: int, seconds: float) -> None:

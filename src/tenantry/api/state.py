@@ -157,6 +157,8 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
         metrics.observe_queue(await platform.operations.queued())
         metrics.observe_logical_backups(await platform.backups.count())
         metrics.observe_ownership(await platform.ownership.findings())
+        metrics.observe_versions(await platform.versions.look())
+        metrics.observe_transaction_ids(await platform.transaction_ids.reports())
         pooler = await platform.pooler.state()
     except (Conflict, Unavailable):
         pass  # the parts' own gauges say so

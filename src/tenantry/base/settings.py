@@ -31,6 +31,8 @@ _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-
 _CERTIFIABLE = re.compile(r".+\.(?=[a-z0-9-]*[a-z])[a-z0-9-]+")
 _WORD = re.compile(r"[A-Za-z0-9._/-]+")
 _VISIBLE = re.compile(r"[!-~]+")
+_TIME = r"([01]\d|2[0-3]):[0-5]\d"
+_WINDOW = rf"^(off|{_TIME}-{_TIME})$"
 _S3 = ("backup_s3_endpoint", "backup_s3_bucket", "backup_s3_key")
 
 
@@ -70,6 +72,9 @@ class Settings(BaseSettings):
     backup_days: Annotated[int, Field(ge=1, le=3650)] = 7
     replaced_days: Annotated[int, Field(ge=1, le=3650)] | None = None
     drill_time: Annotated[str, Field(pattern=r"^(off|([01]\d|2[0-3]):[0-5]\d)$")] = "04:00"
+    maintenance_window: Annotated[str, Field(pattern=_WINDOW)] = "03:00-04:00"
+    restart_broken: bool = True
+    restart_grace_seconds: Annotated[int, Field(ge=1, le=60)] = 30
     backup_dir: Path | None = None
     backup_s3_endpoint: str | None = None
     backup_s3_bucket: str | None = None

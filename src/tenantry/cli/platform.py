@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import httpx
 import typer
@@ -31,12 +31,15 @@ from tenantry.host import (
 from tenantry.host.preflight import Finding, Port
 from tenantry.services import status as statuses
 from tenantry.services import supervisor
-from tenantry.services.platform import BroughtUp, bring_up, local_certificates
+from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.platform import BroughtUp, bring_up, local_certificates, local_pooler
 from tenantry.services.recovery.service import require_complete
+from tenantry.services.versions import Versions
 
 _READY_SECONDS = 120
 _POLL_SECONDS = 0.1
 _DOWN_SECONDS = 120
+_SEARCHED_DAYS = 7
 
 service = typer.Typer(help="Run under systemd, from boot on.", no_args_is_help=True)
 
@@ -127,7 +130,7 @@ async def examine(here: Settings) -> list[Finding]:
 async def _supervise(here: Settings, brought: BroughtUp) -> None:
     logs.configure("supervisor")
     announcing = asyncio.create_task(_announce(here, brought))
-    await supervisor.Supervisor(here, pgbouncer=brought.pgbouncer.path).run()
+    await supervisor.Supervisor(here).run()
     announcing.cancel()
     output.note("Tenantry has stopped.")
 
@@ -291,6 +294,7 @@ async def _findings(here: Settings) -> list[Finding]:
         ]
     except MachineError as error:
         findings.append(Finding("problem", "PgBouncer", error.detail, error.hint or ""))
+    findings += await _versions(here)
     findings += await examine(here)
     findings += [*_challenge_port(here), *_certificate(here)]
     found = await statuses.look(here)
@@ -300,7 +304,47 @@ async def _findings(here: Settings) -> list[Finding]:
         else Finding("warning", part.name, "does not run.", "./tenantry up starts it.")
         for part in found.parts
     ]
+    told = {finding.detail for finding in findings}
+    findings += [
+        Finding("warning", f"cluster {each.name}", warning)
+        for each in found.clusters
+        for warning in each.warnings
+        if warning not in told
+    ]
     return [*findings, *_backups(here, found)]
+
+
+async def _versions(here: Settings) -> list[Finding]:
+    """What runs, is installed and would be installed."""
+    local = LocalClusters(here)
+    findings = []
+    for part in await Versions(here, local, local_pooler(here)).look(wait=True):
+        told = [
+            f"{version} {what}"
+            for version, what in (
+                (part.running, "runs"),
+                (part.installed, "is installed"),
+                (part.candidate, "is offered"),
+            )
+            if version
+        ]
+        subject = f"version of {part.name}"
+        if told and not part.alerts():
+            findings.append(Finding("ok", subject, f"{', '.join(told)}."))
+        level: Literal["problem", "warning"] = "problem" if part.fails else "warning"
+        findings += [Finding(level, subject, each) for each in part.alerts()]
+        findings += [Finding("warning", subject, each) for each in part.advice()]
+    days = engines.days_since_search(here.engines_dir)
+    if days is not None and days > _SEARCHED_DAYS:
+        findings.append(
+            Finding(
+                "warning",
+                "PgBouncer",
+                f"a newer source was last looked for {days:.0f} days ago.",
+                "./tenantry up looks and builds it.",
+            )
+        )
+    return findings
 
 
 def _backups(here: Settings, found: statuses.Status) -> list[Finding]:
@@ -315,10 +359,6 @@ def _backups(here: Settings, found: statuses.Status) -> list[Finding]:
         if not cluster.warnings:
             last = cluster.last_backup_at or "none yet"
             findings.append(Finding("ok", f"backups of {cluster.name}", f"the last one: {last}"))
-        findings += [
-            Finding("warning", f"backups of {cluster.name}", warning)
-            for warning in cluster.warnings
-        ]
     return findings
 
 

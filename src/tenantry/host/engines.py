@@ -23,41 +23,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenantry.base.errors import MachineError
-from tenantry.host import backports, commands, packages
+from tenantry.host import backports, commands, packages, weaknesses
 from tenantry.host.packages import Say
 
 REQUIRED = (1, 21)
 WANTED = (1, 26, 1)
 _SUITES = {"debian": ("sid", "trixie"), "ubuntu": ("devel",)}  # newest first
 _BUILD_PACKAGES = ("build-essential", "libc-ares-dev", "libevent-dev", "libssl-dev", "pkg-config")
-_SEARCH_AGAIN = 24 * 3600.0
+_DAY = 24 * 3600.0
+_SEARCH_AGAIN = _DAY
 _PACKAGED = Path("/usr/sbin/pgbouncer")
 _PACKAGED_CHANGELOG = Path("/usr/share/doc/pgbouncer/changelog.Debian.gz")
 _ENGLISH = {"LC_ALL": "C"}
-
-
-@dataclass(frozen=True, slots=True)
-class Weakness:
-    """A published weakness of PgBouncer: what it allows, and the release that ended it."""
-
-    cve: str
-    ended_in: tuple[int, ...]
-    allows: str
-
-
-WEAKNESSES = (
-    Weakness("CVE-2025-2291", (1, 24, 1), "a password past its VALID UNTIL still logs in"),
-    Weakness("CVE-2025-12819", (1, 25, 1), "a search_path sent at login runs SQL in auth_query"),
-    Weakness("CVE-2026-6664", (1, 25, 2), "a malformed SCRAM packet crashes it"),
-    Weakness("CVE-2026-6665", (1, 25, 2), "a malicious server overflows its stack"),
-    Weakness("CVE-2026-6666", (1, 25, 2), "a server's error without an SQLSTATE crashes it"),
-    Weakness("CVE-2026-6667", (1, 25, 2), "any user of its console may run KILL_CLIENT"),
-    Weakness(
-        "CVE-2026-107350",
-        (1, 26, 1),
-        "who knows one password logs in as any SCRAM user through a database that does not exist",
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +55,25 @@ class PgBouncerEngine:
         """Its version as Debian compares versions."""
         return self.package or ".".join(map(str, self.version))
 
+    def built_in(self, engines_dir: Path) -> bool:
+        """Whether it was built here, so that no package manager keeps it up to date."""
+        return engines_dir in self.path.parents
+
+    def weaknesses(self) -> list[weaknesses.Weakness]:
+        """What is known against it: Debian mends old releases too."""
+        return [
+            weakness
+            for weakness in weaknesses.PGBOUNCER
+            if weakness.began_in <= self.version < weakness.ended_in
+            and weakness.cve not in self.mended
+        ]
+
     def warnings(self) -> list[str]:
-        """What is known against it, a sentence each: Debian mends old releases too."""
+        """The same, a sentence each."""
         return [
             f"PgBouncer {self.release} has {weakness.cve}: {weakness.allows} "
             f"(ended in {'.'.join(map(str, weakness.ended_in))})."
-            for weakness in WEAKNESSES
-            if self.version < weakness.ended_in and weakness.cve not in self.mended
+            for weakness in self.weaknesses()
         ]
 
 
@@ -106,7 +95,8 @@ async def ensure_pgbouncer(engines_dir: Path, say: Say) -> PgBouncerEngine:
     """The best PgBouncer that can be had, installed or built where that is needed.
 
     One that is good enough but not the one wanted is used as it is, and a
-    better one is looked for at most daily.
+    better one is looked for at most daily. So is a newer source of one that was built
+    here: apt upgrades what it has installed, and nobody else what we have built.
 
     Raises MachineError saying what to do if none from 1.21 on can be had.
     """
@@ -123,7 +113,9 @@ async def ensure_pgbouncer(engines_dir: Path, say: Say) -> PgBouncerEngine:
 async def _settled(engines_dir: Path) -> PgBouncerEngine | None:
     """The best that is here, if there is no reason to look for a better one now."""
     best = await _best(engines_dir)
-    return best if best and (best.version >= WANTED or _searched_lately(engines_dir)) else None
+    if best is None or _searched_lately(engines_dir):
+        return best
+    return best if best.version >= WANTED and not best.built_in(engines_dir) else None
 
 
 def _may_write(engines_dir: Path) -> bool:
@@ -133,11 +125,16 @@ def _may_write(engines_dir: Path) -> bool:
 
 
 def _searched_lately(engines_dir: Path) -> bool:
+    days = days_since_search(engines_dir)
+    return days is not None and 0 <= days * _DAY < _SEARCH_AGAIN
+
+
+def days_since_search(engines_dir: Path) -> float | None:
+    """How long ago a better PgBouncer was last looked for; None if never."""
     try:
-        age = time.time() - (engines_dir / "searched").stat().st_mtime
+        return (time.time() - (engines_dir / "searched").stat().st_mtime) / _DAY
     except FileNotFoundError:
-        return False
-    return 0 <= age < _SEARCH_AGAIN
+        return None
 
 
 # What is here

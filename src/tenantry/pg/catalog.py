@@ -268,6 +268,16 @@ async def sessions_in(connection: AsyncConnection[TupleRow], database: str) -> i
     return int(row[0]) if row else 0
 
 
+async def open_transactions(connection: AsyncConnection[TupleRow]) -> int:
+    """How many tenants' sessions are in a transaction."""
+    cursor = await connection.execute(
+        r"SELECT count(*) FROM pg_stat_activity WHERE xact_start IS NOT NULL"
+        r" AND backend_type = 'client backend' AND usename LIKE 'user\_%'"
+    )
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
 async def can_clone(connection: AsyncConnection[TupleRow]) -> bool:
     """Whether the server can have files cloned: from PostgreSQL 18 on, where its system can."""
     cursor = await connection.execute(

@@ -121,6 +121,16 @@ async def configure_databases(
     await connection.execute(sql.SQL("; ").join(statements))
 
 
+async def close_to_new_sessions(
+    connection: AsyncConnection[TupleRow], names: Sequence[str]
+) -> None:
+    """Let nobody but superusers into databases any more; sessions that are open stay."""
+    for name in names:
+        await connection.execute(
+            sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 0").format(sql.Identifier(name))
+        )
+
+
 async def close_role(connection: AsyncConnection[TupleRow], name: str) -> None:
     """Shut a role out: no login, no password. Its open sessions stay until they are ended."""
     await connection.execute(

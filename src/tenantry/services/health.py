@@ -16,6 +16,7 @@ from tenantry.base.sizes import readable
 from tenantry.control import audit
 from tenantry.control import databases as rows
 from tenantry.host import files, processes
+from tenantry.pg.transaction_ids import LIMIT
 from tenantry.services import login_floods
 from tenantry.services.platform import Platform
 from tenantry.services.repository import plan
@@ -159,6 +160,26 @@ async def _logins(platform: Platform) -> str | _Worry | None:
     return f"{seen.authenticating + seen.pooled} unfinished"
 
 
+async def _transaction_ids(platform: Platform) -> str | _Worry:
+    reports = await platform.transaction_ids.reports()
+    alerts = [alert for each in reports for alert in each.alerts]
+    text = " ".join(alert.detail for alert in alerts)
+    if any(alert.level == "danger" for alert in alerts):
+        raise Unavailable(text)
+    if alerts:
+        return _Worry(text)
+    oldest = max(each.state.oldest("transactions").transactions for each in reports)
+    return f"the oldest is {oldest // 1_000_000} million behind, of {LIMIT // 1_000_000:,} million"
+
+
+async def _versions(platform: Platform) -> str | _Worry | None:
+    parts = await platform.versions.look()
+    text = " ".join(line for part in parts for line in (*part.alerts(), *part.advice()))
+    if any(part.fails for part in parts):
+        raise Unavailable(text)
+    return _Worry(text) if text else None
+
+
 async def check(platform: Platform) -> Health:
     """Ask every part, all at once; none is waited for longer than 3 seconds."""
 
@@ -199,6 +220,8 @@ async def check(platform: Platform) -> Health:
         ("drills", lambda: _drills(platform)),
         ("ownership", lambda: _ownership(platform)),
         ("operations", lambda: _operations(platform)),
+        ("versions", lambda: _versions(platform)),
+        ("transaction ids", lambda: _transaction_ids(platform)),
     ]
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):

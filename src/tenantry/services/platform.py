@@ -13,7 +13,7 @@ from tenantry.base.secrets import Seal, Secret, SecretSource
 from tenantry.base.settings import Settings
 from tenantry.control.store import ControlStore
 from tenantry.host import files, processes
-from tenantry.host.engines import PgBouncerEngine, find_pgbouncer
+from tenantry.host.engines import find_pgbouncer
 from tenantry.services.access.service import Access
 from tenantry.services.backups.service import Backups
 from tenantry.services.blueprints.flow import Applying
@@ -48,7 +48,9 @@ from tenantry.services.side_instances.service import SideInstances
 from tenantry.services.tenant_migrations.flow import Migrating
 from tenantry.services.tenant_migrations.service import TenantMigrations
 from tenantry.services.tenant_migrations.visits import Visits
+from tenantry.services.transaction_ids import TransactionIds
 from tenantry.services.users.service import Users
+from tenantry.services.versions import Versions
 
 Say = Callable[[str], None]
 
@@ -85,6 +87,8 @@ class Platform:
     users: Users
     migrations: TenantMigrations
     blueprints: Blueprints
+    transaction_ids: TransactionIds
+    versions: Versions
 
     @property
     def home(self) -> Home:
@@ -168,6 +172,8 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             branches=Branches(settings, store, databases, operations, branching),
             quotas=Quotas(store, clusters, pooler),
             overuse=Overuse(store, clusters, pooler, local.shared),
+            versions=Versions(settings, local, pooler),
+            transaction_ids=TransactionIds(store, clusters, local),
             certificates=local_certificates(settings),
             repositories=repositories,
             side_instances=side_instances,
@@ -203,9 +209,8 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
 
 @dataclass(frozen=True, slots=True)
 class BroughtUp:
-    """What bringing up found: the pooler's engine, and whether the administrator's key is new."""
+    """What bringing up found: whether the administrator's key is new."""
 
-    pgbouncer: PgBouncerEngine
     key_is_new: bool
 
 
@@ -250,7 +255,7 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
             except TenantryError as error:
                 say(f"Going on although the home's files are not in every repository: {error}")
         started.pop_all()
-    return BroughtUp(pgbouncer, key_is_new)
+    return BroughtUp(key_is_new)
 
 
 async def ensure_server_files(platform: Platform) -> None:

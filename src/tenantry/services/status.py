@@ -16,9 +16,9 @@ from tenantry.control.operations import QueuedKind
 from tenantry.control.store import DATABASE
 from tenantry.host import processes
 from tenantry.pg.connections import PLATFORM, connect
-from tenantry.services import supervisor
+from tenantry.services import supervisor, transaction_ids, versions
 from tenantry.services.cluster_restores.service import every_kept
-from tenantry.services.clusters.service import CONTROL, LocalClusters
+from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
 from tenantry.services.platform import local_pooler
 from tenantry.services.repository import plan
 from tenantry.services.repository.flow import upkeep
@@ -41,9 +41,9 @@ class PartStatus:
 class ClusterStatus:
     """One PostgreSQL server. ``databases`` counts tenants' and warm ones.
 
-    ``warnings`` is what somebody has to see to about its backups, ``paused`` how many databases
-    nobody connects to for a while, by the reason, ``kept`` the folders of what a restore of it has
-    replaced.
+    ``warnings`` is what somebody has to see to about the server and its backups, ``paused`` how
+    many databases nobody connects to for a while, by the reason, ``kept`` the folders of what a
+    restore of it has replaced.
     """
 
     name: str
@@ -108,6 +108,7 @@ async def look(settings: Settings) -> Status:
     backups: list[Upkeep] = []
     late: str | None = None
     paused: dict[str, int] = {}
+    reports: list[transaction_ids.Report] = []
     if control is not None:
         try:
             async with connect(
@@ -117,8 +118,17 @@ async def look(settings: Settings) -> Status:
                 paused = await database_rows.count_paused(connection)
                 backups = await upkeep(Repositories(settings), connection)
                 late = _late(settings, await operations.queued(connection))
+                reports.append(
+                    await transaction_ids.report(CONTROL, connection, local.control.data)
+                )
+            if shared is not None:
+                async with connect(local.shared_address, user=PLATFORM) as connection:
+                    reports.append(
+                        await transaction_ids.report(SHARED, connection, local.shared.data)
+                    )
         except (TenantryError, psycopg.Error):
             pass  # it is only just coming up, or going down
+    running = {each.name: await versions.cluster(each) for each in (local.control, local.shared)}
     if late is not None:
         parts = [
             replace(part, detail=f"{part.detail}; {late}") if part.name == "worker" else part
@@ -136,10 +146,19 @@ async def look(settings: Settings) -> Status:
             databases=row.databases,
             last_backup_at=row.last_backup_at.isoformat() if row.last_backup_at else None,
             warnings=[
-                alert.detail
-                for each in backups
-                if each.cluster == row.name
-                for alert in plan.alerts(each, dt.datetime.now(dt.UTC))
+                *(running[row.name].alerts() if row.name in running else []),
+                *(
+                    alert.detail
+                    for each in reports
+                    if each.cluster == row.name
+                    for alert in each.alerts
+                ),
+                *(
+                    alert.detail
+                    for each in backups
+                    if each.cluster == row.name
+                    for alert in plan.alerts(each, dt.datetime.now(dt.UTC))
+                ),
             ],
             paused={} if row.kind == CONTROL else paused,
             kept=[each.name for each in every_kept(settings) if each.cluster == row.name],

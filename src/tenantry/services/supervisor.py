@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import structlog
 
@@ -22,7 +21,8 @@ from tenantry.base.errors import MachineError
 from tenantry.base.events import PartDied, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.host import files, log_files, processes
+from tenantry.host import files, log_files, processes, versions
+from tenantry.host.engines import find_pgbouncer
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.platform import local_pooler
@@ -63,12 +63,11 @@ class _Backoff:
 class Supervisor:
     """One per home; the lock on its pid file says so."""
 
-    def __init__(self, settings: Settings, *, pgbouncer: Path) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._home = Home(settings.home)
         self._local = LocalClusters(settings)
         self._pooler = local_pooler(settings)
-        self._pgbouncer = pgbouncer
         self._stopping = asyncio.Event()
         self._children: dict[str, asyncio.subprocess.Process] = {}
 
@@ -81,6 +80,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._restart_children)
+        self._note_code("supervisor")
         async with asyncio.TaskGroup() as tasks:
             for watch in self._daemons():
                 tasks.create_task(self._keep_daemon(watch))
@@ -96,8 +96,13 @@ class Supervisor:
         return [
             cluster(self._local.control),
             cluster(self._local.shared),
-            Watch("pooler", self._pooler.pid, lambda: self._pooler.ensure_running(self._pgbouncer)),
+            Watch("pooler", self._pooler.pid, self._ensure_pooler),
         ]
+
+    async def _ensure_pooler(self) -> None:
+        # A better one than this process was started with may be there by now.
+        engine = await find_pgbouncer(self._settings.engines_dir)
+        await self._pooler.ensure_running(engine.path)
 
     async def _keep_daemon(self, watch: Watch) -> None:
         backoff = _Backoff()
@@ -128,6 +133,7 @@ class Supervisor:
                 env={**os.environ, "TENANTRY_HOME": str(self._settings.home)},
             )
             self._children[name] = child
+            self._note_code(name)
             files.write_atomically(self._home.run / f"{name}.pid", f"{child.pid}\n", mode=0o644)
             await self._first(child.wait(), self._stopping.wait())
             if self._stopping.is_set():
@@ -149,6 +155,9 @@ class Supervisor:
                 log.warning("logs.not_bounded", error=str(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _LOGS_SECONDS)
+
+    def _note_code(self, name: str) -> None:
+        files.write_atomically(self._home.run / f"{name}.code", versions.code() + "\n", mode=0o644)
 
     @staticmethod
     async def _first(*waits: Awaitable[object]) -> None:

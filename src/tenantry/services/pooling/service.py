@@ -326,15 +326,39 @@ class Pooler:
         finally:
             await self.resume(database)
 
+    @contextlib.asynccontextmanager
+    async def all_paused(self, *, within: float) -> AsyncIterator[bool]:
+        """Have what all clients ask wait until the end of the block; else as ``paused``."""
+        ended = False
+        with contextlib.suppress(Unavailable, psycopg.DatabaseError):
+            async with self.console() as console:
+                await self._await_logins(console, None, within=within)
+                await console.run("PAUSE", within=within)
+                ended = True
+        try:
+            yield ended
+        finally:
+            await self.resume_all()
+
+    async def resume_all(self) -> None:
+        """Let all clients go on, if they were paused together."""
+        with contextlib.suppress(Unavailable, psycopg.DatabaseError):
+            async with self.console() as console:
+                await console.run("RESUME")
+
     @staticmethod
-    async def _await_logins(console: Console, database: str, *, within: float) -> None:
-        """Wait until no server connection of a database is being opened.
+    async def _await_logins(console: Console, database: str | None, *, within: float) -> None:
+        """Wait until no server connection of a database, or of any, is being opened.
 
         PAUSE would close it, and PgBouncer tells the clients that wait for it of a failure.
         """
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
-            pools = [row for row in await console.show("POOLS") if row["database"] == database]
+            pools = [
+                row
+                for row in await console.show("POOLS")
+                if database is None or row["database"] == database
+            ]
             if not any(int(row["sv_login"]) for row in pools):
                 return
             await asyncio.sleep(_LOGIN_SECONDS)

@@ -1,0 +1,101 @@
+"""Which version of a program runs, which is installed, and which apt would install."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tenantry
+from tenantry.host import commands
+
+_PLAIN = {"LC_ALL": "C"}
+_DPKG_STATUS = Path("/var/lib/dpkg/status")
+_DPKG_LOCK = Path("/var/lib/dpkg/lock-frontend")
+_APT_LISTS = Path("/var/lib/apt/lists")
+_NOT_FILES = ("/dev/zero", "/SYSV", "/memfd:", "/anon_hugepage")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A Debian package: the version that is installed, and the one that apt would install."""
+
+    installed: str | None
+    candidate: str | None
+
+
+def read_policy(text: str) -> dict[str, Package]:
+    """What ``apt-cache policy`` printed about packages, by name."""
+    found = {}
+    for name, rest in re.findall(r"^(\S+):\n((?: .*\n?)*)", text, re.MULTILINE):
+        values = {
+            key: None if value == "(none)" else value
+            for key, value in re.findall(r"^ {2}(Installed|Candidate): (.+)$", rest, re.MULTILINE)
+        }
+        found[name] = Package(values.get("Installed"), values.get("Candidate"))
+    return found
+
+
+async def packages(names: Sequence[str]) -> dict[str, Package]:
+    """These packages, by name; from apt's own lists, without a network.
+
+    It takes apt up to a second of processor time, and gives way to others. Raises
+    CommandFailed if there is no apt.
+    """
+    shown = await commands.run(["apt-cache", "policy", *names], env=_PLAIN, gently=True)
+    return read_policy(shown.stdout)
+
+
+def packages_changed_at() -> float:
+    """When packages or apt's lists last changed: nothing is to be asked again before."""
+    times = [path.stat().st_mtime for path in (_DPKG_STATUS, _APT_LISTS) if path.exists()]
+    return max(times, default=0.0)
+
+
+def packages_are_changing(*, lock: Path = _DPKG_LOCK, locks: Path = Path("/proc/locks")) -> bool:
+    """Whether apt or dpkg is at work, so that programs and their libraries may not fit yet.
+
+    Only root can try the lock itself; who holds which is told to everybody (proc(5)).
+    """
+    try:
+        inode = str(lock.stat().st_ino)
+        return any(
+            field.rpartition(":")[2] == inode
+            for line in locks.read_text().splitlines()
+            for field in line.split()
+            if field.count(":") == 2  # noqa: PLR2004 (major:minor:inode)
+        )
+    except OSError:
+        return False
+
+
+def replaced_files(pid: int, *, proc: Path = Path("/proc")) -> tuple[str, ...]:
+    """The programs and libraries that a process runs and that are not on disk any more.
+
+    A package that is upgraded replaces its files; who has loaded the old ones goes on with
+    them, and loads the new ones for what comes later. Empty if the process is gone, or another
+    user's.
+    """
+    try:
+        lines = (proc / str(pid) / "maps").read_text(errors="replace").splitlines()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ()
+    found = set()
+    for line in lines:  # address perms offset device inode path (proc(5))
+        fields = line.split(maxsplit=5)
+        path = fields[5] if len(fields) > 5 else ""  # noqa: PLR2004
+        if "x" in fields[1] and path.endswith(" (deleted)") and not path.startswith(_NOT_FILES):
+            found.add(path.removesuffix(" (deleted)"))
+    return tuple(sorted(found))
+
+
+def is_program(pid: int, program: Path) -> bool:
+    """Whether a process runs the very file that is there now; True where nobody can tell."""
+    try:
+        return Path(f"/proc/{pid}/exe").readlink() == program.resolve()
+    except OSError:
+        return True
+
+
+def code() -> str:
+    """Where the code of the platform that is installed now is: another place for other code."""
+    return str(Path(tenantry.__file__).resolve().parent)

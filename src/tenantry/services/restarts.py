@@ -1,0 +1,188 @@
+"""Restarting what runs files that were replaced, so that clients hardly notice.
+
+Of the shared cluster, pooled clients wait in PgBouncer meanwhile (PAUSE), and direct sessions get
+a while to end their transactions. The supervisor starts again what was stopped. It is done in the
+maintenance window, or at once where new sessions fail already.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psycopg
+import structlog
+
+from tenantry.base.errors import TenantryError, Unavailable
+from tenantry.base.home import Home
+from tenantry.base.settings import Settings
+from tenantry.control import audit, operations
+from tenantry.control.store import ControlStore
+from tenantry.host import files, processes
+from tenantry.host import versions as installed
+from tenantry.pg import catalog
+from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.connections import ADMIN, PLATFORM, Address, connect
+from tenantry.services import supervisor, versions
+from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.pooling.service import Pooler
+from tenantry.services.versions import Part
+
+log = structlog.get_logger()
+
+_AGAIN_SECONDS = 600.0
+_STOP_SECONDS = 60.0
+_START_SECONDS = 120.0
+_POLL_SECONDS = 0.1
+
+
+def in_window(window: str, now: dt.datetime) -> bool:
+    """Whether a moment is in ``03:00-04:00`` of UTC; one that begins and ends alike is all day."""
+    if window == "off":
+        return False
+    begin, end = (dt.time.fromisoformat(each) for each in window.split("-"))
+    at = now.astimezone(dt.UTC).time()
+    return begin <= at < end if begin < end else at >= begin or at < end
+
+
+class Restarts:
+    """What restarts the local parts of a platform."""
+
+    def __init__(
+        self, settings: Settings, store: ControlStore, local: LocalClusters, pooler: Pooler
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._local = local
+        self._pooler = pooler
+
+    async def keep(self) -> list[str]:
+        """Restart what is due, one part after the other. Returns which parts.
+
+        Raises TenantryError if one does not come up again.
+        """
+        if installed.packages_are_changing():
+            return []
+        done = []
+        for cluster in (self._local.shared, self._local.control):
+            part = await versions.cluster(cluster)
+            if await self._is_due(part) and await self._restart(cluster, urgent=bool(part.fails)):
+                done.append(cluster.name)
+        if self._window_is_open():
+            done += await self._restart_programs()
+        for name in done:
+            log.warning("part.restarted", which=name, why="its files were replaced")
+        return done
+
+    def _window_is_open(self) -> bool:
+        return in_window(self._settings.maintenance_window, dt.datetime.now(dt.UTC))
+
+    async def _restart_programs(self) -> list[str]:
+        done = []
+        if await self._is_due(await versions.pooler(self._settings, self._pooler)):
+            self._note("pooler")
+            await self._pooler.stop()  # at the end of each client's transaction
+            done.append("pooler")
+        children = [
+            name
+            for name in ("api", "worker")
+            if await self._is_due(versions.program(self._settings, name))
+        ]
+        if children and (pid := supervisor.running_pid(self._settings)):
+            for name in children:
+                self._note(name)
+            os.kill(pid, signal.SIGHUP)  # starts both anew
+        return [*done, *children]
+
+    async def _is_due(self, part: Part) -> bool:
+        if not part.outdated or self._was_in_vain(part):
+            return False
+        if part.fails and part.replaced and self._settings.restart_broken:
+            return True
+        if not self._window_is_open():
+            return False
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            return not await operations.unfinished(tx)  # they would fail, or begin anew
+
+    # On a file system where every mapping looks replaced, or with two engines that are never
+    # alike, restarting again and again would be the outage.
+
+    def _was_in_vain(self, part: Part) -> bool:
+        """Whether a restart has not helped: a cluster still ran these replaced files right after
+        it, or it is another part, for which nobody looked, and less than ten minutes ago."""
+        try:
+            mark = self._mark(part.name)
+            if part.name in {self._local.shared.name, self._local.control.name}:
+                return {*part.replaced} <= {*mark.read_text().splitlines()}
+            return time.time() - mark.stat().st_mtime < _AGAIN_SECONDS
+        except FileNotFoundError:
+            return False
+
+    def _note(self, name: str, replaced: Sequence[str] = ()) -> None:
+        files.write_atomically(self._mark(name), "".join(f"{each}\n" for each in replaced))
+
+    def _mark(self, name: str) -> Path:
+        return Home(self._settings.home).run / f"{name}.restarted"
+
+    # ── a cluster ────────────────────────────────────────────────────────────
+
+    async def _restart(self, cluster: ProcessCluster, *, urgent: bool) -> bool:
+        """Stop a cluster when nobody is in a transaction, and return when it is up again.
+
+        After the grace period it is stopped all the same if it is ``urgent``, and else left.
+        """
+        if cluster.held.exists():
+            return False
+        if cluster.name != self._local.shared.name:
+            return await self._stop_and_wait(cluster)
+        # What is written now need not be written while everybody waits.
+        async with connect(cluster.address, user=ADMIN) as admin:
+            await admin.execute("CHECKPOINT")
+        grace = float(self._settings.restart_grace_seconds)
+        deadline = time.monotonic() + grace
+        async with self._pooler.all_paused(within=grace) as pooled_wait:
+            direct_ended = await self._transactions_end(cluster.address, deadline)
+            if not urgent and not (pooled_wait and direct_ended):
+                log.info("restart.put_off", which=cluster.name, why="transactions are open")
+                return False
+            return await self._stop_and_wait(cluster)
+
+    async def _transactions_end(self, address: Address, deadline: float) -> bool:
+        """Wait until no tenant's session has a transaction open; return whether that is so."""
+        with contextlib.suppress(Unavailable, psycopg.OperationalError):
+            async with connect(address, user=PLATFORM) as server:
+                while await catalog.open_transactions(server):
+                    if time.monotonic() > deadline:
+                        return False
+                    await asyncio.sleep(_POLL_SECONDS)
+        return True
+
+    async def _stop_and_wait(self, cluster: ProcessCluster) -> bool:
+        self._note(cluster.name)
+        if (pid := cluster.pid()) is None:
+            return False
+        # Not pg_ctl, which the supervisor would end as somebody who works in that folder.
+        os.kill(pid, signal.SIGINT)  # "fast" shutdown
+        try:
+            await asyncio.wait_for(processes.wait_gone(pid), _STOP_SECONDS)
+        except TimeoutError:
+            raise Unavailable(
+                f"The cluster {cluster.name} did not stop within {_STOP_SECONDS:.0f} seconds.",
+                hint="See its log.",
+            ) from None
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                async with connect(cluster.address, user=ADMIN):
+                    break
+            except TenantryError:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(_POLL_SECONDS)
+        if (pid := cluster.pid()) is not None:
+            self._note(cluster.name, installed.replaced_files(pid))
+        return True

@@ -1,0 +1,344 @@
+"""Keeping transaction IDs and multixacts from running out on a cluster that all tenants share.
+
+PostgreSQL stops writing, for everybody, when the oldest ID in use is 2^31 behind the next one.
+Any session can use up hundreds of thousands a second, and one old transaction or temporary table
+keeps autovacuum from moving the oldest forward, in all databases. No parameter limits either. So
+the worker looks every few seconds and ends the tenants' sessions that do so; and status,
+doctor, ``/ready`` and the metrics report the ages.
+"""
+
+import datetime as dt
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from tenantry.base.errors import Unavailable
+from tenantry.control import audit
+from tenantry.control.store import ControlStore
+from tenantry.pg import objects, transaction_ids, visitors
+from tenantry.pg.catalog import Session
+from tenantry.pg.connections import PLATFORM, Address, connect
+from tenantry.pg.transaction_ids import LIMIT, MEMBERS_LIMIT, Consumed, Holder, Kind, State
+from tenantry.services.clusters.service import CONTROL, ClusterPools, LocalClusters
+
+log = structlog.get_logger()
+
+_TENANTS = ("user_", visitors.PREFIX)
+_TENANTS_DATABASES = "tenant_"
+_KINDS: tuple[Kind, ...] = get_args(Kind)
+_LOOKS = 40
+_DANGER = 1_600_000_000  # vacuum_failsafe_age: where PostgreSQL gives up all other care
+_HOUR = 3600.0
+_MILLION = 1_000_000
+_REPORTED_WINDOW = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a tenant's sessions may do before they are ended.
+
+    One session may hold back ``held`` IDs. A database whose age is ``old`` may not have temporary
+    tables that are in the way. All together may use up IDs, on average over ``window`` seconds,
+    no faster than would reach the limit in ``reach`` seconds; the database that does most of it
+    is dealt with, and closed to new sessions if it does so again within ``again`` seconds.
+    """
+
+    held: int = 200 * _MILLION
+    old: int = 400 * _MILLION
+    window: float = 60.0
+    reach: float = 6 * _HOUR
+    again: float = 600.0
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """What somebody has to see to. ``danger`` means that writing will stop before long."""
+
+    level: Literal["warning", "danger"]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Sessions that were ended: one with a ``pid``, or those of a whole database."""
+
+    why: str
+    database: str
+    pid: int | None = None
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast IDs are used up, on average over ``window`` seconds at least."""
+
+    window: float
+    clock: Callable[[], float] = time.monotonic
+    _seen: deque[tuple[float, Consumed, int]] = field(default_factory=deque)
+
+    def add(self, consumed: Consumed, members: int) -> None:
+        """Note the counters as they are now."""
+        now = self.clock()
+        self._seen.append((now, consumed, members))
+        while len(self._seen) > 2 and now - self._seen[1][0] >= self.window:  # noqa: PLR2004
+            self._seen.popleft()
+
+    def begin_anew(self) -> None:
+        """Forget what was before: somebody was ended for it."""
+        self._seen.clear()
+
+    def seconds_left(self, state: State, kind: Kind) -> float | None:
+        """When the limit is reached at this pace; None if the window is not over, or never."""
+        if not self._seen or (elapsed := self._seen[-1][0] - self._seen[0][0]) < self.window:
+            return None
+        (_, before, members_before), (_, now, members) = self._seen[0], self._seen[-1]
+        left = []
+        if used := now.since(before).of(kind):
+            left.append((LIMIT - state.oldest(kind).of(kind)) * elapsed / used)
+        if kind == "multixacts" and (grown := members - members_before) > 0:
+            left.append((MEMBERS_LIMIT - members) * elapsed / grown)
+        return max(0.0, min(left)) if left else None
+
+
+class Watch:
+    """Ends who uses up or holds back IDs on one local cluster; remembers from look to look."""
+
+    def __init__(self, address: Address, data: Path, limits: Limits = LIMITS) -> None:
+        self._address = address
+        self._data = data
+        self._limits = limits
+        self._pace = Pace(limits.window)
+        # PostgreSQL does not tell which multixacts a transaction holds back: those assigned
+        # since it was first seen.
+        self._first_seen: dict[tuple[object, ...], int] = {}
+        self._dealt_with: dict[tuple[str, str], float] = {}
+
+    async def look(self) -> list[Ended]:
+        """End the tenants' sessions that are beyond the limits, and return which.
+
+        Raises Unavailable if the server does not answer.
+        """
+        try:
+            async with connect(self._address, user=PLATFORM) as server:
+                state = await transaction_ids.state(server)
+                ended = [
+                    *await self._end_holders(server, state),
+                    *await self._end_temporary(server, state),
+                    *await self._end_consumers(server, state),
+                ]
+        except psycopg.OperationalError as error:
+            raise Unavailable(f"Transaction IDs are not watched: {error}".strip()) from error
+        for each in ended:
+            log.warning("sessions.ended", why=each.why, database=each.database, pid=each.pid)
+        return ended
+
+    async def _end_holders(self, server: AsyncConnection[TupleRow], state: State) -> list[Ended]:
+        now = state.consumed.multixacts
+        keys = {_transaction(each): each for each in state.holders if each.kind == "session"}
+        self._first_seen = {key: self._first_seen.get(key, now) for key in keys}
+        # A snapshot is as old as the oldest transaction that ran when it was taken. Who has one
+        # because of another's transaction, which runs still, is not the cause.
+        running = {each.assigned for each in state.holders if each.assigned is not None}
+        beyond = [
+            each
+            for key, each in keys.items()
+            if each.name.startswith(_TENANTS)
+            and (
+                (
+                    each.age >= self._limits.held
+                    and (each.age == each.assigned or each.age not in running)
+                )
+                or (now - self._first_seen[key]) % 2**32 >= self._limits.held
+            )
+        ]
+        await objects.end_these_sessions(
+            server,
+            [
+                Session(each.pid, each.began, each.name, "")
+                for each in beyond
+                if each.pid is not None and each.began is not None
+            ],
+        )
+        return [Ended("holds back freezing", each.database or "", each.pid) for each in beyond]
+
+    async def _end_temporary(self, server: AsyncConnection[TupleRow], state: State) -> list[Ended]:
+        old = [
+            each
+            for each in state.databases
+            if each.name.startswith(_TENANTS_DATABASES)
+            and max(map(each.of, _KINDS)) >= self._limits.old
+            and not self._dealt_with_lately("temporary", each.name)  # vacuum needs its time
+        ]
+        found = transaction_ids.oldest_temporary_use(self._data, old)
+        ended = []
+        for name, used_at in found.items():
+            if await objects.end_sessions_in(server, [name], before=used_at):
+                self._dealt_with["temporary", name] = time.monotonic()
+                ended.append(Ended("old temporary tables", name))
+        return ended
+
+    async def _end_consumers(self, server: AsyncConnection[TupleRow], state: State) -> list[Ended]:
+        self._pace.add(state.consumed, transaction_ids.members(self._data))
+        ended = []
+        for kind in _KINDS:
+            left = self._pace.seconds_left(state, kind)
+            if left is None or left >= self._limits.reach:
+                continue
+            busiest = await transaction_ids.busiest(server, looks=_LOOKS)
+            database = next(
+                (name for name, _ in busiest.most_common() if name.startswith(_TENANTS_DATABASES)),
+                None,
+            )
+            if database is None:
+                log.warning("transaction_ids.used_up_fast", kind=kind, seconds_left=int(left))
+                continue
+            if self._dealt_with_lately("consumed", database):
+                # Until the next convergence pass, which opens it again.
+                await objects.close_to_new_sessions(server, [database])
+            await objects.end_sessions_in(server, [database], before=None)
+            self._dealt_with["consumed", database] = time.monotonic()
+            ended.append(Ended(f"uses up {kind}", database))
+        if ended:
+            self._pace.begin_anew()
+        return ended
+
+    def _dealt_with_lately(self, why: str, database: str) -> bool:
+        at = self._dealt_with.get((why, database))
+        return at is not None and time.monotonic() - at < self._limits.again
+
+
+def _transaction(holder: Holder) -> tuple[int | None, dt.datetime | None, dt.datetime | None]:
+    return holder.pid, holder.began, holder.transaction_began
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One cluster's transaction IDs. ``seconds_left`` by kind, where a pace was measured."""
+
+    cluster: str
+    state: State
+    members: int
+    seconds_left: dict[Kind, float]
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """What somebody has to see to."""
+        return [*self._ages(), *self._members(), *self._holders(), *self._paces()]
+
+    def _ages(self) -> list[Alert]:
+        found: list[Alert] = []
+        for kind in _KINDS:
+            oldest = self.state.oldest(kind)
+            age = oldest.of(kind)
+            if age < 2 * self.state.freeze_at[kind]:
+                continue
+            found.append(
+                Alert(
+                    "danger" if age >= _DANGER else "warning",
+                    f"{oldest.name} on {self.cluster} is {_millions(age)} {kind} old, and at "
+                    f"{_millions(LIMIT)} nobody can write any more: see that autovacuum gets "
+                    "there, and who holds it back.",
+                )
+            )
+        return found
+
+    def _members(self) -> list[Alert]:
+        if self.members < MEMBERS_LIMIT // 2:
+            return []
+        level: Literal["warning", "danger"] = (
+            "danger" if self.members >= MEMBERS_LIMIT // 4 * 3 else "warning"
+        )
+        part = self.members * 100 // MEMBERS_LIMIT
+        return [
+            Alert(
+                level,
+                f"{part} % of the room for members of multixacts on {self.cluster} are taken: "
+                "VACUUM (FREEZE) makes room.",
+            )
+        ]
+
+    def _holders(self) -> list[Alert]:
+        return [
+            Alert("warning", f"On {self.cluster} {_described(each)}")
+            for each in self.state.holders
+            if each.age >= self.state.freeze_at["transactions"] // 2
+        ]
+
+    def _paces(self) -> list[Alert]:
+        return [
+            Alert(
+                "warning",
+                f"At the present pace {self.cluster} runs out of {kind} in "
+                f"{left / _HOUR:.1f} hours.",
+            )
+            for kind, left in self.seconds_left.items()
+            if left < 2 * LIMITS.reach
+        ]
+
+
+def _millions(count: int) -> str:
+    return f"{count // _MILLION:,} million"
+
+
+def _described(holder: Holder) -> str:
+    since = f"has held back freezing for {_millions(holder.age)} transactions"
+    match holder.kind:
+        case "session":
+            return f"session {holder.pid} of {holder.name} in {holder.database} {since}."
+        case "prepared transaction":
+            return (
+                f"the prepared transaction {holder.name!r} {since}: commit it or roll it back "
+                f"in {holder.database}."
+            )
+        case "replication slot":
+            return (
+                f"the replication slot {holder.name} {since}: have its standby catch up, or drop "
+                "it with pg_drop_replication_slot."
+            )
+
+
+async def report(
+    cluster: str, server: AsyncConnection[TupleRow], data: Path, pace: Pace | None = None
+) -> Report:
+    """What is to be reported of a cluster, whose data folder this is."""
+    state, members = await transaction_ids.state(server), transaction_ids.members(data)
+    seconds_left = {}
+    if pace is not None:
+        pace.add(state.consumed, members)
+        for kind in _KINDS:
+            if (left := pace.seconds_left(state, kind)) is not None:
+                seconds_left[kind] = left
+    return Report(cluster, state, members, seconds_left)
+
+
+class TransactionIds:
+    """Reports on all clusters of a platform; remembers the pace of each."""
+
+    def __init__(self, store: ControlStore, clusters: ClusterPools, local: LocalClusters) -> None:
+        self._store = store
+        self._clusters = clusters
+        self._local = local
+        self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(_REPORTED_WINDOW))
+
+    async def reports(self) -> list[Report]:
+        """One for each cluster. Raises Unavailable if one does not answer."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            found = [await report(CONTROL, tx, self._local.control.data, self._paces[CONTROL])]
+        for cluster in await self._clusters.with_databases():
+            async with self._clusters.connection(cluster.id) as server:
+                found.append(
+                    await report(
+                        cluster.name, server, self._local.shared.data, self._paces[cluster.name]
+                    )
+                )
+        return found

@@ -1,0 +1,224 @@
+"""Which version of each part runs, is installed and would be installed, and what is amiss.
+
+apt replaces files under running servers. The old code goes on in memory, and loads new libraries
+for what comes later, which may not fit: after an upgrade of PostgreSQL new sessions can fail in
+PL/pgSQL and extensions, while those that are open and those that need neither go on.
+"""
+
+import asyncio
+import contextlib
+import re
+import time
+from dataclasses import dataclass, field, replace
+
+import psycopg
+
+from tenantry.base.errors import MachineError, TenantryError
+from tenantry.base.home import Home
+from tenantry.base.settings import Settings
+from tenantry.control.store import DATABASE
+from tenantry.host import engines, processes, versions, weaknesses
+from tenantry.host.engines import upstream
+from tenantry.host.versions import Package
+from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.connections import PLATFORM, connect, fetch_value
+from tenantry.services.clusters.service import CONTROL, LocalClusters
+from tenantry.services.pooling.service import Pooler
+
+_FRESH_SECONDS = 10.0
+_PACKAGES_SECONDS = 3600.0
+# Errors that do not tell of libraries: a lost connection, rights, what runs out, shutting down.
+_LOST = "08000"
+_OF_THE_MOMENT = {"08", "42", "53", "57"}
+PROGRAMS = ("supervisor", "api", "worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the platform. A version is None where it is unknown, or nothing runs.
+
+    ``replaced`` are the files that it runs and that are not on disk any more, ``fails`` is what a
+    new session says that does not work, ``weaknesses`` are published ones of what runs.
+    """
+
+    name: str
+    running: str | None = None
+    installed: str | None = None
+    candidate: str | None = None
+    replaced: tuple[str, ...] = ()
+    fails: str | None = None
+    weaknesses: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether something else is installed than runs."""
+        differs = None not in (self.running, self.installed) and self.running != self.installed
+        return differs or bool(self.replaced)
+
+    def alerts(self) -> list[str]:
+        """What somebody has to see to about the running process, a sentence or two each."""
+        found = []
+        if self.fails:
+            found.append(
+                f"New sessions of {self.name} fail ({self.fails}): restart it, unless "
+                "TENANTRY_RESTART_BROKEN does."
+            )
+        if self.outdated:
+            found.append(
+                f"{self.name} runs {self.running or 'files that were replaced'}"
+                + (f", and {self.installed} is installed" if self.installed else "")
+                + (
+                    "; ./tenantry down and ./tenantry up restart it."
+                    if self.name == "supervisor"
+                    else "; it is restarted in TENANTRY_MAINTENANCE_WINDOW."
+                )
+            )
+        return found
+
+    def advice(self) -> list[str]:
+        """What there is to be known besides: a newer package, published weaknesses."""
+        found = []
+        if self.candidate and self.installed and self.candidate != self.installed:
+            found.append(f"{self.name}: apt offers {self.candidate} for {self.installed}.")
+        if self.weaknesses:
+            first = ", ".join(self.weaknesses[:3])
+            more = len(self.weaknesses) - 3
+            found.append(
+                f"{self.name} {self.running or ''} has {first}"
+                + (f" and {more} more" if more > 0 else "")
+                + f", as known on {weaknesses.AS_OF}."
+            )
+        return found
+
+
+async def cluster(which: ProcessCluster) -> Part:
+    """What runs of a cluster, and whether new sessions of it work. Cheap: asks no packages."""
+    pid = which.pid()
+    if pid is None:
+        return Part(which.name)
+    part = Part(which.name, replaced=versions.replaced_files(pid))
+    dbname = DATABASE if which.name == CONTROL else "postgres"
+    try:
+        async with connect(which.address, user=PLATFORM, dbname=dbname) as server:
+            told = str(await fetch_value(server, "SELECT current_setting('server_version')"))
+            part = replace(part, running=_package_version(told), weaknesses=_of_postgres(told))
+            await server.execute("DO LANGUAGE plpgsql 'BEGIN END'")
+    except psycopg.Error as error:
+        if (error.sqlstate or _LOST)[:2] not in _OF_THE_MOMENT:
+            return replace(part, fails=str(error).splitlines()[0])
+    except TenantryError:
+        pass  # whether it answers at all is told elsewhere
+    return part
+
+
+def _package_version(told: str) -> str:
+    """``15.18 (Debian 15.18-0+deb12u1)`` names the package that it was built as."""
+    found = re.search(r"\(\w+ (\S+)\)", told)
+    return found[1] if found else told.split(maxsplit=1)[0]
+
+
+def _of_postgres(told: str) -> tuple[str, ...]:
+    major, minor, *_ = (*upstream(told), 0)
+    return tuple(weaknesses.of_postgres(major, minor))
+
+
+def program(settings: Settings, name: str) -> Part:
+    """One of the platform's own processes: its code is the version."""
+    run = Home(settings.home).run
+    pid = processes.read_pid(run / f"{name}.pid")
+    if pid is None:
+        return Part(name)
+    with contextlib.suppress(OSError):
+        running = (run / f"{name}.code").read_text().strip()
+        return Part(name, running, versions.code(), replaced=versions.replaced_files(pid))
+    return Part(name, replaced=versions.replaced_files(pid))
+
+
+async def pooler(settings: Settings, which: Pooler) -> Part:
+    """The pooler, whose program is compared with the best that is here."""
+    pid = which.pid()
+    if pid is None:
+        return Part("pooler")
+    part = Part("pooler", replaced=versions.replaced_files(pid))
+    try:
+        engine = await engines.find_pgbouncer(settings.engines_dir)
+        if versions.is_program(pid, engine.path):
+            ran, running = engine, engine.release
+        else:
+            running = (await which.state()).version.removeprefix("PgBouncer ")
+            ran = engines.PgBouncerEngine(upstream(running), engine.path)
+    except TenantryError:
+        return part
+    return replace(
+        part,
+        running=running,
+        installed=engine.release,
+        weaknesses=tuple(each.cve for each in ran.weaknesses()),
+    )
+
+
+class Versions:
+    """All parts' versions, looked up at most every ten seconds; packages when they changed."""
+
+    def __init__(self, settings: Settings, local: LocalClusters, which: Pooler) -> None:
+        self._settings = settings
+        self._local = local
+        self._pooler = which
+        self._parts: list[Part] = []
+        self._looked_at = -_FRESH_SECONDS
+        self._packages: dict[str, Package] = {}
+        self._packages_of = (0.0, -_PACKAGES_SECONDS)
+        self._asking: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+
+    async def look(self, *, wait: bool = False) -> list[Part]:
+        """Every part. Without ``wait``, packages are as last known, and asked in the background."""
+        async with self._lock:
+            if time.monotonic() - self._looked_at >= _FRESH_SECONDS:
+                clusters = (self._local.control, self._local.shared)
+                self._parts = [
+                    *[await cluster(each) for each in clusters],
+                    await pooler(self._settings, self._pooler),
+                    *[program(self._settings, name) for name in PROGRAMS],
+                ]
+                self._looked_at = time.monotonic()
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_packages())
+        if wait:
+            await self._asking
+        return self._with_packages()
+
+    async def _ask_packages(self) -> None:
+        changed_at, asked_at = self._packages_of
+        now = versions.packages_changed_at()
+        if now == changed_at and time.monotonic() - asked_at < _PACKAGES_SECONDS:
+            return
+        names = [f"postgresql-{major}" for major in self._majors()]
+        with contextlib.suppress(MachineError):  # a machine without apt
+            self._packages = await versions.packages([*names, "pgbouncer", "pgbackrest"])
+        self._packages_of = now, time.monotonic()
+
+    def _majors(self) -> set[str]:
+        return {each.bindir.parent.name for each in (self._local.control, self._local.shared)}
+
+    def _with_packages(self) -> list[Part]:
+        majors = {each.name: each.bindir for each in (self._local.control, self._local.shared)}
+        found = []
+        for part in self._parts:
+            if part.name in majors:
+                name = f"postgresql-{majors[part.name].parent.name}"
+            elif part.name == "pooler":
+                name = "pgbouncer"
+            else:
+                found.append(part)
+                continue
+            package = self._packages.get(name, Package(None, None))
+            if part.name in majors:
+                found.append(
+                    replace(part, installed=package.installed, candidate=package.candidate)
+                )
+            else:
+                packaged = package.installed is not None and package.installed == part.running
+                found.append(replace(part, candidate=package.candidate if packaged else None))
+        backups = self._packages.get("pgbackrest", Package(None, None))
+        return [*found, Part("pgBackRest", None, backups.installed, backups.candidate)]

@@ -1,0 +1,132 @@
+"""What runs against what is installed: apt's answers, /proc, published weaknesses, the window."""
+
+import datetime as dt
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from tenantry.host import weaknesses
+from tenantry.host.engines import PgBouncerEngine
+from tenantry.host.versions import Package, packages_are_changing, read_policy, replaced_files
+from tenantry.services.restarts import in_window
+from tenantry.services.versions import Part
+
+POLICY = """\
+postgresql-15:
+  Installed: 15.18-0+deb12u1
+  Candidate: 15.20-0+deb12u1
+  Version table:
+     15.20-0+deb12u1 500
+        500 mirror bookworm-security/main amd64 Packages
+ *** 15.18-0+deb12u1 100
+        100 /var/lib/dpkg/status
+pgbouncer:
+  Installed: (none)
+  Candidate: 1.18.0-1
+  Version table:
+     1.18.0-1 500
+"""
+
+
+def test_apts_answer_about_several_packages() -> None:
+    assert read_policy(POLICY) == {
+        "postgresql-15": Package("15.18-0+deb12u1", "15.20-0+deb12u1"),
+        "pgbouncer": Package(None, "1.18.0-1"),
+    }
+    assert read_policy("") == {}
+
+
+MAPS = """\
+55d0c0000000-55d0c0100000 r--p 00000000 fe:00 1 /usr/lib/postgresql/15/bin/postgres (deleted)
+55d0c0100000-55d0c0600000 r-xp 00100000 fe:00 1 /usr/lib/postgresql/15/bin/postgres (deleted)
+7f0000000000-7f0000100000 r-xp 00000000 fe:00 2 /usr/lib/x86_64-linux-gnu/libc.so.6
+7f0000200000-7f0000300000 r-xp 00000000 fe:00 3 /a folder/with spaces.so (deleted)
+7f0000400000-7f0000500000 rw-s 00000000 00:01 4 /dev/zero (deleted)
+7f0000600000-7f0000700000 rwxs 00000000 00:01 5 /SYSV00000000 (deleted)
+7f0000800000-7f0000900000 r-xp 00000000 00:01 6 /memfd:jit (deleted)
+7f0000a00000-7f0000b00000 r--p 00000000 fe:00 7 /usr/lib/locale/locale-archive (deleted)
+7f0000c00000-7f0000d00000 rwxp 00000000 00:00 0
+"""
+
+
+def test_only_code_that_is_not_on_disk_any_more_counts(tmp_path: Path) -> None:
+    """Not shared memory, not data."""
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "maps").write_text(MAPS)
+    assert replaced_files(1, proc=tmp_path) == (
+        "/a folder/with spaces.so",
+        "/usr/lib/postgresql/15/bin/postgres",
+    )
+    assert replaced_files(2, proc=tmp_path) == ()
+
+
+def test_apt_at_work_is_seen_by_its_lock(tmp_path: Path) -> None:
+    lock = tmp_path / "lock-frontend"
+    assert not packages_are_changing(lock=lock)
+    with lock.open("w") as file:
+        assert not packages_are_changing(lock=lock)
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        assert packages_are_changing(lock=lock)
+    assert not packages_are_changing(lock=lock)
+
+
+def test_weaknesses_end_with_the_release_that_ended_them() -> None:
+    assert "CVE-2026-6473" in weaknesses.of_postgres(15, 17)
+    assert "CVE-2026-6473" not in weaknesses.of_postgres(15, 18)
+    assert weaknesses.of_postgres(15, 19)
+    for major, newest in ((15, 20), (16, 16), (17, 12), (18, 7), (19, 0)):
+        assert weaknesses.of_postgres(major, newest) == []
+    assert weaknesses.of_postgres(18, 6) == ["CVE-2026-6460"]
+
+
+@pytest.mark.parametrize(
+    ("version", "has"),
+    [
+        ((1, 16, 1), False),
+        ((1, 17, 0), True),
+        ((1, 21, 0), True),
+        ((1, 26, 0), True),
+        ((1, 26, 1), False),
+    ],
+)
+def test_the_weakness_of_names_that_do_not_exist(version: tuple[int, ...], has: bool) -> None:
+    engine = PgBouncerEngine(version, Path("/x"))
+    assert ("CVE-2026-107350" in [each.cve for each in engine.weaknesses()]) is has
+
+
+def test_each_weakness_is_listed_once_for_a_major() -> None:
+    for major in (15, 16, 17, 18):
+        found = weaknesses.of_postgres(major, 0)
+        assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize(
+    ("window", "hour", "inside"),
+    [
+        ("03:00-04:00", 3, True),
+        ("03:00-04:00", 4, False),
+        ("23:00-02:00", 1, True),
+        ("23:00-02:00", 12, False),
+        ("00:00-00:00", 12, True),
+        ("off", 3, False),
+    ],
+)
+def test_the_window_is_of_utc_and_may_span_midnight(window: str, hour: int, inside: bool) -> None:
+    east = dt.timezone(dt.timedelta(hours=2))
+    assert (
+        in_window(window, dt.datetime(2026, 1, 31, hour, tzinfo=dt.UTC).astimezone(east)) is inside
+    )
+
+
+def test_what_runs_another_version_or_replaced_files_is_outdated() -> None:
+    assert not Part("shared-1", "15.20", "15.20", "15.20").outdated
+    assert not Part("shared-1", "15.20").outdated
+    assert Part("shared-1", "15.18", "15.20").outdated
+    assert Part("shared-1", "15.20", "15.20", replaced=("/x.so",)).outdated
+    [said] = Part("shared-1", "15.18", "15.20").alerts()
+    assert "15.18" in said
+    assert "15.20" in said
+    assert Part("shared-1", "15.18", "15.18", "15.20").advice() == [
+        "shared-1: apt offers 15.20 for 15.18."
+    ]
