@@ -118,7 +118,7 @@ def audited_address(api: httpx.Client, answer: httpx.Response) -> str:
     ("peer", "headers", "address"),
     [
         # Nobody's proxy, though on this machine: only the connection counts.
-        ("127.0.3.1", {"X-Forwarded-For": "198.51.100.1"}, "127.0.3.1"),
+        ("127.0.0.1", {"X-Forwarded-For": "198.51.100.1"}, "127.0.0.1"),
         ("127.0.3.2", {"Forwarded": "for=198.51.100.1", "X-Real-IP": "198.51.100.1"}, "127.0.3.2"),
         # Configured ones: what they have appended counts, and nothing that came before it.
         ("127.9.0.1", {"X-Forwarded-For": "198.51.100.2"}, "198.51.100.2"),
@@ -138,7 +138,7 @@ def test_only_configured_proxies_say_where_a_request_comes_from(
 
 
 def test_nobody_gets_a_new_share_by_naming_another_address(platform: Installation) -> None:
-    with visitor(platform, "127.0.3.9") as client:
+    with visitor(platform, "127.0.0.1") as client:
         answers = [
             client.get("/api/databases", headers={"X-Forwarded-For": f"198.51.100.{n}"})
             for n in range(30)
@@ -158,7 +158,7 @@ def test_nobody_gets_a_new_share_by_naming_another_address(platform: Installatio
 def test_a_redirect_keeps_the_scheme_that_a_configured_proxy_names(
     platform: Installation,
 ) -> None:
-    for peer, scheme in (("127.9.0.1", "https"), ("127.0.3.3", "http")):
+    for peer, scheme in (("127.9.0.1", "https"), ("127.0.0.1", "http")):
         with platform.stranger({"X-Forwarded-Proto": "https"}, address=peer) as client:
             location = client.get("/api/databases/").headers["location"]
         assert location.startswith(f"{scheme}://")

@@ -16,7 +16,7 @@ Network = IPv4Network | IPv6Network
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """Return an address without port, brackets or mapping to IPv6; None for anything else.
+    """Return an address without port, brackets, zone or mapping to IPv6; None for anything else.
 
     Some proxies append the client's port.
     """
@@ -26,7 +26,7 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        found = ipaddress.ip_address(text)
+        found = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None

@@ -95,16 +95,10 @@ class People:
             return None
         return read_device_token(self._seal, token, email, dt.datetime.now(dt.UTC))
 
-    async def user_of(self, challenge: Secret) -> UserRow:
-        """Return whom a challenge was given to. Raises WrongCredentials."""
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            user_id = await sessions.find_challenge(tx, challenge)
-            user = await users.find(tx, user_id) if user_id else None
-        if user is None:
-            raise WrongCredentials(
-                "This login is not known, or has taken too long.", hint="Log in again."
-            )
-        return user
+    async def device_at(self, challenge: Secret, token: Secret | None) -> str | None:
+        """As ``device_of``, for the user whom a challenge was given to."""
+        user = None if token is None else await self._challenged(challenge)
+        return None if user is None else self.device_of(token, user.email)
 
     async def login(
         self,
@@ -162,7 +156,11 @@ class People:
 
         Raises as ``login``.
         """
-        user = await self.user_of(challenge)
+        user = await self._challenged(challenge)
+        if user is None:
+            raise WrongCredentials(
+                "This login is not known, or has taken too long.", hint="Log in again."
+            )
         counters = plan.code_counters(user.email, caller.address, device)
         begun = await self._begin(counters)
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -319,6 +317,11 @@ class People:
         await _record(tx, principal.actor, "user.recovery_codes", user.id)
 
     # Parts
+
+    async def _challenged(self, challenge: Secret) -> UserRow | None:
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            user_id = await sessions.find_challenge(tx, challenge)
+            return await users.find(tx, user_id) if user_id else None
 
     async def _begin(self, counters: list[Counter]) -> list[Attempt]:
         async with self._store.transaction(audit.PLATFORM) as tx:
