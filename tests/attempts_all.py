@@ -3,6 +3,7 @@
 from attempts import Attempt
 from attempts_crossings import CROSSINGS
 from attempts_doors import DOORS_OF_OTHERS
+from attempts_pooled import POOLED_CLIENTS
 from attempts_server import CODE, SERVER
 from attempts_sql import FILES, LIMITS, OTHERS, SIGHT
 
@@ -15,5 +16,6 @@ SECTIONS: dict[str, tuple[Attempt, ...]] = {
     "The server": SERVER,
     "Code, extensions and links": CODE,
     "From session to session": CROSSINGS,
+    "From one pooled client to the next": POOLED_CLIENTS,
 }
 ATTEMPTS = [attempt for section in SECTIONS.values() for attempt in section]
