@@ -3,10 +3,12 @@
 import asyncio
 import signal
 import ssl
+from functools import partial
 
 import structlog
 import uvicorn
 
+from tenantry.api import deadlines
 from tenantry.api.app import create_app
 from tenantry.base import logs, settings
 from tenantry.base.home import Home
@@ -52,6 +54,8 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        http=deadlines.protocol(here),
+        timeout_keep_alive=here.api_idle_seconds,
         timeout_graceful_shutdown=15,
         ssl_certfile=certificate,
         ssl_keyfile=certificate,
@@ -59,7 +63,8 @@ def main() -> None:
     config.load()
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+    loop_factory = partial(deadlines.DeadlineLoop, here.api_head_seconds)
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(serve(uvicorn.Server(config), here))
 
 

@@ -5,6 +5,7 @@ import time
 
 import structlog
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenantry.api import limits, metrics, problems
@@ -15,6 +16,7 @@ from tenantry.base.ids import new_id
 log = structlog.get_logger()
 
 MOST_BODY_BYTES = 1024 * 1024
+CLIENT_GONE = 499  # in the log and in the measures only: nobody is there to be answered
 UPLOAD = b"application/octet-stream"
 _UPLOADS = re.compile(r"/api/databases/[^/]+/import")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,100}")
@@ -50,16 +52,18 @@ class Frame:
         reply = _Reply(send, request_id, uses)
         began = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            limited = receive if _is_upload(scope, headers) else _limited(headers, receive)
+            watched = _watched(receive, reply)
+            limited = watched if _is_upload(scope, headers) else _limited(headers, watched)
             await self._answer(scope, limited, reply)
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "other")
-            metrics.observe_request(scope["method"], route, reply.status, seconds)
+            status = CLIENT_GONE if reply.gone else reply.status
+            metrics.observe_request(scope["method"], route, status, seconds)
             log.info(
                 "request",
                 method=scope["method"],
                 path=scope["path"],
-                status=reply.status,
+                status=status,
                 milliseconds=round(seconds * 1000, 1),
                 address=scope["client"][0] if scope.get("client") else None,
             )
@@ -74,6 +78,8 @@ class Frame:
         except TooManyRequests as error:
             answer = problems.of_error(reply.request_id, scope["path"], error)
             await reply.instead(answer, scope, receive)
+        except ClientDisconnect:  # whatever was begun for it has been undone on the way here
+            reply.gone = True
         except Exception:
             log.exception("request.broke", method=scope["method"], path=scope["path"])
             answer = problems.internal_error(reply.request_id, scope["path"])
@@ -81,7 +87,10 @@ class Frame:
 
 
 class _Reply:
-    """``send``, with our headers added and the status remembered."""
+    """``send``, with our headers added and the status remembered.
+
+    ``gone`` tells that the client left before all of the answer was sent.
+    """
 
     def __init__(self, send: Send, request_id: str, uses: list[Use]) -> None:
         self._send = send
@@ -89,6 +98,8 @@ class _Reply:
         self.uses = uses
         self.status = 500
         self.started = False
+        self.complete = False
+        self.gone = False
 
     async def instead(self, answer: ASGIApp, scope: Scope, receive: Receive) -> None:
         """Send this answer, unless another one is already on its way."""
@@ -109,6 +120,20 @@ class _Reply:
                 ),
             ]
         await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.complete = True
+
+
+def _watched(receive: Receive, reply: _Reply) -> Receive:
+    """``receive``, which notes that the client has gone."""
+
+    async def watched() -> Message:
+        message = await receive()
+        if message["type"] == "http.disconnect" and not reply.complete:
+            reply.gone = True
+        return message
+
+    return watched
 
 
 def _is_upload(scope: Scope, headers: dict[bytes, bytes]) -> bool:

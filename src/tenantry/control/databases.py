@@ -123,7 +123,8 @@ _COLUMNS = f"""
     d.id, d.cluster_id, d.database_name, d.username, d.status, d.has_shadow, d.customer_id,
     c.email AS owner_email, d.name, d.friendly_name, d.environment, d.kind, d.plan, {_LIMITS},
     d.pool_mode, u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at,
-    d.expires_at, d.missing_since, b.name AS blueprint, b.version AS blueprint_version, d.created_at, d.updated_at
+    d.expires_at, d.missing_since, b.name AS blueprint, b.version AS blueprint_version,
+    d.created_at, d.updated_at
 """
 _BESIDE = """
     JOIN plans p ON p.name = d.plan
