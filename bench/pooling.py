@@ -13,7 +13,7 @@ import resource
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -173,15 +173,20 @@ def finished(process: "subprocess.Popen[str]") -> str:
     return said
 
 
-def started(way: Way, mode: str, load: Load) -> "subprocess.Popen[str]":
-    options = ["--select-only", "--no-vacuum", f"--scale={load.scale}", "--jobs=4"]
-    extent = [f"--client={load.clients}", f"--time={load.seconds}"]
-    return way.pgbench(*options, *extent, *MODES[mode])
+def started(way: Way, options: Iterable[str], load: Load) -> "subprocess.Popen[str]":
+    """pgbench with ``options`` for ``load.seconds``."""
+    common = ["--no-vacuum", f"--scale={load.scale}", f"--time={load.seconds}"]
+    return way.pgbench(*common, *options)
 
 
-def rate(way: Way, mode: str, load: Load) -> float:
+def reads(mode: str, load: Load) -> list[str]:
+    """Options of pgbench: that many clients that read."""
+    return ["--select-only", "--jobs=4", f"--client={load.clients}", *MODES[mode]]
+
+
+def rate(way: Way, options: Iterable[str], load: Load) -> float:
     """Transactions a second; without the time to connect where clients stay."""
-    found = re.search(r"^tps = ([0-9.]+)", finished(started(way, mode, load)), re.MULTILINE)
+    found = re.search(r"^tps = ([0-9.]+)", finished(started(way, options, load)), re.MULTILINE)
     assert found is not None
     return float(found[1])
 
@@ -204,7 +209,7 @@ def footprint(here: Installation, way: Way, mode: str, load: Load) -> dict[str, 
     with here.superuser() as server:
         end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
         server.execute(end, (way.database,))
-        process = started(way, mode, load)
+        process = started(way, reads(mode, load), load)
         while process.poll() is None:
             query = "SELECT pid FROM pg_stat_activity WHERE datname = %s"
             pids = [pid for (pid,) in server.execute(query, (way.database,))]
@@ -225,7 +230,7 @@ def compare(here: Installation, to: dict[str, Way], mode: str, load: Load) -> di
     for turn in range(load.pairs):
         # Who goes first has no advantage in the long run.
         for name in list(to)[:: 1 if turn % 2 == 0 else -1]:
-            rates[name].append(rate(to[name], mode, load))
+            rates[name].append(rate(to[name], reads(mode, load), load))
         told = ", ".join(f"{name} {each[-1]:,.0f}/s" for name, each in rates.items())
         say(f"{mode} {turn + 1} of {load.pairs}: {told}")
     figures: dict[str, Any] = {}

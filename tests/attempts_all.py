@@ -4,6 +4,7 @@ from attempts import Attempt
 from attempts_crossings import CROSSINGS
 from attempts_disk import DISK
 from attempts_doors import DOORS_OF_OTHERS
+from attempts_pooled import POOLED_CLIENTS
 from attempts_server import CODE, SERVER
 from attempts_shared import SHARED
 from attempts_sql import FILES, LIMITS, OTHERS, SIGHT
@@ -21,5 +22,6 @@ SECTIONS: dict[str, tuple[Attempt, ...]] = {
     "From session to session": CROSSINGS,
     "What all share": SHARED,
     "Transaction IDs": TRANSACTION_IDS,
+    "From one pooled client to the next": POOLED_CLIENTS,
 }
 ATTEMPTS = [attempt for section in SECTIONS.values() for attempt in section]

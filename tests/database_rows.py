@@ -36,6 +36,7 @@ def database_row(suffix: str | None = None, **differing: Any) -> DatabaseRow:
         statement_timeout_ms=0,
         lock_timeout_ms=0,
         idle_in_transaction_session_timeout_ms=0,
+        pool_mode="transaction",
         used_bytes=None,
         quota_state="ok",
         parent_id=None,

@@ -1,6 +1,8 @@
 """Drills: what a good backup proves, what a damaged one sets off, and a worker that is killed."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from scene import Database, Scene, wait_for
 
 from answers import data, problem
 from clients import hurry
+from tenantry.host import processes
 
 STEPS = ("read", "side_instance.restored", "restore", "recover", "compare", "check")
 
@@ -133,6 +136,54 @@ def test_killed_at_each_step_it_comes_to_its_end(drilled: Drilled) -> None:
     assert drilled.proofs()[0]["passed"]
     assert drilled.proofs()[0]["id"] == operation["id"]
     wait_for("nothing left", drilled.nothing_is_left)
+
+
+def _side_servers(drilled: Drilled) -> list[int]:
+    """The servers that were started for an operation."""
+    found = processes.started_on(drilled.platform.home / "scratch")
+    return [pid for pid in found if processes.command_line(pid)[0].endswith("postgres")]
+
+
+@pytest.mark.parametrize("first", ["down", "up"])
+def test_what_a_killed_supervisor_leaves_is_ended(drilled: Drilled, first: str) -> None:
+    """Nothing runs after ``down``, and ``up`` goes on with the operation."""
+    platform, before = drilled.platform, len(drilled.proofs())
+    pids = platform.pids()
+    supervisor = int((platform.home / "run" / "supervisor.pid").read_text())
+    drilled.scene.forget_strike()
+    drilled.scene.arm("worker", "side_instance.recovered", "worker")
+    os.kill(supervisor, signal.SIGSTOP)  # it starts no other worker
+    with platform.client() as api:
+        operation = data(api.post(f"/api/databases/{drilled.database['id']}/drill"), 202)
+    wait_for("a killed worker", drilled.scene.struck)
+    os.kill(supervisor, signal.SIGKILL)
+    drilled.scene.forget_strike()
+    left = _side_servers(drilled)
+    assert left
+    if first == "down":
+        platform.down()
+        assert platform.processes() == []
+    platform.up()
+    assert not [pid for pid in left if processes.is_alive(pid)]
+    if first == "up":
+        assert platform.pids()["shared-1"] == pids["shared-1"]
+        assert platform.pids()["pooler"] == pids["pooler"]
+    wait_for("another proof", lambda: len(drilled.proofs()) == before + 1)
+    assert drilled.proofs()[0]["passed"]
+    assert drilled.proofs()[0]["id"] == operation["id"]
+    wait_for("nothing left", drilled.nothing_is_left)
+
+
+def test_nothing_of_an_operation_under_way_outlives_down(drilled: Drilled) -> None:
+    before = len(drilled.proofs())
+    with drilled.platform.client() as api:
+        data(api.post(f"/api/databases/{drilled.database['id']}/drill"), 202)
+    wait_for("a side server", lambda: _side_servers(drilled))
+    drilled.platform.down()
+    assert drilled.platform.processes() == []
+    drilled.platform.up()
+    wait_for("another proof", lambda: len(drilled.proofs()) == before + 1)
+    assert drilled.proofs()[0]["passed"]
 
 
 def _name(step: str) -> str:

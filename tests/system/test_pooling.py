@@ -1,6 +1,7 @@
 """The pooled port: few backends for many clients, nobody dropped, and never too many in all."""
 
 import asyncio
+import json
 import os
 import resource
 import signal
@@ -14,9 +15,10 @@ import asyncpg
 import httpx
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from answers import data
-from clients import ask, eventually, hurry, login
+from clients import ask, eventually, hurry, is_open, login
 from harness import Installation
 
 MANY = 250
@@ -216,6 +218,132 @@ def test_nobody_is_dropped_when_databases_come(platform: Installation) -> None:
             assert ask(new["shadow_database_url_pooled"]) == 1
         stop.set()
         assert all(worker.result() > 10 for worker in workers)
+
+
+# The session between transactions
+
+
+def test_psycopgs_prepared_statements_survive_the_reset_and_an_alter(
+    platform: Installation,
+) -> None:
+    database = platform.create()
+    query = "SELECT * FROM things WHERE id = %s"
+    with (
+        login(database["connection_string"]) as direct,
+        login(database["connection_string_pooled"]) as open_client,
+    ):
+        direct.execute("CREATE TABLE things AS SELECT 1 AS id")
+        open_client.prepare_threshold = 0
+        for _ in range(5):
+            assert open_client.execute(query, (1,)).fetchone() == (1,)
+        direct.execute("ALTER TABLE things ADD name text; ALTER TABLE things ALTER id TYPE bigint")
+        with login(database["connection_string_pooled"]) as new_client:
+            new_client.prepare_threshold = 0
+            for client in (open_client, new_client):
+                assert client.execute(query, (1,)).fetchone() == (1, None)
+
+
+async def test_asyncpgs_prepared_statements_survive_the_reset_and_an_alter(
+    platform: Installation,
+) -> None:
+    database = platform.create()
+    pooled = database["connection_string_pooled"]
+    with login(database["connection_string"]) as direct:
+        direct.execute("CREATE TABLE things AS SELECT n AS id FROM generate_series(0, 99) n")
+        async with asyncpg.create_pool(pooled, min_size=10, max_size=10, timeout=60) as pool:
+
+            async def read(number: int) -> int:
+                found = await pool.fetchval("SELECT id FROM things WHERE id = $1", number % 100)
+                return int(found)
+
+            assert await together(300, read) == [number % 100 for number in range(300)]
+            direct.execute("ALTER TABLE things ADD name text")
+            assert await read(7) == 7
+            new_client = await asyncpg.connect(pooled, timeout=60)
+            try:
+                found = await new_client.fetchrow("SELECT * FROM things WHERE id = $1", 7)
+            finally:
+                await new_client.close()
+    assert found is not None
+    assert dict(found) == {"id": 7, "name": None}
+
+
+def test_sqlalchemy_is_served(platform: Installation) -> None:
+    url = sa.make_url(platform.create()["connection_string_pooled"])
+    engine = sa.create_engine(url.set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE things AS SELECT 1 AS id"))
+    with engine.connect() as connection:
+        for _ in range(20):  # psycopg prepares what is asked for the sixth time
+            with connection.begin():
+                found = connection.execute(
+                    sa.text("SELECT id FROM things WHERE id = :id"), {"id": 1}
+                )
+                assert found.scalar_one() == 1
+    engine.dispose()
+
+
+def test_read_only_follows_the_client_that_asked_for_it(platform: Installation) -> None:
+    pooled = platform.create()["connection_string_pooled"]
+    with login(pooled) as reader, login(pooled) as writer:
+        # What psycopg2's set_session(readonly=True) and JDBC's setReadOnly send.
+        reader.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+        for number in range(3):
+            writer.execute(f"CREATE TABLE written_{number} ()".encode())
+            with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                reader.execute("CREATE TABLE refused ()")
+
+
+def test_session_mode_is_a_databases_choice(platform: Installation, api: httpx.Client) -> None:
+    database = platform.create()
+    path = f"/api/databases/{database['id']}"
+    url = database["connection_string_pooled"]
+    setting = "SELECT current_setting('app.customer', true)"
+    assert database["pool_mode"] == "transaction"
+
+    def keeps_state() -> bool:
+        with login(url) as client:
+            client.execute("SET app.customer = 'ann'")
+            return client.execute(setting).fetchone() == ("ann",)
+
+    assert not keeps_state()
+    assert data(api.patch(path, json={"pool_mode": "session"}))["pool_mode"] == "session"
+    eventually(keeps_state)
+    assert ask(url, setting) in {None, ""}
+    assert api.patch(path, json={"pool_mode": "statement"}).status_code == 422
+    # PgBouncer leaves a role's settings as they are when its line is gone.
+    assert data(api.patch(path, json={"pool_mode": "transaction"}))["pool_mode"] == "transaction"
+    eventually(lambda: not keeps_state())
+
+
+def test_an_owner_renews_the_pool(platform: Installation, api: httpx.Client) -> None:
+    database = platform.create()
+    path = f"/api/databases/{database['id']}/pool/reconnect"
+    pid = "SELECT pg_backend_pid()"
+    assert api.post(path).status_code == 200  # nobody has come yet
+    with login(database["connection_string_pooled"]) as client:
+        before = client.execute(pid).fetchone()
+        data(api.post(path))
+        after = client.execute(pid).fetchone()
+        assert after != before
+        with client.transaction():
+            assert client.execute(pid).fetchone() == after
+            headers = {"Idempotency-Key": "renew"}
+            first = api.post(path, headers=headers)
+            assert client.execute(pid).fetchone() == after
+        renewed = client.execute(pid).fetchone()
+        assert renewed != after
+        assert api.post(path, headers=headers).json() == first.json()
+        assert client.execute(pid).fetchone() == renewed
+        ended = platform.tenantry(
+            "pool", "reconnect", database["database_name"], "--end-clients", "--json"
+        )
+        assert json.loads(ended.stdout)["id"] == database["id"]
+        assert not is_open(client)
+    assert ask(database["connection_string_pooled"]) == 1
+    wanted = {"action": "database.pool_reconnect", "resource_id": database["id"]}
+    audited = data(api.get("/api/audit-logs", params=wanted))
+    assert [each["details"]["end_clients"] for each in audited] == [True, False, False, False]
 
 
 # All databases together

@@ -279,6 +279,13 @@ def test_delete_waits_for_its_operation(shop: FakeApi, cli: Cli) -> None:
     assert len(shop.asked("GET", f"/api/operations/{OPERATION}")) == 3
 
 
+def test_a_deletion_that_keeps_backups_says_so(shop: FakeApi, cli: Cli) -> None:
+    shop.on("DELETE", f"/api/databases/{SHOP}", {"id": SHOP, "status": "deleted"})
+    assert cli("db", "delete", "shop", "--yes", "--keep-backups").code == 0
+    [asked] = shop.asked("DELETE", f"/api/databases/{SHOP}")
+    assert asked.query == {"keep_backups": "true"}
+
+
 def test_a_failed_operation_is_a_failed_command(shop: FakeApi, cli: Cli) -> None:
     deleting = {"id": SHOP, "status": "deleting", "operation_id": OPERATION}
     shop.on("DELETE", f"/api/databases/{SHOP}", deleting, status=202)

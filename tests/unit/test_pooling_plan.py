@@ -6,6 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tenantry.control.databases import PoolLimits, PoolMode
 from tenantry.pg.connections import POOLER, Address
 from tenantry.services.pooling import plan
 from tenantry.services.pooling.plan import POOL_SIZE, SMALLEST_FULL_LIMIT, PoolerConfig
@@ -89,35 +90,52 @@ def test_who_must_give_back_holds_more_than_an_equal_share(
         assert told, "somebody holds too many"
 
 
-@given(st.dictionaries(usernames, st.tuples(limits, st.integers(1, POOL_SIZE)), max_size=20))
-def test_only_small_pools_have_a_line_of_their_own(limits: dict[str, tuple[int, int]]) -> None:
+modes: st.SearchStrategy[PoolMode] = st.sampled_from(("transaction", "session"))
+
+
+@given(
+    st.dictionaries(
+        usernames,
+        st.tuples(limits, st.integers(1, POOL_SIZE), modes, st.booleans()),
+        max_size=20,
+    )
+)
+def test_only_pools_that_are_or_were_unusual_have_a_line(
+    limits: dict[str, tuple[int, int, PoolMode, bool]],
+) -> None:
+    pools = [PoolLimits(name, *each[:3]) for name, each in limits.items()]
+    listed = {name for name, each in limits.items() if each[3]}
+    text = plan.render_users(pools, listed=listed)
     parser = configparser.ConfigParser(delimiters=(" = ",))
-    parser.read_string(plan.render_users((name, *each) for name, each in limits.items()))
+    parser.read_string(text)
     assert dict(parser["users"]) == {
-        username: f"max_user_connections={plan.pool_size(*each)}"
-        for username, each in limits.items()
-        if each[0] < SMALLEST_FULL_LIMIT or each[1] < POOL_SIZE
+        name: f"max_user_connections={plan.pool_size(most, pooled)} pool_mode={mode}"
+        for name, (most, pooled, mode, before) in limits.items()
+        if before or most < SMALLEST_FULL_LIMIT or pooled < POOL_SIZE or mode == "session"
     }
+    assert plan.listed_users(text) == set(parser["users"])
 
 
 @given(
     st.permutations(
         [
-            ("user_b", 5, 25),
-            ("user_a", 20, 25),
-            ("user_c", 31, 25),
-            ("user_d", 32, 25),
-            ("user_e", 50, 7),
+            PoolLimits("user_b", 5, 25, "transaction"),
+            PoolLimits("user_a", 20, 25, "session"),
+            PoolLimits("user_c", 31, 25, "transaction"),
+            PoolLimits("user_d", 32, 25, "transaction"),
+            PoolLimits("user_e", 50, 7, "transaction"),
+            PoolLimits("user_f", 50, 25, "session"),
         ]
     )
 )
-def test_the_same_limits_are_the_same_file(limits: list[tuple[str, int, int]]) -> None:
+def test_the_same_limits_are_the_same_file(limits: list[PoolLimits]) -> None:
     assert plan.render_users(limits) == (
         "; Written by Tenantry.\n[users]\n"
-        "user_a = max_user_connections=16\n"
-        "user_b = max_user_connections=4\n"
-        "user_c = max_user_connections=24\n"
-        "user_e = max_user_connections=7\n"
+        "user_a = max_user_connections=16 pool_mode=session\n"
+        "user_b = max_user_connections=4 pool_mode=transaction\n"
+        "user_c = max_user_connections=24 pool_mode=transaction\n"
+        "user_e = max_user_connections=7 pool_mode=transaction\n"
+        "user_f = max_user_connections=25 pool_mode=session\n"
     )
 
 

@@ -3,12 +3,13 @@
 import asyncio
 import signal
 import ssl
+from functools import partial
 
 import structlog
 import uvicorn
 
+from tenantry.api import deadlines
 from tenantry.api.app import create_app
-from tenantry.api.protocol import LimitedProtocol
 from tenantry.base import logs, settings
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
@@ -50,12 +51,13 @@ def main() -> None:
         create_app(here),
         host=here.api_host,
         port=here.api_port,
-        http=LimitedProtocol,
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,  # api.proxies reads them: uvicorn believes whatever is on this machine
+        http=deadlines.protocol(here),
+        timeout_keep_alive=here.api_idle_seconds,
         timeout_graceful_shutdown=15,
         ssl_certfile=certificate,
         ssl_keyfile=certificate,
@@ -63,7 +65,8 @@ def main() -> None:
     config.load()
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+    loop_factory = partial(deadlines.DeadlineLoop, here.api_head_seconds)
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(serve(uvicorn.Server(config), here))
 
 

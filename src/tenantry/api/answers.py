@@ -118,6 +118,9 @@ class Database(BaseModel):
     kind: str = Field(examples=["shared"])
     plan: str = Field(examples=["standard"])
     max_connections: int = Field(examples=[20])
+    pool_mode: Literal["transaction", "session"] = Field(
+        description="How long a pooled client keeps a server connection."
+    )
     limits: Limits
     disk: Disk
     shadow: bool
@@ -289,6 +292,7 @@ def _labels(row: DatabaseRow) -> dict[str, object]:
         "kind": row.kind,
         "plan": row.plan,
         "max_connections": row.max_connections,
+        "pool_mode": row.pool_mode,
         "limits": dataclasses.asdict(row.limits),
         "disk": Disk(
             used_bytes=row.used_bytes, quota_bytes=row.disk_quota_bytes, state=row.quota_state

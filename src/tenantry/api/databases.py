@@ -36,7 +36,7 @@ from tenantry.api.blueprints import with_blueprint
 from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
 from tenantry.api.requests.fields import Email, Label, Slug, secret
 from tenantry.base.secrets import SecretSource
-from tenantry.control import jobs
+from tenantry.control import audit, jobs
 from tenantry.control.databases import Filter
 from tenantry.control.store import Tx
 from tenantry.pg import sources
@@ -169,7 +169,7 @@ async def update(
     principal: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Change its names, its environment, its plan or its limits.
+    """Change its names, its environment, its plan, its limits or its pool mode.
 
     Open sessions go on as they are, except where a disk quota is overrun or no longer is.
     """
@@ -180,6 +180,41 @@ async def update(
         row = await platform.databases.show(principal.actor, database_id)
     _settle(request, platform)
     return answers.answer(answers.database(row), message="Database updated.")
+
+
+@router.post("/{identifier}/pool/reconnect", response_model=Answer[Database])
+async def reconnect_pool(
+    request: Request,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+    *,
+    end_clients: bool = False,
+) -> Response:
+    """Renew the server connections of its pooled clients, and of its shadow's.
+
+    Nobody is dropped: clients wait up to a second for each other's open transactions, and a
+    transaction that takes longer keeps its connection to its end. In session mode a client keeps
+    its connection until it disconnects. With ``end_clients`` all pooled sessions end at once.
+    """
+    first = not await is_repeated(request, principal)
+    async with platform.store.transaction(principal.actor) as tx:
+        row = await platform.databases.lock_there(tx, principal.actor, database_id)
+    if first:  # in no transaction: this may wait for the tenant's own
+        async with visiting(request, principal):
+            await platform.databases.reconnect_pool(row, end_clients=end_clients)
+
+    async def record(tx: Tx, _: SecretSource) -> JSONResponse:
+        await audit.record_on(
+            tx,
+            principal.actor,
+            "database.pool_reconnect",
+            row,
+            details={"end_clients": end_clients},
+        )
+        return answers.answer(answers.database(row), message="The pool is renewed.")
+
+    return await once(request, principal, record)
 
 
 @router.delete(

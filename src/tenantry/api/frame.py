@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tenantry.api import limits, metrics, problems, proxies
@@ -16,6 +17,7 @@ from tenantry.base.ids import new_id
 log = structlog.get_logger()
 
 MOST_BODY_BYTES = 1024 * 1024
+CLIENT_GONE = 499  # in the log and in the measures only: nobody is there to be answered
 UPLOAD = "application/octet-stream"
 _UPLOADS = re.compile(r"/api/databases/[^/]+/import")
 # Two of them would be read as one thing here and as another one there.
@@ -82,15 +84,16 @@ class Frame:
         began = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             async with held:
-                await self._answer(scope, body, reply)
+                await self._answer(scope, _watched(body, reply), reply)
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "other")
-            metrics.observe_request(scope["method"], route, reply.status, seconds)
+            status = CLIENT_GONE if reply.gone else reply.status
+            metrics.observe_request(scope["method"], route, status, seconds)
             log.info(
                 "request",
                 method=scope["method"],
                 path=scope["path"],
-                status=reply.status,
+                status=status,
                 milliseconds=round(seconds * 1000, 1),
                 address=scope["client"][0] if scope.get("client") else None,
             )
@@ -106,6 +109,8 @@ class Frame:
         except (TooManyRequests, RepeatedHeader) as error:
             answer = problems.of_error(reply.request_id, scope["path"], error)
             await reply.instead(answer, scope, receive)
+        except ClientDisconnect:  # whatever was begun for it has been undone on the way here
+            reply.gone = True
         except Exception:
             log.exception("request.broke", method=scope["method"], path=scope["path"])
             answer = problems.internal_error(reply.request_id, scope["path"])
@@ -113,7 +118,10 @@ class Frame:
 
 
 class _Reply:
-    """``send``, with our headers added and the status remembered."""
+    """``send``, with our headers added and the status remembered.
+
+    ``gone`` tells that the client left before all of the answer was sent.
+    """
 
     def __init__(self, send: Send, request_id: str, uses: list[Use], body: "_Body") -> None:
         self._send = send
@@ -122,6 +130,8 @@ class _Reply:
         self.uses = uses
         self.status = 500
         self.started = False
+        self.complete = False
+        self.gone = False
 
     async def instead(self, answer: ASGIApp, scope: Scope, receive: Receive) -> None:
         """Send this answer, unless another one is already on its way."""
@@ -144,6 +154,20 @@ class _Reply:
                 ),
             ]
         await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.complete = True
+
+
+def _watched(receive: Receive, reply: _Reply) -> Receive:
+    """``receive``, which notes that the client has gone."""
+
+    async def watched() -> Message:
+        message = await receive()
+        if message["type"] == "http.disconnect" and not reply.complete:
+            reply.gone = True
+        return message
+
+    return watched
 
 
 def media_type_of(content_type: bytes) -> str:

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: Port = 3000
     trusted_proxies: str = ""
+    api_head_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
+    api_stall_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
+    api_idle_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
     pg_port: Port = 5432
     pool_port: Port = 6432
     pool_packet_mb: Annotated[int, Field(ge=1, le=1024)] = 64

@@ -303,7 +303,7 @@ class Api:
             return self._http.request(
                 method,
                 self.url + path,
-                params=given,
+                params=given or None,  # given {}, httpx drops the query of the path
                 json=body,
                 content=content,
                 headers=headers,

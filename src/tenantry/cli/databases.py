@@ -176,6 +176,7 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
             ("status", row.get("status")),
             ("kind", row.get("kind")),
             *limits.facts(row),
+            ("pool mode", row.get("pool_mode")),
             ("created", row.get("created_at")),
             ("blueprint", _blueprint(row)),
             ("parent", row.get("parent_id")),
@@ -202,23 +203,30 @@ def update(
     new_env: Annotated[
         Environment | None, typer.Option(metavar="ENV", help="The environment to move it to.")
     ] = None,
+    pool_mode: Annotated[
+        Literal["transaction", "session"] | None,
+        typer.Option(help="How long a pooled client keeps a server connection."),
+    ] = None,
     expires: Annotated[
         str | None, typer.Option(help="When to delete a branch: 12h, 7d, a moment, or never.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Change a database's names, environment, plan or limits.
+    """Change a database's names, environment, plan, limits or pool mode.
 
     Examples:
 
         tenantry db update shop --env staging --max-connections 40
 
         tenantry db update shop --plan premium --reset max-connections
+
+        tenantry db update shop --pool-mode session
     """
     changes = {
         "name": new_name,
         "environment": new_env,
         "friendly_name": friendly_name,
+        "pool_mode": pool_mode,
     }
     changes = {field: value for field, value in changes.items() if value is not None}
     changes |= chosen | dict.fromkeys(reset or [])
@@ -232,7 +240,7 @@ def update(
         output.as_json(row)
         return
     output.done(f"{title(row)} is changed")
-    shown = {"name", "environment", "friendly_name", "expires_at"} & changes.keys()
+    shown = {"name", "environment", "friendly_name", "pool_mode", "expires_at"} & changes.keys()
     output.facts((field.replace("_", " "), row.get(field)) for field in sorted(shown))
     if changes.keys() - shown:
         output.facts(limits.facts(row))

@@ -1,14 +1,18 @@
-"""``tenantry pool``: how large an application's own pool should be. It asks nobody."""
+"""``tenantry pool``: an application's own pool, and a database's pool in the pooler."""
 
 from typing import Annotated
 
 import typer
 
 from tenantry.cli import output
+from tenantry.cli.client import connect
 from tenantry.cli.door import Json
+from tenantry.cli.finding import In, Named, find, title
 from tenantry.services.pooling import advice
 
-app = typer.Typer(help="Size an application's own pool.", no_args_is_help=True)
+app = typer.Typer(
+    help="Pools: size an application's own, renew a database's.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -53,3 +57,34 @@ def advise(
     low, high = advice.SUGGESTED_MAX_CONNECTIONS
     if advised.max_connections < low:
         output.note(f"A server for an application and others usually allows {low} to {high}.")
+
+
+@app.command()
+def reconnect(
+    database: Named,
+    *,
+    env: In = None,
+    end_clients: Annotated[
+        bool, typer.Option("--end-clients", help="End the clients' sessions as well.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Renew the server connections of a database's pooled clients.
+
+    Nobody is dropped, unless with --end-clients.
+
+    Examples:
+
+        tenantry pool reconnect shop --env production
+
+        tenantry pool reconnect shop --end-clients
+    """
+    with connect() as api:
+        row = find(api, database, env)
+        with output.waiting(f"Renewing the pool of {title(row)}"):
+            path = f"/api/databases/{row['id']}/pool/reconnect"
+            row = api.post(f"{path}?end_clients=true" if end_clients else path)
+    if as_json:
+        output.as_json(row)
+        return
+    output.done(f"{title(row)} has a new pool")

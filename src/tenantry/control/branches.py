@@ -36,10 +36,10 @@ async def insert(
                 f"""
                 INSERT INTO databases (id, cluster_id, database_name, username, status, has_shadow,
                     customer_id, name, friendly_name, environment, kind, plan, parent_id,
-                    expires_at, {_LIMITS})
+                    pool_mode, expires_at, {_LIMITS})
                 SELECT %(id)s, cluster_id, %(database_name)s, %(username)s, 'branching',
                     %(has_shadow)s, customer_id, %(name)s, %(friendly_name)s, %(environment)s, kind,
-                    coalesce(%(plan)s, plan), id, %(expires_at)s, {_OF_PARENT}
+                    coalesce(%(plan)s, plan), id, pool_mode, %(expires_at)s, {_OF_PARENT}
                 FROM databases WHERE id = %(parent_id)s
                 """,
                 {

@@ -25,6 +25,7 @@ from tenantry.pg.catalog import DatabaseUse
 Status = Literal["creating", "warm", "scratch", "branching", "active", "deleting"]
 QuotaState = Literal["ok", "warning", "read_only", "stopped"]
 PauseReason = Literal["wal", "notify", "log", "temp", "settings"]
+PoolMode = Literal["transaction", "session"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class DatabaseRow:
     statement_timeout_ms: int
     lock_timeout_ms: int
     idle_in_transaction_session_timeout_ms: int
+    pool_mode: PoolMode
     used_bytes: int | None
     quota_state: QuotaState
     parent_id: uuid.UUID | None
@@ -85,6 +87,16 @@ class DatabaseRow:
         return [self.database_name, *([self.shadow_name] if self.has_shadow else [])]
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class PoolLimits:
+    """What a role's pool may be: the role's connections in all, those in the pool, and its mode."""
+
+    username: str
+    max_connections: int
+    pool_size: int
+    pool_mode: PoolMode
+
+
 @dataclass(frozen=True, slots=True)
 class Labels:
     """What the owner says of a database. ``limits`` are those that are not its plan's."""
@@ -96,6 +108,7 @@ class Labels:
     plan: str
     limits: Mapping[str, int | None]
     has_shadow: bool
+    pool_mode: PoolMode = "transaction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +127,7 @@ _LIMITS = ", ".join(f"coalesce(d.{name}, p.{name}) AS {name}" for name in plans.
 _COLUMNS = f"""
     d.id, d.cluster_id, d.database_name, d.username, d.status, d.has_shadow, d.customer_id,
     c.email AS owner_email, d.name, d.friendly_name, d.environment, d.kind, d.plan,
-    p.longest_statement_seconds, {_LIMITS},
+    p.longest_statement_seconds, {_LIMITS}, d.pool_mode,
     u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at, d.expires_at,
     d.missing_since, d.paused_until, d.paused_for, b.name AS blueprint,
     b.version AS blueprint_version, d.created_at, d.updated_at
@@ -190,7 +203,7 @@ async def activate(tx: Tx, database_id: uuid.UUID, labels: Labels) -> dt.datetim
                     UPDATE databases
                     SET status = 'active', customer_id = %(customer_id)s, name = %(name)s,
                         friendly_name = %(friendly_name)s, environment = %(environment)s,
-                        plan = %(plan)s, has_shadow = %(has_shadow)s,
+                        plan = %(plan)s, pool_mode = %(pool_mode)s, has_shadow = %(has_shadow)s,
                         created_at = clock_timestamp(), updated_at = clock_timestamp() {}
                     WHERE id = %(id)s RETURNING created_at
                     """
@@ -202,6 +215,7 @@ async def activate(tx: Tx, database_id: uuid.UUID, labels: Labels) -> dt.datetim
                     "friendly_name": labels.friendly_name,
                     "environment": labels.environment,
                     "plan": labels.plan,
+                    "pool_mode": labels.pool_mode,
                     "has_shadow": labels.has_shadow,
                     **labels.limits,
                 },
@@ -244,6 +258,7 @@ async def update_labels(
     friendly_name: str | None,
     environment: str,
     plan: str,
+    pool_mode: PoolMode,
     expires_at: dt.datetime | None,
     limits: Mapping[str, int | None],
 ) -> None:
@@ -253,7 +268,7 @@ async def update_labels(
             sql.SQL(
                 """
                 UPDATE databases SET name = %(name)s, friendly_name = %(friendly_name)s,
-                    environment = %(environment)s, plan = %(plan)s,
+                    environment = %(environment)s, plan = %(plan)s, pool_mode = %(pool_mode)s,
                     expires_at = %(expires_at)s, updated_at = clock_timestamp() {}
                 WHERE id = %(id)s
                 """
@@ -264,6 +279,7 @@ async def update_labels(
                 "friendly_name": friendly_name,
                 "environment": environment,
                 "plan": plan,
+                "pool_mode": pool_mode,
                 "expires_at": expires_at,
                 **limits,
             },
@@ -466,21 +482,22 @@ async def count_by_status(tx: Tx) -> dict[str, int]:
     return dict(await cursor.fetchall())
 
 
-async def pool_limits(tx: Tx) -> list[tuple[str, int, int]]:
-    """All roles of active databases, with their limits of connections and of pooled ones."""
-    cursor = await tx.execute(
-        """
-        SELECT d.username, coalesce(d.max_connections, p.max_connections),
-               coalesce(d.pool_size, p.pool_size)
-        FROM databases d JOIN plans p ON p.name = d.plan WHERE d.status = 'active'
-        UNION ALL
-        SELECT r.username, r.max_connections, coalesce(d.pool_size, p.pool_size)
-        FROM database_roles r JOIN databases d ON d.id = r.database_id
-            JOIN plans p ON p.name = d.plan
-        WHERE d.status = 'active' AND r.status = 'active'
-        """
-    )
-    return [(username, most, pooled) for username, most, pooled in await cursor.fetchall()]
+async def pool_limits(tx: Tx) -> list[PoolLimits]:
+    """Return what the pools of all roles of active databases may be."""
+    async with tx.cursor(row_factory=class_row(PoolLimits)) as cursor:
+        await cursor.execute(
+            """
+            SELECT d.username, coalesce(d.max_connections, p.max_connections) AS max_connections,
+                   coalesce(d.pool_size, p.pool_size) AS pool_size, d.pool_mode
+            FROM databases d JOIN plans p ON p.name = d.plan WHERE d.status = 'active'
+            UNION ALL
+            SELECT r.username, r.max_connections, coalesce(d.pool_size, p.pool_size), d.pool_mode
+            FROM database_roles r JOIN databases d ON d.id = r.database_id
+                JOIN plans p ON p.name = d.plan
+            WHERE d.status = 'active' AND r.status = 'active'
+            """
+        )
+        return await cursor.fetchall()
 
 
 async def own_limits(tx: Tx, database_id: uuid.UUID) -> dict[str, int | None]:

@@ -31,6 +31,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _ANSWER_SECONDS = 15
+_SILENT_SECONDS = 2
 _SLICE = dt.timedelta(seconds=2)
 _VALIDATION_SECONDS = 90.0
 _HOOK_SECONDS = 300.0
@@ -142,7 +143,10 @@ class Authority:
             chall=challenge.chall, response=response, validation=validation
         )
         try:
-            server = standalone.HTTP01DualNetworkedServers(("", self.http_port), {resource})
+            # It serves one client after the other, so a silent one would keep the authority out.
+            server = standalone.HTTP01DualNetworkedServers(
+                ("", self.http_port), {resource}, timeout=_SILENT_SECONDS
+            )
         except OSError as error:
             raise AcmeFailed(
                 f"The authority's challenge cannot be answered at port {self.http_port}: "

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenantry.base.errors import MachineError
+from tenantry.host import processes
 
 _LAST_LINES = 15
 _LAST_BYTES = 64 * 1024  # of standard error
@@ -78,7 +79,7 @@ async def run(
             stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**(os.environ if inherit else {}), **(env or {})},
+            env={**(os.environ if inherit else _mark()), **(env or {})},
             cwd=cwd,
             start_new_session=True,
         )
@@ -122,6 +123,12 @@ async def run(
         said = _tail(done.stderr) or _tail(done.stdout) or "it printed nothing"
         raise CommandFailed(f"{name} ended with {done.returncode}: {said}")
     return done
+
+
+def _mark() -> dict[str, str]:
+    """Return the variable by which a supervisor finds what was started below it."""
+    home = os.environ.get(processes.OF_HOME)
+    return {} if home is None else {processes.OF_HOME: home}
 
 
 def _step_back(session: int) -> None:

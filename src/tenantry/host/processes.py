@@ -6,7 +6,12 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Collection
 from pathlib import Path
+
+# The variable that names the home whose supervisor a process descends from. Processes of sessions
+# and process groups of their own, and those whose parents are gone, are found by it.
+OF_HOME = "TENANTRY_CHILD_OF"
 
 
 def read_pid(path: Path) -> int | None:
@@ -69,6 +74,40 @@ def started_on(argument: Path) -> list[int]:
         if entry.name.isdigit() and int(entry.name) != os.getpid()
         if any(str(argument) in word for word in command_line(int(entry.name)))
     ]
+
+
+def descending_from(home: Path) -> set[int]:
+    """Return the processes that were started below a supervisor of ``home`` (``OF_HOME``)."""
+    mark = f"{OF_HOME}={home}"
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            # Those of others cannot be read, and are none of ours.
+            with contextlib.suppress(OSError):
+                if mark in (entry / "environ").read_text(errors="replace").split("\0"):
+                    found.add(int(entry.name))
+    return found
+
+
+def is_own(pid: int) -> bool:
+    """Whether a process belongs to the user that this one runs as."""
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid == os.geteuid()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def has_ancestor(pid: int, ancestors: Collection[int]) -> bool:
+    """Whether a process is one of these, or descends from one."""
+    while pid > 1:
+        if pid in ancestors:
+            return True
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return False
 
 
 async def wait_gone(pid: int) -> None:

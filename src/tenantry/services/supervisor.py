@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 
 _ASKED_TO_END = (0, -signal.SIGTERM)
 _CHILD_SECONDS = 20  # a request or a job that runs may still end
+_WORK_SECONDS = 10  # what an operation runs is done again anyway
 _SLOWEST_RESTART = 30.0
 _WELL_SECONDS = 10.0  # what has run for so long can run
 _LOGS_SECONDS = 1.0
@@ -130,7 +132,11 @@ class Supervisor:
                 "-m",
                 f"tenantry.{name}",
                 stdin=asyncio.subprocess.PIPE,
-                env={**os.environ, "TENANTRY_HOME": str(self._settings.home)},
+                env={
+                    **os.environ,
+                    "TENANTRY_HOME": str(self._settings.home),
+                    processes.OF_HOME: str(self._settings.home),
+                },
             )
             self._children[name] = child
             self._note_code(name)
@@ -199,20 +205,66 @@ def bound_logs(home: Home, local: LocalClusters) -> None:
 
 
 async def stop_daemons(settings: Settings) -> None:
-    """Stop the pooler, then the clusters; what does not run is left alone."""
+    """Stop what operations have running, the pooler, then the clusters.
+
+    Nothing of this home runs afterwards, but for who calls. What does not run is left alone.
+    """
+    await end_leftovers(settings)
     await local_pooler(settings).stop()
     local = LocalClusters(settings)
     for cluster in (local.shared, local.control):
         await cluster.stop()
+    await _end_work(settings)  # pgBackRest archives on, for a moment, after its server has stopped
 
 
 async def end_leftovers(settings: Settings) -> None:
-    """End the children of a supervisor that was killed, which may not have noticed yet."""
+    """End what a supervisor that was killed has left, but for what serves tenants.
+
+    These are its API and worker, which may not have noticed yet, the programs that they have
+    run, and the temporary clusters of their operations. The operations go on from their last
+    step when there is a worker again.
+    """
     run = Home(settings.home).run
     for name in ("api", "worker"):
         pid = processes.read_pid(run / f"{name}.pid")
         if pid is not None and processes.started_by(pid, "python", f"tenantry.{name}"):
             await processes.stop(pid, deadline=_CHILD_SECONDS)
+    await _end_work(settings)
+
+
+async def _end_work(settings: Settings) -> None:
+    """End the programs and the temporary clusters of operations."""
+    while work := _work(settings):
+        await asyncio.gather(
+            *(
+                processes.stop(pid, signal_number=number, deadline=_WORK_SECONDS)
+                for pid, number in work.items()
+            )
+        )
+
+
+def _work(settings: Settings) -> dict[int, signal.Signals]:
+    """Return the processes of operations, each with the signal that has it end soon."""
+    home, local = Home(settings.home), LocalClusters(settings)
+    daemons = (local.shared.pid(), local.control.pid(), local_pooler(settings).pid())
+    spared = {os.getpid(), *(pid for pid in daemons if pid is not None)}
+    found = processes.descending_from(settings.home)
+    for folder in (home.clusters, home.scratch, home.pgbackrest):
+        found |= {pid for pid in processes.started_on(folder) if _is_program(pid)}
+    found = {pid for pid in found if processes.is_own(pid) and processes.is_alive(pid)}
+    return {
+        # A postmaster waits at SIGTERM until its clients leave (manual, section 19.5).
+        pid: signal.SIGINT if _is_program(pid, "postgres") else signal.SIGTERM
+        for pid in found
+        # A server's children end with it.
+        if not processes.has_ancestor(pid, spared | (found - {pid}))
+    }
+
+
+def _is_program(pid: int, *names: str) -> bool:
+    """Whether a process is one of these programs, or PostgreSQL's server or pgBackRest."""
+    words = processes.command_line(pid)
+    return bool(words) and Path(words[0]).name in (names or ("postgres", "pgbackrest"))
 
 
 def running_pid(settings: Settings) -> int | None:

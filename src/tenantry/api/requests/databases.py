@@ -30,6 +30,7 @@ from tenantry.api.requests.fields import (
     readable,
 )
 from tenantry.control import plans
+from tenantry.control.databases import PoolMode
 from tenantry.control.whitelist import NewEntry
 from tenantry.services.databases.model import Changes, Environment, NewDatabase
 from tenantry.services.network.plan import parse_network
@@ -100,6 +101,11 @@ class UpdateDatabase(_Limits):
     name: Slug | None = None
     environment: Environment | None = None
     plan: PlanName | None = None
+    pool_mode: PoolMode | None = Field(
+        default=None,
+        description="How long a pooled client keeps a server connection: for a transaction, after "
+        "which the session is reset, or until it disconnects.",
+    )
     expires_at: Annotated[Moment, AfterValidator(expiry)] | None = Field(
         default=None, description="When to delete a branch; null is never."
     )
@@ -116,6 +122,7 @@ class UpdateDatabase(_Limits):
             name=self.name,
             environment=self.environment,
             plan=self.plan,
+            pool_mode=self.pool_mode,
             limits=self.limits(),
             changes_expiry="expires_at" in self.model_fields_set,
             expires_at=self.expires_at,

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
-from tenantry.control.databases import DatabaseRow
+from tenantry.control.databases import DatabaseRow, PoolMode
 
 Environment = Literal["production", "staging", "development"]
 
@@ -41,6 +41,7 @@ class Changes:
     name: str | None = None
     environment: Environment | None = None
     plan: str | None = None
+    pool_mode: PoolMode | None = None
     limits: Mapping[str, int | None] = field(default_factory=dict)
     changes_expiry: bool = False
     expires_at: dt.datetime | None = None

@@ -39,6 +39,7 @@ log = structlog.get_logger()
 _DROPS_AT_ONCE = 6  # each waits for a checkpoint, and all of them load the disk
 _CLOSINGS_AT_ONCE = 12  # who keeps one waiting is ended after seconds
 _DROP_TURN_SECONDS = 60.0
+_RECONNECT_SECONDS = 1.0  # how long pooled clients wait for each other's open transactions
 _DROP_SCRATCH_SECONDS = 5.0  # a pass drops what takes longer
 _SAMPLE_SLICE = 100  # databases measured at a time: sizes are read from their files
 
@@ -196,6 +197,7 @@ class Databases:
             friendly_name=changes.friendly_name or row.friendly_name,
             environment=changes.environment or row.environment,
             plan=changes.plan or row.plan,
+            pool_mode=changes.pool_mode or row.pool_mode,
             expires_at=changes.expires_at if changes.changes_expiry else row.expires_at,
             limits=changes.limits,
         )
@@ -206,7 +208,7 @@ class Databases:
                 await flow.limit(server, after)
         changed: dict[str, object] = {
             field: [getattr(row, field), getattr(after, field)]
-            for field in ("name", "friendly_name", "environment", "plan", *plans.NAMES)
+            for field in ("name", "friendly_name", "environment", "plan", "pool_mode", *plans.NAMES)
             if getattr(row, field) != getattr(after, field)
         }
         if after.expires_at != row.expires_at:
@@ -214,6 +216,18 @@ class Databases:
             changed["expires_at"] = [None if at is None else at.isoformat() for at in moments]
         await audit.record_on(tx, actor, "database.update", row, details=changed)
         return after
+
+    async def reconnect_pool(self, row: DatabaseRow, *, end_clients: bool) -> None:
+        """Renew the server connections of a database's pooled clients, and of its shadow's.
+
+        With ``end_clients`` end the clients' sessions as well. Raises Unavailable if the pooler
+        does not answer.
+        """
+        if end_clients:
+            await self._pooler.kick_out(row.database_names)
+            return
+        for name in row.database_names:
+            await self._pooler.renew_servers(name, within=_RECONNECT_SECONDS)
 
     async def delete(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> Deletion:
         """Promise a deletion; ``finish_deletion`` carries it out.

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tenantry.control.databases import PoolLimits
 from tenantry.pg.connections import POOLER, Address
 from tenantry.pg.hardening import AUTH_DATABASE, CREDENTIALS_QUERY
 
@@ -103,6 +104,14 @@ def render_config(config: PoolerConfig) -> str:
         "max_db_connections": POOL_SIZE,
         "max_prepared_statements": 200,
         "max_packet_size": config.packet_bytes,
+        # No client finds what another one left in the session. PgBouncer knows that DISCARD ALL
+        # drops its prepared statements, and prepares them again where they are used.
+        "server_reset_query": "DISCARD ALL",
+        "server_reset_query_always": 1,
+        # Of the settings that PostgreSQL reports, these follow the client that made them, besides
+        # PgBouncer's own list. Never search_path (CVE-2025-12819: the lookup of passwords would
+        # run with it).
+        "track_extra_parameters": "IntervalStyle, default_transaction_read_only",
         "server_idle_timeout": 60,
         "server_login_retry": 1,
         "client_login_timeout": LOGIN_SECONDS,
@@ -133,14 +142,22 @@ def render_config(config: PoolerConfig) -> str:
     )
 
 
-def render_users(limits: Iterable[tuple[str, int, int]]) -> str:
-    """A line for each role that may not have a full pool; all others need none.
+def render_users(limits: Iterable[PoolLimits], *, listed: Collection[str] = ()) -> str:
+    """Return a line for each role whose pool is not full or not in transaction mode.
 
-    ``limits`` are roles with their limits of connections and of pooled ones.
+    ``listed`` are roles that had a line before. They keep one: PgBouncer leaves the settings of a
+    role as they were when its line is gone.
     """
     lines = [
-        f"{username} = max_user_connections={size}"
-        for username, most, pooled in sorted(limits)
-        if (size := pool_size(most, pooled)) < POOL_SIZE
+        f"{each.username} = max_user_connections={size} pool_mode={each.pool_mode}"
+        for each in sorted(limits)
+        if (size := pool_size(each.max_connections, each.pool_size)) < POOL_SIZE
+        or each.pool_mode != "transaction"
+        or each.username in listed
     ]
     return "\n".join(["; Written by Tenantry.", "[users]", *lines, ""])
+
+
+def listed_users(text: str) -> set[str]:
+    """Return the roles that have a line in what ``render_users`` returned."""
+    return {line.partition(" = ")[0] for line in text.splitlines() if " = " in line}

@@ -373,12 +373,16 @@ class Pooler:
         """Have new server connections for what the clients of a database ask from now on.
 
         Plans that the old ones have prepared are of tables as they were. Whoever has a
-        transaction open after ``within`` seconds keeps its old one to its end.
+        transaction open after ``within`` seconds keeps its old one to its end; in session mode
+        each client keeps its own until it disconnects.
+
+        Raises Unavailable if the pooler does not answer.
         """
         # RECONNECT would close one that is just being opened, and tell its clients of a failure.
         # While the database is paused, none is.
         async with self.paused(database, within=within):
-            with contextlib.suppress(Unavailable, psycopg.DatabaseError):
+            # PgBouncer does not know a database that nobody has come to.
+            with contextlib.suppress(psycopg.DatabaseError):
                 async with self.console() as console:
                     await console.run(sql.SQL("RECONNECT {}").format(sql.Identifier(database)))
 
@@ -478,15 +482,17 @@ class Pooler:
         return int(config["default_pool_size"])
 
     async def refresh_users(self, store: ControlStore) -> bool:
-        """Have a line for each database that may not have a full pool.
+        """Have a line for each role whose pool is not full or not in transaction mode.
 
         The limit itself is PostgreSQL's; without the line the pool would only run into it.
         """
         async with store.long_transaction(audit.PLATFORM) as tx:
             await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_USERS_LOCK,))
-            text = plan.render_users(await rows.pool_limits(tx))
+            path = self._folder / "users.ini"
+            listed = plan.listed_users(path.read_text()) if path.exists() else set()
+            text = plan.render_users(await rows.pool_limits(tx), listed=listed)
             with files.until_read(self._home.run / "pooler-users.unread") as unread:
-                changed = files.ensure_file(self._folder / "users.ini", text)
+                changed = files.ensure_file(path, text)
                 if changed or unread:
                     emit(Changed("pooler.users", "users.ini"))
                     await self.reload()

@@ -389,6 +389,7 @@ class Restoring:
                 plan=row.plan,
                 limits=await rows.own_limits(tx, row.id),
                 has_shadow=row.has_shadow,
+                pool_mode=row.pool_mode,
             ),
         )
         made = await rows.find(tx, database_id, customer_id=None)

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from tenantry.base.errors import Conflict, NotFound, TenantryError
+from tenantry.base.errors import Conflict, NotFound, TenantryError, Unavailable
 from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.control import audit
@@ -101,7 +101,8 @@ class Clients:
 
     async def refresh(self) -> None:
         """Have them go on, with new connections."""
-        await self._pooler.renew_servers(self._database, within=_PAUSE_SECONDS)
+        with suppress(Unavailable):  # without the pooler there are no clients
+            await self._pooler.renew_servers(self._database, within=_PAUSE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
