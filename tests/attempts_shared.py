@@ -1,6 +1,7 @@
 """What all tenants share, and one tries to use up: the pooler's memory, the places for sessions."""
 
 import contextlib
+import re
 from pathlib import Path
 
 import psycopg
@@ -56,13 +57,17 @@ def _unfinished_logins(world: World, door: str) -> str:
                 try:
                     login(world.neighbours_url(door)).close()
                 except psycopg.OperationalError as error:
-                    return THROUGH if "too many clients" in str(error) else str(error)
+                    is_full = re.search("too many clients|remaining connection slots", str(error))
+                    return THROUGH if is_full else str(error)
     return NOTHING
 
 
 SHARED: tuple[Attempt, ...] = (
     Attempt("large-message", "a parameter of 70 MiB", "PgBouncer's `max_packet_size`",
-        _large_message, NOTHING, Lift(pooler_setting=("max_packet_size", "2147483647")),
+        _large_message, NOTHING, Lift(
+            pooler_setting=("max_packet_size", "2147483647"),
+            worker=True,  # it would write the file anew meanwhile
+        ),
         doors=(POOLED,), lift_doors=(POOLED,)),
     Attempt("many-statements",
         "prepared statements of 1 MiB, three times `TENANTRY_POOL_MEMORY_MB`",

@@ -49,6 +49,10 @@ def lifted(world: World, lift: Lift) -> Iterator[None]:
     data, pooler = home / "clusters" / "shared-1" / "data", home / "pooler"
     pooler_pid = home / "run" / "pooler.pid"
     with ExitStack() as stack:
+        if lift.stop_worker:
+            worker = world.platform.pids()["worker"]
+            os.kill(worker, signal.SIGSTOP)
+            stack.callback(os.kill, worker, signal.SIGCONT)
         if lift.rule:
             rules = data / "pg_hba.conf"
             text = f"{lift.rule.format(**world.words)}\n{rules.read_text()}"
@@ -65,10 +69,6 @@ def lifted(world: World, lift: Lift) -> Iterator[None]:
                 for line in settings.read_text().split("\n")
             ]
             stack.enter_context(rewritten(settings, "\n".join(lines), pooler_pid))
-        if lift.stop_worker:
-            worker = world.platform.pids()["worker"]
-            os.kill(worker, signal.SIGSTOP)
-            stack.callback(os.kill, worker, signal.SIGCONT)
         as_superuser(world, lift.take)
         try:
             yield
