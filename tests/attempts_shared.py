@@ -66,7 +66,7 @@ SHARED: tuple[Attempt, ...] = (
     Attempt("large-message", "a parameter of 70 MiB", "PgBouncer's `max_packet_size`",
         _large_message, NOTHING, Lift(
             pooler_setting=("max_packet_size", "2147483647"),
-            worker=True,  # it would write the file anew meanwhile
+            stop_worker=True,  # it would write the file anew meanwhile
         ),
         doors=(POOLED,), lift_doors=(POOLED,)),
     Attempt("many-statements",
