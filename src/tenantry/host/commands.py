@@ -106,7 +106,8 @@ async def run(
             os.killpg(process.pid, signal.SIGKILL)
         talking.cancel()
         await asyncio.gather(talking, return_exceptions=True)
-        await process.wait()
+        # What is left in its pipes has to be read: asyncio waits for their end, too.
+        await asyncio.gather(_end_of(process.stdout), _end_of(process.stderr), process.wait())
         if isinstance(stop, asyncio.CancelledError):
             raise
         if isinstance(stop, _TooMuchOutput):
