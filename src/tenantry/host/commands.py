@@ -91,21 +91,22 @@ async def run(
         _step_back(process.pid)
     if memory is not None:
         _limit_memory(process.pid, memory)
-    talking = asyncio.gather(
-        _all_of(process.stdout),
-        _lines_of(process.stderr, on_error_line),
-        _feed(process.stdin, stdin),
+    talks = (
+        asyncio.create_task(_all_of(process.stdout)),
+        asyncio.create_task(_lines_of(process.stderr, on_error_line)),
+        asyncio.create_task(_feed(process.stdin, stdin)),
     )
     watching = None if while_running is None else asyncio.create_task(_again(while_running))
     try:
         async with asyncio.timeout(deadline):
-            stdout, stderr, _ = await talking
+            stdout, stderr, _ = await asyncio.gather(*talks)
             await process.wait()
     except (TimeoutError, asyncio.CancelledError, _TooMuchOutput) as stop:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        talking.cancel()
-        await asyncio.gather(talking, return_exceptions=True)
+        for talk in talks:
+            talk.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)
         # What is left in its pipes has to be read: asyncio waits for their end, too.
         await asyncio.gather(_end_of(process.stdout), _end_of(process.stderr), process.wait())
         if isinstance(stop, asyncio.CancelledError):
