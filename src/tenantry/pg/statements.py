@@ -1,6 +1,17 @@
-"""SQL taken apart by PostgreSQL's own parser (pglast, which is that of version 18)."""
+"""SQL taken apart by PostgreSQL's own parser (pglast, which is that of version 18).
 
+The tree of one statement can be so deep that making it exhausts the stack, which ends the process,
+or so large that it takes minutes, during which no other thread runs. So a statement of more than
+16 KiB is parsed by a child first (``python -m tenantry.pg.statements``), with half the stack and a
+few seconds of processor time.
+"""
+
+import os
 import re
+import resource
+import subprocess
+import sys
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -8,6 +19,11 @@ from typing import Any
 from pglast import ast, parser
 from pglast.enums import AlterTableType, ReindexObjectType, TransactionStmtKind
 
+_HARMLESS_LENGTH = 16 * 1024  # two characters a level: 8 MiB of stack take 40 KiB of "1+1+1…"
+_CHILD_STACK = 4 * 1024 * 1024
+_CHILD_BYTES = 1024 * 1024 * 1024
+_CHILD_SECONDS = 4  # of the processor, its start included
+_CHILD_DEADLINE = 60
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
@@ -38,7 +54,10 @@ def split(sql: str) -> tuple[Statement, ...]:
     found = []
     before, line = 0, 1
     try:
-        for place in parser.split(ascii_only, only_slices=True):
+        places = parser.split(ascii_only, only_slices=True)
+        if any(place.stop - place.start > _HARMLESS_LENGTH for place in places):
+            _require_parseable(sql)
+        for place in places:
             comments, text = sql[before : place.start], sql[place]
             line += comments.count("\n")
             [raw] = parser.parse_sql(text)
@@ -50,6 +69,44 @@ def split(sql: str) -> tuple[Statement, ...]:
     except RecursionError:
         raise Unreadable("is nested too deeply", 1) from None
     return tuple(found)
+
+
+def _require_parseable(sql: str) -> None:
+    """Raises Unreadable if a child does not survive parsing it, or takes too long."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", __name__],
+            input=sql.encode(),
+            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_CHILD_DEADLINE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        done = None
+    if done is None or done.returncode != 0:
+        raise Unreadable("has a statement that is nested too deeply, or too long to be parsed", 1)
+
+
+def main() -> None:
+    """Parse what standard input has, within limits; the process ends with 0 if it can be."""
+    resource.setrlimit(resource.RLIMIT_CPU, (_CHILD_SECONDS, _CHILD_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (_CHILD_BYTES, _CHILD_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sql = sys.stdin.buffer.read().decode()
+    parsed: list[bool] = []
+
+    def parse() -> None:
+        for text in parser.split(_NOT_ASCII.sub("x", sql)):
+            parser.parse_sql(text)
+        parsed.append(True)
+
+    threading.stack_size(_CHILD_STACK)
+    thread = threading.Thread(target=parse)
+    thread.start()
+    thread.join()
+    sys.exit(0 if parsed else 1)
 
 
 def _complaint(sql: str, error: parser.ParseError) -> str:
@@ -123,3 +180,7 @@ _LASTING = {ast.CallStmt, ast.DoStmt, ast.AlterSubscriptionStmt, *_ALONE}
 def leaves_nothing(statement: Statement) -> bool:
     """Whether its failure, outside a transaction, leaves nothing that the catalog does not tell."""
     return type(statement.node) not in _LASTING
+
+
+if __name__ == "__main__":
+    main()

@@ -104,7 +104,7 @@ class Applying:
         async with conn.transaction():
             run.state["seeding"] = await fetch_value(conn, "SELECT pg_current_xact_id()::text")
             await run.save()
-            for part in statements.split(script.sql):
+            for part in await asyncio.to_thread(statements.split, script.sql):
                 try:
                     await execute_discarding(conn, part.text.encode())
                 except psycopg.Error as error:
