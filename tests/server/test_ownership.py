@@ -1,12 +1,15 @@
 """What does not belong to the tenant whose database it is in is found, whatever it is."""
 
+import hashlib
+from pathlib import Path
 from typing import LiteralString
 
 import pytest
 from tenants import Connection, Tenant, rows
 
 from tenantry.pg import logins, ownership
-from tenantry.pg.connections import ADMIN, connect
+from tenantry.pg.connections import ADMIN, Address, connect
+from tenantry.pg.hardening import TEMPLATE
 
 # Whatever has an owner, and is not shared between databases.
 THINGS: tuple[tuple[str, LiteralString], ...] = (
@@ -74,6 +77,14 @@ async def test_it_cannot_hide_in_an_extension_of_the_tenants(
         assert await found(tenant) == ["function public.as_visitor() of tenantry_visitor_left"]
         await admin.execute("DROP EXTENSION hstore")
     await platform.execute("DROP ROLE tenantry_visitor_left")
+
+
+async def test_the_template_has_the_objects_that_the_documentation_lists(address: Address) -> None:
+    async with connect(address, user=ADMIN, dbname=TEMPLATE) as admin:
+        found = sorted(map(str, await ownership.foreign_objects(admin, [])))
+    assert found == []
+    page = Path(__file__).parents[2] / "docs" / "reference" / "security.md"
+    assert hashlib.sha256("\n".join(found).encode()).hexdigest() in page.read_text()
 
 
 async def test_every_catalog_that_has_owners_is_read(tenant: Tenant) -> None:
