@@ -71,7 +71,7 @@ async def clean_up(platform: Platform) -> None:
     for purpose in purposes:
         if purpose.partition("_")[0] not in under_way:
             await visitors.drop(shared, purpose)
-    await visitors.drop_expired(shared)
+    await visitors.drop_abandoned(shared)
 
 
 async def converge(platform: Platform) -> None:

@@ -8,7 +8,6 @@ import psycopg
 import pytest
 from tenants import Connection, Tenant, make, rows, unmake
 
-from tenantry.base.secrets import Secret
 from tenantry.pg import catalog, logins, visitors
 from tenantry.pg.connections import ADMIN, PLATFORM_ROLES, Address, connect
 from tenantry.pg.hardening import ensure_standing_roles
@@ -97,14 +96,12 @@ async def test_a_visitor_starts_anew_whatever_code_of_the_tenants_set_for_it(
         ) == [(tenant.role,)]
 
 
-async def test_a_session_that_a_crash_left_expires(
+async def test_what_a_crash_left_of_a_session_is_dropped(
     platform: Connection, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def left() -> list[str]:
-        found = await rows(
-            platform, "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)", visitors.PREFIX
-        )
-        return [name for (name,) in found]
+    async def left() -> int:
+        query = "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)"
+        return len(await rows(platform, query, visitors.PREFIX))
 
     async def nothing(*_: object) -> bool:
         return False
@@ -113,23 +110,14 @@ async def test_a_session_that_a_crash_left_expires(
         crash.setattr(visitors, "_remove", nothing)
         async with logins.inside(tenant.address, tenant.databases[0], [tenant.role]):
             pass
-        crash.setattr(visitors, "_SHORT_VISIT_SECONDS", -1)
-        async with connect(tenant.address, user=ADMIN) as admin:
-            await visitors._make(
-                admin,
-                f"{visitors.PREFIX}{uuid4().hex}",
-                Secret("x"),
-                [tenant.role],
-                bypass_rls=False,
-                seconds=-1,
-            )
-    before = await left()
-    assert len(before) == 2
-    await visitors.drop_expired(tenant.address)
-    assert len(await left()) == 1
+    async with logins.inside(tenant.address, tenant.databases[0], [tenant.role]):
+        await visitors.drop_abandoned(tenant.address)
+        assert await left() == 2  # one may be about to come
+        monkeypatch.setattr(visitors, "_ARRIVAL_SECONDS", 0)
+        await visitors.drop_abandoned(tenant.address)
+        assert await left() == 1  # that with a session
+    assert await left() == 0
     assert await visitors.purposes(tenant.address) == set()
-    for name in await left():
-        await visitors.drop(tenant.address, name.removeprefix(visitors.PREFIX))
 
 
 async def test_a_tenant_that_locks_a_visitors_role_holds_up_nobody(

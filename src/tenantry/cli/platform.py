@@ -246,8 +246,6 @@ def status(json: Json = False) -> None:
             for each in found.clusters:
                 for warning in each.warnings:
                     output.note(f"! {each.name}: {warning}")
-                for reason, count in each.paused.items():
-                    output.note(f"! {each.name}: databases paused ({reason}): {count}")
                 for old in each.kept:
                     output.note(f"{each.name}: {old} is kept until tenantry cluster discard")
     if not found.all_running:

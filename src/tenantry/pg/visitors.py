@@ -38,6 +38,7 @@ from tenantry.pg.replacing import admit
 PREFIX = "tenantry_visitor_"
 _MOST_SESSIONS = 8
 _SHORT_VISIT_SECONDS = 900  # longer than any session of ``session`` lasts
+_ARRIVAL_SECONDS = 15  # between a login's creation and its session: connecting takes 5 at most
 # A tenant that has granted a visitor something in an open transaction holds a lock on that role.
 _LOCK_TIMEOUT = "2s"
 _TRIES = 5
@@ -113,7 +114,7 @@ async def session(
     """One session in a database with the rights of these roles of its tenant's, and no more.
 
     In autocommit mode, names are those of pg_catalog, and a policy that would hide rows is an
-    error. The login expires by itself, so that one left by a crash is dropped later.
+    error. The login expires, by which one that a crash leaves is known (``drop_abandoned``).
 
     Raises Unavailable if the server does not answer, or if the database does not admit it.
     """
@@ -386,20 +387,24 @@ async def _renew(admin: Connection, visitor_: Visitor) -> None:
 
 async def purposes(address: Address) -> set[str]:
     """What the visitors were made for that expire by themselves at no time: operations' ids."""
-    return await _names(address, "coalesce(rolvaliduntil, 'infinity') = 'infinity'")
+    return await _names(address, sql.SQL("coalesce(rolvaliduntil, 'infinity') = 'infinity'"))
 
 
-async def drop_expired(address: Address) -> None:
-    """Drop the visitors of ``session`` that a crash has left."""
-    for purpose in await _names(address, "rolvaliduntil < now()"):
+async def drop_abandoned(address: Address) -> None:
+    """Drop the visitors of ``session`` that a crash has left: without a session for too long."""
+    which = sql.SQL(
+        "rolvaliduntil < 'infinity' AND rolvaliduntil < now() + make_interval(secs => {})"
+        " AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usename = rolname)"
+    ).format(sql.Literal(_SHORT_VISIT_SECONDS - _ARRIVAL_SECONDS))
+    for purpose in await _names(address, which):
         await drop(address, purpose)
 
 
-async def _names(address: Address, which: LiteralString) -> set[str]:
+async def _names(address: Address, which: sql.Composable) -> set[str]:
     async with connect(address, user=ADMIN) as admin:
         cursor = await admin.execute(
             sql.SQL("SELECT rolname FROM pg_roles WHERE starts_with(rolname, {}) AND {}").format(
-                sql.Literal(PREFIX), sql.SQL(which)
+                sql.Literal(PREFIX), which
             )
         )
         return {name.removeprefix(PREFIX) for (name,) in await cursor.fetchall()}

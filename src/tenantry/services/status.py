@@ -41,9 +41,8 @@ class PartStatus:
 class ClusterStatus:
     """One PostgreSQL server. ``databases`` counts tenants' and warm ones.
 
-    ``warnings`` is what somebody has to see to about the server and its backups, ``paused`` how
-    many databases nobody connects to for a while, by the reason, ``kept`` the folders of what a
-    restore of it has replaced.
+    ``warnings`` is what somebody has to see to about the server, its backups and paused databases,
+    ``kept`` the folders of what a restore of it has replaced.
     """
 
     name: str
@@ -56,7 +55,6 @@ class ClusterStatus:
     databases: int | None
     last_backup_at: str | None
     warnings: list[str]
-    paused: dict[str, int]
     kept: list[str]
 
 
@@ -148,6 +146,11 @@ async def look(settings: Settings) -> Status:
             warnings=[
                 *(running[row.name].alerts() if row.name in running else []),
                 *(
+                    f"databases paused ({reason}): {count}"
+                    for reason, count in paused.items()
+                    if row.kind != CONTROL
+                ),
+                *(
                     alert.detail
                     for each in reports
                     if each.cluster == row.name
@@ -160,7 +163,6 @@ async def look(settings: Settings) -> Status:
                     for alert in plan.alerts(each, dt.datetime.now(dt.UTC))
                 ),
             ],
-            paused={} if row.kind == CONTROL else paused,
             kept=[each.name for each in every_kept(settings) if each.cluster == row.name],
         )
         for row in found
