@@ -42,6 +42,7 @@ _TRANSACTION_IDS_SECONDS = 5
 _RESTART_SECONDS = 15
 _SAMPLE_SECONDS = 300
 _OWNERSHIP_SECONDS = 60
+_VISITORS_SECONDS = 5
 _CERTIFICATE_SECONDS = 60
 _HOME_SECONDS = 60
 _DRILL_SECONDS = 60
@@ -71,7 +72,6 @@ async def clean_up(platform: Platform) -> None:
     for purpose in purposes:
         if purpose.partition("_")[0] not in under_way:
             await visitors.drop(shared, purpose)
-    await visitors.drop_abandoned(shared)
 
 
 async def converge(platform: Platform) -> None:
@@ -168,6 +168,9 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         tasks.create_task(_every(_RESTART_SECONDS, "restarts", restarts.keep))
         tasks.create_task(_every(_DRILL_SECONDS, "drills", platform.drills.begin_due))
         tasks.create_task(_every(_HOME_SECONDS, "home files", platform.home_keeper.keep))
+        tasks.create_task(
+            _every(_VISITORS_SECONDS, "visitors", lambda: visitors.drop_abandoned(shared.address))
+        )
         tasks.create_task(_every(_OWNERSHIP_SECONDS, "ownership", platform.ownership.check_next))
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))
