@@ -65,7 +65,8 @@ async def mfa(request: Request, body: LoginCode, platform: PlatformHere) -> Resp
     """Answer a login's challenge with a code of the authenticator, or with a recovery code."""
     challenge = secret(body.challenge)
     token = None if body.device_token is None else secret(body.device_token)
-    device = await platform.people.device_at(challenge, token)
+    async with limits_of(request).recognising(address_of(request)):
+        device = await platform.people.device_at(challenge, token)
     count(request, await limits_of(request).login(address_of(request), device))
     result = await platform.people.answer(
         challenge, body.code, stranger(request), user_agent=_agent(request), device=device

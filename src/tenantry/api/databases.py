@@ -176,7 +176,8 @@ async def update(
     async with changing(request, principal) as tx:
         row = await platform.databases.update(tx, principal.actor, database_id, body.changes())
     if body.model_fields_set & {"plan", "disk_quota_bytes"}:
-        await platform.quotas.enforce_one(row)
+        async with visiting(request, principal):
+            await platform.quotas.enforce_one(row)
         row = await platform.databases.show(principal.actor, database_id)
     _settle(request, platform)
     return answers.answer(answers.database(row), message="Database updated.")
@@ -198,8 +199,7 @@ async def reconnect_pool(
     its connection until it disconnects. With ``end_clients`` all pooled sessions end at once.
     """
     first = not await is_repeated(request, principal)
-    async with platform.store.transaction(principal.actor) as tx:
-        row = await platform.databases.lock_there(tx, principal.actor, database_id)
+    row = await platform.databases.active(principal.actor, database_id)
     if first:  # in no transaction: this may wait for the tenant's own
         async with visiting(request, principal):
             await platform.databases.reconnect_pool(row, end_clients=end_clients)

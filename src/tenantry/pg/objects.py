@@ -193,41 +193,54 @@ async def end_sessions_in(
     return cursor.rowcount
 
 
-async def reset_large_settings(connection: AsyncConnection[TupleRow], most: int) -> set[str]:
-    """Reset what tenants' roles have set for themselves, where it has more than ``most`` bytes.
+async def roles_with_large_settings(connection: AsyncConnection[TupleRow], most: int) -> set[str]:
+    """The tenants' roles that have set more than ``most`` bytes for themselves, somewhere.
 
-    It is kept in a catalog that all databases share, and read at each login. Returns the roles.
+    It is kept in a catalog that all databases share, and read at each login.
     """
     cursor = await connection.execute(
         """
-        SELECT r.rolname, d.datname FROM pg_db_role_setting s
-        JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
+        SELECT DISTINCT r.rolname FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
         WHERE starts_with(r.rolname, 'user_') AND pg_column_size(s.setconfig) > %s
         """,
         (most,),
     )
-    found = await cursor.fetchall()
-    for role, database in found:
+    return {role for (role,) in await cursor.fetchall()}
+
+
+async def reset_settings(connection: AsyncConnection[TupleRow], role: str) -> None:
+    """Reset what a role has set for itself, everywhere and in each database."""
+    cursor = await connection.execute(
+        """
+        SELECT d.datname FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase
+        WHERE s.setrole = (SELECT oid FROM pg_roles WHERE rolname = %s)
+        """,
+        (role,),
+    )
+    for (database,) in await cursor.fetchall():
         where = sql.SQL("IN DATABASE {} ").format(sql.Identifier(database)) if database else None
         await connection.execute(
             sql.SQL("ALTER ROLE {} {}RESET ALL").format(sql.Identifier(role), where or sql.SQL(""))
         )
-    return {role for role, _ in found}
 
 
-async def end_oldest_transaction(connection: AsyncConnection[TupleRow]) -> str | None:
-    """End the tenants' session whose transaction is oldest, an idle one first.
+async def end_oldest_transaction(
+    connection: AsyncConnection[TupleRow], *, before: dt.datetime
+) -> str | None:
+    """End the tenants' session whose transaction is oldest, of those that began ``before``.
 
-    Returns the name of its database, None if there is no such session.
+    One that does nothing in its transaction comes first. Returns the name of its database, None
+    if there is no such session.
     """
     cursor = await connection.execute(
-        """
+        r"""
         SELECT datname, pg_terminate_backend(pid) FROM (
             SELECT pid, datname FROM pg_stat_activity
-            WHERE backend_type = 'client backend' AND starts_with(usename, 'user_')
-              AND xact_start IS NOT NULL
+            WHERE backend_type = 'client backend' AND xact_start < %s
+              AND (starts_with(usename, 'user_') OR starts_with(usename, 'tenantry_visitor_'))
             ORDER BY (state = 'active'), xact_start LIMIT 1) AS oldest
-        """
+        """,
+        (before,),
     )
     row = await cursor.fetchone()
     return row[0] if row else None

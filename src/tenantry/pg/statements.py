@@ -45,9 +45,12 @@ class Statement:
     node: Any  # the tree that pglast makes of it
 
 
-@lru_cache(maxsize=1024)  # a fleet runs the same files over hundreds of databases
 def split(sql: str) -> tuple[Statement, ...]:
     """The statements of a text, in order. Raises Unreadable."""
+    return _remembered(sql) if len(sql) <= _HARMLESS_LENGTH else _split(sql)
+
+
+def _split(sql: str) -> tuple[Statement, ...]:
     # Where they are is asked of a text that is all ASCII, to the grammar the same: pglast counts
     # characters from the start for each position else, which takes minutes in a large dump.
     ascii_only = _NOT_ASCII.sub("x", sql)
@@ -69,6 +72,10 @@ def split(sql: str) -> tuple[Statement, ...]:
     except RecursionError:
         raise Unreadable("is nested too deeply", 1) from None
     return tuple(found)
+
+
+# A fleet runs the same files over hundreds of databases. The trees of one take up to 2 MiB.
+_remembered = lru_cache(maxsize=64)(_split)
 
 
 def _require_parseable(sql: str) -> None:

@@ -18,6 +18,8 @@ from typing import Literal
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
+from tenantry.pg.connections import fetch_value
+
 Kind = Literal["transactions", "multixacts"]
 
 # PostgreSQL stops assigning with this many left of 2^31 (varsup.c, multixact.c).
@@ -177,6 +179,14 @@ async def busiest(connection: AsyncConnection[TupleRow], *, looks: int) -> Count
     has long transactions the same. It is so for multixacts too: the same transactions lock
     another row with the multixact that they have.
     """
+    # Only IDs that are assigned meanwhile: savepoints of one long transaction have many old ones.
+    first = int(
+        str(
+            await fetch_value(
+                connection, "SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::numeric)"
+            )
+        )
+    )
     seen: set[tuple[str, int, str]] = set()
     for _ in range(looks):
         cursor = await connection.execute(
@@ -187,7 +197,11 @@ async def busiest(connection: AsyncConnection[TupleRow], *, looks: int) -> Count
               AND a.datname IS NOT NULL
             """
         )
-        seen.update(await cursor.fetchall())
+        seen.update(
+            (database, pid, xid)
+            for database, pid, xid in await cursor.fetchall()
+            if (int(xid) - first) % 2**32 < 2**31
+        )
     return Counter(database for database, _, _ in seen)
 
 

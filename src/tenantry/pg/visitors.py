@@ -330,15 +330,19 @@ _DROP_A_PIECE: LiteralString = """
               AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
               AND classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)
               AND identity IS NOT NULL
-              -- What is part of an extension goes with that, and cannot go alone.
+              -- What is part of an extension, a column or a type goes with that, not alone.
               AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = pg_shdepend.classid
-                  AND d.objid = pg_shdepend.objid AND d.deptype IN ('e', 'x'))
+                  AND d.objid = pg_shdepend.objid AND d.deptype IN ('e', 'x', 'i'))
             LIMIT 500
         LOOP
             IF each.type = 'large object' THEN
                 PERFORM lo_unlink(each.objid);
             ELSE
-                EXECUTE 'DROP ' || each.type || ' IF EXISTS ' || each.identity || ' CASCADE';
+                BEGIN
+                    EXECUTE 'DROP ' || each.type || ' IF EXISTS ' || each.identity || ' CASCADE';
+                EXCEPTION WHEN dependent_objects_still_exist OR syntax_error THEN
+                    NULL;  -- an aggregate of any arguments, for example: it goes in the end
+                END;
             END IF;
         END LOOP;
     END $$

@@ -22,13 +22,17 @@ _PAGE = 8192  # BLCKSZ, of which a page of the notification queue is one
 _ENTRY = struct.Struct("=iIIi")  # length, database, transaction, pid: AsyncQueueEntry (async.c)
 _QUEUE_FILES = 8
 _DUMP_SECONDS = 5
-_RECORD = re.compile(rb"len \(rec/tot\): +\d+/ *(\d+),.*? rel \d+/(\d+)/\d+")
+_RECORD = re.compile(rb"len \(rec/tot\): +\d+/ *(\d+),(?:.*? rel \d+/(\d+)/\d+)?")
+_OF_NONE = 2**32  # beyond all OIDs: records that change no relation
 _TEMPORARY = re.compile(r"pgsql_tmp(\d+)\.")
-# What the session does ("authentication", then "startup"), the role, the database.
-LOG_LINE_PREFIX = "%m [%p] (%i) %u@%d "
+# What the session does ("authentication", then "startup"), the role, the database. A name of 63
+# bytes, which is written as it came, has no room for a line break and another prefix.
+LOG_LINE_PREFIX = "%m [%p] while the session does (%i) %u@%d "
 _LINE = re.compile(
-    rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC \[\d+\] \(([^)]*)\) (\S*)@\S* [A-Z]+[0-9]?:  "
+    rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC \[\d+\] while the session does \(([^)]*)\)"
+    rb" (\S*)@\S* (?:LOG|WARNING|ERROR|FATAL|PANIC|NOTICE|INFO|DEBUG[1-5]):  "
 )
+_ROLE = re.compile(r"user_[a-z0-9]+(_.*)?")
 
 
 def lsn(position: int) -> str:
@@ -41,8 +45,8 @@ async def wal_shares(
 ) -> Counter[int]:
     """The bytes of the records in a part of the write-ahead log, by the OID of their database.
 
-    ``program`` is pg_waldump. Shared catalogs are 0; records that change no relation are left
-    out. Empty if the part cannot be read.
+    ``program`` is pg_waldump. Shared catalogs are 0; records that change no relation, such as
+    commits, have a number that is no OID. Empty if the part cannot be read.
     """
     words: list[str | Path] = [
         program, f"--path={folder}", f"--timeline={timeline}",
@@ -60,7 +64,7 @@ def count_records(text: bytes) -> Counter[int]:
     found: Counter[int] = Counter()
     for line in text.splitlines():
         if record := _RECORD.search(line):
-            found[int(record[2])] += int(record[1])
+            found[int(record[2] or _OF_NONE)] += int(record[1])
     return found
 
 
@@ -111,7 +115,8 @@ def log_shares(text: bytes) -> Counter[str]:
         if line.startswith(b"\t"):
             pass  # of the message above
         elif (head := _LINE.match(line)) and trusted:
-            current = head[2].decode(errors="replace") if head[1] == b"startup" else None
+            role = head[2].decode(errors="replace")
+            current = role if head[1] == b"startup" and _ROLE.fullmatch(role) else None
         else:
             current, trusted = None, head is not None
             continue
@@ -135,7 +140,8 @@ def temporary_bytes(folder: Path) -> Counter[int]:
 async def names_of(connection: AsyncConnection[TupleRow], oids: Iterable[int]) -> dict[int, str]:
     """The names of these databases, by OID; without those that are gone."""
     cursor = await connection.execute(
-        "SELECT oid::bigint, datname FROM pg_database WHERE oid = ANY (%s::oid[])", (list(oids),)
+        "SELECT oid::bigint, datname FROM pg_database WHERE oid::bigint = ANY (%s::bigint[])",
+        (list(oids),),
     )
     return dict(await cursor.fetchall())
 

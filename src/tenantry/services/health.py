@@ -109,10 +109,9 @@ async def _ownership(platform: Platform) -> _Worry | None:
     found = await platform.ownership.findings()
     if not found:
         return None
-    name, objects = next(iter(found.items()))
     return _Worry(
-        f"{len(found)} tenants' databases have objects that are not their tenants', first of all "
-        f"{name}: {objects[0]}. Find out who made them, and drop them."
+        f"{len(found)} tenants' databases have objects that are not their tenants'. The log names "
+        "them (ownership.foreign_objects): find out who made them, and drop them."
     )
 
 

@@ -73,12 +73,14 @@ async def _end(address: Address, postmaster: int | None, pid: int) -> None:
     for _ in range(_TRIES):
         await asyncio.sleep(_LOOK_SECONDS / 10)
         with contextlib.suppress(Unavailable, psycopg.OperationalError):  # until they are gone
-            async with connect(address, user=PLATFORM) as server:
+            async with connect(address, user=PLATFORM, lock_seconds=1) as server:
                 await _shut(server, username)
                 return
 
 
 async def _shut(server: AsyncConnection[TupleRow], username: str) -> None:
+    # First, since one of them may be in the way of what follows.
+    await objects.end_sessions(server, username)
     # From PostgreSQL 16 on a visitor is a superuser's, and gone soon in any case.
     with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
         await objects.set_connection_limit(server, username, 0)

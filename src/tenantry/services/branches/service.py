@@ -97,8 +97,8 @@ class Branches:
         branch = await self._databases.lock_there(tx, actor, branch_id)
         if branch.parent_id != parent.id:
             raise NotFound("This database has no such branch.")
-        await self._databases.check_count(tx, actor, branch.customer_id, more=1)
         has_masking = await self._check(tx, parent, masked=masked, at=at)
+        await self._databases.check_count(tx, actor, branch.customer_id, more=1)
         masked = has_masking if masked is None else masked
         return await self._begin(tx, actor, RESET, branch, source=parent, masked=masked, at=at)
 

@@ -49,7 +49,7 @@ async def limit(server: Server, row: DatabaseRow) -> None:
         if row.status == "active":
             await objects.set_connection_limit(server, row.username, row.max_connections)
 
-    await without_blockers(server, work)
+    await without_blockers(server, work, roles=[row.username], databases=row.database_names)
 
 
 async def rebuild_missing(server: Server, address: Address, row: DatabaseRow) -> None:
@@ -84,7 +84,7 @@ async def close(server: Server, pooler: Pooler, row: DatabaseRow) -> None:
     """Shut everybody out, through both doors, now."""
     roles = await catalog.roles_of(server, row.username)
     for name in roles:
-        await without_blockers(server, partial(objects.close_role, server, name))
+        await without_blockers(server, partial(objects.close_role, server, name), roles=[name])
     if roles:
         emit(StepDone("delete", "closed", row.database_name))
     # The pooler's part must not keep a deletion waiting: without the pooler, no pooled
@@ -99,13 +99,17 @@ async def drop(server: Server, pooler: Pooler, row: DatabaseRow) -> None:
     """Remove a database and all that belongs to it from its cluster."""
     await close(server, pooler, row)
     for name in await catalog.databases_beside(server, row.database_name):
-        await without_blockers(server, partial(objects.drop_database, server, name))
+        await _drop_database(server, name)
     emit(StepDone("delete", "shadow", row.database_name))
-    await without_blockers(server, partial(objects.drop_database, server, row.database_name))
+    await _drop_database(server, row.database_name)
     emit(StepDone("delete", "main", row.database_name))
     for name in await catalog.roles_of(server, row.username):
-        await objects.drop_role(server, name)
+        await without_blockers(server, partial(objects.drop_role, server, name), roles=[name])
     emit(StepDone("delete", "role", row.database_name))
+
+
+async def _drop_database(server: Server, name: str) -> None:
+    await without_blockers(server, partial(objects.drop_database, server, name), databases=[name])
 
 
 async def forget(tx: Tx, row: DatabaseRow, actor: Actor) -> None:

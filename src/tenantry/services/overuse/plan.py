@@ -93,10 +93,9 @@ class Meter:
         level.at = now
 
 
-def apportion(total: int, sample: Mapping[str, int]) -> dict[str, float]:
-    """Share out what was written by a sample of it."""
-    whole = sum(sample.values())
-    return {name: total * part / whole for name, part in sample.items()} if whole else {}
+def queue_is_long(size: int) -> bool:
+    """Whether so much waits in the queue that somebody has to be stopped, or ended."""
+    return size > MOST_QUEUED
 
 
 def queue_is_filled(before: int, now: int) -> bool:
@@ -104,12 +103,12 @@ def queue_is_filled(before: int, now: int) -> bool:
 
     Where it is large and does not grow, an open transaction of some listener holds it.
     """
-    return now > MOST_QUEUED and now - before > _QUEUE_GROWS
+    return queue_is_long(now) and now - before > _QUEUE_GROWS
 
 
 def queue_is_held(before: int, now: int) -> bool:
     """Whether the queue is too large, although nobody fills it quickly."""
-    return now > MOST_QUEUED and not queue_is_filled(before, now)
+    return queue_is_long(now) and not queue_is_filled(before, now)
 
 
 def who_fills(shares: Counter[str]) -> list[str]:

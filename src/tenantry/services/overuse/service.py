@@ -15,6 +15,7 @@ import uuid
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -29,6 +30,7 @@ from tenantry.control.clusters import ClusterRow
 from tenantry.control.databases import DatabaseRow, PauseReason
 from tenantry.control.store import ControlStore
 from tenantry.pg import objects, writing
+from tenantry.pg.blockers import without_blockers
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import PLATFORM, connect
 from tenantry.services.clusters.service import ClusterPools
@@ -45,7 +47,7 @@ _LOOKS = 1200  # with one connection
 _SAMPLE = 1024 * 1024  # bytes that are read at a look, of log and of write-ahead log
 
 _STATE = """
-    SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint,
+    SELECT clock_timestamp(), (pg_current_wal_flush_lsn() - '0/0')::bigint,
         ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int,
         (pg_notification_queue_usage()
          * coalesce(current_setting('max_notify_queue_pages', true)::float8 * 8192, 8589934592)
@@ -58,7 +60,8 @@ class _Seen:
     """Up to where things were counted: positions, sizes, and the newest file of the log."""
 
     wal: int | None = None
-    queue: int = 0
+    queue: int | None = None
+    calm_at: dt.datetime | None = None  # when the queue was short, or first looked at
     log: tuple[Path, int] | None = None
 
 
@@ -87,7 +90,7 @@ class Overuse:
             return
         seen = _Seen()
         try:
-            async with connect(self._shared.address, user=PLATFORM) as server:
+            async with connect(self._shared.address, user=PLATFORM, lock_seconds=1) as server:
                 for _ in range(_LOOKS):
                     await self._look(server, cluster, seen)
                     await asyncio.sleep(_LOOK_SECONDS)
@@ -98,22 +101,35 @@ class Overuse:
         state = await (await server.execute(_STATE)).fetchone()
         if state is None:
             return
-        position, timeline, queue = state
+        now, position, timeline, queue = state
         if seen.wal is None:
             seen.wal = position
         elif position - seen.wal >= _SAMPLE:
             await self._count_wal(server, cluster, timeline, seen.wal, position)
             seen.wal = position
-        if plan.queue_is_filled(seen.queue, queue):
+        before = queue if seen.queue is None else seen.queue
+        if seen.calm_at is None or not plan.queue_is_long(queue):
+            seen.calm_at = now
+        if plan.queue_is_filled(before, queue):
             await self._stop_notifying(server, cluster, queue)
-        elif plan.queue_is_held(seen.queue, queue):
-            await self._free_queue(server)
+        elif plan.queue_is_held(before, queue):
+            await self._free_queue(server, seen.calm_at)
         seen.queue = queue
         await self._count_log(cluster, seen)
         await self._count_temporary(server, cluster)
-        for role in await objects.reset_large_settings(server, plan.MOST_SETTINGS):
+        for role in await self._reset_settings(server):
             if row := await self._named(cluster, database_of(role)):
                 await self._pause(row, "settings", plan.MOST_SETTINGS)
+
+    async def _reset_settings(self, server: Server) -> set[str]:
+        reset: set[str] = set()
+        for role in await objects.roles_with_large_settings(server, plan.MOST_SETTINGS):
+            work = partial(objects.reset_settings, server, role)
+            # Whoever keeps changing them all the time is dealt with at the next look.
+            with suppress(psycopg.errors.LockNotAvailable, psycopg.InternalError):
+                await without_blockers(server, work, roles=[role])
+                reset.add(role)
+        return reset
 
     # ── what is written ──────────────────────────────────────────────────────
 
@@ -127,7 +143,9 @@ class Overuse:
             start=max(start, end - _SAMPLE),
             end=end,
         )
-        written = plan.apportion(end - start, await _by_name(server, shares))
+        # Of all that was written, also what changes no database of a tenant's.
+        part = (end - start) / max(1, sum(shares.values()))
+        written = {name: size * part for name, size in (await _by_name(server, shares)).items()}
         for name in self._wal.add(written, time.monotonic()):
             row = await self._named(cluster, name)
             most = plan.most_wal(row.disk_quota_bytes) if row else 1 << 62
@@ -140,13 +158,13 @@ class Overuse:
             if row := await self._named(cluster, name):
                 await self._pause(row, "notify", queue)
 
-    async def _free_queue(self, server: Server) -> None:
-        """End the session that has had a transaction open for longest.
+    async def _free_queue(self, server: Server, calm_at: dt.datetime) -> None:
+        """End the session that has had a transaction open for longest, since before ``calm_at``.
 
         Who listens cannot be told from outside; a session that does, and is in a transaction,
         keeps everybody's notifications. One that does nothing in its transaction comes first.
         """
-        ended = await objects.end_oldest_transaction(server)
+        ended = await objects.end_oldest_transaction(server, before=calm_at)
         if ended is not None:
             log.warning("sessions.ended", why="notifications wait for its end", database=ended)
 

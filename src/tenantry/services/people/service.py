@@ -343,7 +343,9 @@ class People:
             raise _wrong()  # disabled, or given another password, a moment ago
         for attempt in begun:
             await attempts.take_back(tx, attempt)
-        for counter in counters:
+        # A code that was right ends a login that began with the right password.
+        passwords = plan.password_counters(user.email, caller.address, device)
+        for counter in dict.fromkeys([*counters, *passwords]):
             if counter.clears:
                 await attempts.clear(tx, counter.subject)
         token = new_session_token()

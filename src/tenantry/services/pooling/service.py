@@ -44,6 +44,7 @@ _OTHER_FILES = 200  # descriptors that are neither clients nor servers
 
 # What is large is given back to the system as soon as it is free (mallopt(3)).
 _ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}
+_LEAST_SECONDS = 0.1  # for what the console is asked at all
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,11 +316,11 @@ class Pooler:
         ended = False
         # Cut off, PgBouncer goes on pausing.
         with contextlib.suppress(Unavailable, psycopg.DatabaseError):
+            until = time.monotonic() + within
             async with self.console() as console:
                 await self._await_logins(console, database, within=within)
-                await console.run(
-                    sql.SQL("PAUSE {}").format(sql.Identifier(database)), within=within
-                )
+                left = max(_LEAST_SECONDS, until - time.monotonic())
+                await console.run(sql.SQL("PAUSE {}").format(sql.Identifier(database)), within=left)
                 ended = True
         try:
             yield ended
@@ -331,9 +332,11 @@ class Pooler:
         """Have what all clients ask wait until the end of the block; else as ``paused``."""
         ended = False
         with contextlib.suppress(Unavailable, psycopg.DatabaseError):
+            until = time.monotonic() + within
             async with self.console() as console:
                 await self._await_logins(console, None, within=within)
-                await console.run("PAUSE", within=within)
+                left = max(_LEAST_SECONDS, until - time.monotonic())
+                await console.run("PAUSE", within=left)
                 ended = True
         try:
             yield ended

@@ -4,6 +4,7 @@ import dataclasses
 import uuid
 from contextlib import suppress
 
+import psycopg
 import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
@@ -55,7 +56,7 @@ class Quotas:
                     continue
                 try:
                     changed += await self._act(row, use)
-                except TenantryError as error:
+                except (TenantryError, psycopg.Error) as error:
                     log.warning("quota.failed", database=row.database_name, error=str(error))
         return changed
 

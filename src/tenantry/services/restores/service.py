@@ -158,7 +158,9 @@ class Restores:
                 return False
             async with self._clusters.own_connection(row.cluster_id) as server:
                 await without_blockers(
-                    server, partial(objects.drop_database, server, old.database_name)
+                    server,
+                    partial(objects.drop_database, server, old.database_name),
+                    databases=[old.database_name],
                 )
             await replaced.remove(tx, old.database_name, row.id)
             await audit.record_on(

@@ -48,7 +48,8 @@ async def remove(
     async with clusters.own_connection(cluster.id) as server:
         if not await objects.role_exists(server, username):
             return
-        await without_blockers(server, partial(objects.close_role, server, username))
+        close = partial(objects.close_role, server, username)
+        await without_blockers(server, close, roles=[username])
         emit(StepDone("role_delete", "closed", username))
         # Without the pooler no pooled session is left; and it must not keep this waiting.
         with suppress(TenantryError):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pglast import ast
 
@@ -25,6 +26,7 @@ _SHAPES = (
 )
 
 
+@lru_cache(maxsize=64)
 def may_outdate(script: Script) -> bool:
     """Whether plans that others have prepared may be outdated after this file."""
     try:

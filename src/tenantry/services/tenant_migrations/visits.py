@@ -59,8 +59,11 @@ class Clients:
 
     @asynccontextmanager
     async def around(self, script: Script) -> AsyncIterator[None]:
-        outdates = await asyncio.to_thread(plan.may_outdate, script)
-        if outdates and script.transactional and self._hold is None:
+        # In a thread: a large statement is parsed by a child first, which is waited for.
+        outdates, transactional = await asyncio.to_thread(
+            lambda: (plan.may_outdate(script), script.transactional)
+        )
+        if outdates and transactional and self._hold is None:
             await self._catch()
         try:
             yield
