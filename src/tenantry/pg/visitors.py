@@ -401,7 +401,8 @@ async def drop_abandoned(address: Address) -> None:
         " AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.usename = rolname)"
     ).format(sql.Literal(_SHORT_VISIT_SECONDS - _ARRIVAL_SECONDS))
     for purpose in await _names(address, which):
-        await drop(address, purpose)
+        if await _remove(address, purpose):
+            emit(Changed("visitor.dropped", "abandoned"))
 
 
 async def _names(address: Address, which: sql.Composable) -> set[str]:
