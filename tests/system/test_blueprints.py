@@ -55,7 +55,8 @@ def brought(api: httpx.Client, database: Row, **asked: object) -> Row:
 
 
 def seeded(url: str) -> int:
-    with login(url) as session:
+    # In one transaction: on the pooled port a session is reset after each.
+    with login(url) as session, session.transaction():
         session.execute(SEEDED.partition(";")[0].encode())
         row = session.execute(SEEDED.partition(";")[2].encode()).fetchone()
     assert row is not None
