@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from typing import LiteralString
 from urllib.parse import urlsplit
 
 import psycopg
@@ -20,6 +21,11 @@ STRINGS = (
     "connection_string_pooled",
     "shadow_database_url",
     "shadow_database_url_pooled",
+)
+# Logins of operations, which end with these; those of short visits come and go all the time.
+VISITORS: LiteralString = (
+    "SELECT rolname FROM pg_roles WHERE starts_with(rolname, 'tenantry_visitor_')"
+    " AND coalesce(rolvaliduntil, 'infinity') = 'infinity'"
 )
 DOORS = ("connection_string", "connection_string_pooled")
 CLONES_FROM = 18  # of PostgreSQL

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from answers import data
-from clients import ask
+from clients import VISITORS, ask
 from harness import Installation
 
 SHOP = """
@@ -65,9 +65,9 @@ def ended(api: httpx.Client, operation: dict[str, Any], *, seconds: float = 60) 
 def is_clean(platform: Installation) -> None:
     """Nothing of an import is left outside the database that it was for."""
     with platform.superuser() as server:
-        roles = server.execute(
-            "SELECT rolname FROM pg_roles WHERE rolname LIKE 'tenantry\\_visitor\\_%'"
-            " OR rolname LIKE 'evil%'"
+        roles = server.execute(VISITORS).fetchall()
+        roles += server.execute(
+            "SELECT rolname FROM pg_roles WHERE rolname LIKE 'evil%'"
         ).fetchall()
     assert roles == [], roles
     assert [path for path in (platform.home / "scratch").rglob("*") if path.is_file()] == []

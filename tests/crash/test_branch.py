@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from scene import Database, Scene, Victim, wait_for
 
+from clients import VISITORS
+
 MASKING = "UPDATE kept SET n = -n"
 
 
@@ -42,9 +44,7 @@ def total(scene: Scene, database: Database) -> int:
 def nothing_left(scene: Scene) -> bool:
     """No visitor, no scratch file."""
     with scene.installation.superuser() as server:
-        visitors = server.execute(
-            "SELECT 1 FROM pg_roles WHERE starts_with(rolname, 'tenantry_visitor_')"
-        ).fetchall()
+        visitors = server.execute(VISITORS).fetchall()
     return not visitors and not list((scene.installation.home / "scratch").iterdir())
 
 

@@ -74,6 +74,7 @@ class Drilled:
         with self.platform.superuser() as server:
             visitors = server.execute(
                 "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'tenantry\\_visitor\\_%'"
+                " AND coalesce(rolvaliduntil, 'infinity') = 'infinity'"
             ).fetchone()
         return [*(home / "scratch").iterdir(), *sockets] == [] and visitors == (0,)
 

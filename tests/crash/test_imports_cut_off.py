@@ -69,6 +69,7 @@ def check(scene: Scene, target: Database, *, whole: bool) -> None:
     with scene.installation.superuser() as server:
         assert server.execute(
             "SELECT rolname FROM pg_roles WHERE rolname LIKE 'tenantry\\_visitor\\_%'"
+            " AND coalesce(rolvaliduntil, 'infinity') = 'infinity'"
         ).fetchall() == []  # fmt: skip
     scratch = scene.installation.home / "scratch"
     assert [each for each in scratch.rglob("*") if each.is_file()] == []

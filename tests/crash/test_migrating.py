@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from scene import Database, Scene, Victim, wait_for
 
+from clients import VISITORS
+
 COUNT = 4
 FILES = [
     {"name": "1_a.up.sql", "sql": "CREATE TABLE a (i int); INSERT INTO a VALUES (1);"},
@@ -47,9 +49,7 @@ def check(scene: Scene, databases: list[Database], operation: str) -> None:
                 assert session.execute("SELECT * FROM schema_migrations").fetchall() == [(3, False)]
     scene.converge()
     with scene.installation.superuser() as server:
-        left = server.execute(
-            "SELECT 1 FROM pg_roles WHERE starts_with(rolname, 'tenantry_visitor_')"
-        ).fetchall()
+        left = server.execute(VISITORS).fetchall()
     assert left == []
     assert not list((scene.installation.home / "scratch").iterdir())
 

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from answers import data, problem
-from clients import ask, do, eventually, login, run
+from clients import VISITORS, ask, do, eventually, login, run
 from harness import Installation
 from inside import inside
 from tenantry.base import logs, settings
@@ -386,8 +386,7 @@ def test_one_is_cancelled_while_it_waits_for_a_table(
     assert data(api.get(path(database))) == []
     assert files_of(platform, database) == []
     with platform.superuser() as server:
-        left = server.execute("SELECT FROM pg_roles WHERE rolname LIKE 'tenantry_visitor%'")
-        assert left.fetchall() == []
+        assert server.execute(VISITORS).fetchall() == []
 
 
 def test_a_schedule_makes_backups_and_lets_them_go(

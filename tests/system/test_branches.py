@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from answers import data, problem
-from clients import DOORS, ask, block_copy, do, eventually, login, refusal
+from clients import DOORS, VISITORS, ask, block_copy, do, eventually, login, refusal
 from harness import Installation
 
 Row = dict[str, Any]
@@ -80,9 +80,7 @@ def gone(platform: Installation, branch: Row) -> bool:
     """Whether nothing is left of a branch, nor of what made it."""
     roles, databases = platform.world()
     with platform.superuser() as server:
-        (visitors,) = server.execute(
-            "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, 'tenantry_visitor_')"
-        ).fetchone() or (None,)
+        visitors = server.execute(VISITORS).fetchall()
     scratch = platform.home / "scratch" / branch["operation"]["id"]
     return (
         branch["username"] not in roles

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from clients import ask, do, eventually, hurry
+from clients import VISITORS, ask, do, eventually, hurry
 from damage import flipped_byte, without
 from harness import SERVICE_USER, Installation
 from inside import inside
@@ -100,8 +100,7 @@ class World:
         assert databases == {row["database_name"] + end for row in rows for end in ("", "_shadow")}
         assert len(rows) == 2
         with self.platform.superuser() as server:
-            visitors = server.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '_visitor_'")
-            assert visitors.fetchall() == []
+            assert server.execute(VISITORS).fetchall() == []
         assert not list((home / "scratch").iterdir())
         assert not list((home / "run").glob("side-*"))
 

@@ -173,7 +173,10 @@ async def test_psycopg_prepares_statements_as_it_does_by_default(narrow: dict[st
                 async with connection.transaction():
                     cursor = await connection.execute("SELECT %s * 2 AS doubled", (number + n,))
                     assert await cursor.fetchone() == ((number + n) * 2,)
-            found = await (await connection.execute(PREPARED)).fetchone()
+            # In the transaction that uses it: afterwards the session is reset.
+            async with connection.transaction():
+                await connection.execute("SELECT %s * 2 AS doubled", (number,))
+                found = await (await connection.execute(PREPARED)).fetchone()
         return int(found[0]) if found else 0
 
     assert all(await asyncio.gather(*(client(number) for number in range(8))))

@@ -16,7 +16,7 @@ import pglast
 import pytest
 
 from answers import data, problem
-from clients import ask, do
+from clients import VISITORS, ask, do
 from harness import Installation
 from imported import ended
 
@@ -214,8 +214,7 @@ def test_whatever_is_done_runs_planted_code_as_that_tenant_alone(world: World) -
     assert ask(url, "SELECT count(*) FROM planted") == 3
     # Nothing that belongs to anybody else was left, and nobody who could come again.
     with platform.superuser() as server:
-        left = server.execute("SELECT rolname FROM pg_roles WHERE rolname ~ '^tenantry_visitor'")
-        assert left.fetchall() == []
+        assert server.execute(VISITORS).fetchall() == []
         standing = server.execute(
             r"""
             SELECT r.rolname, d.datname FROM pg_roles r, pg_database d

@@ -83,6 +83,7 @@ class World:
             names = server.execute(
                 "SELECT datname FROM pg_database WHERE datname LIKE '%restoring%'"
                 " UNION ALL SELECT rolname FROM pg_roles WHERE rolname LIKE '%visitor%'"
+                " AND coalesce(rolvaliduntil, 'infinity') = 'infinity'"
             ).fetchall()
         return [
             *(str(path) for path in (home / "scratch").iterdir()),

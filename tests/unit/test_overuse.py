@@ -87,12 +87,13 @@ def test_what_may_be_written_follows_from_the_limits() -> None:
     assert plan.most_temporary(2**30, 2**31) == 2**31
 
 
-def test_a_queue_is_filled_or_held() -> None:
+def test_a_queue_is_filled_or_long() -> None:
     small, large = 10 * MIB, 60 * MIB
     assert plan.queue_is_filled(small, large)
-    assert plan.queue_is_held(large, large)
+    assert plan.queue_is_long(large)
+    assert not plan.queue_is_filled(large, large)
     assert not plan.queue_is_filled(0, small)
-    assert not plan.queue_is_held(small, small)
+    assert not plan.queue_is_long(small)
     assert plan.who_fills(Counter({"a": 70, "b": 25, "c": 5})) == ["a", "b"]
 
 

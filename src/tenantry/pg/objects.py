@@ -229,8 +229,7 @@ async def end_oldest_transaction(
 ) -> str | None:
     """End the tenants' session whose transaction is oldest, of those that began ``before``.
 
-    One that does nothing in its transaction comes first. Returns the name of its database, None
-    if there is no such session.
+    Returns the name of its database, None if there is no such session.
     """
     cursor = await connection.execute(
         r"""
@@ -238,7 +237,7 @@ async def end_oldest_transaction(
             SELECT pid, datname FROM pg_stat_activity
             WHERE backend_type = 'client backend' AND xact_start < %s
               AND (starts_with(usename, 'user_') OR starts_with(usename, 'tenantry_visitor_'))
-            ORDER BY (state = 'active'), xact_start LIMIT 1) AS oldest
+            ORDER BY xact_start LIMIT 1) AS oldest
         """,
         (before,),
     )

@@ -106,11 +106,6 @@ def queue_is_filled(before: int, now: int) -> bool:
     return queue_is_long(now) and now - before > _QUEUE_GROWS
 
 
-def queue_is_held(before: int, now: int) -> bool:
-    """Whether the queue is too large, although nobody fills it quickly."""
-    return queue_is_long(now) and not queue_is_filled(before, now)
-
-
 def who_fills(shares: Counter[str]) -> list[str]:
     """The databases that a queue is full of."""
     whole = sum(shares.values())

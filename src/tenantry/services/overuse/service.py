@@ -61,7 +61,7 @@ class _Seen:
 
     wal: int | None = None
     queue: int | None = None
-    calm_at: dt.datetime | None = None  # when the queue was short, or first looked at
+    long_since: dt.datetime | None = None  # when the queue was first seen to be too long
     log: tuple[Path, int] | None = None
 
 
@@ -108,12 +108,11 @@ class Overuse:
             await self._count_wal(server, cluster, timeline, seen.wal, position)
             seen.wal = position
         before = queue if seen.queue is None else seen.queue
-        if seen.calm_at is None or not plan.queue_is_long(queue):
-            seen.calm_at = now
+        seen.long_since = (seen.long_since or now) if plan.queue_is_long(queue) else None
         if plan.queue_is_filled(before, queue):
             await self._stop_notifying(server, cluster, queue)
-        elif plan.queue_is_held(before, queue):
-            await self._free_queue(server, seen.calm_at)
+        elif seen.long_since is not None:
+            await self._free_queue(server, seen.long_since)
         seen.queue = queue
         await self._count_log(cluster, seen)
         await self._count_temporary(server, cluster)
@@ -158,13 +157,13 @@ class Overuse:
             if row := await self._named(cluster, name):
                 await self._pause(row, "notify", queue)
 
-    async def _free_queue(self, server: Server, calm_at: dt.datetime) -> None:
-        """End the session that has had a transaction open for longest, since before ``calm_at``.
+    async def _free_queue(self, server: Server, long_since: dt.datetime) -> None:
+        """End the session that has had a transaction open for longest, since before that moment.
 
         Who listens cannot be told from outside; a session that does, and is in a transaction,
-        keeps everybody's notifications. One that does nothing in its transaction comes first.
+        keeps everybody's notifications. One that began later cannot be what they wait for.
         """
-        ended = await objects.end_oldest_transaction(server, before=calm_at)
+        ended = await objects.end_oldest_transaction(server, before=long_since)
         if ended is not None:
             log.warning("sessions.ended", why="notifications wait for its end", database=ended)
 
