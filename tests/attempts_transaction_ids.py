@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 import psycopg
 from psycopg.rows import TupleRow
 
-from attempts import THROUGH, Attempt, Lift, World
+from attempts import DIRECT, THROUGH, Attempt, Lift, World
 from clients import login
 from harness import Installation
 from tenantry.pg.connections import Address
@@ -156,7 +156,7 @@ TRANSACTION_IDS: tuple[Attempt, ...] = (
     Attempt("hold-freezing", f"a snapshot that is {FEW} IDs old, with that limit",
         _HELD_BY, _hold, ENDED, _LIFT),
     Attempt("hold-freezing-by-temporary-table", "a temporary table in a database that is as old",
-        _HELD_BY, _temporary, ENDED, _LIFT),
+        _HELD_BY, _temporary, ENDED, _LIFT, doors=(DIRECT,)),  # pooled ones are gone at once
     Attempt("use-up-transaction-ids", "`pg_current_xact_id()` and `COMMIT` in a loop",
         _HELD_BY, lambda world, door: consume(world, door, USE_UP_BY_COMMIT), ENDED, _LIFT),
     Attempt("use-up-multixacts", "`SELECT … FOR KEY SHARE` of rows that another session has locked",
