@@ -118,6 +118,11 @@ def tenant_of(database: str) -> str:
     return f"user_{database.removeprefix('tenant_').partition('_')[0]}"
 
 
+def database_of(username: str) -> str:
+    """The database that a tenant's role was made for; the opposite of ``tenant_of``."""
+    return f"tenant_{'_'.join(username.split('_')[1:2])}"
+
+
 def owner_role(username: str) -> str:
     """The owner role of the database that a role was made for; additional roles extend its name."""
     return "_".join(username.split("_")[:2])

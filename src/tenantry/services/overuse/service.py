@@ -29,7 +29,7 @@ from tenantry.control import databases as rows
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.databases import DatabaseRow, PauseReason
 from tenantry.control.store import ControlStore
-from tenantry.pg import objects, writing
+from tenantry.pg import catalog, objects, writing
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import PLATFORM, connect
@@ -117,7 +117,7 @@ class Overuse:
         await self._count_log(cluster, seen)
         await self._count_temporary(server, cluster)
         for role in await self._reset_settings(server):
-            if row := await self._named(cluster, database_of(role)):
+            if row := await self._named(cluster, catalog.database_of(role)):
                 await self._pause(row, "settings", plan.MOST_SETTINGS)
 
     async def _reset_settings(self, server: Server) -> set[str]:
@@ -175,7 +175,7 @@ class Overuse:
         scale = written / len(text)
         sizes: Counter[str] = Counter()
         for role, size in roles.items():
-            sizes[database_of(role)] += int(size * scale)
+            sizes[catalog.database_of(role)] += int(size * scale)
         for name in self._log.add(sizes, time.monotonic()):
             row = await self._named(cluster, name)
             if row and self._log.exceeds(name, plan.MOST_LOG):
@@ -263,8 +263,3 @@ async def _by_name(server: Server, shares: Counter[int]) -> Counter[str]:
     for oid, name in (await writing.names_of(server, shares)).items() if shares else ():
         found[name.removesuffix("_shadow")] += shares[oid]
     return found
-
-
-def database_of(role: str) -> str:
-    """The database that a tenant's role was made for, by its name; see ``logins.tenant_of``."""
-    return f"tenant_{'_'.join(role.split('_')[1:2])}"
