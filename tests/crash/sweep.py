@@ -52,6 +52,11 @@ class RisingScene(Scene):
         data: Row = answer.json()["data"]
         return data
 
+    def _idle(self) -> bool:
+        answer = self.ask("GET", "/api/operations", params={"limit": 100})
+        assert answer is not None
+        return all(row["finished_at"] for row in answer.json()["data"])
+
     def ended(self, operation: Row) -> Row:
         """An operation, once it has ended."""
         wait_for("its end", lambda: self.operation(operation["id"])["finished_at"], seconds=90)
@@ -98,6 +103,7 @@ class RisingScene(Scene):
         With ``statements`` also before each statement of its that changes something. Whatever
         else the worker does meanwhile is killed, too. ``look`` is called after each death.
         """
+        wait_for("the end of what the worker's rounds began", self._idle, seconds=90)
         self._sweep("operations" if statements else None)
         try:
             operation = begin()

@@ -11,7 +11,7 @@ import pytest
 from scene import wait_for
 from sweep import RisingScene
 
-from clients import hurry
+from clients import eventually, hurry
 from harness import Installation
 
 DYING = Path(__file__).parents[1] / "system" / "dying"
@@ -28,6 +28,8 @@ def scene() -> Iterator[RisingScene]:
         hurry(found.installation)
         found.up()
         found.installation.back_up("shared-1")
+        # The worker's rounds would do it once, and have the cluster to themselves meanwhile.
+        eventually(lambda: found.installation.cluster("verify", "shared-1").returncode == 0)
         yield found
     finally:
         found.remove()

@@ -138,7 +138,9 @@ def test_plan_and_single_limits_are_changed_and_given_back(
         "pool_size": 3,
     }
     users = platform.home / "pooler" / "users.ini"
-    eventually(lambda: f"{made['username']} = max_user_connections=3\n" in users.read_text())
+    eventually(
+        lambda: f"{made['username']} = max_user_connections=3 pool_mode=" in users.read_text()
+    )
     told = data(api.get("/api/audit-logs", params={"resource_id": made["id"]}))
     assert {
         "plan": ["hobby", "premium"],

@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -349,12 +348,12 @@ def test_an_owner_renews_the_pool(platform: Installation, api: httpx.Client) -> 
 # All databases together
 
 
-async def _keep_busy(url: str, until: float, seconds: float) -> int:
-    """One pooled client that does one transaction after the other."""
+async def _keep_busy(url: str, stop: asyncio.Event, seconds: float) -> int:
+    """One pooled client that does one transaction after the other, at least one of them."""
     done = 0
     session = await asyncpg.connect(url, timeout=60)
     try:
-        while not done or time.monotonic() < until:
+        while not done or not stop.is_set():
             async with session.transaction():
                 await session.execute(f"SELECT pg_sleep({seconds})")
             done += 1
@@ -381,10 +380,10 @@ async def test_all_pools_together_leave_room(quiet: Installation) -> None:
         """Direct logins and the API go on all the while."""
         nonlocal looked
         async with httpx.AsyncClient(
-            base_url=quiet.url, headers={"X-API-Key": quiet.key}, trust_env=False, timeout=10
+            base_url=quiet.url, headers={"X-API-Key": quiet.key}, trust_env=False, timeout=60
         ) as client:
             while not stop.is_set():
-                direct = await asyncpg.connect(databases[0]["connection_string"], timeout=5)
+                direct = await asyncpg.connect(databases[0]["connection_string"], timeout=60)
                 await direct.close()
                 assert (await client.get("/ready")).status_code == 200
                 path = f"/api/databases/{databases[0]['id']}/stats"
@@ -393,25 +392,25 @@ async def test_all_pools_together_leave_room(quiet: Installation) -> None:
 
     def clients(part: list[dict[str, Any]], seconds: float) -> list[asyncio.Task[int]]:
         return [
-            asyncio.create_task(_keep_busy(database["connection_string_pooled"], until, seconds))
+            asyncio.create_task(_keep_busy(database["connection_string_pooled"], stop, seconds))
             for database in part
             for _ in range(25)
         ]
 
     with Peak(quiet) as peak:
         looking = asyncio.create_task(look_on())
-        until = time.monotonic() + 8
         first = clients(databases[:4], 2)
-        await asyncio.sleep(2)
-        first_peak = peak.most
+        await asyncio.to_thread(eventually, lambda: peak.most > 80)
         rest = clients(databases[4:], 0.2)
-        done = await asyncio.gather(*first, *rest)
+        before = looked
+        await asyncio.to_thread(
+            eventually, lambda: looking.done() or looked > before + 5, seconds=120
+        )
         stop.set()
+        done = await asyncio.gather(*first, *rest)
         await looking
     assert len(done) == 500
     assert all(done)
-    assert looked > 5
-    assert first_peak > 80
     assert peak.most < most - reserved - 16
 
     assert await asyncio.to_thread(_servers, quiet) <= 110
@@ -435,15 +434,15 @@ async def test_a_busy_database_gives_way_to_others(quiet: Installation) -> None:
             if pool["clients_active"] + pool["clients_waiting"]
         }
 
-    until = time.monotonic() + 6
+    stop = asyncio.Event()
     hog = crowd[0]
     first = [
-        asyncio.create_task(_keep_busy(hog["connection_string_pooled"], until, 0.02))
+        asyncio.create_task(_keep_busy(hog["connection_string_pooled"], stop, 0.02))
         for _ in range(50)
     ]
     await asyncio.to_thread(eventually, lambda: sizes().get(hog["database_name"], 0) == 25)
     rest = [
-        asyncio.create_task(_keep_busy(each["connection_string_pooled"], until, 0.02))
+        asyncio.create_task(_keep_busy(each["connection_string_pooled"], stop, 0.02))
         for each in crowd[1:]
         for _ in range(25)
     ]
@@ -453,6 +452,7 @@ async def test_a_busy_database_gives_way_to_others(quiet: Installation) -> None:
         return len(found) >= 10 and max(found.values()) <= 11
 
     await asyncio.to_thread(eventually, shared_out)
+    stop.set()
     assert all(await asyncio.gather(*first, *rest))
 
 
