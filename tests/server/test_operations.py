@@ -405,6 +405,7 @@ class Lanes:
 
     def __post_init__(self) -> None:
         self.let_go = asyncio.Event()
+        self.undoing = 0
         self.operations = Operations(self.store)
         for lane in ("scripts", "databases"):
             flow = Work().flow
@@ -413,6 +414,7 @@ class Lanes:
                     flow,
                     kind=f"test.{lane}",
                     steps=[Step("only", self._wait)],
+                    undo=self._undo,
                     lane=lane,
                     deadline=dt.timedelta(minutes=5),
                 )
@@ -421,6 +423,10 @@ class Lanes:
     async def _wait(self, _: Run) -> Outcome:
         await self.let_go.wait()
         return Done({})
+
+    async def _undo(self, run: Run) -> None:
+        self.undoing += 1
+        await self._wait(run)
 
     async def running(self, begun: list[OperationRow]) -> list[bool]:
         rows = [await self.operations.show(ANN, each.id) for each in begun]
@@ -468,12 +474,53 @@ async def test_what_is_cancelled_needs_no_place(store: ControlStore) -> None:
     begun = await begin_many(store, lanes.operations, "test.scripts", [greedy] * 3)
     async with asyncio.TaskGroup() as tasks:
         assert await lanes.operations.start_due(tasks) == 2
-        async with store.transaction(ANN) as tx:
-            await lanes.operations.cancel(tx, ANN, begun[2].id)
+        await cancel(store, lanes.operations, begun[2:])
         assert await lanes.operations.start_due(tasks) == 1
+        lanes.let_go.set()
         ended = await lanes.operations.ended(ANN, begun[2].id, seconds=30)
         assert ended.status == "cancelled"
+
+
+async def cancel(store: ControlStore, operations: Operations, begun: list[OperationRow]) -> None:
+    for each in begun:
+        async with store.transaction(ANN) as tx:
+            await operations.cancel(tx, ANN, each.id)
+
+
+async def test_cancelled_ones_take_no_more_places_than_others(store: ControlStore) -> None:
+    """However many a customer begins and cancels, and however long undoing takes."""
+    lanes = Lanes(store)
+    greedy, other = await customers(store, 2)
+    each = ROOM["scripts"].each
+    begun = await begin_many(store, lanes.operations, "test.scripts", [greedy] * 20)
+    await cancel(store, lanes.operations, begun)
+    async with asyncio.TaskGroup() as tasks:
+        assert await lanes.operations.start_due(tasks) == each
+        more = await begin_many(store, lanes.operations, "test.scripts", [greedy] * 20)
+        assert await lanes.operations.start_due(tasks) == each
+        await cancel(store, lanes.operations, more)
+        await begin_many(store, lanes.operations, "test.scripts", [greedy] * 20)
+        assert await lanes.operations.start_due(tasks) == 0, "what it cancelled is still there"
+        theirs = await begin_many(store, lanes.operations, "test.scripts", [other])
+        assert await lanes.operations.start_due(tasks) == 1
+        assert await lanes.running(theirs) == [True]
         lanes.let_go.set()
+
+
+async def test_an_abandoned_one_writes_nothing_more(store: ControlStore) -> None:
+    """Its step returns before the worker has found that it was abandoned."""
+    work = Work()
+    work.waits["first"] = asyncio.Event()
+    operations = ready(store, work)
+    wanted = await want(store, operations)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        await operations.start_due(tasks)
+        await work.begun.wait()
+        async with store.transaction(ANN) as tx:
+            await operations.abandon(tx, ANN, wanted.id)
+        work.waits["first"].set()
+    row = await operations.show(ANN, wanted.id)
+    assert (row.status, row.step, work.calls) == ("failed", "first", ["first"])
 
 
 async def test_a_step_ends_at_the_deadline(store: ControlStore) -> None:

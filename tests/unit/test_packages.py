@@ -141,6 +141,28 @@ def test_after_a_kill_services_start_as_before_and_the_next_run_clears_up(
     assert files(root) == before
 
 
+async def test_an_installation_under_way_is_waited_for_and_not_begun_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one would upgrade PostgreSQL under servers that run."""
+    is_interrupted = packages.was_interrupted
+    monkeypatch.setattr(packages, "was_interrupted", lambda: is_interrupted(root))
+    monkeypatch.setattr(packages, "_LOCK", tmp_path / "lock")
+    monkeypatch.setattr(packages.os, "geteuid", lambda: 0)
+
+    async def fail() -> None:
+        pytest.fail("a second installation is begun")
+
+    monkeypatch.setattr(packages, "refresh", fail)
+    found = packages.find_postgres()
+    async with packages.locked(tmp_path / "lock"):
+        with packages.no_servers(root):
+            waiting = asyncio.create_task(packages.ensure_postgres(print))
+            await asyncio.sleep(0.1)
+            assert not waiting.done()
+    assert await asyncio.wait_for(waiting, 30) == found
+
+
 # One at a time
 
 

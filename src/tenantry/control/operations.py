@@ -202,8 +202,9 @@ async def take(
     """Take tasks that are due and nobody's, until ``most`` run, for as long as ``lease``.
 
     Of one owner (the customer; without one, the resource) at most ``most_each`` run. The owner
-    with the fewest comes first, then the oldest task. One that is to be cancelled is taken
-    whatever else runs: it only takes back what it did.
+    with the fewest comes first, then the oldest task. Those that are to be cancelled have as much
+    room of their own, so that they need not wait for what runs; what one owner begins and cancels
+    again and again counts with the rest once that room is full.
 
     ``holder`` must ``renew`` the lease, or another takes them. What it holds and is not
     ``running`` it had to leave, and has again. ``running`` are the holder's of these kinds.
@@ -212,12 +213,16 @@ async def take(
         await cursor.execute(
             f"""
             WITH busy AS (
-                SELECT coalesce(customer_id, resource_id) AS owner, count(*) AS running
+                SELECT coalesce(customer_id, resource_id) AS owner,
+                    count(*) FILTER (WHERE NOT cancel_requested) AS working,
+                    count(*) FILTER (WHERE cancel_requested) AS cancelled
                 FROM operations WHERE id = ANY (%(running)s) GROUP BY 1
             ), due AS (
                 SELECT id, created_at, cancel_requested,
-                    coalesce(busy.running, 0) + row_number() OVER (
-                        PARTITION BY owner ORDER BY created_at, id) AS turn
+                    CASE WHEN cancel_requested THEN coalesce(cancelled, 0)
+                         ELSE coalesce(greatest(working, working + cancelled - %(most_each)s), 0)
+                    END + row_number() OVER (
+                        PARTITION BY owner, cancel_requested ORDER BY created_at, id) AS turn
                 FROM (
                     SELECT id, created_at, cancel_requested,
                         coalesce(customer_id, resource_id) AS owner
@@ -228,10 +233,18 @@ async def take(
                            OR holder = %(holder)s)
                       AND id <> ALL (%(running)s)
                 ) free LEFT JOIN busy USING (owner)
+            ), ranked AS (
+                SELECT id, cancel_requested, row_number() OVER (
+                    PARTITION BY cancel_requested ORDER BY turn, created_at, id) AS place
+                FROM due WHERE turn <= %(most_each)s
+            ), used AS (
+                SELECT coalesce(sum(working), 0) AS working,
+                    coalesce(sum(cancelled), 0) AS cancelled
+                FROM busy
             ), chosen AS (
-                (SELECT id FROM due WHERE turn <= %(most_each)s AND NOT cancel_requested
-                 ORDER BY turn, created_at, id LIMIT %(room)s)
-                UNION ALL SELECT id FROM due WHERE cancel_requested
+                SELECT id FROM ranked, used
+                WHERE place <= %(most)s - CASE WHEN cancel_requested THEN cancelled
+                    ELSE greatest(working, working + cancelled - %(most)s) END
             )
             UPDATE operations SET status = 'running', holder = %(holder)s,
                 lease_until = clock_timestamp() + %(lease)s,
@@ -245,7 +258,7 @@ async def take(
                 "holder": holder,
                 "lease": lease,
                 "kinds": list(kinds),
-                "room": max(0, most - len(running)),
+                "most": most,
                 "most_each": most_each,
                 "running": list(running),
             },
@@ -304,6 +317,16 @@ async def renew(
         )
     ).fetchone()
     return None if row is None else bool(row[0])
+
+
+async def hold(tx: Tx, operation_id: uuid.UUID, *, holder: uuid.UUID) -> bool:
+    """Let nobody take or abandon a task before ``tx`` ends. Returns False if it is not held."""
+    cursor = await tx.execute(
+        "SELECT FROM operations WHERE id = %s AND holder = %s AND status = 'running'"
+        " FOR NO KEY UPDATE",
+        (operation_id, holder),
+    )
+    return cursor.rowcount == 1
 
 
 async def begin_step(tx: Tx, operation_id: uuid.UUID, step: str, *, progress: float) -> None:

@@ -62,7 +62,7 @@ async def ensure_postgres(say: Say) -> PostgresEngine:
 
     Raises MachineError if apt has none, or if only root could install it.
     """
-    if not was_interrupted():
+    if not await _was_killed():
         with contextlib.suppress(MachineError):
             return find_postgres()
     await refresh()
@@ -85,7 +85,7 @@ def has_pgbackrest() -> bool:
 
 async def ensure_pgbackrest(say: Say) -> None:
     """Have pgBackRest installed. Raises MachineError if only root could install it."""
-    if has_pgbackrest() and not was_interrupted():
+    if has_pgbackrest() and not await _was_killed():
         return
     if os.geteuid() != 0:
         raise MachineError(
@@ -239,8 +239,19 @@ def no_servers(root: Path = Path("/")) -> Iterator[None]:
         _restore(root, before)
 
 
+async def _was_killed() -> bool:
+    """Whether an installation of ours was killed; one that is under way is waited for.
+
+    To begin another beside it would upgrade what is installed, under servers that run.
+    """
+    if was_interrupted() and os.geteuid() == 0:
+        async with locked(_LOCK):
+            return was_interrupted()
+    return was_interrupted()
+
+
 def was_interrupted(root: Path = Path("/")) -> bool:
-    """Whether an installation of ours was killed: what it unpacked may not work yet."""
+    """Whether an installation of ours is under way, or was killed: files may be missing yet."""
     policy = root / _POLICY
     return policy.is_file() and _MARK in policy.read_text(errors="replace")
 

@@ -13,7 +13,7 @@ import datetime as dt
 import errno
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -289,6 +289,8 @@ class Operations:
         try:
             while await run.go_on():
                 pass
+        except _Lost:
+            log.info("operation.lost", operation=str(row.id))
         except (TenantryError, psycopg.Error, OSError) as error:
             # The control database is away: once it is back, this worker has it again.
             log.warning("operation.left", operation=str(row.id), error=str(error))
@@ -365,7 +367,7 @@ class _Running:
 
     async def _do(self, step: Step) -> bool:
         self._step = step
-        async with self._transaction() as tx:
+        async with self._holding() as tx:
             await rows.begin_step(tx, self.row.id, step.name, progress=self._flow.progress(step))
         try:
             outcome = await self._watched(step.act(self), cancellable=not step.final)
@@ -376,7 +378,7 @@ class _Running:
         except _Forfeited:
             return await self._give_up(_forbidden())
         except _Lost:
-            return False
+            raise
         except Exception as error:
             told_as = _full_disk(error) or error
             if not isinstance(told_as, TenantryError):
@@ -422,7 +424,7 @@ class _Running:
                     await acting
 
     async def _move(self, step: Step, outcome: Next | Wait | Done) -> bool:
-        async with self._transaction() as tx:
+        async with self._holding() as tx:
             await rows.keep_state(tx, self.row.id, self.state)
             match outcome:
                 case Done(result):
@@ -457,12 +459,12 @@ class _Running:
 
     async def _put_off(self, step: str, tries: int) -> None:
         wait = dt.timedelta(seconds=min(30.0, 0.5 * 2**tries))
-        async with self._transaction() as tx:
+        async with self._holding() as tx:
             await rows.keep_state(tx, self.row.id, self.state)
             await rows.put_off(tx, self.row.id, step=step, wait=wait, attempts=tries)
 
     async def _give_up(self, error: Exception | None) -> bool:
-        async with self._transaction() as tx:
+        async with self._holding() as tx:
             await rows.keep_state(tx, self.row.id, self.state)
             await rows.begin_undo(tx, self.row.id, None if error is None else told(error))
             await self._look_again(tx)
@@ -473,7 +475,7 @@ class _Running:
         try:
             await self._watched(self._flow.undo(self), cancellable=False)
         except _Lost:
-            return False
+            raise
         except Exception as error:  # whatever it is: nothing may be left behind
             log.warning(
                 "operation.undo_failed",
@@ -484,7 +486,7 @@ class _Running:
             )
             await self._put_off(self.row.step or self._flow.steps[0].name, self.row.attempts + 1)
             return False
-        async with self._transaction() as tx:
+        async with self._holding() as tx:
             status: rows.OperationStatus = "failed" if self.row.error else "cancelled"
             await rows.finish(tx, self.row.id, status)
             # As with ``record_on``: its owner reads of it, whoever asked for it.
@@ -507,6 +509,14 @@ class _Running:
             raise Unavailable("An operation that was being carried out is gone.")
         self.row = row
 
+    @contextlib.asynccontextmanager
+    async def _holding(self) -> AsyncIterator[Tx]:
+        """A transaction during which nobody else has the operation. Raises _Lost if one has."""
+        async with self._transaction() as tx:
+            if not await rows.hold(tx, self.row.id, holder=self._holder):
+                raise _Lost
+            yield tx
+
     def _transaction(self) -> contextlib.AbstractAsyncContextManager[Tx]:
         return self._store.transaction(audit.PLATFORM)
 
@@ -524,7 +534,7 @@ class _Forfeited(Exception):
 
 
 class _Lost(Exception):
-    """Another worker has the operation."""
+    """Another worker has the operation, or it was abandoned."""
 
 
 def _forbidden() -> Forbidden:
