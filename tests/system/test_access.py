@@ -524,3 +524,31 @@ def test_secrets_are_for_their_owner_only(platform: Installation) -> None:
             assert platform.key not in (process / "cmdline").read_text()
     if os.geteuid() == 0:
         assert platform.home.stat().st_uid != 0
+
+
+# What anybody may read
+
+
+def test_details_of_readiness_are_for_this_machine_and_for_administrators(
+    platform: Installation, api: httpx.Client
+) -> None:
+    """They name databases, files and versions with their known weaknesses."""
+
+    def details(headers: dict[str, str]) -> set[str | None]:
+        with platform.stranger(headers) as client:
+            answer = client.get("/ready")
+        assert answer.status_code == 200
+        return {part["detail"] for part in answer.json()["parts"]}
+
+    elsewhere = {"Via": "1.1 proxy"}
+    key = make_key(api, "platform:read")["key"]
+    weak = make_key(api, "databases:read")["key"]
+    customers = make_key(api, "platform:read", customerEmail=some_email())["key"]
+    for hidden in ({}, {"X-API-Key": weak}, {"X-API-Key": customers}):
+        assert details(elsewhere | hidden) == {None}, hidden
+    for shown in ({}, elsewhere | {"X-API-Key": key}):
+        assert details(shown) - {None}, shown
+    with platform.stranger(elsewhere | {"X-API-Key": "tnk_wrong"}) as client:
+        problem(client.get("/ready"), 401)
+    with platform.stranger(elsewhere | {"X-API-Key": customers}) as client:
+        problem(client.get("/metrics"), 403)

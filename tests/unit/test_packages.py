@@ -146,7 +146,7 @@ async def test_an_installation_under_way_is_waited_for_and_not_begun_again(
 ) -> None:
     """The second one would upgrade PostgreSQL under servers that run."""
     is_interrupted = packages.was_interrupted
-    monkeypatch.setattr(packages, "was_interrupted", lambda: is_interrupted(root))
+    monkeypatch.setattr(packages, "was_interrupted", lambda _=None: is_interrupted(root))
     monkeypatch.setattr(packages, "_LOCK", tmp_path / "lock")
     monkeypatch.setattr(packages.os, "geteuid", lambda: 0)
 

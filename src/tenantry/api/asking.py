@@ -80,7 +80,8 @@ def _said(request: Request) -> str:
     return f"{request.method} {path.decode('ascii', 'replace')}"[:200]
 
 
-def _presented(request: Request) -> Secret | None:
+def presented(request: Request) -> Secret | None:
+    """The API key or the session's token that a request carries, if any."""
     given = request.headers.get("x-api-key")
     if given is None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -93,7 +94,7 @@ async def authenticated(request: Request, platform: Platform) -> Principal:
     counters = limits_of(request)
     async with counters.recognising(address_of(request)):
         found = await platform.access.recognise(
-            _presented(request), address=address_of(request), request_id=request.state.request_id
+            presented(request), address=address_of(request), request_id=request.state.request_id
         )
     if isinstance(found, Refusal):
         count(request, await counters.failure(address_of(request)))

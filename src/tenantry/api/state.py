@@ -18,6 +18,7 @@ from tenantry.api.asking import (
     address_of,
     allowed,
     authenticated,
+    presented,
 )
 from tenantry.api.clusters import platform_wide
 from tenantry.base.errors import Conflict, Unavailable
@@ -101,14 +102,36 @@ async def _checked(request: Request, platform: Platform) -> health.Health:
     return found
 
 
+async def _may_see_details(request: Request, platform: Platform) -> bool:
+    """Whether programs of this machine ask, or somebody who may see the whole platform.
+
+    Raises Unauthenticated for a key or a session that is not in force.
+    """
+    if _is_local(request):
+        return True
+    if presented(request) is None:
+        return False
+    principal = await authenticated(request, platform)
+    return principal.actor.customer_id is None and principal.may("platform:read")
+
+
 @router.get("/ready", responses={503: {"description": "A part is down"}})
 async def ready(request: Request, platform: PlatformHere) -> JSONResponse:
-    """Whether every part answers, and how fast."""
+    """Whether every part answers, and how fast.
+
+    ``detail`` names databases, files and versions: from elsewhere than this machine it takes a
+    key with the scope platform:read, and is null without one.
+    """
     found = await _checked(request, platform)
+    try:
+        detailed = await _may_see_details(request, platform)
+    except Unavailable:
+        detailed = False  # the control database's own part says so
+    parts = [part if detailed else dataclasses.replace(part, detail=None) for part in found.parts]
     return JSONResponse(
         {
             "status": "ready" if found.ready else "not_ready",
-            "parts": [dataclasses.asdict(part) for part in found.parts],
+            "parts": [dataclasses.asdict(part) for part in parts],
         },
         status_code=200 if found.ready else 503,
     )
@@ -140,6 +163,7 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
     if not _is_local(request):
         principal = await authenticated(request, platform)
         await platform.access.authorize(principal, "platform:read", action="GET /metrics")
+        platform_wide(principal)
     counts: dict[str, int] = {}
     quotas: dict[str, int] = {}
     backups: list[Upkeep] = []

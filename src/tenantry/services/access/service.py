@@ -39,6 +39,10 @@ class Principal:
             raise TypeError("a principal always has a key or a session")
         return proof
 
+    def may(self, scope: str) -> bool:
+        """Whether it has the scope, or is an administrator's."""
+        return bool({scope, ADMIN} & self.scopes)
+
 
 @dataclass(frozen=True, slots=True)
 class ShownKey:
@@ -128,7 +132,7 @@ class Access:
 
     async def authorize(self, principal: Principal, scope: str, *, action: str) -> None:
         """Raises Forbidden unless the key has the scope or is an administrator's; audited."""
-        if {scope, ADMIN} & principal.scopes:
+        if principal.may(scope):
             return
         async with self._store.transaction(principal.actor) as tx:
             await audit.record(
