@@ -69,9 +69,9 @@ async def clean_up(platform: Platform) -> None:
     for operation_id in there - busy:
         await platform.side_instances.remove(operation_id)
     under_way = {each.hex for each in busy}
-    for purpose in purposes:
-        if purpose.partition("_")[0] not in under_way:
-            await visitors.drop(shared, purpose)
+    left = [each for each in purposes if each.partition("_")[0] not in under_way]
+    for purpose in visitors.in_time(left):
+        await visitors.drop(shared, purpose)
 
 
 async def converge(platform: Platform) -> None:

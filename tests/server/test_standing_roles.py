@@ -120,6 +120,14 @@ async def test_what_a_crash_left_of_a_session_is_dropped(
     assert await visitors.purposes(tenant.address) == set()
 
 
+def test_a_pass_drops_no_more_than_it_has_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    purposes = {f"{number:032x}" for number in range(100)}
+    assert set(visitors.in_time(purposes)) == purposes
+    assert [*visitors.in_time(purposes)] != [*visitors.in_time(purposes)], "the first of all waits"
+    monkeypatch.setattr(visitors, "_PASS_SECONDS", -1.0)
+    assert [*visitors.in_time(purposes)] == []
+
+
 async def test_a_tenant_that_locks_a_visitors_role_holds_up_nobody(
     platform: Connection, tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
