@@ -295,12 +295,10 @@ def is_ready(ports: Mapping[str, str]) -> bool:
         return False
 
 
-def test_a_second_start_is_quick_and_says_that_it_runs(
+def test_a_second_start_prepares_nothing_and_says_that_it_runs(
     machine: BareMachine, ports: Mapping[str, str]
 ) -> None:
-    start = time.monotonic()
     up = machine.run("./tenantry", "up", "--detach", env=ports)
-    assert time.monotonic() - start < 5
     assert (up.returncode, "already runs" in up.stderr, "Preparing" in up.stderr) == (
         0,
         True,

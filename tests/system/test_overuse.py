@@ -95,7 +95,10 @@ def test_write_ahead_log_beyond_the_allowance_pauses_its_writer_alone(
     with login(noisy["connection_string"]) as session:
         session.execute("CREATE TABLE again (x text)")
     before = position(platform)
-    with again_and_again(noisy["connection_string_pooled"], REWRITE):
+    url = noisy["connection_string"]
+    with again_and_again(noisy["connection_string_pooled"], REWRITE), login(url) as holder:
+        holder.execute("BEGIN")  # a lock that a new limit of this role has to wait for
+        holder.execute("ALTER ROLE CURRENT_USER SET work_mem = '5MB'")
         eventually(lambda: paused(api, noisy), seconds=60)
         written = position(platform) - before
         for door in ("connection_string", "connection_string_pooled"):

@@ -1,16 +1,21 @@
 """The one tree of errors that reach people.
 
     TenantryError
-    ├── InvalidInput            422  the request says something that cannot be
-    ├── Unauthenticated         401  no key, or one that is not (or no longer) ours
-    │   └── WrongCredentials         e-mail, password or code are not right
-    ├── Forbidden               403  the key's scopes do not reach this
-    ├── NotFound                404  unknown, or somebody else's
-    ├── Conflict                409  true of another moment, not of this one
-    ├── TooManyRequests         429  more than is allowed in a time
-    │   └── LoginLocked              after failed logins
-    ├── Unavailable             503  a part that the answer needs is down
-    └── MachineError            500  this machine cannot do it: port, disk, package, permission
+    ├── InvalidInput             422  the request says something that cannot be
+    │   └── IdempotencyKeyReused      the key belongs to a request that asked for something else
+    ├── Unauthenticated          401  no key, or one that is not (or no longer) ours
+    │   └── WrongCredentials          e-mail, password or code are not right
+    ├── Forbidden                403  the key's scopes do not reach this
+    ├── NotFound                 404  unknown, or somebody else's
+    ├── Conflict                 409  true of another moment, not of this one
+    │   ├── Busy                      a transaction or another change is in the way
+    │   ├── RequestInProgress         the first request with this Idempotency-Key still runs
+    │   └── NameTaken                 something else has the name
+    ├── TooManyRequests          429  more than is allowed in a time
+    │   ├── TooManyAtOnce             more than is worked on at once
+    │   └── LoginLocked               after failed logins
+    ├── Unavailable              503  a part that the answer needs is down
+    └── MachineError             500  this machine cannot do it: port, disk, package, permission
 
 Each carries a stable ``code``, the HTTP status it becomes, what happened
 (``detail``) and what to do next (``hint``).

@@ -201,7 +201,7 @@ class Imports:
     async def receiving(self, actor: Actor, database_id: uuid.UUID) -> AsyncIterator[None]:
         """Be the only dump that is sent to a database, while the block lasts.
 
-        Raises NotFound, Conflict, TooManyRequests.
+        Raises NotFound, Conflict, TooManyAtOnce.
         """
         row = await self._databases.active(actor, database_id)
         with self.uploads.only_one(row.id, row.customer_id):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from tenantry.base.errors import Conflict, InvalidInput, TenantryError, TooManyRequests
+from tenantry.base.errors import Conflict, InvalidInput, TenantryError, TooManyAtOnce
 from tenantry.base.ids import new_id
 from tenantry.host import files
 from tenantry.pg.script_loading import ARCHIVE, GZIP
@@ -43,7 +43,7 @@ class Uploads:
     def only_one(self, database_id: uuid.UUID, customer_id: uuid.UUID | None) -> Iterator[None]:
         """Be the only upload for a database, and one of few of a customer, while the block lasts.
 
-        Raises Conflict, TooManyRequests.
+        Raises Conflict, TooManyAtOnce.
         """
         if database_id in self._databases:
             raise Conflict(
@@ -53,7 +53,7 @@ class Uploads:
             )
         count = Counter(self._databases.values())[customer_id]
         if customer_id is not None and count >= MOST_OF_A_CUSTOMER:
-            raise TooManyRequests(
+            raise TooManyAtOnce(
                 f"A customer sends at most {MOST_OF_A_CUSTOMER} dumps at once.",
                 seconds=STALL_SECONDS,
                 hint="Wait until one of them has come.",

@@ -214,7 +214,11 @@ class Overuse:
     # ── pausing ──────────────────────────────────────────────────────────────
 
     async def _pause(self, found: DatabaseRow, reason: PauseReason, size: int) -> None:
-        """Let nobody into a database for a while, and end its sessions, now."""
+        """Let nobody into a database for a while, and end its sessions, now.
+
+        Before that as well: one of them may hold a lock that the limit waits for.
+        """
+        await self._end_sessions(found)
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await rows.lock(tx, found.id, wait=False)
             if row is not None and row.status == "active" and row.paused_until is None:
@@ -231,11 +235,14 @@ class Overuse:
                     details={"reason": reason, "bytes": size, "until": until.isoformat()},
                 )
         # Also where an operation has the row: it is paused as soon as that lets go of it.
-        async with self._clusters.connection(found.cluster_id) as server:
-            await objects.end_sessions_in(server, found.database_names, before=None)
+        await self._end_sessions(found)
         log.warning("database.paused", database=found.database_name, reason=reason, bytes=size)
         with suppress(TenantryError):
             await self._pooler.kick_out(found.database_names)
+
+    async def _end_sessions(self, row: DatabaseRow) -> None:
+        async with self._clusters.connection(row.cluster_id) as server:
+            await objects.end_sessions_in(server, row.database_names, before=None)
 
     async def lift(self) -> int:
         """End the pauses that are over. Returns how many."""
