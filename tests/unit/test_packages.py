@@ -1,6 +1,7 @@
 """Finding PostgreSQL, and keeping Debian's own servers down while packages are installed."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -148,7 +149,7 @@ async def test_an_installation_under_way_is_waited_for_and_not_begun_again(
     is_interrupted = packages.was_interrupted
     monkeypatch.setattr(packages, "was_interrupted", lambda _=None: is_interrupted(root))
     monkeypatch.setattr(packages, "_LOCK", tmp_path / "lock")
-    monkeypatch.setattr(packages.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
 
     async def fail() -> None:
         pytest.fail("a second installation is begun")

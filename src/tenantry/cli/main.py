@@ -15,6 +15,7 @@ COMMANDS = {
     "down": "platform:down",
     "status": "platform:status",
     "doctor": "platform:doctor",
+    "logs": "logs:logs",
     "restore": "restores:restore",
     "login": "session:login",
     "logout": "session:logout",

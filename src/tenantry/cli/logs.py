@@ -1,0 +1,135 @@
+"""``tenantry logs``: what the parts of this machine's platform have logged."""
+
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tenantry.base import settings
+from tenantry.base.errors import NotFound
+from tenantry.base.home import Home
+from tenantry.base.settings import Settings
+from tenantry.cli import output
+from tenantry.services.clusters.service import LocalClusters
+
+Part = Literal["supervisor", "api", "worker", "control", "shared-1", "pooler"]
+
+_LOOK_SECONDS = 0.5
+_BLOCK = 1 << 16
+
+
+def logs(
+    part: Annotated[
+        Part, typer.Argument(help="supervisor, api, worker, control, shared-1 or pooler.")
+    ],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")
+    ] = False,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="How many of the last lines to show.")
+    ] = 50,
+) -> None:
+    """Show the last lines that a part of this machine's platform has logged.
+
+    Those of the supervisor, the API and the worker are JSON objects, one a line. Logs are rotated
+    and deleted by size: older lines may be gone.
+
+    Examples:
+
+        tenantry logs shared-1 -f
+
+        tenantry logs api -n 1000 | jq 'select(.status >= 500)'
+    """
+    here = settings.load()
+    newest, wanted = _source(here, part)
+    path = newest()
+    if path is None:
+        raise NotFound(
+            f"{part} has logged nothing in {Home(here.home).logs}.",
+            hint="A platform in the foreground (tenantry up without --detach) and one under systemd"
+            " log elsewhere: to that terminal, to the journal (journalctl -u tenantry).",
+        )
+    with path.open("rb") as file:
+        for line in deque(filter(wanted, file), lines):
+            _write(line)
+        position = file.tell()
+    if follow:
+        for line in filter(wanted, _follow(newest, path, position)):
+            _write(line)
+
+
+def _source(
+    here: Settings, part: Part
+) -> tuple[Callable[[], Path | None], Callable[[bytes], bool]]:
+    """What finds the file that a part writes now, and which of its lines are that part's."""
+    folder, local = Home(here.home).logs, LocalClusters(here)
+    match part:
+        case "control":
+            return partial(local.control.newest_log, start=True), _everything
+        case "shared-1":
+            return partial(local.shared.newest_log, start=True), _everything
+        case "pooler":
+            return partial(_existing, folder / "pooler.log"), _everything
+        case _:
+            shared = partial(_existing, folder / "tenantry.log")
+            return shared, lambda line: _part_of(line) == part
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _everything(_: bytes) -> bool:
+    return True
+
+
+def _part_of(line: bytes) -> str:
+    """Which of the processes that share a file has written this line of it."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return "supervisor"  # what it prints for people, and a traceback
+    return str(found.get("part", "supervisor")) if isinstance(found, dict) else "supervisor"
+
+
+def _follow(newest: Callable[[], Path | None], path: Path, position: int) -> Iterator[bytes]:
+    """The lines that are written from a position on, in this file and in those that follow it."""
+    rest = b""
+    while True:
+        found = newest() or path
+        rest, position = yield from _read(path, rest, position)
+        if found != path:
+            rest, position = yield from _read(path, rest, position)  # its last words
+            path, position = found, 0
+            continue
+        time.sleep(_LOOK_SECONDS)
+
+
+def _read(path: Path, rest: bytes, position: int) -> Generator[bytes, None, tuple[bytes, int]]:
+    """Yield whole lines; returns what is left of the last one, and where the file ends."""
+    try:
+        with path.open("rb") as file:
+            if file.seek(0, 2) < position:
+                rest, position = b"", 0  # it was emptied: it had become too large
+            file.seek(position)
+            while block := file.read(_BLOCK):
+                *whole, rest = (rest + block).split(b"\n")
+                yield from (line + b"\n" for line in whole)
+            return rest, file.tell()
+    except FileNotFoundError:
+        return b"", 0
+
+
+def _write(line: bytes) -> None:
+    if sys.stdout.isatty():
+        # Tenants' statements are in it: an escape sequence would act on the terminal.
+        sys.stdout.write(output.plain(line.rstrip(b"\n").decode(errors="replace")) + "\n")
+    else:
+        sys.stdout.buffer.write(line)
+    sys.stdout.flush()
