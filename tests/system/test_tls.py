@@ -22,7 +22,8 @@ from pebble import DAY, Pebble, pebble
 
 from clients import ask, changed, eventually, login, refusal
 from harness import Installation
-from tenantry.host.certificates import ServerCertificate
+from tenantry.host import files
+from tenantry.host.certificates import OwnAuthority, ServerCertificate
 
 DOMAIN = "db.tenantry.test"
 
@@ -337,6 +338,47 @@ def set_tries(platform: Installation, **values: object) -> None:
     file = platform.home / "tls" / "tries.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     replace(file, json.dumps(known | values).encode())
+
+
+def test_a_certificate_in_a_file_is_shown_and_followed() -> None:
+    platform = Installation()
+    authority = OwnAuthority(platform.home / "their.crt", platform.home / "their.key")
+    path = platform.home / "server.pem"
+
+    def write() -> str:
+        made = authority.issue([DOMAIN])
+        root = authority.certificate.read_bytes()
+        files.write_atomically(path, made.render() + root, mode=0o644)
+        return f"{made.leaf.serial_number:x}"
+
+    with ExitStack() as ending:
+        ending.callback(platform.remove)
+        authority.ensure()
+        platform.environment = {"TENANTRY_DOMAIN": DOMAIN, "TENANTRY_CERTIFICATE": str(path)}
+        refused = platform.tenantry("up", "--detach", check=False)
+        assert refused.returncode == 1
+        assert f"{path} cannot be read" in refused.stderr
+        first = write()
+        platform.up()
+        assert serials(platform) == {first}
+        made = platform.create()
+        url = changed(made["connection_string"], hostaddr="127.0.0.1")
+        with login(url) as session:
+            assert ask(verified(platform, made["connection_string"])) == 1
+            second = write()
+            look_now(platform)
+            eventually(lambda: serials(platform) == {second})
+            path.write_text("nothing")
+            failed = platform.tenantry("tls", "renew", check=False)
+            assert (failed.returncode, str(path) in failed.stderr) == (1, True)
+            assert str(path) in status(platform)["error"]
+            assert serials(platform) == {second}
+            third = write()
+            platform.tenantry("tls", "renew")
+            assert serials(platform) == {third}
+            assert status(platform)["failures"] == 0
+            assert session.execute("SELECT 1").fetchone() == (1,)
+            assert ask(verified(platform, made["connection_string_pooled"])) == 1
 
 
 HOOK = """#!/usr/bin/python3

@@ -1,12 +1,17 @@
 """The server's file, the own authority, and how the two come to be."""
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tenantry.base.errors import MachineError
 from tenantry.base.settings import Settings
 from tenantry.host import certificates
 from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate
@@ -109,3 +114,109 @@ def test_a_directory_is_an_https_url() -> None:
 def test_a_name_below_another_can_be_certified() -> None:
     for domain in ("db.example.com", "1.example", "xn--bcher-kva.example", "a.xn--p1ai"):
         Settings(home=Path("/"), domain=domain, acme_directory="https://acme.example/dir")
+
+
+# ── a certificate that somebody else looks after ─────────────────────────────
+
+
+def write_given(folder: Path, made: ServerCertificate, *, key: bytes | None = None) -> Path:
+    path = folder / "server.crt"
+    path.write_bytes(made.leaf.public_bytes(serialization.Encoding.PEM))
+    (folder / "server.key").write_bytes(made.key if key is None else key)
+    return path
+
+
+def given_in(path: Path, domain: str = "db.example.com") -> ServerCertificate:
+    return certificates.read_given(path, path.with_suffix(".key"), domain)
+
+
+def test_a_file_of_ones_own_is_read_whole(authority: OwnAuthority, tmp_path: Path) -> None:
+    made = authority.issue(NAMES)
+    path = write_given(tmp_path, made)
+    path.write_bytes(path.read_bytes() + b"Subject: CA\n" + authority.certificate.read_bytes())
+    found = given_in(path)
+    assert (found.key, found.leaf) == (made.key, made.leaf)
+    assert found.chain == (made.leaf, authority.read())
+    assert found.source == path.as_uri()
+    assert ServerCertificate.parse(found.render()) == found
+    assert certificates.find_root(found.chain, [path]) == authority.read()
+
+
+def test_one_file_may_hold_both_and_a_name_may_be_any(
+    authority: OwnAuthority, tmp_path: Path
+) -> None:
+    path = tmp_path / "both file.pem"
+    path.write_bytes(authority.issue(["*.example.com"]).render())
+    found = certificates.read_given(path, path, "db.example.com")
+    assert " " not in found.source
+    with pytest.raises(MachineError, match=r"not for a\.db\.example\.com"):
+        certificates.read_given(path, path, "a.db.example.com")
+
+
+def test_keys_of_other_kinds_and_formats_are_read(tmp_path: Path) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    own = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "db.example.com")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(own)
+        .issuer_name(own)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("db.example.com")]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    traditional = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    made = ServerCertificate("x", traditional, (certificate,))
+    path = write_given(tmp_path, made)
+    found = given_in(path)
+    assert ServerCertificate.parse(found.render()) == found
+    assert certificates.find_root(found.chain, [path]) == certificate, "it signs itself"
+
+    encrypted = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    with pytest.raises(MachineError, match="encrypted"):
+        given_in(write_given(tmp_path, made, key=encrypted))
+
+
+def test_a_file_that_cannot_be_used_is_named_with_the_reason(
+    authority: OwnAuthority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = authority.issue(NAMES)
+    with pytest.raises(MachineError, match="No such file"):
+        given_in(tmp_path / "server.crt")
+    with pytest.raises(MachineError, match=r"server\.key has no private key"):
+        given_in(write_given(tmp_path, made, key=b"nothing"))
+    with pytest.raises(MachineError, match="not the certificate's"):
+        given_in(write_given(tmp_path, made, key=authority.issue(NAMES).key))
+    with pytest.raises(MachineError, match=r"not for other\.example\.com"):
+        given_in(write_given(tmp_path, made), "other.example.com")
+    path = write_given(tmp_path, made)
+    path.write_bytes(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    with pytest.raises(MachineError, match=r"server\.crt"):
+        given_in(path)
+    path.write_bytes(b"")
+    with pytest.raises(MachineError, match="no certificate"):
+        given_in(path)
+    monkeypatch.setattr(certificates, "_SERVER_DAYS", 0)
+    with pytest.raises(MachineError, match="expired"):
+        given_in(write_given(tmp_path, authority.issue(NAMES)))
+
+
+def test_a_file_and_an_authority_exclude_each_other() -> None:
+    given: dict[str, object] = {"certificate": "/a.crt", "domain": "db.example.com"}
+    with pytest.raises(ValueError, match="TENANTRY_ACME_DIRECTORY"):
+        Settings.model_validate(given | {"acme_directory": "https://acme.example/dir"})
+    with pytest.raises(ValueError, match="TENANTRY_CERTIFICATE"):
+        Settings.model_validate({"certificate_key": "/a.key"})

@@ -1,7 +1,9 @@
 """What is done about the certificate, and when."""
 
+import dataclasses
 import datetime as dt
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,10 +31,11 @@ def held(
     source: str = ACME,
     names: frozenset[str] = WANTED.names,
     unwanted: bool = False,
+    fingerprint: str = "",
 ) -> InPlace:
     """One of which a share of its lifetime is gone."""
     start = NOW - lifetime * gone
-    return InPlace(source, names, start, start + lifetime, unwanted)
+    return InPlace(source, names, start, start + lifetime, unwanted, fingerprint)
 
 
 @given(lifetimes, shares, failures)
@@ -92,6 +95,16 @@ def test_another_is_needed_for_these_reasons() -> None:
     assert reason(held(names=frozenset())) == "it is not for db.example.com"
     assert reason(held(gone=0.7)) == "a third of its lifetime is left"
     assert reason(held(gone=1.1)) == "a third of its lifetime is left"
+
+
+@pytest.mark.parametrize("gone", [0.1, 0.7, 1.1])
+def test_what_is_in_a_file_is_in_place_until_the_file_changes(gone: float) -> None:
+    wanted = Wanted("file:///etc/db.crt", frozenset(), "ab")
+    there = held(gone=gone, source=wanted.source, fingerprint="ab")
+    assert isinstance(plan.decide(wanted, there, Failures(), NOW), Keep)
+    other = dataclasses.replace(there, fingerprint="cd")
+    assert plan.decide(wanted, other, Failures(), NOW) == Obtain("its file has changed")
+    assert plan.decide(WANTED, there, Failures(), NOW) == Obtain("it is of another authority")
 
 
 @given(lifetimes, shares)

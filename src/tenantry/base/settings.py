@@ -103,6 +103,8 @@ class Settings(BaseSettings):
     acme_ca_file: Path | None = None
     acme_http_port: Port = 80
     acme_dns_hook: Path | None = None
+    certificate: Path | None = None
+    certificate_key: Path | None = None
 
     @field_validator("home")
     @classmethod
@@ -149,6 +151,20 @@ class Settings(BaseSettings):
             raise ValueError("needs a name such as db.example.com as TENANTRY_DOMAIN")
         return url
 
+    @field_validator("certificate")
+    @classmethod
+    def _instead_of_acme(cls, path: Path | None, others: ValidationInfo) -> Path | None:
+        if path is not None and others.data.get("acme_directory") is not None:
+            raise ValueError("cannot be used together with TENANTRY_ACME_DIRECTORY")
+        return path
+
+    @field_validator("certificate_key")
+    @classmethod
+    def _with_its_certificate(cls, path: Path | None, others: ValidationInfo) -> Path | None:
+        if path is not None and others.data.get("certificate") is None:
+            raise ValueError("is of no use without TENANTRY_CERTIFICATE")
+        return path
+
     @field_validator("backup_s3_endpoint")
     @classmethod
     def _https_server(cls, url: str | None) -> str | None:
@@ -185,7 +201,13 @@ class Settings(BaseSettings):
         return secret
 
     @field_validator(
-        "acme_ca_file", "acme_dns_hook", "backup_dir", "backup_s3_ca_file", "blueprints"
+        "acme_ca_file",
+        "acme_dns_hook",
+        "backup_dir",
+        "backup_s3_ca_file",
+        "blueprints",
+        "certificate",
+        "certificate_key",
     )
     @classmethod
     def _whole_path(cls, path: Path | None) -> Path | None:

@@ -130,6 +130,8 @@ def _time(at: dt.datetime) -> str:
 
 
 def _plan(found: CertificateStatus) -> str:
+    if found.plan == "keep" and found.source.startswith("file:"):
+        return "when another certificate is in that file"
     if found.plan == "keep":
         return f"at {_time(found.renews_at)}"
     when = "soon" if found.next_try_at is None else f"at {_time(found.next_try_at)}"

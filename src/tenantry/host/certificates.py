@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tenantry.base.errors import MachineError
 from tenantry.host import files
 
 OWN = "own"  # the source of what the platform's own authority signs
@@ -39,7 +41,7 @@ _TRUSTED_BY_THE_SYSTEM = Path("/etc/ssl/certs/ca-certificates.crt")
 class ServerCertificate:
     """A private key and its certificate with those that lead from it to a root.
 
-    ``source`` is who signed it: OWN, or the URL of an ACME directory.
+    ``source`` is where it comes from: OWN, the URL of an ACME directory, or that of a file.
     """
 
     source: str
@@ -96,12 +98,55 @@ def read_server_certificate(path: Path) -> ServerCertificate | None:
         return None
 
 
+def read_given(path: Path, key_path: Path, domain: str) -> ServerCertificate:
+    """A certificate that somebody else looks after: with its chain in one file, its key in another.
+
+    Raises MachineError with the file, and what is wrong with it: it cannot be read, it has no
+    certificate for ``domain`` that is valid now, or the key is another one's or encrypted.
+    """
+    text, key_text = _read(path), _read(key_path)
+    try:
+        key = serialization.load_pem_private_key(key_text, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise _unusable(key_path, "has no private key in PEM, or one that is encrypted") from None
+    chain = b"".join(_CERTIFICATE.findall(text))
+    if not chain:
+        raise _unusable(path, "has no certificate in PEM")
+    source = path.as_uri()
+    try:
+        found = ServerCertificate.parse(f"Source: {source}\n".encode() + key_pem(key) + chain)
+    except ValueError as error:
+        raise _unusable(path, str(error)) from None
+    if not {domain, f"*.{domain.partition('.')[2]}"} & found.names:
+        raise _unusable(path, f"has a certificate that is not for {domain}")
+    now = dt.datetime.now(dt.UTC)
+    if not found.leaf.not_valid_before_utc <= now < found.leaf.not_valid_after_utc:
+        raise _unusable(path, "has a certificate that has expired, or is not valid yet")
+    return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unusable(path, f"cannot be read: {error.strerror}") from None
+
+
+def _unusable(path: Path, why: str) -> MachineError:
+    return MachineError(
+        f"{path} {why}.",
+        hint="TENANTRY_CERTIFICATE names a file with the server's certificate and those that lead "
+        "from it to a root, TENANTRY_CERTIFICATE_KEY one with its key, which the user that "
+        "Tenantry runs as can read.",
+    )
+
+
 def new_key() -> ec.EllipticCurvePrivateKey:
     """A new private key, of the kind that every client takes."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: PrivateKeyTypes) -> bytes:
     """A private key as PEM (PKCS #8, not encrypted)."""
     return key.private_bytes(
         serialization.Encoding.PEM,

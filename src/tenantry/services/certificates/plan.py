@@ -11,10 +11,14 @@ _MOST_DOUBLINGS = 16
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Who shall have signed it, and the names that it must be for."""
+    """Where it shall come from, and the names that it must be for.
+
+    ``fingerprint`` is that of a file's, whoever looks after it: nothing else is to be in place.
+    """
 
     source: str
     names: frozenset[str]
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class InPlace:
     not_before: dt.datetime
     not_after: dt.datetime
     unwanted: bool = False
+    fingerprint: str = ""
 
     @property
     def lifetime(self) -> dt.timedelta:
@@ -92,15 +97,16 @@ def decide(wanted: Wanted, held: InPlace | None, failures: Failures, now: dt.dat
 def _why_another(wanted: Wanted, held: InPlace | None, now: dt.datetime) -> str | None:
     if held is None:
         return "there is none"
-    if held.unwanted:
-        return "it is to be revoked"
-    if held.source != wanted.source:
-        return "it is of another authority"
-    if missing := wanted.names - held.names:
-        return f"it is not for {', '.join(sorted(missing))}"
-    if now >= held.renews_at:
-        return "a third of its lifetime is left"
-    return None
+    missing = wanted.names - held.names
+    is_given = wanted.fingerprint is not None
+    reasons = (
+        (held.unwanted, "it is to be revoked"),
+        (held.source != wanted.source, "it is of another authority"),
+        (is_given and held.fingerprint != wanted.fingerprint, "its file has changed"),
+        (bool(missing), f"it is not for {', '.join(sorted(missing))}"),
+        (not is_given and now >= held.renews_at, "a third of its lifetime is left"),
+    )
+    return next((reason for applies, reason in reasons if applies), None)
 
 
 def warning(held: InPlace, now: dt.datetime) -> str | None:

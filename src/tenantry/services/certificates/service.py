@@ -111,16 +111,32 @@ class Certificates:
     def ensure_some(self) -> bool:
         """Have one that servers can start with, of the own authority where need be.
 
-        Returns whether it changed.
+        Returns whether it changed. Raises MachineError if a file that was given is of no use, and
+        there is no other certificate.
         """
         self._own.ensure()
         held, tries = self._held(), self._tries()
+        if self._settings.certificate is not None:
+            return self._ensure_given(held)
         if held is not None and OWN not in {held.source, self._wanted.source}:
             return False
         in_place = self._in_place(held, tries) if held else None
         if isinstance(plan.decide(self._wanted_of_own, in_place, Failures(), _now()), Keep):
             return False
         self._put_in_place(self._own.issue(self._names_here))
+        return True
+
+    def _ensure_given(self, held: ServerCertificate | None) -> bool:
+        try:
+            given = self._given()
+        except MachineError as error:
+            if held is None:
+                raise
+            log.warning("certificate.unusable", error=str(error))
+            return False
+        if held is not None and held.fingerprint == given.fingerprint:
+            return False
+        self._put_in_place(given)
         return True
 
     async def keep(self) -> None:
@@ -147,6 +163,11 @@ class Certificates:
 
     def _plan_revocation(self, reason: int) -> None:
         held, tries = self._held(), self._tries()
+        if self._settings.certificate is not None:
+            raise Conflict(
+                "The certificate is a file's.",
+                hint="Have its authority revoke it, and put another one in its place.",
+            )
         if held is None or held.source == OWN:
             raise Conflict(
                 "The own authority has no list of what it has revoked.",
@@ -180,7 +201,9 @@ class Certificates:
     async def _obtain(self, reason: str) -> None:
         log.info("certificate.wanted", source=self._wanted.source, reason=reason)
         with self._counting_failures():
-            if self._wanted.source == OWN:
+            if self._settings.certificate is not None:
+                new = self._given()
+            elif self._wanted.source == OWN:
                 new = self._own.issue(self._names_here)
             else:
                 new = await self._authority(self._wanted.source).obtain(self._settings.domain)
@@ -274,9 +297,21 @@ class Certificates:
 
     @property
     def _wanted(self) -> Wanted:
+        if self._settings.certificate is not None:
+            source, fingerprint = self._settings.certificate.as_uri(), ""
+            with contextlib.suppress(MachineError):  # told by who puts it in place
+                fingerprint = self._given().fingerprint
+            return Wanted(source, frozenset(), fingerprint)
         if self._settings.acme_directory is None:
             return self._wanted_of_own
         return Wanted(self._settings.acme_directory, frozenset([self._settings.domain]))
+
+    def _given(self) -> ServerCertificate:
+        path = self._settings.certificate
+        if path is None:
+            raise TypeError("no file was given")
+        key = self._settings.certificate_key or path
+        return certificates.read_given(path, key, self._settings.domain)
 
     def _authority(self, directory: str) -> "Authority":
         # Its libraries take 70 ms, in every process that starts, and few ask an authority.
@@ -302,6 +337,7 @@ class Certificates:
             not_before=held.leaf.not_valid_before_utc,
             not_after=held.leaf.not_valid_after_utc,
             unwanted=held.fingerprint in {each.fingerprint for each in tries.revoke},
+            fingerprint=held.fingerprint,
         )
 
     def _decide(self, held: ServerCertificate | None, tries: Tries) -> plan.Step:
@@ -317,7 +353,8 @@ class Certificates:
     def _root_of(self, certificate: ServerCertificate) -> x509.Certificate | None:
         if certificate.source == OWN:
             return None
-        root = certificates.find_root(certificate.chain, [self._settings.acme_ca_file])
+        trusted = [self._settings.acme_ca_file, self._settings.certificate]
+        root = certificates.find_root(certificate.chain, trusted)
         if root is None:
             log.warning("certificate.root_unknown", issuer=str(certificate.chain[-1].issuer))
         return root
