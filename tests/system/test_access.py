@@ -529,6 +529,11 @@ def test_secrets_are_for_their_owner_only(platform: Installation) -> None:
 # What anybody may read
 
 
+def test_health_names_the_environment(platform: Installation) -> None:
+    told = platform.get("/health").json()
+    assert (told["status"], told["environment"]) == ("ok", "production")
+
+
 def test_details_of_readiness_are_for_this_machine_and_for_administrators(
     platform: Installation, api: httpx.Client
 ) -> None:

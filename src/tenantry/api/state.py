@@ -84,11 +84,12 @@ def _pooler(state: PoolerState) -> Pooler:
 
 
 @router.get("/health")
-async def live() -> dict[str, str]:
+async def live(platform: PlatformHere) -> dict[str, str]:
     """Whether the API runs. Asks nobody else."""
     return {
         "status": "ok",
         "version": __version__,
+        "environment": platform.settings.environment,
         "timestamp": dt.datetime.now(dt.UTC).isoformat(),
     }
 

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TENANTRY_", extra="ignore", frozen=True)
 
     home: Path = Field(default_factory=default_home)
+    environment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = "production"
     domain: str = "localhost"
     api_host: str = "127.0.0.1"
     api_port: Port = 3000
