@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,8 @@ Part = Literal["api", "worker"]
 Victim = Literal["api", "worker", "shared-1", "control", "pooler"]
 VICTIMS: tuple[Victim, ...] = ("api", "worker", "shared-1", "control", "pooler")
 
+ALL_KILLS = os.environ.get("TENANTRY_TEST_KILLS") == "all"  # as bench/kills.py has it
+
 PLUGIN = Path(__file__).parent / "plugin"
 WARM = 2
 SMALL_LIMIT = 10  # connections: small enough to need a line in the pooler's users.ini
@@ -35,6 +37,16 @@ POLL_SECONDS = 0.02
 REFUSED = "(password|SASL) authentication failed|no such user|no pg_hba.conf entry"
 
 Database = dict[str, Any]
+
+
+def blows(steps: Sequence[str], doer: Part) -> list[tuple[str, Victim]]:
+    """What is killed at each step: whoever does it, and one other, in turns; or every part."""
+    others = [victim for victim in VICTIMS if victim != doer]
+    return [
+        (step, victim)
+        for number, step in enumerate(steps)
+        for victim in (VICTIMS if ALL_KILLS else (doer, others[number % len(others)]))
+    ]
 
 
 def wait_for(

@@ -1,7 +1,7 @@
 """Killed at every step of a deletion: afterwards it is wholly there, or wholly gone."""
 
 import pytest
-from scene import VICTIMS, Scene, Victim, wait_for
+from scene import Scene, Victim, blows, wait_for
 
 STEPS = [
     "delete.promised",
@@ -14,9 +14,7 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("step", "victim"), [(step, victim) for step in STEPS for victim in VICTIMS]
-)
+@pytest.mark.parametrize(("step", "victim"), blows(STEPS, "api"))
 def test_killed_while_a_database_is_deleted(scene: Scene, step: str, victim: Victim) -> None:
     database = scene.create("goes")
     scene.fill(database)

@@ -119,6 +119,7 @@ def kept_of(scene: RisingScene, database: Database) -> list[Row]:
 
 
 # Those that read the log come first: it grows with every kill.
+@pytest.mark.long_run
 def test_a_branch_at_a_moment(scene: RisingScene) -> None:
     parent, moment = wrecked(scene)
     path = f"/api/databases/{parent['id']}/branches"
@@ -151,6 +152,7 @@ def test_a_restore_in_place_and_putting_back(scene: RisingScene) -> None:
     scene.check_filled(scene.bystander)
 
 
+@pytest.mark.long_run
 def test_a_restore_as_new(scene: RisingScene) -> None:
     database, moment = wrecked(scene)
     path = f"/api/databases/{database['id']}/restore"
@@ -294,6 +296,7 @@ def test_a_branch_by_its_blocks(scene: RisingScene) -> None:
     scene.converge()
 
 
+@pytest.mark.long_run
 def test_a_masked_branch_by_a_dump(scene: RisingScene) -> None:
     parent = filled(scene, "parent")
     scene.ask("PUT", f"/api/databases/{parent['id']}/masking", json={"sql": MASKING})
@@ -307,7 +310,7 @@ def test_a_masked_branch_by_a_dump(scene: RisingScene) -> None:
     scene.converge()
 
 
-@pytest.mark.parametrize("kind", ["reset", "promote"])
+@pytest.mark.parametrize("kind", [pytest.param("reset", marks=pytest.mark.long_run), "promote"])
 def test_one_in_anothers_place(scene: RisingScene, kind: str) -> None:
     parent = filled(scene, "parent")
     branch = branch_of(scene, parent)
@@ -327,7 +330,10 @@ def test_one_in_anothers_place(scene: RisingScene, kind: str) -> None:
     scene.converge()
 
 
-@pytest.mark.parametrize("what", ["the parent is replaced", "the parent goes"])
+@pytest.mark.parametrize(
+    "what",
+    [pytest.param("the parent is replaced", marks=pytest.mark.long_run), "the parent goes"],
+)
 def test_something_else_while_a_branch_is_made(scene: RisingScene, what: str) -> None:
     """It is made whole, or it is not made, and its error says why."""
     parent = filled(scene, "parent")
@@ -357,6 +363,7 @@ def test_something_else_while_a_branch_is_made(scene: RisingScene, what: str) ->
     scene.converge()
 
 
+@pytest.mark.long_run
 def test_a_branch_expires_while_it_is_promoted(scene: RisingScene) -> None:
     parent = filled(scene, "parent")
     branch = branch_of(scene, parent)

@@ -1,7 +1,7 @@
 """Killed at every step of the warm pool's refill, which the worker does."""
 
 import pytest
-from scene import VICTIMS, WARM, Scene, Victim, wait_for
+from scene import WARM, Scene, Victim, blows, wait_for
 
 STEPS = [
     "prepare.wanted",
@@ -13,10 +13,7 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("step", "victim"),
-    [(step, victim) for step in [*STEPS, "database.created"] for victim in VICTIMS],
-)
+@pytest.mark.parametrize(("step", "victim"), blows([*STEPS, "database.created"], "worker"))
 def test_killed_while_the_pool_is_refilled(scene: Scene, step: str, victim: Victim) -> None:
     scene.have_exactly_enough_warm()
     scene.arm("worker", step, victim)

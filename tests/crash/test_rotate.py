@@ -3,14 +3,12 @@
 from uuid import uuid4
 
 import pytest
-from scene import VICTIMS, Scene, Victim
+from scene import Scene, Victim, blows
 
 STEPS = ["rotate.remembered", "rotate.set", "rotate.recorded", "request.committed"]
 
 
-@pytest.mark.parametrize(
-    ("step", "victim"), [(step, victim) for step in STEPS for victim in VICTIMS]
-)
+@pytest.mark.parametrize(("step", "victim"), blows(STEPS, "api"))
 def test_killed_while_a_password_is_changed(scene: Scene, step: str, victim: Victim) -> None:
     old = scene.create("rotates")
     scene.fill(old)
