@@ -120,7 +120,7 @@ def world() -> Iterator[World]:
             installation.create(friendlyName=f"Tenant {number}", shadow=number == 0)
             for number in range(BEFORE_THE_BACKUP)
         ]
-        installation.tenantry("cluster", "backup", "shared-1")
+        assert installation.cluster("backup", "shared-1").returncode == 0
         databases += [
             installation.create(friendlyName=f"Tenant {number}", shadow=False)
             for number in range(BEFORE_THE_BACKUP, TENANTS)

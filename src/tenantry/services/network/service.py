@@ -5,7 +5,10 @@ import contextlib
 import uuid
 from collections.abc import Iterator
 
+import psycopg
 import structlog
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 
 from tenantry.base.errors import InvalidInput, MachineError, NotFound, TenantryError
 from tenantry.base.events import Changed, emit
@@ -129,14 +132,9 @@ class Network:
     async def _apply_to_cluster(self, rulebook: Rulebook, *, unread: bool) -> None:
         rules = hba.render(hba.shared_rules(PLATFORM_ROLES, rulebook.lines()))
         await self._ensure_rules(rules, unread=unread)
+        # The rules that admit by list are loaded by now: nobody on a list is shut out in between.
         async with connect(self._shared.address, user=PLATFORM) as server:
-            tenants = set(await catalog.tenant_roles(server))
-            anywhere = await catalog.members_of(server, OPEN) & tenants
-            closed = tenants.intersection(rulebook.networks)
-            # The rules that admit by list are loaded by now, so nobody on a list is shut
-            # out in between.
-            await objects.admit_by_list(server, sorted(anywhere & closed))
-            await objects.admit_anywhere(server, sorted(tenants - closed - anywhere))
+            await divide(server, rulebook)
 
     async def _ensure_rules(self, wanted: str, *, unread: bool) -> None:
         path = self._shared.data / "pg_hba.conf"
@@ -200,6 +198,25 @@ class Network:
         async with self._store.long_transaction(audit.PLATFORM) as tx:
             await self.apply(tx)
         await self.end_foreign_sessions()
+
+
+async def divide(server: AsyncConnection[TupleRow], rulebook: Rulebook) -> None:
+    """Have each tenant's role admitted by its list, or from everywhere if it has none.
+
+    Others drop roles meanwhile: then it is begun anew.
+    """
+    for last in (False, False, True):
+        tenants = set(await catalog.tenant_roles(server))
+        anywhere = await catalog.members_of(server, OPEN) & tenants
+        closed = tenants.intersection(rulebook.networks)
+        try:
+            await objects.admit_by_list(server, sorted(anywhere & closed))
+            await objects.admit_anywhere(server, sorted(tenants - closed - anywhere))
+        except (psycopg.errors.UndefinedObject, psycopg.errors.InternalError_):
+            if last:
+                raise
+        else:
+            return
 
 
 @contextlib.contextmanager
