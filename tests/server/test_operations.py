@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from conftest import Server
-from tenantry.base.errors import Conflict, MachineError, NotFound, Unavailable
+from tenantry.base.errors import Conflict, MachineError, NotFound, TooManyAtOnce, Unavailable
 from tenantry.control import audit
 from tenantry.control import customers as control_customers
 from tenantry.control.audit import Actor
@@ -20,6 +20,7 @@ from tenantry.control.operations import Filter, OperationRow
 from tenantry.control.store import DATABASE, MIGRATIONS, ControlStore
 from tenantry.pg.connections import ADMIN, CUSTOMER, PLATFORM, Address, connect
 from tenantry.services.migrations import service as migrations
+from tenantry.services.operations import service as operations_service
 from tenantry.services.operations.model import ROOM, Done, Flow, Next, Outcome, Run, Step, Wait
 from tenantry.services.operations.service import Operations
 
@@ -371,16 +372,21 @@ async def test_bytes_are_told_while_a_step_runs(store: ControlStore) -> None:
 
 
 async def begin_many(
-    store: ControlStore, operations: Operations, kind: str, owners: Sequence[uuid.UUID | None]
+    store: ControlStore,
+    operations: Operations,
+    kind: str,
+    owners: Sequence[uuid.UUID | None],
+    *,
+    actor: Actor = ANN,
 ) -> list[OperationRow]:
     """Operations in this order, each of a resource of its own."""
     begun = []
     for owner in owners:
-        async with store.transaction(ANN) as tx:
+        async with store.transaction(actor) as tx:
             begun.append(
                 await operations.begin(
                     tx,
-                    ANN,
+                    actor,
                     kind,
                     resource_kind="database",
                     resource_id=uuid.uuid4(),
@@ -505,6 +511,21 @@ async def test_cancelled_ones_take_no_more_places_than_others(store: ControlStor
         assert await lanes.operations.start_due(tasks) == 1
         assert await lanes.running(theirs) == [True]
         lanes.let_go.set()
+
+
+async def test_a_customer_has_so_many_unfinished_ones(
+    store: ControlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each keeps what was sent with it. What the platform begins for a customer is not counted."""
+    monkeypatch.setattr(operations_service, "_MOST_OF_A_CUSTOMER", 3)
+    lanes = Lanes(store)
+    greedy, other = await customers(store, 2)
+    for owner in (greedy, other):
+        actor = dataclasses.replace(ANN, customer_id=owner)
+        await begin_many(store, lanes.operations, "test.scripts", [owner] * 3, actor=actor)
+        with pytest.raises(TooManyAtOnce, match="3 operations of this customer"):
+            await begin_many(store, lanes.operations, "test.scripts", [owner], actor=actor)
+        await begin_many(store, lanes.operations, "test.scripts", [owner])
 
 
 async def test_an_abandoned_one_writes_nothing_more(store: ControlStore) -> None:

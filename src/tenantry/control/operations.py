@@ -294,6 +294,17 @@ async def unfinished(tx: Tx) -> set[uuid.UUID]:
     return {operation_id for (operation_id,) in await cursor.fetchall()}
 
 
+async def count_unfinished(tx: Tx, customer_id: uuid.UUID) -> int:
+    """How many tasks of a customer's have not ended."""
+    cursor = await tx.execute(
+        "SELECT count(*) FROM operations"
+        " WHERE customer_id = %s AND status IN ('queued', 'running')",
+        (customer_id,),
+    )
+    row = await cursor.fetchone()
+    return row[0] if row else 0
+
+
 async def release_all(tx: Tx, kinds: Sequence[str]) -> None:
     """For the only one that carries these out: whatever another held it holds no more."""
     await tx.execute(

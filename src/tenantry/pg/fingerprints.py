@@ -78,7 +78,8 @@ async def fingerprint(inside: AsyncConnection[TupleRow], table: Table) -> Finger
     """
     cursor = await inside.execute(
         sql.SQL(
-            "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0)::text FROM ONLY {} t"
+            "SELECT count(*), coalesce(sum(hashtextextended(textin(record_out(t)), 0)), 0)::text"
+            " FROM ONLY {} t"  # not t::text, for which the tenant may have a cast of its own
         ).format(sql.Identifier(table.schema, table.name))
     )
     row = await cursor.fetchone()

@@ -6,15 +6,18 @@ or so large that it takes minutes, during which no other thread runs. So a state
 few seconds of processor time.
 """
 
+import asyncio
 import os
 import re
 import resource
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from pglast import ast, parser
 from pglast.enums import AlterTableType, ReindexObjectType, TransactionStmtKind
@@ -24,6 +27,8 @@ _CHILD_STACK = 4 * 1024 * 1024
 _CHILD_BYTES = 1024 * 1024 * 1024
 _CHILD_SECONDS = 4  # of the processor, its start included
 _CHILD_DEADLINE = 60
+_PARSERS = ThreadPoolExecutor(2, thread_name_prefix="parser")
+_Result = TypeVar("_Result")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
@@ -47,7 +52,16 @@ class Statement:
 
 def split(sql: str) -> tuple[Statement, ...]:
     """The statements of a text, in order. Raises Unreadable."""
-    return _remembered(sql) if len(sql) <= _HARMLESS_LENGTH else _split(sql)
+    return _remembered(sql) if len(sql) <= _HARMLESS_LENGTH else _remembered_large(sql)
+
+
+async def aside(work: Callable[[], _Result]) -> _Result:
+    """Do what parses SQL in one of a few threads that do nothing else.
+
+    A large text takes seconds, and its trees 80 times as much memory as itself: so only a few at a
+    time, and in the threads of ``asyncio.to_thread`` the watch over what tenants write would wait.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_PARSERS, work)
 
 
 def _split(sql: str) -> tuple[Statement, ...]:
@@ -74,8 +88,10 @@ def _split(sql: str) -> tuple[Statement, ...]:
     return tuple(found)
 
 
-# A fleet runs the same files over hundreds of databases. The trees of one take up to 2 MiB.
+# A fleet runs the same files over hundreds of databases, many at a time: they share the trees.
+# Those of one take up to 2 MiB, and of a large one 80 times its size.
 _remembered = lru_cache(maxsize=64)(_split)
+_remembered_large = lru_cache(maxsize=2)(_split)
 
 
 def _require_parseable(sql: str) -> None:

@@ -5,9 +5,9 @@ transaction, whose number is written down before it is committed: PostgreSQL the
 try whether the first one was.
 """
 
-import asyncio
 import datetime as dt
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 
@@ -104,7 +104,7 @@ class Applying:
         async with conn.transaction():
             run.state["seeding"] = await fetch_value(conn, "SELECT pg_current_xact_id()::text")
             await run.save()
-            for part in await asyncio.to_thread(statements.split, script.sql):
+            for part in await statements.aside(partial(statements.split, script.sql)):
                 try:
                     await execute_discarding(conn, part.text.encode())
                 except psycopg.Error as error:
@@ -127,7 +127,7 @@ class Applying:
         async with self.visits.store.transaction(audit.PLATFORM) as tx:
             files = await migration_runs.files(tx, run.row.id)
         name, own = run.params["blueprint"], run.params["own"]
-        return await asyncio.to_thread(model.parse, name, files, own=own)
+        return await statements.aside(partial(model.parse, name, files, own=own))
 
 
 def _seconds(run: Run) -> float:

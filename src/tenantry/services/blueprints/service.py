@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -21,7 +22,7 @@ from tenantry.control.audit import Actor
 from tenantry.control.blueprints import BlueprintRow
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx
-from tenantry.pg import descriptions, extensions, logins
+from tenantry.pg import descriptions, extensions, logins, statements
 from tenantry.pg.descriptions import Description
 from tenantry.pg.long_statements import bounded
 from tenantry.services.blueprints import model, plan
@@ -125,11 +126,11 @@ class Blueprints:
 
     async def every(self) -> list[Blueprint]:
         """All that can be had by name."""
-        return await asyncio.to_thread(self._catalogue.every)
+        return await statements.aside(self._catalogue.every)
 
     async def show(self, name: str) -> Blueprint:
         """One of them. Raises BlueprintNotFound."""
-        return await asyncio.to_thread(self._catalogue.find, name)
+        return await statements.aside(partial(self._catalogue.find, name))
 
     # ── giving one to a database ─────────────────────────────────────────────
 
@@ -365,7 +366,7 @@ class Blueprints:
 
 
 async def _own(name: str, files: Mapping[str, str]) -> Blueprint:
-    return await asyncio.to_thread(model.parse, name, files, own=True)
+    return await statements.aside(partial(model.parse, name, files, own=True))
 
 
 def _on_field(error: BlueprintNotFound) -> InvalidInput:

@@ -75,7 +75,6 @@ class Drilling:
             ],
             undo=self._undo,
             deadline=dt.timedelta(hours=12),
-            lane="platform",
         )
 
     # ── what is there ────────────────────────────────────────────────────────

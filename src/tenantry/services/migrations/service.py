@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -126,7 +127,7 @@ async def version(conn: Connection) -> State:
 
 async def status(conn: Connection, folder: Folder) -> Status:
     """Which of the folder's migrations are in force. Raises BadMigrations."""
-    migrations = await asyncio.to_thread(load, folder)
+    migrations = await statements.aside(partial(load, folder))
     ledger = await Ledger.find(conn)
     return plan.status(migrations, await ledger.read(), await ledger.journal())
 
@@ -161,7 +162,7 @@ class _Order:
 
 
 async def _run(conn: Connection, folder: Folder, order: _Order, limits: Limits) -> list[Step]:
-    migrations = await asyncio.to_thread(load, folder)
+    migrations = await statements.aside(partial(load, folder))
     async with _alone(conn, limits) as (ledger, kept):
         state = await ledger.read()
         steps = order.planned(migrations, state)
@@ -313,7 +314,7 @@ async def _take(ledger: Ledger, before: State, step: Step, manner: _Manner) -> N
         journal = ledger.noting(step.version, script)
     else:
         journal = ledger.forgetting_after(step.version - 1)
-    run = await asyncio.to_thread(_Work, ledger, script)
+    run = await statements.aside(partial(_Work, ledger, script))
     retries, pause = limits.retries, limits.back_off
     while True:
         try:

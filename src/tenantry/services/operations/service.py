@@ -26,6 +26,7 @@ from tenantry.base.errors import (
     Forbidden,
     NotFound,
     TenantryError,
+    TooManyAtOnce,
     Unavailable,
 )
 from tenantry.base.events import StepDone, emit
@@ -53,6 +54,8 @@ from tenantry.services.operations.model import (
 
 log = structlog.get_logger()
 
+_MOST_OF_A_CUSTOMER = 100  # unfinished: each keeps what was sent with it, up to 1 MiB
+_RETRY_SECONDS = 10
 _LEASE = dt.timedelta(seconds=30)
 _RENEW_SECONDS = 1.0  # also how soon a cancellation is noticed
 _TELL_SECONDS = 0.5
@@ -116,8 +119,11 @@ class Operations:
     ) -> OperationRow:
         """Want one carried out; it begins after ``tx`` is committed, when the worker is woken.
 
-        Raises Conflict if another one has the resource to itself, and so would this.
+        Raises Conflict if another one has the resource to itself, and so would this;
+        TooManyAtOnce if too many of the customer's have not ended.
         """
+        if actor.customer_id is not None:
+            await self._require_room(tx, actor.customer_id)
         operation_id = await rows.insert(
             tx,
             kind=kind,
@@ -129,6 +135,14 @@ class Operations:
             exclusive=exclusive,
         )
         return await self._find(tx, actor, operation_id)
+
+    async def _require_room(self, tx: Tx, customer_id: uuid.UUID) -> None:
+        if await rows.count_unfinished(tx, customer_id) >= _MOST_OF_A_CUSTOMER:
+            raise TooManyAtOnce(
+                f"{_MOST_OF_A_CUSTOMER} operations of this customer wait or run.",
+                seconds=_RETRY_SECONDS,
+                hint="Wait until one has ended, or cancel some: GET /api/operations lists them.",
+            )
 
     async def show(self, actor: Actor, operation_id: uuid.UUID) -> OperationRow:
         """One operation. Raises NotFound, the same for an unknown and a foreign one."""

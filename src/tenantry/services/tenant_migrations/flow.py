@@ -7,6 +7,7 @@ whatever dies, the next try goes on from there.
 import asyncio
 import datetime as dt
 from dataclasses import dataclass, replace
+from functools import partial
 
 import psycopg
 
@@ -15,6 +16,7 @@ from tenantry.base.events import StepDone, emit
 from tenantry.control import audit, migration_runs
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.migration_runs import TargetRow, TargetStatus
+from tenantry.pg import statements
 from tenantry.services.migrations import plan as steps
 from tenantry.services.migrations import service as runner
 from tenantry.services.migrations.ledger import Connection
@@ -98,7 +100,7 @@ class Migrating:
         """Work out once where to: a second try must not go ``n`` further."""
         if "target" in run.state:
             return
-        migrations = await asyncio.to_thread(runner.load, files)
+        migrations = await statements.aside(partial(runner.load, files))
         state = await runner.version(conn)
         n = run.params["n"]
         match run.params["action"]:

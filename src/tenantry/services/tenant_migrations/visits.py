@@ -22,7 +22,7 @@ from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.host import files as host_files
-from tenantry.pg import visitors
+from tenantry.pg import statements, visitors
 from tenantry.pg.long_statements import bounded
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.migrations.ledger import Connection
@@ -59,8 +59,8 @@ class Clients:
 
     @asynccontextmanager
     async def around(self, script: Script) -> AsyncIterator[None]:
-        # In a thread: a large statement is parsed by a child first, which is waited for.
-        outdates, transactional = await asyncio.to_thread(
+        # Aside: a large statement is parsed by a child first, which is waited for.
+        outdates, transactional = await statements.aside(
             lambda: (plan.may_outdate(script), script.transactional)
         )
         if outdates and transactional and self._hold is None:
