@@ -22,20 +22,26 @@ from clients import port_of
 _BOTH = (DIRECT, POOLED)
 _IDLE = (DIRECT,)  # the pooler would stay connected to a template that is still to be copied
 _ACL = "`REVOKE ALL ON DATABASE … FROM PUBLIC`"
+_SAME_ROLE = "`samerole` in `pg_hba.conf`"
+_RULE = 'hostssl all "{role}" 0.0.0.0/0 scram-sha-256'
 _CLOSED = "permission denied for database"
 
 
 def _database(name: str, database: str, *, lift_doors: tuple[str, ...] = _BOTH) -> Attempt:
     return arrival(
-        name, f"database `{database}`", _ACL, _CLOSED,
+        name, f"database `{database}`", f"{_SAME_ROLE}, and {_ACL}",
+        {DIRECT: "no pg_hba.conf entry", POOLED: _CLOSED},
         Lift((f'GRANT CONNECT ON DATABASE "{database}" TO "{{role}}"',),
-             (f'REVOKE CONNECT ON DATABASE "{database}" FROM "{{role}}"',)),
+             (f'REVOKE CONNECT ON DATABASE "{database}" FROM "{{role}}"',), rule=_RULE),
         lift_doors=lift_doors, dbname=database,
     )  # fmt: skip
 
 
 def _nowhere(name: str, database: str, held_by: str) -> Attempt:
-    return arrival(name, f"database `{database}`", held_by, "does not exist", None, dbname=database)
+    return arrival(
+        name, f"database `{database}`", held_by,
+        {DIRECT: "no pg_hba.conf entry", POOLED: "does not exist"}, None, dbname=database,
+    )  # fmt: skip
 
 
 def _user(name: str, user: str, database: str = "postgres") -> Attempt:
@@ -122,12 +128,14 @@ DOORS_OF_OTHERS: tuple[Attempt, ...] = (
     _database("enter-verifiers", "tenantry_auth"),
     _database("enter-neighbour", "{foreign}"),
     _database("enter-neighbours-shadow", "{foreign_shadow}"),
-    arrival("enter-template0", "database `template0`", "`ALLOW_CONNECTIONS false`, and " + _ACL,
-        "permission denied for database|not currently accepting connections",
+    arrival("enter-template0", "database `template0`",
+        f"{_SAME_ROLE}, `ALLOW_CONNECTIONS false`, and {_ACL}",
+        {DIRECT: "no pg_hba.conf entry",
+         POOLED: "permission denied for database|not currently accepting connections"},
         Lift(("ALTER DATABASE template0 ALLOW_CONNECTIONS true",
               'GRANT CONNECT ON DATABASE template0 TO "{role}"'),
              ("ALTER DATABASE template0 ALLOW_CONNECTIONS false",
-              'REVOKE CONNECT ON DATABASE template0 FROM "{role}"')),
+              'REVOKE CONNECT ON DATABASE template0 FROM "{role}"'), rule=_RULE),
         lift_doors=_IDLE, dbname="template0"),
     _nowhere("enter-control", "tenantry_control",
         "the control cluster has no network (`listen_addresses = ''`)"),
@@ -151,14 +159,14 @@ DOORS_OF_OTHERS: tuple[Attempt, ...] = (
               'REVOKE ALL ON DATABASE "{database}" FROM tenantry_owner'),
              rule="hostssl all tenantry_owner 0.0.0.0/0 trust"),
         user="tenantry_owner"),
-    arrival("be-open", "user `tenantry_open`", "`NOLOGIN`, and no password",
+    arrival("be-arrival-role", "user `{database}`", "`NOLOGIN`, and no password",
         {DIRECT: "authentication failed", POOLED: "no such user"},
-        Lift(("ALTER ROLE tenantry_open LOGIN",
-              'GRANT CONNECT ON DATABASE "{database}" TO tenantry_open'),
-             ("ALTER ROLE tenantry_open NOLOGIN",
-              'REVOKE CONNECT ON DATABASE "{database}" FROM tenantry_open'),
-             rule="hostssl all tenantry_open 0.0.0.0/0 trust"),
-        user="tenantry_open"),
+        Lift(('ALTER ROLE "{database}" LOGIN',
+              'GRANT CONNECT ON DATABASE "{database}" TO "{database}"'),
+             ('ALTER ROLE "{database}" NOLOGIN',
+              'REVOKE CONNECT ON DATABASE "{database}" FROM "{database}"'),
+             rule='hostssl all "{database}" 0.0.0.0/0 trust'),
+        user="{database}"),
     arrival("be-neighbour", "user `{neighbour}` with one's own password", "SCRAM",
         "authentication failed", Lift(rule='hostssl all "{neighbour}" 0.0.0.0/0 trust'),
         user="{neighbour}", dbname="{foreign}"),

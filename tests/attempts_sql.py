@@ -83,7 +83,7 @@ OTHERS: tuple[Attempt, ...] = (
     statement("have-neighbour-join", 'GRANT "{role}" TO "{neighbour}"',
         "no admin option on oneself (PostgreSQL 15); it would also lift the neighbour's allowlist",
         attribute("CREATEROLE")),
-    statement("admit-neighbour", 'GRANT tenantry_open TO "{neighbour}"', "no admin option",
+    statement("admit-neighbour", 'GRANT "{foreign}" TO "{neighbour}"', "no admin option",
         attribute("CREATEROLE")),
     statement("join-read-all", 'GRANT pg_read_all_data TO "{role}"', "no admin option",
         attribute("CREATEROLE")),

@@ -14,7 +14,7 @@ from tenants import Connection, Tenant, make, rows, unmake
 
 from tenantry.pg import catalog, objects
 from tenantry.pg.catalog import DatabaseState, RoleState
-from tenantry.pg.connections import ADMIN, OPEN, OWNER, PLATFORM, POOLER, Address, connect
+from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER, Address, connect
 from tenantry.pg.hardening import AUTH_DATABASE, CREDENTIALS_QUERY, TEMPLATE
 from tenantry.services.network import service as network
 from tenantry.services.network.plan import Rulebook
@@ -37,7 +37,7 @@ async def test_roles_that_go_meanwhile_keep_nobody_from_being_admitted(
     monkeypatch.setattr(catalog, "tenant_roles", seen_before)
     await objects.admit_by_list(platform, [tenant.role])
     await network.divide(platform, Rulebook({}))
-    assert tenant.role in await catalog.members_of(platform, OPEN)
+    assert tenant.role in await catalog.admitted_anywhere(platform)
     known = [{"user_gone00000000"}] * 3
     with pytest.raises(psycopg.errors.UndefinedObject):
         await network.divide(platform, Rulebook({}))

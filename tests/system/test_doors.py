@@ -45,6 +45,10 @@ def test_psql_verifies_the_certificate(
     assert told.strip() == f"{database['username']}|{name}"
 
 
+# The first by its own rules, the other by PostgreSQL's privileges.
+CLOSED = dict(zip(DOORS, ("no pg_hba.conf entry", "permission denied for database"), strict=True))
+
+
 @pytest.mark.parametrize("string", DOORS)
 def test_psql_notices_another_authority(
     platform: Installation, database: dict[str, Any], string: str, tmp_path: Path
@@ -239,7 +243,7 @@ def test_a_wrong_password_is_refused(database: dict[str, Any], string: str) -> N
 def test_the_platforms_databases_are_closed(
     database: dict[str, Any], string: str, name: str
 ) -> None:
-    assert "permission denied for database" in refusal(changed(database[string], dbname=name))
+    assert CLOSED[string] in refusal(changed(database[string], dbname=name))
 
 
 @pytest.mark.parametrize("string", DOORS)
@@ -248,7 +252,7 @@ def test_another_tenants_databases_are_closed(
 ) -> None:
     other = platform.create()["database_name"]
     for name in (other, f"{other}_shadow"):
-        assert "permission denied for database" in refusal(changed(database[string], dbname=name))
+        assert CLOSED[string] in refusal(changed(database[string], dbname=name))
 
 
 @pytest.mark.parametrize("string", DOORS)
@@ -278,7 +282,10 @@ def test_a_database_that_is_not_there_is_refused_at_once(
 ) -> None:
     for _ in range(2):
         told = refusal(changed(database[string], dbname="tenant_nowhere"))
-        assert 'database "tenant_nowhere" does not exist' in told
+        if string == DOORS[0]:
+            assert CLOSED[string] in told
+        else:
+            assert 'database "tenant_nowhere" does not exist' in told
 
 
 @pytest.mark.parametrize("string", DOORS)

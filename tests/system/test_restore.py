@@ -229,7 +229,7 @@ def test_what_was_replaced_is_kept_closed_and_can_be_put_back(world: World) -> N
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         do(changed(early, options="-cdefault_transaction_read_only=off"), "DELETE FROM orders")
     do(later["data"]["connection_string"], "INSERT INTO orders (what) VALUES ('by late')")
-    assert "permission denied for database" in refusal(changed(url, dbname=result["database_name"]))
+    assert "no pg_hba.conf entry" in refusal(changed(url, dbname=result["database_name"]))
 
     with world.api as api:
         (kept,) = api.get(f"{path}/replaced").json()["data"]

@@ -123,6 +123,16 @@ def database_of(username: str) -> str:
     return f"tenant_{'_'.join(username.split('_')[1:2])}"
 
 
+def arrival_roles(username: str) -> tuple[str, str]:
+    """The roles named as a tenant's databases are: who is a member of them may come from anywhere.
+
+    By the keyword ``samerole`` of pg_hba.conf. They are that tenant's alone, cannot log in and have
+    no rights.
+    """
+    database = database_of(username)
+    return database, f"{database}_shadow"
+
+
 def owner_role(username: str) -> str:
     """The owner role of the database that a role was made for; additional roles extend its name."""
     return "_".join(username.split("_")[:2])
@@ -292,16 +302,17 @@ async def can_clone(connection: AsyncConnection[TupleRow]) -> bool:
     return bool(row and row[0])
 
 
-async def members_of(connection: AsyncConnection[TupleRow], group: str) -> set[str]:
-    """The roles that are direct members of a group."""
+async def admitted_anywhere(connection: AsyncConnection[TupleRow]) -> set[str]:
+    """The tenants' roles that are members of both their arrival roles."""
     cursor = await connection.execute(
+        r"""
+        SELECT pg_get_userbyid(m.member)::text, g.rolname FROM pg_auth_members m
+        JOIN pg_roles g ON g.oid = m.roleid WHERE g.rolname LIKE 'tenant\_%'
         """
-        SELECT pg_get_userbyid(m.member) FROM pg_auth_members m
-        WHERE m.roleid = (SELECT oid FROM pg_roles WHERE rolname = %s)
-        """,
-        (group,),
     )
-    return {name for (name,) in await cursor.fetchall()}
+    found = await cursor.fetchall()
+    there = set(found)
+    return {name for name, _ in found if all((name, each) in there for each in arrival_roles(name))}
 
 
 async def sessions_from_addresses(connection: AsyncConnection[TupleRow]) -> list[Session]:

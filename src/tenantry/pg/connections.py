@@ -24,7 +24,6 @@ PLATFORM = "tenantry_platform"  # what the control plane works as; not a superus
 CUSTOMER = "tenantry_customer"  # what the control plane works as for a customer; cannot log in
 POOLER = "tenantry_pooler"  # may look up verifiers, nothing else
 OWNER = "tenantry_owner"  # owns every tenant's database; cannot log in, nor connect to one
-OPEN = "tenantry_open"  # its members may come from anywhere: they have no allowlist
 
 LOCAL_ROLES = (ADMIN, PLATFORM, POOLER)  # log in by the Unix socket, as an operating-system user
 PLATFORM_ROLES = (*LOCAL_ROLES, OWNER)  # no network port admits them

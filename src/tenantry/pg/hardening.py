@@ -6,17 +6,20 @@ tenant can enter.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from typing import LiteralString
 
+import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.events import Changed, emit
+from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import (
     ADMIN,
     CUSTOMER,
     LOCAL_ROLES,
-    OPEN,
     OWNER,
     PLATFORM,
     POOLER,
@@ -25,6 +28,7 @@ from tenantry.pg.connections import (
     fetch_value,
 )
 
+_LOCK_SECONDS = 2  # a tenant's open transaction may hold what is waited for
 TEMPLATE = "tenantry_template"
 AUTH_DATABASE = "tenantry_auth"
 PLATFORM_DATABASES = ("postgres", "template0", "template1", TEMPLATE, AUTH_DATABASE)
@@ -147,7 +151,7 @@ async def ensure_standing_roles(address: Address, *, shared: bool) -> list[str]:
     They have no settings but the platform's, for no database; none of them is a member of a
     tenant's or a visitor's role; and neither they nor PUBLIC may connect to a tenant's database.
     """
-    async with connect(address, user=ADMIN) as admin:
+    async with connect(address, user=ADMIN, lock_seconds=_LOCK_SECONDS) as admin:
         # Whatever is set for this database or role.
         await admin.execute("SET default_transaction_read_only = off")
         undone = await _reset_settings(admin, _SETTINGS if shared else {})
@@ -233,13 +237,16 @@ async def _revoke_standing_access(admin: AsyncConnection[TupleRow]) -> list[str]
         """,
         (list(PLATFORM_DATABASES),),
     )
-    found = await cursor.fetchall()
-    for database, role in found:
-        grantee = sql.SQL("PUBLIC") if role is None else sql.Identifier(role)
-        await admin.execute(
-            sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(sql.Identifier(database), grantee)
+    undone = []
+    for database, role in await cursor.fetchall():
+        revoke = sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(
+            sql.Identifier(database), sql.SQL("PUBLIC") if role is None else sql.Identifier(role)
         )
-    return [f"rights of {role or 'PUBLIC'} in {database}" for database, role in found]
+        # A tenant that holds its database's row holds up nobody else; the next pass tries again.
+        with suppress(psycopg.errors.LockNotAvailable, psycopg.InternalError):
+            await without_blockers(admin, partial(admin.execute, revoke), databases=[database])
+            undone.append(f"rights of {role or 'PUBLIC'} in {database}")
+    return undone
 
 
 async def ensure_control_roles(address: Address) -> None:
@@ -259,7 +266,6 @@ async def ensure_hardened(address: Address, *, version: int) -> None:
     """On a shared cluster: roles, closed databases, template, pooler's lookup."""
     async with connect(address, user=ADMIN) as admin:
         await _ensure_platform_role(admin, OWNER, "NOLOGIN")
-        await _ensure_platform_role(admin, OPEN, "NOLOGIN")
         await _ensure_platform_role(
             admin, PLATFORM, "LOGIN NOSUPERUSER CREATEDB CREATEROLE CONNECTION LIMIT -1"
         )
@@ -267,11 +273,6 @@ async def ensure_hardened(address: Address, *, version: int) -> None:
         await admin.execute(
             sql.SQL("GRANT {}, pg_signal_backend, pg_read_all_stats TO {}").format(
                 sql.Identifier(OWNER), sql.Identifier(PLATFORM)
-            )
-        )
-        await admin.execute(
-            sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(
-                sql.Identifier(OPEN), sql.Identifier(PLATFORM)
             )
         )
         # So that it can be a database's default, which a tenant cannot change.

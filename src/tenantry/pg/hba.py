@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tenantry.pg.connections import OPEN
-
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Door = Literal["local", "host", "hostssl", "hostnossl"]
 Method = Literal["peer", "scram-sha-256", "reject"]
@@ -20,12 +18,7 @@ ANYWHERE: tuple[Network, ...] = (
     ipaddress.ip_network("::/0"),
 )
 ALL = "all"
-
-
-class MemberOf(str):
-    """Any role that is a member of this one."""
-
-    __slots__ = ()
+SAME_ROLE = "samerole"  # of databases: those whose name is that of a role that one is a member of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +38,8 @@ class Rule:
 
 
 def _name(name: str) -> str:
-    if name == ALL:
+    if name in {ALL, SAME_ROLE}:
         return name
-    if isinstance(name, MemberOf):
-        return f"+{name}"
     if not name or any(letter in name for letter in '"\n\r\0'):
         raise ValueError(f"{name!r} cannot stand in a rule file")
     return f'"{name}"'
@@ -96,7 +87,7 @@ def shared_rules(
         Rule("local", "scram-sha-256"),
         *(Rule("host", "reject", users=roles, network=network) for network in ANYWHERE),
         *(
-            Rule("hostssl", "scram-sha-256", users=[MemberOf(OPEN)], network=network)
+            Rule("hostssl", "scram-sha-256", databases=[SAME_ROLE], network=network)
             for network in ANYWHERE
         ),
         *(

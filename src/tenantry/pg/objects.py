@@ -13,8 +13,15 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.events import Changed, emit
-from tenantry.pg.catalog import MANAGED, DatabaseState, Login, Session
-from tenantry.pg.connections import ADMIN, OPEN, OWNER, PLATFORM, Address, connect, fetch_value
+from tenantry.pg.catalog import (
+    MANAGED,
+    DatabaseState,
+    Login,
+    Session,
+    arrival_roles,
+    owner_role,
+)
+from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, Address, connect, fetch_value
 from tenantry.pg.hardening import TEMPLATE
 from tenantry.pg.replacing import admit, close_database
 
@@ -48,22 +55,26 @@ async def ensure_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
 
 async def admit_anywhere(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> None:
     """Let roles in from every address: none of them has an allowlist."""
-    if names:
+    wanted = {name: arrival_roles(name) for name in names}
+    for role in {role for roles in wanted.values() for role in roles}:
+        if not await role_exists(connection, role):
+            await connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
+    for name, roles in wanted.items():
         await connection.execute(
             sql.SQL("GRANT {} TO {}").format(
-                sql.Identifier(OPEN), sql.SQL(", ").join(map(sql.Identifier, names))
+                sql.SQL(", ").join(map(sql.Identifier, roles)), sql.Identifier(name)
             )
         )
 
 
 async def admit_by_list(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> None:
     """Let roles in from the networks of their allowlists only."""
-    if names:
-        await connection.execute(
-            sql.SQL("REVOKE {} FROM {}").format(
-                sql.Identifier(OPEN), sql.SQL(", ").join(map(sql.Identifier, names))
-            )
-        )
+    for name in names:
+        for role in arrival_roles(name):
+            if await role_exists(connection, role):
+                await connection.execute(
+                    sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(role), sql.Identifier(name))
+                )
 
 
 async def open_role(
@@ -389,8 +400,13 @@ async def drop_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
     """
     if not await role_exists(connection, name):
         return False
+    # The last first: what a crash leaves is found by the name of the role itself.
+    going = [name]
+    if name == owner_role(name):
+        going[:0] = arrival_roles(name)
     try:
-        await connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
+        for each in going:
+            await connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(each)))
     except psycopg.errors.DependentObjectsStillExist:
         await close_role(connection, name)
         emit(Changed("role.kept", name))

@@ -22,7 +22,6 @@ from tenantry.host import files
 from tenantry.pg import catalog, hba, objects
 from tenantry.pg.connections import (
     ADMIN,
-    OPEN,
     PLATFORM,
     PLATFORM_ROLES,
     connect,
@@ -207,7 +206,7 @@ async def divide(server: AsyncConnection[TupleRow], rulebook: Rulebook) -> None:
     """
     for last in (False, False, True):
         tenants = set(await catalog.tenant_roles(server))
-        anywhere = await catalog.members_of(server, OPEN) & tenants
+        anywhere = await catalog.admitted_anywhere(server) & tenants
         closed = tenants.intersection(rulebook.networks)
         try:
             await objects.admit_by_list(server, sorted(anywhere & closed))
