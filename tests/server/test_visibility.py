@@ -131,7 +131,7 @@ async def test_who_blocks_a_session_is_told_of_ones_own(tenant: Tenant, neighbou
     ):
         await first.execute("SELECT pg_advisory_lock(1)")
         pid = second.info.backend_pid
-        second.pgconn.send_query(b"SELECT pg_advisory_lock(1)")
+        waits = asyncio.create_task(second.execute("SELECT pg_advisory_lock(1)"))
         found = await rows(first, asked, pid)
         for _ in range(5000):
             if found != [([],)]:
@@ -144,6 +144,7 @@ async def test_who_blocks_a_session_is_told_of_ones_own(tenant: Tenant, neighbou
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="to examine process"):
             await rows(other, asked, pid)
         await first.execute("SELECT pg_advisory_unlock(1)")
+        await waits
 
 
 async def test_a_database_of_an_older_version_is_brought_along(

@@ -216,9 +216,10 @@ def createdb(database: Database, door: str) -> None:
 
 
 def dump_of_all(database: Database, door: str) -> None:
-    told = _program("pg_dumpall", f"--dbname={changed(database[door], dbname='postgres')}")
-    assert 'permission denied for database "postgres"' in told
     told = _program("pg_dumpall", f"--dbname={database[door]}")
+    assert 'permission denied for database "template1"' in told
+    own = f"--database={database['database_name']}"
+    told = _program("pg_dumpall", f"--dbname={database[door]}", own)
     assert "permission denied for table pg_authid" in told
 
 

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
 from tenantry.pg import visibility
+from tenantry.pg.connections import ADMIN
 
 _BOOTSTRAP = 10  # BOOTSTRAP_SUPERUSERID, the oid of the first superuser (pg_authid.dat)
 _FIRST_OID = 16384  # FirstNormalObjectId: whatever initdb has made is below (manual, section 74.2)
@@ -56,7 +57,7 @@ _FOREIGN: LiteralString = """
             AND (d.deptype = 'i'
                  -- A trusted extension's script runs as the bootstrap superuser.
                  OR (d.deptype = 'e' AND o.owner = %(bootstrap)s)))
-      AND (o.owner <> %(bootstrap)s OR o.classid <> 'pg_proc'::regclass
+      AND (pg_get_userbyid(o.owner) <> %(admin)s OR o.classid <> 'pg_proc'::regclass
            OR i.identity <> ALL (%(of_the_template)s))
     ORDER BY 1, 2 LIMIT 100
 """
@@ -82,7 +83,7 @@ async def foreign_objects(
 ) -> list[Foreign]:
     """What is in this database that neither these roles own nor PostgreSQL itself; 100 at most.
 
-    Functions of the bootstrap superuser that every database has from the template are left out.
+    Functions that every database has from the template are left out.
     Members of a tenant's extension may belong to the bootstrap superuser, and to nobody else: a
     tenant can add what it owns to an extension of its own.
     """
@@ -93,6 +94,7 @@ async def foreign_objects(
                 "first": _FIRST_OID,
                 "tenants": list(tenants),
                 "bootstrap": _BOOTSTRAP,
+                "admin": ADMIN,
                 "of_the_template": list(of_the_template),
             },
         )

@@ -35,19 +35,10 @@ _MASKED = (
     "pg_stat_progress_create_index",
     "pg_stat_progress_vacuum",
 )
-_OF_OTHERS = frozenset(
-    [
-        "datid",
-        "datname",
-        "pid",
-        "usesysid",
-        "usename",
-        "application_name",
-        "backend_xid",
-        "backend_xmin",
-        "query",
-    ]
-)
+_OF_OTHERS = (
+    "datid", "datname", "pid", "usesysid", "usename", "application_name", "backend_xid",
+    "backend_xmin", "query",
+)  # fmt: skip
 # ... and in these nothing.
 _ONLY_OWN = ("pg_stat_gssapi", "pg_stat_ssl")
 VIEWS = (*_BY_DATABASE, *_MASKED, *_ONLY_OWN, "pg_locks")
