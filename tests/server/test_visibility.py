@@ -122,6 +122,32 @@ async def test_other_roles_sessions_are_masked_as_by_postgresql(
                 assert masked is (who == reader and view == "pg_stat_activity")
 
 
+async def test_an_indexs_function_sees_no_more_in_a_superusers_session(
+    tenant: Tenant, neighbour: Tenant, address: Address
+) -> None:
+    """VACUUM and ANALYZE run it as the table's owner, whoever's session it is."""
+    async with await neighbour.session(), await tenant.session() as session:
+        await session.execute(
+            """
+            CREATE TABLE seen (datname name, query text);
+            CREATE FUNCTION look(int) RETURNS int LANGUAGE sql IMMUTABLE AS
+                'INSERT INTO public.seen SELECT datname, query FROM pg_catalog.pg_stat_activity;
+                SELECT $1';
+            CREATE FUNCTION trap(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+                'BEGIN RETURN public.look($1); END';
+            ALTER FUNCTION look VOLATILE;
+            CREATE TABLE bait (i int);
+            INSERT INTO bait VALUES (1), (2);
+            CREATE INDEX ON bait (trap(i));
+            TRUNCATE seen
+            """
+        )
+        async with connect(address, user=ADMIN, dbname=tenant.databases[0]) as admin:
+            await admin.execute("ANALYZE public.bait")
+        found = await rows(session, "SELECT DISTINCT datname, query FROM seen")
+        assert found == [(tenant.databases[0], "<insufficient privilege>")]
+
+
 async def test_who_blocks_a_session_is_told_of_ones_own(tenant: Tenant, neighbour: Tenant) -> None:
     asked = "SELECT pg_blocking_pids(%s)"
     async with (

@@ -54,9 +54,16 @@ _DEFINER = sql.SQL("SECURITY DEFINER SET search_path = pg_catalog, pg_temp")
 # Whom this connection was opened as. Not current_user, which is the definer here, nor
 # session_user, which in autovacuum is the superuser while it runs an index's function.
 _LOGIN = sql.SQL(
-    "(SELECT usesysid FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())) l (oid)"
+    """(SELECT r.oid, r.rolsuper FROM pg_catalog.pg_authid r
+        JOIN pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a ON a.usesysid = r.oid
+    ) l (oid, is_superuser)"""
 )
-_MAY_CONNECT = sql.SQL("pg_catalog.has_database_privilege(l.oid, v.datid, 'CONNECT')")
+# A superuser's VACUUM runs functions of indexes, too: so it has no more to be seen than they.
+_MAY_CONNECT = sql.SQL(
+    """CASE WHEN l.is_superuser THEN v.datid = (SELECT d.oid FROM pg_catalog.pg_database d
+            WHERE d.datname = pg_catalog.current_database())
+        ELSE pg_catalog.has_database_privilege(l.oid, v.datid, 'CONNECT') END"""
+)
 
 # pg_blocking_pids has a fixed oid, by which the server finds its code whatever the catalog says.
 # So it gets another name, and its own goes to a function that looks at whom it tells of.
@@ -65,7 +72,8 @@ _BASE = sql.SQL(
     CREATE OR REPLACE FUNCTION pg_catalog.tenantry_sessions()
         RETURNS TABLE (pid int, permitted boolean) LANGUAGE sql STABLE {definer}
     BEGIN ATOMIC
-        SELECT v.pid, coalesce(pg_catalog.pg_has_role(l.oid, v.usesysid, 'USAGE'), false)
+        SELECT v.pid, NOT l.is_superuser
+            AND coalesce(pg_catalog.pg_has_role(l.oid, v.usesysid, 'USAGE'), false)
         FROM pg_catalog.pg_stat_get_activity(NULL) v, {login} WHERE {may_connect};
     END;
     UPDATE pg_catalog.pg_proc SET proname = 'pg_blocking_pids_of_all'
