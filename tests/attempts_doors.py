@@ -65,7 +65,8 @@ def _nobody(name: str, user: str) -> Attempt:
 def _options(name: str, options: str, told: str, lift: Lift | None) -> Attempt:
     return arrival(
         name, f"`options={options}`",
-        "PostgreSQL asks for the same privilege as for `SET`; PgBouncer takes no `options`",
+        "PostgreSQL asks for the same privilege as for `SET`; of `options` PgBouncer takes what it"
+        " tracks",
         {DIRECT: told, POOLED: "unsupported startup parameter in options"}, lift,
         options=options,
     )  # fmt: skip
@@ -191,7 +192,8 @@ DOORS_OF_OTHERS: tuple[Attempt, ...] = (
     _options("options-authorization", "-c session_authorization=tenantry_admin",
         "permission denied to set session authorization", None),
     arrival("options-search-path", "`options=-c search_path=evil`, through the pooler",
-        "PgBouncer takes no `options` (CVE-2025-12819: its lookup would run with them)",
+        "not in PgBouncer's `track_extra_parameters` (CVE-2025-12819: its lookup would run with"
+        " it)",
         "unsupported startup parameter in options", None,
         doors=(POOLED,), options="-c search_path=evil"),
     Attempt("startup-search-path", "startup parameter `search_path`, through the pooler",

@@ -1,16 +1,21 @@
 """The attempts that are SQL statements. See attempts.py for what each part means."""
 
+from collections.abc import Callable
+
 from attempts import (
     DIRECT,
     NOTHING,
     SUPERUSER,
+    THROUGH,
     Attempt,
     Lift,
+    World,
     attribute,
     grant,
     owning,
     statement,
 )
+from clients import login
 
 _SUPER = "for superusers only; the role is `NOSUPERUSER`"
 _NOBODY = "PostgreSQL grants it to nobody"
@@ -117,57 +122,117 @@ OTHERS: tuple[Attempt, ...] = (
         "neither the platform's role nor `pg_signal_backend`", grant("pg_signal_backend")),
 )  # fmt: skip
 
+_SHOWN = "the view shows rows of databases that the login may connect to"
+_CONNECT = grant('CONNECT ON DATABASE "{foreign}"')
+_MEMBER = grant('"{neighbour}"')
+
+
+def _see(
+    name: str, shown: str, how: Callable[[World, str], bool], lift: Lift = _CONNECT
+) -> Attempt:
+    """An attempt that gets through if it sees something of the neighbour's."""
+
+    def tries(world: World, door: str) -> str:
+        return THROUGH if how(world, door) else NOTHING
+
+    return Attempt(name, shown, _SHOWN, tries, NOTHING, lift)
+
+
+def _found(world: World, door: str, query: str) -> bool:
+    with login(world.url(door)) as session:
+        return session.execute(query.format(**world.words).encode()).fetchone() is not None
+
+
+def _progress(world: World, door: str) -> bool:
+    with login(world.neighbours_url(DIRECT)) as neighbour:
+        neighbour.execute("CREATE TEMPORARY TABLE copied (i int)")
+        with neighbour.cursor().copy("COPY copied FROM STDIN"):
+            query = "SELECT FROM pg_stat_progress_copy WHERE datname = '{foreign}'"
+            return _found(world, door, query)
+
+
+def _locks(world: World, door: str) -> bool:
+    with login(world.neighbours_url(DIRECT)) as neighbour:
+        neighbour.execute("SELECT pg_advisory_lock(4713)")
+        pid = neighbour.info.backend_pid
+        return _found(world, door, f"SELECT FROM pg_locks WHERE pid = {pid}")
+
+
+def _leaky_condition(world: World, door: str) -> bool:
+    """A cheap function in the condition, which the planner would like to have first."""
+    with login(world.url(door)) as session, session.transaction(force_rollback=True):
+        session.execute(
+            "CREATE TEMPORARY TABLE met (pid int);"
+            " CREATE FUNCTION pg_temp.meet(int) RETURNS boolean LANGUAGE sql COST 0.0001"
+            " AS 'INSERT INTO met VALUES ($1) RETURNING true'"
+        )
+        session.execute("SELECT FROM pg_stat_activity WHERE pg_temp.meet(pid) AND datname <> ''")
+        query = "SELECT FROM met WHERE pid = {neighbour_pid}".format(**world.words)
+        return session.execute(query.encode()).fetchone() is not None
+
+
+def _planted_names(world: World, door: str) -> bool:
+    """What the view's functions call, by other definitions that come first."""
+    with login(world.url(door)) as session, session.transaction(force_rollback=True):
+        session.execute(
+            "CREATE FUNCTION public.has_database_privilege(oid, oid, text) RETURNS boolean"
+            " RETURN true;"
+            " CREATE FUNCTION public.tenantry_sessions() RETURNS TABLE (pid int, permitted boolean)"
+            " LANGUAGE sql AS 'SELECT pid, true FROM pg_stat_activity';"
+            " CREATE TEMPORARY VIEW pg_database AS SELECT oid, datname FROM pg_catalog.pg_database;"
+            " SET LOCAL search_path = pg_temp, public, pg_catalog"
+        )
+        query = "SELECT FROM pg_stat_activity WHERE pid = {neighbour_pid}".format(**world.words)
+        return session.execute(query.encode()).fetchone() is not None
+
+
+def _rows(name: str, query: str, lift: Lift = _CONNECT) -> Attempt:
+    return _see(name, f"`{query}`", lambda world, door: _found(world, door, query), lift)
+
+
 SIGHT: tuple[Attempt, ...] = (
-    statement("see-sessions", "TABLE pg_stat_activity", _TEMPLATE,
-        Lift(
-            (
-                'GRANT SELECT ON pg_stat_activity TO "{role}"',
-                'GRANT EXECUTE ON FUNCTION pg_stat_get_activity(int) TO "{role}"',
-            ),
-            (
-                'REVOKE SELECT ON pg_stat_activity FROM "{role}"',
-                'REVOKE EXECUTE ON FUNCTION pg_stat_get_activity(int) FROM "{role}"',
-            ),
-        )),
+    _rows("see-sessions",
+        "SELECT FROM pg_stat_activity WHERE pid = {neighbour_pid} OR datname = '{foreign}'"),
+    _rows("see-sessions-by-function",
+        "SELECT FROM tenantry_pg_stat_activity() WHERE pid = {neighbour_pid}"),
     statement("see-sessions-raw", "SELECT pg_stat_get_activity(NULL)", _TEMPLATE,
         _execute("pg_stat_get_activity(int)")),
+    statement("see-sessions-listed", "SELECT tenantry_sessions()", _TEMPLATE,
+        _execute("tenantry_sessions()")),
+    _see("see-by-leaky-condition", "a function in a condition on `pg_stat_activity` that remembers"
+        " whom it met", _leaky_condition),
+    _see("see-by-planted-names", "functions and views of one's own in place of those that"
+        " `pg_stat_activity` calls", _planted_names),
+    statement("replace-what-is-shown",
+        "CREATE OR REPLACE FUNCTION pg_catalog.tenantry_sessions() RETURNS TABLE (pid int,"
+        " permitted boolean) LANGUAGE sql AS 'SELECT 1, true'",
+        "`pg_catalog` belongs to `tenantry_admin`", SUPERUSER),
     statement("see-backends", "SELECT pg_stat_get_backend_idset()", _TEMPLATE,
         _execute("pg_stat_get_backend_idset()")),
     statement("see-backends-users", "SELECT pg_stat_get_backend_userid(1)", _TEMPLATE,
         _execute("pg_stat_get_backend_userid(int)")),
-    statement("see-tls", "TABLE pg_stat_ssl", _TEMPLATE,
-        _execute("pg_stat_get_activity(int)")),
-    statement("see-gssapi", "TABLE pg_stat_gssapi", _TEMPLATE,
-        _execute("pg_stat_get_activity(int)")),
+    _rows("see-tls", "SELECT FROM pg_stat_ssl WHERE pid = {neighbour_pid}", _MEMBER),
+    _rows("see-gssapi", "SELECT FROM pg_stat_gssapi WHERE pid = {neighbour_pid}", _MEMBER),
     statement("see-standbys", "SELECT count(*) FROM pg_stat_replication", _TEMPLATE,
         _execute("pg_stat_get_activity(int)")),
-    statement("see-counters", "TABLE pg_stat_database", _TEMPLATE,
-        Lift(
-            ('GRANT SELECT ON pg_stat_database TO "{role}"',
-             'GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA pg_catalog TO "{role}"'),
-            ('REVOKE SELECT ON pg_stat_database FROM "{role}"',
-             'REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA pg_catalog FROM "{role}"'),
-        )),
+    _rows("see-counters", "SELECT FROM pg_stat_database WHERE datname = '{foreign}'"),
     statement("see-counters-raw", "SELECT pg_stat_get_db_xact_commit(oid) FROM pg_database",
         _TEMPLATE, _execute("pg_stat_get_db_xact_commit(oid)")),
-    statement("see-conflicts", "TABLE pg_stat_database_conflicts", _TEMPLATE,
-        Lift(
-            ('GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA pg_catalog TO "{role}"',),
-            ('REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA pg_catalog FROM "{role}"',),
-        )),
-    statement("see-progress", "SELECT count(*) FROM pg_stat_progress_vacuum", _TEMPLATE,
+    _rows("see-conflicts", "SELECT FROM pg_stat_database_conflicts WHERE datname = '{foreign}'"),
+    _see("see-progress", "`pg_stat_progress_copy`, while a neighbour copies", _progress),
+    statement("see-progress-raw", "SELECT count(*) FROM pg_stat_get_progress_info('COPY')",
+        _TEMPLATE,
         _execute("pg_stat_get_progress_info(text)")),
-    statement("see-locks", "TABLE pg_locks", _TEMPLATE,
-        Lift(
-            ('GRANT SELECT ON pg_locks TO "{role}"',
-             'GRANT EXECUTE ON FUNCTION pg_lock_status() TO "{role}"'),
-            ('REVOKE SELECT ON pg_locks FROM "{role}"',
-             'REVOKE EXECUTE ON FUNCTION pg_lock_status() FROM "{role}"'),
-        )),
+    _see("see-locks", "`pg_locks`, while a neighbour holds an advisory lock", _locks),
     statement("see-locks-raw", "SELECT pg_lock_status()", _TEMPLATE,
         _execute("pg_lock_status()")),
-    statement("see-who-waits", "SELECT pg_blocking_pids({neighbour_pid})", _TEMPLATE,
-        _execute("pg_blocking_pids(int)")),
+    statement("see-who-waits", "SELECT pg_blocking_pids({neighbour_pid})",
+        "the function answers for sessions in databases that the login may connect to", _CONNECT),
+    statement("see-who-waits-raw", "SELECT pg_blocking_pids_of_all({neighbour_pid})", _TEMPLATE,
+        _execute("pg_blocking_pids_of_all(int)")),
+    statement("see-who-waits-by-test",
+        "SELECT pg_isolation_test_session_is_blocked({neighbour_pid}, ARRAY[1])", _TEMPLATE,
+        _execute("pg_isolation_test_session_is_blocked(int, int[])")),
     statement("see-slots", "SELECT count(*) FROM pg_replication_slots", _TEMPLATE,
         _execute("pg_get_replication_slots()")),
     statement("see-subscriptions", "SELECT count(*) FROM pg_stat_subscription", _TEMPLATE,

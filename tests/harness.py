@@ -119,13 +119,21 @@ class Installation:
 
     def converge(self) -> None:
         """Have the worker's pass of every minute made now, besides."""
+        self._as_worker("await converge(platform)")
+
+    def check_ownership(self) -> None:
+        """Have the worker look into all databases that are due."""
+        self._as_worker("while await platform.ownership.check_next(): pass")
+
+    def _as_worker(self, statement: str) -> None:
         program = (
             "import asyncio; from tenantry.base import settings;"
             " from tenantry.services.platform import open_platform;"
             " from tenantry.worker import converge\n"
-            "async def one_pass():\n"
-            "    async with open_platform(settings.load()) as platform: await converge(platform)\n"
-            "asyncio.run(one_pass())"
+            "async def once():\n"
+            "    async with open_platform(settings.load()) as platform:\n"
+            f"        {statement}\n"
+            "asyncio.run(once())"
         )
         done = subprocess.run(
             [sys.executable, "-c", program],

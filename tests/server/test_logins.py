@@ -151,7 +151,7 @@ CHANGES: tuple[LiteralString, ...] = (
     "ALTER ROLE {role} CONNECTION LIMIT -1",
     "ALTER DATABASE {database} CONNECTION LIMIT -1",
     "SELECT rolpassword FROM pg_authid",
-    "TABLE pg_stat_activity",
+    "SELECT pg_stat_get_activity(NULL)",
     "SELECT * FROM pg_user_mapping",
     "SELECT * FROM pg_statistic",
     "SELECT pg_read_file('postgresql.conf')",

@@ -7,7 +7,7 @@ from typing import LiteralString
 import pytest
 from tenants import Connection, Tenant, rows
 
-from tenantry.pg import logins, ownership
+from tenantry.pg import logins, ownership, visibility
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.hardening import TEMPLATE
 
@@ -81,10 +81,15 @@ async def test_it_cannot_hide_in_an_extension_of_the_tenants(
 
 async def test_the_template_has_the_objects_that_the_documentation_lists(address: Address) -> None:
     async with connect(address, user=ADMIN, dbname=TEMPLATE) as admin:
-        found = sorted(map(str, await ownership.foreign_objects(admin, [])))
-    assert found == []
-    page = Path(__file__).parents[2] / "docs" / "reference" / "security.md"
-    assert hashlib.sha256("\n".join(found).encode()).hexdigest() in page.read_text()
+        assert await ownership.foreign_objects(admin, []) == []
+        found = await ownership.foreign_objects(admin, [], of_the_template=())
+    assert {each.owner for each in found} == {ADMIN}
+    names = sorted(f"{each.kind} {each.name}" for each in found)
+    assert names == sorted(f"function {name}" for name in visibility.FUNCTIONS)
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "security.md").read_text()
+    assert hashlib.sha256("\n".join(names).encode()).hexdigest() in page
+    for each in found:
+        assert each.name.removeprefix("pg_catalog.").partition("(")[0] in page
 
 
 async def test_every_catalog_that_has_owners_is_read(tenant: Tenant) -> None:

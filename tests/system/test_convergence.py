@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 
 import httpx
+import psycopg
 import pytest
 
 from answers import data, problem
@@ -282,3 +283,19 @@ def test_another_pass_finds_nothing_to_do(mended: Drift) -> None:
         **as_service_user(),
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_is_seen_in_a_database_of_an_older_version_is_limited(platform: Installation) -> None:
+    database = platform.create()
+    raw = "SELECT count(*) > 0 FROM pg_stat_get_activity(NULL) WHERE datid IS NULL"
+    with platform.superuser(dbname=database["database_name"]) as inside:
+        inside.execute(
+            "GRANT EXECUTE ON FUNCTION pg_stat_get_activity(int) TO PUBLIC;"
+            " COMMENT ON FUNCTION pg_catalog.tenantry_sessions() IS 'of an older version'"
+        )
+    assert ask(database["connection_string"], raw) is True
+    with platform.control() as control:
+        control.execute("TRUNCATE ownership_checks")
+    platform.check_ownership()
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        ask(database["connection_string"], raw)

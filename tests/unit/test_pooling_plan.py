@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from tenantry.control.databases import PoolLimits, PoolMode
 from tenantry.pg.connections import POOLER, Address
 from tenantry.services.pooling import plan
-from tenantry.services.pooling.plan import POOL_SIZE, SMALLEST_FULL_LIMIT, PoolerConfig
+from tenantry.services.pooling.plan import (
+    IGNORED,
+    POOL_SIZE,
+    SMALLEST_FULL_LIMIT,
+    TRACKED,
+    PoolerConfig,
+)
 
 usernames = st.from_regex(r"user_[a-z0-9]{12}", fullmatch=True)
 limits = st.integers(1, 500)
@@ -152,3 +158,11 @@ def test_the_config_asks_for_tls_and_rules_and_has_an_entry_for_every_name() -> 
     assert settings["client_tls_sslmode"] == "require"
     assert settings["pool_mode"] == "transaction"
     assert "admin_users" not in settings
+
+
+def test_no_parameter_that_matters_is_ignored_or_reaches_the_lookup() -> None:
+    """With ``options`` among the ignored ones, PgBouncer would ignore all that come in it."""
+    assert not {"options", "search_path", "role", "statement_timeout"} & {*IGNORED, *TRACKED}
+    text = plan.render_config(CONFIG)
+    assert f"\nignore_startup_parameters = {', '.join(IGNORED)}\n" in text
+    assert f"\ntrack_extra_parameters = {', '.join(TRACKED)}\n" in text

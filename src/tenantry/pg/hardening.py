@@ -15,6 +15,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.events import Changed, emit
+from tenantry.pg import visibility
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import (
     ADMIN,
@@ -32,57 +33,6 @@ _LOCK_SECONDS = 2  # a tenant's open transaction may hold what is waited for
 TEMPLATE = "tenantry_template"
 AUTH_DATABASE = "tenantry_auth"
 PLATFORM_DATABASES = ("postgres", "template0", "template1", TEMPLATE, AUTH_DATABASE)
-
-# What a tenant could read of its neighbours, and neither psql nor pg_dump needs: who is
-# connected, what they do and wait for, how much they write and hold. The functions too, since
-# the views only call them. (pg_dump reads pg_shdescription and pg_db_role_setting: they stay
-# open, as pg_roles and pg_database do.) pg_logical_emit_message tells nobody anything: it writes
-# up to 1 GB of write-ahead log that belongs to no database's relations.
-_TELLING_VIEWS: LiteralString = """
-    SELECT oid FROM pg_class
-    WHERE oid IN ('pg_stat_activity'::regclass, 'pg_stat_database'::regclass, 'pg_locks'::regclass)
-"""
-_TELLING_FUNCTIONS: LiteralString = r"""
-    SELECT oid FROM pg_proc
-    WHERE pronamespace = 'pg_catalog'::regnamespace
-      AND (proname LIKE 'pg\_stat\_get\_backend\_%' OR proname LIKE 'pg\_stat\_get\_db\_%'
-        OR proname IN (
-            'pg_stat_get_activity', 'pg_stat_get_progress_info', 'pg_stat_get_subscription',
-            'pg_stat_get_replication_slot', 'pg_get_replication_slots', 'pg_lock_status',
-            'pg_blocking_pids', 'pg_safe_snapshot_blocking_pids', 'pg_tablespace_size',
-            'pg_logical_emit_message'))
-"""
-_TELLING = {"views": sql.SQL(_TELLING_VIEWS), "functions": sql.SQL(_TELLING_FUNCTIONS)}
-_CLOSED_IN_TEMPLATE = sql.SQL("""
-    REVOKE ALL ON SCHEMA public FROM PUBLIC;
-    DO $$
-    DECLARE telling text;
-    BEGIN
-        FOR telling IN {views} LOOP
-            EXECUTE format('REVOKE SELECT ON %s FROM PUBLIC', telling::oid::regclass);
-        END LOOP;
-        FOR telling IN {functions} LOOP
-            EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', telling::oid::regprocedure);
-        END LOOP;
-    END $$
-""").format(**_TELLING)
-
-# A dump repeats what was revoked of the system's own objects, and no tenant could restore it.
-# So that pg_dump takes it for how the database began, it is noted as initdb notes such things.
-# (After pg_upgrade, which dumps as well, what is above has to be done again in each database.)
-_CLOSED_FROM_THE_BEGINNING = sql.SQL("""
-    WITH closed (objoid, classoid, acl) AS (
-        SELECT oid, 'pg_class'::regclass, relacl FROM pg_class WHERE oid IN ({views})
-        UNION ALL
-        SELECT oid, 'pg_proc'::regclass, proacl FROM pg_proc WHERE oid IN ({functions})
-    ), noted AS (
-        UPDATE pg_init_privs i SET initprivs = acl FROM closed c
-        WHERE (i.objoid, i.classoid, i.objsubid) = (c.objoid, c.classoid, 0)
-        RETURNING i.objoid
-    )
-    INSERT INTO pg_init_privs (objoid, classoid, objsubid, privtype, initprivs)
-    SELECT objoid, classoid, 0, 'i', acl FROM closed WHERE objoid NOT IN (SELECT objoid FROM noted)
-""").format(**_TELLING)
 
 # SECURITY DEFINER, because verifiers are for superusers only; it tells them of
 # tenants' roles alone, and only to the pooler.
@@ -303,9 +253,10 @@ async def ensure_hardened(address: Address, *, version: int) -> None:
                 sql.Identifier(TEMPLATE), sql.Identifier(OWNER)
             )
         )
+        wanted = await visibility.wanted(admin)
     async with connect(address, user=ADMIN, dbname=TEMPLATE) as admin:
-        await admin.execute(_CLOSED_IN_TEMPLATE)
-        await admin.execute(_CLOSED_FROM_THE_BEGINNING)
+        await admin.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    await visibility.ensure(address, TEMPLATE, wanted)
     async with connect(address, user=ADMIN, dbname=AUTH_DATABASE) as admin:
         await admin.execute(_LOOKUP)
         await admin.execute(

@@ -12,6 +12,9 @@ from typing import LiteralString
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
+from tenantry.pg import visibility
+from tenantry.pg.connections import ADMIN
+
 _BOOTSTRAP = 10  # BOOTSTRAP_SUPERUSERID, the oid of the first superuser (pg_authid.dat)
 _FIRST_OID = 16384  # FirstNormalObjectId: whatever initdb has made is below (manual, section 74.2)
 
@@ -54,6 +57,8 @@ _FOREIGN: LiteralString = """
             AND (d.deptype = 'i'
                  -- A trusted extension's script runs as the bootstrap superuser.
                  OR (d.deptype = 'e' AND o.owner = %(bootstrap)s)))
+      AND (pg_get_userbyid(o.owner) <> %(admin)s OR o.classid <> 'pg_proc'::regclass
+           OR i.identity <> ALL (%(of_the_template)s))
     ORDER BY 1, 2 LIMIT 100
 """
 
@@ -71,15 +76,26 @@ class Foreign:
 
 
 async def foreign_objects(
-    session: AsyncConnection[TupleRow], tenants: Sequence[str]
+    session: AsyncConnection[TupleRow],
+    tenants: Sequence[str],
+    *,
+    of_the_template: Sequence[str] = visibility.FUNCTIONS,
 ) -> list[Foreign]:
     """What is in this database that neither these roles own nor PostgreSQL itself; 100 at most.
 
+    Functions that every database has from the template are left out.
     Members of a tenant's extension may belong to the bootstrap superuser, and to nobody else: a
     tenant can add what it owns to an extension of its own.
     """
     async with session.cursor(row_factory=class_row(Foreign)) as cursor:
         await cursor.execute(
-            _FOREIGN, {"first": _FIRST_OID, "tenants": list(tenants), "bootstrap": _BOOTSTRAP}
+            _FOREIGN,
+            {
+                "first": _FIRST_OID,
+                "tenants": list(tenants),
+                "bootstrap": _BOOTSTRAP,
+                "admin": ADMIN,
+                "of_the_template": list(of_the_template),
+            },
         )
         return await cursor.fetchall()

@@ -1,7 +1,8 @@
 """Looks into tenants' databases, one after the other, for what belongs to other roles.
 
 Whatever enters a tenant's database does so with that tenant's rights and leaves nothing of its
-own. This finds what does all the same: the trace of an attack, or of a defect of ours.
+own. This finds what does all the same: the trace of an attack, or of a defect of ours. And it finds
+databases that an older version made, or pg_upgrade, in which more is seen than should be.
 """
 
 import datetime as dt
@@ -13,8 +14,9 @@ from tenantry.base.errors import TenantryError
 from tenantry.control import audit, ownership
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.store import ControlStore
-from tenantry.pg import catalog, logins
+from tenantry.pg import catalog, logins, visibility
 from tenantry.pg.ownership import foreign_objects
+from tenantry.pg.visibility import Visibility
 from tenantry.services.clusters.service import ClusterPools
 
 log = structlog.get_logger()
@@ -36,21 +38,25 @@ class Ownership:
         for cluster in await self._clusters.with_databases():
             async with self._clusters.connection(cluster.id) as server:
                 names = await catalog.tenant_databases(server)
+                wanted = await visibility.wanted(server)
             before = dt.datetime.now(dt.UTC) - _EVERY
             async with self._store.transaction(audit.PLATFORM) as tx:
                 due = await ownership.due(tx, cluster.id, names, before=before, limit=_AT_A_TIME)
             for name in due:
-                checked += await self._check(cluster, name)
+                checked += await self._check(cluster, name, wanted)
         return checked
 
-    async def _check(self, cluster: ClusterRow, name: str) -> bool:
+    async def _check(self, cluster: ClusterRow, name: str, wanted: Visibility) -> bool:
         async with self._clusters.connection(cluster.id) as server:
             tenants = await catalog.roles_of(server, catalog.tenant_of(name))
         if not tenants:
             return False  # it is unmanaged, or being created or dropped
         try:
             async with logins.inside(cluster.address, name, tenants) as session:
+                mark = await visibility.mark_of(session)
                 found = [str(each) for each in await foreign_objects(session, tenants)]
+            if mark != wanted.mark:
+                await _bring_along(cluster, name, wanted)
         except (TenantryError, psycopg.Error) as error:
             log.info("ownership.not_checked", database=name, error=str(error))
             return False
@@ -64,3 +70,11 @@ class Ownership:
         """What does not belong to its tenant, by database, as of the last checks."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             return await ownership.findings(tx)
+
+
+async def _bring_along(cluster: ClusterRow, name: str, wanted: Visibility) -> None:
+    """Limit what is seen in a database; another time if a tenant's transaction is in the way."""
+    try:
+        await visibility.ensure(cluster.address, name, wanted)
+    except psycopg.errors.LockNotAvailable:
+        log.info("ownership.visibility_waits", database=name)

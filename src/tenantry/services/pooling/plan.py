@@ -20,6 +20,26 @@ _A_FLOOD = 3000
 Pool = tuple[str, str]  # a database, and a role that came to it
 # A database may be given fewer connections in all than a full pool would take.
 SMALLEST_FULL_LIMIT = 32
+# Of the settings that PostgreSQL reports, these follow the client that made them, besides
+# PgBouncer's own list. Never search_path (CVE-2025-12819: the lookup of passwords would run with
+# it).
+TRACKED = ("IntervalStyle", "default_transaction_read_only")
+# PgBouncer cannot set these for a client, and no result depends on them: how a query is planned,
+# which notices come, how many digits floats have beyond those that tell them apart, and what
+# becomes of a connection whose peer is silent. All others are refused, at login: a client that asks
+# for a timeout or a schema and does not get it does harm.
+IGNORED = (
+    "client_connection_check_interval",
+    "client_min_messages",
+    "extra_float_digits",
+    "geqo",
+    "jit",
+    "plan_cache_mode",
+    "tcp_keepalives_count",
+    "tcp_keepalives_idle",
+    "tcp_keepalives_interval",
+    "tcp_user_timeout",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +128,12 @@ def render_config(config: PoolerConfig) -> str:
         # drops its prepared statements, and prepares them again where they are used.
         "server_reset_query": "DISCARD ALL",
         "server_reset_query_always": 1,
-        # Of the settings that PostgreSQL reports, these follow the client that made them, besides
-        # PgBouncer's own list. Never search_path (CVE-2025-12819: the lookup of passwords would
-        # run with it).
-        "track_extra_parameters": "IntervalStyle, default_transaction_read_only",
+        "track_extra_parameters": ", ".join(TRACKED),
         "server_idle_timeout": 60,
         "server_login_retry": 1,
         "client_login_timeout": LOGIN_SECONDS,
         "listen_backlog": 4096,
-        "ignore_startup_parameters": "extra_float_digits",
+        "ignore_startup_parameters": ", ".join(IGNORED),
         "client_tls_sslmode": "require",
         "client_tls_protocols": "secure",
         "client_tls_cert_file": config.certificate,
