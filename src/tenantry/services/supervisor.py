@@ -280,6 +280,18 @@ def running_pid(settings: Settings) -> int | None:
     return None
 
 
+def serving(settings: Settings) -> bool:
+    """Whether anything of this home runs: its supervisor, a cluster or the pooler."""
+    local = LocalClusters(settings)
+    pids = (
+        running_pid(settings),
+        local.control.pid(),
+        local.shared.pid(),
+        local_pooler(settings).pid(),
+    )
+    return any(pid is not None for pid in pids)
+
+
 @contextlib.contextmanager
 def only_one(settings: Settings) -> Iterator[None]:
     """Be this home's only supervisor, for as long as the block lasts.
