@@ -378,7 +378,7 @@ def install_service() -> None:
     unit = systemd.Unit(
         name=unit_name(here),
         home=here.home,
-        program=Path(sys.argv[0]).absolute(),
+        program=Path(sys.prefix) / "bin" / "tenantry",  # not a link to it that may be another's
         user=identity.SERVICE_USER,
         environment={
             name: value

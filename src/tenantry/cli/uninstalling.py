@@ -18,7 +18,7 @@ from tenantry.cli.door import Json
 from tenantry.cli.installing import unit_name
 from tenantry.host import environment, files, nftables, programs, systemd
 from tenantry.services import supervisor, uninstalling
-from tenantry.services.uninstalling import Left
+from tenantry.services.uninstalling import Left, Removal
 
 _DOWN_SECONDS = 300
 
@@ -39,26 +39,30 @@ def uninstall(
     """
     here = settings.load()
     _require_owner(here.home)
-    removal = uninstalling.plan(here, [path.name for path in files.entries(here.home)])
+    removal = _plan(here)
     if not yes:
         _confirm(here.home, removal)
     gone: list[str] = []
-    left = list(removal.left)
     if os.geteuid() == 0:
         gone += _remove_unit(here)
-    _stop(here)
+    with output.waiting("Stopping"):
+        _stop(here)
     with output.waiting("Deleting"):
-        uninstalling.remove(here.home, removal)
+        with supervisor.only_one(here):  # so that nobody brings it up meanwhile
+            _require_stopped(here)
+            removal = _plan(here)
+            uninstalling.remove(here.home, removal)
+        left = list(removal.left)
         if os.geteuid() == 0:
             gone += [*_remove_filter(here), *map(str, programs.unlink(here.home / "venv" / "bin"))]
-            if (user := environment.remove_user(here.home)) is None:
+            if (why := environment.remove_user(here.home)) is None:
                 gone.append(f"the system user {environment.USER}")
             else:
-                left.append(Left(f"the system user {environment.USER}", user))
-        if not uninstalling.remove_programs(here.home, removal):
-            left.append(Left(str(here.home), "it is not empty"))
-        else:
+                left.append(Left(f"the system user {environment.USER}", why))
+        if uninstalling.remove_programs(here.home, removal):
             gone.append(str(here.home))
+        else:
+            left.append(Left(str(here.home), "it is not empty"))
     gone += [str(path) for path in (*removal.data, *removal.programs)]
     left.append(Left("the packages that apt has installed", "other programs may need them"))
     if as_json:
@@ -67,6 +71,10 @@ def uninstall(
     output.done(f"Tenantry is gone from {here.home}")
     for each in left:
         output.note(f"{each.what} stays: {each.why}.", style="none")
+
+
+def _plan(here: Settings) -> Removal:
+    return uninstalling.plan(here, [path.name for path in files.entries(here.home)])
 
 
 def _require_owner(home: Path) -> None:
@@ -80,7 +88,7 @@ def _require_owner(home: Path) -> None:
         )
 
 
-def _confirm(home: Path, removal: uninstalling.Removal) -> None:
+def _confirm(home: Path, removal: Removal) -> None:
     if not sys.stdin.isatty():
         raise InvalidInput(
             "Nobody can be asked here, so nothing was deleted.", hint="Say --yes to mean it."
@@ -104,10 +112,7 @@ def _remove_unit(here: Settings) -> list[str]:
 
 
 def _stop(here: Settings) -> None:
-    """Stop whatever runs, by ``down``, which becomes the platform's user for that.
-
-    Raises MachineError if something runs on.
-    """
+    """Stop whatever runs, by ``down``, which becomes the platform's user for that."""
     done = subprocess.run(
         [sys.executable, "-m", "tenantry.cli", "down"],
         env={**os.environ, "TENANTRY_HOME": str(here.home)},
@@ -117,9 +122,14 @@ def _stop(here: Settings) -> None:
         timeout=_DOWN_SECONDS,
         check=False,
     )
-    if done.returncode != 0 or supervisor.serving(here):
+    if done.returncode != 0:
+        raise MachineError(f"It could not be stopped, so nothing was deleted: {done.stderr}")
+
+
+def _require_stopped(here: Settings) -> None:
+    if running := supervisor.daemons(here):
         raise MachineError(
-            f"It could not be stopped, so nothing was deleted: {done.stderr.strip()}",
+            f"It could not be stopped, so nothing was deleted: {', '.join(running)} run.",
             hint="See what ./tenantry status tells.",
         )
 

@@ -280,16 +280,12 @@ def running_pid(settings: Settings) -> int | None:
     return None
 
 
-def serving(settings: Settings) -> bool:
-    """Whether anything of this home runs: its supervisor, a cluster or the pooler."""
+def daemons(settings: Settings) -> list[str]:
+    """The names of the clusters of this home, and of its pooler, that run."""
     local = LocalClusters(settings)
-    pids = (
-        running_pid(settings),
-        local.control.pid(),
-        local.shared.pid(),
-        local_pooler(settings).pid(),
-    )
-    return any(pid is not None for pid in pids)
+    pids = {cluster.name: cluster.pid() for cluster in (local.control, local.shared)}
+    pids["pooler"] = local_pooler(settings).pid()
+    return [name for name, pid in pids.items() if pid is not None]
 
 
 @contextlib.contextmanager
