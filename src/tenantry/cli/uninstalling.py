@@ -55,10 +55,13 @@ def uninstall(
         left = list(removal.left)
         if os.geteuid() == 0:
             gone += [*_remove_filter(here), *map(str, programs.unlink(here.home / "venv" / "bin"))]
-            if (why := environment.remove_user(here.home)) is None:
-                gone.append(f"the system user {environment.USER}")
+            user = f"the system user {environment.USER}"
+            if here.backup_dir is not None:
+                left.append(Left(user, "it owns the backups outside of the home"))
+            elif (why := environment.remove_user(here.home)) is not None:
+                left.append(Left(user, why))
             else:
-                left.append(Left(f"the system user {environment.USER}", why))
+                gone.append(user)
         if uninstalling.remove_programs(here.home, removal):
             gone.append(str(here.home))
         else:

@@ -91,7 +91,7 @@ def remove_user(home: Path) -> str | None:
     finally:
         if _HOMES.exists():
             _note_homes(homes)
-    if homes:
+    if homes:  # one that is not there may be on a disk that is not mounted
         return f"the installation in {homes[0]} runs as it"
     try:
         run(["userdel", USER])
