@@ -27,12 +27,13 @@ deletions = []
 def die(event, _):
     if event in {"os.remove", "os.rmdir"}:
         deletions.append(event)
-        if len(deletions) == 3:  # one may be of a file that is not there
+        if len(deletions) == 4:  # two may be of the mark
             os.kill(os.getpid(), signal.SIGKILL)
 
 home = Path(sys.argv[1])
-removal = uninstalling.plan(Settings(home=home), [path.name for path in home.iterdir()])
 sys.addaudithook(die)
+uninstalling.begin(home)
+removal = uninstalling.plan(Settings(home=home), [path.name for path in home.iterdir()])
 uninstalling.remove(home, removal)
 uninstalling.remove_programs(home, removal)
 """
@@ -59,7 +60,7 @@ def filled(home: Path) -> Path:
 
 
 def killed(home: Path) -> bool:
-    """Uninstall in a process that is killed when it is about to delete a third thing."""
+    """Uninstall in a process that is killed when it is about to delete a fourth thing."""
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(home)], check=False)
     assert done.returncode in {0, -signal.SIGKILL}
     return done.returncode != 0
@@ -71,7 +72,7 @@ def test_killed_after_each_deletion(home: Path) -> None:
         kills += 1
         there = [(home / name).exists() for name in MADE]
         if any(there) and not all(there):
-            with pytest.raises(Conflict, match="was being uninstalled"):
+            with pytest.raises(Conflict, match="is being uninstalled"):
                 uninstalling.require_none_begun(home)
         assert (home.parent / "disk" / "precious").read_text() == "x"
     assert kills > len(MADE)

@@ -30,10 +30,10 @@ def test_all_that_is_made_goes_the_programs_by_their_link_first() -> None:
 
 
 def test_what_others_have_put_there_stays() -> None:
-    removal = plan(Settings(home=HOME), ["clusters", "tenantry.env", "vendor", "uninstalling"])
+    removal = plan(Settings(home=HOME), ["clusters", "tenantry.env", "venv-mine", "uninstalling"])
     assert removal.data == [HOME / "clusters"]
     assert removal.programs == []
-    assert left(removal) == ["/srv/home/tenantry.env", "/srv/home/vendor"]
+    assert left(removal) == ["/srv/home/tenantry.env", "/srv/home/venv-mine"]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,16 @@ def test_engines_elsewhere_do_not_keep_the_key() -> None:
 
 def test_what_is_half_gone_is_not_brought_up(tmp_path: Path) -> None:
     uninstalling.require_none_begun(tmp_path)
-    (tmp_path / "uninstalling").touch()
-    with pytest.raises(Conflict, match="was being uninstalled"):
+    assert uninstalling.begin(tmp_path)
+    assert not uninstalling.begin(tmp_path)
+    with pytest.raises(Conflict, match="is being uninstalled"):
         uninstalling.require_none_begun(tmp_path)
+    uninstalling.give_up(tmp_path)
+    uninstalling.require_none_begun(tmp_path)
+
+
+def test_the_mark_goes_through_no_link(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (tmp_path / "uninstalling").symlink_to(elsewhere)
+    uninstalling.begin(tmp_path)
+    assert not elsewhere.exists()

@@ -156,8 +156,8 @@ def _write(folder: Path, wanted: Wanted, called: str, pem: str, *, replace_lines
     """Write both files, the certificate first: what the other one names is there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        env_file, ca_file = (folder / ".env").resolve(), folder / CA_FILE
-        before = env_file.read_text() if env_file.exists() else ""
+        env_file, ca_file = folder / ".env", folder / CA_FILE
+        before = _read(env_file)
         own = own_lines(before, wanted.database_name)
         if ca_file.exists() and not own and not replace_lines and ca_file.read_text() != pem:
             raise Conflict(
@@ -167,7 +167,7 @@ def _write(folder: Path, wanted: Wanted, called: str, pem: str, *, replace_lines
         known = kept_password(own, wanted)
         wanted = wanted if given or known is None else replace(wanted, password=known)
         text, replaced = merged(before, wanted, called, replace_lines=replace_lines)
-        owner = _owner(env_file if env_file.exists() else folder)
+        owner = _owner(env_file if before else folder)
         files.write_atomically(ca_file, pem, mode=0o644, owner=owner)
         files.write_atomically(env_file, text, owner=owner)
     except UnicodeDecodeError:
@@ -181,6 +181,21 @@ def _write(folder: Path, wanted: Wanted, called: str, pem: str, *, replace_lines
         replaced=replaced,
         password="given" if given else "unknown" if known is None else "kept",
     )
+
+
+def _read(path: Path) -> str:
+    """A file's text, "" if there is none.
+
+    Raises Conflict for a link: root would give its owner what another file holds.
+    """
+    if path.is_symlink():
+        raise Conflict(f"{path} is a link.", hint=f"Write to the folder of {path.readlink()}.")
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return ""
+    with os.fdopen(opened, encoding="utf-8", newline="\n") as file:
+        return file.read()
 
 
 def _owner(path: Path) -> tuple[int, int] | None:

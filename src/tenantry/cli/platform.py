@@ -60,11 +60,11 @@ def up(
         _tell_where(here, key_is_new=False)
         return
     require_complete(here)
-    uninstalling.require_none_begun(here.home)
     asyncio.run(install(here))
     asyncio.run(limit_connections(here))
     identity.become_service_user()
     with supervisor.only_one(here):
+        uninstalling.require_none_begun(here.home)
         brought = asyncio.run(_bring_up(here))
         if not detach:
             asyncio.run(_supervise(here, brought))

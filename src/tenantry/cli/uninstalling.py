@@ -45,23 +45,20 @@ def uninstall(
     gone: list[str] = []
     if os.geteuid() == 0:
         gone += _remove_unit(here)
-    with output.waiting("Stopping"):
-        _stop(here)
+    is_new = uninstalling.begin(here.home)
+    try:
+        with output.waiting("Stopping"):
+            _stop(here)
+    except BaseException:
+        if is_new:
+            uninstalling.give_up(here.home)
+        raise
     with output.waiting("Deleting"):
-        with supervisor.only_one(here):  # so that nobody brings it up meanwhile
-            _require_stopped(here)
-            removal = _plan(here)
-            uninstalling.remove(here.home, removal)
+        removal = _plan(here)
+        uninstalling.remove(here.home, removal)
         left = list(removal.left)
         if os.geteuid() == 0:
-            gone += [*_remove_filter(here), *map(str, programs.unlink(here.home / "venv" / "bin"))]
-            user = f"the system user {environment.USER}"
-            if here.backup_dir is not None:
-                left.append(Left(user, "it owns the backups outside of the home"))
-            elif (why := environment.remove_user(here.home)) is not None:
-                left.append(Left(user, why))
-            else:
-                gone.append(user)
+            _clean_machine(here, gone, left)
         if uninstalling.remove_programs(here.home, removal):
             gone.append(str(here.home))
         else:
@@ -115,7 +112,10 @@ def _remove_unit(here: Settings) -> list[str]:
 
 
 def _stop(here: Settings) -> None:
-    """Stop whatever runs, by ``down``, which becomes the platform's user for that."""
+    """Stop whatever runs, by ``down``, which becomes the platform's user for that.
+
+    Raises MachineError if something runs on.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "tenantry.cli", "down"],
         env={**os.environ, "TENANTRY_HOME": str(here.home)},
@@ -125,16 +125,25 @@ def _stop(here: Settings) -> None:
         timeout=_DOWN_SECONDS,
         check=False,
     )
-    if done.returncode != 0:
-        raise MachineError(f"It could not be stopped, so nothing was deleted: {done.stderr}")
-
-
-def _require_stopped(here: Settings) -> None:
-    if running := supervisor.daemons(here):
+    running = supervisor.running(here)
+    if done.returncode != 0 or running:
+        why = done.stderr.strip() if done.returncode else f"{', '.join(running)} run"
         raise MachineError(
-            f"It could not be stopped, so nothing was deleted: {', '.join(running)} run.",
+            f"It could not be stopped, so nothing was deleted: {why}.",
             hint="See what ./tenantry status tells.",
         )
+
+
+def _clean_machine(here: Settings, gone: list[str], left: list[Left]) -> None:
+    """Remove what root's ``up`` has made outside of the home, and note what is gone and left."""
+    gone += [*_remove_filter(here), *map(str, programs.unlink(here.home / "venv" / "bin"))]
+    user = f"the system user {environment.USER}"
+    if here.backup_dir is not None:
+        left.append(Left(user, "it owns the backups outside of the home"))
+    elif (why := environment.remove_user(here.home)) is not None:
+        left.append(Left(user, why))
+    else:
+        gone.append(user)
 
 
 def _remove_filter(here: Settings) -> list[str]:

@@ -280,11 +280,11 @@ def running_pid(settings: Settings) -> int | None:
     return None
 
 
-def daemons(settings: Settings) -> list[str]:
-    """The names of the clusters of this home, and of its pooler, that run."""
+def running(settings: Settings) -> list[str]:
+    """The names of what runs of this home: its supervisor, clusters and pooler."""
     local = LocalClusters(settings)
     pids = {cluster.name: cluster.pid() for cluster in (local.control, local.shared)}
-    pids["pooler"] = local_pooler(settings).pid()
+    pids |= {"supervisor": running_pid(settings), "pooler": local_pooler(settings).pid()}
     return [name for name, pid in pids.items() if pid is not None]
 
 

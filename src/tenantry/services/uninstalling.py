@@ -7,6 +7,7 @@ goes. ``backup.key`` stays while backups outside of the home may need it. The da
 the file, and the programs last: whatever a kill cuts off, the next uninstall finishes.
 """
 
+import re
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from tenantry.base.settings import Settings
 from tenantry.host import files
 
 _MARK = "uninstalling"
-_PROGRAMS = "venv"  # the link, and the folders whose names begin with it
+_PROGRAM = re.compile(r"venv|venv\.(lock|new)|venv(-packages)?-[0-9a-f]{16}")  # host.environment's
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,26 @@ class Removal:
     left: list[Left]
 
 
+def begin(home: Path) -> bool:
+    """Have the mark be there, which stays until the data are gone. Returns whether it is new."""
+    mark = home / _MARK
+    is_new = not mark.exists()
+    files.make_anew(mark)  # through no link: the platform's user can write to the home
+    files.sync_folder(home)
+    return is_new
+
+
+def give_up(home: Path) -> None:
+    """Take the mark away, for nothing has been deleted."""
+    (home / _MARK).unlink()
+
+
 def require_none_begun(home: Path) -> None:
-    """Raises Conflict if an uninstall of this home was cut off."""
+    """Raises Conflict if an uninstall of this home goes on, or was cut off."""
     if (home / _MARK).exists():
         raise Conflict(
-            f"{home} was being uninstalled, and some of its data are gone.",
-            hint="Finish that: ./tenantry uninstall",
+            f"{home} is being uninstalled, and some of its data are gone.",
+            hint="If that was cut off, finish it: ./tenantry uninstall",
         )
 
 
@@ -57,23 +72,18 @@ def plan(settings: Settings, names: Collection[str]) -> Removal:
         *(home.backup_key.name, home.recovery.name, "engines", "nftables.conf"),
     }
     left = _elsewhere(settings)
-    if left and home.backup_key.name in names and _has_repository_elsewhere(settings):
+    programs = {name for name in names if _PROGRAM.fullmatch(name)}
+    others = set(names) - made - programs - {_MARK}
+    if home.backup_key.name in names and _has_repository_elsewhere(settings):
         made.remove(home.backup_key.name)
         left.append(Left(str(home.backup_key), "without it those backups cannot be read"))
-    programs = {name for name in names if _is_program(name)}
-    for name in sorted(set(names) - made - programs - {_MARK}):
-        if name != home.backup_key.name:
-            left.append(Left(str(root / name), "Tenantry has not made it"))
+    left += [Left(str(root / name), "Tenantry has not made it") for name in sorted(others)]
     return Removal(
         data=[root / name for name in sorted(made & set(names))],
         # The link first: without it nothing is taken for installed.
         programs=[root / name for name in sorted(programs, key=lambda name: (len(name), name))],
         left=left,
     )
-
-
-def _is_program(name: str) -> bool:
-    return name == _PROGRAMS or name.startswith((f"{_PROGRAMS}-", f"{_PROGRAMS}."))
 
 
 def _has_repository_elsewhere(settings: Settings) -> bool:
@@ -93,17 +103,13 @@ def _elsewhere(settings: Settings) -> list[Left]:
 
 
 def remove(home: Path, removal: Removal) -> None:
-    """Delete it. Nothing of the home may run.
+    """Delete the data, and then the mark. Nothing of the home may run.
 
     Raises MachineError for what cannot be deleted; all before it is gone.
     """
-    mark = home / _MARK
-    if removal.data:
-        mark.touch()
-        files.sync_folder(home)
     for path in removal.data:
         _delete(path)
-    mark.unlink(missing_ok=True)
+    (home / _MARK).unlink()
 
 
 def remove_programs(home: Path, removal: Removal) -> bool:
