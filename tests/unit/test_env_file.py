@@ -1,6 +1,7 @@
 """``.env``: its own lines are replaced, others are kept, and every reader reads the same."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from cli_support import strings
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.base.errors import Conflict, InvalidInput
+from tenantry.cli import env_file
 from tenantry.cli.env_file import Wanted, kept_password, merged, own_lines
 
 NAME = "tenant_bcdfghjkmnpq"
@@ -131,3 +133,24 @@ def test_the_only_copy_of_a_password_stays() -> None:
     assert kept_password(own_lines(text(), NAME), WANTED) is None
     renamed = [line.replace("PGUSER=user_", "PGUSER=other_") for line in own]
     assert kept_password(renamed, WANTED) is None
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    """Root would give the folder's owner what another file holds."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("A=1\n")
+    (tmp_path / ".env").symlink_to(elsewhere)
+    with pytest.raises(Conflict, match="is a link"):
+        env_file._write(tmp_path, KNOWN, "shop", "pem", replace_lines=True)
+    assert elsewhere.read_text() == "A=1\n"
+    assert not (tmp_path / "ca.crt").exists()
+
+
+def test_anothers_certificate_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("theirs")
+    with pytest.raises(Conflict, match="another certificate"):
+        env_file._write(tmp_path, KNOWN, "shop", "pem", replace_lines=False)
+    env_file._write(tmp_path, KNOWN, "shop", "pem", replace_lines=True)
+    renewed = env_file._write(tmp_path, WANTED, "shop", "new pem", replace_lines=False)
+    assert (tmp_path / "ca.crt").read_text() == "new pem"
+    assert renewed.password == "kept"
