@@ -25,6 +25,8 @@ from pooled import pooled_clients, stand_still
 from tenantry.host import packages
 
 HOME = "/var/lib/tenantry"
+THEIRS = "/usr/local/bin/pg-backup-control"
+COMPLETION = "/usr/local/share/bash-completion/completions/tenantry"
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for chroot and namespaces"),
@@ -190,8 +192,10 @@ def test_a_kill_halfway_heals(machine: BareMachine, ports: Mapping[str, str]) ->
 def test_it_comes_up_and_hands_out_a_database(
     machine: BareMachine, ports: Mapping[str, str]
 ) -> None:
+    (machine.root / THEIRS[1:]).write_text("theirs")
     up = machine.run("./tenantry", "up", "--detach", env=ports)
     assert up.returncode == 0, up.stdout + up.stderr
+    assert f"Not linked: {THEIRS} is somebody else's." in up.stderr
     key = (machine.root / HOME[1:] / "admin.key").read_text().strip()
     assert key in up.stdout
     database = create_database(ports, key)
@@ -199,6 +203,23 @@ def test_it_comes_up_and_hands_out_a_database(
         url = with_verified_server(database[name])
         asked = machine.run("psql", "--no-psqlrc", "-Atc", "select 6 * 7", url, user="ann")
         assert (asked.stdout, asked.stderr) == ("42\n", "")
+
+
+def test_its_programs_are_on_path_for_everybody(
+    machine: BareMachine, ports: Mapping[str, str]
+) -> None:
+    for user in ("root", "ann"):
+        told = machine.run("tenantry", "--version", user=user)
+        assert (told.stdout.split()[0], told.stderr) == ("tenantry", "")
+    listed = machine.run("pg-list-databases", "--json", env=ports)
+    assert json.loads(listed.stdout)[0]["friendly_name"] == "shop", listed.stderr
+    assert "shared-1" in machine.run("pg-status", env=ports).stdout
+    assert (machine.root / THEIRS[1:]).read_text() == "theirs"
+    complete = (
+        f". {COMPLETION}; COMP_WORDS=(tenantry db ur); COMP_CWORD=2;"
+        " _tenantry_completion tenantry; echo ${COMPREPLY[@]}"
+    )
+    assert machine.run("bash", "-c", complete, user="ann").stdout == "url\n"
 
 
 def create_database(
@@ -313,3 +334,34 @@ def test_down_leaves_nothing_running(machine: BareMachine, ports: Mapping[str, s
     down = machine.run("./tenantry", "down", env=ports)
     assert down.returncode == 0, down.stderr
     assert nothing_runs(machine)
+
+
+def test_uninstall_takes_away_what_up_has_made(
+    machine: BareMachine, ports: Mapping[str, str]
+) -> None:
+    """It stops what runs. Settings that somebody wrote stay, and other people's files."""
+    home = machine.root / HOME[1:]
+    (home / "tenantry.env").write_text("TENANTRY_WARM_POOL=2\n")
+    assert machine.run("./tenantry", "up", "--detach", env=ports).returncode == 0
+    told(machine.run("tenantry", "uninstall", env=ports), "nothing was deleted", "--yes")
+    assert is_ready(ports)
+    assert machine.run("tenantry", "uninstall", "--yes", env=ports, user="ann").returncode == 1
+    assert is_ready(ports)
+    done = machine.run("tenantry", "uninstall", "--yes", "--json", env=ports)
+    assert done.returncode == 0, done.stderr
+    assert nothing_runs(machine)
+    left = {each["what"] for each in json.loads(done.stdout)["left"]}
+    assert left >= {f"{HOME}/tenantry.env", HOME}
+    assert [path.name for path in home.iterdir()] == ["tenantry.env"]
+    assert machine.run("getent", "passwd", "tenantry").returncode != 0
+    assert machine.run("getent", "group", "tenantry").returncode != 0
+    for gone in (
+        "usr/local/bin/tenantry",
+        "usr/local/bin/pg-status",
+        COMPLETION[1:],
+        "etc/tenantry",
+    ):
+        assert not os.path.lexists(machine.root / gone), gone
+    assert (machine.root / THEIRS[1:]).read_text() == "theirs"
+    assert machine.run("psql", "--version").returncode == 0, "packages stay"
+    assert "Nothing is installed" in machine.run("./tenantry", "status").stdout

@@ -91,12 +91,13 @@ def test_a_new_database_is_told_in_full(platform: Installation, api: httpx.Clien
         "shadow_database_url": url(platform.pg_port, f"{base}_shadow"),
         "shadow_database_url_pooled": url(platform.pool_port, f"{base}_shadow"),
     }
+    verified = "&sslaccept=strict&sslcert=ca.crt&sslmode=verify-full&sslrootcert=ca.crt"
+    direct, pooled = f"{verified}&schema=public", f"{verified}&pgbouncer=true&schema=public"
     assert made["prisma"] == {
-        "database_url": url(platform.pool_port, base) + "&pgbouncer=true&schema=public",
-        "direct_url": url(platform.pg_port, base) + "&schema=public",
-        "shadow_database_url": url(platform.pg_port, f"{base}_shadow") + "&schema=public",
-        "shadow_database_url_pooled": url(platform.pool_port, f"{base}_shadow")
-        + "&pgbouncer=true&schema=public",
+        "database_url": url(platform.pool_port, base) + pooled,
+        "direct_url": url(platform.pg_port, base) + direct,
+        "shadow_database_url": url(platform.pg_port, f"{base}_shadow") + direct,
+        "shadow_database_url_pooled": url(platform.pool_port, f"{base}_shadow") + pooled,
     }
     assert made["connection"] == {
         "host": "localhost",

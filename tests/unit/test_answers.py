@@ -11,9 +11,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from database_rows import database_row
 from tenantry.api import answers
+from tenantry.base.connection_strings import MASK, Style
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
-from tenantry.services.databases.model import MASK, Opened, connection_strings
+from tenantry.services.databases.model import Opened, connection_strings
 
 settings = st.builds(
     lambda domain, pg_port, pool_port: Settings(
@@ -72,7 +73,13 @@ def test_prismas_strings_are_the_plain_ones_with_its_parameters(has_shadow: bool
         assert url.startswith(f"{plain[name]}&")
         added = parse_qs(urlsplit(url).query)
         pooled = {"pgbouncer": ["true"]} if "pooled" in name or name == "database_url" else {}
-        assert added == {"sslmode": ["require"], "schema": ["public"]} | pooled
+        assert added == pooled | {
+            "sslmode": ["require", "verify-full"],
+            "sslaccept": ["strict"],
+            "sslcert": ["ca.crt"],
+            "sslrootcert": ["ca.crt"],
+            "schema": ["public"],
+        }
 
 
 @given(passwords)
@@ -80,7 +87,7 @@ def test_a_password_is_in_the_one_answer_that_shows_it(password: str) -> None:
     of = database_row()
     opened = answers.opened_database(Settings(), Opened(of, Secret(password)))
     assert opened.password == opened.connection.password == password
-    masked = answers.strings(Settings(), of)
+    masked = answers.strings(Settings(), of, Style())
     assert masked.connection.password == MASK
     assert all(f":{MASK}@" in url for url in masked.prisma.values())
     assert "password" not in answers.database(of).model_dump()

@@ -138,9 +138,10 @@ def test_all_follows_the_cursors_and_limit_stops_and_says_so(api: FakeApi, cli: 
 def test_a_table_has_a_line_for_each_row_and_no_colours_in_a_pipe(api: FakeApi, cli: Cli) -> None:
     long = "x" * 300
     rows = [database(), database(name=None, owner_email=long, max_connections=5)]
+    rows += [database(name=None, friendly_name=None)]
     api.on("GET", "/api/databases", rows)
     lines = cli("db", "list").out.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert lines[0].split() == [
         "NAME",
         "ENVIRONMENT",
@@ -152,7 +153,8 @@ def test_a_table_has_a_line_for_each_row_and_no_colours_in_a_pipe(api: FakeApi, 
         "AGE",
     ]
     assert lines[1].split()[:3] == ["shop", "production", "tenant_bcdfghjkmnpq"]
-    assert lines[2].startswith("tenant_bcdfghjkmnpq ")
+    assert lines[2].startswith("The shop ")
+    assert lines[3].startswith("tenant_bcdfghjkmnpq ")
     assert long in lines[2]
     assert lines[1].index(" 20 ") + 1 == lines[2].index("  5 ") + 1  # numbers stand to the right
     assert "\x1b" not in "".join(lines)
@@ -173,12 +175,17 @@ def found(api: FakeApi, text: str, environment: str | None = None) -> str:
         return str(finding.find(door_to_api, text, environment)["id"])
 
 
-def test_a_database_is_found_by_id_database_name_and_name(shop: FakeApi) -> None:
-    assert found(shop, SHOP) == found(shop, "tenant_bcdfghjkmnpq") == found(shop, "shop") == SHOP
-    assert [r.path for r in shop.requests] == [
-        f"/api/databases/{SHOP}", "/api/databases", "/api/databases",
-    ]  # fmt: skip
-    assert shop.requests[2].query["search"] == "shop"
+def test_a_database_is_found_by_id_and_by_each_of_its_names(shop: FakeApi) -> None:
+    names = ["tenant_bcdfghjkmnpq", "shop", "The shop"]
+    assert [found(shop, text) for text in (SHOP, *names)] == [SHOP] * 4
+    assert [r.path for r in shop.requests] == [f"/api/databases/{SHOP}", *["/api/databases"] * 3]
+    assert [r.query["search"] for r in shop.requests[1:]] == names
+
+
+def test_a_name_goes_before_a_friendly_name(api: FakeApi) -> None:
+    other = database(id="other", name="other", friendly_name="shop", database_name="tenant_zzz")
+    api.on("GET", "/api/databases", [other, database()])
+    assert found(api, "shop") == SHOP
 
 
 def test_a_chosen_name_cannot_stand_in_for_a_database_name(api: FakeApi) -> None:

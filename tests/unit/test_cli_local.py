@@ -21,6 +21,7 @@ from cli_support import POOLER, SHOP, Cli, FakeApi, Request, database, installed
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tenantry.base.connection_strings import Login
 from tenantry.cli import connecting, output, times, utilities
 
 
@@ -136,7 +137,9 @@ def test_psql_gets_the_way_and_its_own_words(
     arguments, env = json.loads(out)
     assert process.returncode == 0
     assert arguments == words
-    assert {name: env.get(name) for name in (*connecting.parameters(""), "PGSERVICE")} == {
+    assert {
+        name: env.get(name) for name in (*connecting.parameters(Login.parse("")), "PGSERVICE")
+    } == {
         "PGHOST": "db.example.com",
         "PGPORT": "6432",
         "PGUSER": "user_bcdfghjkmnpq",
@@ -151,7 +154,9 @@ def test_psql_gets_the_way_and_its_own_words(
 @given(user=st.text(min_size=1), name=st.text(min_size=1), port=st.integers(1, 65535))
 def test_a_connection_string_is_taken_apart_exactly(user: str, name: str, port: int) -> None:
     login = f"{quote(user, safe='')}:***"
-    got = connecting.parameters(f"postgresql://{login}@h.example:{port}/{quote(name, safe='')}?a=b")
+    got = connecting.parameters(
+        Login.parse(f"postgresql://{login}@h.example:{port}/{quote(name, safe='')}?a=b")
+    )
     assert got["PGUSER"] == user
     assert got["PGDATABASE"] == name
     assert got["PGPORT"] == str(port)

@@ -1,5 +1,7 @@
 """Settings: what can be used is, what cannot is named."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.provisional import domains
 
 from tenantry.base.errors import MachineError
-from tenantry.base.settings import LONGEST_HOME, Settings, load
+from tenantry.base.settings import LONGEST_HOME, Settings, default_home, load
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +140,13 @@ def test_no_text_is_another_failure(value: str) -> None:
             except MachineError as error:
                 failed = error.detail
             assert not failed or f"{name} " in failed
+
+
+def test_roots_programs_find_the_home_they_are_installed_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
+    assert default_home() == Path("/var/lib/tenantry")
+    (tmp_path / "venv").symlink_to("venv-0123456789abcdef")
+    assert default_home() == tmp_path

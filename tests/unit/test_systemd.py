@@ -55,6 +55,14 @@ def test_tenants_are_served_on_while_the_supervisor_is_gone() -> None:
     assert {"KillMode=process", "OOMPolicy=continue", "Restart=on-failure"} <= set(lines(unit()))
 
 
+def test_a_unit_is_known_by_its_home(tmp_path: Path) -> None:
+    """Another home's last part may be the same, and its unit's name then, too."""
+    (tmp_path / "tenantry.service").write_text(systemd.render(unit('/srv/a "b"')))
+    for home, is_its in (('/srv/a "b"', True), ("/srv/a", False), ("/mnt/a", False)):
+        assert systemd.is_installed("tenantry", Path(home), units=tmp_path) is is_its
+    assert not systemd.is_installed("tenantry-b", Path("/srv/b"), units=tmp_path)
+
+
 def test_it_is_the_homes_user_and_place() -> None:
     found = lines(unit("/srv/my home"))
     assert "User=tenantry" in found

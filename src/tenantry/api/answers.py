@@ -8,13 +8,13 @@ from typing import Generic, Literal, TypeVar
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from tenantry.base.connection_strings import MASK, Style
 from tenantry.base.settings import Settings
 from tenantry.control.databases import DatabaseRow, PauseReason
 from tenantry.control.operations import OperationRow
 from tenantry.control.plans import PlanRow
 from tenantry.services.branches import model as branches
 from tenantry.services.databases.model import (
-    MASK,
     Opened,
     Statistics,
     connection_strings,
@@ -320,8 +320,10 @@ def _paused(row: DatabaseRow) -> Paused | None:
     )
 
 
-def _ways_in(settings: Settings, row: DatabaseRow, password: str) -> dict[str, object]:
-    urls = connection_strings(settings, row, password)
+def _ways_in(
+    settings: Settings, row: DatabaseRow, password: str, style: Style | None = None
+) -> dict[str, object]:
+    urls = connection_strings(settings, row, password, style)
     return {
         "connection_string": urls.connection_string,
         "connection_string_pooled": urls.connection_string_pooled,
@@ -356,14 +358,14 @@ def _with_password(settings: Settings, opened: Opened) -> dict[str, object]:
     return _labels(opened.row) | {"password": password} | _ways_in(settings, opened.row, password)
 
 
-def strings(settings: Settings, row: DatabaseRow) -> Strings:
+def strings(settings: Settings, row: DatabaseRow, style: Style) -> Strings:
     return Strings.model_validate(
         {
             "database_id": row.id,
             "database_name": row.database_name,
             "username": row.username,
         }
-        | _ways_in(settings, row, MASK)
+        | _ways_in(settings, row, MASK, style)
     )
 
 

@@ -35,6 +35,7 @@ from tenantry.api.asking import (
 from tenantry.api.blueprints import with_blueprint
 from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
 from tenantry.api.requests.fields import Email, Label, Slug, secret
+from tenantry.base.connection_strings import CA_FILE, Format, Style
 from tenantry.base.secrets import SecretSource
 from tenantry.control import audit, jobs
 from tenantry.control.databases import Filter
@@ -50,6 +51,15 @@ router = APIRouter(prefix="/api/databases", tags=["databases"])
 
 Reader = Annotated[Principal, allowed("databases:read")]
 Writer = Annotated[Principal, allowed("databases:write")]
+
+CaFile = Annotated[
+    str,
+    Query(
+        max_length=1024,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="The path of ca.crt where the client runs.",
+    ),
+]
 
 # A deletion that takes longer is followed as an operation.
 _DELETION_SECONDS = 1.0
@@ -256,10 +266,19 @@ async def delete(
 
 
 @router.get("/{identifier}/connection-strings", response_model=Answer[Strings])
-async def strings(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
-    """All ways to connect, without the password."""
+async def strings(
+    platform: PlatformHere,
+    principal: Reader,
+    database_id: DatabaseId,
+    form: Annotated[Format, Query(alias="format", description="The client they are for.")] = "psql",
+    *,
+    verify_full: Annotated[bool, Query(description="Verify the server's certificate.")] = False,
+    ca_file: CaFile = CA_FILE,
+) -> Response:
+    """All ways to connect, without the password. Those for Node always verify the server."""
     row = await platform.databases.show(principal.actor, database_id)
-    return answers.answer(answers.strings(platform.settings, row))
+    style = Style(form, verify_full=verify_full, ca_file=ca_file)
+    return answers.answer(answers.strings(platform.settings, row, style))
 
 
 @router.get("/{identifier}/stats", response_model=Answer[DatabaseStats])

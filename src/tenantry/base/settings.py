@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -37,9 +38,15 @@ _S3 = ("backup_s3_endpoint", "backup_s3_bucket", "backup_s3_key")
 
 
 def default_home() -> Path:
-    """Where a home is when nobody says: the system's place for root, else the XDG data folder."""
+    """Where a home is when nobody says.
+
+    For root that is the home that this program is installed in, so that a link to it is enough,
+    or else the system's place; for others the XDG data folder.
+    """
     if os.geteuid() == 0:
-        return Path("/var/lib/tenantry")
+        environment = Path(sys.prefix)
+        installed = environment.name == "venv" and environment.is_symlink()
+        return environment.parent if installed else Path("/var/lib/tenantry")
     data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(data) / "tenantry"
 

@@ -3,14 +3,17 @@
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, NoReturn
-from urllib.parse import unquote, urlsplit
 
 import typer
 
-from tenantry.base.errors import MachineError, NotFound
+from tenantry.base import settings
+from tenantry.base.connection_strings import MASK, Format, Login, Style
+from tenantry.base.errors import InvalidInput, MachineError, NotFound
+from tenantry.base.home import Home
 from tenantry.cli import output
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
@@ -19,11 +22,31 @@ from tenantry.host import files
 
 Pooled = Annotated[bool, typer.Option("--pooled", help="Through PgBouncer.")]
 Shadow = Annotated[bool, typer.Option("--shadow", help="The shadow database.")]
+PasswordStdin = Annotated[
+    bool,
+    typer.Option("--password-stdin", help="Put the password of standard input in place of ***."),
+]
+CaFile = Annotated[
+    str | None,
+    typer.Option(
+        "--ca-file", help="Where ca.crt is on the client's machine; unless said, on this one."
+    ),
+]
+
+_POOLED = ("connection_string_pooled", "shadow_database_url_pooled")
+_STRINGS = ("connection_string", "shadow_database_url", *_POOLED)
 
 
 def url(
     database: Named,
     *,
+    form: Annotated[Format, typer.Option("--format", help="The client it is for.")] = "psql",
+    verify_full: Annotated[
+        bool,
+        typer.Option("--verify-full", help="Verify the server's certificate; for Node always."),
+    ] = False,
+    ca_file: CaFile = None,
+    password_stdin: PasswordStdin = False,
     env: In = None,
     pooled: Pooled = False,
     shadow: Shadow = False,
@@ -31,20 +54,33 @@ def url(
 ) -> None:
     """Print a connection string, its password hidden: that was shown once, when it was made.
 
-    Example:
+    Examples:
 
         tenantry db url shop --pooled
+
+        tenantry db url shop --format node --password-stdin < password
+
+        tenantry db url shop --format jdbc --verify-full --ca-file /etc/shop/ca.crt
     """
+    style = Style(form, verify_full=verify_full)
     with connect() as api:
         strings = strings_of(api, find(api, database, env))
+        if style.verifies or as_json:
+            style = replace(style, ca_file=ca_file or str(authority(api)))
+    password = read_password() if password_stdin else MASK
+    strings = _written(strings, style, password)
     if as_json:
         output.as_json(strings)
         return
-    output.line(_pick(strings, pooled=pooled, shadow=shadow))
-    output.note(
-        "The password was shown once, when it was made. "
-        "Lost? `tenantry db rotate-password` makes a new one."
-    )
+    for line in pick(strings, pooled=pooled, shadow=shadow).splitlines():
+        output.line(line)
+    if form == "pgadmin":
+        output.note("pgAdmin imports no password: it asks for it.")
+    elif not password_stdin:
+        output.note(
+            "The password was shown once, when it was made; --password-stdin puts it in. "
+            "Lost? `tenantry db rotate-password` makes a new one."
+        )
 
 
 def psql(
@@ -71,7 +107,7 @@ def psql(
     """
     with connect() as api:
         strings = strings_of(api, find(api, database, env))
-        address = _pick(strings, pooled=pooled, shadow=shadow)
+        address = pick(strings, pooled=pooled, shadow=shadow)
         _become_psql(api, address, arguments or [])
 
 
@@ -81,12 +117,40 @@ def strings_of(api: Api, row: Row) -> Row:
     return strings
 
 
-def _pick(strings: Row, *, pooled: bool, shadow: bool) -> str:
+def _written(strings: Row, style: Style, password: str) -> Row:
+    """The API's strings for another client, with a password."""
+
+    def render(url: str, style: Style, *, pooled: bool) -> str:
+        return style.render(replace(Login.parse(url, pooled=pooled), password=password))
+
+    written = {
+        name: render(url, style, pooled=name in _POOLED)
+        for name in _STRINGS
+        if (url := strings.get(name))
+    }
+    prisma = {
+        name: render(url, replace(style, format="prisma"), pooled="pgbouncer=true" in url)
+        for name, url in strings.get("prisma", {}).items()
+    }
+    connection = strings.get("connection", {}) | {"password": password}
+    return strings | written | {"prisma": prisma, "connection": connection}
+
+
+def read_password() -> str:
+    """The password on standard input. Raises InvalidInput if there is none."""
+    if sys.stdin.isatty():
+        return str(typer.prompt("Password", hide_input=True, err=True))
+    if password := sys.stdin.readline().rstrip("\r\n"):
+        return password
+    raise InvalidInput.of("--password-stdin", "standard input has no password.")
+
+
+def pick(strings: Row, *, pooled: bool, shadow: bool) -> str:
     field = "shadow_database_url" if shadow else "connection_string"
     picked = strings.get(f"{field}_pooled" if pooled else field)
     if not picked:
         raise NotFound(
-            f"{strings['database_name']} has no {'shadow database' if shadow else 'pooled door'}."
+            f"{strings['database_name']} has no {'shadow database' if shadow else 'pooled string'}."
         )
     return str(picked)
 
@@ -101,14 +165,13 @@ def labelled(strings: Row) -> list[tuple[str, object]]:
     ]
 
 
-def parameters(url: str) -> dict[str, str]:
-    """A connection string as libpq's environment variables, its password left out."""
-    parts = urlsplit(url)
+def parameters(login: Login) -> dict[str, str]:
+    """A login as libpq's environment variables, its password left out."""
     return {
-        "PGHOST": parts.hostname or "",
-        "PGPORT": str(parts.port or 5432),
-        "PGUSER": unquote(parts.username or ""),
-        "PGDATABASE": unquote(parts.path.removeprefix("/")),
+        "PGHOST": login.host,
+        "PGPORT": str(login.port),
+        "PGUSER": login.username,
+        "PGDATABASE": login.database,
         "PGSSLMODE": "verify-full",
     }
 
@@ -120,11 +183,11 @@ def _become_psql(api: Api, url: str, arguments: Sequence[str]) -> NoReturn:
     authority, or by ``PGSSLROOTCERT`` where that is set. psql finds the password
     as ever: ``PGPASSWORD``, ``~/.pgpass``, or it asks.
     """
-    env = {**os.environ, **parameters(url)}
+    env = {**os.environ, **parameters(Login.parse(url))}
     # A service file would override the host that was asked for.
     env.pop("PGSERVICE", None)
     if not env.get("PGSSLROOTCERT"):
-        env["PGSSLROOTCERT"] = str(_authority(api))
+        env["PGSSLROOTCERT"] = str(authority(api))
     sys.stdout.flush()
     try:
         os.execvpe("psql", ["psql", *arguments], env)  # noqa: S606, S607 (the user's own psql)
@@ -134,8 +197,15 @@ def _become_psql(api: Api, url: str, arguments: Sequence[str]) -> NoReturn:
         ) from None
 
 
-def _authority(api: Api) -> Path:
-    """The platform's CA certificate, asked for anew: a new installation has a new authority."""
+def authority(api: Api) -> Path:
+    """The platform's CA certificate on this machine.
+
+    That of another machine's platform is asked for anew: a new installation has a new authority.
+    """
+    here = settings.load()
+    own = Home(here.home).ca_certificate
+    if api.url == here.api_url and os.access(own, os.R_OK):
+        return own
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenantry"
     files.ensure_folder(cache)
     file = cache / f"ca-{sha256(api.url.encode()).hexdigest()[:12]}.crt"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from tenantry.base.errors import InvalidInput
-from tenantry.cli import blueprints, connecting, imports, limits, output, restores
+from tenantry.cli import blueprints, connecting, env_file, imports, limits, output, restores
 from tenantry.cli.client import Page, Row, connect
 from tenantry.cli.connecting import labelled, strings_of
 from tenantry.cli.door import Json
@@ -16,6 +16,7 @@ from tenantry.cli.times import distance, future
 
 app = typer.Typer(help="Databases: create, look at, change, connect, delete.", no_args_is_help=True)
 app.command("url")(connecting.url)
+app.command("env")(env_file.env)
 app.command("replaced")(restores.replaced)
 # After the database's name every word is psql's own, also one that starts with a dash.
 app.command("psql", context_settings={"allow_interspersed_args": False})(connecting.psql)

@@ -1,5 +1,5 @@
-"""Which database a person means, by an id, a ``tenant_…`` name or the name they gave it; or
-which cluster."""
+"""Which database a person means, by an id, a ``tenant_…`` name or a name they gave it; or which
+cluster."""
 
 from typing import Annotated, Literal
 
@@ -15,7 +15,7 @@ Named = Annotated[
     str,
     typer.Argument(
         metavar="DATABASE",
-        help="Its name, its database name (tenant_…) or its id.",
+        help="Its name, friendly name, database name (tenant_…) or id.",
         show_default=False,
     ),
 ]
@@ -30,7 +30,7 @@ ClusterNamed = Annotated[str, typer.Argument(metavar="NAME", help="control or sh
 
 def title(row: Row) -> str:
     """What a person calls this database."""
-    return str(row.get("name") or row["database_name"])
+    return str(row.get("name") or row.get("friendly_name") or row["database_name"])
 
 
 def find(api: Api, text: str, environment: str | None = None) -> Row:
@@ -44,7 +44,8 @@ def find(api: Api, text: str, environment: str | None = None) -> Row:
     rows = api.rows("/api/databases", search=text, environment=environment).rows
     # A database's own name is unique; a name that somebody chose must not stand in for it.
     exact = [row for row in rows if row["database_name"] == text]
-    exact = exact or [row for row in rows if row.get("name") == text]
+    for chosen in ("name", "friendly_name"):
+        exact = exact or [row for row in rows if row.get(chosen) == text]
     # A name is free again as soon as its database is being deleted.
     exact = [row for row in exact if row["status"] != "deleting"] or exact
     if len(exact) == 1:

@@ -1,5 +1,6 @@
 """``tenantry``: the program."""
 
+import os
 import sys
 from importlib import import_module
 from typing import Annotated
@@ -24,6 +25,7 @@ COMMANDS = {
     "recover": "recovery:recover",
     "import": "imports:import_database",
     "service": "platform:service",
+    "uninstall": "uninstalling:uninstall",
     "cluster": "clusters:app",
     "db": "databases:app",
     "whitelist": "whitelist:app",
@@ -80,5 +82,11 @@ def _options(
 
 def run() -> None:
     """The entry point."""
-    wanted = [word for word in sys.argv[1:2] if word in COMMANDS]
+    wanted = [word for word in (sys.argv[1:] or _completed())[:1] if word in COMMANDS]
     door.enter(program(*wanted), "tenantry")
+
+
+def _completed() -> list[str]:
+    """The words after the program's name in the command line that a shell wants completed."""
+    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
+    return line.split()[1:]

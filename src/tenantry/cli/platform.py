@@ -18,11 +18,10 @@ from tenantry.base.settings import Settings
 from tenantry.cli import output, times
 from tenantry.cli.client import Trust
 from tenantry.cli.door import FAILED, NOT_RUNNING, Json
+from tenantry.cli.installing import install, limit_connections, put_on_path, say, unit_name
 from tenantry.host import (
     engines,
-    files,
     identity,
-    nftables,
     packages,
     preflight,
     processes,
@@ -30,7 +29,7 @@ from tenantry.host import (
 )
 from tenantry.host.preflight import Finding, Port
 from tenantry.services import status as statuses
-from tenantry.services import supervisor
+from tenantry.services import supervisor, uninstalling
 from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.platform import BroughtUp, bring_up, local_certificates, local_pooler
 from tenantry.services.recovery.service import require_complete
@@ -42,10 +41,6 @@ _DOWN_SECONDS = 120
 _SEARCHED_DAYS = 7
 
 service = typer.Typer(help="Run under systemd, from boot on.", no_args_is_help=True)
-
-
-def _say(text: str) -> None:
-    output.note(f"{text} …")
 
 
 def up(
@@ -61,6 +56,7 @@ def up(
     here = settings.load()
     if (pid := supervisor.running_pid(here)) is not None:
         output.note(f"Tenantry already runs in {here.home} (pid {pid}).")
+        put_on_path(here)
         _tell_where(here, key_is_new=False)
         return
     require_complete(here)
@@ -68,6 +64,7 @@ def up(
     asyncio.run(limit_connections(here))
     identity.become_service_user()
     with supervisor.only_one(here):
+        uninstalling.require_none_begun(here.home)
         brought = asyncio.run(_bring_up(here))
         if not detach:
             asyncio.run(_supervise(here, brought))
@@ -75,41 +72,10 @@ def up(
     _detached(here, brought)
 
 
-async def install(here: Settings) -> None:
-    """Have the programs that the platform runs."""
-    umask = os.umask(0o022)  # root installs it, and the service user runs it
-    await packages.ensure_postgres(_say)
-    await packages.ensure_jemalloc(_say)
-    if here.backups:
-        await packages.ensure_pgbackrest(_say)
-    await engines.ensure_pgbouncer(here.engines_dir, _say)
-    os.umask(umask)
-
-
-async def limit_connections(here: Settings) -> None:
-    """As root, have the kernel limit connections by their address as the settings say, or not.
-
-    Raises MachineError if that is wanted and cannot be.
-    """
-    name = nftables.table(here.pg_port)
-    if here.connections_per_address is None:
-        if os.geteuid() == 0 and await nftables.exists(name):
-            await nftables.remove(name)
-        return
-    if os.geteuid() != 0:
-        output.note("Only root can set TENANTRY_CONNECTIONS_PER_ADDRESS in force.")
-        return
-    await packages.ensure_nftables(_say)
-    ports = (here.pg_port, here.pool_port, here.api_port)
-    text = nftables.render(name, ports, here.connections_per_address)
-    files.write_atomically(here.home / "nftables.conf", text, mode=0o644)
-    await nftables.apply(text)
-
-
 async def _bring_up(here: Settings) -> BroughtUp:
     await supervisor.end_leftovers(here)
     preflight.require(await examine(here))
-    return await bring_up(here, _say)
+    return await bring_up(here, say)
 
 
 async def examine(here: Settings) -> list[Finding]:
@@ -410,9 +376,9 @@ def install_service() -> None:
             hint=f"Put it into {here.home / 'tenantry.env'} instead, with mode 0600, and unset it.",
         )
     unit = systemd.Unit(
-        name=_unit_name(here),
+        name=unit_name(here),
         home=here.home,
-        program=Path(sys.argv[0]).absolute(),
+        program=Path(sys.prefix) / "bin" / "tenantry",  # not a link to it that may be another's
         user=identity.SERVICE_USER,
         environment={
             name: value
@@ -428,9 +394,4 @@ def install_service() -> None:
 @service.command("uninstall")
 def uninstall_service() -> None:
     """Stop the service and forget it; all data stays. For root."""
-    asyncio.run(systemd.uninstall(_unit_name(settings.load()), output.done))
-
-
-def _unit_name(here: Settings) -> str:
-    usual = Path("/var/lib/tenantry")
-    return "tenantry" if here.home == usual else f"tenantry-{here.home.name}"
+    asyncio.run(systemd.uninstall(unit_name(settings.load()), output.done))

@@ -25,6 +25,7 @@ from tenantry.base.secrets import Secret
 from tenantry.base.sizes import readable
 from tenantry.cli import output, platform, times
 from tenantry.cli.door import FAILED, Json
+from tenantry.cli.installing import install
 from tenantry.host import identity, preflight
 from tenantry.services import supervisor
 from tenantry.services.cluster_restores.flow import Say, Show
@@ -69,7 +70,7 @@ def recover(
     moment = None if to is None else times.past(to)
     if moment is not None and moment > dt.datetime.now(dt.UTC):
         raise InvalidInput.of("to", "is in the future")
-    asyncio.run(platform.install(here))
+    asyncio.run(install(here))
     identity.become_service_user()
     with supervisor.only_one(here):
         recovery = Recovery(here, source_of(here, source), key, to=moment)

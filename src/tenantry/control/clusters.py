@@ -14,7 +14,10 @@ from tenantry.pg.connections import Address
 
 @dataclass(frozen=True, slots=True)
 class ClusterRow:
-    """A cluster as the control database knows it. ``databases`` counts tenants' and warm ones."""
+    """A cluster as the control database knows it.
+
+    ``databases`` counts tenants', ``placed`` also those that wait for an owner or are being made.
+    """
 
     id: uuid.UUID
     name: str
@@ -27,6 +30,7 @@ class ClusterRow:
     last_backup_at: dt.datetime | None
     created_at: dt.datetime
     databases: int
+    placed: int
 
     @property
     def address(self) -> Address:
@@ -38,8 +42,14 @@ async def every(tx: Tx) -> list[ClusterRow]:
     async with tx.cursor(row_factory=class_row(ClusterRow)) as cursor:
         await cursor.execute(
             """
-            SELECT c.*, (SELECT count(*) FROM databases d WHERE d.cluster_id = c.id) AS databases
-            FROM clusters c ORDER BY created_at, name
+            SELECT c.*, held.databases, held.placed
+            FROM clusters c, LATERAL (
+                SELECT count(*) AS placed,
+                    count(*) FILTER (WHERE d.status IN ('branching', 'active', 'deleting'))
+                        AS databases
+                FROM databases d WHERE d.cluster_id = c.id
+            ) held
+            ORDER BY c.created_at, c.name
             """
         )
         return await cursor.fetchall()

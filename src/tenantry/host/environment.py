@@ -29,6 +29,8 @@ from tenantry.base.errors import MachineError
 
 PYTHON = Path("/usr/bin/python3")  # one that every user can run, unlike one below /root
 USER = "tenantry"
+_MADE = "Tenantry"  # in the comment of a user that we have made
+_HOMES = Path("/etc/tenantry/homes")  # of root's installations on this machine, a line each
 _PIP = ("-I", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check")
 _METADATA = ("pyproject.toml", "README.md", "LICENSE", "requirements/runtime.txt")
 
@@ -63,8 +65,55 @@ def ensure_user(home: Path) -> pwd.struct_passwd:
         return pwd.getpwnam(USER)
     except KeyError:
         make = ["useradd", "--system", "--user-group", "--shell", "/usr/sbin/nologin"]
-        run([*make, "--home-dir", home, USER])
+        run([*make, "--home-dir", home, "--comment", _MADE, USER])
         return pwd.getpwnam(USER)
+
+
+def remember_home(home: Path) -> None:
+    """Note that root has an installation there, so that its user stays as long as there is one."""
+    homes = _homes()
+    if home not in homes:
+        _HOMES.parent.mkdir(parents=True, exist_ok=True)
+        _note_homes([*homes, home])
+
+
+def remove_user(home: Path) -> str | None:
+    """Forget the installation in ``home``; if it was the last, remove the user that we have made.
+
+    Returns why the user stays, None if it is gone.
+    """
+    homes = [each for each in _homes() if each != home]
+    try:
+        if pwd.getpwnam(USER).pw_gecos != _MADE:
+            return "Tenantry has not made it"
+    except KeyError:
+        return None
+    finally:
+        if _HOMES.exists():
+            _note_homes(homes)
+    if homes:  # one that is not there may be on a disk that is not mounted
+        return f"the installation in {homes[0]} runs as it"
+    try:
+        run(["userdel", USER])
+    except MachineError as error:
+        return error.detail.strip()
+    _HOMES.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        _HOMES.parent.rmdir()
+    return None
+
+
+def _homes() -> list[Path]:
+    try:
+        return [Path(line) for line in _HOMES.read_text().splitlines()]
+    except FileNotFoundError:
+        return []
+
+
+def _note_homes(homes: Sequence[Path]) -> None:
+    new = _HOMES.with_name(f"{_HOMES.name}.new")
+    new.write_text("".join(f"{home}\n" for home in homes))
+    new.replace(_HOMES)
 
 
 def is_current(venv: Path, checkout: Path) -> bool:

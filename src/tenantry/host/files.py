@@ -23,17 +23,21 @@ class NotEnoughDisk(MachineError):
     title = "There is not enough room on the disk"
 
 
-def write_atomically(path: Path, data: str | bytes, *, mode: int = 0o600) -> None:
+def write_atomically(
+    path: Path, data: str | bytes, *, mode: int = 0o600, owner: tuple[int, int] | None = None
+) -> None:
     """Replace ``path`` by ``data``: a reader, or a crash, sees the old file or the new one.
 
     The new file has ``mode`` from its first byte on, and is on the disk when
-    this returns (rename(2), fsync(2) of file and folder).
+    this returns (rename(2), fsync(2) of file and folder). ``owner`` is a user and a group, by id.
     """
     raw = data.encode() if isinstance(data, str) else data
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), mode)
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())

@@ -157,6 +157,17 @@ async def uninstall(name: str, say: Say, *, units: Path = UNITS) -> None:
     say(f"Removed {path}")
 
 
+def is_installed(name: str, home: Path, *, units: Path = UNITS) -> bool:
+    """Whether a unit of this name is there, and is that of this home."""
+    try:
+        return (
+            f"Environment={_quote(f'TENANTRY_HOME={home}')}\n"
+            in (units / f"{name}.service").read_text()
+        )
+    except FileNotFoundError:
+        return False
+
+
 def is_running() -> bool:
     """Whether systemd runs this machine."""
     return _RUNNING.is_dir()

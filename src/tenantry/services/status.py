@@ -39,7 +39,7 @@ class PartStatus:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """One PostgreSQL server. ``databases`` counts tenants' and warm ones.
+    """One PostgreSQL server. ``databases`` counts tenants'.
 
     ``warnings`` is what somebody has to see to about the server, its backups and paused databases,
     ``kept`` the folders of what a restore of it has replaced.

@@ -280,6 +280,14 @@ def running_pid(settings: Settings) -> int | None:
     return None
 
 
+def running(settings: Settings) -> list[str]:
+    """The names of what runs of this home: its supervisor, clusters and pooler."""
+    local = LocalClusters(settings)
+    pids = {cluster.name: cluster.pid() for cluster in (local.control, local.shared)}
+    pids |= {"supervisor": running_pid(settings), "pooler": local_pooler(settings).pid()}
+    return [name for name, pid in pids.items() if pid is not None]
+
+
 @contextlib.contextmanager
 def only_one(settings: Settings) -> Iterator[None]:
     """Be this home's only supervisor, for as long as the block lasts.

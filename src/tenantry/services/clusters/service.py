@@ -265,7 +265,7 @@ class ClusterPools:
         Raises Unavailable if none has.
         """
         for cluster in await self.with_databases():
-            if cluster.kind == "shared" and cluster.databases < cluster.max_databases:
+            if cluster.kind == "shared" and cluster.placed < cluster.max_databases:
                 return cluster
         raise Unavailable(
             "No cluster has room for another database.", hint="Delete databases, or add a cluster."

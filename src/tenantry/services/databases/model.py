@@ -2,18 +2,16 @@
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
-from urllib.parse import quote
 
+from tenantry.base.connection_strings import Login, Style
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
 from tenantry.control.databases import DatabaseRow, PoolMode
 
 Environment = Literal["production", "staging", "development"]
-
-MASK = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +74,7 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStrings:
-    """Plain URLs that libpq takes; Prisma's own parameters are in its block.
-
-    Prisma resets what its shadow URL points at: ours is a second, empty database.
-    """
+    """The ways to a database; its shadow is a second, empty one, which Prisma resets."""
 
     connection_string: str
     connection_string_pooled: str
@@ -88,44 +83,38 @@ class ConnectionStrings:
     prisma: dict[str, str]
 
 
-def connection_strings(settings: Settings, row: DatabaseRow, password: str) -> ConnectionStrings:
-    """All ways to connect, with ``password`` (or a mask) in its place."""
-    url = _urls(settings, row.username, password)
-    strings = main_strings(settings, row.username, password, row.database_name)
+def connection_strings(
+    settings: Settings, row: DatabaseRow, password: str, style: Style | None = None
+) -> ConnectionStrings:
+    """All ways to connect, with ``password`` (or a mask) in its place; psql's if not said."""
+    strings = main_strings(settings, row.username, password, row.database_name, style)
     if not row.has_shadow:
         return strings
-    shadow = url(settings.pg_port, row.shadow_name)
-    shadow_pooled = url(settings.pool_port, row.shadow_name)
-    prisma = strings.prisma | {
-        "shadow_database_url": f"{shadow}&schema=public",
-        "shadow_database_url_pooled": f"{shadow_pooled}&pgbouncer=true&schema=public",
-    }
+    shadow = main_strings(settings, row.username, password, row.shadow_name, style)
     return replace(
         strings,
-        shadow_database_url=shadow,
-        shadow_database_url_pooled=shadow_pooled,
-        prisma=prisma,
+        shadow_database_url=shadow.connection_string,
+        shadow_database_url_pooled=shadow.connection_string_pooled,
+        prisma=strings.prisma
+        | {
+            "shadow_database_url": shadow.prisma["direct_url"],
+            "shadow_database_url_pooled": shadow.prisma["database_url"],
+        },
     )
 
 
 def main_strings(
-    settings: Settings, username: str, password: str, database: str
+    settings: Settings, username: str, password: str, database: str, style: Style | None = None
 ) -> ConnectionStrings:
     """The ways to connect to one database, without a shadow."""
-    url = _urls(settings, username, password)
-    direct, pooled = url(settings.pg_port, database), url(settings.pool_port, database)
-    prisma = {
-        "database_url": f"{pooled}&pgbouncer=true&schema=public",
-        "direct_url": f"{direct}&schema=public",
-    }
-    return ConnectionStrings(direct, pooled, None, None, prisma)
-
-
-def _urls(settings: Settings, username: str, password: str) -> Callable[[int, str], str]:
-    host = f"[{settings.domain}]" if ":" in settings.domain else settings.domain
-    secret = password if password == MASK else quote(password, safe="")
-
-    def url(port: int, database: str) -> str:
-        return f"postgresql://{username}:{secret}@{host}:{port}/{database}?sslmode=require"
-
-    return url
+    style = style or Style()
+    prisma = replace(style, format="prisma")
+    direct = Login(settings.domain, settings.pg_port, username, password, database)
+    pooled = replace(direct, port=settings.pool_port, pooled=True)
+    return ConnectionStrings(
+        style.render(direct),
+        style.render(pooled),
+        None,
+        None,
+        {"database_url": prisma.render(pooled), "direct_url": prisma.render(direct)},
+    )

@@ -1,0 +1,325 @@
+"""``tenantry db env``: the variables by which programs find a database, in a ``.env`` file.
+
+The lines of one database stand between two marks, and only those are this command's own. Every
+other line stays as it is, unless --replace takes it over because it sets the same variable; then
+that is said. A password in the file may be the only copy there is: it stays until another is given.
+"""
+
+import os
+import re
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tenantry.base.connection_strings import CA_FILE, MASK, Login, Style
+from tenantry.base.errors import Conflict, InvalidInput, MachineError
+from tenantry.cli import connecting, output
+from tenantry.cli.client import Row, connect
+from tenantry.cli.connecting import parameters, read_password, strings_of
+from tenantry.cli.door import Json
+from tenantry.cli.finding import In, Named, find, title
+from tenantry.host import files
+
+_BEGIN, _END = "# begin tenantry", "# end tenantry"
+_HEAD = "# Written by `tenantry db env`, which replaces all up to the end mark."
+_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)", re.DOTALL)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NOTES = {
+    "kept": "The password in it is the one that it had.",
+    "unknown": f"The password is not known: put it in place of {MASK}, or give it "
+    "by --password-stdin.",
+}
+_BARE = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
+
+
+def env(
+    database: Named,
+    *,
+    write: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write .env and ca.crt into this folder.")
+    ] = None,
+    prefix: Annotated[
+        str | None, typer.Option(help="Add variables with this prefix: DB_ for DB_HOST, DB_PORT, …")
+    ] = None,
+    pooled: Annotated[
+        bool, typer.Option("--pooled", help="Have PGHOST and the like lead through PgBouncer.")
+    ] = False,
+    password_stdin: connecting.PasswordStdin = False,
+    replace_lines: Annotated[
+        bool, typer.Option("--replace", help="Replace lines of others that set the same variables.")
+    ] = False,
+    env: In = None,
+    as_json: Json = False,
+) -> None:
+    """Print the variables by which programs find a database, or write them into .env.
+
+    Examples:
+
+        tenantry db env shop --write . --password-stdin < password
+
+        tenantry db env shop --write /srv/shop --prefix DB_
+    """
+    if prefix is not None and not _NAME.fullmatch(prefix):
+        raise InvalidInput.of("--prefix", "is letters, digits and underscores, no digit first.")
+    if replace_lines and write is None:
+        raise InvalidInput.of("--replace", "goes with --write.")
+    with connect() as api:
+        row = find(api, database, env)
+        strings = strings_of(api, row)
+        ca = connecting.authority(api)
+        pem = ca.read_text()
+    if write is not None:
+        ca = write.absolute() / CA_FILE
+    password = read_password() if password_stdin else MASK
+    wanted = Wanted(strings, str(ca), password, prefix=prefix or "", pooled=pooled)
+    if write is None:
+        _print(wanted.variables(), as_json=as_json)
+        return
+    written = _write(write.absolute(), wanted, title(row), pem, replace_lines=replace_lines)
+    if as_json:
+        output.as_json(asdict(written))
+        return
+    output.done(f"{written.env_file} and {written.ca_file} lead to {title(row)}")
+    if written.replaced:
+        output.note(f"Replaced what was set before: {', '.join(written.replaced)}")
+    if note := _NOTES.get(written.password):
+        output.note(note)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What has been written; ``replaced`` names the variables that other lines had set."""
+
+    env_file: str
+    ca_file: str
+    variables: list[str]
+    replaced: list[str]
+    password: Literal["given", "kept", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the variables are made from."""
+
+    strings: Row
+    ca_file: str
+    password: str
+    prefix: str = ""
+    pooled: bool = False
+
+    @property
+    def database_name(self) -> str:
+        return str(self.strings["database_name"])
+
+    def variables(self) -> dict[str, str]:
+        """The variables, in the order in which they are written."""
+        url = Style("psql", verify_full=True, ca_file=self.ca_file).render
+        direct = self._login("connection_string")
+        pooled = self._login("connection_string_pooled")
+        here = pooled if self.pooled else direct
+        variables = {"DATABASE_URL": url(pooled), "DIRECT_URL": url(direct)}
+        if self.strings.get("shadow_database_url"):
+            variables["SHADOW_DATABASE_URL"] = url(self._login("shadow_database_url"))
+        variables |= parameters(here)
+        variables |= {"PGPASSWORD": self.password, "PGSSLROOTCERT": self.ca_file}
+        variables["NODE_EXTRA_CA_CERTS"] = self.ca_file
+        if self.prefix:
+            own = {
+                "TYPE": "postgresql",
+                "HOST": here.host,
+                "PORT": str(here.port),
+                "NAME": here.database,
+                "USER": here.username,
+                "PASSWORD": self.password,
+                "SSLMODE": "verify-full",
+                "SSL_MODE": "verify-full",
+            }
+            variables |= {f"{self.prefix}{name}": value for name, value in own.items()}
+        return variables
+
+    def _login(self, name: str) -> Login:
+        return replace(Login.parse(self.strings[name]), password=self.password)
+
+
+def _print(variables: Mapping[str, str], *, as_json: bool) -> None:
+    if as_json:
+        output.as_json(variables)
+        return
+    for line in _lines(variables):
+        output.line(line)
+
+
+def _write(folder: Path, wanted: Wanted, called: str, pem: str, *, replace_lines: bool) -> Written:
+    """Write both files, the certificate first: what the other one names is there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        env_file, ca_file = folder / ".env", folder / CA_FILE
+        before = _read(env_file)
+        own = own_lines(before, wanted.database_name)
+        if ca_file.exists() and not own and not replace_lines and ca_file.read_text() != pem:
+            raise Conflict(
+                f"{ca_file} is another certificate.", hint="Choose another folder, or --replace it."
+            )
+        given = wanted.password != MASK
+        known = kept_password(own, wanted)
+        wanted = wanted if given or known is None else replace(wanted, password=known)
+        text, replaced = merged(before, wanted, called, replace_lines=replace_lines)
+        owner = _owner(env_file if before else folder)
+        files.write_atomically(ca_file, pem, mode=0o644, owner=owner)
+        files.write_atomically(env_file, text, owner=owner)
+    except UnicodeDecodeError:
+        raise MachineError(f"{folder / '.env'} is no text in UTF-8.") from None
+    except OSError as error:
+        raise MachineError(f"{error.filename or folder}: {error.strerror}.") from None
+    return Written(
+        env_file=str(env_file),
+        ca_file=str(ca_file),
+        variables=list(wanted.variables()),
+        replaced=replaced,
+        password="given" if given else "unknown" if known is None else "kept",
+    )
+
+
+def _read(path: Path) -> str:
+    """A file's text, "" if there is none.
+
+    Raises Conflict for a link: root would give its owner what another file holds.
+    """
+    if path.is_symlink():
+        raise Conflict(f"{path} is a link.", hint=f"Write to the folder of {path.readlink()}.")
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return ""
+    with os.fdopen(opened, encoding="utf-8", newline="\n") as file:
+        return file.read()
+
+
+def _owner(path: Path) -> tuple[int, int] | None:
+    """Whose a file of root's has to be for programs that are not root's to read it."""
+    if os.geteuid() != 0:
+        return None
+    found = path.stat()
+    return found.st_uid, found.st_gid
+
+
+# ── the file's text ──────────────────────────────────────────────────────────
+
+
+def merged(
+    before: str, wanted: Wanted, called: str, *, replace_lines: bool = False
+) -> tuple[str, list[str]]:
+    """The file with these variables in it, and the names of those that others had set.
+
+    Raises Conflict with the names if there are any and they are not to be replaced.
+    """
+    variables = wanted.variables()
+    block = [
+        f"{_BEGIN} {wanted.database_name}: {output.plain(called)}",
+        _HEAD,
+        *_lines(variables),
+        _END,
+    ]
+    lines = _split(before)
+    first, last = _own_range(lines, wanted.database_name)
+    above, below = lines[:first], lines[last:]
+    theirs = {name for line in (*above, *below) if (name := _assigned(line)) in variables}
+    if theirs and not replace_lines:
+        raise Conflict(
+            f"The file sets {', '.join(sorted(theirs))} already, in lines of somebody else's.",
+            hint="Choose another folder, or let --replace take those lines out.",
+        )
+    if theirs:
+        above, below = _without(above, variables), _without(below, variables)
+    if above and above[-1].strip():
+        above.append("")
+    return "\n".join([*above, *block, *below, ""]), sorted(theirs)
+
+
+def _split(text: str) -> list[str]:
+    """Lines, with whatever else ends one left in them; none for an empty text."""
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def _without(lines: list[str], variables: Container[str]) -> list[str]:
+    """The lines that set other variables; what is left of another block has no marks.
+
+    Raises Conflict for a value that goes on in the next line: to take out one without the other
+    would break the file.
+    """
+    for line in lines:
+        found = _ASSIGNMENT.fullmatch(line)
+        if found is None or found[1] not in variables:
+            continue
+        value = found[2].strip()
+        if value[:1] in {'"', "'"} and value.count(value[0]) == 1:
+            raise Conflict(
+                f"The value of {found[1]} goes over several lines, which stay as they are.",
+                hint="Take them out, or choose another folder.",
+            )
+    return [
+        line
+        for line in lines
+        if _assigned(line) not in variables and not line.startswith((_BEGIN, _HEAD, _END))
+    ]
+
+
+def own_lines(text: str, database_name: str) -> list[str]:
+    """The lines that this command has written for this database."""
+    lines = _split(text)
+    first, last = _own_range(lines, database_name)
+    return lines[first:last]
+
+
+def _own_range(lines: list[str], database_name: str) -> tuple[int, int]:
+    """Where they begin and end; both at the file's end if there are none, or the end mark is not
+    there."""
+    mark = f"{_BEGIN} {database_name}:"
+    for first, line in enumerate(lines):
+        if line.startswith(mark):
+            for last in range(first + 1, len(lines)):
+                if lines[last].rstrip() == _END:
+                    return first, last + 1
+                if lines[last].startswith(_BEGIN):
+                    break
+    return len(lines), len(lines)
+
+
+def kept_password(own: Iterable[str], wanted: Wanted) -> str | None:
+    """The password that the file already has for the same login, if it has one."""
+    held = {found[1]: _unquoted(found[2]) for line in own if (found := _ASSIGNMENT.fullmatch(line))}
+    if held.get("PGUSER") != wanted.variables()["PGUSER"]:
+        return None
+    for password in (held.get("PGPASSWORD"), Login.parse(held.get("DATABASE_URL", "")).password):
+        if password and password != MASK:
+            return password
+    return None
+
+
+def _assigned(line: str) -> str | None:
+    """The variable that a line sets."""
+    found = _ASSIGNMENT.fullmatch(line)
+    return found[1] if found else None
+
+
+def _lines(variables: Mapping[str, str]) -> list[str]:
+    return [f"{name}={_quoted(value)}" for name, value in variables.items()]
+
+
+def _quoted(value: str) -> str:
+    """A value as a shell, dotenv, systemd and Docker Compose all read it."""
+    if _BARE.fullmatch(value):
+        return value
+    if value.isprintable() and "'" not in value:
+        return f"'{value}'"
+    if value.isprintable() and not set(value) & set('"\\$`'):
+        return f'"{value}"'
+    raise InvalidInput("No .env file can hold a value with both kinds of quotation marks in it.")
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    return text[1:-1] if text[:1] in {'"', "'"} else text

@@ -1,0 +1,136 @@
+"""What is taken away of an installation with all its data, and what is left.
+
+The invariant. Nothing of a home is deleted before nothing of it runs and the file ``uninstalling``
+is there, which keeps ``up`` from serving what is half gone. Deleted is what the platform itself
+makes in a home, by its names; anything else in it stays, and where a name is a link only the link
+goes. ``backup.key`` stays while backups outside of the home may need it. The data go first, then
+the file, and the programs last: whatever a kill cuts off, the next uninstall finishes.
+"""
+
+import re
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenantry.base.errors import Conflict, MachineError
+from tenantry.base.home import Home
+from tenantry.base.settings import Settings
+from tenantry.host import files
+
+_MARK = "uninstalling"
+_PROGRAM = re.compile(r"venv|venv\.(lock|new)|venv(-packages)?-[0-9a-f]{16}")  # host.environment's
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Something that stays, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What is to be deleted, in this order, and what stays."""
+
+    data: list[Path]
+    programs: list[Path]
+    left: list[Left]
+
+
+def begin(home: Path) -> bool:
+    """Have the mark be there, which stays until the data are gone. Returns whether it is new."""
+    mark = home / _MARK
+    is_new = not mark.exists()
+    files.make_anew(mark)  # through no link: the platform's user can write to the home
+    files.sync_folder(home)
+    return is_new
+
+
+def give_up(home: Path) -> None:
+    """Take the mark away, for nothing has been deleted."""
+    (home / _MARK).unlink()
+
+
+def require_none_begun(home: Path) -> None:
+    """Raises Conflict if an uninstall of this home goes on, or was cut off."""
+    if (home / _MARK).exists():
+        raise Conflict(
+            f"{home} is being uninstalled, and some of its data are gone.",
+            hint="If that was cut off, finish it: ./tenantry uninstall",
+        )
+
+
+def plan(settings: Settings, names: Collection[str]) -> Removal:
+    """What goes and stays of a home that holds these ``names``."""
+    root = settings.home
+    home = Home(root)
+    made = {
+        *(path.name for path in home.private_folders),
+        *(home.admin_key.name, home.seal_key.name, home.ca_certificate.name),
+        *(home.backup_key.name, home.recovery.name, "engines", "nftables.conf"),
+    }
+    left = _elsewhere(settings)
+    programs = {name for name in names if _PROGRAM.fullmatch(name)}
+    others = set(names) - made - programs - {_MARK}
+    if home.backup_key.name in names and _has_repository_elsewhere(settings):
+        made.remove(home.backup_key.name)
+        left.append(Left(str(home.backup_key), "without it those backups cannot be read"))
+    left += [Left(str(root / name), "Tenantry has not made it") for name in sorted(others)]
+    return Removal(
+        data=[root / name for name in sorted(made & set(names))],
+        # The link first: without it nothing is taken for installed.
+        programs=[root / name for name in sorted(programs, key=lambda name: (len(name), name))],
+        left=left,
+    )
+
+
+def _has_repository_elsewhere(settings: Settings) -> bool:
+    return settings.backup_dir is not None or settings.backup_s3_bucket is not None
+
+
+def _elsewhere(settings: Settings) -> list[Left]:
+    left = []
+    if settings.backup_dir is not None:
+        left.append(Left(str(settings.backup_dir), "the backups in it are outside of the home"))
+    if settings.backup_s3_bucket is not None:
+        place = f"{settings.backup_s3_endpoint}/{settings.backup_s3_bucket}"
+        left.append(Left(place + settings.backup_s3_path, "the backups in it are not on this disk"))
+    if settings.engines is not None:
+        left.append(Left(str(settings.engines), "others may use these engines"))
+    return left
+
+
+def remove(home: Path, removal: Removal) -> None:
+    """Delete the data, and then the mark. Nothing of the home may run.
+
+    Raises MachineError for what cannot be deleted; all before it is gone.
+    """
+    for path in removal.data:
+        _delete(path)
+    (home / _MARK).unlink()
+
+
+def remove_programs(home: Path, removal: Removal) -> bool:
+    """Delete the programs, and the home if it is empty then. Returns whether it is gone."""
+    for path in removal.programs:
+        _delete(path)
+    try:
+        home.rmdir()
+    except OSError:  # something is in it, or it is where a disk is mounted
+        return False
+    return True
+
+
+def _delete(path: Path) -> None:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise MachineError(
+            f"{error.filename or path} cannot be deleted: {error.strerror}.",
+            hint="See to that, and run ./tenantry uninstall again: it goes on from there.",
+        ) from None
