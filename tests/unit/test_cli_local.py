@@ -270,3 +270,33 @@ def test_a_failed_backup_leaves_nothing(control: Path, cli: Cli) -> None:
 def test_a_backup_of_a_stopped_cluster_says_so(control: Path, cli: Cli) -> None:
     (control / "clusters" / "control" / "data" / "postmaster.pid").unlink()
     assert cli(program=utilities.backup_control).code == 3
+
+
+# ---- what is shown may be pasted back
+
+
+def test_masking_is_shown_line_by_line(shop: FakeApi, cli: Cli) -> None:
+    """On one line, its first comment would take all the rest along."""
+    text = "-- one\nUPDATE items SET name = '\x1b[31m';\n-- two\nTRUNCATE later;\n"
+    shop.on("GET", f"/api/databases/{SHOP}/masking", {"sql": text})
+    shown = cli("branch", "masking", "shop").out
+    assert shown == text.replace("\x1b", "\\x1b")
+
+
+@pytest.mark.parametrize(
+    ("typed", "listed"),
+    [("127.0.0.1", "127.0.0.1/32"), ("10.0.0.5/8", "10.0.0.0/8"), ("::1", "::1/128")],
+)
+def test_an_entry_is_removed_by_the_words_that_added_it(
+    shop: FakeApi, cli: Cli, typed: str, listed: str
+) -> None:
+    path = f"/api/databases/{SHOP}/whitelist"
+    entry = {"id": "e1", "ip_address": listed, "description": None, "expires_at": None}
+    shop.on("POST", path, entry)
+    added = cli("whitelist", "add", "shop", typed)
+    assert (f"{typed} was taken for all of {listed}" in added.err) == ("/" in typed)
+    shop.on("GET", path, [entry])
+    shop.on("DELETE", f"{path}/e1", entry)
+    removed = cli("whitelist", "remove", "shop", typed)
+    assert (removed.code, listed in removed.out) == (0, True)
+    assert cli("whitelist", "remove", "shop", "192.0.2.1").code == 1

@@ -208,7 +208,8 @@ def masking(
     elif found["sql"] is None:
         output.note("Branches of this database are not masked.")
     else:
-        output.line(found["sql"])
+        for line in found["sql"].splitlines():
+            output.line(line)
 
 
 def _read(file: Path) -> str:

@@ -1,6 +1,7 @@
 """``tenantry whitelist``: from where a database may be reached."""
 
 import datetime as dt
+import ipaddress
 from typing import Annotated
 from urllib.parse import quote
 
@@ -71,12 +72,22 @@ def add(
         output.as_json(entry)
         return
     output.done(f"{entry['ip_address']} may reach {title(row)}")
+    if "/" in address and entry["ip_address"] != address:
+        output.note(f"{address} was taken for all of {entry['ip_address']}.", style="yellow")
+
+
+def _network(address: str) -> str:
+    """An address or range as it is listed; as it is if it is none."""
+    try:
+        return str(ipaddress.ip_network(address, strict=False))
+    except ValueError:
+        return address
 
 
 @app.command()
 def remove(
     database: Named,
-    address: Annotated[str, typer.Argument(help="The address or range as it is listed.")],
+    address: Annotated[str, typer.Argument(help="The address or range, or its id.")],
     env: In = None,
     as_json: Json = False,
 ) -> None:
@@ -89,9 +100,8 @@ def remove(
     with connect() as api:
         row = find(api, database, env)
         path = f"/api/databases/{row['id']}/whitelist"
-        found = [
-            each for each in api.rows(path).rows if address in {each["ip_address"], each["id"]}
-        ]
+        wanted = {address, _network(address)}
+        found = [each for each in api.rows(path).rows if wanted & {each["ip_address"], each["id"]}]
         if not found:
             raise NotFound(
                 f"{address} is not on the allowlist of {title(row)}.",

@@ -18,8 +18,8 @@ _PART = 0.25  # of what is in the queue: a database with less is not why it is f
 _HOUR = 3600.0
 
 _WHY: dict[PauseReason, str] = {
-    "wal": "It wrote more write-ahead log in an hour than twice its disk quota. Write less, or"
-    " raise disk_quota_bytes.",
+    "wal": "It wrote more write-ahead log in an hour than twice its disk quota, and more than 256"
+    " MiB. Write less, or raise disk_quota_bytes.",
     "notify": "It filled the queue of notifications that all databases share. Notify less, and"
     " hold no transaction open in a session that listens.",
     "log": "Logins that were refused after their password was checked wrote too much to the"
