@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from tenantry.base.errors import Conflict, InvalidInput
 from tenantry.services.migrations import service
 from tenantry.services.migrations.model import (
+    Acceptance,
     BadMigrations,
     DirtyDatabase,
     EditedMigrations,
@@ -408,7 +409,7 @@ async def test_an_edited_file_is_found_and_can_be_accepted(conn: Connection, fol
     with pytest.raises(EditedMigrations, match="000001_one"):
         await service.up(conn, folder)
     assert await recorded(conn) == [(3, False)]
-    await service.up(conn, folder, accept_edited=True)
+    await service.up(conn, folder, accept=Acceptance(edited=True))
     assert await recorded(conn) == [(7, False)]
     assert (await service.status(conn, folder)).edited == ()
 

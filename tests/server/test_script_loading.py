@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, LiteralString
 from uuid import uuid4
 
 import psycopg
@@ -54,11 +55,22 @@ class Visited:
     file: Path
 
     async def reads(
-        self, script: bytes, *, room: int = 2**30, tell: Tell | None = None
+        self,
+        script: bytes,
+        *,
+        room: int = 2**30,
+        tell: Tell | None = None,
+        roles: dict[str, str] | None = None,
     ) -> list[str]:
         self.file.write_bytes(script)
         name = self.tenant.databases[0]
-        return await dumps.load_script(self.visitor, name, self.file, room=room, tell=tell)
+        return await dumps.load_script(
+            self.visitor, name, self.file, room=room, tell=tell, roles=roles
+        )
+
+    async def asks(self, query: LiteralString) -> list[tuple[Any, ...]]:
+        async with visitors.connect_as(self.visitor, self.tenant.databases[0]) as session:
+            return await (await session.execute(query)).fetchall()
 
 
 @pytest.fixture
@@ -125,14 +137,167 @@ async def test_what_a_script_tells_and_leaves_out(visited: Visited) -> None:
     packed = gzip.compress(script[:90]) + gzip.compress(script[90:])
     assert await visited.reads(packed, tell=tell) == [
         "owners and grants for ann, ben",
-        "SET transaction_timeout_of_99 = 0;",
+        "SET transaction_timeout_of_99 = 0;"
+        ' (unrecognized configuration parameter "transaction_timeout_of_99")',
         "CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION f();",
     ]
     assert told
     assert told[-1] == (len(packed), len(packed))
-    async with visitors.connect_as(visited.visitor, visited.tenant.databases[0]) as session:
-        cursor = await session.execute("SELECT sum(x) FROM public.t")
-        assert await cursor.fetchone() == (3,)
+    assert await visited.asks("SELECT sum(x) FROM public.t") == [(3,)]
+
+
+# ── dumps of other services ──────────────────────────────────────────────────
+
+DUMPS = Path(__file__).parents[1] / "dumps"
+
+
+async def test_a_dump_of_supabases_is_read_without_what_cannot_be_here(visited: Visited) -> None:
+    script = (DUMPS / "supabase.sql").read_bytes()
+    told = await visited.reads(script, roles={"anon": visited.tenant.role})
+    # Not as the tenant: the visitor is its member, and has made the tables.
+    assert await visited.asks("SELECT count(*) FROM public.notes") == [(2,)]
+    assert await visited.asks("SELECT count(*) FROM auth.users") == [(1,)]
+    assert await visited.asks(
+        "SELECT polname::text, pg_get_userbyid(polroles[1])::text FROM pg_policy ORDER BY 1"
+    ) == [("read_all", visited.tenant.role)]
+    assert await visited.asks(
+        "SELECT pubname::text, tablename::text FROM pg_publication_tables"
+    ) == [("supabase_realtime", "notes")]
+    assert await visited.asks("SELECT conname::text FROM pg_constraint WHERE contype = 'f'") == [
+        ("notes_owner_fkey",)
+    ]
+    left_out = "\n".join(told)
+    for line in (
+        "owners and grants for authenticated, dashboard_user, postgres, supabase_admin,"
+        " supabase_auth_admin",
+        "pg_net WITH SCHEMA extensions; (",
+        "supabase_vault WITH SCHEMA vault; (",
+        "COPY vault.secrets (id, name, secret) FROM stdin; (",
+        "CREATE TRIGGER synced AFTER INSERT ON public.notes",
+        "notes_bucket_fkey FOREIGN KEY (body) REFERENCES storage.buckets(id); (",
+        "policy Own notes on public.notes: left out, unknown here: role authenticated",
+        "policy read_all on public.notes: made without role authenticated",
+        "storage.allows(id)); (",
+        "IN SCHEMA public GRANT ALL ON TABLES TO anon;",
+        "CREATE EVENT TRIGGER issue_pg_net_access",
+    ):
+        assert line in left_out
+    assert len([line for line in told if "transaction_timeout" not in line]) == 11
+    [(granted,)] = await visited.asks(
+        "SELECT has_table_privilege('public.notes', 'INSERT') FROM"
+        " (SELECT set_config('role', current_user, false)) s"
+    )
+    assert granted
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_a_dump_of_neons_is_read_in_a_transaction_too(
+    visited: Visited, *, wrapped: bool
+) -> None:
+    script = (DUMPS / "neon.sql").read_bytes()
+    told = await visited.reads(b"BEGIN;\n" + script + b"COMMIT;\n" if wrapped else script)
+    assert told == [
+        "owners and grants for anon, cloud_admin, neon_superuser, neondb_owner",
+        "policy read_all on public.notes: left out, unknown here: role authenticated",
+    ]
+    assert await visited.asks("SELECT count(*) FROM public.notes") == [(1,)]
+
+
+async def test_what_others_can_do_without_fails_alone_in_a_transaction(visited: Visited) -> None:
+    script = (
+        b"BEGIN;\nCREATE TABLE t (x int);\nCREATE POLICY p ON t USING (auth.uid() = x);\n"
+        b"SET newer_than_this_server = 1;\nDROP TABLE nothing;\nCOMMENT ON TABLE gone IS 'x';\n"
+        b"COPY t FROM stdin;\n1\n\\.\nCOMMIT;\n"
+    )
+    told = await visited.reads(script)
+    assert [line.partition(";")[0] for line in told] == [
+        "CREATE POLICY p ON t USING (auth.uid() = x)",
+        "SET newer_than_this_server = 1",
+    ]
+    assert await visited.asks("SELECT x FROM public.t") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "rows"),
+    [
+        ("clean_view.sql", "SELECT n::int FROM public.totals ORDER BY 1", [(1,), (2,)]),
+        ("header_in_the_middle.sql", "SELECT name FROM public.towns", [("North",), ("South",)]),
+    ],
+)
+async def test_files_that_were_refused_once_are_read(
+    visited: Visited, name: str, query: LiteralString, rows: list[tuple[Any, ...]]
+) -> None:
+    told = await visited.reads((DUMPS / name).read_bytes())
+    assert [line for line in told if "transaction_timeout" not in line] == []
+    assert await visited.asks(query) == rows
+
+
+CYCLE = b"""
+    CREATE TABLE a (id int PRIMARY KEY, b int);
+    CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a);
+    ALTER TABLE a ADD CONSTRAINT a_b_fkey FOREIGN KEY (b) REFERENCES b;
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN RAISE 'a trigger ran'; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON a FOR EACH ROW EXECUTE FUNCTION refuse();
+    SELECT pg_catalog.set_config('search_path', '', false);
+"""
+
+
+def with_data(before: bytes, after: bytes) -> bytes:
+    data = b"COPY public.a FROM stdin;\n1\t1\n\\.\nCOPY public.b FROM stdin;\n1\t%s\n\\.\n"
+    return CYCLE + before + data + after
+
+
+OFF = b"ALTER TABLE public.%s DISABLE TRIGGER ALL;\n"
+ON = b"ALTER TABLE public.%s ENABLE TRIGGER ALL;\n"
+WITHOUT_TRIGGERS = [
+    with_data(OFF % b"a" + OFF % b"b", ON % b"a" + ON % b"b"),
+    with_data(b"SET session_replication_role = replica;\n", b"RESET ALL;\n"),
+    with_data(
+        b"SET session_replication_role = replica;\n", b"SET session_replication_role = DEFAULT;\n"
+    ),
+    b"BEGIN;" + with_data(OFF % b"a", ON % b"a") + b"COMMIT;",
+]
+
+
+@pytest.mark.parametrize("script", WITHOUT_TRIGGERS)
+async def test_data_is_read_while_triggers_are_off(visited: Visited, script: bytes) -> None:
+    keys: LiteralString = (
+        "SELECT conname::text, convalidated FROM pg_constraint WHERE contype = 'f' ORDER BY 1"
+    )
+    on: LiteralString = (
+        "SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal AND tgenabled = 'O'"
+    )
+    assert await visited.reads(script.replace(b"%s", b"1")) == []
+    assert await visited.asks(keys) == [("a_b_fkey", True), ("b_a_fkey", True)]
+    assert await visited.asks(on) == [("refuse",)]
+    await visitors.wipe(visited.visitor, visited.tenant.databases[0])
+    [told] = await visited.reads(script.replace(b"%s", b"7"))
+    assert "b_a_fkey FOREIGN KEY (a) REFERENCES public.a(id) (NOT VALID: " in told
+    assert await visited.asks(keys) == [("a_b_fkey", True), ("b_a_fkey", False)]
+    assert await visited.asks(on) == [("refuse",)]
+
+
+async def test_foreign_keys_that_old_rows_violate_are_not_valid(visited: Visited) -> None:
+    script = (
+        b"CREATE TABLE a (id int PRIMARY KEY);\nCREATE TABLE b (a int);\n"
+        b"INSERT INTO b VALUES (1);\n"
+        b"ALTER TABLE ONLY b\n    ADD CONSTRAINT b_a_fkey FOREIGN KEY (a) REFERENCES a(id);\n"
+    )
+    [told] = await visited.reads(script)
+    assert "(NOT VALID: insert or update on table" in told
+
+
+async def test_statistics_of_newer_releases_are_passed_over(visited: Visited) -> None:
+    script = (
+        b"CREATE TABLE t (x int);\nSELECT * FROM pg_catalog.pg_restore_relation_stats(\n"
+        b"\t'version', '180000'::integer,\n\t'schemaname', 'public',\n\t'relname', 't',\n"
+        b"\t'relpages', '1'::integer,\n\t'reltuples', '3'::real\n);\n"
+        b"SELECT * FROM pg_catalog.pg_restore_attribute_stats(\n\t'version', '180000'::integer,\n"
+        b"\t'schemaname', 'public',\n\t'relname', 't',\n\t'attname', 'x',\n"
+        b"\t'inherited', 'f'::boolean,\n\t'null_frac', '0'::real\n);\n"
+    )
+    assert await visited.reads(script) == []
 
 
 HOSTILE = [
@@ -174,7 +339,6 @@ async def test_a_hostile_script_runs_nothing_here(visited: Visited, tmp_path: Pa
 DAMAGED = [
     (gzip.compress(b"CREATE TABLE t (x int);\n" * 1000)[:-9], "damaged"),
     (gzip.compress(b"SELECT 1;") + b"more", "damaged"),
-    (gzip.compress(b"PGDMP\1\1\1"), "custom format"),
     (gzip.compress(b" " * (4 * 2**20 + 1)), "4,194,304 bytes of SQL"),
 ]
 

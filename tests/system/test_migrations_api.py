@@ -15,6 +15,7 @@ import pytest
 from answers import data, problem
 from clients import VISITORS, ask, do, eventually, login
 from harness import Installation
+from tenantry.services.migrations.plan import TABLE, lock_key
 
 Row = dict[str, Any]
 
@@ -155,7 +156,6 @@ def test_one_that_is_cancelled_is_taken_back(platform: Installation, api: httpx.
         {"files": [{"name": "1_a.up.sql", "sql": ""}] * 2},
         body({"1_a.up.sql": "", "1_b.up.sql": ""}),
         body({"1_a.up.sql": "SELECT '\0'"}),
-        body({"1_a.up.sql": "\ud800"}),
         body({}, action="goto"),
         body({}, version=3),
         body({}, action="goto", version=-1),
@@ -171,6 +171,12 @@ def test_what_cannot_be_is_refused(api: httpx.Client, asked: Row) -> None:
         NOWHERE, content=json.dumps(asked), headers={"content-type": "application/json"}
     )
     assert problem(refused, 422)["errors"]
+
+
+def test_half_a_character_is_no_json(api: httpx.Client) -> None:
+    half = json.dumps(body({"1_a.up.sql": "\ud800"}))
+    refused = api.post(NOWHERE, content=half, headers={"content-type": "application/json"})
+    assert problem(refused, 400)["code"] == "invalid_json"
 
 
 # Each changes the result of what clients have prepared.
@@ -337,3 +343,51 @@ def test_tables_that_somebody_has_changed_are_told_of(
     )
     assert "schema_migrations" in problem(api.get(path(database)), 409)["hint"]
     assert ended(api, begin(api, database, FILES))["status"] == "failed"
+
+
+def test_a_folder_of_more_than_a_megabyte_goes_through_the_command_line(
+    platform: Installation, tmp_path: Path
+) -> None:
+    made = platform.create(name="many", shadow=False)
+    row = "INSERT INTO many VALUES ({}, '" + "x" * 300 + "');"
+    rows = "\n".join(map(row.format, range(5000)))
+    text = f"CREATE TABLE many (id int PRIMARY KEY, v text);\n{rows}\n"
+    (tmp_path / "000001_many.up.sql").write_text(text)
+    told = platform.tenantry("migrate", "up", "--path", str(tmp_path), "--database", "many")
+    assert "clean at version 1" in told.stderr
+    assert ask(made["connection_string"], "SELECT count(*) FROM many") == 5000
+
+
+def test_what_is_no_folder_is_refused(platform: Installation, api: httpx.Client) -> None:
+    made = platform.create(friendlyName="No folder", shadow=False)
+    tar = {"Content-Type": "application/x-tar"}
+    told = problem(api.post(path(made), content=b"x" * 2048, headers=tar), 422)
+    assert told["errors"][0]["code"] == "not_a_folder"
+    problem(api.post(path(made), content=b"{}", headers={"Content-Type": "text/plain"}), 415)
+    large = problem(api.post(path(made), content=iter([b"x" * 2**20] * 70), headers=tar), 409)
+    assert "larger than" in large["detail"]
+
+
+def test_another_run_is_waited_for_and_not_taken_for_a_failed_one(
+    platform: Installation, api: httpx.Client
+) -> None:
+    made = platform.create(friendlyName="Under way", shadow=False)
+    url, name = made["connection_string"], made["database_name"]
+    migrated(api, made, {"1_one.up.sql": "CREATE TABLE one (id int);"})
+    with login(url) as other:  # as golang-migrate does while it works
+        other.execute("SELECT pg_advisory_lock(%s)", (lock_key(f"/{name}", "public", TABLE),))
+        other.execute("UPDATE schema_migrations SET version = 2, dirty = true")
+        asked = {"lock_timeout_seconds": 0.05, "retries": 0}
+        operation = ended(api, begin(api, made, {"1_one.up.sql": "", "2_b.up.sql": ""}, **asked))
+    assert operation["error"]["code"] == "migrations_locked"
+
+
+def test_a_record_begins_beside_another_tools(platform: Installation, api: httpx.Client) -> None:
+    made = platform.create(friendlyName="From Rails", shadow=False)
+    do(made["connection_string"], "CREATE TABLE schema_migrations (version varchar PRIMARY KEY)")
+    files = {"1_one.up.sql": "CREATE TABLE one (id int);"}
+    refused = ended(api, begin(api, made, files))
+    assert refused["error"]["code"] == "foreign_ledger"
+    assert problem(api.get(path(made)), 409)["code"] == "foreign_ledger"
+    assert migrated(api, made, files, beside=True)["version"] == 1
+    assert data(api.get(path(made)))["version"] == 1

@@ -298,5 +298,5 @@ def test_an_entry_is_removed_by_the_words_that_added_it(
     shop.on("GET", path, [entry])
     shop.on("DELETE", f"{path}/e1", entry)
     removed = cli("whitelist", "remove", "shop", typed)
-    assert (removed.code, listed in removed.out) == (0, True)
+    assert (removed.code, listed in removed.err) == (0, True)
     assert cli("whitelist", "remove", "shop", "192.0.2.1").code == 1

@@ -181,23 +181,104 @@ def test_extensions_that_are_missing_or_refused_are_named() -> None:
     assert "cannot have dblink" in told
 
 
+OFFERED = [Offered("pg_trgm", installable=True), Offered("dblink", installable=False)]
+
+
+def numbers(lines: list[str]) -> list[str]:
+    return [line.split(";")[0] for line in lines]
+
+
 def test_what_no_tenant_can_have_is_left_out_of_a_dump() -> None:
-    kept, left_out = plan.choose(
+    chosen = plan.choose(
         [
             "4; 2615 2200 SCHEMA - public pg_database_owner",
             "3300; 0 0 COMMENT - SCHEMA public pg_database_owner",
+            "3303; 0 0 ACL - SCHEMA public pg_database_owner",
             "2; 3079 16385 EXTENSION - pg_trgm ",
             "3301; 0 0 COMMENT - EXTENSION pg_trgm ",
             "3302; 0 0 EXTENSION - plpgsql ",
             "215; 1259 16385 TABLE public EVENT TRIGGER postgres",
             "216; 1259 16386 COMMENT public TABLE t postgres",
             "3200; 3466 16400 EVENT TRIGGER - watch postgres",
-            "3201; 6104 16401 PUBLICATION - all_tables postgres",
+            "3202; 6100 16402 SUBSCRIPTION - s postgres",
             "6; 2615 16384 SCHEMA - sales owner",
-        ]
+            "217; 0 0 STATISTICS DATA public t owner",
+        ],
+        OFFERED,
+        15,
     )
-    assert [line.split(";")[0] for line in kept] == ["2", "215", "216", "6"]
-    assert left_out == ["EVENT TRIGGER - watch postgres", "PUBLICATION - all_tables postgres"]
+    assert numbers(chosen.restored) == ["2", "215", "216", "6"]
+    assert chosen.one_by_one == []
+    assert chosen.left_out == ["EVENT TRIGGER - watch postgres", "SUBSCRIPTION - s postgres"]
+
+
+def test_what_may_name_roles_is_decided_one_by_one() -> None:
+    chosen = plan.choose(
+        [
+            "215; 1259 16385 TABLE public POLICY postgres",
+            "3400; 2606 16390 CONSTRAINT public t t_pkey postgres",
+            "3300; 0 16385 ROW SECURITY public notes postgres",
+            "3200; 6104 16401 PUBLICATION - all_tables postgres",
+            "3201; 6106 16402 PUBLICATION TABLE public all_tables t postgres",
+            "3301; 3256 16400 POLICY public notes read_all postgres",
+            "3302; 0 0 COMMENT public POLICY notes read_all postgres",
+            "3303; 0 0 ACL public TABLE notes postgres",
+            "3304; 826 16400 DEFAULT ACL public DEFAULT PRIVILEGES FOR TABLES cloud_admin",
+            "3305; 2620 16400 TRIGGER my schema notes touched postgres",
+            "3306; 2606 16400 FK CONSTRAINT public a a_b_fkey postgres",
+            "3307; 0 0 STATISTICS DATA public t owner",
+        ],
+        OFFERED,
+        18,
+    )
+    assert numbers(chosen.restored) == ["215", "3400", "3300", "3307"]
+    assert len(chosen.one_by_one) == 8
+    assert chosen.left_out == []
+
+
+def test_an_extension_that_cannot_be_here_takes_its_data_with_it() -> None:
+    contents = [
+        "2; 3079 16385 EXTENSION - supabase_vault ",
+        "215; 1259 16385 TABLE vault mine admin",
+        "216; 1259 16386 SEQUENCE vault mine_id_seq admin",
+        "3300; 0 16385 TABLE DATA vault mine admin",
+        "3301; 0 16387 TABLE DATA vault secrets admin",
+        "3302; 0 0 SEQUENCE SET vault mine_id_seq admin",
+        "3303; 0 0 SEQUENCE SET vault key_id_seq admin",
+    ]
+    chosen = plan.choose(contents, OFFERED, 15)
+    assert numbers(chosen.restored) == ["215", "216", "3300", "3302"]
+    assert chosen.left_out == [
+        "EXTENSION supabase_vault, which tenants cannot have here",
+        "data of vault secrets admin",
+        "data of vault key_id_seq admin",
+    ]
+    offered = [Offered("supabase_vault", installable=True)]
+    assert plan.choose(contents, offered, 15).restored == contents
+
+
+def test_roles_are_mapped_to_the_databases_own_logins() -> None:
+    further = {"app": "user_1_app"}
+    known, missing = plan.roles("user_1", further, {"authenticated": "app", "anon": "user_1_app"})
+    assert missing == []
+    assert known == {
+        "user_1": "user_1",
+        "user_1_app": "user_1_app",
+        "authenticated": "user_1_app",
+        "anon": "user_1_app",
+    }
+    assert plan.roles("user_1", further, {"x": "postgres", "y": "user_2"})[1] == [
+        "postgres",
+        "user_2",
+    ]
+    assert plan.roles("user_1", {}, {"app": "user_1"})[0]["app"] == "user_1"
+
+
+def test_settings_that_change_what_statements_mean_are_brought() -> None:
+    brought = {"search_path": '"$user", public', "TimeZone": "Europe/Paris"}
+    left = {"work_mem": "1GB", "session_preload_libraries": "x", "app.settings.x": "1"}
+    assert plan.settings(brought | left, {}) == (brought, sorted(left))
+    assert plan.settings(left, left | {"work_mem": "2GB"}) == ({}, ["work_mem"])
 
 
 def test_differences_are_told_by_table() -> None:

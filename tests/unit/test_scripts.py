@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pglast import parser
 
-from tenantry.pg.script_choice import Choice
+from tenantry.pg.script_choice import Choice, disables_triggers, replicates
 from tenantry.pg.scripts import Refused, Script, Statement
 
 SETTINGS = {"standard_conforming_strings": b"on", "client_encoding": b"UTF8"}
@@ -159,6 +159,21 @@ def test_what_cannot_be_taken_is_said(text: bytes, said: str) -> None:
         split(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"BEGIN;\n-- PostgreSQL database dump\nSELECT 1;\nCOMMIT;\n",
+        b"SELECT 1;\n-- PostgreSQL database cluster dump\nSELECT 2;\n",
+        b"SELECT '\n-- PostgreSQL database dump\n';\n",
+        b"/*\n-- PostgreSQL database dump\n*/ SELECT 1;\n",
+        b"SELECT 1\n-- PostgreSQL database dump\n;",
+        b"-- PostgreSQL database dump\r\nSELECT 1;\r\n-- PostgreSQL database dump complete\r\n",
+    ],
+)
+def test_a_script_with_a_part_of_a_dump_in_it_is_whole(text: bytes) -> None:
+    assert any(b"SELECT" in statement for statement in split(text))
+
+
 def test_an_encoding_that_hides_quotes_is_refused() -> None:
     with pytest.raises(Refused, match="encoding"):
         split(b"SELECT 1;", client_encoding=b"SJIS")
@@ -200,10 +215,13 @@ def test_data_that_does_not_end_is_found(data: bytes) -> None:
 # ── what of it is carried out ────────────────────────────────────────────────
 
 
-def chosen(*texts: str) -> tuple[list[str], list[str]]:
-    choice = Choice()
-    kept = [text for text in texts if choice.takes(Statement(text.encode(), 1))]
-    return kept, choice.left_out
+def chosen(
+    *texts: str, roles: dict[str, str] | None = None, version: int = 15_00_04
+) -> tuple[list[str], list[str]]:
+    """What is carried out, and what is told of the rest."""
+    choice = Choice(roles or {}, version)
+    found = [choice.chosen(Statement(text.encode(), 1)) for text in texts]
+    return [each.statement.text.decode() for each in found if each], choice.left_out
 
 
 KEPT = [
@@ -236,6 +254,7 @@ LEFT_OUT = [
 TOLD = [
     "CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION f();",
     "CREATE PUBLICATION p FOR ALL TABLES;",
+    "ALTER PUBLICATION p ADD TABLES IN SCHEMA public;",
     "CREATE SERVER s FOREIGN DATA WRAPPER w;",
 ]
 
@@ -244,6 +263,153 @@ def test_what_names_the_other_servers_roles_is_left_out() -> None:
     kept, told = chosen(*KEPT, *LEFT_OUT, *TOLD)
     assert kept == KEPT
     assert told == ["owners and grants for ann, ben, cleo, pg_database_owner", *TOLD]
+
+
+POLICY = "CREATE POLICY p ON public.t AS RESTRICTIVE FOR ALL TO {} USING ((x = 'TO a; '));"
+
+
+@pytest.mark.parametrize(
+    ("named", "made_for", "told"),
+    [
+        ("authenticated", None, "left out, unknown here: role authenticated"),
+        ('anon, "ön; line"', None, "left out, unknown here: roles anon, ön; line"),
+        ("PUBLIC", "PUBLIC", None),
+        ("old", '"my reader"', None),
+        ("old, PUBLIC, CURRENT_USER", '"my reader", PUBLIC, CURRENT_USER', None),
+        ('OLD , anon,\n "old"', '"my reader"', "made without role anon"),
+        ('"""odd"""', '"x""y"', None),
+    ],
+)
+def test_policies_are_for_the_roles_that_are_here(
+    named: str, made_for: str | None, told: str | None
+) -> None:
+    roles = {"old": "my reader", '"odd"': 'x"y'}
+    for form in (POLICY, "ALTER POLICY p ON public.t TO {};"):
+        done, left_out = chosen(form.format(named), roles=roles)
+        assert done == ([form.format(made_for)] if made_for else [])
+        assert left_out == ([f"policy p on public.t: {told}"] if told else [])
+
+
+def test_a_policy_for_everybody_is_taken_as_it_is() -> None:
+    text = "CREATE POLICY p ON t USING (true);"
+    assert chosen(text) == ([text], [])
+
+
+def test_grants_are_for_the_roles_that_are_mapped() -> None:
+    done, told = chosen(
+        "GRANT SELECT(a),UPDATE ON TABLE public.t TO anon, old WITH GRANT OPTION;",
+        "GRANT ALL ON TABLE public.t TO PUBLIC;",
+        "REVOKE ALL ON TABLE public.t FROM old;",
+        "ALTER TABLE public.t OWNER TO old;",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE cloud_admin GRANT ALL ON TABLES TO authenticated;",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE cloud_admin GRANT ALL ON TABLES TO old;",
+        roles={"old": "new"},
+    )
+    assert done == ['GRANT SELECT(a),UPDATE ON TABLE public.t TO "new" WITH GRANT OPTION;']
+    assert told == [
+        "owners and grants for anon, authenticated, cloud_admin",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE cloud_admin GRANT ALL ON TABLES TO old;",
+    ]
+
+
+def test_other_encodings_than_utf_8_stay_as_they_are() -> None:
+    text = "CREATE POLICY p ON \"\xfc\" TO a, b USING ((x = '\xfc'));".encode("latin-1")
+    found = Choice({"b": "c"}, 15_00_04).chosen(Statement(text, 1))
+    assert found is not None
+    assert found.statement.text == text.replace(b"a, b", b'"c"')
+
+
+@pytest.mark.parametrize(
+    ("text", "done"),
+    [
+        ("CREATE SCHEMA auth AUTHORIZATION admin;", 'CREATE SCHEMA IF NOT EXISTS "auth";'),
+        ("CREATE SCHEMA AUTHORIZATION admin;", 'CREATE SCHEMA IF NOT EXISTS "admin";'),
+        (
+            "CREATE EXTENSION IF NOT EXISTS pgcrypto WITH SCHEMA extensions;",
+            'CREATE SCHEMA IF NOT EXISTS "extensions"; '
+            "CREATE EXTENSION IF NOT EXISTS pgcrypto WITH SCHEMA extensions;",
+        ),
+    ],
+)
+def test_schemas_need_no_role_and_extensions_no_schema(text: str, done: str) -> None:
+    assert chosen(text) == ([done], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "published"),
+    [
+        ("CREATE PUBLICATION p WITH (publish = 'insert');", True),
+        ("CREATE PUBLICATION p FOR TABLE a;", True),
+        ("ALTER PUBLICATION p ADD TABLE ONLY public.a WHERE ((x > 1));", True),
+        ("CREATE PUBLICATION p FOR ALL TABLES;", False),
+        ("ALTER PUBLICATION p ADD TABLES IN SCHEMA public;", False),
+    ],
+)
+def test_publications_of_tables_are_taken(text: str, *, published: bool) -> None:
+    made = "CREATE TABLE a (x int);"
+    done = [made, text] if published else [made]
+    assert chosen(made, text) == (done, [] if published else [text])
+
+
+STATISTICS = "SELECT * FROM pg_catalog.pg_restore_relation_stats(\n'version', '180000'::integer);"
+
+
+def test_statistics_are_read_back_where_the_server_can() -> None:
+    assert chosen(STATISTICS) == ([], [])
+    assert chosen(STATISTICS, version=18_00_00) == ([STATISTICS], [])
+
+
+def test_what_turns_triggers_off_is_told_apart() -> None:
+    def statement(text: str) -> Statement:
+        return Statement(text.encode(), 1)
+
+    found = disables_triggers(statement('ALTER TABLE public."ALL" DISABLE TRIGGER ALL;'))
+    assert found == statement('ALTER TABLE public."ALL" DISABLE TRIGGER USER;')
+    found = disables_triggers(statement("ALTER TABLE t ENABLE TRIGGER ALL;"))
+    assert found == statement("ALTER TABLE t ENABLE TRIGGER USER;")
+    assert disables_triggers(statement("ALTER TABLE t DISABLE TRIGGER a;")) is None
+    assert replicates(statement("SET session_replication_role = replica;")) is True
+    assert replicates(statement("SET session_replication_role TO 'origin';")) is False
+    assert replicates(statement("SET session_replication_role = DEFAULT;")) is False
+    assert replicates(statement("RESET session_replication_role;")) is False
+    assert replicates(statement("SET search_path = replica;")) is None
+
+
+CLEAN = [
+    "DROP EVENT TRIGGER e;",
+    "DROP PUBLICATION p;",
+    "ALTER PUBLICATION p DROP TABLE ONLY public.t;",
+    "DROP SUBSCRIPTION s;",
+    "DROP USER MAPPING IF EXISTS FOR a SERVER s;",
+    "DROP SERVER s;",
+    "DROP FOREIGN DATA WRAPPER w;",
+    "DROP POLICY p ON public.t;",
+    "DROP RULE r ON public.t;",
+    "DROP TRIGGER IF EXISTS a ON public.t;",
+    "ALTER TABLE IF EXISTS ONLY public.t DROP CONSTRAINT IF EXISTS t_pkey;",
+    "ALTER TABLE public.t ALTER COLUMN id DROP DEFAULT;",
+    "ALTER TABLE public.t DETACH PARTITION public.part;",
+    "ALTER DOMAIN public.d DROP CONSTRAINT c;",
+    "CREATE OR REPLACE VIEW public.v AS\nSELECT\n    NULL::integer AS id,\n"
+    '    NULL::public.size COLLATE "C" AS name;',
+    "CREATE OR REPLACE VIEW public.v WITH (security_barrier='true') AS SELECT NULL::text[] AS a;",
+    "DROP VIEW public.v;",
+    "DROP CAST (text AS public.d);",
+    "DROP OPERATOR CLASS public.o USING btree;",
+    "DROP TRANSFORM FOR integer LANGUAGE l;",
+    "DROP COLLATION public.c;",
+    "DROP TEXT SEARCH CONFIGURATION public.c;",
+    "DROP EXTENSION IF EXISTS pgcrypto;",
+    "DROP SCHEMA public;",
+    "SELECT pg_catalog.lo_unlink('16393');",
+]
+
+
+def test_all_that_pg_dump_clean_begins_with_is_passed_over() -> None:
+    view = "CREATE VIEW public.v AS SELECT NULL::integer AS id;"
+    assert chosen(*CLEAN, "CREATE SCHEMA public;", KEPT[0], view) == ([KEPT[0], view], [])
+    hand_made = "CREATE OR REPLACE VIEW v AS SELECT NULL::int AS a, 1 AS b;"
+    assert chosen(hand_made) == ([hand_made], [])
 
 
 def test_nothing_is_dropped_before_something_is_made() -> None:

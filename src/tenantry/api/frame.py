@@ -19,7 +19,11 @@ log = structlog.get_logger()
 MOST_BODY_BYTES = 1024 * 1024
 CLIENT_GONE = 499  # in the log and in the measures only: nobody is there to be answered
 UPLOAD = "application/octet-stream"
-_UPLOADS = re.compile(r"/api/databases/[^/]+/import")
+FOLDER = "application/x-tar"
+_STREAMED = {
+    UPLOAD: re.compile(r"/api/databases/[^/]+/import"),
+    FOLDER: re.compile(r"/api/(?:databases/[^/]+/)?migrations"),
+}
 # Two of them would be read as one thing here and as another one there.
 _SINGLE = frozenset(
     (
@@ -187,7 +191,8 @@ def _require_single(scope: Scope) -> None:
 
 def _is_upload(scope: Scope, media_type: str) -> bool:
     """Whether its route takes the body piece by piece, and has a limit of its own for it."""
-    return media_type == UPLOAD and bool(_UPLOADS.fullmatch(scope["path"]))
+    streamed = _STREAMED.get(media_type)
+    return streamed is not None and bool(streamed.fullmatch(scope["path"]))
 
 
 class _Body:

@@ -1,16 +1,15 @@
 """/api/databases/{id}/import"""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from tenantry.api.answers import Answer, Operation
 from tenantry.api.asking import DatabaseId, PlatformHere, allowed, begun, is_repeated, visiting
+from tenantry.api.bodies import JSON, described, parsed
 from tenantry.api.frame import UPLOAD
-from tenantry.api.requests.copies import ImportDatabase
+from tenantry.api.requests.copies import MOST_MAPPED_ROLES, ImportDatabase, mapped_roles
 from tenantry.api.requests.fields import Jobs, StatementSeconds
 from tenantry.base.errors import Conflict
 from tenantry.control.operations import OperationRow
@@ -23,22 +22,16 @@ router = APIRouter(prefix="/api/databases/{identifier}/import", tags=["imports"]
 
 Writer = Annotated[Principal, allowed("databases:write")]
 
-_JSON = "application/json"
-_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            _JSON: {"schema": ImportDatabase.model_json_schema(by_alias=True)},
-            UPLOAD: {
-                "schema": {
-                    "type": "string",
-                    "format": "binary",
-                    "description": "A dump of pg_dump's: custom, or SQL, gzipped or not.",
-                }
-            },
-        },
-    }
-}
+_BODY = described(
+    ImportDatabase,
+    **{
+        UPLOAD: {
+            "type": "string",
+            "format": "binary",
+            "description": "A dump of pg_dump's: custom, tar, or SQL, gzipped or not.",
+        }
+    },
+)
 
 
 @router.post("", status_code=202, response_model=Answer[Operation], openapi_extra=_BODY)
@@ -51,13 +44,21 @@ async def begin(
     statement_timeout_seconds: Annotated[
         StatementSeconds, Query(description="For a dump: how long each statement may run.")
     ] = None,
+    map_role: Annotated[
+        list[str],
+        Query(
+            max_length=MOST_MAPPED_ROLES,
+            description="For a dump: old=new, the login of the database that stands for a role in"
+            " policies and grants; may be given again.",
+        ),
+    ] = [],  # noqa: B006 (FastAPI copies it)
 ) -> Response:
     """Copy a database from elsewhere, or an uploaded dump of one, into an empty database.
 
     Everything in it becomes the database's own login's. Connection strings are kept nowhere:
     an import that a restart cuts off is taken back, and has to be sent again.
     """
-    media = request.state.media_type or _JSON
+    media = request.state.media_type or JSON
     if media == UPLOAD:
         return await _upload(
             request,
@@ -65,18 +66,19 @@ async def begin(
             principal,
             database_id,
             jobs=jobs,
+            roles=mapped_roles(map_role),
             statement_seconds=statement_timeout_seconds,
         )
-    if media != _JSON:
-        raise HTTPException(415, f"the body must be {_JSON} or {UPLOAD}")
-    body = _read(await request.body())
+    if media != JSON:
+        raise HTTPException(415, f"the body must be {JSON} or {UPLOAD}")
+    body = parsed(ImportDatabase, await request.body())
     source, selection = body.source(), body.selection()
 
     examined: Examined | None = None
     if not await is_repeated(request, principal):
         # First whether it is this caller's: nobody else has the platform connect anywhere.
         async with visiting(request, principal):
-            await platform.imports.check_target(principal.actor, database_id)
+            await platform.imports.check_target(principal.actor, database_id, roles=selection.roles)
         examined = await platform.imports.examine(principal.actor, source, selection)
 
     async def want(tx: Tx) -> OperationRow:
@@ -94,6 +96,7 @@ async def _upload(
     database_id: DatabaseId,
     *,
     jobs: int,
+    roles: dict[str, str],
     statement_seconds: float | None,
 ) -> Response:
     first = not await is_repeated(request, principal)
@@ -103,6 +106,7 @@ async def _upload(
             most = await platform.imports.check_target(
                 principal.actor,
                 database_id,
+                roles=roles,
                 empty=first,
                 announced=int(length) if length.isdigit() else None,
             )
@@ -114,6 +118,7 @@ async def _upload(
             database_id,
             upload,
             jobs=jobs,
+            roles=roles,
             statement_seconds=statement_seconds,
         )
 
@@ -126,6 +131,7 @@ async def _begin_upload(
     upload: Upload,
     *,
     jobs: int,
+    roles: dict[str, str],
     statement_seconds: float | None,
 ) -> Response:
     wanted = False
@@ -139,6 +145,7 @@ async def _begin_upload(
             database_id,
             upload,
             jobs=jobs,
+            roles=roles,
             statement_seconds=statement_seconds,
         )
 
@@ -152,13 +159,3 @@ async def _begin_upload(
     if not wanted:  # the answer was given before, to the same dump
         platform.imports.discard(upload)
     return answer
-
-
-def _read(body: bytes) -> ImportDatabase:
-    try:
-        return ImportDatabase.model_validate_json(body)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
-        raise RequestValidationError(
-            [{**each, "loc": ("body", *each["loc"])} for each in found]
-        ) from None

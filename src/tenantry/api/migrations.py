@@ -2,10 +2,13 @@
 
 import datetime as dt
 import uuid
-from typing import Annotated, Literal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
@@ -19,13 +22,18 @@ from tenantry.api.asking import (
     begun,
     visiting,
 )
+from tenantry.api.bodies import FOLDER_SCHEMA, JSON, described, parsed, received_folder
+from tenantry.api.frame import FOLDER
 from tenantry.api.requests.migrations import MigrateDatabase, MigrateMany
+from tenantry.base.errors import InvalidInput
 from tenantry.services.access.service import Principal
+from tenantry.services.platform import Platform
 
 router = APIRouter(tags=["migrations"])
 
 Reader = Annotated[Principal, allowed("databases:read")]
 Writer = Annotated[Principal, allowed("databases:write")]
+_Body = TypeVar("_Body", MigrateDatabase, MigrateMany)
 
 
 class AppliedMigration(BaseModel):
@@ -87,34 +95,62 @@ async def show(
     "/api/databases/{identifier}/migrations",
     status_code=202,
     response_model=Answer[Operation],
+    openapi_extra=described(MigrateDatabase, **FOLDER_SCHEMA),
 )
 async def run(
     request: Request,
-    body: MigrateDatabase,
     platform: PlatformHere,
     principal: Writer,
     database_id: DatabaseId,
 ) -> Response:
     """Run these files, with the rights of the database's first login. Its result has the steps."""
-    return await begun(
-        request,
-        principal,
-        lambda tx: platform.migrations.begin(tx, principal.actor, database_id, body.wanted()),
-        "The database is being migrated.",
-    )
+    async with _asked(request, platform, MigrateDatabase) as (body, texts, digest):
+        return await begun(
+            request,
+            principal,
+            lambda tx: platform.migrations.begin(
+                tx, principal.actor, database_id, body.wanted(texts)
+            ),
+            "The database is being migrated.",
+            digest=digest,
+        )
 
 
-@router.post("/api/migrations", status_code=202, response_model=Answer[Operation])
-async def run_many(
-    request: Request, body: MigrateMany, platform: PlatformHere, principal: Writer
-) -> Response:
+@router.post(
+    "/api/migrations",
+    status_code=202,
+    response_model=Answer[Operation],
+    openapi_extra=described(MigrateMany, **FOLDER_SCHEMA),
+)
+async def run_many(request: Request, platform: PlatformHere, principal: Writer) -> Response:
     """Bring many databases up to the last of these files: some first, then the others."""
-    return await begun(
-        request,
-        principal,
-        lambda tx: platform.migrations.begin_fleet(tx, principal.actor, body.wanted()),
-        "The databases are being migrated.",
-    )
+    async with _asked(request, platform, MigrateMany) as (body, texts, digest):
+        return await begun(
+            request,
+            principal,
+            lambda tx: platform.migrations.begin_fleet(tx, principal.actor, body.wanted(texts)),
+            "The databases are being migrated.",
+            digest=digest,
+        )
+
+
+@asynccontextmanager
+async def _asked(
+    request: Request, platform: Platform, model: type[_Body]
+) -> AsyncIterator[tuple[_Body, Mapping[str, str], bytes | None]]:
+    """What a request asks for, its files by name, and a folder's hash."""
+    media = request.state.media_type or JSON
+    if media == FOLDER:
+        async with received_folder(request, platform.home) as (folder, digest):
+            body = parsed(model, folder.request)
+            if body.files:
+                raise InvalidInput.of("files", "are in the archive, not in request.json")
+            yield body, folder, digest
+    elif media == JSON:
+        body = parsed(model, await request.body())
+        yield body, body.texts, None
+    else:
+        raise HTTPException(415, f"the body must be {JSON} or {FOLDER}")
 
 
 @router.get("/api/migrations/{identifier}", response_model=Listing[Target])

@@ -179,12 +179,16 @@ class Api:
         """The ``data`` of a PUT."""
         return self._ask("PUT", path, body=body)["data"]
 
-    def upload(self, path: str, file: BinaryIO, **query: object) -> Any:
+    def upload(
+        self,
+        path: str,
+        file: BinaryIO,
+        *,
+        media_type: str = "application/octet-stream",
+        **query: object,
+    ) -> Any:
         """The ``data`` of a POST whose body is a file; sent once more as by ``post``."""
-        headers = {
-            "Idempotency-Key": str(uuid.uuid4()),
-            "Content-Type": "application/octet-stream",
-        }
+        headers = {"Idempotency-Key": str(uuid.uuid4()), "Content-Type": media_type}
 
         def send() -> Any:
             file.seek(0)
@@ -298,7 +302,11 @@ class Api:
         content: BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
-        given = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        given = {
+            name: value if isinstance(value, list) else str(value)
+            for name, value in (query or {}).items()
+            if value is not None
+        }
         try:
             return self._http.request(
                 method,

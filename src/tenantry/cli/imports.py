@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tenantry.base.errors import InvalidInput
+from tenantry.base.errors import InvalidInput, TenantryError
 from tenantry.cli import output
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
@@ -16,6 +16,7 @@ from tenantry.cli.operations import Wait, follow
 
 VARIABLE = "TENANTRY_IMPORT_FROM"
 _MOST_SHOWN = 40
+_UNMAPPED = "unmapped_roles"
 
 
 def import_database(
@@ -23,7 +24,7 @@ def import_database(
     *,
     file: Annotated[
         Path | None,
-        typer.Option(help="A dump of pg_dump's, custom or plain (.sql, .sql.gz), not a server."),
+        typer.Option(help="A dump of pg_dump's: custom, tar or plain, gzipped or not; no server."),
     ] = None,
     schema: Annotated[
         list[str] | None, typer.Option(help="Only this schema; may be given again.")
@@ -31,6 +32,14 @@ def import_database(
     exclude_table: Annotated[
         list[str] | None,
         typer.Option(metavar="SCHEMA.TABLE", help="Not this table; may be given again."),
+    ] = None,
+    map_role: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW",
+            help="The database's login NEW stands for the source's role OLD in policies and grants;"
+            " may be given again.",
+        ),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=4, help="How many tables at once.")] = 2,
     env: In = None,
@@ -46,7 +55,7 @@ def import_database(
 
         tenantry import shop
 
-        tenantry import shop --file shop.sql.gz
+        tenantry import shop --file shop.sql.gz --map-role authenticated=app
     """
     if file is not None and (schema or exclude_table):
         raise InvalidInput.of("--file", "is read as it is: choose its contents with pg_dump.")
@@ -58,11 +67,12 @@ def import_database(
                 "from": connection_string(),
                 "schemas": schema or [],
                 "exclude_tables": exclude_table or [],
+                "map_roles": dict(map(_pair, map_role or [])),
                 "jobs": jobs,
             }
-            operation = api.post(path, wanted)
+            operation = _begin(api, path, wanted)
         else:
-            operation = _send(api, path, file, jobs)
+            operation = _send(api, path, file, jobs=jobs, map_role=map_role or [])
         if wait:
             operation = follow(api, operation["id"])
     if as_json:
@@ -88,10 +98,34 @@ def connection_string() -> str:
     raise InvalidInput.of(VARIABLE, "is not set, and standard input has no connection string.")
 
 
-def _send(api: Api, path: str, file: Path, jobs: int) -> Row:
+def _pair(text: str) -> tuple[str, str]:
+    old, equals, new = text.rpartition("=")
+    if not equals or not old or not new:
+        raise InvalidInput.of("--map-role", f"must be OLD=NEW, and is {text}.")
+    return old, new
+
+
+def _begin(api: Api, path: str, wanted: Row) -> Row:
+    """Begin an import; on a terminal, ask before policies are left out for their roles."""
+    if not sys.stdin.isatty():
+        row: Row = api.post(path, wanted)
+        return row
+    try:
+        row = api.post(path, {**wanted, "unmapped_roles": "refuse"})
+    except TenantryError as error:
+        if _UNMAPPED not in {each.code for each in error.fields}:
+            raise
+        output.note(str(error))
+        output.note("With --map-role OLD=NEW a login of this database stands for a role.")
+        typer.confirm("Leave these roles out?", abort=True, err=True)
+        row = api.post(path, wanted)
+    return row
+
+
+def _send(api: Api, path: str, file: Path, *, jobs: int, map_role: list[str]) -> Row:
     try:
         with file.open("rb") as dump:
-            row: Row = api.upload(path, dump, jobs=jobs)
+            row: Row = api.upload(path, dump, jobs=jobs, map_role=map_role)
     except OSError as error:
         raise InvalidInput.of("--file", f"{file} cannot be read: {error.strerror}.") from None
     return row

@@ -11,13 +11,13 @@ from tenantry.cli import output
 from tenantry.cli.client import OperationFailed, Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, title
-from tenantry.cli.migrating import Order, Target, how, selected, target
+from tenantry.cli.migrating import Order, Target, how, selected, send, target
 from tenantry.cli.operations import Wait, follow
 from tenantry.host import files
 from tenantry.services.migrations import lint as linting
 from tenantry.services.migrations import plan as planning
 from tenantry.services.migrations import service
-from tenantry.services.migrations.model import Direction, Limits, Migration
+from tenantry.services.migrations.model import Acceptance, Direction, Limits, Migration
 from tenantry.services.migrations.service import DEFAULT_LIMITS
 
 app = typer.Typer(
@@ -55,6 +55,20 @@ Accept = Annotated[
     bool,
     typer.Option("--accept-edited", help="Take files for applied that were edited since then."),
 ]
+AcceptSkipped = Annotated[
+    bool,
+    typer.Option(
+        "--accept-skipped",
+        help="Take files for applied that came after later ones had been, and never ran.",
+    ),
+]
+Beside = Annotated[
+    bool,
+    typer.Option(
+        "--beside",
+        help="Where schema_migrations is another tool's table, begin a record beside it.",
+    ),
+]
 Many = Annotated[int | None, typer.Argument(min=0, metavar="[N]", show_default=False)]
 
 
@@ -85,6 +99,8 @@ def up(
     statement_timeout: StatementTimeout = None,
     retries: Retries = DEFAULT_LIMITS.retries,
     accept_edited: Accept = False,
+    accept_skipped: AcceptSkipped = False,
+    beside: Beside = False,
     wait: Wait = True,
     as_json: Json = False,
 ) -> None:
@@ -97,20 +113,21 @@ def up(
         tenantry migrate up --all --selector environment=production
     """
     limits = Limits(lock_timeout, statement_timeout, retries)
+    accept = Acceptance(accept_edited, accept_skipped)
     if not every:
-        order = Order("up", n=n, accept_edited=accept_edited)
+        order = Order("up", accept, n=n, beside=beside)
         _run(target(database, env), order, path, limits, as_json)
         return
     if n is not None or database is not None:
         raise InvalidInput("--all goes with neither N nor --database.")
     fleet = {"parallel": parallel, "canary": canary, "max_failures": max_failures}
-    asked = how(path, limits, accept_edited=accept_edited) | fleet | selected(selector or [])
-    _run_many(asked, wait=wait, as_json=as_json)
+    asked = how(limits, accept, beside=beside) | fleet | selected(selector or [])
+    _run_many(path, asked, wait=wait, as_json=as_json)
 
 
-def _run_many(asked: Row, *, wait: bool, as_json: bool) -> None:
+def _run_many(path: Path, asked: Row, *, wait: bool, as_json: bool) -> None:
     with connect() as api:
-        operation = api.post("/api/migrations", asked)
+        operation = send(api, "/api/migrations", path, asked)
         failure: OperationFailed | None = None
         if wait:
             try:
@@ -152,6 +169,7 @@ def down(
     statement_timeout: StatementTimeout = None,
     retries: Retries = DEFAULT_LIMITS.retries,
     accept_edited: Accept = False,
+    accept_skipped: AcceptSkipped = False,
     yes: Annotated[bool, typer.Option("--yes", help="Undo all without asking.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -166,7 +184,7 @@ def down(
     limits = Limits(lock_timeout, statement_timeout, retries)
     _run(
         target(database, env),
-        Order("down", n=n, accept_edited=accept_edited),
+        Order("down", Acceptance(accept_edited, accept_skipped), n=n),
         path,
         limits,
         as_json,
@@ -184,6 +202,8 @@ def goto(
     statement_timeout: StatementTimeout = None,
     retries: Retries = DEFAULT_LIMITS.retries,
     accept_edited: Accept = False,
+    accept_skipped: AcceptSkipped = False,
+    beside: Beside = False,
     as_json: Json = False,
 ) -> None:
     """Go up or down to a version.
@@ -192,7 +212,8 @@ def goto(
 
         tenantry migrate goto 3
     """
-    order = Order("goto", version=version, accept_edited=accept_edited)
+    accept = Acceptance(accept_edited, accept_skipped)
+    order = Order("goto", accept, version=version, beside=beside)
     limits = Limits(lock_timeout, statement_timeout, retries)
     _run(target(database, env), order, path, limits, as_json)
 
@@ -218,6 +239,7 @@ def force(
     *,
     database: On = None,
     env: In = None,
+    beside: Beside = False,
     as_json: Json = False,
 ) -> None:
     """Record that a database is clean at a version, or with -1 before the first. Runs no file.
@@ -226,7 +248,7 @@ def force(
 
         tenantry migrate force 3
     """
-    done = target(database, env).force(version)
+    done = target(database, env).force(version, beside=beside)
     if as_json:
         output.as_json(done)
         return
@@ -259,7 +281,7 @@ def status(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Show which migrations are applied, pending, or edited since they were applied.
+    """Show which migrations are applied, pending, edited since they were applied, or skipped.
 
     Example:
 
@@ -277,6 +299,8 @@ def status(
     output.note(_stands(row).capitalize())
     if not row["known"]:
         output.note("The folder does not have that version.", style="yellow")
+    if any(each["state"] == "skipped" for each in row["migrations"]):
+        output.note("What is skipped came after later ones were applied, and never ran.")
 
 
 @app.command()

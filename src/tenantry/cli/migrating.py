@@ -2,23 +2,37 @@
 
 import asyncio
 import datetime as dt
+import io
+import json
 import sys
+import tarfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from tempfile import TemporaryFile
+from typing import BinaryIO, Literal, Protocol, TypeVar, cast
 
 import psycopg
 import typer
 
 from tenantry.base.errors import InvalidInput, Unavailable
-from tenantry.cli.client import Row, connect
+from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.finding import find
 from tenantry.cli.operations import follow
 from tenantry.services.migrations import plan, service
 from tenantry.services.migrations.ledger import Connection
-from tenantry.services.migrations.model import Applied, Limits, State, Status, Step
+from tenantry.services.migrations.model import (
+    Acceptance,
+    Applied,
+    BadMigrations,
+    Limits,
+    Migration,
+    State,
+    Status,
+    Step,
+)
+from tenantry.services.tenant_migrations import folders
 
 VARIABLE = "TENANTRY_DATABASE_URL"
 _CONNECT_SECONDS = 10
@@ -30,9 +44,10 @@ class Order:
     """What a run is to do: golang-migrate's verb, and how far."""
 
     verb: Literal["up", "down", "goto"]
+    accept: Acceptance
     n: int | None = None
     version: int | None = None
-    accept_edited: bool = False
+    beside: bool = False
 
 
 class Target(Protocol):
@@ -41,7 +56,7 @@ class Target(Protocol):
     def run(self, order: Order, folder: Path, limits: Limits) -> Row:
         """The steps taken, and where the database then stands."""
 
-    def force(self, version: int) -> Row:
+    def force(self, version: int, *, beside: bool) -> Row:
         """Where the database then stands."""
 
     def status(self, folder: Path | None) -> Row:
@@ -72,21 +87,31 @@ class ByName:
     environment: str | None
 
     def run(self, order: Order, folder: Path, limits: Limits) -> Row:
-        body = {
+        asked = {
             "action": order.verb,
             "n": order.n,
             "version": order.version,
-            **how(folder, limits, accept_edited=order.accept_edited),
+            **how(limits, order.accept, beside=order.beside),
         }
-        return self._begin({key: value for key, value in body.items() if value is not None})
 
-    def force(self, version: int) -> Row:
-        return self._begin({"action": "force", "version": version})
+        def begin(api: Api, path: str) -> Row:
+            return send(api, path, folder, asked)
 
-    def _begin(self, body: Row) -> Row:
+        return self._follow(begin)
+
+    def force(self, version: int, *, beside: bool) -> Row:
+        body = {"action": "force", "version": version, "beside": beside}
+
+        def begin(api: Api, path: str) -> Row:
+            row: Row = api.post(path, body)
+            return row
+
+        return self._follow(begin)
+
+    def _follow(self, begin: Callable[[Api, str], Row]) -> Row:
         with connect() as api:
             path = f"/api/databases/{find(api, self.name, self.environment)['id']}/migrations"
-            done: Row = follow(api, api.post(path, body)["id"])["result"]
+            done: Row = follow(api, begin(api, path)["id"])["result"]
         return done
 
     def status(self, folder: Path | None) -> Row:
@@ -127,16 +152,41 @@ def selected(selectors: Sequence[str]) -> Row:
     return found
 
 
-def how(folder: Path, limits: Limits, *, accept_edited: bool) -> Row:
-    """A folder's files and the limits of a run, as the API takes them. Raises BadMigrations."""
-    scripts = [script for each in service.load(folder) for script in (each.up, each.down) if script]
+def how(limits: Limits, accept: Acceptance, *, beside: bool) -> Row:
+    """How a run is made, as the API takes it."""
     return {
-        "files": [{"name": each.name, "sql": each.sql} for each in scripts],
-        "accept_edited": accept_edited,
+        "accept_edited": accept.edited,
+        "accept_skipped": accept.skipped,
+        "beside": beside,
         "lock_timeout_seconds": limits.lock_timeout,
         "statement_timeout_seconds": limits.statement_timeout,
         "retries": limits.retries,
     }
+
+
+def send(api: Api, path: str, folder: Path, asked: Row) -> Row:
+    """Have the API do what is asked with a folder's files. Raises BadMigrations."""
+    request = {key: value for key, value in asked.items() if value is not None}
+    scripts = [script for each in service.load(folder) for script in (each.up, each.down) if script]
+    with TemporaryFile() as file:
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            _add(archive, folders.REQUEST, json.dumps(request))
+            for each in scripts:
+                _add(archive, each.name, each.sql)
+        if file.tell() > folders.MOST_ARCHIVE_BYTES:
+            raise BadMigrations(
+                f"The folder has more than {folders.MOST_BYTES:,} bytes of files.",
+                hint="Run it in parts, or with the database's connection string.",
+            )
+        row: Row = api.upload(path, cast("BinaryIO", file), media_type="application/x-tar")
+    return row
+
+
+def _add(archive: tarfile.TarFile, name: str, text: str) -> None:
+    content = text.encode()
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -147,24 +197,24 @@ class ByUrl:
 
     def run(self, order: Order, folder: Path, limits: Limits) -> Row:
         async def work(conn: Connection) -> Row:
-            accept = order.accept_edited
+            asked: service.How = {
+                "limits": limits,
+                "accept": order.accept,
+                "beside": order.beside,
+            }
             if order.verb == "up":
-                steps = await service.up(conn, folder, order.n, limits=limits, accept_edited=accept)
+                steps = await service.up(conn, folder, order.n, **asked)
             elif order.verb == "down":
-                steps = await service.down(
-                    conn, folder, order.n, limits=limits, accept_edited=accept
-                )
+                steps = await service.down(conn, folder, order.n, **asked)
             else:
-                steps = await service.goto(
-                    conn, folder, order.version or 0, limits=limits, accept_edited=accept
-                )
+                steps = await service.goto(conn, folder, order.version or 0, **asked)
             return {**_state(await service.version(conn)), "steps": [_step(each) for each in steps]}
 
         return self._do(work)
 
-    def force(self, version: int) -> Row:
+    def force(self, version: int, *, beside: bool) -> Row:
         async def work(conn: Connection) -> Row:
-            return _state(await service.force(conn, version))
+            return _state(await service.force(conn, version, beside=beside))
 
         return self._do(work)
 
@@ -224,19 +274,20 @@ def _step(step: Step) -> Row:
 
 def _status(found: Status) -> Row:
     edited = {each.version for each in found.edited}
-    applied = [
-        {
-            "version": each.version,
-            "title": each.title,
-            "state": "edited" if each.version in edited else "applied",
-            "applied_at": found.journal[each.version].applied_at.isoformat()
-            if each.version in found.journal
-            else None,
+
+    def told(migration: Migration, state: str) -> Row:
+        journal = found.journal.get(migration.version)
+        return {
+            "version": migration.version,
+            "title": migration.title,
+            "state": state,
+            "applied_at": journal.applied_at.isoformat() if journal else None,
         }
-        for each in found.applied
+
+    migrations = [
+        *(told(each, "edited" if each.version in edited else "applied") for each in found.applied),
+        *(told(each, "skipped") for each in found.skipped),
+        *(told(each, "pending") for each in found.pending),
     ]
-    pending = [
-        {"version": each.version, "title": each.title, "state": "pending", "applied_at": None}
-        for each in found.pending
-    ]
-    return {**_state(found.state), "known": found.known, "migrations": applied + pending}
+    migrations.sort(key=lambda row: int(row["version"]))
+    return {**_state(found.state), "known": found.known, "migrations": migrations}

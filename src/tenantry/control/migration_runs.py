@@ -40,29 +40,36 @@ _COLUMNS = """
 
 
 async def insert(tx: Tx, operation_id: uuid.UUID, files: Mapping[str, str]) -> None:
-    """Keep the files of a run, by name."""
-    await tx.execute(
-        "INSERT INTO migration_runs (operation_id, files) VALUES (%s, %s)",
-        (operation_id, Jsonb(dict(files))),
-    )
+    """Keep the files of a run, by name. One at a time is read from ``files``."""
+    await tx.execute("INSERT INTO migration_runs (operation_id) VALUES (%s)", (operation_id,))
+    for name, text in files.items():
+        await tx.execute(
+            "INSERT INTO migration_files (operation_id, name, sql) VALUES (%s, %s, %s)",
+            (operation_id, name, text),
+        )
 
 
 async def files(tx: Tx, operation_id: uuid.UUID) -> dict[str, str]:
     """The files of a run, by name."""
     cursor = await tx.execute(
-        "SELECT files FROM migration_runs WHERE operation_id = %s", (operation_id,)
+        "SELECT name, sql FROM migration_files WHERE operation_id = %s", (operation_id,)
     )
+    return dict(await cursor.fetchall())
+
+
+async def waiting_bytes(tx: Tx) -> int:
+    """How many bytes of files are kept, of the runs that the transaction may see."""
+    cursor = await tx.execute("SELECT coalesce(sum(octet_length(sql)), 0) FROM migration_files")
     row = await cursor.fetchone()
-    return dict(row[0]) if row else {}
+    return int(row[0]) if row else 0
 
 
 async def forget_files(tx: Tx) -> None:
     """Remove the files of runs that are over: nothing reads them any more."""
     await tx.execute(
         """
-        UPDATE migration_runs SET files = '{}'
-        WHERE files <> '{}'
-          AND operation_id IN (SELECT id FROM operations WHERE finished_at IS NOT NULL)
+        DELETE FROM migration_files
+        WHERE operation_id IN (SELECT id FROM operations WHERE finished_at IS NOT NULL)
         """
     )
 

@@ -57,6 +57,13 @@ def find_postgres(version: int | None = None, *, library: Path = _LIBRARY) -> Po
     raise MachineError(f"{name} is not installed.", hint="As root, ./tenantry up installs it.")
 
 
+def installed_clients(*, library: Path = _LIBRARY) -> list[PostgresEngine]:
+    """The releases whose client programs are installed, oldest first, with or without a server."""
+    majors = sorted(int(each.name) for each in library.glob("*") if each.name.isdecimal())
+    engines = [PostgresEngine(major, library / str(major) / "bin") for major in majors]
+    return [each for each in engines if (each.bindir / "pg_restore").exists()]
+
+
 async def ensure_postgres(say: Say) -> PostgresEngine:
     """Find PostgreSQL, or install the newest supported one that apt offers.
 

@@ -6,8 +6,9 @@ by a visitor of the very tenant, and psql, which runs programs for a script, rea
 """
 
 import contextlib
+import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -130,7 +131,8 @@ async def load(
     tell: Tell | None = None,
     deadline: float = DEADLINE,
 ) -> None:
-    """Read a dump (no script) into a database; the first error ends it.
+    """Read a dump (no script) into a database; the first error ends it. One in tar's format takes
+    one job.
 
     ``tell`` is called about twice a second with the items of the dump that are done, and how
     many there are.
@@ -163,12 +165,17 @@ async def load(
     )
 
 
-def is_script(dump: Path) -> bool:
-    """Whether a dump is SQL, gzipped or not, rather than something for pg_restore."""
-    if dump.is_dir():
-        return False
-    with dump.open("rb") as file:
-        return not file.read(len(script_loading.ARCHIVE)).startswith(script_loading.ARCHIVE)
+async def as_script(bindir: Path, source: Path, target: Path, *, options: Sequence[str]) -> None:
+    """Write what a dump (no script) has as SQL.
+
+    Raises CommandFailed with pg_restore's own words.
+    """
+    files.make_anew(target)
+    await commands.run(
+        [bindir / "pg_restore", f"--file={target}", *options, source],
+        deadline=DEADLINE,
+        memory=_MEMORY_BYTES,
+    )
 
 
 async def load_script(
@@ -177,13 +184,16 @@ async def load_script(
     source: Path,
     *,
     room: int,
+    roles: Mapping[str, str] | None = None,
     tell: Tell | None = None,
     deadline: float = DEADLINE,
 ) -> list[str]:
-    """Read a script into a database; the first error ends it. Returns what was left out.
+    """Read a script into a database; the first error ends it, unless the others can do without
+    what failed. Returns what was left out.
 
-    ``room`` is how many bytes the database may take; ``tell`` is called about twice a second with
-    the bytes of the file that are read, and how many it has.
+    ``room`` is how many bytes the database may take; ``roles`` are the logins of the database, by
+    the names that the script has for them; ``tell`` is called about twice a second with the bytes
+    of the file that are read, and how many it has.
 
     Raises Conflict if the script is not taken, CommandFailed with the server's own words.
     """
@@ -202,6 +212,7 @@ async def load_script(
         script_loading,
         source,
         str(room),
+        json.dumps(dict(roles or {})),
         env=environment,
         deadline=deadline,
         on_error_line=hear,

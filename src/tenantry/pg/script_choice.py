@@ -1,19 +1,35 @@
 """What of a script is carried out: all but what pg_restore leaves out of a dump that is imported.
 
-Owners and grants name roles of the server that the script is from. What needs a superuser cannot
-be here. And whole databases, roles and tablespaces are not one database's contents.
+Owners, grants and policies name roles of the server that the script is from: those that are mapped
+to a login of the database here stand for it, the others are left out. What needs a superuser
+cannot be here. And whole databases, roles and tablespaces are not one database's contents.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from pglast import ast, parser
-from pglast.enums import AlterTableType, ObjectType
+from pglast.enums import (
+    AlterTableType,
+    ConstrType,
+    ObjectType,
+    PublicationObjSpecType,
+    RoleSpecType,
+    VariableSetKind,
+)
 
 from tenantry.pg.scripts import FOR_ONE_DATABASE, Refused, Statement
 
 # Never left out, and may be as long as a table.
 _DATA = {b"INSERT", b"COPY", b"SELECT", b"UPDATE", b"DELETE", b"WITH"}
 _UNLINKS = b"SELECT pg_catalog.lo_unlink("
+_STATISTICS = (
+    b"SELECT * FROM pg_catalog.pg_restore_relation_stats(",
+    b"SELECT * FROM pg_catalog.pg_restore_attribute_stats(",
+    b"SELECT * FROM pg_catalog.pg_restore_extended_stats(",
+)
+_WITH_STATISTICS = 18_00_00  # the first version that has these functions
 _MOST_PARSED = 1024 * 1024
 _LONGEST_TOLD = 200  # bytes
 _OF_A_SERVER = (
@@ -32,8 +48,6 @@ _OF_A_SERVER = (
 _NEEDS_A_SUPERUSER = (
     ast.CreateEventTrigStmt,
     ast.AlterEventTrigStmt,
-    ast.CreatePublicationStmt,
-    ast.AlterPublicationStmt,
     ast.CreateSubscriptionStmt,
     ast.AlterSubscriptionStmt,
     ast.CreateFdwStmt,
@@ -44,57 +58,167 @@ _COMMENTS = {
     ObjectType.OBJECT_DATABASE,
     ObjectType.OBJECT_EVENT_TRIGGER,
     ObjectType.OBJECT_EXTENSION,
-    ObjectType.OBJECT_PUBLICATION,
     ObjectType.OBJECT_SUBSCRIPTION,
 }
 _OF_THE_OTHER_SERVER = {"default_tablespace", "session_authorization"}
 _MAKES_NOTHING = (ast.VariableSetStmt, ast.TransactionStmt)
+_DROPS = (ast.DropStmt, ast.DropSubscriptionStmt, ast.DropUserMappingStmt)
+_DROPPING = {
+    AlterTableType.AT_DropConstraint,
+    AlterTableType.AT_DropColumn,
+    AlterTableType.AT_DropIdentity,
+    AlterTableType.AT_DetachPartition,
+}
+_ALTERS = (ast.AlterTableStmt, ast.AlterDomainStmt, ast.AlterPublicationStmt)
+
+# SQLSTATEs (PostgreSQL's manual, appendix A).
+_UNKNOWN_SETTING = b"42704"  # undefined_object
+_MISSING = frozenset(
+    # undefined_table, _column, _function, _object, invalid_schema_name
+    (b"42P01", b"42703", b"42883", b"42704", b"3F000")
+)
+_NOT_ALLOWED = b"42501"  # insufficient_privilege
+# feature_not_supported, undefined_file, invalid_parameter_value: there is no such extension, or not
+# in this version.
+_NO_EXTENSION = _MISSING | {_NOT_ALLOWED, b"0A000", b"58P01", b"22023"}
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A statement to carry out. The others go on if it fails with one of ``may_fail``
+    (SQLSTATEs), which is reported if ``reported``."""
+
+    statement: Statement
+    may_fail: frozenset[bytes] = frozenset()
+    reported: bool = True
+    makes: Literal["extension", "foreign key"] | None = None
 
 
 class Choice:
-    """Says of each statement of a script whether it is carried out, and keeps what was left out."""
+    """Says what is carried out for each statement of a script, and records what is left out.
 
-    def __init__(self) -> None:
-        self._roles: set[str] = set()
+    ``roles`` are the logins that may be named, by the names that the script has for them;
+    ``version`` is the server's, as PostgreSQL numbers it.
+    """
+
+    def __init__(self, roles: Mapping[str, str], version: int) -> None:
+        self._roles = roles
+        self._version = version
+        self._unknown: set[str] = set()
         self._told: list[str] = []
         self._something_is_there = False
+        self._lacks_extensions = False
 
     @property
     def left_out(self) -> list[str]:
         """What a person should know of."""
-        of_roles = [f"owners and grants for {', '.join(sorted(self._roles))}"] * bool(self._roles)
-        return [*of_roles, *self._told]
+        unknown = sorted(self._unknown)
+        return [*[f"owners and grants for {', '.join(unknown)}"] * bool(unknown), *self._told]
 
-    def tell(self, statement: Statement) -> None:
+    def tell(self, what: str) -> None:
         """Have it among what was left out."""
-        self._told.append(statement.text[:_LONGEST_TOLD].decode(errors="replace"))
+        self._told.append(what)
 
-    def takes(self, statement: Statement) -> bool:
-        """Whether it is to be carried out. So is what cannot be parsed: the server may know more.
+    def failed(self, chosen: Chosen, why: str) -> None:
+        """Note that a statement failed which may."""
+        self._lacks_extensions |= chosen.makes == "extension"
+        if chosen.reported:
+            self.tell(f"{_beginning(chosen.statement)} ({why})")
+
+    def chosen(self, statement: Statement) -> Chosen | None:
+        """What is to be carried out in place of a statement. What cannot be parsed is taken as it
+        is: the server may know more.
 
         What drops or alters things before there are any is what pg_dump --clean begins with.
 
         Raises Refused if it is about more than one database.
         """
         if statement.verb in _DATA:
-            return self._something_is_there or not statement.text.startswith(_UNLINKS)
+            return self._chosen_data(statement)
         node = _parsed(statement)
         if isinstance(node, _OF_A_SERVER):
             raise Refused(
                 f"Line {statement.line} makes or changes databases, roles or tablespaces.",
                 hint=FOR_ONE_DATABASE,
             )
-        if isinstance(node, _NEEDS_A_SUPERUSER):
-            self.tell(statement)
-            return False
-        if (roles := _roles_in(node)) is not None:
-            self._roles.update(role.rolename for role in roles if role.rolename)
-            return False
-        drops = isinstance(node, ast.DropStmt | ast.AlterTableStmt)
-        if _is_there_already(node) or (drops and not self._something_is_there):
-            return False
+        if _is_there_already(node) or (_begins_clean(node) and not self._something_is_there):
+            return None
+        if isinstance(node, _NEEDS_A_SUPERUSER) or _publishes_more_than_tables(node):
+            self.tell(_beginning(statement))
+            return None
+        if _gives_away(node):
+            return self._granted(statement, node)
         self._something_is_there |= not isinstance(node, _MAKES_NOTHING)
-        return True
+        if isinstance(node, ast.CreatePolicyStmt | ast.AlterPolicyStmt):
+            return self._policy(statement, node)
+        return _adapted(statement, node)
+
+    def _chosen_data(self, statement: Statement) -> Chosen | None:
+        if statement.text.startswith(_UNLINKS) and not self._something_is_there:
+            return None
+        if statement.text.startswith(_STATISTICS) and self._version < _WITH_STATISTICS:
+            return None  # the server makes its own
+        missing = _MISSING if statement.verb == b"COPY" and self._lacks_extensions else frozenset()
+        return Chosen(statement, missing)
+
+    # ── roles ────────────────────────────────────────────────────────────────
+
+    def _granted(self, statement: Statement, node: Any) -> Chosen | None:
+        """Leave out owners, and grants but for those to roles that are mapped."""
+        roles = _roles_in(node)
+        if isinstance(node, ast.GrantStmt) and node.is_grant:
+            named = [each for each in roles if each.roletype == RoleSpecType.ROLESPEC_CSTRING]
+            known = [each for each in named if each.rolename in self._roles]
+            self._unknown.update(each.rolename for each in named if each not in known)
+            if not known:
+                return None
+            return Chosen(self._renamed(statement, roles, known), _MISSING | {_NOT_ALLOWED})
+        if isinstance(node, ast.AlterDefaultPrivilegesStmt) and any(
+            each.rolename in self._roles for each in roles
+        ):
+            self.tell(_beginning(statement))
+            return None
+        self._unknown.update(
+            each.rolename for each in roles if each.rolename and each.rolename not in self._roles
+        )
+        return None
+
+    def _policy(self, statement: Statement, node: Any) -> Chosen | None:
+        """A policy for those of its roles that are here; none without any."""
+        roles = node.roles or ()
+        known = [
+            each
+            for each in roles
+            if each.roletype != RoleSpecType.ROLESPEC_CSTRING or each.rolename in self._roles
+        ]
+        unknown = [each.rolename for each in roles if each not in known]
+        if unknown:
+            done = "made without" if known else "left out, unknown here:"
+            self.tell(
+                f"policy {node.policy_name} on {_table(node.table)}: {done} role"
+                f"{'s' * (len(unknown) > 1)} {', '.join(unknown)}"
+            )
+        if roles and not known:
+            return None
+        return Chosen(self._renamed(statement, roles, known), _MISSING)
+
+    def _renamed(self, statement: Statement, roles: Any, known: list[Any]) -> Statement:
+        """The statement for these of its roles, with the names that they have here."""
+        if all(each.roletype != RoleSpecType.ROLESPEC_CSTRING for each in roles):
+            return statement  # where none is written, the parser says PUBLIC, in no place
+        text, _ = _decoded(statement.text)
+        ends = {token.start: token.end + 1 for token in parser.scan(text)}
+        names = [
+            _quoted(self._roles[each.rolename])
+            if each.roletype == RoleSpecType.ROLESPEC_CSTRING
+            else text[each.location : ends[each.location]]
+            for each in known
+        ]
+        start, end = roles[0].location, ends[roles[-1].location]
+        return _spliced(statement, start, end, ", ".join(dict.fromkeys(names)))
+
+
+# ── statements ───────────────────────────────────────────────────────────────
 
 
 def _parsed(statement: Statement) -> Any:
@@ -102,26 +226,148 @@ def _parsed(statement: Statement) -> Any:
     if len(statement.text) > _MOST_PARSED:
         return None
     try:
-        found: Any = parser.parse_sql(statement.text.decode(errors="replace"))
+        found: Any = parser.parse_sql(_decoded(statement.text)[0])
     except (parser.ParseError, RecursionError):
         return None
     return found[0].stmt if len(found) == 1 else None
 
 
-def _roles_in(node: Any) -> list[Any] | None:
-    """The roles whom it gives something to; None if that is not what it does."""
+def _beginning(statement: Statement) -> str:
+    return statement.text[:_LONGEST_TOLD].decode(errors="replace")
+
+
+def _decoded(text: bytes) -> tuple[str, str]:
+    """A statement's text, and the encoding in which its bytes are the same again."""
+    try:
+        return text.decode(), "utf-8"
+    except UnicodeDecodeError:
+        return text.decode("latin-1"), "latin-1"
+
+
+def _spliced(statement: Statement, start: int, end: int, text: str) -> Statement:
+    """The statement with other text from one character to another."""
+    whole, encoding = _decoded(statement.text)
+    before, after = whole[:start].encode(encoding), whole[end:].encode(encoding)
+    return replace(statement, text=before + text.encode() + after)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _table(relation: Any) -> str:
+    return ".".join(filter(None, (relation.schemaname, relation.relname)))
+
+
+def _adapted(statement: Statement, node: Any) -> Chosen:
+    """A statement as it is carried out, and whether the others can do without it."""
+    chosen = Chosen(statement)
+    match node:
+        case ast.VariableSetStmt():  # a newer pg_dump sets what only newer servers know
+            chosen = Chosen(statement, frozenset((_UNKNOWN_SETTING,)))
+        case ast.CommentStmt() | ast.DropStmt():  # of something that is not there
+            chosen = Chosen(statement, _MISSING, reported=False)
+        case ast.CreateSchemaStmt():
+            chosen = Chosen(_without_owner(statement, node))
+        case ast.CreateExtensionStmt():
+            chosen = Chosen(_with_schema(statement, node), _NO_EXTENSION, makes="extension")
+        case ast.CreateTrigStmt() | ast.CreatePublicationStmt() | ast.AlterPublicationStmt():
+            chosen = Chosen(statement, _MISSING | {_NOT_ALLOWED})
+        case ast.AlterTableStmt() if _is_foreign_key(node):
+            chosen = Chosen(statement, _MISSING, makes="foreign key")
+        case ast.AlterTableStmt() if _only_drops(node):
+            chosen = Chosen(statement, _MISSING, reported=False)
+    return chosen
+
+
+def _without_owner(statement: Statement, node: Any) -> Statement:
+    """CREATE SCHEMA … AUTHORIZATION, which has the name of its owner if it has none itself."""
+    if node.authrole is None or node.schemaElts:
+        return statement
+    name = _quoted(node.schemaname or node.authrole.rolename)
+    return replace(statement, text=f"CREATE SCHEMA IF NOT EXISTS {name};".encode())
+
+
+def _with_schema(statement: Statement, node: Any) -> Statement:
+    """The statement behind one that makes the schema which the extension is to be in."""
+    schemas: list[Any] = [each.arg for each in node.options or () if each.defname == "schema"]
+    if not schemas:
+        return statement
+    make = f"CREATE SCHEMA IF NOT EXISTS {_quoted(schemas[0].sval)}; "
+    return replace(statement, text=make.encode() + statement.text)
+
+
+def _is_foreign_key(node: Any) -> bool:
+    return len(node.cmds) == 1 and (
+        node.cmds[0].subtype == AlterTableType.AT_AddConstraint
+        and node.cmds[0].def_.contype == ConstrType.CONSTR_FOREIGN
+    )
+
+
+def _only_drops(node: Any) -> bool:
+    return all(
+        each.subtype in _DROPPING
+        or (each.subtype == AlterTableType.AT_ColumnDefault and each.def_ is None)
+        for each in node.cmds
+    )
+
+
+def _begins_clean(node: Any) -> bool:
+    """Whether pg_dump --clean begins with such statements, which take away what is there."""
+    return isinstance(node, (*_DROPS, *_ALTERS)) or _is_placeholder(node)
+
+
+def _is_placeholder(node: Any) -> bool:
+    """Whether it is what pg_dump --clean puts in place of a view whose parts are dropped first."""
+    if not isinstance(node, ast.ViewStmt) or not node.replace:
+        return False
+    query: Any = node.query
+    if not isinstance(query, ast.SelectStmt) or query.fromClause or not query.targetList:
+        return False
+    return all(_is_null(target.val) for target in query.targetList)
+
+
+def _is_null(value: Any) -> bool:
+    if isinstance(value, ast.CollateClause | ast.TypeCast):
+        return _is_null(value.arg)
+    return isinstance(value, ast.A_Const) and bool(value.isnull)
+
+
+def _publishes_more_than_tables(node: Any) -> bool:
+    """Whether only a superuser may publish it (PostgreSQL's manual, CREATE PUBLICATION)."""
+    if not isinstance(node, ast.CreatePublicationStmt | ast.AlterPublicationStmt):
+        return False
+    objects: Any = node.pubobjects or ()
+    return bool(node.for_all_tables) or any(
+        each.pubobjtype != PublicationObjSpecType.PUBLICATIONOBJ_TABLE for each in objects
+    )
+
+
+def _gives_away(node: Any) -> bool:
+    """Whether it is about owners or rights, or for the server that the script is from."""
+    if isinstance(node, ast.AlterTableStmt):
+        commands: Any = node.cmds
+        return all(each.subtype == AlterTableType.AT_ChangeOwner for each in commands)
+    if isinstance(node, ast.VariableSetStmt):
+        return node.name in _OF_THE_OTHER_SERVER
+    return isinstance(
+        node,
+        ast.AlterOwnerStmt | ast.AlterDefaultPrivilegesStmt | ast.GrantStmt | ast.SecLabelStmt,
+    )
+
+
+def _roles_in(node: Any) -> list[Any]:
+    """The roles whom such a statement gives something to."""
     if isinstance(node, ast.AlterOwnerStmt):
         return [node.newowner]
     if isinstance(node, ast.AlterTableStmt):
         commands: Any = node.cmds
-        to = [each.newowner for each in commands if each.subtype == AlterTableType.AT_ChangeOwner]
-        return to if len(to) == len(commands) else None
+        return [each.newowner for each in commands]
     if isinstance(node, ast.AlterDefaultPrivilegesStmt):
-        node = node.action
-    if isinstance(node, ast.GrantStmt):
-        return list(node.grantees or ())
-    is_set_to = isinstance(node, ast.VariableSetStmt) and node.name in _OF_THE_OTHER_SERVER
-    return [] if is_set_to or isinstance(node, ast.SecLabelStmt) else None
+        options: Any = node.options or ()
+        makers = [role for each in options if each.defname == "roles" for role in each.arg]
+        return [*_roles_in(node.action), *makers]
+    return list(node.grantees or ()) if isinstance(node, ast.GrantStmt) else []
 
 
 def _is_there_already(node: Any) -> bool:
@@ -135,3 +381,33 @@ def _is_there_already(node: Any) -> bool:
         name: Any = node.object
         return bool(name.sval == "public")
     return node.objtype in _COMMENTS
+
+
+def disables_triggers(statement: Statement) -> Statement | None:
+    """``ALTER TABLE … DISABLE (ENABLE) TRIGGER ALL`` as an owner may say it, else None.
+
+    ALL includes those of foreign keys, which only a superuser may disable.
+    """
+    node = _parsed(statement) if statement.verb == b"ALTER" else None
+    if not isinstance(node, ast.AlterTableStmt) or len(node.cmds or ()) != 1:
+        return None
+    commands: Any = node.cmds
+    if commands[0].subtype not in {
+        AlterTableType.AT_DisableTrigAll,
+        AlterTableType.AT_EnableTrigAll,
+    }:
+        return None
+    last = [each for each in parser.scan(_decoded(statement.text)[0]) if each.name == "ALL"][-1]
+    return _spliced(statement, last.start, last.end + 1, "USER")
+
+
+def replicates(statement: Statement) -> bool | None:
+    """Whether ``SET session_replication_role`` turns triggers and foreign keys off (True) or on
+    (False); None for other statements. Only a superuser may set it."""
+    node = _parsed(statement) if statement.verb in {b"SET", b"RESET"} else None
+    if not isinstance(node, ast.VariableSetStmt) or node.name != "session_replication_role":
+        return None
+    arguments: Any = node.args or ()
+    return node.kind == VariableSetKind.VAR_SET_VALUE and any(
+        getattr(each.val, "sval", "").lower() == "replica" for each in arguments
+    )

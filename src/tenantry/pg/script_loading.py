@@ -1,6 +1,7 @@
-"""A program of its own that reads a script into a database: ``python -m … FILE ROOM``.
+"""A program of its own that reads a script into a database: ``python -m … FILE ROOM ROLES``.
 
-``ROOM`` is how many bytes the database may take.
+``ROOM`` is how many bytes the database may take. ``ROLES`` is a JSON object: the logins of the
+database that grants and policies may name, by the names that the script has for them.
 
 It comes to the server as libpq's environment says. A script may have the server answer with more
 than there is memory, and take hours to be taken apart: so it runs as a child (``host.children``).
@@ -16,17 +17,18 @@ import json
 import sys
 import time
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import psycopg
-from psycopg import pq
 
-from tenantry.pg.script_choice import Choice
+from tenantry.pg.script_choice import Choice, Chosen, disables_triggers, replicates
+from tenantry.pg.script_session import Failed, Session
+from tenantry.pg.script_triggers import Triggers, add_foreign_key
 from tenantry.pg.scripts import Refused, Script, Statement
 
 GZIP = b"\x1f\x8b"
-ARCHIVE = b"PGDMP"
 # Of SQL, for one byte in the database: bytea is written with two digits a byte, and long values are
 # compressed there. No room on the disk depends on it, only how long it may take.
 _TIMES = 4
@@ -35,16 +37,6 @@ _TELL_SECONDS = 0.5
 # Each INSERT alone would wait for the disk alone.
 _MOST_TOGETHER = 1000
 _MOST_BYTES_TOGETHER = 1024 * 1024
-_UNKNOWN_SETTING = b"42704"  # undefined_object
-_ERROR, _SQLSTATE = pq.DiagnosticField.MESSAGE_PRIMARY, pq.DiagnosticField.SQLSTATE
-
-
-class Failed(Exception):
-    """The server does not do what a statement says."""
-
-    def __init__(self, statement: Statement, said: str, code: bytes | None) -> None:
-        super().__init__(f"line {statement.line}: {said}")
-        self.code = code
 
 
 class _Counted(io.RawIOBase):
@@ -84,57 +76,14 @@ class _Counted(io.RawIOBase):
         return size
 
 
-class _Session:
-    """The server, which is told one thing after the other."""
-
-    def __init__(self) -> None:
-        self._server = pq.PGconn.connect(b"")
-        if self._server.status != pq.ConnStatus.OK:
-            raise psycopg.OperationalError(self._server.get_error_message())
-
-    def setting(self, name: str) -> bytes:
-        return self._server.parameter_status(name.encode()) or b""
-
-    @property
-    def is_in_transaction(self) -> bool:
-        return self._server.transaction_status != pq.TransactionStatus.IDLE
-
-    def do(self, statements: list[Statement], script: Script) -> None:
-        """Carry out statements, a COPY alone among them. Raises Failed, Refused."""
-        self._server.send_query(b"\n".join(each.text for each in statements))
-        # What it answers is nobody's: row by row it takes no memory.
-        self._server.set_single_row_mode()
-        done, failure = 0, None
-        while (result := self._server.get_result()) is not None:
-            match result.status:
-                case pq.ExecStatus.COPY_IN:
-                    for piece in script.data():
-                        self._server.put_copy_data(piece)
-                    self._server.put_copy_end()
-                case pq.ExecStatus.COPY_OUT:
-                    while self._server.get_copy_data(0)[0] > 0:
-                        pass
-                case pq.ExecStatus.FATAL_ERROR | pq.ExecStatus.BAD_RESPONSE:
-                    said = result.error_field(_ERROR) or result.error_message
-                    where = statements[min(done, len(statements) - 1)]
-                    failure = failure or Failed(
-                        where, said.decode(errors="replace"), result.error_field(_SQLSTATE)
-                    )
-                case pq.ExecStatus.SINGLE_TUPLE:
-                    pass
-                case _:
-                    done += 1
-        if failure is not None:
-            raise failure
-
-
 class _Loader:
     """Reads one script into the database."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._session = _Session()
+    def __init__(self, file: BinaryIO, roles: Mapping[str, str]) -> None:
+        self._session = Session()
         self._script = Script(file, self._session.setting)
-        self._choice = Choice()
+        self._choice = Choice(roles, self._session.version)
+        self._triggers = Triggers(self._session)
         self._together: list[Statement] = []
         self._size = 0
 
@@ -145,12 +94,11 @@ class _Loader:
                 self._keep(statement)
             else:
                 self._flush()
-                if self._choice.takes(statement):
-                    self._do(statement)
+                self._take(statement)
         self._flush()
         if self._session.is_in_transaction:
             raise Refused("It ends within a transaction, which is never committed.")
-        return self._choice.left_out
+        return [*self._choice.left_out, *self._triggers.restore()]
 
     def _keep(self, statement: Statement) -> None:
         self._together.append(statement)
@@ -163,38 +111,59 @@ class _Loader:
             self._session.do(self._together, self._script)
             self._together, self._size = [], 0
 
-    def _do(self, statement: Statement) -> None:
+    def _take(self, statement: Statement) -> None:
+        if (is_off := replicates(statement)) is not None:
+            self._triggers.disable() if is_off else self._triggers.enable()
+        elif (of_user := disables_triggers(statement)) is not None:
+            self._triggers.suspend_foreign_keys()
+            self._session.do([of_user], self._script)
+        elif (chosen := self._choice.chosen(statement)) is not None:
+            self._do(chosen)
+
+    def _do(self, chosen: Chosen) -> None:
+        """Carry it out; a failure that the others can do without is taken back alone."""
         try:
-            self._session.do([statement], self._script)
+            if chosen.makes == "foreign key":
+                self._add_foreign_key(chosen.statement)
+            elif chosen.may_fail:
+                with self._session.savepoint():
+                    self._session.do([chosen.statement], self._script)
+            else:
+                self._session.do([chosen.statement], self._script)
         except Failed as error:
-            # A newer pg_dump sets what only newer servers know.
-            is_setting = statement.verb == b"SET" and error.code == _UNKNOWN_SETTING
-            if not is_setting or self._session.is_in_transaction:
+            if error.code not in chosen.may_fail:
                 raise
-            self._choice.tell(statement)
+            if error.has_data:
+                for _ in self._script.data():
+                    pass
+            self._choice.failed(chosen, error.said)
+
+    def _add_foreign_key(self, statement: Statement) -> None:
+        change = statement.text.rstrip().removesuffix(b";")
+        try:
+            told = add_foreign_key(self._session, change)
+        except Failed as error:
+            raise Failed(statement, error.said, error.code) from None
+        if told:
+            self._choice.tell(told)
 
 
-def load(file: BinaryIO, room: int) -> list[str]:
+def load(file: BinaryIO, room: int, roles: Mapping[str, str]) -> list[str]:
     """Read a script into the database. Returns what was left out.
 
     Raises Failed, Refused, psycopg.Error.
     """
     source = io.BufferedReader(_Counted(file, room), _BUFFER)
-    if source.peek(len(ARCHIVE)).startswith(ARCHIVE):
-        raise Refused(
-            "It is a dump in the custom format, compressed by gzip once more.",
-            hint="Unpack it with gunzip, and send what comes out.",
-        )
-    return _Loader(source).load()
+    return _Loader(source, roles).load()
 
 
 def main() -> None:
     """Do what the module says. The process ends with 0 if it has said what came of it."""
-    path, room = sys.argv[1:]
+    path, room, roles = sys.argv[1:]
     told: dict[str, object]
     try:
         with Path(path).open("rb") as file:
-            told = {"left_out": load(file, int(room))}
+            told = {"left_out": load(file, int(room), json.loads(roles))}
     except Refused as refused:
         told = {"refused": refused.detail, "hint": refused.hint}
     except (Failed, psycopg.Error) as error:

@@ -85,6 +85,7 @@ class Script:
         self._new()
         self._closes: Callable[[bytes, int], int] | None = None  # of a quote or comment, if in one
         self._is_dump = self._is_whole = False
+        self._has_statements = False
 
     def _new(self) -> None:
         self._pieces: list[bytes] = []
@@ -175,8 +176,15 @@ class Script:
         )
 
     def _end(self) -> Iterator[Statement]:
-        if self._closes is not None or (self._is_dump and not self._is_whole):
-            raise _cut_off("a statement" if self._began else "the dump")
+        if self._closes is not None:
+            raise _cut_off("a statement" if self._began else "a comment")
+        if self._is_dump and not self._is_whole:
+            raise Refused(
+                "It begins as pg_dump's output does, without the line that ends such output:"
+                " something of it is missing.",
+                hint="Make the dump again, or send all of it. If it is whole, remove the comment"
+                f" “{_BEGINS.decode()}” at its beginning.",
+            )
         if self._began:
             yield Statement(b"".join(self._pieces), self._began)
 
@@ -196,13 +204,16 @@ class Script:
             self._closes = _rest_of_line
             return False
         self._began = self.line
+        self._has_statements = True
         return True
 
     def _hear(self, comment: bytes) -> None:
+        self._is_whole |= comment == _ENDS
+        if self._has_statements:  # a script of another kind, with a part that is from a dump
+            return
         if comment == _CLUSTER:
             raise Refused("It is a dump of a whole server, by pg_dumpall.", hint=FOR_ONE_DATABASE)
         self._is_dump |= comment == _BEGINS
-        self._is_whole |= comment == _ENDS
 
     def _take(self, token: re.Match[bytes]) -> bool:
         """Go on behind a token of a statement's. Returns whether it was the last one."""

@@ -1,7 +1,9 @@
 """A program of its own that reads somebody else's server, which may be hostile.
 
 ``python -m … look`` prints what its database has: ``{"version": …, "extensions": […], "tables":
-[[schema, name, bytes], …]}``. ``python -m … hold FILE`` begins a transaction that sees one moment,
+[[schema, name, bytes], …], "policies": [[schema, role], …], "settings": {name: value}}``, where the
+extensions are those that something depends on, and the settings those that this login's sessions
+begin with. ``python -m … hold FILE`` begins a transaction that sees one moment,
 counts the rows of each table, and goes on until it is ended. On standard error it tells
 ``{"table": [schema, name]}`` of each that is counted, ``{"snapshot": name}``, for each table
 ``{"count": rows}``, and ``{"counted": true}``. FILE is JSON: ``{"schemas": […], "exclude":
@@ -27,6 +29,8 @@ from psycopg.rows import TupleRow
 
 _MOST_TABLES = 20_000
 _MOST_EXTENSIONS = 500
+_MOST_SETTINGS = 200
+_WITH_POLICIES = 9_05_00
 _LONGEST_NAME = 63 * 4  # bytes: NAMEDATALEN, and what a server says that has a larger one
 _LONGEST_MESSAGE = 2000
 _MOST_SECONDS = 60
@@ -43,6 +47,45 @@ _TABLES: LiteralString = """
     ORDER BY 2, 3
 """
 
+# What an extension's own things depend on is no use of it: they go with it.
+_EXTENSIONS: LiteralString = """
+    SELECT e.extname::text FROM pg_extension e
+    WHERE e.extname <> 'plpgsql' AND EXISTS (
+        SELECT FROM pg_depend member JOIN pg_depend user_of
+            ON user_of.refclassid = member.classid AND user_of.refobjid = member.objid
+        WHERE member.refclassid = 'pg_extension'::regclass AND member.refobjid = e.oid
+          AND member.deptype = 'e' AND user_of.deptype = 'n'
+          AND NOT EXISTS (
+              SELECT FROM pg_depend own LEFT JOIN pg_depend of_member
+                  ON of_member.classid = own.refclassid AND of_member.objid = own.refobjid
+                  AND of_member.deptype = 'e'
+              WHERE own.classid = user_of.classid AND own.objid = user_of.objid
+                AND (own.deptype = 'e'
+                     OR own.deptype IN ('a', 'i') AND of_member.objid IS NOT NULL)))
+    ORDER BY 1
+"""
+_POLICIES: LiteralString = """
+    SELECT DISTINCT n.nspname::text, r.rolname::text
+    FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_roles r ON r.oid = ANY (p.polroles)
+    ORDER BY 1, 2
+"""
+# The more it is for this login in this database, the more it counts.
+_SETTINGS: LiteralString = """
+    SELECT DISTINCT ON (name) name, value
+    FROM (
+        SELECT split_part(setting, '=', 1) AS name,
+            substr(setting, strpos(setting, '=') + 1) AS value,
+            (setrole <> 0)::int * 2 + (setdatabase <> 0)::int AS rank
+        FROM pg_db_role_setting, unnest(setconfig) setting
+        WHERE setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+          AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+    ) known
+    WHERE length(name) < 200 AND length(value) < 1000
+    ORDER BY name, rank DESC
+"""
+
 
 class Refused(Exception):
     """The server answers as no PostgreSQL does, or has too much."""
@@ -55,7 +98,9 @@ def _rows(
     with server.cursor() as cursor:
         for number, row in enumerate(cursor.stream(query)):
             if number >= most:
-                raise Refused(f"it has more than {most:,} tables, or as many extensions")
+                raise Refused(
+                    f"it has more than {most:,} tables, or as many extensions or settings"
+                )
             yield row
 
 
@@ -79,11 +124,7 @@ def look(server: Connection[TupleRow]) -> dict[str, object]:
         "SET lock_timeout = '5s'",  # a size is read under a lock
     ):
         server.execute(statement)
-    extensions = _rows(
-        server,
-        "SELECT extname::text FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1",
-        most=_MOST_EXTENSIONS,
-    )
+    extensions = _rows(server, _EXTENSIONS, most=_MOST_EXTENSIONS)
     found = _rows(
         server,
         sql.SQL("SELECT schema, name, pg_total_relation_size(oid) FROM ({}) t").format(
@@ -95,6 +136,15 @@ def look(server: Connection[TupleRow]) -> dict[str, object]:
         "version": server.info.server_version,
         "extensions": [_name(name) for (name,) in extensions],
         "tables": [[_name(s), _name(n), max(0, int(size or 0))] for s, n, size in found],
+        "policies": [
+            [_name(schema), _name(role)]
+            for schema, role in _rows(server, _POLICIES, most=_MOST_TABLES)
+        ]
+        if server.info.server_version >= _WITH_POLICIES
+        else [],
+        "settings": {
+            str(name): str(value) for name, value in _rows(server, _SETTINGS, most=_MOST_SETTINGS)
+        },
     }
 
 

@@ -248,11 +248,17 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What there is to copy. ``version`` as PostgreSQL numbers it: 150004 for 15.4."""
+    """What there is to copy. ``version`` as PostgreSQL numbers it: 150004 for 15.4.
+
+    ``extensions`` are those that something depends on, ``policy_roles`` the roles that policies
+    name, by schema, and ``settings`` what the login's sessions there begin with.
+    """
 
     version: int
     extensions: list[str]
     tables: list[Table]
+    policy_roles: list[tuple[str, str]]
+    settings: dict[str, str]
 
     @property
     def major(self) -> int:
@@ -266,6 +272,8 @@ async def look(source: Source, address: IPAddress) -> Contents:
         version=told["version"],
         extensions=told["extensions"],
         tables=[Table(*each) for each in told["tables"]],
+        policy_roles=[(schema, role) for schema, role in told["policies"]],
+        settings=dict(told["settings"]),
     )
 
 

@@ -7,26 +7,33 @@ few seconds of processor time.
 """
 
 import asyncio
+import io
 import os
 import re
 import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from pglast import ast, parser
 from pglast.enums import AlterTableType, ReindexObjectType, TransactionStmtKind
+
+from tenantry.pg.scripts import Refused, Script
 
 _HARMLESS_LENGTH = 16 * 1024  # two characters a level: 8 MiB of stack take 40 KiB of "1+1+1…"
 _CHILD_STACK = 4 * 1024 * 1024
 _CHILD_BYTES = 1024 * 1024 * 1024
 _CHILD_SECONDS = 4  # of the processor, its start included
 _CHILD_DEADLINE = 60
+_LARGE = 1024 * 1024  # characters
+_SETTINGS = {"standard_conforming_strings": b"on", "client_encoding": b"UTF8"}
+_INSERTS_VALUES = re.compile(r"INSERT\s+INTO\s+[^\s(']+\s*(\([^()']*\)\s*)?VALUES\b", re.IGNORECASE)
 _PARSERS = ThreadPoolExecutor(2, thread_name_prefix="parser")
 _Result = TypeVar("_Result")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -50,8 +57,14 @@ class Statement:
     node: Any  # the tree that pglast makes of it
 
 
-def split(sql: str) -> tuple[Statement, ...]:
-    """The statements of a text, in order. Raises Unreadable."""
+def split(sql: str) -> Sequence[Statement]:
+    """The statements of a text, in order. Raises Unreadable.
+
+    Of more than 1 MiB, each is parsed when it is asked for, and not at all if it inserts values:
+    there may be a million of them. One that the parser does not take has None for a tree then.
+    """
+    if len(sql) > _LARGE:
+        return _large(sql)
     return _remembered(sql) if len(sql) <= _HARMLESS_LENGTH else _remembered_large(sql)
 
 
@@ -62,6 +75,56 @@ async def aside(work: Callable[[], _Result]) -> _Result:
     time, and in the threads of ``asyncio.to_thread`` the watch over what tenants write would wait.
     """
     return await asyncio.get_running_loop().run_in_executor(_PARSERS, work)
+
+
+class _Large(Sequence[Statement]):
+    """The statements of a large text: only where they are is kept."""
+
+    def __init__(self, sql: str) -> None:
+        self._text = sql.encode()
+        self._places = array("Q")  # where each begins, where it ends, and its line
+        script = Script(io.BytesIO(self._text), _SETTINGS.__getitem__)
+        after = 0
+        try:
+            for statement in script.statements():
+                start = self._text.index(statement.text, after)
+                after = start + len(statement.text)
+                self._places.extend((start, after, statement.line))
+        except Refused as error:
+            raise Unreadable(error.detail, script.line) from None
+
+    def __len__(self) -> int:
+        return len(self._places) // 3
+
+    @overload
+    def __getitem__(self, index: int) -> Statement: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Statement, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Statement | tuple[Statement, ...]:
+        if isinstance(index, slice):
+            return tuple(self[each] for each in range(*index.indices(len(self))))
+        place = range(len(self))[index] * 3
+        start, end, line = self._places[place : place + 3]
+        before = self._places[place - 2] if place else 0
+        text = self._text[start:end].decode()
+        return Statement(text, self._text[before:start].decode(), line, _tree(text))
+
+
+def _tree(text: str) -> Any:
+    if _INSERTS_VALUES.match(text):
+        return None
+    try:
+        if len(text) > _HARMLESS_LENGTH:
+            _require_parseable(text)
+        return parser.parse_sql(text)[0].stmt
+    except (parser.ParseError, RecursionError, Unreadable):
+        return None
+
+
+# A run asks for the statements of a file several times, and of one file after the other.
+_large = lru_cache(maxsize=1)(_Large)
 
 
 def _split(sql: str) -> tuple[Statement, ...]:
@@ -196,8 +259,14 @@ _ALONE = {
     ast.DropTableSpaceStmt,
     ast.DropdbStmt,
 }
-# Either commits by itself, or does something outside this database.
-_LASTING = {ast.CallStmt, ast.DoStmt, ast.AlterSubscriptionStmt, *_ALONE}
+# Either commits by itself, or leaves something at another server.
+_LASTING = {
+    ast.CallStmt,
+    ast.DoStmt,
+    ast.AlterSubscriptionStmt,
+    ast.CreateSubscriptionStmt,
+    ast.DropSubscriptionStmt,
+}
 
 
 def leaves_nothing(statement: Statement) -> bool:

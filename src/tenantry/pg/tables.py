@@ -6,22 +6,26 @@ from psycopg.rows import TupleRow
 from tenantry.pg.connections import fetch_bounded
 
 
-async def row_counts(connection: AsyncConnection[TupleRow]) -> dict[str, int]:
+async def row_counts(
+    connection: AsyncConnection[TupleRow], *, unlogged: bool = False
+) -> dict[str, int]:
     """How many rows each table and materialized view has, by its name with its schema.
 
-    Not those of extensions, nor what is on other servers or was never written to the log.
+    Not those of extensions, nor what is on other servers. ``unlogged`` tables are empty after a
+    crash and in physical backups, and so counted only where asked for.
     """
     tables = await fetch_bounded(
         connection,
         """
         SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p'
+        WHERE c.relkind IN ('r', 'm') AND c.relpersistence = ANY (%s::"char"[])
           AND n.nspname <> 'information_schema' AND NOT starts_with(n.nspname, 'pg_')
           AND (c.relkind = 'r' OR c.relispopulated)
           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                           AND d.objid = c.oid AND d.deptype = 'e')
         ORDER BY 1, 2
         """,
+        (["p", "u"] if unlogged else ["p"],),
     )
     counts: dict[str, int] = {}
     for schema, table in tables:

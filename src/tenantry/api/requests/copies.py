@@ -24,19 +24,21 @@ from tenantry.api.requests.fields import (
     readable,
     secret,
 )
+from tenantry.base.errors import InvalidInput
 from tenantry.control.backups import Schedule
 from tenantry.pg import sources
 from tenantry.pg.sources import Source
 from tenantry.services.backups.model import NewBackup
 from tenantry.services.branches.model import NewBranch
 from tenantry.services.databases.model import Environment
-from tenantry.services.imports.plan import Selection
+from tenantry.services.imports.plan import Selection, UnmappedRoles
 from tenantry.services.restores.model import NewRestore
 
 _SCHEDULE = Schedule()
 
 
 _LONGEST_NAME = 63  # bytes
+MOST_MAPPED_ROLES = 100
 
 
 def _name_of(text: str) -> str:
@@ -69,6 +71,18 @@ class ImportDatabase(Body):
         description="As schema.table, or the name alone of one in public.",
         examples=[["public.sessions"]],
     )
+    map_roles: dict[_ObjectName, _ObjectName] = Field(
+        default={},
+        max_length=MOST_MAPPED_ROLES,
+        description="Which login of the database stands for a role of the source in policies and"
+        " grants, by the role's name there.",
+        examples=[{"authenticated": "app"}],
+    )
+    unmapped_roles: UnmappedRoles = Field(
+        default="leave_out",
+        description="What policies say of other roles is left out, and reported; or policies that"
+        " name others are an error before anything is copied.",
+    )
     jobs: Jobs = 2
     statement_timeout_seconds: StatementSeconds = None
 
@@ -85,7 +99,20 @@ class ImportDatabase(Body):
             ),
             jobs=self.jobs,
             statement_seconds=self.statement_timeout_seconds,
+            roles=self.map_roles,
+            unmapped_roles=self.unmapped_roles,
         )
+
+
+def mapped_roles(pairs: list[str]) -> dict[str, str]:
+    """``old=new`` of a query's parameters, by the old names. Raises InvalidInput."""
+    mapped: dict[str, str] = {}
+    for pair in pairs:
+        old, equals, new = pair.rpartition("=")
+        if not equals or not old or not new or old in mapped:
+            raise InvalidInput.of("map_role", "must be old=new, once for each old role")
+        mapped[old] = new
+    return mapped
 
 
 class BackUpCluster(Body):

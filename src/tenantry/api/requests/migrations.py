@@ -1,5 +1,6 @@
 """Bodies of migrations, of one database and of many."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -12,13 +13,16 @@ from pydantic import (
 
 from tenantry.api.requests.fields import Body, Email, Slug, StatementSeconds, readable
 from tenantry.services.databases.model import Environment
-from tenantry.services.migrations.model import HIGHEST_VERSION, BadMigrations, Limits
+from tenantry.services.migrations.model import (
+    HIGHEST_VERSION,
+    Acceptance,
+    BadMigrations,
+    Limits,
+)
 from tenantry.services.migrations.plan import collect, parse_name
 from tenantry.services.migrations.service import DEFAULT_LIMITS
+from tenantry.services.tenant_migrations.folders import MOST_FILES
 from tenantry.services.tenant_migrations.model import Files, Fleet, Wanted
-
-MOST_MIGRATION_FILES = 2000
-
 
 MOST_MIGRATION_CHARACTERS = 1024 * 1024
 
@@ -36,9 +40,18 @@ class MigrationFile(Body):
 
 
 class _Migrations(Body):
-    files: list[MigrationFile] = Field(default=[], max_length=MOST_MIGRATION_FILES)
+    files: list[MigrationFile] = Field(default=[], max_length=MOST_FILES)
     accept_edited: bool = Field(
         default=False, description="Take files for applied that were edited since then."
+    )
+    accept_skipped: bool = Field(
+        default=False,
+        description="Take files for applied that came after later ones had been, and never ran.",
+    )
+    beside: bool = Field(
+        default=False,
+        description="Where schema_migrations is another tool's table, begin a record beside it, in"
+        " tenantry_schema_migrations.",
     )
     lock_timeout_seconds: Annotated[float, Field(ge=0.001, le=600)] = DEFAULT_LIMITS.lock_timeout
     statement_timeout_seconds: StatementSeconds = None
@@ -62,11 +75,17 @@ class _Migrations(Body):
             raise ValueError(str(error)) from None
         return files
 
-    def _files(self) -> Files:
+    @property
+    def texts(self) -> dict[str, str]:
+        """The files in the body itself, by name."""
+        return {each.name: each.sql for each in self.files}
+
+    def _files(self, texts: Mapping[str, str]) -> Files:
         return Files(
-            {each.name: each.sql for each in self.files},
+            texts,
             Limits(self.lock_timeout_seconds, self.statement_timeout_seconds, self.retries),
-            self.accept_edited,
+            Acceptance(edited=self.accept_edited, skipped=self.accept_skipped),
+            self.beside,
         )
 
 
@@ -91,8 +110,9 @@ class MigrateDatabase(_Migrations):
             raise ValueError("n is for up and down")
         return self
 
-    def wanted(self) -> Wanted:
-        return Wanted(self.action, self._files(), self.n, self.version)
+    def wanted(self, texts: Mapping[str, str]) -> Wanted:
+        """The same with these files."""
+        return Wanted(self.action, self._files(texts), self.n, self.version)
 
 
 class MigrateMany(_Migrations):
@@ -109,9 +129,10 @@ class MigrateMany(_Migrations):
         default=0, description="After more than so many no further one is begun."
     )
 
-    def wanted(self) -> Fleet:
+    def wanted(self, texts: Mapping[str, str]) -> Fleet:
+        """The same with these files."""
         return Fleet(
-            self._files(),
+            self._files(texts),
             self.environment,
             self.owner_email,
             self.parallel,

@@ -14,7 +14,6 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -32,41 +31,40 @@ from tenantry.control.store import ControlStore
 from tenantry.host import files, processes
 from tenantry.host.commands import CommandFailed
 from tenantry.host.packages import find_postgres
-from tenantry.pg import catalog, dumps, logins, objects, sources, visitors
-from tenantry.pg.connections import Address
+from tenantry.pg import (
+    catalog,
+    dump_formats,
+    dumps,
+    logins,
+    objects,
+    role_settings,
+    sources,
+    visitors,
+)
 from tenantry.pg.long_statements import StatementTooLong, bounded
 from tenantry.pg.tables import row_counts
 from tenantry.services.clusters.service import ClusterPools
-from tenantry.services.imports import plan
+from tenantry.services.imports import loading, plan
+from tenantry.services.imports.loading import Place
 from tenantry.services.imports.model import Examined
 from tenantry.services.operations.model import Done, Next, Outcome, Run
 from tenantry.services.quotas.plan import RESTRICTED
 
 log = structlog.get_logger()
 
-DEADLINE = 12 * 3600.0  # seconds
 _LOOK_SECONDS = 0.5
 _SILENT_SECONDS = 600.0  # longer than pg_dump waits for a lock
 STATEMENT_SECONDS = 3600.0  # how long each statement may run if nothing is asked for
 _MOST_OBJECTS = 20_000
 _MOST_TOLD = 200
+_LONGEST_TOLD = 300
 _SOURCE_BYTES = 2 * 2**30  # of memory, for all of pg_dump's processes at somebody else's server
 SPARE_BYTES = 512 * 1024 * 1024  # of the disk, for all who share it
 _SAID = re.compile(r"(?:ERROR|FATAL): .*"), re.compile(r"error: .*")
-_NEVER = ["--no-publications", "--no-subscriptions", "--no-security-labels", "--no-tablespaces"]
 
 
 class _TooLarge(Exception):
     """More has come than there is room for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A database to import into, and where its server is."""
-
-    row: DatabaseRow
-    address: Address
-    bindir: Path
 
 
 class Steps:
@@ -102,6 +100,8 @@ class Steps:
                 self.upload(run.params["upload"]).rename(folder / "dump")
             if not (folder / "dump").exists():
                 raise _started_again()
+            most = (await self._place(run)).row.disk_quota_bytes
+            await asyncio.to_thread(dump_formats.unpack, folder / "dump", most)
             return Next()
         held = self.held.get(run.row.id)
         if held is None:
@@ -155,7 +155,7 @@ class Steps:
             visitors.connect_as(visitor, place.row.database_name) as session,
         ):
             await session.execute("SET statement_timeout = 0")
-            run.state["here"] = await row_counts(session)
+            run.state["here"] = await row_counts(session, unlogged=True)
         return Next()
 
     async def hand_over(self, run: Run) -> Outcome:
@@ -176,6 +176,8 @@ class Steps:
                     role=role.username,
                     access=role.access,
                 )
+        logins_ = [row.username, *(each.username for each in further if each.status == "active")]
+        run.state["left_out"] += await _bring_settings(run, place, logins_)
         await self._forget(run)
         return Done(_result(run))
 
@@ -199,7 +201,7 @@ class Steps:
 
     async def _place_of(self, row: DatabaseRow) -> Place:
         cluster = await self._clusters.cluster(row.cluster_id)
-        return Place(row, cluster.address, find_postgres(cluster.version).bindir)
+        return Place(row, cluster.address, find_postgres(cluster.version))
 
     async def _take_back(self, run: Run, row: DatabaseRow) -> None:
         place = await self._place_of(row)
@@ -229,12 +231,12 @@ class Steps:
         selection = target.with_name("selection")
         files.write_atomically(selection, json.dumps(held.selection.told()))
         async with sources.hold(
-            held.source, held.address, selection, deadline=DEADLINE
+            held.source, held.address, selection, deadline=loading.DEADLINE
         ) as snapshot:
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(_watch_size(target, place.row.disk_quota_bytes))
                 await dumps.dump(
-                    place.bindir,
+                    place.engine.bindir,
                     held,
                     held.source.database,
                     target,
@@ -244,20 +246,22 @@ class Steps:
                         "--compress=1",
                         f"--snapshot={snapshot.name}",
                         "--no-owner",
-                        "--no-acl",
-                        *_NEVER,
+                        *loading.NEVER,
                         *held.selection.options(),
                     ],
                     tell=lambda done, _: run.tell(
                         done / (done + max(1, held.size_bytes)), done_bytes=done
                     ),
-                    deadline=DEADLINE,
+                    deadline=loading.DEADLINE,
                     memory=_SOURCE_BYTES // (held.selection.jobs + 1),
                 )
                 watch.cancel()
             await snapshot.counted(within=_seconds(run))
         there = zip(snapshot.tables, snapshot.counts, strict=True)
-        return {"there": {".".join(table): rows for table, rows in there}}
+        return {
+            "there": {".".join(table): rows for table, rows in there},
+            "settings": held.contents.settings,
+        }
 
     @asynccontextmanager
     async def _visitor(
@@ -278,14 +282,13 @@ class Steps:
 
     async def _load(self, run: Run, place: Place, visitor: visitors.Visitor) -> list[str]:
         dump = self.folder(run.row.id) / "dump"
-        load = _load_script if await asyncio.to_thread(dumps.is_script, dump) else _load_archive
         with _alone():
             async with asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(self._watch_room(place, visitor))
-                left_out = await load(run, place, visitor, dump)
+                left_out = await loading.load(run, place, visitor, dump)
                 watch.cancel()
         await self._check_room(place, visitor)
-        return [sources.readable(each, 130) for each in left_out[:_MOST_TOLD]]
+        return [sources.readable(each, _LONGEST_TOLD) for each in left_out[:_MOST_TOLD]]
 
     async def _watch_room(self, place: Place, visitor: visitors.Visitor) -> None:
         while True:
@@ -320,40 +323,6 @@ class Steps:
         )
 
 
-async def _load_archive(
-    run: Run, place: Place, visitor: visitors.Visitor, dump: Path
-) -> Sequence[str]:
-    kept, left_out = plan.choose(await dumps.contents(place.bindir, dump))
-    chosen = dump.parent / "contents"
-    files.write_atomically(chosen, "\n".join(kept) + "\n")
-    await dumps.load(
-        place.bindir,
-        visitor,
-        place.row.database_name,
-        dump,
-        jobs=int(run.params["jobs"]),
-        options=[f"--use-list={chosen}", "--no-owner", "--no-acl", *_NEVER],
-        tell=lambda done, items: run.tell(done / max(1, items or 1)),
-        deadline=DEADLINE,
-    )
-    return left_out
-
-
-async def _load_script(
-    run: Run, place: Place, visitor: visitors.Visitor, dump: Path
-) -> Sequence[str]:
-    return await dumps.load_script(
-        visitor,
-        place.row.database_name,
-        dump,
-        room=place.row.disk_quota_bytes,
-        tell=lambda done, size: run.tell(
-            done / max(1, size or 1), done_bytes=done, total_bytes=size
-        ),
-        deadline=DEADLINE,
-    )
-
-
 async def _let_into_public(
     place: Place, visitor: visitors.Visitor, give: sql.SQL, to: sql.SQL
 ) -> None:
@@ -367,6 +336,20 @@ async def _let_into_public(
                     give, to, sql.Identifier(visitor.name)
                 )
             )
+
+
+async def _bring_settings(run: Run, place: Place, logins_: Sequence[str]) -> list[str]:
+    """Have the source's settings for all of the database's logins. Returns what could not be."""
+    row = place.row
+    here = await role_settings.of_login(place.address, row.username, row.database_name)
+    brought, left = plan.settings(run.state.get("settings", {}), here)
+    failed: dict[str, str] = {}
+    for login in logins_:
+        failed |= await role_settings.apply(place.address, login, row.database_name, brought)
+    return [
+        *(f"setting {name}, which tenants cannot bring" for name in left),
+        *(f"setting {name} ({why})" for name, why in failed.items()),
+    ]
 
 
 def _seconds(run: Run) -> float:

@@ -2,8 +2,9 @@
 
 import ipaddress
 import re
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from tenantry.pg.sources import IPAddress, Table
 
@@ -49,18 +50,25 @@ def is_allowed(address: IPAddress, *, administrator: bool, private: bool) -> boo
     return inner.is_global and not (old or inner.is_multicast or inner.is_reserved)
 
 
+UnmappedRoles = Literal["leave_out", "refuse"]
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What of a source to copy: all schemas but for those said, without some tables.
 
     A table is named with its schema, or for one in ``public`` alone. ``statement_seconds`` is how
-    long each statement may run, there and here; None for the usual time.
+    long each statement may run, there and here; None for the usual time. ``roles`` says which
+    login here stands for a role of the source; what of policies and grants names others is left
+    out, or refused.
     """
 
     schemas: Sequence[str] = ()
     exclude_tables: Sequence[tuple[str, str]] = ()
     jobs: int = 2
     statement_seconds: float | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)
+    unmapped_roles: UnmappedRoles = "leave_out"
 
     def told(self) -> dict[str, object]:
         """The same for ``pg.source_reading``."""
@@ -117,24 +125,125 @@ def extension_problems(wanted: Iterable[str], offered: Collection[Offered]) -> l
 # What needs a superuser, or is the source server's own; a dump's own list names them
 # ("3; 2615 2200 SCHEMA - public postgres").
 _LEFT_OUT = re.compile(
-    r"\d+; \d+ \d+ (?P<what>(?:EVENT TRIGGER|PUBLICATION|PUBLICATION TABLE"
-    r"|PUBLICATION TABLES IN SCHEMA|SUBSCRIPTION|SECURITY LABEL|DATABASE|DATABASE PROPERTIES"
-    r"|ROW SECURITY LABEL|SCHEMA - public|COMMENT - EXTENSION|COMMENT - SCHEMA public"
-    r"|COMMENT - EVENT TRIGGER|COMMENT - DATABASE|COMMENT - PUBLICATION|COMMENT - SUBSCRIPTION"
-    r"|EXTENSION - plpgsql|USER MAPPING|SERVER|FOREIGN DATA WRAPPER) .*|SCHEMA - public)"
+    r"\d+; \d+ \d+ (?P<what>(?:EVENT TRIGGER|SUBSCRIPTION|SECURITY LABEL|DATABASE"
+    r"|DATABASE PROPERTIES|ROW SECURITY LABEL|SCHEMA - public|ACL - SCHEMA public"
+    r"|COMMENT - EXTENSION|COMMENT - SCHEMA public|COMMENT - EVENT TRIGGER|COMMENT - DATABASE"
+    r"|COMMENT - SUBSCRIPTION|EXTENSION - plpgsql|USER MAPPING|SERVER|FOREIGN DATA WRAPPER) .*"
+    r"|SCHEMA - public)"
 )
-_WORTH_TELLING = re.compile(r"EVENT TRIGGER|PUBLICATION|SUBSCRIPTION|SERVER|FOREIGN|USER MAPPING")
+_WORTH_TELLING = re.compile(r"EVENT TRIGGER|SUBSCRIPTION|SERVER|FOREIGN|USER MAPPING")
+# What names roles, or may name something that is not in the dump: the others can do without it, so
+# each is decided by itself (``pg.script_choice``).
+_ONE_BY_ONE = re.compile(
+    r"\d+; \d+ \d+ (?:POLICY|PUBLICATION|PUBLICATION TABLE|PUBLICATION TABLES IN SCHEMA|ACL"
+    r"|DEFAULT ACL|TRIGGER|FK CONSTRAINT|COMMENT .*(?:POLICY|PUBLICATION|TRIGGER|CONSTRAINT)) .*"
+)
+_STATISTICS = re.compile(r"\d+; \d+ \d+ STATISTICS DATA .*")
+_WITH_STATISTICS = 18  # the first major version that reads them back
+_EXTENSION = re.compile(r"\d+; \d+ \d+ EXTENSION - (?P<name>.*?) *")
+_DATA = re.compile(
+    r"\d+; \d+ \d+ (?P<kind>TABLE|SEQUENCE)(?P<is_data> DATA| SET)? (?P<of>.*)", re.DOTALL
+)
 
 
-def choose(contents: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Of the lines of a dump's list, those to read back, and what is left out and worth telling."""
-    kept, left_out = [], []
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The lines of a dump's list: what pg_restore reads back, what is decided statement by
+    statement afterwards; and what is left out and worth telling."""
+
+    restored: list[str]
+    one_by_one: list[str]
+    left_out: list[str]
+
+
+def choose(contents: Sequence[str], offered: Iterable[Offered], version: int) -> Chosen:
+    """What to do with the lines of a dump's list, on a server of this major version that offers
+    these extensions."""
+    installable = {each.name for each in offered if each.installable}
+    chosen = Chosen([], [], [])
+    lacks_extensions = False
     for line in contents:
-        if (found := _LEFT_OUT.match(line)) is None:
-            kept.append(line)
-        elif _WORTH_TELLING.match(found["what"]):
-            left_out.append(found["what"])
-    return kept, left_out
+        if (found := _LEFT_OUT.match(line)) is not None:
+            if _WORTH_TELLING.match(found["what"]):
+                chosen.left_out.append(found["what"])
+        elif (found := _EXTENSION.fullmatch(line)) and found["name"] not in installable:
+            lacks_extensions = True
+            chosen.left_out.append(f"EXTENSION {found['name']}, which tenants cannot have here")
+        elif _STATISTICS.match(line) and version < _WITH_STATISTICS:
+            continue  # the server makes its own
+        elif _ONE_BY_ONE.match(line):
+            chosen.one_by_one.append(line)
+        else:
+            chosen.restored.append(line)
+    return _without_strays(chosen) if lacks_extensions else chosen
+
+
+def _without_strays(chosen: Chosen) -> Chosen:
+    """Without the data of tables that came with an extension."""
+    parsed = [(line, _DATA.fullmatch(line)) for line in chosen.restored]
+    made = {(found["kind"], found["of"]) for _, found in parsed if found and not found["is_data"]}
+    strays = [
+        (line, found["of"])
+        for line, found in parsed
+        if found and found["is_data"] and (found["kind"], found["of"]) not in made
+    ]
+    lines = {line for line, _ in strays}
+    return Chosen(
+        [line for line in chosen.restored if line not in lines],
+        chosen.one_by_one,
+        [*chosen.left_out, *(f"data of {of}" for _, of in strays)],
+    )
+
+
+# ── roles ────────────────────────────────────────────────────────────────────
+
+
+def roles(
+    owner: str, additional: Mapping[str, str], mapped: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """The logins that a dump's grants and policies may name, by the names that it has for them, and
+    the names in ``mapped`` that are none of this database's.
+
+    ``additional`` are the database's further logins by their short names; ``mapped`` says which
+    login, by either name, stands for a role of the source.
+    """
+    own = {owner: owner} | {login: login for login in additional.values()} | dict(additional)
+    found = {login: login for login in own.values()}
+    found |= {old: own[new] for old, new in mapped.items() if new in own}
+    return found, sorted({new for new in mapped.values() if new not in own})
+
+
+# ── settings ─────────────────────────────────────────────────────────────────
+
+# What changes the meaning or the look of data and statements. The rest is about a server's
+# resources and limits, which the platform sets here, or, with a dot in its name, only a
+# superuser's to set.
+_BROUGHT = {
+    "bytea_output",
+    "datestyle",
+    "default_text_search_config",
+    "default_transaction_deferrable",
+    "default_transaction_isolation",
+    "extra_float_digits",
+    "intervalstyle",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "row_security",
+    "search_path",
+    "standard_conforming_strings",
+    "timezone",
+    "xmlbinary",
+    "xmloption",
+}
+
+
+def settings(there: Mapping[str, str], here: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Of the settings that a source has for its database, those to have here too, and the names of
+    the others, where this database has another value or none."""
+    brought = {name: value for name, value in there.items() if name.lower() in _BROUGHT}
+    others = (set(there) - set(brought)) - {name for name in there if here.get(name) == there[name]}
+    return brought, sorted(others)
 
 
 # ── what came of it ──────────────────────────────────────────────────────────

@@ -8,7 +8,7 @@ import datetime as dt
 import shutil
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
@@ -18,6 +18,7 @@ from tenantry.base.shares import NoPlace, Shares
 from tenantry.base.sizes import readable
 from tenantry.control import audit, plans
 from tenantry.control import operations as operation_rows
+from tenantry.control import roles as roles_rows
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
@@ -30,7 +31,7 @@ from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.model import NewDatabase
 from tenantry.services.databases.plan import statement_seconds
 from tenantry.services.databases.service import Databases
-from tenantry.services.imports import flow, plan
+from tenantry.services.imports import flow, loading, plan
 from tenantry.services.imports.model import KIND, Examined, Upload
 from tenantry.services.imports.plan import Offered, Selection
 from tenantry.services.imports.uploads import Uploads, too_large
@@ -83,7 +84,7 @@ class Imports:
                     Step("hand_over", self._steps.hand_over, final=True),
                 ],
                 undo=self._steps.undo,
-                deadline=dt.timedelta(seconds=flow.DEADLINE),
+                deadline=dt.timedelta(seconds=loading.DEADLINE),
                 part="api",
                 lane="imports",
             )
@@ -183,14 +184,21 @@ class Imports:
     ) -> OperationRow:
         """Have an examined source copied into an empty database.
 
-        Raises NotFound, Conflict (not empty, over the quota, or busy), NotEnoughDisk.
+        Raises NotFound, Conflict (not empty, over the quota, or busy), NotEnoughDisk, InvalidInput.
         """
         row = await self._empty(tx, actor, database_id)
+        known = await _known_roles(tx, row, examined.selection.roles)
+        _check_policies(examined, known)
         self.check_room(examined.size_bytes, quota=row.disk_quota_bytes, used=row.used_bytes or 0)
         source = examined.source
         told: dict[str, object] = {"host": source.host, "database": source.database}
         seconds = examined.selection.statement_seconds
-        asked = {**told, "jobs": examined.selection.jobs, **_statements(row, seconds)}
+        asked = {
+            **told,
+            "jobs": examined.selection.jobs,
+            "roles": known,
+            **_statements(row, seconds),
+        }
         operation = await self._want(tx, actor, row, asked, told)
         self._steps.held[operation.id] = examined
         return operation
@@ -212,20 +220,23 @@ class Imports:
         actor: Actor,
         database_id: uuid.UUID,
         *,
+        roles: Mapping[str, str],
         empty: bool = True,
         announced: int | None = None,
     ) -> int:
         """Return how many bytes a dump for this database may have.
 
         With ``empty`` the database has to be that, and no operation may have it: otherwise it is
-        the same request again. ``announced`` is the dump's size, if that is known.
+        the same request again. ``announced`` is the dump's size, if that is known; ``roles`` says
+        which login of the database stands for a role of the source.
 
-        Raises NotFound, Conflict.
+        Raises NotFound, Conflict, InvalidInput.
         """
         row = await self._databases.active(actor, database_id)
         if empty:
             async with self._store.transaction(actor) as tx:
                 await operation_rows.require_free(tx, "database", row.id)
+                await _known_roles(tx, row, roles)
             await self._require_empty(row)
         free = files.free_bytes(self._settings.home) - flow.SPARE_BYTES
         most = max(0, min(row.disk_quota_bytes, free // 2))
@@ -241,6 +252,7 @@ class Imports:
         upload: Upload,
         *,
         jobs: int,
+        roles: Mapping[str, str],
         statement_seconds: float | None = None,
     ) -> OperationRow:
         """Have an uploaded dump read into an empty database.
@@ -249,7 +261,12 @@ class Imports:
         """
         row = await self._empty(tx, actor, database_id)
         told: dict[str, object] = {"upload_bytes": upload.size_bytes}
-        asked = {"upload": str(upload.id), "jobs": jobs, **_statements(row, statement_seconds)}
+        asked = {
+            "upload": str(upload.id),
+            "jobs": jobs,
+            "roles": await _known_roles(tx, row, roles),
+            **_statements(row, statement_seconds),
+        }
         return await self._want(tx, actor, row, asked, told)
 
     def discard(self, upload: Upload) -> None:
@@ -310,6 +327,42 @@ class Imports:
 def _statements(row: DatabaseRow, wanted: float | None) -> dict[str, object]:
     seconds = statement_seconds([row], wanted, usual=flow.STATEMENT_SECONDS)
     return {"statement_seconds": seconds}
+
+
+async def _known_roles(tx: Tx, row: DatabaseRow, mapped: Mapping[str, str]) -> dict[str, str]:
+    """The logins that what is imported may name (see ``plan.roles``). Raises InvalidInput."""
+    further = {
+        each.name: each.username
+        for each in await roles_rows.of_database(tx, row.id)
+        if each.status == "active"
+    }
+    known, missing = plan.roles(row.username, further, mapped)
+    if missing:
+        raise InvalidInput.of(
+            "map_roles",
+            f"names no login of this database: {', '.join(missing)}. It has "
+            + ", ".join([row.username, *further]),
+        )
+    return known
+
+
+def _check_policies(examined: Examined, known: Mapping[str, str]) -> None:
+    """Raises InvalidInput if policies name roles that are not here, and none may be left out."""
+    selection = examined.selection
+    if selection.unmapped_roles == "leave_out":
+        return
+    unmapped = {
+        role
+        for schema, role in examined.contents.policy_roles
+        if role not in known and (not selection.schemas or schema in selection.schemas)
+    }
+    if unmapped:
+        raise InvalidInput.of(
+            "map_roles",
+            "does not say who stands for these roles, which policies name: "
+            + sources.readable(", ".join(sorted(unmapped))),
+            code="unmapped_roles",
+        )
 
 
 async def _look(source: Source, addresses: list[IPAddress]) -> tuple[IPAddress, sources.Contents]:

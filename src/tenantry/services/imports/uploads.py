@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import uuid
-import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -12,15 +11,15 @@ from typing import BinaryIO
 
 from tenantry.base.errors import Conflict, InvalidInput, TenantryError, TooManyAtOnce
 from tenantry.base.ids import new_id
-from tenantry.host import files
-from tenantry.pg.script_loading import ARCHIVE, GZIP
+from tenantry.host import files, packages
+from tenantry.pg import dump_formats
+from tenantry.pg.script_loading import GZIP
 from tenantry.services.imports.flow import SPARE_BYTES
 from tenantry.services.imports.model import Upload
 
 STALL_SECONDS = 30.0
 SLOWEST = 64 * 1024  # bytes a second, on average after the first STALL_SECONDS
 MOST_OF_A_CUSTOMER = 4  # at once
-_FIRST = 512  # bytes, of which a format is known
 _LOOK_BYTES = 16 * 1024 * 1024  # between two looks at the room that is left
 
 
@@ -95,9 +94,9 @@ class Uploads:
             digest.update(chunk)
             if size > most:
                 raise too_large(most)
-            if len(first) < _FIRST:
-                first = (first + chunk)[:_FIRST]
-                if len(first) == _FIRST:
+            if len(first) < dump_formats.HEAD_BYTES:
+                first = (first + chunk)[: dump_formats.HEAD_BYTES]
+                if len(first) == dump_formats.HEAD_BYTES:
                     _require_dump(first)
             if size - looked >= _LOOK_BYTES:
                 looked = size
@@ -140,7 +139,7 @@ async def paced(
             return
         except TimeoutError:
             raise UploadTooSlow(
-                f"The dump stopped coming after {received:,} bytes, or came too slowly.",
+                f"The upload stopped after {received:,} bytes, or came too slowly.",
                 hint=f"Send it again, without a break of {stall:.0f} seconds, and at"
                 f" {slowest / 1024:.0f} KiB a second or faster.",
             ) from None
@@ -149,20 +148,14 @@ async def paced(
 
 
 def _require_dump(first: bytes) -> None:
-    """Raises InvalidInput if what begins so can be neither of the dumps that are taken."""
-    if first.startswith(ARCHIVE):
-        return
-    what = "is neither a dump in PostgreSQL's custom format nor SQL"
-    text = first
-    if first.startswith(GZIP):
-        what = "is compressed by gzip, but not SQL, or damaged"
-        try:
-            text = zlib.decompressobj(wbits=31).decompress(first, _FIRST)
-        except zlib.error:
-            text = b""
-    elif first[257:262] == b"ustar":
-        what = "is a dump in tar format; make one with pg_dump --format=custom"
-    elif first.startswith((b"\xff\xfe", b"\xfe\xff")):
-        what = "is UTF-16, as PowerShell's > writes it; make it with pg_dump --file=…"
-    if b"\0" in text or not text.strip():
+    """Raises InvalidInput if what begins so can be no dump that is taken; NewerDump."""
+    if dump_formats.form_of(first) is None:
+        what = "is neither an archive of pg_dump's nor SQL"
+        if first.startswith(GZIP):
+            what = "is compressed by gzip, but neither SQL nor an archive, or damaged"
+        elif first.startswith((b"\xff\xfe", b"\xfe\xff")):
+            what = "is UTF-16, as PowerShell's > writes it; make it with pg_dump --file=…"
         raise InvalidInput.of("body", what, code="not_a_dump")
+    header = dump_formats.header_of(first)
+    if header is not None:
+        dump_formats.reader(header, packages.SUPPORTED.start)

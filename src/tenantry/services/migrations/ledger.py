@@ -1,5 +1,6 @@
 """What a database itself keeps of its migrations: golang-migrate's table, and a journal beside."""
 
+from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import psycopg
@@ -10,7 +11,7 @@ from psycopg.rows import TupleRow, tuple_row
 from tenantry.base.errors import Conflict
 from tenantry.pg.connections import fetch_bounded
 from tenantry.services.migrations import plan
-from tenantry.services.migrations.model import NO_VERSION, Applied, Script, State
+from tenantry.services.migrations.model import NO_VERSION, Applied, ForeignLedger, Script, State
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -25,8 +26,10 @@ async def send(
     return await cursor.execute(sql.SQL(query).format(**values), prepare=False)
 
 
+_LEDGER = {"version": ("bigint", "integer", "smallint"), "dirty": ("boolean",)}
 _COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
-    plan.TABLE: {"version": ("bigint", "integer", "smallint"), "dirty": ("boolean",)},
+    plan.TABLE: _LEDGER,
+    plan.BESIDE: _LEDGER,
     plan.JOURNAL: {
         "version": ("bigint",),
         "file": ("text",),
@@ -34,6 +37,7 @@ _COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
         "applied_at": ("timestamp with time zone",),
     },
 }
+_OF_RAILS = "ar_internal_metadata"
 
 
 def _not_a_ledger(schema: str, table: str, why: str) -> Conflict:
@@ -47,41 +51,41 @@ def _not_a_ledger(schema: str, table: str, why: str) -> Conflict:
 class Ledger:
     """The table ``schema_migrations``: no row, or the one that tells version and dirty.
 
+    Where that is the table of another tool, ``tenantry_schema_migrations`` is in its place.
     Beside it, in ``tenantry_migrations``, is what was applied, and when: golang-migrate has
     no place for that.
     """
 
     def __init__(
-        self, conn: Connection, database: str, schema: str, *, exists: bool, has_journal: bool
+        self, conn: Connection, database: str, schema: str, table: str, there: "_Tables"
     ) -> None:
         self.conn = conn
         self.database = database
         self.schema = schema
-        self._exists = exists
-        self._has_journal = has_journal
-        self._table = sql.Identifier(schema, plan.TABLE)
+        self.table = table
+        self._exists = table in there
+        self._has_journal = plan.JOURNAL in there
+        self._table = sql.Identifier(schema, table)
         self._journal = sql.Identifier(schema, plan.JOURNAL)
 
     @classmethod
-    async def find(cls, conn: Connection) -> "Ledger":
-        """The ledger in the schema that new tables go to, which is where golang-migrate looks."""
+    async def find(cls, conn: Connection, *, beside: bool = False) -> "Ledger":
+        """The ledger in the schema that new tables go to, which is where golang-migrate looks.
+
+        Raises ForeignLedger if another tool has the table, unless a ledger was begun ``beside`` it
+        or is to be now.
+        """
         if not conn.autocommit or conn.info.transaction_status != TransactionStatus.IDLE:
             raise ValueError("migrations need a connection in autocommit mode, and idle")
-        cursor = await send(
-            conn,
-            "SELECT current_database(), current_schema(), "
-            "to_regclass(quote_ident(current_schema()) || '.' || {table}) IS NOT NULL, "
-            "to_regclass(quote_ident(current_schema()) || '.' || {journal}) IS NOT NULL",
-            table=sql.Literal(plan.TABLE),
-            journal=sql.Literal(plan.JOURNAL),
-        )
-        [(database, schema, exists, has_journal)] = await cursor.fetchall()
+        cursor = await send(conn, "SELECT current_database(), current_schema()")
+        [(database, schema)] = await cursor.fetchall()
         if schema is None:
             raise Conflict(
                 f"Database {database} has no schema in which to keep {plan.TABLE}.",
                 hint="Create the schema that the role's search_path names.",
             )
-        return cls(conn, database, schema, exists=exists, has_journal=has_journal)
+        there = await _tables(conn, schema)
+        return cls(conn, database, schema, _table(schema, there, beside=beside), there)
 
     @classmethod
     async def at(cls, conn: Connection, database: str, schema: str) -> "Ledger":
@@ -93,31 +97,18 @@ class Ledger:
 
         Raises Conflict if they are something else.
         """
-        cursor = await send(
-            conn,
-            "SELECT c.relname, c.relkind = 'r', a.attname, a.atttypid::pg_catalog.regtype::text"
-            " FROM pg_catalog.pg_class c"
-            " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-            " LEFT JOIN pg_catalog.pg_attribute a"
-            " ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
-            " WHERE n.nspname = {schema} AND c.relname IN ({table}, {journal})"
-            " AND c.relkind NOT IN ('i', 'I', 'c')",
-            schema=sql.Literal(schema),
-            table=sql.Literal(plan.TABLE),
-            journal=sql.Literal(plan.JOURNAL),
-        )
-        found: dict[str, dict[str, str]] = {}
-        for name, is_table, column, type_ in await cursor.fetchall():
-            if not is_table:
+        there = await _tables(conn, schema)
+        table = _table(schema, there, beside=False)
+        for name in (table, plan.JOURNAL):
+            if name not in there:
+                continue
+            found = there[name]
+            if not found.is_plain:
                 raise _not_a_ledger(schema, name, "is no plain table")
-            found.setdefault(name, {})[column] = type_
-        for name, columns in found.items():
             for column, types in _COLUMNS[name].items():
-                if (type_ := columns.get(column, "missing")) not in types:
+                if (type_ := found.columns.get(column, "missing")) not in types:
                     raise _not_a_ledger(schema, name, f"has a column {column} that is {type_}")
-        return cls(
-            conn, database, schema, exists=plan.TABLE in found, has_journal=plan.JOURNAL in found
-        )
+        return cls(conn, database, schema, table, there)
 
     async def ensure(self) -> None:
         """Create the table if it is missing."""
@@ -215,3 +206,64 @@ class Ledger:
         """Forget what was applied after ``version``, where there is a journal."""
         if self._has_journal:
             await self.send(self.forgetting_after(version))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A table, or whatever has the name of one, and the types of its columns by their names."""
+
+    is_plain: bool
+    columns: dict[str, str]
+
+
+_Tables = dict[str, _Found]
+
+
+async def _tables(conn: Connection, schema: str) -> _Tables:
+    """What a schema has of the tables that may be of interest, by the catalog alone."""
+    cursor = await send(
+        conn,
+        "SELECT c.relname, c.relkind = 'r', a.attname, a.atttypid::pg_catalog.regtype::text"
+        " FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " LEFT JOIN pg_catalog.pg_attribute a"
+        " ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+        " WHERE n.nspname = {schema} AND c.relname = ANY ({names}::pg_catalog.text[])"
+        " AND c.relkind NOT IN ('i', 'I', 'c')",
+        schema=sql.Literal(schema),
+        names=sql.Literal([*_COLUMNS, _OF_RAILS]),
+    )
+    found: _Tables = {}
+    for name, is_plain, column, type_ in await cursor.fetchall():
+        found.setdefault(name, _Found(is_plain, {})).columns[column] = type_
+    return found
+
+
+def _table(schema: str, there: _Tables, *, beside: bool) -> str:
+    """Which table is the ledger. Raises ForeignLedger."""
+    known = there.get(plan.TABLE)
+    if plan.BESIDE in there:
+        return plan.BESIDE
+    if known is None or "dirty" in known.columns:
+        return plan.TABLE
+    if beside:
+        return plan.BESIDE
+    raise ForeignLedger(
+        f"The table {schema}.{plan.TABLE} is {_keeper(there)} record of migrations.",
+        hint=f"Start beside it (beside, --beside): the record of these files is then in"
+        f" {plan.BESIDE}, and the other tool's stays as it is. golang-migrate finds it with"
+        f" x-migrations-table={plan.BESIDE}.",
+    )
+
+
+def _keeper(there: _Tables) -> str:
+    """Whose table it is, by its columns."""
+    if _OF_RAILS in there:
+        return "Rails'"
+    match sorted(there[plan.TABLE].columns):
+        case ["version"]:
+            return "dbmate's or Rails'"
+        case ["inserted_at", "version"]:
+            return "Ecto's"
+        case _:
+            return "another tool's"

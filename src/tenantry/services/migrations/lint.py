@@ -241,12 +241,13 @@ def check_script(script: Script, direction: Direction = Direction.UP) -> list[Fi
         parts = statements.split(script.sql)
     except Unreadable as error:
         return [Finding(script.name, error.line, RULES["unreadable"], str(error))]
+    transactional = script.transactional
     made: set[str] = set()
     altered: set[str] = set()
     found = []
     for part in parts:
         allowed = set(re.split(r"[,\s]+", " ".join(_ALLOW.findall(part.comments))))
-        under_lock = _under(altered, part) if script.transactional else ()
+        under_lock = _under(altered, part) if transactional else ()
         for rule, what in chain(_hits(part, made), under_lock, _of_file(part, parts)):
             if rule in allowed or (direction is Direction.DOWN and rule in _MEANT_DOWN):
                 continue

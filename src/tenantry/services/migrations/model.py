@@ -9,6 +9,8 @@ TenantryError
 └── Conflict
     ├── DirtyDatabase        409  an earlier file may be half done
     ├── EditedMigrations     409  files are no longer what was applied
+    ├── SkippedMigrations    409  files were never run, though later ones were
+    ├── ForeignLedger        409  another tool's record has the table's name
     ├── LimitShort           409  fewer migrations than asked for; those there were, ran
     └── MigrationsLocked     409  another run is under way
 """
@@ -27,6 +29,7 @@ from tenantry.pg.statements import Statement, Unreadable
 NO_VERSION = -1  # how golang-migrate writes "before the first migration"
 HIGHEST_VERSION = 2**63 - 1  # what schema_migrations.version, a bigint, can hold
 
+_ABOVE = re.compile(r"(?:\s*--[^\n]*)*")  # the comments above the first statement
 _NO_TRANSACTION = re.compile(r"--\s*tenantry:\s*no-transaction\s*")
 
 
@@ -50,11 +53,10 @@ class Script:
     def transactional(self) -> bool:
         """Whether it runs inside a transaction: unless a statement in it cannot, or a comment
         above the first one, ``-- tenantry: no-transaction``, says so."""
-        for line in map(str.strip, self.sql.splitlines()):
-            if _NO_TRANSACTION.fullmatch(line):
-                return False
-            if line and not line.startswith("--"):
-                break
+        above = _ABOVE.match(self.sql)
+        lines = above[0].splitlines() if above else []
+        if any(_NO_TRANSACTION.fullmatch(line.strip()) for line in lines):
+            return False
         return not any(map(statements.refuses_transaction, self.statements))
 
     @property
@@ -117,7 +119,9 @@ class Status:
 
     ``known`` is False when the folder lacks the version at which the database stands.
     ``journal`` tells of the applied ones, by version; ``edited`` are those whose file is no
-    longer what was applied.
+    longer what was applied. ``skipped`` are not among the applied: they came into the folder after
+    a later one was applied, and were never run. ``unnoted`` are those of the applied that another
+    tool ran, of which the journal does not tell yet.
     """
 
     state: State
@@ -126,6 +130,17 @@ class Status:
     known: bool
     journal: Mapping[int, Applied] = field(default_factory=dict)
     edited: tuple[Migration, ...] = ()
+    skipped: tuple[Migration, ...] = ()
+    unnoted: tuple[Migration, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What a run takes for applied as it is now: files that were edited since they were applied,
+    and files that came late and were never run."""
+
+    edited: bool = False
+    skipped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +218,26 @@ class EditedMigrations(Conflict):
             hint="A new migration says what is to be different. If it was only a comment, accept "
             "them as they are now.",
         )
+
+
+class SkippedMigrations(Conflict):
+    code = "migrations_skipped"
+    title = "Migrations were never run"
+
+    def __init__(self, skipped: Sequence[Migration]) -> None:
+        names = ", ".join(each.up.name for each in skipped if each.up)
+        super().__init__(
+            f"Never run here, though later ones were: {names}.",
+            hint="Give them versions after the last one, and they are run next. If the database has"
+            " what they do already, accept them as applied (accept_skipped, --accept-skipped).",
+        )
+
+
+class ForeignLedger(Conflict):
+    """The table that would be the record of migrations is another tool's."""
+
+    code = "foreign_ledger"
+    title = "Another tool keeps its migrations in that table"
 
 
 class LimitShort(Conflict):

@@ -21,6 +21,7 @@ from tenantry.services.migrations.model import (
 )
 
 TABLE = "schema_migrations"
+BESIDE = "tenantry_schema_migrations"  # where TABLE is another tool's
 JOURNAL = "tenantry_migrations"
 
 # The whole of golang-migrate's pattern, any extension and its greed included: a file
@@ -38,14 +39,14 @@ def lock_key(database: str, *others: str) -> int:
     return zlib.crc32("\0".join((*others, database)).encode()) * _LOCK_SALT % 2**32
 
 
-def lock_keys(database: str, schema: str) -> tuple[int, int]:
+def lock_keys(database: str, schema: str, table: str = TABLE) -> tuple[int, int]:
     """The advisory locks that keep every other run away, golang-migrate's included.
 
     There are two to a database, and it takes both to be alone: golang-migrate's command
     line takes the database's name from the path of the URL, slash and all, while a program
     that hands it an open connection gives the bare name.
     """
-    return lock_key(f"/{database}", schema, TABLE), lock_key(database, schema, TABLE)
+    return lock_key(f"/{database}", schema, table), lock_key(database, schema, table)
 
 
 def parse_name(name: str) -> tuple[int, str, Direction] | None:
@@ -85,7 +86,7 @@ def collect(files: Mapping[str, bytes]) -> tuple[Migration, ...]:
                 f"{other.name} and {name} are both the {direction} file of version {version}.",
                 hint="Give one of them another version.",
             )
-        scripts[version, direction] = Script(name, _text(name, files[name]))
+        scripts[version, direction] = Script(name, text_of(name, files[name]))
         titles.setdefault(version, title)
     return tuple(
         Migration(
@@ -98,7 +99,8 @@ def collect(files: Mapping[str, bytes]) -> tuple[Migration, ...]:
     )
 
 
-def _text(name: str, content: bytes) -> str:
+def text_of(name: str, content: bytes) -> str:
+    """A file's text. Raises BadMigrations for what cannot be sent to PostgreSQL."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -148,15 +150,24 @@ def goto(migrations: Sequence[Migration], state: State, version: int | None) -> 
 def status(
     migrations: Sequence[Migration], state: State, journal: Mapping[int, Applied] | None = None
 ) -> Status:
-    """Which migrations are in force and which are not yet. ``dirty`` is told, not judged."""
+    """Which migrations are in force, which are not yet, and which never were though later ones are.
+
+    ``dirty`` is told, not judged.
+    """
     current = -1 if state.version is None else state.version
-    applied = tuple(m for m in migrations if m.version <= current)
+    there = tuple(m for m in migrations if m.version <= current)
     # Of what golang-migrate took back, the journal still tells.
     known = {version: row for version, row in (journal or {}).items() if version <= current}
+    # Each run notes what others have applied before it. So what the journal lacks is either later
+    # than all that it has, and another tool's; or it came late, and nobody has run it.
+    last = max(known, default=-1)
+    lacking = [m for m in there if m.up is not None and m.version not in known]
+    skipped = tuple(m for m in lacking if m.version < last)
+    applied = tuple(m for m in there if m not in skipped)
     return Status(
         state,
         applied=applied,
-        pending=tuple(migrations[len(applied) :]),
+        pending=tuple(migrations[len(there) :]),
         known=state.version is None or any(m.version == current for m in applied),
         journal=known,
         edited=tuple(
@@ -164,6 +175,8 @@ def status(
             for m in applied
             if m.up is not None and m.version in known and known[m.version].sha256 != m.up.sha256
         ),
+        skipped=skipped,
+        unnoted=tuple(m for m in lacking if m.version > last),
     )
 
 

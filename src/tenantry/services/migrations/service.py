@@ -14,12 +14,13 @@ work may: when the file ends the transaction by itself, or cannot run in one at 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import psycopg
 from psycopg import errors as pg
@@ -35,6 +36,7 @@ from tenantry.services.migrations.ledger import Connection, Ledger, send
 from tenantry.services.migrations.model import (
     HIGHEST_VERSION,
     NO_VERSION,
+    Acceptance,
     BadMigrations,
     Direction,
     EditedMigrations,
@@ -44,15 +46,30 @@ from tenantry.services.migrations.model import (
     MigrationFailed,
     MigrationsLocked,
     Script,
+    SkippedMigrations,
     State,
     Status,
     Step,
 )
 
+
+class How(TypedDict, total=False):
+    """How a run is made. ``beside`` begins a ledger of its own where another tool has the table;
+    ``around`` surrounds each try of a file."""
+
+    limits: Limits
+    accept: Acceptance
+    beside: bool
+    around: "Around"
+
+
 Folder = Path | Traversable | Mapping[str, bytes]  # or what a folder would hold, by name
+# Which steps to take, asked once no other run is under way.
+Choose = Callable[[tuple[Migration, ...], State], Awaitable[list[Step]]]
 # What surrounds each try of a file.
 Around = Callable[[Script], AbstractAsyncContextManager[None]]
 DEFAULT_LIMITS = Limits()
+NOTHING = Acceptance()
 
 
 def _alone_with_it(_: Script) -> AbstractAsyncContextManager[None]:
@@ -63,58 +80,59 @@ async def up(
     conn: Connection,
     folder: Folder,
     n: int | None = None,
-    *,
-    limits: Limits = DEFAULT_LIMITS,
-    accept_edited: bool = False,
-    around: Around = _alone_with_it,
+    **how: Unpack[How],
 ) -> list[Step]:
     """Run the next ``n`` migrations, or all; the steps taken, none if there was nothing to do.
 
-    Raises BadMigrations, DirtyDatabase, EditedMigrations (unless files are to be accepted as
-    they are now), MigrationFailed, MigrationNotFound, MigrationsLocked; LimitShort after having
-    run the fewer than ``n`` that there were.
+    Raises BadMigrations, DirtyDatabase, EditedMigrations and SkippedMigrations (unless files are
+    to be accepted as they are now), ForeignLedger, MigrationFailed, MigrationNotFound,
+    MigrationsLocked; LimitShort after having run the fewer than ``n`` that there were.
     """
-    order = _Order(lambda ms, state: plan.up(ms, state, n), n, accept_edited, around)
-    return await _run(conn, folder, order, limits)
+
+    async def choose(migrations: tuple[Migration, ...], state: State) -> list[Step]:
+        return plan.up(migrations, state, n)
+
+    return _require(n, *await run(conn, folder, choose, **how))
 
 
-async def down(
-    conn: Connection,
-    folder: Folder,
-    n: int | None,
-    *,
-    limits: Limits = DEFAULT_LIMITS,
-    accept_edited: bool = False,
-    around: Around = _alone_with_it,
-) -> list[Step]:
+async def down(conn: Connection, folder: Folder, n: int | None, **how: Unpack[How]) -> list[Step]:
     """Undo the last ``n`` migrations, or with None all of them; otherwise as ``up``."""
-    order = _Order(lambda ms, state: plan.down(ms, state, n), n, accept_edited, around)
-    return await _run(conn, folder, order, limits)
+
+    async def choose(migrations: tuple[Migration, ...], state: State) -> list[Step]:
+        return plan.down(migrations, state, n)
+
+    return _require(n, *await run(conn, folder, choose, **how))
 
 
 async def goto(
-    conn: Connection,
-    folder: Folder,
-    version: int | None,
-    *,
-    limits: Limits = DEFAULT_LIMITS,
-    accept_edited: bool = False,
-    around: Around = _alone_with_it,
+    conn: Connection, folder: Folder, version: int | None, **how: Unpack[How]
 ) -> list[Step]:
     """Go up or down to ``version``, which the folder must have, or with None to before the first;
     otherwise as ``up``."""
-    order = _Order(lambda ms, state: plan.goto(ms, state, version), None, accept_edited, around)
-    return await _run(conn, folder, order, limits)
+
+    async def choose(migrations: tuple[Migration, ...], state: State) -> list[Step]:
+        return plan.goto(migrations, state, version)
+
+    return (await run(conn, folder, choose, **how))[0]
 
 
-async def force(conn: Connection, version: int, *, limits: Limits = DEFAULT_LIMITS) -> State:
+def _require(n: int | None, steps: list[Step], state: State) -> list[Step]:
+    """Raises LimitShort."""
+    if n is not None and len(steps) < n:
+        raise LimitShort(n - len(steps), state)
+    return steps
+
+
+async def force(
+    conn: Connection, version: int, *, limits: Limits = DEFAULT_LIMITS, beside: bool = False
+) -> State:
     """Record that the database is clean at ``version``, or with -1 before the first.
 
     No file is run or looked for. Raises InvalidInput and MigrationsLocked.
     """
     if not NO_VERSION <= version <= HIGHEST_VERSION:
         raise InvalidInput.of("version", f"must be from -1 to {HIGHEST_VERSION}, and is {version}")
-    async with _alone(conn, limits) as (ledger, _):
+    async with _alone(conn, limits, beside=beside) as (ledger, _):
         await ledger.forget_after(version)
         await ledger.write(None if version == NO_VERSION else version, dirty=False)
         return await ledger.read()
@@ -151,36 +169,38 @@ def load(folder: Folder) -> tuple[Migration, ...]:
         ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """What a run is to do."""
+async def run(
+    conn: Connection, folder: Folder, choose: Choose, **how: Unpack[How]
+) -> tuple[list[Step], State]:
+    """Take the steps that ``choose`` says, which is asked when no other run is under way.
 
-    planned: Callable[[tuple[Migration, ...], State], list[Step]]
-    n: int | None
-    accept_edited: bool
-    around: Around
-
-
-async def _run(conn: Connection, folder: Folder, order: _Order, limits: Limits) -> list[Step]:
+    Returns them, and where the database then stands. Raises as ``up``, but for LimitShort.
+    """
+    limits, accept = how.get("limits", DEFAULT_LIMITS), how.get("accept", NOTHING)
     migrations = await statements.aside(partial(load, folder))
-    async with _alone(conn, limits) as (ledger, kept):
+    async with _alone(conn, limits, beside=how.get("beside", False)) as (ledger, kept):
         state = await ledger.read()
-        steps = order.planned(migrations, state)
-        edited = plan.status(migrations, state, await ledger.journal()).edited
-        if edited and not order.accept_edited:
-            raise EditedMigrations(edited)
-        if steps:
-            await ledger.ensure_journal()
-        for migration in edited:
-            if migration.up is not None:
-                await ledger.send(ledger.noting(migration.version, migration.up))
-        manner = _Manner(limits, _beginning(kept, limits), order.around)
+        steps = await choose(migrations, state)
+        found = plan.status(migrations, state, await ledger.journal())
+        if found.edited and not accept.edited:
+            raise EditedMigrations(found.edited)
+        if found.skipped and not accept.skipped:
+            raise SkippedMigrations(found.skipped)
+        if steps or found.edited or found.skipped:
+            await _note(ledger, [*found.edited, *found.skipped, *found.unnoted])
+        manner = _Manner(limits, _beginning(kept, limits), how.get("around", _alone_with_it))
         for step in steps:
             await _take(ledger, state, step, manner)
             state = State(step.target)
-        if order.n is not None and len(steps) < order.n:
-            raise LimitShort(order.n - len(steps), await ledger.read())
-        return steps
+        return steps, state
+
+
+async def _note(ledger: Ledger, migrations: Sequence[Migration]) -> None:
+    """Have the journal say that these files, as they are now, were applied."""
+    await ledger.ensure_journal()
+    for migration in migrations:
+        if migration.up is not None:
+            await ledger.send(ledger.noting(migration.version, migration.up))
 
 
 def _setting(settings: dict[str, str]) -> sql.Composed:
@@ -213,12 +233,14 @@ _OURS = (
 
 
 @asynccontextmanager
-async def _alone(conn: Connection, limits: Limits) -> AsyncIterator[tuple[Ledger, dict[str, str]]]:
+async def _alone(
+    conn: Connection, limits: Limits, *, beside: bool
+) -> AsyncIterator[tuple[Ledger, dict[str, str]]]:
     """Keep every other run away, golang-migrate's too, and tell what each file is to begin with.
 
-    Raises MigrationsLocked.
+    Raises MigrationsLocked, ForeignLedger.
     """
-    ledger = await Ledger.find(conn)
+    ledger = await Ledger.find(conn, beside=beside)
     cursor = await send(
         conn,
         "SELECT name, pg_catalog.current_setting(name)"
@@ -248,13 +270,14 @@ async def _alone(conn: Connection, limits: Limits) -> AsyncIterator[tuple[Ledger
                 }
             )
         )
-        for key in plan.lock_keys(ledger.database, ledger.schema):
+        for key in plan.lock_keys(ledger.database, ledger.schema, ledger.table):
             held.append(key)  # first, as a wait that is cancelled may have been granted
             try:
                 await _lock(ledger, key, deadline, limits)
             except MigrationsLocked:
                 held.remove(key)
                 raise
+        ledger = await Ledger.find(conn, beside=beside)  # others may have made it meanwhile
         await ledger.ensure()
         yield ledger, {name: before[name] for name in _KEPT}
     finally:
@@ -357,8 +380,8 @@ class _Work:
     def __init__(self, ledger: Ledger, script: Script) -> None:
         self._ledger = ledger
         self._script = script
-        self._transactional = script.transactional
         self._parts = script.statements
+        self._transactional = script.transactional
         # Whether it surely runs in the one transaction that we begin. What the parser does not
         # take may say anything.
         self.is_whole = bool(self._transactional and self._parts) and not any(
@@ -381,7 +404,7 @@ class _Work:
 
     async def do(self) -> None:
         # One without statements may still be comments, or what only the server can read.
-        texts = [part.text for part in self._parts] or [self._script.sql]
+        texts = (part.text for part in self._parts) if self._parts else [self._script.sql]
         for self._doing, text in enumerate(texts):
             if self._transactional and self._begins and self._doing == 0:
                 continue  # done

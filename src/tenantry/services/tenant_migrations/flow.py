@@ -8,6 +8,7 @@ import asyncio
 import datetime as dt
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypedDict
 
 import psycopg
 
@@ -16,11 +17,16 @@ from tenantry.base.events import StepDone, emit
 from tenantry.control import audit, migration_runs
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.migration_runs import TargetRow, TargetStatus
-from tenantry.pg import statements
 from tenantry.services.migrations import plan as steps
 from tenantry.services.migrations import service as runner
-from tenantry.services.migrations.ledger import Connection
-from tenantry.services.migrations.model import Limits, LimitShort, State, Step
+from tenantry.services.migrations.model import (
+    Acceptance,
+    Limits,
+    LimitShort,
+    Migration,
+    State,
+    Step,
+)
 from tenantry.services.operations.model import Done, Flow, Outcome, Run
 from tenantry.services.operations.model import Step as FlowStep
 from tenantry.services.operations.service import told
@@ -73,35 +79,32 @@ class Migrating:
         if "target" in run.state:  # what died may have been holding clients, or owe them a refresh
             await clients.refresh()
         files = await self._files(run)
-        limits, accept = _limits(run), bool(run.params["accept_edited"])
+        how = _how(run)
         async with (
             self.visits.with_scratch(run.row.id),
-            self.visits.inside(run.row.id, database, _seconds(limits)) as conn,
+            self.visits.inside(run.row.id, database, _seconds(how["limits"])) as conn,
         ):
             if run.params["action"] == "force":
-                state = await runner.force(conn, run.params["version"], limits=limits)
+                version = run.params["version"]
+                state = await runner.force(
+                    conn, version, limits=how["limits"], beside=how["beside"]
+                )
                 return Done(result(state, []))
-            await self._aim(run, conn, files)
             async with clients:
-                taken = await runner.goto(
-                    conn,
-                    files,
-                    run.state["target"],
-                    limits=limits,
-                    accept_edited=accept,
-                    around=clients.around,
+                taken, state = await runner.run(
+                    conn, files, partial(self._choose, run), **how, around=clients.around
                 )
             emit(StepDone(MIGRATE, "migrated", database.database_name))
             if short := run.state["short"]:
-                raise LimitShort(short, await runner.version(conn))
-            return Done(result(await runner.version(conn), taken))
+                raise LimitShort(short, state)
+            return Done(result(state, taken))
 
-    async def _aim(self, run: Run, conn: Connection, files: dict[str, bytes]) -> None:
-        """Work out once where to: a second try must not go ``n`` further."""
+    async def _choose(
+        self, run: Run, migrations: tuple[Migration, ...], state: State
+    ) -> list[Step]:
+        """The steps to take. Where to is worked out once: another try must not go ``n`` further."""
         if "target" in run.state:
-            return
-        migrations = await statements.aside(partial(runner.load, files))
-        state = await runner.version(conn)
+            return steps.goto(migrations, state, run.state["target"])
         n = run.params["n"]
         match run.params["action"]:
             case "up":
@@ -113,6 +116,7 @@ class Migrating:
         run.state["target"] = ahead[-1].target if ahead else state.version
         run.state["short"] = 0 if n is None else n - len(ahead)
         await run.save()
+        return ahead
 
     async def _undo_one(self, run: Run) -> None:
         """Files that were applied stay, each of them whole; only clients must not wait for ever."""
@@ -172,15 +176,10 @@ class Migrating:
             return await self._ended(run, target, "skipped")
         state: State | None = None
         try:
-            async with self.visits.inside(run.row.id, database, _seconds(_limits(run))) as conn:
+            how = _how(run)
+            async with self.visits.inside(run.row.id, database, _seconds(how["limits"])) as conn:
                 async with self.visits.clients(database.database_name) as clients:
-                    taken = await runner.up(
-                        conn,
-                        files,
-                        limits=_limits(run),
-                        accept_edited=bool(run.params["accept_edited"]),
-                        around=clients.around,
-                    )
+                    taken = await runner.up(conn, files, **how, around=clients.around)
                 state = await runner.version(conn)
         except Unavailable:
             raise  # it is the server's fault, not this database's: all of it is tried again
@@ -247,8 +246,19 @@ class _Course:
         return over / max(1, len(self.targets))
 
 
-def _limits(run: Run) -> Limits:
-    return Limits(**run.params["limits"])
+class _How(TypedDict):
+    limits: Limits
+    accept: Acceptance
+    beside: bool
+
+
+def _how(run: Run) -> _How:
+    params = run.params
+    return {
+        "limits": Limits(**params["limits"]),
+        "accept": Acceptance(**params["accept"]),
+        "beside": bool(params["beside"]),
+    }
 
 
 def _seconds(limits: Limits) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tenantry.base.errors import Conflict
-from tenantry.services.migrations.model import Limits
+from tenantry.services.migrations.model import Acceptance, Limits
 
 STATEMENT_SECONDS = 600.0  # how long each statement of files may run if nothing is asked for
 
@@ -19,15 +19,13 @@ Action = Literal["up", "down", "goto", "force"]
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Migration files by name, and how long a run of them may stand in others' way."""
+    """Migration files by name, how long a run of them may stand in others' way, what it takes for
+    applied, and whether it may begin a record beside another tool's."""
 
     texts: Mapping[str, str]
     limits: Limits
-    accept_edited: bool = False
-
-    @property
-    def contents(self) -> dict[str, bytes]:
-        return {name: text.encode() for name, text in self.texts.items()}
+    accept: Acceptance
+    beside: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,16 +24,23 @@ _SHAPES = (
     ast.RuleStmt,
     ast.ViewStmt,
 )
+_REMEMBERED = 64 * 1024  # characters of a file
 
 
-@lru_cache(maxsize=64)
 def may_outdate(script: Script) -> bool:
     """Whether plans that others have prepared may be outdated after this file."""
+    return _remembered(script) if len(script.sql) <= _REMEMBERED else _may_outdate(script)
+
+
+def _may_outdate(script: Script) -> bool:
     try:
         parts = statements.split(script.sql)
     except Unreadable:
         return True
     return any(isinstance(part.node, _SHAPES) for part in parts)
+
+
+_remembered = lru_cache(maxsize=64)(_may_outdate)
 
 
 def rank(environment: str, name: str) -> tuple[int, str]:

@@ -25,11 +25,12 @@ from tenantry.services.migrations import plan as steps
 from tenantry.services.migrations.ledger import Ledger
 from tenantry.services.migrations.model import Status
 from tenantry.services.operations.service import Operations
-from tenantry.services.tenant_migrations import flow, plan
+from tenantry.services.tenant_migrations import flow, folders, plan
 from tenantry.services.tenant_migrations.flow import Migrating
 from tenantry.services.tenant_migrations.model import STATEMENT_SECONDS, Files, Fleet, Wanted
 
 _PAGE = 500
+_MOST_WAITING = 4 * folders.MOST_BYTES  # of a customer, whose quotas do not count them
 
 
 class TenantMigrations:
@@ -67,7 +68,7 @@ class TenantMigrations:
                 **_how(wanted.files, [database]),
             },
         )
-        await migration_runs.insert(tx, operation.id, wanted.files.texts)
+        await _keep(tx, actor, operation, wanted.files)
         await audit.record_on(
             tx,
             actor,
@@ -100,7 +101,7 @@ class TenantMigrations:
             },
             exclusive=False,
         )
-        await migration_runs.insert(tx, operation.id, wanted.files.texts)
+        await _keep(tx, actor, operation, wanted.files)
         await migration_runs.insert_targets(tx, operation.id, chosen)
         await audit.record(
             tx,
@@ -190,7 +191,21 @@ async def _choose(tx: Tx, actor: Actor, wanted: Fleet) -> list[DatabaseRow]:
     return sorted(chosen, key=lambda row: plan.rank(row.environment, row.database_name))
 
 
+async def _keep(tx: Tx, actor: Actor, operation: OperationRow, files: Files) -> None:
+    """Keep a run's files until it is over. Raises Conflict."""
+    await migration_runs.insert(tx, operation.id, files.texts)
+    if actor.customer_id is not None and await migration_runs.waiting_bytes(tx) > _MOST_WAITING:
+        raise Conflict(
+            f"Migrations with more than {_MOST_WAITING:,} bytes of files wait to be run.",
+            hint="Wait until one of them is over.",
+        )
+
+
 def _how(files: Files, databases: Sequence[DatabaseRow]) -> dict[str, object]:
     seconds = statement_seconds(databases, files.limits.statement_timeout, usual=STATEMENT_SECONDS)
     limits = dataclasses.replace(files.limits, statement_timeout=seconds)
-    return {"limits": dataclasses.asdict(limits), "accept_edited": files.accept_edited}
+    return {
+        "limits": dataclasses.asdict(limits),
+        "accept": dataclasses.asdict(files.accept),
+        "beside": files.beside,
+    }

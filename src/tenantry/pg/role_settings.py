@@ -1,0 +1,51 @@
+"""What sessions in one database begin with (ALTER DATABASE … SET, ALTER ROLE … IN DATABASE)."""
+
+from collections.abc import Mapping
+
+import psycopg
+from psycopg import sql
+
+from tenantry.pg.connections import ADMIN, Address, connect
+
+
+async def of_login(address: Address, role: str, database: str) -> dict[str, str]:
+    """What a role's sessions in a database begin with."""
+    async with connect(address, user=ADMIN) as admin:
+        cursor = await admin.execute(
+            """
+            SELECT split_part(setting, '=', 1), substr(setting, strpos(setting, '=') + 1)
+            FROM pg_db_role_setting, unnest(setconfig) setting
+            WHERE setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = %s))
+              AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = %s))
+            ORDER BY setrole <> 0, setdatabase <> 0
+            """,
+            (role, database),
+        )
+        return dict(await cursor.fetchall())  # the later counts more
+
+
+async def apply(
+    address: Address, role: str, database: str, settings: Mapping[str, str]
+) -> dict[str, str]:
+    """Have these settings for a role's new sessions in a database, with the rights of that role.
+
+    Returns why some of them cannot be, by name. The values are as pg_db_role_setting has them:
+    set_config takes them so, lists included, where SET would need them taken apart.
+    """
+    failed: dict[str, str] = {}
+    async with connect(address, user=ADMIN) as admin, admin.transaction():
+        await admin.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
+        for name, value in settings.items():
+            try:
+                async with admin.transaction():
+                    await admin.execute("SELECT set_config(%s, %s, true)", (name, value))
+                    await admin.execute(
+                        sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} FROM CURRENT").format(
+                            sql.Identifier(role),
+                            sql.Identifier(database),
+                            sql.Identifier(name),
+                        )
+                    )
+            except psycopg.Error as error:
+                failed[name] = error.diag.message_primary or str(error)
+    return failed

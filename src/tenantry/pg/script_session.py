@@ -1,0 +1,104 @@
+"""The server that a script is read into, by libpq alone: a statement goes there as it is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import pq
+
+from tenantry.pg.scripts import Script, Statement
+
+FOREIGN_KEY_VIOLATION = b"23503"
+_ERROR, _SQLSTATE = pq.DiagnosticField.MESSAGE_PRIMARY, pq.DiagnosticField.SQLSTATE
+
+
+class Failed(Exception):
+    """The server does not do what a statement says. ``code`` is its SQLSTATE, ``said`` its words;
+    ``has_data`` if the data of a COPY is still to be read."""
+
+    def __init__(
+        self, statement: Statement, said: str, code: bytes | None, *, has_data: bool = False
+    ) -> None:
+        super().__init__(f"line {statement.line}: {said}")
+        self.said = said
+        self.code = code
+        self.has_data = has_data
+
+
+class Session:
+    """The server, which is told one thing after the other."""
+
+    def __init__(self) -> None:
+        self._server = pq.PGconn.connect(b"")
+        if self._server.status != pq.ConnStatus.OK:
+            raise psycopg.OperationalError(self._server.get_error_message())
+
+    def setting(self, name: str) -> bytes:
+        return self._server.parameter_status(name.encode()) or b""
+
+    @property
+    def version(self) -> int:
+        return self._server.server_version
+
+    @property
+    def is_in_transaction(self) -> bool:
+        return self._server.transaction_status != pq.TransactionStatus.IDLE
+
+    def do(self, statements: list[Statement], script: Script) -> None:
+        """Carry out statements, a COPY alone among them. Raises Failed, Refused."""
+        self._server.send_query(b"\n".join(each.text for each in statements))
+        # What it answers is nobody's: row by row it takes no memory.
+        self._server.set_single_row_mode()
+        done, failure = 0, None
+        has_data = statements[0].verb == b"COPY"
+        while (result := self._server.get_result()) is not None:
+            match result.status:
+                case pq.ExecStatus.COPY_IN:
+                    has_data = False
+                    for piece in script.data():
+                        self._server.put_copy_data(piece)
+                    self._server.put_copy_end()
+                case pq.ExecStatus.COPY_OUT:
+                    while self._server.get_copy_data(0)[0] > 0:
+                        pass
+                case pq.ExecStatus.FATAL_ERROR | pq.ExecStatus.BAD_RESPONSE:
+                    where = statements[min(done, len(statements) - 1)]
+                    failure = failure or _failure(where, result, has_data=has_data)
+                case pq.ExecStatus.SINGLE_TUPLE:
+                    pass
+                case _:
+                    done += 1
+        if failure is not None:
+            raise failure
+
+    def rows(self, query: bytes) -> list[list[bytes]]:
+        """What a query of ours answers, in the script's encoding. Raises Failed."""
+        result = self._server.exec_(query)
+        if result.status not in {pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK}:
+            raise _failure(Statement(query, 0), result)
+        return [
+            [result.get_value(row, column) or b"" for column in range(result.nfields)]
+            for row in range(result.ntuples)
+        ]
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Within a transaction, have what fails in the block take back the block alone."""
+        if not self.is_in_transaction:
+            yield
+            return
+        self.rows(b"SAVEPOINT tenantry")
+        try:
+            yield
+        except Failed:
+            self.rows(b"ROLLBACK TO SAVEPOINT tenantry")
+            raise
+        finally:
+            self.rows(b"RELEASE SAVEPOINT tenantry")
+
+
+def _failure(statement: Statement, result: pq.abc.PGresult, *, has_data: bool = False) -> Failed:
+    said = result.error_field(_ERROR) or result.error_message
+    return Failed(
+        statement, said.decode(errors="replace"), result.error_field(_SQLSTATE), has_data=has_data
+    )

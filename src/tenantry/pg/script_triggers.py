@@ -1,0 +1,98 @@
+"""Triggers and foreign keys that a script turns off while it has data read in.
+
+pg_dump --disable-triggers writes ALTER TABLE … DISABLE TRIGGER ALL, others set
+session_replication_role. Both need a superuser, because they switch off foreign keys. An owner may
+drop those and make them again: which also finds rows that do not fit, where a superuser would
+have taken them unseen. So foreign keys come back at the end; one that rows violate is NOT VALID.
+"""
+
+from tenantry.pg.script_session import FOREIGN_KEY_VIOLATION, Failed, Session
+
+_KEYS = b"""
+    SELECT format('%I.%I', n.nspname, c.relname), quote_ident(k.conname),
+        pg_get_constraintdef(k.oid)
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE k.contype = 'f' AND k.conparentid = 0 AND c.relowner = current_user::regrole
+    ORDER BY k.oid
+"""
+_TRIGGERS = b"""
+    SELECT format('%I.%I', n.nspname, c.relname), quote_ident(t.tgname)
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled = 'O'
+        AND c.relkind IN ('r', 'p') AND c.relowner = current_user::regrole
+    ORDER BY t.oid
+"""
+
+
+class Triggers:
+    """What of a database is turned off, and comes back with ``restore``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._triggers: list[list[bytes]] = []
+        self._keys: list[list[bytes]] = []
+
+    def disable(self) -> None:
+        """Turn off what session_replication_role = replica does. Raises Failed."""
+        self.suspend_foreign_keys()
+        found = self._look(_TRIGGERS)
+        for table, trigger in found:
+            self._session.rows(b"ALTER TABLE %s DISABLE TRIGGER %s" % (table, trigger))
+        self._triggers += found
+
+    def enable(self) -> None:
+        """Turn triggers on again. Raises Failed."""
+        for table, trigger in self._triggers:
+            self._session.rows(b"ALTER TABLE %s ENABLE TRIGGER %s" % (table, trigger))
+        self._triggers = []
+
+    def suspend_foreign_keys(self) -> None:
+        """Drop the foreign keys that there are, until ``restore``. Raises Failed."""
+        found = self._look(_KEYS)
+        for table, name, _ in found:
+            self._session.rows(b"ALTER TABLE %s DROP CONSTRAINT %s" % (table, name))
+        self._keys += found
+
+    def restore(self) -> list[str]:
+        """Have all of it back. Returns what could not be as it was. Raises Failed."""
+        self.enable()
+        changes = [
+            b"ALTER TABLE %s ADD CONSTRAINT %s %s" % (table, name, definition)
+            for table, name, definition in self._keys
+        ]
+        return [told for change in changes if (told := add_foreign_key(self._session, change))]
+
+    def _look(self, query: bytes) -> list[list[bytes]]:
+        # Names in definitions are written out only if the path does not lead to them.
+        [[path]] = self._session.rows(b"SELECT pg_catalog.current_setting('search_path')")
+        set_path = b"SELECT pg_catalog.set_config('search_path', '%s', false)"
+        self._session.rows(set_path % b"pg_catalog")
+        try:
+            return self._session.rows(query)
+        finally:
+            self._session.rows(set_path % path.replace(b"'", b"''"))
+
+
+def add_foreign_key(session: Session, change: bytes) -> str:
+    """Do an ALTER TABLE … ADD FOREIGN KEY, NOT VALID if rows do not fit.
+
+    Returns what to tell of it, empty if it is as it says. Raises Failed.
+    """
+    try:
+        with session.savepoint():
+            session.rows(change)
+    except Failed as error:
+        if error.code != FOREIGN_KEY_VIOLATION:
+            raise
+        why = error.said
+    else:
+        return ""
+    readable = change.decode(errors="replace")
+    try:
+        with session.savepoint():
+            session.rows(change + b" NOT VALID")
+    except Failed:  # before version 18 a partitioned table cannot have such a one
+        return f"{readable} (left out: {why})"
+    return f"{readable} (NOT VALID: {why})"

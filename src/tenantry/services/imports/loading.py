@@ -1,0 +1,105 @@
+"""A dump's contents read into a database by a visitor, and what of them is left out."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenantry.control.databases import DatabaseRow
+from tenantry.host import files
+from tenantry.host.packages import PostgresEngine
+from tenantry.pg import dump_formats, dumps, extensions, visitors
+from tenantry.pg.connections import Address
+from tenantry.services.imports import plan
+from tenantry.services.imports.plan import Offered
+from tenantry.services.operations.model import Run
+
+DEADLINE = 12 * 3600.0  # seconds
+# Of the platform's, or of the machine that the dump is from.
+NEVER = ("--no-security-labels", "--no-tablespaces")
+_AS_OURS = ("--no-owner", *NEVER)
+# Read back by ``_load_one_by_one`` instead, or never.
+_NOT_BY_PG_RESTORE = ("--no-acl", "--no-publications", "--no-subscriptions")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A database to import into, where its server is, and the server's programs."""
+
+    row: DatabaseRow
+    address: Address
+    engine: PostgresEngine
+
+
+async def load(run: Run, place: Place, visitor: visitors.Visitor, dump: Path) -> Sequence[str]:
+    """Read a dump into a database. Returns what was left out.
+
+    Raises CommandFailed with the words of the server or of pg_restore; Conflict if the dump is not
+    taken.
+    """
+    head = await asyncio.to_thread(dump_formats.head_of, dump)
+    if dump_formats.form_of(head) == "script":
+        return await _load_script(run, place, visitor, dump)
+    header = dump_formats.header_of(head)
+    engine = place.engine  # whose pg_restore says what is wrong if there is no header
+    if header is not None:
+        engine = dump_formats.reader(header, place.engine.version)
+    if engine.version == place.engine.version:
+        return await _load_archive(run, place, visitor, dump)
+    # A newer pg_restore sends what an older server does not know; of its script that is left out.
+    script = dump.with_name("script")
+    await dumps.as_script(engine.bindir, dump, script, options=_AS_OURS)
+    return await _load_script(run, place, visitor, script)
+
+
+async def _load_archive(
+    run: Run, place: Place, visitor: visitors.Visitor, dump: Path
+) -> Sequence[str]:
+    bindir, database = place.engine.bindir, place.row.database_name
+    async with visitors.connect_as(visitor, database) as session:
+        every = await extensions.every(session)
+    chosen = plan.choose(
+        await dumps.contents(bindir, dump),
+        [Offered(each.name, each.installable) for each in every],
+        place.engine.version,
+    )
+    await dumps.load(
+        bindir,
+        visitor,
+        database,
+        dump,
+        jobs=1 if await asyncio.to_thread(dump_formats.is_tar, dump) else int(run.params["jobs"]),
+        options=[*_list(dump, chosen.restored), *_AS_OURS, *_NOT_BY_PG_RESTORE],
+        tell=lambda done, items: run.tell(done / max(1, items or 1)),
+        deadline=DEADLINE,
+    )
+    if not chosen.one_by_one:
+        return chosen.left_out
+    script = dump.with_name("script")
+    options = [*_list(dump, chosen.one_by_one), *_AS_OURS]
+    await dumps.as_script(bindir, dump, script, options=options)
+    return [*chosen.left_out, *await _load_script(run, place, visitor, script)]
+
+
+def _list(dump: Path, lines: Sequence[str]) -> list[str]:
+    """How pg_restore is told which of an archive's items to read back."""
+    file = dump.with_name("contents")
+    files.write_atomically(file, "\n".join(lines) + "\n")
+    return [f"--use-list={file}"]
+
+
+async def _load_script(
+    run: Run, place: Place, visitor: visitors.Visitor, script: Path
+) -> Sequence[str]:
+    roles: Mapping[str, str] = run.params["roles"]
+    return await dumps.load_script(
+        visitor,
+        place.row.database_name,
+        script,
+        room=place.row.disk_quota_bytes,
+        roles=roles,
+        tell=lambda done, size: run.tell(
+            done / max(1, size or 1), done_bytes=done, total_bytes=size
+        ),
+        deadline=DEADLINE,
+    )

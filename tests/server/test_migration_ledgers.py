@@ -1,0 +1,216 @@
+"""Where a database's record of migrations is, and what it tells of files that came late."""
+
+from pathlib import Path
+from typing import LiteralString
+
+import pytest
+from migrating import IMPATIENT, Connection, connect, recorded, rows, tables, versions, write
+
+from tenantry.services.migrations import plan, service
+from tenantry.services.migrations.ledger import Ledger
+from tenantry.services.migrations.model import (
+    Acceptance,
+    DirtyDatabase,
+    ForeignLedger,
+    MigrationFailed,
+    MigrationsLocked,
+    SkippedMigrations,
+    State,
+)
+
+FILES = {
+    "000001_one.up.sql": "CREATE TABLE one (id int);",
+    "000001_one.down.sql": "DROP TABLE one;",
+    "000020_two.up.sql": "CREATE TABLE two (id int);",
+    "000020_two.down.sql": "DROP TABLE two;",
+}
+LATE = {
+    "000009_late.up.sql": "CREATE TABLE late (id int);",
+    "000009_late.down.sql": "DROP TABLE late;",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write(tmp_path, FILES)
+
+
+async def noted(conn: Connection) -> list[int]:
+    return [v for (v,) in await rows(conn, "SELECT version FROM tenantry_migrations ORDER BY 1")]
+
+
+# ── files that came late ─────────────────────────────────────────────────────
+
+
+async def test_a_file_that_came_late_is_told_and_no_run_goes_on(
+    conn: Connection, folder: Path
+) -> None:
+    await service.up(conn, folder)
+    write(folder, LATE)
+    found = await service.status(conn, folder)
+    assert [m.version for m in found.applied] == [1, 20]
+    assert [m.version for m in found.skipped] == [9]
+    for verb in (service.up(conn, folder), service.down(conn, folder, 1)):
+        with pytest.raises(SkippedMigrations, match=r"000009_late.up.sql") as refused:
+            await verb
+        assert "--accept-skipped" in str(refused.value.hint)
+    with pytest.raises(SkippedMigrations):
+        await service.goto(conn, folder, 1)
+    assert await tables(conn) == {"one", "two"}
+    (folder / "000009_late.up.sql").rename(folder / "000021_late.up.sql")
+    (folder / "000009_late.down.sql").unlink()
+    assert versions(await service.up(conn, folder)) == [21]
+    assert await tables(conn) == {"one", "two", "late"}
+
+
+async def test_it_can_be_taken_for_applied(conn: Connection, folder: Path) -> None:
+    await service.up(conn, folder)
+    write(folder, LATE)
+    await conn.execute("CREATE TABLE late (id int)")
+    assert await service.up(conn, folder, accept=Acceptance(skipped=True)) == []
+    assert await noted(conn) == [1, 9, 20]
+    assert (await service.status(conn, folder)).skipped == ()
+    assert versions(await service.down(conn, folder, None)) == [20, 9, 1]
+    assert await tables(conn) == set()
+
+
+async def test_what_golang_migrate_applied_is_noted_and_did_not_come_late(
+    conn: Connection, folder: Path
+) -> None:
+    await service.up(conn, folder, 1)
+    # golang-migrate applies 9 and 20, and leaves no trace but the version.
+    write(folder, LATE | {"000030_three.up.sql": "CREATE TABLE three (id int);"})
+    await conn.execute("CREATE TABLE late (id int); CREATE TABLE two (id int)")
+    await conn.execute("UPDATE schema_migrations SET version = 20")
+    assert (await service.status(conn, folder)).skipped == ()
+    assert versions(await service.up(conn, folder)) == [30]
+    assert await noted(conn) == [1, 9, 20, 30]
+    write(folder, {"000010_later.up.sql": "SELECT 1;"})
+    assert [m.version for m in (await service.status(conn, folder)).skipped] == [10]
+
+
+# ── beside another tool ──────────────────────────────────────────────────────
+
+KEPT: list[tuple[str, str]] = [
+    (
+        "CREATE TABLE schema_migrations (version varchar NOT NULL PRIMARY KEY);"
+        "CREATE TABLE ar_internal_metadata (key varchar PRIMARY KEY, value varchar);"
+        "INSERT INTO schema_migrations VALUES ('20240101000000'), ('20240201000000')",
+        "Rails'",
+    ),
+    (
+        "CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY);"
+        "INSERT INTO schema_migrations VALUES ('20240101000000')",
+        "dbmate's or Rails'",
+    ),
+    (
+        "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, inserted_at timestamp(0));"
+        "INSERT INTO schema_migrations VALUES (20240101000000, now())",
+        "Ecto's",
+    ),
+    ("CREATE TABLE schema_migrations (id int, name text)", "another tool's"),
+]
+
+
+@pytest.mark.parametrize(("made", "whose"), KEPT)
+async def test_another_tools_record_is_recognized_and_stays(
+    conn: Connection, folder: Path, made: LiteralString, whose: str
+) -> None:
+    await conn.execute(made)
+    there = await rows(conn, "SELECT * FROM schema_migrations")
+    for verb in (service.up(conn, folder), service.status(conn, folder), service.version(conn)):
+        with pytest.raises(ForeignLedger, match=whose) as refused:
+            await verb
+        assert "--beside" in str(refused.value.hint)
+    with pytest.raises(ForeignLedger):
+        await Ledger.at(conn, conn.info.dbname, "public")
+    with pytest.raises(ForeignLedger):
+        await service.force(conn, 1)
+    assert versions(await service.up(conn, folder, 1, beside=True)) == [1]
+    assert versions(await service.up(conn, folder)) == [20], "it is found by now"
+    assert await rows(conn, "SELECT version, dirty FROM tenantry_schema_migrations") == [
+        (20, False)
+    ]
+    ledger = await Ledger.at(conn, conn.info.dbname, "public")
+    assert await ledger.read() == State(20)
+    assert versions(await service.down(conn, folder, None)) == [20, 1]
+    assert await rows(conn, "SELECT * FROM schema_migrations") == there
+
+
+async def test_beside_golang_migrates_own_table_nothing_is_begun(
+    conn: Connection, folder: Path
+) -> None:
+    await service.up(conn, folder, 1, beside=True)
+    assert await recorded(conn) == [(1, False)]
+    assert (await service.force(conn, 20, beside=True)) == State(20)
+    assert await rows(conn, "SELECT to_regclass('tenantry_schema_migrations')") == [(None,)]
+
+
+async def test_force_begins_beside_too(conn: Connection, folder: Path) -> None:
+    await conn.execute("CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY)")
+    assert await service.force(conn, 1, beside=True) == State(1)
+    assert versions(await service.up(conn, folder)) == [20]
+
+
+async def test_golang_migrate_beside_it_is_waited_for(
+    conn: Connection, folder: Path, fresh_database: str
+) -> None:
+    await conn.execute("CREATE TABLE schema_migrations (version varchar(128) PRIMARY KEY)")
+    async with await connect(fresh_database) as other:
+        key = plan.lock_key(conn.info.dbname, "public", "tenantry_schema_migrations")
+        await other.execute("SELECT pg_advisory_lock(%s)", (key,))
+        with pytest.raises(MigrationsLocked):
+            await service.up(conn, folder, beside=True, limits=IMPATIENT)
+
+
+# ── what is looked at under the lock ─────────────────────────────────────────
+
+
+async def test_a_run_that_is_under_way_is_not_taken_for_one_that_failed(
+    conn: Connection, folder: Path, fresh_database: str
+) -> None:
+    await service.up(conn, folder, 1)
+    async with await connect(fresh_database) as other:
+        [key, *_] = plan.lock_keys(conn.info.dbname, "public")
+        await other.execute("SELECT pg_advisory_lock(%s)", (key,))
+        await other.execute("UPDATE schema_migrations SET version = 20, dirty = true")
+        with pytest.raises(MigrationsLocked):
+            await service.up(conn, folder, limits=IMPATIENT)
+        await other.execute("SELECT pg_advisory_unlock_all()")
+    with pytest.raises(DirtyDatabase):
+        await service.up(conn, folder, limits=IMPATIENT)
+
+
+# ── files that fail, and large ones ──────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE DATABASE postgres;",
+        "-- more\nCREATE DATABASE d TEMPLATE nothing;",
+        "DROP DATABASE nothing;",
+        "CREATE TABLESPACE t LOCATION '/nonexistent/tenantry';",
+        "ALTER SYSTEM SET nothing = 1;",
+    ],
+)
+async def test_a_file_of_one_statement_that_left_nothing_is_not_dirty(
+    conn: Connection, tmp_path: Path, text: str
+) -> None:
+    write(tmp_path, {"1_one.up.sql": "CREATE TABLE one (id int);", "2_server.up.sql": text})
+    with pytest.raises(MigrationFailed) as failed:
+        await service.up(conn, tmp_path)
+    assert failed.value.state == State(1)
+    assert await recorded(conn) == [(1, False)]
+
+
+async def test_a_file_of_many_statements_is_applied(conn: Connection, tmp_path: Path) -> None:
+    row = "INSERT INTO many VALUES ({}, '" + "x" * 200 + "');"
+    rows_ = "\n".join(map(row.format, range(6000)))
+    text = f"CREATE TABLE many (id int PRIMARY KEY, v text);\n{rows_}\n"
+    assert len(text) > 1024 * 1024
+    write(tmp_path, {"1_many.up.sql": text, "2_more.up.sql": f"{rows_}\n"})
+    with pytest.raises(MigrationFailed, match=r"2_more.up.sql, line 1: duplicate key"):
+        await service.up(conn, tmp_path)
+    assert await rows(conn, "SELECT count(*) FROM many") == [(6000,)]
+    assert await recorded(conn) == [(1, False)]

@@ -1,0 +1,209 @@
+"""Databases of other services imported: roles, publications, settings, and packed dumps."""
+
+import gzip
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from psycopg import sql
+
+from answers import data, problem
+from clients import ask, do, run
+from harness import Installation
+from imported import ended, is_clean
+
+Row = dict[str, Any]
+
+DUMPS = Path(__file__).parents[1] / "dumps"
+
+SERVICE = """
+    CREATE SCHEMA extensions;
+    CREATE EXTENSION pg_trgm SCHEMA extensions;
+    CREATE TABLE notes (id int PRIMARY KEY, owner uuid, body text);
+    INSERT INTO notes VALUES (1, NULL, 'first'), (2, NULL, 'second');
+    CREATE UNLOGGED TABLE visits AS SELECT generate_series(1, 9) n;
+    ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY read_all ON notes FOR SELECT TO authenticated, anon USING (true);
+    COMMENT ON POLICY read_all ON notes IS 'everybody';
+    CREATE POLICY own ON notes TO anon USING (owner IS NOT NULL);
+    COMMENT ON POLICY own ON notes IS 'owners';
+    GRANT SELECT, UPDATE ON notes TO authenticated;
+    CREATE PUBLICATION mine FOR TABLE notes WITH (publish = 'insert');
+    ALTER ROLE CURRENT_USER IN DATABASE {database} SET search_path = "$user", public, extensions;
+    ALTER ROLE CURRENT_USER IN DATABASE {database} SET timezone = 'Europe/Paris';
+    ALTER ROLE CURRENT_USER IN DATABASE {database} SET work_mem = '5MB';
+"""
+
+
+@pytest.fixture(scope="module")
+def service(platform: Installation) -> Iterator[Row]:
+    """A database with roles such as Supabase's and Neon's."""
+    made = platform.create(friendlyName="Service", shadow=False)
+    with platform.superuser() as server:
+        server.execute("CREATE ROLE authenticated; CREATE ROLE anon")
+        name = sql.Identifier(made["database_name"])
+        server.execute(sql.SQL("ALTER DATABASE {} SET app.settings.key = 'secret'").format(name))
+    do(made["connection_string"], SERVICE.format(database=made["database_name"]))
+    yield made
+    with platform.superuser() as server:
+        server.execute("ALTER ROLE authenticated RENAME TO gone_authenticated")
+        server.execute("ALTER ROLE anon RENAME TO gone_anon")
+
+
+def imported(api: httpx.Client, database: Row, source: Row, **asked: object) -> Row:
+    body = {"from": source["connection_string"], **asked}
+    operation = ended(
+        api, data(api.post(f"/api/databases/{database['id']}/import", json=body), 202)
+    )
+    assert operation["status"] == "succeeded", operation
+    result: Row = operation["result"]
+    return result
+
+
+def uploaded(api: httpx.Client, database: Row, dump: bytes, **asked: str) -> httpx.Response:
+    return api.post(
+        f"/api/databases/{database['id']}/import",
+        params=asked,
+        content=dump,
+        headers={"Content-Type": "application/octet-stream"},
+    )
+
+
+POLICIES = """
+    SELECT string_agg(format('%s to %s (%s)', polname, polroles::regrole[],
+        obj_description(oid, 'pg_policy')), '; ' ORDER BY polname) FROM pg_policy
+"""
+
+
+def test_unknown_roles_are_left_out_and_settings_and_publications_come_along(
+    platform: Installation, api: httpx.Client, service: Row
+) -> None:
+    made = platform.create(friendlyName="Without roles", shadow=False)
+    result = imported(api, made, service)
+    assert result["differences"] == []
+    assert {t["name"]: t["rows"] for t in result["tables"]} == {
+        "public.notes": 2,
+        "public.visits": 9,
+    }
+    assert result["left_out"] == [
+        "owners and grants for authenticated",
+        "policy own on public.notes: left out, unknown here: role anon",
+        "policy read_all on public.notes: left out, unknown here: roles authenticated, anon",
+        "setting app.settings.key, which tenants cannot bring",
+        "setting work_mem, which tenants cannot bring",
+    ]
+    here = made["connection_string"]
+    assert ask(here, "SELECT count(*) FROM pg_policy") == 0
+    assert ask(here, "SELECT relrowsecurity FROM pg_class WHERE relname = 'notes'") is True
+    assert ask(here, "SELECT array_agg(tablename::text) FROM pg_publication_tables") == ["notes"]
+    owner = "SELECT pubowner::regrole::text = current_user AND pubinsert AND NOT pubdelete"
+    assert ask(here, f"{owner} FROM pg_publication") is True
+    assert ask(here, "SHOW search_path") == '"$user", public, extensions'
+    assert ask(here, "SHOW timezone") == "Europe/Paris"
+    assert ask(here, "SELECT similarity('a', 'a')") == 1
+    is_clean(platform)
+
+
+def test_roles_are_mapped_to_logins_of_the_database(
+    platform: Installation, api: httpx.Client, service: Row
+) -> None:
+    made = platform.create(friendlyName="With roles", shadow=False)
+    role = {"name": "app", "access": "read_only"}
+    app = data(api.post(f"/api/databases/{made['id']}/roles", json=role), 201)
+    path = f"/api/databases/{made['id']}/import"
+    body = {"from": service["connection_string"], "unmapped_roles": "refuse"}
+    refused = problem(api.post(path, json={**body, "map_roles": {"anon": "app"}}), 422)
+    assert refused["errors"][0]["code"] == "unmapped_roles"
+    assert refused["errors"][0]["message"].endswith(": authenticated")
+    foreign = {"anon": service["username"]}
+    refused = problem(api.post(path, json={**body, "map_roles": foreign}), 422)
+    assert "names no login of this database" in refused["errors"][0]["message"]
+    mapped = {"authenticated": "app", "anon": made["username"]}
+    result = imported(api, made, service, unmapped_roles="refuse", map_roles=mapped)
+    assert result["left_out"] == [
+        "setting app.settings.key, which tenants cannot bring",
+        "setting work_mem, which tenants cannot bring",
+    ]
+    here = made["connection_string"]
+    assert ask(here, POLICIES) == (
+        f"own to {{{made['username']}}} (owners); "
+        f"read_all to {{{app['username']},{made['username']}}} (everybody)"
+    )
+    reader = app["connection_string"]
+    assert ask(reader, "SELECT count(*) FROM notes") == 2
+    assert ask(reader, "SHOW timezone") == "Europe/Paris"
+    assert ask(here, f"SELECT has_table_privilege('{app['username']}', 'notes', 'UPDATE')") is True
+
+
+def test_the_command_line_maps_roles_of_a_dump(platform: Installation) -> None:
+    platform.create(name="neon", shadow=False)
+    dump = str(DUMPS / "neon.sql")
+    refused = platform.tenantry("import", "neon", "--file", dump, "--map-role", "anon", check=False)
+    assert refused.returncode == 1
+    assert "old=new" in refused.stderr
+    told = platform.tenantry(
+        *("import", "neon", "--file", dump, "--json"), "--map-role", "neondb_owner=postgres",
+        check=False,
+    )  # fmt: skip
+    assert "names no login of this database" in told.stderr
+    told = platform.tenantry("import", "neon", "--file", dump, "--json")
+    assert json.loads(told.stdout)["result"]["rows"] == 1
+
+
+# ── forms of dumps ───────────────────────────────────────────────────────────
+
+
+def packed(folder: Path) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w:gz") as made:
+        made.add(folder, "shop")
+    return target.getvalue()
+
+
+def test_archives_of_every_form_are_read(
+    platform: Installation, api: httpx.Client, service: Row, tmp_path: Path
+) -> None:
+    source = service["connection_string"]
+    for form in ("custom", "tar", "directory"):
+        run("pg_dump", f"--format={form}", f"--file={tmp_path / form}", source)
+    forms = {
+        "custom, gzipped": gzip.compress((tmp_path / "custom").read_bytes()),
+        "tar": (tmp_path / "tar").read_bytes(),
+        "folder, packed": packed(tmp_path / "directory"),
+    }
+    for form, dump in forms.items():
+        made = platform.create(friendlyName=form, shadow=False)
+        asked = {"map_role": f"authenticated={made['username']}"}
+        operation = ended(api, data(uploaded(api, made, dump, **asked), 202))
+        assert operation["status"] == "succeeded", (form, operation)
+        assert operation["result"]["rows"] == 11, form
+        assert operation["result"]["left_out"] == [
+            "policy own on public.notes: left out, unknown here: role anon",
+            "policy read_all on public.notes: made without role anon",
+        ]
+        here = made["connection_string"]
+        assert ask(here, POLICIES) == f"read_all to {{{made['username']}}} (everybody)"
+        assert ask(here, "SELECT count(*) FROM pg_publication_tables") == 1
+    is_clean(platform)
+
+
+def test_a_newer_archive_is_told_of_before_it_is_taken_in(
+    platform: Installation, api: httpx.Client
+) -> None:
+    made = platform.create(friendlyName="Newer", shadow=False)
+    dump = (DUMPS / "made_by_18.dump").read_bytes()
+    for form in (dump, gzip.compress(dump)):
+        answer = uploaded(api, made, form)
+        if answer.status_code == 202:
+            told = ended(api, data(answer, 202))["error"]
+        else:
+            told = problem(answer, 409)
+        assert told["code"] == "newer_dump"
+        assert "newer pg_dump (18)" in told["detail"]
+        assert "pg_dump --format=plain" in told["hint"]
+    is_clean(platform)
