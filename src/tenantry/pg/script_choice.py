@@ -14,6 +14,8 @@ from tenantry.pg.scripts import FOR_ONE_DATABASE, Refused, Statement
 # Never left out, and may be as long as a table.
 _DATA = {b"INSERT", b"COPY", b"SELECT", b"UPDATE", b"DELETE", b"WITH"}
 _UNLINKS = b"SELECT pg_catalog.lo_unlink("
+# By which pg_dump has functions not find what they name without its schema.
+_EMPTIES_SEARCH_PATH = b"SELECT pg_catalog.set_config('search_path', '', false);"
 _MOST_PARSED = 1024 * 1024
 _LONGEST_TOLD = 200  # bytes
 _OF_A_SERVER = (
@@ -77,6 +79,8 @@ class Choice:
         Raises Refused if it is about more than one database.
         """
         if statement.verb in _DATA:
+            if statement.text.strip() == _EMPTIES_SEARCH_PATH:
+                return False
             return self._something_is_there or not statement.text.startswith(_UNLINKS)
         node = _parsed(statement)
         if isinstance(node, _OF_A_SERVER):

@@ -32,7 +32,17 @@ from tenantry.control.store import ControlStore
 from tenantry.host import files, processes
 from tenantry.host.commands import CommandFailed
 from tenantry.host.packages import find_postgres
-from tenantry.pg import catalog, dumps, logins, objects, sources, visitors
+from tenantry.pg import (
+    archives,
+    catalog,
+    dumps,
+    logins,
+    objects,
+    reloading,
+    sources,
+    tenant_settings,
+    visitors,
+)
 from tenantry.pg.connections import Address
 from tenantry.pg.long_statements import StatementTooLong, bounded
 from tenantry.pg.tables import row_counts
@@ -152,7 +162,9 @@ class Steps:
         place = await self._place(run)
         async with (
             self._visitor(run, place, []) as visitor,
-            visitors.connect_as(visitor, place.row.database_name) as session,
+            tenant_settings.reading(
+                visitor, place.row.database_name, tenant_settings.USUAL
+            ) as session,
         ):
             await session.execute("SET statement_timeout = 0")
             run.state["here"] = await row_counts(session)
@@ -323,20 +335,23 @@ class Steps:
 async def _load_archive(
     run: Run, place: Place, visitor: visitors.Visitor, dump: Path
 ) -> Sequence[str]:
-    kept, left_out = plan.choose(await dumps.contents(place.bindir, dump))
-    chosen = dump.parent / "contents"
-    files.write_atomically(chosen, "\n".join(kept) + "\n")
-    await dumps.load(
+    kept, left_out = plan.choose(await archives.contents(place.bindir, dump))
+    loaded = await reloading.load(
         place.bindir,
         visitor,
         place.row.database_name,
         dump,
+        settings=tenant_settings.USUAL,
+        contents=kept,
         jobs=int(run.params["jobs"]),
-        options=[f"--use-list={chosen}", "--no-owner", "--no-acl", *_NEVER],
+        options=["--no-owner", "--no-acl", *_NEVER],
         tell=lambda done, items: run.tell(done / max(1, items or 1)),
         deadline=DEADLINE,
     )
-    return left_out
+    if loaded.lost:
+        first = loaded.lost[0]
+        raise CommandFailed(f"ERROR: {first.object}: {first.reason}")
+    return [*left_out, *(f"{each.object}: {each.reason}" for each in loaded.changed)]
 
 
 async def _load_script(
