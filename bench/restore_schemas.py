@@ -50,7 +50,7 @@ class World:
 
     def contents(self, name: str) -> dict[str, str]:
         with self.here.superuser(dbname=name) as session:
-            return inventory(session)
+            return inventory(session, is_recovered=True)
 
     def compare(
         self, way: str, schema: Schema, before: dict[str, str], *, done: Row, name: str

@@ -121,7 +121,7 @@ def world() -> Iterator[World]:
             installation.create(friendlyName=f"Tenant {number}", shadow=number == 0)
             for number in range(BEFORE_THE_BACKUP)
         ]
-        installation.tenantry("cluster", "backup", "shared-1")
+        installation.back_up("shared-1")
         databases += [
             installation.create(friendlyName=f"Tenant {number}", shadow=False)
             for number in range(BEFORE_THE_BACKUP, TENANTS)
@@ -405,7 +405,7 @@ LOST = "unique index that is none"
 
 def contents(world: World, name: str) -> dict[str, str]:
     with world.platform.superuser(dbname=name) as session:
-        return inventory(session)
+        return inventory(session, is_recovered=True)
 
 
 def assert_is_copy(

@@ -73,10 +73,11 @@ class Drilling:
                 Step("restore", self._restore, share=3),
                 Step("recover", self._recover, share=1),
                 Step("compare", self._compare, share=2),
-                Step("check", self._check, share=1),
                 Step("dump", self._dump, share=1),
                 Step("load", self._load, share=2),
                 Step("compare_loaded", self._compare_loaded, share=2),
+                # Last, since it adds an extension to the copy.
+                Step("check", self._check, share=1),
                 Step("prove", self._prove, share=0.1, final=True),
             ],
             undo=self._undo,
@@ -170,27 +171,6 @@ class Drilling:
         run.state["found"] = {name: dataclasses.asdict(each) for name, each in found.items()}
         return Next()
 
-    async def _check(self, run: Run) -> Outcome:
-        """Check the structure of its tables and indexes. Raises NotProven."""
-        row, side = await self._row(run), await self._side(run)
-        name = row.database_name
-        async with visitors.visitor(
-            side.address, run.row.id.hex, [row.username], folder=side.folder
-        ) as guest:
-            await fingerprints.allow_amcheck(side.address, admin=ADMIN, database=name, guest=guest)
-            done = await commands.run(
-                [side.bindir / "pg_amcheck", "--no-password", name],
-                env=guest.environment(name),
-                deadline=_HOURS * 6,
-                check=False,
-            )
-        if done.returncode == _CORRUPT:
-            raise NotProven(f"pg_amcheck has found damage: {_first_line(done.stdout)}")
-        if done.returncode != 0:
-            raise commands.CommandFailed(f"pg_amcheck failed: {_first_line(done.stderr)}")
-        run.state["compared"]["amcheck"] = "passed"
-        return Next()
-
     # ── the way of a restore ─────────────────────────────────────────────────
 
     async def _dump(self, run: Run) -> Outcome:
@@ -277,6 +257,29 @@ class Drilling:
                 hint="Please report it.",
             )
         run.state["compared"]["changed"] = [*run.state["compared"]["changed"], *changed]
+        return Next()
+
+    # ── its structure ────────────────────────────────────────────────────────
+
+    async def _check(self, run: Run) -> Outcome:
+        """Check the structure of its tables and indexes. Raises NotProven."""
+        row, side = await self._row(run), await self._side(run)
+        name = row.database_name
+        async with visitors.visitor(
+            side.address, run.row.id.hex, [row.username], database=name, folder=side.folder
+        ) as guest:
+            await fingerprints.allow_amcheck(side.address, admin=ADMIN, database=name, guest=guest)
+            done = await commands.run(
+                [side.bindir / "pg_amcheck", "--no-password", name],
+                env=guest.environment(name),
+                deadline=_HOURS * 6,
+                check=False,
+            )
+        if done.returncode == _CORRUPT:
+            raise NotProven(f"pg_amcheck has found damage: {_first_line(done.stdout)}")
+        if done.returncode != 0:
+            raise commands.CommandFailed(f"pg_amcheck failed: {_first_line(done.stderr)}")
+        run.state["compared"]["amcheck"] = "passed"
         return Next()
 
     # ── the proof ────────────────────────────────────────────────────────────
