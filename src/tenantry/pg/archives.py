@@ -138,13 +138,13 @@ class Archive:
             raise CommandFailed(f"pg_restore ended with {done.returncode}: {said.failed}")
         return said.failed
 
-    async def statements(self, section: Section, item: Item) -> str:
+    async def statements(self, item: Item) -> str:
         """The statements by which one item is made, after those that set the session up."""
+        # Not of a section: comments and grants have that of the item before them, if there is one.
         done = await commands.run(
             [
                 self.bindir / "pg_restore",
                 "--file=-",
-                f"--section={section}",
                 self._only([item]),
                 *self.options,
                 self.path,

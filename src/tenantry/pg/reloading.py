@@ -174,7 +174,7 @@ class _Loading:
         failed = await self._all(section, settings)
         if not failed:
             return
-        scripts = {each: await self._archive.statements(section, each) for each in failed}
+        scripts = {each: await self._archive.statements(each) for each in failed}
         async with self._sessions() as (plain, tenant):
 
             async def again(item: Item) -> str | None:
