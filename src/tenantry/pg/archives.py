@@ -8,6 +8,7 @@ from typing import Literal
 
 from tenantry.host import commands, files
 from tenantry.host.commands import CommandFailed
+from tenantry.pg import visitors
 from tenantry.pg.connections import startup_options
 from tenantry.pg.visitors import Visitor
 
@@ -111,6 +112,7 @@ class Archive:
         Raises CommandFailed if pg_restore itself fails, or the server does not go on.
         """
         said = _Said(heard)
+        await visitors.renew(self.visitor)
         done = await commands.run(
             [
                 self.bindir / "pg_restore",

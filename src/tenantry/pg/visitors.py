@@ -374,8 +374,7 @@ async def connect_as(
     Raises psycopg.OperationalError if the server does not let it in, Unavailable if it does not
     answer.
     """
-    async with connect(visitor_.address, user=ADMIN) as admin:
-        await _renew(admin, visitor_)
+    await renew(visitor_)
     conninfo = visitor_.address.conninfo(user=visitor_.name, dbname=database)
     if settings is not None:
         conninfo = make_conninfo(conninfo, options=startup_options(settings))
@@ -387,14 +386,15 @@ async def connect_as(
         yield inside
 
 
-async def _renew(admin: Connection, visitor_: Visitor) -> None:
+async def renew(visitor_: Visitor) -> None:
     """Give it its password and no settings again, which code in an earlier session may change."""
-    await admin.execute(
-        sql.SQL("ALTER ROLE {} PASSWORD {}").format(
-            sql.Identifier(visitor_.name), sql.Literal(scram_verifier(visitor_.password))
+    async with connect(visitor_.address, user=ADMIN) as admin:
+        await admin.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                sql.Identifier(visitor_.name), sql.Literal(scram_verifier(visitor_.password))
+            )
         )
-    )
-    await _reset_settings(admin, visitor_.name)
+        await _reset_settings(admin, visitor_.name)
 
 
 async def purposes(address: Address) -> set[str]:
