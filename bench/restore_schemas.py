@@ -92,9 +92,10 @@ class World:
             time.sleep(0.15)  # what is checked against the time is true no more
             before = self.contents(name)
             with self.timed("branch"):  # its parent has a session: by a dump
-                done = self.ended(self.api.post(f"{path}/branches", json={"name": f"br-{seed}"}))
-        branch = data(self.api.get(f"/api/databases/br-{seed}"))["database_name"]
-        self.compare("branch", schema, before, done=done, name=branch)
+                answer = self.api.post(f"{path}/branches", json={"name": f"br-{seed}"})
+                done = self.ended(answer)
+        branch = data(answer, 202)
+        self.compare("branch", schema, before, done=done, name=branch["database_name"])
         backup = self.ended(self.api.post(f"{path}/backups", json={}))["result"]["backup_id"]
         for way, to in (("backup as new", backup), ("moment as new", "latest")):
             with self.timed(way):
@@ -116,7 +117,7 @@ class World:
             in_place["accept_losses"] = True
             done = self.ended(self.api.post(f"{path}/restore", json=in_place))
         self.compare("in place", schema, before, done=done, name=name)
-        self.api.delete(f"/api/databases/br-{seed}")
+        self.api.delete(f"/api/databases/{branch['id']}")
         self.api.delete(path)
 
 
