@@ -189,6 +189,7 @@ def _secrets_on_disk(world: World, _: str) -> str:
 _IN_THE_SAME = Lift(
     ('GRANT CONNECT ON DATABASE "{foreign}" TO "{role}"',),
     ('REVOKE CONNECT ON DATABASE "{foreign}" FROM "{role}"',),
+    rule='hostssl all "{role}" 0.0.0.0/0 scram-sha-256',
 )
 _LOUD = Lift(
     ("ALTER ROLE ALL RESET log_min_messages",), ("ALTER ROLE ALL SET log_min_messages = fatal",)

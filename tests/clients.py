@@ -28,6 +28,8 @@ VISITORS: LiteralString = (
     " AND coalesce(rolvaliduntil, 'infinity') = 'infinity'"
 )
 DOORS = ("connection_string", "connection_string_pooled")
+# What a tenant is answered that asks for a database of others.
+CLOSED = dict(zip(DOORS, ("no pg_hba.conf entry", "permission denied for database"), strict=True))
 CLONES_FROM = 18  # of PostgreSQL
 
 

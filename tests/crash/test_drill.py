@@ -15,7 +15,7 @@ from answers import data, problem
 from clients import hurry
 from tenantry.host import processes
 
-STEPS = ("read", "side_instance.restored", "restore", "recover", "compare", "check")
+STEPS = ("read", "side_instance.restored", "restore", "recover", "compare", "load", "check")
 
 
 class Drilled:

@@ -15,7 +15,7 @@ from conftest import Server
 from tenantry.base.errors import Conflict
 from tenantry.host import commands
 from tenantry.host.commands import CommandFailed
-from tenantry.pg import dumps, visitors
+from tenantry.pg import archives, dumps, reloading, tenant_settings, visitors
 from tenantry.pg.connections import Address
 
 HIDDEN = """
@@ -82,7 +82,7 @@ async def test_a_dump_is_whole_and_goes_into_another_database(
     source = await dump(server, tenant, purpose, tmp_path / "a.dump")
     assert source.stat().st_mode & 0o777 == 0o600
     assert any("TABLE DATA public hidden" in line for line in
-               await dumps.contents(server.bin_dir, source))  # fmt: skip
+               await archives.contents(server.bin_dir, source))  # fmt: skip
     told: list[tuple[int, int | None]] = []
 
     async def tell(done: int, of: int | None) -> None:
@@ -91,11 +91,12 @@ async def test_a_dump_is_whole_and_goes_into_another_database(
     async with visitors.visitor(
         neighbour.address, purpose, [neighbour.role], folder=tmp_path
     ) as visitor:
-        await dumps.load(
+        await reloading.load(
             server.bin_dir,
             visitor,
             neighbour.databases[0],
             source,
+            settings=tenant_settings.USUAL,
             options=["--no-owner", "--no-acl", f"--role={neighbour.role}"],
             tell=tell,
         )
@@ -178,9 +179,9 @@ async def test_a_hostile_function_gains_nothing_when_a_dump_is_loaded(
     source = await dump(server, tenant, purpose, tmp_path / "a.dump")
     await do(tenant, "DROP TABLE t, seen; DROP FUNCTION trojan")
     async with visitors.visitor(tenant.address, purpose, [tenant.role], folder=tmp_path) as visitor:
-        await dumps.load(
+        await reloading.load(
             server.bin_dir, visitor, tenant.databases[0], source,
-            options=[f"--role={tenant.role}"],
+            settings=tenant_settings.USUAL, options=[f"--role={tenant.role}"],
         )  # fmt: skip
     # It ran, with nobody's rights but its tenant's and the visitor's.
     found = as_superuser(
@@ -268,7 +269,7 @@ async def test_what_is_in_the_way_of_a_dump_is_told(
         with pytest.raises(Conflict, match="All connections of"):
             await dump(server, tenant, purpose, tmp_path / "a.dump")
     with pytest.raises(CommandFailed, match="pg_restore"):
-        await dumps.contents(server.bin_dir, tmp_path / "a.dump")
+        await archives.contents(server.bin_dir, tmp_path / "a.dump")
 
 
 async def test_a_visitor_that_a_crash_left_is_used_again(

@@ -10,7 +10,7 @@ from psycopg import sql
 from tenants import Connection, Tenant, make, rows, unmake
 
 from conftest import Server
-from tenantry.pg import catalog, dumps, logins, objects, visitors
+from tenantry.pg import catalog, dumps, logins, objects, reloading, tenant_settings, visitors
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.handover import hand_over
 
@@ -158,8 +158,14 @@ async def test_a_copy_is_its_heirs_alone(
         if method == "dump":
             file = Path(visitor.passfile).with_name("dump")
             await dumps.dump(server.bin_dir, visitor, parent.databases[0], file)
-            await dumps.load(
-                server.bin_dir, visitor, copy.databases[0], file, jobs=2, options=["--no-owner"]
+            await reloading.load(
+                server.bin_dir,
+                visitor,
+                copy.databases[0],
+                file,
+                settings=tenant_settings.USUAL,
+                jobs=2,
+                options=["--no-owner"],
             )
         async with visitors.connect_as(visitor, copy.databases[0]) as inside:
             await hand_over(

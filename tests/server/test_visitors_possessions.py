@@ -61,6 +61,7 @@ async def fill(made: Visitor, database: str) -> None:
 
 
 async def owners(address: Address, database: str) -> set[str]:
+    """But for what each database has from the template."""
     async with connect(address, user=ADMIN, dbname=database) as admin:
         found = await rows(
             admin,
@@ -68,7 +69,7 @@ async def owners(address: Address, database: str) -> set[str]:
             " WHERE deptype = 'o' AND dbid = (SELECT oid FROM pg_database WHERE datname = %s)",
             database,
         )
-    return {name for (name,) in found}
+    return {name for (name,) in found} - {ADMIN}
 
 
 async def test_all_is_given_away_and_the_visitor_gone(

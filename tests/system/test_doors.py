@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Integer, String, create_engine, func, make_ur
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from clients import DOORS, STRINGS, ask, changed, do, port_of, refusal, run, verified
+from clients import CLOSED, DOORS, STRINGS, ask, changed, do, port_of, refusal, run, verified
 from harness import Installation
 
 PLATFORM_ROLES = ("tenantry_admin", "tenantry_platform", "tenantry_pooler", "tenantry_owner")
@@ -43,10 +43,6 @@ def test_psql_verifies_the_certificate(
     )
     name = database["database_name"] + ("_shadow" if "shadow" in string else "")
     assert told.strip() == f"{database['username']}|{name}"
-
-
-# The first by its own rules, the other by PostgreSQL's privileges.
-CLOSED = dict(zip(DOORS, ("no pg_hba.conf entry", "permission denied for database"), strict=True))
 
 
 @pytest.mark.parametrize("string", DOORS)

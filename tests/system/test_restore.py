@@ -17,6 +17,7 @@ import pytest
 
 from clients import ask, changed, do, eventually, hurry, login, refusal
 from harness import Installation
+from unusual_schemas import Schema, inventory, together, unaccounted
 
 TENANTS = 20
 BEFORE_THE_BACKUP = 2  # each costs a restore 300 files; the others are in the log
@@ -120,7 +121,7 @@ def world() -> Iterator[World]:
             installation.create(friendlyName=f"Tenant {number}", shadow=number == 0)
             for number in range(BEFORE_THE_BACKUP)
         ]
-        assert installation.cluster("backup", "shared-1").returncode == 0
+        installation.back_up("shared-1")
         databases += [
             installation.create(friendlyName=f"Tenant {number}", shadow=False)
             for number in range(BEFORE_THE_BACKUP, TENANTS)
@@ -384,4 +385,92 @@ def test_a_logical_backup_is_restored_as_new_and_in_place(world: World) -> None:
     assert ask(url, owners) == database["username"]
     reader = role["data"]["connection_string"]
     assert int(str(ask(reader, "SELECT count(*) FROM orders"))) > 0
+    assert world.leftovers() == []
+
+
+# ── what PostgreSQL accepts, and does not load again ─────────────────────────
+
+RELOADED = [
+    "in a generated",
+    "in a index",
+    "in a materialized view",
+    "check with now",
+    "check that reads a table",
+    "orphans",
+    "generated from a table",
+    "stale materialized view",
+]
+LOST = "unique index that is none"
+
+
+def contents(world: World, name: str) -> dict[str, str]:
+    with world.platform.superuser(dbname=name) as session:
+        return inventory(session, is_recovered=True)
+
+
+def assert_is_copy(
+    world: World, schema: Schema, before: dict[str, str], result: dict[str, Any], name: str
+) -> None:
+    changed = [each["object"] for each in result["changed"]]
+    foretold = [*schema.changed, *schema.refreshed]
+    assert [each for each in changed if not any(part in each for part in foretold)] == []
+    assert [part for part in schema.changed if not any(part in each for each in changed)] == []
+    assert [each["object"] for each in result["lost"]] == schema.lost
+    remarks = [*result["changed"], *result["lost"]]
+    assert unaccounted(before, contents(world, name), schema, remarks) == []
+
+
+def test_whatever_ran_is_restored_and_a_drill_goes_the_same_way(world: World) -> None:
+    """Unqualified names, checks that old rows do not satisfy, what reads other tables."""
+    database = world.databases[5]
+    name, schema = database["database_name"], together(RELOADED)
+    with login(database["connection_string"]) as session, world.api as api:
+        path = f"/api/databases/{database['id']}"
+        schema.create(session)
+        time.sleep(0.15)  # what is checked against the time is true no more
+        before = contents(world, name)
+        # Somebody is connected, so that it is dumped.
+        answer = api.post(f"{path}/branches", json={"name": "dumped"})
+        done = world.ended(answer)
+        assert done["status"] == "succeeded", done["error"]
+        assert done["result"]["method"] == "dump"
+        branch = answer.json()["data"]["database_name"]
+        assert_is_copy(world, schema, before, done["result"], branch)
+        backup = world.ended(api.post(f"{path}/backups", json={}))["result"]["backup_id"]
+    new = world.restored(database, to=backup)
+    assert_is_copy(world, schema, before, new, new["database_name"])
+    drilled = world.platform.tenantry("backup", "drill", name)
+    assert "can be restored" in drilled.stderr
+    for part in (*schema.changed, *schema.refreshed):
+        assert part in drilled.stderr.replace("\n", " ")
+    in_place = world.restored(database, to="latest", **{"as": "in_place"})
+    assert_is_copy(world, schema, before, in_place, name)
+    assert world.leftovers() == []
+
+
+def test_what_would_be_lost_needs_consent_and_fails_a_drill(world: World) -> None:
+    database = world.databases[6]
+    name, schema = database["database_name"], together([LOST])
+    (lost,) = schema.lost
+    with login(database["connection_string"]) as session:
+        schema.create(session)
+    before = contents(world, name)
+    restore = ("restore", name, "--to", "latest", "--as", "in-place")
+
+    drilled = world.platform.tenantry("backup", "drill", name, check=False)
+    assert drilled.returncode == 1
+    assert lost in " ".join(drilled.stderr.split())
+    failed = world.ended(world.wanted(database, to="latest", **{"as": "in_place"}))
+    assert failed["error"]["code"] == "restore_would_lose"
+    assert lost in failed["error"]["detail"]
+    assert "could not create unique index" in failed["error"]["detail"]
+    assert contents(world, name) == before
+    with world.api as api:
+        path = f"/api/databases/{database['id']}"
+        assert api.get(f"{path}/replaced").json()["data"] == []
+        (proof,) = api.get(f"{path}/proofs").json()["data"]
+        assert not proof["passed"]
+        assert [each["object"] for each in proof["compared"]["lost"]] == [lost]
+    accepted = world.platform.tenantry(*restore, "--accept-losses", "--json")
+    assert_is_copy(world, schema, before, json.loads(accepted.stdout)["result"], name)
     assert world.leftovers() == []

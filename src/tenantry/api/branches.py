@@ -22,7 +22,7 @@ from tenantry.api.asking import (
     once,
     wake_operations,
 )
-from tenantry.api.requests.copies import CreateBranch, ResetBranch, SetMasking
+from tenantry.api.requests.copies import CreateBranch, PromoteBranch, ResetBranch, SetMasking
 from tenantry.base.secrets import SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
@@ -98,7 +98,13 @@ async def reset(
         request,
         principal,
         lambda tx: platform.branches.reset(
-            tx, principal.actor, database_id, branch_id, at=body.at, masked=body.masked
+            tx,
+            principal.actor,
+            database_id,
+            branch_id,
+            at=body.at,
+            masked=body.masked,
+            accept_losses=body.accept_losses,
         ),
         "The branch is being reset.",
     )
@@ -106,7 +112,11 @@ async def reset(
 
 @router.post("/promote", status_code=202, response_model=Answer[Operation])
 async def promote(
-    request: Request, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+    request: Request,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+    body: PromoteBranch | None = None,
 ) -> Response:
     """Have what is in this branch in its parent, under the parent's strings.
 
@@ -115,7 +125,12 @@ async def promote(
     return await begun(
         request,
         principal,
-        lambda tx: platform.branches.promote(tx, principal.actor, database_id),
+        lambda tx: platform.branches.promote(
+            tx,
+            principal.actor,
+            database_id,
+            accept_losses=body is not None and body.accept_losses,
+        ),
         "The branch is being promoted.",
     )
 

@@ -18,11 +18,24 @@ Reader = Annotated[Principal, allowed("backups:read")]
 Writer = Annotated[Principal, allowed("backups:write")]
 
 
+class Remark(BaseModel):
+    """An object that is not as it was, and PostgreSQL's reason."""
+
+    object: str = Field(examples=["CHECK CONSTRAINT public.vouchers vouchers_ends_check"])
+    reason: str = Field(
+        examples=[
+            'It is NOT VALID: check constraint "vouchers_ends_check" of relation "vouchers" is '
+            "violated by some row"
+        ]
+    )
+
+
 class Compared(BaseModel):
     """What a drill has looked at; null where it did not come so far.
 
     All ``tables`` of the copy were read. Of those ``equal_to_live`` are as the live ones were,
     ``changing`` were being written to meanwhile, and ``too_large`` ones were not read there.
+    ``changed`` is what a restore brings back in another form, ``lost`` what it does not.
     """
 
     tables: int | None = Field(None, examples=[12])
@@ -31,6 +44,8 @@ class Compared(BaseModel):
     changing: int | None = Field(None, examples=[1])
     too_large: int | None = Field(None, examples=[0])
     amcheck: str | None = Field(None, examples=["passed"])
+    changed: list[Remark] | None = None
+    lost: list[Remark] | None = None
 
 
 class Proof(BaseModel):

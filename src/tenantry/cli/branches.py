@@ -12,7 +12,7 @@ from tenantry.cli.client import Row, connect
 from tenantry.cli.connecting import labelled
 from tenantry.cli.door import Json
 from tenantry.cli.finding import Environment, In, Named, find, title
-from tenantry.cli.operations import Wait, follow
+from tenantry.cli.operations import AcceptLosses, Wait, follow, tell_exceptions
 
 app = typer.Typer(
     help="Branches: databases with another's data. `tenantry db` shows and deletes them.",
@@ -100,6 +100,7 @@ def create(
     if as_json:
         output.as_json(row)
     elif wait:
+        tell_exceptions(row["operation"]["result"])
         how = row["operation"]["result"]["method"]
         output.done(f"{title(row)} ({row['environment']}) is {title(parent)}'s branch, by {how}")
     else:
@@ -126,6 +127,7 @@ def reset(
     *,
     at: At = None,
     masked: Masked = None,
+    accept_losses: AcceptLosses = False,
     wait: Wait = True,
     env: In = None,
     as_json: Json = False,
@@ -136,7 +138,7 @@ def reset(
 
         tenantry branch reset try-it
     """
-    wanted = {"at": _at(at), "masked": masked}
+    wanted = {"at": _at(at), "masked": masked, "accept_losses": accept_losses or None}
     with connect() as api:
         row = find(api, branch, env)
         if row["parent_id"] is None:
@@ -151,7 +153,14 @@ def reset(
 
 
 @app.command()
-def promote(branch: Named, wait: Wait = True, env: In = None, as_json: Json = False) -> None:
+def promote(
+    branch: Named,
+    *,
+    accept_losses: AcceptLosses = False,
+    wait: Wait = True,
+    env: In = None,
+    as_json: Json = False,
+) -> None:
     """Have what is in a branch in its parent; what the parent was is kept for a while.
 
     Example:
@@ -160,7 +169,7 @@ def promote(branch: Named, wait: Wait = True, env: In = None, as_json: Json = Fa
     """
     with connect() as api:
         row = find(api, branch, env)
-        operation = api.post(f"{_path(row)}/promote")
+        operation = api.post(f"{_path(row)}/promote", {"accept_losses": accept_losses})
         if wait:
             operation = follow(api, operation["id"])
     _show_end(operation, f"{title(row)} is in its parent's place", wait=wait, as_json=as_json)
@@ -170,6 +179,7 @@ def _show_end(operation: Row, said: str, *, wait: bool, as_json: bool) -> None:
     if as_json:
         output.as_json(operation)
     elif wait:
+        tell_exceptions(operation["result"])
         output.done(f"{said}; what was there is kept as {operation['result']['replaced']}")
     else:
         output.done(f"It has begun: operation {operation['id']}")

@@ -4,7 +4,7 @@ from tenantry.cli import output, times
 from tenantry.cli.client import connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, Named, find, title
-from tenantry.cli.operations import Wait, follow
+from tenantry.cli.operations import Wait, follow, tell_exceptions
 
 _COLUMNS: dict[str, output.Cell] = {
     "AGE": lambda row: times.distance(row["at"]),
@@ -41,6 +41,7 @@ def drill(database: Named, wait: Wait = True, env: In = None, as_json: Json = Fa
         )
         return
     result = operation["result"]
+    tell_exceptions(result)
     output.done(
         f"{title(row)} can be restored: {result['tables']} tables with {result['rows']:,} rows, "
         f"{result['equal_to_live']} of them compared with the live ones, in {result['seconds']} s"

@@ -20,6 +20,13 @@ Identifier = Annotated[str, typer.Argument(metavar="ID", help="The operation's i
 Wait = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Follow it to its end, or only begin it.")
 ]
+AcceptLosses = Annotated[
+    bool,
+    typer.Option(
+        "--accept-losses",
+        help="Replace what is there even by what PostgreSQL does not build again in full.",
+    ),
+]
 
 
 def pace(row: Row) -> str:
@@ -138,6 +145,16 @@ def follow(api: Api, operation_id: str) -> Row:
             style="yellow",
         )
     return done
+
+
+def tell_exceptions(result: Row) -> None:
+    """Say what of a database is not in its copy as it was, or not at all."""
+    for said, remarks in (
+        ("Not built again", result.get("lost")),
+        ("In another form", result.get("changed")),
+    ):
+        for each in remarks or ():
+            output.note(f"{said}: {each['object']}. {each['reason']}", style="yellow")
 
 
 @contextmanager

@@ -44,6 +44,7 @@ def restore(
     friendly_name: Annotated[
         str | None, typer.Option(help="What people call the new one, in any words.")
     ] = None,
+    accept_losses: operations.AcceptLosses = False,
     wait: operations.Wait = True,
     env: In = None,
     as_json: Json = False,
@@ -51,7 +52,8 @@ def restore(
     """Have a database back as it was at any second that is backed up.
 
     Its neighbours notice nothing. In place, what was there is kept for a while, and can be put
-    back.
+    back. What PostgreSQL does not build again is listed; in place, nothing is replaced then unless
+    with --accept-losses.
 
     Examples:
 
@@ -61,11 +63,13 @@ def restore(
 
         tenantry restore shop --to previous
     """
-    wanted = {"to": _to(to)}
+    wanted: dict[str, object] = {"to": _to(to)}
     if into is not None:
         wanted["as"] = into.replace("-", "_")
     if friendly_name is not None:
         wanted["friendly_name"] = friendly_name
+    if accept_losses:
+        wanted["accept_losses"] = True
     with connect() as api:
         row = find(api, database, env)
         begun = api.post(f"/api/databases/{row['id']}/restore", wanted)
@@ -77,6 +81,7 @@ def restore(
         output.done(f"Restoring {title(row)}: tenantry operation watch {done['id']}")
         return
     result = done["result"]
+    operations.tell_exceptions(result)
     if "replaced" in result:
         output.done(f"{title(row)} is restored; what it was is kept as {result['replaced']}")
         return

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import re
 import select
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,16 @@ class Address:
             options=f"-csearch_path={search_path} -cclient_min_messages=warning"
             + (f" -clock_timeout={lock_seconds}s" if lock_seconds else ""),
         )
+
+
+def startup_options(settings: Mapping[str, str]) -> str:
+    """Settings as libpq's ``options`` has them (manual, section 34.1.2), in force from the start.
+
+    RESET has them again.
+    """
+    return " ".join(
+        f"-c{name}=" + re.sub(r"([\s\\])", r"\\\1", value) for name, value in settings.items()
+    )
 
 
 @asynccontextmanager

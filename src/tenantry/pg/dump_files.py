@@ -1,4 +1,4 @@
-"""Looking at a dump's file: whether all of it can be read, how large it is, and its hash."""
+"""A dump's file: whether all of it can be read, how large it is, its hash; and copies of it."""
 
 import asyncio
 import hashlib
@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from tenantry.base.errors import Conflict
+from tenantry.host import commands
 from tenantry.host.commands import CommandFailed
-from tenantry.pg import dumps
+from tenantry.pg import archives
 
 _CHUNK = 4 * 1024 * 1024
+_COPY_SECONDS = 12 * 3600.0
 
 Heard = Callable[[int], Awaitable[None]]
 
@@ -46,7 +48,7 @@ async def look_at(file: Path, form: Literal["custom", "plain"], bindir: Path, he
                 size += len(chunk)
                 await heard(size)
         if unpacked is None:
-            await dumps.contents(bindir, file)
+            await archives.contents(bindir, file)
         else:
             unpacked.end()
     except FileNotFoundError:
@@ -56,6 +58,11 @@ async def look_at(file: Path, form: Literal["custom", "plain"], bindir: Path, he
     except (zlib.error, CommandFailed) as error:
         raise Unreadable(f"Its file is not whole: {error}") from error
     return Look(size, digest.hexdigest())
+
+
+async def copy(file: Path, target: Path) -> None:
+    """Copy a dump's file for reading it back; where the file system can, without its blocks."""
+    await commands.run(["cp", "--reflink=auto", "--", file, target], deadline=_COPY_SECONDS)
 
 
 class _Unpacked:

@@ -1,13 +1,12 @@
-"""pg_dump and pg_restore: a whole database to a file and back, with the rights of a visitor.
+"""Dumps: a whole database to a file, and what is SQL back into one, with the rights of a visitor.
 
 A dump is the tenant's: reading one back runs whatever its author wrote into it. So it is done
 by a visitor of the very tenant, and psql, which runs programs for a script, reads none: see
-``script_loading``.
+``script_loading``. What is not SQL is read back by ``reloading``.
 """
 
 import contextlib
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
@@ -16,6 +15,7 @@ from tenantry.base.errors import Conflict, TenantryError
 from tenantry.host import children, commands, files
 from tenantry.host.commands import CommandFailed
 from tenantry.pg import logins, script_loading
+from tenantry.pg.archives import MEMORY_BYTES
 from tenantry.pg.visitors import Visitor
 
 Format = Literal["custom", "plain", "directory"]
@@ -24,12 +24,8 @@ Tell = Callable[[int, int | None], Awaitable[None]]
 
 _HOURS = 3600.0
 DEADLINE = 12 * _HOURS
-# Of each process. PostgreSQL's largest value, 1 GB, takes libpq three times as much.
-_MEMORY_BYTES = 4 * 2**30
 _LOCK_WAIT_MS = 300_000
 _PARTS: dict[Part, list[str]] = {"all": [], "schema": ["--schema-only"], "data": ["--data-only"]}
-_ITEM = re.compile(r"^pg_restore: (creating|processing data|launching item|executing) ")
-_COUNTED = re.compile(r"\d+; ")
 
 
 class Login(Protocol):
@@ -50,7 +46,7 @@ async def dump(
     gently: bool = False,
     tell: Tell | None = None,
     deadline: float = DEADLINE,
-    memory: int = _MEMORY_BYTES,
+    memory: int = MEMORY_BYTES,
 ) -> None:
     """Write a database to ``target``: a new file, or for ``directory`` a folder not there yet.
 
@@ -105,12 +101,6 @@ def _refusal(error: CommandFailed, database: str) -> TenantryError:
     return error
 
 
-async def contents(bindir: Path, source: Path) -> list[str]:
-    """The items of a custom dump's list. Raises CommandFailed if that cannot be read."""
-    told = await commands.run([bindir / "pg_restore", "--list", source], memory=_MEMORY_BYTES)
-    return [line for line in told.stdout.splitlines() if _COUNTED.match(line)]
-
-
 def size_of(path: Path) -> int:
     """The bytes of a file, or of all files in a folder; 0 if it is not there (yet)."""
     with contextlib.suppress(FileNotFoundError):
@@ -118,51 +108,6 @@ def size_of(path: Path) -> int:
             return sum(each.stat().st_size for each in path.iterdir())
         return path.stat().st_size
     return 0
-
-
-async def load(
-    bindir: Path,
-    visitor: Visitor,
-    database: str,
-    source: Path,
-    *,
-    jobs: int = 1,
-    options: Sequence[str] = (),
-    tell: Tell | None = None,
-    deadline: float = DEADLINE,
-) -> None:
-    """Read a dump (no script) into a database; the first error ends it. One in tar's format takes
-    one job.
-
-    ``tell`` is called about twice a second with the items of the dump that are done, and how
-    many there are.
-
-    Raises CommandFailed with pg_restore's own words.
-    """
-    items = len(await contents(bindir, source))
-    done = 0
-
-    def count(line: str) -> None:
-        nonlocal done
-        done += bool(_ITEM.match(line))
-
-    await commands.run(
-        [
-            bindir / "pg_restore",
-            f"--dbname={database}",
-            f"--jobs={jobs}",
-            "--exit-on-error",
-            "--no-password",
-            "--verbose",
-            *options,
-            source,
-        ],
-        env=visitor.environment(database),
-        deadline=deadline,
-        memory=_MEMORY_BYTES,
-        on_error_line=count,
-        while_running=None if tell is None else lambda: tell(min(done, items), items),
-    )
 
 
 async def as_script(bindir: Path, source: Path, target: Path, *, options: Sequence[str]) -> None:
@@ -174,7 +119,7 @@ async def as_script(bindir: Path, source: Path, target: Path, *, options: Sequen
     await commands.run(
         [bindir / "pg_restore", f"--file={target}", *options, source],
         deadline=DEADLINE,
-        memory=_MEMORY_BYTES,
+        memory=MEMORY_BYTES,
     )
 
 

@@ -1,11 +1,11 @@
 """What is in the tables of one database: how many rows, and a sum over all that they say.
 
 Two databases whose tables have the same fingerprints hold the same data, in whatever order.
-Everything runs as whoever is in the database, and with the names of pg_catalog only: reading
+Everything runs as whoever is in the database, and names are those of pg_catalog first: reading
 a tenant's rows may run its functions.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -13,8 +13,10 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
+from tenantry.pg import tenant_settings
 from tenantry.pg.connections import Address, connect, fetch_bounded
-from tenantry.pg.visitors import Visitor, connect_as
+from tenantry.pg.tenant_settings import Settings
+from tenantry.pg.visitors import Visitor
 
 # So that both sides write the same value the same way, whatever is set there.
 _SPELLING = """
@@ -45,9 +47,11 @@ class Fingerprint:
 
 
 @asynccontextmanager
-async def reading(guest: Visitor, database: str) -> AsyncIterator[AsyncConnection[TupleRow]]:
-    """A session in which fingerprints can be compared with those of others."""
-    async with connect_as(guest, database) as inside:
+async def reading(
+    guest: Visitor, database: str, settings: Settings
+) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    """A session, with its tenant's settings, whose fingerprints can be compared with others."""
+    async with tenant_settings.reading(guest, database, settings) as inside:
         await inside.execute(_SPELLING)
         yield inside
 
@@ -71,21 +75,39 @@ async def tables(inside: AsyncConnection[TupleRow]) -> list[Table]:
     return [Table(*row) for row in found]
 
 
-async def fingerprint(inside: AsyncConnection[TupleRow], table: Table) -> Fingerprint:
-    """What is in a table now; every page of it is read.
+async def fingerprint(
+    inside: AsyncConnection[TupleRow], table: Table, *, but: Sequence[str] = ()
+) -> Fingerprint:
+    """What is in a table now, ``but`` for some columns; every page of it is read.
 
     Raises psycopg.Error if it is gone, locked, or damaged.
     """
+    # Not t::text, for which the tenant may have a cast of its own.
+    values: sql.Composable = sql.SQL("textin(record_out(t))")
+    if but:
+        values = sql.SQL("(to_jsonb(t) - {}::text[])::text").format(list(but))
     cursor = await inside.execute(
         sql.SQL(
-            "SELECT count(*), coalesce(sum(hashtextextended(textin(record_out(t)), 0)), 0)::text"
-            " FROM ONLY {} t"  # not t::text, for which the tenant may have a cast of its own
-        ).format(sql.Identifier(table.schema, table.name))
+            "SELECT count(*), coalesce(sum(hashtextextended({}, 0)), 0)::text FROM ONLY {} t"
+        ).format(values, sql.Identifier(table.schema, table.name))
     )
     row = await cursor.fetchone()
     if row is None:
         raise psycopg.DataError("an aggregate has one row")
     return Fingerprint(*row)
+
+
+async def generated(inside: AsyncConnection[TupleRow], table: Table) -> list[str]:
+    """The columns of a table that are computed from others as a row is written."""
+    cursor = await inside.execute(
+        """
+        SELECT a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+            JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = %s AND c.relname = %s AND a.attgenerated = 's' AND NOT a.attisdropped
+        """,
+        (table.schema, table.name),
+    )
+    return [name for (name,) in await cursor.fetchall()]
 
 
 async def allow_amcheck(address: Address, *, admin: str, database: str, guest: Visitor) -> None:

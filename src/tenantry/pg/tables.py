@@ -6,6 +6,18 @@ from psycopg.rows import TupleRow
 from tenantry.pg.connections import fetch_bounded
 
 
+async def materialized_views(connection: AsyncConnection[TupleRow]) -> set[str]:
+    """The materialized views that have rows, by their names with their schemas."""
+    found = await fetch_bounded(
+        connection,
+        """
+        SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind = 'm' AND c.relispopulated
+        """,
+    )
+    return {f"{schema}.{view}" for schema, view in found}
+
+
 async def row_counts(
     connection: AsyncConnection[TupleRow], *, unlogged: bool = False
 ) -> dict[str, int]:

@@ -16,7 +16,7 @@ settings (``ALTER ROLE current_user SET …``). Both are reset each time before 
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,13 +26,14 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import AsyncConnection, sql
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
 from tenantry.base.events import Changed, emit
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.host import files
 from tenantry.pg import catalog
-from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
+from tenantry.pg.connections import ADMIN, Address, connect, fetch_value, startup_options
 from tenantry.pg.objects import role_exists
 from tenantry.pg.replacing import admit
 
@@ -365,30 +366,37 @@ async def _at_leisure(visitor_: Visitor, database: str) -> AsyncIterator[Connect
 
 
 @asynccontextmanager
-async def connect_as(visitor_: Visitor, database: str) -> AsyncIterator[Connection]:
+async def connect_as(
+    visitor_: Visitor, database: str, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Connection]:
     """A session of a visitor's, in autocommit mode, in which names are those of pg_catalog.
+
+    With ``settings``, it has these instead, from the start.
 
     Raises psycopg.OperationalError if the server does not let it in, Unavailable if it does not
     answer.
     """
-    async with connect(visitor_.address, user=ADMIN) as admin:
-        await _renew(admin, visitor_)
+    await renew(visitor_)
+    conninfo = visitor_.address.conninfo(user=visitor_.name, dbname=database)
+    if settings is not None:
+        conninfo = make_conninfo(conninfo, options=startup_options(settings))
     async with await AsyncConnection.connect(
-        visitor_.address.conninfo(user=visitor_.name, dbname=database),
+        conninfo,
         password=visitor_.password.reveal(),
         autocommit=True,
     ) as inside:
         yield inside
 
 
-async def _renew(admin: Connection, visitor_: Visitor) -> None:
+async def renew(visitor_: Visitor) -> None:
     """Give it its password and no settings again, which code in an earlier session may change."""
-    await admin.execute(
-        sql.SQL("ALTER ROLE {} PASSWORD {}").format(
-            sql.Identifier(visitor_.name), sql.Literal(scram_verifier(visitor_.password))
+    async with connect(visitor_.address, user=ADMIN) as admin:
+        await admin.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                sql.Identifier(visitor_.name), sql.Literal(scram_verifier(visitor_.password))
+            )
         )
-    )
-    await _reset_settings(admin, visitor_.name)
+        await _reset_settings(admin, visitor_.name)
 
 
 async def purposes(address: Address) -> set[str]:

@@ -215,6 +215,15 @@ class CreateBranch(Body):
         )
 
 
+_AcceptLosses = Annotated[
+    bool,
+    Field(
+        description="To go on without what PostgreSQL does not build again, where a database is"
+        " replaced; left out, the operation fails with `restore_would_lose` before that.",
+    ),
+]
+
+
 class ResetBranch(Body):
     """A branch that shall be as its parent is, or was."""
 
@@ -223,6 +232,13 @@ class ResetBranch(Body):
         default=None,
         description="Whether to do the parent's masking in it; left out, if there is one.",
     )
+    accept_losses: _AcceptLosses = False
+
+
+class PromoteBranch(Body):
+    """A branch whose contents shall be in its parent."""
+
+    accept_losses: _AcceptLosses = False
 
 
 def _sql(text: str) -> str:
@@ -263,6 +279,12 @@ class Restore(Body):
         ),
     ] = None
     friendly_name: Label | None = Field(default=None, description="For a new database.")
+    accept_losses: _AcceptLosses = False
 
     def wanted(self) -> NewRestore:
-        return NewRestore(to=self.to, into=self.as_, friendly_name=self.friendly_name)
+        return NewRestore(
+            to=self.to,
+            into=self.as_,
+            friendly_name=self.friendly_name,
+            accept_losses=self.accept_losses,
+        )

@@ -15,22 +15,24 @@ from tenantry.base.settings import Settings
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.host import files
-from tenantry.pg import catalog, dumps, logins, objects, replacing, visitors
+from tenantry.pg import catalog, dumps, logins, objects, reloading, replacing, visitors
+from tenantry.pg.connections import Address
 from tenantry.pg.handover import hand_over
 from tenantry.pg.long_statements import bounded
+from tenantry.pg.reloading import Reloaded
+from tenantry.pg.tenant_settings import settings_of
 from tenantry.pg.visitors import Visitor
 from tenantry.services.branches import plan
 from tenantry.services.branches.model import Method
 from tenantry.services.clusters.service import ClusterPools, LocalClusters
 from tenantry.services.operations.model import Run
 from tenantry.services.repository.service import Repositories
-from tenantry.services.restores import roles as restored_roles
+from tenantry.services.restores import transfer
 from tenantry.services.side_instances.model import Wanted
 from tenantry.services.side_instances.service import SideInstances
 
 Server = AsyncConnection[TupleRow]
 
-_JOBS = 2  # of what is loaded, and of what a side instance dumps; a dump takes one connection
 _COPIES = 2  # of the source, for a while: what is dumped, and what is loaded
 _COPIES_AT = 3  # and the side instance
 _DUMPED = 0.4  # the part of copying that is done once the dump is written
@@ -84,8 +86,10 @@ class Copying:
     ) -> Method:
         """Have the target, whatever an earlier try has left of it. Returns how it was made.
 
-        ``run.state["size"]`` is what the source takes.
+        ``run.state["size"]`` is what the source takes; ``run.state["exceptions"]`` becomes what of
+        it is not as it was.
         """
+        run.state["exceptions"] = Reloaded().told()
         try:
             if at is None:
                 method = await self._copy_now(run, source, target)
@@ -129,7 +133,8 @@ class Copying:
             bounded(address, visitor.name, source.longest_statement_seconds),
         ):
             if method == "dump":
-                await self._dump_and_load(run, visitor, source.database_name, target.name)
+                reloaded = await self._dump_and_load(run, visitor, source, target.name, address)
+                run.state["exceptions"] = reloaded.told()
                 emit(StepDone("branch", "loaded", target.name))
             async with visitors.connect_as(visitor, target.name) as inside:
                 others = [name for name in roles if name != source.username]
@@ -180,15 +185,26 @@ class Copying:
             if target.closed:
                 await replacing.close_database(server, target.name)
 
-    async def _dump_and_load(self, run: Run, visitor: Visitor, source: str, target: str) -> None:
+    async def _dump_and_load(
+        self, run: Run, visitor: Visitor, source: DatabaseRow, target: str, address: Address
+    ) -> Reloaded:
         """Dump one database and load it into another, all of it as the visitor's."""
         bindir = LocalClusters(self.settings).shared.bindir
         told = _Told(run)
         file = self.sides.folder(run.row.id) / "dump"
-        await dumps.dump(bindir, visitor, source, file, options=["--compress=0"], tell=told.dumped)
+        await dumps.dump(
+            bindir, visitor, source.database_name, file, options=["--compress=0"], tell=told.dumped
+        )
         # What is the source's roles' becomes the visitor's: no role but it may make it theirs.
-        await dumps.load(
-            bindir, visitor, target, file, jobs=_JOBS, options=["--no-owner"], tell=told.loaded
+        return await reloading.load(
+            bindir,
+            visitor,
+            target,
+            file,
+            settings=await settings_of(address, source.username, source.database_name),
+            jobs=transfer.JOBS,
+            options=["--no-owner"],
+            tell=told.loaded,
         )
 
     # ── as it was ────────────────────────────────────────────────────────────
@@ -204,32 +220,21 @@ class Copying:
         side = await self.sides.recover(run.row.id, wanted)
         run.state["unreadable"] = side.unreadable
         # There the first role can have another name, so that nothing is to be handed over here.
-        others = await restored_roles.open_up(side.address, name, first=source.username, heir=heir)
-        dump = side.folder / "dump"
-        async with visitors.visitor(
-            side.address, run.row.id.hex, [heir, *others], database=name, folder=side.folder
-        ) as guest:
-            await restored_roles.settle(guest, name, heir=heir, others=others, kept=())
-            await asyncio.to_thread(shutil.rmtree, dump, ignore_errors=True)
-            await dumps.dump(
-                side.bindir,
-                guest,
-                name,
-                dump,
-                form="directory",
-                options=[f"--jobs={_JOBS}", "--compress=0"],
-                tell=told.dumped,
-            )
+        dump = await transfer.dump_out(
+            side, run.row.id.hex, name, first=source.username, heir=heir, tell=told.dumped
+        )
         await self._make_empty(source, target)
         emit(StepDone("branch", "filling", target.name))
-        async with (
-            visitors.visitor(
-                cluster.address, run.row.id.hex, [heir], database=target.name, folder=side.folder
-            ) as guest,
-            bounded(cluster.address, guest.name, source.longest_statement_seconds),
-        ):
-            await dumps.load(side.bindir, guest, target.name, dump, jobs=_JOBS, tell=told.loaded)
-            await visitors.leave(guest, target.name, heir)
+        reloaded = await transfer.load_in(
+            transfer.Target(cluster.address, side.bindir, target.name, heir),
+            run.row.id.hex,
+            dump,
+            folder=side.folder,
+            settings=await settings_of(cluster.address, source.username, name),
+            seconds=source.longest_statement_seconds,
+            tell=told.loaded,
+        )
+        run.state["exceptions"] = reloaded.told()
         emit(StepDone("branch", "loaded", target.name))
         return "restore"
 

@@ -32,6 +32,7 @@ from tenantry.services.databases.plan import wanted_state
 from tenantry.services.network.service import Network
 from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step
 from tenantry.services.pooling.service import Pooler
+from tenantry.services.restores.model import WouldLose
 
 CREATE = "branch.create"
 RESET = "branch.reset"
@@ -111,6 +112,8 @@ class Branching:
             ]
         target = Target(run.state["making"], heir.username, beside, closed=heir.status == "active")
         run.state["method"] = await self.copying.copy(run, source, target, at)
+        if target.closed and not run.params.get("accept_losses"):
+            WouldLose.require_nothing(source.database_name, run.state["exceptions"]["lost"])
         run.state["masking"] = False
         return Next()
 
@@ -259,6 +262,7 @@ class Branching:
             "masked": run.params["masked"],
             "branched_at": run.state["branched_at"],
             "unreadable_backups": run.state.get("unreadable", []),
+            **run.state.get("exceptions", {}),
         }
 
     # ── undoing ──────────────────────────────────────────────────────────────

@@ -91,6 +91,7 @@ class Branches:
         *,
         at: dt.datetime | None,
         masked: bool | None,
+        accept_losses: bool,
     ) -> OperationRow:
         """Want a branch as its parent is now, or was. Raises NotFound, Conflict, InvalidInput."""
         parent = await self._databases.lock_there(tx, actor, parent_id)
@@ -100,9 +101,20 @@ class Branches:
         has_masking = await self._check(tx, parent, masked=masked, at=at)
         await self._databases.check_count(tx, actor, branch.customer_id, more=1)
         masked = has_masking if masked is None else masked
-        return await self._begin(tx, actor, RESET, branch, source=parent, masked=masked, at=at)
+        return await self._begin(
+            tx,
+            actor,
+            RESET,
+            branch,
+            source=parent,
+            masked=masked,
+            at=at,
+            accept_losses=accept_losses,
+        )
 
-    async def promote(self, tx: Tx, actor: Actor, branch_id: uuid.UUID) -> OperationRow:
+    async def promote(
+        self, tx: Tx, actor: Actor, branch_id: uuid.UUID, *, accept_losses: bool
+    ) -> OperationRow:
         """Want what is in a branch to be in its parent. Raises NotFound, Conflict."""
         branch = await self._databases.lock_there(tx, actor, branch_id)
         if branch.parent_id is None:
@@ -112,7 +124,16 @@ class Branches:
             )
         parent = await self._databases.lock_there(tx, actor, branch.parent_id)
         await self._databases.check_count(tx, actor, parent.customer_id, more=1)
-        return await self._begin(tx, actor, PROMOTE, parent, source=branch, masked=False, at=None)
+        return await self._begin(
+            tx,
+            actor,
+            PROMOTE,
+            parent,
+            source=branch,
+            masked=False,
+            at=None,
+            accept_losses=accept_losses,
+        )
 
     async def _check(
         self, tx: Tx, parent: DatabaseRow, *, masked: bool | None, at: dt.datetime | None
@@ -141,6 +162,7 @@ class Branches:
         source: DatabaseRow,
         masked: bool,
         at: dt.datetime | None,
+        accept_losses: bool = False,
     ) -> OperationRow:
         operation = await self._operations.begin(
             tx,
@@ -153,6 +175,7 @@ class Branches:
                 "source_id": str(source.id),
                 "masked": masked,
                 "at": None if at is None else at.isoformat(),
+                "accept_losses": accept_losses,
             },
         )
         details: dict[str, object] = {"from": source.database_name, "masked": masked}

@@ -1,7 +1,8 @@
 """The steps of a drill. Nothing of it touches the database that is served, but to read it.
 
 The live database's tables are read before the moment that is restored, and again after it:
-what was the same both times must be the same in the copy.
+what was the same both times must be the same in the copy. Then the copy is dumped and loaded as
+a restore does it, beside it in the sandbox: to be proven is what a restore would bring back.
 """
 
 import dataclasses
@@ -24,13 +25,15 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.proofs import ProofRow
 from tenantry.control.store import ControlStore
 from tenantry.host import commands, files
-from tenantry.pg import catalog, fingerprints, visitors
+from tenantry.pg import catalog, fingerprints, objects, tables, visitors
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.fingerprints import Fingerprint, Table
+from tenantry.pg.tenant_settings import settings_of
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.drills import plan
 from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step
 from tenantry.services.repository.service import Repositories
+from tenantry.services.restores import transfer
 from tenantry.services.side_instances.model import SideInstance, Wanted
 from tenantry.services.side_instances.service import SideInstances
 
@@ -39,7 +42,7 @@ log = structlog.get_logger()
 DRILL = "database.drill"
 _HOURS = 3600.0
 _LIVE_BYTES = 256 * 2**20  # of tables that are read twice while their tenant works
-_COPIES = 1.2  # of the database: the log that is read needs room, too
+_COPIES = 3.2  # of the database: restored, dumped and loaded; and the log that is read
 _TOLD = 5  # tables that an error names
 _CORRUPT = 2  # what pg_amcheck ends with if it has found something
 _DAMAGE = (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted, psycopg.InternalError)
@@ -70,6 +73,10 @@ class Drilling:
                 Step("restore", self._restore, share=3),
                 Step("recover", self._recover, share=1),
                 Step("compare", self._compare, share=2),
+                Step("dump", self._dump, share=1),
+                Step("load", self._load, share=2),
+                Step("compare_loaded", self._compare_loaded, share=2),
+                # Last, since it adds an extension to the copy.
                 Step("check", self._check, share=1),
                 Step("prove", self._prove, share=0.1, final=True),
             ],
@@ -160,14 +167,105 @@ class Drilling:
             "changing": run.state["changing"],
             "too_large": run.state["too_large"],
         }
+        run.state["found"] = {name: dataclasses.asdict(each) for name, each in found.items()}
         return Next()
+
+    # ── the way of a restore ─────────────────────────────────────────────────
+
+    async def _dump(self, run: Run) -> Outcome:
+        row, side = await self._row(run), await self._side(run)
+
+        async def tell(done: int, _: int | None) -> None:
+            await run.tell(min(0.95, done / max(1, run.state["size"])), done_bytes=done)
+
+        await transfer.dump_out(
+            side,
+            run.row.id.hex,
+            row.database_name,
+            first=row.username,
+            heir=row.username,
+            tell=tell,
+        )
+        return Next()
+
+    async def _load(self, run: Run) -> Outcome:
+        """Load it as a restore does. Raises NotProven for what a restore would lose."""
+        row, side = await self._row(run), await self._side(run)
+        name = _loaded_name(row)
+        async with connect(side.address, user=ADMIN) as server:
+            await objects.drop_database(server, name)
+            await objects.ensure_database(server, side.address, name, tenant=row.username)
+
+        async def tell(done: int, items: int | None) -> None:
+            await run.tell(done / max(1, items or 1))
+
+        reloaded = await transfer.load_in(
+            transfer.Target(side.address, side.bindir, name, row.username),
+            run.row.id.hex,
+            side.folder / "dump",
+            folder=side.folder,
+            settings=await settings_of(side.address, row.username, row.database_name),
+            seconds=row.longest_statement_seconds,
+            tell=tell,
+        )
+        run.state["compared"] |= reloaded.told()
+        if reloaded.lost:
+            raise NotProven(
+                f"A restore would lose {len(reloaded.lost)} objects: "
+                + "; ".join(f"{each.object} ({each.reason})" for each in reloaded.lost[:_TOLD]),
+                hint="PostgreSQL does not build them again as they are: change or drop them, and "
+                "drill again.",
+            )
+        return Next()
+
+    async def _compare_loaded(self, run: Run) -> Outcome:
+        """Read every row of what was loaded. Raises NotProven for what differs from the copy."""
+        row, side = await self._row(run), await self._side(run)
+        copied = {name: Fingerprint(**each) for name, each in run.state["found"].items()}
+        loaded: Figures = {}
+        changed: list[dict[str, str]] = []
+        async with connect(side.address, user=ADMIN) as server:
+            if not await objects.database_exists(server, _loaded_name(row)):
+                return Next("dump")  # the side instance had to be restored once more
+        async with (
+            _reading(run, side, row, row.database_name) as before,
+            _reading(run, side, row, _loaded_name(row)) as after,
+        ):
+            there = await fingerprints.tables(after)
+            views = await tables.materialized_views(after)
+            for number, table in enumerate(there):
+                await run.tell(number / len(there))
+                loaded[str(table)] = await fingerprints.fingerprint(after, table)
+                if loaded[str(table)] == copied.get(str(table), loaded[str(table)]):
+                    continue
+                if str(table) in views:
+                    changed.append(_changed("MATERIALIZED VIEW DATA", table, "It was refreshed."))
+                elif (but := await fingerprints.generated(before, table)) and (
+                    await fingerprints.fingerprint(before, table, but=but)
+                    == await fingerprints.fingerprint(after, table, but=but)
+                ):
+                    reason = f"Computed again, {', '.join(but)} differ."
+                    changed.append(_changed("GENERATED COLUMN", table, reason))
+                else:
+                    continue
+                loaded[str(table)] = copied[str(table)]
+        if wrong := fingerprints.differing(copied, loaded):
+            raise NotProven(
+                f"{len(wrong)} of {len(copied)} tables differ once they are loaded: "
+                f"{', '.join(wrong[:_TOLD])}.",
+                hint="Please report it.",
+            )
+        run.state["compared"]["changed"] = [*run.state["compared"]["changed"], *changed]
+        return Next()
+
+    # ── its structure ────────────────────────────────────────────────────────
 
     async def _check(self, run: Run) -> Outcome:
         """Check the structure of its tables and indexes. Raises NotProven."""
         row, side = await self._row(run), await self._side(run)
         name = row.database_name
         async with visitors.visitor(
-            side.address, run.row.id.hex, [row.username], folder=side.folder
+            side.address, run.row.id.hex, [row.username], database=name, folder=side.folder
         ) as guest:
             await fingerprints.allow_amcheck(side.address, admin=ADMIN, database=name, guest=guest)
             done = await commands.run(
@@ -233,9 +331,26 @@ async def _inside(
     """A session in the database, with the rights of all its roles."""
     async with connect(address, user=ADMIN) as server:
         roles = await catalog.roles_of(server, row.username)
+    settings = await settings_of(address, row.username, row.database_name)
     async with (
         visitors.visitor(address, run.row.id.hex, roles, folder=folder) as guest,
-        fingerprints.reading(guest, row.database_name) as inside,
+        fingerprints.reading(guest, row.database_name, settings) as inside,
+    ):
+        yield inside
+
+
+@asynccontextmanager
+async def _reading(
+    run: Run, side: SideInstance, row: DatabaseRow, database: str
+) -> AsyncIterator[AsyncConnection[TupleRow]]:
+    """A session in a database of the side instance, all of which is the owner role's."""
+    purpose = f"{run.row.id.hex}_{'loaded' if database == _loaded_name(row) else 'copied'}"
+    settings = await settings_of(side.address, row.username, row.database_name)
+    async with (
+        visitors.visitor(
+            side.address, purpose, [row.username], database=database, folder=side.folder
+        ) as guest,
+        fingerprints.reading(guest, database, settings) as inside,
     ):
         yield inside
 
@@ -250,6 +365,14 @@ async def _readable(inside: AsyncConnection[TupleRow], tables: list[Table]) -> F
             if inside.broken:
                 raise
     return found
+
+
+def _loaded_name(row: DatabaseRow) -> str:
+    return f"{row.database_name}_loaded"
+
+
+def _changed(kind: str, table: Table, reason: str) -> dict[str, str]:
+    return {"object": f"{kind} {table}", "reason": reason}
 
 
 def _first_line(text: str) -> str:

@@ -39,6 +39,7 @@ from tenantry.pg import (
     objects,
     role_settings,
     sources,
+    tenant_settings,
     visitors,
 )
 from tenantry.pg.long_statements import StatementTooLong, bounded
@@ -152,7 +153,9 @@ class Steps:
         place = await self._place(run)
         async with (
             self._visitor(run, place, []) as visitor,
-            visitors.connect_as(visitor, place.row.database_name) as session,
+            tenant_settings.reading(
+                visitor, place.row.database_name, tenant_settings.USUAL
+            ) as session,
         ):
             await session.execute("SET statement_timeout = 0")
             run.state["here"] = await row_counts(session, unlogged=True)

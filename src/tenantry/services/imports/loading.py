@@ -7,8 +7,17 @@ from pathlib import Path
 
 from tenantry.control.databases import DatabaseRow
 from tenantry.host import files
+from tenantry.host.commands import CommandFailed
 from tenantry.host.packages import PostgresEngine
-from tenantry.pg import dump_formats, dumps, extensions, visitors
+from tenantry.pg import (
+    archives,
+    dump_formats,
+    dumps,
+    extensions,
+    reloading,
+    tenant_settings,
+    visitors,
+)
 from tenantry.pg.connections import Address
 from tenantry.services.imports import plan
 from tenantry.services.imports.plan import Offered
@@ -59,26 +68,32 @@ async def _load_archive(
     async with visitors.connect_as(visitor, database) as session:
         every = await extensions.every(session)
     chosen = plan.choose(
-        await dumps.contents(bindir, dump),
+        await archives.contents(bindir, dump),
         [Offered(each.name, each.installable) for each in every],
         place.engine.version,
     )
-    await dumps.load(
+    loaded = await reloading.load(
         bindir,
         visitor,
         database,
         dump,
+        settings=tenant_settings.USUAL,
+        contents=chosen.restored,
         jobs=1 if await asyncio.to_thread(dump_formats.is_tar, dump) else int(run.params["jobs"]),
-        options=[*_list(dump, chosen.restored), *_AS_OURS, *_NOT_BY_PG_RESTORE],
+        options=[*_AS_OURS, *_NOT_BY_PG_RESTORE],
         tell=lambda done, items: run.tell(done / max(1, items or 1)),
         deadline=DEADLINE,
     )
+    if loaded.lost:
+        first = loaded.lost[0]
+        raise CommandFailed(f"ERROR: {first.object}: {first.reason}")
+    left_out = [*chosen.left_out, *(f"{each.object}: {each.reason}" for each in loaded.changed)]
     if not chosen.one_by_one:
-        return chosen.left_out
+        return left_out
     script = dump.with_name("script")
     options = [*_list(dump, chosen.one_by_one), *_AS_OURS]
     await dumps.as_script(bindir, dump, script, options=options)
-    return [*chosen.left_out, *await _load_script(run, place, visitor, script)]
+    return [*left_out, *await _load_script(run, place, visitor, script)]
 
 
 def _list(dump: Path, lines: Sequence[str]) -> list[str]:

@@ -6,13 +6,14 @@ which ``making`` in the operation's state tells to convergence; then one transac
 PostgreSQL's gives the old one a name to be kept under and the new one its own.
 """
 
-import asyncio
 import datetime as dt
-import shutil
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 
 from tenantry.base.errors import Conflict, MachineError, TenantryError
 from tenantry.base.home import Home
@@ -24,10 +25,10 @@ from tenantry.control.databases import DatabaseRow, Labels
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
-from tenantry.pg import catalog, dump_files, dumps, logins, objects, replacing, tables, visitors
+from tenantry.pg import catalog, dump_files, logins, objects, replacing, visitors
 from tenantry.pg.connections import Address
 from tenantry.pg.handover import hand_over
-from tenantry.pg.long_statements import bounded
+from tenantry.pg.tenant_settings import Settings, reading, settings_of
 from tenantry.services.backups.model import file_of
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases import flow as databases_flow
@@ -36,15 +37,17 @@ from tenantry.services.network.service import Network
 from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.repository.service import Repositories
-from tenantry.services.restores import roles
+from tenantry.services.restores import transfer
+from tenantry.services.restores.model import WouldLose
 from tenantry.services.side_instances.model import SideInstance, Wanted
 from tenantry.services.side_instances.service import SideInstances
+
+Connection = AsyncConnection[TupleRow]
 
 RESTORE = "database.restore"
 PUT_BACK = "database.put_back"
 
 _PAUSE_SECONDS = 5.0  # how long open transactions of pooled clients hold a swap up
-_JOBS = 2  # sessions that a dump or a load takes at once
 _COPIES = 3  # of the database, for a while: in the side instance, dumped, and loaded
 _NOTHING_CHANGED = "Nothing was changed."
 
@@ -180,33 +183,19 @@ class Restoring:
 
     async def _dump(self, run: Run) -> Outcome:
         row = await self._row(run)
-        side = await self._side(run, row)
-        heir = run.state["heir"]
-        others = await roles.open_up(side.address, row.database_name, first=row.username, heir=heir)
-        kept = {each.username for each in await self._roles(run, row, since_then=False)}
-        target = side.folder / "dump"
-        await asyncio.to_thread(_clear, target)
 
         async def tell(done: int, _: int | None) -> None:
             await run.tell(min(0.95, done / max(1, run.state["size"])), done_bytes=done)
 
-        async with visitors.visitor(
-            side.address,
+        await transfer.dump_out(
+            await self._side(run, row),
             run.row.id.hex,
-            [heir, *others],
-            database=row.database_name,
-            folder=side.folder,
-        ) as guest:
-            await roles.settle(guest, row.database_name, heir=heir, others=others, kept=kept)
-            await dumps.dump(
-                side.bindir,
-                guest,
-                row.database_name,
-                target,
-                form="directory",
-                options=[f"--jobs={_JOBS}", "--compress=0"],
-                tell=tell,
-            )
+            row.database_name,
+            first=row.username,
+            heir=run.state["heir"],
+            kept={each.username for each in await self._roles(run, row, since_then=False)},
+            tell=tell,
+        )
         return Next()
 
     async def _roles(self, run: Run, row: DatabaseRow, *, since_then: bool) -> list[RoleRow]:
@@ -231,37 +220,42 @@ class Restoring:
         await self._make(run, row, cluster.address)
         # A backup's file is of another time: whose things are in it is settled once it is loaded.
         file = run.state.get("file")
+        roles_ = [each.username for each in await self._roles(run, row, since_then=False)]
+        if file is not None and _is_new(run):
+            roles_ = await self._roles_of(row)
+        folder = self.sides.folder(run.row.id)
+        files.ensure_folder(folder)
+        if file is not None:
+            await dump_files.copy(Path(file), folder / "dump")
 
         async def tell(done: int, items: int | None) -> None:
             await run.tell(done / max(1, items or 1))
 
-        roles_ = [each.username for each in await self._roles(run, row, since_then=False)]
-        if file is not None and _is_new(run):
-            roles_ = await self._roles_of(row)
-        scratch = self.sides.folder(run.row.id)
-        files.ensure_folder(scratch)
-        async with (
-            visitors.visitor(
-                cluster.address, run.row.id.hex, [heir, *roles_], database=making, folder=scratch
-            ) as guest,
-            bounded(cluster.address, guest.name, row.longest_statement_seconds),
-        ):
-            await dumps.load(
+        async def settle(inside: Connection, visitor: str) -> None:
+            if file is not None and _is_new(run):
+                others = [each for each in (*roles_, visitor) if each != row.username]
+                await hand_over(inside, first=row.username, others=others, heir=heir)
+
+        reloaded = await transfer.load_in(
+            transfer.Target(
+                cluster.address,
                 self.repositories.cluster(cluster.name).bindir,
-                guest,
                 making,
-                Path(file) if file else scratch / "dump",
-                jobs=_JOBS,
-                options=[] if file is None else ["--no-owner"],
-                tell=tell,
-            )
-            async with visitors.connect_as(guest, making) as inside:
-                if file is not None and _is_new(run):
-                    others = [each for each in (*roles_, guest.name) if each != row.username]
-                    await hand_over(inside, first=row.username, others=others, heir=heir)
-            await visitors.leave(guest, making, heir)
-            async with visitors.connect_as(guest, making) as inside:
-                await inside.execute("ANALYZE")  # a dump has no statistics
+                heir,
+                roles_,
+            ),
+            run.row.id.hex,
+            folder / "dump",
+            folder=folder,
+            settings=await settings_of(cluster.address, row.username, row.database_name),
+            seconds=row.longest_statement_seconds,
+            options=[] if file is None else ["--no-owner"],
+            settle=settle,
+            tell=tell,
+        )
+        run.state["exceptions"] = reloaded.told()
+        if not _is_new(run) and not run.params.get("accept_losses"):
+            WouldLose.require_nothing(row.database_name, run.state["exceptions"]["lost"])
         await self._grant(run, cluster.address, row, making)
         return Next()
 
@@ -292,30 +286,34 @@ class Restoring:
         """Count the rows of each table, and compare with the side instance if there is one."""
         row = await self._row(run)
         cluster = await self.clusters.cluster(row.cluster_id)
-        now = then = await self._count(run, cluster.address, run.state["making"])
+        settings = await settings_of(cluster.address, row.username, row.database_name)
+        now = await self._count(run, cluster.address, run.state["making"], settings)
         if "file" not in run.state:
             side = await self._side(run, row)
-            then = await self._count(run, side.address, row.database_name)
-        if then != now:
-            wrong = sorted(name for name in then | now if then.get(name) != now.get(name))
-            raise MachineError(
-                f"What was loaded differs from what was there at {run.state['moment']}: "
-                f"{', '.join(wrong[:5])}.",
-                hint=f"{_NOTHING_CHANGED} Please report it.",
-            )
-        run.state["tables"] = len(now)
-        run.state["rows"] = sum(now.values())
+            then = await self._count(run, side.address, row.database_name, settings)
+            difference = transfer.compare(then, now, run.state["exceptions"]["lost"])
+            if difference.wrong:
+                raise MachineError(
+                    f"What was loaded differs from what was there at {run.state['moment']}: "
+                    f"{', '.join(difference.wrong[:5])}.",
+                    hint=f"{_NOTHING_CHANGED} Please report it.",
+                )
+            run.state["refreshed"] = difference.refreshed
+        run.state["tables"] = len(now.tables)
+        run.state["rows"] = sum(now.tables.values())
         return Next()
 
-    async def _count(self, run: Run, address: Address, database: str) -> dict[str, int]:
+    async def _count(
+        self, run: Run, address: Address, database: str, settings: Settings
+    ) -> transfer.Counts:
         scratch = self.sides.folder(run.row.id)
         async with (
             visitors.visitor(
                 address, run.row.id.hex, [run.state["heir"]], database=database, folder=scratch
             ) as guest,
-            visitors.connect_as(guest, database) as inside,
+            reading(guest, database, settings) as inside,
         ):
-            return await tables.row_counts(inside)
+            return await transfer.count(inside)
 
     # ── in service ───────────────────────────────────────────────────────────
 
@@ -412,6 +410,8 @@ class Restoring:
             "tables": run.state["tables"],
             "rows": run.state["rows"],
             "unreadable_backups": run.state.get("unreadable", []),
+            "changed": run.state["exceptions"]["changed"] + run.state.get("refreshed", []),
+            "lost": run.state["exceptions"]["lost"],
         }
         if _is_new(run):
             with suppress(TenantryError):  # a pass does it as well
@@ -514,10 +514,6 @@ def _short(run: Run) -> str:
 
 def _kept_name(run: Run, row: DatabaseRow) -> str:
     return f"{row.database_name}_before_{_short(run)}"
-
-
-def _clear(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _undo_nothing(_: Run) -> None:

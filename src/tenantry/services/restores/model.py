@@ -2,12 +2,38 @@
 
 import datetime as dt
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tenantry.base.errors import Conflict
 from tenantry.control.replaced import ReplacedRow
 
 Into = Literal["new", "in_place"]
+
+_MOST_NAMED = 5
+
+
+class WouldLose(Conflict):
+    """What was loaded lacks something of the original, and was to replace a database."""
+
+    code = "restore_would_lose"
+    title = "The restore would lose something"
+
+    @classmethod
+    def require_nothing(cls, database: str, lost: Sequence[Mapping[str, str]]) -> None:
+        """Raises it if anything is ``lost``: the objects, each with its reason."""
+        if not lost:
+            return
+        named = "; ".join(f"{each['object']} ({each['reason']})" for each in lost[:_MOST_NAMED])
+        more = len(lost) - _MOST_NAMED
+        raise cls(
+            f"PostgreSQL does not build all of {database} again: {named}"
+            + (f"; and {more} more." if more > 0 else "."),
+            hint="Nothing was replaced. Have a new database made of it, which lists all of them; or"
+            " accept that with accept_losses (--accept-losses): what is replaced is kept for a"
+            " while.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +42,14 @@ class NewRestore:
 
     ``to`` is a moment, now ("latest"), what the last restore in place has replaced ("previous"),
     or the id of a logical backup or of a database that was replaced. Left out, ``into`` is a new
-    database, but for what was replaced, which only goes in place.
+    database, but for what was replaced, which only goes in place. In place, what cannot be built
+    again keeps the restore from being done, unless ``accept_losses``.
     """
 
     to: dt.datetime | uuid.UUID | Literal["latest", "previous"]
     into: Into | None
     friendly_name: str | None
+    accept_losses: bool = False
 
 
 @dataclass(frozen=True, slots=True)

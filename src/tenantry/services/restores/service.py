@@ -174,4 +174,9 @@ class Restores:
 
 
 def _asked(wanted: NewRestore, to: str) -> dict[str, object]:
-    return {"to": to, "as": wanted.into or "new", "friendly_name": wanted.friendly_name}
+    return {
+        "to": to,
+        "as": wanted.into or "new",
+        "friendly_name": wanted.friendly_name,
+        "accept_losses": wanted.accept_losses,
+    }

@@ -1,0 +1,319 @@
+"""Loading a dump into an empty database so that whatever ran in the original is there again.
+
+PostgreSQL is stricter with a load than with a database that runs. It looks names up with another
+search path, checks all rows against constraints that looked at each of them once, and computes
+again what was computed with functions and rows as they were. So here each session has the
+tenant's own search path, and what fails is tried again, by itself, in ways that need less:
+
+- after the others, since it may need what was not there yet;
+- with the schemas that are not on the path at its end;
+- without the checks, which come back NOT VALID unless all rows satisfy them;
+- with functions taken for IMMUTABLE, which they were when they were used;
+- a partition as a table of its own, a generated column as an ordinary one.
+
+What came back in another form is told as ``changed``, and what cannot be built as ``lost``, with
+PostgreSQL's reason. All of it is done as a visitor, with the rights of one tenant.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+from tenantry.pg import archives, constraints, loosening, visitors
+from tenantry.pg.archives import Archive, Item, Section
+from tenantry.pg.constraints import Constraint, SetAside
+from tenantry.pg.sources import readable
+from tenantry.pg.tenant_settings import Settings, with_all_schemas
+from tenantry.pg.visitors import Visitor
+
+Connection = AsyncConnection[TupleRow]
+Tell = Callable[[int, int | None], Awaitable[None]]
+
+DEADLINE = 12 * 3600.0
+_LONGEST_REASON = 300
+_MOST_TOLD = 200
+_AS_DUMPED = {"search_path": "pg_catalog"}
+# Codes that say something of the server or the session, and nothing of what is loaded.
+_CLASSES_OF_THE_SERVER = {"08", "40", "53", "57", "58"}
+_OF_THE_SERVER = {"25006", "55P03"}  # read only, lock not available
+_THERE_ALREADY = (
+    psycopg.errors.DuplicateTable,
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateFunction,
+    psycopg.errors.DuplicateSchema,
+)
+_VALIDATABLE = ("FK CONSTRAINT", "CHECK CONSTRAINT")
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something that is not as it was, as ``pg_restore --list`` names it, and why."""
+
+    object: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Reloaded:
+    """What of a dump is not there as it was: in another form, or not at all."""
+
+    changed: list[Remark] = field(default_factory=list)
+    lost: list[Remark] = field(default_factory=list)
+
+    def change(self, what: object, reason: str) -> None:
+        """Note what came back in another form."""
+        self.changed.append(Remark(str(what), readable(reason, _LONGEST_REASON)))
+
+    def lose(self, what: object, reason: str) -> None:
+        """Note what did not come back."""
+        self.lost.append(Remark(str(what), readable(reason, _LONGEST_REASON)))
+
+    def told(self) -> dict[str, list[dict[str, str]]]:
+        """The same as JSON; of very many the first."""
+        return {
+            name: [asdict(each) for each in remarks[:_MOST_TOLD]]
+            for name, remarks in (("changed", self.changed), ("lost", self.lost))
+        }
+
+
+async def load(
+    bindir: Path,
+    visitor: Visitor,
+    database: str,
+    source: Path,
+    *,
+    settings: Settings,
+    contents: Sequence[str] | None = None,
+    jobs: int = 1,
+    options: Sequence[str] = (),
+    tell: Tell | None = None,
+    deadline: float = DEADLINE,
+) -> Reloaded:
+    """Read a dump (no script) into a database, which has nothing yet.
+
+    ``source`` is written to (see ``archives.keep_search_path``). ``contents`` are the lines of its
+    list to read, or all; ``settings`` what the tenant's sessions have. ``tell`` is called about
+    twice a second with the items that are done, and how many there are.
+
+    Raises CommandFailed if pg_restore fails, or the server does not go on; psycopg.Error if that
+    ends a session.
+    """
+    if contents is None:
+        contents = await archives.contents(bindir, source)
+    archives.keep_search_path(source)
+    archive = Archive(bindir, source, visitor, database, options, deadline)
+    loading = _Loading(archive, [Item.of(line) for line in contents], settings, jobs, tell)
+    await loading.definitions("pre-data", _AS_DUMPED)
+    await loading.rows()
+    await loading.definitions("post-data", settings)
+    await loading.finish()
+    return loading.done
+
+
+class _Loading:
+    """One load: what of it failed, and what came of that in the end."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        items: Sequence[Item],
+        settings: Settings,
+        jobs: int,
+        tell: Tell | None,
+    ) -> None:
+        self.done = Reloaded()
+        self._archive = archive
+        self._items = items
+        self._settings = settings
+        self._jobs = jobs
+        self._tell = tell
+        self._count = 0
+        self._aside = SetAside()
+        self._not_valid: set[Constraint] = set()  # what was valid in the original
+
+    async def _all(self, section: Section, settings: Settings) -> list[Item]:
+        """Read the items of a section. Returns those that failed."""
+
+        def count() -> None:
+            self._count += 1
+
+        async def tell() -> None:
+            if self._tell is not None:
+                await self._tell(min(self._count, len(self._items)), len(self._items))
+
+        failed = await self._archive.load(
+            section, self._items, settings, jobs=self._jobs, heard=count, while_running=tell
+        )
+        return [each for each in self._items if each.number in failed]
+
+    @asynccontextmanager
+    async def _sessions(self) -> AsyncIterator[tuple[Connection, Connection]]:
+        """A session in which names are pg_catalog's, and one as the tenant has them."""
+        visitor, database = self._archive.visitor, self._archive.database
+        async with (
+            visitors.connect_as(visitor, database) as plain,
+            visitors.connect_as(
+                visitor, database, await with_all_schemas(plain, self._settings)
+            ) as tenant,
+        ):
+            for session in (plain, tenant):
+                await session.execute(
+                    "SELECT pg_catalog.set_config('statement_timeout', '0', false)"
+                )
+            yield plain, tenant
+
+    # ── definitions ──────────────────────────────────────────────────────────
+
+    async def definitions(self, section: Section, settings: Settings) -> None:
+        """Read what is before or after the rows."""
+        failed = await self._all(section, settings)
+        if not failed:
+            return
+        scripts = {each: await self._archive.statements(each) for each in failed}
+        async with self._sessions() as (plain, tenant):
+
+            async def again(item: Item) -> str | None:
+                return _reason(await _execute(tenant, scripts[item]))
+
+            async def otherwise(item: Item) -> str | None:
+                return _reason(await self._otherwise(plain, tenant, item, scripts[item]))
+
+            left = await _retry(failed, again)
+            left = await _retry(left, otherwise)
+        for item, reason in left.items():
+            self.done.lose(item, reason)
+
+    async def _otherwise(
+        self, plain: Connection, tenant: Connection, item: Item, statements: str
+    ) -> psycopg.Error | None:
+        """Make an item, in another way if need be. Returns why it cannot be made as it was."""
+        error = await _execute(tenant, statements)
+        if error is None:
+            return None
+        if item.kind.startswith(_VALIDATABLE):
+            before = await constraints.not_valid(plain)
+            head, end, rest = statements.rpartition(";")
+            if await _execute(tenant, f"{head} NOT VALID{end}{rest}") is None:
+                self._not_valid |= await constraints.not_valid(plain) - before
+                return None
+        if not loosening.helps(error, version=tenant.info.server_version):
+            return error
+        try:
+            await loosening.execute_as_once(plain, tenant, statements)
+        except psycopg.Error as other:
+            _require_server(tenant, other)
+            return error
+        return None
+
+    # ── rows ─────────────────────────────────────────────────────────────────
+
+    async def rows(self) -> None:
+        """Read the rows of all tables, and what else is data."""
+        failed = await self._all("data", self._settings)
+        if not failed:
+            return
+        async with self._sessions() as (plain, _):
+            settings = await with_all_schemas(plain, self._settings)
+
+            async def again(item: Item) -> str | None:
+                return (await self._archive.load("data", [item], settings)).get(item.number)
+
+            async def with_less(item: Item) -> str | None:
+                while (reason := await again(item)) is not None:
+                    try:
+                        lost = await loosening.loosen(plain, item, reason)
+                    except psycopg.Error as error:
+                        _require_server(plain, error)
+                        break
+                    if lost is None:
+                        break
+                    self.done.lose(*lost)
+                return reason
+
+            left = await _retry(failed, again)
+            if left:
+                await self._aside.drop_of_tables(plain)
+                left = await _retry(left, again)
+            if left:
+                await self._aside.drop_of_domains(plain, [each.name for each in left])
+                left = await _retry(left, again)
+            left = await _retry(left, with_less)
+        for item, reason in left.items():
+            self.done.lose(item, reason)
+
+    # ── the end ──────────────────────────────────────────────────────────────
+
+    async def finish(self) -> None:
+        """Put back what was set aside, and have statistics, which a dump has none of."""
+        async with self._sessions() as (plain, tenant):
+
+            def lose(what: object, error: psycopg.Error) -> None:
+                self.done.lose(what, _reason(error) or "")
+
+            def change(what: object, error: psycopg.Error) -> None:
+                self.done.change(what, f"It is NOT VALID: {_reason(error)}")
+
+            self._not_valid |= await self._aside.put_back(plain, lose)
+            await constraints.validate(tenant, self._not_valid, change)
+            await _analyze(plain, tenant)
+
+
+async def _retry(
+    items: Iterable[Item], act: Callable[[Item], Awaitable[str | None]]
+) -> dict[Item, str]:
+    """Do something about items as long as it helps any. Returns the reasons of the others."""
+    left = list(items)
+    while True:
+        reasons = {item: reason for item in left if (reason := await act(item)) is not None}
+        if not reasons or len(reasons) == len(left):
+            return reasons
+        left = list(reasons)
+
+
+async def _execute(session: Connection, statements: str) -> psycopg.Error | None:
+    """Carry out statements in one transaction. Returns why they are not, if it is their fault."""
+    try:
+        # Several statements cannot be prepared, as psycopg does with what comes again and again.
+        await session.execute(statements.encode(), prepare=False)
+    except _THERE_ALREADY:
+        return None  # its owner was not there, or had no rights yet
+    except psycopg.Error as error:
+        _require_server(session, error)
+        return error
+    return None
+
+
+def _require_server(session: Connection, error: psycopg.Error) -> None:
+    """Raises CommandFailed if an error says nothing of what is loaded, and much of the server."""
+    code = error.sqlstate
+    if (
+        session.broken
+        or code is None
+        or code[:2] in _CLASSES_OF_THE_SERVER
+        or code in _OF_THE_SERVER
+    ):
+        raise archives.stopped(str(error)) from error
+
+
+def _reason(error: psycopg.Error | None) -> str | None:
+    return None if error is None else error.diag.message_primary or str(error)
+
+
+async def _analyze(plain: Connection, tenant: Connection) -> None:
+    """Have statistics of all tables, but of those whose indexes call what fails."""
+    if await _execute(tenant, "ANALYZE") is None:
+        return
+    cursor = await plain.execute(
+        """
+        SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'm', 'p') AND pg_has_role(c.relowner, 'USAGE')
+        """
+    )
+    for schema, name in await cursor.fetchall():
+        statement = sql.SQL("ANALYZE {}").format(sql.Identifier(schema, name))
+        await _execute(tenant, statement.as_string())

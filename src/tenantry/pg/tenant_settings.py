@@ -1,0 +1,65 @@
+"""What a tenant's own sessions have, for a visitor that runs what the tenant has defined.
+
+A function that names another one without its schema finds it by the search path. PostgreSQL looks
+into the functions of a table's indexes even to plan that its rows are counted.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+from tenantry.pg import visitors
+from tenantry.pg.connections import ADMIN, Address, connect
+from tenantry.pg.visitors import Visitor
+
+Connection = AsyncConnection[TupleRow]
+Settings = Mapping[str, str]
+
+USUAL: Settings = {"search_path": '"$user", public'}
+# Of what a role has set for itself, what decides how its functions work, and not on what terms.
+_DECIDES = {"search_path", "timezone"}
+
+
+async def settings_of(address: Address, role: str, database: str) -> dict[str, str]:
+    """The search path and the time zone that a role's sessions in a database have."""
+    async with connect(address, user=ADMIN) as admin:
+        cursor = await admin.execute(
+            """
+            SELECT unnest(s.setconfig) FROM pg_db_role_setting s
+            WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = %s))
+              AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = %s))
+            ORDER BY s.setrole <> 0, s.setdatabase <> 0
+            """,
+            (database, role),
+        )
+        said = [str(setting).partition("=") for (setting,) in await cursor.fetchall()]
+    found = {**USUAL} | {name: value for name, _, value in said if name.lower() in _DECIDES}
+    own = sql.Identifier(role).as_string()
+    return found | {"search_path": found["search_path"].replace('"$user"', own)}
+
+
+async def with_all_schemas(inside: Connection, settings: Settings) -> dict[str, str]:
+    """The same settings, with all schemas of a database at the end of the search path.
+
+    A session may have set another path for itself than its role has.
+    """
+    cursor = await inside.execute(
+        """
+        SELECT quote_ident(nspname) FROM pg_namespace
+        WHERE NOT starts_with(nspname, 'pg_') AND nspname <> 'information_schema' ORDER BY 1
+        """
+    )
+    schemas = [name for (name,) in await cursor.fetchall()]
+    return {**settings} | {"search_path": ", ".join([settings["search_path"], *schemas])}
+
+
+@asynccontextmanager
+async def reading(visitor: Visitor, database: str, settings: Settings) -> AsyncIterator[Connection]:
+    """A session to read tables in: names are those of pg_catalog first, then as the tenant's."""
+    async with visitors.connect_as(visitor, database) as inside:
+        longer = await with_all_schemas(inside, settings)
+    longer["search_path"] = f"pg_catalog, {longer['search_path']}"
+    async with visitors.connect_as(visitor, database, longer) as inside:
+        yield inside

@@ -1,0 +1,98 @@
+"""What of archives and of differences is decided without a server."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tenantry.pg import archives
+from tenantry.pg.archives import Item
+from tenantry.pg.connections import startup_options
+from tenantry.services.restores.model import WouldLose
+from tenantry.services.restores.transfer import Counts, compare
+
+EMPTIED = b"SELECT pg_catalog.set_config('search_path', '', false);\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "told"),
+    [
+        ("216; 1255 16386 FUNCTION public norm(text) shop", "FUNCTION",
+         "FUNCTION public.norm(text)"),
+        ("9; 2606 7 FK CONSTRAINT a orders my fk shop", "FK CONSTRAINT",
+         "FK CONSTRAINT a.orders my fk"),
+        ("3; 0 16 MATERIALIZED VIEW DATA public v user_x", "MATERIALIZED VIEW DATA",
+         "MATERIALIZED VIEW DATA public.v"),
+        ("2; 3079 1 EXTENSION - citext ", "EXTENSION", "EXTENSION citext"),
+    ],
+)  # fmt: skip
+def test_an_item_is_read_from_its_line(line: str, kind: str, told: str) -> None:
+    item = Item.of(line)
+    assert (item.number, item.kind, str(item), item.line) == (
+        int(line.partition(";")[0]),
+        kind,
+        told,
+        line,
+    )
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0")))
+def test_any_line_is_an_item(rest: str) -> None:
+    assert Item.of(f"7; {rest}").number == 7
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_the_search_path_is_kept_and_nothing_else_changed(tmp_path: Path, is_folder: bool) -> None:
+    archive = tmp_path / "dump"
+    file = archive
+    if is_folder:
+        archive.mkdir()
+        file = archive / "toc.dat"
+    before = b"PGDMP\1\16" + EMPTIED + b"\0\0function's body: " + EMPTIED + b"rest"
+    file.write_bytes(before)
+    archives.keep_search_path(archive)
+    after = file.read_bytes()
+    assert len(after) == len(before)
+    assert after.startswith(b"PGDMP\1\16RESET search_path;   ")
+
+
+def test_what_has_no_search_path_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "dump"
+    file.write_bytes(b"PGDMP of an old pg_dump")
+    archives.keep_search_path(file)
+    assert file.read_bytes() == b"PGDMP of an old pg_dump"
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]+(\.[a-z]+)?", fullmatch=True), st.text("a'\" \\,$")))
+def test_settings_survive_libpqs_options(settings: dict[str, str]) -> None:
+    told = conninfo_to_dict(make_conninfo(options=startup_options(settings))).get("options", "")
+    # As PostgreSQL's pg_split_opts takes them apart.
+    words, word, escaped, begun = [], "", False, False
+    for letter in str(told):
+        if escaped or letter not in "\\ ":
+            word, escaped, begun = word + letter, False, True
+        elif letter == "\\":
+            escaped = begun = True
+        elif begun:
+            words.append(word)
+            word, begun = "", False
+    assert [*words, word][: len(settings)] == [f"-c{n}={v}" for n, v in settings.items()]
+
+
+def test_rows_are_compared_but_for_what_is_told() -> None:
+    then = Counts({"a.t": 1, "a.u": 2, "a.v": 3, "a.gone": 4, "a.same": 5}, {"a.v"})
+    now = Counts({"a.t": 1, "a.u": 3, "a.v": 4, "a.same": 5}, {"a.v"})
+    found = compare(then, now, [{"object": "TABLE a.gone", "reason": ""}])
+    assert found.wrong == ["a.u"]
+    assert [each["object"] for each in found.refreshed] == ["MATERIALIZED VIEW DATA a.v"]
+
+
+def test_losses_need_consent_and_are_named() -> None:
+    WouldLose.require_nothing("tenant_x", [])
+    lost = [{"object": f"INDEX a.i{number}", "reason": "why"} for number in range(7)]
+    with pytest.raises(WouldLose, match=r"INDEX a\.i0 \(why\).* and 2 more") as caught:
+        WouldLose.require_nothing("tenant_x", lost)
+    assert caught.value.status == 409
+    assert "accept_losses" in str(caught.value.hint)
