@@ -23,14 +23,16 @@ def left(removal: uninstalling.Removal) -> list[str]:
 
 
 def test_all_that_is_made_goes_the_programs_by_their_link_first() -> None:
-    removal = plan(Settings(home=HOME), [*PROGRAMS, *DATA])
+    removal = plan(Settings(home=HOME, engines=None), [*PROGRAMS, *DATA])
     assert removal.data == [HOME / name for name in DATA]
     assert removal.programs == [HOME / name for name in PROGRAMS]
     assert removal.left == []
 
 
 def test_what_others_have_put_there_stays() -> None:
-    removal = plan(Settings(home=HOME), ["clusters", "tenantry.env", "venv-mine", "uninstalling"])
+    removal = plan(
+        Settings(home=HOME, engines=None), ["clusters", "tenantry.env", "venv-mine", "uninstalling"]
+    )
     assert removal.data == [HOME / "clusters"]
     assert removal.programs == []
     assert left(removal) == ["/srv/home/tenantry.env", "/srv/home/venv-mine"]
@@ -39,10 +41,11 @@ def test_what_others_have_put_there_stays() -> None:
 @pytest.mark.parametrize(
     ("settings", "where"),
     [
-        (Settings(home=HOME, backup_dir=Path("/mnt/backups")), "/mnt/backups"),
+        (Settings(home=HOME, engines=None, backup_dir=Path("/mnt/backups")), "/mnt/backups"),
         (
             Settings(
                 home=HOME,
+                engines=None,
                 backup_s3_endpoint="https://s3.example.com",
                 backup_s3_bucket="b",
                 backup_s3_key=SecretStr("k"),
