@@ -50,17 +50,17 @@ def _many_statements(world: World, door: str) -> str:
 
 
 def _large_logins(world: World, _: str) -> str:
-    """Send 59 MiB in place of a proof, as whoever knows a role's name can, eight times."""
+    """Send 59 MiB in place of a proof, as whoever knows a role's name can, four times."""
     ceiling = int(world.platform.env["TENANTRY_POOL_MEMORY_MB"])
     with contextlib.ExitStack() as stack:
         opened = [
             stack.enter_context(asked_for_proof(world.platform.pool_port, world.tenant))
-            for _ in range(8)
+            for _ in range(4)
         ]
         with ThreadPoolExecutor(len(opened)) as threads:
             list(threads.map(lambda each: send_large_proof(each, 59 * _MIB), opened))
         with contextlib.suppress(AssertionError):
-            eventually(lambda: pooler_memory(world) < 2 * ceiling, seconds=LOGIN_SECONDS / 3)
+            eventually(lambda: pooler_memory(world) < 2 * ceiling, seconds=LOGIN_SECONDS / 5)
             return NOTHING
     return THROUGH
 
@@ -92,7 +92,7 @@ SHARED: tuple[Attempt, ...] = (
         "the worker ends the sessions of the database that fills the pooler's memory",
         _many_statements, NOTHING, Lift(stop_worker=True), doors=(POOLED,), lift_doors=(POOLED,)),
     Attempt("large-logins",
-        "eight logins that send 59 MiB in place of a proof",
+        "four logins that send 59 MiB in place of a proof",
         "the worker has PgBouncer end logins after a second where they fill its memory",
         _large_logins, NOTHING, Lift(stop_worker=True), doors=(POOLED,), lift_doors=(POOLED,)),
     Attempt("unfinished-logins",
