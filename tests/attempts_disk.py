@@ -15,6 +15,16 @@ ENDED = "ended"
 _STRINGS = {DIRECT: "connection_string", POOLED: "connection_string_pooled"}
 _ROUND = 8 * MIB  # what one statement of each writes, about
 _DEADLINE = 120.0
+# In one transaction that writes nothing else, 192 MB.
+SETTINGS = """
+    DO $$
+    DECLARE v text := (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 1000));
+    BEGIN
+        FOR i IN 1..6000 LOOP
+            EXECUTE format('ALTER ROLE CURRENT_USER SET search_path = %L', i || v);
+        END LOOP;
+    END $$
+"""
 _WATCHED = "the worker reads twice a second whose it is, and pauses the database"
 _UNWATCHED = Lift(stop_worker=True)
 
@@ -73,6 +83,30 @@ def _notify(world: World, door: str) -> str:
                 listener.rollback()
 
 
+def _settings(world: World, door: str) -> str:
+    with _small(world) as made:
+        return _write(made[_STRINGS[door]], SETTINGS, _ROUND)
+
+
+def policies(role: str, count: int) -> Iterator[str]:
+    """Policies of a table p, each for 200,000 times the same role."""
+    names = ",".join([role] * 200_000)
+    for number in range(count):
+        yield f"CREATE POLICY p{number} ON p TO {names}"
+
+
+def _policies(world: World, door: str) -> str:
+    with _small(world) as made:
+        try:
+            with login(made[_STRINGS[door]]) as session:
+                session.execute("CREATE TABLE p (a int)")
+                for each in policies(made["username"], 12):
+                    session.execute(each.encode())
+        except psycopg.Error:
+            return ENDED
+    return THROUGH
+
+
 def _attempt(name: str, shown: str, tries: Callable[[World, str], str], doors: Any) -> Attempt:
     return Attempt(name, shown, _WATCHED, tries, ENDED, _UNWATCHED, doors)
 
@@ -83,6 +117,18 @@ DISK: tuple[Attempt, ...] = (
         "fill-notify-queue",
         "256 MiB of `pg_notify(…)`, while a session of one's own listens in a transaction",
         _notify,
+        (DIRECT,),
+    ),
+    _attempt(
+        "fill-shared-catalogs",
+        "`ALTER ROLE … SET` of 32 KB, 6,000 times in a transaction",
+        _settings,
+        DOORS,
+    ),
+    _attempt(
+        "fill-shared-dependencies",
+        "12 policies that name a role 200,000 times each",
+        _policies,
         (DIRECT,),
     ),
     statement(

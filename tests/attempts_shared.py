@@ -2,13 +2,15 @@
 
 import contextlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 
 from attempts import DIRECT, NOTHING, POOLED, THROUGH, Attempt, Lift, World
-from clients import login
-from flooding import flood, stopping_in_scram
+from clients import eventually, login
+from flooding import asked_for_proof, flood, send_large_proof, stopping_in_scram
+from tenantry.services.pooling.plan import LOGIN_SECONDS
 
 _MIB = 1024 * 1024
 
@@ -47,6 +49,22 @@ def _many_statements(world: World, door: str) -> str:
     return THROUGH if pooler_memory(world) > 2 * ceiling else NOTHING
 
 
+def _large_logins(world: World, _: str) -> str:
+    """Send 59 MiB in place of a proof, as whoever knows a role's name can, four times."""
+    ceiling = int(world.platform.env["TENANTRY_POOL_MEMORY_MB"])
+    with contextlib.ExitStack() as stack:
+        opened = [
+            stack.enter_context(asked_for_proof(world.platform.pool_port, world.tenant))
+            for _ in range(4)
+        ]
+        with ThreadPoolExecutor(len(opened)) as threads:
+            list(threads.map(lambda each: send_large_proof(each, 59 * _MIB), opened))
+        with contextlib.suppress(AssertionError):
+            eventually(lambda: pooler_memory(world) < 2 * ceiling, seconds=LOGIN_SECONDS / 5)
+            return NOTHING
+    return THROUGH
+
+
 def _unfinished_logins(world: World, door: str) -> str:
     """Take all places with logins that stop in the middle, as whoever knows a role's name can."""
     with world.platform.superuser() as server:
@@ -73,6 +91,10 @@ SHARED: tuple[Attempt, ...] = (
         "prepared statements of 1 MiB, three times `TENANTRY_POOL_MEMORY_MB`",
         "the worker ends the sessions of the database that fills the pooler's memory",
         _many_statements, NOTHING, Lift(stop_worker=True), doors=(POOLED,), lift_doors=(POOLED,)),
+    Attempt("large-logins",
+        "four logins that send 59 MiB in place of a proof",
+        "the worker has PgBouncer end logins after a second where they fill its memory",
+        _large_logins, NOTHING, Lift(stop_worker=True), doors=(POOLED,), lift_doors=(POOLED,)),
     Attempt("unfinished-logins",
         "twice `max_connections` logins that stop in the middle of SCRAM",
         "the worker ends the oldest beyond a fifth of the places; `authentication_timeout = 10s`",

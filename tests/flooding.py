@@ -7,7 +7,8 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import psycopg
@@ -18,6 +19,7 @@ _SECONDS = 120  # no flood lasts longer
 Open = Callable[[], socket.socket]
 
 
+@cache
 def _context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -25,23 +27,30 @@ def _context() -> ssl.SSLContext:
     return context
 
 
+def asked_for_proof(
+    port: int, database: dict[str, Any], source: str = "127.0.0.1"
+) -> ssl.SSLSocket:
+    """A connection that has told the name of a role, and has to prove that it is that role."""
+    plain = socket.create_connection(("127.0.0.1", port), 10, source_address=(source, 0))
+    try:
+        plain.sendall(struct.pack("!ii", 8, _SSL_REQUEST))
+        plain.recv(1)  # "S", or nothing where there is no place
+        secure = _context().wrap_socket(plain)
+    except BaseException:
+        plain.close()
+        raise
+    words = ("user", database["username"], "database", database["database_name"], "")
+    text = b"".join(word.encode() + b"\0" for word in words)
+    secure.sendall(struct.pack("!ii", 8 + len(text), _VERSION_3) + text)
+    secure.recv(1024)
+    return secure
+
+
 def stopping_in_scram(port: int, database: dict[str, Any], source: str = "127.0.0.1") -> Open:
     """How to open a connection that knows a role's name, and stops when it has to prove more."""
-    context = _context()
 
     def open_one() -> socket.socket:
-        plain = socket.create_connection(("127.0.0.1", port), 10, source_address=(source, 0))
-        try:
-            plain.sendall(struct.pack("!ii", 8, _SSL_REQUEST))
-            plain.recv(1)  # "S", or nothing where there is no place
-            secure = context.wrap_socket(plain)
-        except BaseException:
-            plain.close()
-            raise
-        words = ("user", database["username"], "database", database["database_name"], "")
-        text = b"".join(word.encode() + b"\0" for word in words)
-        secure.sendall(struct.pack("!ii", 8 + len(text), _VERSION_3) + text)
-        secure.recv(1024)
+        secure = asked_for_proof(port, database, source)
         first = b"n,,n=,r=abcdefghijklmnopqr"
         answer = b"SCRAM-SHA-256\0" + struct.pack("!i", len(first)) + first
         secure.sendall(b"p" + struct.pack("!i", len(answer) + 4) + answer)
@@ -49,6 +58,14 @@ def stopping_in_scram(port: int, database: dict[str, Any], source: str = "127.0.
         return secure
 
     return open_one
+
+
+def send_large_proof(connection: ssl.SSLSocket, size: int) -> None:
+    """Send all but the last byte of a message of ``size`` bytes, or less if it is ended."""
+    connection.settimeout(10)
+    with suppress(OSError):
+        connection.sendall(b"p" + struct.pack("!i", size + 4))
+        connection.sendall(b"x" * (size - 1))
 
 
 def silent(port: int, source: str = "127.0.0.1", *, says: bytes = b"") -> Open:

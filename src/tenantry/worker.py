@@ -37,6 +37,7 @@ _PASS_SECONDS = 60
 _POOLER_SECONDS = 1
 _LOCKS_SECONDS = 1
 _OVERUSE_SECONDS = 1
+_CATALOGS_SECONDS = 5
 _LOGINS_SECONDS = 1
 _TRANSACTION_IDS_SECONDS = 5
 _RESTART_SECONDS = 15
@@ -155,6 +156,9 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         )
         tasks.create_task(_every(_OVERUSE_SECONDS, "overuse", platform.overuse.watch))
         tasks.create_task(_every(_OVERUSE_SECONDS, "pauses", platform.overuse.lift))
+        tasks.create_task(
+            _every(_CATALOGS_SECONDS, "shared catalogs", platform.overuse.vacuum_catalogs)
+        )
         transaction_ids = Watch(shared.address, shared.data)
         tasks.create_task(_every(_TRANSACTION_IDS_SECONDS, "transaction IDs", transaction_ids.look))
         restarts = Restarts(

@@ -6,7 +6,7 @@ import signal
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from answers import data, problem
+from attempts_disk import SETTINGS, policies
 from clients import ask, changed, eventually, login, port_of
 from harness import Installation
 from tenantry.pg import writing
@@ -96,7 +97,10 @@ def test_write_ahead_log_beyond_the_allowance_pauses_its_writer_alone(
         session.execute("CREATE TABLE again (x text)")
     before = position(platform)
     url = noisy["connection_string"]
-    with again_and_again(noisy["connection_string_pooled"], REWRITE), login(url) as holder:
+    with (
+        again_and_again(noisy["connection_string_pooled"], REWRITE),
+        contextlib.closing(login(url)) as holder,
+    ):
         holder.execute("BEGIN")  # a lock that a new limit of this role has to wait for
         holder.execute("ALTER ROLE CURRENT_USER SET work_mem = '5MB'")
         eventually(lambda: paused(api, noisy), seconds=60)
@@ -123,6 +127,43 @@ def test_write_ahead_log_beyond_the_allowance_pauses_its_writer_alone(
     assert paused(api, noisy) is None
     told = data(api.get(f"/api/audit-logs?resource_id={noisy['id']}"))
     assert {"database.paused", "database.resumed"} <= {each["action"] for each in told}
+
+
+def run_all(url: str, statements: Iterable[str]) -> None:
+    with login(url) as session:
+        for each in statements:
+            session.execute(each.encode())
+
+
+def catalogs(platform: Installation) -> int:
+    """The bytes of what all databases share."""
+    return writing.shared_catalogs_bytes(platform.home / "clusters" / "shared-1" / "data")
+
+
+@pytest.mark.parametrize("what", ["settings", "policies"])
+def test_who_has_shared_catalogs_grow_is_paused_alone(
+    platform: Installation,
+    api: httpx.Client,
+    noisy: dict[str, Any],
+    neighbour: dict[str, Any],
+    what: str,
+) -> None:
+    role, before, size = noisy["username"], position(platform), catalogs(platform)
+    statements = {
+        "settings": [SETTINGS],
+        "policies": ["CREATE TABLE p (a int)", *policies(role, 12)],
+    }
+    own = "ALTER ROLE CURRENT_USER SET work_mem = '5MB'"
+    with again_and_again(neighbour["connection_string"], own):
+        with pytest.raises(psycopg.OperationalError):
+            run_all(noisy["connection_string"], statements[what])
+        eventually(lambda: (paused(api, noisy) or {}).get("reason") == "wal")
+    assert paused(api, neighbour) is None
+    # 64 MiB, and what is written until it is noticed.
+    assert catalogs(platform) - size < 200 * MIB
+    assert position(platform) - before < 450 * MIB
+    if what == "settings":  # indexes keep their size, and are used again
+        eventually(lambda: catalogs(platform) - size < 32 * MIB)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 import os
 import threading
+import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psycopg
@@ -9,7 +11,9 @@ import pytest
 
 from attempts_shared import prepare
 from clients import ask, eventually, login
+from flooding import asked_for_proof, send_large_proof
 from harness import Installation
+from tenantry.services.pooling.plan import LOGIN_SECONDS
 
 MIB = 1024 * 1024
 
@@ -51,6 +55,30 @@ def test_who_prepares_too_much_is_ended_and_the_others_go_on(
         assert most < 4 * ceiling, f"it had {most} MiB"
         eventually(lambda: memory(platform) < 2 * ceiling)
     assert ask(noisy["connection_string_pooled"]) == 1, "it may come back"
+
+
+def test_what_unfinished_logins_send_is_charged_to_nobody_who_is_logged_in(
+    platform: Installation, ceiling: int
+) -> None:
+    """They send seven times the ceiling, for which nobody needs a password, and are ended."""
+    named, neighbour = platform.create(shadow=False), platform.create(shadow=False)
+    began = time.monotonic()
+    with ExitStack() as stack, login(neighbour["connection_string_pooled"]) as session:
+        opened = [stack.enter_context(asked_for_proof(platform.pool_port, named)) for _ in range(8)]
+        threads = [
+            threading.Thread(target=send_large_proof, args=(each, 59 * MIB)) for each in opened
+        ]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            assert session.execute("SELECT %s", (17,)).fetchone() == (17,)
+        for each in opened:
+            with suppress(OSError):  # ended while it sent
+                while each.recv(1024):
+                    pass
+        assert time.monotonic() - began < LOGIN_SECONDS / 2, "they ended by themselves"
+        eventually(lambda: memory(platform) < ceiling)
+        assert session.execute("SELECT %s", (17,)).fetchone() == (17,)
 
 
 def test_large_values_pass_and_larger_messages_do_not(platform: Installation, ceiling: int) -> None:

@@ -31,8 +31,31 @@ desc: COMMIT 2026-11-28 22:00:00.000000 UTC
 rmgr: Btree       len (rec/tot):     72/    72, tx:        734, lsn: 0/01535A30, prev 0/01535A08, \
 desc: INSERT_LEAF off 7, blkref #0: rel 1664/0/2677 blk 1
 """
-    assert writing.count_records(text) == {16385: 8135, 0: 72, 2**32: 34}
+    found = writing.count_records(text)
+    assert found.databases == {16385: 8135}
+    assert found.shared == {(2677, 734): 72}
+    assert found.seen == {733: 16385}
+    assert found.total == 8135 + 72 + 34
     assert writing.lsn(0x1_0153_3A08) == "1/1533A08"
+
+
+def test_records_of_shared_catalogs_belong_to_who_wrote_them() -> None:
+    def shares(shared: dict[tuple[int, int], int], *holders: str) -> Counter[str]:
+        return plan.share_out(shared, writers={7: "a", 8: "b"}, holders=holders)
+
+    assert shares({(1, 7): 60, (1, 8): 20, (1, 0): 20}, "c") == {"a": 75, "b": 25}
+    # A session that commits again and again is known by its last transaction.
+    assert shares({(1, 5): 50, (1, 6): 50, (1, 7): 1}) == {"a": 101}
+    # Whoever is known for another relation has not written this one.
+    assert shares({(1, 7): 10, (2, 9): 100}, "c", "c", "d", "d") == {"a": 10, "c": 50, "d": 50}
+    assert shares({(1, 7): 10, (2, 9): 100}) == {"a": 10}
+
+
+def test_the_size_of_shared_catalogs(tmp_path: Path) -> None:
+    (tmp_path / "global").mkdir()
+    for name, size in (("1214", 10), ("1214_vm", 1), ("pg_control", 100)):
+        (tmp_path / "global" / name).write_bytes(b"x" * size)
+    assert writing.shared_catalogs_bytes(tmp_path) == 11
 
 
 def test_notifications_belong_to_databases(tmp_path: Path) -> None:

@@ -50,6 +50,13 @@ def test_growth_that_nothing_came_with_is_nobodys() -> None:
     assert plan.share_out_growth({"a": 1}, before=100, now=200, received={"a": 0}) == {"a": 1}
 
 
+def test_a_login_has_less_time_where_many_or_large_ones_are_unfinished() -> None:
+    assert plan.login_seconds(10, held=0) == plan.LOGIN_SECONDS
+    assert plan.login_seconds(501, held=0) == 2
+    assert plan.login_seconds(3001, held=0) == 1
+    assert plan.login_seconds(1, held=59 * 1024 * 1024) == 1
+
+
 @given(limits)
 def test_a_pool_leaves_room_for_direct_connections(limit: int) -> None:
     size = plan.pool_size(limit)

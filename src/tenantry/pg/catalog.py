@@ -368,3 +368,12 @@ async def _lock_table_size(connection: AsyncConnection[TupleRow]) -> int:
         )
     ).fetchone()
     return int(row[0]) if row else 0
+
+
+async def shared_catalogs(connection: AsyncConnection[TupleRow]) -> dict[str, int]:
+    """The bytes of each catalog that all databases share, with its indexes, by its name."""
+    cursor = await connection.execute(
+        "SELECT relname, pg_total_relation_size(oid) FROM pg_class"
+        " WHERE relisshared AND relkind = 'r'"
+    )
+    return dict(await cursor.fetchall())

@@ -413,3 +413,8 @@ async def drop_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
         return False
     emit(Changed("role.dropped", name))
     return True
+
+
+async def vacuum_catalog(connection: AsyncConnection[TupleRow], name: str) -> None:
+    """Vacuum a catalog. Raises LockNotAvailable as the connection says."""
+    await connection.execute(sql.SQL("VACUUM pg_catalog.{}").format(sql.Identifier(name)))

@@ -11,6 +11,7 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from psycopg import AsyncConnection
@@ -22,8 +23,7 @@ _PAGE = 8192  # BLCKSZ, of which a page of the notification queue is one
 _ENTRY = struct.Struct("=iIIi")  # length, database, transaction, pid: AsyncQueueEntry (async.c)
 _QUEUE_FILES = 8
 _DUMP_SECONDS = 5
-_RECORD = re.compile(rb"len \(rec/tot\): +\d+/ *(\d+),(?:.*? rel \d+/(\d+)/\d+)?")
-_OF_NONE = 2**32  # beyond all OIDs: records that change no relation
+_RECORD = re.compile(rb"len \(rec/tot\): +\d+/ *(\d+), tx: +(\d+),(?:.*? rel \d+/(\d+)/(\d+))?")
 _TEMPORARY = re.compile(r"pgsql_tmp(\d+)\.")
 # What the session does ("authentication", then "startup"), the role, the database. A name of 63
 # bytes, which is written as it came, has no room for a line break and another prefix.
@@ -40,13 +40,27 @@ def lsn(position: int) -> str:
     return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
 
 
-async def wal_shares(
-    program: Path, folder: Path, *, timeline: int, start: int, end: int
-) -> Counter[int]:
-    """The bytes of the records in a part of the write-ahead log, by the OID of their database.
+@dataclass(slots=True)
+class Records:
+    """The bytes of records of the write-ahead log.
 
-    ``program`` is pg_waldump. Shared catalogs are 0; records that change no relation, such as
-    commits, have a number that is no OID. Empty if the part cannot be read.
+    ``databases`` is those that change a database's relations, by its OID; ``shared`` those that
+    change a relation in ``global``, which name no database, by its file and by the transaction (0:
+    none). ``seen`` is the database that other records of a transaction name; ``total`` is all.
+    """
+
+    databases: Counter[int] = field(default_factory=Counter)
+    shared: Counter[tuple[int, int]] = field(default_factory=Counter)
+    seen: dict[int, int] = field(default_factory=dict)
+    total: int = 0
+
+
+async def wal_records(
+    program: Path, folder: Path, *, timeline: int, start: int, end: int
+) -> Records:
+    """What the records in a part of the write-ahead log change.
+
+    ``program`` is pg_waldump. Nothing is found if the part cannot be read.
     """
     words: list[str | Path] = [
         program, f"--path={folder}", f"--timeline={timeline}",
@@ -56,16 +70,33 @@ async def wal_shares(
         # It ends with 1 where the part ends within a record.
         done = await commands.run(words, deadline=_DUMP_SECONDS, check=False)
         return count_records(done.stdout.encode())
-    return Counter()
+    return Records()
 
 
-def count_records(text: bytes) -> Counter[int]:
-    """As ``wal_shares``, of what pg_waldump prints."""
-    found: Counter[int] = Counter()
+def count_records(text: bytes) -> Records:
+    """As ``wal_records``, of what pg_waldump prints."""
+    found = Records()
     for line in text.splitlines():
         if record := _RECORD.search(line):
-            found[int(record[2] or _OF_NONE)] += int(record[1])
+            size, transaction = int(record[1]), int(record[2])
+            found.total += size
+            if record[3] is None:
+                continue  # a commit, for instance
+            if database := int(record[3]):
+                found.databases[database] += size
+                found.seen[transaction] = database
+            else:
+                found.shared[int(record[4]), transaction] += size
     return found
+
+
+def shared_catalogs_bytes(folder: Path) -> int:
+    """The size of the relations that all databases share; ``folder`` is the data's."""
+    sizes = 0
+    for path in (folder / "global").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError):
+            sizes += path.stat().st_size
+    return sizes
 
 
 def queue_shares(folder: Path) -> Counter[int]:
@@ -144,6 +175,29 @@ async def names_of(connection: AsyncConnection[TupleRow], oids: Iterable[int]) -
         (list(oids),),
     )
     return dict(await cursor.fetchall())
+
+
+async def writing_now(connection: AsyncConnection[TupleRow]) -> dict[int, str]:
+    """The databases of the transactions that write now, by transaction ID."""
+    cursor = await connection.execute(
+        """
+        SELECT backend_xid::text::bigint, datname FROM pg_stat_activity
+        WHERE backend_xid IS NOT NULL AND datname IS NOT NULL
+        """
+    )
+    return dict(await cursor.fetchall())
+
+
+async def holding_shared_catalogs(connection: AsyncConnection[TupleRow]) -> list[str]:
+    """The databases of the sessions that change a catalog which all share, one for each."""
+    cursor = await connection.execute(
+        """
+        SELECT a.datname FROM pg_stat_activity a WHERE a.datname IS NOT NULL AND a.pid IN (
+            SELECT l.pid FROM pg_locks l WHERE l.locktype = 'relation' AND l.database = 0
+            AND l.granted AND l.mode = 'RowExclusiveLock') AND a.state = 'active'
+        """
+    )
+    return [name for (name,) in await cursor.fetchall()]
 
 
 async def databases_of(

@@ -9,7 +9,8 @@ said nothing have no place yet, but PostgreSQL has no more than twice as many pr
 they may be one and a half times as many. Only /proc tells of them, and kill(2) ends them; neither
 needs a connection.
 
-PgBouncer ends unfinished logins itself; while there are many it is told to wait less for them.
+PgBouncer ends unfinished logins itself; while there are many, or memory is short and they have it,
+it is told to wait less for them. It has no command that ends one of them.
 
 What was seen is left in a file for those who tell of it: the metrics, ``/ready``.
 """
@@ -33,7 +34,7 @@ from psycopg import sql
 from tenantry.base.home import Home
 from tenantry.host import processes
 from tenantry.pg.clusters import ProcessCluster
-from tenantry.services.pooling import plan
+from tenantry.services.pooling import memory, plan
 from tenantry.services.pooling.service import Pooler
 
 log = structlog.get_logger()
@@ -191,9 +192,12 @@ class LoginFloods:
             while True:
                 lists = {row["list"]: int(row["items"]) for row in await console.show("LISTS")}
                 self._seen.pooled = lists["login_clients"]
-                if self._seen.pooled > plan.MANY_LOGINS:
+                clients = lists["used_clients"] + lists["login_clients"]
+                is_short = (self._pooler.memory() or 0) > self._pooler.memory_limit(clients) // 2
+                held = await memory.held_by_logins(console) if is_short else 0
+                if self._seen.pooled > plan.MANY_LOGINS or held > plan.LARGE_LOGINS:
                     self._seen.flooded_at = time.time()
-                wanted = plan.login_seconds(self._seen.pooled)
+                wanted = plan.login_seconds(self._seen.pooled, held=held)
                 # Asked for each time: a RELOAD brings back what is in the file.
                 config = {row["key"]: row["value"] for row in await console.show("CONFIG")}
                 if float(config["client_login_timeout"]) != wanted:

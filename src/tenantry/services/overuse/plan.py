@@ -1,7 +1,7 @@
 """How much a database may write of what no quota counts, and who has written too much. Pure."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from tenantry.control.databases import PauseReason
@@ -9,6 +9,8 @@ from tenantry.control.databases import PauseReason
 MIB = 1024 * 1024
 PAUSE_SECONDS = 300
 LEAST_WAL = 256 * MIB
+MOST_SHARED = 64 * MIB  # that the catalogs which all databases share may grow by, in an hour
+VACUUM_AFTER = 16 * MIB  # of growth of one of them
 LEAST_TEMPORARY = 256 * MIB
 MOST_LOG = 16 * MIB
 MOST_QUEUED = 32 * MIB  # of the notification queue, which all databases share
@@ -18,8 +20,9 @@ _PART = 0.25  # of what is in the queue: a database with less is not why it is f
 _HOUR = 3600.0
 
 _WHY: dict[PauseReason, str] = {
-    "wal": "It wrote more write-ahead log in an hour than twice its disk quota, and more than 256"
-    " MiB. Write less, or raise disk_quota_bytes.",
+    "wal": "It wrote more write-ahead log in an hour than twice its disk quota and 256 MiB: write"
+    " less, or raise disk_quota_bytes. Or it wrote more than 64 MiB into the catalogs that all"
+    " databases share: use fewer roles in policies and grants, and fewer ALTER ROLE … SET.",
     "notify": "It filled the queue of notifications that all databases share. Notify less, and"
     " hold no transaction open in a session that listens.",
     "log": "Logins that were refused after their password was checked wrote too much to the"
@@ -39,6 +42,28 @@ def explain(reason: PauseReason) -> str:
 def most_wal(quota: int) -> int:
     """The bytes of write-ahead log that a database may write in an hour, and at once."""
     return max(LEAST_WAL, 2 * quota)
+
+
+def share_out(
+    shared: Mapping[tuple[int, int], int], *, writers: Mapping[int, str], holders: Collection[str]
+) -> Counter[str]:
+    """The bytes of records of shared catalogs, by the database whose transactions wrote them.
+
+    ``shared`` is by relation and transaction; ``writers`` are known, by transaction. What others
+    wrote to a relation is shared out in proportion: a session that commits again and again is known
+    by its last transaction. Where none is known, the sessions that hold locks on these catalogs
+    wrote it in equal parts: nothing tells of subtransactions. ``holders`` is the database of each.
+    """
+    found: Counter[str] = Counter()
+    for relation in {relation for relation, _ in shared}:
+        sizes = {tx: size for (other, tx), size in shared.items() if other == relation}
+        known: Counter[str] = Counter()
+        for transaction in sizes.keys() & writers.keys():
+            known[writers[transaction]] += sizes[transaction]
+        known = known or Counter(holders)
+        whole, total = sum(sizes.values()), sum(known.values())
+        found.update({name: whole * part // total for name, part in known.items()})
+    return found
 
 
 def most_temporary(quota: int, one_session: int) -> int:

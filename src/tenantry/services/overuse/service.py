@@ -13,6 +13,7 @@ import datetime as dt
 import time
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -60,6 +61,7 @@ class _Seen:
     """Up to where things were counted: positions, sizes, and the newest file of the log."""
 
     wal: int | None = None
+    catalogs: int = 0  # those that are shared
     queue: int | None = None
     long_since: dt.datetime | None = None  # when the queue was first seen to be too long
     log: tuple[Path, int] | None = None
@@ -77,6 +79,8 @@ class Overuse:
         self._shared = shared
         self._wal = plan.Meter(plan.LEAST_WAL)
         self._log = plan.Meter(plan.MOST_LOG)
+        self._growth = plan.Meter(plan.MOST_SHARED)
+        self._vacuumed: dict[str, int] = {}  # the size of shared catalogs, after it
 
     async def watch(self) -> None:
         """For ten minutes, pause whoever writes too much on the local shared cluster.
@@ -103,10 +107,12 @@ class Overuse:
             return
         now, position, timeline, queue = state
         if seen.wal is None:
-            seen.wal = position
+            seen.wal, seen.catalogs = position, await self._catalogs_bytes()
         elif position - seen.wal >= _SAMPLE:
-            await self._count_wal(server, cluster, timeline, seen.wal, position)
-            seen.wal = position
+            shared = await self._count_wal(server, cluster, timeline, seen.wal, position)
+            size = await self._catalogs_bytes()
+            await self._count_growth(cluster, max(0, size - seen.catalogs), shared)
+            seen.wal, seen.catalogs = position, size
         before = queue if seen.queue is None else seen.queue
         seen.long_since = (seen.long_since or now) if plan.queue_is_long(queue) else None
         if plan.queue_is_filled(before, queue):
@@ -134,22 +140,53 @@ class Overuse:
 
     async def _count_wal(
         self, server: Server, cluster: ClusterRow, timeline: int, start: int, end: int
-    ) -> None:
-        shares = await writing.wal_shares(
+    ) -> Counter[str]:
+        """Returns who wrote to the catalogs that all share."""
+        writers = await writing.writing_now(server)  # before they have ended
+        holders = await writing.holding_shared_catalogs(server)
+        found = await writing.wal_records(
             self._shared.bindir / "pg_waldump",
             self._shared.data / "pg_wal",
             timeline=timeline,
             start=max(start, end - _SAMPLE),
             end=end,
         )
+        names = await writing.names_of(server, found.databases)
+        writers |= {tx: names[oid] for tx, oid in found.seen.items() if oid in names}
+        shared = plan.share_out(found.shared, writers=writers, holders=holders)
         # Of all that was written, also what changes no database of a tenant's.
-        part = (end - start) / max(1, sum(shares.values()))
-        written = {name: size * part for name, size in (await _by_name(server, shares)).items()}
+        part = (end - start) / max(1, found.total)
+        shares = shared + Counter({name: found.databases[oid] for oid, name in names.items()})
+        written = {name: size * part for name, size in _with_shadows(shares).items()}
         for name in self._wal.add(written, time.monotonic()):
             row = await self._named(cluster, name)
             most = plan.most_wal(row.disk_quota_bytes) if row else 1 << 62
             if self._wal.exceeds(name, most) and row:
                 await self._pause(row, "wal", most)
+        return _with_shadows(shared)
+
+    async def _count_growth(self, cluster: ClusterRow, grown: int, shares: Counter[str]) -> None:
+        """Pause whoever has the shared catalogs grow, by its share in what was written to them."""
+        whole = sum(shares.values())
+        grew = {name: grown * part / whole for name, part in shares.items()}
+        for name in self._growth.add(grew, time.monotonic()):
+            if row := await self._named(cluster, name):
+                await self._pause(row, "wal", plan.MOST_SHARED)
+
+    async def _catalogs_bytes(self) -> int:
+        return await asyncio.to_thread(writing.shared_catalogs_bytes, self._shared.data)
+
+    async def vacuum_catalogs(self) -> None:
+        """Vacuum each shared catalog that has grown much since, for what is dead to be used again.
+
+        What cannot be removed yet is left to autovacuum.
+        """
+        async with connect(self._shared.address, user=PLATFORM, lock_seconds=1) as server:
+            for name, size in (await catalog.shared_catalogs(server)).items():
+                if size > self._vacuumed.get(name, 0) + plan.VACUUM_AFTER:
+                    with suppress(psycopg.errors.LockNotAvailable):  # somebody vacuums it
+                        await objects.vacuum_catalog(server, name)
+                        self._vacuumed[name] = (await catalog.shared_catalogs(server))[name]
 
     async def _stop_notifying(self, server: Server, cluster: ClusterRow, queue: int) -> None:
         shares = await asyncio.to_thread(writing.queue_shares, self._shared.data / "pg_notify")
@@ -265,8 +302,14 @@ class Overuse:
 
 
 async def _by_name(server: Server, shares: Counter[int]) -> Counter[str]:
-    """The same by the name of the main database, to which a shadow's share belongs too."""
+    """The same by the name of the main database."""
+    names = await writing.names_of(server, shares) if shares else {}
+    return _with_shadows({name: shares[oid] for oid, name in names.items()})
+
+
+def _with_shadows(shares: Mapping[str, int]) -> Counter[str]:
+    """The same with a shadow's share as its main database's."""
     found: Counter[str] = Counter()
-    for oid, name in (await writing.names_of(server, shares)).items() if shares else ():
-        found[name.removesuffix("_shadow")] += shares[oid]
+    for name, size in shares.items():
+        found[name.removesuffix("_shadow")] += size
     return found

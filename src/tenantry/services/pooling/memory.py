@@ -6,15 +6,21 @@ left. It tells of no client how much it keeps. So while the process grows, each 
 among the databases by the bytes that have come from their clients meanwhile; and above the ceiling
 the sessions of the database that has caused the most are ended, of clients and of servers, which
 gives the memory back. Values and COPY are passed on in pieces and kept nowhere.
+
+It also keeps a login's message until it is whole, and anybody can send one of ``max_packet_size``.
+What unfinished logins have sent is no database's growth: they are ended by ``login_floods``.
 """
 
 import asyncio
+import contextlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
 from tenantry.base.errors import Unavailable
+from tenantry.host import tcp
 from tenantry.pg.hardening import AUTH_DATABASE
 from tenantry.services.pooling import plan
 from tenantry.services.pooling.console import Console
@@ -23,6 +29,7 @@ from tenantry.services.pooling.service import Pooler
 log = structlog.get_logger()
 
 _LOOK_SECONDS = 0.25
+_TRIES = 5
 _IDLE_LOOKS = 20  # between counts of bytes, while there is memory
 _NOT_TENANTS = {"pgbouncer", AUTH_DATABASE}
 
@@ -49,7 +56,10 @@ async def keep_free(pooler: Pooler) -> None:
             looks += 1
             memory = _memory(pooler)
             limit = pooler.memory_limit(await _clients(console))
-            if memory > limit // 2 or looks >= _IDLE_LOOKS:
+            is_short = memory > limit // 2
+            if is_short:
+                memory = await _without_logins(pooler, console)
+            if is_short or looks >= _IDLE_LOOKS:
                 looks = 0
                 account = _next(account, memory, await _received(console))
             if memory > limit and account.caused:
@@ -58,6 +68,31 @@ async def keep_free(pooler: Pooler) -> None:
                 log.warning("pooler.clients_ended", why="memory", database=name, bytes=memory)
                 await asyncio.sleep(_LOOK_SECONDS)  # it frees at the end of its own round
                 account = _Account(_memory(pooler), await _received(console))
+
+
+async def held_by_logins(console: Console) -> int:
+    """The bytes that have come from clients whose login is not finished; 0 if that is not known.
+
+    No more of the process's memory is theirs.
+    """
+    logins = [row for row in await console.show("SOCKETS") if row["state"] == "cl_login"]
+    with contextlib.suppress(OSError):
+        came: Counter[tcp.Peer] = Counter()
+        for port in {row["local_port"] for row in logins if row["addr"] != "unix"}:
+            came.update(await asyncio.to_thread(tcp.bytes_received, port))
+        return sum(came[row["addr"], row["port"]] for row in logins)
+    return 0
+
+
+async def _without_logins(pooler: Pooler, console: Console) -> int:
+    """The process's memory, less what unfinished logins can have of it; 1 at least."""
+    held, memory = await held_by_logins(console), _memory(pooler)
+    for _ in range(_TRIES):
+        before, held = held, await held_by_logins(console)
+        if held >= before:
+            break
+        memory = _memory(pooler)  # some have ended, before it was read or after
+    return max(1, memory - held)
 
 
 def _next(account: _Account, memory: int, received: Mapping[str, int]) -> _Account:

@@ -16,6 +16,7 @@ from tenantry.pg.hardening import AUTH_DATABASE, CREDENTIALS_QUERY
 POOL_SIZE = 25
 LOGIN_SECONDS = 15  # while PostgreSQL is started again, a login waits
 MANY_LOGINS = 500  # unfinished at once
+LARGE_LOGINS = 16 * 1024 * 1024  # bytes sent by all unfinished ones; a login takes less than 4 KiB
 _A_FLOOD = 3000
 Pool = tuple[str, str]  # a database, and a role that came to it
 # A database may be given fewer connections in all than a full pool would take.
@@ -82,9 +83,12 @@ def overfull(*, budget: int, held: Mapping[Pool, int]) -> set[Pool]:
     return {pool for pool, each in held.items() if each > share}
 
 
-def login_seconds(unfinished: int) -> int:
-    """How long a client may take to log in while so many have not finished."""
-    if unfinished > _A_FLOOD:
+def login_seconds(unfinished: int, *, held: int) -> int:
+    """How long a client may take to log in while so many have not finished.
+
+    ``held`` is what they have sent, in bytes, where memory is short.
+    """
+    if unfinished > _A_FLOOD or held > LARGE_LOGINS:
         return 1
     return 2 if unfinished > MANY_LOGINS else LOGIN_SECONDS
 
