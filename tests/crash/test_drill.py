@@ -103,6 +103,8 @@ def test_a_good_backup_is_proven(drilled: Drilled) -> None:
         "changing": 0,
         "too_large": 0,
         "amcheck": "passed",
+        "changed": [],
+        "lost": [],
     }
     assert drilled.nothing_is_left()
     assert drilled.part()["state"] == "up"

@@ -21,3 +21,12 @@ async def test_a_cast_of_ones_own_is_not_used(tenant: Tenant) -> None:
         found = [await fingerprint(session, Table("public", name, 0)) for name in ("t", "same")]
     assert found[0] == found[1]
     assert found[0].rows == 2
+
+
+async def test_a_column_may_have_any_name(tenant: Tenant) -> None:
+    async with await tenant.session() as session:
+        await session.execute("CREATE TABLE named (t text, x int)")
+        await session.execute("INSERT INTO named VALUES ('same', 1)")
+        before = await fingerprint(session, Table("public", "named", 0))
+        await session.execute("UPDATE named SET x = 2")
+        assert await fingerprint(session, Table("public", "named", 0)) != before

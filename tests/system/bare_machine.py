@@ -39,7 +39,7 @@ class BareMachine:
         *command: str,
         user: str = "root",
         env: Mapping[str, str] | None = None,
-        timeout: float = 240,
+        timeout: float = 900,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in it, in the checkout's folder, and return what came of it."""
         return subprocess.run(

@@ -74,7 +74,7 @@ def test_a_database_that_has_tables_is_left_alone(
     [
         ({"password": "wrong"}, "authentication failed"),
         ({"port": "1"}, "refused"),
-        ({"dbname": "nobodys"}, "authentication failed|does not exist|permission"),
+        ({"dbname": "nobodys"}, r"authentication failed|permission|no pg_hba\.conf entry"),
     ],
 )
 def test_a_source_that_does_not_answer_is_told_and_nothing_is_made(

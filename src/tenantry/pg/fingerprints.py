@@ -82,10 +82,10 @@ async def fingerprint(
 
     Raises psycopg.Error if it is gone, locked, or damaged.
     """
-    # Not t::text, for which the tenant may have a cast of its own.
-    values: sql.Composable = sql.SQL("textin(record_out(t))")
+    # Not t::text, for which the tenant may have a cast of its own; nor t, which may be a column.
+    values: sql.Composable = sql.SQL("textin(record_out(t.*))")
     if but:
-        values = sql.SQL("(to_jsonb(t) - {}::text[])::text").format(list(but))
+        values = sql.SQL("(to_jsonb(t.*) - {}::text[])::text").format(list(but))
     cursor = await inside.execute(
         sql.SQL(
             "SELECT count(*), coalesce(sum(hashtextextended({}, 0)), 0)::text FROM ONLY {} t"
