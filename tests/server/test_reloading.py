@@ -23,6 +23,8 @@ async def copy(platform: Connection, address: Address) -> AsyncIterator[Tenant]:
     made = await make(platform, address)
     yield made
     await unmake(platform, made)
+    for purpose in await visitors.purposes(address):  # who owned things there until now
+        assert await visitors.drop(address, purpose)
 
 
 async def reloaded(
