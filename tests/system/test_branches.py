@@ -124,10 +124,10 @@ def test_one_of_a_quiet_database(
     assert ask(branch["connection_string"], "SELECT count(*) FROM app.people") == 10
     assert ask(parent["connection_string"], "SELECT count(*) FROM app.people") == 5001
     # Each gets into its own only.
-    assert "permission denied" in refusal(
+    assert "no pg_hba.conf entry" in refusal(
         branch["connection_string"].replace(branch["database_name"], parent["database_name"])
     )
-    assert "permission denied" in refusal(
+    assert "no pg_hba.conf entry" in refusal(
         parent["connection_string"].replace(parent["database_name"], branch["database_name"])
     )
     listed = data(api.get(f"/api/databases/{parent['id']}/branches"))

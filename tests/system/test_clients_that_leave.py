@@ -54,7 +54,7 @@ def test_a_body_that_is_broken_off(
     database = platform.create()
     path = f"/api/databases/{database['id']}/import"
     head = [f"POST {path} HTTP/1.1", f"Content-Type: {kind}", "Content-Length: 1000000"]
-    told = leave(platform, head, b"PGDMP" + b"x" * 100_000, reset=reset)
+    told = leave(platform, head, b"PGDMP" + b"\0" * 100_000, reset=reset)
     assert told["status"] == GONE
     assert failures(api) == before
     assert not [each for each in platform.home.rglob("uploads/*") if each.is_file()]
