@@ -240,3 +240,15 @@ def test_many_rules_are_freed_without_being_copied(platform: Installation) -> No
     assert "libjemalloc.so.2" in Path(f"/proc/{pid}/maps").read_text()
     environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     assert b"MALLOC_CONF=narenas:1,thp:always,dirty_decay_ms:60000" in environment
+
+
+def test_the_audit_keeps_the_first_of_a_long_list(
+    platform: Installation, api: httpx.Client
+) -> None:
+    """Whoever replaces it again and again must not fill the audit with it."""
+    path = f"/api/databases/{platform.create()['id']}"
+    entries = [{"ip_address": f"192.0.2.{number}"} for number in range(200)]
+    assert api.put(f"{path}/whitelist", json={"entries": entries}).is_success
+    wanted = {"resource_id": path.rpartition("/")[2], "limit": 1}
+    (row,) = api.get("/api/audit-logs", params=wanted).json()["data"]
+    assert (row["details"]["count"], len(row["details"]["networks"])) == (200, 10)

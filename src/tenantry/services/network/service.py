@@ -36,6 +36,7 @@ from tenantry.services.pooling.service import PooledClient, Pooler
 log = structlog.get_logger()
 
 MOST_ENTRIES = 200  # of one database
+_MOST_AUDITED = 10
 _RULES_LOCK = 0x72756C65  # "rule": whoever writes the rule files holds this advisory lock
 _RELOAD_SECONDS = 10
 
@@ -111,8 +112,10 @@ class Network:
     async def _record(
         self, tx: Tx, actor: Actor, action: str, row: DatabaseRow, entries: list[NewEntry]
     ) -> None:
-        networks = [str(entry.network) for entry in entries]
-        await audit.record_on(tx, actor, action, row, details={"networks": networks})
+        # Of a long list the first: it may be replaced again and again, and the audit is kept.
+        networks = [str(entry.network) for entry in entries[:_MOST_AUDITED]]
+        details: dict[str, object] = {"networks": networks, "count": len(entries)}
+        await audit.record_on(tx, actor, action, row, details=details)
 
     # ── the doors ────────────────────────────────────────────────────────────
 
