@@ -249,6 +249,6 @@ def test_the_audit_keeps_the_first_of_a_long_list(
     path = f"/api/databases/{platform.create()['id']}"
     entries = [{"ip_address": f"192.0.2.{number}"} for number in range(200)]
     assert api.put(f"{path}/whitelist", json={"entries": entries}).is_success
-    wanted = {"resource_id": path.rpartition("/")[2], "limit": 1}
+    wanted = {"resource_id": path.rpartition("/")[2], "limit": "1"}
     (row,) = api.get("/api/audit-logs", params=wanted).json()["data"]
     assert (row["details"]["count"], len(row["details"]["networks"])) == (200, 10)

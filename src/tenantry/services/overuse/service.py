@@ -44,6 +44,7 @@ log = structlog.get_logger()
 Server = AsyncConnection[TupleRow]
 
 _LOOK_SECONDS = 0.5
+_STALE_SECONDS = 5.0
 _LOOKS = 1200  # with one connection
 _SAMPLE = 1024 * 1024  # bytes that are read at a look, of log and of write-ahead log
 
@@ -60,6 +61,7 @@ _STATE = """
 class _Seen:
     """Up to where things were counted: positions, sizes, and the newest file of the log."""
 
+    at: float = 0.0
     wal: int | None = None
     catalogs: int = 0  # those that are shared
     queue: int | None = None
@@ -106,7 +108,10 @@ class Overuse:
         if state is None:
             return
         now, position, timeline, queue = state
-        if seen.wal is None:
+        before_that, seen.at = seen.at, time.monotonic()
+        # What was written since is judged by its end: after a stall, of this process or of the
+        # machine, that says nothing of the rest, and somebody else would be paused for it.
+        if seen.wal is None or seen.at - before_that > _STALE_SECONDS:
             seen.wal, seen.catalogs = position, await self._catalogs_bytes()
         elif position - seen.wal >= _SAMPLE:
             shared = await self._count_wal(server, cluster, timeline, seen.wal, position)
