@@ -49,7 +49,8 @@ def lifted(world: World, lift: Lift) -> Iterator[None]:
     data, pooler = home / "clusters" / "shared-1" / "data", home / "pooler"
     pooler_pid = home / "run" / "pooler.pid"
     with ExitStack() as stack:
-        if lift.stop_worker:
+        # The worker puts files right that somebody else has changed, each minute.
+        if lift.stop_worker or lift.rule or lift.pooler_rule or lift.pooler_setting:
             worker = world.platform.pids()["worker"]
             os.kill(worker, signal.SIGSTOP)
             stack.callback(os.kill, worker, signal.SIGCONT)
