@@ -26,6 +26,13 @@ def error_console() -> Console:
     return _console(stderr=True)
 
 
+def load() -> None:
+    """Load what printing takes and loads only then: for a program that deletes its own files."""
+    console = error_console()
+    with console.capture():
+        console.print("✓ …")
+
+
 def _console(*, stderr: bool = False) -> Console:
     console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:

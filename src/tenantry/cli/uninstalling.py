@@ -43,6 +43,7 @@ def uninstall(
     if not yes:
         _confirm(here.home, removal)
     gone: list[str] = []
+    output.load()
     if os.geteuid() == 0:
         gone += _remove_unit(here)
     is_new = uninstalling.begin(here.home)
