@@ -73,7 +73,7 @@ async def assert_reloads(
     before = contents(server, tenant.databases[0])
     done = await reloaded(server, tenant, copy, folder, form=form)
     after = contents(server, copy.databases[0])
-    told = done.told()
+    told = done.as_json()
     for found, wanted in ((done.changed, schema.changed), (done.lost, schema.lost)):
         unforetold = [each for each in found if not any(part in each.object for part in wanted)]
         missing = [part for part in wanted if not any(part in each.object for each in found)]

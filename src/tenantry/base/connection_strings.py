@@ -1,9 +1,9 @@
 """Connection strings, each in the form that one client takes.
 
-The names of parameters are those of libpq (PostgreSQL's manual, section 34.1.2) unless said
-otherwise. A string with ``sslmode=require`` encrypts and verifies nothing. Node's drivers take
-``require`` for ``verify-full``, so theirs always name the authority's certificate: without it they
-trust public authorities only.
+The names of parameters are those of libpq (PostgreSQL's manual, section 34.1.2) unless
+another source is named. A string with ``sslmode=require`` encrypts and verifies nothing. Node's
+drivers take ``require`` for ``verify-full``, so theirs always name the authority's certificate:
+without it they trust public authorities only.
 """
 
 import json

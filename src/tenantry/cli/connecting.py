@@ -29,7 +29,7 @@ PasswordStdin = Annotated[
 CaFile = Annotated[
     str | None,
     typer.Option(
-        "--ca-file", help="Where ca.crt is on the client's machine; unless said, on this one."
+        "--ca-file", help="Where ca.crt is on the client's machine; by default, its path here."
     ),
 ]
 

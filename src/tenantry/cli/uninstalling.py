@@ -31,7 +31,7 @@ def uninstall(
     """Stop everything and delete it with all databases and backups. There is no way back.
 
     Asks for the home's path on a terminal; elsewhere --yes is needed. Packages stay, and what
-    stays besides is told.
+    stays besides is listed.
 
     Example:
 

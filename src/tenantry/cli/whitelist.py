@@ -1,17 +1,17 @@
 """``tenantry whitelist``: from where a database may be reached."""
 
 import datetime as dt
-import ipaddress
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
-from tenantry.base.errors import NotFound
+from tenantry.base.errors import InvalidInput, NotFound
 from tenantry.cli import output, times
 from tenantry.cli.client import connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, Named, find, title
+from tenantry.services.network.plan import parse_network
 
 app = typer.Typer(
     help="Allowlists: the addresses that may reach a database, at both ports.",
@@ -79,8 +79,8 @@ def add(
 def _network(address: str) -> str:
     """An address or range as it is listed; as it is if it is none."""
     try:
-        return str(ipaddress.ip_network(address, strict=False))
-    except ValueError:
+        return str(parse_network(address))
+    except InvalidInput:
         return address
 
 

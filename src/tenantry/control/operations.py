@@ -415,7 +415,7 @@ async def finish(
             progress = CASE WHEN %s = 'succeeded' THEN 1 ELSE progress END,
             step = CASE WHEN %s = 'succeeded' THEN NULL ELSE step END,
             lease_until = NULL, holder = NULL
-        WHERE id = %s AND status IN ('queued', 'running')
+        WHERE id = %s
         """,
         (status, None if result is None else Jsonb(result), status, status, operation_id),
     )

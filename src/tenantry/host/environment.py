@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tenantry.base.errors import MachineError
+from tenantry.host import files
 
 PYTHON = Path("/usr/bin/python3")  # one that every user can run, unlike one below /root
 USER = "tenantry"
@@ -111,9 +112,7 @@ def _homes() -> list[Path]:
 
 
 def _note_homes(homes: Sequence[Path]) -> None:
-    new = _HOMES.with_name(f"{_HOMES.name}.new")
-    new.write_text("".join(f"{home}\n" for home in homes))
-    new.replace(_HOMES)
+    files.write_atomically(_HOMES, "".join(f"{home}\n" for home in homes), mode=0o644)
 
 
 def is_current(venv: Path, checkout: Path) -> bool:

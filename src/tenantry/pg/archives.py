@@ -1,7 +1,7 @@
 """Archives of pg_dump's (any format but SQL), read back by pg_restore, item by item if need be."""
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +10,7 @@ from tenantry.host import commands, files
 from tenantry.host.commands import CommandFailed
 from tenantry.pg import visitors
 from tenantry.pg.connections import startup_options
+from tenantry.pg.scripts import EMPTIES_SEARCH_PATH
 from tenantry.pg.visitors import Visitor
 
 Section = Literal["pre-data", "data", "post-data"]
@@ -35,7 +36,7 @@ _UNKNOWN_SETTING = "unrecognized configuration parameter"  # of a newer pg_resto
 _RESTRICTION = re.compile(r"^\\(?:un)?restrict [A-Za-z0-9]+$", re.MULTILINE)
 
 # What pg_dump writes into each archive's third item, and what takes its place byte for byte.
-_EMPTIED = b"SELECT pg_catalog.set_config('search_path', '', false);\n"
+_EMPTIED = EMPTIES_SEARCH_PATH + b"\n"
 _RESET = b"RESET search_path;".ljust(len(_EMPTIED) - 1) + b"\n"
 _BEGINNING = 64 * 1024  # bytes
 
@@ -67,6 +68,12 @@ async def contents(bindir: Path, source: Path) -> list[str]:
     """The items of an archive's list. Raises CommandFailed if that cannot be read."""
     told = await commands.run([bindir / "pg_restore", "--list", source], memory=MEMORY_BYTES)
     return [line for line in told.stdout.splitlines() if _COUNTED.match(line)]
+
+
+def only(file: Path, lines: Iterable[str]) -> str:
+    """pg_restore's option to read no other items than these of a list, written to ``file``."""
+    files.write_atomically(file, "".join(f"{line}\n" for line in lines))
+    return f"--use-list={file}"
 
 
 def keep_search_path(archive: Path) -> None:
@@ -160,9 +167,7 @@ class Archive:
 
     def _only(self, items: Collection[Item]) -> str:
         # Beside the visitor's password: gone with the visitor.
-        chosen = self.visitor.passfile.with_name("items")
-        files.write_atomically(chosen, "".join(f"{each.line}\n" for each in items))
-        return f"--use-list={chosen}"
+        return only(self.visitor.passfile.with_name("items"), (each.line for each in items))
 
 
 class _Said:

@@ -67,7 +67,7 @@ async def not_valid(inside: Connection) -> set[Constraint]:
 
 
 async def validate(tenant: Connection, wanted: set[Constraint], failed: Failed) -> None:
-    """Check all rows for these constraints; ``failed`` is told which stay NOT VALID, and why.
+    """Check all rows for these constraints; ``failed`` is called with those that stay NOT VALID.
 
     It runs what the constraints call, so ``tenant`` is a session as its tenant has them.
     """
@@ -160,7 +160,7 @@ class SetAside:
         self._dropped += found
 
     async def put_back(self, inside: Connection, failed: Failed) -> set[Constraint]:
-        """Put back what was dropped, as NOT VALID; ``failed`` is told what cannot be."""
+        """Put back what was dropped, as NOT VALID; ``failed`` is called with what cannot be."""
         back = set()
         for each, definition, comment in self._dropped:
             add = sql.SQL("ALTER {} ADD CONSTRAINT {} {} NOT VALID").format(

@@ -11,7 +11,7 @@ tenant's own search path, and what fails is tried again, by itself, in ways that
 - with functions taken for IMMUTABLE, which they were when they were used;
 - a partition as a table of its own, a generated column as an ordinary one.
 
-What came back in another form is told as ``changed``, and what cannot be built as ``lost``, with
+What came back in another form is reported as ``changed``, what cannot be built as ``lost``, with
 PostgreSQL's reason. All of it is done as a visitor, with the rights of one tenant.
 """
 
@@ -73,7 +73,7 @@ class Reloaded:
         """Note what did not come back."""
         self.lost.append(Remark(str(what), readable(reason, _LONGEST_REASON)))
 
-    def told(self) -> dict[str, list[dict[str, str]]]:
+    def as_json(self) -> dict[str, list[dict[str, str]]]:
         """The same as JSON; of very many the first."""
         return {
             name: [asdict(each) for each in remarks[:_MOST_TOLD]]

@@ -19,7 +19,7 @@ from pglast.enums import (
     VariableSetKind,
 )
 
-from tenantry.pg.scripts import FOR_ONE_DATABASE, Refused, Statement
+from tenantry.pg.scripts import EMPTIES_SEARCH_PATH, FOR_ONE_DATABASE, Refused, Statement
 
 # Never left out, and may be as long as a table.
 _DATA = {b"INSERT", b"COPY", b"SELECT", b"UPDATE", b"DELETE", b"WITH"}
@@ -30,8 +30,6 @@ _STATISTICS = (
     b"SELECT * FROM pg_catalog.pg_restore_extended_stats(",
 )
 _WITH_STATISTICS = 18_00_00  # the first version that has these functions
-# By which pg_dump has functions not find what they name without its schema.
-_EMPTIES_SEARCH_PATH = b"SELECT pg_catalog.set_config('search_path', '', false);"
 _MOST_PARSED = 1024 * 1024
 _LONGEST_TOLD = 200  # bytes
 _OF_A_SERVER = (
@@ -158,7 +156,7 @@ class Choice:
     def _chosen_data(self, statement: Statement) -> Chosen | None:
         if statement.text.startswith(_UNLINKS) and not self._something_is_there:
             return None
-        if statement.text.strip() == _EMPTIES_SEARCH_PATH:
+        if statement.text.strip() == EMPTIES_SEARCH_PATH:
             return None
         if statement.text.startswith(_STATISTICS) and self._version < _WITH_STATISTICS:
             return None  # the server makes its own

@@ -26,7 +26,7 @@ class Failed(Exception):
 
 
 class Session:
-    """The server, which is told one thing after the other."""
+    """The server, which takes one statement after the other."""
 
     def __init__(self) -> None:
         self._server = pq.PGconn.connect(b"")

@@ -41,6 +41,8 @@ _ENDS = b"-- PostgreSQL database dump complete"
 _CLUSTER = b"-- PostgreSQL database cluster dump"
 # Those in which a byte of a letter may look like a quote or a backslash.
 _AMBIGUOUS = {b"BIG5", b"GB18030", b"GBK", b"JOHAB", b"SHIFT_JIS_2004", b"SJIS", b"UHC"}
+# By which pg_dump has functions not find what they name without its schema.
+EMPTIES_SEARCH_PATH = b"SELECT pg_catalog.set_config('search_path', '', false);"
 FOR_ONE_DATABASE = (
     "Dump one database, without --create: pg_dump --no-owner --no-privileges, or --format=custom."
 )

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from tenantry.pg import visitors
-from tenantry.pg.connections import ADMIN, Address, connect
+from tenantry.pg import role_settings, visitors
+from tenantry.pg.connections import Address
 from tenantry.pg.visitors import Visitor
 
 Connection = AsyncConnection[TupleRow]
@@ -24,18 +24,9 @@ _DECIDES = {"search_path", "timezone"}
 
 async def settings_of(address: Address, role: str, database: str) -> dict[str, str]:
     """The search path and the time zone that a role's sessions in a database have."""
-    async with connect(address, user=ADMIN) as admin:
-        cursor = await admin.execute(
-            """
-            SELECT unnest(s.setconfig) FROM pg_db_role_setting s
-            WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = %s))
-              AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = %s))
-            ORDER BY s.setrole <> 0, s.setdatabase <> 0
-            """,
-            (database, role),
-        )
-        said = [str(setting).partition("=") for (setting,) in await cursor.fetchall()]
-    found = {**USUAL} | {name: value for name, _, value in said if name.lower() in _DECIDES}
+    set_for_it = await role_settings.of_login(address, role, database)
+    deciding = {name: value for name, value in set_for_it.items() if name.lower() in _DECIDES}
+    found = {**USUAL} | deciding
     own = sql.Identifier(role).as_string()
     return found | {"search_path": found["search_path"].replace('"$user"', own)}
 

@@ -10,7 +10,7 @@ they may be one and a half times as many. Only /proc tells of them, and kill(2) 
 needs a connection.
 
 PgBouncer ends unfinished logins itself; while there are many, or memory is short and they have it,
-it is told to wait less for them. It has no command that ends one of them.
+it is set to wait less for them. It has no command that ends one of them.
 
 What was seen is left in a file for those who tell of it: the metrics, ``/ready``.
 """
@@ -193,7 +193,8 @@ class LoginFloods:
                 lists = {row["list"]: int(row["items"]) for row in await console.show("LISTS")}
                 self._seen.pooled = lists["login_clients"]
                 clients = lists["used_clients"] + lists["login_clients"]
-                is_short = (self._pooler.memory() or 0) > self._pooler.memory_limit(clients) // 2
+                limit = self._pooler.memory_limit(clients)
+                is_short = plan.is_short(self._pooler.memory() or 0, limit=limit)
                 held = await memory.held_by_logins(console) if is_short else 0
                 if self._seen.pooled > plan.MANY_LOGINS or held > plan.LARGE_LOGINS:
                     self._seen.flooded_at = time.time()

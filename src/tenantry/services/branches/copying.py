@@ -89,7 +89,7 @@ class Copying:
         ``run.state["size"]`` is what the source takes; ``run.state["exceptions"]`` becomes what of
         it is not as it was.
         """
-        run.state["exceptions"] = Reloaded().told()
+        run.state["exceptions"] = Reloaded().as_json()
         try:
             if at is None:
                 method = await self._copy_now(run, source, target)
@@ -134,7 +134,7 @@ class Copying:
         ):
             if method == "dump":
                 reloaded = await self._dump_and_load(run, visitor, source, target.name, address)
-                run.state["exceptions"] = reloaded.told()
+                run.state["exceptions"] = reloaded.as_json()
                 emit(StepDone("branch", "loaded", target.name))
             async with visitors.connect_as(visitor, target.name) as inside:
                 others = [name for name in roles if name != source.username]
@@ -234,7 +234,7 @@ class Copying:
             seconds=source.longest_statement_seconds,
             tell=told.loaded,
         )
-        run.state["exceptions"] = reloaded.told()
+        run.state["exceptions"] = reloaded.as_json()
         emit(StepDone("branch", "loaded", target.name))
         return "restore"
 

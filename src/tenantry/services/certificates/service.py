@@ -81,7 +81,7 @@ class Certificates:
         step = self._decide(held, tries)
         return CertificateStatus(
             source=held.source,
-            wanted_source=self._wanted.source,
+            wanted_source=self._source,
             names=sorted(held.names),
             serial=f"{held.leaf.serial_number:x}",
             fingerprint=held.fingerprint,
@@ -118,7 +118,7 @@ class Certificates:
         held, tries = self._held(), self._tries()
         if self._settings.certificate is not None:
             return self._ensure_given(held)
-        if held is not None and OWN not in {held.source, self._wanted.source}:
+        if held is not None and OWN not in {held.source, self._source}:
             return False
         in_place = self._in_place(held, tries) if held else None
         if isinstance(plan.decide(self._wanted_of_own, in_place, Failures(), _now()), Keep):
@@ -199,14 +199,14 @@ class Certificates:
     # ── the steps ────────────────────────────────────────────────────────────
 
     async def _obtain(self, reason: str) -> None:
-        log.info("certificate.wanted", source=self._wanted.source, reason=reason)
+        log.info("certificate.wanted", source=self._source, reason=reason)
         with self._counting_failures():
             if self._settings.certificate is not None:
                 new = self._given()
-            elif self._wanted.source == OWN:
+            elif self._source == OWN:
                 new = self._own.issue(self._names_here)
             else:
-                new = await self._authority(self._wanted.source).obtain(self._settings.domain)
+                new = await self._authority(self._source).obtain(self._settings.domain)
             self._put_in_place(new)
             await self._put_in_service()
         self._save(Tries(revoke=self._tries().revoke))
@@ -224,7 +224,7 @@ class Certificates:
                     "failures": tries.failures + 1,
                     "failed_at": _now(),
                     "error": str(error),
-                    "wanted": self._wanted.source,
+                    "wanted": self._source,
                 }
             )
             self._save(tries)
@@ -296,15 +296,22 @@ class Certificates:
         return Wanted(OWN, frozenset(self._names_here))
 
     @property
+    def _source(self) -> str:
+        """Where the certificate shall come from."""
+        if self._settings.certificate is not None:
+            return self._settings.certificate.as_uri()
+        return self._settings.acme_directory or OWN
+
+    @property
     def _wanted(self) -> Wanted:
         if self._settings.certificate is not None:
-            source, fingerprint = self._settings.certificate.as_uri(), ""
-            with contextlib.suppress(MachineError):  # told by who puts it in place
+            fingerprint = ""
+            with contextlib.suppress(MachineError):  # reported by who puts it in place
                 fingerprint = self._given().fingerprint
-            return Wanted(source, frozenset(), fingerprint)
+            return Wanted(self._source, frozenset(), fingerprint)
         if self._settings.acme_directory is None:
             return self._wanted_of_own
-        return Wanted(self._settings.acme_directory, frozenset([self._settings.domain]))
+        return Wanted(self._source, frozenset([self._settings.domain]))
 
     def _given(self) -> ServerCertificate:
         path = self._settings.certificate
@@ -346,7 +353,7 @@ class Certificates:
 
     def _failures(self, tries: Tries) -> Failures:
         """Those of what is wanted now: an authority's failures say nothing of another."""
-        if tries.wanted != self._wanted.source:
+        if tries.wanted != self._source:
             return Failures()
         return Failures(tries.failures, tries.failed_at)
 

@@ -208,7 +208,7 @@ class Drilling:
             seconds=row.longest_statement_seconds,
             tell=tell,
         )
-        run.state["compared"] |= reloaded.told()
+        run.state["compared"] |= reloaded.as_json()
         if reloaded.lost:
             raise NotProven(
                 f"A restore would lose {len(reloaded.lost)} objects: "

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenantry.control.databases import DatabaseRow
-from tenantry.host import files
 from tenantry.host.commands import CommandFailed
 from tenantry.host.packages import PostgresEngine
 from tenantry.pg import (
@@ -91,16 +90,9 @@ async def _load_archive(
     if not chosen.one_by_one:
         return left_out
     script = dump.with_name("script")
-    options = [*_list(dump, chosen.one_by_one), *_AS_OURS]
+    options = [archives.only(dump.with_name("contents"), chosen.one_by_one), *_AS_OURS]
     await dumps.as_script(bindir, dump, script, options=options)
     return [*left_out, *await _load_script(run, place, visitor, script)]
-
-
-def _list(dump: Path, lines: Sequence[str]) -> list[str]:
-    """How pg_restore is told which of an archive's items to read back."""
-    file = dump.with_name("contents")
-    files.write_atomically(file, "\n".join(lines) + "\n")
-    return [f"--use-list={file}"]
 
 
 async def _load_script(

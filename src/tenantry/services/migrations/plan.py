@@ -152,7 +152,7 @@ def status(
 ) -> Status:
     """Which migrations are in force, which are not yet, and which never were though later ones are.
 
-    ``dirty`` is told, not judged.
+    ``dirty`` is reported, not judged.
     """
     current = -1 if state.version is None else state.version
     there = tuple(m for m in migrations if m.version <= current)

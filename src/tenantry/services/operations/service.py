@@ -366,8 +366,6 @@ class _Running:
 
     async def go_on(self) -> bool:
         """Do the next step. Returns whether there is another one to do now."""
-        if self.row.status != "running":
-            return False  # it was abandoned
         if self.row.undoing:
             return await self._undo()
         step = self._flow.step(self.row.step)

@@ -38,10 +38,13 @@ class Ownership:
         for cluster in await self._clusters.with_databases():
             async with self._clusters.connection(cluster.id) as server:
                 names = await catalog.tenant_databases(server)
-                wanted = await visibility.wanted(server)
             before = dt.datetime.now(dt.UTC) - _EVERY
             async with self._store.transaction(audit.PLATFORM) as tx:
                 due = await ownership.due(tx, cluster.id, names, before=before, limit=_AT_A_TIME)
+            if not due:
+                continue
+            async with self._clusters.connection(cluster.id) as server:
+                wanted = await visibility.wanted(server)
             for name in due:
                 checked += await self._check(cluster, name, wanted)
         return checked

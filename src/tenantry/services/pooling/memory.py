@@ -56,7 +56,7 @@ async def keep_free(pooler: Pooler) -> None:
             looks += 1
             memory = _memory(pooler)
             limit = pooler.memory_limit(await _clients(console))
-            is_short = memory > limit // 2
+            is_short = plan.is_short(memory, limit=limit)
             if is_short:
                 memory = await _without_logins(pooler, console)
             if is_short or looks >= _IDLE_LOOKS:

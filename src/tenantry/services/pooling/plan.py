@@ -83,6 +83,11 @@ def overfull(*, budget: int, held: Mapping[Pool, int]) -> set[Pool]:
     return {pool for pool, each in held.items() if each > share}
 
 
+def is_short(memory: int, *, limit: int) -> bool:
+    """Whether so much of the memory that the pooler may take is used that it matters by whom."""
+    return memory > limit // 2
+
+
 def login_seconds(unfinished: int, *, held: int) -> int:
     """How long a client may take to log in while so many have not finished.
 

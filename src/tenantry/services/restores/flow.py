@@ -253,7 +253,7 @@ class Restoring:
             settle=settle,
             tell=tell,
         )
-        run.state["exceptions"] = reloaded.told()
+        run.state["exceptions"] = reloaded.as_json()
         if not _is_new(run) and not run.params.get("accept_losses"):
             WouldLose.require_nothing(row.database_name, run.state["exceptions"]["lost"])
         await self._grant(run, cluster.address, row, making)
