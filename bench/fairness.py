@@ -90,21 +90,25 @@ def notice(neighbour: Customer, database: Row, seconds: float) -> Noticed:
             ask("DELETE", f"{path}/roles/{role['id']}")
         if number % 5 == 1 and (operation := ask("POST", f"{path}/backups", part="schema")):
             began = time.perf_counter()
-            if not ended(neighbour, operation["id"]):
+            backup = made_by(neighbour, operation["id"])
+            found.operations.append(time.perf_counter() - began)
+            if backup is None:
                 found.errors += 1
                 neighbour.api.post(f"/api/operations/{operation['id']}/cancel")
-            found.operations.append(time.perf_counter() - began)
+            else:  # a customer may have only so many
+                neighbour.api.delete(f"{path}/backups/{backup}")
     return found
 
 
-def ended(neighbour: Customer, operation: str) -> bool:
+def made_by(neighbour: Customer, operation: str) -> str | None:
+    """The id of the backup that an operation has made, or None if it made none in time."""
     until = time.monotonic() + OPERATION_SECONDS
     while time.monotonic() < until:
         row = neighbour.api.get(f"/api/operations/{operation}").json().get("data", {})
         if row.get("finished_at"):
-            return bool(row["status"] == "succeeded")
+            return str(row["result"]["backup_id"]) if row["status"] == "succeeded" else None
         time.sleep(0.05)
-    return False
+    return None
 
 
 # ── noises ───────────────────────────────────────────────────────────────────
