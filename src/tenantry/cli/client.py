@@ -158,12 +158,14 @@ class Api:
                 return
             left = None if left is None else left - len(rows)
 
-    def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
+    def post(
+        self, path: str, body: Mapping[str, object] | None = None, *, repeat: bool = True
+    ) -> Any:
         """The ``data`` of a POST.
 
         A lost connection does not tell whether the API has done its work, so the
         request is sent once more under the same Idempotency-Key: what was done is
-        answered again, not done again.
+        answered again, not done again. ``repeat`` is False for what takes no such key.
         """
         key = str(uuid.uuid4())
 
@@ -173,6 +175,8 @@ class Api:
         try:
             return send()
         except ConnectionLost as lost:
+            if not repeat:
+                raise
             return _send_again(send, lost)
 
     def put(self, path: str, body: Mapping[str, object]) -> Any:
@@ -422,6 +426,23 @@ def connect() -> Api:
             "The API key holds characters that no key has.", hint="Look at TENANTRY_API_KEY."
         )
     return Api(url, key)
+
+
+def connect_as_user() -> Api:
+    """The API with the session of `tenantry login`, whatever keys there are: they have no password.
+
+    Raises InvalidInput for an unusable address, Unauthenticated when nobody is logged in there.
+    """
+    url = address()
+    kept = kept_session()
+    if kept is None or kept[0] != url:
+        where = "" if kept is None else f"; the session here is one of {kept[0]}"
+        raise Unauthenticated(
+            f"Nobody is logged in to {url}{where}.",
+            hint="An API key has no password and no authenticator. Log in first: "
+            "tenantry login you@example.com",
+        )
+    return Api(url, kept[1])
 
 
 def _admin_key(local: settings.Settings) -> str:
