@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
+from io import BufferedRandom
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,7 +52,7 @@ def ensure_file(target: Path, fetch: Fetch, *, size: int, sha256: str) -> bool:
 
 
 @contextlib.contextmanager
-def _part_of(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
+def _part_of(target: Path) -> Iterator[tuple[Path, BufferedRandom]]:
     """What has come of a file so far, for nobody else meanwhile."""
     part = target.with_name(f"{target.name}.part")
     while True:
@@ -87,7 +88,7 @@ def _forget_if_empty(part: Path) -> None:
             part.unlink()
 
 
-def _keep(file: BinaryIO, part: Path, target: Path, sha256: str) -> None:
+def _keep(file: BufferedRandom, part: Path, target: Path, sha256: str) -> None:
     file.flush()
     file.seek(0)
     if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
