@@ -23,6 +23,8 @@ class Terminal:
     ) -> None:
         self._ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, size)
+        # The width is the terminal's own, whatever the one around the tests says.
+        env = {name: value for name, value in env.items() if name not in {"COLUMNS", "LINES"}}
         # A terminal that controls the session: passwords are asked for on /dev/tty.
         self._process = subprocess.Popen(
             ["setsid", "--ctty", "--wait", sys.executable, "-m", "tenantry.cli", *arguments],

@@ -215,10 +215,11 @@ def test_what_is_there_is_told(platform: Installation, api: httpx.Client) -> Non
     problem(api.get(path(database, newest)), 404)
     assert files_of(platform, database) == [oldest[0]["file_name"]]
     actions = [
-        row["action"]
+        (row["action"], row["result"])
         for row in data(api.get("/api/audit-logs", params={"resource_id": database["id"]}))
     ]
-    assert actions[:4] == ["backup.delete", "backup.download", "backup.create", "backup.create"]
+    create = ("backup.create", "ok"), ("backup.create", "accepted")
+    assert actions[:6] == [("backup.delete", "ok"), ("backup.download", "ok"), *create, *create]
 
 
 @pytest.mark.parametrize(
