@@ -193,7 +193,8 @@ async def test_outcomes_of_the_audit_go_back_to_what_they_were(
             await audit.record(tx, ANN, "test.work", resource_kind="x", result=result)
     folder = resources.files(MIGRATIONS)
     async with connect(address, user=ADMIN, dbname=DATABASE, search_path="public") as admin:
-        await migrations.goto(admin, folder, 31)
+        before = max(each.version for each in migrations.load(folder) if each.version < 32)
+        await migrations.goto(admin, folder, before)
         found = await admin.execute("SELECT result FROM audit_logs ORDER BY id")
         assert await found.fetchall() == [("ok",), ("ok",)]
         with pytest.raises(psycopg.errors.CheckViolation):

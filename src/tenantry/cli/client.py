@@ -96,14 +96,28 @@ class Trust:
 
     @classmethod
     def at(cls, url: str, here: settings.Settings) -> Self:
-        """In this machine's own API by its CA file, and its domain, whatever address it is at."""
+        """In this machine's own API by its CA file, and its domain, whatever address it is at.
+
+        In any other by SSL_CERT_FILE, which httpx reads with the proxies only, that a tunnel to
+        another machine (a loopback address here) does without. Raises InvalidInput for a bad one.
+        """
         if url.startswith("http:"):
             # Nobody proves anything there, and the bundle of all CAs takes 25 ms to read.
             return cls(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         file = Home(here.home).ca_certificate
         if url != here.api_url or not file.exists():
-            return cls()
+            given = environ.get("SSL_CERT_FILE")
+            return cls(_trusting(given)) if given else cls()
         return cls(ssl.create_default_context(cafile=file), {"sni_hostname": here.domain})
+
+
+def _trusting(file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=file)
+    except OSError as error:  # an SSLError is one too
+        raise InvalidInput.of(
+            "SSL_CERT_FILE", f"names {file}, which cannot be used: {error.strerror or error}."
+        ) from None
 
 
 class Api:
