@@ -167,6 +167,41 @@ async def test_a_failure_is_taken_back_told_and_recorded(store: ControlStore) ->
     assert (told.actor_name, told.result, told.address) == (ANN.name, "failed", "192.0.2.7")
 
 
+@pytest.mark.parametrize("tells", [False, True])
+async def test_the_audit_is_told_once_that_one_has_succeeded(
+    store: ControlStore, tells: bool
+) -> None:
+    work = Work()
+    work.flow = dataclasses.replace(work.flow, tells_audit=tells)  # by a step: none here
+    operations = ready(store, work)
+    row = await carried_out(operations, await want(store, operations))
+    assert row.status == "succeeded"
+    async with store.transaction(audit.PLATFORM) as tx:
+        told = await audit.page(
+            tx, audit.Filter(action="test.work"), customer_id=None, before=2**62, limit=10
+        )
+    found = [(each.result, each.resource_id, each.details) for each in told]
+    expected = ("ok", str(row.resource_id), {"operation_id": str(row.id)})
+    assert found == ([] if tells else [expected])
+
+
+async def test_outcomes_of_the_audit_go_back_to_what_they_were(
+    store: ControlStore, address: Address
+) -> None:
+    async with store.transaction(audit.PLATFORM) as tx:
+        for result in ("ok", "accepted"):
+            await audit.record(tx, ANN, "test.work", resource_kind="x", result=result)
+    folder = resources.files(MIGRATIONS)
+    async with connect(address, user=ADMIN, dbname=DATABASE, search_path="public") as admin:
+        before = max(each.version for each in migrations.load(folder) if each.version < 32)
+        await migrations.goto(admin, folder, before)
+        found = await admin.execute("SELECT result FROM audit_logs ORDER BY id")
+        assert await found.fetchall() == [("ok",), ("ok",)]
+        with pytest.raises(psycopg.errors.CheckViolation):
+            await admin.execute("UPDATE audit_logs SET result = 'accepted'")
+        await migrations.up(admin, folder)
+
+
 async def test_nothing_of_an_unforeseen_error_is_shown(store: ControlStore) -> None:
     work = Work()
 

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from typing import Any
 
 import httpx
 import psycopg
@@ -82,6 +83,64 @@ def test_an_owner_reads_what_others_did_to_the_database(
             "database.delete",
             "database.deleted",
         ]
+
+
+def test_what_was_begun_is_told_from_what_was_done(
+    platform: Installation, api: httpx.Client
+) -> None:
+    """By the owner's names, with the addresses; what has ended is told in a row of its own."""
+    made = platform.create(name="told", friendlyName="The told one")
+    path = f"/api/databases/{made['id']}"
+    entry = data(api.post(f"{path}/whitelist", json={"ipAddress": "192.0.2.1"}), 201)
+    api.delete(f"{path}/whitelist/{entry['id']}").raise_for_status()
+    ended = data(api.post(f"{path}/backups", json={}), 202)
+
+    def rows() -> list[dict[str, Any]]:
+        # Of what was asked for: the platform itself removes the backup afterwards.
+        asked = {"resource_id": made["id"], "actor": "administrator"}
+        return list(data(api.get("/api/audit-logs", params=asked)))
+
+    def told(result: str) -> list[str]:
+        return [row["action"] for row in rows() if row["result"] == result]
+
+    eventually(lambda: "backup.create" in told("ok"))
+    assert told("accepted") == ["backup.create"]
+    (done,) = [row for row in rows() if (row["action"], row["result"]) == ("backup.create", "ok")]
+    assert done["details"] == {"operation_id": ended["id"]}
+    api.patch(path, json={"name": "renamed"}).raise_for_status()
+    api.delete(path).raise_for_status()
+    eventually(lambda: "database.deleted" in told("ok"))
+    assert told("accepted") == ["database.delete", "backup.create"]
+    names = [(row["action"], row["resource_title"], row["resource_name"]) for row in rows()]
+    database = made["database_name"]
+    assert names == [
+        ("database.deleted", "renamed", database),
+        ("database.delete", "renamed", database),
+        ("database.update", "renamed", database),
+        ("backup.create", "told", database),
+        ("backup.create", "told", database),
+        ("whitelist.remove", "told", database),
+        ("whitelist.add", "told", database),
+        ("database.create", "told", database),
+    ]
+
+    def lines(*words: str) -> list[list[str]]:
+        words = ("--resource", made["id"], "--actor", "administrator", *words)
+        printed = platform.tenantry("audit", *words).stdout
+        return [line.split()[3:] for line in printed.splitlines()[1:]]
+
+    assert lines("--result", "accepted") == [
+        ["database.delete", "renamed", "accepted", "127.0.0.1", "-"],
+        *(line for line in lines() if line[0] == "backup.create" and "accepted" in line),
+    ]
+    assert lines("--action", "whitelist.add") == [
+        ["whitelist.add", "told", "ok", "127.0.0.1", "networks=192.0.2.1/32"]
+    ]
+    first = rows()[-1]
+    assert lines("--until", first["at"]) == []
+    assert len(lines()) == len(rows())
+    assert ended["id"] not in str(lines())
+    assert ended["id"] in str(lines("--wide"))
 
 
 def test_what_is_older_than_its_retention_is_forgotten(platform: Installation) -> None:

@@ -215,10 +215,11 @@ def test_what_is_there_is_told(platform: Installation, api: httpx.Client) -> Non
     problem(api.get(path(database, newest)), 404)
     assert files_of(platform, database) == [oldest[0]["file_name"]]
     actions = [
-        row["action"]
+        (row["action"], row["result"])
         for row in data(api.get("/api/audit-logs", params={"resource_id": database["id"]}))
     ]
-    assert actions[:4] == ["backup.delete", "backup.download", "backup.create", "backup.create"]
+    create = ("backup.create", "ok"), ("backup.create", "accepted")
+    assert actions[:6] == [("backup.delete", "ok"), ("backup.download", "ok"), *create, *create]
 
 
 @pytest.mark.parametrize(
@@ -471,6 +472,14 @@ def test_the_command_line_does_it_all(platform: Installation, tmp_path: Path) ->
     target = tmp_path / "mine.sql.gz"
     say("download", "by-hand", "--output", str(target))
     assert hashlib.sha256(target.read_bytes()).hexdigest() == shown["sha256"]
+    # Into a folder, where a download broke off once: it goes on there, and is not repeated.
+    (folder := tmp_path / "copies").mkdir()
+    (folder / f"{made}.part").write_bytes(target.read_bytes()[:-20])
+    for said in ("as they were sent", "were there already"):
+        done = say("download", "by-hand", made, "--into", str(folder))
+        assert (done.stdout, said in done.stderr) == (f"{folder / made}\n", True)
+        assert [each.name for each in folder.iterdir()] == [made]
+        assert (folder / made).read_bytes() == target.read_bytes()
     file = next((platform.home / "backups" / "logical").glob(f"*/{made}"))
     file.write_bytes(bytes(shown["size_bytes"]))
     damaged = say("verify", "by-hand", made, check=False)

@@ -168,8 +168,10 @@ def test_one_that_is_there_is_given_one_and_upgraded(
     assert back["code"] == "blueprint_backwards"
     assert "Restore it" in back["hint"]
     assert data(api.get(f"/api/databases/{database['id']}"))["blueprint"]["version"] == 2
-    (audited, *_) = data(api.get("/api/audit-logs", params={"resource_id": database["id"]}))
-    assert (audited["action"], audited["details"]["version"]) == ("database.blueprint", 2)
+    done, begun, *_ = data(api.get("/api/audit-logs", params={"resource_id": database["id"]}))
+    assert (done["action"], done["result"]) == ("database.blueprint", "ok")
+    assert (begun["result"], begun["details"]["version"]) == ("accepted", 2)
+    assert begun["details"]["operation_id"] == done["details"]["operation_id"]
 
 
 def test_a_database_has_one_blueprint(platform: Installation, api: httpx.Client) -> None:

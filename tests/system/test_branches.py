@@ -281,7 +281,7 @@ def test_one_that_expires(
     log = data(api.get("/api/audit-logs", params={"resource_id": branch["id"]}))
     assert [each["action"] for each in log] == [
         "database.deleted", "database.delete", "branch.expire", "database.update",
-        "database.update", "branch.create",
+        "database.update", "branch.create", "branch.create",
     ]  # fmt: skip
 
 

@@ -350,7 +350,8 @@ def test_the_source_s_password_is_nowhere(
         look_for(platform, word, made["database_name"])
     assert ended(api, operation)["status"] == "succeeded"
     audited = data(api.get("/api/audit-logs", params={"resource_id": made["id"]}))
-    (told,) = [each for each in audited if each["action"] == "database.import"]
+    done, told = [each for each in audited if each["action"] == "database.import"]
+    assert (done["result"], told["result"]) == ("ok", "accepted")
     assert told["details"]["host"] == "localhost"
     assert told["details"]["database"] == source["database_name"]
     look_for(platform, word, made["database_name"])

@@ -402,10 +402,18 @@ def test_a_key_is_revoked_by_name_unless_two_have_it(api: FakeApi, cli: Cli) -> 
 
 def test_audit_takes_a_database_by_name_and_a_span(shop: FakeApi, cli: Cli) -> None:
     row = {
-        "id": 1, "at": "2026-01-02T03:04:05+00:00", "actor": "admin", "action": "database.create",
-        "resource_kind": "database", "resource_id": SHOP, "resource_name": "shop",
-        "address": "127.0.0.1", "result": "ok", "request_id": "r1", "details": {},
-    }  # fmt: skip
+        "id": 1,
+        "at": "2026-01-02T03:04:05+00:00",
+        "actor": "admin",
+        "action": "database.create",
+        "resource_kind": "database",
+        "resource_id": SHOP,
+        "resource_name": "shop",
+        "address": "127.0.0.1",
+        "result": "ok",
+        "request_id": "r1",
+        "details": {},
+    }  # fmt: skip  (of an earlier release: without a title)
     shop.on("GET", "/api/audit-logs", [row])
     ended = cli(
         "audit",
@@ -425,8 +433,48 @@ def test_audit_takes_a_database_by_name_and_a_span(shop: FakeApi, cli: Cli) -> N
     assert query["resource_id"] == SHOP
     assert query["action"] == "database.create"
     assert ended.out.splitlines()[1].split()[2:] == [
-        "admin", "database.create", "shop", "ok", "127.0.0.1", "r1",
+        "admin", "database.create", "shop", "ok", "127.0.0.1", "-",
     ]  # fmt: skip
+
+
+def test_audit_shows_names_and_details_and_ids_only_where_they_are_wanted(
+    api: FakeApi, cli: Cli
+) -> None:
+    added = {
+        "id": 41, "at": "2026-01-02T03:04:05+00:00", "actor": "ann@example.com",
+        "action": "whitelist.add", "resource_kind": "database", "resource_id": SHOP,
+        "resource_name": "tenant_bcdfghjkmnpq", "resource_title": "shop", "address": "192.0.2.7",
+        "result": "ok", "request_id": "r1",
+        "details": {"networks": ["203.0.113.7/32"], "count": 1},
+    }  # fmt: skip
+    begun = {
+        **added, "action": "database.migrate", "result": "accepted",
+        "details": {"action": "up", "n": None, "version": 7, "operation_id": OPERATION},
+    }  # fmt: skip
+    login = {
+        **added, "action": "login", "resource_kind": "session", "resource_name": None,
+        "resource_title": None, "details": {"method": "password"},
+    }  # fmt: skip
+    api.on("GET", "/api/audit-logs", [added, begun, login])
+    words = ("--actor", "ann@example.com", "--result", "accepted", "--until", "2h")
+    lines = cli("audit", *words).out.splitlines()
+    query = api.requests[-1].query
+    until = dt.datetime.fromisoformat(query["until"])
+    assert abs(dt.datetime.now(dt.UTC) - until - dt.timedelta(hours=2)).total_seconds() < 60
+    assert (query["actor"], query["result"]) == ("ann@example.com", "accepted")
+    assert [line.split()[2:] for line in lines[1:]] == [
+        ["ann@example.com", "whitelist.add", "shop", "ok", "192.0.2.7", "networks=203.0.113.7/32"],
+        [
+            *("ann@example.com", "database.migrate", "shop", "accepted", "192.0.2.7"),
+            *("action=up,", "version=7"),
+        ],
+        ["ann@example.com", "login", "session", "ok", "192.0.2.7", "method=password"],
+    ]
+    wide = cli("audit", "--wide").out
+    for shown in ("tenant_bcdfghjkmnpq", SHOP, OPERATION, "r1", "count=1"):
+        assert shown in wide
+        assert shown not in "\n".join(lines)
+    assert cli("audit", "--result", "perhaps").code == 2
 
 
 def test_the_pooler_shows_its_totals_and_its_pools(api: FakeApi, cli: Cli) -> None:

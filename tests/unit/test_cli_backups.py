@@ -1,7 +1,7 @@
 """``tenantry backup`` against an API that answers what a test scripts."""
 
+import fcntl
 import hashlib
-from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,17 +48,14 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return Cli(monkeypatch, capsys)
 
 
-def digest(body: bytes) -> str:
-    return f"sha-256=:{b64encode(hashlib.sha256(body).digest()).decode()}:"
+DOWNLOAD = f"{PATH}/{ID}/download"
+NAME = "shop-20260131-020000.dump"
 
 
-@pytest.mark.parametrize("announced", [None, digest(b"54321")])
 def test_a_file_that_is_not_what_was_sent_is_not_kept(
-    api: FakeApi, cli: Cli, tmp_path: Path, announced: str | None
+    api: FakeApi, cli: Cli, tmp_path: Path
 ) -> None:
-    api.text(f"{PATH}/{ID}/download", "12345")
-    if announced:
-        api.headers["Repr-Digest"] = announced
+    api.text(DOWNLOAD, "54321")
     done = cli("backup", "download", "shop", "--output", str(tmp_path / "a.dump"))
     assert done.code == 1
     assert "SHA-256" in done.err
@@ -66,8 +63,7 @@ def test_a_file_that_is_not_what_was_sent_is_not_kept(
 
 
 def test_the_latest_whole_one_is_fetched(api: FakeApi, cli: Cli, tmp_path: Path) -> None:
-    api.text(f"{PATH}/{ID}/download", "12345")
-    api.headers["Repr-Digest"] = digest(b"12345")
+    api.text(DOWNLOAD, "12345")
     target = tmp_path / "a.dump"
     done = cli("backup", "download", "shop", "-o", str(target))
     assert (done.code, done.out) == (0, f"{target}\n")
@@ -76,16 +72,100 @@ def test_the_latest_whole_one_is_fetched(api: FakeApi, cli: Cli, tmp_path: Path)
     target.write_bytes(b"mine")
     assert cli("backup", "download", "shop", "-o", str(target)).code == 1
     assert target.read_bytes() == b"mine"
+    assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_download_that_breaks_off_leaves_nothing(api: FakeApi, cli: Cli, tmp_path: Path) -> None:
-    api.lose("GET", f"{PATH}/{ID}/download")
+def test_one_that_is_there_is_not_fetched_again(api: FakeApi, cli: Cli, tmp_path: Path) -> None:
+    api.text(DOWNLOAD, "12345")
+    for said in ("as they were sent", "were there already"):  # by a timer that runs too often
+        done = cli("backup", "download", "shop", "--into", str(tmp_path))
+        assert (done.code, done.out) == (0, f"{tmp_path / NAME}\n")
+        assert said in done.err
+        assert len(api.asked("GET", DOWNLOAD)) == 1
+    assert [file.name for file in tmp_path.iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("there", "first_byte"),
+    [("123", 3), ("12345", 4), ("123456789", 4)],
+    ids=["some of it", "all of it", "too much"],
+)
+def test_one_that_broke_off_goes_on(
+    api: FakeApi, cli: Cli, tmp_path: Path, there: str, first_byte: int
+) -> None:
+    part = tmp_path / f"{NAME}.part"
+    part.write_text(there)
+    part.chmod(0o666)
+    api.add("GET", DOWNLOAD, 206, b"12345"[first_byte:], "application/octet-stream")
+    assert cli("backup", "download", "shop", "--into", str(tmp_path)).code == 0
+    (request,) = api.asked("GET", DOWNLOAD)
+    assert request.headers["range"] == f"bytes={first_byte}-"
+    assert request.headers["if-range"] == f'"{hashlib.sha256(b"12345").hexdigest()}"'
+    (file,) = tmp_path.iterdir()
+    assert (file.name, file.read_bytes()) == (NAME, b"12345")
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_sent_from_its_beginning_replaces_what_had_come(
+    api: FakeApi, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / f"{NAME}.part").write_text("xxxx")
+    api.text(DOWNLOAD, "12345")  # status 200: no range
+    assert cli("backup", "download", "shop", "--into", str(tmp_path)).code == 0
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"12345"]
+
+
+def test_a_wrong_beginning_is_not_gone_on_with_twice(
+    api: FakeApi, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / f"{NAME}.part").write_text("xxx")
+    api.add("GET", DOWNLOAD, 206, b"45", "application/octet-stream")
+    api.text(DOWNLOAD, "12345")
+    assert "SHA-256" in cli("backup", "download", "shop", "--into", str(tmp_path)).err
+    assert list(tmp_path.iterdir()) == []
+    assert cli("backup", "download", "shop", "--into", str(tmp_path)).code == 0
+
+
+def test_two_do_not_write_to_one_file(api: FakeApi, cli: Cli, tmp_path: Path) -> None:
+    part = tmp_path / f"{NAME}.part"
+    part.write_text("123")
+    with part.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        done = cli("backup", "download", "shop", "--into", str(tmp_path))
+    assert (done.code, "another program" in done.err) == (1, True)
+    assert api.asked("GET", DOWNLOAD) == []
+    assert part.read_text() == "123"
+
+
+def test_a_platform_chooses_no_other_folder(api: FakeApi, cli: Cli, tmp_path: Path) -> None:
+    api.on("GET", PATH, [backup(file_name="../mine.dump")])
+    api.scripts[("GET", PATH)].pop(0)
+    api.text(DOWNLOAD, "12345")
+    (folder := tmp_path / "copies").mkdir()
+    done = cli("backup", "download", "shop", "--into", str(folder))
+    assert (done.code, "no file's name" in done.err) == (1, True)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_is_not_there_is_not_made(api: FakeApi, cli: Cli, tmp_path: Path) -> None:
+    """It may be the place of a disk that is not mounted."""
+    done = cli("backup", "download", "shop", "--into", str(tmp_path / "away"))
+    assert (done.code, "There is no folder" in done.err) == (1, True)
+    assert cli("backup", "download", "shop", "--into", "/", "-o", "/x").code == 2
+    assert list(tmp_path.iterdir()) == []
+    assert api.requests == []
+
+
+def test_a_download_that_breaks_off_at_once_leaves_nothing(
+    api: FakeApi, cli: Cli, tmp_path: Path
+) -> None:
+    api.lose("GET", DOWNLOAD)
     assert cli("backup", "download", "shop", "-o", str(tmp_path / "a.dump")).code == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_cannot_be_written_is_told(api: FakeApi, cli: Cli) -> None:
-    api.text(f"{PATH}/{ID}/download", "12345")
+    api.text(DOWNLOAD, "12345")
     done = cli("backup", "download", "shop", "-o", "/nowhere/at/all")
     assert done.code == 1
     assert "cannot be written" in done.err

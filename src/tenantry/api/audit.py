@@ -3,11 +3,11 @@
 import datetime as dt
 import uuid
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Listing
@@ -19,7 +19,7 @@ from tenantry.services.access.service import Principal
 router = APIRouter(prefix="/api/audit-logs", tags=["access"])
 
 Auditor = Annotated[Principal, allowed("audit:read")]
-Result = Annotated[str | None, Query(pattern="^(ok|refused|failed)$")]
+Result = Annotated[str | None, Query(pattern="^(ok|accepted|refused|failed)$")]
 
 _EXPORT_PAGE = 1_000  # rows
 
@@ -55,8 +55,13 @@ class AuditEntry(BaseModel):
     resource_kind: str
     resource_id: str | None
     resource_name: str | None
+    resource_title: str | None = Field(
+        description="What its owner called a database then.", examples=["shop"]
+    )
     address: str | None
-    result: str
+    result: Literal["ok", "accepted", "refused", "failed"] = Field(
+        description="What was only begun is accepted; a row of its own tells how it ended."
+    )
     request_id: str | None
     details: dict[str, object]
 
@@ -72,6 +77,7 @@ def _shown(row: AuditRow) -> AuditEntry:
         resource_kind=row.resource_kind,
         resource_id=row.resource_id,
         resource_name=row.resource_name,
+        resource_title=row.resource_title,
         address=row.address,
         result=row.result,
         request_id=row.request_id,

@@ -242,10 +242,12 @@ class Settings(BaseSettings):
     @property
     def api_tls(self) -> bool:
         """Whether the API speaks TLS: wherever others than this machine reach it."""
-        try:
-            return not ipaddress.ip_address(self.api_host).is_loopback
-        except ValueError:
-            return self.api_host != "localhost"
+        return not _is_loopback(self.api_host)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the connection strings that it hands out lead nowhere but to this machine."""
+        return _is_loopback(self.domain)
 
     @property
     def api_url(self) -> str:
@@ -253,6 +255,13 @@ class Settings(BaseSettings):
         host = "127.0.0.1" if self.api_host in {"0.0.0.0", "::"} else self.api_host  # noqa: S104
         scheme = "https" if self.api_tls else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.api_port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load() -> Settings:

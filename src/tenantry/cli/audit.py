@@ -1,24 +1,50 @@
 """``tenantry audit``: who did what, to which, from where, and how it ended."""
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from tenantry.base.ids import parse_id
 from tenantry.cli import output, times
-from tenantry.cli.client import connect
+from tenantry.cli.client import Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, find
+
+
+def _what(row: Row) -> object:
+    """What it was done to, as people call it."""
+    return row.get("resource_title") or row["resource_name"] or row["resource_kind"]
+
+
+def _details(row: Row) -> dict[str, object]:
+    """What else is told of it, without ids and without what is not known."""
+    told = {
+        name: value
+        for name, value in row["details"].items()
+        if value not in (None, "", []) and not name.endswith("_id")
+    }
+    if told.get("count") == len(told.get("networks", [])):
+        del told["count"]
+    return told
+
 
 _COLUMNS: dict[str, output.Cell] = {
     "WHEN": lambda row: times.local(row["at"]),
     "WHO": "actor",
     "ACTION": "action",
-    "WHAT": lambda row: row.get("resource_name") or row.get("resource_id"),
+    "WHAT": _what,
     "RESULT": "result",
     "FROM": "address",
+    "DETAILS": lambda row: _details(row) or None,
+}
+_WIDE: dict[str, output.Cell] = {
+    **_COLUMNS,
+    "NAME": "resource_name",
+    "RESOURCE": "resource_id",
+    "DETAILS": lambda row: row["details"] or None,
     "REQUEST": "request_id",
+    "ID": "id",
 }
 
 
@@ -31,12 +57,24 @@ def audit(
         str | None, typer.Option(help="Only this database (by name), or whatever has this id.")
     ] = None,
     env: In = None,
+    actor: Annotated[
+        str | None, typer.Option(help="Only what this user (an e-mail address) or key has done.")
+    ] = None,
+    result: Annotated[
+        Literal["ok", "accepted", "refused", "failed"] | None,
+        typer.Option(help="Only what ended so; accepted is what was only begun."),
+    ] = None,
     since: Annotated[
         dt.datetime | None,
         typer.Option(parser=times.past, metavar="WHEN", help="Since 24h or 7d ago, or a date."),
     ] = None,
+    until: Annotated[
+        dt.datetime | None,
+        typer.Option(parser=times.past, metavar="WHEN", help="Until 1h or 7d ago, or a date."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
+    wide: Annotated[bool, typer.Option("--wide", help="With all ids and details.")] = False,
     as_json: Json = False,
     ndjson: Annotated[
         bool, typer.Option("--ndjson", help="Everything, as a JSON object a line.")
@@ -50,6 +88,8 @@ def audit(
 
         tenantry audit --resource shop --action database.delete --json
 
+        tenantry audit --actor ann@example.com --result refused --until 1d
+
         tenantry audit --since 30d --ndjson > audit.ndjson
     """
     with connect() as api:
@@ -58,7 +98,10 @@ def audit(
         asked = {
             "action": action,
             "resource_id": resource,
+            "actor": actor,
+            "result": result,
             "since": since.isoformat() if since else None,
+            "until": until.isoformat() if until else None,
         }
         if ndjson:
             for part in api.pages("/api/audit-logs", asked):
@@ -68,7 +111,7 @@ def audit(
         page = api.rows("/api/audit-logs", limit=None if everything else limit, **asked)
     output.listing(
         page,
-        _COLUMNS,
+        _WIDE if wide else _COLUMNS,
         empty="Nothing of that kind has been done.",
         in_json=as_json,
         first="latest",

@@ -1,17 +1,18 @@
 """``tenantry backup``: logical backups of one database, made, fetched and looked after."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 from urllib.parse import quote
 
 import typer
 
-from tenantry.base.errors import Conflict, InvalidInput, NotFound
+from tenantry.base.errors import InvalidInput, NotFound
 from tenantry.base.ids import parse_id
 from tenantry.base.sizes import readable
 from tenantry.cli import door, drills, operations, output, times
 from tenantry.cli.client import Api, ApiError, Row, connect
 from tenantry.cli.door import Json
+from tenantry.cli.downloading import ensure_file
 from tenantry.cli.finding import In, Named, find, title
 
 app = typer.Typer(
@@ -171,39 +172,61 @@ def show(
 def download(
     database: Named,
     backup: BackupNamed = "latest",
+    *,
     to: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file to write; its own name else.")
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder to write it to, by its own name.")
     ] = None,
     env: In = None,
     as_json: Json = False,
 ) -> None:
     """Fetch a backup's file. It is compared with its hash, and readable by you alone.
 
-    Example:
+    It is there under its name once it is whole; nothing that is there is overwritten. A download
+    that broke off goes on when it is asked for again, and one that is there is not repeated.
+
+    Examples:
 
         tenantry backup download shop latest --output shop.dump
+
+        tenantry backup download shop --into /srv/copies
     """
+    if to and into:
+        raise typer.BadParameter("say --output or --into, not both.")
+    if into and not into.is_dir():
+        raise InvalidInput(
+            f"There is no folder {into}.",
+            hint="It is not made, as it may be on a disk that is not mounted.",
+        )
     with connect() as api:
         owner = _database(api, database, env)
         row = _find(api, owner, backup)
-        target = to or Path(row["file_name"])
-        if target.exists():
-            raise Conflict(f"{target} is there already.", hint="Name another file with --output.")
-        beside = target.with_name(f"{target.name}.part")
-        try:
-            beside.touch(0o600)
-            with beside.open("wb") as file, operations.progress("downloads") as tell:
-                api.download(_path(owner, row, "/download"), file, tell)
-            beside.rename(target)
-        except OSError as error:
-            raise InvalidInput(f"{target} cannot be written: {error.strerror}.") from None
-        finally:
-            beside.unlink(missing_ok=True)
+        target = to or (into or Path()) / _plain_name(row["file_name"])
+        path, sha256 = _path(owner, row, "/download"), row["sha256"] or ""
+
+        def fetch(file: BinaryIO, start: int) -> None:
+            with operations.progress("downloads") as tell:
+                api.download(path, file, tell, start=start, etag=sha256)
+
+        fetched = ensure_file(target, fetch, size=row["size_bytes"] or 0, sha256=sha256)
     if as_json:
         output.as_json({"file": str(target), **row})
         return
     output.line(str(target))
-    output.done(f"{readable(row['size_bytes'])}, as they were sent")
+    what = "as they were sent" if fetched else "were there already"
+    output.done(f"{readable(row['size_bytes'])}, {what}")
+
+
+def _plain_name(name: str) -> str:
+    """The name, which a platform has chosen, if it leads nowhere else."""
+    if Path(name).name != name:
+        raise InvalidInput(
+            f"The backup is called “{name}”, which is no file's name.",
+            hint="Name the file with --output.",
+        )
+    return name
 
 
 @app.command()

@@ -1,8 +1,6 @@
 """The REST API as the CLI sees it: where it is, with which key, and what its answers mean."""
 
-import base64
 import contextlib
-import hashlib
 import json
 import ssl
 import time
@@ -98,14 +96,28 @@ class Trust:
 
     @classmethod
     def at(cls, url: str, here: settings.Settings) -> Self:
-        """In this machine's own API by its CA file, and its domain, whatever address it is at."""
+        """In this machine's own API by its CA file, and its domain, whatever address it is at.
+
+        In any other by SSL_CERT_FILE, which httpx reads with the proxies only, that a tunnel to
+        another machine (a loopback address here) does without. Raises InvalidInput for a bad one.
+        """
         if url.startswith("http:"):
             # Nobody proves anything there, and the bundle of all CAs takes 25 ms to read.
             return cls(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         file = Home(here.home).ca_certificate
         if url != here.api_url or not file.exists():
-            return cls()
+            given = environ.get("SSL_CERT_FILE")
+            return cls(_trusting(given)) if given else cls()
         return cls(ssl.create_default_context(cafile=file), {"sni_hostname": here.domain})
+
+
+def _trusting(file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=file)
+    except OSError as error:  # an SSLError is one too
+        raise InvalidInput.of(
+            "SSL_CERT_FILE", f"names {file}, which cannot be used: {error.strerror or error}."
+        ) from None
 
 
 class Api:
@@ -158,12 +170,14 @@ class Api:
                 return
             left = None if left is None else left - len(rows)
 
-    def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
+    def post(
+        self, path: str, body: Mapping[str, object] | None = None, *, repeat: bool = True
+    ) -> Any:
         """The ``data`` of a POST.
 
         A lost connection does not tell whether the API has done its work, so the
         request is sent once more under the same Idempotency-Key: what was done is
-        answered again, not done again.
+        answered again, not done again. ``repeat`` is False for what takes no such key.
         """
         key = str(uuid.uuid4())
 
@@ -173,6 +187,8 @@ class Api:
         try:
             return send()
         except ConnectionLost as lost:
+            if not repeat:
+                raise
             return _send_again(send, lost)
 
     def put(self, path: str, body: Mapping[str, object]) -> Any:
@@ -214,34 +230,45 @@ class Api:
             raise _refusal(answer)
         return answer.text
 
-    def download(self, path: str, target: BinaryIO, tell: Callable[[int, int], None]) -> None:
+    def download(
+        self,
+        path: str,
+        target: BinaryIO,
+        tell: Callable[[int, int], None],
+        *,
+        start: int = 0,
+        etag: str = "",
+    ) -> None:
         """Write what a GET answers to ``target``; ``tell`` hears how much of how much is there.
 
-        Raises ConnectionLost if it breaks off, TenantryError if it is not what was announced.
+        From byte ``start`` on, if what is there is still what has this ``etag``; else all of it.
+        Raises ConnectionLost if it breaks off.
         """
-        digest, done = hashlib.sha256(), 0
+        headers = {"Accept-Encoding": "identity"}
+        if start:
+            headers |= {"Range": f"bytes={start}-", "If-Range": f'"{etag}"'}
         try:
-            with self._http.stream("GET", self.url + path) as answer:
+            with self._http.stream(
+                "GET", self.url + path, headers=headers, extensions=self._extensions
+            ) as answer:
                 if answer.is_error:
                     answer.read()
                     raise _refusal(answer)
-                total = int(answer.headers.get("content-length", 0))
+                if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+                    start = 0
+                    target.seek(0)
+                    target.truncate()
+                done, total = start, start + int(answer.headers.get("content-length", 0))
                 for chunk in answer.iter_bytes():
                     target.write(chunk)
-                    digest.update(chunk)
                     done += len(chunk)
                     tell(done, total)
-                announced = answer.headers.get("repr-digest")
         except httpx.TransportError as error:
             raise ConnectionLost(
                 f"{self.url} broke off while the file came ({str(error) or type(error).__name__}).",
-                hint="Try again; `tenantry status` tells how the platform is.",
+                hint="Try again: it goes on where it was. `tenantry status` tells how the "
+                "platform is.",
             ) from error
-        if announced != f"sha-256=:{base64.b64encode(digest.digest()).decode()}:":
-            raise WrongFile(
-                "What came is not what was sent: its SHA-256 is another one.",
-                hint="Try again; then `tenantry backup verify` looks at it on the server.",
-            )
 
     def readiness(self) -> tuple[bool, list[Row]]:
         """Whether every part works, and how each does. ``/ready`` answers 503 when one does not."""
@@ -422,6 +449,23 @@ def connect() -> Api:
             "The API key holds characters that no key has.", hint="Look at TENANTRY_API_KEY."
         )
     return Api(url, key)
+
+
+def connect_as_user() -> Api:
+    """The API with the session of `tenantry login`, whatever keys there are: they have no password.
+
+    Raises InvalidInput for an unusable address, Unauthenticated when nobody is logged in there.
+    """
+    url = address()
+    kept = kept_session()
+    if kept is None or kept[0] != url:
+        where = "" if kept is None else f"; the session here is one of {kept[0]}"
+        raise Unauthenticated(
+            f"Nobody is logged in to {url}{where}.",
+            hint="An API key has no password and no authenticator. Log in first: "
+            "tenantry login you@example.com",
+        )
+    return Api(url, kept[1])
 
 
 def _admin_key(local: settings.Settings) -> str:

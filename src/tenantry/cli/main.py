@@ -20,6 +20,8 @@ COMMANDS = {
     "restore": "restores:restore",
     "login": "session:login",
     "logout": "session:logout",
+    "password": "session:password",
+    "totp": "totp:app",
     "audit": "audit:audit",
     "pooler": "pooler:pooler",
     "recover": "recovery:recover",

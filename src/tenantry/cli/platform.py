@@ -161,6 +161,11 @@ def _tell_where(here: Settings, *, key_is_new: bool) -> None:
             ("CA file", home.ca_certificate),
         ]
     )
+    if here.is_local:
+        output.note(
+            f"Connection strings contain {here.domain}: they work on this machine only. For other "
+            f"machines set TENANTRY_DOMAIN (docs/how-to/reach-it-from-other-machines.md)."
+        )
     if key_is_new:
         output.facts([("Admin key", home.admin_key.read_text().strip())])
         output.note(f"The key is also in {home.admin_key}, for its owner only.")

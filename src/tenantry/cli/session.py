@@ -1,4 +1,4 @@
-"""``tenantry login`` and ``logout``, and the file that keeps the session in between.
+"""``tenantry login``, ``password`` and ``logout``, and the file that keeps the session.
 
 The file is its owner's only (0600), and its token goes to the address that gave it, nowhere else.
 """
@@ -14,7 +14,14 @@ import typer
 
 from tenantry.base.errors import InvalidInput, MachineError, TenantryError
 from tenantry.cli import output
-from tenantry.cli.client import Api, address, is_safe, kept_session, session_file
+from tenantry.cli.client import (
+    Api,
+    address,
+    connect_as_user,
+    is_safe,
+    kept_session,
+    session_file,
+)
 from tenantry.cli.door import Json
 from tenantry.host import files
 
@@ -36,12 +43,12 @@ def login(
     if not is_safe(url):
         raise InvalidInput.of("TENANTRY_URL", "must begin with https: a password goes there.")
     with Api(url) as api:
-        password = _ask("Password", hidden=True)
+        password = ask("Password", hidden=True)
         known = _devices().get(f"{url} {email}")
         device = {"device_token": known} if known else {}
         answer = api.post("/api/auth/login", {"email": email, "password": password, **device})
         if answer["status"] == "mfa_required":
-            code = _ask("Code of your authenticator, or a recovery code", hidden=False)
+            code = ask("Code of your authenticator, or a recovery code", hidden=False)
             proof = {"challenge": answer["challenge"], "code": code, **device}
             answer = api.post("/api/auth/mfa", proof)
     file = session_file()
@@ -88,6 +95,28 @@ def logout() -> None:
     output.done(f"Logged out of {url}")
 
 
+def password(as_json: Json = False) -> None:
+    """Change your own password. Your other sessions end.
+
+    Asks for the present one and twice for the new one. Without a terminal both are read from
+    standard input, a line each. You must have logged in: `tenantry login`.
+
+    Example:
+
+        tenantry password
+    """
+    with connect_as_user() as api:
+        asked = {
+            "current_password": ask("Your present password", hidden=True),
+            "new_password": ask("The new one", hidden=True, twice=True),
+        }
+        answer = api.post("/api/auth/password", asked, repeat=False)
+    if as_json:
+        output.as_json(answer)
+        return
+    output.done("Your password is changed; your other sessions have ended")
+
+
 def _devices_file() -> Path:
     return session_file().with_name("devices")
 
@@ -101,7 +130,13 @@ def _devices() -> dict[str, str]:
     return kept
 
 
-def _ask(what: str, *, hidden: bool) -> str:
+def ask(what: str, *, hidden: bool, twice: bool = False) -> str:
+    """What somebody types on the terminal, or else the next line of standard input.
+
+    ``twice`` has it repeated on a terminal, where a slip would not be seen.
+    """
     if sys.stdin.isatty():
-        return str(typer.prompt(what, hide_input=hidden, err=True))
+        again = "The same once more" if twice else False
+        typed = typer.prompt(what, hide_input=hidden, confirmation_prompt=again, err=True)
+        return str(typed)
     return sys.stdin.readline().rstrip("\r\n")

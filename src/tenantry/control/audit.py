@@ -12,7 +12,8 @@ from psycopg.types.json import Jsonb
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import Tx
 
-Result = Literal["ok", "refused", "failed"]
+# What was only promised is "accepted"; a row of its own tells later how it ended.
+Result = Literal["ok", "accepted", "refused", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,10 @@ PLATFORM = Actor("platform", "tenantry")
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One thing that was done, or refused."""
+    """One thing that was done, begun, or refused.
+
+    ``resource_title`` is what its owner called a database then; None of anything else.
+    """
 
     id: int
     at: dt.datetime
@@ -44,6 +48,7 @@ class AuditRow:
     resource_kind: str
     resource_id: str | None
     resource_name: str | None
+    resource_title: str | None
     address: str | None
     result: Result
     request_id: str | None
@@ -73,27 +78,35 @@ async def record(
     result: Result = "ok",
     details: dict[str, object] | None = None,
 ) -> None:
-    """Add a row, in the transaction of the change that it tells of."""
+    """Add a row, in the transaction of the change that it tells of.
+
+    A database that is not gone yet is called what its row says.
+    """
     await tx.execute(
         """
         INSERT INTO audit_logs (actor_kind, actor_id, actor_name, customer_id, action,
-            resource_kind, resource_id, resource_name, address, result, request_id, details)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            resource_kind, resource_id, resource_name, resource_title, address, result,
+            request_id, details)
+        SELECT %(actor_kind)s, %(actor_id)s, %(actor_name)s, %(customer_id)s, %(action)s,
+            %(resource_kind)s, %(resource_id)s, coalesce(%(resource_name)s, d.database_name),
+            coalesce(d.name, d.friendly_name), %(address)s, %(result)s, %(request_id)s, %(details)s
+        FROM (VALUES (0)) AS one LEFT JOIN databases d ON d.id = %(database_id)s
         """,
-        (
-            actor.kind,
-            actor.id,
-            actor.name,
-            actor.customer_id,
-            action,
-            resource_kind,
-            None if resource_id is None else str(resource_id),
-            resource_name,
-            actor.address,
-            result,
-            actor.request_id,
-            Jsonb(details or {}),
-        ),
+        {
+            "actor_kind": actor.kind,
+            "actor_id": actor.id,
+            "actor_name": actor.name,
+            "customer_id": actor.customer_id,
+            "action": action,
+            "resource_kind": resource_kind,
+            "resource_id": None if resource_id is None else str(resource_id),
+            "resource_name": resource_name,
+            "database_id": resource_id if resource_kind == "database" else None,
+            "address": actor.address,
+            "result": result,
+            "request_id": actor.request_id,
+            "details": Jsonb(details or {}),
+        },
     )
 
 
@@ -103,6 +116,7 @@ async def record_on(
     action: str,
     database: DatabaseRow,
     *,
+    result: Result = "ok",
     details: dict[str, object] | None = None,
 ) -> None:
     """Add a row on a database. Its owner reads there what others did to it, too."""
@@ -113,6 +127,7 @@ async def record_on(
         resource_kind="database",
         resource_id=database.id,
         resource_name=database.database_name,
+        result=result,
         details=details,
     )
 
@@ -153,7 +168,8 @@ async def page(
         await cursor.execute(
             f"""
             SELECT id, at, actor_kind, actor_id, actor_name, action, resource_kind, resource_id,
-                   resource_name, host(address) AS address, result, request_id, details
+                   resource_name, resource_title, host(address) AS address, result, request_id,
+                   details
             FROM audit_logs WHERE {" AND ".join(conditions)} ORDER BY id DESC LIMIT %(limit)s
             """,
             {

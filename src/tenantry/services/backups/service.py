@@ -133,6 +133,7 @@ class Backups:
             actor,
             flow.CREATE,
             database,
+            result="accepted",
             details={"backup_id": str(backup_id), "file_name": name, "origin": origin},
         )
         return await self._operations.begin(
@@ -211,7 +212,7 @@ class Backups:
         backup = await self._find(tx, actor, database_id, backup_id)
         if backup.status == "making":
             raise Conflict("The backup is being made.", hint="It is verified at the end of that.")
-        await self._record(tx, actor, VERIFY, backup)
+        await self._record(tx, actor, VERIFY, backup, result="accepted")
         return await self._operations.begin(
             tx,
             actor,
@@ -427,6 +428,7 @@ class Backups:
         action: str,
         backup: BackupRow,
         *,
+        result: audit.Result = "ok",
         more: dict[str, object] | None = None,
     ) -> None:
         await audit.record(
@@ -436,6 +438,7 @@ class Backups:
             resource_kind="database",
             resource_id=backup.database_id,
             resource_name=backup.database_name,
+            result=result,
             details={
                 "backup_id": str(backup.id),
                 "file_name": backup.file_name,

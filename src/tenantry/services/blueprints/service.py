@@ -260,6 +260,7 @@ class Blueprints:
             actor,
             APPLY,
             database,
+            result="accepted",
             details={
                 "blueprint": blueprint.name,
                 "version": version.number,

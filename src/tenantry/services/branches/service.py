@@ -178,8 +178,12 @@ class Branches:
                 "accept_losses": accept_losses,
             },
         )
-        details: dict[str, object] = {"from": source.database_name, "masked": masked}
-        await audit.record_on(tx, actor, kind, heir, details=details)
+        details: dict[str, object] = {
+            "from": source.database_name,
+            "masked": masked,
+            "operation_id": str(operation.id),
+        }
+        await audit.record_on(tx, actor, kind, heir, result="accepted", details=details)
         return operation
 
     async def page(

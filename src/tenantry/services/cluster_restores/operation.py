@@ -64,6 +64,7 @@ class ClusterRestoring:
             undo=self._undo,
             deadline=_DEADLINE,
             lane="platform",
+            tells_audit=True,
         )
 
     async def begin(
@@ -95,6 +96,7 @@ class ClusterRestoring:
             resource_kind="cluster",
             resource_id=row.id,
             resource_name=row.name,
+            result="accepted",
             details={
                 "operation_id": str(operation.id),
                 "to": to.isoformat(),

@@ -244,7 +244,7 @@ class Databases:
             exclusive=True,
         )
         await rows.set_status(tx, row.id, "deleting")
-        await audit.record_on(tx, actor, "database.delete", row)
+        await audit.record_on(tx, actor, "database.delete", row, result="accepted")
         emit(StepDone("delete", "promised", row.database_name))
         return Deletion(row.id, operation_id)
 

@@ -81,6 +81,7 @@ class Drilling:
                 Step("prove", self._prove, share=0.1, final=True),
             ],
             undo=self._undo,
+            tells_audit=True,
             deadline=dt.timedelta(hours=12),
         )
 

@@ -10,7 +10,6 @@ import socket
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 
 from tenantry.base.errors import Conflict, Forbidden, InvalidInput, TooManyAtOnce
 from tenantry.base.settings import Settings
@@ -312,15 +311,8 @@ class Imports:
             customer_id=row.customer_id,
             params=params,
         )
-        await audit.record(
-            tx,
-            actor if actor.customer_id else replace(actor, customer_id=row.customer_id),
-            KIND,
-            resource_kind="database",
-            resource_id=row.id,
-            resource_name=row.database_name,
-            details={**told, "operation_id": str(operation.id)},
-        )
+        details = {**told, "operation_id": str(operation.id)}
+        await audit.record_on(tx, actor, KIND, row, result="accepted", details=details)
         return operation
 
 

@@ -118,7 +118,8 @@ class Flow:
     ``undo`` may be called after any of them, and again after a crash in it. ``part`` is the
     process that carries it out: the API what needs something that only a request had, or what a
     request waits for. Operations wait only for others of their ``lane``. Past ``deadline`` the
-    step that runs is cancelled, unless it is final.
+    step that runs is cancelled, unless it is final. The audit is told of each that succeeds, unless
+    a step tells it (``tells_audit``), in the transaction in which it becomes true.
     """
 
     kind: str
@@ -127,6 +128,7 @@ class Flow:
     deadline: dt.timedelta
     part: Part = "worker"
     lane: Lane = "databases"
+    tells_audit: bool = False
 
     def step(self, name: str | None) -> Step:
         """The step of that name, the first for None."""

@@ -441,6 +441,8 @@ class _Running:
             match outcome:
                 case Done(result):
                     await rows.finish(tx, self.row.id, "succeeded", result=result)
+                    if not self._flow.tells_audit:
+                        await self._tell_audit(tx, "ok")
                 case Wait(seconds):
                     wait = dt.timedelta(seconds=seconds)
                     await rows.put_off(tx, self.row.id, step=step.name, wait=wait, attempts=0)
@@ -501,19 +503,22 @@ class _Running:
         async with self._holding() as tx:
             status: rows.OperationStatus = "failed" if self.row.error else "cancelled"
             await rows.finish(tx, self.row.id, status)
-            # As with ``record_on``: its owner reads of it, whoever asked for it.
-            actor = self.actor
-            await audit.record(
-                tx,
-                dataclasses.replace(actor, customer_id=actor.customer_id or self.row.customer_id),
-                self.row.kind,
-                resource_kind=self.row.resource_kind,
-                resource_id=self.row.resource_id,
-                result="failed",
-                details={"operation_id": str(self.row.id), "status": status},
-            )
+            await self._tell_audit(tx, "failed", status=status)
         emit(StepDone(self.row.kind, _UNDO, str(self.row.resource_id)))
         return False
+
+    async def _tell_audit(self, tx: Tx, result: audit.Result, **more: object) -> None:
+        # As with ``record_on``: its owner reads of it, whoever asked for it.
+        actor = self.actor
+        await audit.record(
+            tx,
+            dataclasses.replace(actor, customer_id=actor.customer_id or self.row.customer_id),
+            self.row.kind,
+            resource_kind=self.row.resource_kind,
+            resource_id=self.row.resource_id,
+            result=result,
+            details={"operation_id": str(self.row.id), **more},
+        )
 
     async def _look_again(self, tx: Tx) -> None:
         row = await rows.find(tx, self.row.id, customer_id=None)

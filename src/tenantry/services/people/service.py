@@ -265,7 +265,8 @@ class People:
             begun = await users.begin_totp(tx, user_id, sealed)
         if not begun:
             raise Conflict(
-                "An authenticator is in use already.", hint="POST /api/auth/totp/remove first."
+                "An authenticator is in use already.",
+                hint="Take it off first: tenantry totp off, or POST /api/auth/totp/remove.",
             )
 
     async def confirm_totp(
@@ -279,7 +280,8 @@ class People:
             user = await _found(tx, _user_of(principal))
             if user.totp_secret is None or user.has_totp:
                 raise Conflict(
-                    "No authenticator waits to be confirmed.", hint="POST /api/auth/totp makes one."
+                    "No authenticator waits to be confirmed.",
+                    hint="Begin with tenantry totp on, or POST /api/auth/totp.",
                 )
             if await self._take_code(tx, user, code) != "totp":
                 raise InvalidInput.of("code", "is not what the authenticator shows now")
@@ -312,7 +314,10 @@ class People:
         async with as_platform(tx):
             user = await _found(tx, _user_of(principal))
             if not user.has_totp:
-                raise Conflict("No authenticator is in use.", hint="POST /api/auth/totp makes one.")
+                raise Conflict(
+                    "No authenticator is in use.",
+                    hint="Begin with tenantry totp on, or POST /api/auth/totp.",
+                )
             await users.replace_recovery_codes(tx, user.id, recovery)
         await _record(tx, principal.actor, "user.recovery_codes", user.id)
 

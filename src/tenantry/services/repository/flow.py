@@ -126,6 +126,7 @@ class ClusterBackups:
             resource_kind="cluster",
             resource_id=cluster.id,
             resource_name=cluster.name,
+            result="accepted",
             details={**asked, "operation_id": str(row.id)},
         )
         return row

@@ -82,6 +82,7 @@ class Restoring:
                 ],
                 undo=self._undo,
                 deadline=dt.timedelta(hours=24),
+                tells_audit=True,
             ),
             Flow(
                 PUT_BACK,
@@ -91,6 +92,7 @@ class Restoring:
                 ],
                 undo=_undo_nothing,
                 deadline=dt.timedelta(hours=1),
+                tells_audit=True,
             ),
         )
 

@@ -126,7 +126,8 @@ class Restores:
             customer_id=row.customer_id,
             params=params,
         )
-        await audit.record_on(tx, actor, kind, row, details={"operation_id": str(operation.id)})
+        details: dict[str, object] = {"operation_id": str(operation.id)}
+        await audit.record_on(tx, actor, kind, row, result="accepted", details=details)
         return operation
 
     async def kept(self, actor: Actor, database_id: uuid.UUID) -> list[Replaced]:

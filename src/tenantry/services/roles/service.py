@@ -153,7 +153,7 @@ class Roles:
         """Promise a deletion; ``finish_deletion`` carries it out. Raises NotFound, Conflict."""
         database, role = await self._lock(tx, actor, database_id, role_id)
         await rows.set_status(tx, role.id, "deleting")
-        await self._record(tx, actor, "role.delete", database, role)
+        await self._record(tx, actor, "role.delete", database, role, result="accepted")
         emit(StepDone("role_delete", "promised", role.username))
         return Role(database, role)
 
@@ -307,6 +307,7 @@ class Roles:
         database: DatabaseRow,
         role: RoleRow,
         *,
+        result: audit.Result = "ok",
         more: Mapping[str, object] | None = None,
     ) -> None:
         await audit.record_on(
@@ -314,6 +315,7 @@ class Roles:
             actor,
             action,
             database,
+            result=result,
             details={"role": role.username, "access": role.access, **(more or {})},
         )
 

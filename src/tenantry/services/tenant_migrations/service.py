@@ -74,6 +74,7 @@ class TenantMigrations:
             actor,
             flow.MIGRATE,
             database,
+            result="accepted",
             details={
                 "action": wanted.action,
                 "n": wanted.n,
@@ -109,6 +110,7 @@ class TenantMigrations:
             flow.FLEET,
             resource_kind="operation",
             resource_id=operation.id,
+            result="accepted",
             details={
                 "databases": len(chosen),
                 "environment": wanted.environment,
