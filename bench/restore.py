@@ -7,49 +7,32 @@ would do by hand: pgBackRest itself on the same cluster, and pg_dump into pg_res
 
 import datetime as dt
 import os
-import shutil
-import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from support import (
-    MIB,
-    Aim,
-    Api,
-    Installation,
-    Report,
-    as_service_user,
-    machine,
-    run,
-    say,
-    settle,
-    summary,
+import restore_sizes
+from restoring import (
+    BACKUP,
+    Asking,
+    Figures,
+    as_service,
+    begun,
+    ended,
+    plain_repository,
+    recovered,
+    settled,
 )
+from support import MIB, Aim, Installation, Report, machine, run, say, settle, summary
 
 DOORS = {"direct": "connection_string", "pooled": "connection_string_pooled"}
 PACE = 0.02  # seconds between the neighbour's transactions, by each door
 ROW = "repeat(md5(random()::text), 31)"  # about a kilobyte
-PATIENCE = 1800.0
-_BACKUP = (  # as Tenantry's own
-    "--no-archive-check",
-    "--repo1-bundle",
-    "--repo1-retention-full=9",
-    "--compress-type=zst",
-    "--start-fast",
-    f"--process-max={max(1, len(os.sched_getaffinity(0)) // 2)}",
-)
-
-Figures = dict[str, Any]
 
 
 class Neighbour:
@@ -89,21 +72,6 @@ class Neighbour:
         return [seconds for at, seconds in self._took if at >= began]
 
 
-class Asking:
-    """The API, over a connection for each request: there may be minutes between two."""
-
-    def __init__(self, here: Installation) -> None:
-        self._here = here
-
-    def __call__(self, method: str, path: str, **body: object) -> tuple[int, Any]:
-        with Api(self._here) as api:
-            return api(method, path, **body)
-
-    def log(self) -> str:
-        """The platform's last words."""
-        return self._here.log_tail()
-
-
 class Clock:
     """Times what is done, and what the neighbours noticed of it."""
 
@@ -121,46 +89,6 @@ class Clock:
         }
         say(f"{name}: {seconds:.2f} s")
         return seconds
-
-
-# ── asking for it ────────────────────────────────────────────────────────────
-
-
-def begun(answer: tuple[int, Any]) -> str:
-    """The id of the operation that an answer tells of."""
-    status, body = answer
-    if status not in {201, 202}:
-        raise RuntimeError(body)
-    data = body["data"]
-    followed = data["operation"]["id"] if "operation" in data else data.get("operation_id")
-    return str(followed or data["id"])
-
-
-def ended(api: Asking, operation_id: str) -> Figures:
-    """What came of an operation. Raises RuntimeError if it failed."""
-    give_up = time.monotonic() + PATIENCE
-    while True:
-        row: Figures = api("GET", f"/api/operations/{operation_id}")[1]["data"]
-        if row["status"] == "succeeded":
-            result: Figures = row["result"]
-            return result
-        if row["status"] in {"failed", "cancelled"}:
-            raise RuntimeError(f"{row['kind']} at {row['step']}: {row['error']}\n{api.log()}")
-        if time.monotonic() > give_up:
-            raise TimeoutError(f"operation {operation_id} at step {row['step']}")
-        time.sleep(0.1)
-
-
-def settled(api: Asking) -> None:
-    """Wait until the first backups, which come by themselves, have been made."""
-    give_up = time.monotonic() + PATIENCE
-    while not all(row["last_backup_at"] for row in api("GET", "/api/clusters")[1]["data"]):
-        if time.monotonic() > give_up:
-            raise TimeoutError("no first backup")
-        time.sleep(0.5)
-    for status in ("queued", "running"):
-        for row in api("GET", f"/api/operations?status={status}")[1]["data"]:
-            ended(api, row["id"])
 
 
 def filled(here: Installation, count: int, rows: int) -> list[Figures]:
@@ -184,45 +112,6 @@ def filled(here: Installation, count: int, rows: int) -> list[Figures]:
 
 
 # ── the peers ────────────────────────────────────────────────────────────────
-
-
-def as_service(*command: str | Path) -> None:
-    done = subprocess.run(
-        [str(each) for each in command],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd="/",
-        env=os.environ | {"PGBACKREST_REPO1_CIPHER_PASS": "a benchmark's"},
-        **as_service_user(),
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"{command[0]}: {done.stdout}{done.stderr}")
-
-
-@contextmanager
-def plain_repository(here: Installation) -> Iterator[list[str]]:
-    """pgBackRest by itself, on the same cluster and with the same options. Its words so far."""
-    folder = Path(tempfile.mkdtemp(prefix="tnt-plain-"))
-    if os.geteuid() == 0:
-        shutil.chown(folder, "tenantry", "tenantry")
-    data = here.home / "clusters" / "shared-1" / "data"
-    try:
-        yield [
-            "pgbackrest",
-            "--no-config",
-            "--stanza=plain",
-            f"--pg1-path={data}",
-            f"--pg1-socket-path={here.home / 'run' / 'shared-1'}",
-            f"--pg1-port={here.pg_port}",
-            "--pg1-user=tenantry_admin",
-            f"--repo1-path={folder}/repository",
-            "--repo1-cipher-type=aes-256-cbc",
-            "--log-level-file=off",
-            f"--lock-path={folder}/lock",
-        ]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def dump_into(here: Installation, database: Figures, name: str) -> None:
@@ -267,7 +156,7 @@ def measure(here: Installation, count: int, rows: int) -> dict[str, Figures]:
             clock.time(f"backup, {kind}", partial(ask, backups, type=kind))
             clock.time(
                 f"plain pgBackRest, {kind}",
-                partial(as_service, *plain, "backup", f"--type={kind}", *_BACKUP),
+                partial(as_service, *plain, "backup", f"--type={kind}", *BACKUP),
             )
         moment = dt.datetime.now(dt.UTC)
         clock.time("plain pg_dump | pg_restore", lambda: dump_into(here, first, "plain_copy"))
@@ -300,31 +189,6 @@ def measure(here: Installation, count: int, rows: int) -> dict[str, Figures]:
     return clock.found
 
 
-def recover(here: Installation, found: dict[str, Figures]) -> None:
-    """Everything back from the repository alone, in a home and at ports of its own."""
-    here.down()
-    with tempfile.TemporaryDirectory(prefix="tnt-kept-") as folder:
-        kept = Path(folder)
-        kept.chmod(0o755)
-        subprocess.run(
-            ["cp", "-a", here.home / "backups" / "repository", kept / "repository"], check=True
-        )
-        shutil.copy2(here.home / "backup.key", kept / "backup.key")
-        if os.geteuid() == 0:
-            shutil.chown(kept / "backup.key", "tenantry", "tenantry")
-        there = Installation(dict(here.environment))
-        there.patience = PATIENCE
-        try:
-            began = time.perf_counter()
-            words = ["--from", str(kept / "repository"), "--key-file", str(kept / "backup.key")]
-            there.tenantry("recover", *words, "--yes")
-            seconds = time.perf_counter() - began
-        finally:
-            there.remove()
-    found["disaster recovery, everything"] = {"seconds": round(seconds, 2)}
-    say(f"disaster recovery: {seconds:.2f} s")
-
-
 def benchmark(quick: bool) -> Report:
     count, rows = (5, 1_000) if quick else (100, 10_000)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // MIB
@@ -340,7 +204,9 @@ def benchmark(quick: bool) -> Report:
         here.up()
         of = machine(here)
         found = measure(here, count, rows)
-        recover(here, found)
+        seconds = recovered(here)
+        found["disaster recovery, everything"] = {"seconds": round(seconds, 2)}
+        say(f"disaster recovery: {seconds:.2f} s")
     finally:
         here.remove()
     errors = sum(found["errors of the neighbour"].values())
@@ -360,4 +226,4 @@ def benchmark(quick: bool) -> Report:
 
 
 if __name__ == "__main__":
-    run("restore", __doc__.partition("\n")[0], benchmark)
+    run("restore", __doc__.partition("\n")[0], benchmark, at_sizes=restore_sizes.benchmark)

@@ -206,14 +206,30 @@ class Report:
     aims: list[Aim]
 
 
-def run(name: str, about: str, benchmark: Callable[[bool], Report]) -> None:
-    """Be the program: run the benchmark, and print its report as one JSON document."""
+def run(
+    name: str,
+    about: str,
+    benchmark: Callable[[bool], Report],
+    *,
+    at_sizes: Callable[[list[int]], Report] | None = None,
+) -> None:
+    """Be the program: run the benchmark, and print its report as one JSON document.
+
+    ``at_sizes`` is run instead where numbers of databases are asked for.
+    """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--quick", action="store_true", help="a small run, to see that it works")
-    quick = parser.parse_args().quick
+    if at_sizes is not None:
+        parser.add_argument(
+            "--databases",
+            type=lambda text: sorted(map(int, text.split(","))),
+            help="how the figures grow with the number of databases: at these, as in 100,400",
+        )
+    asked = parser.parse_args()
+    quick, sizes = asked.quick, getattr(asked, "databases", None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     load = [round(os.getloadavg()[0], 2)]
-    report = benchmark(quick)
+    report = at_sizes(sizes) if at_sizes is not None and sizes else benchmark(quick)
     load.append(round(os.getloadavg()[0], 2))
     for aim in report.aims:
         say(f"{'met   ' if aim.met else 'MISSED'}  {aim.name}: {aim.value} (limit {aim.limit})")

@@ -114,7 +114,7 @@ async def secure(repositories: Repositories) -> object:
 async def restored_to(repositories: Repositories, moment: str) -> object:
     """How many rows a copy has that was restored to a moment, with one database only."""
     cluster = repositories.cluster("shared-1")
-    folder = cluster.folder.parents[1] / "scratch" / "test"
+    folder = cluster.folder.parents[1] / "scratch" / "test" / "cluster"
     await repositories.pgbackrest.restore(
         "shared-1",
         folder / "data",
@@ -133,7 +133,7 @@ async def restored_to(repositories: Repositories, moment: str) -> object:
             return await fetch_value(copy, "SELECT count(*) FROM public.written")
     finally:
         await commands.run([*pg_ctl, "--mode=immediate", "stop"])
-        shutil.rmtree(folder)
+        shutil.rmtree(folder.parent)
         assert not repositories.is_read
 
 

@@ -1,5 +1,6 @@
 """The room on a disk, and sizes as people read them."""
 
+import asyncio
 import errno
 import os
 import shutil
@@ -95,3 +96,19 @@ def test_a_full_disk_is_told_by_the_file_that_was_to_be_written(
     with pytest.raises(OSError, match=str(tmp_path / "note")):
         files.write_atomically(tmp_path / "note", "text")
     assert not list(tmp_path.iterdir())
+
+
+async def test_who_gives_up_removing_a_folder_waits_until_nothing_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    for each in range(20):
+        inside = folder / str(each)
+        inside.mkdir(parents=True)
+        for number in range(200):
+            (inside / str(number)).touch()
+    removing = asyncio.create_task(files.remove_folder(folder))
+    await asyncio.sleep(0)  # it has begun
+    removing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await removing
+    assert not folder.exists()
+    await files.remove_folder(folder)  # which is no error

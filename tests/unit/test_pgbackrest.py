@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tenantry.base.errors import TenantryError
 from tenantry.base.secrets import Secret
+from tenantry.host import files, packages
 from tenantry.pg.connections import Address
 from tenantry.pg.pgbackrest import PgBackRest
 from tenantry.pg.pgbackrest_output import Contents, RepositoryBusy, RepositoryError, failure
@@ -102,6 +103,18 @@ def test_postgresql_and_the_shell_leave_the_folder_of_the_command_alone() -> Non
     assert "--config=/a %%p" in command
     assert command.count(" %p") == 1
     assert "secret" not in command
+
+
+@pytest.mark.skipif(packages.find_eatmydata() is None, reason="needs libeatmydata1")
+@pytest.mark.parametrize(("durable", "loaded"), [(True, ""), (False, "libeatmydata.so")])
+async def test_only_what_may_be_lost_with_the_power_is_restored_without_fsync(
+    tmp_path: Path, durable: bool, loaded: str
+) -> None:
+    program = tmp_path / "pgbackrest"
+    program.write_text('#!/bin/sh\nprintf %s "$LD_PRELOAD" >"$0.loaded"\n')
+    program.chmod(0o700)
+    await PgBackRest(program, tmp_path).restore("c", tmp_path / "data", durable=durable)
+    assert files.last_words(Path(f"{program}.loaded")).rpartition("/")[2] == loaded
 
 
 def test_what_a_repository_holds_is_read() -> None:

@@ -21,7 +21,7 @@ async def install(here: Settings) -> None:
     """Have the programs that the platform runs."""
     umask = os.umask(0o022)  # root installs it, and the service user runs it
     await packages.ensure_postgres(say)
-    await packages.ensure_jemalloc(say)
+    await packages.ensure_libraries(say)
     if here.backups:
         await packages.ensure_pgbackrest(say)
     await engines.ensure_pgbouncer(here.engines_dir, say)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from tenantry.base.errors import MachineError
 from tenantry.host import processes
@@ -57,6 +58,7 @@ async def run(
     on_error_line: Callable[[str], None] | None = None,
     while_running: Callable[[], Awaitable[None]] | None = None,
     stdin: str | None = None,
+    into: Path | None = None,
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
@@ -67,22 +69,23 @@ async def run(
     It may print 64 MiB on standard output; of standard error the end is kept.
     ``on_error_line`` hears each line of its standard error as it comes, of which only the last
     ones are returned then; ``while_running`` is called about twice a second. ``stdin`` is what
-    it reads.
+    it reads; ``into`` is a new file, for us alone, that gets all its standard output instead.
 
     Raises CommandFailed if it cannot be started, is too slow, prints too much, or (with
     ``check``) ends with anything but 0.
     """
     name = Path(arguments[0]).name
     try:
-        process = await asyncio.create_subprocess_exec(
-            *map(str, arguments),
-            stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**(os.environ if inherit else _mark()), **(env or {})},
-            cwd=cwd,
-            start_new_session=True,
-        )
+        with contextlib.nullcontext(asyncio.subprocess.PIPE) if into is None else _new(into) as out:
+            process = await asyncio.create_subprocess_exec(
+                *map(str, arguments),
+                stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+                stdout=out,
+                stderr=asyncio.subprocess.PIPE,
+                env={**(os.environ if inherit else _mark()), **(env or {})},
+                cwd=cwd,
+                start_new_session=True,
+            )
     except OSError as error:
         raise CommandFailed(
             f"{name} could not be started: {error.strerror}.", hint="Run ./tenantry doctor."
@@ -125,6 +128,10 @@ async def run(
         said = _tail(done.stderr) or _tail(done.stdout) or "it printed nothing"
         raise CommandFailed(f"{name} ended with {done.returncode}: {said}")
     return done
+
+
+def _new(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
 
 def _mark() -> dict[str, str]:

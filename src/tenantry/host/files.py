@@ -1,5 +1,6 @@
 """Files: written whole or not at all. And the room that there is for them."""
 
+import asyncio
 import contextlib
 import errno
 import fcntl
@@ -101,6 +102,16 @@ def entries(folder: Path) -> list[Path]:
     with contextlib.suppress(FileNotFoundError):
         return list(folder.iterdir())
     return []
+
+
+async def remove_folder(folder: Path) -> None:
+    """Delete a folder with all that is in it, maybe a million files, while other tasks go on."""
+    removing = asyncio.create_task(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+    try:
+        await asyncio.shield(removing)
+    except asyncio.CancelledError:
+        await removing  # a thread goes on, and would delete what is put there next
+        raise
 
 
 def shares_blocks(folder: Path) -> bool:

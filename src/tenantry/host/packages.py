@@ -108,13 +108,27 @@ def find_jemalloc() -> Path | None:
     return next(Path("/usr/lib").glob("*/libjemalloc.so.2"), None)
 
 
-async def ensure_jemalloc(say: Say) -> None:
-    """Install jemalloc where we may; PostgreSQL runs without it, too (see pg/clusters.py)."""
-    if find_jemalloc() is None and os.geteuid() == 0:
-        try:
-            await install(["libjemalloc2"], say)
-        except MachineError as error:
-            say(f"Going on without jemalloc: {error.detail.strip().splitlines()[-1]}")
+def find_eatmydata() -> Path | None:
+    """The library of the package libeatmydata1, if it is installed.
+
+    A program that is started with it loaded does not wait for the disk (fsync(2) does nothing).
+    """
+    return next(Path("/usr/lib").glob("*/libeatmydata.so"), None)
+
+
+async def ensure_libraries(say: Say) -> None:
+    """Install libraries that make programs faster, where we may; all run without them, too.
+
+    See pg/clusters.py for jemalloc, and pg/pgbackrest.py for eatmydata.
+    """
+    if os.geteuid() != 0:
+        return
+    for found, package in ((find_jemalloc(), "libjemalloc2"), (find_eatmydata(), "libeatmydata1")):
+        if found is None:
+            try:
+                await install([package], say)
+            except MachineError as error:
+                say(f"Going on without {package}: {error.detail.strip().splitlines()[-1]}")
 
 
 async def ensure_nftables(say: Say) -> None:

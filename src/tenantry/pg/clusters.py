@@ -182,7 +182,7 @@ class ProcessCluster:
         """End it at once, with whatever else works in its folder, and delete all its files."""
         await self._end_orphans()
         for folder in (self.folder, self.address.socket_dir):
-            shutil.rmtree(folder, ignore_errors=True)
+            await files.remove_folder(folder)
 
     def last_words(self) -> str:
         """The end of what the server has logged last; "" if nothing is there."""

@@ -7,19 +7,20 @@ changed since the last full (diff) or the last of any kind (incr).
 With a repository gone pgBackRest tries for minutes, so that every verb has a deadline here.
 """
 
+import asyncio
 import datetime as dt
 import json
 import re
 import shlex
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from tenantry.base.secrets import Secret
-from tenantry.host import commands, files
-from tenantry.pg import timelines
+from tenantry.host import commands, files, packages
+from tenantry.pg import reduced_backups, timelines
 from tenantry.pg.pgbackrest_output import (
     MISSING,
     SEGMENT,
@@ -31,7 +32,7 @@ from tenantry.pg.pgbackrest_output import (
     failure,
     read_verification,
 )
-from tenantry.pg.repositories import Repository, Stanza, render, workers
+from tenantry.pg.repositories import Repository, Stanza, render, spare_workers, workers
 
 Tell = Callable[[int, int | None], Awaitable[None]]
 Moment = dt.datetime | Literal["latest", "immediate"]
@@ -131,7 +132,8 @@ class PgBackRest:
 
         Raises RepositoryBusy if one is being made, RepositoryError if it fails.
         """
-        options = [f"--type={kind}", f"--repo={repository}"]
+        processes = f"--process-max={await spare_workers()}"
+        options = [f"--type={kind}", f"--repo={repository}", processes]
         await self._run("backup", stanza, *options, tell=tell, deadline=deadline)
 
     async def restore(
@@ -144,6 +146,8 @@ class PgBackRest:
         label: str | None = None,
         repository: int | None = None,
         archiving: bool = False,
+        durable: bool = True,
+        local: Path | None = None,
         tell: Tell | None = None,
         deadline: float = _WORK_SECONDS,
     ) -> None:
@@ -153,7 +157,9 @@ class PgBackRest:
         ``label``; without a label the newest before the moment is taken. Where ``databases``
         are named, only those and PostgreSQL's own three are restored, and of the others there
         are sparse files of zeros. A cluster that starts without ``archiving`` archives nothing,
-        and cannot disturb the one it was made from. ``tell`` is as for ``backup``.
+        and cannot disturb the one it was made from. What is not ``durable`` waits for no disk,
+        and may be lost with the machine's power. ``local`` is where repository 1 is now.
+        ``tell`` is as for ``backup``.
 
         Raises RepositoryError if no backup or not all of its files are there, BackupDamaged if one
         cannot be read back as it was written, NotEnoughDisk if the folder's disk becomes full.
@@ -178,15 +184,61 @@ class PgBackRest:
         options += [f"--db-include={name}" for name in databases]
         options += [] if label is None else [f"--set={label}"]
         options += [] if repository is None else [f"--repo={repository}"]
+        options += [] if local is None else [f"--repo1-path={local}"]
         options += [] if archiving else ["--archive-mode=off"]
         try:
-            await self._run("restore", stanza, *options, tell=tell, deadline=deadline)
+            await self._run(
+                "restore",
+                stanza,
+                *options,
+                tell=tell,
+                deadline=deadline,
+                env={} if durable else _no_fsync(),
+            )
         except RepositoryError as error:
             if files.NO_SPACE in error.detail:
                 raise files.became_full(f"that of {into}") from error
             if _DAMAGED.search(error.detail):
                 raise BackupDamaged(error.detail, number=error.number) from error
             raise
+
+    async def reduce(
+        self,
+        stanza: str,
+        label: str,
+        repository: Path,
+        into: Path,
+        *,
+        choose: reduced_backups.Choose,
+        deadline: float = 600.0,
+    ) -> dict[str, int]:
+        """Have a repository in a folder that is the local one, but for one backup.
+
+        That seems to have been made of those databases that ``choose`` names, of PostgreSQL's
+        own, and of the large files of others. Returns the databases that it knows, with their oids.
+
+        Raises reduced_backups.Unknown or RepositoryError if that cannot be: it says nothing of
+        what the backup is worth.
+        """
+        name = f"backup/{stanza}/{label}/{reduced_backups.MANIFEST}"
+        listed = into.with_name("listed")
+        listed.unlink(missing_ok=True)
+        try:
+            await self._run("repo-get", None, name, "--repo=1", deadline=deadline, into=listed)
+            with listed.open() as lines:
+                found = await asyncio.to_thread(reduced_backups.reduced, lines, choose)
+        except UnicodeDecodeError as error:
+            raise reduced_backups.Unknown("it is no text") from error
+        finally:
+            listed.unlink(missing_ok=True)  # the key of the backup's files is in it
+        about = f"backup/{stanza}/backup.info"
+        told = await self._run("repo-get", None, about, "--repo=1", deadline=deadline)
+        key = reduced_backups.cipher_key(told.stdout)
+        reduced_backups.link(repository, stanza, label, into)
+        options = [name, f"--repo1-path={into}", "--repo=1"]
+        secret = {"PGBACKREST_CIPHER_PASS": key}
+        await self._run("repo-put", None, *options, deadline=deadline, stdin=found.text, env=secret)
+        return found.known
 
     async def expire(
         self, stanza: str, label: str, *, repository: int, deadline: float = 3600.0
@@ -344,6 +396,8 @@ class PgBackRest:
         config: Path | None = None,
         tell: Tell | None = None,
         stdin: str | None = None,
+        env: Mapping[str, str] | None = None,
+        into: Path | None = None,
     ) -> commands.Completed:
         config = config or self.configuration()
         words: list[str | Path] = [self.program, verb, f"--config={config}", *options]
@@ -351,11 +405,12 @@ class PgBackRest:
             words.append(f"--stanza={stanza}")
         run = partial(
             commands.run,
-            env=_ENVIRONMENT,
+            env={**_ENVIRONMENT, **(env or {})},
             inherit=False,
             gently=verb in _HEAVY,
             deadline=deadline,
             check=False,
+            into=into,
         )
         if tell is None:
             done = await run(words, stdin=stdin)
@@ -369,3 +424,12 @@ class PgBackRest:
         if done.returncode != 0:
             raise failure(verb, stanza, done.stderr, done.returncode)
         return done
+
+
+def _no_fsync() -> dict[str, str]:
+    """The variables that have a program wait for no disk, where the library for it is installed.
+
+    pgBackRest calls fsync(2) for each file, and there are 300 of every excluded database.
+    """
+    library = packages.find_eatmydata()
+    return {} if library is None else {"LD_PRELOAD": str(library)}

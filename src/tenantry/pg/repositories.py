@@ -3,15 +3,16 @@
 All secrets are in that file alone.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tenantry.base.secrets import Secret
+from tenantry.host import processors
 from tenantry.pg.connections import ADMIN, Address
 
+_MOST_WORKERS = 8  # each takes a hundred megabytes
 _FOR_EVER = "9999999"  # what is no longer needed is services.repository's to say
 
 
@@ -124,5 +125,13 @@ def render(
 
 
 def workers() -> int:
-    """How many processes a backup or a restore takes: tenants need the other cores."""
-    return max(1, min(4, len(os.sched_getaffinity(0)) // 2))
+    """How many processes pgBackRest takes at least: tenants need the other cores."""
+    return max(1, min(4, processors.count() // 2))
+
+
+async def spare_workers() -> int:
+    """How many processes a backup takes: as many as there are cores that nobody uses now.
+
+    It steps back where somebody comes (it is run gently).
+    """
+    return max(workers(), min(_MOST_WORKERS, round(await processors.idle())))

@@ -249,8 +249,8 @@ class Repositories:
     @property
     def is_read(self) -> bool:
         """Whether an operation restores something, or lets it recover, at this moment."""
-        folders = (*self._home.scratch.glob("*/data"), *self._home.clusters.glob("*/restored"))
-        return bool(folders)
+        scratch, clusters = self._home.scratch, self._home.clusters
+        return any((*scratch.glob("*/cluster/data"), *clusters.glob("*/restored")))
 
     async def expire(
         self, cluster_name: str, *, window: dt.timedelta, numbers: Iterable[int] | None = None
