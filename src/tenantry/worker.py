@@ -37,6 +37,7 @@ _PASS_SECONDS = 60
 _POOLER_SECONDS = 1
 _LOCKS_SECONDS = 1
 _OVERUSE_SECONDS = 1
+_LOG_SECONDS = 0.5
 _CATALOGS_SECONDS = 5
 _LOGINS_SECONDS = 1
 _TRANSACTION_IDS_SECONDS = 5
@@ -156,6 +157,7 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         )
         tasks.create_task(_every(_OVERUSE_SECONDS, "overuse", platform.overuse.watch))
         tasks.create_task(_every(_OVERUSE_SECONDS, "pauses", platform.overuse.lift))
+        tasks.create_task(_every(_LOG_SECONDS, "statement logs", platform.collecting.collect))
         tasks.create_task(
             _every(_CATALOGS_SECONDS, "shared catalogs", platform.overuse.vacuum_catalogs)
         )

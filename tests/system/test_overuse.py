@@ -243,17 +243,19 @@ def test_logs_are_rotated_and_deleted_by_size(
 ) -> None:
     logs = platform.home / "logs"
     for number in range(10):  # as a flood would have left them
-        old = logs / f"shared-1-2026-01-{number + 1:02}_000000.log"
+        old = logs / f"shared-1-2026-01-{number + 1:02}_000000.json"
         old.write_bytes(b"x" * 8 * MIB)
         os.utime(old, (1, 1 + number))
     pooler = logs / "pooler.log"
     with pooler.open("ab") as file:
         file.write(b"x" * 17 * MIB)
     flood_the_log(neighbour["connection_string"], 50)
-    eventually(lambda: sum(each.stat().st_size for each in logs.glob("shared-1-*.log")) <= 64 * MIB)
+    eventually(
+        lambda: sum(each.stat().st_size for each in logs.glob("shared-1-*.json")) <= 64 * MIB
+    )
     eventually(lambda: pooler.stat().st_size < MIB)
-    assert not (logs / "shared-1-2026-01-01_000000.log").exists()
-    assert (logs / "shared-1-2026-01-10_000000.log").exists()
+    assert not (logs / "shared-1-2026-01-01_000000.json").exists()
+    assert (logs / "shared-1-2026-01-10_000000.json").exists()
     assert (logs / "pooler.log.1").stat().st_size <= 16 * MIB
     with platform.superuser() as server:
         for name, value in (("log_rotation_size", "8MB"), ("logging_collector", "on")):
@@ -265,7 +267,7 @@ def test_what_logins_write_to_the_log_is_told_apart(
     platform: Installation, noisy: dict[str, Any], neighbour: dict[str, Any]
 ) -> None:
     def newest() -> bytes:
-        logs = (platform.home / "logs").glob("shared-1-*.log")
+        logs = (platform.home / "logs").glob("shared-1-*.json")
         found = max((each for each in logs if "start" not in each.name), key=os.path.getmtime)
         return found.read_bytes()
 

@@ -148,7 +148,10 @@ def world() -> Iterator[World]:
 
 def log_every_statement(platform: Installation) -> None:
     custom = platform.home / "clusters" / "shared-1" / "data" / "custom.conf"
-    custom.write_text("fsync = off\nlog_statement = all\nlog_line_prefix = '%%> %u|%d|%a| '\n")
+    custom.write_text(
+        "fsync = off\nlog_statement = all\n"
+        "log_destination = stderr\nlog_line_prefix = '%%> %u|%d|%a| '\n"
+    )
     custom.chmod(0o644)
     with platform.superuser() as server:
         server.execute("ALTER ROLE ALL SET log_min_messages = log")

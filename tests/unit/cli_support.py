@@ -44,6 +44,7 @@ def database(**changes: Any) -> dict[str, Any]:
             "idle_in_transaction_session_timeout_ms": 0,
         },
         "paused": None,
+        "log": {"statements": "none", "min_duration_ms": None, "errors": False},
         "disk": {"used_bytes": 15_728_640, "quota_bytes": 10 * 2**30, "state": "ok"},
         "status": "active",
         "created_at": "2026-01-02T03:04:05.678901+00:00",

@@ -1,6 +1,7 @@
 """Who wrote how much of what no quota counts, from files as servers write them."""
 
 import asyncio
+import json
 import os
 import struct
 from collections import Counter
@@ -67,15 +68,21 @@ def test_notifications_belong_to_databases(tmp_path: Path) -> None:
 
 
 def test_lines_of_the_log_count_for_logins_that_had_proved_who_they_are() -> None:
-    at = b"2026-11-28 22:00:00.000 UTC [12] while the session does "
-    refused = at + b"(startup) user_a_x@tenant_b FATAL:  permission denied\n\tand more\n"
+    def line(**told: object) -> bytes:
+        return json.dumps({"timestamp": "2026-11-28 22:00:00.000 UTC", **told}).encode() + b"\n"
+
+    refused = line(user="user_a_x", dbname="tenant_b", ps="startup", message="denied\nand more")
+    forged = line(user="user_v", dbname="tenant_v", ps="startup", message="forged")
     text = (
-        refused
-        + at + b"(authentication) user_v@tenant_v FATAL:  password authentication failed\n"
-        + at + b"() @ LOG:  checkpoint starting\n"
-        # A name with a line break in it, from somebody who has not logged in.
-        + at + b"() x\n" + at + b"(startup) user_v@tenant_v FATAL:  forged\n"
-    )  # fmt: skip
+        forged[10:]  # where a sample begins
+        + refused
+        + line(user="user_v", dbname="tenant_v", ps="authentication", message="no password")
+        + line(message="checkpoint starting")
+        # Somebody who has not logged in, whose name is an entry.
+        + line(user=f"x\n{forged.decode()}", ps="authentication", message="no password")
+        + line(user="tenantry_admin", dbname="postgres", ps="startup", message="no")
+    ).replace(b'": "', b'":"')  # as PostgreSQL writes it
+    refused = refused.replace(b'": "', b'":"')
     assert writing.log_shares(text) == {"user_a_x": len(refused)}
     assert database_of("user_a_x") == "tenant_a"
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from tenantry.base.connection_strings import MASK, Style
 from tenantry.base.settings import Settings
-from tenantry.control.databases import DatabaseRow, PauseReason
+from tenantry.control.databases import DatabaseRow, LoggedStatements, PauseReason
 from tenantry.control.operations import OperationRow
 from tenantry.control.plans import PlanRow
 from tenantry.services.branches import model as branches
@@ -107,6 +107,19 @@ class HasBlueprint(BaseModel):
     version: int | None = Field(examples=[2])
 
 
+class Log(BaseModel):
+    """What is logged of a database, for its owner."""
+
+    statements: LoggedStatements = Field(
+        description="The classes of statements, as log_statement has them.", examples=["ddl"]
+    )
+    min_duration_ms: int | None = Field(
+        description="Statements that run so long are logged with their duration; null: none are.",
+        examples=[1000],
+    )
+    errors: bool = Field(description="Whether statements that fail are logged.")
+
+
 class Database(BaseModel):
     id: uuid.UUID
     name: str | None = Field(examples=["my-app"])
@@ -132,6 +145,7 @@ class Database(BaseModel):
         description="Since when its server does not have it; it is never made anew by itself."
     )
     paused: Paused | None = Field(description="It wrote too much of what no quota counts.")
+    log: Log
     blueprint: HasBlueprint | None
     created_at: dt.datetime
     updated_at: dt.datetime
@@ -304,12 +318,17 @@ def _labels(row: DatabaseRow) -> dict[str, object]:
         "expires_at": row.expires_at,
         "missing_since": row.missing_since,
         "paused": _paused(row),
+        "log": log(row),
         "blueprint": None
         if row.blueprint is None
         else HasBlueprint(name=row.blueprint, version=row.blueprint_version),
         "created_at": row.created_at,
         "updated_at": row.updated_at,
     }
+
+
+def log(row: DatabaseRow) -> Log:
+    return Log.model_validate(dataclasses.asdict(row.log_settings))
 
 
 def _paused(row: DatabaseRow) -> Paused | None:

@@ -30,6 +30,7 @@ from tenantry.api import (
     restores,
     roles,
     state,
+    statement_log,
     users,
     whitelist,
 )
@@ -85,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(whitelist.router)
     app.include_router(roles.router)
     app.include_router(extensions.router)
+    app.include_router(statement_log.router)
     app.include_router(branches.router)
     app.include_router(backups.router)
     app.include_router(restores.router)

@@ -45,6 +45,11 @@ class Home:
         return self.root / "logs"
 
     @property
+    def statements(self) -> Path:
+        """What was logged of the statements in databases, each in a folder named by its id."""
+        return self.root / "statements"
+
+    @property
     def backups(self) -> Path:
         return self.root / "backups"
 
@@ -84,6 +89,7 @@ class Home:
             self.clusters,
             self.pooler,
             self.logs,
+            self.statements,
             self.backups,
             self.pgbackrest,
             self.scratch,

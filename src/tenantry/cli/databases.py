@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 import typer
 
 from tenantry.base.errors import InvalidInput
-from tenantry.cli import blueprints, connecting, env_file, imports, limits, output, restores
+from tenantry.cli import (
+    blueprints,
+    connecting,
+    env_file,
+    imports,
+    limits,
+    output,
+    restores,
+    statement_log,
+)
 from tenantry.cli.client import Page, Row, connect
 from tenantry.cli.connecting import labelled, strings_of
 from tenantry.cli.door import Json
@@ -18,6 +27,8 @@ app = typer.Typer(help="Databases: create, look at, change, connect, delete.", n
 app.command("url")(connecting.url)
 app.command("env")(env_file.env)
 app.command("replaced")(restores.replaced)
+app.command("logs")(statement_log.logs)
+app.command("log-settings")(statement_log.log_settings)
 # After the database's name every word is psql's own, also one that starts with a dash.
 app.command("psql", context_settings={"allow_interspersed_args": False})(connecting.psql)
 
@@ -178,6 +189,7 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
             ("kind", row.get("kind")),
             *limits.facts(row),
             ("pool mode", row.get("pool_mode")),
+            ("logged", statement_log.summary(row["log"])),
             ("created", row.get("created_at")),
             ("blueprint", _blueprint(row)),
             ("parent", row.get("parent_id")),

@@ -37,8 +37,8 @@ def logs(
 ) -> None:
     """Show the last lines that a part of this machine's platform has logged.
 
-    Those of the supervisor, the API and the worker are JSON objects, one a line. Logs are rotated
-    and deleted by size: older lines may be gone.
+    Those of the supervisor, the API, the worker and shared-1 are JSON objects, one a line. Logs are
+    rotated and deleted by size: older lines may be gone.
 
     Examples:
 

@@ -26,6 +26,24 @@ Status = Literal["creating", "warm", "scratch", "branching", "active", "deleting
 QuotaState = Literal["ok", "warning", "read_only", "stopped"]
 PauseReason = Literal["wal", "notify", "log", "temp", "settings"]
 PoolMode = Literal["transaction", "session"]
+LoggedStatements = Literal["none", "ddl", "mod", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is logged of a database for its owner; the statements are classes of log_statement.
+
+    ``min_duration_ms`` is how long a statement runs before it is logged with its duration; None
+    is never.
+    """
+
+    statements: LoggedStatements = "none"
+    min_duration_ms: int | None = None
+    errors: bool = False
+
+    @property
+    def is_on(self) -> bool:
+        return self != LogSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +86,9 @@ class DatabaseRow:
     missing_since: dt.datetime | None
     paused_until: dt.datetime | None
     paused_for: PauseReason | None
+    log_statements: LoggedStatements
+    log_min_duration_ms: int | None
+    log_errors: bool
     blueprint: str | None
     blueprint_version: int | None
     created_at: dt.datetime
@@ -76,6 +97,10 @@ class DatabaseRow:
     @property
     def limits(self) -> Limits:
         return Limits(**{name: getattr(self, name) for name in plans.NAMES})
+
+    @property
+    def log_settings(self) -> LogSettings:
+        return LogSettings(self.log_statements, self.log_min_duration_ms, self.log_errors)
 
     @property
     def shadow_name(self) -> str:
@@ -129,8 +154,8 @@ _COLUMNS = f"""
     c.email AS owner_email, d.name, d.friendly_name, d.environment, d.kind, d.plan,
     p.longest_statement_seconds, {_LIMITS}, d.pool_mode,
     u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at, d.expires_at,
-    d.missing_since, d.paused_until, d.paused_for, b.name AS blueprint,
-    b.version AS blueprint_version, d.created_at, d.updated_at
+    d.missing_since, d.paused_until, d.paused_for, d.log_statements, d.log_min_duration_ms,
+    d.log_errors, b.name AS blueprint, b.version AS blueprint_version, d.created_at, d.updated_at
 """
 _BESIDE = """
     JOIN plans p ON p.name = d.plan
@@ -327,6 +352,35 @@ async def set_pause(
         """,
         {"reason": reason, "s": seconds, "id": database_id},
     )
+
+
+async def set_log_settings(tx: Tx, database_id: uuid.UUID, wanted: LogSettings) -> None:
+    await tx.execute(
+        """
+        UPDATE databases SET log_statements = %s, log_min_duration_ms = %s, log_errors = %s,
+            updated_at = clock_timestamp()
+        WHERE id = %s
+        """,
+        (wanted.statements, wanted.min_duration_ms, wanted.errors, database_id),
+    )
+
+
+async def logged(tx: Tx, cluster_id: uuid.UUID) -> dict[str, uuid.UUID]:
+    """The databases of a cluster of which something is logged, by their name in PostgreSQL."""
+    cursor = await tx.execute(
+        """
+        SELECT database_name, id FROM databases
+        WHERE cluster_id = %s AND status = 'active'
+          AND (log_statements <> 'none' OR log_min_duration_ms IS NOT NULL OR log_errors)
+        """,
+        (cluster_id,),
+    )
+    return dict(await cursor.fetchall())
+
+
+async def existing(tx: Tx) -> set[uuid.UUID]:
+    """All databases that there are, in whatever state."""
+    return {row[0] for row in await (await tx.execute("SELECT id FROM databases")).fetchall()}
 
 
 async def pauses_over(tx: Tx) -> list[uuid.UUID]:

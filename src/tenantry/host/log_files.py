@@ -9,6 +9,15 @@ MOST_OF_A_SERVER = 64 * 1024 * 1024  # of all files of one PostgreSQL server tog
 MOST_OF_A_FILE = 16 * 1024 * 1024  # of a file that is never closed; twice that with what it had
 
 
+def by_age(paths: Iterable[Path]) -> list[Path]:
+    """Those that are there, the one that was written last at the end."""
+    dated = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # they are deleted by size
+            dated.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(dated)]
+
+
 def delete_oldest(paths: Iterable[Path], most: int) -> int:
     """Delete the oldest files until all have at most ``most`` bytes together.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from psycopg import AsyncConnection, AsyncCursor, sql
 from psycopg.rows import TupleRow, class_row
 
-from tenantry.pg.hardening import PLATFORM_DATABASES
+from tenantry.pg.hardening import LOGGING, PLATFORM_DATABASES
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ MANAGED = (
     "lock_timeout",
     "statement_timeout",
     "temp_file_limit",
+    *LOGGING,
 )
 
 
@@ -213,6 +214,23 @@ async def tenant_databases(connection: AsyncConnection[TupleRow]) -> dict[str, D
         )
         for name, limit, defaults in await cursor.fetchall()
     }
+
+
+async def defaults_set(
+    connection: AsyncConnection[TupleRow], names: Sequence[str]
+) -> set[tuple[str, str]]:
+    """The databases of these that have a default of ``MANAGED``, each with that parameter."""
+    cursor = await connection.execute(
+        """
+        SELECT d.datname, split_part(setting, '=', 1)
+        FROM pg_database d
+            JOIN pg_db_role_setting s ON s.setdatabase = d.oid AND s.setrole = 0,
+            unnest(s.setconfig) setting
+        WHERE d.datname = ANY (%s) AND split_part(setting, '=', 1) = ANY (%s)
+        """,
+        (list(names), list(MANAGED)),
+    )
+    return {(name, parameter) for name, parameter in await cursor.fetchall()}
 
 
 async def database_use(

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from tenantry.base.errors import MachineError
 from tenantry.base.events import Changed, emit
-from tenantry.host import commands, files, packages, processes
+from tenantry.host import commands, files, log_files, packages, processes
+from tenantry.pg import server_log
 from tenantry.pg.connections import ADMIN, Address
 
 _START_SECONDS = 120  # crash recovery included
@@ -187,11 +188,18 @@ class ProcessCluster:
     def last_words(self) -> str:
         """The end of what the server has logged last; "" if nothing is there."""
         log = self.newest_log(start=True)
-        return files.last_words(log) if log else ""
+        return server_log.readable(files.last_words(log)) if log else ""
 
     def logs(self) -> list[Path]:
-        """The files that the server's logging collector has written."""
-        return [path for path in self.log_dir.glob(f"{self.name}-*.log") if path != self.start_log]
+        """The files that the server's logging collector has written.
+
+        Where it writes JSON, what the programs say that the server runs is in other ones (.log).
+        """
+        found = [path for path in self.log_dir.glob(f"{self.name}-*.log") if path != self.start_log]
+        return [*found, *self._entries()]
+
+    def _entries(self) -> list[Path]:
+        return [*self.log_dir.glob(f"{self.name}-*.json")]
 
     @property
     def start_log(self) -> Path:
@@ -199,12 +207,16 @@ class ProcessCluster:
         return self.log_dir / f"{self.name}-start.log"
 
     def newest_log(self, *, start: bool = False) -> Path | None:
-        """The file that was written last; with ``start``, it may be that of the start."""
-        dated = []
-        for path in [*self.logs(), *([self.start_log] if start else [])]:
-            with contextlib.suppress(FileNotFoundError):  # they are deleted by size
-                dated.append((path.stat().st_mtime_ns, path))
-        return max(dated)[1] if dated else None
+        """The file of entries that was written last; with ``start``, maybe that of the start."""
+        paths = self._entries() or self.logs()
+        found = log_files.by_age([*paths, *([self.start_log] if start else [])])
+        return found[-1] if found else None
+
+    def entries_from(self, name: str) -> list[Path]:
+        """That file of entries and those that were begun after it; all, if it is gone."""
+        found = log_files.by_age(self._entries())
+        names = [path.name for path in found]
+        return found[names.index(name) :] if name in names else found
 
     async def _end_orphans(self) -> None:
         # After kill -9 of a postmaster its backends still hold the shared memory for a

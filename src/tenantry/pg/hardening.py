@@ -32,6 +32,16 @@ from tenantry.pg.connections import (
 _LOCK_SECONDS = 2  # a tenant's open transaction may hold what is waited for
 TEMPLATE = "tenantry_template"
 AUTH_DATABASE = "tenantry_auth"
+# What of a database's sessions is written to the server's log.
+LOGGING = (
+    "log_error_verbosity",
+    "log_min_duration_statement",
+    "log_min_error_statement",
+    "log_min_messages",
+    "log_parameter_max_length",
+    "log_statement",
+)
+_DEFAULTS_OF_SUPERUSERS = ("temp_file_limit", *LOGGING)
 PLATFORM_DATABASES = ("postgres", "template0", "template1", TEMPLATE, AUTH_DATABASE)
 
 # SECURITY DEFINER, because verifiers are for superusers only; it tells them of
@@ -225,9 +235,12 @@ async def ensure_hardened(address: Address, *, version: int) -> None:
                 sql.Identifier(OWNER), sql.Identifier(PLATFORM)
             )
         )
-        # So that it can be a database's default, which a tenant cannot change.
+        # So that they can be a database's defaults, which a tenant cannot change.
         await admin.execute(
-            sql.SQL("GRANT SET ON PARAMETER temp_file_limit TO {}").format(sql.Identifier(PLATFORM))
+            sql.SQL("GRANT SET ON PARAMETER {} TO {}").format(
+                sql.SQL(", ").join(map(sql.Identifier, _DEFAULTS_OF_SUPERUSERS)),
+                sql.Identifier(PLATFORM),
+            )
         )
         if version >= 16:  # noqa: PLR2004 (the role came with 16)
             await admin.execute(

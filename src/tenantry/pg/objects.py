@@ -19,6 +19,7 @@ from tenantry.pg.catalog import (
     Login,
     Session,
     arrival_roles,
+    defaults_set,
     owner_role,
 )
 from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, Address, connect, fetch_value
@@ -115,18 +116,22 @@ async def configure_databases(
     tenant sets for its own role is left alone.
     """
     statements = []
-    for name in map(sql.Identifier, names):
-        alter = sql.SQL("ALTER DATABASE {} ").format(name)
+    # Each RESET writes to a catalog that all databases share, also where nothing is set.
+    there = await defaults_set(connection, names)
+    for name in names:
+        alter = sql.SQL("ALTER DATABASE {} ").format(sql.Identifier(name))
         statements.append(
             alter + sql.SQL("CONNECTION LIMIT {}").format(sql.Literal(state.connection_limit))
         )
         for parameter in MANAGED:
-            if (value := state.defaults.get(parameter)) is None:
-                change = sql.SQL("RESET {}").format(sql.Identifier(parameter))
-            else:
+            if (value := state.defaults.get(parameter)) is not None:
                 change = sql.SQL("SET {} = {}").format(
                     sql.Identifier(parameter), sql.Literal(value)
                 )
+            elif (name, parameter) in there:
+                change = sql.SQL("RESET {}").format(sql.Identifier(parameter))
+            else:
+                continue
             statements.append(alter + change)
     # All in one message, which PostgreSQL takes for one transaction.
     await connection.execute(sql.SQL("; ").join(statements))

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from tenantry.pg.writing import LOG_LINE_PREFIX
-
 _MIB = 1024 * 1024
 _NOTIFY_PAGES = 16_384  # of 8 KiB: 128 MiB
 
@@ -67,7 +65,7 @@ _QUIET_LOG = {
     "log_min_duration_statement": "-1",
     "log_parameter_max_length_on_error": "0",
     "log_error_verbosity": "terse",
-    "log_line_prefix": LOG_LINE_PREFIX,
+    "log_line_prefix": "%m [%p] %u@%d ",
     "logging_collector": "on",
     # The supervisor deletes the oldest files: see host/log_files.py.
     "log_truncate_on_rotation": "on",
@@ -103,6 +101,8 @@ def shared_parameters(sizing: Sizing, *, version: int, certificate: str) -> dict
     ``certificate`` is a file that also holds the key.
     """
     parameters = _ALWAYS | {
+        # Who logs in chooses names, and a tenant texts: in JSON none of them looks like an entry.
+        "log_destination": "jsonlog",
         "listen_addresses": "*",
         "ssl": "on",
         "ssl_cert_file": certificate,

@@ -18,6 +18,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from tenantry.host import commands
+from tenantry.pg import server_log
 
 _PAGE = 8192  # BLCKSZ, of which a page of the notification queue is one
 _ENTRY = struct.Struct("=iIIi")  # length, database, transaction, pid: AsyncQueueEntry (async.c)
@@ -25,13 +26,6 @@ _QUEUE_FILES = 8
 _DUMP_SECONDS = 5
 _RECORD = re.compile(rb"len \(rec/tot\): +\d+/ *(\d+), tx: +(\d+),(?:.*? rel \d+/(\d+)/(\d+))?")
 _TEMPORARY = re.compile(r"pgsql_tmp(\d+)\.")
-# What the session does ("authentication", then "startup"), the role, the database. A name of 63
-# bytes, which is written as it came, has no room for a line break and another prefix.
-LOG_LINE_PREFIX = "%m [%p] while the session does (%i) %u@%d "
-_LINE = re.compile(
-    rb"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC \[\d+\] while the session does \(([^)]*)\)"
-    rb" (\S*)@\S* (?:LOG|WARNING|ERROR|FATAL|PANIC|NOTICE|INFO|DEBUG[1-5]):  "
-)
 _ROLE = re.compile(r"user_[a-z0-9]+(_.*)?")
 
 
@@ -136,23 +130,15 @@ def _entries(data: bytes) -> Iterator[tuple[int, int]]:
 def log_shares(text: bytes) -> Counter[str]:
     """The bytes that logins wrote to a server's log, by the role.
 
-    Only those count that had proved who they are: whoever has not can name any role. The server
-    marks the lines within a message by a tab, but writes a name as it came: so a line after one
-    without a severity counts for nobody.
+    Only those count that had proved who they are: whoever has not can name any role.
     """
     found: Counter[str] = Counter()
-    current, trusted = None, True
     for line in text.splitlines(keepends=True):
-        if line.startswith(b"\t"):
-            pass  # of the message above
-        elif (head := _LINE.match(line)) and trusted:
-            role = head[2].decode(errors="replace")
-            current = role if head[1] == b"startup" and _ROLE.fullmatch(role) else None
-        else:
-            current, trusted = None, head is not None
-            continue
-        if current:
-            found[current] += len(line)
+        # Of what is in a text every quote has a backslash before it.
+        if b'"ps":"startup"' in line and (record := server_log.read(line)):
+            role = str(record.get("user"))
+            if _ROLE.fullmatch(role):
+                found[role] += len(line)
     return found
 
 

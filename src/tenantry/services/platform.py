@@ -45,6 +45,9 @@ from tenantry.services.restores.flow import Restoring
 from tenantry.services.restores.service import Restores
 from tenantry.services.roles.service import Roles
 from tenantry.services.side_instances.service import SideInstances
+from tenantry.services.statement_log.collecting import Collecting
+from tenantry.services.statement_log.entries import EntryFiles
+from tenantry.services.statement_log.service import StatementLog
 from tenantry.services.tenant_migrations.flow import Migrating
 from tenantry.services.tenant_migrations.service import TenantMigrations
 from tenantry.services.tenant_migrations.visits import Visits
@@ -70,6 +73,8 @@ class Platform:
     ownership: Ownership
     roles: Roles
     extensions: Extensions
+    statement_log: StatementLog
+    collecting: Collecting
     branches: Branches
     certificates: Certificates
     quotas: Quotas
@@ -155,6 +160,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         roles = Roles(store, clusters, pooler, databases, network)
         visits = Visits(store, clusters, pooler, Home(settings.home))
         migrations_ = TenantMigrations(store, Migrating(visits), databases, operations)
+        entries = EntryFiles(Home(settings.home).statements)
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
         yield Platform(
@@ -169,6 +175,10 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             ownership=Ownership(store, clusters),
             roles=roles,
             extensions=Extensions(clusters, databases),
+            statement_log=StatementLog(clusters, databases, entries),
+            collecting=Collecting(
+                store, clusters, pooler, local.shared, entries, days=settings.audit_days
+            ),
             branches=Branches(settings, store, databases, operations, branching),
             quotas=Quotas(store, clusters, pooler),
             overuse=Overuse(store, clusters, pooler, local.shared),

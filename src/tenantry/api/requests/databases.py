@@ -30,7 +30,7 @@ from tenantry.api.requests.fields import (
     readable,
 )
 from tenantry.control import plans
-from tenantry.control.databases import PoolMode
+from tenantry.control.databases import LoggedStatements, LogSettings, PoolMode
 from tenantry.control.whitelist import NewEntry
 from tenantry.services.databases.model import Changes, Environment, NewDatabase
 from tenantry.services.network.plan import parse_network
@@ -141,6 +141,17 @@ class WhitelistEntry(Body):
     def wanted(self) -> NewEntry:
         """Raises InvalidInput if it is no address or range."""
         return NewEntry(parse_network(self.ip_address), self.description, self.expires_at)
+
+
+class SetLog(Body):
+    """What is to be logged of a database; what is left out is not."""
+
+    statements: LoggedStatements = "none"
+    min_duration_ms: Annotated[int, Field(ge=0, le=3_600_000, strict=True)] | None = None
+    errors: Annotated[bool, Field(strict=True)] = False
+
+    def wanted(self) -> LogSettings:
+        return LogSettings(self.statements, self.min_duration_ms, self.errors)
 
 
 class Whitelist(Body):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from tenantry.base.errors import InvalidInput
-from tenantry.control.databases import DatabaseRow
+from tenantry.control.databases import DatabaseRow, LogSettings
 from tenantry.pg.catalog import DatabaseState, RoleState, owner_role, tenant_of
 
 
@@ -112,8 +112,28 @@ def wanted_state(row: DatabaseRow) -> DatabaseState:
     }
     if row.quota_state in {"read_only", "stopped"}:
         defaults["default_transaction_read_only"] = "on"
+    defaults |= _logged(row.log_settings)
     shut = row.quota_state == "stopped" or row.paused_until is not None
     return DatabaseState(defaults, 0 if shut else row.max_connections)
+
+
+def _logged(wanted: LogSettings) -> dict[str, str]:
+    """The parameters that have a database's sessions logged; pg/server_log.py reads what comes.
+
+    Which function logs is told by ``verbose`` alone: RAISE LOG forges the rest. Values that a
+    client binds are never logged.
+    """
+    if not wanted.is_on:
+        return {}
+    least = wanted.min_duration_ms
+    found = {
+        "log_error_verbosity": "verbose",
+        "log_min_duration_statement": "-1" if least is None else str(least),
+        "log_min_messages": "error" if wanted.errors else "log",
+        "log_parameter_max_length": "0",
+        "log_statement": wanted.statements,
+    }
+    return found | ({"log_min_error_statement": "error"} if wanted.errors else {})
 
 
 def _is_limited(

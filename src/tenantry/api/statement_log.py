@@ -1,0 +1,108 @@
+"""/api/databases/{id}/logs"""
+
+import dataclasses
+import datetime as dt
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from tenantry.api import answers
+from tenantry.api.answers import Answer, Listing
+from tenantry.api.asking import (
+    Cursor,
+    DatabaseId,
+    Limit,
+    PlatformHere,
+    allowed,
+    changing,
+    visiting,
+)
+from tenantry.api.requests.databases import SetLog
+from tenantry.api.requests.fields import Moment
+from tenantry.control.pages import LONGEST_CURSOR
+from tenantry.services.access.service import Principal
+from tenantry.services.statement_log.model import Kind
+from tenantry.services.statement_log.service import Filter
+
+router = APIRouter(prefix="/api/databases/{identifier}/logs", tags=["logs"])
+
+Auditor = Annotated[Principal, allowed("audit:read")]
+Reader = Annotated[Principal, allowed("databases:read")]
+Writer = Annotated[Principal, allowed("databases:write")]
+After = Annotated[
+    str | None,
+    Query(max_length=LONGEST_CURSOR, description="An entry's id: only those after it, in order."),
+]
+
+
+class LogEntry(BaseModel):
+    """What a session did, or (``notice``) what the platform has to say of the log itself.
+
+    ``application`` is what the client calls itself. ``client_address`` is null through the pooler.
+    """
+
+    id: str = Field(examples=["00000001-00004711"])
+    time: dt.datetime
+    kind: Kind
+    database_name: str | None = Field(examples=["tenant_b7kx2mw9qz4p"])
+    role: str | None = Field(examples=["user_b7kx2mw9qz4p"])
+    application: str | None = Field(examples=["psql"])
+    client_address: str | None = Field(examples=["203.0.113.7"])
+    session_id: str | None = Field(examples=["6929d2f5.1f4a"])
+    statement: str | None = Field(examples=["CREATE TABLE orders (id bigint PRIMARY KEY)"])
+    truncated: bool = Field(description="Whether only the beginning of the statement is here.")
+    duration_ms: float | None = Field(examples=[12.345])
+    sqlstate: str | None = Field(examples=["23505"])
+    message: str | None
+
+
+@router.get("", response_model=Listing[LogEntry])
+async def index(
+    platform: PlatformHere,
+    principal: Auditor,
+    database_id: DatabaseId,
+    kind: Kind | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    after: After = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """What was logged of this database, newest first, without secrets; settings say what is."""
+    page = await platform.statement_log.page(
+        principal.actor,
+        database_id,
+        Filter(kind, since, until),
+        cursor=cursor,
+        after=after,
+        limit=limit,
+    )
+    shown: list[BaseModel] = [LogEntry(**dataclasses.asdict(row)) for row in page.rows]
+    return answers.listing(shown, next_cursor=page.next_cursor)
+
+
+@router.get("/settings", response_model=Answer[answers.Log])
+async def settings(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+    """What is logged of this database."""
+    row = await platform.databases.show(principal.actor, database_id)
+    return answers.answer(answers.log(row))
+
+
+@router.put("/settings", response_model=Answer[answers.Log])
+async def change(
+    request: Request,
+    body: SetLog,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+) -> Response:
+    """Say what is logged of this database from now on; what is left out is not.
+
+    It holds for new sessions, and for pooled clients as the pool is renewed.
+    """
+    async with changing(request, principal) as tx:
+        row = await platform.statement_log.change(tx, principal.actor, database_id, body.wanted())
+    async with visiting(request, principal):
+        await platform.statement_log.reach_pooled(row)
+    return answers.answer(answers.log(row), message="Log settings changed.")

@@ -1,0 +1,165 @@
+"""``tenantry db logs`` and ``tenantry db log-settings``: what a database's sessions do."""
+
+import datetime as dt
+import time
+from typing import Annotated, Literal
+
+import typer
+
+from tenantry.cli import output, times
+from tenantry.cli.client import Row, connect
+from tenantry.cli.door import Json
+from tenantry.cli.finding import In, Named, find, title
+
+Statements = Literal["none", "ddl", "mod", "all"]
+Kind = Literal["statement", "duration", "error", "notice"]
+
+_LOOK_SECONDS = 1.0
+_PAGE = 1000
+_FIRST = "00000000-00000000"
+
+
+def logs(
+    database: Named,
+    *,
+    env: In = None,
+    kind: Annotated[
+        Kind | None, typer.Option(help="Only statements, durations, errors or notices.")
+    ] = None,
+    since: Annotated[
+        dt.datetime | None,
+        typer.Option(parser=times.past, metavar="WHEN", help="Since 24h or 7d ago, or a date."),
+    ] = None,
+    until: Annotated[
+        dt.datetime | None,
+        typer.Option(parser=times.past, metavar="WHEN", help="Before that moment."),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--lines", "-n", min=1, help="How many of the last entries to show.")
+    ] = 50,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what was logged of a database's statements, the oldest of them first.
+
+    `tenantry db log-settings` says what is logged. Passwords and the like are removed. With --json
+    each entry is a line.
+
+    Examples:
+
+        tenantry db logs shop -f
+
+        tenantry db logs shop --since 24h --kind error --json | jq -r .sqlstate
+    """
+    asked = {
+        "kind": kind,
+        "since": since.isoformat() if since else None,
+        "until": until.isoformat() if until else None,
+    }
+    with connect() as api:
+        row = find(api, database, env)
+        path = f"/api/databases/{row['id']}/logs"
+        newest = api.rows(path, limit=limit, **asked).rows
+        for entry in reversed(newest):
+            _show(entry, as_json=as_json)
+        if not newest and not follow and row["log"] == _OFF:
+            output.note(f"Nothing is logged of {title(row)}: see `tenantry db log-settings`.")
+        last = newest[0]["id"] if newest else _FIRST
+        while follow:
+            time.sleep(_LOOK_SECONDS)
+            for entry in api.rows(path, limit=_PAGE, after=last, **asked).rows:
+                last = entry["id"]
+                _show(entry, as_json=as_json)
+
+
+_OFF: Row = {"statements": "none", "min_duration_ms": None, "errors": False}
+
+
+def _show(entry: Row, *, as_json: bool) -> None:
+    if as_json:
+        output.as_json_line(entry)
+        return
+    said = [times.local(entry["time"]), entry["kind"].upper()]
+    said += [entry[name] for name in ("role", "application", "client_address") if entry[name]]
+    if entry["duration_ms"] is not None:
+        said.append(f"{entry['duration_ms']:.3f} ms")
+    said += [entry[name] for name in ("sqlstate", "message", "statement") if entry[name]]
+    output.line("  ".join(said))
+
+
+def log_settings(
+    database: Named,
+    *,
+    env: In = None,
+    statements: Annotated[
+        Statements | None,
+        typer.Option(help="Log these: ddl, mod (ddl, and what changes rows), all, or none."),
+    ] = None,
+    min_duration_ms: Annotated[
+        int | None,
+        typer.Option(
+            min=-1,
+            max=3_600_000,
+            help="Log statements that run so many milliseconds, with their duration; -1: none.",
+        ),
+    ] = None,
+    errors: Annotated[
+        bool | None, typer.Option("--errors/--no-errors", help="Log statements that fail.")
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Log nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show or change what is logged of a database's statements, for its owner.
+
+    It holds for new sessions, and soon for pooled ones. What is not said stays as it is.
+
+    Examples:
+
+        tenantry db log-settings shop --statements ddl --errors
+
+        tenantry db log-settings shop --min-duration-ms 1000
+
+        tenantry db log-settings shop --off
+    """
+    said = {"statements": statements, "min_duration_ms": min_duration_ms, "errors": errors}
+    changes: dict[str, object] = {name: value for name, value in said.items() if value is not None}
+    if off and changes:
+        raise typer.BadParameter("--off goes with no other option.")
+    if changes.get("min_duration_ms") == -1:
+        changes["min_duration_ms"] = None
+    with connect() as api:
+        row = find(api, database, env)
+        path = f"/api/databases/{row['id']}/logs/settings"
+        wanted = api.get(path)
+        if off or changes:
+            wanted = api.put(path, _OFF if off else wanted | changes)
+            if not as_json:
+                output.done(f"{title(row)} logs this from now on")
+    if as_json:
+        output.as_json(wanted)
+        return
+    output.facts(facts(wanted))
+
+
+def facts(settings: Row) -> list[tuple[str, object]]:
+    """What is logged, for people."""
+    return [
+        ("statements", settings["statements"]),
+        ("slow statements", _slow(settings["min_duration_ms"])),
+        ("errors", settings["errors"]),
+    ]
+
+
+def _slow(least: int | None) -> str:
+    if least is None:
+        return "no"
+    return f"from {least} ms on" if least else "all, with their duration"
+
+
+def summary(settings: Row) -> str | None:
+    """The same in a few words; None where nothing is logged."""
+    if settings == _OFF:
+        return None
+    return ", ".join(f"{label}: {output.plain(value)}" for label, value in facts(settings))

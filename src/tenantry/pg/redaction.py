@@ -1,0 +1,71 @@
+"""Taking secrets out of statements.
+
+Where a statement has a word that goes with secrets, all its literals and comments go, whatever it
+is: an unfinished or mistyped statement has no tree to look into, and what a function makes of its
+arguments no tree tells. So a table's other values are lost with a password's; a text is never
+parsed, and no text takes long.
+"""
+
+import re
+
+REMOVED = "'***'"
+_SUSPICIOUS = re.compile(
+    r"""
+    passw | passphrase | \bpwd\b | secret | credential | token | api_?key | private_?key
+    | authorization | bearer | \bjwt | connection \b | dblink | options \s* \( | set_config
+    | pgp_ | \bcrypt | encrypt | \bhmac | ://[^\s/@]*@
+    | ^ \s* execute \b
+    """,
+    re.IGNORECASE | re.VERBOSE | re.MULTILINE,
+)
+_PIECES = re.compile(
+    r"""
+    (?P<comment> --[^\n]*+ | /\*.*?(?:\*/|\Z) )
+    | (?P<name> "[^"]*+(?:"|\Z) )
+    | (?P<literal>
+        \b[eE]'(?:[^'\\]++|\\.|'')*+(?:'|\Z)
+        | '(?:[^']++|'')*+(?:'|\Z)
+        | \$(?P<tag>(?:[^\W\d]\w*+)?)\$.*?(?:\$(?P=tag)\$|\Z)
+      )
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+
+
+# A value needs no quotes there.
+_SETS = re.compile(
+    r"\s*(?:alter\s+(?:role|user|database)\b.*?\b)?set\s+(?:session\s+|local\s+)?"
+    r"[\w.\"]+\s*(?:=|\bto\b)\s*",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def is_suspicious(statement: str) -> bool:
+    """Whether a statement, or what an error says of one, may have a secret in it."""
+    return bool(_SUSPICIOUS.search(statement))
+
+
+def redact(statement: str) -> str:
+    """The statement without what may be a secret; it is never longer, and twice changes no more."""
+    if not is_suspicious(statement):
+        return statement
+    if sets := _SETS.match(statement):
+        return statement[: sets.end()] + _instead_of(statement[sets.end() :])
+    said, at = [], 0
+    for piece in _PIECES.finditer(statement):
+        said.append(statement[at : piece.start()])
+        at = piece.end()
+        if piece["literal"] is None:
+            said.append(piece[0] if piece["name"] else " ")
+            continue
+        said.append(_instead_of(piece[0]))
+        if piece[0].startswith("'") and "\\'" in piece[0]:
+            # Without standard_conforming_strings it goes on where it seems to have ended.
+            at = len(statement)
+            break
+    said.append(statement[at:])
+    return "".join(said)
+
+
+def _instead_of(text: str) -> str:
+    return REMOVED if len(text) >= len(REMOVED) else "''"[: len(text)]

@@ -1,0 +1,48 @@
+"""An entry of a database's log. Values only."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Literal
+
+from tenantry.pg import redaction
+from tenantry.pg.server_log import Told
+
+Kind = Literal["statement", "duration", "error", "notice"]
+
+MOST_TEXT = 16 * 1024  # characters of a statement
+_SYNTAX_ERROR = "42601"
+HIDDEN = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a session did, or what the platform notes (``notice``). ``id`` grows with each."""
+
+    id: str
+    time: dt.datetime
+    kind: Kind
+    database_name: str | None = None
+    role: str | None = None
+    application: str | None = None
+    client_address: str | None = None
+    session_id: str | None = None
+    statement: str | None = None
+    truncated: bool = False
+    duration_ms: float | None = None
+    sqlstate: str | None = None
+    message: str | None = None
+
+
+def without_secrets(told: Told) -> tuple[str | None, str | None]:
+    """An entry's statement and message, without what may be a secret.
+
+    What has a syntax error has no literals to be told apart, and an error's message quotes them.
+    """
+    if told.kind != "error":
+        return None if told.text is None else redaction.redact(told.text), None
+    text, message = told.text, told.message or ""
+    if not redaction.is_suspicious(f"{text or ''}\n{message}"):
+        return text, message
+    if text is not None:
+        text = HIDDEN if told.sqlstate == _SYNTAX_ERROR else redaction.redact(text)
+    return text, HIDDEN

@@ -1,0 +1,244 @@
+"""Moving what sessions have logged from the server's log to the entries of their databases.
+
+The invariant. The file ``position.json`` names a position in the server's log, and where the
+entries of each database ended when all before that position had been moved. Whatever was written
+after it is cut off before the log is read on from there: a kill at any moment neither loses an
+entry nor has one twice. A secret is overwritten in the server's log, in place, before the position
+moves on; an entry that is read again after that is the same.
+"""
+
+import contextlib
+import datetime as dt
+import json
+import os
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import astuple, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tenantry.base.ids import parse_id
+from tenantry.host import files
+from tenantry.pg import server_log
+from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.server_log import Line, Told
+from tenantry.services.statement_log import entries
+from tenantry.services.statement_log.entries import EntryFiles, Place
+from tenantry.services.statement_log.model import HIDDEN, MOST_TEXT, without_secrets
+
+_MOST_READ = 16 * 1024 * 1024
+_ENDS_A_SESSION = {"FATAL", "PANIC"}
+_NOT_SHOWN = ("detail", "hint", "context", "internal_query")
+_GAP = "The server's log was deleted before it was read: entries before this one may be missing."
+
+
+@dataclass(slots=True)
+class _Position:
+    """Up to where the server's log was read, and where the entries of each database ended then."""
+
+    file: str
+    offset: int
+    ends: dict[uuid.UUID, Place] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What was read: new entries, bytes by database, and lines with what they become."""
+
+    new: defaultdict[uuid.UUID, list[dict[str, Any]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    written: Counter[str] = field(default_factory=Counter)
+    secrets: list[tuple[Line, bytes]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How many bytes the sessions of each database had written, and whether there is more."""
+
+    written: Counter[str]
+    more: bool
+
+
+class Mover:
+    """What moves entries from the log of a cluster; in one process, and one thread at a time."""
+
+    def __init__(self, cluster: ProcessCluster, entries_: EntryFiles) -> None:
+        self._cluster = cluster
+        self._entries = entries_
+        self._note = entries_.root / "position.json"
+        self._position: _Position | None = None
+
+    def move(self, logged: Mapping[str, uuid.UUID], notices: Mapping[uuid.UUID, str]) -> Moved:
+        """Move a part of the log: entries of ``logged`` databases, by their name in PostgreSQL.
+
+        ``notices`` are added, by database.
+        """
+        position = self._position or self._begin()
+        if position is None:
+            return Moved(Counter(), more=False)
+        self._position = None  # what fails on the way begins anew from what is noted
+        before = replace(position, ends=dict(position.ends))
+        batch = _Batch()
+        for database_id, text in notices.items():
+            batch.new[database_id].append(_notice(text))
+        more = self._read_on(position, batch, logged)
+        for database_id, new in batch.new.items():
+            end = position.ends.get(database_id, entries.FIRST)
+            position.ends[database_id] = self._entries.append(database_id, end, new)
+        if position != before:
+            self._write(position)
+        self._position = position
+        return Moved(batch.written, more=more)
+
+    def _read_on(self, position: _Position, batch: _Batch, logged: Mapping[str, uuid.UUID]) -> bool:
+        """Read from the position on, and move it. Returns whether there is more."""
+        paths = self._cluster.entries_from(position.file)
+        if paths and paths[0].name != position.file:
+            for database_id in logged.values():
+                batch.new[database_id].append(_notice(_GAP))
+        left = _MOST_READ
+        for path in paths:
+            if path.name != position.file:
+                position.file, position.offset = path.name, 0
+            start = position.offset
+            with contextlib.suppress(FileNotFoundError):  # it is told of at the next look
+                for line in server_log.lines(path, start, most=left):
+                    _take(batch, line, logged)
+                    position.offset = line.end
+            _overwrite(path, batch.secrets)
+            batch.secrets.clear()
+            left -= position.offset - start
+            if left <= 0:
+                return True
+        return False
+
+    def forget(self, existing: Collection[uuid.UUID], *, days: int) -> None:
+        """Delete the entries of databases that are not there, and files that are older."""
+        self._entries.forget(existing, days=days)
+        if self._position is not None:
+            for gone in self._position.ends.keys() - existing:
+                del self._position.ends[gone]
+
+    def _begin(self) -> _Position | None:
+        """Where it stopped, with what was written after that cut off; at first, at the end."""
+        files.ensure_folder(self._entries.root)
+        found = self._read()
+        there = self._entries.databases()
+        if found is None:
+            newest = self._cluster.entries_from("")[-1:]
+            if not newest:
+                return None
+            ends = {each: self._entries.end(each) for each in there}
+            found = _Position(newest[0].name, newest[0].stat().st_size, ends)
+            self._write(found)
+            return found
+        for database_id in there:
+            self._entries.cut(database_id, found.ends.get(database_id, entries.FIRST))
+        return found
+
+    def _read(self) -> _Position | None:
+        try:
+            noted = json.loads(self._note.read_text())
+        except FileNotFoundError:
+            return None
+        ends = {
+            database_id: Place(*place)
+            for name, place in noted["ends"].items()
+            if (database_id := parse_id(name)) is not None
+        }
+        return _Position(noted["file"], noted["offset"], ends)
+
+    def _write(self, position: _Position) -> None:
+        noted = {
+            "file": position.file,
+            "offset": position.offset,
+            "ends": {str(each): astuple(place) for each, place in position.ends.items()},
+        }
+        files.write_atomically(self._note, json.dumps(noted))
+
+
+def _take(batch: _Batch, line: Line, logged: Mapping[str, uuid.UUID]) -> None:
+    """Count a line for its database, and take its entry if that is logged."""
+    found = server_log.entry(line)
+    session = server_log.session_of(found) if found else None
+    if found is None or session is None or found.get("error_severity") in _ENDS_A_SESSION:
+        return
+    name = session[1].removesuffix("_shadow")
+    batch.written[name] += line.length
+    told = server_log.told(found)
+    if told is None:
+        return
+    statement, message = without_secrets(told)
+    if (statement, message) != (told.text, told.message):
+        batch.secrets.append((line, _without(found, told, statement, message)))
+    if (database_id := logged.get(name)) is not None:
+        batch.new[database_id].append(_entry(found, told, statement, message, whole=line.is_whole))
+
+
+def _entry(
+    found: Mapping[str, Any], told: Told, statement: str | None, message: str | None, *, whole: bool
+) -> dict[str, Any]:
+    address = found.get("remote_host")
+    entry = {
+        "time": _time(str(found.get("timestamp"))),
+        "kind": told.kind,
+        "database_name": found.get("dbname"),
+        "role": found.get("user"),
+        "application": found.get("application_name"),
+        "client_address": None if address == "[local]" else address,
+        "session_id": found.get("session_id"),
+        "statement": _clean(statement),
+        "truncated": not whole or len(statement or "") > MOST_TEXT,
+        "duration_ms": told.duration_ms,
+        "sqlstate": told.sqlstate,
+        "message": _clean(message),
+    }
+    return {
+        name: value for name, value in entry.items() if value or (value == 0 and value is not False)
+    }
+
+
+def _notice(text: str) -> dict[str, Any]:
+    return {"time": dt.datetime.now(dt.UTC).isoformat(), "kind": "notice", "message": text}
+
+
+def _time(text: str) -> str:
+    """The moment of an entry; the log's are of UTC."""
+    if text.endswith(" UTC"):
+        return f"{text[:-4].replace(' ', 'T')}+00:00"
+    return dt.datetime.now(dt.UTC).isoformat()
+
+
+def _clean(text: str | None) -> str | None:
+    """The beginning of a text, without bytes that were no UTF-8."""
+    return None if text is None else text[:MOST_TEXT].encode(errors="replace").decode()
+
+
+def _without(
+    found: Mapping[str, Any], told: Told, statement: str | None, message: str | None
+) -> bytes:
+    """A line of the log with no secret in it, which is not longer."""
+    kept = {name: value for name, value in found.items() if name not in _NOT_SHOWN}
+    if told.kind == "error":
+        kept |= {"message": message or HIDDEN} | ({"statement": statement} if statement else {})
+    elif told.text:
+        kept["message"] = f"{str(found['message'])[: -len(told.text)]}{statement}"
+    return server_log.write(kept)
+
+
+def _overwrite(path: Path, secrets: list[tuple[Line, bytes]]) -> None:
+    """Write other lines over these, filled with spaces to the same length.
+
+    The file's time stays, by which the newest is known. The server only ever adds to it.
+    """
+    if not secrets:
+        return
+    with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
+        before = os.fstat(file.fileno())
+        for line, text in secrets:
+            file.seek(line.start)
+            file.write(text.ljust(line.length)[: line.length])
+        file.flush()
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
