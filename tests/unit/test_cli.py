@@ -452,7 +452,7 @@ def test_a_problem_is_told_whole_and_in_words(api: FakeApi, cli: Cli) -> None:
     assert ended.err.splitlines() == [
         "Error: The request is not valid.",
         "  Two fields are wrong.",
-        "  owner_email: is no address\\x1b[2J",
+        "  --owner: is no address\\x1b[2J",
         "  → Look at the documentation.",
     ]
 
