@@ -84,7 +84,10 @@ async def _bring_up(here: Settings, *, is_read: bool) -> BroughtUp:
     files.ensure_folder(folder)
     with (folder / "tenantry.log").open("a") as file:
         logs.configure("supervisor", to=file)
-        return await bring_up(here, say)
+        try:
+            return await bring_up(here, say)
+        finally:
+            logs.configure("supervisor")
 
 
 async def examine(here: Settings) -> list[Finding]:

@@ -113,8 +113,8 @@ async def ensure_jemalloc(say: Say) -> None:
     if find_jemalloc() is None and os.geteuid() == 0:
         try:
             await install(["libjemalloc2"], say)
-        except MachineError as error:
-            say(f"Going on without jemalloc: {error.detail.strip().splitlines()[-1]}")
+        except MachineError:
+            say("Going on without jemalloc, which apt does not install")
 
 
 async def ensure_nftables(say: Say) -> None:
