@@ -179,6 +179,16 @@ def machine(here: Installation) -> dict[str, object]:
         text=True,
         check=True,
     ).stdout.strip()
+    return {
+        **hardware(),
+        "filesystem": filesystem,
+        "postgresql": postgres,
+        "pgbouncer": pooler,
+    }
+
+
+def hardware() -> dict[str, object]:
+    """The same without an installation."""
     models = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -190,10 +200,7 @@ def machine(here: Installation) -> dict[str, object]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "kernel": platform.release(),
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", ""),
-        "filesystem": filesystem,
         "python": platform.python_version(),
-        "postgresql": postgres,
-        "pgbouncer": pooler,
     }
 
 

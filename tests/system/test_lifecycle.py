@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -119,7 +120,32 @@ def test_a_new_home_tells_what_was_made(fresh: Installation) -> None:
     for there in (fresh.url, f":{fresh.pg_port}", f":{fresh.pool_port}", fresh.key):
         assert there in told
     assert str(fresh.home / "ca.crt") in told
+    # What is logged meanwhile is in the log, not before the reader.
+    *doing, last = up.stderr.splitlines()
+    assert all(re.fullmatch(r"[A-Z][^{}]+ …", line) for line in doing), up.stderr
+    assert last == f"The key is also in {fresh.home / 'admin.key'}, for its owner only."
+    assert '"event": "cluster.started"' in (fresh.home / "logs" / "tenantry.log").read_text()
     assert fresh.get("/ca.crt").text == ((fresh.home / "ca.crt").read_text())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user for a moment")
+@pytest.mark.parametrize("command", ["status", "doctor", "down"])
+def test_another_user_is_told_who_may(own: Installation, command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tenantry.cli", command],
+        env=own.env,
+        capture_output=True,
+        text=True,
+        user="nobody",
+        group="nogroup",
+        extra_groups=[],
+        cwd="/",
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "This user may not use" in done.stderr
+    assert "→ Run it as root (sudo), or as the user that brought the platform up." in done.stderr
+    assert "fault of Tenantry" not in done.stderr
 
 
 def test_down_and_up_keep_everything(own: Installation) -> None:

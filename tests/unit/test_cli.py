@@ -106,7 +106,7 @@ def test_a_refusal_of_the_second_request_is_final(api: FakeApi, cli: Cli) -> Non
 def test_an_api_that_stays_away_leaves_the_doubt(
     api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_SECOND_ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(client, "_SECOND_ANSWER_SECONDS", 0.5)
     api.lose("POST", "/api/databases")
     api.add("POST", "/api/databases", 502, b"<html>", "text/html")
     ended = cli("db", "create", "--name", "shop")
@@ -500,7 +500,7 @@ def test_a_problem_is_told_whole_and_in_words(api: FakeApi, cli: Cli) -> None:
     assert ended.err.splitlines() == [
         "Error: The request is not valid.",
         "  Two fields are wrong.",
-        "  owner_email: is no address\\x1b[2J",
+        "  --owner: is no address\\x1b[2J",
         "  → Look at the documentation.",
     ]
 

@@ -268,3 +268,34 @@ def test_what_is_written_is_read_back_and_leaves_the_machines_own_hosts_never(
 def test_reading_takes_anything(text: str) -> None:
     backports.read_one_line(text)
     backports.read_deb822(text)
+
+
+async def test_a_source_that_cannot_be_had_is_a_line_and_a_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def nothing(*_: object) -> None:
+        pass
+
+    async def some(*_: object) -> list[str]:
+        return ["pgbouncer"]
+
+    async def buildable(_: object) -> bool:
+        return True
+
+    async def unreachable(*_: object) -> bool:
+        raise MachineError("apt-get failed:\nReading lists\nE: Failed to fetch http://x/sid 404\n")
+
+    monkeypatch.setattr(engines.packages, "refresh", nothing)
+    monkeypatch.setattr(engines.packages, "missing", some)
+    monkeypatch.setattr(engines.packages, "candidate", nothing)
+    monkeypatch.setattr(engines, "_can_build", buildable)
+    monkeypatch.setattr(engines, "_backport", unreachable)
+    monkeypatch.setattr(engines.platform, "freedesktop_os_release", lambda: {"ID": "debian"})
+    said: list[str] = []
+    with pytest.raises(MachineError, match="sid: E: Failed to fetch http://x/sid 404"):
+        await engines._search(tmp_path, said.append)
+    assert said[:2] == [
+        "Looking for the best PgBouncer that can be had",
+        "No newer PgBouncer can be had from sid; going on",
+    ]
+    assert not [line for line in said if "E:" in line]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.provisional import domains
 
 from tenantry.base.errors import MachineError
-from tenantry.base.settings import LONGEST_HOME, Settings, default_home, load
+from tenantry.base.local_api import LONGEST_HOME, default_home
+from tenantry.base.settings import Settings, load
 
 
 @pytest.fixture(autouse=True)

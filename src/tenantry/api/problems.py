@@ -1,5 +1,9 @@
 """Every failure as application/problem+json (RFC 9457), with a stable code and a way on."""
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -8,10 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from tenantry.base.errors import FieldError, TenantryError, TooManyRequests
+from tenantry.base.suggestions import did_you_mean
 
 log = structlog.get_logger()
 
 _MOST_ERRORS = 100  # in one answer
+_LONGEST_NAME = 63
 _TITLES = {
     400: ("bad_request", "The request cannot be read"),
     404: ("not_found", "Not found"),
@@ -94,6 +100,18 @@ def _printable(text: object) -> str:
     return str(text).encode(errors="replace").decode()
 
 
+def _message(error: Mapping[str, Any]) -> str:
+    """What pydantic says of a field; of a name that is none of a few, which it may have been."""
+    if error["type"] != "literal_error":
+        return _printable(error["msg"]).removeprefix("Value error, ")
+    names = re.findall("'([^']*)'", error["ctx"]["expected"])
+    said = f"is none of {', '.join(names)}."
+    given = error["input"]
+    if not isinstance(given, str) or len(given) > _LONGEST_NAME:
+        return said
+    return f"“{_printable(given)}” {said} {did_you_mean(given, names) or ''}".rstrip()
+
+
 async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise TypeError from error
@@ -110,18 +128,21 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
     fields = tuple(
         FieldError(
             field=".".join(_printable(part) for part in each["loc"][1:]) or str(each["loc"][0]),
-            message=_printable(each["msg"]).removeprefix("Value error, "),
+            message=_message(each),
             code=each["type"],
         )
         for each in found[:_MOST_ERRORS]
     )
     named = ", ".join(dict.fromkeys(each.field for each in fields))
+    detail = f"These cannot be used as they are: {named}."
+    if len(fields) == 1:
+        detail = f"{fields[0].field}: {fields[0].message}"
     return _of(
         request,
         status=422,
         code="invalid_input",
         title="The request is not valid",
-        detail=f"These cannot be used as they are: {named}.",
+        detail=detail,
         fields=fields,
     )
 

@@ -33,8 +33,9 @@ _handlers: list[Callable[[Event], None]] = []
 
 
 def subscribe(handler: Callable[[Event], None]) -> None:
-    """Call ``handler`` with every event of this process from now on."""
-    _handlers.append(handler)
+    """Call ``handler`` with every event of this process from now on, once each."""
+    if handler not in _handlers:
+        _handlers.append(handler)
 
 
 def emit(event: Event) -> None:

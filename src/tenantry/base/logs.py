@@ -3,21 +3,25 @@
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 from tenantry.base.events import Changed, Event, PartDied, StepDone, subscribe
 
 
-def configure(part: str) -> None:
-    """Log this process's events and those of its libraries, as ``part``."""
+def configure(part: str, *, to: TextIO | None = None) -> None:
+    """Log this process's events and those of its libraries as ``part``, on standard error.
+
+    ``to`` is a file for what is logged until this is called again.
+    """
+    stream = sys.stderr if to is None else to
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    person = sys.stderr.isatty()
+    person = stream.isatty()
     renderer: Any = (
         structlog.dev.ConsoleRenderer() if person else structlog.processors.JSONRenderer()
     )
@@ -29,10 +33,10 @@ def configure(part: str) -> None:
     structlog.configure(
         processors=[*shared, say_part, structlog.processors.format_exc_info, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=to is None,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, say_part],

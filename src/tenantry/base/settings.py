@@ -3,7 +3,6 @@
 import ipaddress
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -18,14 +17,11 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tenantry.base.errors import MachineError
+from tenantry.base.local_api import LONGEST_HOME, LocalApi, default_home, is_loopback
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 Rate = Annotated[int, Field(ge=1, le=10_000_000)]
-
-# sun_path holds 107 bytes (unix(7)); the longest name under home is
-# /run/<cluster>/.s.PGSQL.<port>, and a cluster's name is at most 16 characters long.
-LONGEST_HOME = 70
 
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 # A name that authorities certify: not localhost, and not an address (whose last part is digits).
@@ -35,20 +31,6 @@ _VISIBLE = re.compile(r"[!-~]+")
 _TIME = r"([01]\d|2[0-3]):[0-5]\d"
 _WINDOW = rf"^(off|{_TIME}-{_TIME})$"
 _S3 = ("backup_s3_endpoint", "backup_s3_bucket", "backup_s3_key")
-
-
-def default_home() -> Path:
-    """Where a home is when nobody says.
-
-    For root that is the home that this program is installed in, so that a link to it is enough,
-    or else the system's place; for others the XDG data folder.
-    """
-    if os.geteuid() == 0:
-        environment = Path(sys.prefix)
-        installed = environment.name == "venv" and environment.is_symlink()
-        return environment.parent if installed else Path("/var/lib/tenantry")
-    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(data) / "tenantry"
 
 
 class Settings(BaseSettings):
@@ -240,28 +222,24 @@ class Settings(BaseSettings):
         return self.backup_dir or self.home / "backups" / "repository"
 
     @property
+    def local_api(self) -> LocalApi:
+        """Where the API is for a client on this machine."""
+        return LocalApi(self.home, self.domain, self.api_host, self.api_port)
+
+    @property
     def api_tls(self) -> bool:
         """Whether the API speaks TLS: wherever others than this machine reach it."""
-        return not _is_loopback(self.api_host)
+        return self.local_api.tls
 
     @property
     def is_local(self) -> bool:
         """Whether the connection strings that it hands out lead nowhere but to this machine."""
-        return _is_loopback(self.domain)
+        return is_loopback(self.domain)
 
     @property
     def api_url(self) -> str:
         """The API as a client on this machine reaches it."""
-        host = "127.0.0.1" if self.api_host in {"0.0.0.0", "::"} else self.api_host  # noqa: S104
-        scheme = "https" if self.api_tls else "http"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.api_port}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return self.local_api.url
 
 
 def load() -> Settings:

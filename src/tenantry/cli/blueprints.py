@@ -13,7 +13,6 @@ from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, find, title
 from tenantry.cli.operations import follow
-from tenantry.services.blueprints import model
 
 app = typer.Typer(
     help="Blueprints: schemas to begin with, in versions.",
@@ -221,6 +220,9 @@ def _definition(label: str, text: str) -> None:
 
 def _folder(folder: Path, name: str) -> Row:
     """A folder of one's own, as the API takes it. Raises BadBlueprint."""
+    # Here, for every other command does without it.
+    from tenantry.services.blueprints import model  # noqa: PLC0415
+
     files = model.read(folder)
     model.parse(name, files)
     return {

@@ -20,7 +20,12 @@ app = typer.Typer(
 )
 
 At = Annotated[
-    str | None, typer.Option(help="With the data of then: 2h (ago), or a moment; unless said, now.")
+    str | None,
+    typer.Option(
+        parser=times.text_of(times.past),
+        metavar="WHEN",
+        help="With the data of then: 2h (ago), or a moment; unless said, now.",
+    ),
 ]
 Masked = Annotated[
     bool | None,
@@ -41,10 +46,6 @@ def _path(database: Row) -> str:
     return f"/api/databases/{database['id']}"
 
 
-def _at(text: str | None) -> str | None:
-    return times.past(text).isoformat() if text else None
-
-
 @app.command()
 def create(
     database: Named,
@@ -59,7 +60,12 @@ def create(
         str | None, typer.Option(help="Its plan; its parent's limits unless said.")
     ] = None,
     expires: Annotated[
-        str | None, typer.Option(help="When to delete it: 12h, 7d, or a moment.")
+        str | None,
+        typer.Option(
+            parser=times.text_of(times.future),
+            metavar="WHEN",
+            help="When to delete it: 12h, 7d, or a moment.",
+        ),
     ] = None,
     masked: Masked = None,
     shadow: Annotated[
@@ -80,9 +86,9 @@ def create(
     wanted: dict[str, object] = {
         "name": name,
         "environment": branch_env,
-        "at": _at(at),
+        "at": at,
         "plan": plan,
-        "expires_at": times.future(expires).isoformat() if expires else None,
+        "expires_at": expires,
         "masked": masked,
         "shadow": shadow or None,
     }
@@ -138,7 +144,7 @@ def reset(
 
         tenantry branch reset try-it
     """
-    wanted = {"at": _at(at), "masked": masked, "accept_losses": accept_losses or None}
+    wanted = {"at": at, "masked": masked, "accept_losses": accept_losses or None}
     with connect() as api:
         row = find(api, branch, env)
         if row["parent_id"] is None:

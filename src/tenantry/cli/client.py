@@ -2,20 +2,21 @@
 
 import contextlib
 import json
-import ssl
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from http import HTTPStatus
 from os import environ
 from pathlib import Path
 from typing import Any, BinaryIO, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
-import httpx
+import urllib3
+from urllib3 import exceptions
 
-from tenantry.base import settings
+from tenantry.base import local_api
 from tenantry.base.errors import (
     FieldError,
     InvalidInput,
@@ -24,10 +25,13 @@ from tenantry.base.errors import (
     Unavailable,
 )
 from tenantry.base.home import Home
+from tenantry.base.local_api import LocalApi
+from tenantry.cli import transport
 
 Row = dict[str, Any]
 
-_TIMEOUT = httpx.Timeout(60, connect=5)  # seconds
+_ANSWER_SECONDS = 60
+_BLOCK = 1 << 16
 _PAGE = 500
 _POLL_SECONDS = 0.4
 _SECOND_ANSWER_SECONDS = 30.0
@@ -56,10 +60,13 @@ class OperationFailed(TenantryError):
 class ApiError(TenantryError):
     """What the API refused, and why: its problem document (RFC 9457)."""
 
-    def __init__(self, problem: Mapping[str, Any]) -> None:
+    def __init__(self, problem: Mapping[str, Any], retry_after: str | None = None) -> None:
+        hint = problem.get("hint")
+        if hint and retry_after:
+            hint = str(hint).replace("as long as Retry-After says", f"{retry_after} seconds")
         super().__init__(
             str(problem.get("detail") or ""),
-            hint=problem.get("hint"),
+            hint=hint,
             fields=tuple(
                 FieldError(e.get("field", ""), e.get("message", ""), e.get("code", "invalid"))
                 for e in problem.get("errors") or ()
@@ -80,67 +87,18 @@ class Page:
     told: Row = field(default_factory=dict)
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """How to be sure of who answers: as httpx's ``verify`` and ``extensions``."""
-
-    verify: ssl.SSLContext | bool = True
-    extensions: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def at(cls, url: str, here: settings.Settings) -> Self:
-        """In this machine's own API by its CA file, and its domain, whatever address it is at.
-
-        In any other by SSL_CERT_FILE, which httpx reads with the proxies only, that a tunnel to
-        another machine (a loopback address here) does without. Raises InvalidInput for a bad one.
-        """
-        if url.startswith("http:"):
-            # Nobody proves anything there, and the bundle of all CAs takes 25 ms to read.
-            return cls(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
-        file = Home(here.home).ca_certificate
-        if url != here.api_url or not file.exists():
-            given = environ.get("SSL_CERT_FILE")
-            return cls(_trusting(given)) if given else cls()
-        return cls(ssl.create_default_context(cafile=file), {"sni_hostname": here.domain})
-
-
-def _trusting(file: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=file)
-    except OSError as error:  # an SSLError is one too
-        raise InvalidInput.of(
-            "SSL_CERT_FILE", f"names {file}, which cannot be used: {error.strerror or error}."
-        ) from None
-
-
 class Api:
-    """One installation's REST API."""
+    """One installation's REST API, which has ``seconds`` for each answer."""
 
-    def __init__(self, url: str, key: str | None = None) -> None:
+    def __init__(self, url: str, key: str | None = None, *, seconds: float = _ANSWER_SECONDS):
         self.url = url.rstrip("/")
-        # A proxy of the environment is for the world outside, and would see the key.
-        here = _is_loopback(urlsplit(url).hostname or "")
-        trust = Trust.at(self.url, settings.load())
-        self._extensions = dict(trust.extensions)
-        self._http = httpx.Client(
-            headers={"X-API-Key": key} if key else {},
-            timeout=_TIMEOUT,
-            trust_env=not here,
-            verify=trust.verify,
-        )
+        self._http = transport.connections(self.url, key, local_api.load(), seconds=seconds)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
+        self._http.clear()
 
     def get(self, path: str, **query: object) -> Any:
         """The ``data`` of a GET. Parameters that are None are left out."""
@@ -204,7 +162,11 @@ class Api:
         **query: object,
     ) -> Any:
         """The ``data`` of a POST whose body is a file; sent once more as by ``post``."""
-        headers = {"Idempotency-Key": str(uuid.uuid4()), "Content-Type": media_type}
+        headers = {
+            "Idempotency-Key": str(uuid.uuid4()),
+            "Content-Type": media_type,
+            "Content-Length": str(file.seek(0, os.SEEK_END)),
+        }
 
         def send() -> Any:
             file.seek(0)
@@ -226,9 +188,9 @@ class Api:
     def text(self, path: str) -> str:
         """A document that is no JSON, such as the authority's certificate."""
         answer = self._send("GET", path)
-        if answer.is_error:
-            raise _refusal(answer)
-        return answer.text
+        if not transport.is_success(answer):
+            raise self._refusal(answer)
+        return answer.data.decode(errors="replace")
 
     def download(
         self,
@@ -247,28 +209,27 @@ class Api:
         headers = {"Accept-Encoding": "identity"}
         if start:
             headers |= {"Range": f"bytes={start}-", "If-Range": f'"{etag}"'}
+        answer = self._send("GET", path, headers=headers, whole=False)
         try:
-            with self._http.stream(
-                "GET", self.url + path, headers=headers, extensions=self._extensions
-            ) as answer:
-                if answer.is_error:
-                    answer.read()
-                    raise _refusal(answer)
-                if answer.status_code != httpx.codes.PARTIAL_CONTENT:
-                    start = 0
-                    target.seek(0)
-                    target.truncate()
-                done, total = start, start + int(answer.headers.get("content-length", 0))
-                for chunk in answer.iter_bytes():
-                    target.write(chunk)
-                    done += len(chunk)
-                    tell(done, total)
-        except httpx.TransportError as error:
+            if not transport.is_success(answer):
+                raise self._refusal(answer)
+            if answer.status != HTTPStatus.PARTIAL_CONTENT:
+                start = 0
+                target.seek(0)
+                target.truncate()
+            done, total = start, start + int(answer.headers.get("content-length", 0))
+            for chunk in answer.stream(_BLOCK):
+                target.write(chunk)
+                done += len(chunk)
+                tell(done, total)
+        except exceptions.HTTPError as error:
             raise ConnectionLost(
-                f"{self.url} broke off while the file came ({str(error) or type(error).__name__}).",
+                f"{self.url} broke off while the file came ({transport.reason(error)}).",
                 hint="Try again: it goes on where it was. `tenantry status` tells how the "
                 "platform is.",
             ) from error
+        finally:
+            answer.close()
 
     def readiness(self) -> tuple[bool, list[Row]]:
         """Whether every part works, and how each does. ``/ready`` answers 503 when one does not."""
@@ -276,8 +237,8 @@ class Api:
         with contextlib.suppress(ValueError):
             said = answer.json()
             if isinstance(said, dict) and "parts" in said:
-                return answer.is_success, said["parts"]
-        raise _refusal(answer)
+                return transport.is_success(answer), said["parts"]
+        raise self._refusal(answer)
 
     def wait(self, operation_id: str, tell: Callable[[Row], None] = lambda _: None) -> Row:
         """The operation, once it has succeeded; ``tell`` hears how far it is.
@@ -312,12 +273,12 @@ class Api:
         headers: Mapping[str, str] | None = None,
     ) -> Row:
         answer = self._send(method, path, query=query, body=body, content=content, headers=headers)
-        if answer.is_success:
+        if transport.is_success(answer):
             with contextlib.suppress(ValueError):
                 envelope = answer.json()
                 if isinstance(envelope, dict) and "data" in envelope:
                     return envelope
-        raise _refusal(answer)
+        raise self._refusal(answer)
 
     def _send(
         self,
@@ -328,34 +289,43 @@ class Api:
         body: Mapping[str, object] | None = None,
         content: BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
-        given = {
-            name: value if isinstance(value, list) else str(value)
-            for name, value in (query or {}).items()
-            if value is not None
-        }
+        whole: bool = True,
+    ) -> urllib3.BaseHTTPResponse:
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        asked = f"?{urlencode(given, doseq=True)}" if given else ""
         try:
             return self._http.request(
                 method,
-                self.url + path,
-                params=given or None,  # given {}, httpx drops the query of the path
+                f"{self.url}{path}{asked}",
+                body=content,
                 json=body,
-                content=content,
-                headers=headers,
-                extensions=self._extensions,
+                headers={**self._http.headers, **(headers or {})},
+                redirect=False,
+                preload_content=whole,
             )
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise NotRunning(
-                f"Nothing answers at {self.url} ({error}).",
-                hint="Start it with `tenantry up`, or name another address in TENANTRY_URL.",
-            ) from error
-        except httpx.TransportError as error:
+        except exceptions.HTTPError as error:
+            if transport.is_unsent(error):
+                raise NotRunning(
+                    f"Nothing answers at {self.url} ({transport.reason(error)}).",
+                    hint="Start it with `tenantry up`, or name another address in TENANTRY_URL.",
+                ) from error
             unknown = " It may have been done all the same: look first." if method != "GET" else ""
             raise ConnectionLost(
-                f"{self.url} broke off while it was asked ({str(error) or type(error).__name__})."
-                + unknown,
+                f"{self.url} broke off while it was asked ({transport.reason(error)})." + unknown,
                 hint="Try again; `tenantry status` tells how the platform is.",
             ) from error
+
+    def _refusal(self, answer: urllib3.BaseHTTPResponse) -> TenantryError:
+        """The error that an answer is, also when it is not Tenantry's."""
+        with contextlib.suppress(ValueError):
+            problem = answer.json()
+            if isinstance(problem, dict) and "code" in problem:
+                return ApiError(problem, answer.headers.get("retry-after"))
+        return NotRunning(
+            f"{self.url} answers, but not as Tenantry does "
+            f"(HTTP {answer.status}, {answer.headers.get('content-type', 'no content type')}).",
+            hint="Another program may have its port. Check TENANTRY_URL and TENANTRY_API_PORT.",
+        )
 
 
 def _send_again(send: Callable[[], Any], lost: ConnectionLost) -> Any:
@@ -377,25 +347,12 @@ def _send_again(send: Callable[[], Any], lost: ConnectionLost) -> Any:
         time.sleep(_POLL_SECONDS)
 
 
-def _refusal(answer: httpx.Response) -> TenantryError:
-    """The error that an answer is, also when it is not Tenantry's."""
-    with contextlib.suppress(ValueError):
-        problem = answer.json()
-        if isinstance(problem, dict) and "code" in problem:
-            return ApiError(problem)
-    return NotRunning(
-        f"{answer.url.copy_with(query=None)} answers, but not as Tenantry does "
-        f"(HTTP {answer.status_code}, {answer.headers.get('content-type', 'no content type')}).",
-        hint="Another program may have its port. Check TENANTRY_URL and TENANTRY_API_PORT.",
-    )
-
-
 def address() -> str:
     """``TENANTRY_URL``, or where this machine's settings put the API.
 
     Raises InvalidInput if it is unusable.
     """
-    url = environ.get("TENANTRY_URL", "").strip() or settings.load().api_url
+    url = environ.get("TENANTRY_URL", "").strip() or local_api.load().url
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise InvalidInput.of("TENANTRY_URL", "must look like http://host:3000 or https://host.")
@@ -405,7 +362,7 @@ def address() -> str:
 def is_safe(url: str) -> bool:
     """Whether nobody on the way reads along."""
     parts = urlsplit(url)
-    return parts.scheme == "https" or _is_loopback(parts.hostname or "")
+    return parts.scheme == "https" or local_api.is_loopback(parts.hostname or "")
 
 
 def session_file() -> Path:
@@ -436,8 +393,8 @@ def connect() -> Api:
     if not key and (kept := kept_session()) is not None and kept[0] == url:
         key = kept[1]
     if not key:
-        local = settings.load()
-        if url == local.api_url or _is_loopback(urlsplit(url).hostname or ""):
+        local = local_api.load()
+        if url == local.url or local_api.is_loopback(urlsplit(url).hostname or ""):
             key = _admin_key(local)
     if not key:
         raise Unauthenticated(
@@ -468,7 +425,7 @@ def connect_as_user() -> Api:
     return Api(url, kept[1])
 
 
-def _admin_key(local: settings.Settings) -> str:
+def _admin_key(local: LocalApi) -> str:
     file = Home(local.home).admin_key
     try:
         return file.read_text().strip()

@@ -12,6 +12,7 @@ from tenantry.base import settings
 from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.settings import Settings
 from tenantry.cli import operations, output, recovery, times
+from tenantry.cli.asking import confirm
 from tenantry.cli.client import connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import ClusterNamed, find_cluster
@@ -32,7 +33,11 @@ def restore(
     name: ClusterNamed,
     to: Annotated[
         str,
-        typer.Option(help=f"A moment, such as 2031-12-31T18:00+01:00, or 90m ago, or {LATEST}."),
+        typer.Option(
+            parser=times.text_of(times.past, LATEST),
+            metavar="WHEN",
+            help=f"A moment, such as 2031-12-31T18:00+01:00, or 90m ago, or {LATEST}.",
+        ),
     ] = LATEST,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done, and be lost.")
@@ -50,7 +55,7 @@ def restore(
         tenantry cluster restore shared-1 --to 2031-12-31T18:00+01:00
     """
     here = settings.load()
-    moment = None if to == LATEST else times.past(to)
+    moment = None if to == LATEST else dt.datetime.fromisoformat(to)
     service.folders_of(here, name)
     require_complete(here)
     pid = supervisor.running_pid(here)
@@ -71,7 +76,7 @@ def restore(
         if dry_run:
             return
         if not yes:
-            recovery.confirm(f"Restore {name}?")
+            confirm(f"Restore {name}?")
         with recovery.telling() as (say, show):
             report = asyncio.run(ClusterRestore(here, name).carry_out(wanted, say=say, show=show))
     _tell(here, report, as_json=as_json)
@@ -79,7 +84,7 @@ def restore(
 
 def _ask_for(here: Settings, name: str, moment: dt.datetime, *, yes: bool, as_json: bool) -> None:
     if not yes:
-        recovery.confirm(f"Restore {name}?")
+        confirm(f"Restore {name}?")
     with connect() as api:
         path = f"/api/clusters/{find_cluster(api, name)['id']}/restore"
         row = operations.follow(api, api.post(path, {"to": moment.isoformat()})["id"])
@@ -125,12 +130,15 @@ def _look(
         output.facts(
             [
                 ("cluster", name),
-                ("to", "the end of its log" if moment is None else f"{moment:%F %T.%f} UTC"),
+                (
+                    "to",
+                    "the end of its log" if moment is None else times.exact(moment),
+                ),
                 (
                     "that is",
                     None if moment is None else f"{times.distance(moment.isoformat())} ago",
                 ),
-                ("from backup", f"{backup.label}, of {backup.stopped:%F %T} UTC"),
+                ("from backup", f"{backup.label}, of {times.local(backup.stopped)}"),
                 ("takes", f"about {output.size(wanted.size)}, beside what is there"),
                 ("afterwards", "the old cluster is kept until tenantry cluster discard"),
             ]
@@ -228,7 +236,7 @@ def discard(
         )
     identity.become_service_user()
     if not yes:
-        recovery.confirm(f"Delete {', '.join(each.name for each in found)} for good?")
+        confirm(f"Delete {', '.join(each.name for each in found)} for good?")
     for each in found:
         asyncio.run(service.discard(here, each))
         output.done(f"{each.name} is deleted")

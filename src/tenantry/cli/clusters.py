@@ -44,7 +44,12 @@ def backups(name: ClusterNamed, as_json: Json = False) -> None:
     if as_json:
         output.as_json(held)
         return
-    output.table(held["backups"], _COLUMNS, empty=f"There is no backup of {name} yet.")
+    output.table(
+        held["backups"],
+        _COLUMNS,
+        empty=f"There is no backup of {name} yet.",
+        spare=("STORED", "REPOSITORY"),
+    )
     output.heading("Repositories")
     output.table(
         held["repositories"],

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tenantry.base import settings
+from tenantry.base import local_api
 from tenantry.base.connection_strings import MASK, Format, Login, Style
 from tenantry.base.errors import InvalidInput, MachineError, NotFound
 from tenantry.base.home import Home
@@ -202,9 +202,9 @@ def authority(api: Api) -> Path:
 
     That of another machine's platform is asked for anew: a new installation has a new authority.
     """
-    here = settings.load()
+    here = local_api.load()
     own = Home(here.home).ca_certificate
-    if api.url == here.api_url and os.access(own, os.R_OK):
+    if api.url == here.url and os.access(own, os.R_OK):
         return own
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tenantry"
     files.ensure_folder(cache)

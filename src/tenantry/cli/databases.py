@@ -21,7 +21,7 @@ from tenantry.cli.connecting import labelled, strings_of
 from tenantry.cli.door import Json
 from tenantry.cli.finding import Environment, In, Named, find, title
 from tenantry.cli.operations import follow
-from tenantry.cli.times import distance, future
+from tenantry.cli.times import distance, future, text_of
 
 app = typer.Typer(help="Databases: create, look at, change, connect, delete.", no_args_is_help=True)
 app.command("url")(connecting.url)
@@ -159,6 +159,7 @@ def show_list(page: Page, *, as_json: bool) -> None:
         page,
         COLUMNS,
         empty="There is no such database. `tenantry db create --name …` makes one.",
+        spare=("PLAN", "MAX", "AGE"),
         in_json=as_json,
     )
 
@@ -221,7 +222,12 @@ def update(
         typer.Option(help="How long a pooled client keeps a server connection."),
     ] = None,
     expires: Annotated[
-        str | None, typer.Option(help="When to delete a branch: 12h, 7d, a moment, or never.")
+        str | None,
+        typer.Option(
+            parser=text_of(future, "never"),
+            metavar="WHEN",
+            help="When to delete a branch: 12h, 7d, a moment, or never.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -244,7 +250,7 @@ def update(
     changes = {field: value for field, value in changes.items() if value is not None}
     changes |= chosen | dict.fromkeys(reset or [])
     if expires is not None:
-        changes["expires_at"] = None if expires == "never" else future(expires).isoformat()
+        changes["expires_at"] = None if expires == "never" else expires
     if not changes:
         raise typer.BadParameter("say what to change: see `tenantry db update --help`.")
     with connect() as api:

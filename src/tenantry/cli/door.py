@@ -11,13 +11,15 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tenantry.base.errors import TenantryError
-from tenantry.cli import output
+from tenantry.base.errors import MachineError, TenantryError
+from tenantry.cli import output, parsing, words
 from tenantry.cli.client import NotRunning
 
 FAILED = 1
 NOT_RUNNING = 3
 INTERRUPTED = 130
+
+_WHO_MAY = "Run it as root (sudo), or as the user that brought the platform up."
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
@@ -30,21 +32,32 @@ def enter(app: typer.Typer, name: str) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         # A name in letters that the locale lacks must not end the command.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    parsing.install()
+    command = typer.main.get_command(app)
     try:
-        app(prog_name=name)
+        command(prog_name=name)
     except TenantryError as error:
         _debug()
-        output.failure(error)
+        output.failure(error, words.here(command))
         sys.exit(NOT_RUNNING if isinstance(error, NotRunning) else FAILED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except PermissionError as error:
+        _debug()
+        what = f"use {error.filename}" if error.filename else "do that"
+        output.failure(
+            MachineError(f"This user may not {what}: {error.strerror}.", hint=_WHO_MAY),
+            words.here(command),
+        )
+        sys.exit(FAILED)
     except Exception as error:  # the last line of defence: no traceback reaches a person
         _debug()
         output.failure(
             TenantryError(
                 f"{type(error).__name__}: {error}",
                 hint="This is a fault of Tenantry. TENANTRY_DEBUG=1 shows where; please report it.",
-            )
+            ),
+            words.here(command),
         )
         sys.exit(FAILED)
     sys.exit(0)

@@ -25,14 +25,14 @@ from tenantry.host import files
 
 _BEGIN, _END = "# begin tenantry", "# end tenantry"
 _HEAD = "# Written by `tenantry db env`, which replaces all up to the end mark."
-_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)", re.DOTALL)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ASSIGNMENT = r"(?s)\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)"
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _NOTES = {
     "kept": "The password in it is the one that it had.",
     "unknown": f"The password is not known: put it in place of {MASK}, or give it "
     "by --password-stdin.",
 }
-_BARE = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
+_BARE = r"[A-Za-z0-9_./:@%+,-]+"
 
 
 def env(
@@ -62,7 +62,7 @@ def env(
 
         tenantry db env shop --write /srv/shop --prefix DB_
     """
-    if prefix is not None and not _NAME.fullmatch(prefix):
+    if prefix is not None and not re.fullmatch(_NAME, prefix):
         raise InvalidInput.of("--prefix", "is letters, digits and underscores, no digit first.")
     if replace_lines and write is None:
         raise InvalidInput.of("--replace", "goes with --write.")
@@ -251,7 +251,7 @@ def _without(lines: list[str], variables: Container[str]) -> list[str]:
     would break the file.
     """
     for line in lines:
-        found = _ASSIGNMENT.fullmatch(line)
+        found = re.fullmatch(_ASSIGNMENT, line)
         if found is None or found[1] not in variables:
             continue
         value = found[2].strip()
@@ -290,7 +290,9 @@ def _own_range(lines: list[str], database_name: str) -> tuple[int, int]:
 
 def kept_password(own: Iterable[str], wanted: Wanted) -> str | None:
     """The password that the file already has for the same login, if it has one."""
-    held = {found[1]: _unquoted(found[2]) for line in own if (found := _ASSIGNMENT.fullmatch(line))}
+    held = {
+        found[1]: _unquoted(found[2]) for line in own if (found := re.fullmatch(_ASSIGNMENT, line))
+    }
     if held.get("PGUSER") != wanted.variables()["PGUSER"]:
         return None
     for password in (held.get("PGPASSWORD"), Login.parse(held.get("DATABASE_URL", "")).password):
@@ -301,7 +303,7 @@ def kept_password(own: Iterable[str], wanted: Wanted) -> str | None:
 
 def _assigned(line: str) -> str | None:
     """The variable that a line sets."""
-    found = _ASSIGNMENT.fullmatch(line)
+    found = re.fullmatch(_ASSIGNMENT, line)
     return found[1] if found else None
 
 
@@ -311,7 +313,7 @@ def _lines(variables: Mapping[str, str]) -> list[str]:
 
 def _quoted(value: str) -> str:
     """A value as a shell, dotenv, systemd and Docker Compose all read it."""
-    if _BARE.fullmatch(value):
+    if re.fullmatch(_BARE, value):
         return value
     if value.isprintable() and "'" not in value:
         return f"'{value}'"

@@ -7,7 +7,10 @@ import typer
 
 from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.ids import parse_id
+from tenantry.base.suggestions import did_you_mean
 from tenantry.cli.client import Api, Row
+
+_COMPARED = 500  # databases, with a name that none has
 
 Environment = Literal["production", "staging", "development"]
 
@@ -60,10 +63,11 @@ def find(api: Api, text: str, environment: str | None = None) -> Row:
             hint="Say which with --env, or by its tenant_… name.",
         )
     where = f" in {environment}" if environment else ""
-    near = ", ".join(title(row) for row in rows[:5])
+    # The search looks into owners' addresses too, and not for slips.
+    every = [*rows, *api.rows("/api/databases", limit=_COMPARED, environment=environment).rows]
     raise NotFound(
         f"No database is called “{text}”{where}.",
-        hint=f"Did you mean {near}?" if near else "`tenantry db list --all` shows them.",
+        hint=did_you_mean(text, map(title, every)) or "`tenantry db list --all` shows them.",
     )
 
 
@@ -73,5 +77,8 @@ def find_cluster(api: Api, name: str) -> Row:
     for row in rows:
         if name in {row["name"], row["id"]}:
             return row
-    names = ", ".join(str(row["name"]) for row in rows)
-    raise NotFound(f"There is no cluster {name}.", hint=f"The clusters are {names}.")
+    names = [str(row["name"]) for row in rows]
+    raise NotFound(
+        f"There is no cluster {name}.",
+        hint=did_you_mean(name, names) or f"The clusters are {', '.join(names)}.",
+    )

@@ -8,6 +8,7 @@ import typer
 
 from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.ids import parse_id
+from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import output, times
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
@@ -104,7 +105,13 @@ def list_keys(as_json: Json = False) -> None:
     """
     with connect() as api:
         page = api.rows("/api/api-keys")
-    output.listing(page, _COLUMNS, empty="There is no API key.", in_json=as_json)
+    output.listing(
+        page,
+        _COLUMNS,
+        empty="There is no API key.",
+        in_json=as_json,
+        spare=("CREATED BY", "USED", "BEGINS WITH", "ID", "AGE", "CUSTOMER"),
+    )
 
 
 @app.command()
@@ -129,14 +136,13 @@ def revoke(
 def _find(api: Api, text: str) -> str:
     if parse_id(text):
         return text
-    found = [
-        str(row["id"])
-        for row in api.rows("/api/api-keys").rows
-        if row["name"] == text and not row["revoked_at"]
-    ]
+    there = [row for row in api.rows("/api/api-keys").rows if not row["revoked_at"]]
+    found = [str(row["id"]) for row in there if row["name"] == text]
     if not found:
+        meant = did_you_mean(text, [str(row["name"]) for row in there])
         raise NotFound(
-            f"No key in force is called “{text}”.", hint="`tenantry key list` shows them."
+            f"No key in force is called “{text}”.",
+            hint=meant or "`tenantry key list` shows them.",
         )
     if len(found) > 1:
         raise Conflict(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tenantry.base.sizes import readable
-from tenantry.cli import output
+from tenantry.cli import output, times
 from tenantry.cli.client import Row, connect
 from tenantry.cli.door import Json
 
@@ -27,14 +27,14 @@ _FIELDS = {
     "lock-timeout": "lock_timeout_ms",
     "idle-in-transaction-timeout": "idle_in_transaction_session_timeout_ms",
 }
-_FIGURE = re.compile(r"([0-9]{1,15}) ?([A-Za-z]{1,3})")
+_FIGURE = r"([0-9]{1,15}) ?([A-Za-z]{1,3})"
 
 
 def _parsed(text: str, units: dict[str, int], example: str) -> int:
     known = {unit.lower(): factor for unit, factor in units.items()}
     if text.strip() == "0":
         return 0
-    found = _FIGURE.fullmatch(text.strip())
+    found = re.fullmatch(_FIGURE, text.strip())
     if found is None or found[2].lower() not in known:
         raise typer.BadParameter(f"write a number with its unit ({', '.join(units)}): {example}.")
     return int(found[1]) * known[found[2].lower()]
@@ -158,7 +158,11 @@ def facts(row: Row) -> list[tuple[str, object]]:
     used = "not measured yet" if disk["used_bytes"] is None else readable(disk["used_bytes"])
     paused = row["paused"]
     return [
-        *([("paused", f"until {paused['until']}. {paused['detail']}")] if paused else []),
+        *(
+            [("paused", f"until {times.local(paused['until'])}. {paused['detail']}")]
+            if paused
+            else []
+        ),
         ("plan", row["plan"]),
         ("disk", f"{used} of {readable(disk['quota_bytes'])} ({disk['state'].replace('_', '-')})"),
         ("max connections", limits["max_connections"]),

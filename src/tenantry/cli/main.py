@@ -2,54 +2,81 @@
 
 import os
 import sys
+from collections.abc import Collection
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.models import CommandInfo
 
 import tenantry
 from tenantry.cli import door
 
-# Where each command is, in the order in which --help tells them.
-COMMANDS = {
-    "up": "platform:up",
-    "down": "platform:down",
-    "status": "platform:status",
-    "doctor": "platform:doctor",
-    "logs": "logs:logs",
-    "restore": "restores:restore",
-    "login": "session:login",
-    "logout": "session:logout",
-    "password": "session:password",
-    "totp": "totp:app",
-    "audit": "audit:audit",
-    "pooler": "pooler:pooler",
-    "recover": "recovery:recover",
-    "import": "imports:import_database",
-    "service": "platform:service",
-    "uninstall": "uninstalling:uninstall",
-    "cluster": "clusters:app",
-    "db": "databases:app",
-    "whitelist": "whitelist:app",
-    "role": "roles:app",
-    "extension": "extensions:app",
-    "blueprint": "blueprints:app",
-    "branch": "branches:app",
-    "backup": "backups:app",
-    "plan": "limits:app",
-    "pool": "pool:app",
-    "key": "keys:app",
-    "migrate": "migrate:app",
-    "operation": "operations:app",
-    "tls": "tls:app",
-    "user": "users:app",
+# Where each command is, by topic, in the order in which --help tells them.
+TOPICS = {
+    "The platform on this machine": {
+        "up": "platform:up",
+        "down": "platform:down",
+        "status": "platform:status",
+        "doctor": "platform:doctor",
+        "logs": "logs:logs",
+        "service": "platform:service",
+        "uninstall": "uninstalling:uninstall",
+    },
+    "Databases": {
+        "db": "databases:app",
+        "whitelist": "whitelist:app",
+        "role": "roles:app",
+        "extension": "extensions:app",
+        "plan": "limits:app",
+        "pool": "pool:app",
+    },
+    "Schemas and data": {
+        "migrate": "migrate:app",
+        "blueprint": "blueprints:app",
+        "branch": "branches:app",
+        "import": "imports:import_database",
+    },
+    "Backups": {
+        "restore": "restores:restore",
+        "backup": "backups:app",
+        "cluster": "clusters:app",
+        "recover": "recovery:recover",
+    },
+    "Access": {
+        "login": "session:login",
+        "logout": "session:logout",
+        "password": "session:password",
+        "totp": "totp:app",
+        "key": "keys:app",
+        "user": "users:app",
+    },
+    "Looking on": {
+        "operation": "operations:app",
+        "audit": "audit:audit",
+        "pooler": "pooler:pooler",
+        "tls": "tls:app",
+    },
 }
+COMMANDS = {name: where for commands in TOPICS.values() for name, where in commands.items()}
+# Within a group, those that begin with something come first, and those that end it last.
+_FIRST = ("create", "add", "list", "show")
+_LAST = ("delete", "remove", "revoke", "discard", "uninstall")
 
 
-def program(*wanted: str) -> typer.Typer:
+class _ByTopic(TyperGroup):
+    """Commands in their topics' order; typer's own puts all groups after all else."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 (as typer has it)
+        return [name for name in COMMANDS if name in self.commands]
+
+
+def program(wanted: Collection[str] = COMMANDS.keys()) -> typer.Typer:
     """The program, with these commands or with all of them, which take a second to import."""
     app = typer.Typer(
         name="tenantry",
+        cls=_ByTopic,
         help="Postgres for many tenants, on servers you own.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not running, 130 interrupted. "
         "TENANTRY_URL and TENANTRY_API_KEY name another machine's platform.",
@@ -58,14 +85,26 @@ def program(*wanted: str) -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback()(_options)
-    for name in wanted or COMMANDS:
-        module, _, attribute = COMMANDS[name].partition(":")
-        found = getattr(import_module(f"tenantry.cli.{module}"), attribute)
-        if isinstance(found, typer.Typer):
-            app.add_typer(found, name=name)
-        else:
-            app.command(name)(found)
+    for topic, commands in TOPICS.items():
+        for name, where in commands.items():
+            if name not in wanted:
+                continue
+            module, _, attribute = where.partition(":")
+            found = getattr(import_module(f"tenantry.cli.{module}"), attribute)
+            if isinstance(found, typer.Typer):
+                found.registered_commands.sort(key=_use)
+                app.add_typer(found, name=name, rich_help_panel=topic)
+            else:
+                app.command(name, rich_help_panel=topic)(found)
     return app
+
+
+def _use(command: CommandInfo) -> tuple[int, int]:
+    """Where a command stands in its group's help; those between keep their order."""
+    name = command.name or getattr(command.callback, "__name__", "")
+    if name in _FIRST:
+        return 0, _FIRST.index(name)
+    return (2, _LAST.index(name)) if name in _LAST else (1, 0)
 
 
 def _version(asked: bool) -> None:
@@ -84,8 +123,9 @@ def _options(
 
 def run() -> None:
     """The entry point."""
-    wanted = [word for word in (sys.argv[1:] or _completed())[:1] if word in COMMANDS]
-    door.enter(program(*wanted), "tenantry")
+    first = (sys.argv[1:] or _completed())[:1]
+    needs_one = first == ["--version"] or not COMMANDS.keys().isdisjoint(first)
+    door.enter(program(first) if needs_one else program(), "tenantry")
 
 
 def _completed() -> list[str]:

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from tenantry.base.sizes import readable
 from tenantry.cli import output, times
+from tenantry.cli.asking import confirm
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
-from tenantry.cli.recovery import confirm
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 app = typer.Typer(help="Operations: long tasks, and how far they are.", no_args_is_help=True)
 
@@ -171,7 +173,15 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield tell
 
 
-def _bar() -> Progress:
+def _bar() -> "Progress":
+    # Here, for it takes as long to import as a whole command does.
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+    )
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

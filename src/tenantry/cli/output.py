@@ -1,43 +1,56 @@
-"""What people see: tables, facts, spinners, errors. For scripts, the API's data as JSON."""
+"""What people see: tables, facts, spinners, errors. For scripts, the API's data as JSON.
+
+rich takes half as long to import as a whole command, so that it is loaded only for what moves.
+"""
 
 import json
+import os
+import shutil
+import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
-from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from tenantry.base.errors import TenantryError
 from tenantry.base.sizes import readable
+from tenantry.cli import times
 from tenantry.cli.client import ApiError, Page, Row
+from tenantry.cli.words import Words
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Cell = str | Callable[[Row], object]
 
-_UNLIMITED = 100_000  # columns, where no terminal has an edge
 _EMOJI_JOINERS = "\u200c\u200d"
+_GAP = "  "
+_PROSE = 24  # what has spaces and is longer may be wrapped or cut
+_STYLES = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "bold red": "1;31",
+    "green": "32",
+    "yellow": "33",
+    "bold yellow": "1;33",
+}
 
 
-def error_console() -> Console:
-    """Where what is said beside the result goes."""
-    return _console(stderr=True)
+def error_console() -> "Console":
+    """Where what moves beside the result is shown."""
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def load() -> None:
     """Load what printing takes and loads only then: for a program that deletes its own files."""
     console = error_console()
-    with console.capture():
+    with console.capture(), console.status("…"):
         console.print("✓ …")
-
-
-def _console(*, stderr: bool = False) -> Console:
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _UNLIMITED
-    return console
 
 
 def plain(value: object) -> str:
@@ -67,39 +80,147 @@ def size(count: float | None) -> str | None:
 
 def as_json(data: object) -> None:
     """Print ``data`` as JSON; in ASCII, so that every terminal and locale takes it."""
-    typer.echo(json.dumps(data, indent=2))
+    _print(json.dumps(data, indent=2))
 
 
 def as_json_line(data: object) -> None:
     """Print ``data`` as one line of JSON, in ASCII as well."""
-    typer.echo(json.dumps(data))
+    _print(json.dumps(data))
 
 
-def table(rows: Sequence[Row], columns: Mapping[str, Cell], *, empty: str) -> None:
-    """Print rows under titled columns, numbers to the right; say ``empty`` when there are none."""
+def table(
+    rows: Sequence[Row], columns: Mapping[str, Cell], *, empty: str, spare: Sequence[str] = ()
+) -> None:
+    """Print rows under titled columns, numbers to the right; say ``empty`` when there are none.
+
+    On a terminal that is too narrow, a last column of prose is wrapped, other prose is cut, and
+    then columns are left out, and that is said: those of ``spare`` in its order, and after them
+    from the right. A name or an id is never cut. In a pipe everything is printed, a row a line.
+    """
     if not rows:
         note(empty)
         return
-    sheet = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    lines = [[_value(row, cell) for cell in columns.values()] for row in rows]
-    for index, title in enumerate(columns):
-        numbers = all(isinstance(line[index], int | float) for line in lines)
-        sheet.add_column(
-            title, justify="right" if numbers else "left", overflow="fold", no_wrap=numbers
-        )
-    for line in lines:
-        sheet.add_row(*(Text(plain(value)) for value in line))
-    _console().print(sheet)
+    sheet = {title: [_value(row, cell) for row in rows] for title, cell in columns.items()}
+    room = _room(sys.stdout)
+    gone: list[str] = []
+    while (lines := _laid_out(sheet, room)) is None:
+        gone += [next(each for each in _leaving(sheet, spare) if each in sheet)]
+        del sheet[gone[-1]]
+    for number, text in enumerate(lines):
+        _print(text if number else _styled(text, "bold", sys.stdout))
+    if gone:
+        left_out = ", ".join(title for title in columns if title in gone)
+        note(f"No room for {left_out}: a wider terminal or --json shows them.")
+
+
+def _leaving(sheet: Mapping[str, Sequence[object]], spare: Sequence[str]) -> list[str]:
+    """The columns in the order in which they are left out."""
+    first, *others = sheet
+    *others, last = others
+    is_prose = _is_prose([last, *map(_text, sheet[last])])
+    return [*spare, *([] if is_prose else [last]), *reversed(others), last, first]
+
+
+def _is_prose(column: Sequence[str]) -> bool:
+    return max(map(_width, column)) > _PROSE and any(" " in text for text in column)
+
+
+def _laid_out(sheet: Mapping[str, Sequence[object]], room: int | None) -> list[str] | None:
+    """The lines of a table, its titles first; None if it needs more than ``room``."""
+    right = [all(isinstance(each, int | float) for each in sheet[title]) for title in sheet]
+    texts = {title: [title, *map(_text, values)] for title, values in sheet.items()}
+    columns = list(texts.values())
+    widths = [max(map(_width, column)) for column in columns]
+    over = 0 if room is None else sum(widths) + len(_GAP) * (len(widths) - 1) - room
+    prose = list(map(_is_prose, columns))
+    wraps = over > 0 and prose[-1]
+    if wraps:
+        cut = min(over, widths[-1] - _PROSE)
+        widths[-1], over = widths[-1] - cut, over - cut
+    for at in range(len(widths) - 1):
+        if over > 0 and prose[at]:
+            cut = min(over, widths[at] - _PROSE)
+            widths[at], over = widths[at] - cut, over - cut
+    if over > 0 and len(widths) > 1:
+        return None
+    lines = []
+    for cells in zip(*columns, strict=True):
+        *firsts, last = cells
+        parts = _wrapped(last, widths[-1]) if wraps else [last]
+        before = [
+            _padded(_cut(text, width), width, right=number)
+            for text, width, number in zip(firsts, widths, right, strict=False)
+        ]
+        before_blank = [" " * width for width in widths[:-1]]
+        for index, part in enumerate(parts):
+            start = before_blank if index else before
+            end = _padded(part, widths[-1], right=right[-1])
+            lines.append(_GAP.join([*start, end]).rstrip())
+    return lines
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _cut(text: str, width: int) -> str:
+    while _width(text) > width:
+        text = text.removesuffix("…")[:-1] + "…"
+    return text
+
+
+def _padded(text: str, width: int, *, right: bool) -> str:
+    blanks = " " * (width - _width(text))
+    return blanks + text if right else text + blanks
+
+
+def _width(text: str) -> int:
+    """How many of a terminal's columns a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # noqa: PLC0415
+
+    return cell_len(text)
+
+
+def _print(text: str, *, err: bool = False) -> None:
+    typer.echo(text, err=err, color=True)
+
+
+def _room(stream: TextIO) -> int | None:
+    """How many columns there are; None where no terminal has an edge."""
+    if not stream.isatty():
+        return None
+    with_variable = shutil.get_terminal_size((0, 0)).columns if "COLUMNS" in os.environ else 0
+    try:
+        return with_variable or os.get_terminal_size(stream.fileno()).columns or 80
+    except OSError:
+        return 80
+
+
+def _styled(text: str, style: str, stream: TextIO) -> str:
+    """The text in colours, where they are shown and wanted."""
+    shown = stream.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
+    wanted = not os.environ.get("NO_COLOR") and style in _STYLES
+    if wanted and (shown or os.environ.get("FORCE_COLOR")):
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+    return text
 
 
 def listing(
-    page: Page, columns: Mapping[str, Cell], *, empty: str, in_json: bool, first: str = "first"
+    page: Page,
+    columns: Mapping[str, Cell],
+    *,
+    empty: str,
+    in_json: bool,
+    first: str = "first",
+    spare: Sequence[str] = (),
 ) -> None:
     """Print the rows of a list, as JSON or as a table, and say whether there are more."""
     if in_json:
         as_json(page.rows)
     else:
-        table(page.rows, columns, empty=empty)
+        table(page.rows, columns, empty=empty, spare=spare)
     if page.more:
         note(f"These are the {first} {len(page.rows)}; --all shows every one.")
 
@@ -108,30 +229,41 @@ def _value(row: Row, cell: Cell) -> object:
     return row.get(cell) if isinstance(cell, str) else cell(row)
 
 
+def _text(value: object) -> str:
+    """A value as a person reads it: moments in their own zone."""
+    return plain(times.local(value) if times.is_moment(value) else value)
+
+
 def facts(pairs: Iterable[tuple[str, object]]) -> None:
     """Print one thing's properties, a line each, those without a value left out."""
     known = [(label, value) for label, value in pairs if value is not None]
     width = max((len(label) for label, _ in known), default=0)
-    console = _console()
     for label, value in known:
-        line = Text(f"{label:<{width}}  ", style="dim").append(Text(plain(value), style="none"))
-        # A connection string that was wrapped could not be copied.
-        console.print(line, soft_wrap=True)
+        # Unbroken: a connection string that was wrapped could not be copied.
+        _print(_styled(f"{label:<{width}}", "dim", sys.stdout) + _GAP + _text(value))
 
 
 def line(text: str) -> None:
     """Print one line, unbroken and unstyled, for a person or for ``$(…)``."""
-    typer.echo(plain(text))
+    _print(plain(text))
 
 
 def heading(text: str) -> None:
     """Print the title of what follows, an empty line before it."""
-    _console().print(Text(f"\n{text}", style="bold"))
+    _print("\n" + _styled(plain(text), "bold", sys.stdout))
 
 
 def note(text: str, *, style: str = "dim") -> None:
     """Say something beside the result, on standard error."""
-    _console(stderr=True).print(Text(text, style=style))
+    _say(text, style=style)
+
+
+def _say(text: str, *, style: str, indent: str = "") -> None:
+    room = _room(sys.stderr)
+    for part in text.splitlines():
+        wrapped = [part] if room is None else _wrapped(part, max(_PROSE, room - len(indent)))
+        for each in wrapped:
+            _print((indent + _styled(plain(each), style, sys.stderr)).rstrip(), err=True)
 
 
 def done(text: str) -> None:
@@ -141,7 +273,7 @@ def done(text: str) -> None:
 
 def secret(label: str, text: str, *, last: bool = True) -> None:
     """Print a secret that nobody can ever show again, and say so with the last one."""
-    _console().print(Text(f"{label}  ").append(text, style="bold yellow"), soft_wrap=True)
+    _print(f"{label}{_GAP}{_styled(plain(text), 'bold yellow', sys.stdout)}")
     if last:
         note(
             "It is shown this once and stored nowhere: put it into a safe place now.",
@@ -152,29 +284,27 @@ def secret(label: str, text: str, *, last: bool = True) -> None:
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
     """Turn a spinner on standard error while the block runs, if a terminal is there."""
-    console = _console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield
         return
-    with console.status(Text(f"{text} …")):
+    with error_console().status(f"{plain(text)} …"):
         yield
 
 
-def failure(error: TenantryError) -> None:
+def failure(error: TenantryError, words: Words) -> None:
     """Say what happened, why, and what to do next, on standard error."""
     problem: Mapping[str, Any] = error.problem if isinstance(error, ApiError) else {}
     title = str(problem.get("title") or error.title).rstrip(".")
-    said = Text("Error: ", style="bold red").append(f"{title}.", style="bold")
-    body = [error.detail] if error.detail else []
-    body += [
-        f"{wrong.field}: {wrong.message}"
-        for wrong in error.fields
-        if f"{wrong.field}: {wrong.message}" != error.detail
-    ]
+    said = _styled("Error: ", "bold red", sys.stderr)
+    _print(said + _styled(f"{plain(title)}.", "bold", sys.stderr), err=True)
+    detail = words.text(error.detail) if error.fields else words.but_fields(error.detail)
+    body = [detail] if detail else []
+    for wrong in error.fields:
+        # What is wrong with one field only is the detail already.
+        if f"{wrong.field}: {wrong.message}" == error.detail:
+            body = []
+        body.append(f"{words.field(wrong.field)}: {words.text(wrong.message)}")
     if error.hint:
-        body.append(f"→ {error.hint}")
-    console = _console(stderr=True)
-    console.print(said)
+        body.append(f"→ {words.text(error.hint)}")
     for paragraph in body:
-        for text in paragraph.splitlines():
-            console.print(Padding(Text(plain(text)), (0, 0, 0, 2), expand=False))
+        _say(paragraph, style="none", indent="  ")

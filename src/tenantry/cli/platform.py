@@ -1,6 +1,7 @@
 """``tenantry up``, ``down``, ``status``, ``doctor``, ``cluster``, ``service``: this machine."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -8,19 +9,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-import httpx
 import typer
 
 from tenantry.base import logs, settings
-from tenantry.base.errors import Conflict, MachineError
+from tenantry.base.errors import Conflict, MachineError, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.cli import output, times
-from tenantry.cli.client import Trust
+from tenantry.cli.client import Api
 from tenantry.cli.door import FAILED, NOT_RUNNING, Json
 from tenantry.cli.installing import install, limit_connections, put_on_path, say, unit_name
 from tenantry.host import (
     engines,
+    files,
     identity,
     packages,
     preflight,
@@ -65,17 +66,28 @@ def up(
     identity.become_service_user()
     with supervisor.only_one(here):
         uninstalling.require_none_begun(here.home)
-        brought = asyncio.run(_bring_up(here))
+        brought = asyncio.run(_bring_up(here, is_read=detach or sys.stderr.isatty()))
         if not detach:
             asyncio.run(_supervise(here, brought))
             return
     _detached(here, brought)
 
 
-async def _bring_up(here: Settings) -> BroughtUp:
+async def _bring_up(here: Settings, *, is_read: bool) -> BroughtUp:
+    """Where a person reads along, what is logged meanwhile goes to the platform's log."""
     await supervisor.end_leftovers(here)
     preflight.require(await examine(here))
-    return await bring_up(here, say)
+    if not is_read:
+        logs.configure("supervisor")
+        return await bring_up(here, say)
+    folder = Home(here.home).logs
+    files.ensure_folder(folder)
+    with (folder / "tenantry.log").open("a") as file:
+        logs.configure("supervisor", to=file)
+        try:
+            return await bring_up(here, say)
+        finally:
+            logs.configure("supervisor")
 
 
 async def examine(here: Settings) -> list[Finding]:
@@ -136,16 +148,12 @@ async def _wait_for(here: Settings, child: "subprocess.Popen[bytes]", log: Path)
 
 
 async def _ready(here: Settings, gone: asyncio.Event) -> bool:
-    trust = Trust.at(here.api_url, here)
-    async with httpx.AsyncClient(timeout=5, trust_env=False, verify=trust.verify) as client:
-        url = f"{here.api_url}/ready"
+    with Api(here.api_url, seconds=5) as api:
         deadline = asyncio.get_running_loop().time() + _READY_SECONDS
         while asyncio.get_running_loop().time() < deadline and not gone.is_set():
-            try:
-                if (await client.get(url, extensions=dict(trust.extensions))).is_success:
+            with contextlib.suppress(TenantryError):
+                if (await asyncio.to_thread(api.readiness))[0]:
                     return True
-            except httpx.HTTPError:
-                pass
             await asyncio.sleep(_POLL_SECONDS)
     return False
 

@@ -24,6 +24,7 @@ from tenantry.base.errors import Conflict, InvalidInput, MachineError
 from tenantry.base.secrets import Secret
 from tenantry.base.sizes import readable
 from tenantry.cli import output, platform, times
+from tenantry.cli.asking import confirm
 from tenantry.cli.door import FAILED, Json
 from tenantry.cli.installing import install
 from tenantry.host import identity, preflight
@@ -49,8 +50,12 @@ def recover(
         typer.Option(help="The file with the backups' key (backup.key); it is asked for without."),
     ] = None,
     to: Annotated[
-        str | None,
-        typer.Option(help="A moment, such as 2031-12-31T18:00+01:00; the end of all by default."),
+        dt.datetime | None,
+        typer.Option(
+            parser=times.past,
+            metavar="WHEN",
+            help="A moment, such as 2031-12-31T18:00+01:00; the end of all by default.",
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
@@ -67,27 +72,19 @@ def recover(
     if (pid := supervisor.running_pid(here)) is not None:
         raise Conflict(f"Tenantry runs in {here.home} (pid {pid}).", hint="Stop it first.")
     key = _key(key_file)
-    moment = None if to is None else times.past(to)
-    if moment is not None and moment > dt.datetime.now(dt.UTC):
-        raise InvalidInput.of("to", "is in the future")
+    if to is not None and to > dt.datetime.now(dt.UTC):
+        raise InvalidInput.of("--to", "is in the future")
     asyncio.run(install(here))
     identity.become_service_user()
     with supervisor.only_one(here):
-        recovery = Recovery(here, source_of(here, source), key, to=moment)
+        recovery = Recovery(here, source_of(here, source), key, to=to)
         found = asyncio.run(_look(here, recovery))
         if not as_json:
-            _tell_plan(here.home, found, moment)
+            _tell_plan(here.home, found, to)
         if not yes:
             confirm("Bring it back?")
         done = asyncio.run(_carry_out(recovery, found))
     _tell(done, as_json=as_json)
-
-
-def confirm(question: str) -> None:
-    """Go on only if a person says so. Raises InvalidInput where nobody can be asked."""
-    if not sys.stdin.isatty():
-        raise InvalidInput("Nobody can be asked here.", hint="Say --yes to mean it.")
-    typer.confirm(question, abort=True, err=True)
 
 
 def _key(file: Path | None) -> Secret:
@@ -114,7 +111,10 @@ def _tell_plan(home: Path, found: Found, moment: dt.datetime | None) -> None:
         [
             ("from", found.source),
             ("into", home),
-            ("to", "the end of the log" if moment is None else f"{moment:%F %T.%f} UTC"),
+            (
+                "to",
+                "the end of the log" if moment is None else times.exact(moment),
+            ),
             ("takes", readable(found.size)),
             ("the home's files", "are there" if found.has_home_files else "are NOT there"),
             ("goes on", "with a recovery that has begun" if found.begun else None),
@@ -125,7 +125,7 @@ def _tell_plan(home: Path, found: Found, moment: dt.datetime | None) -> None:
             {
                 "cluster": name,
                 "backup": backup.label,
-                "ended": f"{backup.stopped:%F %T} UTC",
+                "ended": backup.stopped,
                 "size": readable(backup.size),
                 "log": " to ".join(found.contents[name].wal or ("none",)),
             }
@@ -195,7 +195,7 @@ def moment_of(reached: Reached) -> str:
     """Where a cluster stands, in words."""
     if reached.last_commit is None:
         return f"the end of the backup {reached.backup}"
-    return f"{reached.last_commit:%F %T.%f} UTC, its last commit"
+    return f"{times.exact(reached.last_commit)}, its last commit"
 
 
 def _warn(done: Recovered) -> None:

@@ -15,7 +15,7 @@ from tenantry.cli.finding import In, Named, find, title
 def _to(text: str) -> str:
     if text in {"latest", "previous"} or parse_id(text):
         return text
-    return times.past(text).isoformat()
+    return times.past(text, words="latest, previous, the id of a backup, ").isoformat()
 
 
 _COLUMNS: dict[str, output.Cell] = {
@@ -33,8 +33,11 @@ def restore(
     to: Annotated[
         str,
         typer.Option(
-            help="A moment, or how long ago (90s, 20m, 3h); latest; previous, which puts back what "
-            "the last restore in place has replaced; or the id of a backup or a replaced one.",
+            parser=_to,
+            metavar="WHEN",
+            help="A moment, a time of today, or how long ago (90s, 20m, 3h); latest; previous, "
+            "which puts back what the last restore in place has replaced; or the id of a backup "
+            "or of a replaced one.",
         ),
     ],
     into: Annotated[
@@ -63,7 +66,7 @@ def restore(
 
         tenantry restore shop --to previous
     """
-    wanted: dict[str, object] = {"to": _to(to)}
+    wanted: dict[str, object] = {"to": to}
     if into is not None:
         wanted["as"] = into.replace("-", "_")
     if friendly_name is not None:

@@ -6,6 +6,7 @@ from urllib.parse import quote
 import typer
 
 from tenantry.base.errors import NotFound
+from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import output, times
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
@@ -37,12 +38,14 @@ def _path(database: Row, role: Row | None = None) -> str:
 
 
 def _find(api: Api, database: Row, text: str) -> Row:
-    for role in api.rows(_path(database)).rows:
+    roles = api.rows(_path(database)).rows
+    for role in roles:
         if text in {role["name"], role["username"], role["id"]}:
             return role
+    meant = did_you_mean(text, [str(role["name"]) for role in roles])
     raise NotFound(
         f"{title(database)} has no role called “{text}”.",
-        hint=f"`tenantry role list {title(database)}` shows its roles.",
+        hint=meant or f"`tenantry role list {title(database)}` shows its roles.",
     )
 
 

@@ -1,7 +1,13 @@
-"""Moments in time: how people write them, and how old they are."""
+"""Moments in time: how people write and read them, and how old they are.
+
+People read them in their own zone with its offset, which can be written back: 2031-12-31
+18:00:00+01:00. In JSON they are as the API has them, ISO 8601 in UTC.
+"""
 
 import datetime as dt
 import re
+from collections.abc import Callable
+from typing import TypeGuard
 
 import typer
 
@@ -13,30 +19,61 @@ _UNITS = {
     "w": dt.timedelta(weeks=1),
 }
 _STEPS = (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800))
-_SPAN = re.compile(r"([1-9][0-9]{0,4})([smhdw])")
+_SPAN = r"([1-9][0-9]{0,4})([smhdw])"
+_CLOCK = r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?"
+_MOMENT = r"(?a)\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}:\d{2})"
+_FORMS = (
+    "a span such as 90m, 24h, 30d or 2w, a time of today such as 20:42:30, or a moment such as "
+    "2031-12-31 or 2031-12-31T18:00+01:00"
+)
 
 
-def _moment(text: str, direction: int) -> dt.datetime:
-    if span := _SPAN.fullmatch(text.strip().lower()):
-        now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-        return now + direction * int(span[1]) * _UNITS[span[2]]
+def past(text: str, *, words: str = "") -> dt.datetime:
+    """``24h`` as the moment 24 hours ago, ``20:42`` as today's, or a moment in ISO 8601.
+
+    What has no zone is local, and how it was understood is said. ``words`` names what else may be
+    written there, for who writes something else.
+    """
+    return _moment(text, -1, words)
+
+
+def future(text: str, *, words: str = "") -> dt.datetime:
+    """``30d`` as the moment 30 days ahead, ``20:42`` as today's, or a moment in ISO 8601."""
+    return _moment(text, +1, words)
+
+
+def text_of(read: Callable[..., dt.datetime], *words: str) -> Callable[[str], str]:
+    """What reads an option that is a moment or one of these words: as text for the API."""
+
+    def parse(text: str) -> str:
+        if text in words:
+            return text
+        return read(text, words="".join(f"{word}, " for word in words)).isoformat()
+
+    return parse
+
+
+def _moment(text: str, direction: int, words: str) -> dt.datetime:
+    now = dt.datetime.now(dt.UTC)
+    text = text.strip()
+    if span := re.fullmatch(_SPAN, text.lower()):
+        return now.replace(microsecond=0) + direction * int(span[1]) * _UNITS[span[2]]
+    is_clock = re.fullmatch(_CLOCK, text) is not None
     try:
-        return dt.datetime.fromisoformat(text.strip()).astimezone(dt.UTC)
+        if is_clock:
+            clock = dt.time.fromisoformat(text if text[1] != ":" else f"0{text}")
+            found = dt.datetime.combine(now.astimezone().date(), clock)
+        else:
+            found = dt.datetime.fromisoformat(text)
+        at = found.astimezone(dt.UTC)
     except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            "write a span such as 90m, 24h, 30d or 2w, or a moment such as 2031-12-31 "
-            "or 2031-12-31T18:00+01:00."
-        ) from None
-
-
-def past(text: str) -> dt.datetime:
-    """``24h`` as the moment 24 hours ago, or a moment in ISO 8601 (local if it has no zone)."""
-    return _moment(text, -1)
-
-
-def future(text: str) -> dt.datetime:
-    """``30d`` as the moment 30 days ahead, or a moment in ISO 8601."""
-    return _moment(text, +1)
+        raise typer.BadParameter(f"write {words}{_FORMS}.") from None
+    if is_clock and (at - now) * direction < dt.timedelta():
+        when = "is still to come" if direction < 0 else "is over"
+        raise typer.BadParameter(f"{text} {when} today: write the date before it.")
+    if found.tzinfo is None:
+        typer.echo(f"{text} is taken as {local(at)}.", err=True)
+    return at
 
 
 def distance(text: str | None, *, now: dt.datetime | None = None) -> str:
@@ -57,6 +94,22 @@ def is_future(text: str | None) -> bool:
     return text is not None and dt.datetime.fromisoformat(text) > dt.datetime.now(dt.UTC)
 
 
-def local(text: str) -> str:
-    """An ISO 8601 moment in the reader's own zone, to the second."""
-    return dt.datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def is_moment(value: object) -> TypeGuard[str | dt.datetime]:
+    """Whether this is a moment, as Python or the API has it."""
+    if isinstance(value, dt.datetime):
+        return value.tzinfo is not None
+    return isinstance(value, str) and re.fullmatch(_MOMENT, value) is not None
+
+
+def local(at: str | dt.datetime) -> str:
+    """A moment in the reader's own zone, to the second."""
+    return _local(at).isoformat(" ", "seconds")
+
+
+def exact(at: str | dt.datetime) -> str:
+    """The same to the microsecond, as PostgreSQL's log has it."""
+    return _local(at).isoformat(" ", "microseconds")
+
+
+def _local(at: str | dt.datetime) -> dt.datetime:
+    return (dt.datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone()

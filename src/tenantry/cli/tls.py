@@ -11,7 +11,7 @@ import typer
 from tenantry.base import settings
 from tenantry.base.errors import MachineError
 from tenantry.base.home import Home
-from tenantry.cli import output
+from tenantry.cli import output, times
 from tenantry.cli.client import NotRunning
 from tenantry.cli.door import Json
 from tenantry.host import identity
@@ -126,7 +126,7 @@ def _source(source: str) -> str:
 
 
 def _time(at: dt.datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"
+    return times.local(at)
 
 
 def _plan(found: CertificateStatus) -> str:

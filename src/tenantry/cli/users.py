@@ -7,6 +7,7 @@ import typer
 
 from tenantry.base.errors import NotFound
 from tenantry.base.ids import parse_id
+from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import output, times
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
@@ -177,7 +178,9 @@ def _told(row: Row, text: str, as_json: bool) -> None:
 def _path(api: Api, user: str) -> str:
     if parse_id(user):
         return f"/api/users/{quote(user, safe='')}"
-    for row in api.rows("/api/users").rows:
+    rows = api.rows("/api/users").rows
+    for row in rows:
         if row["email"] == user.lower():
             return f"/api/users/{row['id']}"
-    raise NotFound(f"There is no user {user}.", hint="`tenantry user list` shows them.")
+    meant = did_you_mean(user, [str(row["email"]) for row in rows])
+    raise NotFound(f"There is no user {user}.", hint=meant or "`tenantry user list` shows them.")

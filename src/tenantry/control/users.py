@@ -72,7 +72,7 @@ async def insert(
         )
     except psycopg.errors.UniqueViolation:
         raise Conflict(
-            f"There is already a user {email}.", hint="tenantry user list shows them."
+            f"There is already a user {email}.", hint="GET /api/users lists them."
         ) from None
     row = await find(tx, user_id)
     if row is None:

@@ -223,14 +223,16 @@ async def _search(engines_dir: Path, say: Say) -> None:
     # One that is installed is its administrator's: an upgrade would restart their server.
     absent = await packages.missing(["pgbouncer"])
     offered = (await packages.candidate("pgbouncer") or "") if absent else ""
+    failures: list[str] = []
     if upstream(offered) < WANTED and await _can_build(say):
         for suite in _SUITES.get(platform.freedesktop_os_release().get("ID", ""), ()):
             try:
                 if await _backport(engines_dir, suite, offered, say):
                     break
             except MachineError as error:
-                say(f"No PgBouncer from {suite}: {error.detail.strip().splitlines()[-1]}")
-    await _install_offered(offered, await _best(engines_dir), say)
+                say(f"No newer PgBouncer can be had from {suite}; going on")
+                failures.append(f"{suite}: {error.detail.strip().splitlines()[-1]}")
+    await _install_offered(offered, await _best(engines_dir), failures, say)
 
 
 async def _can_build(say: Say) -> bool:
@@ -241,8 +243,10 @@ async def _can_build(say: Say) -> bool:
     return True
 
 
-async def _install_offered(offered: str, best: PgBouncerEngine | None, say: Say) -> None:
-    """Install apt's PgBouncer where nothing better is here."""
+async def _install_offered(
+    offered: str, best: PgBouncerEngine | None, failures: list[str], say: Say
+) -> None:
+    """Install apt's PgBouncer where nothing better is here; ``failures`` is why none was built."""
     if best and (os.geteuid() != 0 or not await backports.is_newer(offered, best.release)):
         return
     if upstream(offered) >= REQUIRED:
@@ -252,7 +256,7 @@ async def _install_offered(offered: str, best: PgBouncerEngine | None, say: Say)
         build = packages.command_for(_BUILD_PACKAGES)
         raise MachineError(
             f"There is no PgBouncer from 1.21 on: apt offers {offered or 'none'}, and none of a "
-            "newer release could be built.",
+            f"newer release could be built{''.join(f'; {each}' for each in failures)}.",
             hint="Check that apt reaches its mirror, or add PostgreSQL's own apt repository."
             + (f" A user can build one after: {build}" if os.geteuid() != 0 else ""),
         )

@@ -127,8 +127,8 @@ async def ensure_libraries(say: Say) -> None:
         if found is None:
             try:
                 await install([package], say)
-            except MachineError as error:
-                say(f"Going on without {package}: {error.detail.strip().splitlines()[-1]}")
+            except MachineError:
+                say(f"Going on without {package}, which apt does not install")
 
 
 async def ensure_nftables(say: Say) -> None:

@@ -86,7 +86,7 @@ class Catalogue:
                 if name in _names(folder):
                     return model.parse(name, model.read(folder / name))
         raise BlueprintNotFound(
-            f"There is no blueprint {name}.", hint="`tenantry blueprint list` shows them."
+            f"There is no blueprint {name}.", hint="GET /api/blueprints lists them."
         )
 
 
@@ -292,7 +292,8 @@ class Blueprints:
         if has is None:
             raise BlueprintNotFound(
                 "This database has no blueprint.",
-                hint="POST to the same path gives it one; `tenantry blueprint list` shows them.",
+                hint="POST /api/databases/{id}/blueprint gives it one, of those that "
+                "GET /api/blueprints lists.",
             )
         blueprint = await self._of(has, None)
         stands = await self._migrations.status(actor, database.id)

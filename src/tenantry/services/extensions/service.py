@@ -11,6 +11,7 @@ import psycopg
 
 from tenantry.base.errors import Conflict, InvalidInput, NotFound
 from tenantry.base.events import StepDone, emit
+from tenantry.base.suggestions import did_you_mean
 from tenantry.control import audit
 from tenantry.control.audit import Actor
 from tenantry.control.store import Tx
@@ -101,8 +102,11 @@ class Extensions:
 def _check_wanted(name: str, there: list[Extension]) -> None:
     found = next((each for each in there if each.name == name), None)
     if found is None:
+        meant = did_you_mean(name, [each.name for each in there])
         raise InvalidInput.of(
-            "name", "is no extension that this server has", code="unavailable_extension"
+            "name",
+            f"is no extension that this server has. {meant or ''}".rstrip(),
+            code="unavailable_extension",
         )
     if not found.installable and found.installed_version is None:
         raise InvalidInput.of(

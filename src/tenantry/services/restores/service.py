@@ -98,7 +98,8 @@ class Restores:
         if old is None:
             raise NotFound(
                 "This database has no such backup, and nothing of it was replaced and is kept.",
-                hint="GET …/backups and …/replaced list what there is.",
+                hint="GET /api/databases/{id}/backups and GET /api/databases/{id}/replaced list "
+                "what there is.",
             )
         if wanted.into == "new":
             raise Conflict(

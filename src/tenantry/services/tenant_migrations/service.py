@@ -189,7 +189,7 @@ async def _choose(tx: Tx, actor: Actor, wanted: Fleet) -> list[DatabaseRow]:
             break
         after = (found[-1].created_at, found[-1].id)
     if not chosen:
-        raise NotFound("No database fits.", hint="`tenantry db list --all` shows them.")
+        raise NotFound("No database fits.", hint="GET /api/databases lists yours.")
     return sorted(chosen, key=lambda row: plan.rank(row.environment, row.database_name))
 
 

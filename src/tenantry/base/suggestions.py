@@ -1,0 +1,22 @@
+"""What somebody may have meant who wrote a name that nothing has."""
+
+from collections.abc import Iterable
+
+_MOST = 3
+
+
+def closest(text: str, names: Iterable[str]) -> list[str]:
+    """The one of these names that ``text`` is a slip of, and those that it is a part of."""
+    import difflib  # noqa: PLC0415 (for failures only)
+
+    by_lower = {name.lower(): name for name in names}
+    written = text.lower()
+    found = difflib.get_close_matches(written, by_lower, n=1, cutoff=0.75)
+    found += [name for name in by_lower if written and written in name and name not in found]
+    return [by_lower[name] for name in found[:_MOST]]
+
+
+def did_you_mean(text: str, names: Iterable[str]) -> str | None:
+    """The same as a question; None if nothing is like it."""
+    found = closest(text, names)
+    return f"Did you mean {' or '.join(found)}?" if found else None

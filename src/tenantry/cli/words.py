@@ -1,0 +1,116 @@
+"""What the API says, in the words of whoever typed a command: options for fields, commands for
+routes. The API's own callers are told in theirs.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tenantry.cli import times
+
+# Each route that a detail or hint of the API's names, as the command that does the same.
+COMMANDS = {
+    "GET /api/api-keys": "tenantry key list",
+    "GET /api/blueprints": "tenantry blueprint list",
+    "GET /api/clusters": "tenantry status",
+    "GET /api/databases": "tenantry db list",
+    "GET /api/databases/{id}/backups": "tenantry backup list DATABASE",
+    "GET /api/databases/{id}/extensions": "tenantry extension list DATABASE",
+    "GET /api/databases/{id}/proofs": "tenantry backup proofs DATABASE",
+    "GET /api/databases/{id}/replaced": "tenantry db replaced DATABASE",
+    "GET /api/migrations/{id}": "tenantry operation show {id}",
+    "GET /api/operations": "tenantry operation list",
+    "GET /api/operations?resource_id=…": "tenantry operation list",
+    "GET /api/operations?status=queued": "tenantry operation list --status queued",
+    "GET /api/plans": "tenantry plan list",
+    "GET /api/users": "tenantry user list",
+    "POST /api/databases/{id}/blueprint": "tenantry blueprint apply",
+}
+# What else is said to who sends requests.
+PHRASES = {
+    "Send an API key as X-API-Key": "Put an API key into TENANTRY_API_KEY",
+    'Ask for it as "in_place".': "Ask for it with --as in-place.",
+}
+# Fields whose option is another command's.
+ELSEWHERE = {
+    "disk_quota_bytes": "--disk-quota (`tenantry db update`)",
+    "max_connections": "--max-connections (`tenantry db update`)",
+}
+# Fields of the API's whose option or argument is called otherwise, the likeliest first.
+PARAMETERS = {
+    "as": ("into",),
+    "customer_email": ("customer",),
+    "environment": ("new_env", "branch_env", "env"),
+    "expires_at": ("expires",),
+    "format": ("kind",),
+    "import_from": ("import_",),
+    "ip_address": ("address",),
+    "name": ("new_name", "name", "extension", "role"),
+    "owner_email": ("owner",),
+    "type": ("kind",),
+}
+
+# Not compiled here, but when the first failure is told.
+_ROUTE = r"(?:GET|POST|PUT|PATCH|DELETE) /[\w/{}-]+(?:\?[\w=…]+)?"
+_MOMENT = r"\b(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}) UTC\b"
+_ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_FIELD = r"\b[a-z]+(?:_[a-z]+)+\b(?! \(--|, --)"
+
+
+class Words:
+    """The words of the command that these arguments call, in a program."""
+
+    def __init__(self, program: Any, arguments: Sequence[str]) -> None:
+        self._parameters = {each.name: each for each in _called(program, arguments).params}
+
+    def field(self, path: str) -> str:
+        """The option or argument for a field of the API's, or the field if there is none."""
+        for part in reversed(path.split(".")):
+            for name in (*PARAMETERS.get(part, ()), part, part.removesuffix("s")):
+                if found := self._parameters.get(name):
+                    return _written(found)
+        return path
+
+    def text(self, said: str) -> str:
+        """A sentence of the API's, with its routes and fields as they are typed here, and its
+        moments in the reader's zone."""
+        for theirs, ours in PHRASES.items():
+            said = said.replace(theirs, ours)
+        return re.sub(_FIELD, lambda found: self._option(found[0]), self.but_fields(said))
+
+    def _option(self, name: str) -> str:
+        found = self.field(name)
+        return ELSEWHERE.get(name, name) if found == name else found
+
+    def but_fields(self, said: str) -> str:
+        """The same with its routes and moments alone: what PostgreSQL names is no field."""
+        said = re.sub(_MOMENT, lambda found: times.local(f"{found[1]}+00:00"), said)
+        return re.sub(_ROUTE, lambda found: command(found[0]), said)
+
+
+def command(route: str) -> str:
+    """The command for a route, in the marks that commands have here; or the route itself."""
+    ids = re.findall(_ID, route)
+    found = COMMANDS.get(re.sub(_ID, "{id}", route))
+    return route if found is None else f"`{found.replace('{id}', ids[0]) if ids else found}`"
+
+
+def here(program: Any) -> Words:
+    """The words of the command that this process runs."""
+    return Words(program, sys.argv[1:])
+
+
+def _called(command: Any, arguments: Sequence[str]) -> Any:
+    """The command that these arguments lead to: groups have no options with values."""
+    for word in arguments:
+        below = getattr(command, "commands", None)
+        if below is None:
+            break
+        command = below.get(word, command)
+    return command
+
+
+def _written(parameter: Any) -> str:
+    longest: str = max(parameter.opts, key=len)
+    return longest if longest.startswith("-") else parameter.metavar or longest.upper()

@@ -1,0 +1,77 @@
+"""The API's hints name routes and fields: each of them has a command or an option here."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from tenantry.base.suggestions import did_you_mean
+from tenantry.cli import main, words
+
+SOURCES = Path(words.__file__).parent.parent
+# No command does these.
+WITHOUT = {"POST /api/auth/totp", "POST /api/auth/totp/remove"}
+ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) /api/[\w/{}.-]+(?:\?[\w=…]+)?")
+
+
+def told_routes() -> set[str]:
+    """The routes that services, and what is below them, name to whoever asked."""
+    found: set[str] = set()
+    for layer in ("services", "control", "pg", "base"):
+        for file in (SOURCES / layer).rglob("*.py"):
+            found |= set(ROUTE.findall(file.read_text()))
+    return {
+        re.sub(r"\{[^{}]*\}", "{id}", route.replace("{{", "{").replace("}}", "}").rstrip("."))
+        for route in found
+    }
+
+
+def test_every_route_that_a_hint_names_has_a_command() -> None:
+    assert told_routes() - words.COMMANDS.keys() <= WITHOUT
+    assert words.COMMANDS.keys() - told_routes() == set()
+
+
+@pytest.mark.parametrize("command", sorted(set(words.COMMANDS.values())))
+def test_every_such_command_is_there(command: str) -> None:
+    found: Any = typer.main.get_command(main.program())
+    options = [word for word in command.split() if word.startswith("--")]
+    for word in command.split()[1:]:
+        found = getattr(found, "commands", {}).get(word, found)
+    assert not hasattr(found, "commands")
+    assert all(any(option in each.opts for each in found.params) for option in options)
+
+
+@pytest.mark.parametrize(("field", "names"), words.PARAMETERS.items())
+def test_every_parameter_that_stands_for_a_field_is_some_commands(
+    field: str, names: tuple[str, ...]
+) -> None:
+    there: set[str] = set()
+
+    def walk(command: Any) -> None:
+        there.update(each.name for each in command.params)
+        for below in getattr(command, "commands", {}).values():
+            walk(below)
+
+    walk(typer.main.get_command(main.program()))
+    assert set(names) <= there, field
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "said"),
+    [
+        ("databases:wirte", ["databases:read", "databases:write"], "databases:write"),
+        ("shpo", ["shop", "crm"], "shop"),
+        ("SHOP", ["shop"], "shop"),
+        ("prod", ["production", "staging"], "production"),
+        ("shop", ["workshop", "shop-2", "billing"], "shop-2 or workshop"),
+    ],
+)
+def test_a_slip_or_a_part_is_recognised(text: str, names: list[str], said: str) -> None:
+    assert did_you_mean(text, names) == f"Did you mean {said}?"
+
+
+@pytest.mark.parametrize("text", ["crm", "", "x"])
+def test_nothing_unrelated_is_offered(text: str) -> None:
+    assert did_you_mean(text, ["shop", "billing", "portal"]) is None
