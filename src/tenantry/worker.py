@@ -181,7 +181,7 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         tasks.create_task(_keep_backups(platform))
         tasks.create_task(_every(_MIRROR_SECONDS, "mirror", platform.cluster_backups.mirror.follow))
         tasks.create_task(
-            _every(_SCHEDULE_SECONDS, "scheduled backups", platform.backups.begin_due)
+            _every(_SCHEDULE_SECONDS, "scheduled backups", platform.backup_schedules.begin_due)
         )
         tasks.create_task(
             _every(_VERIFY_SECONDS, "verifying backups", platform.backups.verify_next)

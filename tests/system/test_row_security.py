@@ -116,6 +116,7 @@ def make_customer(api: httpx.Client, platform: Installation, name: str) -> Custo
         control.execute(
             "INSERT INTO backup_schedules VALUES (%s, 'off', 2, 'custom', 7, 7)", (database["id"],)
         )
+        control.execute("INSERT INTO backup_attempts VALUES (%s, now(), 1)", (database["id"],))
     return Customer(customer_id, key["id"], database, entry["id"], operation, user)
 
 
@@ -165,6 +166,7 @@ OWNERS: dict[str, LiteralString] = {
     "maskings": "database_id",
     "backups": "database_id",
     "backup_schedules": "database_id",
+    "backup_attempts": "database_id",
     "operations": "customer_id",
     "api_keys": "customer_id",
     "idempotency_keys": "caller_id",
@@ -288,6 +290,8 @@ def test_a_neighbours_row_cannot_be_touched(
         "SELECT FROM procrastinate_jobs",
         "UPDATE clusters SET port = 1",
         "UPDATE plans SET max_connections = 500",
+        "UPDATE backup_defaults SET every = 'off'",
+        "UPDATE backup_attempts SET tries = 1",
         "UPDATE disk_usage SET state = 'ok'",
         "SELECT forget_old_audit_logs(30)",
         "SET LOCAL ROLE tenantry_admin",

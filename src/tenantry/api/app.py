@@ -14,6 +14,7 @@ from tenantry import __version__
 from tenantry.api import (
     audit,
     auth,
+    backup_schedules,
     backups,
     blueprints,
     branches,
@@ -87,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(extensions.router)
     app.include_router(branches.router)
     app.include_router(backups.router)
+    app.include_router(backup_schedules.router)
     app.include_router(restores.router)
     app.include_router(imports.router)
     app.include_router(drills.router)

@@ -123,6 +123,18 @@ def observe_logical_backups(counted: dict[str, tuple[int, int]]) -> None:
     _logical_bytes.set(sum(size for _, size in counted.values()))
 
 
+_schedules_failing = Gauge(
+    "tenantry_scheduled_backups_failing",
+    "Databases whose last scheduled backup failed or was refused",
+    registry=_registry,
+)
+
+
+def observe_backup_schedules(failing: int) -> None:
+    """Tell how many databases' last scheduled backup failed or was refused."""
+    _schedules_failing.set(failing)
+
+
 _foreign = Gauge(
     "tenantry_foreign_objects",
     "Objects in tenants' databases that belong to other roles, as of the last checks",

@@ -15,6 +15,7 @@ from tenantry.control.store import ControlStore
 from tenantry.host import files, processes
 from tenantry.host.engines import find_pgbouncer
 from tenantry.services.access.service import Access
+from tenantry.services.backups.schedules import BackupSchedules
 from tenantry.services.backups.service import Backups
 from tenantry.services.blueprints.flow import Applying
 from tenantry.services.blueprints.service import Blueprints
@@ -82,6 +83,7 @@ class Platform:
     drills: Drills
     home_keeper: HomeKeeper
     backups: Backups
+    backup_schedules: BackupSchedules
     access: Access
     people: People
     users: Users
@@ -152,6 +154,14 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             Copying(settings, clusters, repositories, side_instances),
             keep_days=settings.replaced_days or settings.backup_days,
         )
+        backups = Backups(
+            store,
+            clusters,
+            databases,
+            operations,
+            Home(settings.home),
+            most_bytes=settings.customer_backup_gb << 30,
+        )
         roles = Roles(store, clusters, pooler, databases, network)
         visits = Visits(store, clusters, pooler, Home(settings.home))
         migrations_ = TenantMigrations(store, Migrating(visits), databases, operations)
@@ -182,14 +192,8 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             cluster_backups=ClusterBackups(store, operations, repositories, schedule(settings)),
             drills=Drills(settings, store, databases, operations, repositories),
             home_keeper=HomeKeeper(settings, repositories),
-            backups=Backups(
-                store,
-                clusters,
-                databases,
-                operations,
-                Home(settings.home),
-                most_bytes=settings.customer_backup_gb << 30,
-            ),
+            backups=backups,
+            backup_schedules=BackupSchedules(store, databases, backups),
             access=access,
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),

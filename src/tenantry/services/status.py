@@ -9,14 +9,15 @@ import psycopg
 from tenantry.base.errors import TenantryError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
+from tenantry.control import backup_schedules, operations
 from tenantry.control import clusters as rows
 from tenantry.control import databases as database_rows
-from tenantry.control import operations
 from tenantry.control.operations import QueuedKind
 from tenantry.control.store import DATABASE
 from tenantry.host import processes
 from tenantry.pg.connections import PLATFORM, connect
 from tenantry.services import supervisor, transaction_ids, versions
+from tenantry.services.backups.plan import failing_backups
 from tenantry.services.cluster_restores.service import every_kept
 from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
 from tenantry.services.platform import local_pooler
@@ -106,6 +107,7 @@ async def look(settings: Settings) -> Status:
     backups: list[Upkeep] = []
     late: str | None = None
     paused: dict[str, int] = {}
+    failing = 0
     reports: list[transaction_ids.Report] = []
     if control is not None:
         try:
@@ -114,6 +116,7 @@ async def look(settings: Settings) -> Status:
             ) as connection:
                 found = await rows.every(connection)
                 paused = await database_rows.count_paused(connection)
+                failing = await backup_schedules.count_failing(connection)
                 backups = await upkeep(Repositories(settings), connection)
                 late = _late(settings, await operations.queued(connection))
                 reports.append(
@@ -150,6 +153,7 @@ async def look(settings: Settings) -> Status:
                     for reason, count in paused.items()
                     if row.kind != CONTROL
                 ),
+                *([failing_backups(failing)] if failing and row.kind != CONTROL else []),
                 *(
                     alert.detail
                     for each in reports
