@@ -46,6 +46,7 @@ _OWNERSHIP_SECONDS = 60
 _VISITORS_SECONDS = 5
 _CERTIFICATE_SECONDS = 60
 _HOME_SECONDS = 60
+_PASSWORDS_SECONDS = 60
 _DRILL_SECONDS = 60
 _BACKUP_SECONDS = 60
 _MIRROR_SECONDS = 1
@@ -171,6 +172,7 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         await platform.pooler.resume_all()
         tasks.create_task(_every(_RESTART_SECONDS, "restarts", restarts.keep))
         tasks.create_task(_every(_DRILL_SECONDS, "drills", platform.drills.begin_due))
+        tasks.create_task(_every(_PASSWORDS_SECONDS, "passwords", platform.passwords.rotate_due))
         tasks.create_task(_every(_HOME_SECONDS, "home files", platform.home_keeper.keep))
         tasks.create_task(
             _every(_VISITORS_SECONDS, "visitors", lambda: visitors.drop_abandoned(shared.address))

@@ -437,7 +437,7 @@ def test_a_schedule_makes_backups_and_lets_them_go(
 
 
 @pytest.fixture
-def defaults(platform: Installation, api: httpx.Client) -> Iterator[str]:
+def defaults(api: httpx.Client) -> Iterator[str]:
     """Where the defaults of environments are; changes are undone."""
     url = "/api/backup-defaults"
     before = {row.pop("environment"): row for row in data(api.get(url))}
@@ -482,7 +482,6 @@ def test_a_scheduled_backup_that_fails_is_told_and_tried_again(
 ) -> None:
     database = platform.create(name="failing", environment="development")
     url = f"{path(database)}/schedule"
-    long_ago = "now() - interval '2 days'"
 
     def attempt() -> Row:
         found: Row = data(api.get(url))["last_attempt"] or {}
@@ -498,10 +497,13 @@ def test_a_scheduled_backup_that_fails_is_told_and_tried_again(
     wanted = {"every": "day", "hour": 0, "format": "custom", "keep_count": 1, "keep_days": 1}
     data(api.put(f"{defaults}/development", json=wanted))
     with platform.control() as control:
-        control.execute(f"UPDATE databases SET created_at = {long_ago} WHERE id = %s",
-                        (database["id"],))  # fmt: skip
         control.execute(
-            f"UPDATE backup_defaults SET changed_at = {long_ago} WHERE environment = 'development'"
+            "UPDATE databases SET created_at = now() - interval '2 days' WHERE id = %s",
+            (database["id"],),
+        )
+        control.execute(
+            "UPDATE backup_defaults SET changed_at = now() - interval '2 days'"
+            " WHERE environment = 'development'"
         )
     eventually(attempt, seconds=20)
     with platform.control() as control:  # it has been tried often enough

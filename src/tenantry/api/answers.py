@@ -70,6 +70,7 @@ class Limits(BaseModel):
 
     max_connections: int = Field(examples=[50])
     pool_size: int = Field(examples=[25])
+    reserve_pool_size: int = Field(examples=[0])
     disk_quota_bytes: int = Field(examples=[10 * 1024**3])
     temp_file_limit_bytes: int = Field(examples=[2 * 1024**3])
     statement_timeout_ms: int = Field(examples=[3_600_000])
@@ -131,6 +132,13 @@ class Database(BaseModel):
     missing_since: dt.datetime | None = Field(
         description="Since when its server does not have it; it is never made anew by itself."
     )
+    password_changed_at: dt.datetime = Field(
+        description="When the platform last set the password of its owner role."
+    )
+    rotate_password_days: int | None = Field(
+        description="After how many days its logins' passwords are replaced; null: never."
+    )
+    password_rotates_at: dt.datetime | None
     paused: Paused | None = Field(description="It wrote too much of what no quota counts.")
     blueprint: HasBlueprint | None
     created_at: dt.datetime
@@ -213,6 +221,7 @@ class Role(BaseModel):
     connection_string_pooled: str
     prisma: dict[str, str]
     connection: Connection
+    password_changed_at: dt.datetime
     created_at: dt.datetime
     updated_at: dt.datetime
 
@@ -303,6 +312,9 @@ def _labels(row: DatabaseRow) -> dict[str, object]:
         "branched_at": row.branched_at,
         "expires_at": row.expires_at,
         "missing_since": row.missing_since,
+        "password_changed_at": row.password_changed_at,
+        "rotate_password_days": row.rotate_password_days,
+        "password_rotates_at": row.password_rotates_at,
         "paused": _paused(row),
         "blueprint": None
         if row.blueprint is None
@@ -384,6 +396,7 @@ def _of_role(settings: Settings, role: roles.Role, password: str) -> dict[str, o
         "connection_string_pooled": urls.connection_string_pooled,
         "prisma": urls.prisma,
         "connection": _connection(settings, row.username, password, database),
+        "password_changed_at": row.password_changed_at,
         "created_at": row.created_at,
         "updated_at": row.updated_at,
     }

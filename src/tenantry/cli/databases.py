@@ -37,6 +37,10 @@ COLUMNS: dict[str, output.Cell] = {
     "OWNER": "owner_email",
     "AGE": lambda row: distance(row["created_at"]),
 }
+_WIDE: dict[str, output.Cell] = {
+    "DISK": lambda row: output.size(row["disk"]["used_bytes"]),
+    "PASSWORD AGE": lambda row: distance(row["password_changed_at"]),
+}
 
 
 @app.command()
@@ -119,6 +123,9 @@ def list_databases(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="With the age of passwords and the use of the disk.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List databases, the newest first.
@@ -139,14 +146,14 @@ def list_databases(
             search=search,
             blueprint=blueprint,
         )
-    show_list(page, as_json=as_json)
+    show_list(page, as_json=as_json, wide=wide)
 
 
-def show_list(page: Page, *, as_json: bool) -> None:
+def show_list(page: Page, *, as_json: bool, wide: bool = False) -> None:
     """Print a page of databases, and whether there are more."""
     output.listing(
         page,
-        COLUMNS,
+        COLUMNS | _WIDE if wide else COLUMNS,
         empty="There is no such database. `tenantry db create --name …` makes one.",
         in_json=as_json,
     )
@@ -179,6 +186,7 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
             *limits.facts(row),
             ("pool mode", row.get("pool_mode")),
             ("created", row.get("created_at")),
+            ("password", _password(row)),
             ("blueprint", _blueprint(row)),
             ("parent", row.get("parent_id")),
             ("branched", row.get("branched_at")),
@@ -211,6 +219,12 @@ def update(
     expires: Annotated[
         str | None, typer.Option(help="When to delete a branch: 12h, 7d, a moment, or never.")
     ] = None,
+    rotate_password_days: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Replace its logins' passwords after so many days (14 at least); 0: never."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Change a database's names, environment, plan, limits or pool mode.
@@ -233,6 +247,8 @@ def update(
     changes |= chosen | dict.fromkeys(reset or [])
     if expires is not None:
         changes["expires_at"] = None if expires == "never" else future(expires).isoformat()
+    if rotate_password_days is not None:
+        changes["rotate_password_days"] = rotate_password_days or None
     if not changes:
         raise typer.BadParameter("say what to change: see `tenantry db update --help`.")
     with connect() as api:
@@ -241,8 +257,11 @@ def update(
         output.as_json(row)
         return
     output.done(f"{title(row)} is changed")
-    shown = {"name", "environment", "friendly_name", "pool_mode", "expires_at"} & changes.keys()
+    labels = {"name", "environment", "friendly_name", "pool_mode", "expires_at"}
+    shown = (labels | {"rotate_password_days"}) & changes.keys()
     output.facts((field.replace("_", " "), row.get(field)) for field in sorted(shown))
+    if rotate_password_days:
+        output.facts([("the first time", row["password_rotates_at"])])
     if changes.keys() - shown:
         output.facts(limits.facts(row))
 
@@ -342,6 +361,12 @@ def stats(database: Named, env: In = None, as_json: Json = False) -> None:
             ("counted since", figures.get("stats_since")),
         ]
     )
+
+
+def _password(row: Row) -> str:
+    changed = f"changed {distance(row['password_changed_at'])} ago"
+    rotates = row["password_rotates_at"]
+    return changed if rotates is None else f"{changed}, replaced {distance(rotates)}"
 
 
 def _blueprint(row: Row) -> str | None:

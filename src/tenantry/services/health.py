@@ -106,6 +106,11 @@ async def _backups(platform: Platform) -> str | _Worry:
     return f"the last is {max(ages) // _HOUR} h old" if ages else "the first is to be made"
 
 
+async def _passwords(platform: Platform) -> _Worry | None:
+    told = await platform.passwords.alerts()
+    return _Worry(" ".join(told)) if told else None
+
+
 async def _scheduled_backups(platform: Platform) -> _Worry | None:
     failing = await platform.backup_schedules.count_failing()
     return _Worry(failing_backups(failing)) if failing else None
@@ -224,6 +229,7 @@ async def check(platform: Platform) -> Health:
         ("backups", lambda: _backups(platform)),
         ("scheduled backups", lambda: _scheduled_backups(platform)),
         ("drills", lambda: _drills(platform)),
+        ("passwords", lambda: _passwords(platform)),
         ("ownership", lambda: _ownership(platform)),
         ("operations", lambda: _operations(platform)),
         ("versions", lambda: _versions(platform)),

@@ -37,6 +37,7 @@ from tenantry.services.network.service import Network
 from tenantry.services.operations.service import Operations
 from tenantry.services.overuse.service import Overuse
 from tenantry.services.ownership.service import Ownership
+from tenantry.services.passwords import Passwords
 from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.quotas.service import Quotas
@@ -70,6 +71,7 @@ class Platform:
     network: Network
     ownership: Ownership
     roles: Roles
+    passwords: Passwords
     extensions: Extensions
     branches: Branches
     certificates: Certificates
@@ -178,6 +180,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             network=network,
             ownership=Ownership(store, clusters),
             roles=roles,
+            passwords=Passwords(store, databases, roles, days=settings.password_days),
             extensions=Extensions(clusters, databases),
             branches=Branches(settings, store, databases, operations, branching),
             quotas=Quotas(store, clusters, pooler),

@@ -22,6 +22,7 @@ from tenantry.api.requests.fields import (
     Moment,
     PlanName,
     PoolSize,
+    ReservePoolSize,
     Seeds,
     Slug,
     TempFileLimit,
@@ -45,6 +46,7 @@ class _Limits(Body):
 
     max_connections: Connections | None = None
     pool_size: PoolSize | None = None
+    reserve_pool_size: ReservePoolSize | None = None
     disk_quota_bytes: DiskQuota | None = None
     temp_file_limit_bytes: TempFileLimit | None = None
     statement_timeout_ms: Timeout | None = None
@@ -109,6 +111,11 @@ class UpdateDatabase(_Limits):
     expires_at: Annotated[Moment, AfterValidator(expiry)] | None = Field(
         default=None, description="When to delete a branch; null is never."
     )
+    rotate_password_days: Annotated[int, Field(ge=14, le=3650, strict=True)] | None = Field(
+        default=None,
+        description="After how many days to replace the passwords of its logins, the first time"
+        " in 7 days at the earliest; null is never.",
+    )
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -126,6 +133,8 @@ class UpdateDatabase(_Limits):
             limits=self.limits(),
             changes_expiry="expires_at" in self.model_fields_set,
             expires_at=self.expires_at,
+            changes_rotation="rotate_password_days" in self.model_fields_set,
+            rotate_password_days=self.rotate_password_days,
         )
 
 
