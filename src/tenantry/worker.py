@@ -23,6 +23,7 @@ from tenantry.control import (
 )
 from tenantry.host.processes import lifeline
 from tenantry.pg import visitors
+from tenantry.services.activity import Activity
 from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.lock_table import keep_free
 from tenantry.services.login_floods import LoginFloods
@@ -42,6 +43,7 @@ _LOGINS_SECONDS = 1
 _TRANSACTION_IDS_SECONDS = 5
 _RESTART_SECONDS = 15
 _SAMPLE_SECONDS = 300
+_ACTIVITY_SECONDS = 300
 _OWNERSHIP_SECONDS = 60
 _VISITORS_SECONDS = 5
 _CERTIFICATE_SECONDS = 60
@@ -179,6 +181,8 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         )
         tasks.create_task(_every(_OWNERSHIP_SECONDS, "ownership", platform.ownership.check_next))
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
+        activity = Activity(platform.store, platform.clusters)
+        tasks.create_task(_every(_ACTIVITY_SECONDS, "activity", activity.look))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))
         tasks.create_task(_keep_backups(platform))
         tasks.create_task(_every(_MIRROR_SECONDS, "mirror", platform.cluster_backups.mirror.follow))

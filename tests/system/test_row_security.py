@@ -116,6 +116,10 @@ def make_customer(api: httpx.Client, platform: Installation, name: str) -> Custo
         control.execute(
             "INSERT INTO backup_schedules VALUES (%s, 'off', 2, 'custom', 7, 7)", (database["id"],)
         )
+        control.execute(
+            "INSERT INTO database_activity VALUES (%s, 1) ON CONFLICT DO NOTHING",
+            (database["id"],),
+        )
         control.execute("INSERT INTO backup_attempts VALUES (%s, now(), 1)", (database["id"],))
     return Customer(customer_id, key["id"], database, entry["id"], operation, user)
 
@@ -163,6 +167,7 @@ OWNERS: dict[str, LiteralString] = {
     "ip_whitelist": "database_id",
     "database_stats": "database_id",
     "disk_usage": "database_id",
+    "database_activity": "database_id",
     "maskings": "database_id",
     "backups": "database_id",
     "backup_schedules": "database_id",
@@ -293,6 +298,7 @@ def test_a_neighbours_row_cannot_be_touched(
         "UPDATE backup_defaults SET every = 'off'",
         "UPDATE backup_attempts SET tries = 1",
         "UPDATE disk_usage SET state = 'ok'",
+        "UPDATE database_activity SET last_active_at = now()",
         "SELECT forget_old_audit_logs(30)",
         "SET LOCAL ROLE tenantry_admin",
     ],

@@ -47,6 +47,8 @@ def database(**changes: Any) -> dict[str, Any]:
         "password_changed_at": "2026-01-02T03:04:05.678901+00:00",
         "rotate_password_days": None,
         "password_rotates_at": None,
+        "last_active_at": None,
+        "watched_since": "2026-01-02T03:04:05.678901+00:00",
         "paused": None,
         "disk": {"used_bytes": 15_728_640, "quota_bytes": 10 * 2**30, "state": "ok"},
         "status": "active",

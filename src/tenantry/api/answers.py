@@ -139,6 +139,13 @@ class Database(BaseModel):
         description="After how many days its logins' passwords are replaced; null: never."
     )
     password_rotates_at: dt.datetime | None
+    last_active_at: dt.datetime | None = Field(
+        description="When a session of its tenant's was last seen, to five minutes; null if none "
+        "was since watched_since."
+    )
+    watched_since: dt.datetime | None = Field(
+        description="Since when that is looked for; null if it never was."
+    )
     paused: Paused | None = Field(description="It wrote too much of what no quota counts.")
     blueprint: HasBlueprint | None
     created_at: dt.datetime
@@ -315,6 +322,8 @@ def _labels(row: DatabaseRow) -> dict[str, object]:
         "password_changed_at": row.password_changed_at,
         "rotate_password_days": row.rotate_password_days,
         "password_rotates_at": row.password_rotates_at,
+        "last_active_at": row.last_active_at,
+        "watched_since": row.watched_since,
         "paused": _paused(row),
         "blueprint": None
         if row.blueprint is None

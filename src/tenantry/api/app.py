@@ -32,6 +32,7 @@ from tenantry.api import (
     roles,
     state,
     users,
+    vacuuming,
     whitelist,
 )
 from tenantry.api.answers import Problem
@@ -93,6 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(imports.router)
     app.include_router(drills.router)
     app.include_router(plans.router)
+    app.include_router(vacuuming.router)
     app.include_router(migrations.router)
     app.include_router(blueprints.router)
     app.include_router(operations.router)

@@ -6,17 +6,27 @@ from typing import Annotated, Literal
 import typer
 
 from tenantry.base.errors import InvalidInput
-from tenantry.cli import blueprints, connecting, env_file, imports, limits, output, restores
+from tenantry.cli import (
+    blueprints,
+    connecting,
+    env_file,
+    imports,
+    limits,
+    output,
+    restores,
+    vacuuming,
+)
 from tenantry.cli.client import Page, Row, connect
 from tenantry.cli.connecting import labelled, strings_of
 from tenantry.cli.door import Json
 from tenantry.cli.finding import Environment, In, Named, find, title
 from tenantry.cli.operations import follow
-from tenantry.cli.times import distance, future
+from tenantry.cli.times import distance, future, past
 
 app = typer.Typer(help="Databases: create, look at, change, connect, delete.", no_args_is_help=True)
 app.command("url")(connecting.url)
 app.command("env")(env_file.env)
+app.command("vacuum-full")(vacuuming.vacuum_full)
 app.command("replaced")(restores.replaced)
 # After the database's name every word is psql's own, also one that starts with a dash.
 app.command("psql", context_settings={"allow_interspersed_args": False})(connecting.psql)
@@ -37,8 +47,19 @@ COLUMNS: dict[str, output.Cell] = {
     "OWNER": "owner_email",
     "AGE": lambda row: distance(row["created_at"]),
 }
+
+
+def _last_used(row: Row) -> str:
+    if row["last_active_at"] is not None:
+        return f"{distance(row['last_active_at'])} ago"
+    if row["watched_since"] is None:
+        return "unknown"
+    return f"not in {distance(row['watched_since'])}"
+
+
 _WIDE: dict[str, output.Cell] = {
     "DISK": lambda row: output.size(row["disk"]["used_bytes"]),
+    "LAST USED": _last_used,
     "PASSWORD AGE": lambda row: distance(row["password_changed_at"]),
 }
 
@@ -121,10 +142,15 @@ def list_databases(
     blueprint: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only those that have this blueprint.")
     ] = None,
+    unused_for: Annotated[
+        str | None,
+        typer.Option(metavar="SPAN", help="Only those that are known not to be used: 30d."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
     wide: Annotated[
-        bool, typer.Option("--wide", help="With the age of passwords and the use of the disk.")
+        bool,
+        typer.Option("--wide", help="With the use of the disk, the last use, and passwords' age."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -133,6 +159,8 @@ def list_databases(
     Examples:
 
         tenantry db list --env production --search shop
+
+        tenantry db list --unused-for 30d
 
         tenantry db list --all --json | jq -r '.[].database_name'
     """
@@ -145,8 +173,9 @@ def list_databases(
             owner=owner,
             search=search,
             blueprint=blueprint,
+            unused_since=None if unused_for is None else past(unused_for).isoformat(),
         )
-    show_list(page, as_json=as_json, wide=wide)
+    show_list(page, as_json=as_json, wide=wide or unused_for is not None)
 
 
 def show_list(page: Page, *, as_json: bool, wide: bool = False) -> None:
@@ -187,6 +216,7 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
             ("pool mode", row.get("pool_mode")),
             ("created", row.get("created_at")),
             ("password", _password(row)),
+            ("last used", _last_used(row)),
             ("blueprint", _blueprint(row)),
             ("parent", row.get("parent_id")),
             ("branched", row.get("branched_at")),

@@ -37,7 +37,8 @@ class DatabaseRow:
     at which it was its parent, and the parent for as long as that is there. ``missing_since`` is
     None unless its cluster does not have it. Nobody connects to it before ``paused_until``, which
     is None unless it wrote too much of what ``paused_for`` names. ``password_rotates_at`` is None
-    unless its passwords are replaced after ``rotate_password_days``.
+    unless its passwords are replaced after ``rotate_password_days``. ``last_active_at`` is when a
+    session of its tenant's was last seen, None if none was since ``watched_since``.
     """
 
     id: uuid.UUID
@@ -72,6 +73,8 @@ class DatabaseRow:
     password_changed_at: dt.datetime
     rotate_password_days: int | None
     password_rotates_at: dt.datetime | None
+    last_active_at: dt.datetime | None
+    watched_since: dt.datetime | None
     paused_until: dt.datetime | None
     paused_for: PauseReason | None
     blueprint: str | None
@@ -131,6 +134,7 @@ class Filter:
     search: str | None = None
     parent_id: uuid.UUID | None = None
     blueprint: str | None = None
+    unused_since: dt.datetime | None = None
 
 
 _LIMITS = ", ".join(f"coalesce(d.{name}, p.{name}) AS {name}" for name in plans.NAMES)
@@ -140,12 +144,14 @@ _COLUMNS = f"""
     p.longest_statement_seconds, {_LIMITS}, d.pool_mode,
     u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at, d.expires_at,
     d.missing_since, d.password_changed_at, d.rotate_password_days,
-    {rotates_at("d")} AS password_rotates_at, d.paused_until, d.paused_for, b.name AS blueprint,
+    {rotates_at("d")} AS password_rotates_at,
+    a.last_active_at, a.watched_since, d.paused_until, d.paused_for, b.name AS blueprint,
     b.version AS blueprint_version, d.created_at, d.updated_at
 """
 _BESIDE = """
     JOIN plans p ON p.name = d.plan
     LEFT JOIN disk_usage u ON u.database_id = d.id
+    LEFT JOIN database_activity a ON a.database_id = d.id
     LEFT JOIN customers c ON c.id = d.customer_id
     LEFT JOIN database_blueprints b ON b.database_id = d.id
 """
@@ -433,6 +439,10 @@ async def page(
         conditions.append("d.parent_id = %(parent_id)s")
     if wanted.blueprint is not None:
         conditions.append("b.name = %(blueprint)s")
+    if wanted.unused_since is not None:  # what is not known since then may have been used
+        conditions.append(
+            "a.watched_since <= %(unused)s AND coalesce(a.last_active_at <= %(unused)s, true)"
+        )
     if wanted.owner is not None:
         conditions.append("d.customer_id = (SELECT id FROM customers WHERE email = %(owner)s)")
     text = wanted.search or ""
@@ -461,6 +471,7 @@ async def page(
                 "environment": wanted.environment,
                 "status": wanted.status,
                 "owner": wanted.owner,
+                "unused": wanted.unused_since,
                 "parent_id": wanted.parent_id,
                 "blueprint": wanted.blueprint,
                 "search": f"%{text}%",

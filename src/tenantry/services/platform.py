@@ -52,6 +52,7 @@ from tenantry.services.tenant_migrations.service import TenantMigrations
 from tenantry.services.tenant_migrations.visits import Visits
 from tenantry.services.transaction_ids import TransactionIds
 from tenantry.services.users.service import Users
+from tenantry.services.vacuuming.service import Vacuuming
 from tenantry.services.versions import Versions
 
 Say = Callable[[str], None]
@@ -93,6 +94,7 @@ class Platform:
     blueprints: Blueprints
     transaction_ids: TransactionIds
     versions: Versions
+    vacuuming: Vacuuming
 
     @property
     def home(self) -> Home:
@@ -164,6 +166,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             Home(settings.home),
             most_bytes=settings.customer_backup_gb << 30,
         )
+        overuse = Overuse(store, clusters, pooler, local.shared)
         roles = Roles(store, clusters, pooler, databases, network)
         visits = Visits(store, clusters, pooler, Home(settings.home))
         migrations_ = TenantMigrations(store, Migrating(visits), databases, operations)
@@ -184,8 +187,11 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             extensions=Extensions(clusters, databases),
             branches=Branches(settings, store, databases, operations, branching),
             quotas=Quotas(store, clusters, pooler),
-            overuse=Overuse(store, clusters, pooler, local.shared),
+            overuse=overuse,
             versions=Versions(settings, local, pooler),
+            vacuuming=Vacuuming(
+                store, clusters, databases, operations, overuse, home=Home(settings.home)
+            ),
             transaction_ids=TransactionIds(store, clusters, local),
             certificates=local_certificates(settings),
             repositories=repositories,

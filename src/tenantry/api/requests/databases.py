@@ -25,6 +25,7 @@ from tenantry.api.requests.fields import (
     ReservePoolSize,
     Seeds,
     Slug,
+    StatementSeconds,
     TempFileLimit,
     Timeout,
     expiry,
@@ -37,6 +38,7 @@ from tenantry.services.databases.model import Changes, Environment, NewDatabase
 from tenantry.services.network.plan import parse_network
 from tenantry.services.network.service import MOST_ENTRIES
 from tenantry.services.roles.model import LONGEST_NAME, ROLE_NAME, NewRole
+from tenantry.services.vacuuming.service import Wanted
 
 _EXTENSION_NAME = re.compile(r"[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)*", re.ASCII)
 
@@ -136,6 +138,26 @@ class UpdateDatabase(_Limits):
             changes_rotation="rotate_password_days" in self.model_fields_set,
             rotate_password_days=self.rotate_password_days,
         )
+
+
+class VacuumFull(Body):
+    """Which tables to rewrite; none: those that would give back a tenth of their size or more."""
+
+    tables: list[
+        Annotated[
+            str,
+            StringConstraints(min_length=3, max_length=130),
+            AfterValidator(readable),
+            Field(examples=["public.events"]),
+        ]
+    ] = Field(default=[], max_length=1000)
+    lock_timeout_seconds: Annotated[float, Field(ge=0.001, le=600)] = Field(
+        default=5, description="How long to wait for each table; who comes meanwhile waits behind."
+    )
+    statement_timeout_seconds: StatementSeconds = None
+
+    def wanted(self) -> Wanted:
+        return Wanted(self.tables, self.lock_timeout_seconds, self.statement_timeout_seconds)
 
 
 class WhitelistEntry(Body):
