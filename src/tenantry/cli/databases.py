@@ -267,13 +267,13 @@ def update(
 
         tenantry db update shop --pool-mode session
     """
-    changes = {
+    labels: dict[str, object] = {
         "name": new_name,
         "environment": new_env,
         "friendly_name": friendly_name,
         "pool_mode": pool_mode,
     }
-    changes = {field: value for field, value in changes.items() if value is not None}
+    changes = {field: value for field, value in labels.items() if value is not None}
     changes |= chosen | dict.fromkeys(reset or [])
     if expires is not None:
         changes["expires_at"] = None if expires == "never" else future(expires).isoformat()
@@ -287,8 +287,7 @@ def update(
         output.as_json(row)
         return
     output.done(f"{title(row)} is changed")
-    labels = {"name", "environment", "friendly_name", "pool_mode", "expires_at"}
-    shown = (labels | {"rotate_password_days"}) & changes.keys()
+    shown = {*labels, "expires_at", "rotate_password_days"} & changes.keys()
     output.facts((field.replace("_", " "), row.get(field)) for field in sorted(shown))
     if rotate_password_days:
         output.facts([("the first time", row["password_rotates_at"])])

@@ -75,19 +75,18 @@ async def _examine(
             subject,
             f"{said}{answers}; unknown: the rules of its packet filter, which take root and nft.",
         )
-    match verdict(rules, port.number):
-        case "closed":
-            return Finding(
-                "warning",
-                subject,
-                f"{said}, and rules of this machine's packet filter refuse others' connections.",
-                f"Allow them: ufw allow {port.number}/tcp, or a rule like `tcp dport {port.number}"
-                " accept` where nft list ruleset shows the others.",
-            )
-        case "some":
-            rest = "rules of its packet filter decide by the address or the rate"
-        case "open":
-            rest = "no rule of its packet filter refuses others"
+    found_by_rules = verdict(rules, port.number)
+    if found_by_rules == "closed":
+        return Finding(
+            "warning",
+            subject,
+            f"{said}, and rules of this machine's packet filter refuse others' connections.",
+            f"Allow them: ufw allow {port.number}/tcp, or a rule like `tcp dport {port.number}"
+            " accept` where nft list ruleset shows the others.",
+        )
+    rest = "no rule of its packet filter refuses others"
+    if found_by_rules == "some":
+        rest = "rules of its packet filter decide by the address or the rate"
     return Finding("ok", subject, f"{said}{answers}; {rest}.")
 
 

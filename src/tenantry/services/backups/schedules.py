@@ -53,7 +53,7 @@ class BackupSchedules:
             await rows.remove_own(tx, database.id)
         else:
             await rows.set_own(tx, database.id, schedule)
-        details = {"default": True} if schedule is None else asdict(schedule)
+        details: dict[str, object] = {"default": True} if schedule is None else asdict(schedule)
         await audit.record_on(tx, actor, "backup.schedule", database, details=details)
         return await self._found(tx, database.id)
 
