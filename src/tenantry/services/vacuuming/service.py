@@ -138,6 +138,8 @@ class Vacuuming:
         seconds = float(run.params["statement_seconds"])
         done: list[dict[str, object]] = run.state.setdefault("done", [])
         skipped: list[dict[str, object]] = run.state.setdefault("skipped", [])
+        # A worker that is killed leaves PostgreSQL at a table, and the next one finds it smaller.
+        before: dict[str, int] = run.state.setdefault("before", {})
         if row.paused_until is not None:
             return Wait(_WAIT_SECONDS)
         folder = self._home.scratch / str(run.row.id)
@@ -176,6 +178,8 @@ class Vacuuming:
                 try:
                     self._require_room(table)
                     await self._allow(run, row, table)
+                    before.setdefault(table.title, table.size_bytes)
+                    await run.save()
                     await _rewrite(inside, table)
                 except (TenantryError, psycopg.Error) as error:
                     if inside.broken or inside.closed:
@@ -185,7 +189,7 @@ class Vacuuming:
                     done.append(
                         {
                             "table": table.title,
-                            "before_bytes": table.size_bytes,
+                            "before_bytes": before[table.title],
                             "after_bytes": await vacuuming.size(inside, table),
                         }
                     )
