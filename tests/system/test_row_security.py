@@ -30,6 +30,7 @@ NOT_A_CUSTOMERS = {
     "schema_migrations",
     "tenantry_migrations",
     "plans",
+    "backup_defaults",
     "branch_passwords",
 } | {
     "recovery_codes",
