@@ -23,6 +23,7 @@ from tenantry.control import (
 )
 from tenantry.host.processes import lifeline
 from tenantry.pg import visitors
+from tenantry.services.activity import Activity
 from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.lock_table import keep_free
 from tenantry.services.login_floods import LoginFloods
@@ -43,10 +44,12 @@ _LOGINS_SECONDS = 1
 _TRANSACTION_IDS_SECONDS = 5
 _RESTART_SECONDS = 15
 _SAMPLE_SECONDS = 300
+_ACTIVITY_SECONDS = 300
 _OWNERSHIP_SECONDS = 60
 _VISITORS_SECONDS = 5
 _CERTIFICATE_SECONDS = 60
 _HOME_SECONDS = 60
+_PASSWORDS_SECONDS = 60
 _DRILL_SECONDS = 60
 _BACKUP_SECONDS = 60
 _MIRROR_SECONDS = 1
@@ -173,17 +176,20 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         await platform.pooler.resume_all()
         tasks.create_task(_every(_RESTART_SECONDS, "restarts", restarts.keep))
         tasks.create_task(_every(_DRILL_SECONDS, "drills", platform.drills.begin_due))
+        tasks.create_task(_every(_PASSWORDS_SECONDS, "passwords", platform.passwords.rotate_due))
         tasks.create_task(_every(_HOME_SECONDS, "home files", platform.home_keeper.keep))
         tasks.create_task(
             _every(_VISITORS_SECONDS, "visitors", lambda: visitors.drop_abandoned(shared.address))
         )
         tasks.create_task(_every(_OWNERSHIP_SECONDS, "ownership", platform.ownership.check_next))
         tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
+        activity = Activity(platform.store, platform.clusters)
+        tasks.create_task(_every(_ACTIVITY_SECONDS, "activity", activity.look))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))
         tasks.create_task(_keep_backups(platform))
         tasks.create_task(_every(_MIRROR_SECONDS, "mirror", platform.cluster_backups.mirror.follow))
         tasks.create_task(
-            _every(_SCHEDULE_SECONDS, "scheduled backups", platform.backups.begin_due)
+            _every(_SCHEDULE_SECONDS, "scheduled backups", platform.backup_schedules.begin_due)
         )
         tasks.create_task(
             _every(_VERIFY_SECONDS, "verifying backups", platform.backups.verify_next)

@@ -34,6 +34,7 @@ ELSEWHERE = {
     "database.drill",  # test_drill
     "database.import",  # test_imports_cut_off
     "database.migrate",  # test_migrating
+    "database.vacuum_full",  # test_vacuum_full
     "fleet.migrate",
 }
 

@@ -395,9 +395,10 @@ def test_a_schedule_makes_backups_and_lets_them_go(
 ) -> None:
     database = platform.create(name="by-the-clock")
     url = f"{path(database)}/schedule"
-    assert data(api.get(url))["every"] == "off"
+    assert data(api.get(url))["source"] == "default"
     wanted = {"every": "day", "hour": 0, "format": "plain", "keep_count": 1, "keep_days": 1}
-    assert data(api.put(url, json=wanted)) == {**wanted, "keep_manual_days": None}
+    told = data(api.put(url, json=wanted))
+    assert {**told, **wanted, "keep_manual_days": None, "source": "own"} == told
     for bad in ({"every": "hour"}, {"every": "day", "hour": 24}, {"every": "day", "keep_count": 0}):
         problem(api.put(url, json=bad), 422)
     manual = make(api, database)
@@ -410,7 +411,12 @@ def test_a_schedule_makes_backups_and_lets_them_go(
                 {"d": days, "id": database["id"]},
             )
             control.execute(
-                "UPDATE backup_schedules SET begun_at = now() - interval '2 days'"
+                "UPDATE backup_schedules SET changed_at = now() - interval '2 days'"
+                " WHERE database_id = %s",
+                (database["id"],),
+            )
+            control.execute(
+                "UPDATE backup_attempts SET begun_at = now() - interval '2 days'"
                 " WHERE database_id = %s",
                 (database["id"],),
             )
@@ -429,6 +435,95 @@ def test_a_schedule_makes_backups_and_lets_them_go(
     (new,) = scheduled()
     assert new != old
     assert files_of(platform, database) == sorted([manual["file_name"], new["file_name"]])
+
+
+@pytest.fixture
+def defaults(api: httpx.Client) -> Iterator[str]:
+    """Where the defaults of environments are; changes are undone."""
+    url = "/api/backup-defaults"
+    before = {row.pop("environment"): row for row in data(api.get(url))}
+    yield url
+    for environment, schedule in before.items():
+        data(api.put(f"{url}/{environment}", json=schedule))
+
+
+def test_a_default_is_of_an_environment_and_a_database_may_have_its_own(
+    platform: Installation, api: httpx.Client, defaults: str
+) -> None:
+    told = {row["environment"]: row for row in data(api.get(defaults))}
+    assert {name: row["every"] for name, row in told.items()} == {
+        "production": "day",
+        "staging": "week",
+        "development": "off",
+    }
+    owner = "clock@example.com"
+    database = platform.create(name="by-default", environment="staging", ownerEmail=owner)
+    url = f"{path(database)}/schedule"
+    shown = data(api.get(url))
+    assert (shown["every"], shown["source"], shown["last_attempt"]) == ("week", "default", None)
+    assert shown["next_at"] is not None
+
+    wanted = {"every": "day", "hour": 4, "format": "plain", "keep_count": 2, "keep_days": 3}
+    asked = {"name": "clock", "scopes": ["backups:read", "backups:write"], "customerEmail": owner}
+    with platform.client(data(api.post("/api/api-keys", json=asked), 201)["key"]) as customer:
+        problem(customer.put(f"{defaults}/staging", json=wanted), 403)
+        data(customer.put(url, json={**wanted, "every": "off"}))
+        data(api.put(f"{defaults}/staging", json=wanted))
+        assert data(customer.get(url))["every"] == "off"
+        back = data(customer.delete(url))
+        assert {**back, **wanted, "source": "default"} == back
+    problem(api.put(f"{defaults}/elsewhere", json=wanted), 422)
+
+    data(api.patch(f"/api/databases/{database['id']}", json={"environment": "development"}))
+    assert data(api.get(url))["next_at"] is None
+
+
+def test_a_scheduled_backup_that_fails_is_told_and_tried_again(
+    platform: Installation, api: httpx.Client, defaults: str
+) -> None:
+    database = platform.create(name="failing", environment="development")
+    url = f"{path(database)}/schedule"
+
+    def attempt() -> Row:
+        found: Row = data(api.get(url))["last_attempt"] or {}
+        return found
+
+    def failing() -> str:
+        text = api.get("/metrics").text
+        return text.partition("\ntenantry_scheduled_backups_failing ")[2].partition("\n")[0]
+
+    assert failing() == "0.0"
+    in_the_way = platform.home / "backups" / "logical" / database["database_name"]
+    in_the_way.touch()
+    wanted = {"every": "day", "hour": 0, "format": "custom", "keep_count": 1, "keep_days": 1}
+    data(api.put(f"{defaults}/development", json=wanted))
+    with platform.control() as control:
+        control.execute(
+            "UPDATE databases SET created_at = now() - interval '2 days' WHERE id = %s",
+            (database["id"],),
+        )
+        control.execute(
+            "UPDATE backup_defaults SET changed_at = now() - interval '2 days'"
+            " WHERE environment = 'development'"
+        )
+    eventually(attempt, seconds=20)
+    with platform.control() as control:  # it has been tried often enough
+        control.execute("UPDATE operations SET attempts = 5 WHERE resource_id = %s",
+                        (database["id"],))  # fmt: skip
+    eventually(lambda: attempt()["status"] == "failed", seconds=60)
+    assert attempt()["tries"] == 1
+    assert attempt()["error"]
+    assert failing() == "1.0"
+    assert "The last scheduled backup of databases failed: 1." in platform.warnings()
+    parts = {part["name"]: part for part in api.get("/ready").json()["parts"]}
+    assert parts["scheduled backups"]["state"] == "warning"
+
+    in_the_way.unlink()
+    with platform.control() as control:
+        control.execute("UPDATE operations SET finished_at = finished_at - interval '15 min'")
+    eventually(lambda: attempt()["status"] == "succeeded", seconds=60)
+    assert attempt()["tries"] == 2
+    assert failing() == "0.0"
 
 
 @pytest.mark.parametrize("keep", [False, True])

@@ -35,6 +35,11 @@ DATABASE: dict[str, type | tuple[type, ...]] = {
     "branched_at": (str, type(None)),
     "expires_at": (str, type(None)),
     "missing_since": (str, type(None)),
+    "password_changed_at": str,
+    "rotate_password_days": (int, type(None)),
+    "password_rotates_at": (str, type(None)),
+    "last_active_at": (str, type(None)),
+    "watched_since": (str, type(None)),
     "paused": (dict, type(None)),
     "blueprint": (dict, type(None)),
     "created_at": str,
@@ -197,8 +202,9 @@ def test_a_database_is_shown_as_it_is_listed_and_without_its_password(
     shown = api.get(f"/api/databases/{made['id']}")
     listed = api.get("/api/databases", params={"owner": made["owner_email"]})
     assert is_database(data(shown))
-    # What it takes on disk is measured now and then.
-    assert [each | {"disk": None} for each in data(listed)] == [data(shown) | {"disk": None}]
+    # What it takes on disk, and whether it is used, is looked at now and then.
+    now_and_then = dict.fromkeys(("disk", "last_active_at", "watched_since"))
+    assert [each | now_and_then for each in data(listed)] == [data(shown) | now_and_then]
     assert listed.json()["count"] == 1
     for answer in (shown, listed):
         assert made["password"] not in answer.text

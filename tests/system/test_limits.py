@@ -27,6 +27,7 @@ def plans(api: httpx.Client) -> dict[str, dict[str, Any]]:
     own = {field for field, _ in PARAMETERS.values()} | {
         "max_connections",
         "pool_size",
+        "reserve_pool_size",
         "disk_quota_bytes",
     }
     return {
@@ -70,6 +71,7 @@ def test_plans_go_from_small_to_large(api: httpx.Client) -> None:
         for field in (
             "max_connections",
             "pool_size",
+            "reserve_pool_size",
             "disk_quota_bytes",
             "temp_file_limit_bytes",
             "longest_statement_seconds",
@@ -200,6 +202,8 @@ def test_a_customer_takes_no_more_than_its_plan_grants(
         for limit in ("max_connections", "pool_size", "disk_quota_bytes", "temp_file_limit_bytes"):
             told = problem(customer.patch(path, json={limit: 2 * granted[limit]}), 403)
             assert f"{limit} above" in told["detail"]
+        assert granted["reserve_pool_size"] == 0
+        problem(customer.patch(path, json={"reserve_pool_size": 1}), 403)
         # What the administrator has granted it may keep.
         data(api.patch(path, json={"pool_size": 20}))
         assert data(customer.patch(path, json={"pool_size": 15}))["limits"]["pool_size"] == 15

@@ -181,6 +181,8 @@ def test_whatever_is_done_runs_planted_code_as_that_tenant_alone(world: World) -
     file = {"name": "000001_x.up.sql", "sql": MIGRATION}
     world.over(api.post(world.path("migrations"), json={"files": [file]}))
     data(api.get(world.path("migrations")))
+    data(api.get(world.path("vacuum-full")))
+    world.over(api.post(world.path("vacuum-full"), json={"tables": ["public.planted"]}))
     data(api.post(world.path("rotate-password")))
     url = data(api.post(world.path("rotate-password")))["connection_string"]
     backup = world.over(api.post(world.path("backups"), json={}))["backup_id"]

@@ -19,6 +19,10 @@ import sqlalchemy as sa
 from answers import data
 from clients import ask, eventually, hurry, is_open, login
 from harness import Installation
+from inside import inside
+from tenantry.base import settings
+from tenantry.services.platform import local_pooler
+from tenantry.services.repository.service import Repositories
 
 MANY = 250
 
@@ -454,6 +458,47 @@ async def test_a_busy_database_gives_way_to_others(quiet: Installation) -> None:
     await asyncio.to_thread(eventually, shared_out)
     stop.set()
     assert all(await asyncio.gather(*first, *rest))
+
+
+async def make_pools_small(_: Repositories) -> None:
+    """Have one server connection in each pool, and reserves opened after a second."""
+    async with local_pooler(settings.load()).console() as console:
+        await console.run("SET default_pool_size = 1")
+        await console.run("SET reserve_pool_timeout = 1")
+
+
+async def undo_settings(_: Repositories) -> None:
+    """Have what is in the pooler's file again."""
+    await local_pooler(settings.load()).reload()
+
+
+def test_a_reserve_is_opened_for_who_has_waited(platform: Installation, api: httpx.Client) -> None:
+    """Without the worker, which would raise the size of the pools again at once."""
+    database = platform.create(name="reserved", maxConnections=40)
+    url = f"/api/databases/{database['id']}"
+    users = platform.home / "pooler" / "users.ini"
+    line = f"{database['username']} = max_user_connections=25 pool_mode=transaction"
+    assert data(api.patch(url, json={"reserve_pool_size": 2}))["limits"]["reserve_pool_size"] == 2
+    eventually(lambda: f"{line} reserve_pool_size=2" in users.read_text())
+    worker = platform.pids()["worker"]
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        inside(platform, make_pools_small)
+        with (
+            Peak(platform, username=database["username"]) as peak,
+            ThreadPoolExecutor(6) as threads,
+        ):
+            pooled = database["connection_string_pooled"]
+            busy = [threads.submit(ask, pooled, "SELECT 1 FROM pg_sleep(2)") for _ in range(6)]
+            assert [each.result() for each in busy] == [1] * 6
+    finally:
+        inside(platform, undo_settings)
+        os.kill(worker, signal.SIGCONT)
+    assert peak.most == 1 + 2
+    assert (
+        data(api.patch(url, json={"reserve_pool_size": None}))["limits"]["reserve_pool_size"] == 0
+    )
+    eventually(lambda: f"{line} reserve_pool_size=0" in users.read_text())
 
 
 # What is told

@@ -30,6 +30,7 @@ NOT_A_CUSTOMERS = {
     "schema_migrations",
     "tenantry_migrations",
     "plans",
+    "backup_defaults",
     "branch_passwords",
 } | {
     "recovery_codes",
@@ -116,6 +117,11 @@ def make_customer(api: httpx.Client, platform: Installation, name: str) -> Custo
         control.execute(
             "INSERT INTO backup_schedules VALUES (%s, 'off', 2, 'custom', 7, 7)", (database["id"],)
         )
+        control.execute(
+            "INSERT INTO database_activity VALUES (%s, 1) ON CONFLICT DO NOTHING",
+            (database["id"],),
+        )
+        control.execute("INSERT INTO backup_attempts VALUES (%s, now(), 1)", (database["id"],))
     return Customer(customer_id, key["id"], database, entry["id"], operation, user)
 
 
@@ -162,9 +168,11 @@ OWNERS: dict[str, LiteralString] = {
     "ip_whitelist": "database_id",
     "database_stats": "database_id",
     "disk_usage": "database_id",
+    "database_activity": "database_id",
     "maskings": "database_id",
     "backups": "database_id",
     "backup_schedules": "database_id",
+    "backup_attempts": "database_id",
     "operations": "customer_id",
     "api_keys": "customer_id",
     "idempotency_keys": "caller_id",
@@ -288,7 +296,10 @@ def test_a_neighbours_row_cannot_be_touched(
         "SELECT FROM procrastinate_jobs",
         "UPDATE clusters SET port = 1",
         "UPDATE plans SET max_connections = 500",
+        "UPDATE backup_defaults SET every = 'off'",
+        "UPDATE backup_attempts SET tries = 1",
         "UPDATE disk_usage SET state = 'ok'",
+        "UPDATE database_activity SET last_active_at = now()",
         "SELECT forget_old_audit_logs(30)",
         "SET LOCAL ROLE tenantry_admin",
     ],

@@ -10,9 +10,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tenantry.control.backups import Schedule
+from tenantry.control.backup_schedules import Attempt, AttemptStatus, Schedule, ScheduleRow
 from tenantry.pg.dump_files import Unreadable, look_at
-from tenantry.services.backups.plan import Held, expired, file_name, is_due, last_slot
+from tenantry.services.backups.plan import (
+    Held,
+    expired,
+    file_name,
+    is_due,
+    last_slot,
+    next_slot,
+    try_now,
+)
 
 NOW = dt.datetime(2026, 1, 31, 12, 30, tzinfo=dt.UTC)  # a Saturday
 DAY = dt.timedelta(days=1)
@@ -59,6 +67,53 @@ def test_the_last_moment_of_a_schedule(every: str, hour: int, slot: dt.datetime 
     assert last_slot(schedule, NOW) == slot
     assert is_due(schedule, NOW - 8 * DAY, NOW) == (slot is not None)
     assert not is_due(schedule, NOW, NOW)
+
+
+@given(SCHEDULES, MOMENTS, st.integers(0, 14 * 24))
+def test_the_next_moment_is_the_first_at_which_it_is_due(
+    schedule: Schedule, since: dt.datetime, hours: int
+) -> None:
+    now = since + dt.timedelta(hours=hours)
+    following = next_slot(schedule, since, now)
+    if following is None:
+        assert schedule.every == "off"
+    elif is_due(schedule, since, now):
+        assert following == now
+    else:
+        assert is_due(schedule, since, following)
+        assert not is_due(schedule, since, following - dt.timedelta(microseconds=1))
+
+
+def attempted(
+    status: AttemptStatus, tries: int, minutes: float, every: str = "day", *, before: bool = False
+) -> ScheduleRow:
+    """A backup at 2 that ended so many minutes ago, today or ``before`` the last moment."""
+    begun = NOW - dt.timedelta(days=1 if before else 0, minutes=minutes)
+    ended = None if status in {"queued", "running"} else begun
+    attempt = Attempt(begun, tries, status, None, ended)
+    schedule = Schedule(every=every)  # type: ignore[arg-type]
+    return ScheduleRow(uuid.UUID(int=1), schedule, own=False, since=begun, attempt=attempt)
+
+
+@pytest.mark.parametrize(
+    ("row", "tries"),
+    [
+        (attempted("failed", 1, 14), None),
+        (attempted("failed", 1, 15), 2),
+        (attempted("failed", 2, 59), None),
+        (attempted("failed", 2, 60), 3),
+        (attempted("failed", 3, 600), None),
+        (attempted("failed", 3, 0, before=True), 1),
+        (attempted("failed", 1, 600, every="off"), None),
+        (attempted("succeeded", 1, 600), None),
+        (attempted("refused", 1, 600), None),
+        (attempted("cancelled", 1, 600), None),
+        (attempted("running", 1, 600), None),
+        (attempted("refused", 1, 0, before=True), 1),
+    ],
+)
+def test_what_failed_is_tried_again_twice(row: ScheduleRow, tries: int | None) -> None:
+    assert try_now(row, NOW) == tries
 
 
 @given(SCHEDULES, MOMENTS)

@@ -258,8 +258,8 @@ def test_a_limit_without_its_unit_or_of_no_such_name_is_wrong_usage(
 def test_plans_are_listed_with_what_they_grant(api: FakeApi, cli: Cli) -> None:
     api.on("GET", "/api/plans", [{"name": "standard", **database()["limits"]}], count=1)
     lines = cli("plan", "list").out.splitlines()
-    assert lines[0].split()[:4] == ["PLAN", "CONNECTIONS", "POOLED", "DISK"]
-    assert lines[1].split()[:5] == ["standard", "20", "16", "10", "GiB"]
+    assert lines[0].split()[:5] == ["PLAN", "CONNECTIONS", "POOLED", "RESERVE", "DISK"]
+    assert lines[1].split()[:6] == ["standard", "20", "16", "0", "10", "GiB"]
 
 
 def test_update_sends_only_what_was_said(shop: FakeApi, cli: Cli) -> None:

@@ -174,8 +174,10 @@ def test_a_file_that_cannot_be_written_is_told(api: FakeApi, cli: Cli) -> None:
 def test_a_schedule_is_changed_where_it_is_said(api: FakeApi, cli: Cli) -> None:
     before = {"every": "off", "hour": 2, "format": "custom", "keep_count": 7, "keep_days": 7}
     before["keep_manual_days"] = 9
-    api.on("GET", f"{PATH}/schedule", before)
-    api.on("PUT", f"{PATH}/schedule", before)
+    told = {**before, "source": "default", "next_at": None, "last_attempt": None}
+    api.on("GET", f"{PATH}/schedule", told)
+    api.on("PUT", f"{PATH}/schedule", told)
+    api.on("DELETE", f"{PATH}/schedule", told)
     assert cli("backup", "schedule", "shop").code == 0
     assert api.asked("PUT", f"{PATH}/schedule") == []
     words = ("--every", "day", "--hour", "0", "--keep-days", "0", "--keep-manual-days", "0")
@@ -188,6 +190,24 @@ def test_a_schedule_is_changed_where_it_is_said(api: FakeApi, cli: Cli) -> None:
         "keep_days": 0,
         "keep_manual_days": None,
     }
+    assert cli("backup", "schedule", "shop", "--default", "--every", "day").code == 2
+    assert api.asked("DELETE", f"{PATH}/schedule") == []
+    assert cli("backup", "schedule", "shop", "--default").code == 0
+    assert len(api.asked("DELETE", f"{PATH}/schedule")) == 1
+
+
+def test_a_default_is_changed_where_it_is_said(api: FakeApi, cli: Cli) -> None:
+    path = "/api/backup-defaults"
+    wanted = {"every": "week", "hour": 1, "format": "custom", "keep_count": 4, "keep_days": 28}
+    wanted["keep_manual_days"] = None
+    rows = [{"environment": name, **wanted} for name in ("staging", "production")]
+    api.on("GET", path, rows)
+    api.on("PUT", f"{path}/staging", rows[0])
+    assert "week" in cli("backup", "defaults").out
+    assert cli("backup", "defaults", "--every", "day").code == 2
+    assert cli("backup", "defaults", "staging", "--every", "day").code == 0
+    (put,) = api.asked("PUT", f"{path}/staging")
+    assert put.body == {**wanted, "every": "day"}
 
 
 def test_both_parts_alone_cannot_be_had(api: FakeApi, cli: Cli) -> None:

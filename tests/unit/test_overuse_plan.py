@@ -107,6 +107,8 @@ def test_a_meter_leaks_an_allowance_in_an_hour() -> None:
     assert meter.exceeds("a", 200)
     assert meter.add({}, now=1800) == []  # 210 less half of 200
     assert not meter.exceeds("a", 200)
+    assert meter.left("a", 200, now=1800) == 200 - 110
+    assert meter.left("nobody", 200, now=1800) == 200
     assert meter.exceeds("a", 100)
     assert not meter.exceeds("nobody", 100)
 

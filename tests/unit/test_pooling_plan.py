@@ -75,18 +75,38 @@ def test_a_larger_limit_never_means_a_smaller_pool(one: int, other: int) -> None
     assert plan.pool_size(small) <= plan.pool_size(large)
 
 
-@given(st.integers(1, 1000), st.lists(held, max_size=200))
-def test_all_pools_together_stay_within_the_budget(budget: int, held: list[int]) -> None:
-    size = plan.fair_pool_size(budget=budget, held=held)
+@given(st.integers(1, 1000), st.dictionaries(pools, held, max_size=100), st.data())
+def test_all_pools_together_stay_within_the_budget(
+    budget: int, held: dict[plan.Pool, int], data: st.DataObject
+) -> None:
+    some = st.sampled_from(sorted({role for _, role in held})) if held else usernames
+    reserves = data.draw(st.dictionaries(some, st.integers(1, POOL_SIZE), max_size=10))
+    beyond = plan.allowances(budget=budget, held=held, reserves=reserves)
+    assert sum(beyond.values()) <= budget // 5
+    assert all(0 < each <= reserves[role] for (_, role), each in beyond.items())
+    size = plan.fair_pool_size(budget=budget, held=held, beyond=beyond)
     assert 1 <= size <= POOL_SIZE
 
     def together(size: int) -> int:
-        return sum(max(size, each) for each in held)
+        return sum(
+            max(min(POOL_SIZE, size + beyond.get(pool, 0)), each) for pool, each in held.items()
+        )
 
     if size > 1:
         assert together(size) <= budget
     if size < POOL_SIZE:
         assert together(size + 1) > budget, "more would have fitted"
+
+
+def test_a_reserve_is_had_beyond_the_share_and_within_a_fifth_of_the_budget() -> None:
+    held = {("a", "busy"): 9, ("b", "plain"): 9, ("c", "plain"): 6}
+    beyond = plan.allowances(budget=24, held=held, reserves={"busy": 3, "gone": 20})
+    assert beyond == {("a", "busy"): 3}
+    assert plan.overfull(budget=24, held=held, beyond=beyond) == {("b", "plain")}
+    both = plan.allowances(budget=24, held=held, reserves={"busy": 20, "plain": 5})
+    assert both == {("a", "busy"): 2}
+    assert plan.fair_pool_size(budget=24, held=dict.fromkeys(held, 0), beyond=beyond) == 7
+    assert plan.allowances(budget=3, held=held, reserves={"busy": 3}) == {}
 
 
 @given(st.integers(1, 1000), st.dictionaries(pools, held, max_size=100))
@@ -109,46 +129,57 @@ modes: st.SearchStrategy[PoolMode] = st.sampled_from(("transaction", "session"))
 @given(
     st.dictionaries(
         usernames,
-        st.tuples(limits, st.integers(1, POOL_SIZE), modes, st.booleans()),
+        st.tuples(limits, st.integers(1, POOL_SIZE), st.integers(0, 2), modes, st.booleans()),
         max_size=20,
-    )
+    ),
+    st.booleans(),
 )
 def test_only_pools_that_are_or_were_unusual_have_a_line(
-    limits: dict[str, tuple[int, int, PoolMode, bool]],
+    limits: dict[str, tuple[int, int, int, PoolMode, bool]], has_reserves: bool
 ) -> None:
-    pools = [PoolLimits(name, *each[:3]) for name, each in limits.items()]
-    listed = {name for name, each in limits.items() if each[3]}
-    text = plan.render_users(pools, listed=listed)
+    pools = [PoolLimits(name, *each[:4]) for name, each in limits.items()]
+    listed = {name for name, each in limits.items() if each[4]}
+    text = plan.render_users(pools, listed=listed, reserves=has_reserves)
     parser = configparser.ConfigParser(delimiters=(" = ",))
     parser.read_string(text)
     assert dict(parser["users"]) == {
         name: f"max_user_connections={plan.pool_size(most, pooled)} pool_mode={mode}"
-        for name, (most, pooled, mode, before) in limits.items()
-        if before or most < SMALLEST_FULL_LIMIT or pooled < POOL_SIZE or mode == "session"
+        + (f" reserve_pool_size={reserve}" if has_reserves else "")
+        for name, (most, pooled, reserve, mode, before) in limits.items()
+        if before
+        or most < SMALLEST_FULL_LIMIT
+        or pooled < POOL_SIZE
+        or (has_reserves and reserve)
+        or mode == "session"
     }
     assert plan.listed_users(text) == set(parser["users"])
+    assert plan.listed_reserves(text) == {
+        name: each[2] for name, each in limits.items() if has_reserves and each[2]
+    }
 
 
 @given(
     st.permutations(
         [
-            PoolLimits("user_b", 5, 25, "transaction"),
-            PoolLimits("user_a", 20, 25, "session"),
-            PoolLimits("user_c", 31, 25, "transaction"),
-            PoolLimits("user_d", 32, 25, "transaction"),
-            PoolLimits("user_e", 50, 7, "transaction"),
-            PoolLimits("user_f", 50, 25, "session"),
+            PoolLimits("user_b", 5, 25, 0, "transaction"),
+            PoolLimits("user_a", 20, 25, 0, "session"),
+            PoolLimits("user_c", 31, 25, 0, "transaction"),
+            PoolLimits("user_d", 32, 25, 0, "transaction"),
+            PoolLimits("user_e", 50, 7, 0, "transaction"),
+            PoolLimits("user_f", 50, 25, 0, "session"),
+            PoolLimits("user_g", 50, 25, 5, "transaction"),
         ]
     )
 )
 def test_the_same_limits_are_the_same_file(limits: list[PoolLimits]) -> None:
     assert plan.render_users(limits) == (
         "; Written by Tenantry.\n[users]\n"
-        "user_a = max_user_connections=16 pool_mode=session\n"
-        "user_b = max_user_connections=4 pool_mode=transaction\n"
-        "user_c = max_user_connections=24 pool_mode=transaction\n"
-        "user_e = max_user_connections=7 pool_mode=transaction\n"
-        "user_f = max_user_connections=25 pool_mode=session\n"
+        "user_a = max_user_connections=16 pool_mode=session reserve_pool_size=0\n"
+        "user_b = max_user_connections=4 pool_mode=transaction reserve_pool_size=0\n"
+        "user_c = max_user_connections=24 pool_mode=transaction reserve_pool_size=0\n"
+        "user_e = max_user_connections=7 pool_mode=transaction reserve_pool_size=0\n"
+        "user_f = max_user_connections=25 pool_mode=session reserve_pool_size=0\n"
+        "user_g = max_user_connections=25 pool_mode=transaction reserve_pool_size=5\n"
     )
 
 

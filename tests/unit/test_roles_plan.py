@@ -30,6 +30,7 @@ def role(
         max_connections=5,
         status=status,
         verifier_before=before,
+        password_changed_at=NOW,
         created_at=NOW,
         updated_at=NOW,
     )

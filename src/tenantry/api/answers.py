@@ -70,6 +70,7 @@ class Limits(BaseModel):
 
     max_connections: int = Field(examples=[50])
     pool_size: int = Field(examples=[25])
+    reserve_pool_size: int = Field(examples=[0])
     disk_quota_bytes: int = Field(examples=[10 * 1024**3])
     temp_file_limit_bytes: int = Field(examples=[2 * 1024**3])
     statement_timeout_ms: int = Field(examples=[3_600_000])
@@ -143,6 +144,20 @@ class Database(BaseModel):
     expires_at: dt.datetime | None = Field(description="When a branch is deleted.")
     missing_since: dt.datetime | None = Field(
         description="Since when its server does not have it; it is never made anew by itself."
+    )
+    password_changed_at: dt.datetime = Field(
+        description="When the platform last set the password of its owner role."
+    )
+    rotate_password_days: int | None = Field(
+        description="After how many days its logins' passwords are replaced; null: never."
+    )
+    password_rotates_at: dt.datetime | None
+    last_active_at: dt.datetime | None = Field(
+        description="When a session of its tenant's was last seen, to five minutes; null if none "
+        "was since watched_since."
+    )
+    watched_since: dt.datetime | None = Field(
+        description="Since when that is looked for; null if it never was."
     )
     paused: Paused | None = Field(description="It wrote too much of what no quota counts.")
     log: Log
@@ -227,6 +242,7 @@ class Role(BaseModel):
     connection_string_pooled: str
     prisma: dict[str, str]
     connection: Connection
+    password_changed_at: dt.datetime
     created_at: dt.datetime
     updated_at: dt.datetime
 
@@ -317,6 +333,11 @@ def _labels(row: DatabaseRow) -> dict[str, object]:
         "branched_at": row.branched_at,
         "expires_at": row.expires_at,
         "missing_since": row.missing_since,
+        "password_changed_at": row.password_changed_at,
+        "rotate_password_days": row.rotate_password_days,
+        "password_rotates_at": row.password_rotates_at,
+        "last_active_at": row.last_active_at,
+        "watched_since": row.watched_since,
         "paused": _paused(row),
         "log": log(row),
         "blueprint": None
@@ -403,6 +424,7 @@ def _of_role(settings: Settings, role: roles.Role, password: str) -> dict[str, o
         "connection_string_pooled": urls.connection_string_pooled,
         "prisma": urls.prisma,
         "connection": _connection(settings, row.username, password, database),
+        "password_changed_at": row.password_changed_at,
         "created_at": row.created_at,
         "updated_at": row.updated_at,
     }

@@ -14,6 +14,7 @@ from tenantry import __version__
 from tenantry.api import (
     audit,
     auth,
+    backup_schedules,
     backups,
     blueprints,
     branches,
@@ -32,6 +33,7 @@ from tenantry.api import (
     state,
     statement_log,
     users,
+    vacuuming,
     whitelist,
 )
 from tenantry.api.answers import Problem
@@ -89,10 +91,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(statement_log.router)
     app.include_router(branches.router)
     app.include_router(backups.router)
+    app.include_router(backup_schedules.router)
     app.include_router(restores.router)
     app.include_router(imports.router)
     app.include_router(drills.router)
     app.include_router(plans.router)
+    app.include_router(vacuuming.router)
     app.include_router(migrations.router)
     app.include_router(blueprints.router)
     app.include_router(operations.router)

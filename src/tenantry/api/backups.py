@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.asking import Cursor, DatabaseId, Limit, PlatformHere, allowed, begun, changing
-from tenantry.api.requests.copies import BackupSchedule, CreateBackup
+from tenantry.api.requests.copies import CreateBackup
 from tenantry.control.backups import BackupRow
 from tenantry.control.proofs import ProofRow
 from tenantry.services.access.service import Principal
@@ -70,15 +70,6 @@ class BackupListing(Listing[Backup]):
     restorable_from: dt.datetime | None
     restorable_until: dt.datetime | None
     last_proof: LastProof | None
-
-
-class Schedule(BaseModel):
-    every: Literal["off", "day", "week"]
-    hour: int
-    format: Literal["custom", "plain"]
-    keep_count: int
-    keep_days: int
-    keep_manual_days: int | None
 
 
 class DeletedBackup(BaseModel):
@@ -143,31 +134,6 @@ async def create(
         principal,
         lambda tx: platform.backups.create(tx, principal.actor, database_id, body.wanted()),
         "The backup is being made.",
-    )
-
-
-@router.get("/schedule", response_model=Answer[Schedule])
-async def show_schedule(
-    platform: PlatformHere, principal: Reader, database_id: DatabaseId
-) -> Response:
-    """When it is backed up by itself, and what is kept."""
-    found = await platform.backups.schedule(principal.actor, database_id)
-    return answers.answer(Schedule.model_validate(found, from_attributes=True))
-
-
-@router.put("/schedule", response_model=Answer[Schedule])
-async def set_schedule(
-    request: Request,
-    body: BackupSchedule,
-    platform: PlatformHere,
-    principal: Writer,
-    database_id: DatabaseId,
-) -> Response:
-    """Have it backed up by itself. What has had its time goes within a minute."""
-    async with changing(request, principal) as tx:
-        found = await platform.backups.set_schedule(tx, principal.actor, database_id, body.wanted())
-    return answers.answer(
-        Schedule.model_validate(found, from_attributes=True), message="Schedule set."
     )
 
 

@@ -34,7 +34,7 @@ from tenantry.api.asking import (
 )
 from tenantry.api.blueprints import with_blueprint
 from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
-from tenantry.api.requests.fields import Email, Label, Slug, secret
+from tenantry.api.requests.fields import Email, Label, Moment, Slug, secret
 from tenantry.base.connection_strings import CA_FILE, Format, Style
 from tenantry.base.secrets import SecretSource
 from tenantry.control import audit, jobs
@@ -142,6 +142,9 @@ async def index(
     owner: Email | None = None,
     search: Label | None = None,
     blueprint: Slug | None = None,
+    unused_since: Annotated[
+        Moment | None, Query(description="Only those that are known not to be used since then.")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
@@ -154,6 +157,7 @@ async def index(
             owner=owner,
             search=search,
             blueprint=blueprint,
+            unused_since=unused_since,
         ),
         cursor=cursor,
         limit=limit,

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from tenantry.base.events import Changed, Event, PartDied, subscribe
 from tenantry.control.databases import PauseReason
+from tenantry.control.passwords import Ages
 from tenantry.control.proofs import Summary
 from tenantry.services.certificates.model import CertificateStatus
 from tenantry.services.health import Health
@@ -121,6 +122,32 @@ def observe_logical_backups(counted: dict[str, tuple[int, int]]) -> None:
     for status in ("making", "ready", "damaged"):
         _logical.labels(status).set(counted.get(status, (0, 0))[0])
     _logical_bytes.set(sum(size for _, size in counted.values()))
+
+
+_passwords = Gauge(
+    "tenantry_passwords",
+    "Logins by the age of their password: older than TENANTRY_PASSWORD_DAYS, replaced soon",
+    ["age"],
+    registry=_registry,
+)
+
+
+def observe_passwords(ages: Ages) -> None:
+    """Tell how many passwords are old, and how many are replaced soon."""
+    _passwords.labels("old").set(ages.old)
+    _passwords.labels("rotating").set(ages.rotating)
+
+
+_schedules_failing = Gauge(
+    "tenantry_scheduled_backups_failing",
+    "Databases whose last scheduled backup failed or was refused",
+    registry=_registry,
+)
+
+
+def observe_backup_schedules(failing: int) -> None:
+    """Tell how many databases' last scheduled backup failed or was refused."""
+    _schedules_failing.set(failing)
 
 
 _foreign = Gauge(

@@ -181,6 +181,8 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
         backups = await platform.cluster_backups.upkeep()
         metrics.observe_queue(await platform.operations.queued())
         metrics.observe_logical_backups(await platform.backups.count())
+        metrics.observe_passwords(await platform.passwords.ages())
+        metrics.observe_backup_schedules(await platform.backup_schedules.count_failing())
         metrics.observe_ownership(await platform.ownership.findings())
         metrics.observe_versions(await platform.versions.look())
         metrics.observe_transaction_ids(await platform.transaction_ids.reports())

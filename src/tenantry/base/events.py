@@ -28,7 +28,14 @@ class PartDied:
     part: str
 
 
-Event = StepDone | Changed | PartDied
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """A visitor is about to begin a session in a tenant's database."""
+
+    database: str
+
+
+Event = StepDone | Changed | PartDied | Visited
 _handlers: list[Callable[[Event], None]] = []
 
 

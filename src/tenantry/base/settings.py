@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     backup_s3_secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
     backup_s3_ca_file: Path | None = None
     import_private: bool = False
+    password_days: Annotated[int, Field(ge=0, le=3650)] = 90
     audit_days: Annotated[int, Field(ge=30, le=36_500)] = 365
     memory_mb: Annotated[int, Field(ge=256)] | None = None
     queued_minutes: Annotated[int, Field(ge=0, le=1440)] = 5

@@ -1,7 +1,7 @@
 """``tenantry backup``: logical backups of one database, made, fetched and looked after."""
 
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, BinaryIO
 from urllib.parse import quote
 
 import typer
@@ -9,7 +9,7 @@ import typer
 from tenantry.base.errors import InvalidInput, NotFound
 from tenantry.base.ids import parse_id
 from tenantry.base.sizes import readable
-from tenantry.cli import door, drills, operations, output, times
+from tenantry.cli import backup_schedules, door, drills, operations, output, times
 from tenantry.cli.client import Api, ApiError, Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.downloading import ensure_file
@@ -20,14 +20,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Format = Literal["custom", "plain"]
 BackupNamed = Annotated[
     str,
     typer.Argument(metavar="BACKUP", help="Its id, its file's name, or latest."),
-]
-Kind = Annotated[
-    Format | None,
-    typer.Option("--format", help="custom, for pg_restore (unless said); plain, SQL for psql."),
 ]
 
 _COLUMNS: dict[str, output.Cell] = {
@@ -73,7 +68,7 @@ def _find(api: Api, database: Row, text: str) -> Row:
 def create(
     database: Named,
     *,
-    kind: Kind = None,
+    kind: backup_schedules.Kind = None,
     schema_only: Annotated[
         bool, typer.Option("--schema-only", help="The definitions, without the rows.")
     ] = False,
@@ -262,57 +257,7 @@ def verify(
         raise typer.Exit(door.FAILED)
 
 
-@app.command()
-def schedule(
-    database: Named,
-    *,
-    every: Annotated[
-        Literal["off", "day", "week"] | None,
-        typer.Option(help="day, week (on Sundays), or off."),
-    ] = None,
-    hour: Annotated[int | None, typer.Option(min=0, max=23, help="The hour, in UTC.")] = None,
-    kind: Kind = None,
-    keep_count: Annotated[
-        int | None, typer.Option(min=1, help="Keep at least so many of the newest.")
-    ] = None,
-    keep_days: Annotated[
-        int | None, typer.Option(min=0, help="Keep all that are younger than so many days.")
-    ] = None,
-    keep_manual_days: Annotated[
-        int | None,
-        typer.Option(min=0, help="Delete those made by hand after so many days; 0: never."),
-    ] = None,
-    env: In = None,
-    as_json: Json = False,
-) -> None:
-    """Show when a database is backed up by itself, or change it.
-
-    Example:
-
-        tenantry backup schedule shop --every day --hour 3 --keep-days 14
-    """
-    changes = {
-        "every": every,
-        "hour": hour,
-        "format": kind,
-        "keep_count": keep_count,
-        "keep_days": keep_days,
-    }
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if keep_manual_days is not None:
-        changes["keep_manual_days"] = keep_manual_days or None
-    with connect() as api:
-        path = f"{_path(find(api, database, env))}/schedule"
-        found = api.get(path)
-        if changes:
-            found = api.put(path, {**found, **changes})
-    if as_json:
-        output.as_json(found)
-        return
-    if changes:
-        output.done("The schedule is changed")
-    output.facts((name.replace("_", " "), value) for name, value in found.items())
-
-
+app.command("schedule")(backup_schedules.schedule)
+app.command("defaults")(backup_schedules.defaults)
 app.command()(drills.drill)
 app.command()(drills.proofs)

@@ -15,17 +15,19 @@ from tenantry.cli import (
     output,
     restores,
     statement_log,
+    vacuuming,
 )
 from tenantry.cli.client import Page, Row, connect
 from tenantry.cli.connecting import labelled, strings_of
 from tenantry.cli.door import Json
 from tenantry.cli.finding import Environment, In, Named, find, title
 from tenantry.cli.operations import follow
-from tenantry.cli.times import distance, future, text_of
+from tenantry.cli.times import distance, future, past, text_of
 
 app = typer.Typer(help="Databases: create, look at, change, connect, delete.", no_args_is_help=True)
 app.command("url")(connecting.url)
 app.command("env")(env_file.env)
+app.command("vacuum-full")(vacuuming.vacuum_full)
 app.command("replaced")(restores.replaced)
 app.command("logs")(statement_log.logs)
 app.command("log-settings")(statement_log.log_settings)
@@ -47,6 +49,21 @@ COLUMNS: dict[str, output.Cell] = {
     "MAX": "max_connections",
     "OWNER": "owner_email",
     "AGE": lambda row: distance(row["created_at"]),
+}
+
+
+def _last_used(row: Row) -> str:
+    if row["last_active_at"] is not None:
+        return f"{distance(row['last_active_at'])} ago"
+    if row["watched_since"] is None:
+        return "unknown"
+    return f"not in {distance(row['watched_since'])}"
+
+
+_WIDE: dict[str, output.Cell] = {
+    "DISK": lambda row: output.size(row["disk"]["used_bytes"]),
+    "LAST USED": _last_used,
+    "PASSWORD AGE": lambda row: distance(row["password_changed_at"]),
 }
 
 
@@ -128,8 +145,16 @@ def list_databases(
     blueprint: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only those that have this blueprint.")
     ] = None,
+    unused_for: Annotated[
+        str | None,
+        typer.Option(metavar="SPAN", help="Only those that are known not to be used: 30d."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
+    wide: Annotated[
+        bool,
+        typer.Option("--wide", help="With the use of the disk, the last use, and passwords' age."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List databases, the newest first.
@@ -137,6 +162,8 @@ def list_databases(
     Examples:
 
         tenantry db list --env production --search shop
+
+        tenantry db list --unused-for 30d
 
         tenantry db list --all --json | jq -r '.[].database_name'
     """
@@ -149,15 +176,16 @@ def list_databases(
             owner=owner,
             search=search,
             blueprint=blueprint,
+            unused_since=None if unused_for is None else past(unused_for).isoformat(),
         )
-    show_list(page, as_json=as_json)
+    show_list(page, as_json=as_json, wide=wide or unused_for is not None)
 
 
-def show_list(page: Page, *, as_json: bool) -> None:
+def show_list(page: Page, *, as_json: bool, wide: bool = False) -> None:
     """Print a page of databases, and whether there are more."""
     output.listing(
         page,
-        COLUMNS,
+        COLUMNS | _WIDE if wide else COLUMNS,
         empty="There is no such database. `tenantry db create --name …` makes one.",
         spare=("PLAN", "MAX", "AGE"),
         in_json=as_json,
@@ -192,6 +220,8 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
             ("pool mode", row.get("pool_mode")),
             ("logged", statement_log.summary(row["log"])),
             ("created", row.get("created_at")),
+            ("password", _password(row)),
+            ("last used", _last_used(row)),
             ("blueprint", _blueprint(row)),
             ("parent", row.get("parent_id")),
             ("branched", row.get("branched_at")),
@@ -229,6 +259,12 @@ def update(
             help="When to delete a branch: 12h, 7d, a moment, or never.",
         ),
     ] = None,
+    rotate_password_days: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Replace its logins' passwords after so many days (14 at least); 0: never."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Change a database's names, environment, plan, limits or pool mode.
@@ -241,16 +277,18 @@ def update(
 
         tenantry db update shop --pool-mode session
     """
-    changes = {
+    labels: dict[str, object] = {
         "name": new_name,
         "environment": new_env,
         "friendly_name": friendly_name,
         "pool_mode": pool_mode,
     }
-    changes = {field: value for field, value in changes.items() if value is not None}
+    changes = {field: value for field, value in labels.items() if value is not None}
     changes |= chosen | dict.fromkeys(reset or [])
     if expires is not None:
         changes["expires_at"] = None if expires == "never" else expires
+    if rotate_password_days is not None:
+        changes["rotate_password_days"] = rotate_password_days or None
     if not changes:
         raise typer.BadParameter("say what to change: see `tenantry db update --help`.")
     with connect() as api:
@@ -259,8 +297,10 @@ def update(
         output.as_json(row)
         return
     output.done(f"{title(row)} is changed")
-    shown = {"name", "environment", "friendly_name", "pool_mode", "expires_at"} & changes.keys()
+    shown = {*labels, "expires_at", "rotate_password_days"} & changes.keys()
     output.facts((field.replace("_", " "), row.get(field)) for field in sorted(shown))
+    if rotate_password_days:
+        output.facts([("the first time", row["password_rotates_at"])])
     if changes.keys() - shown:
         output.facts(limits.facts(row))
 
@@ -360,6 +400,12 @@ def stats(database: Named, env: In = None, as_json: Json = False) -> None:
             ("counted since", figures.get("stats_since")),
         ]
     )
+
+
+def _password(row: Row) -> str:
+    changed = f"changed {distance(row['password_changed_at'])} ago"
+    rotates = row["password_rotates_at"]
+    return changed if rotates is None else f"{changed}, replaced {distance(rotates)}"
 
 
 def _blueprint(row: Row) -> str | None:

@@ -21,6 +21,7 @@ _MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_
 _FIELDS = {
     "max-connections": "max_connections",
     "pool-size": "pool_size",
+    "reserve-pool-size": "reserve_pool_size",
     "disk-quota": "disk_quota_bytes",
     "temp-file-limit": "temp_file_limit_bytes",
     "statement-timeout": "statement_timeout_ms",
@@ -75,6 +76,10 @@ _OPTIONS: dict[str, Any] = {
     ],
     "pool_size": Annotated[
         int | None, typer.Option(min=1, help="How many of them PgBouncer may hold for it.")
+    ],
+    "reserve_pool_size": Annotated[
+        int | None,
+        typer.Option(min=0, help="How many of those may be beyond its share when clients wait."),
     ],
     "disk_quota_bytes": Annotated[
         int | None,
@@ -167,6 +172,7 @@ def facts(row: Row) -> list[tuple[str, object]]:
         ("disk", f"{used} of {readable(disk['quota_bytes'])} ({disk['state'].replace('_', '-')})"),
         ("max connections", limits["max_connections"]),
         ("pooled, at most", limits["pool_size"]),
+        ("in reserve", limits["reserve_pool_size"]),
         ("temporary files", f"{readable(limits['temp_file_limit_bytes'])} a session"),
         ("statement timeout", time(limits["statement_timeout_ms"])),
         ("lock timeout", time(limits["lock_timeout_ms"])),
@@ -190,6 +196,7 @@ def list_plans(as_json: Json = False) -> None:
             "PLAN": "name",
             "CONNECTIONS": "max_connections",
             "POOLED": "pool_size",
+            "RESERVE": "reserve_pool_size",
             "DISK": lambda plan: readable(plan["disk_quota_bytes"]),
             "TEMP FILES": lambda plan: readable(plan["temp_file_limit_bytes"]),
             "STATEMENT": lambda plan: time(plan["statement_timeout_ms"]),

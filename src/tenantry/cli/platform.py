@@ -26,6 +26,7 @@ from tenantry.host import (
     packages,
     preflight,
     processes,
+    reachability,
     systemd,
 )
 from tenantry.host.preflight import Finding, Port
@@ -90,13 +91,18 @@ async def _bring_up(here: Settings, *, is_read: bool) -> BroughtUp:
             logs.configure("supervisor")
 
 
-async def examine(here: Settings) -> list[Finding]:
-    """What stands in the way of starting what does not run yet."""
-    ports = {
+def _ports(here: Settings) -> dict[str, Port]:
+    """The ports of the parts that clients reach."""
+    return {
         "shared-1": Port("PostgreSQL", "0.0.0.0", here.pg_port, "TENANTRY_PG_PORT"),  # noqa: S104
         "pooler": Port("the pooler", "0.0.0.0", here.pool_port, "TENANTRY_POOL_PORT"),  # noqa: S104
         "api": Port("the API", here.api_host, here.api_port, "TENANTRY_API_PORT"),
     }
+
+
+async def examine(here: Settings) -> list[Finding]:
+    """What stands in the way of starting what does not run yet."""
+    ports = _ports(here)
     found = await statuses.look(here)
     running = {part.name for part in found.parts if part.state == "running"}
     user = identity.SERVICE_USER if os.geteuid() == 0 else None
@@ -281,6 +287,9 @@ async def _findings(here: Settings) -> list[Finding]:
         else Finding("warning", part.name, "does not run.", "./tenantry up starts it.")
         for part in found.parts
     ]
+    running = {part.name for part in found.parts if part.state == "running"}
+    served = [port for name, port in _ports(here).items() if name in running]
+    findings += await reachability.examine(served, host=here.domain)
     told = {finding.detail for finding in findings}
     findings += [
         Finding("warning", f"cluster {each.name}", warning)

@@ -28,6 +28,7 @@ _COLUMNS: dict[str, output.Cell] = {
     "USERNAME": "username",
     "STATUS": "status",
     "MAX": "max_connections",
+    "PASSWORD AGE": lambda row: times.distance(row["password_changed_at"]),
     "AGE": lambda row: times.distance(row["created_at"]),
 }
 

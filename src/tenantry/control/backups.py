@@ -1,15 +1,14 @@
-"""Logical backups, one row each, and the schedules that make them.
+"""Logical backups, one row each.
 
 A row is there before its file, and gone before it: a file that no row names is nobody's.
 """
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 
 from tenantry.base.ids import new_id
 from tenantry.control.databases import DatabaseRow
@@ -20,7 +19,6 @@ Format = Literal["custom", "plain"]
 Part = Literal["all", "schema", "data"]
 Origin = Literal["manual", "scheduled"]
 Status = Literal["making", "ready", "damaged"]
-Every = Literal["off", "day", "week"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,34 +47,6 @@ class BackupRow:
     created_at: dt.datetime
     finished_at: dt.datetime | None
     verified_at: dt.datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """When a database is backed up, at an hour in UTC (weekly: on Sundays), and what is kept.
-
-    Scheduled backups stay as long as they are among the newest ``keep_count`` or younger than
-    ``keep_days``; manual ones for ever, or for ``keep_manual_days``.
-    """
-
-    every: Every = "off"
-    hour: int = 2
-    format: Format = "custom"
-    keep_count: int = 7
-    keep_days: int = 7
-    keep_manual_days: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleRow:
-    """A schedule, and since when its next backup is waited for."""
-
-    database_id: uuid.UUID
-    schedule: Schedule
-    begun_at: dt.datetime
-
-
-_SCHEDULE = "every, hour, format, keep_count, keep_days, keep_manual_days"
 
 
 async def insert(
@@ -267,66 +237,6 @@ async def remove_unmade(tx: Tx) -> None:
             SELECT FROM operations o WHERE o.resource_id = b.database_id
                 AND o.params ->> 'backup_id' = b.id::text AND o.status IN ('queued', 'running'))
         """
-    )
-
-
-# ── schedules ────────────────────────────────────────────────────────────────
-
-
-async def find_schedule(tx: Tx, database_id: uuid.UUID) -> Schedule | None:
-    """A database's schedule, if it was given one."""
-    async with tx.cursor(row_factory=class_row(Schedule)) as cursor:
-        await cursor.execute(
-            f"SELECT {_SCHEDULE} FROM backup_schedules WHERE database_id = %s", (database_id,)
-        )
-        return await cursor.fetchone()
-
-
-async def set_schedule(tx: Tx, database_id: uuid.UUID, schedule: Schedule) -> None:
-    """Have this schedule from now on."""
-    await tx.execute(
-        f"""
-        INSERT INTO backup_schedules (database_id, {_SCHEDULE})
-        VALUES (%s, %s, %s, %s, %s, %s, %s)
-        ON CONFLICT (database_id) DO UPDATE SET every = excluded.every, hour = excluded.hour,
-            format = excluded.format, keep_count = excluded.keep_count,
-            keep_days = excluded.keep_days, keep_manual_days = excluded.keep_manual_days,
-            begun_at = clock_timestamp()
-        """,
-        (
-            database_id,
-            schedule.every,
-            schedule.hour,
-            schedule.format,
-            schedule.keep_count,
-            schedule.keep_days,
-            schedule.keep_manual_days,
-        ),
-    )
-
-
-async def schedules(tx: Tx) -> Sequence[ScheduleRow]:
-    """The schedules of all active databases, those that have waited longest first."""
-    async with tx.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            f"""
-            SELECT database_id, begun_at, {_SCHEDULE} FROM backup_schedules
-            WHERE database_id IN (SELECT id FROM databases WHERE status = 'active')
-            ORDER BY begun_at
-            """
-        )
-        return [
-            ScheduleRow(row.pop("database_id"), begun_at=row.pop("begun_at"),
-                        schedule=Schedule(**row))
-            for row in await cursor.fetchall()
-        ]  # fmt: skip
-
-
-async def has_begun(tx: Tx, database_id: uuid.UUID) -> None:
-    """What a schedule wanted has just been begun."""
-    await tx.execute(
-        "UPDATE backup_schedules SET begun_at = clock_timestamp() WHERE database_id = %s",
-        (database_id,),
     )
 
 

@@ -18,6 +18,7 @@ from tenantry.base.errors import InvalidInput, NameTaken, TenantryError
 from tenantry.base.ids import new_id
 from tenantry.control import plans
 from tenantry.control.pages import Key
+from tenantry.control.passwords import rotates_at
 from tenantry.control.plans import Limits
 from tenantry.control.store import Tx
 from tenantry.pg.catalog import DatabaseUse
@@ -53,7 +54,9 @@ class DatabaseRow:
     ``used_bytes`` is None until it has been measured for the first time. A branch has the moment
     at which it was its parent, and the parent for as long as that is there. ``missing_since`` is
     None unless its cluster does not have it. Nobody connects to it before ``paused_until``, which
-    is None unless it wrote too much of what ``paused_for`` names.
+    is None unless it wrote too much of what ``paused_for`` names. ``password_rotates_at`` is None
+    unless its passwords are replaced after ``rotate_password_days``. ``last_active_at`` is when a
+    session of its tenant's was last seen, None if none was since ``watched_since``.
     """
 
     id: uuid.UUID
@@ -72,6 +75,7 @@ class DatabaseRow:
     longest_statement_seconds: int
     max_connections: int
     pool_size: int
+    reserve_pool_size: int
     disk_quota_bytes: int
     temp_file_limit_bytes: int
     statement_timeout_ms: int
@@ -84,6 +88,11 @@ class DatabaseRow:
     branched_at: dt.datetime | None
     expires_at: dt.datetime | None
     missing_since: dt.datetime | None
+    password_changed_at: dt.datetime
+    rotate_password_days: int | None
+    password_rotates_at: dt.datetime | None
+    last_active_at: dt.datetime | None
+    watched_since: dt.datetime | None
     paused_until: dt.datetime | None
     paused_for: PauseReason | None
     log_statements: LoggedStatements
@@ -114,11 +123,15 @@ class DatabaseRow:
 
 @dataclass(frozen=True, slots=True, order=True)
 class PoolLimits:
-    """What a role's pool may be: the role's connections in all, those in the pool, and its mode."""
+    """What a role's pool may be: the role's connections in all, those in the pool, its mode, and
+
+    how many of those in the pool may be beyond its share.
+    """
 
     username: str
     max_connections: int
     pool_size: int
+    reserve_pool_size: int
     pool_mode: PoolMode
 
 
@@ -146,6 +159,7 @@ class Filter:
     search: str | None = None
     parent_id: uuid.UUID | None = None
     blueprint: str | None = None
+    unused_since: dt.datetime | None = None
 
 
 _LIMITS = ", ".join(f"coalesce(d.{name}, p.{name}) AS {name}" for name in plans.NAMES)
@@ -154,12 +168,16 @@ _COLUMNS = f"""
     c.email AS owner_email, d.name, d.friendly_name, d.environment, d.kind, d.plan,
     p.longest_statement_seconds, {_LIMITS}, d.pool_mode,
     u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at, d.expires_at,
-    d.missing_since, d.paused_until, d.paused_for, d.log_statements, d.log_min_duration_ms,
-    d.log_errors, b.name AS blueprint, b.version AS blueprint_version, d.created_at, d.updated_at
+    d.missing_since, d.password_changed_at, d.rotate_password_days,
+    {rotates_at("d")} AS password_rotates_at,
+    a.last_active_at, a.watched_since, d.paused_until, d.paused_for, d.log_statements,
+    d.log_min_duration_ms, d.log_errors, b.name AS blueprint, b.version AS blueprint_version,
+    d.created_at, d.updated_at
 """
 _BESIDE = """
     JOIN plans p ON p.name = d.plan
     LEFT JOIN disk_usage u ON u.database_id = d.id
+    LEFT JOIN database_activity a ON a.database_id = d.id
     LEFT JOIN customers c ON c.id = d.customer_id
     LEFT JOIN database_blueprints b ON b.database_id = d.id
 """
@@ -229,7 +247,8 @@ async def activate(tx: Tx, database_id: uuid.UUID, labels: Labels) -> dt.datetim
                     SET status = 'active', customer_id = %(customer_id)s, name = %(name)s,
                         friendly_name = %(friendly_name)s, environment = %(environment)s,
                         plan = %(plan)s, pool_mode = %(pool_mode)s, has_shadow = %(has_shadow)s,
-                        created_at = clock_timestamp(), updated_at = clock_timestamp() {}
+                        created_at = clock_timestamp(), updated_at = clock_timestamp(),
+                        password_changed_at = clock_timestamp() {}
                     WHERE id = %(id)s RETURNING created_at
                     """
                 ).format(_set_limits(labels.limits)),
@@ -285,6 +304,7 @@ async def update_labels(
     plan: str,
     pool_mode: PoolMode,
     expires_at: dt.datetime | None,
+    rotate_password_days: int | None,
     limits: Mapping[str, int | None],
 ) -> None:
     """Change what the owner may change; a limit of None is the plan's. Raises as ``activate``."""
@@ -294,7 +314,13 @@ async def update_labels(
                 """
                 UPDATE databases SET name = %(name)s, friendly_name = %(friendly_name)s,
                     environment = %(environment)s, plan = %(plan)s, pool_mode = %(pool_mode)s,
-                    expires_at = %(expires_at)s, updated_at = clock_timestamp() {}
+                    expires_at = %(expires_at)s, updated_at = clock_timestamp(),
+                    rotate_password_days = %(rotate)s,
+                    rotation_set_at = CASE
+                        WHEN %(rotate)s::integer IS NULL THEN NULL
+                        WHEN %(rotate)s IS NOT DISTINCT FROM rotate_password_days
+                            THEN rotation_set_at
+                        ELSE clock_timestamp() END {}
                 WHERE id = %(id)s
                 """
             ).format(_set_limits(limits)),
@@ -306,6 +332,7 @@ async def update_labels(
                 "plan": plan,
                 "pool_mode": pool_mode,
                 "expires_at": expires_at,
+                "rotate": rotate_password_days,
                 **limits,
             },
         )
@@ -467,6 +494,10 @@ async def page(
         conditions.append("d.parent_id = %(parent_id)s")
     if wanted.blueprint is not None:
         conditions.append("b.name = %(blueprint)s")
+    if wanted.unused_since is not None:  # what is not known since then may have been used
+        conditions.append(
+            "a.watched_since <= %(unused)s AND coalesce(a.last_active_at <= %(unused)s, true)"
+        )
     if wanted.owner is not None:
         conditions.append("d.customer_id = (SELECT id FROM customers WHERE email = %(owner)s)")
     text = wanted.search or ""
@@ -495,6 +526,7 @@ async def page(
                 "environment": wanted.environment,
                 "status": wanted.status,
                 "owner": wanted.owner,
+                "unused": wanted.unused_since,
                 "parent_id": wanted.parent_id,
                 "blueprint": wanted.blueprint,
                 "search": f"%{text}%",
@@ -542,10 +574,13 @@ async def pool_limits(tx: Tx) -> list[PoolLimits]:
         await cursor.execute(
             """
             SELECT d.username, coalesce(d.max_connections, p.max_connections) AS max_connections,
-                   coalesce(d.pool_size, p.pool_size) AS pool_size, d.pool_mode
+                   coalesce(d.pool_size, p.pool_size) AS pool_size,
+                   coalesce(d.reserve_pool_size, p.reserve_pool_size) AS reserve_pool_size,
+                   d.pool_mode
             FROM databases d JOIN plans p ON p.name = d.plan WHERE d.status = 'active'
             UNION ALL
-            SELECT r.username, r.max_connections, coalesce(d.pool_size, p.pool_size), d.pool_mode
+            SELECT r.username, r.max_connections, coalesce(d.pool_size, p.pool_size),
+                   coalesce(d.reserve_pool_size, p.reserve_pool_size), d.pool_mode
             FROM database_roles r JOIN databases d ON d.id = r.database_id
                 JOIN plans p ON p.name = d.plan
             WHERE d.status = 'active' AND r.status = 'active'
@@ -588,6 +623,14 @@ async def unfinished_rotations(tx: Tx) -> list[uuid.UUID]:
     """Databases whose change of password has begun and not ended."""
     cursor = await tx.execute("SELECT database_id FROM password_rotations")
     return [row[0] for row in await cursor.fetchall()]
+
+
+async def note_password_change(tx: Tx, database_id: uuid.UUID) -> None:
+    """Note that the owner role has a new password from now on."""
+    await tx.execute(
+        "UPDATE databases SET password_changed_at = clock_timestamp() WHERE id = %s",
+        (database_id,),
+    )
 
 
 async def remove_rotation(tx: Tx, database_id: uuid.UUID) -> None:

@@ -16,12 +16,14 @@ class Limits:
 
     The three timeouts are defaults that each session may change; nobody can change the
     others from inside. ``max_connections`` counts direct and pooled ones together,
+    ``reserve_pool_size`` is how many of its ``pool_size`` are opened beyond an equal share,
     ``temp_file_limit_bytes`` holds for each session, ``disk_quota_bytes`` for the
     database and its shadow together.
     """
 
     max_connections: int
     pool_size: int
+    reserve_pool_size: int
     disk_quota_bytes: int
     temp_file_limit_bytes: int
     statement_timeout_ms: int
@@ -30,7 +32,13 @@ class Limits:
 
 
 NAMES = tuple(field.name for field in dataclasses.fields(Limits))
-ENFORCED = ("max_connections", "pool_size", "disk_quota_bytes", "temp_file_limit_bytes")
+ENFORCED = (
+    "max_connections",
+    "pool_size",
+    "reserve_pool_size",
+    "disk_quota_bytes",
+    "temp_file_limit_bytes",
+)
 
 
 @dataclass(frozen=True, slots=True)

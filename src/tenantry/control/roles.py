@@ -29,6 +29,7 @@ class RoleRow:
     max_connections: int
     status: Literal["active", "deleting"]
     verifier_before: str | None = field(repr=False)
+    password_changed_at: dt.datetime
     created_at: dt.datetime
     updated_at: dt.datetime
 
@@ -128,6 +129,14 @@ async def end_rotation(tx: Tx, role_id: uuid.UUID) -> None:
     await tx.execute(
         "UPDATE database_roles SET verifier_before = NULL, updated_at = clock_timestamp()"
         " WHERE id = %s",
+        (role_id,),
+    )
+
+
+async def note_password_change(tx: Tx, role_id: uuid.UUID) -> None:
+    """Note that a role has a new password from now on."""
+    await tx.execute(
+        "UPDATE database_roles SET password_changed_at = clock_timestamp() WHERE id = %s",
         (role_id,),
     )
 

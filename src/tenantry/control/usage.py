@@ -16,6 +16,7 @@ class UsageRow:
     """A database's use of the disk, its shadow's included, and its state ``since`` when.
 
     ``read_only_from_bytes`` is how large it was when it became read-only, None if it is not.
+    ``allowed_bytes`` of what it takes do not count, while an operation writes a copy of a table.
     """
 
     database_id: uuid.UUID
@@ -23,9 +24,15 @@ class UsageRow:
     state: QuotaState
     since: dt.datetime
     read_only_from_bytes: int | None
+    allowed_bytes: int
 
 
-_COLUMNS = "database_id, used_bytes, state, since, read_only_from_bytes"
+_COLUMNS = """
+    database_id, used_bytes, state, since, read_only_from_bytes,
+    CASE WHEN EXISTS (SELECT FROM operations o
+            WHERE o.id = allowed_for AND o.status IN ('queued', 'running'))
+        THEN allowed_bytes ELSE 0 END AS allowed_bytes
+"""
 
 
 async def keep(tx: Tx, used: Mapping[uuid.UUID, int]) -> None:
@@ -74,6 +81,16 @@ async def set_state(
         WHERE database_id = %s
         """,
         (state, read_only_from, database_id),
+    )
+
+
+async def allow(
+    tx: Tx, database_id: uuid.UUID, operation_id: uuid.UUID, allowed_bytes: int
+) -> None:
+    """Until an operation ends, or allows another figure, do not count so many bytes."""
+    await tx.execute(
+        "UPDATE disk_usage SET allowed_bytes = %s, allowed_for = %s WHERE database_id = %s",
+        (allowed_bytes, operation_id, database_id),
     )
 
 

@@ -271,6 +271,28 @@ async def activity(connection: AsyncConnection[TupleRow]) -> dict[str, Activity]
     return {name: Activity(open_, done) for name, open_, done in await cursor.fetchall()}
 
 
+@dataclass(frozen=True, slots=True)
+class SessionCount:
+    """The sessions of a database that have begun, and whether a tenant's is open."""
+
+    begun: int
+    tenants_open: bool
+
+
+async def session_counts(connection: AsyncConnection[TupleRow]) -> dict[str, SessionCount]:
+    """The sessions of clients in every database, by name, since its counters began."""
+    cursor = await connection.execute(
+        """
+        SELECT d.datname, d.sessions, EXISTS (
+            SELECT FROM pg_stat_activity a
+            WHERE a.datid = d.datid AND a.backend_type = 'client backend'
+              AND NOT starts_with(a.usename, 'tenantry_'))
+        FROM pg_stat_database d WHERE d.datname IS NOT NULL
+        """
+    )
+    return {name: SessionCount(*counted) for name, *counted in await cursor.fetchall()}
+
+
 async def sizes(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> dict[str, int]:
     """The bytes that the databases named take on disk, by name. About 0.5 ms for each."""
     cursor = await connection.execute(

@@ -18,6 +18,7 @@ from tenantry.control import databases as rows
 from tenantry.host import files, processes
 from tenantry.pg.transaction_ids import LIMIT
 from tenantry.services import login_floods
+from tenantry.services.backups.plan import failing_backups
 from tenantry.services.platform import Platform
 from tenantry.services.repository import plan
 
@@ -103,6 +104,16 @@ async def _backups(platform: Platform) -> str | _Worry:
         return _Worry(text)
     ages = [now - each.last_backup_at for each in found if each.last_backup_at]
     return f"the last is {max(ages) // _HOUR} h old" if ages else "the first is to be made"
+
+
+async def _passwords(platform: Platform) -> _Worry | None:
+    told = await platform.passwords.alerts()
+    return _Worry(" ".join(told)) if told else None
+
+
+async def _scheduled_backups(platform: Platform) -> _Worry | None:
+    failing = await platform.backup_schedules.count_failing()
+    return _Worry(failing_backups(failing)) if failing else None
 
 
 async def _ownership(platform: Platform) -> _Worry | None:
@@ -216,7 +227,9 @@ async def check(platform: Platform) -> Health:
         ("certificate", lambda: _certificate(platform)),
         ("disk", lambda: _disk(platform)),
         ("backups", lambda: _backups(platform)),
+        ("scheduled backups", lambda: _scheduled_backups(platform)),
         ("drills", lambda: _drills(platform)),
+        ("passwords", lambda: _passwords(platform)),
         ("ownership", lambda: _ownership(platform)),
         ("operations", lambda: _operations(platform)),
         ("versions", lambda: _versions(platform)),

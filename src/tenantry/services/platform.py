@@ -15,6 +15,7 @@ from tenantry.control.store import ControlStore
 from tenantry.host import files, processes
 from tenantry.host.engines import find_pgbouncer
 from tenantry.services.access.service import Access
+from tenantry.services.backups.schedules import BackupSchedules
 from tenantry.services.backups.service import Backups
 from tenantry.services.blueprints.flow import Applying
 from tenantry.services.blueprints.service import Blueprints
@@ -36,6 +37,7 @@ from tenantry.services.network.service import Network
 from tenantry.services.operations.service import Operations
 from tenantry.services.overuse.service import Overuse
 from tenantry.services.ownership.service import Ownership
+from tenantry.services.passwords import Passwords
 from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.quotas.service import Quotas
@@ -53,6 +55,7 @@ from tenantry.services.tenant_migrations.service import TenantMigrations
 from tenantry.services.tenant_migrations.visits import Visits
 from tenantry.services.transaction_ids import TransactionIds
 from tenantry.services.users.service import Users
+from tenantry.services.vacuuming.service import Vacuuming
 from tenantry.services.versions import Versions
 
 Say = Callable[[str], None]
@@ -72,6 +75,7 @@ class Platform:
     network: Network
     ownership: Ownership
     roles: Roles
+    passwords: Passwords
     extensions: Extensions
     statement_log: StatementLog
     collecting: Collecting
@@ -87,6 +91,7 @@ class Platform:
     drills: Drills
     home_keeper: HomeKeeper
     backups: Backups
+    backup_schedules: BackupSchedules
     access: Access
     people: People
     users: Users
@@ -94,6 +99,7 @@ class Platform:
     blueprints: Blueprints
     transaction_ids: TransactionIds
     versions: Versions
+    vacuuming: Vacuuming
 
     @property
     def home(self) -> Home:
@@ -157,6 +163,15 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             Copying(settings, clusters, repositories, side_instances),
             keep_days=settings.replaced_days or settings.backup_days,
         )
+        backups = Backups(
+            store,
+            clusters,
+            databases,
+            operations,
+            Home(settings.home),
+            most_bytes=settings.customer_backup_gb << 30,
+        )
+        overuse = Overuse(store, clusters, pooler, local.shared)
         roles = Roles(store, clusters, pooler, databases, network)
         visits = Visits(store, clusters, pooler, Home(settings.home))
         migrations_ = TenantMigrations(store, Migrating(visits), databases, operations)
@@ -174,6 +189,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             network=network,
             ownership=Ownership(store, clusters),
             roles=roles,
+            passwords=Passwords(store, databases, roles, days=settings.password_days),
             extensions=Extensions(clusters, databases),
             statement_log=StatementLog(clusters, databases, entries),
             collecting=Collecting(
@@ -181,8 +197,11 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             ),
             branches=Branches(settings, store, databases, operations, branching),
             quotas=Quotas(store, clusters, pooler),
-            overuse=Overuse(store, clusters, pooler, local.shared),
+            overuse=overuse,
             versions=Versions(settings, local, pooler),
+            vacuuming=Vacuuming(
+                store, clusters, databases, operations, overuse, home=Home(settings.home)
+            ),
             transaction_ids=TransactionIds(store, clusters, local),
             certificates=local_certificates(settings),
             repositories=repositories,
@@ -192,14 +211,8 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             cluster_backups=ClusterBackups(store, operations, repositories, schedule(settings)),
             drills=Drills(settings, store, databases, operations, repositories),
             home_keeper=HomeKeeper(settings, repositories),
-            backups=Backups(
-                store,
-                clusters,
-                databases,
-                operations,
-                Home(settings.home),
-                most_bytes=settings.customer_backup_gb << 30,
-            ),
+            backups=backups,
+            backup_schedules=BackupSchedules(store, databases, backups),
             access=access,
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),

@@ -9,16 +9,18 @@ import psycopg
 from tenantry.base.errors import TenantryError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
+from tenantry.control import backup_schedules, operations, passwords
 from tenantry.control import clusters as rows
 from tenantry.control import databases as database_rows
-from tenantry.control import operations
 from tenantry.control.operations import QueuedKind
 from tenantry.control.store import DATABASE
 from tenantry.host import processes
 from tenantry.pg.connections import PLATFORM, connect
 from tenantry.services import supervisor, transaction_ids, versions
+from tenantry.services.backups.plan import failing_backups
 from tenantry.services.cluster_restores.service import every_kept
 from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
+from tenantry.services.passwords import alerts as password_alerts
 from tenantry.services.platform import local_pooler
 from tenantry.services.repository import plan
 from tenantry.services.repository.flow import upkeep
@@ -106,6 +108,8 @@ async def look(settings: Settings) -> Status:
     backups: list[Upkeep] = []
     late: str | None = None
     paused: dict[str, int] = {}
+    failing = 0
+    aged: list[str] = []
     reports: list[transaction_ids.Report] = []
     if control is not None:
         try:
@@ -114,6 +118,9 @@ async def look(settings: Settings) -> Status:
             ) as connection:
                 found = await rows.every(connection)
                 paused = await database_rows.count_paused(connection)
+                days = settings.password_days
+                aged = password_alerts(await passwords.ages(connection, days=days), days)
+                failing = await backup_schedules.count_failing(connection)
                 backups = await upkeep(Repositories(settings), connection)
                 late = _late(settings, await operations.queued(connection))
                 reports.append(
@@ -150,6 +157,8 @@ async def look(settings: Settings) -> Status:
                     for reason, count in paused.items()
                     if row.kind != CONTROL
                 ),
+                *([failing_backups(failing)] if failing and row.kind != CONTROL else []),
+                *(aged if row.kind != CONTROL else []),
                 *(
                     alert.detail
                     for each in reports

@@ -25,7 +25,7 @@ from tenantry.api.requests.fields import (
     secret,
 )
 from tenantry.base.errors import InvalidInput
-from tenantry.control.backups import Schedule
+from tenantry.control.backup_schedules import Schedule
 from tenantry.pg import sources
 from tenantry.pg.sources import Source
 from tenantry.services.backups.model import NewBackup

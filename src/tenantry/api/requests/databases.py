@@ -22,8 +22,10 @@ from tenantry.api.requests.fields import (
     Moment,
     PlanName,
     PoolSize,
+    ReservePoolSize,
     Seeds,
     Slug,
+    StatementSeconds,
     TempFileLimit,
     Timeout,
     expiry,
@@ -36,6 +38,7 @@ from tenantry.services.databases.model import Changes, Environment, NewDatabase
 from tenantry.services.network.plan import parse_network
 from tenantry.services.network.service import MOST_ENTRIES
 from tenantry.services.roles.model import LONGEST_NAME, ROLE_NAME, NewRole
+from tenantry.services.vacuuming.service import Wanted
 
 _EXTENSION_NAME = re.compile(r"[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)*", re.ASCII)
 
@@ -45,6 +48,7 @@ class _Limits(Body):
 
     max_connections: Connections | None = None
     pool_size: PoolSize | None = None
+    reserve_pool_size: ReservePoolSize | None = None
     disk_quota_bytes: DiskQuota | None = None
     temp_file_limit_bytes: TempFileLimit | None = None
     statement_timeout_ms: Timeout | None = None
@@ -109,6 +113,11 @@ class UpdateDatabase(_Limits):
     expires_at: Annotated[Moment, AfterValidator(expiry)] | None = Field(
         default=None, description="When to delete a branch; null is never."
     )
+    rotate_password_days: Annotated[int, Field(ge=14, le=3650, strict=True)] | None = Field(
+        default=None,
+        description="After how many days to replace the passwords of its logins, the first time"
+        " in 7 days at the earliest; null is never.",
+    )
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -126,7 +135,29 @@ class UpdateDatabase(_Limits):
             limits=self.limits(),
             changes_expiry="expires_at" in self.model_fields_set,
             expires_at=self.expires_at,
+            changes_rotation="rotate_password_days" in self.model_fields_set,
+            rotate_password_days=self.rotate_password_days,
         )
+
+
+class VacuumFull(Body):
+    """Which tables to rewrite; none: those that would give back a tenth of their size or more."""
+
+    tables: list[
+        Annotated[
+            str,
+            StringConstraints(min_length=3, max_length=130),
+            AfterValidator(readable),
+            Field(examples=["public.events"]),
+        ]
+    ] = Field(default=[], max_length=1000)
+    lock_timeout_seconds: Annotated[float, Field(ge=0.001, le=600)] = Field(
+        default=5, description="How long to wait for each table; who comes meanwhile waits behind."
+    )
+    statement_timeout_seconds: StatementSeconds = None
+
+    def wanted(self) -> Wanted:
+        return Wanted(self.tables, self.lock_timeout_seconds, self.statement_timeout_seconds)
 
 
 class WhitelistEntry(Body):

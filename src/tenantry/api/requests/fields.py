@@ -198,6 +198,18 @@ PoolSize = Annotated[
 ]
 
 
+ReservePoolSize = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=POOL_SIZE,
+        strict=True,
+        description="How many of those a pool may open beyond its share once a client has waited.",
+        examples=[5],
+    ),
+]
+
+
 DiskQuota = Annotated[
     int,
     Field(

@@ -5,10 +5,13 @@ import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from tenantry.control.backups import Format, Origin, Schedule
+from tenantry.control.backup_schedules import Schedule, ScheduleRow
+from tenantry.control.backups import Format, Origin
 
 _ENDINGS: dict[Format, str] = {"custom": "dump", "plain": "sql.gz"}
 _SUNDAY = 6
+# After each failure. A third one waits for the schedule's next moment.
+RETRY_AFTER = (dt.timedelta(minutes=15), dt.timedelta(hours=1))
 
 
 def file_name(name: str, form: Format, at: dt.datetime) -> str:
@@ -32,6 +35,40 @@ def is_due(schedule: Schedule, since: dt.datetime, now: dt.datetime) -> bool:
     """Whether a moment of the schedule's has come since the last backup was begun."""
     slot = last_slot(schedule, now)
     return slot is not None and since < slot
+
+
+def next_slot(schedule: Schedule, since: dt.datetime, now: dt.datetime) -> dt.datetime | None:
+    """When the schedule begins a backup next; ``now`` if one is due already. None if it is off."""
+    slot = last_slot(schedule, now)
+    if slot is None:
+        return None
+    if since < slot:
+        return now
+    return slot + dt.timedelta(days=7 if schedule.every == "week" else 1)
+
+
+def failing_backups(databases: int) -> str:
+    """What to tell of databases whose last scheduled backup failed or was refused."""
+    return (
+        f"The last scheduled backup of databases failed: {databases}. tenantry operation list"
+        " --kind backup.create --status failed and the audit (backup.refused) say why."
+    )
+
+
+def try_now(row: ScheduleRow, now: dt.datetime) -> int | None:
+    """Return for the how-manyeth time to begin a database's backup now, or None not to.
+
+    One that failed is tried again twice. One that was refused or cancelled is not: what refused it
+    lasts, and who cancelled it did not want it.
+    """
+    if is_due(row.schedule, row.since, now):
+        return 1
+    last = row.attempt
+    if row.schedule.every == "off" or last is None or last.status != "failed":
+        return None
+    if last.ended_at is None or last.tries > len(RETRY_AFTER):
+        return None
+    return last.tries + 1 if now - last.ended_at >= RETRY_AFTER[last.tries - 1] else None
 
 
 @dataclass(frozen=True, slots=True)

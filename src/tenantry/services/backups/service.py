@@ -13,11 +13,11 @@ import structlog
 from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.events import Changed, StepDone, emit
 from tenantry.base.home import Home
-from tenantry.control import audit, pages
+from tenantry.control import audit, backup_schedules, pages
 from tenantry.control import backups as rows
 from tenantry.control import databases as database_rows
 from tenantry.control.audit import Actor
-from tenantry.control.backups import BackupRow, Origin, Schedule
+from tenantry.control.backups import BackupRow, Format, Origin
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.pages import Page
@@ -92,10 +92,20 @@ class Backups:
                 hint="Delete those that nobody needs.",
             )
         if actor.customer_id is not None:
-            await self._require_room(tx, database)
+            await self.require_room(tx, database)
         return await self._begin(tx, actor, database, wanted, "manual")
 
-    async def _require_room(self, tx: Tx, database: DatabaseRow) -> None:
+    async def begin_scheduled(
+        self,
+        tx: Tx,
+        database: DatabaseRow,
+        format: Format,  # noqa: A002
+    ) -> OperationRow:
+        """Want a backup made of a locked database, by its schedule. Raises Conflict."""
+        wanted = NewBackup(format, "all", None)
+        return await self._begin(tx, audit.PLATFORM, database, wanted, "scheduled")
+
+    async def require_room(self, tx: Tx, database: DatabaseRow) -> None:
         """Raises Conflict if the backups of a database's owner take all that they may."""
         if database.customer_id is None:
             return
@@ -222,24 +232,6 @@ class Backups:
             customer_id=backup.customer_id,
         )
 
-    async def schedule(self, actor: Actor, database_id: uuid.UUID) -> Schedule:
-        """When a database is backed up by itself. Raises NotFound."""
-        await self._databases.show(actor, database_id)
-        async with self._store.transaction(actor) as tx:
-            return await rows.find_schedule(tx, database_id) or Schedule()
-
-    async def set_schedule(
-        self, tx: Tx, actor: Actor, database_id: uuid.UUID, schedule: Schedule
-    ) -> Schedule:
-        """Have a schedule from now on. Raises NotFound, Conflict."""
-        database = await self._databases.lock_active(tx, actor, database_id)
-        await rows.set_schedule(tx, database.id, schedule)
-        await audit.record_on(
-            tx, actor, "backup.schedule", database,
-            details={name: getattr(schedule, name) for name in schedule.__slots__},
-        )  # fmt: skip
-        return schedule
-
     async def keep_all(self, tx: Tx, database_id: uuid.UUID) -> None:
         """Have the backups of a database stay that is being deleted in ``tx``."""
         await rows.keep_all(tx, database_id)
@@ -305,40 +297,6 @@ class Backups:
 
     # ── the worker's ─────────────────────────────────────────────────────────
 
-    async def begin_due(self) -> bool:
-        """Begin the scheduled backup that has waited longest, unless one is being made.
-
-        One at a time, so that what people ask for is not behind those of a whole night.
-        """
-        now = dt.datetime.now(dt.UTC)
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            if await rows.scheduled_is_made(tx):
-                return False
-            wanted = await rows.schedules(tx)
-        for each in wanted:
-            if plan.is_due(each.schedule, each.begun_at, now):
-                try:
-                    await self._begin_scheduled(each.database_id, each.schedule)
-                except (Conflict, NotFound):
-                    continue  # something else has the database to itself; it stays due
-                return True
-        return False
-
-    async def _begin_scheduled(self, database_id: uuid.UUID, schedule: Schedule) -> None:
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            database = await self._databases.lock_active(tx, audit.PLATFORM, database_id)
-            wanted = NewBackup(schedule.format, "all", None)
-            try:
-                await self._require_room(tx, database)
-            except Conflict as error:  # told once; the next one is due at its time
-                details: dict[str, object] = {"reason": error.detail}
-                await audit.record_on(
-                    tx, audit.PLATFORM, "backup.refused", database, details=details
-                )
-            else:
-                await self._begin(tx, audit.PLATFORM, database, wanted, "scheduled")
-            await rows.has_begun(tx, database_id)
-
     async def verify_next(self) -> bool:
         """Read the backup that nobody has read for longest, if that is a week ago."""
         before = dt.datetime.now(dt.UTC) - _VERIFY_EVERY
@@ -374,7 +332,7 @@ class Backups:
                     await self._note(tx, backup, _missing(file, backup))
 
     async def _expire(self, tx: Tx) -> None:
-        wanted = {each.database_id: each.schedule for each in await rows.schedules(tx)}
+        wanted = {each.database_id: each.schedule for each in await backup_schedules.every(tx)}
         if not wanted:
             return
         held: defaultdict[uuid.UUID, list[BackupRow]] = defaultdict(list)

@@ -32,7 +32,8 @@ class Changes:
     """What a caller wants different; None leaves as it is.
 
     ``limits`` has those to change; one of None becomes the plan's again. ``expires_at`` is a
-    branch's, and changed with ``changes_expiry`` only: None is never.
+    branch's, and changed with ``changes_expiry`` only: None is never. So is
+    ``rotate_password_days``, with ``changes_rotation``.
     """
 
     friendly_name: str | None = None
@@ -43,6 +44,8 @@ class Changes:
     limits: Mapping[str, int | None] = field(default_factory=dict)
     changes_expiry: bool = False
     expires_at: dt.datetime | None = None
+    changes_rotation: bool = False
+    rotate_password_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

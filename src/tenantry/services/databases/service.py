@@ -41,6 +41,14 @@ _CLOSINGS_AT_ONCE = 12  # who keeps one waiting is ended after seconds
 _DROP_TURN_SECONDS = 60.0
 _RECONNECT_SECONDS = 1.0  # how long pooled clients wait for each other's open transactions
 _DROP_SCRATCH_SECONDS = 5.0  # a pass drops what takes longer
+_LABELS = (
+    "name",
+    "friendly_name",
+    "environment",
+    "plan",
+    "pool_mode",
+    "rotate_password_days",
+)
 _SAMPLE_SLICE = 100  # databases measured at a time: sizes are read from their files
 
 
@@ -199,6 +207,9 @@ class Databases:
             plan=changes.plan or row.plan,
             pool_mode=changes.pool_mode or row.pool_mode,
             expires_at=changes.expires_at if changes.changes_expiry else row.expires_at,
+            rotate_password_days=changes.rotate_password_days
+            if changes.changes_rotation
+            else row.rotate_password_days,
             limits=changes.limits,
         )
         after = await self._locked(tx, row.id)
@@ -208,7 +219,7 @@ class Databases:
                 await flow.limit(server, after)
         changed: dict[str, object] = {
             field: [getattr(row, field), getattr(after, field)]
-            for field in ("name", "friendly_name", "environment", "plan", "pool_mode", *plans.NAMES)
+            for field in (*_LABELS, *plans.NAMES)
             if getattr(row, field) != getattr(after, field)
         }
         if after.expires_at != row.expires_at:
@@ -282,7 +293,13 @@ class Databases:
             return await rows.find(tx, database_id, customer_id=None) is None
 
     async def rotate_password(
-        self, tx: Tx, actor: Actor, database_id: uuid.UUID, password: Secret
+        self,
+        tx: Tx,
+        actor: Actor,
+        database_id: uuid.UUID,
+        password: Secret,
+        *,
+        reason: str | None = None,
     ) -> Opened:
         """Give a database a new password; open sessions go on. Raises NotFound, Conflict.
 
@@ -298,9 +315,11 @@ class Databases:
             told_as="rotate",
         )
         await rows.remove_rotation(tx, row.id)
-        await audit.record_on(tx, actor, "database.rotate_password", row)
+        await rows.note_password_change(tx, row.id)
+        details: dict[str, object] = {} if reason is None else {"reason": reason}
+        await audit.record_on(tx, actor, "database.rotate_password", row, details=details)
         emit(StepDone("rotate", "recorded", row.username))
-        return Opened(row, password)
+        return Opened(await self._locked(tx, row.id), password)
 
     async def change_password(
         self,

@@ -112,6 +112,14 @@ class Meter:
         level.allowance = allowance
         return level.bytes > allowance
 
+    def left(self, name: str, allowance: int, now: float) -> int:
+        """How many bytes a database may write at once before it exceeds its allowance."""
+        level = self._levels.get(name)
+        if level is None:
+            return allowance
+        self._leak(level, now)
+        return max(0, allowance - int(level.bytes))
+
     @staticmethod
     def _leak(level: _Level, now: float) -> None:
         level.bytes = max(0.0, level.bytes - level.allowance * (now - level.at) / _HOUR)

@@ -103,6 +103,11 @@ class Overuse:
         except psycopg.OperationalError as error:
             raise Unavailable(f"Nobody looks at what databases write: {error}".strip()) from error
 
+    def wal_left(self, row: DatabaseRow) -> int:
+        """How much write-ahead log a database may write at once before it is paused."""
+        most = plan.most_wal(row.disk_quota_bytes)
+        return self._wal.left(row.database_name, most, time.monotonic())
+
     async def _look(self, server: Server, cluster: ClusterRow, seen: _Seen) -> None:
         state = await (await server.execute(_STATE)).fetchone()
         if state is None:

@@ -14,6 +14,8 @@ from tenantry.pg.connections import POOLER, Address
 from tenantry.pg.hardening import AUTH_DATABASE, CREDENTIALS_QUERY
 
 POOL_SIZE = 25
+RESERVE_SECONDS = 5  # how long a client waits before its pool's reserve is opened
+_RESERVED_PART = 5  # all reserves together take a fifth of the budget at most
 LOGIN_SECONDS = 15  # while PostgreSQL is started again, a login waits
 MANY_LOGINS = 500  # unfinished at once
 LARGE_LOGINS = 16 * 1024 * 1024  # bytes sent by all unfinished ones; a login takes less than 4 KiB
@@ -65,22 +67,47 @@ def pool_size(max_connections: int, wanted: int = POOL_SIZE) -> int:
     return min(wanted, max(1, max_connections * 4 // 5))
 
 
-def fair_pool_size(*, budget: int, held: Collection[int]) -> int:
+def allowances(
+    *, budget: int, held: Mapping[Pool, int], reserves: Mapping[str, int]
+) -> dict[Pool, int]:
+    """How many connections beyond its share each pool in use may have, where it may have any.
+
+    ``reserves`` are those of roles. If all of them together are more than a fifth of ``budget``, or
+    leave less than one connection to each pool, they are cut down.
+    """
+    wanted = {pool: each for pool in held if (each := reserves.get(pool[1], 0))}
+    total = sum(wanted.values())
+    most = max(0, min(budget // _RESERVED_PART, budget - len(held)))
+    if total <= most:
+        return wanted
+    return {pool: cut for pool, each in wanted.items() if (cut := each * most // total)}
+
+
+def fair_pool_size(
+    *, budget: int, held: Mapping[Pool, int], beyond: Mapping[Pool, int] | None = None
+) -> int:
     """The most server connections that each pool may grow to within ``budget``.
 
     ``held`` is how many each pool in use has now: what a larger one still holds is not
-    there for the others.
+    there for the others. ``beyond`` is what ``allowances`` returned.
     """
+    beyond = beyond or {}
     for size in range(POOL_SIZE, 1, -1):
-        if sum(max(size, each) for each in held) <= budget:
+        grown = (
+            max(min(POOL_SIZE, size + beyond.get(pool, 0)), each) for pool, each in held.items()
+        )
+        if sum(grown) <= budget:
             return size
     return 1
 
 
-def overfull(*, budget: int, held: Mapping[Pool, int]) -> set[Pool]:
-    """The pools that hold more than an equal share of ``budget``."""
-    share = max(1, budget // max(1, len(held)))
-    return {pool for pool, each in held.items() if each > share}
+def overfull(
+    *, budget: int, held: Mapping[Pool, int], beyond: Mapping[Pool, int] | None = None
+) -> set[Pool]:
+    """The pools that hold more than an equal share of ``budget`` and what they may have beyond."""
+    beyond = beyond or {}
+    share = max(1, (budget - sum(beyond.values())) // max(1, len(held)))
+    return {pool for pool, each in held.items() if each > share + beyond.get(pool, 0)}
 
 
 def is_short(memory: int, *, limit: int) -> bool:
@@ -127,6 +154,8 @@ def render_config(config: PoolerConfig) -> str:
         "pool_mode": "transaction",
         "max_client_conn": config.max_clients,
         "default_pool_size": POOL_SIZE,
+        # A role's own reserve (users.ini), beyond what the default is lowered to.
+        "reserve_pool_timeout": RESERVE_SECONDS,
         # A tenant's main and shadow database share one allowance.
         "max_user_connections": POOL_SIZE,
         # And so do all roles of a database.
@@ -168,17 +197,23 @@ def render_config(config: PoolerConfig) -> str:
     )
 
 
-def render_users(limits: Iterable[PoolLimits], *, listed: Collection[str] = ()) -> str:
-    """Return a line for each role whose pool is not full or not in transaction mode.
+def render_users(
+    limits: Iterable[PoolLimits], *, listed: Collection[str] = (), reserves: bool = True
+) -> str:
+    """Return a line for each role whose pool is not full or not in transaction mode, or has a
+    reserve.
 
     ``listed`` are roles that had a line before. They keep one: PgBouncer leaves the settings of a
-    role as they were when its line is gone.
+    role as they were when its line is gone. Without ``reserves`` none is named, which PgBouncer
+    refuses before 1.24.
     """
     lines = [
         f"{each.username} = max_user_connections={size} pool_mode={each.pool_mode}"
+        + (f" reserve_pool_size={each.reserve_pool_size}" if reserves else "")
         for each in sorted(limits)
         if (size := pool_size(each.max_connections, each.pool_size)) < POOL_SIZE
         or each.pool_mode != "transaction"
+        or (reserves and each.reserve_pool_size)
         or each.username in listed
     ]
     return "\n".join(["; Written by Tenantry.", "[users]", *lines, ""])
@@ -187,3 +222,14 @@ def render_users(limits: Iterable[PoolLimits], *, listed: Collection[str] = ()) 
 def listed_users(text: str) -> set[str]:
     """Return the roles that have a line in what ``render_users`` returned."""
     return {line.partition(" = ")[0] for line in text.splitlines() if " = " in line}
+
+
+def listed_reserves(text: str) -> dict[str, int]:
+    """Return the reserves in what ``render_users`` returned, of the roles that have any."""
+    found = {}
+    for line in text.splitlines():
+        name, _, settings = line.partition(" = ")
+        size = settings.partition(" reserve_pool_size=")[2]
+        if size and size != "0":
+            found[name] = int(size)
+    return found

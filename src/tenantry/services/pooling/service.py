@@ -31,6 +31,7 @@ from tenantry.services.pooling import plan
 from tenantry.services.pooling.console import Console, open_console
 
 _KILL_CLIENT_FROM = (1, 24)
+_RESERVE_OF_ROLES_FROM = (1, 24)
 _USERS_LOCK = 0x706F6F6C  # "pool": whoever writes users.ini holds this advisory lock
 _MOST_CLIENTS = 10_000
 _START_SECONDS = 10
@@ -120,6 +121,7 @@ class Pooler:
         self._budget = budget
         self._packet_bytes = settings.pool_packet_mb * _MIB
         self._memory_bytes = settings.pool_memory_mb * _MIB
+        self._reserves_of: tuple[int, dict[str, int]] = (0, {})
 
     # ── the process ──────────────────────────────────────────────────────────
 
@@ -463,8 +465,9 @@ class Pooler:
         }
         held = {pool: _servers(row) for pool, row in pools.items()}
         opening = {database for (database, _), row in pools.items() if row["sv_login"]}
-        overfull = plan.overfull(budget=self._budget, held=held)
-        wanted = plan.fair_pool_size(budget=self._budget, held=held.values())
+        beyond = plan.allowances(budget=self._budget, held=held, reserves=self._reserves())
+        overfull = plan.overfull(budget=self._budget, held=held, beyond=beyond)
+        wanted = plan.fair_pool_size(budget=self._budget, held=held, beyond=beyond)
         # Asked for each time: a RELOAD brings back the size that is in the file.
         if wanted != await self._size_in_force(console):
             await console.run(sql.SQL("SET default_pool_size = {}").format(sql.Literal(wanted)))
@@ -480,20 +483,38 @@ class Pooler:
                 shrinking = shrinking | {pool}
         return shrinking & overfull
 
+    def _reserves(self) -> dict[str, int]:
+        """The reserves of roles that have any; the file is read again when it has changed."""
+        users = self._folder / "users.ini"
+        changed = users.stat().st_mtime_ns if users.exists() else 0
+        if changed != self._reserves_of[0]:
+            self._reserves_of = (changed, plan.listed_reserves(users.read_text()))
+        return self._reserves_of[1]
+
+    async def _takes_reserves(self) -> bool:
+        """Whether the pooler that runs knows reserves of roles."""
+        try:
+            async with self.console() as console:
+                return await self._version(console) >= _RESERVE_OF_ROLES_FROM
+        except Unavailable:
+            return False  # it is asked again when it has come back
+
     async def _size_in_force(self, console: Console) -> int:
         config = {row["key"]: row["value"] for row in await console.show("CONFIG")}
         return int(config["default_pool_size"])
 
     async def refresh_users(self, store: ControlStore) -> bool:
-        """Have a line for each role whose pool is not full or not in transaction mode.
+        """Have a line for each role whose pool is unusual, as ``plan.render_users`` says.
 
         The limit itself is PostgreSQL's; without the line the pool would only run into it.
         """
+        reserves = await self._takes_reserves()
         async with store.long_transaction(audit.PLATFORM) as tx:
             await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_USERS_LOCK,))
             path = self._folder / "users.ini"
             listed = plan.listed_users(path.read_text()) if path.exists() else set()
-            text = plan.render_users(await rows.pool_limits(tx), listed=listed)
+            limits = await rows.pool_limits(tx)
+            text = plan.render_users(limits, listed=listed, reserves=reserves)
             with files.until_read(self._home.run / "pooler-users.unread") as unread:
                 changed = files.ensure_file(path, text)
                 if changed or unread:

@@ -116,7 +116,7 @@ class Quotas:
     @staticmethod
     def _next(row: DatabaseRow, use: UsageRow) -> rows.QuotaState:
         return plan.next_state(
-            used=use.used_bytes,
+            used=use.used_bytes - use.allowed_bytes,
             quota=row.disk_quota_bytes,
             state=use.state,
             read_only_from=use.read_only_from_bytes,

@@ -180,6 +180,8 @@ class Roles:
         database_id: uuid.UUID,
         role_id: uuid.UUID,
         password: Secret,
+        *,
+        reason: str | None = None,
     ) -> OpenedRole:
         """Give a role a new password; open sessions go on. Raises NotFound, Conflict.
 
@@ -194,9 +196,11 @@ class Roles:
             told_as="role_rotate",
         )
         await rows.end_rotation(tx, role.id)
-        await self._record(tx, actor, "role.rotate_password", database, role)
+        await rows.note_password_change(tx, role.id)
+        more: dict[str, object] = {} if reason is None else {"reason": reason}
+        await self._record(tx, actor, "role.rotate_password", database, role, more=more)
         emit(StepDone("role_rotate", "recorded", role.username))
-        return OpenedRole(Role(database, role), password)
+        return OpenedRole(Role(database, await self._find(tx, database.id, role.id)), password)
 
     # ── convergence ──────────────────────────────────────────────────────────
 

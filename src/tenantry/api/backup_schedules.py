@@ -1,0 +1,129 @@
+"""/api/databases/{id}/backups/schedule and /api/backup-defaults"""
+
+import datetime as dt
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from tenantry.api import answers
+from tenantry.api.answers import Answer, Listing
+from tenantry.api.asking import DatabaseId, PlatformHere, allowed, changing
+from tenantry.api.requests.copies import BackupSchedule
+from tenantry.control.backup_schedules import ScheduleRow
+from tenantry.control.grants import ADMIN
+from tenantry.services.access.service import Principal
+from tenantry.services.backups import plan
+from tenantry.services.databases.model import Environment
+
+router = APIRouter(tags=["backups"])
+
+_OF_DATABASE = "/api/databases/{identifier}/backups/schedule"
+_DEFAULTS = "/api/backup-defaults"
+
+Reader = Annotated[Principal, allowed("backups:read")]
+Writer = Annotated[Principal, allowed("backups:write")]
+Administrator = Annotated[Principal, allowed(ADMIN)]
+
+
+class _Schedule(BaseModel):
+    every: Literal["off", "day", "week"]
+    hour: int
+    format: Literal["custom", "plain"]
+    keep_count: int
+    keep_days: int
+    keep_manual_days: int | None
+
+
+class LastAttempt(BaseModel):
+    """The last backup that the schedule began; one that failed is tried again twice."""
+
+    begun_at: dt.datetime
+    tries: int
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled", "refused"]
+    error: str | None
+
+
+class Schedule(_Schedule):
+    """``source`` tells whose it is: the database's own, or its environment's default."""
+
+    source: Literal["own", "default"]
+    next_at: dt.datetime | None = Field(description="When the next backup is due; null: never.")
+    last_attempt: LastAttempt | None
+
+
+class Default(_Schedule):
+    """When databases of an environment are backed up that have no schedule of their own."""
+
+    environment: Environment
+
+
+def _schedule(row: ScheduleRow) -> Schedule:
+    last = row.attempt
+    return Schedule(
+        **asdict(row.schedule),
+        source="own" if row.own else "default",
+        next_at=plan.next_slot(row.schedule, row.since, dt.datetime.now(dt.UTC)),
+        last_attempt=last and LastAttempt.model_validate(last, from_attributes=True),
+    )
+
+
+@router.get(_OF_DATABASE, response_model=Answer[Schedule])
+async def show(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+    """When it is backed up by itself, what is kept, and what came of the last backup."""
+    return answers.answer(
+        _schedule(await platform.backup_schedules.show(principal.actor, database_id))
+    )
+
+
+@router.put(_OF_DATABASE, response_model=Answer[Schedule])
+async def set_own(
+    request: Request,
+    body: BackupSchedule,
+    platform: PlatformHere,
+    principal: Writer,
+    database_id: DatabaseId,
+) -> Response:
+    """Give it a schedule of its own. What has had its time goes within a minute."""
+    async with changing(request, principal) as tx:
+        found = await platform.backup_schedules.set_own(
+            tx, principal.actor, database_id, body.wanted()
+        )
+    return answers.answer(_schedule(found), message="Schedule set.")
+
+
+@router.delete(_OF_DATABASE, response_model=Answer[Schedule])
+async def remove_own(
+    request: Request, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+) -> Response:
+    """Have it follow its environment's default again."""
+    async with changing(request, principal) as tx:
+        found = await platform.backup_schedules.set_own(tx, principal.actor, database_id, None)
+    return answers.answer(_schedule(found), message="It follows its environment's default.")
+
+
+@router.get(_DEFAULTS, response_model=Listing[Default])
+async def defaults(platform: PlatformHere, principal: Reader) -> Response:
+    """The schedules by environment."""
+    found = await platform.backup_schedules.defaults(principal.actor)
+    return answers.listing(
+        [Default(environment=name, **asdict(schedule)) for name, schedule in found.items()]
+    )
+
+
+@router.put(f"{_DEFAULTS}/{{environment}}", response_model=Answer[Default])
+async def set_default(
+    request: Request,
+    body: BackupSchedule,
+    platform: PlatformHere,
+    principal: Administrator,
+    environment: Environment,
+) -> Response:
+    """Change an environment's schedule, for all databases without one of their own."""
+    wanted = body.wanted()
+    async with changing(request, principal) as tx:
+        await platform.backup_schedules.set_default(tx, principal.actor, environment, wanted)
+    return answers.answer(
+        Default(environment=environment, **asdict(wanted)), message="Default set."
+    )

@@ -1,0 +1,85 @@
+"""``tenantry db vacuum-full``: the disk that deleted rows have taken, given back."""
+
+from typing import Annotated
+
+import typer
+
+from tenantry.base.sizes import readable
+from tenantry.cli import door, limits, operations, output
+from tenantry.cli.client import connect
+from tenantry.cli.door import Json
+from tenantry.cli.finding import In, Named, find, title
+
+
+def vacuum_full(
+    database: Named,
+    *,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCHEMA.TABLE", help="Only this table; may be repeated."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be given back; change nothing.")
+    ] = False,
+    lock_timeout: Annotated[
+        int | None,
+        typer.Option(
+            parser=limits.parse_time, metavar="TIME", help="How long to wait for each table: 5s."
+        ),
+    ] = None,
+    env: In = None,
+    wait: operations.Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Rewrite tables, to give back what deleted rows have taken. Nobody uses one meanwhile.
+
+    Without --table, those that would give back a tenth of their size or more.
+
+    Examples:
+
+        tenantry db vacuum-full shop --dry-run
+
+        tenantry db vacuum-full shop --table public.events
+    """
+    with connect() as api:
+        row = find(api, database, env)
+        path = f"/api/databases/{row['id']}/vacuum-full"
+        if dry_run:
+            page = api.rows(path)
+            if table:
+                page.rows[:] = [each for each in page.rows if each["table"] in table]
+            output.listing(
+                page,
+                {
+                    "TABLE": "table",
+                    "SIZE": lambda each: output.size(each["size_bytes"]),
+                    "WOULD RETURN": lambda each: (
+                        "unknown"
+                        if each["returned_bytes"] is None
+                        else readable(each["returned_bytes"])
+                    ),
+                },
+                empty=f"{title(row)} has no tables.",
+                in_json=as_json,
+            )
+            return
+        asked: dict[str, object] = {"tables": table or []}
+        if lock_timeout is not None:
+            asked["lock_timeout_seconds"] = lock_timeout / 1000
+        operation = api.post(path, asked)
+        if wait:
+            operation = operations.follow(api, operation["id"])
+    result = operation["result"]
+    if as_json:
+        output.as_json(operation)
+    elif not wait:
+        output.done(f"Its tables are being rewritten: tenantry operation watch {operation['id']}")
+    else:
+        for each in result["tables"]:
+            before, after = readable(each["before_bytes"]), readable(each["after_bytes"])
+            output.note(f"{each['table']}: {before}, now {after}")
+        for each in result["skipped"]:
+            output.note(f"{each['table']} is as it was. {each['reason']}", style="yellow")
+        output.done(f"{title(row)}: {readable(max(0, result['returned_bytes']))} given back")
+    if wait and result["skipped"]:
+        raise typer.Exit(door.FAILED)

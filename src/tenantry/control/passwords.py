@@ -1,0 +1,77 @@
+"""How old the passwords of tenants' logins are, and which are due to be replaced."""
+
+import uuid
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from tenantry.control.store import Tx
+
+NOTICE_DAYS = 7  # that a rotation is told of before
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A login whose password has to be replaced: a further role, or (None) the owner role."""
+
+    database_id: uuid.UUID
+    role_id: uuid.UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """How many logins have a password that is too old, and how many one that goes soon."""
+
+    old: int
+    rotating: int
+
+
+def rotates_at(login: str) -> str:
+    """When a login's password is replaced, as SQL over ``databases d``; null: never."""
+    return f"""
+        greatest({login}.password_changed_at + make_interval(days => d.rotate_password_days),
+            CASE WHEN d.rotate_password_days IS NOT NULL
+                THEN d.rotation_set_at + interval '{NOTICE_DAYS} days' END)
+    """
+
+
+# greatest() leaves nulls out, so that both of its arguments have to be null together.
+_LOGINS = f"""
+    SELECT d.id AS database_id, NULL::uuid AS role_id, d.password_changed_at,
+        {rotates_at("d")} AS rotates_at
+    FROM databases d WHERE d.status = 'active' AND d.missing_since IS NULL
+    UNION ALL
+    SELECT d.id, r.id, r.password_changed_at, {rotates_at("r")}
+    FROM database_roles r JOIN databases d ON d.id = r.database_id
+    WHERE d.status = 'active' AND d.missing_since IS NULL AND r.status = 'active'
+"""
+
+
+async def due(tx: Tx, database_id: uuid.UUID | None = None) -> list[Due]:
+    """The logins, of one database if it is named, whose password has to be replaced now."""
+    async with tx.cursor(row_factory=class_row(Due)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT database_id, role_id FROM ({_LOGINS}) logins
+            WHERE rotates_at <= clock_timestamp() AND (%(id)s::uuid IS NULL OR database_id = %(id)s)
+            ORDER BY rotates_at
+            """,
+            {"id": database_id},
+        )
+        return await cursor.fetchall()
+
+
+async def ages(tx: Tx, *, days: int) -> Ages:
+    """Count the logins with a password older than so many days (0: none is)."""
+    async with tx.cursor(row_factory=class_row(Ages)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT count(*) FILTER (WHERE %(days)s > 0
+                    AND password_changed_at < now() - make_interval(days => %(days)s)) AS old,
+                count(*) FILTER (WHERE rotates_at < now() + interval '{NOTICE_DAYS} days')
+                    AS rotating
+            FROM ({_LOGINS}) logins
+            """,
+            {"days": days},
+        )
+        return await cursor.fetchone() or Ages(0, 0)

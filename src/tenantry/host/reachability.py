@@ -1,0 +1,280 @@
+"""Whether others reach the ports of this machine, as far as it can tell itself.
+
+It knows who listens, what its own packet filter does, and that its own address answers. What
+filters in front of it, a cloud's firewall for example, only others can tell.
+"""
+
+import asyncio
+import ipaddress
+import json
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tenantry.host import commands, nftables
+from tenantry.host.preflight import Finding, Port
+
+Verdict = Literal["open", "some", "closed"]
+_Outcomes = frozenset[str]  # of "accept", "drop" and "next", where the rules may go on
+
+_LISTENING = "0A"  # TCP_LISTEN, as /proc/net/tcp writes it
+_CONNECT_SECONDS = 3.0
+_NOWHERE = ("192.0.2.1", 9)  # RFC 5737; nothing is sent to it
+_WITHOUT_EFFECT = {"counter", "log", "mangle", "notrack"}
+_INCOMING = {("filter", "input"), ("filter", "prerouting")}
+_VERDICTS = {"accept": "accept", "drop": "drop", "reject": "drop", "return": "end"}
+
+
+async def examine(ports: Iterable[Port], *, host: str) -> list[Finding]:
+    """What others find at ports of parts that run; ``host`` is what they call this machine."""
+    rules = await _ruleset()
+    address = _own_address()
+    findings, public = [], []
+    for port in ports:
+        found = listening(port.number)
+        if not found:
+            continue
+        finding = await _examine(port, found, address, rules)
+        findings.append(finding)
+        if not all(ipaddress.ip_address(each).is_loopback for each in found):
+            public.append(port.number)
+    if public:
+        where = address if host == "localhost" else host
+        findings.append(
+            Finding(
+                "ok",
+                "reachability",
+                "unknown: a firewall in front of this machine, as clouds have, cannot be seen.",
+                f"From another machine: nc -vz {where} {public[0]}",
+            )
+        )
+    return findings
+
+
+async def _examine(
+    port: Port, found: Sequence[str], address: str | None, rules: Mapping[str, Any] | None
+) -> Finding:
+    subject = f"port {port.number}"
+    said = f"{port.part} listens on {', '.join(found)}"
+    if all(ipaddress.ip_address(each).is_loopback for each in found):
+        return Finding("ok", subject, f"{said}: only programs of this machine reach it.")
+    if address is not None and not await _answers(address, port.number):
+        return Finding(
+            "warning",
+            subject,
+            f"{said}, and does not answer at this machine's own address {address}.",
+            "Look at the rules of its packet filter (nft list ruleset, iptables -S).",
+        )
+    answers = "" if address is None else f", answers at {address}"
+    if rules is None:
+        return Finding(
+            "ok",
+            subject,
+            f"{said}{answers}; unknown: the rules of its packet filter, which take root and nft.",
+        )
+    found_by_rules = verdict(rules, port.number)
+    if found_by_rules == "closed":
+        return Finding(
+            "warning",
+            subject,
+            f"{said}, and rules of this machine's packet filter refuse others' connections.",
+            f"Allow them: ufw allow {port.number}/tcp, or a rule like `tcp dport {port.number}"
+            " accept` where nft list ruleset shows the others.",
+        )
+    rest = "no rule of its packet filter refuses others"
+    if found_by_rules == "some":
+        rest = "rules of its packet filter decide by the address or the rate"
+    return Finding("ok", subject, f"{said}{answers}; {rest}.")
+
+
+# ── who listens ──────────────────────────────────────────────────────────────
+
+
+def listening(port: int) -> list[str]:
+    """The addresses at which somebody on this machine listens on a port."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        path = Path("/proc/net") / table
+        for line in path.read_text().splitlines()[1:] if path.exists() else ():
+            _, local, _, state, *_ = line.split()
+            address, _, number = local.rpartition(":")
+            if state == _LISTENING and int(number, 16) == port:
+                found.add(_address(address))
+    return sorted(found)
+
+
+def _address(text: str) -> str:
+    # Each word of 32 bits is written as this machine has it in memory.
+    words = [bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8)]
+    return str(ipaddress.ip_address(b"".join(words)))
+
+
+def _own_address() -> str | None:
+    """The address that this machine goes out with, over IPv4."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_NOWHERE)
+        except OSError:
+            return None  # it has no way out
+        return str(probe.getsockname()[0])
+
+
+async def _answers(address: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(address, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+# ── the packet filter ────────────────────────────────────────────────────────
+
+
+async def _ruleset() -> Mapping[str, Any] | None:
+    """What nft tells of all rules, those of iptables-nft and ufw too; None if it does not tell."""
+    try:
+        done = await commands.run([nftables.PROGRAM, "-j", "list", "ruleset"], check=False)
+    except OSError:
+        return None
+    if done.returncode != 0:
+        return None
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def verdict(ruleset: Mapping[str, Any], port: int) -> Verdict:
+    """What rules, as ``nft -j list ruleset`` tells them, do with new connections from elsewhere
+
+    to a TCP port over IPv4: let all in, none, or some. What is not understood may do anything, but
+    the platform's own limits, which let in whoever keeps them, are left out.
+    """
+    rules = _Rules(ruleset, port)
+    outcomes = [rules.of_base(chain) for chain in rules.bases]
+    if any(each == {"drop"} for each in outcomes):
+        return "closed"
+    return "some" if any("drop" in each for each in outcomes) else "open"
+
+
+@dataclass(frozen=True)
+class _Chain:
+    table: tuple[str, str]  # its family and name
+    name: str
+    policy: str = "accept"
+
+
+class _Rules:
+    """The rules that a new TCP connection to a port goes through."""
+
+    def __init__(self, ruleset: Mapping[str, Any], port: int) -> None:
+        self._port = port
+        self._sets: dict[tuple[tuple[str, str], str], list[Any]] = {}
+        self._rules: dict[tuple[tuple[str, str], str], list[list[Any]]] = {}
+        self.bases: list[_Chain] = []
+        for entry in ruleset.get("nftables", []):
+            for kind, found in entry.items():
+                table = (found.get("family"), found.get("table"))
+                if table[0] not in {"inet", "ip"} or str(table[1]).startswith("tenantry_"):
+                    continue
+                if kind == "set":
+                    self._sets[table, found["name"]] = found.get("elem", [])
+                elif kind == "rule":
+                    self._rules.setdefault((table, found["chain"]), []).append(found["expr"])
+                elif kind == "chain" and (found.get("type"), found.get("hook")) in _INCOMING:
+                    policy = found.get("policy", "accept")
+                    self.bases.append(_Chain(table, found["name"], policy))
+
+    def of_base(self, chain: _Chain) -> _Outcomes:
+        found = self._walk(chain.table, chain.name)
+        return frozenset(chain.policy if each == "next" else each for each in found)
+
+    def _walk(self, table: tuple[str, str], chain: str) -> _Outcomes:
+        seen: set[str] = set()
+        for expressions in self._rules.get((table, chain), []):
+            applies, outcomes = self._rule(table, expressions)
+            if applies is False:
+                continue
+            seen |= outcomes - {"next", "end"}
+            if applies and "next" not in outcomes:
+                return frozenset(seen | ({"next"} if "end" in outcomes else set()))
+            if "end" in outcomes:
+                seen.add("next")
+        return frozenset(seen | {"next"})
+
+    def _rule(
+        self, table: tuple[str, str], expressions: list[Any]
+    ) -> tuple[bool | None, _Outcomes]:
+        """Whether a rule applies (None: perhaps), and what comes of it then."""
+        applies: bool | None = True
+        for expression in expressions:
+            ((kind, found),) = expression.items()
+            if kind in _VERDICTS:
+                return applies, frozenset({_VERDICTS[kind]})
+            if kind in {"jump", "goto"}:
+                below = self._walk(table, found["target"])
+                if kind == "goto":
+                    below = frozenset("end" if each == "next" else each for each in below)
+                return applies, below
+            if kind == "vmap":
+                return None, frozenset({"accept", "drop", "next"})
+            if kind == "match":
+                match = self._matches(table, found)
+                if match is False:
+                    return False, frozenset()
+                applies = applies if match else None
+            elif kind not in _WITHOUT_EFFECT:
+                applies = None
+        return applies, frozenset({"next"})
+
+    def _matches(self, table: tuple[str, str], match: Mapping[str, Any]) -> bool | None:
+        left, right = match["left"], match["right"]
+        found: bool | None = None
+        match left:
+            case {"payload": {"protocol": "tcp", "field": "dport"}}:
+                found = self._has_port(table, right)
+            case {"payload": {"protocol": "udp" | "icmp" | "icmpv6" | "ip6" | "sctp"}}:
+                return False
+            case {"payload": {"protocol": "ip", "field": "protocol"}} | {
+                "meta": {"key": "l4proto"}
+            }:
+                found = _is_among("tcp", right)
+            case {"meta": {"key": "nfproto"}}:
+                found = _is_among("ipv4", right)
+            case {"meta": {"key": "iifname" | "iif"}} if right == "lo":
+                found = False
+            case {"ct": {"key": "state"}}:
+                found = _is_among("new", right)
+        if found is not None and match.get("op") == "!=":
+            return not found
+        return found
+
+    def _has_port(self, table: tuple[str, str], right: Any) -> bool | None:
+        if isinstance(right, str) and right.startswith("@"):
+            right = {"set": self._sets.get((table, right[1:]), [])}
+        elements = right["set"] if isinstance(right, dict) and "set" in right else [right]
+        unknown = False
+        for each in elements:
+            match each:
+                case int():
+                    if each == self._port:
+                        return True
+                case {"range": [int(first), int(last)]}:
+                    if first <= self._port <= last:
+                        return True
+                case _:
+                    unknown = True
+        return None if unknown else False
+
+
+def _is_among(what: str, right: Any) -> bool | None:
+    if isinstance(right, dict):
+        right = right.get("set")
+    if isinstance(right, str):
+        return right == what
+    return what in right if isinstance(right, list) else None

@@ -1,0 +1,86 @@
+"""The age of passwords: told of, and, where a database's owner wants it, ended by a new one.
+
+Nobody is told the new one. Whoever needs one has another made, by the verbs that show a password
+once.
+"""
+
+import psycopg
+import structlog
+
+from tenantry.base.errors import TenantryError
+from tenantry.base.secrets import SecretSource
+from tenantry.control import audit
+from tenantry.control import passwords as rows
+from tenantry.control.passwords import NOTICE_DAYS, Ages, Due
+from tenantry.control.store import ControlStore
+from tenantry.services.databases.service import Databases
+from tenantry.services.roles.service import Roles
+
+log = structlog.get_logger()
+
+_REASON = "its age"
+
+
+def alerts(ages: Ages, days: int) -> list[str]:
+    """What somebody has to see to."""
+    told = []
+    if ages.old:
+        told.append(
+            f"Passwords older than {days} days: {ages.old}. tenantry db list --wide shows their"
+            " age; TENANTRY_PASSWORD_DAYS says what is old."
+        )
+    if ages.rotating:
+        told.append(
+            f"Passwords that are replaced within {NOTICE_DAYS} days: {ages.rotating}. Change them"
+            " before (tenantry db rotate-password), and tell their clients."
+        )
+    return told
+
+
+class Passwords:
+    """How old passwords are, and the replacement of those that are due."""
+
+    def __init__(
+        self, store: ControlStore, databases: Databases, roles: Roles, *, days: int
+    ) -> None:
+        self._store = store
+        self._databases = databases
+        self._roles = roles
+        self._days = days
+
+    async def ages(self) -> Ages:
+        """How many passwords are old, and how many are replaced soon."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            return await rows.ages(tx, days=self._days)
+
+    async def alerts(self) -> list[str]:
+        """What somebody has to see to."""
+        return alerts(await self.ages(), self._days)
+
+    async def rotate_due(self) -> None:
+        """Replace the passwords that are due; one that cannot be is tried again the next time."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            found = await rows.due(tx)
+        for each in found:
+            try:
+                await self._rotate(each)
+            except (TenantryError, psycopg.Error) as error:
+                log.warning(
+                    "password.rotation_waits", database=str(each.database_id), error=str(error)
+                )
+
+    async def _rotate(self, login: Due) -> None:
+        async with self._store.long_transaction(audit.PLATFORM) as tx:
+            await self._databases.lock_there(tx, audit.PLATFORM, login.database_id)
+            # Its owner may have changed it meanwhile, and must not lose that one.
+            if login not in await rows.due(tx, login.database_id):
+                return
+            password = SecretSource().password()
+            if login.role_id is None:
+                await self._databases.rotate_password(
+                    tx, audit.PLATFORM, login.database_id, password, reason=_REASON
+                )
+            else:
+                await self._roles.rotate_password(
+                    tx, audit.PLATFORM, login.database_id, login.role_id, password, reason=_REASON
+                )

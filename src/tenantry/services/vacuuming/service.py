@@ -1,0 +1,269 @@
+"""Rewriting a database's tables, one after the other, as an operation.
+
+Each table is a transaction of PostgreSQL's: at any moment every table is as it was, or rewritten.
+While one is written there are two of it, for which the quota makes an allowance. The write-ahead
+log of it counts as the database's own: the operation waits until it may write that much.
+"""
+
+import asyncio
+import datetime as dt
+import shutil
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from tenantry.base.errors import Conflict, NotFound, TenantryError
+from tenantry.base.events import StepDone, emit
+from tenantry.base.home import Home
+from tenantry.control import audit, usage
+from tenantry.control import databases as rows
+from tenantry.control.audit import Actor
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.operations import OperationRow
+from tenantry.control.store import ControlStore, Tx
+from tenantry.host import files
+from tenantry.pg import logins, vacuuming, visitors
+from tenantry.pg.long_statements import bounded
+from tenantry.pg.vacuuming import Table
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.databases import plan as database_plan
+from tenantry.services.databases.service import Databases
+from tenantry.services.operations.model import Done, Flow, Outcome, Run, Step, Wait
+from tenantry.services.operations.service import Operations
+from tenantry.services.overuse.service import Overuse
+
+VACUUM_FULL = "database.vacuum_full"
+_DEADLINE = dt.timedelta(hours=24)
+_USUAL_SECONDS = 4 * 3600.0  # for one table, where nothing else is said
+_RESERVE = 0.08  # of the disk: below 5 % the platform calls itself not ready
+_TRIES = 3
+_PAUSE_SECONDS = 1.0
+_WAIT_SECONDS = 30.0
+_MOST_TABLES = 1000  # of one operation, which lists them
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which tables to rewrite (``schema.table``; none: those that are worth it), and how patiently.
+
+    ``lock_seconds`` is how long each table is waited for, and others who come to it with it.
+    """
+
+    tables: Sequence[str]
+    lock_seconds: float
+    statement_seconds: float | None
+
+
+class Vacuuming:
+    """The estimate of what rewriting tables gives back, and the operation that does it."""
+
+    def __init__(
+        self,
+        store: ControlStore,
+        clusters: ClusterPools,
+        databases: Databases,
+        operations: Operations,
+        overuse: Overuse,
+        *,
+        home: Home,
+    ) -> None:
+        self._store = store
+        self._clusters = clusters
+        self._databases = databases
+        self._operations = operations
+        self._overuse = overuse
+        self._home = home
+        operations.register(
+            Flow(
+                VACUUM_FULL,
+                [Step("rewrite", self._rewrite_all)],
+                undo=self._clean_up,
+                deadline=_DEADLINE,
+            )
+        )
+
+    async def estimate(self, actor: Actor, database_id: uuid.UUID) -> list[Table]:
+        """The tables of a database, those first that would give back most.
+
+        Raises NotFound, Conflict, Unavailable.
+        """
+        row = await self._databases.active(actor, database_id)
+        cluster = await self._clusters.cluster(row.cluster_id)
+        async with logins.inside(cluster.address, row.database_name, [row.username]) as inside:
+            found = await vacuuming.tables(inside)
+        return sorted(found, key=lambda each: each.returned_bytes or 0, reverse=True)
+
+    async def begin(
+        self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: Wanted
+    ) -> OperationRow:
+        """Want tables rewritten. Raises NotFound, InvalidInput, Conflict."""
+        row = await self._databases.lock_there(tx, actor, database_id)
+        seconds = database_plan.statement_seconds(
+            [row], wanted.statement_seconds, usual=_USUAL_SECONDS
+        )
+        await audit.record_on(tx, actor, VACUUM_FULL, row, details={"tables": list(wanted.tables)})
+        return await self._operations.begin(
+            tx,
+            actor,
+            VACUUM_FULL,
+            resource_kind="database",
+            resource_id=row.id,
+            customer_id=row.customer_id,
+            params={
+                "tables": list(wanted.tables),
+                "lock_seconds": wanted.lock_seconds,
+                "statement_seconds": seconds,
+            },
+        )
+
+    # ── the operation ────────────────────────────────────────────────────────
+
+    async def _database(self, run: Run) -> DatabaseRow:
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            row = await rows.find(tx, run.row.resource_id, customer_id=None)
+        if row is None or row.status != "active":
+            raise NotFound("The database is gone.")
+        if row.quota_state == "stopped":
+            raise Conflict(
+                "Nobody can connect to the database, since it is far beyond its disk quota.",
+                hint="Raise its quota, and try again.",
+            )
+        return row
+
+    async def _rewrite_all(self, run: Run) -> Outcome:
+        row = await self._database(run)
+        cluster = await self._clusters.cluster(row.cluster_id)
+        seconds = float(run.params["statement_seconds"])
+        done: list[dict[str, object]] = run.state.setdefault("done", [])
+        skipped: list[dict[str, object]] = run.state.setdefault("skipped", [])
+        # A worker that is killed leaves PostgreSQL at a table, and the next one finds it smaller.
+        before: dict[str, int] = run.state.setdefault("before", {})
+        if row.paused_until is not None:
+            return Wait(_WAIT_SECONDS)
+        folder = self._home.scratch / str(run.row.id)
+        files.ensure_folder(folder)
+        async with (
+            visitors.visitor(
+                cluster.address,
+                run.row.id.hex,
+                [row.username],
+                folder=folder,
+                bypass_rls=False,
+            ) as visitor,
+            bounded(cluster.address, visitor.name, seconds),
+            visitors.connect_as(visitor, row.database_name) as inside,
+        ):
+            emit(StepDone(VACUUM_FULL, "visiting", row.database_name))
+            for name, value in (
+                ("lock_timeout", f"{run.params['lock_seconds'] * 1000:.0f}"),
+                ("statement_timeout", f"{seconds * 1000:.0f}"),
+                # Not what the database has for a default when it is full.
+                ("default_transaction_read_only", "off"),
+            ):
+                await inside.execute("SELECT set_config(%s, %s, false)", (name, value))
+            seen = {str(each["table"]) for each in (*done, *skipped)}
+            left = [
+                each
+                for each in chosen(await vacuuming.tables(inside), run.params["tables"])
+                if each.title not in seen
+            ]
+            total = sum(each.size_bytes for each in left)
+            so_far = 0
+            for table in left:
+                await run.tell(so_far / max(1, total), done_bytes=so_far, total_bytes=total)
+                if table.size_bytes > self._overuse.wal_left(row):
+                    return Wait(_WAIT_SECONDS)
+                try:
+                    self._require_room(table)
+                    await self._allow(run, row, table)
+                    before.setdefault(table.title, table.size_bytes)
+                    await run.save()
+                    await _rewrite(inside, table)
+                except (TenantryError, psycopg.Error) as error:
+                    if inside.broken or inside.closed:
+                        raise
+                    skipped.append({"table": table.title, "reason": _reason(error)})
+                else:
+                    done.append(
+                        {
+                            "table": table.title,
+                            "before_bytes": before[table.title],
+                            "after_bytes": await vacuuming.size(inside, table),
+                        }
+                    )
+                    await run.save()
+                    emit(StepDone(VACUUM_FULL, "rewritten", table.title))
+                so_far += table.size_bytes
+        await self._clean_up(run)
+        if skipped and not done:
+            first = skipped[0]
+            raise Conflict(
+                f"Nothing was rewritten. {first['table']}: {first['reason']}",
+                hint="Remove what is in the way, and try again.",
+            )
+        returned = sum(int(str(e["before_bytes"])) - int(str(e["after_bytes"])) for e in done)
+        return Done({"tables": done, "skipped": skipped, "returned_bytes": returned})
+
+    def _require_room(self, table: Table) -> None:
+        """Raises NotEnoughDisk unless there is room for a copy, and for the log of writing it."""
+        files.require_room(
+            self._home.clusters,
+            2 * table.size_bytes,
+            what="Its copy, and the write-ahead log of it,",
+            hint="Give the server a larger disk, or delete what nobody needs.",
+            spare=_RESERVE,
+        )
+
+    async def _allow(self, run: Run, row: DatabaseRow, table: Table) -> None:
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            await usage.allow(tx, row.id, run.row.id, table.size_bytes)
+
+    async def _clean_up(self, run: Run) -> None:
+        # What was rewritten stays so, and the allowance ends with the operation.
+        await asyncio.to_thread(
+            shutil.rmtree, self._home.scratch / str(run.row.id), ignore_errors=True
+        )
+
+
+def chosen(tables: Sequence[Table], names: Sequence[str]) -> list[Table]:
+    """The tables to rewrite, the smallest first: each makes room for the next.
+
+    Raises NotFound for a name that no table has, Conflict for too many tables.
+    """
+    for name in names:
+        if not any(each.is_named([name]) for each in tables):
+            raise NotFound(
+                f"The database's owner has no table {name}.",
+                hint="Name it as schema.table; GET …/vacuum-full lists them.",
+            )
+    found = [each for each in tables if (each.is_named(names) if names else each.is_worth_it())]
+    if len(found) > _MOST_TABLES:
+        raise Conflict(
+            f"These are {len(found):,} tables, and one operation rewrites {_MOST_TABLES:,}.",
+            hint="Name some of them.",
+        )
+    return found
+
+
+async def _rewrite(inside: visitors.Connection, table: Table) -> None:
+    for attempt in range(_TRIES):
+        try:
+            return await vacuuming.rewrite(inside, table)
+        except psycopg.errors.LockNotAvailable:
+            if attempt == _TRIES - 1:
+                raise
+        # Whoever waited behind it goes first.
+        await asyncio.sleep(_PAUSE_SECONDS)
+    return None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return "Somebody uses it all the time: it could not be locked in time, three times."
+    if isinstance(error, TenantryError):
+        return error.detail
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        return error.diag.message_primary
+    return str(error)
