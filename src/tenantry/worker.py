@@ -10,7 +10,7 @@ import procrastinate
 import structlog
 
 from tenantry.base import logs, settings
-from tenantry.base.errors import TenantryError, Unavailable
+from tenantry.base.errors import TenantryError
 from tenantry.control import (
     attempts,
     audit,
@@ -56,8 +56,6 @@ _MIRROR_SECONDS = 1
 _SCHEDULE_SECONDS = 5
 _VERIFY_SECONDS = 60
 _SETTLE_SECONDS = 20  # the first backup of all shall not be in the way of coming up
-# Jobs are told of at once; but after a restart of the control cluster not for half a minute.
-_LOOK_SECONDS = 1
 _SWEEP_SECONDS = 5
 _EXPIRY_SECONDS = 5
 _QUOTA_SECONDS = 5  # how long a tenant may write before it is noticed
@@ -136,7 +134,6 @@ async def _keep_backups(platform: Platform) -> None:
 async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event) -> None:
     """Run until cancelled. Raises Unavailable if the job queue's connection is lost."""
     async with asyncio.TaskGroup() as tasks:
-        await jobs.forget_begun(app)
         tasks.create_task(platform.operations.carry_out("worker", woken))
         tasks.create_task(_every(_PASS_SECONDS, "converge", lambda: converge(platform)))
         tasks.create_task(
@@ -194,14 +191,7 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         tasks.create_task(
             _every(_VERIFY_SECONDS, "verifying backups", platform.backups.verify_next)
         )
-        await app.run_worker_async(
-            concurrency=2,
-            install_signal_handlers=False,
-            delete_jobs="successful",
-            fetch_job_polling_interval=_LOOK_SECONDS,
-        )
-        # It returns by itself when it can listen no more; the supervisor begins anew.
-        raise Unavailable("The control database does not answer.")
+        tasks.create_task(jobs.carry_out(app))
 
 
 async def main() -> None:

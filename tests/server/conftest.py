@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,8 +21,10 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from tenants import Connection, Tenant, make, unmake
 
-from tenantry.pg.connections import PLATFORM, Address, connect
+from tenantry.control.store import DATABASE, MIGRATIONS, ControlStore
+from tenantry.pg.connections import ADMIN, CUSTOMER, PLATFORM, Address, connect
 from tenantry.pg.hardening import ensure_hardened
+from tenantry.services.migrations import service as migrations
 
 SUPERUSER = "postgres"
 SYSTEM_USER = "tenantry"
@@ -173,3 +176,25 @@ def blueprints(address: Address) -> Iterator[Blueprints]:
     yield kept
     for each in kept.values():
         asyncio.run(let_go(address, each))
+
+
+@pytest.fixture
+async def store(server: Server, address: Address) -> AsyncIterator[ControlStore]:
+    """An empty control database."""
+    names = {"database": sql.Identifier(DATABASE), "customer": sql.Identifier(CUSTOMER)}
+    server.execute(sql.SQL("DROP ROLE IF EXISTS {customer}").format(**names))
+    server.execute(sql.SQL("CREATE ROLE {customer}").format(**names))
+    server.execute(sql.SQL("CREATE DATABASE {database}").format(**names))
+    try:
+        server.execute(sql.SQL("GRANT {customer} TO {}").format(sql.Identifier(PLATFORM), **names))
+        server.execute(
+            sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {}").format(
+                sql.Identifier(PLATFORM), **names
+            )
+        )
+        async with connect(address, user=ADMIN, dbname=DATABASE, search_path="public") as admin:
+            await migrations.up(admin, resources.files(MIGRATIONS))
+        async with ControlStore(address) as opened:
+            yield opened
+    finally:
+        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(DATABASE)))

@@ -4,49 +4,25 @@ import asyncio
 import dataclasses
 import datetime as dt
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 
 import psycopg
 import pytest
-from psycopg import sql
 
-from conftest import Server
 from tenantry.base.errors import Conflict, MachineError, NotFound, TooManyAtOnce, Unavailable
 from tenantry.control import audit
 from tenantry.control import customers as control_customers
 from tenantry.control.audit import Actor
 from tenantry.control.operations import Filter, OperationRow
 from tenantry.control.store import DATABASE, MIGRATIONS, ControlStore
-from tenantry.pg.connections import ADMIN, CUSTOMER, PLATFORM, Address, connect
+from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.services.migrations import service as migrations
 from tenantry.services.operations import service as operations_service
 from tenantry.services.operations.model import ROOM, Done, Flow, Next, Outcome, Run, Step, Wait
 from tenantry.services.operations.service import Operations
 
 ANN = Actor("user", "ann@example.com", id=uuid.uuid4(), address="192.0.2.7")
-
-
-@pytest.fixture
-async def store(server: Server, address: Address) -> AsyncIterator[ControlStore]:
-    """An empty control database."""
-    names = {"database": sql.Identifier(DATABASE), "customer": sql.Identifier(CUSTOMER)}
-    server.execute(sql.SQL("DROP ROLE IF EXISTS {customer}").format(**names))
-    server.execute(sql.SQL("CREATE ROLE {customer}").format(**names))
-    server.execute(sql.SQL("CREATE DATABASE {database}").format(**names))
-    try:
-        server.execute(sql.SQL("GRANT {customer} TO {}").format(sql.Identifier(PLATFORM), **names))
-        server.execute(
-            sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {}").format(
-                sql.Identifier(PLATFORM), **names
-            )
-        )
-        async with connect(address, user=ADMIN, dbname=DATABASE, search_path="public") as admin:
-            await migrations.up(admin, resources.files(MIGRATIONS))
-        async with ControlStore(address) as opened:
-            yield opened
-    finally:
-        server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
 
 
 class Work:

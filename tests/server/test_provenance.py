@@ -4,7 +4,6 @@ import uuid
 from importlib import resources
 
 import pytest
-from test_operations import store  # noqa: F401 (an empty control database)
 
 from tenantry.control import grants
 from tenantry.control.store import DATABASE, MIGRATIONS

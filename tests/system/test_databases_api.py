@@ -409,6 +409,12 @@ def test_a_deletion_leaves_nothing_but_the_audit(platform: Installation, api: ht
     assert (operation()["progress"], operation()["resource_id"]) == (1, made["id"])
     assert operation()["result"] == {"id": made["id"], "status": "deleted"}
     assert operation()["error"] is operation()["step"] is None
+    assert operation()["resource_name"] == made["database_name"]
+    assert operation()["database"] == {
+        "id": made["id"],
+        "database_name": made["database_name"],
+        **dict.fromkeys(("name", "friendly_name", "environment")),
+    }
 
     for session in sessions:
         with pytest.raises(psycopg.OperationalError):

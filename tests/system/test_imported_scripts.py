@@ -164,6 +164,9 @@ def test_an_administrator_can_end_an_import_that_does_not_end(
     abandoned = data(api.post(path))
     assert (abandoned["status"], abandoned["error"]["code"]) == ("failed", "operation_abandoned")
     assert api.post(path).status_code == 409
+    told = data(api.get("/api/audit-logs", params={"action": "operation.abandon"}))[0]
+    assert told["resource_id"] == operation["id"]
+    assert told["resource_name"] == f"database.import of {here['database_name']}"
     assert api.delete(f"/api/databases/{here['id']}").status_code in {200, 202}
     platform.converge()
     is_clean(platform)

@@ -1,11 +1,13 @@
 """A tenant writes what no quota counts: it is noticed and paused, and its neighbour works."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 
 from answers import data, problem
 from attempts_disk import SETTINGS, policies
-from clients import ask, changed, eventually, login, port_of
+from clients import ask, changed, do, eventually, login, port_of
 from harness import Installation
 from tenantry.pg import writing
 
@@ -127,6 +129,32 @@ def test_write_ahead_log_beyond_the_allowance_pauses_its_writer_alone(
     assert paused(api, noisy) is None
     told = data(api.get(f"/api/audit-logs?resource_id={noisy['id']}"))
     assert {"database.paused", "database.resumed"} <= {each["action"] for each in told}
+
+
+def test_a_restart_of_the_worker_grants_no_new_allowance(
+    platform: Installation, noisy: dict[str, Any]
+) -> None:
+    file = platform.home / "run" / "overuse.json"
+
+    def counted_after_writing() -> tuple[float, float]:
+        """Write 8 MiB. Returns what is counted, and when it was."""
+        do(noisy["connection_string"], REWRITE)
+        if not file.exists():
+            return 0.0, 0.0
+        found = json.loads(file.read_text())
+        size, _ = found["wal"].get(noisy["database_name"], (0.0, 0))
+        return size, found["at"]
+
+    do(noisy["connection_string"], "CREATE TABLE again (x text)")
+    eventually(lambda: counted_after_writing()[0] > 64 * MIB)
+    before, _ = counted_after_writing()
+    worker = platform.pids()["worker"]
+    os.kill(worker, signal.SIGKILL)
+    killed = time.time()
+    eventually(lambda: platform.pids().get("worker") not in {None, worker}, seconds=60)
+    eventually(lambda: counted_after_writing()[1] > killed + 1)
+    size, _ = counted_after_writing()
+    assert size > before - 8 * MIB  # 256 MiB leak in an hour
 
 
 def run_all(url: str, statements: Iterable[str]) -> None:

@@ -5,9 +5,11 @@ import json
 import os
 import resource
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -317,6 +319,33 @@ def test_session_mode_is_a_databases_choice(platform: Installation, api: httpx.C
     # PgBouncer leaves a role's settings as they are when its line is gone.
     assert data(api.patch(path, json={"pool_mode": "transaction"}))["pool_mode"] == "transaction"
     eventually(lambda: not keeps_state())
+
+
+def test_migrations_are_not_run_where_each_transaction_has_another_session(
+    platform: Installation, api: httpx.Client, tmp_path: Path
+) -> None:
+    """The lock that keeps two runs apart, and SET, are a session's."""
+    made = platform.create()
+    (tmp_path / "000001_a.up.sql").write_text("CREATE TABLE a (i int);\n")
+
+    def migrate(door: str, *words: str) -> "subprocess.CompletedProcess[str]":
+        path = () if words[0] in {"force", "version"} else ("--path", str(tmp_path))
+        return platform.tenantry("migrate", *words, *path, "--database", made[door], check=False)
+
+    for words in (("up",), ("down", "--yes"), ("goto", "1"), ("force", "1")):
+        refused = migrate("connection_string_pooled", *words)
+        told = " ".join(refused.stderr.split())
+        assert refused.returncode == 1, words
+        assert "gives each transaction another session" in told
+        assert "Use the direct one" in told
+    assert migrate("connection_string_pooled", "version").stdout == "none\n"
+    assert migrate("connection_string", "up").returncode == 0
+    mode = {"pool_mode": "session"}
+    assert api.patch(f"/api/databases/{made['id']}", json=mode).status_code == 200
+    eventually(
+        lambda: migrate("connection_string_pooled", "force", "1").returncode == 0, seconds=60
+    )
+    assert "There is a pooler in between" in migrate("connection_string_pooled", "up").stderr
 
 
 def test_an_owner_renews_the_pool(platform: Installation, api: httpx.Client) -> None:

@@ -1,7 +1,12 @@
 """The server's file, the own authority, and how the two come to be."""
 
+import asyncio
 import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from cryptography import x509
@@ -14,6 +19,7 @@ from hypothesis import strategies as st
 from tenantry.base.errors import MachineError
 from tenantry.base.settings import Settings
 from tenantry.host import certificates
+from tenantry.host.acme import AcmeFailed, Authority
 from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate
 
 NAMES = ["db.example.com", "localhost", "127.0.0.1", "::1"]
@@ -114,6 +120,46 @@ def test_a_directory_is_an_https_url() -> None:
 def test_a_name_below_another_can_be_certified() -> None:
     for domain in ("db.example.com", "1.example", "xn--bcher-kva.example", "a.xn--p1ai"):
         Settings(home=Path("/"), domain=domain, acme_directory="https://acme.example/dir")
+
+
+@contextmanager
+def hostile_authority(answer: bytes, times: int) -> Iterator[tuple[str, list[int]]]:
+    """A server that answers with these bytes again and again; its URL, and what it could send."""
+    sent: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(ConnectionError):
+                sent.extend(self.wfile.write(answer) for _ in range(times))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/dir", sent
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_an_authoritys_answer_is_read_up_to_a_bound(tmp_path: Path) -> None:
+    with (
+        hostile_authority(b"[" * 2**20, times=64) as (directory, sent),
+        pytest.raises(AcmeFailed, match="an answer has more than 1,048,576 bytes"),
+    ):
+        asyncio.run(Authority(directory, tmp_path / "key").obtain("db.example.com"))
+    assert sum(sent) < 16 * 2**20  # what the kernel takes for a reader that is gone
+
+
+def test_an_authoritys_answer_that_breaks_off_is_told(tmp_path: Path) -> None:
+    with hostile_authority(b"{", times=1) as (directory, _), pytest.raises(AcmeFailed):
+        asyncio.run(Authority(directory, tmp_path / "key").obtain("db.example.com"))
 
 
 # ── a certificate that somebody else looks after ─────────────────────────────

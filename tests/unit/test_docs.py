@@ -1,10 +1,17 @@
 """The reference pages keep up with the code: settings, routes, error codes, scopes, commands."""
 
+import ast
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer.main
 
+import tenantry
+from tenantry.api import problems
 from tenantry.api.app import create_app
 from tenantry.base import errors
 from tenantry.base.settings import Settings
@@ -32,13 +39,57 @@ def test_every_route_is_told() -> None:
             assert f"| `{method.upper()} {path.replace('{identifier}', '{id}')}` |" in told
 
 
-def _codes(kind: type[errors.TenantryError]) -> set[str]:
-    return {kind.code}.union(*(_codes(each) for each in kind.__subclasses__()))
+def test_every_error_is_told_as_it_is() -> None:
+    """The page has the code and the title of each problem, and of no others."""
+    for module in pkgutil.walk_packages(tenantry.__path__, "tenantry."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
+    told = re.findall(
+        r"^\| `(\w+)` \| (?:(?:\d+ )?\| )?([A-Z][^|]*) \| ",
+        page("reference/errors.md"),
+        re.MULTILINE,
+    )
+    assert len(told) == len(set(told))
+    here = {
+        *_raised(errors.TenantryError),
+        *problems._TITLES.values(),
+        problems._OTHER,
+        *_written(),
+    }
+    assert set(told) == here
 
 
-def test_every_error_code_is_told() -> None:
-    told = page("reference/errors.md")
-    assert not {code for code in _codes(errors.TenantryError) if f"`{code}`" not in told}
+def _raised(kind: type[errors.TenantryError]) -> set[tuple[str, str]]:
+    return {(kind.code, kind.title)}.union(*(_raised(each) for each in kind.__subclasses__()))
+
+
+def _written() -> Iterator[tuple[str, str]]:
+    """The codes and titles that stand together in a call or a dictionary somewhere in the code."""
+    for path in Path(tenantry.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            match node:
+                case ast.Call(keywords=keywords):
+                    found = {each.arg: each.value for each in keywords}
+                case ast.Dict(keys=keys, values=values):
+                    names = [
+                        each.value if isinstance(each, ast.Constant) else None for each in keys
+                    ]
+                    found = dict(zip(names, values, strict=True))  # type: ignore[arg-type]
+                case _:
+                    continue
+            match found:
+                case {
+                    "code": ast.Constant(value=str(code)),
+                    "title": ast.Constant(value=str(title)),
+                }:
+                    yield code, title
+
+
+def test_errors_that_guides_show_have_titles_that_there_are() -> None:
+    titles = {title for _, title in _raised(errors.TenantryError)}
+    for text in DOCS.rglob("*.md"):
+        for title in re.findall(r"^Error: (.*)\.$", text.read_text(), re.MULTILINE):
+            assert title in titles, text
 
 
 @pytest.mark.parametrize("scope", SCOPES)

@@ -129,6 +129,17 @@ def test_a_queue_is_filled_or_long() -> None:
     assert plan.who_fills(Counter({"a": 70, "b": 25, "c": 5})) == ["a", "b"]
 
 
+def test_a_meter_goes_on_from_what_another_had_counted() -> None:
+    before, after = plan.Meter(100), plan.Meter(100)
+    before.add({"a": 90.0, "b": 50.0}, 1000.0)
+    assert before.exceeds("b", 40)
+    levels = before.levels(1000.0 + 1800)
+    assert levels == {"a": (40.0, 100), "b": (30.0, 40)}
+    after.go_on_from(levels, 5000.0)  # by another clock
+    assert after.add({"a": 61.0}, 5000.0) == ["a"]
+    assert after.levels(5000.0 + 1800) == {"a": (51.0, 100), "b": (10.0, 40)}
+
+
 def test_nobody_connects_to_a_paused_database() -> None:
     row = database_row("a")
     assert wanted_state(row).connection_limit == row.max_connections

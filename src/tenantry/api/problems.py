@@ -24,10 +24,11 @@ _TITLES = {
     405: ("method_not_allowed", "That method is not allowed here"),
     413: ("body_too_large", "The request is too large"),
     414: ("head_too_large", "The request's address is too long"),
-    415: ("unsupported_media_type", "The body must be JSON"),
+    415: ("unsupported_media_type", "That kind of body is not taken here"),
     431: ("head_too_large", "The request's headers are too large"),
     500: ("internal_error", "Something went wrong"),
 }
+_OTHER = ("error", "The request failed")
 
 
 def problem(
@@ -150,7 +151,7 @@ async def _invalid_request(request: Request, error: Exception) -> JSONResponse:
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise TypeError from error
-    code, title = _TITLES.get(error.status_code, ("error", "The request failed"))
+    code, title = _TITLES.get(error.status_code, _OTHER)
     hints = {
         400: "Send a JSON object, with Content-Type: application/json.",
         404: "/docs lists what there is.",

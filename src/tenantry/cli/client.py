@@ -52,11 +52,6 @@ class WrongFile(TenantryError):
     title = "The file is not right"
 
 
-class OperationFailed(TenantryError):
-    code = "operation_failed"
-    title = "The operation did not succeed"
-
-
 class ApiError(TenantryError):
     """What the API refused, and why: its problem document (RFC 9457)."""
 
@@ -73,6 +68,13 @@ class ApiError(TenantryError):
             ),
         )
         self.problem = problem
+
+
+class OperationFailed(ApiError):
+    """A long task failed, for a reason of its own, or was cancelled."""
+
+    code = "operation_failed"
+    title = "The operation did not succeed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,14 +254,11 @@ class Api:
             if operation["status"] == "succeeded":
                 return operation
             if operation["status"] in {"failed", "cancelled"}:
-                why = operation["error"] or {}
-                raise OperationFailed(
-                    str(
-                        why.get("detail")
-                        or f"It was {operation['status']} at step {operation['step']}."
-                    ),
-                    hint=why.get("hint") or f"Its id is {operation_id}.",
-                )
+                ended = {
+                    "detail": f"It was {operation['status']} at step {operation['step']}.",
+                    "hint": f"Its id is {operation_id}.",
+                }
+                raise OperationFailed(ended | (operation["error"] or {}))
             time.sleep(_POLL_SECONDS)
 
     def _ask(

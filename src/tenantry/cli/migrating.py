@@ -7,6 +7,7 @@ import json
 import sys
 import tarfile
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
@@ -17,6 +18,7 @@ import psycopg
 import typer
 
 from tenantry.base.errors import InvalidInput, Unavailable
+from tenantry.cli import output
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.finding import find
 from tenantry.cli.operations import follow
@@ -210,13 +212,13 @@ class ByUrl:
                 steps = await service.goto(conn, folder, order.version or 0, **asked)
             return {**_state(await service.version(conn)), "steps": [_step(each) for each in steps]}
 
-        return self._do(work)
+        return self._do(work, changes=True)
 
     def force(self, version: int, *, beside: bool) -> Row:
         async def work(conn: Connection) -> Row:
             return _state(await service.force(conn, version, beside=beside))
 
-        return self._do(work)
+        return self._do(work, changes=True)
 
     def status(self, folder: Path | None) -> Row:
         async def work(conn: Connection) -> Row:
@@ -224,9 +226,13 @@ class ByUrl:
 
         return self._do(work)
 
-    def _do(self, work: Callable[[Connection], Awaitable[_Result]]) -> _Result:
+    def _do(
+        self, work: Callable[[Connection], Awaitable[_Result]], *, changes: bool = False
+    ) -> _Result:
         async def connected() -> _Result:
             async with await self._connect() as conn:
+                if changes:
+                    await self._require_session(conn)
                 return await work(conn)
 
         try:
@@ -250,6 +256,31 @@ class ByUrl:
             ) from error
         return await self._open(typer.prompt("Password", hide_input=True, err=True))
 
+    async def _require_session(self, conn: Connection) -> None:
+        """See that what a session holds is there for the next transaction as well.
+
+        Raises InvalidInput where a pooler gives each transaction a session of its own.
+        """
+        first = await _process(conn)
+        if first == conn.info.backend_pid:  # which a pooler makes up
+            return
+        with suppress(psycopg.OperationalError):  # no room for another one proves nothing
+            async with await self._open(conn.info.password or None) as other, other.transaction():
+                # It would have the idle one's server session, and the idle one another one then.
+                if first == await _process(other) or first != await _process(conn):
+                    raise InvalidInput(
+                        "This connection string leads to a pooler that gives each transaction"
+                        " another session: the lock that keeps other runs away, and SET, would be"
+                        " lost.",
+                        hint="Use the direct one (tenantry db url NAME), or a Tenantry database by"
+                        " its name: --database NAME.",
+                    )
+        output.note(
+            "There is a pooler in between. Unless a client of it has a session to itself, use the"
+            " direct connection string: the lock that keeps other runs away would be lost.",
+            style="yellow",
+        )
+
     async def _open(self, password: str | None = None) -> Connection:
         return await psycopg.AsyncConnection.connect(
             self.url,
@@ -258,6 +289,13 @@ class ByUrl:
             connect_timeout=_CONNECT_SECONDS,
             application_name="tenantry migrate",
         )
+
+
+async def _process(conn: Connection) -> int:
+    """The server process that answers."""
+    cursor = await conn.execute("SELECT pg_catalog.pg_backend_pid()")
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
 
 
 def _state(state: State) -> Row:

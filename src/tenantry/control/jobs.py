@@ -1,19 +1,29 @@
 """The alarm clock: procrastinate, in the control database. It only wakes; rows are the truth."""
 
+import asyncio
 from contextlib import suppress
+from typing import Any
 
 import procrastinate
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.jobs import Status
+from procrastinate.middleware import AsyncCallNext
 from procrastinate.schema import SchemaManager
+from procrastinate.worker import Worker
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
+from tenantry.base.errors import Unavailable
 from tenantry.control.store import ControlStore
 from tenantry.pg.connections import PLATFORM, fetch_value
 
 REFILL = "refill"
 OPERATIONS = "operations"
+
+_AT_ONCE = 2
+# Jobs are told of at once; but after a restart of the control cluster not for half a minute.
+_POLL_SECONDS = 1
+_LOOK_SECONDS = 5.0
 
 
 def job_app(store: ControlStore, *, largest: int = 4) -> procrastinate.App:
@@ -52,10 +62,61 @@ async def wake(app: procrastinate.App, job: str) -> None:
         await app.configure_task(job, queueing_lock=job, lock=job).defer_async()
 
 
-async def forget_begun(app: procrastinate.App) -> None:
-    """Forget what a killed worker had begun: such a job would keep its lock for ever.
+async def carry_out(app: procrastinate.App, *, look_seconds: float = _LOOK_SECONDS) -> None:
+    """Run jobs until cancelled. Raises Unavailable if the queue's connection is lost for good.
 
-    For the only worker, before it begins: its first pass does whatever they were to do.
+    For the only worker. A job whose end could not be noted, as the control cluster was away,
+    stays begun and keeps its lock, and so does one that a killed worker had begun: such a job is
+    run again. That is done while no job runs, so that none runs twice at once; for the row alone
+    does not tell a job that was just fetched from one that is lost.
     """
-    for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=0):
+    while True:
+        await _give_back(app)
+        running: set[int | None] = set()
+        async with asyncio.TaskGroup() as tasks:
+            queue = tasks.create_task(_run(app, running))
+            await _until_one_is_lost(app, running, look_seconds)
+            queue.cancel()  # which waits for the jobs that it runs
+
+
+async def _run(app: procrastinate.App, running: set[int | None]) -> None:
+    """Run jobs until cancelled; ``running`` has the ids of those that do."""
+
+    async def account(call: AsyncCallNext, context: procrastinate.JobContext, _: Worker) -> Any:
+        running.add(context.job.id)
+        try:
+            return await call()
+        finally:
+            running.discard(context.job.id)
+
+    await app.run_worker_async(
+        concurrency=_AT_ONCE,
+        install_signal_handlers=False,
+        delete_jobs="successful",
+        fetch_job_polling_interval=_POLL_SECONDS,
+        worker_middleware=[account],
+    )
+    # It returns by itself when it can listen no more.
+    raise Unavailable("The control database does not answer.")
+
+
+async def _until_one_is_lost(
+    app: procrastinate.App, running: set[int | None], look_seconds: float
+) -> None:
+    """Return once a job was begun at two looks, and ran at neither of them."""
+    suspects: set[int | None] = set()
+    while True:
+        await asyncio.sleep(look_seconds)
+        with suppress(ConnectorException):  # it is away now, and is asked again
+            begun = await app.job_manager.list_jobs_async(status=Status.DOING.value)
+            idle = {job.id for job in begun} - running
+            if idle & suspects:
+                return
+            suspects = idle
+
+
+async def _give_back(app: procrastinate.App) -> None:
+    """Have all jobs that were begun run again; for when none runs."""
+    for job in await app.job_manager.list_jobs_async(status=Status.DOING.value):
+        await wake(app, job.task_name)  # it waits for the lock of the other one
         await app.job_manager.finish_job(job, Status.FAILED, delete_job=True)

@@ -4,7 +4,7 @@ import datetime as dt
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
 
 import psycopg
 from psycopg.rows import class_row
@@ -23,12 +23,17 @@ class OperationRow:
     """A long task. ``progress`` goes from 0 to 1; bytes are those of the step it is at.
 
     ``state`` is what its steps keep for each other, ``undoing`` that it takes back what it did.
+    ``resource_name`` is what the resource was called on its cluster when the task was wanted, None
+    where it is neither a database nor a cluster. ``labels`` are a database's names and environment
+    as they are now, None once it is gone.
     """
 
     id: uuid.UUID
     kind: str
     resource_kind: str
     resource_id: uuid.UUID
+    resource_name: str | None
+    labels: dict[str, str | None] | None
     customer_id: uuid.UUID | None
     status: OperationStatus
     step: str | None
@@ -59,10 +64,18 @@ class Filter:
 
 
 _COLUMNS = """
-    id, kind, resource_kind, resource_id, customer_id, status, step, progress, done_bytes,
-    total_bytes, step_started_at, result, error, actor, params, state, attempts,
-    cancel_requested, undoing, created_at, started_at, finished_at
+    id, kind, resource_kind, resource_id, resource_name, customer_id, status, step, progress,
+    done_bytes, total_bytes, step_started_at, result, error, actor, params, state, attempts,
+    cancel_requested, undoing, created_at, started_at, finished_at,
+    (SELECT jsonb_build_object('name', d.name, 'friendly_name', d.friendly_name,
+         'database_name', d.database_name, 'environment', d.environment)
+     FROM databases d WHERE d.id = resource_id) AS labels
 """
+# By the kind of what it is about; of clusters no customer wants anything.
+_NAMED: dict[str, LiteralString] = {
+    "database": "SELECT database_name FROM databases WHERE id = %(resource_id)s",
+    "cluster": "SELECT name FROM clusters WHERE id = %(resource_id)s",
+}
 
 
 async def insert(
@@ -81,21 +94,23 @@ async def insert(
     try:
         async with tx.transaction():
             await tx.execute(
-                """
-                INSERT INTO operations (id, kind, resource_kind, resource_id, customer_id, actor,
-                    params, exclusive)
-                VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+                f"""
+                INSERT INTO operations (id, kind, resource_kind, resource_id, resource_name,
+                    customer_id, actor, params, exclusive)
+                VALUES (%(id)s, %(kind)s, %(resource_kind)s, %(resource_id)s,
+                    ({_NAMED.get(resource_kind, "NULL")}),
+                    %(customer_id)s, %(actor)s, %(params)s, %(exclusive)s)
                 """,
-                (
-                    operation_id,
-                    kind,
-                    resource_kind,
-                    resource_id,
-                    customer_id,
-                    Jsonb(actor or {}),
-                    Jsonb(params or {}),
-                    exclusive,
-                ),
+                {
+                    "id": operation_id,
+                    "kind": kind,
+                    "resource_kind": resource_kind,
+                    "resource_id": resource_id,
+                    "customer_id": customer_id,
+                    "actor": Jsonb(actor or {}),
+                    "params": Jsonb(params or {}),
+                    "exclusive": exclusive,
+                },
             )
     except psycopg.errors.UniqueViolation:
         raise _busy(resource_kind) from None

@@ -9,12 +9,13 @@ from psycopg.types.json import Jsonb
 from tenantry.control.store import Tx
 
 
-async def due(
+async def take_due(
     tx: Tx, cluster_id: uuid.UUID, names: Collection[str], *, before: dt.datetime, limit: int
 ) -> list[str]:
-    """Those of the databases named that were not checked since ``before``, the oldest first.
+    """Those of the databases named that were not checked since ``before``.
 
-    Forgets databases of the cluster that are not named.
+    They come in the order in which they were last taken, and are the last of all from then on,
+    whatever comes of their checks. Forgets databases of the cluster that are not named.
     """
     await tx.execute(
         "DELETE FROM ownership_checks WHERE cluster_id = %s AND database_name <> ALL (%s)",
@@ -22,26 +23,32 @@ async def due(
     )
     cursor = await tx.execute(
         """
-        SELECT name FROM unnest(%s::text[]) name
-            LEFT JOIN ownership_checks c ON c.cluster_id = %s AND c.database_name = name
-        WHERE c.checked_at IS NULL OR c.checked_at < %s
-        ORDER BY c.checked_at NULLS FIRST, name LIMIT %s
+        WITH due AS (
+            SELECT name, row_number() OVER (ORDER BY c.tried_at NULLS FIRST, name) AS place
+            FROM unnest(%s::text[]) name
+                LEFT JOIN ownership_checks c ON c.cluster_id = %s AND c.database_name = name
+            WHERE c.checked_at IS NULL OR c.checked_at < %s
+            ORDER BY place LIMIT %s
+        ), taken AS (
+            INSERT INTO ownership_checks (cluster_id, database_name)
+            SELECT clusters.id, due.name FROM clusters, due WHERE clusters.id = %s
+            ON CONFLICT (cluster_id, database_name) DO UPDATE SET tried_at = excluded.tried_at
+        )
+        SELECT name FROM due ORDER BY place
         """,
-        (list(names), cluster_id, before, limit),
+        (list(names), cluster_id, before, limit, cluster_id),
     )
     return [name for (name,) in await cursor.fetchall()]
 
 
 async def record(tx: Tx, cluster_id: uuid.UUID, name: str, found: Sequence[str]) -> None:
-    """Note what a check of a database found; nothing is noted as well."""
+    """Note what the check of a database that was taken has found; nothing is noted as well."""
     await tx.execute(
         """
-        INSERT INTO ownership_checks (cluster_id, database_name, found)
-        SELECT id, %s, %s FROM clusters WHERE id = %s
-        ON CONFLICT (cluster_id, database_name)
-            DO UPDATE SET found = excluded.found, checked_at = clock_timestamp()
+        UPDATE ownership_checks SET found = %s, checked_at = clock_timestamp()
+        WHERE cluster_id = %s AND database_name = %s
         """,
-        (name, Jsonb(list(found)), cluster_id),
+        (Jsonb(list(found)), cluster_id, name),
     )
 
 

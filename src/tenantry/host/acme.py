@@ -1,7 +1,8 @@
 """Certificates from an authority that speaks ACME (RFC 8555), by certbot's own library.
 
 The library blocks, so each of its calls runs in a thread, and none for long: whoever
-awaits them can be cancelled. A challenge is answered over HTTP, by a server that listens
+awaits them can be cancelled. It reads whatever comes, so an answer that is too large for one is
+cut off below it. A challenge is answered over HTTP, by a server that listens
 only while it is under way, or in DNS, by a command of the administrator's.
 """
 
@@ -9,11 +10,12 @@ import asyncio
 import contextlib
 import datetime as dt
 import functools
+import io
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import requests
 import structlog
@@ -22,6 +24,9 @@ from acme.crypto_util import make_csr
 from cryptography import x509
 from josepy import jwa, jwk
 from josepy.errors import Error as JoseError
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
+from urllib3.exceptions import HTTPError
 
 from tenantry.base.errors import MachineError
 from tenantry.host import certificates, commands, files
@@ -31,6 +36,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _ANSWER_SECONDS = 15
+_ANSWER_BYTES = 1024 * 1024  # a chain of certificates has some 10 KiB
 _SILENT_SECONDS = 2
 _SLICE = dt.timedelta(seconds=2)
 _VALIDATION_SECONDS = 90.0
@@ -42,6 +48,25 @@ class AcmeFailed(MachineError):
 
     code = "acme_failed"
     title = "The certificate authority did not do it"
+
+
+class _Bounded(HTTPAdapter):
+    """Reads answers as they come, never unpacked, and up to a bound."""
+
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **options: Any
+    ) -> requests.Response:
+        response = super().send(request, *args, **options)
+        try:
+            body = response.raw.read(_ANSWER_BYTES + 1, decode_content=False)
+        except HTTPError as error:
+            raise requests.ConnectionError(error, request=request) from error
+        finally:
+            response.close()
+        if len(body) > _ANSWER_BYTES:
+            raise requests.RequestException(f"an answer has more than {_ANSWER_BYTES:,} bytes")
+        response.raw = HTTPResponse(io.BytesIO(body), preload_content=False)
+        return response
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +124,9 @@ class Authority:
             user_agent="tenantry",
             timeout=_ANSWER_SECONDS,
         )
+        for scheme in ("https://", "http://"):
+            network.session.mount(scheme, _Bounded())
+        network.session.headers["Accept-Encoding"] = "identity"
         if self.ca_file:
             network.verify_ssl = str(self.ca_file)  # type: ignore[assignment] # requests takes both
         session = client.ClientV2(client.ClientV2.get_directory(self.directory, network), network)
@@ -194,7 +222,7 @@ def _explained(directory: str) -> Iterator[None]:
         yield
     except requests.RequestException as error:
         raise AcmeFailed(
-            f"{directory} does not answer: {_innermost(error)}",
+            f"{directory} does not answer as it should: {_innermost(error)}",
             hint="It is tried again by itself; tenantry tls renew tries at once.",
         ) from error
     except OSError as error:

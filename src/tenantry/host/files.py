@@ -52,6 +52,16 @@ def write_atomically(
     sync_folder(path.parent)
 
 
+def replace(path: Path, data: str) -> None:
+    """Replace ``path`` by ``data``: a reader sees the old file or the new one.
+
+    For what is written all the time and is worth no fsync: a power failure may leave it empty.
+    """
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(data)
+    new.replace(path)
+
+
 def sync_folder(folder: Path) -> None:
     """Have the names in a folder on the disk."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

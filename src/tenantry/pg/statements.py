@@ -2,8 +2,8 @@
 
 The tree of one statement can be so deep that making it exhausts the stack, which ends the process,
 or so large that it takes minutes, during which no other thread runs. So a statement of more than
-16 KiB is parsed by a child first (``python -m tenantry.pg.statements``), with half the stack and a
-few seconds of processor time.
+16 KiB is parsed by a child first (``python -m tenantry.pg.statements SECONDS``), with half the
+stack and a few seconds of processor time.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import io
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -29,7 +30,7 @@ from tenantry.pg.scripts import Refused, Script
 _HARMLESS_LENGTH = 16 * 1024  # two characters a level: 8 MiB of stack take 40 KiB of "1+1+1…"
 _CHILD_STACK = 4 * 1024 * 1024
 _CHILD_BYTES = 1024 * 1024 * 1024
-_CHILD_SECONDS = 4  # of the processor, its start included
+_CHILD_SECONDS = 4.0  # of the processor
 _CHILD_DEADLINE = 60
 _LARGE = 1024 * 1024  # characters
 _SETTINGS = {"standard_conforming_strings": b"on", "client_encoding": b"UTF8"}
@@ -161,7 +162,7 @@ def _require_parseable(sql: str) -> None:
     """Raises Unreadable if a child does not survive parsing it, or takes too long."""
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", __name__],
+            [sys.executable, "-P", "-m", __name__, str(_CHILD_SECONDS)],
             input=sql.encode(),
             env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdout=subprocess.DEVNULL,
@@ -176,8 +177,13 @@ def _require_parseable(sql: str) -> None:
 
 
 def main() -> None:
-    """Parse what standard input has, within limits; the process ends with 0 if it can be."""
-    resource.setrlimit(resource.RLIMIT_CPU, (_CHILD_SECONDS, _CHILD_SECONDS))
+    """Parse what standard input has, within limits; the process ends with 0 if it can be.
+
+    The first argument is how many seconds of the processor that may take.
+    """
+    # It ends the process, unless somebody handles it; RLIMIT_CPU counts in whole seconds.
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, float(sys.argv[1]))
     resource.setrlimit(resource.RLIMIT_AS, (_CHILD_BYTES, _CHILD_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sql = sys.stdin.buffer.read().decode()

@@ -32,7 +32,7 @@ import structlog
 from psycopg import sql
 
 from tenantry.base.home import Home
-from tenantry.host import processes
+from tenantry.host import files, processes
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.services.pooling import memory, plan
 from tenantry.services.pooling.service import Pooler
@@ -226,9 +226,7 @@ class LoginFloods:
         told.refused_per_second = round(refused / max(0.1, now - told.at), 1) if told.at else 0.0
         told.at = now
         # Nothing is lost with it, so it is not worth an fsync each second.
-        new = _file(self._home).with_suffix(".new")
-        new.write_text(json.dumps(asdict(told)))
-        new.replace(_file(self._home))
+        files.replace(_file(self._home), json.dumps(asdict(told)))
 
 
 class _Logs:

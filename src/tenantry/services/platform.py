@@ -171,7 +171,8 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             Home(settings.home),
             most_bytes=settings.customer_backup_gb << 30,
         )
-        overuse = Overuse(store, clusters, pooler, local.shared)
+        counted = Home(settings.home).run / "overuse.json"
+        overuse = Overuse(store, clusters, pooler, local.shared, counted=counted)
         roles = Roles(store, clusters, pooler, databases, network)
         visits = Visits(store, clusters, pooler, Home(settings.home))
         migrations_ = TenantMigrations(store, Migrating(visits), databases, operations)

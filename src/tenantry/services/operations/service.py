@@ -191,7 +191,7 @@ class Operations:
             "operation.cancel",
             resource_kind="operation",
             resource_id=row.id,
-            resource_name=row.kind,
+            resource_name=_name_of(row),
         )
         return await self._find(tx, actor, operation_id)
 
@@ -229,7 +229,7 @@ class Operations:
             "operation.abandon",
             resource_kind="operation",
             resource_id=row.id,
-            resource_name=row.kind,
+            resource_name=_name_of(row),
         )
         return await self._find(tx, actor, operation_id)
 
@@ -464,6 +464,7 @@ class _Running:
                 "operation.tries_again",
                 operation=str(self.row.id),
                 kind=self.row.kind,
+                resource=self.row.resource_name,
                 step=step.name,
                 error=str(error),
             )
@@ -495,6 +496,7 @@ class _Running:
                 "operation.undo_failed",
                 operation=str(self.row.id),
                 kind=self.row.kind,
+                resource=self.row.resource_name,
                 error=str(error),
                 exc_info=not isinstance(error, TenantryError | psycopg.Error | OSError),
             )
@@ -516,6 +518,7 @@ class _Running:
             self.row.kind,
             resource_kind=self.row.resource_kind,
             resource_id=self.row.resource_id,
+            resource_name=self.row.resource_name,
             result=result,
             details={"operation_id": str(self.row.id), **more},
         )
@@ -552,6 +555,11 @@ class _Forfeited(Exception):
 
 class _Lost(Exception):
     """Another worker has the operation, or it was abandoned."""
+
+
+def _name_of(row: OperationRow) -> str:
+    """What an operation is called in the audit: ``database.import of tenant_b7kx2mw9qz4p``."""
+    return row.kind if row.resource_name is None else f"{row.kind} of {row.resource_name}"
 
 
 def _forbidden() -> Forbidden:

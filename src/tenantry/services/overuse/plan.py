@@ -120,6 +120,17 @@ class Meter:
         self._leak(level, now)
         return max(0, allowance - int(level.bytes))
 
+    def levels(self, now: float) -> dict[str, tuple[float, int]]:
+        """The bytes that each database has written lately, and its allowance."""
+        for level in self._levels.values():
+            self._leak(level, now)
+        return {name: (level.bytes, level.allowance) for name, level in self._levels.items()}
+
+    def go_on_from(self, levels: Mapping[str, tuple[float, int]], at: float) -> None:
+        """Begin with the ``levels`` of that moment."""
+        for name, (size, allowance) in levels.items():
+            self._levels[name] = _Level(size, allowance, at)
+
     @staticmethod
     def _leak(level: _Level, now: float) -> None:
         level.bytes = max(0.0, level.bytes - level.allowance * (now - level.at) / _HOUR)

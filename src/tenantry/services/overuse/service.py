@@ -5,7 +5,8 @@ nor its own log, nor the temporary files of all sessions of a database together.
 looks twice a second at how each grows, and reads in samples whose it is (``pg.writing``).
 
 A pause is a row's: the connection limit of a paused database is 0 (``databases.plan``), which
-each reconciliation restores, and it ends by itself.
+each reconciliation restores, and it ends by itself. What was counted of an hour's allowance is in
+a file after each count, so that a restart of the worker grants no new one.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
+from pydantic import BaseModel
 
 from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.control import audit
@@ -30,6 +32,7 @@ from tenantry.control import databases as rows
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.databases import DatabaseRow, PauseReason
 from tenantry.control.store import ControlStore
+from tenantry.host import files
 from tenantry.pg import catalog, objects, writing
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.clusters import ProcessCluster
@@ -57,6 +60,15 @@ _STATE = """
 """
 
 
+class _Counted(BaseModel):
+    """What the meters had counted at a moment (``time.time``), by database."""
+
+    at: float
+    wal: dict[str, tuple[float, int]]
+    log: dict[str, tuple[float, int]]
+    growth: dict[str, tuple[float, int]]
+
+
 @dataclass(slots=True)
 class _Seen:
     """Up to where things were counted: positions, sizes, and the newest file of the log."""
@@ -70,10 +82,16 @@ class _Seen:
 
 
 class Overuse:
-    """What keeps a database from writing without bounds."""
+    """What keeps a database from writing without bounds; ``counted`` is a file for its counts."""
 
     def __init__(
-        self, store: ControlStore, clusters: ClusterPools, pooler: Pooler, shared: ProcessCluster
+        self,
+        store: ControlStore,
+        clusters: ClusterPools,
+        pooler: Pooler,
+        shared: ProcessCluster,
+        *,
+        counted: Path,
     ) -> None:
         self._store = store
         self._clusters = clusters
@@ -83,6 +101,8 @@ class Overuse:
         self._log = plan.Meter(plan.MOST_LOG)
         self._growth = plan.Meter(plan.MOST_SHARED)
         self._vacuumed: dict[str, int] = {}  # the size of shared catalogs, after it
+        self._counted = counted
+        self._goes_on = False  # whether what was counted before is known
 
     async def watch(self) -> None:
         """For ten minutes, pause whoever writes too much on the local shared cluster.
@@ -94,6 +114,9 @@ class Overuse:
         )
         if cluster is None:
             return
+        if not self._goes_on:
+            await asyncio.to_thread(self._go_on)
+            self._goes_on = True
         seen = _Seen()
         try:
             async with connect(self._shared.address, user=PLATFORM, lock_seconds=1) as server:
@@ -146,6 +169,28 @@ class Overuse:
                 reset.add(role)
         return reset
 
+    def _go_on(self) -> None:
+        """Go on from what was counted before this process began."""
+        try:
+            found = _Counted.model_validate_json(self._counted.read_text())
+        except (FileNotFoundError, ValueError):
+            return  # the first time, or a power failure has emptied it
+        at = time.monotonic() - max(0.0, time.time() - found.at)
+        self._wal.go_on_from(found.wal, at)
+        self._log.go_on_from(found.log, at)
+        self._growth.go_on_from(found.growth, at)
+
+    async def _keep_counted(self) -> None:
+        now = time.monotonic()
+        counted = _Counted(
+            at=time.time(),
+            wal=self._wal.levels(now),
+            log=self._log.levels(now),
+            growth=self._growth.levels(now),
+        )
+        with suppress(OSError):  # on a full disk somebody has to be paused all the more
+            await asyncio.to_thread(files.replace, self._counted, counted.model_dump_json())
+
     # ── what is written ──────────────────────────────────────────────────────
 
     async def _count_wal(
@@ -168,7 +213,9 @@ class Overuse:
         part = (end - start) / max(1, found.total)
         shares = shared + Counter({name: found.databases[oid] for oid, name in names.items()})
         written = {name: size * part for name, size in _with_shadows(shares).items()}
-        for name in self._wal.add(written, time.monotonic()):
+        above = self._wal.add(written, time.monotonic())
+        await self._keep_counted()  # before anybody is paused, which may fail
+        for name in above:
             row = await self._named(cluster, name)
             most = plan.most_wal(row.disk_quota_bytes) if row else 1 << 62
             if self._wal.exceeds(name, most) and row:
@@ -179,7 +226,9 @@ class Overuse:
         """Pause whoever has the shared catalogs grow, by its share in what was written to them."""
         whole = sum(shares.values())
         grew = {name: grown * part / whole for name, part in shares.items()}
-        for name in self._growth.add(grew, time.monotonic()):
+        above = self._growth.add(grew, time.monotonic())
+        await self._keep_counted()
+        for name in above:
             if row := await self._named(cluster, name):
                 await self._pause(row, "wal", plan.MOST_SHARED)
 
@@ -223,7 +272,9 @@ class Overuse:
         sizes: Counter[str] = Counter()
         for role, size in roles.items():
             sizes[catalog.database_of(role)] += int(size * scale)
-        for name in self._log.add(sizes, time.monotonic()):
+        above = self._log.add(sizes, time.monotonic())
+        await self._keep_counted()
+        for name in above:
             row = await self._named(cluster, name)
             if row and self._log.exceeds(name, plan.MOST_LOG):
                 await self._pause(row, "log", plan.MOST_LOG)

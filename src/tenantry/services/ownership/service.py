@@ -33,14 +33,19 @@ class Ownership:
         self._clusters = clusters
 
     async def check_next(self) -> int:
-        """Check the databases that were not checked for the longest time. Returns how many."""
+        """Check the databases that are due, those first that were tried longest ago.
+
+        Returns how many could be checked.
+        """
         checked = 0
         for cluster in await self._clusters.with_databases():
             async with self._clusters.connection(cluster.id) as server:
                 names = await catalog.tenant_databases(server)
             before = dt.datetime.now(dt.UTC) - _EVERY
             async with self._store.transaction(audit.PLATFORM) as tx:
-                due = await ownership.due(tx, cluster.id, names, before=before, limit=_AT_A_TIME)
+                due = await ownership.take_due(
+                    tx, cluster.id, names, before=before, limit=_AT_A_TIME
+                )
             if not due:
                 continue
             async with self._clusters.connection(cluster.id) as server:
