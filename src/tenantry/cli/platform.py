@@ -16,7 +16,7 @@ from tenantry.base.errors import Conflict, MachineError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.cli import output, times
-from tenantry.cli.client import Trust
+from tenantry.cli.client import Row, Trust
 from tenantry.cli.door import FAILED, NOT_RUNNING, Json
 from tenantry.cli.installing import install, limit_connections, put_on_path, say, unit_name
 from tenantry.host import (
@@ -204,7 +204,7 @@ def status(json: Json = False) -> None:
                     "STATUS": "status",
                     "VERSION": "version",
                     "DATABASES": "databases",
-                    "BACKUP": lambda row: times.distance(row["last_backup_at"]),
+                    "BACKUP": _last_backup,
                     "SOCKET": "socket_dir",
                 },
                 empty="",
@@ -216,6 +216,12 @@ def status(json: Json = False) -> None:
                     output.note(f"{each.name}: {old} is kept until tenantry cluster discard")
     if not found.all_running:
         raise typer.Exit(NOT_RUNNING)
+
+
+def _last_backup(row: Row) -> str:
+    if row["backups"] == "ok":
+        return times.distance(row["last_backup_at"])
+    return str(row["backups"] or "-")
 
 
 def doctor(json: Json = False) -> None:
@@ -320,9 +326,15 @@ def _backups(here: Settings, found: statuses.Status) -> list[Finding]:
         hint = f"{packages.command_for(['pgbackrest'])}"
         findings.append(Finding("problem", "backups", "pgBackRest is not installed.", hint))
     for cluster in found.clusters:
-        if not cluster.warnings:
-            last = cluster.last_backup_at or "none yet"
-            findings.append(Finding("ok", f"backups of {cluster.name}", f"the last one: {last}"))
+        subject = f"backups of {cluster.name}"
+        if cluster.backups == "unknown":
+            findings.append(
+                Finding("warning", subject, "it is not known whether there is one to restore from.")
+            )
+        elif not cluster.warnings:
+            last = cluster.last_backup_at
+            told = "the first one is made now." if last is None else f"the last one: {last}"
+            findings.append(Finding("ok", subject, told))
     return findings
 
 

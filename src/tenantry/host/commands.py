@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import os
+import pwd
 import resource
 import signal
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tenantry.base.errors import MachineError
 from tenantry.host import processes
@@ -57,6 +59,7 @@ async def run(
     on_error_line: Callable[[str], None] | None = None,
     while_running: Callable[[], Awaitable[None]] | None = None,
     stdin: str | None = None,
+    as_owner_of: Path | None = None,
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
@@ -67,7 +70,7 @@ async def run(
     It may print 64 MiB on standard output; of standard error the end is kept.
     ``on_error_line`` hears each line of its standard error as it comes, of which only the last
     ones are returned then; ``while_running`` is called about twice a second. ``stdin`` is what
-    it reads.
+    it reads. If root runs it ``as_owner_of`` a file or folder, it does so as that one's user.
 
     Raises CommandFailed if it cannot be started, is too slow, prints too much, or (with
     ``check``) ends with anything but 0.
@@ -80,8 +83,9 @@ async def run(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={**(os.environ if inherit else _mark()), **(env or {})},
-            cwd=cwd,
+            cwd=cwd or ("/" if as_owner_of else None),  # root may be where others cannot enter
             start_new_session=True,
+            **_identity(as_owner_of),
         )
     except OSError as error:
         raise CommandFailed(
@@ -125,6 +129,18 @@ async def run(
         said = _tail(done.stderr) or _tail(done.stdout) or "it printed nothing"
         raise CommandFailed(f"{name} ended with {done.returncode}: {said}")
     return done
+
+
+def _identity(owner_of: Path | None) -> dict[str, Any]:
+    """Arguments with which root starts a program as somebody else."""
+    if owner_of is None or os.geteuid() != 0:
+        return {}
+    try:
+        user = pwd.getpwuid(owner_of.stat().st_uid)
+    except (FileNotFoundError, KeyError):
+        return {}
+    groups = os.getgrouplist(user.pw_name, user.pw_gid)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": groups}
 
 
 def _mark() -> dict[str, str]:

@@ -31,7 +31,7 @@ from tenantry.pg.pgbackrest_output import (
     failure,
     read_verification,
 )
-from tenantry.pg.repositories import Repository, Stanza, render, workers
+from tenantry.pg.repositories import Repository, Stanza, is_configured, render, workers
 
 Tell = Callable[[int, int | None], Awaitable[None]]
 Moment = dt.datetime | Literal["latest", "immediate"]
@@ -99,6 +99,13 @@ class PgBackRest:
             for path, known in told.items()
         ]
         return any(changed)
+
+    def knows(self, number: int, repository: Repository) -> bool:
+        """Whether this repository is the one that is used by this number now."""
+        try:
+            return is_configured(self.configuration().read_text(), number, repository)
+        except FileNotFoundError:
+            return False
 
     def archive_command(self, stanza: str) -> str:
         """PostgreSQL's ``archive_command``: puts a segment into the first repository."""
@@ -356,6 +363,7 @@ class PgBackRest:
             gently=verb in _HEAVY,
             deadline=deadline,
             check=False,
+            as_owner_of=self.folder,  # what root can read is no use to whoever restores
         )
         if tell is None:
             done = await run(words, stdin=stdin)

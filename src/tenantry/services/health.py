@@ -102,7 +102,9 @@ async def _backups(platform: Platform) -> str | _Worry:
     if said:
         return _Worry(text)
     ages = [now - each.last_backup_at for each in found if each.last_backup_at]
-    return f"the last is {max(ages) // _HOUR} h old" if ages else "the first is to be made"
+    if len(ages) < len(found):
+        return "the first is to be made"
+    return f"the last is {max(ages) // _HOUR} h old"
 
 
 async def _ownership(platform: Platform) -> _Worry | None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from tenantry.base.errors import Conflict
 from tenantry.control.replaced import ReplacedRow
+from tenantry.services.side_instances.model import Window
 
 Into = Literal["new", "in_place"]
 
@@ -58,3 +59,15 @@ class Replaced:
 
     row: ReplacedRow
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restorable:
+    """Whether a database can be restored to moments, and to which.
+
+    ``off`` is where nothing is backed up, ``none`` where no moment is within a backup's reach,
+    ``unknown`` where the repository cannot be read; there is no window then.
+    """
+
+    state: Literal["ok", "none", "unknown", "off"]
+    window: Window | None = None

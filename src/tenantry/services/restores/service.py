@@ -21,7 +21,7 @@ from tenantry.pg.pgbackrest_output import RepositoryError
 from tenantry.services.databases.service import Databases
 from tenantry.services.operations.service import Operations
 from tenantry.services.restores.flow import PUT_BACK, RESTORE, Restoring
-from tenantry.services.restores.model import NewRestore, Replaced
+from tenantry.services.restores.model import NewRestore, Replaced, Restorable
 from tenantry.services.side_instances.model import OutsideWindow, Window
 
 log = structlog.get_logger()
@@ -62,22 +62,21 @@ class Restores:
         to = wanted.to if isinstance(wanted.to, str) else wanted.to.isoformat()
         return await self._begin(tx, actor, row, RESTORE, _asked(wanted, to))
 
-    async def window(self, actor: Actor, database_id: uuid.UUID) -> Window | None:
-        """Between which moments a database can be restored from the local repository alone.
-
-        None where there is no such moment: nothing is backed up, or the database is gone.
-        """
+    async def window(self, actor: Actor, database_id: uuid.UUID) -> Restorable:
+        """Between which moments a database can be restored from the local repository alone."""
         if not self._repositories.enabled:
-            return None
+            return Restorable("off")
         try:
             row = await self._databases.show(actor, database_id)
             cluster = await self._clusters.cluster(row.cluster_id)
             found = await self._sides.window(cluster.name)
-        except (NotFound, RepositoryError):
-            return None
+        except NotFound:
+            return Restorable("none")
+        except RepositoryError:
+            return Restorable("unknown")
         if found is None or found.until < row.created_at:
-            return None
-        return Window(max(found.since, row.created_at), found.until)
+            return Restorable("none")
+        return Restorable("ok", Window(max(found.since, row.created_at), found.until))
 
     async def _load(
         self, tx: Tx, actor: Actor, row: DatabaseRow, wanted: NewRestore, backup: BackupRow
