@@ -1,6 +1,10 @@
 """A real HTTP server that answers in the API's shapes, and the program run against it."""
 
 import json
+import os
+import pty
+import select
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -217,3 +221,26 @@ class Cli:
         with pytest.raises(SystemExit) as end:
             program()
         return Ended(end.value.code, *self.capsys.readouterr())
+
+
+def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    """The program in a process of its own."""
+    program = "from tenantry.cli.main import run; run()"
+    return subprocess.Popen([sys.executable, "-c", program, *arguments], **options)
+
+
+def on_a_terminal(*arguments: str, typed: str = "", no_color: bool = False) -> tuple[int, str]:
+    """Run the program on a terminal of its own; its exit code, and what stood there."""
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "TERM": "xterm", **({"NO_COLOR": "1"} if no_color else {})}
+    process = start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    os.write(ours, typed.encode())
+    seen = b""
+    while select.select([ours], [], [], 60)[0]:
+        try:
+            seen += os.read(ours, 4096)
+        except OSError:  # Linux's way to say that the other end is closed
+            break
+    os.close(ours)
+    return process.wait(60), seen.decode()

@@ -3,9 +3,7 @@
 import datetime as dt
 import json
 import os
-import pty
 import re
-import select
 import signal
 import stat
 import subprocess
@@ -13,11 +11,21 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
-from cli_support import POOLER, SHOP, Cli, FakeApi, Request, database, installed, strings
+from cli_support import (
+    POOLER,
+    SHOP,
+    Cli,
+    FakeApi,
+    Request,
+    database,
+    installed,
+    on_a_terminal,
+    start,
+    strings,
+)
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -46,28 +54,6 @@ def _shop(api: FakeApi) -> FakeApi:
 
 
 # ---- terminals, signals, psql
-
-
-def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-    program = "from tenantry.cli.main import run; run()"
-    return subprocess.Popen([sys.executable, "-c", program, *arguments], **options)
-
-
-def on_a_terminal(*arguments: str, typed: str = "", no_color: bool = False) -> tuple[int, str]:
-    """Run the program on a terminal of its own; its exit code, and what stood there."""
-    ours, theirs = pty.openpty()
-    env = {**os.environ, "TERM": "xterm", **({"NO_COLOR": "1"} if no_color else {})}
-    process = start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs, env=env)
-    os.close(theirs)
-    os.write(ours, typed.encode())
-    seen = b""
-    while select.select([ours], [], [], 60)[0]:
-        try:
-            seen += os.read(ours, 4096)
-        except OSError:  # Linux's way to say that the other end is closed
-            break
-    os.close(ours)
-    return process.wait(60), seen.decode()
 
 
 def test_delete_asks_for_the_name_on_a_terminal(shop: FakeApi) -> None:

@@ -43,13 +43,15 @@ class NewRestore:
 
     ``to`` is a moment, now ("latest"), what the last restore in place has replaced ("previous"),
     or the id of a logical backup or of a database that was replaced. Left out, ``into`` is a new
-    database, but for what was replaced, which only goes in place. In place, what cannot be built
-    again keeps the restore from being done, unless ``accept_losses``.
+    database: a database in service is replaced by nobody who has not said so. What was replaced
+    only goes in place. In place, what cannot be built again keeps the restore from being done,
+    unless ``accept_losses``.
     """
 
     to: dt.datetime | uuid.UUID | Literal["latest", "previous"]
     into: Into | None
     friendly_name: str | None
+    name: str | None = None
     accept_losses: bool = False
 
 

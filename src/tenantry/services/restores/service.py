@@ -6,7 +6,7 @@ from functools import partial
 import psycopg
 import structlog
 
-from tenantry.base.errors import Conflict, NotFound, TenantryError
+from tenantry.base.errors import Conflict, InvalidInput, NotFound, TenantryError
 from tenantry.control import audit, backups, replaced
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
@@ -44,6 +44,8 @@ class Restores:
     ) -> OperationRow:
         """Want a database back. Raises NotFound, Conflict, OutsideWindow, RepositoryError."""
         row = await self._databases.lock_active(tx, actor, database_id)
+        if wanted.name is not None:
+            await self._require_free(tx, row, wanted)
         if isinstance(wanted.to, uuid.UUID):
             backup = await backups.find(tx, wanted.to, database_id=row.id)
             if backup is not None:
@@ -61,6 +63,17 @@ class Restores:
             await self._sides.check(cluster.name, wanted.to)
         to = wanted.to if isinstance(wanted.to, str) else wanted.to.isoformat()
         return await self._begin(tx, actor, row, RESTORE, _asked(wanted, to))
+
+    async def _require_free(self, tx: Tx, row: DatabaseRow, wanted: NewRestore) -> None:
+        """Raises InvalidInput unless a new database is wanted, NameTaken if it cannot be called so.
+
+        Somebody may take the name meanwhile; then the database comes without one.
+        """
+        if wanted.into == "in_place":
+            raise InvalidInput.of("name", "is for a new database; in place it keeps its own")
+        taken = await rows.has_name(tx, row.customer_id, row.environment, wanted.name or "")
+        if taken:
+            raise rows.name_taken(wanted.name, row.environment)
 
     async def window(self, actor: Actor, database_id: uuid.UUID) -> Restorable:
         """Between which moments a database can be restored from the local repository alone."""
@@ -99,9 +112,10 @@ class Restores:
                 "This database has no such backup, and nothing of it was replaced and is kept.",
                 hint="GET …/backups and …/replaced list what there is.",
             )
-        if wanted.into == "new":
+        if wanted.into != "in_place":
             raise Conflict(
-                "What was replaced is put back in place.", hint='Ask for it as "in_place".'
+                f"What was replaced is put back in the place of {row.database_name} as it is now.",
+                hint='Ask for it with "as": "in_place" (--as in-place).',
             )
         return await self._begin(
             tx,
@@ -176,6 +190,7 @@ def _asked(wanted: NewRestore, to: str) -> dict[str, object]:
     return {
         "to": to,
         "as": wanted.into or "new",
+        "name": wanted.name,
         "friendly_name": wanted.friendly_name,
         "accept_losses": wanted.accept_losses,
     }
