@@ -307,6 +307,20 @@ async def update_labels(
         raise refusal(error, name, environment, plan) from None
 
 
+async def give(tx: Tx, row: DatabaseRow, customer_id: uuid.UUID) -> None:
+    """Have a database, and its backups, be a customer's. Raises NameTaken."""
+    try:
+        await tx.execute(
+            "UPDATE databases SET customer_id = %s, updated_at = clock_timestamp() WHERE id = %s",
+            (customer_id, row.id),
+        )
+    except psycopg.errors.UniqueViolation:
+        raise name_taken(row.name, row.environment) from None
+    await tx.execute(
+        "UPDATE backups SET customer_id = %s WHERE database_id = %s", (customer_id, row.id)
+    )
+
+
 async def set_status(tx: Tx, database_id: uuid.UUID, status: Status) -> None:
     await tx.execute(
         "UPDATE databases SET status = %s, updated_at = clock_timestamp() WHERE id = %s",

@@ -32,7 +32,8 @@ class Changes:
     """What a caller wants different; None leaves as it is.
 
     ``limits`` has those to change; one of None becomes the plan's again. ``expires_at`` is a
-    branch's, and changed with ``changes_expiry`` only: None is never.
+    branch's, and changed with ``changes_expiry`` only: None is never. ``owner_email`` is whose a
+    database shall be that is nobody's.
     """
 
     friendly_name: str | None = None
@@ -41,6 +42,7 @@ class Changes:
     plan: str | None = None
     pool_mode: PoolMode | None = None
     limits: Mapping[str, int | None] = field(default_factory=dict)
+    owner_email: str | None = None
     changes_expiry: bool = False
     expires_at: dt.datetime | None = None
 
