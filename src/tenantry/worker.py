@@ -52,6 +52,7 @@ _HOME_SECONDS = 60
 _PASSWORDS_SECONDS = 60
 _DRILL_SECONDS = 60
 _BACKUP_SECONDS = 60
+_LOOK_FAR_SECONDS = 60
 _MIRROR_SECONDS = 1
 _SCHEDULE_SECONDS = 5
 _VERIFY_SECONDS = 60
@@ -184,6 +185,9 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         tasks.create_task(_every(_ACTIVITY_SECONDS, "activity", activity.look))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))
         tasks.create_task(_keep_backups(platform))
+        tasks.create_task(
+            _every(_LOOK_FAR_SECONDS, "repositories", platform.cluster_backups.look_into_others)
+        )
         tasks.create_task(_every(_MIRROR_SECONDS, "mirror", platform.cluster_backups.mirror.follow))
         tasks.create_task(
             _every(_SCHEDULE_SECONDS, "scheduled backups", platform.backup_schedules.begin_due)

@@ -245,9 +245,10 @@ def test_what_was_replaced_and_is_dropped_by_hand_is_not_put_back(scene: RisingS
             drop_by_hand(scene, kept["database_name"])
         look_at(scene, database, WHOLE)
 
+    begin = partial(scene.begun, path, to="previous", **{"as": "in_place"})
     with pooled(scene, database, afterwards=WHOLE):
         for _ in "12":
-            done = scene.killed(lambda: scene.begun(path, to="previous"), look)
+            done = scene.killed(begin, look)
             assert (done["status"], done["error"]["code"]) == ("failed", "conflict")
             assert f"{kept['database_name']} is not there any more" in done["error"]["detail"]
             assert "Nothing was changed" in done["error"]["hint"]

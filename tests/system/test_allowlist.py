@@ -127,7 +127,10 @@ def test_matrix(
 
         before, beside = session(database, far), session(neighbour, far)
         assert is_open(before)
-        entry = api.post(url, json={"ipAddress": here}).json()["data"]
+        answer = api.post(url, json={"ipAddress": here}).json()
+        entry = answer["data"]
+        assert (entry["closes"], entry["ended_sessions"]) == (True, 1)
+        assert "all others are refused from now on" in answer["message"]
         # The first entry closes the database to all others, their open sessions included.
         assert not is_open(before)
         with pytest.raises(psycopg.OperationalError):
@@ -135,13 +138,17 @@ def test_matrix(
         inside = session(database, near)
         assert is_open(inside)
         # Removed while connected: another entry stays, so that the database stays closed.
-        api.post(url, json={"ipAddress": "192.0.2.1"}).raise_for_status()
-        api.delete(f"{url}/{entry['id']}").raise_for_status()
+        other = api.post(url, json={"ipAddress": "192.0.2.1"}).json()["data"]
+        assert (other["closes"], other["ended_sessions"]) == (False, 0)
+        removed = api.delete(f"{url}/{entry['id']}").json()["data"]
+        assert (removed["opens"], removed["ended_sessions"]) == (False, 1)
         assert not is_open(inside)
         with pytest.raises(psycopg.OperationalError):
             connect(database, near)
         # Without a list it is open again, and its neighbour never noticed anything.
-        api.put(url, json={"entries": []}).raise_for_status()
+        answer = api.delete(f"{url}/{other['id']}").json()
+        assert (answer["data"]["opens"], answer["data"]["ended_sessions"]) == (True, 0)
+        assert "may be reached from everywhere" in answer["message"]
         for port in (near, far):
             assert is_open(session(database, port))
         assert is_open(beside)
@@ -153,15 +160,34 @@ def test_the_list_is_normalised_and_told(platform: Installation, api: httpx.Clie
     first = api.post(url, json={"ipAddress": "10.1.2.3/8", "description": "the office"})
     assert first.status_code == 201
     assert first.json()["data"]["ip_address"] == "10.0.0.0/8"
+    assert "10.1.2.3/8 was taken for all of 10.0.0.0/8." in first.json()["message"]
     again = api.post(url, json={"ip_address": "::ffff:10.9.9.9/104"})
     assert again.json()["data"]["id"] == first.json()["data"]["id"]
     told = api.get(url).json()
     assert [entry["ip_address"] for entry in told["data"]] == ["10.0.0.0/8"]
+    assert told["caller_address"] == "127.0.0.1"
     for nonsense in ("example.com", "1.2.3.4/99", "0.0.0.0/0\nlocal all all trust"):
         answer = api.post(url, json={"ipAddress": nonsense})
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
     log = api.get("/api/audit-logs", params={"resource_id": database["id"]}).json()["data"]
     assert [entry["action"] for entry in log[:2]] == ["whitelist.add", "whitelist.add"]
+
+
+def test_what_an_entry_that_is_listed_is_not_told_stays(
+    platform: Installation, api: httpx.Client
+) -> None:
+    url = f"/api/databases/{platform.create()['id']}/whitelist"
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 600))
+    whole = {"ip_address": "192.0.2.1", "description": "a guest", "expires_at": soon}
+    first = api.post(url, json=whole).json()["data"]
+    again = api.post(url, json={"ip_address": "192.0.2.1"}).json()["data"]
+    assert again == first | {"closes": False}
+    changed = api.post(url, json={"ip_address": "192.0.2.1", "expires_at": None}).json()["data"]
+    assert changed == again | {"expires_at": None}
+    # A whole list says all of each entry.
+    api.put(url, json={"entries": [{"ip_address": "192.0.2.1"}]}).raise_for_status()
+    (told,) = api.get(url).json()["data"]
+    assert (told["id"], told["description"], told["expires_at"]) == (first["id"], None, None)
 
 
 def test_an_entry_that_has_come_to_its_end_admits_nobody(

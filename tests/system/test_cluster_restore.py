@@ -182,10 +182,9 @@ def test_the_shared_cluster_comes_back_as_it_was_a_second_before(backed: Install
 def test_backups_go_on_and_a_later_restore_takes_the_new_past_while_the_platform_is_up(
     backed: Installation,
 ) -> None:
-    with backed.client() as api:
-        found = data(api.get("/api/clusters"))
-    # So the platform makes a full one by itself.
-    assert [row["last_backup_at"] for row in found if row["name"] == "shared-1"] == [None]
+    with backed.control() as control:  # so the platform makes a full one by itself
+        wanted = control.execute("SELECT name FROM clusters WHERE full_backup_since IS NOT NULL")
+        assert wanted.fetchall() == [("shared-1",)]
     backed.back_up("shared-1", "--type", "full")
     database = backed.create(name="afterwards")
     fill(database)

@@ -328,6 +328,43 @@ def test_labels_and_limits_are_changed(platform: Installation, api: httpx.Client
     assert limit == (3,)
 
 
+def test_a_database_that_is_nobodys_is_given_to_somebody_once(
+    platform: Installation, api: httpx.Client
+) -> None:
+    name, owner, other = some_name(), f"{some_name()}@example.com", f"{some_name()}@example.com"
+    made = platform.create(name=name)
+    path = f"/api/databases/{made['id']}"
+    keys = {
+        email: data(
+            api.post(
+                "/api/api-keys",
+                json={
+                    "name": "k",
+                    "scopes": ["databases:read", "databases:write"],
+                    "customer_email": email,
+                },
+            ),
+            201,
+        )["key"]
+        for email in (owner, other)
+    }
+    with platform.client(keys[owner]) as theirs, platform.client(keys[other]) as others:
+        problem(theirs.patch(path, json={"owner_email": owner}), 404)
+        taken = platform.create(name=name, ownerEmail=owner)
+        problem(api.patch(path, json={"owner_email": owner}), 409)
+        assert theirs.delete(f"/api/databases/{taken['id']}").is_success
+        given = data(api.patch(path, json={"owner_email": owner}))
+        assert given["owner_email"] == owner
+        assert data(theirs.get(path))["owner_email"] == owner
+        assert data(theirs.patch(path, json={"owner_email": owner}))["owner_email"] == owner
+        problem(others.get(path), 404)
+        problem(theirs.patch(path, json={"owner_email": other}), 403)
+        problem(api.patch(path, json={"owner_email": other}), 409)
+    assert ask(made["connection_string"]) == 1
+    (row, *_) = data(api.get("/api/audit-logs", params={"action": "database.update"}))
+    assert row["details"]["owner_email"] == [None, owner]
+
+
 def test_what_a_change_leaves_out_stays(platform: Installation, api: httpx.Client) -> None:
     made = platform.create(name=some_name(), maxConnections=9, environment="staging")
     after = data(api.patch(f"/api/databases/{made['id']}", json={"friendlyName": "Only this"}))

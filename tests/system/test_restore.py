@@ -159,10 +159,15 @@ def test_a_wrecked_table_is_had_back_as_new_and_in_place_while_others_write(
     moment = now(wrecked)
     do(wrecked["connection_string"], "DELETE FROM orders")
 
-    new = world.restored(wrecked, to=moment, friendlyName="As it was", **{"as": "new"})
+    asked = {"to": moment, "friendlyName": "As it was", "name": "as-it-was", "as": "new"}
+    new = world.restored(wrecked, **asked)
+    assert new["name"] == "as-it-was"
+    for again in ({}, {"as": "in_place"}):
+        refused = world.wanted(wrecked, **asked | again)
+        assert refused.json()["code"] == ("invalid_input" if again else "name_taken")
     with world.api as api:
         opened = api.post(f"/api/databases/{new['database_id']}/rotate-password").json()["data"]
-    assert opened["friendly_name"] == "As it was"
+    assert (opened["name"], opened["friendly_name"]) == ("as-it-was", "As it was")
     assert ask(opened["connection_string"], CHECKSUM) == before
     assert ask(opened["connection_string_pooled"], CHECKSUM) == before
     do(opened["connection_string"], "INSERT INTO orders (what) VALUES ('mine')")
@@ -243,7 +248,11 @@ def test_what_was_replaced_is_kept_closed_and_can_be_put_back(world: World) -> N
         # A role goes, also where it still has rights in what is kept.
         role = later["data"]["id"]
         assert api.delete(f"{path}/roles/{role}").status_code in {200, 202}
-    done = json.loads(world.platform.tenantry(*restore, "previous", "--json").stdout)
+    unsaid = world.wanted(database, to="previous")
+    assert (unsaid.status_code, unsaid.json()["code"]) == (409, "conflict")
+    assert "in_place" in unsaid.json()["hint"]
+    words = ("previous", "--as", "in-place", "--json")
+    done = json.loads(world.platform.tenantry(*restore, *words).stdout)
     assert ask(url, "SELECT n FROM later") == 1
     assert ask(url, "SHOW search_path") == "a, public"
     assert ask(early, "SELECT n FROM later") == 1

@@ -267,7 +267,18 @@ def test_update_sends_only_what_was_said(shop: FakeApi, cli: Cli) -> None:
     ended = cli("db", "update", "shop", "--new-name", "boutique", "--new-env", "staging")
     assert shop.requests[-1].body == {"name": "boutique", "environment": "staging"}
     assert re.search(r"environment +staging", ended.out)
+    assert "Commands know it by the new name from now on" in ended.err
+    assert "It is listed in the new environment" in ended.err
     assert cli("db", "update", "shop").code == 2
+
+
+def test_what_follows_from_a_plan_and_from_an_owner_is_said(shop: FakeApi, cli: Cli) -> None:
+    shop.on("PATCH", f"/api/databases/{SHOP}", database(owner_email="ann@example.com"))
+    ended = cli("db", "update", "shop", "--plan", "premium", "--owner", "ann@example.com")
+    assert shop.requests[-1].body == {"plan": "premium", "owner_email": "ann@example.com"}
+    assert re.search(r"owner email +ann@example.com", ended.out)
+    for said in ("The plan's limits hold for it now", "The owner's keys and users see it now"):
+        assert said in ended.err
 
 
 def test_delete_without_a_terminal_needs_yes(shop: FakeApi, cli: Cli) -> None:

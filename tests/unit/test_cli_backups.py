@@ -213,3 +213,57 @@ def test_a_default_is_changed_where_it_is_said(api: FakeApi, cli: Cli) -> None:
 def test_both_parts_alone_cannot_be_had(api: FakeApi, cli: Cli) -> None:
     assert cli("backup", "create", "shop", "--schema-only", "--data-only").code == 2
     assert api.requests == []
+
+
+@pytest.mark.parametrize(
+    ("restorable", "said"),
+    [
+        ("ok", "brings back every second from"),
+        ("none", "can bring back no second of it: no backup reaches it yet"),
+        ("unknown", "is not known: the repository cannot be read"),
+        ("off", "physical backups are off"),
+    ],
+)
+def test_a_list_tells_what_can_be_restored(
+    monkeypatch: pytest.MonkeyPatch, cli: Cli, restorable: str, said: str
+) -> None:
+    moment = "2026-01-31T02:00:00+00:00" if restorable == "ok" else None
+    with installed(monkeypatch) as api:
+        api.on("GET", "/api/databases", [database()])
+        told: dict[str, Any] = dict.fromkeys(("restorable_from", "restorable_until"), moment)
+        told["restorable"] = restorable
+        api.on("GET", PATH, [], **told)
+        done = cli("backup", "list", "shop")
+    assert done.code == 0
+    assert said in " ".join(done.err.split())
+
+
+def held(**repository: Any) -> dict[str, Any]:
+    """What ``GET /api/clusters/{id}/backups`` tells of a repository without any backup."""
+    usual = {"number": 1, "place": "/mnt/new", "restorable_from": None, "problem": None}
+    return {"backups": [], "making": False, "repositories": [usual | repository]}
+
+
+@pytest.mark.parametrize(
+    ("told", "beside", "state"),
+    [
+        (held(state="none"), "in these repositories: nothing can be restored.", "no backup yet"),
+        (held(state="none") | {"making": True}, "the first one is being made.", "no backup yet"),
+        (
+            held(state="unknown", problem="it is gone"),
+            "Whether there are backups of shared-1 is not known.",
+            "unknown: it is gone",
+        ),
+        (held(state="ok", problem="it is full"), "", "ok: it is full"),
+    ],
+)
+def test_the_state_of_a_repository_is_never_taken_for_well(
+    monkeypatch: pytest.MonkeyPatch, cli: Cli, told: dict[str, Any], beside: str, state: str
+) -> None:
+    with installed(monkeypatch) as api:
+        api.on("GET", "/api/clusters", [{"id": SHOP, "name": "shared-1"}])
+        api.on("GET", f"/api/clusters/{SHOP}/backups", told)
+        done = cli("cluster", "backups", "shared-1")
+    assert done.code == 0
+    assert beside in " ".join(done.err.split())
+    assert state in " ".join(done.out.split())

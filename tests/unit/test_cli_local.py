@@ -267,22 +267,3 @@ def test_masking_is_shown_line_by_line(shop: FakeApi, cli: Cli) -> None:
     shop.on("GET", f"/api/databases/{SHOP}/masking", {"sql": text})
     shown = cli("branch", "masking", "shop").out
     assert shown == text.replace("\x1b", "\\x1b")
-
-
-@pytest.mark.parametrize(
-    ("typed", "listed"),
-    [("127.0.0.1", "127.0.0.1/32"), ("10.0.0.5/8", "10.0.0.0/8"), ("::1", "::1/128")],
-)
-def test_an_entry_is_removed_by_the_words_that_added_it(
-    shop: FakeApi, cli: Cli, typed: str, listed: str
-) -> None:
-    path = f"/api/databases/{SHOP}/whitelist"
-    entry = {"id": "e1", "ip_address": listed, "description": None, "expires_at": None}
-    shop.on("POST", path, entry)
-    added = cli("whitelist", "add", "shop", typed)
-    assert (f"{typed} was taken for all of {listed}" in added.err) == ("/" in typed)
-    shop.on("GET", path, [entry])
-    shop.on("DELETE", f"{path}/e1", entry)
-    removed = cli("whitelist", "remove", "shop", typed)
-    assert (removed.code, listed in removed.err) == (0, True)
-    assert cli("whitelist", "remove", "shop", "192.0.2.1").code == 1

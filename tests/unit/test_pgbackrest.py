@@ -2,6 +2,7 @@
 
 import datetime as dt
 from configparser import ConfigParser
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tenantry.host import files, packages
 from tenantry.pg.connections import Address
 from tenantry.pg.pgbackrest import PgBackRest
 from tenantry.pg.pgbackrest_output import Contents, RepositoryBusy, RepositoryError, failure
-from tenantry.pg.repositories import LocalRepository, S3Repository, Stanza, render
+from tenantry.pg.repositories import LocalRepository, S3Repository, Stanza, is_configured, render
 
 FOLDER = Path("/home of it/pgbackrest")
 STANZA = Stanza("shared-1", Path("/data"), Address(Path("/run/shared-1"), 5432))
@@ -128,13 +129,36 @@ def test_what_a_repository_holds_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "problem"), [(0, None), (2, None), (1, "missing"), (99, "missing")]
+    ("code", "problem", "absent"),
+    [
+        (0, None, False),
+        (2, None, False),
+        (1, "missing", True),
+        (3, "missing", True),
+        (99, "missing", False),
+    ],
 )
-def test_what_a_repository_does_not_tell_is_a_problem(code: int, problem: str | None) -> None:
+def test_what_a_repository_does_not_tell_is_a_problem(
+    code: int,
+    problem: str | None,
+    absent: bool,
+) -> None:
     status = {"code": code, "message": "missing"}
     told = TOLD | {"repo": [{"key": 1, "status": status}], "backup": [], "archive": [], "db": []}
     found = Contents.read(told, 1)
     assert (found.problem, found.wal, found.system_id) == (problem, None, None)
+    assert found.absent == absent
+
+
+def test_a_configuration_tells_of_the_repositories_that_it_was_made_for_alone() -> None:
+    text = render("pgbackrest", FOLDER, {1: LOCAL, 2: S3}, [STANZA], Secret("the key"))
+    assert is_configured(text, 1, LOCAL)
+    assert is_configured(text, 2, S3)
+    assert not is_configured(text, 2, LOCAL)
+    assert not is_configured(text, 1, LocalRepository(Path("/backups/of/others")))
+    assert not is_configured(text, 2, replace(S3, bucket="another"))
+    assert not is_configured(text, 2, replace(S3, key=Secret("another")))
+    assert not is_configured("", 1, LOCAL)
 
 
 @pytest.mark.parametrize(

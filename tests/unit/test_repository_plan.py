@@ -9,15 +9,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tenantry.base.errors import Conflict
+from tenantry.base.ids import new_id
+from tenantry.control.repository_looks import LookRow
 from tenantry.pg.archiving import Archiver, Waiting
 from tenantry.pg.pgbackrest_output import Backup
 from tenantry.services.repository import plan
-from tenantry.services.repository.model import Behind, Upkeep
-from tenantry.services.repository.plan import Schedule
+from tenantry.services.repository.model import Behind, Known, RepositoryState, Upkeep
+from tenantry.services.repository.plan import Due, Schedule
 from tenantry.services.side_instances.model import OutsideWindow
 from tenantry.services.side_instances.plan import candidates
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+NOW = START + dt.timedelta(days=30)
 SEGMENT = 16 * 1024 * 1024
 
 
@@ -196,11 +199,21 @@ def at(day: int, hour: int, minute: int = 0) -> dt.datetime:
     return dt.datetime(2026, 1, day, hour, minute, tzinfo=dt.UTC)
 
 
+def held(
+    last: dt.datetime | None, last_full: dt.datetime | None = None, number: int = 1, **more: Any
+) -> RepositoryState:
+    """A repository whose last backup, and last full one, ended then; it took an hour."""
+    found = RepositoryState(number, f"place {number}", NOW, last_backup_at=last, **more)
+    began = None if last is None else last - dt.timedelta(hours=1)
+    reach = more.get("restorable_from", last)
+    return replace(found, last_began_at=began, last_full_at=last_full, restorable_from=reach)
+
+
 @pytest.mark.parametrize(
     ("now", "last", "last_full", "wanted"),
     [
         (at(1, 12), None, None, "full"),
-        (at(1, 12), at(1, 11), None, "full"),  # another repository's alone
+        (at(1, 12), at(1, 11), None, "full"),  # what it was made upon is damaged
         (at(1, 12), at(1, 11), at(1, 11), None),
         (at(2, 1, 59), at(1, 11), at(1, 11), None),
         (at(2, 2), at(1, 11), at(1, 11), "incr"),
@@ -215,7 +228,8 @@ def at(day: int, hour: int, minute: int = 0) -> dt.datetime:
 def test_a_backup_is_due_when_its_time_has_come(
     now: dt.datetime, last: dt.datetime | None, last_full: dt.datetime | None, wanted: str | None
 ) -> None:
-    assert plan.due(DAILY, now, last=last, last_full=last_full) == wanted
+    due = plan.due(DAILY, now, [held(last, last_full)])
+    assert (due and due.type) == wanted
 
 
 @given(moments, st.times(), st.integers(0, 6))
@@ -223,11 +237,48 @@ def test_what_is_made_when_it_is_due_is_not_due_again_that_minute(
     now: dt.datetime, time: dt.time, weekday: int
 ) -> None:
     schedule = Schedule(time, weekday, dt.timedelta(days=7))
-    assert plan.due(schedule, now, last=now, last_full=now) is None
+    assert plan.due(schedule, now, [held(now, now)]) is None
     later = now + dt.timedelta(days=1)
-    assert plan.due(schedule, later, last=now, last_full=now) in {"incr", "full"}
+    assert plan.due(schedule, later, [held(now, now)]) is not None
     week = now + dt.timedelta(days=7)
-    assert plan.due(schedule, week, last=week - dt.timedelta(days=1), last_full=now) == "full"
+    due = plan.due(schedule, week, [held(week - dt.timedelta(days=1), now)])
+    assert due == Due("full", (1,))
+
+
+UNKNOWN = RepositoryState(1, "place 1", START, problem="It is gone.")
+
+
+@pytest.mark.parametrize(
+    ("states", "wanted"),
+    [
+        # Each repository begins with a full one, whatever the other has.
+        ([held(None), held(None, number=2)], Due("full", (1, 2))),
+        ([held(at(1, 11), at(1, 11)), held(None, number=2)], Due("full", (2,))),
+        ([held(None), held(at(1, 11), at(1, 11), number=2)], Due("full", (1,))),
+        # What one needs more comes first, and the other's next.
+        ([held(at(1, 1), at(1, 1)), held(None, number=2)], Due("incr", (1,))),
+        # The other one did not take what the local one did.
+        ([held(at(1, 11), at(1, 3)), held(at(1, 9), at(1, 3), number=2)], Due("incr", (2,))),
+        ([held(at(1, 11), at(1, 3)), held(at(1, 10), at(1, 3), number=2)], None),
+        # The log goes no further than the last backup.
+        ([held(at(1, 11), at(1, 11), broken=True)], Due("incr", (1,))),
+        # Where that is not known, nothing is due; and nothing goes by a local one that is gone.
+        ([UNKNOWN], None),
+        ([UNKNOWN, held(None, number=2)], None),
+        ([held(at(1, 11), at(1, 11)), replace(UNKNOWN, number=2)], None),
+        ([held(at(1, 1), at(1, 1)), replace(UNKNOWN, number=2)], Due("incr", (1,))),
+    ],
+)
+def test_what_is_due_is_told_by_what_the_repositories_hold(
+    states: list[RepositoryState], wanted: Due | None
+) -> None:
+    assert plan.due(DAILY, at(1, 12), states) == wanted
+
+
+def test_a_full_backup_that_is_wanted_since_a_moment_is_due_until_it_is_there() -> None:
+    states = [held(at(1, 11), at(1, 3))]
+    assert plan.due(DAILY, at(1, 12), states, full_since=at(1, 4)) == Due("full", (1,))
+    assert plan.due(DAILY, at(1, 12), states, full_since=at(1, 2)) is None
 
 
 # What is missing
@@ -258,18 +309,127 @@ def test_a_new_timeline_goes_on_where_it_left_the_old_one() -> None:
     assert plan.missing_segments([*names, *others], until=segment(6, 2), **asked) == []
 
 
+# What can be restored
+
+
+def made(*segments: int) -> list[Backup]:
+    """A backup for each of the segments that it began in; it ended in the next one."""
+    found = []
+    for each in segments:
+        begun = START + dt.timedelta(hours=each)
+        ended = begun + dt.timedelta(minutes=30)
+        label, wal = f"{each}F", (segment(each), segment(each + 1))
+        found.append(Backup(1, label, "full", begun, ended, None, (), *wal, 1, 1, damaged=False))
+    return found
+
+
+def reachable(number: int) -> dt.datetime:
+    return START + dt.timedelta(hours=number, minutes=30, seconds=1)
+
+
+UNTIL = START + dt.timedelta(hours=99)
+
+
+@pytest.mark.parametrize(
+    ("there", "archived", "window", "missing", "broken"),
+    [
+        (range(3, 12), 11, (3, UNTIL), 0, False),
+        (range(3, 12), 9, (3, UNTIL), 0, False),  # it is told a moment late
+        (range(3, 11), 11, (3, 8), 1, True),  # the last went elsewhere
+        (range(3, 10), 40, (3, 8), 31, True),
+        ([3, 4, 6, 7, 8, 9, 10, 11], 11, (8, UNTIL), 1, False),
+        ([3, 4, 5, 6, 7, 8, 9, 11], 11, (3, 8), 1, True),
+        ([3, 4, 5, 6, 7, 9, 10, 11], 11, None, 1, True),  # its own beginning
+        ([3, 4, 6, 7, 8, 9, 11], 11, (8, 8), 2, True),
+    ],
+)
+def test_a_window_goes_as_far_as_the_log_does(
+    there: list[int],
+    archived: int,
+    window: tuple[int, int | dt.datetime] | None,
+    missing: int,
+    broken: bool,
+) -> None:
+    backups = made(3, 8)
+    found = plan.with_log(
+        plan.state(1, "here", backups, now=NOW),
+        backups,
+        [segment(each) for each in there],
+        last_archived=segment(archived),
+        archived_until=UNTIL,
+    )
+    assert (found.missing, found.broken) == (missing, broken)
+    assert found.known == ("none" if window is None else "ok")
+    if window is not None:
+        since, until = window
+        assert found.restorable_from == reachable(since)
+        assert found.restorable_until == (until if until == UNTIL else reachable(8))
+
+
+def test_a_repository_without_a_usable_backup_has_none() -> None:
+    damaged = [replace(each, damaged=True) for each in made(3)]
+    for backups in ([], damaged, [replace(each, left=True) for each in made(3)]):
+        empty = plan.state(1, "here", backups, now=NOW)
+        found = plan.with_log(empty, backups, [], last_archived="", archived_until=UNTIL)
+        assert (found.known, found.last_backup_at, found.restorable_until) == ("none", None, None)
+
+
+def look(**different: Any) -> LookRow:
+    usual: dict[str, Any] = {
+        "cluster_id": new_id(),
+        "place": "there",
+        "looked_at": NOW - dt.timedelta(minutes=1),
+        "problem": None,
+        "last_backup_at": START,
+        "last_full_at": START,
+        "restorable_from": START,
+    }
+    return LookRow(**usual | different)
+
+
+@pytest.mark.parametrize(
+    ("row", "known", "words"),
+    [
+        (look(), "ok", None),
+        (look(last_backup_at=None, last_full_at=None, restorable_from=None), "none", None),
+        (look(problem="no answer."), "unknown", "no answer."),
+        (look(looked_at=NOW - dt.timedelta(minutes=6)), "unknown", "last looked into 6 minutes"),
+        (None, "unknown", "nobody has looked into it yet."),
+    ],
+)
+def test_what_was_seen_is_told_for_a_while(
+    row: LookRow | None, known: Known, words: str | None
+) -> None:
+    found = plan.remembered(2, "there", row, now=NOW)
+    assert found.known == known
+    assert words is None or words in (found.problem or "")
+    assert (found.last_backup_at is None) == (known != "ok")
+
+
+def test_one_repository_is_enough_to_restore_from() -> None:
+    none, ok = held(None), held(NOW, NOW, number=2)
+    for repositories, known, last in (
+        ((none, ok), "ok", NOW),
+        ((UNKNOWN, ok), "ok", NOW),
+        ((UNKNOWN, replace(none, number=2)), "unknown", None),
+        ((none, replace(none, number=2)), "none", None),
+    ):
+        found = upkeep(repositories=repositories)
+        assert (found.known, found.last_backup_at) == (known, last)
+
+
 # What somebody has to see to
 
 FINE = Archiver("0" * 24, START, "", None, 0)
 FAILING = Archiver("0" * 24, START, "0" * 24, START + dt.timedelta(seconds=1), 3)
-NOW = START + dt.timedelta(days=30)
 GIB = 2**30
 
 
 def upkeep(**different: Any) -> Upkeep:
+    last = NOW - dt.timedelta(hours=20)
     usual: dict[str, Any] = {
         "created_at": START,
-        "last_backup_at": NOW - dt.timedelta(hours=20),
+        "repositories": (held(last, last),),
         "archiver": FINE,
         "waiting": Waiting(0, 0, GIB),
     }
@@ -290,7 +450,7 @@ def test_while_all_is_well_nobody_is_troubled() -> None:
     assert plan.alerts(upkeep(), NOW) == []
     assert plan.alerts(upkeep(waiting=Waiting(30, 100, GIB)), NOW) == []  # a burst
     assert plan.alerts(upkeep(archiver=None, waiting=None), NOW) == []  # told elsewhere
-    new = upkeep(last_backup_at=None, created_at=NOW - dt.timedelta(minutes=50))
+    new = upkeep(repositories=(held(None),), created_at=NOW - dt.timedelta(minutes=50))
     assert plan.alerts(new, NOW) == []
 
 
@@ -316,12 +476,46 @@ def test_while_all_is_well_nobody_is_troubled() -> None:
         ({"archiver": FAILING}, "warning", "archiving fails. 0 segments (0 B) wait."),
         ({"waiting": Waiting(1, 301, 99 * GIB)}, "warning", "reach the repository. 1 segments"),
         ({"archiver": replace(FINE, enabled=False)}, "warning", "runs without archiving"),
-        ({"repository": "It is gone."}, "warning", "It is gone."),
+        (
+            {"repositories": (replace(UNKNOWN, problem="it is gone."),)},
+            "warning",
+            "what can be restored from place 1 is not known: it is gone.",
+        ),
+        ({"repositories": (held(NOW, NOW, trouble="It is full."),)}, "warning", "It is full."),
+        (
+            {"repositories": (held(NOW, NOW, missing=2),)},
+            "warning",
+            "2 segments of the write-ahead log are missing in place 1: not every moment before"
+            " 2026-01-31 00:00:00 UTC can be restored from it.",
+        ),
+        (
+            {"repositories": (held(NOW, NOW, missing=2, broken=True),)},
+            "warning",
+            "from it, and none after the last backup.",
+        ),
+        (
+            {"repositories": (held(NOW, NOW, missing=2, broken=True, restorable_from=None),)},
+            "warning",
+            "are missing in place 1: nothing can be restored from it.",
+        ),
         ({"backup_error": "no key"}, "warning", "the last backup failed: no key"),
         ({"damage": "a byte"}, "warning", "the last verification failed: a byte"),
-        ({"last_backup_at": None}, "warning", "there is no backup yet."),
-        ({"last_backup_at": NOW - dt.timedelta(hours=37)}, "warning", "backup is 37 hours old"),
-        ({"last_backup_at": NOW - dt.timedelta(days=9)}, "warning", "the last backup is 9 days"),
+        (
+            {"repositories": (held(None),)},
+            "warning",
+            "there is no backup in place 1 yet, so nothing can be restored: the first one is due.",
+        ),
+        ({"repositories": (held(None),), "making": True}, "warning", "is being made."),
+        (
+            {"repositories": (held(NOW - dt.timedelta(hours=37)),)},
+            "warning",
+            "the last backup in place 1 is 37 hours old.",
+        ),
+        (
+            {"repositories": (held(NOW, NOW), held(NOW - dt.timedelta(days=9), number=2))},
+            "warning",
+            "the last backup in place 2 is 9 days old.",
+        ),
     ],
 )
 def test_what_is_wrong_is_told(different: dict[str, Any], level: str, words: str) -> None:
@@ -332,7 +526,7 @@ def test_what_is_wrong_is_told(different: dict[str, Any], level: str, words: str
 
 
 def test_the_worst_comes_first() -> None:
-    found = upkeep(repository="gone", archiver=FAILING, waiting=Waiting(9, 900, 0))
+    found = upkeep(repositories=(UNKNOWN,), archiver=FAILING, waiting=Waiting(9, 900, 0))
     assert [alert.level for alert in plan.alerts(found, NOW)] == ["danger", "warning"]
 
 

@@ -61,12 +61,15 @@ class BackupListing(Listing[Backup]):
     """A page of a database's backups; ``total_bytes`` is what all of them take together.
 
     Of the physical ones, every moment from ``restorable_from`` to ``restorable_until`` can be
-    restored from what is in the local repository by now; both are null if none can. The latter
-    is when the log was archived last: a restore to a later moment has the rest archived first.
+    restored from what is in the local repository by now. The latter is when the log was archived
+    last: a restore to a later moment has the rest archived first. Both are null unless
+    ``restorable`` is ``ok``: there may be no moment that can be restored (``none``), or nothing
+    known of that as the repository cannot be read (``unknown``), or nothing backed up (``off``).
     ``last_proof`` is null if the database was never drilled.
     """
 
     total_bytes: int
+    restorable: Literal["ok", "none", "unknown", "off"]
     restorable_from: dt.datetime | None
     restorable_until: dt.datetime | None
     last_proof: LastProof | None
@@ -106,13 +109,14 @@ async def index(
     page, total = await platform.backups.page(
         principal.actor, database_id, cursor=cursor, limit=limit
     )
-    window = await platform.restores.window(principal.actor, database_id)
+    found = await platform.restores.window(principal.actor, database_id)
     told = BackupListing(
         count=len(page.rows),
         next_cursor=page.next_cursor,
         total_bytes=total,
-        restorable_from=window and window.since,
-        restorable_until=window and window.until,
+        restorable=found.state,
+        restorable_from=found.window and found.window.since,
+        restorable_until=found.window and found.window.until,
         last_proof=_last(await platform.drills.latest(principal.actor, database_id)),
         data=[_backup(row) for row in page.rows],
     )

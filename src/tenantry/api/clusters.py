@@ -14,9 +14,9 @@ from tenantry.api.requests.copies import BackUpCluster, RestoreCluster
 from tenantry.base.errors import Forbidden
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.grants import ADMIN
-from tenantry.pg.pgbackrest_output import Contents
-from tenantry.pg.repositories import Repository
 from tenantry.services.access.service import Principal
+from tenantry.services.repository.flow import Held
+from tenantry.services.repository.model import Upkeep
 
 router = APIRouter(prefix="/api/clusters", tags=["platform"])
 
@@ -42,32 +42,38 @@ class PhysicalBackup(BaseModel):
 
 
 class HeldRepository(BaseModel):
-    """A repository, and from when on a cluster can be restored from it to any moment."""
+    """A repository, and from when on a cluster can be restored from it to any moment.
+
+    ``state`` is ``none`` where nothing can be, and ``unknown`` where ``problem`` says why that
+    cannot be told.
+    """
 
     number: int
     place: str
+    state: Literal["ok", "none", "unknown"]
     problem: str | None
     restorable_from: dt.datetime | None
 
 
 class ClusterBackups(BaseModel):
     repositories: list[HeldRepository]
+    making: bool = Field(description="Whether one is being made now.")
     backups: list[PhysicalBackup] = Field(description="The oldest first.")
 
 
-def _held(places: tuple[Repository, ...], contents: list[Contents]) -> ClusterBackups:
+def _held(found: Held) -> ClusterBackups:
     return ClusterBackups(
         repositories=[
             HeldRepository(
-                number=held.repository,
-                place=str(place),
-                problem=held.problem,
-                restorable_from=min(
-                    (each.stopped for each in held.backups if each.usable), default=None
-                ),
+                number=each.number,
+                place=each.place,
+                state=each.known,
+                problem=each.problem or each.trouble,
+                restorable_from=each.restorable_from,
             )
-            for place, held in zip(places, contents, strict=True)
+            for each in found.states
         ],
+        making=found.making,
         backups=[
             PhysicalBackup(
                 repository=each.repository,
@@ -81,7 +87,7 @@ def _held(places: tuple[Repository, ...], contents: list[Contents]) -> ClusterBa
                 damaged=each.damaged,
                 left=each.left,
             )
-            for held in contents
+            for held in found.contents
             for each in held.backups
         ],
     )
@@ -101,27 +107,42 @@ class Cluster(BaseModel):
     version: int
     databases: int
     max_databases: int
+    backups: Literal["ok", "none", "unknown"] | None = Field(
+        description="Whether there is a physical backup to restore from; null where they are off."
+    )
     last_backup_at: dt.datetime | None
     created_at: dt.datetime
 
 
-def _shown(row: ClusterRow) -> Cluster:
-    return Cluster.model_validate(row, from_attributes=True)
+def _shown(row: ClusterRow, backups: Upkeep | None) -> Cluster:
+    return Cluster(
+        id=row.id,
+        name=row.name,
+        kind=row.kind,
+        driver=row.driver,
+        version=row.version,
+        databases=row.databases,
+        max_databases=row.max_databases,
+        backups=backups and backups.known,
+        last_backup_at=backups and backups.last_backup_at,
+        created_at=row.created_at,
+    )
 
 
 @router.get("", response_model=Listing[Cluster])
 async def index(platform: PlatformHere, principal: Watcher) -> Response:
     """The PostgreSQL servers."""
     platform_wide(principal)
-    return answers.listing([_shown(row) for row in await platform.clusters.every()])
+    rows = await platform.clusters.every()
+    backups = {each.cluster: each for each in await platform.cluster_backups.upkeep()}
+    return answers.listing([_shown(row, backups.get(row.name)) for row in rows])
 
 
 @router.get("/{identifier}/backups", response_model=Answer[ClusterBackups])
 async def backups(platform: PlatformHere, principal: Watcher, cluster_id: ClusterId) -> Response:
     """What each repository holds of a cluster: its backups, and how far back it can be restored."""
     platform_wide(principal)
-    held = await platform.cluster_backups.contents(cluster_id)
-    return answers.answer(_held(platform.repositories.places, held))
+    return answers.answer(_held(await platform.cluster_backups.held(cluster_id)))
 
 
 @router.post("/{identifier}/backups", status_code=202, response_model=Answer[Operation])

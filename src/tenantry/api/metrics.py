@@ -182,7 +182,7 @@ _archive_left = Gauge(
 )
 _backup_age = Gauge(
     "tenantry_backup_age_seconds",
-    "Age of the last physical backup; +Inf without any",
+    "Age of the last physical backup that can be restored; +Inf without any, NaN if unknown",
     ["cluster"],
     registry=_registry,
 )
@@ -394,7 +394,11 @@ def _observe_backups(found: Upkeep) -> None:
     for other in found.behind:
         _behind.labels(found.cluster, other.place).set(other.segments)
     last = found.last_backup_at
-    _backup_age.labels(found.cluster).set((now - last).total_seconds() if last else math.inf)
+    if last is not None:
+        age = (now - last).total_seconds()
+    else:
+        age = math.nan if found.known == "unknown" else math.inf
+    _backup_age.labels(found.cluster).set(age)
     levels = Tally(alert.level for alert in plan.alerts(found, now))
     for level in ("warning", "danger"):
         _alerts.labels(found.cluster, level).set(levels[level])

@@ -58,7 +58,7 @@ async def restore(
         request,
         principal,
         lambda tx: platform.restores.begin(tx, principal.actor, database_id, wanted),
-        _BEGUN if wanted.into == "in_place" or wanted.to == "previous" else _NEW,
+        _BEGUN if wanted.into == "in_place" else _NEW,
     )
 
 

@@ -111,6 +111,23 @@ def create(
     output.done(f"{title(row)} is backed up, {readable(backup['size_bytes'])}")
 
 
+def _restorable(told: Row) -> str:
+    """What `tenantry restore` can bring back, by what the API tells with a list."""
+    match told["restorable"]:
+        case "ok":
+            ends = (times.local(told[f"restorable_{end}"]) for end in ("from", "until"))
+            return "`tenantry restore` brings back every second from {} to {}.".format(*ends)
+        case "none":
+            return "`tenantry restore` can bring back no second of it: no backup reaches it yet."
+        case "unknown":
+            return (
+                "Which seconds `tenantry restore` can bring back is not known: the repository "
+                "cannot be read. On the server, `tenantry doctor` says why."
+            )
+        case _:
+            return "`tenantry restore` can bring back no second: physical backups are off."
+
+
 @app.command("list")
 def list_backups(
     database: Named,
@@ -128,9 +145,7 @@ def list_backups(
         row = _database(api, database, env)
         page = api.rows(_path(row), limit=limit)
     output.listing(page, _COLUMNS, empty=f"{title(row)} has no backup.", in_json=as_json)
-    if page.told.get("restorable_from"):
-        since, until = (times.local(page.told[f"restorable_{end}"]) for end in ("from", "until"))
-        output.note(f"`tenantry restore` brings back every second from {since} to {until}.")
+    output.note(_restorable(page.told))
 
 
 @app.command()

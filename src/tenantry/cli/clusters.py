@@ -9,7 +9,7 @@ from tenantry.base import settings
 from tenantry.base.errors import NotFound
 from tenantry.base.sizes import readable
 from tenantry.cli import cluster_restores, operations, output, times
-from tenantry.cli.client import connect
+from tenantry.cli.client import Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import ClusterNamed, find_cluster
 from tenantry.control.store import DATABASE
@@ -31,6 +31,13 @@ _COLUMNS: dict[str, output.Cell] = {
 }
 
 
+def _state(repository: Row) -> str:
+    """What can be restored from a repository; what is wrong with it first of all."""
+    states = {"ok": "ok", "none": "no backup yet", "unknown": "unknown"}
+    state = states[repository["state"]]
+    return f"{state}: {repository['problem']}" if repository["problem"] else state
+
+
 @app.command()
 def backups(name: ClusterNamed, as_json: Json = False) -> None:
     """List a cluster's physical backups, and how far back it can be restored.
@@ -44,12 +51,11 @@ def backups(name: ClusterNamed, as_json: Json = False) -> None:
     if as_json:
         output.as_json(held)
         return
-    output.table(
-        held["backups"],
-        _COLUMNS,
-        empty=f"There is no backup of {name} yet.",
-        spare=("STORED", "REPOSITORY"),
-    )
+    first = "the first one is being made" if held["making"] else "nothing can be restored"
+    none = f"There is no backup of {name} in these repositories: {first}."
+    if not held["backups"] and any(each["state"] == "unknown" for each in held["repositories"]):
+        none = f"Whether there are backups of {name} is not known."
+    output.table(held["backups"], _COLUMNS, empty=none, spare=("STORED", "REPOSITORY"))
     output.heading("Repositories")
     output.table(
         held["repositories"],
@@ -57,7 +63,7 @@ def backups(name: ClusterNamed, as_json: Json = False) -> None:
             "NUMBER": "number",
             "PLACE": "place",
             "RESTORABLE FROM": "restorable_from",
-            "STATE": lambda row: row["problem"] or "ok",
+            "STATE": _state,
         },
         empty="",
     )

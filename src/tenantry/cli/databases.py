@@ -40,6 +40,17 @@ Env = Annotated[
 ]
 FriendlyName = Annotated[str | None, typer.Option(help="What people call it, in any words.")]
 
+_FACTS = ("friendly_name", "expires_at", "pool_mode")
+_FOLLOWS = {
+    "name": "Commands know it by the new name from now on; connection strings stay as they are.",
+    "environment": "Connection strings, data, limits and logins stay as they are. It is listed in "
+    "the new environment, and `--env` and `--selector environment=…` find it there. Without a "
+    "backup schedule of its own it follows the new environment's (`tenantry backup defaults`).",
+    "plan": "The plan's limits hold for it now, but for those that it has of its own "
+    "(`tenantry db update --reset` gives one back). Open sessions go on as they are.",
+    "owner_email": "The owner's keys and users see it now, with its backups.",
+}
+
 COLUMNS: dict[str, output.Cell] = {
     "NAME": title,
     "ENVIRONMENT": "environment",
@@ -247,6 +258,9 @@ def update(
     new_env: Annotated[
         Environment | None, typer.Option(metavar="ENV", help="The environment to move it to.")
     ] = None,
+    owner: Annotated[
+        str | None, typer.Option(help="Whose it shall be, by e-mail address, if it is nobody's.")
+    ] = None,
     pool_mode: Annotated[
         Literal["transaction", "session"] | None,
         typer.Option(help="How long a pooled client keeps a server connection."),
@@ -281,6 +295,7 @@ def update(
         "name": new_name,
         "environment": new_env,
         "friendly_name": friendly_name,
+        "owner_email": owner,
         "pool_mode": pool_mode,
     }
     changes = {field: value for field, value in labels.items() if value is not None}
@@ -297,12 +312,14 @@ def update(
         output.as_json(row)
         return
     output.done(f"{title(row)} is changed")
-    shown = {*labels, "expires_at", "rotate_password_days"} & changes.keys()
+    shown = {*_FACTS, *_FOLLOWS, "rotate_password_days"} & changes.keys() - {"plan"}
     output.facts((field.replace("_", " "), row.get(field)) for field in sorted(shown))
     if rotate_password_days:
         output.facts([("the first time", row["password_rotates_at"])])
     if changes.keys() - shown:
         output.facts(limits.facts(row))
+    for field in _FOLLOWS.keys() & changes.keys():
+        output.note(_FOLLOWS[field])
 
 
 @app.command()

@@ -16,7 +16,7 @@ from tenantry.base.errors import Conflict, MachineError, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.cli import output, times
-from tenantry.cli.client import Api
+from tenantry.cli.client import Api, Row
 from tenantry.cli.door import FAILED, NOT_RUNNING, Json
 from tenantry.cli.installing import install, limit_connections, put_on_path, say, unit_name
 from tenantry.host import (
@@ -223,7 +223,7 @@ def status(json: Json = False) -> None:
                     "STATUS": "status",
                     "VERSION": "version",
                     "DATABASES": "databases",
-                    "BACKUP": lambda row: times.distance(row["last_backup_at"]),
+                    "BACKUP": _last_backup,
                     "SOCKET": "socket_dir",
                 },
                 empty="",
@@ -235,6 +235,12 @@ def status(json: Json = False) -> None:
                     output.note(f"{each.name}: {old} is kept until tenantry cluster discard")
     if not found.all_running:
         raise typer.Exit(NOT_RUNNING)
+
+
+def _last_backup(row: Row) -> str:
+    if row["backups"] == "ok":
+        return times.distance(row["last_backup_at"])
+    return str(row["backups"] or "-")
 
 
 def doctor(json: Json = False) -> None:
@@ -291,13 +297,17 @@ async def _findings(here: Settings) -> list[Finding]:
     served = [port for name, port in _ports(here).items() if name in running]
     findings += await reachability.examine(served, host=here.domain)
     told = {finding.detail for finding in findings}
-    findings += [
+    return [*findings, *(each for each in of_clusters(here, found) if each.detail not in told)]
+
+
+def of_clusters(here: Settings, found: statuses.Status) -> list[Finding]:
+    """What is to be told of the clusters and their backups."""
+    warnings = [
         Finding("warning", f"cluster {each.name}", warning)
         for each in found.clusters
         for warning in each.warnings
-        if warning not in told
     ]
-    return [*findings, *_backups(here, found)]
+    return [*warnings, *_backups(here, found)]
 
 
 async def _versions(here: Settings) -> list[Finding]:
@@ -342,9 +352,15 @@ def _backups(here: Settings, found: statuses.Status) -> list[Finding]:
         hint = f"{packages.command_for(['pgbackrest'])}"
         findings.append(Finding("problem", "backups", "pgBackRest is not installed.", hint))
     for cluster in found.clusters:
-        if not cluster.warnings:
-            last = cluster.last_backup_at or "none yet"
-            findings.append(Finding("ok", f"backups of {cluster.name}", f"the last one: {last}"))
+        subject = f"backups of {cluster.name}"
+        if cluster.backups == "unknown":
+            findings.append(
+                Finding("warning", subject, "it is not known whether there is one to restore from.")
+            )
+        elif not cluster.warnings:
+            last = cluster.last_backup_at
+            told = "the first one is made now." if last is None else f"the last one: {last}"
+            findings.append(Finding("ok", subject, told))
     return findings
 
 

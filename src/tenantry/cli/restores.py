@@ -1,13 +1,15 @@
 """``tenantry restore``: a database as it was at another moment."""
 
+import sys
 from typing import Annotated, Literal
 
 import typer
 
+from tenantry.base.errors import InvalidInput
 from tenantry.base.ids import parse_id
 from tenantry.base.sizes import readable
 from tenantry.cli import operations, output, times
-from tenantry.cli.client import connect
+from tenantry.cli.client import Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, Named, find, title
 
@@ -44,19 +46,25 @@ def restore(
         Literal["new", "in-place"] | None,
         typer.Option("--as", help="A new database beside it (the default), or in its place."),
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The new one's name: lower-case letters, digits, hyphens.")
+    ] = None,
     friendly_name: Annotated[
         str | None, typer.Option(help="What people call the new one, in any words.")
     ] = None,
     accept_losses: operations.AcceptLosses = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Replace what is in service without asking.")
+    ] = False,
     wait: operations.Wait = True,
     env: In = None,
     as_json: Json = False,
 ) -> None:
     """Have a database back as it was at any second that is backed up.
 
-    Its neighbours notice nothing. In place, what was there is kept for a while, and can be put
-    back. What PostgreSQL does not build again is listed; in place, nothing is replaced then unless
-    with --accept-losses.
+    Its neighbours notice nothing. In place, which has to be said, and is asked about on a terminal,
+    what was there is kept for a while, and can be put back. What PostgreSQL does not build again is
+    listed; in place, nothing is replaced then unless with --accept-losses.
 
     Examples:
 
@@ -64,17 +72,21 @@ def restore(
 
         tenantry restore shop --to 20m --as in-place
 
-        tenantry restore shop --to previous
+        tenantry restore shop --to previous --as in-place
     """
-    wanted: dict[str, object] = {"to": to}
-    if into is not None:
-        wanted["as"] = into.replace("-", "_")
-    if friendly_name is not None:
-        wanted["friendly_name"] = friendly_name
-    if accept_losses:
-        wanted["accept_losses"] = True
+    said: dict[str, object] = {
+        "as": into and into.replace("-", "_"),
+        "name": name,
+        "friendly_name": friendly_name,
+        "accept_losses": accept_losses or None,
+    }
+    wanted = {"to": to} | {field: value for field, value in said.items() if value is not None}
     with connect() as api:
         row = find(api, database, env)
+        if "as" not in wanted and to == "previous":
+            wanted["as"] = _in_place(row)
+        elif into == "in-place" and not yes:
+            _confirm(row)
         begun = api.post(f"/api/databases/{row['id']}/restore", wanted)
         done = operations.follow(api, begun["id"]) if wait else begun
     if as_json:
@@ -83,14 +95,43 @@ def restore(
     if not wait:
         output.done(f"Restoring {title(row)}: tenantry operation watch {done['id']}")
         return
-    result = done["result"]
+    _tell(row, done["result"], name)
+
+
+def _tell(row: Row, result: Row, name: str | None) -> None:
+    """Say what came of it. ``name`` is what a new one was to be called."""
     operations.tell_exceptions(result)
     if "replaced" in result:
         output.done(f"{title(row)} is restored; what it was is kept as {result['replaced']}")
         return
-    name = result["database_name"]
-    output.done(f"{title(row)} is restored as {name}")
-    output.note(f"Nobody has its password yet: tenantry db rotate-password {name}")
+    made = result["database_name"]
+    called = f", called {result['name']}" if result.get("name") else ""
+    output.done(f"{title(row)} is restored as {made}{called}")
+    if name and not called:
+        output.note(f"It has no name: another database is called {name} by now.", style="yellow")
+    output.note(f"Nobody has its password yet: tenantry db rotate-password {made}")
+
+
+def _in_place(row: Row) -> str:
+    """Have a person say that what is in service is to be replaced, who has not said so."""
+    if not sys.stdin.isatty():
+        raise InvalidInput(
+            f"What was replaced goes in the place of {title(row)} as it is now; nothing was done.",
+            hint="Say --as in-place to mean that.",
+        )
+    _confirm(row)
+    return "in_place"
+
+
+def _confirm(row: Row) -> None:
+    """Ask on a terminal; elsewhere --as in-place has been said, and is enough."""
+    if sys.stdin.isatty():
+        output.note(
+            f"{title(row)} ({row['environment']}, {row['database_name']}) is replaced: its direct "
+            "sessions end, and what is in it now is kept for a while.",
+            style="bold",
+        )
+        typer.confirm("Replace it?", abort=True, err=True)
 
 
 def replaced(database: Named, env: In = None, as_json: Json = False) -> None:

@@ -1,6 +1,8 @@
 """``tenantry whitelist``: from where a database may be reached."""
 
-import datetime as dt
+import contextlib
+import ipaddress
+import sys
 from typing import Annotated
 from urllib.parse import quote
 
@@ -8,7 +10,7 @@ import typer
 
 from tenantry.base.errors import InvalidInput, NotFound
 from tenantry.cli import output, times
-from tenantry.cli.client import connect
+from tenantry.cli.client import Page, Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, Named, find, title
 from tenantry.services.network.plan import parse_network
@@ -48,13 +50,19 @@ def add(
     *,
     description: Annotated[str | None, typer.Option(help="Whose it is.")] = None,
     expires: Annotated[
-        dt.datetime | None,
-        typer.Option(parser=times.future, metavar="WHEN", help="In 30d, 12h, 2w, or on a date."),
+        str | None,
+        typer.Option(metavar="WHEN", help="In 30d, 12h, 2w, on a date, or never."),
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask, even if your own address is refused.")
+    ] = False,
     env: In = None,
     as_json: Json = False,
 ) -> None:
     """Admit an address; the first one closes the database to all others.
+
+    For one that is listed already, a description or an end that is not said stays as it is. On a
+    terminal it asks if the first entry would refuse the address that you come from.
 
     Example:
 
@@ -64,16 +72,49 @@ def add(
     if description:
         wanted["description"] = description
     if expires:
-        wanted["expires_at"] = expires.isoformat()
+        wanted["expires_at"] = None if expires == "never" else times.future(expires).isoformat()
     with connect() as api:
         row = find(api, database, env)
-        entry = api.post(f"/api/databases/{row['id']}/whitelist", wanted)
+        path = f"/api/databases/{row['id']}/whitelist"
+        if not yes and sys.stdin.isatty():
+            _require_consent(api.rows(path), address, title(row))
+        entry = api.post(path, wanted)
     if as_json:
         output.as_json(entry)
         return
-    output.done(f"{entry['ip_address']} may reach {title(row)}")
+    end = f" until {times.local(entry['expires_at'])}" if entry["expires_at"] else ""
+    output.done(f"{entry['ip_address']} may reach {title(row)}{end}")
     if "/" in address and entry["ip_address"] != address:
         output.note(f"{address} was taken for all of {entry['ip_address']}.", style="yellow")
+    if entry["closes"]:
+        output.note(
+            f"It is the first entry: from now on {title(row)} refuses everybody else, at both "
+            "ports, until there is no entry any more.",
+            style="yellow",
+        )
+    _tell_ended(entry)
+
+
+def _require_consent(page: Page, address: str, name: str) -> None:
+    """Ask before the first entry of a list refuses whoever makes it."""
+    caller = page.told.get("caller_address")
+    if page.rows or caller is None:
+        return
+    with contextlib.suppress(InvalidInput, ValueError):
+        if ipaddress.ip_address(caller) in parse_network(address):
+            return
+    output.note(
+        f"It would be the first entry of {name}: everybody else is refused from then on. You come "
+        f"from {output.plain(caller)}, and are refused as well.",
+        style="bold",
+    )
+    typer.confirm("Go on?", abort=True, err=True)
+
+
+def _tell_ended(entry: Row) -> None:
+    if count := entry["ended_sessions"]:
+        sessions = "session was" if count == 1 else "sessions were"
+        output.note(f"{count} open {sessions} ended.", style="yellow")
 
 
 def _network(address: str) -> str:
@@ -111,4 +152,10 @@ def remove(
     if as_json:
         output.as_json(entry)
         return
-    output.done(f"{found[0]['ip_address']} may no longer reach {title(row)}")
+    output.done(f"{found[0]['ip_address']} is off the allowlist of {title(row)}")
+    if entry["opens"]:
+        output.note(
+            f"It was the last entry: {title(row)} may be reached from everywhere now.",
+            style="yellow",
+        )
+    _tell_ended(entry)

@@ -17,6 +17,7 @@ class ClusterRow:
     """A cluster as the control database knows it.
 
     ``databases`` counts tenants', ``placed`` also those that wait for an owner or are being made.
+    ``full_backup_since``, where it is set, is a moment after which a full backup has to be made.
     """
 
     id: uuid.UUID
@@ -27,8 +28,8 @@ class ClusterRow:
     socket_dir: str
     port: int
     max_databases: int
-    last_backup_at: dt.datetime | None
     created_at: dt.datetime
+    full_backup_since: dt.datetime | None
     databases: int
     placed: int
 
@@ -73,14 +74,8 @@ async def find(tx: Tx, cluster_id: uuid.UUID) -> ClusterRow | None:
     return next((row for row in await every(tx) if row.id == cluster_id), None)
 
 
-async def want_backup(tx: Tx, name: str) -> None:
+async def want_full_backup(tx: Tx, name: str) -> None:
     """Have a full backup of it be due now: those that are there are of another past."""
-    await tx.execute("UPDATE clusters SET last_backup_at = NULL WHERE name = %s", (name,))
-
-
-async def backed_up(tx: Tx, cluster_id: uuid.UUID, at: dt.datetime) -> None:
-    """There is a backup of it, complete at that time."""
     await tx.execute(
-        "UPDATE clusters SET last_backup_at = greatest(last_backup_at, %s) WHERE id = %s",
-        (at, cluster_id),
+        "UPDATE clusters SET full_backup_since = clock_timestamp() WHERE name = %s", (name,)
     )

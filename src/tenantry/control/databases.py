@@ -288,10 +288,29 @@ def refusal(
     """What is wrong with labels that the control database does not take."""
     if isinstance(error, psycopg.errors.ForeignKeyViolation):
         return InvalidInput.of("plan", f"there is no plan {plan}; GET /api/plans lists them")
+    return name_taken(name, environment)
+
+
+def name_taken(name: str | None, environment: str) -> NameTaken:
+    """That another database of the same owner is called so."""
     return NameTaken(
         f"There is already a database named {name} in {environment}.",
         hint="Choose another name or environment, or delete the other one first.",
     )
+
+
+async def has_name(tx: Tx, customer_id: uuid.UUID | None, environment: str, name: str) -> bool:
+    """Whether an owner, or nobody, has a database of this name."""
+    row = await (
+        await tx.execute(
+            """
+            SELECT EXISTS (SELECT FROM databases WHERE name = %s AND environment = %s
+                AND customer_id IS NOT DISTINCT FROM %s AND status IN ('active', 'branching'))
+            """,
+            (name, environment, customer_id),
+        )
+    ).fetchone()
+    return row is not None and bool(row[0])
 
 
 async def update_labels(
@@ -338,6 +357,20 @@ async def update_labels(
         )
     except REFUSED as error:
         raise refusal(error, name, environment, plan) from None
+
+
+async def give(tx: Tx, row: DatabaseRow, customer_id: uuid.UUID) -> None:
+    """Have a database, and its backups, be a customer's. Raises NameTaken."""
+    try:
+        await tx.execute(
+            "UPDATE databases SET customer_id = %s, updated_at = clock_timestamp() WHERE id = %s",
+            (customer_id, row.id),
+        )
+    except psycopg.errors.UniqueViolation:
+        raise name_taken(row.name, row.environment) from None
+    await tx.execute(
+        "UPDATE backups SET customer_id = %s WHERE database_id = %s", (customer_id, row.id)
+    )
 
 
 async def set_status(tx: Tx, database_id: uuid.UUID, status: Status) -> None:

@@ -91,18 +91,18 @@ async def latest(tx: Tx, database_id: uuid.UUID) -> ProofRow | None:
         return await cursor.fetchone()
 
 
-async def standings(tx: Tx) -> list[Standing]:
-    """Every database that somebody owns and that is in a backup's reach."""
+async def standings(tx: Tx, clusters: list[uuid.UUID]) -> list[Standing]:
+    """Every database that somebody owns and that is on one of these clusters."""
     async with tx.cursor(row_factory=class_row(Standing)) as cursor:
         await cursor.execute(
             """
             SELECT d.id AS database_id, max(p.at) AS last_at
-            FROM databases d JOIN clusters c ON c.id = d.cluster_id
-                LEFT JOIN proofs p ON p.database_id = d.id
+            FROM databases d LEFT JOIN proofs p ON p.database_id = d.id
             WHERE d.status = 'active' AND d.missing_since IS NULL
-              AND c.last_backup_at IS NOT NULL
+              AND d.cluster_id = ANY (%s)
             GROUP BY d.id
-            """
+            """,
+            (clusters,),
         )
         return await cursor.fetchall()
 

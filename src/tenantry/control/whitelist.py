@@ -13,11 +13,15 @@ from tenantry.pg.hba import Network
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """An address or a range to admit, until ``expires_at`` if it has an end."""
+    """An address or a range to admit, until ``expires_at`` if it has an end.
+
+    ``unsaid`` are those of its fields that stay as they are where the network is listed already.
+    """
 
     network: Network
     description: str | None
     expires_at: dt.datetime | None
+    unsaid: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +55,27 @@ async def of_database(tx: Tx, database_id: uuid.UUID) -> list[EntryRow]:
 
 
 async def put(tx: Tx, database_id: uuid.UUID, entry: NewEntry) -> uuid.UUID:
-    """Have an entry for this network; one that is there gets the new description and end."""
+    """Have an entry for this network; one that is there gets what is said of it."""
     row = await (
         await tx.execute(
             """
             INSERT INTO ip_whitelist (id, database_id, network, description, expires_at, created_at)
             VALUES (%s, %s, %s, %s, %s, clock_timestamp())
             ON CONFLICT (database_id, network) DO UPDATE
-            SET description = excluded.description, expires_at = excluded.expires_at
+            SET description = CASE WHEN %s THEN ip_whitelist.description
+                    ELSE excluded.description END,
+                expires_at = CASE WHEN %s THEN ip_whitelist.expires_at ELSE excluded.expires_at END
             RETURNING id
             """,
-            (new_id(), database_id, entry.network, entry.description, entry.expires_at),
+            (
+                new_id(),
+                database_id,
+                entry.network,
+                entry.description,
+                entry.expires_at,
+                "description" in entry.unsaid,
+                "expires_at" in entry.unsaid,
+            ),
         )
     ).fetchone()
     if row is None:

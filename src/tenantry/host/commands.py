@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import os
+import pwd
 import resource
 import signal
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tenantry.base.errors import MachineError
 from tenantry.host import processes
@@ -59,6 +60,7 @@ async def run(
     while_running: Callable[[], Awaitable[None]] | None = None,
     stdin: str | None = None,
     into: Path | None = None,
+    as_owner_of: Path | None = None,
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
@@ -70,6 +72,7 @@ async def run(
     ``on_error_line`` hears each line of its standard error as it comes, of which only the last
     ones are returned then; ``while_running`` is called about twice a second. ``stdin`` is what
     it reads; ``into`` is a new file, for us alone, that gets all its standard output instead.
+    If root runs it ``as_owner_of`` a file or folder, it does so as that one's user.
 
     Raises CommandFailed if it cannot be started, is too slow, prints too much, or (with
     ``check``) ends with anything but 0.
@@ -83,8 +86,9 @@ async def run(
                 stdout=out,
                 stderr=asyncio.subprocess.PIPE,
                 env={**(os.environ if inherit else _mark()), **(env or {})},
-                cwd=cwd,
+                cwd=cwd or ("/" if as_owner_of else None),  # root may be where others cannot enter
                 start_new_session=True,
+                **_identity(as_owner_of),
             )
     except OSError as error:
         raise CommandFailed(
@@ -132,6 +136,18 @@ async def run(
 
 def _new(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def _identity(owner_of: Path | None) -> dict[str, Any]:
+    """Arguments with which root starts a program as somebody else."""
+    if owner_of is None or os.geteuid() != 0:
+        return {}
+    try:
+        user = pwd.getpwuid(owner_of.stat().st_uid)
+    except (FileNotFoundError, KeyError):
+        return {}
+    groups = os.getgrouplist(user.pw_name, user.pw_gid)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": groups}
 
 
 def _mark() -> dict[str, str]:

@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import signal
+import struct
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from tenantry.pg.connections import ADMIN, Address
 
 _START_SECONDS = 120  # crash recovery included
 _STOP_SECONDS = 60
+_SYSTEM_ID = struct.Struct("=Q")  # the first member of ControlFileData (pg_control.h)
 _JEMALLOC = "narenas:1,thp:always,dirty_decay_ms:60000"
 
 
@@ -63,6 +65,14 @@ class ProcessCluster:
 
     def _is_postmaster(self, pid: int | None) -> bool:
         return processes.started_by(pid, "postgres", self.data)
+
+    def system_id(self) -> int | None:
+        """The system identifier of a cluster that runs, by its control file; None otherwise."""
+        if self.pid() is None:
+            return None  # what it has left may be damaged
+        with (self.data / "global" / "pg_control").open("rb") as file:
+            (found,) = _SYSTEM_ID.unpack(file.read(_SYSTEM_ID.size))
+        return int(found)
 
     async def ensure_initialised(self, rules: str) -> bool:
         """Have a data folder, with these rules at first. A crash leaves nothing that counts."""

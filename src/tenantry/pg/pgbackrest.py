@@ -32,7 +32,14 @@ from tenantry.pg.pgbackrest_output import (
     failure,
     read_verification,
 )
-from tenantry.pg.repositories import Repository, Stanza, render, spare_workers, workers
+from tenantry.pg.repositories import (
+    Repository,
+    Stanza,
+    is_configured,
+    render,
+    spare_workers,
+    workers,
+)
 
 Tell = Callable[[int, int | None], Awaitable[None]]
 Moment = dt.datetime | Literal["latest", "immediate"]
@@ -100,6 +107,13 @@ class PgBackRest:
             for path, known in told.items()
         ]
         return any(changed)
+
+    def knows(self, number: int, repository: Repository) -> bool:
+        """Whether this repository is the one that is used by this number now."""
+        try:
+            return is_configured(self.configuration().read_text(), number, repository)
+        except FileNotFoundError:
+            return False
 
     def archive_command(self, stanza: str) -> str:
         """PostgreSQL's ``archive_command``: puts a segment into the first repository."""
@@ -411,6 +425,7 @@ class PgBackRest:
             deadline=deadline,
             check=False,
             into=into,
+            as_owner_of=self.folder,  # what root can read is no use to whoever restores
         )
         if tell is None:
             done = await run(words, stdin=stdin)

@@ -115,7 +115,7 @@ class Contents:
     ``system_id`` is the identity of the newest cluster that wrote to it, ``archive`` the folder
     of its log, ``wal`` the first and the last segment that are there; there may be gaps.
     ``problem`` says why nothing could be told, and is None also where there is a stanza
-    without any backup yet.
+    without any backup yet; ``absent`` is whether that is because there is no stanza.
     """
 
     stanza: str
@@ -125,6 +125,7 @@ class Contents:
     wal: tuple[str, str] | None
     system_id: int | None
     archive: str | None = None
+    absent: bool = False
 
     @classmethod
     def read(cls, told: dict[str, Any], repository: int) -> Self:
@@ -138,10 +139,13 @@ class Contents:
             wal=(wal["min"], wal["max"]) if wal else None,
             system_id=told["db"][-1]["system-id"] if told["db"] else None,
             archive=wal["id"] if wal else None,
+            absent=status["code"] in _ABSENT,
         )
 
 
+# The codes of a stanza's status (pgBackRest's src/command/info/info.c).
 _FINE = {0, 2}  # ok, no backup yet
+_ABSENT = {1, 3}  # neither its folder, nor what tells of it
 
 
 @dataclass(slots=True)

@@ -124,6 +124,14 @@ def render(
     return "\n".join(lines) + "\n"
 
 
+def is_configured(text: str, number: int, repository: Repository) -> bool:
+    """Whether a configuration that ``render`` has made tells of this repository by this number."""
+    there = set(text.splitlines())
+    return all(
+        f"repo{number}-{name}={value}" in there for name, value in repository.options().items()
+    )
+
+
 def workers() -> int:
     """How many processes pgBackRest takes at least: tenants need the other cores."""
     return max(1, min(4, processors.count() // 2))

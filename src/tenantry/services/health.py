@@ -23,6 +23,7 @@ from tenantry.services.platform import Platform
 from tenantry.services.repository import plan
 
 _DEADLINE_SECONDS = 3.0
+_LOOK_SECONDS = 2.0  # for a repository: one that is silent is unknown, and brings nothing down
 _HOUR = dt.timedelta(hours=1)
 _MINUTE = dt.timedelta(minutes=1)
 
@@ -95,7 +96,7 @@ async def _backups(platform: Platform) -> str | _Worry:
     if not platform.repositories.enabled:
         return "off: nothing is backed up (TENANTRY_BACKUPS)"
     now = dt.datetime.now(dt.UTC)
-    found = await platform.cluster_backups.upkeep()
+    found = await platform.cluster_backups.upkeep(deadline=_LOOK_SECONDS)
     said = [alert for each in found for alert in plan.alerts(each, now)]
     text = " ".join(map(str, said))
     if any(alert.level == "danger" for alert in said):
@@ -103,7 +104,9 @@ async def _backups(platform: Platform) -> str | _Worry:
     if said:
         return _Worry(text)
     ages = [now - each.last_backup_at for each in found if each.last_backup_at]
-    return f"the last is {max(ages) // _HOUR} h old" if ages else "the first is to be made"
+    if len(ages) < len(found):
+        return "the first is to be made"
+    return f"the last is {max(ages) // _HOUR} h old"
 
 
 async def _passwords(platform: Platform) -> _Worry | None:

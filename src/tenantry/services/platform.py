@@ -261,8 +261,7 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
                 say(f"Starting the {cluster.name} cluster")
                 started.push_async_callback(cluster.stop)
             await local.ensure_running(cluster)
-        if problem := await ensure_ready(Repositories(settings)):
-            say(f"Going on although backups are not ready: {problem}")
+        await _ready_repositories(settings, say)
         await local.ensure_control_database()
         await ensure_control_schema(local)
         await cluster_restores.complete(settings)
@@ -280,6 +279,23 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
                 say(f"Going on although the home's files are not in every repository: {error}")
         started.pop_all()
     return BroughtUp(key_is_new)
+
+
+async def _ready_repositories(settings: Settings, say: Say) -> None:
+    """Have the repositories take backups, and say what is left behind by that."""
+    repositories = Repositories(settings)
+    left = repositories.left_behind() if settings.backups else []
+    problem = await ensure_ready(repositories)
+    if problem is not None:
+        say(f"Going on although backups are not ready: {problem}")
+    begins = "" if problem else ", and begin with a full one at once"
+    for new, old in left:
+        copied = f"rm -r {new}, cp -a {old} {new}" if new.startswith("/") else f"copy {old} there"
+        say(
+            f"Backups go to {new} from now on{begins}. What is in {old} stays there, and its "
+            "moments cannot be restored from the new place. To take them along: tenantry down, "
+            f"{copied}, tenantry up"
+        )
 
 
 async def ensure_server_files(platform: Platform) -> None:

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg
 
@@ -23,8 +23,8 @@ from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
 from tenantry.services.passwords import alerts as password_alerts
 from tenantry.services.platform import local_pooler
 from tenantry.services.repository import plan
-from tenantry.services.repository.flow import upkeep
-from tenantry.services.repository.model import Upkeep
+from tenantry.services.repository.looking import Seen, seen, upkeep
+from tenantry.services.repository.model import Known, Upkeep
 from tenantry.services.repository.service import Repositories
 
 State = Literal["running", "stopped"]
@@ -44,7 +44,9 @@ class ClusterStatus:
     """One PostgreSQL server. ``databases`` counts tenants'.
 
     ``warnings`` is what somebody has to see to about the server, its backups and paused databases,
-    ``kept`` the folders of what a restore of it has replaced.
+    ``kept`` the folders of what a restore of it has replaced. ``backups`` is whether there is a
+    backup that can be restored from, ``last_backup_at`` the end of the last; None where they are
+    off.
     """
 
     name: str
@@ -56,6 +58,7 @@ class ClusterStatus:
     port: int
     databases: int | None
     last_backup_at: str | None
+    backups: Known | None
     warnings: list[str]
     kept: list[str]
 
@@ -89,6 +92,14 @@ def _late(settings: Settings, kinds: list[QueuedKind]) -> str | None:
     return f"warning: {', '.join(f'{each.count} {each.kind}' for each in late)} wait to begin"
 
 
+def _backups(found: Upkeep | None) -> dict[str, Any]:
+    last = None if found is None else found.last_backup_at
+    return {
+        "last_backup_at": None if last is None else last.isoformat(),
+        "backups": None if found is None else found.known,
+    }
+
+
 async def look(settings: Settings) -> Status:
     """What runs now. Empty where nothing has been brought up yet."""
     home = Home(settings.home)
@@ -105,7 +116,8 @@ async def look(settings: Settings) -> Status:
         _part("worker", processes.read_pid(home.run / "worker.pid"), "jobs and convergence"),
     ]
     found: list[rows.ClusterRow] = []
-    backups: list[Upkeep] = []
+    repositories = Repositories(settings)
+    known = Seen([], [], {})
     late: str | None = None
     paused: dict[str, int] = {}
     failing = 0
@@ -121,7 +133,7 @@ async def look(settings: Settings) -> Status:
                 days = settings.password_days
                 aged = password_alerts(await passwords.ages(connection, days=days), days)
                 failing = await backup_schedules.count_failing(connection)
-                backups = await upkeep(Repositories(settings), connection)
+                known = await seen(repositories, connection)
                 late = _late(settings, await operations.queued(connection))
                 reports.append(
                     await transaction_ids.report(CONTROL, connection, local.control.data)
@@ -133,6 +145,7 @@ async def look(settings: Settings) -> Status:
                     )
         except (TenantryError, psycopg.Error):
             pass  # it is only just coming up, or going down
+    backups = await upkeep(repositories, known)
     running = {each.name: await versions.cluster(each) for each in (local.control, local.shared)}
     if late is not None:
         parts = [
@@ -149,7 +162,7 @@ async def look(settings: Settings) -> Status:
             socket_dir=row.socket_dir,
             port=row.port,
             databases=row.databases,
-            last_backup_at=row.last_backup_at.isoformat() if row.last_backup_at else None,
+            **_backups(next((each for each in backups if each.cluster == row.name), None)),
             warnings=[
                 *(running[row.name].alerts() if row.name in running else []),
                 *(

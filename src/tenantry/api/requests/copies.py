@@ -275,9 +275,15 @@ class Restore(Body):
     as_: Annotated[
         Literal["new", "in_place"] | None,
         Field(
-            alias="as", description="A new database if left out; what was replaced goes in place."
+            alias="as",
+            description="A new database if left out. What was replaced only goes `in_place`.",
         ),
     ] = None
+    name: Slug | None = Field(
+        default=None,
+        description="For a new database, in the environment of the other one; none if left out, or "
+        "if another database has taken it meanwhile.",
+    )
     friendly_name: Label | None = Field(default=None, description="For a new database.")
     accept_losses: _AcceptLosses = False
 
@@ -285,6 +291,7 @@ class Restore(Body):
         return NewRestore(
             to=self.to,
             into=self.as_,
+            name=self.name,
             friendly_name=self.friendly_name,
             accept_losses=self.accept_losses,
         )

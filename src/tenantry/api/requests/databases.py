@@ -102,9 +102,23 @@ class UpdateDatabase(_Limits):
     """What to change; what is left out stays as it is. A limit of null is the plan's again."""
 
     friendly_name: Label | None = None
-    name: Slug | None = None
-    environment: Environment | None = None
-    plan: PlanName | None = None
+    name: Slug | None = Field(
+        default=None, description="What it is called by; connection strings stay as they are."
+    )
+    environment: Environment | None = Field(
+        default=None,
+        description="Where it is listed. Connection strings, data, limits and logins stay.",
+    )
+    owner_email: Email | None = Field(
+        default=None,
+        description="Whose it shall be, if it is nobody's; by administrators. The owner's keys and "
+        "users see it then, with its backups. An owner is not changed.",
+    )
+    plan: PlanName | None = Field(
+        default=None,
+        description="One of GET /api/plans. Its limits hold at once, but for those that the "
+        "database has of its own.",
+    )
     pool_mode: PoolMode | None = Field(
         default=None,
         description="How long a pooled client keeps a server connection: for a transaction, after "
@@ -133,6 +147,7 @@ class UpdateDatabase(_Limits):
             plan=self.plan,
             pool_mode=self.pool_mode,
             limits=self.limits(),
+            owner_email=self.owner_email,
             changes_expiry="expires_at" in self.model_fields_set,
             expires_at=self.expires_at,
             changes_rotation="rotate_password_days" in self.model_fields_set,
@@ -161,7 +176,7 @@ class VacuumFull(Body):
 
 
 class WhitelistEntry(Body):
-    """An address or a CIDR range to admit."""
+    """An address or a CIDR range to admit; of a range, bits of a host in it are cut off."""
 
     ip_address: Annotated[
         str, StringConstraints(min_length=2, max_length=50), Field(examples=["203.0.113.0/24"])
@@ -171,7 +186,12 @@ class WhitelistEntry(Body):
 
     def wanted(self) -> NewEntry:
         """Raises InvalidInput if it is no address or range."""
-        return NewEntry(parse_network(self.ip_address), self.description, self.expires_at)
+        return NewEntry(
+            parse_network(self.ip_address),
+            self.description,
+            self.expires_at,
+            unsaid=frozenset({"description", "expires_at"} - self.model_fields_set),
+        )
 
 
 class SetLog(Body):

@@ -89,7 +89,7 @@ async def _complete(settings: Settings, folders: Folders, report: Report) -> Rep
         if report.cluster == CONTROL:
             await sessions.end_all(tx)
         await operations.cancel_all(tx, besides=report.operation_id)
-        await rows.want_backup(tx, report.cluster)
+        await rows.want_full_backup(tx, report.cluster)
         await audit.record(
             tx,
             audit.PLATFORM,

@@ -33,7 +33,8 @@ class Changes:
 
     ``limits`` has those to change; one of None becomes the plan's again. ``expires_at`` is a
     branch's, and changed with ``changes_expiry`` only: None is never. So is
-    ``rotate_password_days``, with ``changes_rotation``.
+    ``rotate_password_days``, with ``changes_rotation``. ``owner_email`` is whose a database shall
+    be that is nobody's.
     """
 
     friendly_name: str | None = None
@@ -42,6 +43,7 @@ class Changes:
     plan: str | None = None
     pool_mode: PoolMode | None = None
     limits: Mapping[str, int | None] = field(default_factory=dict)
+    owner_email: str | None = None
     changes_expiry: bool = False
     expires_at: dt.datetime | None = None
     changes_rotation: bool = False

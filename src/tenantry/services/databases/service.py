@@ -36,19 +36,20 @@ from tenantry.services.pooling.service import Pooler
 
 log = structlog.get_logger()
 
-_DROPS_AT_ONCE = 6  # each waits for a checkpoint, and all of them load the disk
-_CLOSINGS_AT_ONCE = 12  # who keeps one waiting is ended after seconds
-_DROP_TURN_SECONDS = 60.0
-_RECONNECT_SECONDS = 1.0  # how long pooled clients wait for each other's open transactions
-_DROP_SCRATCH_SECONDS = 5.0  # a pass drops what takes longer
-_LABELS = (
+_AUDITED = (
     "name",
     "friendly_name",
     "environment",
     "plan",
     "pool_mode",
+    "owner_email",
     "rotate_password_days",
 )
+_DROPS_AT_ONCE = 6  # each waits for a checkpoint, and all of them load the disk
+_CLOSINGS_AT_ONCE = 12  # who keeps one waiting is ended after seconds
+_DROP_TURN_SECONDS = 60.0
+_RECONNECT_SECONDS = 1.0  # how long pooled clients wait for each other's open transactions
+_DROP_SCRATCH_SECONDS = 5.0  # a pass drops what takes longer
 _SAMPLE_SLICE = 100  # databases measured at a time: sizes are read from their files
 
 
@@ -212,6 +213,8 @@ class Databases:
             else row.rotate_password_days,
             limits=changes.limits,
         )
+        if changes.owner_email not in {None, row.owner_email}:
+            await self._give(tx, actor, row.id, changes.owner_email)
         after = await self._locked(tx, row.id)
         await self.check_limits(tx, actor, before=row, after=after)
         if after.limits != row.limits:
@@ -219,7 +222,7 @@ class Databases:
                 await flow.limit(server, after)
         changed: dict[str, object] = {
             field: [getattr(row, field), getattr(after, field)]
-            for field in (*_LABELS, *plans.NAMES)
+            for field in (*_AUDITED, *plans.NAMES)
             if getattr(row, field) != getattr(after, field)
         }
         if after.expires_at != row.expires_at:
@@ -227,6 +230,22 @@ class Databases:
             changed["expires_at"] = [None if at is None else at.isoformat() for at in moments]
         await audit.record_on(tx, actor, "database.update", row, details=changed)
         return after
+
+    async def _give(self, tx: Tx, actor: Actor, database_id: uuid.UUID, email: str | None) -> None:
+        """Have a database that is nobody's be somebody's. Raises Forbidden, Conflict, NameTaken."""
+        row = await self._locked(tx, database_id)
+        if actor.customer_id is not None:
+            raise Forbidden(
+                "Only administrators give a database to somebody.", hint="Leave owner_email out."
+            )
+        if row.customer_id is not None:
+            raise Conflict(
+                f"The database is {row.owner_email}'s, and stays so: who knew its passwords and had"
+                " its backups would know those of the next owner.",
+                hint="Make a database for the new owner, and import this one into it.",
+            )
+        if (customer_id := await self._owner(tx, actor, email)) is not None:
+            await rows.give(tx, row, customer_id)
 
     async def reconnect_pool(self, row: DatabaseRow, *, end_clients: bool) -> None:
         """Renew the server connections of a database's pooled clients, and of its shadow's.

@@ -18,6 +18,7 @@ from tenantry.services.databases.service import Databases
 from tenantry.services.drills import plan
 from tenantry.services.drills.flow import DRILL
 from tenantry.services.operations.service import Operations
+from tenantry.services.repository import looking
 from tenantry.services.repository.service import Repositories
 
 _NIGHTLY = "nightly"
@@ -86,7 +87,13 @@ class Drills:
         async with self._store.transaction(audit.PLATFORM) as tx:
             if not plan.due(self._time, now, await self._last_night(tx)):
                 return None
-            chosen = plan.next_database(await proofs.standings(tx), self._choose)
+            known = await looking.seen(self._repositories, tx)
+        found = await looking.states(self._repositories, known)
+        restorable = [
+            row.id for row in known.clusters if any(each.known == "ok" for each in found[row.name])
+        ]
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            chosen = plan.next_database(await proofs.standings(tx, restorable), self._choose)
             row = None if chosen is None else await rows.find(tx, chosen, customer_id=None)
             if row is None:
                 return None

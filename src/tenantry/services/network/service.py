@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import uuid
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import structlog
@@ -13,7 +15,7 @@ from psycopg.rows import TupleRow
 from tenantry.base.errors import InvalidInput, MachineError, NotFound, TenantryError
 from tenantry.base.events import Changed, emit
 from tenantry.base.home import Home
-from tenantry.control import audit, whitelist
+from tenantry.control import audit, roles, whitelist
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx, as_platform
@@ -39,6 +41,7 @@ MOST_ENTRIES = 200  # of one database
 _MOST_AUDITED = 10
 _RULES_LOCK = 0x72756C65  # "rule": whoever writes the rule files holds this advisory lock
 _RELOAD_SECONDS = 10
+_SAID: frozenset[str] = frozenset()  # a whole list says all of each entry
 
 
 class Network:
@@ -63,24 +66,27 @@ class Network:
         async with self._store.transaction(actor) as tx:
             return await whitelist.of_database(tx, database_id)
 
-    async def add(self, tx: Tx, actor: Actor, database_id: uuid.UUID, entry: NewEntry) -> EntryRow:
-        """Admit a network; the first one closes the database to all others.
+    async def add(
+        self, tx: Tx, actor: Actor, database_id: uuid.UUID, entry: NewEntry
+    ) -> tuple[EntryRow, bool]:
+        """Admit a network. Returns the entry, and whether it closes the database to all others.
 
         Raises NotFound, Conflict, InvalidInput.
         """
         row = await self._databases.lock_active(tx, actor, database_id)
+        closes = not await whitelist.of_database(tx, row.id)
         entry_id = await whitelist.put(tx, row.id, entry)
         found = await self._bounded(tx, row)
         await self._record(tx, actor, "whitelist.add", row, [entry])
         await self.apply(tx)
-        return next(each for each in found if each.id == entry_id)
+        return next(each for each in found if each.id == entry_id), closes
 
     async def replace(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, entries: list[NewEntry]
     ) -> list[EntryRow]:
         """Make this the whole list; an empty one opens the database. Raises as ``add``."""
         row = await self._databases.lock_active(tx, actor, database_id)
-        kept = [await whitelist.put(tx, row.id, entry) for entry in entries]
+        kept = [await whitelist.put(tx, row.id, replace(each, unsaid=_SAID)) for each in entries]
         await whitelist.remove_others(tx, row.id, kept)
         found = await self._bounded(tx, row)
         await self._record(tx, actor, "whitelist.replace", row, entries)
@@ -89,8 +95,11 @@ class Network:
 
     async def remove(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, entry_id: uuid.UUID
-    ) -> EntryRow:
-        """No longer admit a network; removing the last one opens the database. Raises NotFound."""
+    ) -> tuple[EntryRow, bool]:
+        """No longer admit a network. Returns the entry, and whether the database is open without.
+
+        Raises NotFound.
+        """
         row = await self._databases.lock_active(tx, actor, database_id)
         removed = await whitelist.remove(tx, row.id, entry_id)
         if removed is None:
@@ -98,7 +107,7 @@ class Network:
         gone = NewEntry(removed.network, removed.description, removed.expires_at)
         await self._record(tx, actor, "whitelist.remove", row, [gone])
         await self.apply(tx)
-        return removed
+        return removed, not await whitelist.of_database(tx, row.id)
 
     async def _bounded(self, tx: Tx, row: DatabaseRow) -> list[EntryRow]:
         found = await whitelist.of_database(tx, row.id)
@@ -166,15 +175,15 @@ class Network:
 
     # ── the sessions ─────────────────────────────────────────────────────────
 
-    async def end_foreign_sessions(self) -> int:
+    async def end_foreign_sessions(self) -> Counter[str]:
         """End every open session, direct or pooled, from where its role is not admitted.
 
-        Returns how many were ended. A login that was under way while the rules changed
+        Returns how many of each role were ended. A login that was under way while the rules changed
         shows only afterwards, so the worker does this again every few seconds.
         """
         async with self._store.transaction(audit.PLATFORM) as tx:
             if not await whitelist.is_any(tx):
-                return 0
+                return Counter()
         pooled: list[PooledClient] = []
         async with connect(self._shared.address, user=PLATFORM) as server:
             direct = await catalog.sessions_from_addresses(server)
@@ -187,13 +196,24 @@ class Network:
             pooled = [each for each in pooled if lists.is_foreign(each.username, each.address)]
             if direct:
                 await objects.end_these_sessions(server, direct)
-        ended = len(direct)
+        ended = Counter(each.username for each in direct)
         with _though_the_pooler_is_away():
             await self._pooler.end_clients(pooled)
-            ended += len(pooled)
+            ended.update(each.username for each in pooled)
         if ended:
-            log.info("sessions.ended", direct=len(direct), pooled=ended - len(direct))
+            log.info("sessions.ended", direct=len(direct), pooled=ended.total() - len(direct))
         return ended
+
+    async def enforce(self, actor: Actor, database_id: uuid.UUID) -> int:
+        """End all foreign sessions. Returns how many of them were those of one database."""
+        ended = await self.end_foreign_sessions()
+        try:
+            row = await self._databases.show(actor, database_id)
+        except NotFound:  # it has been deleted meanwhile
+            return 0
+        async with self._store.transaction(actor) as tx:
+            further = await roles.of_database(tx, row.id)
+        return sum(ended[name] for name in (row.username, *(each.username for each in further)))
 
     async def keep(self) -> None:
         """What time changes: entries that have come to their end; and files changed by hand."""

@@ -1,8 +1,10 @@
 """Backups of clusters as operations: when they are due or asked for, and what goes afterwards."""
 
+import asyncio
 import datetime as dt
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import structlog
 
@@ -11,11 +13,9 @@ from tenantry.base.events import StepDone, emit
 from tenantry.base.settings import Settings
 from tenantry.control import audit
 from tenantry.control import clusters as rows
-from tenantry.control import operations as operation_rows
 from tenantry.control.audit import Actor
 from tenantry.control.clusters import ClusterRow
-from tenantry.control.operations import Filter, OperationRow
-from tenantry.control.pages import read_key
+from tenantry.control.operations import OperationRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.pg.pgbackrest import Tell
 from tenantry.pg.pgbackrest_output import (
@@ -30,19 +30,32 @@ from tenantry.pg.repositories import Repository
 from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step, Wait
 from tenantry.services.operations.service import Operations
 from tenantry.services.repository import plan
+from tenantry.services.repository.looking import (
+    BACKUP,
+    PLACES,
+    VERIFY,
+    is_about,
+    last_about,
+    local_state,
+    look_into_others,
+    seen,
+    state,
+    states,
+    upkeep,
+)
 from tenantry.services.repository.mirror import Mirror
-from tenantry.services.repository.model import Upkeep
+from tenantry.services.repository.model import RepositoryState, Upkeep
 from tenantry.services.repository.service import Repositories, ensure_ready
 
 log = structlog.get_logger()
 
-BACKUP = "cluster.backup"
-VERIFY = "cluster.verify"
 _DEADLINE = dt.timedelta(hours=24)
 _BUSY_SECONDS = 5.0
 _VERIFIED = dt.timedelta(days=7)
 _VERIFY_AGAIN = dt.timedelta(hours=1)
 _RETRY = dt.timedelta(minutes=15)
+_LOOK_SECONDS = 30.0
+_LOCAL = 1  # its number
 
 
 def schedule(settings: Settings) -> plan.Schedule:
@@ -55,6 +68,15 @@ def schedule(settings: Settings) -> plan.Schedule:
 
 
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the repositories hold of a cluster, and whether a backup is being made."""
+
+    contents: list[Contents]
+    states: tuple[RepositoryState, ...]
+    making: bool
 
 
 class ClusterBackups:
@@ -131,12 +153,18 @@ class ClusterBackups:
         )
         return row
 
-    async def contents(self, cluster_id: uuid.UUID) -> list[Contents]:
+    async def held(self, cluster_id: uuid.UUID) -> Held:
         """What each repository holds of a cluster. Raises NotFound, Conflict."""
         self._repositories.require_enabled()
         async with self._store.transaction(audit.PLATFORM) as tx:
             cluster = await self._find(tx, cluster_id)
-        return await self._repositories.contents(cluster.name)
+            last = await last_about(tx, cluster, BACKUP)
+        local, contents = await asyncio.gather(
+            local_state(self._repositories, cluster.name),
+            self._repositories.contents(cluster.name),
+        )
+        others = [state(self._repositories, each) for each in contents if each.repository != _LOCAL]
+        return Held(contents, (local, *others), last is not None and last.finished_at is None)
 
     async def _find(self, tx: Tx, cluster_id: uuid.UUID) -> ClusterRow:
         found = await rows.find(tx, cluster_id)
@@ -159,51 +187,63 @@ class ClusterBackups:
         now = dt.datetime.now(dt.UTC)
         begun = []
         async with self._store.transaction(audit.PLATFORM) as tx:
-            clusters = await rows.every(tx)
-        for cluster in filter(self._is_ours, clusters):
-            kind = await self._due(cluster, now)
+            known = await seen(self._repositories, tx)
+        found_of = await states(self._repositories, known)
+        for cluster in known.clusters:
+            found = found_of[cluster.name]
+            due = plan.due(self._schedule, now, found, full_since=cluster.full_backup_since)
             try:
                 async with self._store.transaction(audit.PLATFORM) as tx:
-                    last = await _last(tx, cluster, BACKUP)
-                    if kind is not None and not _rests(last, now):
-                        begun.append(await self.begin(tx, audit.PLATFORM, cluster.id, kind))
-                    elif (lacking := self._lacking(last)) and not _rests(last, now):
-                        begun.append(await self._make_up(tx, cluster, lacking))
-                    elif cluster.last_backup_at and not await _is_verified(tx, cluster, now):
+                    if due is not None and not await self._rests(tx, cluster, now):
+                        begun.append(await self._begin_due(tx, cluster, due))
+                    elif any(each.last_backup_at for each in found) and not await self._is_verified(
+                        tx, cluster, now
+                    ):
                         begun.append(await self.begin_verification(tx, audit.PLATFORM, cluster.id))
             except Conflict:
                 continue  # the next minute sees to it
         return begun
 
-    def _lacking(self, last: OperationRow | None) -> list[int]:
-        """The repositories that did not get the last backup."""
-        if last is None or last.status != "failed":
-            return []
-        lacking = last.state.get("lacking", {})
-        return [number for number in self._repositories.numbers if str(number) in lacking]
+    async def _begin_due(self, tx: Tx, cluster: ClusterRow, due: plan.Due) -> OperationRow:
+        numbers = list(due.repositories)
+        some = {} if numbers == [*self._repositories.numbers] else {"repositories": numbers}
+        return await self._begin(tx, audit.PLATFORM, cluster.id, BACKUP, type=due.type, **some)
 
-    async def _make_up(self, tx: Tx, cluster: ClusterRow, lacking: list[int]) -> OperationRow:
-        return await self._begin(
-            tx, audit.PLATFORM, cluster.id, BACKUP, type="incr", repositories=lacking
-        )
+    async def _rests(self, tx: Tx, cluster: ClusterRow, now: dt.datetime) -> bool:
+        """Whether a backup is under way, or was only just tried in vain."""
+        last = await last_about(tx, cluster, BACKUP)
+        if last is None or last.status == "succeeded":
+            return False
+        if last.finished_at is None:
+            return True
+        return now - last.finished_at < _RETRY and is_about(self._repositories, last)
 
-    async def _due(self, cluster: ClusterRow, now: dt.datetime) -> BackupType | None:
-        last = cluster.last_backup_at
-        if plan.due(self._schedule, now, last=last, last_full=last) is None:
-            return None
-        backups = (await self._repositories.contents(cluster.name, [1]))[0].backups
-        fulls = [backup.stopped for backup in backups if backup.type == "full"]
-        return plan.due(self._schedule, now, last=last, last_full=max(fulls, default=None))
+    async def _is_verified(self, tx: Tx, cluster: ClusterRow, now: dt.datetime) -> bool:
+        last = await last_about(tx, cluster, VERIFY)
+        if last is None or last.finished_at is None:
+            return last is not None
+        pause = _VERIFIED if last.status == "succeeded" else _VERIFY_AGAIN
+        return now - last.finished_at < pause and is_about(self._repositories, last)
 
     # ── how they do ──────────────────────────────────────────────────────────
 
-    async def upkeep(self) -> list[Upkeep]:
-        """How the clusters' ways into the repositories do; none where backups are off.
+    async def upkeep(self, *, deadline: float = _LOOK_SECONDS) -> list[Upkeep]:
+        """How the clusters' backups do; none where they are off.
 
+        A local repository that does not answer within so many seconds is unknown.
         Raises Unavailable if the control database does not answer.
         """
         async with self._store.transaction(audit.PLATFORM) as tx:
-            return await upkeep(self._repositories, tx)
+            known = await seen(self._repositories, tx)
+        return await upkeep(self._repositories, known, deadline=deadline)
+
+    async def look_into_others(self) -> None:
+        """Note what is in the repositories that are not looked into each time."""
+        if not self._repositories.enabled or len(self._repositories.places) == 1:
+            return
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            known = await seen(self._repositories, tx)
+        await look_into_others(self._repositories, self._store, known.clusters)
 
     # ── steps ────────────────────────────────────────────────────────────────
 
@@ -214,6 +254,7 @@ class ClusterBackups:
                 "began", dt.datetime.now(dt.UTC).replace(microsecond=0).isoformat()
             )
         )
+        run.state[PLACES] = [str(place) for place in self._repositories.places]
         await run.save()
         self._repositories.ensure_files()
         await self._repositories.ensure_stanzas()
@@ -236,9 +277,8 @@ class ClusterBackups:
                 failures[number] = error
             else:
                 made += [] if found is None else [found]
-        if made:
-            async with self._store.transaction(audit.PLATFORM) as tx:
-                await rows.backed_up(tx, run.row.resource_id, max(each.stopped for each in made))
+        if any(each.repository != _LOCAL for each in made):
+            await self.look_into_others()
         run.state["backups"] = [_told(backup) for backup in made]
         run.state["lacking"] = {str(number): str(error) for number, error in failures.items()}
         if not made:
@@ -298,9 +338,11 @@ class ClusterBackups:
 
     async def _verify(self, run: Run) -> Outcome:
         name = run.params["cluster"]
+        places = self._repositories.places
+        run.state[PLACES] = [str(place) for place in places]
+        await run.save()
         await self.mirror.compare(name)
         problems = await self._gaps(name, self._repositories.numbers)
-        places = self._repositories.places
         for number, place in enumerate(places, start=1):
             found = await self._repositories.pgbackrest.verify(name, repository=number)
             problems += [f"{place}: {problem}" for problem in found]
@@ -335,56 +377,6 @@ def _require_none(problems: list[str], cluster: str) -> None:
             f"The backups of {cluster} are damaged: {'; '.join(problems)}.",
             hint="Make a full backup now: tenantry cluster backup --type full",
         )
-
-
-async def upkeep(repositories: Repositories, tx: Tx) -> list[Upkeep]:
-    """How the clusters' ways into the repositories do, given the control database."""
-    if not repositories.enabled:
-        return []
-    mirror = Mirror(repositories)
-    names = {cluster.name for cluster in repositories.clusters}
-    clusters = [row for row in await rows.every(tx) if row.name in names]
-    errors = {
-        (row.id, what): await _last_error(tx, row, what)
-        for row in clusters
-        for what in (BACKUP, VERIFY)
-    }
-    return [
-        await repositories.upkeep(
-            row,
-            backup_error=errors[row.id, BACKUP],
-            damage=errors[row.id, VERIFY],
-            behind=mirror.behind(row.name),
-        )
-        for row in clusters
-    ]
-
-
-async def _last(tx: Tx, cluster: ClusterRow, what: str) -> OperationRow | None:
-    wanted = Filter(kind=what, resource_id=cluster.id)
-    found = await operation_rows.page(tx, wanted, customer_id=None, after=read_key(None), limit=1)
-    return found[0] if found else None
-
-
-async def _last_error(tx: Tx, cluster: ClusterRow, what: str) -> str | None:
-    """How the last one failed; None if it did not, or still runs."""
-    last = await _last(tx, cluster, what)
-    return str(last.error.get("detail")) if last is not None and last.error else None
-
-
-def _rests(last: OperationRow | None, now: dt.datetime) -> bool:
-    """Whether one is under way, or was only just tried in vain."""
-    if last is None or last.status == "succeeded":
-        return False
-    return last.finished_at is None or now - last.finished_at < _RETRY
-
-
-async def _is_verified(tx: Tx, cluster: ClusterRow, now: dt.datetime) -> bool:
-    last = await _last(tx, cluster, VERIFY)
-    if last is None or last.finished_at is None:
-        return last is not None
-    pause = _VERIFIED if last.status == "succeeded" else _VERIFY_AGAIN
-    return now - last.finished_at < pause
 
 
 def _teller(run: Run) -> Tell:

@@ -6,6 +6,40 @@ from typing import Literal
 
 from tenantry.pg.archiving import Archiver, Waiting
 
+Known = Literal["ok", "none", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryState:
+    """What can be restored of a cluster from one repository, as it was at ``looked_at``.
+
+    ``problem`` is why that is not known, or nothing can be; then nothing else is. ``trouble`` is
+    what is wrong with a repository that can be read all the same. The last backups are usable
+    ones. Every moment from ``restorable_from`` to ``restorable_until`` can be restored from it
+    alone; the latter is told of the local repository only. ``missing`` are segments that its log
+    lacks, and ``broken`` is whether one is behind the last backup.
+    """
+
+    number: int
+    place: str
+    looked_at: dt.datetime
+    problem: str | None = None
+    trouble: str | None = None
+    last_backup_at: dt.datetime | None = None
+    last_began_at: dt.datetime | None = None
+    last_full_at: dt.datetime | None = None
+    restorable_from: dt.datetime | None = None
+    restorable_until: dt.datetime | None = None
+    missing: int = 0
+    broken: bool = False
+
+    @property
+    def known(self) -> Known:
+        """Whether something can be restored from it."""
+        if self.problem is not None:
+            return "unknown"
+        return "none" if self.restorable_from is None else "ok"
+
 
 @dataclass(frozen=True, slots=True)
 class Behind:
@@ -22,24 +56,38 @@ class Behind:
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What is known of a cluster's way into the repositories.
+    """What is known of a cluster's backups, and of its way into the repositories.
 
     ``archiver`` is None while the cluster does not answer, ``waiting`` where its files cannot
-    be read. ``complaint`` is what was wrong when a segment was last archived;
-    ``repository`` what is wrong with the local repository. ``backup_error`` and ``damage``
-    are how the last backup failed and what the last verification found.
+    be read. ``complaint`` is what was wrong when a segment was last archived. ``backup_error``
+    and ``damage`` are how the last backup into these repositories failed, and what their last
+    verification found; ``making`` is whether a backup is being made.
     """
 
     cluster: str
     created_at: dt.datetime
-    last_backup_at: dt.datetime | None
+    repositories: tuple[RepositoryState, ...]
     archiver: Archiver | None
     waiting: Waiting | None
     complaint: str | None = None
-    repository: str | None = None
     backup_error: str | None = None
     damage: str | None = None
+    making: bool = False
     behind: tuple[Behind, ...] = ()
+
+    @property
+    def last_backup_at(self) -> dt.datetime | None:
+        """When the newest usable backup ended that is in a repository now."""
+        return max(
+            (each.last_backup_at for each in self.repositories if each.last_backup_at),
+            default=None,
+        )
+
+    @property
+    def known(self) -> Known:
+        """Whether there is a backup that can be restored from."""
+        found = {each.known for each in self.repositories}
+        return "ok" if "ok" in found else "unknown" if "unknown" in found else "none"
 
 
 @dataclass(frozen=True, slots=True)

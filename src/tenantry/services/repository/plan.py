@@ -2,14 +2,15 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tenantry.base.sizes import readable
-from tenantry.pg.archiving import Waiting
+from tenantry.control.repository_looks import LookRow
+from tenantry.pg.archiving import SEGMENT_BYTES, Waiting
 from tenantry.pg.pgbackrest_output import Backup, BackupType
-from tenantry.services.repository.model import Alert, Upkeep
+from tenantry.services.repository.model import Alert, RepositoryState, Upkeep
 
 Level = Literal["warning", "danger"]
 
@@ -30,18 +31,144 @@ class Schedule:
     window: dt.timedelta
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A backup that should be there by now and is not, in the repositories of these numbers."""
+
+    type: BackupType
+    repositories: tuple[int, ...]
+
+
 def due(
-    schedule: Schedule, now: dt.datetime, *, last: dt.datetime | None, last_full: dt.datetime | None
+    schedule: Schedule,
+    now: dt.datetime,
+    states: Sequence[RepositoryState],
+    *,
+    full_since: dt.datetime | None = None,
+) -> Due | None:
+    """What is to be made next by what the repositories hold, the local one first among them.
+
+    What was slept through is made up for. A new repository begins with a full backup, and one
+    that lacks what the local one got gets one. Where that is not known, nothing is; and without
+    the local repository, through which the log goes, no other one can take a backup. A full one
+    is due if none was made after ``full_since``.
+    """
+    local = states[0]
+    if local.known == "unknown":
+        return None
+    wanted: dict[int, BackupType] = {}
+    for each in states:
+        kind = None if each.known == "unknown" else _due(schedule, now, each, full_since)
+        if kind is None and each.last_backup_at and local.last_began_at:
+            kind = "incr" if each.last_backup_at < local.last_began_at else None
+        if kind is not None:
+            wanted[each.number] = kind
+    if not wanted:
+        return None
+    first = next(iter(wanted.values()))
+    return Due(first, tuple(number for number, kind in wanted.items() if kind == first))
+
+
+def _due(
+    schedule: Schedule, now: dt.datetime, state: RepositoryState, full_since: dt.datetime | None
 ) -> BackupType | None:
-    """The backup that should be there by now and is not; what was slept through is made up for."""
     slot = dt.datetime.combine(now.date(), schedule.time, dt.UTC)
     slot -= _DAY if slot > now else dt.timedelta(0)
     full_slot = slot - _DAY * ((slot.weekday() - schedule.weekday) % 7)
+    last, last_full = state.last_backup_at, state.last_full_at
     if last is None or last_full is None:
         return "full"
+    if full_since is not None and last_full < full_since:
+        return "full"
     if last >= slot:
-        return None
+        return "incr" if state.broken else None
     return "full" if last_full < full_slot else "incr"
+
+
+# ── what there is ────────────────────────────────────────────────────────────
+
+
+def state(
+    number: int, place: str, backups: Sequence[Backup], *, now: dt.datetime
+) -> RepositoryState:
+    """What can be restored from a repository that holds these backups, and the log for them."""
+    usable = reaching(backups, None)
+    fulls = [each.stopped for each in usable if each.type == "full"]
+    return RepositoryState(
+        number=number,
+        place=place,
+        looked_at=now,
+        last_backup_at=usable[0].stopped if usable else None,
+        last_began_at=usable[0].started if usable else None,
+        last_full_at=max(fulls, default=None),
+        restorable_from=min((each.reachable_from for each in usable), default=None),
+    )
+
+
+def with_log(
+    found: RepositoryState,
+    backups: Sequence[Backup],
+    names: Collection[str],
+    *,
+    last_archived: str,
+    archived_until: dt.datetime | None,
+) -> RepositoryState:
+    """The same, by the segments of the log that are in the repository.
+
+    ``last_archived`` is the segment of which the server says that it is the last one archived,
+    and ``archived_until`` a moment before which everything committed is in that one or before.
+    It may have gone elsewhere: into the folder that was the repository before.
+    """
+    usable = reaching(backups, None)
+    if not usable:
+        return found
+    last = usable[0]
+    stop = max(each.wal_stop for each in usable)
+    gaps = missing_segments(
+        names,
+        since=min(each.wal_start for each in usable),
+        until=max(last_archived, stop) if is_segment(last_archived) else stop,
+        segment_bytes=SEGMENT_BYTES,
+    )
+    per_name = _NUMBERS // SEGMENT_BYTES
+    end = number(last.wal_stop, per_name)
+    before = max((gap for gap in gaps if gap <= end), default=-1)
+    whole = [each for each in usable if number(each.wal_start, per_name) > before]
+    broken = any(gap > end for gap in gaps) or not whole
+    until = max((each.reachable_from for each in whole), default=None)
+    if until is not None and archived_until is not None and not broken:
+        until = max(until, archived_until)
+    return replace(
+        found,
+        restorable_from=min((each.reachable_from for each in whole), default=None),
+        restorable_until=until,
+        missing=len(gaps),
+        broken=broken,
+    )
+
+
+def remembered(
+    number: int, place: str, look: LookRow | None, *, now: dt.datetime
+) -> RepositoryState:
+    """What is known of a repository that is looked at once a minute."""
+    if look is None:
+        return RepositoryState(number, place, now, problem="nobody has looked into it yet.")
+    problem = look.problem
+    if problem is None and now - look.looked_at > _LOOKED:
+        problem = f"it was last looked into {_told(now - look.looked_at)} ago."
+    if problem is not None:
+        return RepositoryState(number, place, look.looked_at, problem=problem)
+    return RepositoryState(
+        number=number,
+        place=place,
+        looked_at=look.looked_at,
+        last_backup_at=look.last_backup_at,
+        last_full_at=look.last_full_at,
+        restorable_from=look.restorable_from,
+    )
+
+
+_LOOKED = dt.timedelta(minutes=5)
 
 
 def reaching(backups: Iterable[Backup], moment: dt.datetime | None) -> list[Backup]:
@@ -150,17 +277,13 @@ _TOO_OLD = dt.timedelta(hours=36)
 
 def alerts(found: Upkeep, now: dt.datetime) -> list[Alert]:
     """What somebody has to see to, the worst first."""
-    said = [
-        *_about_the_log(found),
-        *(("warning", text) for text in (*_about_others(found), *_about_backups(found, now))),
-    ]
+    told = (*_about_repositories(found, now), *_about_others(found), *_about_backups(found))
+    said = [*_about_the_log(found), *(("warning", text) for text in told)]
     ordered = sorted(said, key=lambda each: each[0] != "danger")
     return [Alert(level, found.cluster, text) for level, text in ordered]
 
 
 def _about_the_log(found: Upkeep) -> Iterator[tuple[Level, str]]:
-    if found.repository is not None:
-        yield "warning", found.repository
     waiting = found.waiting
     if waiting is None or found.archiver is None:
         return
@@ -193,16 +316,39 @@ def _about_others(found: Upkeep) -> Iterator[str]:
             )
 
 
-def _about_backups(found: Upkeep, now: dt.datetime) -> Iterator[str]:
+def _about_repositories(found: Upkeep, now: dt.datetime) -> Iterator[str]:
+    is_new = now - found.created_at <= _FIRST
+    for each in found.repositories:
+        if each.problem is not None:
+            yield f"what can be restored from {each.place} is not known: {each.problem}"
+            continue
+        if each.trouble is not None:
+            yield each.trouble
+        if each.missing:
+            since = each.restorable_from
+            lost = (
+                "nothing can be restored from it"
+                if since is None
+                else f"not every moment before {since:%F %T} UTC can be restored from it"
+            )
+            yield (
+                f"{each.missing} segments of the write-ahead log are missing in {each.place}: "
+                + lost
+                + (", and none after the last backup." if each.broken and since else ".")
+            )
+        last = each.last_backup_at
+        if last is not None and now - last > _TOO_OLD:
+            yield f"the last backup in {each.place} is {_told(now - last)} old."
+        elif last is None and not is_new:
+            made = "the first one is being made" if found.making else "the first one is due"
+            yield f"there is no backup in {each.place} yet, so nothing can be restored: {made}."
+
+
+def _about_backups(found: Upkeep) -> Iterator[str]:
     if found.damage is not None:
         yield f"the last verification failed: {found.damage}"
     if found.backup_error is not None:
         yield f"the last backup failed: {found.backup_error}"
-    last = found.last_backup_at
-    if last is None and now - found.created_at > _FIRST:
-        yield "there is no backup yet."
-    elif last is not None and now - last > _TOO_OLD:
-        yield f"the last backup is {_told(now - last)} old."
 
 
 _FOR_EVER = 365 * 24 * 3600

@@ -1,14 +1,12 @@
 """Having the repositories: known to pgBackRest, with a stanza for each cluster, and up to date."""
 
 import asyncio
-import contextlib
 import datetime as dt
 import json
 import secrets as random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-import psycopg
 import structlog
 
 from tenantry.base.errors import Conflict, MachineError, TenantryError, Unavailable
@@ -16,8 +14,6 @@ from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
-from tenantry.base.sizes import readable
-from tenantry.control.clusters import ClusterRow
 from tenantry.host import files, packages
 from tenantry.pg import archiving
 from tenantry.pg.clusters import ProcessCluster
@@ -27,12 +23,16 @@ from tenantry.pg.pgbackrest_output import Backup, Contents, RepositoryError, exp
 from tenantry.pg.repositories import LocalRepository, Repository, S3Repository, Stanza
 from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.repository import plan
-from tenantry.services.repository.model import Behind, Upkeep
 
 log = structlog.get_logger()
 
+_NOT_IN_USE = (
+    "it is not in use: the settings were changed since the platform was started, or it could not "
+    "be set up. tenantry down and tenantry up set it up, or say what is in the way."
+)
 _KEY_BYTES = 32
 _POLL_SECONDS = 0.05
+_ASK_SECONDS = 30.0
 _TRIES = 3  # after so many PostgreSQL lets an archive_command rest for a minute
 
 
@@ -91,7 +91,7 @@ class Repositories:
     # ── there, and known ─────────────────────────────────────────────────────
 
     def ensure_files(self) -> bool:
-        """Have the key, the local folder and the configuration. Returns whether that changed.
+        """Have the key, the configuration and the local folder. Returns whether that changed.
 
         Raises MachineError if the key of a repository is gone, or its folder cannot be written;
         RepositoryError if the folder is no longer there.
@@ -99,6 +99,9 @@ class Repositories:
         if not self.enabled:
             return False
         key = self._ensure_key()
+        stanzas = [Stanza(each.name, each.data, each.address) for each in self.clusters]
+        # First of all: with a folder that cannot be used, nothing goes on into the one before it.
+        changed = self.pgbackrest.ensure_configuration(self.places, stanzas, key)
         folder = self._settings.repository_dir
         if not self._known.get(str(folder)):
             try:
@@ -108,8 +111,7 @@ class Repositories:
                     f"The backups' folder {folder} cannot be used: {error.strerror}.",
                     hint="Mount its disk, or give the platform's user the right to it.",
                 ) from error
-        stanzas = [Stanza(each.name, each.data, each.address) for each in self.clusters]
-        return self.pgbackrest.ensure_configuration(self.places, stanzas, key)
+        return changed
 
     def _ensure_key(self) -> Secret:
         path = self._home.backup_key
@@ -118,7 +120,7 @@ class Repositories:
         except FileNotFoundError:
             pass
         folder = self._settings.repository_dir
-        if folder.exists() and any(folder.iterdir()):
+        if _holds_something(folder):
             raise MachineError(
                 f"There are backups in {folder}, but their key {path} is gone.",
                 hint="Put back the copy that was kept elsewhere. Without it they cannot be read: "
@@ -165,20 +167,47 @@ class Repositories:
             made = {place: sorted({*known.get(place, []), *names}) for place in places}
             files.write_atomically(self._known_file, json.dumps(known | made))
 
+    def has_stanza(self, place: Repository, cluster_name: str) -> bool:
+        """Whether a repository was once made to know a cluster."""
+        return cluster_name in self._known.get(str(place), [])
+
     def log_folder(self, cluster_name: str) -> Path:
         """Where the local repository has a cluster's log."""
         return self._settings.repository_dir / "archive" / cluster_name
 
     def require_local(self) -> None:
-        """Raises RepositoryError if the local repository was there, and is gone."""
+        """Raises RepositoryError if the local repository was there, and is gone or unreadable."""
         folder = self._settings.repository_dir
         for name in self._known.get(str(folder), []):
-            if not (self.log_folder(name) / "archive.info").exists():
+            try:
+                (self.log_folder(name) / "archive.info").stat()
+            except (FileNotFoundError, NotADirectoryError):
                 raise RepositoryError(
                     f"The repository {folder} is gone: there is nothing of {name} in it.",
                     hint="Mount its disk, or put it back. If it is lost for good, remove "
                     f"{self._known_file}: the next minute begins a new one.",
-                )
+                ) from None
+            except OSError as error:
+                raise RepositoryError(
+                    f"The repository {folder} cannot be read: {error.strerror}.",
+                    hint="Give the platform's user the right to it.",
+                ) from error
+
+    def left_behind(self) -> list[tuple[str, str]]:
+        """The places that are new by the settings, each with the one that it takes the place of.
+
+        What is in those cannot be reached from the new ones, unless it is copied.
+        """
+        known = self._known
+        now = [str(place) for place in self.places]
+        before = [place for place in known if place not in now]
+        return [
+            (new, old)
+            for new in now
+            if new not in known
+            for old in before
+            if _is_folder(old) == _is_folder(new)
+        ]
 
     # ── up to date ───────────────────────────────────────────────────────────
 
@@ -207,16 +236,6 @@ class Repositories:
                 await asyncio.sleep(_POLL_SECONDS)
         return moment
 
-    async def archived_until(self, cluster_name: str) -> dt.datetime | None:
-        """A moment before which everything committed is in the local repository by now.
-
-        None if nothing was archived yet. Raises Unavailable if the cluster does not answer.
-        """
-        cluster = self.cluster(cluster_name)
-        async with connect(cluster.address, user=ADMIN) as admin:
-            now = await archiving.archiver(admin)
-        return archiving.closed_at(cluster.data, now.last_archived) or now.last_archived_at
-
     # ── what is in them ──────────────────────────────────────────────────────
 
     @property
@@ -225,26 +244,42 @@ class Repositories:
         return range(1, len(self.places) + 1)
 
     async def contents(
-        self, cluster_name: str, numbers: Iterable[int] | None = None
+        self,
+        cluster_name: str,
+        numbers: Iterable[int] | None = None,
+        *,
+        deadline: float = _ASK_SECONDS,
     ) -> list[Contents]:
         """What repositories, by default all, hold of a cluster; one that is silent says why."""
         asked = self.numbers if numbers is None else numbers
-        return await asyncio.gather(*(self._contents(cluster_name, number) for number in asked))
+        return await asyncio.gather(
+            *(self._contents(cluster_name, number, deadline) for number in asked)
+        )
 
     async def held(self, cluster_name: str, number: int) -> Contents:
         """What one repository holds of a cluster. Raises RepositoryError if that cannot be told."""
-        (found,) = await self.pgbackrest.info(repository=number, stanza=cluster_name)
+        found = await self._ask(cluster_name, number, _ASK_SECONDS)
         if found.problem is not None:
             place = self.places[number - 1]
             raise RepositoryError(f"The repository {place} cannot be used: {found.problem}")
         return found
 
-    async def _contents(self, name: str, number: int) -> Contents:
+    async def _contents(self, name: str, number: int, deadline: float) -> Contents:
         try:
-            (found,) = await self.pgbackrest.info(repository=number, stanza=name)
+            return await self._ask(name, number, deadline)
         except TenantryError as error:
             return Contents(name, number, str(error), (), None, None)
-        return found
+
+    async def _ask(self, name: str, number: int, deadline: float) -> Contents:
+        """What a repository holds. Never what is in another place, or another cluster's."""
+        if not self.pgbackrest.knows(number, self.places[number - 1]):
+            return Contents(name, number, _NOT_IN_USE, (), None, None)
+        (found,) = await self.pgbackrest.info(repository=number, stanza=name, deadline=deadline)
+        own = self.cluster(name).system_id()
+        if None in {own, found.system_id} or own == found.system_id:
+            return found
+        why = f"it holds another cluster's backups under this name (of system {found.system_id})"
+        return Contents(name, number, why, (), None, found.system_id)
 
     @property
     def is_read(self) -> bool:
@@ -306,52 +341,6 @@ class Repositories:
             )
         )
 
-    async def upkeep(
-        self,
-        row: ClusterRow,
-        *,
-        backup_error: str | None,
-        damage: str | None,
-        behind: Sequence[Behind] = (),
-    ) -> Upkeep:
-        """How a cluster's way into the repositories does. Never fails."""
-        cluster = self.cluster(row.name)
-        archiver = waiting = repository = None
-        with contextlib.suppress(TenantryError, psycopg.Error):
-            async with connect(cluster.address, user=ADMIN) as admin:
-                archiver = await archiving.archiver(admin)
-        with contextlib.suppress(OSError):
-            waiting = archiving.waiting(cluster.data)
-        try:
-            repository = self._local_problem()
-        except OSError as error:
-            repository = f"{self._settings.repository_dir} cannot be read: {error.strerror}."
-        return Upkeep(
-            cluster=row.name,
-            created_at=row.created_at,
-            last_backup_at=row.last_backup_at,
-            archiver=archiver,
-            waiting=waiting,
-            complaint=self.complaint(row.name),
-            repository=repository,
-            backup_error=backup_error,
-            damage=damage,
-            behind=tuple(behind),
-        )
-
-    def _local_problem(self) -> str | None:
-        try:
-            self.require_local()
-        except RepositoryError as error:
-            return str(error)
-        folder = self._settings.repository_dir
-        if not files.is_nearly_full(folder):
-            return None
-        return (
-            f"the repository {folder} has {readable(files.free_bytes(folder))} left. "
-            "Make room on its disk, or keep less (TENANTRY_BACKUP_DAYS)."
-        )
-
     def complaint(self, cluster_name: str) -> str | None:
         """What was wrong when a segment was last archived; None if nothing was."""
         try:
@@ -360,6 +349,22 @@ class Repositories:
             return None
         reason = read_error(said)[1]
         return explained(reason) if reason else None
+
+
+def _holds_something(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise MachineError(
+            f"The backups' folder {folder} cannot be read: {error.strerror}.",
+            hint="Mount its disk, or give the platform's user the right to it.",
+        ) from error
+
+
+def _is_folder(place: str) -> bool:
+    return place.startswith("/")
 
 
 async def ensure_ready(repositories: Repositories) -> str | None:

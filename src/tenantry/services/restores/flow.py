@@ -9,13 +9,13 @@ PostgreSQL's gives the old one a name to be kept under and the new one its own.
 import datetime as dt
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from tenantry.base.errors import Conflict, MachineError, TenantryError
+from tenantry.base.errors import Conflict, MachineError, NameTaken, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.ids import new_id, new_suffix, parse_id
 from tenantry.control import audit, backups, blueprints, replaced, whitelist
@@ -378,20 +378,22 @@ class Restoring:
         await rows.insert_creating(
             tx, cluster_id=row.cluster_id, suffix=suffix, database_id=database_id
         )
-        await rows.activate(
-            tx,
-            database_id,
-            Labels(
-                customer_id=row.customer_id,
-                name=None,
-                friendly_name=run.params["friendly_name"] or f"{row.friendly_name} (restored)",
-                environment=row.environment,
-                plan=row.plan,
-                limits=await rows.own_limits(tx, row.id),
-                has_shadow=row.has_shadow,
-                pool_mode=row.pool_mode,
-            ),
+        name = run.params.get("name")
+        labels = Labels(
+            customer_id=row.customer_id,
+            name=name,
+            friendly_name=run.params["friendly_name"] or name or f"{row.friendly_name} (restored)",
+            environment=row.environment,
+            plan=row.plan,
+            limits=await rows.own_limits(tx, row.id),
+            has_shadow=row.has_shadow,
+            pool_mode=row.pool_mode,
         )
+        try:
+            async with tx.transaction():
+                await rows.activate(tx, database_id, labels)
+        except NameTaken:  # meanwhile; what was restored is not thrown away for that
+            await rows.activate(tx, database_id, replace(labels, name=None))
         made = await rows.find(tx, database_id, customer_id=None)
         if made is None:
             raise MachineError("A database that was just made is gone.")
@@ -418,9 +420,16 @@ class Restoring:
         if _is_new(run):
             with suppress(TenantryError):  # a pass does it as well
                 await self.pooler.refresh_users(self.store)
+            database_id = run.state["database_id"]
+            async with self.store.transaction(audit.PLATFORM) as tx:
+                made = await rows.find(tx, uuid.UUID(database_id), customer_id=None)
             return Done(
                 told
-                | {"database_id": run.state["database_id"], "database_name": run.state["making"]}
+                | {
+                    "database_id": database_id,
+                    "database_name": run.state["making"],
+                    "name": made and made.name,
+                }
             )
         return Done(
             told

@@ -8,6 +8,7 @@ from typing import Literal
 
 from tenantry.base.errors import Conflict
 from tenantry.control.replaced import ReplacedRow
+from tenantry.services.side_instances.model import Window
 
 Into = Literal["new", "in_place"]
 
@@ -42,13 +43,15 @@ class NewRestore:
 
     ``to`` is a moment, now ("latest"), what the last restore in place has replaced ("previous"),
     or the id of a logical backup or of a database that was replaced. Left out, ``into`` is a new
-    database, but for what was replaced, which only goes in place. In place, what cannot be built
-    again keeps the restore from being done, unless ``accept_losses``.
+    database: a database in service is replaced by nobody who has not said so. What was replaced
+    only goes in place. In place, what cannot be built again keeps the restore from being done,
+    unless ``accept_losses``.
     """
 
     to: dt.datetime | uuid.UUID | Literal["latest", "previous"]
     into: Into | None
     friendly_name: str | None
+    name: str | None = None
     accept_losses: bool = False
 
 
@@ -58,3 +61,15 @@ class Replaced:
 
     row: ReplacedRow
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restorable:
+    """Whether a database can be restored to moments, and to which.
+
+    ``off`` is where nothing is backed up, ``none`` where no moment is within a backup's reach,
+    ``unknown`` where the repository cannot be read; there is no window then.
+    """
+
+    state: Literal["ok", "none", "unknown", "off"]
+    window: Window | None = None

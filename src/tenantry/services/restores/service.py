@@ -6,7 +6,7 @@ from functools import partial
 import psycopg
 import structlog
 
-from tenantry.base.errors import Conflict, NotFound, TenantryError
+from tenantry.base.errors import Conflict, InvalidInput, NotFound, TenantryError
 from tenantry.control import audit, backups, replaced
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
@@ -21,7 +21,7 @@ from tenantry.pg.pgbackrest_output import RepositoryError
 from tenantry.services.databases.service import Databases
 from tenantry.services.operations.service import Operations
 from tenantry.services.restores.flow import PUT_BACK, RESTORE, Restoring
-from tenantry.services.restores.model import NewRestore, Replaced
+from tenantry.services.restores.model import NewRestore, Replaced, Restorable
 from tenantry.services.side_instances.model import OutsideWindow, Window
 
 log = structlog.get_logger()
@@ -44,6 +44,8 @@ class Restores:
     ) -> OperationRow:
         """Want a database back. Raises NotFound, Conflict, OutsideWindow, RepositoryError."""
         row = await self._databases.lock_active(tx, actor, database_id)
+        if wanted.name is not None:
+            await self._require_free(tx, row, wanted)
         if isinstance(wanted.to, uuid.UUID):
             backup = await backups.find(tx, wanted.to, database_id=row.id)
             if backup is not None:
@@ -62,22 +64,32 @@ class Restores:
         to = wanted.to if isinstance(wanted.to, str) else wanted.to.isoformat()
         return await self._begin(tx, actor, row, RESTORE, _asked(wanted, to))
 
-    async def window(self, actor: Actor, database_id: uuid.UUID) -> Window | None:
-        """Between which moments a database can be restored from the local repository alone.
+    async def _require_free(self, tx: Tx, row: DatabaseRow, wanted: NewRestore) -> None:
+        """Raises InvalidInput unless a new database is wanted, NameTaken if it cannot be called so.
 
-        None where there is no such moment: nothing is backed up, or the database is gone.
+        Somebody may take the name meanwhile; then the database comes without one.
         """
+        if wanted.into == "in_place":
+            raise InvalidInput.of("name", "is for a new database; in place it keeps its own")
+        taken = await rows.has_name(tx, row.customer_id, row.environment, wanted.name or "")
+        if taken:
+            raise rows.name_taken(wanted.name, row.environment)
+
+    async def window(self, actor: Actor, database_id: uuid.UUID) -> Restorable:
+        """Between which moments a database can be restored from the local repository alone."""
         if not self._repositories.enabled:
-            return None
+            return Restorable("off")
         try:
             row = await self._databases.show(actor, database_id)
             cluster = await self._clusters.cluster(row.cluster_id)
             found = await self._sides.window(cluster.name)
-        except (NotFound, RepositoryError):
-            return None
+        except NotFound:
+            return Restorable("none")
+        except RepositoryError:
+            return Restorable("unknown")
         if found is None or found.until < row.created_at:
-            return None
-        return Window(max(found.since, row.created_at), found.until)
+            return Restorable("none")
+        return Restorable("ok", Window(max(found.since, row.created_at), found.until))
 
     async def _load(
         self, tx: Tx, actor: Actor, row: DatabaseRow, wanted: NewRestore, backup: BackupRow
@@ -101,9 +113,10 @@ class Restores:
                 hint="GET /api/databases/{id}/backups and GET /api/databases/{id}/replaced list "
                 "what there is.",
             )
-        if wanted.into == "new":
+        if wanted.into != "in_place":
             raise Conflict(
-                "What was replaced is put back in place.", hint='Ask for it as "in_place".'
+                f"What was replaced is put back in the place of {row.database_name} as it is now.",
+                hint='Ask for it with "as": "in_place" (--as in-place).',
             )
         return await self._begin(
             tx,
@@ -179,6 +192,7 @@ def _asked(wanted: NewRestore, to: str) -> dict[str, object]:
     return {
         "to": to,
         "as": wanted.into or "new",
+        "name": wanted.name,
         "friendly_name": wanted.friendly_name,
         "accept_losses": wanted.accept_losses,
     }

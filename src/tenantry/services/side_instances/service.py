@@ -4,7 +4,6 @@ Each verb is idempotent, and finds by the files of the operation how far an earl
 """
 
 import asyncio
-import contextlib
 import datetime as dt
 import json
 import re
@@ -31,6 +30,7 @@ from tenantry.pg.pgbackrest_output import Backup, BackupDamaged, RepositoryError
 from tenantry.pg.reduced_backups import Unknown
 from tenantry.pg.repositories import LocalRepository
 from tenantry.services.clusters.service import identities
+from tenantry.services.repository import looking
 from tenantry.services.repository.service import Repositories
 from tenantry.services.side_instances import plan
 from tenantry.services.side_instances.model import (
@@ -90,14 +90,12 @@ class SideInstances:
 
         None if there is no backup there that is whole. Raises RepositoryError.
         """
-        usable = [each for each in await self._backups(cluster, 1, None) if each.usable]
-        if not usable:
+        found = await looking.local_state(self._repositories, cluster)
+        if found.problem is not None:
+            raise RepositoryError(f"The repository {found.place} cannot be used: {found.problem}")
+        if found.restorable_from is None or found.restorable_until is None:
             return None
-        moments = sorted(each.reachable_from for each in usable)
-        archived = None
-        with contextlib.suppress(Unavailable):  # while it is down, the backups tell
-            archived = await self._repositories.archived_until(cluster)
-        return Window(moments[0], max(moments[-1], archived or moments[-1]))
+        return Window(found.restorable_from, found.restorable_until)
 
     def require_room(self, needed: int) -> None:
         """Raises NotEnoughDisk without so many bytes for a side instance and what is made of it."""
@@ -129,7 +127,7 @@ class SideInstances:
             raise problems[0]
 
     async def _backups(self, cluster: str, number: int, label: str | None) -> list[Backup]:
-        told = await self._repositories.pgbackrest.info(repository=number, stanza=cluster)
+        told = await self._repositories.contents(cluster, [number])
         found = [each for contents in told for each in contents.backups]
         if not found and (wrong := next((each.problem for each in told if each.problem), None)):
             raise RepositoryError(

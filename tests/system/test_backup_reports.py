@@ -1,0 +1,331 @@
+"""Whatever becomes of a repository, all that tells of backups says the same, and so does a restore.
+
+Each place is asked of each state: status, doctor, /ready, /metrics, the API, the CLI.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+import pytest
+
+from clients import ask, eventually, hurry
+from damage import without
+from harness import SERVICE_USER, Installation
+from inside import inside
+from tenantry.base import settings
+from tenantry.cli.platform import of_clusters
+from tenantry.services import status as statuses
+from tenantry.services.platform import open_platform
+from tenantry.services.repository.service import Repositories
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount disks"),
+    pytest.mark.takes_minutes,
+]
+
+CLUSTER = "shared-1"
+
+
+@pytest.fixture(scope="module")
+def disk() -> Iterator[Path]:
+    """A disk of 128 MB, and a folder where it is not mounted."""
+    folder = Path(tempfile.mkdtemp(prefix="tnt-reports-"))
+    folder.chmod(0o755)
+    real, mounted = folder / "real", folder / "mounted"
+    for each in (real, mounted):
+        each.mkdir()
+        shutil.chown(each, SERVICE_USER, SERVICE_USER)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128m", "tmpfs", real], check=True)
+    shutil.chown(real, SERVICE_USER, SERVICE_USER)
+    subprocess.run(["mount", "--bind", real, mounted], check=True)
+    try:
+        yield mounted
+    finally:
+        for each in (mounted, real):
+            subprocess.run(["umount", "--lazy", each], check=False)
+        shutil.rmtree(folder)
+
+
+@dataclass
+class World:
+    platform: Installation
+    disk: Path
+    database: dict[str, Any]
+    moment: str = ""
+
+    @property
+    def repository(self) -> Path:
+        return Path(self.platform.environment["TENANTRY_BACKUP_DIR"])
+
+    def restart(self, folder: Path) -> str:
+        """Have backups go to a folder, as the how-to says. Returns what `up` said."""
+        self.platform.down()
+        self.platform.environment["TENANTRY_BACKUP_DIR"] = str(folder)
+        return " ".join(self.platform.tenantry("up", "--detach").stderr.split())
+
+    def now(self) -> str:
+        """This very moment, once it can be restored."""
+        moment = ask(self.database["connection_string"], "SELECT clock_timestamp()")
+        assert isinstance(moment, dt.datetime)
+        inside(self.platform, secure)
+        return moment.isoformat()
+
+    def agree(self, known: str, words: str = "", *, restores: bool = False) -> None:
+        """Have every place say this of the shared cluster, and a restore do it."""
+        eventually(lambda: self.cluster()["backups"] == known)
+        with patch.dict(os.environ, self.platform.env):
+            here = settings.load()
+            looked = asyncio.run(statuses.look(here))
+        status = next(each for each in looked.clusters if each.name == CLUSTER)
+        warnings = " ".join(status.warnings)
+        assert (status.backups, bool(status.last_backup_at)) == (known, known == "ok")
+        assert words in warnings
+        told = (self.cluster()["last_backup_at"], status.last_backup_at)
+        assert len({each and dt.datetime.fromisoformat(each) for each in told}) == 1
+
+        about = [each for each in of_clusters(here, looked) if CLUSTER in each.subject]
+        is_fine = any(each.level == "ok" and "the last one" in each.detail for each in about)
+        assert is_fine == (known == "ok" and not warnings), about
+        assert words in " ".join(each.detail for each in about)
+
+        parts = self.platform.get("/ready").json()["parts"]
+        part = next(each for each in parts if each["name"] == "backups")
+        assert words in (part["detail"] or "")
+        assert part["state"] == "warning" or (part["state"] == "up" and known == "ok"), part
+
+        measures = self.platform.get("/metrics").text
+        name = f'tenantry_backup_age_seconds{{cluster="{CLUSTER}"}}'
+        (line,) = [each for each in measures.splitlines() if each.startswith(name)]
+        age = float(line.split()[-1])
+        assert (known == "unknown", known == "none") == (math.isnan(age), math.isinf(age)), line
+
+        with self.platform.client() as api:
+            held = api.get(f"/api/clusters/{self.cluster()['id']}/backups").json()["data"]
+            listed = api.get(f"/api/databases/{self.database['id']}/backups").json()
+        (repository,) = held["repositories"]
+        assert (repository["state"], repository["place"]) == (known, str(self.repository))
+        assert bool(repository["restorable_from"]) == (known == "ok")
+        assert bool(repository["problem"]) >= (known == "unknown")
+        assert (listed["restorable"], bool(listed["restorable_until"])) == (known, known == "ok")
+
+        if known != "ok" or restores:
+            assert self.restore(self.moment) == (known == "ok")
+
+    @contextlib.contextmanager
+    def worker_stopped(self) -> Iterator[None]:
+        """While this lasts, no backup begins by itself."""
+        worker = self.platform.pids()["worker"]
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(worker, signal.SIGCONT)
+
+    def cluster(self) -> dict[str, Any]:
+        with self.platform.client() as api:
+            rows = api.get("/api/clusters").json()["data"]
+        return next(row for row in rows if is_it(row))
+
+    def restore(self, moment: str) -> bool:
+        """Whether the database can be had back as it was at a moment."""
+        with self.platform.client() as api:
+            path = f"/api/databases/{self.database['id']}/restore"
+            begun = api.post(path, json={"to": moment})
+            if begun.status_code != 202:
+                assert begun.status_code in {409, 422, 500}, begun.text
+                return False
+            done = ended(api, begun)
+            if done["status"] == "succeeded":
+                api.delete(f"/api/databases/{done['result']['database_id']}")
+        return bool(done["status"] == "succeeded")
+
+
+def is_it(cluster: dict[str, Any]) -> bool:
+    return bool(cluster["name"] == CLUSTER)
+
+
+def ended(api: httpx.Client, begun: httpx.Response) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    def has_ended() -> bool:
+        found.update(api.get(begun.headers["Location"]).json()["data"])
+        return found["finished_at"] is not None
+
+    eventually(has_ended, seconds=90)
+    return found
+
+
+async def secure(repositories: Repositories) -> object:
+    return await repositories.secure(CLUSTER)
+
+
+async def begin_due(_: Repositories) -> object:
+    """Do what the worker does each minute."""
+    async with open_platform(settings.load()) as platform:
+        return [each.params for each in await platform.cluster_backups.begin_due()]
+
+
+@pytest.fixture(scope="module")
+def world(disk: Path) -> Iterator[World]:
+    installation = Installation(
+        {
+            "TENANTRY_BACKUPS": "on",
+            "TENANTRY_WARM_POOL": "0",
+            "TENANTRY_BACKUP_DIR": str(disk / "repository"),
+        },
+        patience=300,
+    )
+    try:
+        installation.up()
+        hurry(installation)
+        found = World(installation, disk, installation.create(name="shop"))
+        for name in ("control", CLUSTER):
+            installation.back_up(name)
+        found.moment = found.now()
+        yield found
+    finally:
+        installation.remove()
+
+
+def test_while_all_is_well(world: World) -> None:
+    world.agree("ok", restores=True)
+
+
+def test_an_emptied_repository(world: World) -> None:
+    with without(world.repository):
+        world.agree("unknown", "it is gone: there is nothing of shared-1 in it")
+    world.agree("ok")
+
+
+def test_a_disk_that_is_not_mounted(world: World) -> None:
+    subprocess.run(["umount", "--lazy", world.disk], check=True)
+    try:
+        world.agree("unknown", "it is gone")
+    finally:
+        subprocess.run(["mount", "--bind", world.disk.parent / "real", world.disk], check=True)
+    world.agree("ok")
+
+
+@contextlib.contextmanager
+def forbidden(folder: Path) -> Iterator[None]:
+    """While this lasts, a folder is root's alone."""
+    shutil.chown(folder, "root", "root")
+    folder.chmod(0o700)
+    try:
+        yield
+    finally:
+        shutil.chown(folder, SERVICE_USER, SERVICE_USER)
+
+
+def test_a_folder_that_may_not_be_read(world: World) -> None:
+    with forbidden(world.repository):
+        world.agree("unknown", "Permission denied")
+    world.agree("ok")
+
+
+def test_a_folder_that_may_not_be_written(world: World) -> None:
+    folder = world.repository / "archive" / CLUSTER
+    folder.chmod(0o500)
+    try:
+        world.agree("ok", f"{folder} cannot be written to", restores=True)
+    finally:
+        folder.chmod(0o700)
+    world.agree("ok")
+
+
+def test_a_full_disk(world: World) -> None:
+    filler = world.disk / "filler"
+    with filler.open("wb") as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\1" * 65536)
+            file.flush()
+    try:
+        world.agree("ok", f"the repository {world.repository} has 0 B left")
+    finally:
+        filler.unlink()
+    world.agree("ok")
+
+
+def test_the_repository_of_another_cluster(world: World) -> None:
+    places = [world.repository / each for each in ("archive", "backup")]
+    with contextlib.ExitStack() as stack:
+        for each in places:
+            stack.enter_context(without(each / CLUSTER))
+            stack.callback(shutil.rmtree, each / CLUSTER)
+            shutil.copytree(each / "control", each / CLUSTER, symlinks=True)
+            subprocess.run(["chown", "-R", f"{SERVICE_USER}:", each / CLUSTER], check=True)
+        world.agree("unknown", "it holds another cluster's backups")
+    world.agree("ok")
+
+
+def test_a_setting_that_is_not_in_force_yet(world: World) -> None:
+    """The platform goes on in the old folder; nothing that is there is told of the new one."""
+    old = world.platform.environment["TENANTRY_BACKUP_DIR"]
+    world.platform.environment["TENANTRY_BACKUP_DIR"] = str(world.disk / "later")
+    try:
+        status = next(each for each in world.platform.status()["clusters"] if is_it(each))
+    finally:
+        world.platform.environment["TENANTRY_BACKUP_DIR"] = old
+    assert (status["backups"], status["last_backup_at"]) == ("unknown", None)
+    assert f"{world.disk}/later is not known: it is not in use" in " ".join(status["warnings"])
+
+
+def test_a_new_folder_begins_with_a_full_backup_of_everything(world: World) -> None:
+    old, new = world.repository, world.disk / "new"
+    said = world.restart(new)
+    assert f"Backups go to {new} from now on" in said
+    assert f"What is in {old} stays there" in said
+    with world.worker_stopped():
+        world.agree("none", f"there is no backup in {new} yet")
+    begun = inside(world.platform, begin_due)
+    wanted = [{"cluster": name, "type": "full"} for name in ("control", CLUSTER)]
+    assert begun in (wanted, [])  # unless the worker has done it
+    eventually(lambda: world.cluster()["backups"] == "ok", seconds=60)
+    held = json.loads(world.platform.tenantry("cluster", "backups", "control", "--json").stdout)
+    eventually(lambda: held["making"] or [each["type"] for each in held["backups"]] == ["full"])
+    world.platform.wait_restorable(CLUSTER)
+    assert not world.restore(world.moment)  # it is of the old folder
+    old_moment, world.moment = world.moment, world.now()
+    world.agree("ok", restores=True)
+
+    # What the old one holds is had back by a copy; what went to the other meanwhile is missed.
+    world.platform.down()
+    shutil.rmtree(new)
+    subprocess.run(["cp", "-a", old, new], check=True)
+    world.platform.up()
+    with world.worker_stopped():
+        world.agree("ok", "and none after the last backup.")
+        begun = inside(world.platform, begin_due)
+    assert {"cluster": CLUSTER, "type": "incr"} in begun
+    assert world.restore(old_moment)
+    eventually(lambda: "none after the last" not in world.platform.warnings(), seconds=60)
+    world.platform.wait_restorable(CLUSTER)
+    assert world.restore(world.now())
+
+
+def test_a_new_folder_that_cannot_be_used(world: World) -> None:
+    unusable = world.disk / "unusable"
+    unusable.mkdir()
+    unusable.chmod(0o700)
+    said = world.restart(unusable)
+    assert f"The backups' folder {unusable} cannot be used" in said
+    world.agree("unknown", f"what can be restored from {unusable} is not known")
+    shutil.chown(unusable, SERVICE_USER, SERVICE_USER)
+    eventually(lambda: world.cluster()["backups"] == "ok", seconds=120)
+    world.platform.wait_restorable(CLUSTER)
+    world.moment = world.now()
+    world.agree("ok", restores=True)
