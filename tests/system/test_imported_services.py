@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from answers import data, problem
 from clients import ask, do, run
 from harness import Installation
 from imported import ended, is_clean
+from terminals import on_a_terminal
 
 Row = dict[str, Any]
 
@@ -24,7 +26,11 @@ DUMPS = Path(__file__).parents[1] / "dumps"
 SERVICE = """
     CREATE SCHEMA extensions;
     CREATE EXTENSION pg_trgm SCHEMA extensions;
-    CREATE TABLE notes (id int PRIMARY KEY, owner uuid, body text);
+    SET timezone = 'Europe/Paris';
+    CREATE FUNCTION hour(at timestamptz) RETURNS int LANGUAGE sql IMMUTABLE
+        AS $$ SELECT extract(hour FROM at)::int $$;
+    CREATE TABLE notes (id int PRIMARY KEY, owner uuid, body text,
+        at timestamptz DEFAULT '2020-01-01 12:00Z', hour int GENERATED ALWAYS AS (hour(at)) STORED);
     INSERT INTO notes VALUES (1, NULL, 'first'), (2, NULL, 'second');
     CREATE UNLOGGED TABLE visits AS SELECT generate_series(1, 9) n;
     ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
@@ -105,6 +111,7 @@ def test_unknown_roles_are_left_out_and_settings_and_publications_come_along(
     assert ask(here, f"{owner} FROM pg_publication") is True
     assert ask(here, "SHOW search_path") == '"$user", public, extensions'
     assert ask(here, "SHOW timezone") == "Europe/Paris"
+    assert ask(here, "SELECT array_agg(DISTINCT hour) FROM notes") == [13]
     assert ask(here, "SELECT similarity('a', 'a')") == 1
     is_clean(platform)
 
@@ -153,6 +160,101 @@ def test_the_command_line_maps_roles_of_a_dump(platform: Installation) -> None:
     assert "names no login of this database" in told.stderr
     told = platform.tenantry("import", "neon", "--file", dump, "--json")
     assert json.loads(told.stdout)["result"]["rows"] == 1
+
+
+# ── what an import would bring ───────────────────────────────────────────────
+
+
+def roles(preview: Row) -> dict[str, tuple[int, int, str | None]]:
+    """Of each role that does not own all of it: policies, grants, the login that stands for it."""
+    return {
+        each["name"]: (each["policies"], each["grants"], each["login"])
+        for each in preview["roles"]
+        if not each["owns"]
+    }
+
+
+def test_a_preview_tells_what_a_server_has(
+    platform: Installation, api: httpx.Client, service: Row
+) -> None:
+    made = platform.create(friendlyName="Looks", shadow=False)
+    data(api.post(f"/api/databases/{made['id']}/roles", json={"name": "app"}), 201)
+    path = f"/api/databases/{made['id']}/import/preview"
+    found = data(api.post(path, json={"from": service["connection_string"]}))
+    assert found["version"].startswith("15.")
+    assert found["schemas"] == ["public"]
+    assert {each["name"] for each in found["tables"]} == {"notes", "visits"}
+    assert found["size_bytes"] == sum(each["size_bytes"] for each in found["tables"]) > 0
+    assert found["extensions"] == [{"name": "pg_trgm", "available": True}]
+    assert roles(found) == {"anon": (2, 0, None), "authenticated": (1, 2, None)}
+    [owner] = [each for each in found["roles"] if each["owns"]]
+    assert owner["name"] == service["username"]
+    assert found["logins"] == [made["username"], "app"]
+    assert found["upload_id"] is None
+    assert ask(made["connection_string"], "SELECT count(*) FROM pg_class WHERE relkind = 'r'"
+               " AND relnamespace = 'public'::regnamespace") == 0  # fmt: skip
+    excluded = {"from": service["connection_string"], "exclude_tables": ["visits"]}
+    assert [each["name"] for each in data(api.post(path, json=excluded))["tables"]] == ["notes"]
+
+
+def test_a_dump_that_was_looked_at_is_imported_without_being_sent_again(
+    platform: Installation, api: httpx.Client, service: Row, tmp_path: Path
+) -> None:
+    source = service["connection_string"]
+    run("pg_dump", "--format=directory", f"--file={tmp_path / 'folder'}", source)
+    run("pg_dump", "--format=custom", f"--file={tmp_path / 'custom'}", source)
+    dumps = [
+        packed(tmp_path / "folder"),
+        gzip.compress((tmp_path / "custom").read_bytes()),
+        run("pg_dump", source).encode(),
+    ]
+    headers = {"Content-Type": "application/octet-stream"}
+    for dump in dumps:
+        made = platform.create(friendlyName="Looks", shadow=False)
+        path = f"/api/databases/{made['id']}/import"
+        found = data(api.post(f"{path}/preview", content=dump, headers=headers))
+        assert roles(found) == {"anon": (2, 0, None), "authenticated": (1, 1, None)}
+        assert [each["name"] for each in found["tables"]] == ["notes", "visits"]
+        other = platform.create(friendlyName="Another", shadow=False)
+        body = {"upload_id": found["upload_id"], "map_roles": {"anon": made["username"]}}
+        foreign = f"/api/databases/{other['id']}/import"
+        refused = problem(api.post(foreign, json={"upload_id": found["upload_id"]}), 422)
+        assert refused["errors"][0]["code"] == "unknown_upload"
+        problem(api.post(path, json={**body, "map_roles": {"anon": "nobody"}}), 422)
+        operation = ended(api, data(api.post(path, json=body), 202))
+        assert operation["status"] == "succeeded", operation
+        assert operation["result"]["rows"] == 11
+        problem(api.post(path, json=body), 422)
+        is_clean(platform)
+    for wrong in ({}, {"from": source, "upload_id": str(uuid4())}):
+        problem(api.post(path, json=wrong), 422)
+
+
+def test_the_command_line_asks_who_stands_for_a_role(platform: Installation, service: Row) -> None:
+    """On a terminal; elsewhere, and with --yes, roles are left out and told of."""
+    made = platform.create(name="asked", shadow=False)
+    dump = str(DUMPS / "neon.sql")
+    typed = f"\nsomebody\n{made['username']}\n"
+    code, seen = on_a_terminal("import", "asked", "--file", dump, typed=typed, env=platform.env)
+    assert code == 0, seen
+    assert "Login for anon (0 policies, 1 grants)" in seen
+    assert "There is no login somebody" in seen
+    assert "made without" not in seen
+    assert ask(made["connection_string"], "SELECT polroles::regrole[]::text FROM pg_policy") == (
+        f"{{{made['username']}}}"
+    )
+    platform.create(name="unasked", shadow=False)
+    code, seen = on_a_terminal("import", "unasked", "--file", dump, "--yes", env=platform.env)
+    assert code == 0, seen
+    assert "Left out: policy read_all on public.notes" in seen
+    platform.create(name="looked-at", shadow=False)
+    told = platform.tenantry("import", "looked-at", "--file", dump, "--preview")
+    assert "authenticated" in told.stdout
+    assert "public.notes" in told.stdout
+    told = platform.tenantry(
+        "import", "looked-at", "--preview", "--json", stdin=service["connection_string"]
+    )
+    assert {each["name"] for each in json.loads(told.stdout)["tables"]} == {"notes", "visits"}
 
 
 # ── forms of dumps ───────────────────────────────────────────────────────────

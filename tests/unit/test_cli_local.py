@@ -3,9 +3,7 @@
 import datetime as dt
 import json
 import os
-import pty
 import re
-import select
 import signal
 import stat
 import subprocess
@@ -23,6 +21,7 @@ from hypothesis import strategies as st
 
 from tenantry.base.connection_strings import Login
 from tenantry.cli import connecting, output, times, utilities
+from terminals import on_a_terminal
 
 
 @pytest.fixture(name="api")
@@ -51,23 +50,6 @@ def _shop(api: FakeApi) -> FakeApi:
 def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     program = "from tenantry.cli.main import run; run()"
     return subprocess.Popen([sys.executable, "-c", program, *arguments], **options)
-
-
-def on_a_terminal(*arguments: str, typed: str = "", no_color: bool = False) -> tuple[int, str]:
-    """Run the program on a terminal of its own; its exit code, and what stood there."""
-    ours, theirs = pty.openpty()
-    env = {**os.environ, "TERM": "xterm", **({"NO_COLOR": "1"} if no_color else {})}
-    process = start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs, env=env)
-    os.close(theirs)
-    os.write(ours, typed.encode())
-    seen = b""
-    while select.select([ours], [], [], 60)[0]:
-        try:
-            seen += os.read(ours, 4096)
-        except OSError:  # Linux's way to say that the other end is closed
-            break
-    os.close(ours)
-    return process.wait(60), seen.decode()
 
 
 def test_delete_asks_for_the_name_on_a_terminal(shop: FakeApi) -> None:

@@ -29,7 +29,8 @@ from tenantry.base.home import Home
 
 Row = dict[str, Any]
 
-_TIMEOUT = httpx.Timeout(60, connect=5)  # seconds
+_ANSWER_SECONDS = 60.0
+_CONNECT_SECONDS = 5.0
 _PAGE = 500
 _POLL_SECONDS = 0.4
 _SECOND_ANSWER_SECONDS = 30.0
@@ -119,7 +120,7 @@ class Api:
         self._extensions = dict(trust.extensions)
         self._http = httpx.Client(
             headers={"X-API-Key": key} if key else {},
-            timeout=_TIMEOUT,
+            timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
             trust_env=not here,
             verify=trust.verify,
         )
@@ -185,14 +186,20 @@ class Api:
         file: BinaryIO,
         *,
         media_type: str = "application/octet-stream",
+        seconds: float = _ANSWER_SECONDS,
         **query: object,
     ) -> Any:
-        """The ``data`` of a POST whose body is a file; sent once more as by ``post``."""
+        """The ``data`` of a POST whose body is a file; sent once more as by ``post``.
+
+        ``seconds`` is how long an answer may take.
+        """
         headers = {"Idempotency-Key": str(uuid.uuid4()), "Content-Type": media_type}
 
         def send() -> Any:
             file.seek(0)
-            return self._ask("POST", path, query=query, content=file, headers=headers)["data"]
+            return self._ask(
+                "POST", path, query=query, content=file, headers=headers, seconds=seconds
+            )["data"]
 
         try:
             return send()
@@ -283,8 +290,11 @@ class Api:
         body: Mapping[str, object] | None = None,
         content: BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
+        seconds: float = _ANSWER_SECONDS,
     ) -> Row:
-        answer = self._send(method, path, query=query, body=body, content=content, headers=headers)
+        answer = self._send(
+            method, path, query=query, body=body, content=content, headers=headers, seconds=seconds
+        )
         if answer.is_success:
             with contextlib.suppress(ValueError):
                 envelope = answer.json()
@@ -301,6 +311,7 @@ class Api:
         body: Mapping[str, object] | None = None,
         content: BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
+        seconds: float = _ANSWER_SECONDS,
     ) -> httpx.Response:
         given = {
             name: value if isinstance(value, list) else str(value)
@@ -316,6 +327,7 @@ class Api:
                 content=content,
                 headers=headers,
                 extensions=self._extensions,
+                timeout=httpx.Timeout(seconds, connect=_CONNECT_SECONDS),
             )
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise NotRunning(
