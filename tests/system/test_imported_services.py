@@ -10,14 +10,16 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 from psycopg import sql
 
 from answers import data, problem
 from clients import ask, do, run
 from harness import Installation
-from imported import ended, is_clean
+from imported import ended, is_clean, is_empty
 from terminals import on_a_terminal
+from unusual_schemas import together
 
 Row = dict[str, Any]
 
@@ -152,7 +154,7 @@ def test_the_command_line_maps_roles_of_a_dump(platform: Installation) -> None:
     dump = str(DUMPS / "neon.sql")
     refused = platform.tenantry("import", "neon", "--file", dump, "--map-role", "anon", check=False)
     assert refused.returncode == 1
-    assert "old=new" in refused.stderr
+    assert "OLD=NEW" in refused.stderr
     told = platform.tenantry(
         *("import", "neon", "--file", dump, "--json"), "--map-role", "neondb_owner=postgres",
         check=False,
@@ -291,6 +293,31 @@ def test_archives_of_every_form_are_read(
         here = made["connection_string"]
         assert ask(here, POLICIES) == f"read_all to {{{made['username']}}} (everybody)"
         assert ask(here, "SELECT count(*) FROM pg_publication_tables") == 1
+    is_clean(platform)
+
+
+def test_losses_of_a_dump_need_consent(
+    platform: Installation, api: httpx.Client, tmp_path: Path
+) -> None:
+    source = platform.create(friendlyName="Loses", shadow=False)
+    with psycopg.connect(source["connection_string"], autocommit=True) as session:
+        together(["unique index that is none"]).create(session)
+    for form in ("custom", "plain"):
+        file = tmp_path / form
+        run("pg_dump", f"--format={form}", f"--file={file}", source["connection_string"])
+        made = platform.create(friendlyName=form, shadow=False)
+        operation = ended(api, data(uploaded(api, made, file.read_bytes()), 202))
+        assert operation["status"] == "failed"
+        assert "accept_losses" in operation["error"]["hint"]
+        assert "could not create unique index" in operation["error"]["detail"]
+        assert is_empty(made)
+        sent = uploaded(api, made, file.read_bytes(), accept_losses="true")
+        operation = ended(api, data(sent, 202))
+        assert operation["status"] == "succeeded", operation
+        [lost] = operation["result"]["left_out"]
+        assert "f0_u" in lost
+        assert "could not create unique index" in lost
+        assert ask(made["connection_string"], "SELECT count(*) FROM f0") == 2
     is_clean(platform)
 
 

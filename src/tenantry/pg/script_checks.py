@@ -20,13 +20,14 @@ _CHECKS = b"""
       AND coalesce(c.relowner, t.typowner) = current_user::regrole
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.deptype = 'e' AND (d.classid, d.objid)
           IN (('pg_class'::regclass, c.oid), ('pg_type'::regclass, t.oid)))
-      AND %s ORDER BY k.oid
+      AND {which} ORDER BY k.oid
 """
 _NOT_NULL = b"""
     SELECT format('%I.%I', n.nspname, t.typname)
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-    WHERE t.typtype = 'd' AND t.typnotnull AND t.typowner = current_user::regrole AND %s
+    WHERE t.typtype = 'd' AND t.typnotnull AND t.typowner = current_user::regrole AND {which}
 """
+_WHICH = b"{which}"
 _THIS_DOMAIN = b"(n.nspname, t.typname) = (%s, %s)"
 
 
@@ -41,7 +42,7 @@ class Checks:
     def suspend_of_tables(self) -> bool:
         """Drop the checks of tables. Returns whether there were any. Raises Failed."""
         before = len(self._dropped)
-        while found := self._session.look(_CHECKS.replace(b"%s", b"k.conrelid <> 0")):
+        while found := self._session.look(_CHECKS.replace(_WHICH, b"k.conrelid <> 0")):
             self._drop(found)
         return len(self._dropped) > before
 
@@ -53,8 +54,8 @@ class Checks:
         """
         literals = tuple(b"'%s'" % each.replace(b"'", b"''") for each in (schema, name))
         this = _THIS_DOMAIN % literals
-        checks = self._session.look(_CHECKS.replace(b"%s", this))
-        not_null = self._session.look(_NOT_NULL.replace(b"%s", this))
+        checks = self._session.look(_CHECKS.replace(_WHICH, this))
+        not_null = self._session.look(_NOT_NULL.replace(_WHICH, this))
         self._drop(checks)
         for (domain,) in not_null:
             self._session.rows(b"ALTER DOMAIN %s DROP NOT NULL" % domain)

@@ -18,8 +18,7 @@ Connection = AsyncConnection[TupleRow]
 Settings = Mapping[str, str]
 
 USUAL: Settings = {"search_path": '"$user", public'}
-# What decides how functions work, and not on what terms; and so may what an application has made
-# up, which has a dot in its name.
+# What decides how functions work, and not on what terms.
 _DECIDES = {
     "datestyle",
     "default_text_search_config",
@@ -34,9 +33,7 @@ _DECIDES = {
 
 def deciding(settings: Settings) -> dict[str, str]:
     """Those of somebody's settings by which functions may work in another way."""
-    return {
-        name: value for name, value in settings.items() if name.lower() in _DECIDES or "." in name
-    }
+    return {name: value for name, value in settings.items() if name.lower() in _DECIDES}
 
 
 async def settings_of(address: Address, role: str, database: str) -> dict[str, str]:
