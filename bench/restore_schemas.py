@@ -48,7 +48,7 @@ class Outcome:
 
     seed: int
     seconds: dict[str, float] = field(default_factory=dict)
-    told: Counter[str] = field(default_factory=Counter)
+    told: dict[str, int] = field(default_factory=dict)
     failures: list[Row] = field(default_factory=list)
 
 
@@ -85,7 +85,7 @@ class Trial:
         schema, result = self.schema, done["result"]
         for kind, wanted in (("changed", schema.changed), ("lost", schema.lost)):
             found = [each["object"] for each in result[kind]]
-            self.outcome.told[kind] += len(found)
+            self.outcome.told[kind] = self.outcome.told.get(kind, 0) + len(found)
             self.compare_told(way, found, wanted)
         self.compare_contents(way, name, [*result["changed"], *result["lost"]])
 

@@ -187,7 +187,7 @@ def test_a_preview_tells_what_a_server_has(
     assert found["schemas"] == ["public"]
     assert {each["name"] for each in found["tables"]} == {"notes", "visits"}
     assert found["size_bytes"] == sum(each["size_bytes"] for each in found["tables"]) > 0
-    assert found["extensions"] == [{"name": "pg_trgm", "available": True}]
+    assert found["extensions"] == []  # nothing uses pg_trgm
     assert roles(found) == {"anon": (2, 0, None), "authenticated": (1, 2, None)}
     [owner] = [each for each in found["roles"] if each["owns"]]
     assert owner["name"] == service["username"]
@@ -246,17 +246,16 @@ def test_the_command_line_asks_who_stands_for_a_role(platform: Installation, ser
         f"{{{made['username']}}}"
     )
     platform.create(name="unasked", shadow=False)
-    code, seen = on_a_terminal("import", "unasked", "--file", dump, "--yes", env=platform.env)
-    assert code == 0, seen
-    assert "Left out: policy read_all on public.notes" in seen
-    platform.create(name="looked-at", shadow=False)
-    told = platform.tenantry("import", "looked-at", "--file", dump, "--preview")
+    told = platform.tenantry("import", "unasked", "--file", dump, "--preview")
     assert "authenticated" in told.stdout
     assert "public.notes" in told.stdout
     told = platform.tenantry(
-        "import", "looked-at", "--preview", "--json", stdin=service["connection_string"]
+        "import", "unasked", "--preview", "--json", stdin=service["connection_string"]
     )
     assert {each["name"] for each in json.loads(told.stdout)["tables"]} == {"notes", "visits"}
+    code, seen = on_a_terminal("import", "unasked", "--file", dump, "--yes", env=platform.env)
+    assert code == 0, seen
+    assert "Left out: policy read_all on public.notes" in seen
 
 
 # ── forms of dumps ───────────────────────────────────────────────────────────
@@ -314,7 +313,8 @@ def test_losses_of_a_dump_need_consent(
         sent = uploaded(api, made, file.read_bytes(), accept_losses="true")
         operation = ended(api, data(sent, 202))
         assert operation["status"] == "succeeded", operation
-        [lost] = operation["result"]["left_out"]
+        told = operation["result"]["left_out"]
+        [lost] = [each for each in told if not each.startswith("owners and grants")]
         assert "f0_u" in lost
         assert "could not create unique index" in lost
         assert ask(made["connection_string"], "SELECT count(*) FROM f0") == 2

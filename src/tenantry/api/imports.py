@@ -101,7 +101,9 @@ async def begin(
             raise _forgotten()
         return await platform.imports.begin(tx, principal.actor, database_id, examined)
 
-    return await begun(request, principal, want, _BEGUN)
+    answer = await begun(request, principal, want, _BEGUN)
+    platform.imports.uploads.forget(database_id)
+    return answer
 
 
 def _is_dump(request: Request) -> bool:
@@ -175,6 +177,7 @@ async def _upload(
         answer = await begun(request, principal, want, _BEGUN, digest=upload.sha256)
         if not wanted:  # the answer was given before, to the same dump
             platform.imports.uploads.discard(upload.id)
+        platform.imports.uploads.forget(database_id)
     return answer
 
 

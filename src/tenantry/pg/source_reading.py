@@ -72,22 +72,23 @@ _POLICIES: LiteralString = """
         JOIN pg_roles r ON r.oid = ANY (p.polroles)
     GROUP BY 1, 2 ORDER BY 1, 2
 """
-# Owners and grants of what is not PostgreSQL's own; its predefined roles are on every server.
+# Owners and grants of what is not PostgreSQL's own or an extension's; predefined roles are on every
+# server.
 _OTHER_ROLES: LiteralString = """
     SELECT n.nspname::text, r.rolname::text, used.use, count(*)
     FROM (
-        SELECT relnamespace AS schema, relowner AS role, 'owns' AS use FROM pg_class
-        UNION ALL SELECT pronamespace, proowner, 'owns' FROM pg_proc
-        UNION ALL SELECT oid, nspowner, 'owns' FROM pg_namespace
-        UNION ALL SELECT relnamespace, (aclexplode(relacl)).grantee, 'grants' FROM pg_class
-        UNION ALL SELECT c.relnamespace, (aclexplode(a.attacl)).grantee, 'grants'
+        SELECT relnamespace AS schema, relowner AS role, 'owns' AS use, oid FROM pg_class
+        UNION ALL SELECT pronamespace, proowner, 'owns', oid FROM pg_proc
+        UNION ALL SELECT relnamespace, (aclexplode(relacl)).grantee, 'grants', oid FROM pg_class
+        UNION ALL SELECT c.relnamespace, (aclexplode(a.attacl)).grantee, 'grants', c.oid
             FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-        UNION ALL SELECT pronamespace, (aclexplode(proacl)).grantee, 'grants' FROM pg_proc
-        UNION ALL SELECT oid, (aclexplode(nspacl)).grantee, 'grants' FROM pg_namespace
-        UNION ALL SELECT typnamespace, (aclexplode(typacl)).grantee, 'grants' FROM pg_type
+        UNION ALL SELECT pronamespace, (aclexplode(proacl)).grantee, 'grants', oid FROM pg_proc
+        UNION ALL SELECT oid, (aclexplode(nspacl)).grantee, 'grants', oid FROM pg_namespace
+        UNION ALL SELECT typnamespace, (aclexplode(typacl)).grantee, 'grants', oid FROM pg_type
     ) used JOIN pg_namespace n ON n.oid = used.schema JOIN pg_roles r ON r.oid = used.role
     WHERE n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
       AND r.rolname NOT LIKE 'pg\\_%'
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = used.oid AND d.deptype = 'e')
     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
 # The more it is for this login in this database, the more it counts.

@@ -92,8 +92,7 @@ class Uploads:
 
         A database has one at most, and a customer few: the oldest goes.
         """
-        for each in [each for each in self._held.values() if each.database_id == database_id]:
-            self.discard(each.upload.id)
+        self.forget(database_id)
         theirs = [each for each in self._held.values() if each.customer_id == customer_id]
         if customer_id is not None and len(theirs) >= MOST_OF_A_CUSTOMER:
             self.discard(theirs[0].upload.id)
@@ -110,6 +109,11 @@ class Uploads:
                 code="unknown_upload",
             )
         return found.upload
+
+    def forget(self, database_id: uuid.UUID) -> None:
+        """Keep no dump for a database any more."""
+        for each in [each for each in self._held.values() if each.database_id == database_id]:
+            self.discard(each.upload.id)
 
     def release(self, upload_id: uuid.UUID) -> None:
         """Leave a dump to whoever has begun with it."""
