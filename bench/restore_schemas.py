@@ -69,7 +69,9 @@ class Trial:
         until = time.monotonic() + PATIENCE
         while (row := data(self.api.get(path)))["finished_at"] is None:
             if time.monotonic() > until:
-                raise TimeoutError(f"{row['kind']} has not ended within {PATIENCE:.0f} s")
+                say(self.here.log_tail())
+                at = f"{row['status']} at {row['step']} {row['progress']}"
+                raise TimeoutError(f"{row['kind']} has not ended within {PATIENCE:.0f} s: {at}")
             time.sleep(0.2)
         return dict(row)
 
