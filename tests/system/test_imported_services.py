@@ -301,6 +301,8 @@ def test_losses_of_a_dump_need_consent(
     source = platform.create(friendlyName="Loses", shadow=False)
     with psycopg.connect(source["connection_string"], autocommit=True) as session:
         together(["unique index that is none"]).create(session)
+        session.execute("CREATE TABLE key (id int PRIMARY KEY)")
+        session.execute("CREATE TABLE refers (id int CONSTRAINT to_key REFERENCES key)")
     for form in ("custom", "plain"):
         file = tmp_path / form
         run("pg_dump", f"--format={form}", f"--file={file}", source["connection_string"])
@@ -317,7 +319,9 @@ def test_losses_of_a_dump_need_consent(
         [lost] = [each for each in told if not each.startswith("owners and grants")]
         assert "f0_u" in lost
         assert "could not create unique index" in lost
-        assert ask(made["connection_string"], "SELECT count(*) FROM f0") == 2
+        here = made["connection_string"]
+        assert ask(here, "SELECT count(*) FROM f0") == 2
+        assert ask(here, "SELECT conname::text FROM pg_constraint WHERE contype = 'f'") == "to_key"
     is_clean(platform)
 
 

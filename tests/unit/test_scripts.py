@@ -437,6 +437,18 @@ def test_all_that_pg_dump_clean_begins_with_is_passed_over() -> None:
     assert chosen(hand_made) == ([hand_made], [])
 
 
+def test_what_adds_is_no_beginning() -> None:
+    """Of an archive that has foreign keys and no triggers, they are all that is read as SQL."""
+    adds = [
+        "ALTER TABLE ONLY public.a ADD CONSTRAINT k FOREIGN KEY (x) REFERENCES public.b(id);",
+        "ALTER TABLE public.a ENABLE ROW LEVEL SECURITY;",
+        "ALTER DOMAIN public.d ADD CONSTRAINT c CHECK (VALUE > 0);",
+        "ALTER PUBLICATION p ADD TABLE ONLY public.a;",
+    ]
+    for text in adds:
+        assert chosen(text) == ([text], [])
+
+
 def test_nothing_is_dropped_before_something_is_made() -> None:
     drops = ["ALTER TABLE ONLY t DROP CONSTRAINT t_pkey;", "DROP TABLE t;", "DROP SCHEMA public;"]
     kept, told = chosen("SET lock_timeout = 0;", *drops, KEPT[0], *drops[:2])

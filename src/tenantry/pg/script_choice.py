@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pglast import ast, parser
 from pglast.enums import (
+    AlterPublicationAction,
     AlterTableType,
     ConstrType,
     ObjectType,
@@ -72,7 +73,7 @@ _DROPPING = {
     AlterTableType.AT_DropIdentity,
     AlterTableType.AT_DetachPartition,
 }
-_ALTERS = (ast.AlterTableStmt, ast.AlterDomainStmt, ast.AlterPublicationStmt)
+_DROPS_CONSTRAINT = "X"  # of a domain (AlterDomainStmt in PostgreSQL's parsenodes.h)
 
 # SQLSTATEs (PostgreSQL's manual, appendix A).
 _UNKNOWN_SETTING = b"42704"  # undefined_object
@@ -322,7 +323,14 @@ def _only_drops(node: Any) -> bool:
 
 def _takes_away_or_makes_a_database(node: Any) -> bool:
     """Whether pg_dump --clean or --create begins with such statements."""
-    return isinstance(node, (*_DROPS, *_ALTERS, *_OF_A_DATABASE)) or _is_placeholder(node)
+    match node:
+        case ast.AlterTableStmt():
+            return _only_drops(node)
+        case ast.AlterDomainStmt():
+            return bool(node.subtype == _DROPS_CONSTRAINT)
+        case ast.AlterPublicationStmt():
+            return bool(node.action == AlterPublicationAction.AP_DropObjects)
+    return isinstance(node, (*_DROPS, *_OF_A_DATABASE)) or _is_placeholder(node)
 
 
 def _cannot_be_here(node: Any) -> bool:

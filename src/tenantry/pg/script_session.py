@@ -145,11 +145,12 @@ class Session:
 
 def _failure(statement: Statement, result: pq.abc.PGresult, *, has_data: bool = False) -> Failed:
     said = result.error_field(_ERROR) or result.error_message
-    domain = result.error_field(pq.DiagnosticField.DATATYPE_NAME)
+    name = result.error_field(pq.DiagnosticField.DATATYPE_NAME)
+    schema = result.error_field(pq.DiagnosticField.SCHEMA_NAME)
     return Failed(
         statement,
         said.decode(errors="replace"),
         result.error_field(_SQLSTATE),
         has_data=has_data,
-        domain=domain and (result.error_field(pq.DiagnosticField.SCHEMA_NAME) or b"", domain),
+        domain=(schema, name) if schema and name else None,
     )

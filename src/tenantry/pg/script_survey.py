@@ -62,27 +62,27 @@ class _Survey:
 
     def _take(self, statement: Statement) -> None:
         node: Any = parsed(statement)
-        match node:
-            case ast.CreateSchemaStmt():
-                owner = node.authrole and node.authrole.rolename
-                self.schemas[node.schemaname or owner] = None
-                if owner:
-                    self.roles[node.schemaname or owner, owner, "owns"] += 1
-            case ast.CreateStmt():
-                schema = node.relation.schemaname or "public"
-                self.schemas[schema] = None
-                self.tables[schema, node.relation.relname] = None
-            case ast.CreateExtensionStmt():
-                self.extensions[node.extname] = None
-            case ast.CreatePolicyStmt() | ast.AlterPolicyStmt():
-                self._count(node.table.schemaname, "policies", node.roles)
-            case ast.GrantStmt() if node.is_grant:
-                self._count(None, "grants", node.grantees)
-            case ast.AlterOwnerStmt():
-                self._count(None, "owns", roles_in(node))
-            case ast.AlterTableStmt():
-                changes = [each.newowner for each in node.cmds if each.newowner is not None]
-                self._count(None, "owns", changes)
+        kind = type(node)  # compared, since the tree's types say of each part that it may be None
+        if kind is ast.CreateSchemaStmt:
+            owner = node.authrole and node.authrole.rolename
+            self.schemas[node.schemaname or owner] = None
+            if owner:
+                self.roles[node.schemaname or owner, owner, "owns"] += 1
+        elif kind is ast.CreateStmt:
+            schema = node.relation.schemaname or "public"
+            self.schemas[schema] = None
+            self.tables[schema, node.relation.relname] = None
+        elif kind is ast.CreateExtensionStmt:
+            self.extensions[node.extname] = None
+        elif kind in {ast.CreatePolicyStmt, ast.AlterPolicyStmt}:
+            self._count(node.table.schemaname, "policies", node.roles)
+        elif kind is ast.GrantStmt and node.is_grant:
+            self._count(None, "grants", node.grantees)
+        elif kind is ast.AlterOwnerStmt:
+            self._count(None, "owns", roles_in(node))
+        elif kind is ast.AlterTableStmt:
+            changes = [each.newowner for each in node.cmds if each.newowner is not None]
+            self._count(None, "owns", changes)
 
     def _count(self, schema: str | None, use: str, roles: Any) -> None:
         for each in roles or ():
