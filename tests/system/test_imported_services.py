@@ -211,6 +211,8 @@ def test_a_dump_that_was_looked_at_is_imported_without_being_sent_again(
         run("pg_dump", source).encode(),
     ]
     headers = {"Content-Type": "application/octet-stream"}
+    for wrong in ({}, {"from": source, "upload_id": str(uuid4())}):
+        problem(api.post(f"/api/databases/{service['id']}/import", json=wrong), 422)
     for dump in dumps:
         made = platform.create(friendlyName="Looks", shadow=False)
         path = f"/api/databases/{made['id']}/import"
@@ -228,8 +230,6 @@ def test_a_dump_that_was_looked_at_is_imported_without_being_sent_again(
         assert operation["result"]["rows"] == 11
         problem(api.post(path, json=body), 422)
         is_clean(platform)
-    for wrong in ({}, {"from": source, "upload_id": str(uuid4())}):
-        problem(api.post(path, json=wrong), 422)
 
 
 def test_the_command_line_asks_who_stands_for_a_role(platform: Installation, service: Row) -> None:
