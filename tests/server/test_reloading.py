@@ -96,6 +96,34 @@ async def test_a_sample_of_schemas_is_there_again(
     await assert_reloads(server, tenant, copy, tmp_path, schema=generate(seed), form="custom")
 
 
+BY_SETTINGS = Schema(
+    "by settings",
+    [
+        """ALTER ROLE CURRENT_USER SET datestyle = 'SQL, DMY';
+        ALTER ROLE CURRENT_USER SET intervalstyle = sql_standard;
+        ALTER ROLE CURRENT_USER SET default_text_search_config = 'pg_catalog.german';
+        SET datestyle = 'SQL, DMY'; SET intervalstyle = sql_standard;
+        SET default_text_search_config = 'pg_catalog.german'""",
+        """CREATE FUNCTION day(t text) RETURNS date LANGUAGE sql IMMUTABLE
+            AS $$ SELECT t::date $$;
+        CREATE FUNCTION words(t text) RETURNS text LANGUAGE sql IMMUTABLE
+            AS $$ SELECT to_tsvector(t)::text $$;
+        CREATE FUNCTION told(i interval) RETURNS text LANGUAGE sql IMMUTABLE
+            AS $$ SELECT i::text $$;
+        CREATE TABLE t (t text, i interval, day date GENERATED ALWAYS AS (day(t)) STORED,
+            words text GENERATED ALWAYS AS (words(t || ' die Häuser')) STORED,
+            told text GENERATED ALWAYS AS (told(i)) STORED);
+        INSERT INTO t VALUES ('13/02/2020', '-1 day +2 hours')""",
+    ],
+)
+
+
+async def test_functions_work_by_the_settings_of_the_role(
+    server: Server, tenant: Tenant, copy: Tenant, tmp_path: Path
+) -> None:
+    await assert_reloads(server, tenant, copy, tmp_path, schema=BY_SETTINGS, form="custom")
+
+
 async def test_a_server_that_does_not_go_on_is_no_loss(
     server: Server, tenant: Tenant, copy: Tenant, tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, LiteralString
@@ -61,11 +61,18 @@ class Visited:
         room: int = 2**30,
         tell: Tell | None = None,
         roles: dict[str, str] | None = None,
+        accepts_losses: bool = False,
     ) -> list[str]:
         self.file.write_bytes(script)
         name = self.tenant.databases[0]
         return await dumps.load_script(
-            self.visitor, name, self.file, room=room, tell=tell, roles=roles
+            self.visitor,
+            name,
+            self.file,
+            room=room,
+            tell=tell,
+            roles=roles,
+            accepts_losses=accepts_losses,
         )
 
     async def asks(self, query: LiteralString) -> list[tuple[Any, ...]]:
@@ -119,6 +126,25 @@ async def test_a_script_is_read_as_psql_reads_it(
     # Its own meta-commands, which it needs, are pg_dump's alone. It goes on after errors.
     program(server, "psql", "-Xqf", visited.file, there)
     assert dumped(server, here) == dumped(server, there)
+
+
+async def test_a_dump_that_makes_its_database_is_read_into_this_one(
+    server: Server, visited: Visited, fresh_database: str
+) -> None:
+    with psycopg.connect(fresh_database, autocommit=True) as session:
+        name = session.info.dbname
+        session.execute(f"ALTER DATABASE \"{name}\" SET work_mem = '64kB'".encode())
+        session.execute(CONTENTS.encode())
+    here = server.dsn(visited.tenant.databases[0])
+    await visited.reads(program(server, "pg_dump", fresh_database))
+    expected = dumped(server, here)
+    for options in (["--create"], ["--create", "--clean", "--if-exists", "--inserts"]):
+        await visitors.wipe(visited.visitor, visited.tenant.databases[0])
+        told = await visited.reads(program(server, "pg_dump", *options, fresh_database))
+        assert [line for line in told if "owners" not in line] == [
+            f"ALTER DATABASE {name} SET work_mem TO '64kB';"
+        ]
+        assert dumped(server, here) == expected
 
 
 async def test_what_a_script_tells_and_leaves_out(visited: Visited) -> None:
@@ -288,6 +314,109 @@ async def test_foreign_keys_that_old_rows_violate_are_not_valid(visited: Visited
     assert "(NOT VALID: insert or update on table" in told
 
 
+STRICTER = b"""-- PostgreSQL database dump
+SELECT pg_catalog.set_config('search_path', '', false);
+CREATE SCHEMA app;
+CREATE FUNCTION app.low(t text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT lower(t) $$;
+CREATE FUNCTION app.norm(t text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+    AS $$ BEGIN RETURN low(t); END $$;
+CREATE FUNCTION app.small(i int) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT i < 10 $$;
+CREATE DOMAIN app.size AS int CONSTRAINT is_small CHECK (app.small(VALUE));
+COMMENT ON CONSTRAINT is_small ON DOMAIN app.size IS 'small';
+CREATE DOMAIN app.name AS text NOT NULL;
+CREATE TABLE app.t (id int CHECK (id > 0), t text, ends timestamptz, size app.size,
+    g text GENERATED ALWAYS AS (app.norm(t)) STORED, CONSTRAINT open CHECK (ends > now()));
+COMMENT ON CONSTRAINT open ON app.t IS 'is open';
+CREATE TABLE app.child (CONSTRAINT open CHECK (ends > now())) INHERITS (app.t);
+CREATE TABLE app.names (id int, name app.name);
+%s
+INSERT INTO app.child (id, t, ends, size) VALUES (2, 'B', '2020-01-01', 3);
+INSERT INTO app.names (id, name) VALUES (1, 'one');
+CREATE INDEX t_norm ON app.t USING btree (app.norm(t));
+CREATE MATERIALIZED VIEW app.m AS SELECT app.norm(t.t) AS t FROM app.t WITH NO DATA;
+REFRESH MATERIALIZED VIEW app.m;
+-- PostgreSQL database dump complete
+"""
+ROWS = [
+    b"COPY app.t (id, t, ends, size) FROM stdin;\n1\tA\t2020-01-01\t50\n\\.\n",
+    b"INSERT INTO app.t (id, t, ends, size) VALUES (1, 'A', '2020-01-01', 50);",
+    b"BEGIN;\nCOPY app.t (id, t, ends, size) FROM stdin;\n1\tA\t2020-01-01\t50\n\\.\nCOMMIT;\n",
+]
+
+
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+async def test_what_a_load_is_stricter_with_than_what_ran_is_there(
+    visited: Visited, rows: bytes, pack: Callable[[bytes], bytes]
+) -> None:
+    told = await visited.reads(pack(STRICTER.replace(b"%s", rows)))
+    assert sorted(line.rpartition(": ")[0] for line in told) == [
+        "CHECK CONSTRAINT app.child open: It is NOT VALID",
+        "CHECK CONSTRAINT app.size is_small: It is NOT VALID",
+        "CHECK CONSTRAINT app.t open: It is NOT VALID",
+    ]
+    assert await visited.asks("SELECT id, g, size::int FROM app.t ORDER BY 1") == [
+        (1, "a", 50),
+        (2, "b", 3),
+    ]
+    assert await visited.asks("SELECT t FROM app.m ORDER BY 1") == [("a",), ("b",)]
+    checks: LiteralString = (
+        "SELECT conname::text, convalidated, coninhcount, obj_description(oid, 'pg_constraint')"
+        " FROM pg_constraint WHERE contype = 'c' AND connamespace = 'app'::regnamespace"
+        " ORDER BY conname, coninhcount"
+    )
+    assert await visited.asks(checks) == [
+        ("is_small", False, 0, "small"),
+        ("open", False, 0, "is open"),
+        ("open", False, 1, None),
+        ("t_id_check", True, 0, None),
+        ("t_id_check", True, 1, None),
+    ]
+
+
+async def test_what_somebody_wrote_by_hand_is_wrong_if_it_fails(visited: Visited) -> None:
+    for script, said in (
+        (b"CREATE TABLE t (x int CHECK (x > 0)); INSERT INTO t VALUES (-1);", "violates check"),
+        (
+            b"CREATE SCHEMA a; CREATE TABLE a.t (x int); INSERT INTO t VALUES (1);",
+            "exist",
+        ),
+    ):
+        with pytest.raises(CommandFailed, match=said):
+            await visited.reads(script)
+        await visitors.wipe(visited.visitor, visited.tenant.databases[0])
+
+
+LOSING = (
+    b"-- PostgreSQL database dump\nCREATE TABLE public.t (x int);\n"
+    b"CREATE DOMAIN public.d AS int NOT NULL; CREATE TABLE public.n (x int, d public.d);\n"
+    b"CREATE TABLE public.u (x no_such_type);\n"
+    b"COPY public.t (x) FROM stdin;\n1\n1\n0\n\\.\n"
+    b"COPY public.u (x) FROM stdin;\n1\n\\.\n"
+    b"COPY public.n (x, d) FROM stdin;\n1\t\\N\n\\.\n"
+    b"CREATE UNIQUE INDEX t_x ON public.t USING btree (x);\n"
+    b"CREATE MATERIALIZED VIEW public.m AS SELECT 1 / x AS y FROM public.t WITH NO DATA;\n"
+    b"REFRESH MATERIALIZED VIEW public.m;\n-- PostgreSQL database dump complete\n"
+)
+
+
+async def test_losses_are_accepted_and_told(visited: Visited) -> None:
+    with pytest.raises(CommandFailed, match="no_such_type"):
+        await visited.reads(LOSING)
+    await visitors.wipe(visited.visitor, visited.tenant.databases[0])
+    told = await visited.reads(LOSING, accepts_losses=True)
+    assert [line.partition(" (")[0].partition(":")[0] for line in told] == [
+        "CREATE TABLE public.u",
+        "COPY public.u",
+        "CREATE UNIQUE INDEX t_x ON public.t USING btree",
+        "REFRESH MATERIALIZED VIEW public.m;",
+        "NOT NULL of DOMAIN public.d",
+    ]
+    assert await visited.asks("SELECT count(*) FROM public.t, public.n") == [(3,)]
+    [(why,)] = [(line,) for line in told if "t_x" in line]
+    assert "could not create unique index" in why
+
+
 async def test_statistics_of_newer_releases_are_passed_over(visited: Visited) -> None:
     script = (
         b"CREATE TABLE t (x int);\nSELECT * FROM pg_catalog.pg_restore_relation_stats(\n"
@@ -312,7 +441,7 @@ HOSTILE = [
         ("ALTER ROLE CURRENT_USER SUPERUSER;", "databases, roles"),
         ("DO $$BEGIN EXECUTE 'ALTER ROLE CURRENT_USER SUPERUSER'; END$$;", "must be superuser"),
         ("\\connect postgres\n", "another database"),
-        ("CREATE DATABASE more;", "databases, roles"),
+        ("CREATE TABLE t (x int);\nCREATE DATABASE more;", "databases, roles"),
         ("SELECT :USER;", "syntax error"),
         ("SELECT :'HOST';", "syntax error"),
         ("BEGIN; CREATE TABLE t (x int);", "never committed"),

@@ -7,15 +7,19 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 from psycopg import sql
 
 from answers import data, problem
 from clients import ask, do, run
 from harness import Installation
-from imported import ended, is_clean
+from imported import ended, is_clean, is_empty
+from terminals import Terminal
+from unusual_schemas import together
 
 Row = dict[str, Any]
 
@@ -24,7 +28,11 @@ DUMPS = Path(__file__).parents[1] / "dumps"
 SERVICE = """
     CREATE SCHEMA extensions;
     CREATE EXTENSION pg_trgm SCHEMA extensions;
-    CREATE TABLE notes (id int PRIMARY KEY, owner uuid, body text);
+    SET timezone = 'Europe/Paris';
+    CREATE FUNCTION hour(at timestamptz) RETURNS int LANGUAGE sql IMMUTABLE
+        AS $$ SELECT extract(hour FROM at)::int $$;
+    CREATE TABLE notes (id int PRIMARY KEY, owner uuid, body text,
+        at timestamptz DEFAULT '2020-01-01 12:00Z', hour int GENERATED ALWAYS AS (hour(at)) STORED);
     INSERT INTO notes VALUES (1, NULL, 'first'), (2, NULL, 'second');
     CREATE UNLOGGED TABLE visits AS SELECT generate_series(1, 9) n;
     ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
@@ -105,6 +113,7 @@ def test_unknown_roles_are_left_out_and_settings_and_publications_come_along(
     assert ask(here, f"{owner} FROM pg_publication") is True
     assert ask(here, "SHOW search_path") == '"$user", public, extensions'
     assert ask(here, "SHOW timezone") == "Europe/Paris"
+    assert ask(here, "SELECT array_agg(DISTINCT hour) FROM notes") == [13]
     assert ask(here, "SELECT similarity('a', 'a')") == 1
     is_clean(platform)
 
@@ -145,7 +154,7 @@ def test_the_command_line_maps_roles_of_a_dump(platform: Installation) -> None:
     dump = str(DUMPS / "neon.sql")
     refused = platform.tenantry("import", "neon", "--file", dump, "--map-role", "anon", check=False)
     assert refused.returncode == 1
-    assert "old=new" in refused.stderr
+    assert "OLD=NEW" in refused.stderr
     told = platform.tenantry(
         *("import", "neon", "--file", dump, "--json"), "--map-role", "neondb_owner=postgres",
         check=False,
@@ -153,6 +162,105 @@ def test_the_command_line_maps_roles_of_a_dump(platform: Installation) -> None:
     assert "names no login of this database" in told.stderr
     told = platform.tenantry("import", "neon", "--file", dump, "--json")
     assert json.loads(told.stdout)["result"]["rows"] == 1
+
+
+# ── what an import would bring ───────────────────────────────────────────────
+
+
+def roles(preview: Row) -> dict[str, tuple[int, int, str | None]]:
+    """Of each role that does not own all of it: policies, grants, the login that stands for it."""
+    return {
+        each["name"]: (each["policies"], each["grants"], each["login"])
+        for each in preview["roles"]
+        if not each["owns"]
+    }
+
+
+def test_a_preview_tells_what_a_server_has(
+    platform: Installation, api: httpx.Client, service: Row
+) -> None:
+    made = platform.create(friendlyName="Looks", shadow=False)
+    data(api.post(f"/api/databases/{made['id']}/roles", json={"name": "app"}), 201)
+    path = f"/api/databases/{made['id']}/import/preview"
+    found = data(api.post(path, json={"from": service["connection_string"]}))
+    assert found["version"].startswith("15.")
+    assert found["schemas"] == ["public"]
+    assert {each["name"] for each in found["tables"]} == {"notes", "visits"}
+    assert found["size_bytes"] == sum(each["size_bytes"] for each in found["tables"]) > 0
+    assert found["extensions"] == []  # nothing uses pg_trgm
+    assert roles(found) == {"anon": (2, 0, None), "authenticated": (1, 2, None)}
+    [owner] = [each for each in found["roles"] if each["owns"]]
+    assert owner["name"] == service["username"]
+    assert found["logins"] == [made["username"], "app"]
+    assert found["upload_id"] is None
+    assert ask(made["connection_string"], "SELECT count(*) FROM pg_class WHERE relkind = 'r'"
+               " AND relnamespace = 'public'::regnamespace") == 0  # fmt: skip
+    excluded = {"from": service["connection_string"], "exclude_tables": ["visits"]}
+    assert [each["name"] for each in data(api.post(path, json=excluded))["tables"]] == ["notes"]
+
+
+def test_a_dump_that_was_looked_at_is_imported_without_being_sent_again(
+    platform: Installation, api: httpx.Client, service: Row, tmp_path: Path
+) -> None:
+    source = service["connection_string"]
+    run("pg_dump", "--format=directory", f"--file={tmp_path / 'folder'}", source)
+    run("pg_dump", "--format=custom", f"--file={tmp_path / 'custom'}", source)
+    dumps = [
+        packed(tmp_path / "folder"),
+        gzip.compress((tmp_path / "custom").read_bytes()),
+        run("pg_dump", source).encode(),
+    ]
+    headers = {"Content-Type": "application/octet-stream"}
+    for wrong in ({}, {"from": source, "upload_id": str(uuid4())}):
+        problem(api.post(f"/api/databases/{service['id']}/import", json=wrong), 422)
+    for dump in dumps:
+        made = platform.create(friendlyName="Looks", shadow=False)
+        path = f"/api/databases/{made['id']}/import"
+        found = data(api.post(f"{path}/preview", content=dump, headers=headers))
+        assert roles(found) == {"anon": (2, 0, None), "authenticated": (1, 1, None)}
+        assert [each["name"] for each in found["tables"]] == ["notes", "visits"]
+        other = platform.create(friendlyName="Another", shadow=False)
+        body = {"upload_id": found["upload_id"], "map_roles": {"anon": made["username"]}}
+        foreign = f"/api/databases/{other['id']}/import"
+        refused = problem(api.post(foreign, json={"upload_id": found["upload_id"]}), 422)
+        assert refused["errors"][0]["code"] == "unknown_upload"
+        problem(api.post(path, json={**body, "map_roles": {"anon": "nobody"}}), 422)
+        operation = ended(api, data(api.post(path, json=body), 202))
+        assert operation["status"] == "succeeded", operation
+        assert operation["result"]["rows"] == 11
+        problem(api.post(path, json=body), 422)
+        is_clean(platform)
+
+
+def test_the_command_line_asks_who_stands_for_a_role(platform: Installation, service: Row) -> None:
+    """On a terminal; elsewhere, and with --yes, roles are left out and told of."""
+    made = platform.create(name="asked", shadow=False)
+    dump = str(DUMPS / "neon.sql")
+    words = ("import", "asked", "--file", dump)
+    with Terminal(*words, env=platform.env, size=(24, 200)) as terminal:
+        terminal.expect("Login for anon (0 policies, 1 grants)")
+        for line in ("", "somebody", made["username"]):
+            terminal.type(line)
+        code, seen = terminal.end()
+    assert code == 0, seen
+    assert "There is no login somebody" in seen
+    assert "made without" not in seen
+    assert ask(made["connection_string"], "SELECT polroles::regrole[]::text FROM pg_policy") == (
+        f"{{{made['username']}}}"
+    )
+    platform.create(name="unasked", shadow=False)
+    told = platform.tenantry("import", "unasked", "--file", dump, "--preview")
+    assert "authenticated" in told.stdout
+    assert "public.notes" in told.stdout
+    told = platform.tenantry(
+        "import", "unasked", "--preview", "--json", stdin=service["connection_string"]
+    )
+    assert {each["name"] for each in json.loads(told.stdout)["tables"]} == {"notes", "visits"}
+    words = ("import", "unasked", "--file", dump, "--yes")
+    with Terminal(*words, env=platform.env, size=(24, 200)) as terminal:
+        code, seen = terminal.end()
+    assert code == 0, seen
+    assert "Left out: policy read_all on public.notes" in seen
 
 
 # ── forms of dumps ───────────────────────────────────────────────────────────
@@ -189,6 +297,36 @@ def test_archives_of_every_form_are_read(
         here = made["connection_string"]
         assert ask(here, POLICIES) == f"read_all to {{{made['username']}}} (everybody)"
         assert ask(here, "SELECT count(*) FROM pg_publication_tables") == 1
+    is_clean(platform)
+
+
+def test_losses_of_a_dump_need_consent(
+    platform: Installation, api: httpx.Client, tmp_path: Path
+) -> None:
+    source = platform.create(friendlyName="Loses", shadow=False)
+    with psycopg.connect(source["connection_string"], autocommit=True) as session:
+        together(["unique index that is none"]).create(session)
+        session.execute("CREATE TABLE key (id int PRIMARY KEY)")
+        session.execute("CREATE TABLE refers (id int CONSTRAINT to_key REFERENCES key)")
+    for form in ("custom", "plain"):
+        file = tmp_path / form
+        run("pg_dump", f"--format={form}", f"--file={file}", source["connection_string"])
+        made = platform.create(friendlyName=form, shadow=False)
+        operation = ended(api, data(uploaded(api, made, file.read_bytes()), 202))
+        assert operation["status"] == "failed"
+        assert "accept_losses" in operation["error"]["hint"]
+        assert "could not create unique index" in operation["error"]["detail"]
+        assert is_empty(made)
+        sent = uploaded(api, made, file.read_bytes(), accept_losses="true")
+        operation = ended(api, data(sent, 202))
+        assert operation["status"] == "succeeded", operation
+        told = operation["result"]["left_out"]
+        [lost] = [each for each in told if not each.startswith("owners and grants")]
+        assert "f0_u" in lost
+        assert "could not create unique index" in lost
+        here = made["connection_string"]
+        assert ask(here, "SELECT count(*) FROM f0") == 2
+        assert ask(here, "SELECT conname::text FROM pg_constraint WHERE contype = 'f'") == "to_key"
     is_clean(platform)
 
 

@@ -201,15 +201,20 @@ def test_what_no_tenant_can_have_is_left_out_of_a_dump() -> None:
             "216; 1259 16386 COMMENT public TABLE t postgres",
             "3200; 3466 16400 EVENT TRIGGER - watch postgres",
             "3202; 6100 16402 SUBSCRIPTION - s postgres",
+            "3203; 1259 16403 FOREIGN TABLE public f postgres",
             "6; 2615 16384 SCHEMA - sales owner",
             "217; 0 0 STATISTICS DATA public t owner",
         ],
         OFFERED,
         15,
     )
-    assert numbers(chosen.restored) == ["2", "215", "216", "6"]
-    assert chosen.one_by_one == []
-    assert chosen.left_out == ["EVENT TRIGGER - watch postgres", "SUBSCRIPTION - s postgres"]
+    assert numbers(chosen.restored) == ["2", "215", "6"]
+    assert numbers(chosen.one_by_one) == ["216"]
+    assert chosen.left_out == [
+        "EVENT TRIGGER - watch postgres",
+        "SUBSCRIPTION - s postgres",
+        "FOREIGN TABLE public f postgres",
+    ]
 
 
 def test_what_may_name_roles_is_decided_one_by_one() -> None:

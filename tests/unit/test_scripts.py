@@ -142,6 +142,29 @@ def test_what_is_psqls_is_refused(text: bytes) -> None:
         split(text)
 
 
+def test_what_psql_prints_is_passed_over() -> None:
+    text = b"\\set ON_ERROR_STOP on\n\\echo it's; loading\nSELECT 1;\n\\timing\n\\x off\nSELECT 2;"
+    assert split(text) == [b"SELECT 1;", b"SELECT 2;"]
+    for more in (b"\\echo a \\\\ SELECT 1;\n", b"\\set x 1\n", b"\\set ON_ERROR_STOP `touch x`\n"):
+        with pytest.raises(Refused, match="psql's"):
+            split(more)
+
+
+MADE = (
+    b"-- PostgreSQL database dump\nCREATE DATABASE shop;\n%s-- PostgreSQL database dump complete\n"
+)
+
+
+def test_a_dump_connects_to_the_database_that_it_makes() -> None:
+    connects = b"\\connect shop\nSET a = 1;\n\\connect -reuse-previous=on \"dbname='shop'\"\n"
+    found = split(MADE % (connects + b"CREATE TABLE t (x int);\n"))
+    assert found == [b"CREATE DATABASE shop;", b"SET a = 1;", b"CREATE TABLE t (x int);"]
+    more = [b"CREATE TABLE t (x int);\n\\connect b\n", b"CREATE DATABASE b;\n\\connect b\n"]
+    for text in more:
+        with pytest.raises(Refused, match="another database"):
+            split(MADE % text)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -256,6 +279,8 @@ TOLD = [
     "CREATE PUBLICATION p FOR ALL TABLES;",
     "ALTER PUBLICATION p ADD TABLES IN SCHEMA public;",
     "CREATE SERVER s FOREIGN DATA WRAPPER w;",
+    "CREATE FOREIGN TABLE f (x int) SERVER s;",
+    "IMPORT FOREIGN SCHEMA a FROM SERVER s INTO b;",
 ]
 
 
@@ -412,24 +437,47 @@ def test_all_that_pg_dump_clean_begins_with_is_passed_over() -> None:
     assert chosen(hand_made) == ([hand_made], [])
 
 
+def test_what_adds_is_no_beginning() -> None:
+    """Of an archive that has foreign keys and no triggers, they are all that is read as SQL."""
+    adds = [
+        "ALTER TABLE ONLY public.a ADD CONSTRAINT k FOREIGN KEY (x) REFERENCES public.b(id);",
+        "ALTER TABLE public.a ENABLE ROW LEVEL SECURITY;",
+        "ALTER DOMAIN public.d ADD CONSTRAINT c CHECK (VALUE > 0);",
+        "ALTER PUBLICATION p ADD TABLE ONLY public.a;",
+    ]
+    for text in adds:
+        assert chosen(text) == ([text], [])
+
+
 def test_nothing_is_dropped_before_something_is_made() -> None:
     drops = ["ALTER TABLE ONLY t DROP CONSTRAINT t_pkey;", "DROP TABLE t;", "DROP SCHEMA public;"]
     kept, told = chosen("SET lock_timeout = 0;", *drops, KEPT[0], *drops[:2])
     assert (kept, told) == (["SET lock_timeout = 0;", KEPT[0], *drops[:2]], [])
 
 
+OF_A_DATABASE = [
+    "CREATE DATABASE shop;",
+    "DROP DATABASE shop;",
+    "ALTER DATABASE shop SET work_mem = '1GB';",
+    "ALTER ROLE ann IN DATABASE shop SET work_mem = '1GB';",
+]
+
+
 @pytest.mark.parametrize(
-    "text",
+    "texts",
     [
-        "CREATE DATABASE shop;",
-        "ALTER DATABASE shop SET work_mem = '1GB';",
-        "CREATE ROLE evil;",
-        "ALTER ROLE ann PASSWORD 'known';",
-        "GRANT ann TO ben;",
-        "DROP DATABASE shop;",
+        *([KEPT[0], text] for text in OF_A_DATABASE),
+        ["CREATE ROLE evil;"],
+        ["ALTER ROLE ann PASSWORD 'known';"],
+        ["ALTER ROLE ann SET work_mem = '1GB';"],
+        ["GRANT ann TO ben;"],
     ],
 )
-def test_what_is_of_a_whole_server_is_refused(text: str) -> None:
+def test_what_is_of_a_whole_server_is_refused(texts: list[str]) -> None:
     with pytest.raises(Refused) as refused:
-        chosen(text)
-    assert "without --create" in str(refused.value.hint)
+        chosen(*texts)
+    assert "Dump one database" in str(refused.value.hint)
+
+
+def test_what_pg_dump_create_begins_with_is_passed_over() -> None:
+    assert chosen(*OF_A_DATABASE, KEPT[0]) == ([KEPT[0]], OF_A_DATABASE[2:])

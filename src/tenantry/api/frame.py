@@ -21,7 +21,7 @@ CLIENT_GONE = 499  # in the log and in the measures only: nobody is there to be 
 UPLOAD = "application/octet-stream"
 FOLDER = "application/x-tar"
 _STREAMED = {
-    UPLOAD: re.compile(r"/api/databases/[^/]+/import"),
+    UPLOAD: re.compile(r"/api/databases/[^/]+/import(?:/preview)?"),
     FOLDER: re.compile(r"/api/(?:databases/[^/]+/)?migrations"),
 }
 # Two of them would be read as one thing here and as another one there.

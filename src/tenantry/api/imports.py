@@ -1,40 +1,57 @@
 """/api/databases/{id}/import"""
 
+import dataclasses
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from tenantry.api import answers
 from tenantry.api.answers import Answer, Operation
 from tenantry.api.asking import DatabaseId, PlatformHere, allowed, begun, is_repeated, visiting
 from tenantry.api.bodies import JSON, described, parsed
 from tenantry.api.frame import UPLOAD
-from tenantry.api.requests.copies import MOST_MAPPED_ROLES, ImportDatabase, mapped_roles
+from tenantry.api.requests.copies import (
+    MOST_MAPPED_ROLES,
+    ImportDatabase,
+    ImportLosses,
+    PreviewImport,
+    mapped_roles,
+)
 from tenantry.api.requests.fields import Jobs, StatementSeconds
 from tenantry.base.errors import Conflict
 from tenantry.control.operations import OperationRow
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
 from tenantry.services.imports.model import Examined, Upload
+from tenantry.services.imports.plan import Selection
 from tenantry.services.platform import Platform
 
 router = APIRouter(prefix="/api/databases/{identifier}/import", tags=["imports"])
 
 Writer = Annotated[Principal, allowed("databases:write")]
+Want = Callable[[Tx], Awaitable[OperationRow]]
 
-_BODY = described(
-    ImportDatabase,
-    **{
-        UPLOAD: {
-            "type": "string",
-            "format": "binary",
-            "description": "A dump of pg_dump's: custom, tar, or SQL, gzipped or not.",
-        }
-    },
+_BEGUN = "It is being imported."
+_DUMP = {
+    UPLOAD: {
+        "type": "string",
+        "format": "binary",
+        "description": "A dump of pg_dump's: custom, tar, or SQL, gzipped or not.",
+    }
+}
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=Answer[Operation],
+    openapi_extra=described(ImportDatabase, **_DUMP),
 )
-
-
-@router.post("", status_code=202, response_model=Answer[Operation], openapi_extra=_BODY)
 async def begin(
     request: Request,
     platform: PlatformHere,
@@ -52,30 +69,28 @@ async def begin(
             " policies and grants; may be given again.",
         ),
     ] = [],  # noqa: B006 (FastAPI copies it)
+    accept_losses: Annotated[ImportLosses, Query()] = False,
 ) -> Response:
     """Copy a database from elsewhere, or an uploaded dump of one, into an empty database.
 
     Everything in it becomes the database's own login's. Connection strings are kept nowhere:
     an import that a restart cuts off is taken back, and has to be sent again.
     """
-    media = request.state.media_type or JSON
-    if media == UPLOAD:
-        return await _upload(
-            request,
-            platform,
-            principal,
-            database_id,
+    if _is_dump(request):
+        selection = Selection(
             jobs=jobs,
             roles=mapped_roles(map_role),
             statement_seconds=statement_timeout_seconds,
+            accept_losses=accept_losses,
         )
-    if media != JSON:
-        raise HTTPException(415, f"the body must be {JSON} or {UPLOAD}")
+        return await _upload(request, platform, principal, database_id, selection)
     body = parsed(ImportDatabase, await request.body())
     source, selection = body.source(), body.selection()
 
+    if body.upload_id is not None:
+        return await _held(request, platform, principal, database_id, body.upload_id, selection)
     examined: Examined | None = None
-    if not await is_repeated(request, principal):
+    if source is not None and not await is_repeated(request, principal):
         # First whether it is this caller's: nobody else has the platform connect anywhere.
         async with visiting(request, principal):
             await platform.imports.check_target(principal.actor, database_id, roles=selection.roles)
@@ -83,79 +98,178 @@ async def begin(
 
     async def want(tx: Tx) -> OperationRow:
         if examined is None:
-            raise Conflict("The answer that was kept is gone.", hint="Send it again.")
+            raise _forgotten()
         return await platform.imports.begin(tx, principal.actor, database_id, examined)
 
-    return await begun(request, principal, want, "It is being imported.")
+    answer = await begun(request, principal, want, _BEGUN)
+    platform.imports.uploads.forget(database_id)
+    return answer
 
 
-async def _upload(
+def _is_dump(request: Request) -> bool:
+    """Whether the body is a dump, and not JSON. Raises HTTPException if it is neither."""
+    media = request.state.media_type or JSON
+    if media not in {JSON, UPLOAD}:
+        raise HTTPException(415, f"the body must be {JSON} or {UPLOAD}")
+    return bool(media == UPLOAD)
+
+
+def _forgotten() -> Conflict:
+    return Conflict("The answer that was kept is gone.", hint="Send it again.")
+
+
+# ── a dump ───────────────────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def _received(
     request: Request,
     platform: Platform,
     principal: Principal,
-    database_id: DatabaseId,
+    database_id: uuid.UUID,
+    selection: Selection,
     *,
-    jobs: int,
-    roles: dict[str, str],
-    statement_seconds: float | None,
-) -> Response:
-    first = not await is_repeated(request, principal)
+    empty: bool,
+) -> AsyncIterator[tuple[Upload, int]]:
+    """A dump that is sent for a database, and how many bytes it may have.
+
+    It is discarded if the block raises.
+    """
     length = request.headers.get("content-length", "")
     async with platform.imports.receiving(principal.actor, database_id):
         async with visiting(request, principal):
             most = await platform.imports.check_target(
                 principal.actor,
                 database_id,
-                roles=roles,
-                empty=first,
+                roles=selection.roles,
+                empty=empty,
                 announced=int(length) if length.isdigit() else None,
             )
         upload = await platform.imports.uploads.receive(request.stream(), most=most)
-        return await _begin_upload(
-            request,
-            platform,
-            principal,
-            database_id,
-            upload,
-            jobs=jobs,
-            roles=roles,
-            statement_seconds=statement_seconds,
-        )
+        try:
+            yield upload, most
+        except BaseException:
+            platform.imports.uploads.discard(upload.id)
+            raise
 
 
-async def _begin_upload(
+async def _upload(
     request: Request,
     platform: Platform,
     principal: Principal,
-    database_id: DatabaseId,
-    upload: Upload,
-    *,
-    jobs: int,
-    roles: dict[str, str],
-    statement_seconds: float | None,
+    database_id: uuid.UUID,
+    selection: Selection,
 ) -> Response:
+    first = not await is_repeated(request, principal)
     wanted = False
+    async with _received(request, platform, principal, database_id, selection, empty=first) as (
+        upload,
+        _,
+    ):
+
+        async def want(tx: Tx) -> OperationRow:
+            nonlocal wanted
+            wanted = True
+            return await platform.imports.begin_upload(
+                tx, principal.actor, database_id, upload, selection
+            )
+
+        answer = await begun(request, principal, want, _BEGUN, digest=upload.sha256)
+        if not wanted:  # the answer was given before, to the same dump
+            platform.imports.uploads.discard(upload.id)
+        platform.imports.uploads.forget(database_id)
+    return answer
+
+
+async def _held(
+    request: Request,
+    platform: Platform,
+    principal: Principal,
+    database_id: uuid.UUID,
+    upload_id: uuid.UUID,
+    selection: Selection,
+) -> Response:
+    """Begin with a dump that was looked at."""
 
     async def want(tx: Tx) -> OperationRow:
-        nonlocal wanted
-        wanted = True
+        upload = platform.imports.uploads.held(upload_id, database_id)
         return await platform.imports.begin_upload(
-            tx,
-            principal.actor,
-            database_id,
-            upload,
-            jobs=jobs,
-            roles=roles,
-            statement_seconds=statement_seconds,
+            tx, principal.actor, database_id, upload, selection
         )
 
-    try:
-        answer = await begun(
-            request, principal, want, "It is being imported.", digest=upload.sha256
-        )
-    except BaseException:
-        platform.imports.discard(upload)
-        raise
-    if not wanted:  # the answer was given before, to the same dump
-        platform.imports.discard(upload)
+    answer = await begun(request, principal, want, _BEGUN)
+    platform.imports.uploads.release(upload_id)
     return answer
+
+
+# ── what it would bring ──────────────────────────────────────────────────────
+
+
+class PreviewTable(BaseModel):
+    """A table to copy; its size with its indexes, which a dump does not tell."""
+
+    schema_: str = Field(serialization_alias="schema", validation_alias="schema")
+    name: str
+    size_bytes: int | None
+
+
+class PreviewExtension(BaseModel):
+    """An extension that is used, and whether the database can have it."""
+
+    name: str = Field(examples=["pg_trgm"])
+    available: bool
+
+
+class PreviewRole(BaseModel):
+    """A role of the source: how many policies and grants name it, how many objects it owns.
+
+    `login` is the database's login that stands for it; without one, what names it is left out.
+    """
+
+    name: str = Field(examples=["authenticated"])
+    policies: int
+    grants: int
+    owns: int
+    login: str | None
+
+
+class Preview(BaseModel):
+    """What an import would bring. Nothing of it is made."""
+
+    version: str | None = Field(
+        description="Of the server that it is from, if known.", examples=["17.6"]
+    )
+    size_bytes: int = Field(description="Of the tables there, or of the dump as it was sent.")
+    schemas: list[str]
+    tables: list[PreviewTable]
+    extensions: list[PreviewExtension]
+    roles: list[PreviewRole]
+    logins: list[str] = Field(description="Who can stand for a role, in map_roles.")
+    upload_id: uuid.UUID | None = Field(
+        description="Of the dump that was sent: to import it within an hour."
+    )
+
+
+@router.post(
+    "/preview", response_model=Answer[Preview], openapi_extra=described(PreviewImport, **_DUMP)
+)
+async def preview(
+    request: Request, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+) -> Response:
+    """See what an import of a database elsewhere, or of a dump, would bring; import nothing.
+
+    A dump is kept for an hour, and imported by its `upload_id` without being sent again.
+    """
+    if _is_dump(request):
+        async with _received(
+            request, platform, principal, database_id, Selection(), empty=True
+        ) as (upload, most):
+            found = await platform.imports.preview_upload(
+                principal.actor, database_id, upload, most=most
+            )
+    else:
+        body = parsed(PreviewImport, await request.body())
+        found = await platform.imports.preview(
+            principal.actor, database_id, body.source(), body.selection()
+        )
+    return answers.answer(Preview.model_validate(dataclasses.asdict(found)))

@@ -30,7 +30,7 @@ from tenantry.cli import transport
 
 Row = dict[str, Any]
 
-_ANSWER_SECONDS = 60
+_ANSWER_SECONDS = 60.0
 _BLOCK = 1 << 16
 _PAGE = 500
 _POLL_SECONDS = 0.4
@@ -94,7 +94,8 @@ class Api:
 
     def __init__(self, url: str, key: str | None = None, *, seconds: float = _ANSWER_SECONDS):
         self.url = url.rstrip("/")
-        self._http = transport.connections(self.url, key, local_api.load(), seconds=seconds)
+        self._http = transport.connections(self.url, key, local_api.load())
+        self._seconds = seconds
 
     def __enter__(self) -> Self:
         return self
@@ -161,9 +162,13 @@ class Api:
         file: BinaryIO,
         *,
         media_type: str = "application/octet-stream",
+        seconds: float | None = None,
         **query: object,
     ) -> Any:
-        """The ``data`` of a POST whose body is a file; sent once more as by ``post``."""
+        """The ``data`` of a POST whose body is a file; sent once more as by ``post``.
+
+        ``seconds`` is how long its answer may take, if it may take longer than others.
+        """
         headers = {
             "Idempotency-Key": str(uuid.uuid4()),
             "Content-Type": media_type,
@@ -172,7 +177,9 @@ class Api:
 
         def send() -> Any:
             file.seek(0)
-            return self._ask("POST", path, query=query, content=file, headers=headers)["data"]
+            return self._ask(
+                "POST", path, query=query, content=file, headers=headers, seconds=seconds
+            )["data"]
 
         try:
             return send()
@@ -270,8 +277,11 @@ class Api:
         body: Mapping[str, object] | None = None,
         content: BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
+        seconds: float | None = None,
     ) -> Row:
-        answer = self._send(method, path, query=query, body=body, content=content, headers=headers)
+        answer = self._send(
+            method, path, query=query, body=body, content=content, headers=headers, seconds=seconds
+        )
         if transport.is_success(answer):
             with contextlib.suppress(ValueError):
                 envelope = answer.json()
@@ -288,6 +298,7 @@ class Api:
         body: Mapping[str, object] | None = None,
         content: BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
+        seconds: float | None = None,
         whole: bool = True,
     ) -> urllib3.BaseHTTPResponse:
         given = {name: value for name, value in (query or {}).items() if value is not None}
@@ -301,6 +312,7 @@ class Api:
                 headers={**self._http.headers, **(headers or {})},
                 redirect=False,
                 preload_content=whole,
+                timeout=transport.timeout(seconds or self._seconds),
             )
         except exceptions.HTTPError as error:
             if transport.is_unsent(error):

@@ -3,11 +3,12 @@
 import sys
 from os import environ
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from tenantry.base.errors import InvalidInput, TenantryError
+from tenantry.base.errors import InvalidInput
+from tenantry.base.sizes import readable
 from tenantry.cli import output
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
@@ -16,7 +17,7 @@ from tenantry.cli.operations import Wait, follow
 
 VARIABLE = "TENANTRY_IMPORT_FROM"
 _MOST_SHOWN = 40
-_UNMAPPED = "unmapped_roles"
+_PREVIEW_SECONDS = 960.0  # to wait for what is told of a large dump
 
 
 def import_database(
@@ -42,6 +43,19 @@ def import_database(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=4, help="How many tables at once.")] = 2,
+    preview: Annotated[
+        bool,
+        typer.Option(
+            "--preview", help="Show tables, extensions and roles of the source; import nothing."
+        ),
+    ] = False,
+    accept_losses: Annotated[
+        bool,
+        typer.Option("--accept-losses", help="Go on without what PostgreSQL does not build again."),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Leave out roles that are not here without asking.")
+    ] = False,
     env: In = None,
     wait: Wait = True,
     as_json: Json = False,
@@ -49,7 +63,8 @@ def import_database(
     """Copy a database from another PostgreSQL server, or from a dump, into an empty one.
 
     Asks for the connection string, which would else stay in your shell's history; or takes it
-    from TENANTRY_IMPORT_FROM, or without a terminal from standard input.
+    from TENANTRY_IMPORT_FROM, or without a terminal from standard input. On a terminal it then
+    asks which login of the database stands for each role that policies or grants name.
 
     Examples:
 
@@ -62,17 +77,28 @@ def import_database(
     with connect() as api:
         row = find(api, database, env)
         path = f"/api/databases/{row['id']}/import"
+        mapped = dict(map(_pair, map_role or []))
+        source: Row = {}
         if file is None:
-            wanted = {
+            source = {
                 "from": connection_string(),
                 "schemas": schema or [],
                 "exclude_tables": exclude_table or [],
-                "map_roles": dict(map(_pair, map_role or [])),
-                "jobs": jobs,
             }
-            operation = _begin(api, path, wanted)
+        if preview or (sys.stdin.isatty() and not yes):
+            found = _preview(api, path, file, source)
+            if preview:
+                show_preview(found, as_json=as_json)
+                return
+            mapped = _asked(found, mapped)
+            if file is not None:
+                source = {"upload_id": found["upload_id"]}
+        how = {"jobs": jobs, "accept_losses": accept_losses}
+        if file is None or source:
+            operation = api.post(path, {**source, **how, "map_roles": mapped})
         else:
-            operation = _send(api, path, file, jobs=jobs, map_role=map_role or [])
+            pairs = [f"{old}={new}" for old, new in mapped.items()]
+            operation = _send(api, path, file, **how, map_role=pairs)
         if wait:
             operation = follow(api, operation["id"])
     if as_json:
@@ -105,30 +131,85 @@ def _pair(text: str) -> tuple[str, str]:
     return old, new
 
 
-def _begin(api: Api, path: str, wanted: Row) -> Row:
-    """Begin an import; on a terminal, ask before policies are left out for their roles."""
-    if not sys.stdin.isatty():
-        row: Row = api.post(path, wanted)
-        return row
-    try:
-        row = api.post(path, {**wanted, "unmapped_roles": "refuse"})
-    except TenantryError as error:
-        if _UNMAPPED not in {each.code for each in error.fields}:
-            raise
-        output.note(str(error))
-        output.note("With --map-role OLD=NEW a login of this database stands for a role.")
-        typer.confirm("Leave these roles out?", abort=True, err=True)
-        row = api.post(path, wanted)
+def _preview(api: Api, path: str, file: Path | None, source: Row) -> Row:
+    """What the import would bring; a file is sent for that."""
+    if file is not None:
+        return _send(api, f"{path}/preview", file, seconds=_PREVIEW_SECONDS)
+    row: Row = api.post(f"{path}/preview", source)
     return row
 
 
-def _send(api: Api, path: str, file: Path, *, jobs: int, map_role: list[str]) -> Row:
+def _asked(found: Row, mapped: dict[str, str]) -> dict[str, str]:
+    """Which login stands for each role, after asking for those that are in no mapping."""
+    unknown = [
+        role
+        for role in found["roles"]
+        if role["login"] is None
+        and role["name"] not in mapped
+        # What a role owns becomes the database's own login's, and needs no grants.
+        and (role["policies"] or (role["grants"] and not role["owns"]))
+    ]
+    if not unknown:
+        return mapped
+    output.note(f"Roles that this database does not have. Its logins: {_words(found['logins'])}.")
+    answers = dict(mapped)
+    for role in unknown:
+        name = output.plain(role["name"])
+        counts = f"{role['policies']} policies, {role['grants']} grants"
+        while login := str(
+            typer.prompt(
+                f"Login for {name} ({counts}); nothing leaves it out",
+                default="",
+                show_default=False,
+                err=True,
+            )
+        ).strip():
+            if login in found["logins"]:
+                answers[role["name"]] = login
+                break
+            output.note(f"There is no login {output.plain(login)}.")
+    return answers
+
+
+def _words(names: list[str]) -> str:
+    return ", ".join(output.plain(name) for name in names)
+
+
+def _send(api: Api, path: str, file: Path, **asked: Any) -> Row:
     try:
         with file.open("rb") as dump:
-            row: Row = api.upload(path, dump, jobs=jobs, map_role=map_role)
+            row: Row = api.upload(path, dump, **asked)
     except OSError as error:
         raise InvalidInput.of("--file", f"{file} cannot be read: {error.strerror}.") from None
     return row
+
+
+_TABLES: dict[str, output.Cell] = {
+    "TABLE": lambda row: f"{row['schema']}.{row['name']}",
+    "SIZE": lambda row: None if row["size_bytes"] is None else readable(row["size_bytes"]),
+}
+_ROLES: dict[str, output.Cell] = {
+    "ROLE": "name",
+    "POLICIES": "policies",
+    "GRANTS": "grants",
+    "OWNS": "owns",
+    "LOGIN": "login",
+}
+
+
+def show_preview(found: Row, *, as_json: bool) -> None:
+    """Print what an import would bring."""
+    if as_json:
+        output.as_json(found)
+        return
+    output.table(found["tables"], _TABLES, empty="It has no tables.")
+    output.table(found["roles"], _ROLES, empty="It names no roles.")
+    output.note(f"PostgreSQL {output.plain(found['version'])}, {readable(found['size_bytes'])}")
+    output.note(f"Schemas: {_words(found['schemas'])}")
+    output.note(f"Extensions: {_words([each['name'] for each in found['extensions']])}")
+    if missing := [each["name"] for each in found["extensions"] if not each["available"]]:
+        output.note(f"Not to be had here: {_words(missing)}")
+    output.note(f"Logins that can stand for a role: {_words(found['logins'])}")
 
 
 def show_result(where: str, result: Row) -> None:

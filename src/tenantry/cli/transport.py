@@ -60,16 +60,18 @@ def _proxy(url: str) -> str | None:
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
-def connections(
-    url: str, key: str | None, here: LocalApi, *, seconds: float
-) -> urllib3.PoolManager:
-    """The connections to an API, which has so many seconds for each answer.
+def timeout(seconds: float) -> urllib3.Timeout:
+    """How long an answer that may take so many seconds is waited for."""
+    return urllib3.Timeout(connect=_CONNECT_SECONDS, read=seconds)
+
+
+def connections(url: str, key: str | None, here: LocalApi) -> urllib3.PoolManager:
+    """The connections to an API.
 
     Raises InvalidInput for a proxy of a kind that is not known, or a bad SSL_CERT_FILE.
     """
     told = {
         "headers": {"X-API-Key": key} if key else {},
-        "timeout": urllib3.Timeout(connect=_CONNECT_SECONDS, read=seconds),
         "retries": False,
         "blocksize": _BLOCK,
         **_trust(url, here),

@@ -114,6 +114,8 @@ def unpack(dump: Path, most: int) -> None:
 
     Raises Conflict if it is damaged, or larger than ``most`` bytes.
     """
+    if dump.is_dir():  # that is done
+        return
     with dump.open("rb") as file:
         head = file.read(HEAD_BYTES)
     form = form_of(head)
@@ -168,6 +170,15 @@ def _write(source: IO[bytes] | gzip.GzipFile, target: Path, most: int) -> int:
                 )
             file.write(piece)
     return size
+
+
+def remove(dump: Path) -> None:
+    """Delete a dump, and what unpacking it has left beside it."""
+    for path in dump.parent.glob(f"{dump.name}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def is_tar(dump: Path) -> bool:

@@ -130,11 +130,12 @@ async def load_script(
     *,
     room: int,
     roles: Mapping[str, str] | None = None,
+    accepts_losses: bool = False,
     tell: Tell | None = None,
     deadline: float = DEADLINE,
 ) -> list[str]:
     """Read a script into a database; the first error ends it, unless the others can do without
-    what failed. Returns what was left out.
+    what failed, or ``accepts_losses``. Returns what was left out.
 
     ``room`` is how many bytes the database may take; ``roles`` are the logins of the database, by
     the names that the script has for them; ``tell`` is called about twice a second with the bytes
@@ -158,6 +159,7 @@ async def load_script(
         source,
         str(room),
         json.dumps(dict(roles or {})),
+        json.dumps(accepts_losses),
         env=environment,
         deadline=deadline,
         on_error_line=hear,

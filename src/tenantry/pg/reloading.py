@@ -15,7 +15,7 @@ What came back in another form is reported as ``changed``, what cannot be built 
 PostgreSQL's reason. All of it is done as a visitor, with the rights of one tenant.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -37,6 +37,7 @@ Tell = Callable[[int, int | None], Awaitable[None]]
 DEADLINE = 12 * 3600.0
 _LONGEST_REASON = 300
 _MOST_TOLD = 200
+_MOST_NAMED = 5
 _AS_DUMPED = {"search_path": "pg_catalog"}
 # Codes that say something of the server or the session, and nothing of what is loaded.
 _CLASSES_OF_THE_SERVER = {"08", "40", "53", "57", "58"}
@@ -79,6 +80,13 @@ class Reloaded:
             name: [asdict(each) for each in remarks[:_MOST_TOLD]]
             for name, remarks in (("changed", self.changed), ("lost", self.lost))
         }
+
+
+def named(lost: Sequence[Mapping[str, str]]) -> str:
+    """The first of what is lost (as ``Reloaded.as_json`` has it) with its reasons, in words."""
+    words = [f"{each['object']} ({each['reason']})" for each in lost[:_MOST_NAMED]]
+    more = len(lost) - _MOST_NAMED
+    return "; ".join([*words, *([f"and {more} more"] if more > 0 else [])])
 
 
 async def load(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pglast import ast, parser
 from pglast.enums import (
+    AlterPublicationAction,
     AlterTableType,
     ConstrType,
     ObjectType,
@@ -32,10 +33,11 @@ _STATISTICS = (
 _WITH_STATISTICS = 18_00_00  # the first version that has these functions
 _MOST_PARSED = 1024 * 1024
 _LONGEST_TOLD = 200  # bytes
+_MOST_TOLD = 1000
+# Of the database's own, with which pg_dump --create begins.
+_OF_A_DATABASE = (ast.CreatedbStmt, ast.DropdbStmt, ast.AlterDatabaseStmt)
 _OF_A_SERVER = (
-    ast.CreatedbStmt,
-    ast.DropdbStmt,
-    ast.AlterDatabaseStmt,
+    *_OF_A_DATABASE,
     ast.AlterDatabaseSetStmt,
     ast.CreateRoleStmt,
     ast.AlterRoleStmt,
@@ -52,6 +54,8 @@ _NEEDS_A_SUPERUSER = (
     ast.AlterSubscriptionStmt,
     ast.CreateFdwStmt,
     ast.CreateForeignServerStmt,
+    ast.CreateForeignTableStmt,
+    ast.ImportForeignSchemaStmt,
     ast.CreateUserMappingStmt,
 )
 _COMMENTS = {
@@ -69,7 +73,7 @@ _DROPPING = {
     AlterTableType.AT_DropIdentity,
     AlterTableType.AT_DetachPartition,
 }
-_ALTERS = (ast.AlterTableStmt, ast.AlterDomainStmt, ast.AlterPublicationStmt)
+_DROPS_CONSTRAINT = "X"  # of a domain (AlterDomainStmt in PostgreSQL's parsenodes.h)
 
 # SQLSTATEs (PostgreSQL's manual, appendix A).
 _UNKNOWN_SETTING = b"42704"  # undefined_object
@@ -116,8 +120,9 @@ class Choice:
         return [*[f"owners and grants for {', '.join(unknown)}"] * bool(unknown), *self._told]
 
     def tell(self, what: str) -> None:
-        """Have it among what was left out."""
-        self._told.append(what)
+        """Have it among what was left out, unless that is too much for anybody to read."""
+        if len(self._told) < _MOST_TOLD:
+            self._told.append(what)
 
     def failed(self, chosen: Chosen, why: str) -> None:
         """Note that a statement failed which may."""
@@ -129,23 +134,25 @@ class Choice:
         """What is to be carried out in place of a statement. What cannot be parsed is taken as it
         is: the server may know more.
 
-        What drops or alters things before there are any is what pg_dump --clean begins with.
+        What drops or alters things before there are any is what pg_dump --clean begins with, and
+        what makes a database, pg_dump --create.
 
         Raises Refused if it is about more than one database.
         """
         if statement.verb in _DATA:
             return self._chosen_data(statement)
-        node = _parsed(statement)
+        node = parsed(statement)
+        begins = not self._something_is_there
+        if _is_there_already(node) or (begins and _takes_away_or_makes_a_database(node)):
+            return None
+        if _cannot_be_here(node) or (begins and _sets_for_a_database(node)):
+            self.tell(_beginning(statement))
+            return None
         if isinstance(node, _OF_A_SERVER):
             raise Refused(
                 f"Line {statement.line} makes or changes databases, roles or tablespaces.",
                 hint=FOR_ONE_DATABASE,
             )
-        if _is_there_already(node) or (_begins_clean(node) and not self._something_is_there):
-            return None
-        if isinstance(node, _NEEDS_A_SUPERUSER) or _publishes_more_than_tables(node):
-            self.tell(_beginning(statement))
-            return None
         if _gives_away(node):
             return self._granted(statement, node)
         self._something_is_there |= not isinstance(node, _MAKES_NOTHING)
@@ -167,7 +174,7 @@ class Choice:
 
     def _granted(self, statement: Statement, node: Any) -> Chosen | None:
         """Leave out owners, and grants but for those to roles that are mapped."""
-        roles = _roles_in(node)
+        roles = roles_in(node)
         if isinstance(node, ast.GrantStmt) and node.is_grant:
             named = [each for each in roles if each.roletype == RoleSpecType.ROLESPEC_CSTRING]
             known = [each for each in named if each.rolename in self._roles]
@@ -223,7 +230,7 @@ class Choice:
 # ── statements ───────────────────────────────────────────────────────────────
 
 
-def _parsed(statement: Statement) -> Any:
+def parsed(statement: Statement) -> Any:
     """What a statement says, if our parser takes it."""
     if len(statement.text) > _MOST_PARSED:
         return None
@@ -314,9 +321,20 @@ def _only_drops(node: Any) -> bool:
     )
 
 
-def _begins_clean(node: Any) -> bool:
-    """Whether pg_dump --clean begins with such statements, which take away what is there."""
-    return isinstance(node, (*_DROPS, *_ALTERS)) or _is_placeholder(node)
+def _takes_away_or_makes_a_database(node: Any) -> bool:
+    """Whether pg_dump --clean or --create begins with such statements."""
+    match node:
+        case ast.AlterTableStmt():
+            return _only_drops(node)
+        case ast.AlterDomainStmt():
+            return bool(node.subtype == _DROPS_CONSTRAINT)
+        case ast.AlterPublicationStmt():
+            return bool(node.action == AlterPublicationAction.AP_DropObjects)
+    return isinstance(node, (*_DROPS, *_OF_A_DATABASE)) or _is_placeholder(node)
+
+
+def _cannot_be_here(node: Any) -> bool:
+    return isinstance(node, _NEEDS_A_SUPERUSER) or _publishes_more_than_tables(node)
 
 
 def _is_placeholder(node: Any) -> bool:
@@ -333,6 +351,12 @@ def _is_null(value: Any) -> bool:
     if isinstance(value, ast.CollateClause | ast.TypeCast):
         return _is_null(value.arg)
     return isinstance(value, ast.A_Const) and bool(value.isnull)
+
+
+def _sets_for_a_database(node: Any) -> bool:
+    if isinstance(node, ast.AlterRoleSetStmt):
+        return node.database is not None
+    return isinstance(node, ast.AlterDatabaseSetStmt)
 
 
 def _publishes_more_than_tables(node: Any) -> bool:
@@ -358,7 +382,7 @@ def _gives_away(node: Any) -> bool:
     )
 
 
-def _roles_in(node: Any) -> list[Any]:
+def roles_in(node: Any) -> list[Any]:
     """The roles whom such a statement gives something to."""
     if isinstance(node, ast.AlterOwnerStmt):
         return [node.newowner]
@@ -368,7 +392,7 @@ def _roles_in(node: Any) -> list[Any]:
     if isinstance(node, ast.AlterDefaultPrivilegesStmt):
         options: Any = node.options or ()
         makers = [role for each in options if each.defname == "roles" for role in each.arg]
-        return [*_roles_in(node.action), *makers]
+        return [*roles_in(node.action), *makers]
     return list(node.grantees or ()) if isinstance(node, ast.GrantStmt) else []
 
 
@@ -390,7 +414,7 @@ def disables_triggers(statement: Statement) -> Statement | None:
 
     ALL includes those of foreign keys, which only a superuser may disable.
     """
-    node = _parsed(statement) if statement.verb == b"ALTER" else None
+    node = parsed(statement) if statement.verb == b"ALTER" else None
     if not isinstance(node, ast.AlterTableStmt) or len(node.cmds or ()) != 1:
         return None
     commands: Any = node.cmds
@@ -406,7 +430,7 @@ def disables_triggers(statement: Statement) -> Statement | None:
 def replicates(statement: Statement) -> bool | None:
     """Whether ``SET session_replication_role`` turns triggers and foreign keys off (True) or on
     (False); None for other statements. Only a superuser may set it."""
-    node = _parsed(statement) if statement.verb in {b"SET", b"RESET"} else None
+    node = parsed(statement) if statement.verb in {b"SET", b"RESET"} else None
     if not isinstance(node, ast.VariableSetStmt) or node.name != "session_replication_role":
         return None
     arguments: Any = node.args or ()

@@ -1,7 +1,8 @@
-"""A program of its own that reads a script into a database: ``python -m … FILE ROOM ROLES``.
+"""A program of its own that reads a script into a database: ``python -m … FILE ROOM ROLES LOSSES``.
 
 ``ROOM`` is how many bytes the database may take. ``ROLES`` is a JSON object: the logins of the
-database that grants and policies may name, by the names that the script has for them.
+database that grants and policies may name, by the names that the script has for them. ``LOSSES`` is
+``true`` to go on without what the server does not build, else ``false``.
 
 It comes to the server as libpq's environment says. A script may have the server answer with more
 than there is memory, and take hours to be taken apart: so it runs as a child (``host.children``).
@@ -23,6 +24,7 @@ from typing import Any, BinaryIO
 
 import psycopg
 
+from tenantry.pg.script_checks import Checks
 from tenantry.pg.script_choice import Choice, Chosen, disables_triggers, replicates
 from tenantry.pg.script_session import Failed, Session
 from tenantry.pg.script_triggers import Triggers, add_foreign_key
@@ -37,10 +39,20 @@ _TELL_SECONDS = 0.5
 # Each INSERT alone would wait for the disk alone.
 _MOST_TOGETHER = 1000
 _MOST_BYTES_TOGETHER = 1024 * 1024
+_CONTROL = {b"BEGIN", b"START", b"COMMIT", b"END", b"ROLLBACK", b"ABORT", b"SAVEPOINT", b"RELEASE"}
+_ACCEPT = "Change that at the source; or go on without it, by accept_losses (--accept-losses)."
+
+# SQLSTATEs (PostgreSQL's manual, appendix A).
+_NOT_FOUND = {b"42883", b"42P01", b"42704", b"3F000"}  # function, table, object, schema
+_NOT_NULL = b"23502"
+# Of rows: a check or NOT NULL violated, and what a check's function raises.
+_OF_ROWS = {b"23514", _NOT_NULL, b"P0001", b"22012"}
+# Their classes: connection, rollback, resources, intervention, system.
+_OF_THE_SERVER = {b"08", b"40", b"53", b"57", b"58"}
 
 
-class _Counted(io.RawIOBase):
-    """What a file has in it, unpacked if it is compressed, if a database has room for it."""
+class Unpacked(io.RawIOBase):
+    """What a file has in it, unpacked if it is compressed, if a database has ``room`` for it."""
 
     def __init__(self, file: BinaryIO, room: int) -> None:
         self._file = file
@@ -53,6 +65,19 @@ class _Counted(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("only from the beginning")
+        self._source.seek(offset)
+        self._size = offset
+        return offset
 
     def readinto(self, buffer: Any) -> int:
         try:
@@ -77,13 +102,19 @@ class _Counted(io.RawIOBase):
 
 
 class _Loader:
-    """Reads one script into the database."""
+    """Reads one script into the database.
 
-    def __init__(self, file: BinaryIO, roles: Mapping[str, str]) -> None:
+    A load is stricter than a running database (see ``reloading``): what fails for that is tried
+    again, with all schemas on the search path and without checks.
+    """
+
+    def __init__(self, file: BinaryIO, roles: Mapping[str, str], *, accepts_losses: bool) -> None:
+        self._accepts_losses = accepts_losses
         self._session = Session()
         self._script = Script(file, self._session.setting)
         self._choice = Choice(roles, self._session.version)
         self._triggers = Triggers(self._session)
+        self._checks = Checks(self._session)
         self._together: list[Statement] = []
         self._size = 0
 
@@ -98,7 +129,10 @@ class _Loader:
         self._flush()
         if self._session.is_in_transaction:
             raise Refused("It ends within a transaction, which is never committed.")
-        return [*self._choice.left_out, *self._triggers.restore()]
+        changed, lost = self._checks.restore()
+        if lost and not self._accepts_losses:
+            raise Refused(f"PostgreSQL does not build all of it again: {lost[0]}", hint=_ACCEPT)
+        return [*self._choice.left_out, *changed, *lost, *self._triggers.restore()]
 
     def _keep(self, statement: Statement) -> None:
         self._together.append(statement)
@@ -108,8 +142,14 @@ class _Loader:
 
     def _flush(self) -> None:
         if self._together:
-            self._session.do(self._together, self._script)
-            self._together, self._size = [], 0
+            together, self._together, self._size = self._together, [], 0
+            try:
+                self._do_with_less(together)
+            except Failed as error:
+                if not self._can_do_without(error):
+                    raise
+                for each in together:
+                    self._do(Chosen(each))
 
     def _take(self, statement: Statement) -> None:
         if (is_off := replicates(statement)) is not None:
@@ -125,18 +165,55 @@ class _Loader:
         try:
             if chosen.makes == "foreign key":
                 self._add_foreign_key(chosen.statement)
-            elif chosen.may_fail:
-                with self._session.savepoint():
-                    self._session.do([chosen.statement], self._script)
             else:
-                self._session.do([chosen.statement], self._script)
+                self._do_with_less([chosen.statement])
         except Failed as error:
-            if error.code not in chosen.may_fail:
+            if error.code not in chosen.may_fail and not self._can_do_without(error):
                 raise
             if error.has_data:
                 for _ in self._script.data():
                     pass
             self._choice.failed(chosen, error.said)
+
+    def _can_do_without(self, error: Failed) -> bool:
+        """Whether a failure is a loss that was accepted, and says nothing of the server."""
+        code = error.code or b"08"
+        return self._accepts_losses and code[:2] not in _OF_THE_SERVER
+
+    def _do_with_less(self, statements: list[Statement]) -> None:
+        """Carry statements out, in a way that needs less if that helps. Raises Failed."""
+        if statements[0].verb in _CONTROL:  # of transactions, and so of savepoints
+            self._session.do(statements, self._script)
+            return
+        place = self._script.place()
+        try:
+            with self._session.savepoint():
+                self._session.do(statements, self._script)
+        except Failed as error:
+            failure = error
+        else:
+            return
+        # What somebody wrote by hand is wrong if it fails; what was dumped was there.
+        looks_further = self._script.is_dump and statements[0].verb != b"DROP"
+        while (looks_further and failure.code in _NOT_FOUND) or self._suspend_checks(failure):
+            looks_further = False
+            self._script.go_back(place)
+            try:
+                with self._session.all_schemas(), self._session.savepoint():
+                    self._session.do(statements, self._script)
+            except Failed as error:
+                failure = error
+            else:
+                return
+        raise failure
+
+    def _suspend_checks(self, failure: Failed) -> bool:
+        """Drop the checks that rows may have failed for. Returns whether there were any."""
+        if not self._script.is_dump or failure.code not in _OF_ROWS:
+            return False
+        if failure.domain is not None:
+            return self._checks.suspend_of_domain(*failure.domain)
+        return failure.code != _NOT_NULL and self._checks.suspend_of_tables()
 
     def _add_foreign_key(self, statement: Statement) -> None:
         change = statement.text.rstrip().removesuffix(b";")
@@ -148,22 +225,23 @@ class _Loader:
             self._choice.tell(told)
 
 
-def load(file: BinaryIO, room: int, roles: Mapping[str, str]) -> list[str]:
+def load(file: BinaryIO, room: int, roles: Mapping[str, str], *, accepts_losses: bool) -> list[str]:
     """Read a script into the database. Returns what was left out.
 
     Raises Failed, Refused, psycopg.Error.
     """
-    source = io.BufferedReader(_Counted(file, room), _BUFFER)
-    return _Loader(source, roles).load()
+    source = io.BufferedReader(Unpacked(file, room), _BUFFER)
+    return _Loader(source, roles, accepts_losses=accepts_losses).load()
 
 
 def main() -> None:
     """Do what the module says. The process ends with 0 if it has said what came of it."""
-    path, room, roles = sys.argv[1:]
+    path, room, roles, losses = sys.argv[1:]
     told: dict[str, object]
     try:
         with Path(path).open("rb") as file:
-            told = {"left_out": load(file, int(room), json.loads(roles))}
+            left_out = load(file, int(room), json.loads(roles), accepts_losses=json.loads(losses))
+        told = {"left_out": left_out}
     except Refused as refused:
         told = {"refused": refused.detail, "hint": refused.hint}
     except (Failed, psycopg.Error) as error:

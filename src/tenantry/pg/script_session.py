@@ -9,20 +9,34 @@ from psycopg import pq
 from tenantry.pg.scripts import Script, Statement
 
 FOREIGN_KEY_VIOLATION = b"23503"
+_SEARCH_PATH = b"SELECT pg_catalog.current_setting('search_path')"
+_SCHEMAS = b"""
+    SELECT pg_catalog.string_agg(pg_catalog.quote_ident(nspname), ', ' ORDER BY nspname)
+    FROM pg_catalog.pg_namespace
+    WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+"""
 _ERROR, _SQLSTATE = pq.DiagnosticField.MESSAGE_PRIMARY, pq.DiagnosticField.SQLSTATE
 
 
 class Failed(Exception):
     """The server does not do what a statement says. ``code`` is its SQLSTATE, ``said`` its words;
-    ``has_data`` if the data of a COPY is still to be read."""
+    ``has_data`` if the data of a COPY is still to be read, ``domain`` the one (its schema, its
+    name) that a value is not of."""
 
     def __init__(
-        self, statement: Statement, said: str, code: bytes | None, *, has_data: bool = False
+        self,
+        statement: Statement,
+        said: str,
+        code: bytes | None,
+        *,
+        has_data: bool = False,
+        domain: tuple[bytes, bytes] | None = None,
     ) -> None:
         super().__init__(f"line {statement.line}: {said}")
         self.said = said
         self.code = code
         self.has_data = has_data
+        self.domain = domain
 
 
 class Session:
@@ -81,6 +95,38 @@ class Session:
             for row in range(result.ntuples)
         ]
 
+    def look(self, query: bytes) -> list[list[bytes]]:
+        """What a query about the catalogs answers, whose names are pg_catalog's. Raises Failed.
+
+        Names in definitions are written out: the path leads to none of them.
+        """
+        with self._path(b"pg_catalog"):
+            return self.rows(query)
+
+    @contextmanager
+    def all_schemas(self) -> Iterator[None]:
+        """Have the search path end with all schemas in the block.
+
+        What the script was dumped from may have had a path that the script does not tell.
+        """
+        [[path]] = self.rows(_SEARCH_PATH)
+        [[schemas]] = self.rows(_SCHEMAS)
+        with self._path(b", ".join(filter(None, (path, schemas)))):
+            yield
+
+    @contextmanager
+    def _path(self, path: bytes) -> Iterator[None]:
+        [[before]] = self.rows(_SEARCH_PATH)
+        self._set_path(path)
+        try:
+            yield
+        finally:
+            self._set_path(before)
+
+    def _set_path(self, path: bytes) -> None:
+        literal = path.replace(b"'", b"''")
+        self.rows(b"SELECT pg_catalog.set_config('search_path', '%s', false)" % literal)
+
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Within a transaction, have what fails in the block take back the block alone."""
@@ -99,6 +145,12 @@ class Session:
 
 def _failure(statement: Statement, result: pq.abc.PGresult, *, has_data: bool = False) -> Failed:
     said = result.error_field(_ERROR) or result.error_message
+    name = result.error_field(pq.DiagnosticField.DATATYPE_NAME)
+    schema = result.error_field(pq.DiagnosticField.SCHEMA_NAME)
     return Failed(
-        statement, said.decode(errors="replace"), result.error_field(_SQLSTATE), has_data=has_data
+        statement,
+        said.decode(errors="replace"),
+        result.error_field(_SQLSTATE),
+        has_data=has_data,
+        domain=(schema, name) if schema and name else None,
     )

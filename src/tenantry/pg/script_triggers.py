@@ -37,7 +37,7 @@ class Triggers:
     def disable(self) -> None:
         """Turn off what session_replication_role = replica does. Raises Failed."""
         self.suspend_foreign_keys()
-        found = self._look(_TRIGGERS)
+        found = self._session.look(_TRIGGERS)
         for table, trigger in found:
             self._session.rows(b"ALTER TABLE %s DISABLE TRIGGER %s" % (table, trigger))
         self._triggers += found
@@ -50,7 +50,7 @@ class Triggers:
 
     def suspend_foreign_keys(self) -> None:
         """Drop the foreign keys that there are, until ``restore``. Raises Failed."""
-        found = self._look(_KEYS)
+        found = self._session.look(_KEYS)
         for table, name, _ in found:
             self._session.rows(b"ALTER TABLE %s DROP CONSTRAINT %s" % (table, name))
         self._keys += found
@@ -63,16 +63,6 @@ class Triggers:
             for table, name, definition in self._keys
         ]
         return [told for change in changes if (told := add_foreign_key(self._session, change))]
-
-    def _look(self, query: bytes) -> list[list[bytes]]:
-        # Names in definitions are written out only if the path does not lead to them.
-        [[path]] = self._session.rows(b"SELECT pg_catalog.current_setting('search_path')")
-        set_path = b"SELECT pg_catalog.set_config('search_path', '%s', false)"
-        self._session.rows(set_path % b"pg_catalog")
-        try:
-            return self._session.rows(query)
-        finally:
-            self._session.rows(set_path % path.replace(b"'", b"''"))
 
 
 def add_foreign_key(session: Session, change: bytes) -> str:

@@ -32,7 +32,13 @@ _TOKEN = re.compile(
 # With backslashes, a quote is doubled or escaped.
 _ESCAPED = re.compile(rb"(?:[^'\\]++|\\.|'')*+'", re.DOTALL)
 _COMMENT = re.compile(rb"/\*|\*/")
-_RESTRICTION = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*")
+# Commands of psql's that change nothing of what a script does: how pg_dump guards psql against
+# itself, and what people have psql print.
+_HARMLESS = re.compile(
+    rb"\\(?:(?:un)?restrict [A-Za-z0-9]+|(?:echo|qecho|warn|timing|pset|x)\b[^\n\\]*"
+    rb"|set (?:ON_ERROR_STOP|ON_ERROR_ROLLBACK|ECHO|QUIET|VERBOSITY)\b[\w ]*)\s*"
+)
+_CONNECT = re.compile(rb"\\(?:connect|c)\b[^\n\\]*\s*")
 _COMMAND = re.compile(rb"\\\S*")
 _ROUTINE = {(b"create", b"function"), (b"create", b"procedure")}
 _MOST_WORDS = 4  # CREATE OR REPLACE FUNCTION
@@ -43,9 +49,9 @@ _CLUSTER = b"-- PostgreSQL database cluster dump"
 _AMBIGUOUS = {b"BIG5", b"GB18030", b"GBK", b"JOHAB", b"SHIFT_JIS_2004", b"SJIS", b"UHC"}
 # By which pg_dump has functions not find what they name without its schema.
 EMPTIES_SEARCH_PATH = b"SELECT pg_catalog.set_config('search_path', '', false);"
-FOR_ONE_DATABASE = (
-    "Dump one database, without --create: pg_dump --no-owner --no-privileges, or --format=custom."
-)
+FOR_ONE_DATABASE = "Dump one database: pg_dump --no-owner --no-privileges, or --format=custom."
+_MAKES_A_DATABASE = [b"create", b"database"]
+_MAKES_CONTENTS = {b"create", b"insert", b"copy"}
 
 
 class Refused(Exception):
@@ -71,8 +77,16 @@ class Statement:
         return found[0].upper() if found else b""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The beginning of a line: how many bytes are before it, and its number less one."""
+
+    offset: int
+    line: int
+
+
 class Script:
-    """A script, read once from its beginning to its end.
+    """A script, read once from its beginning to its end, but for the data of a COPY.
 
     ``setting`` tells the server's value of ``standard_conforming_strings`` or ``client_encoding``
     at that moment, which earlier statements change. So a statement is to be carried out before the
@@ -88,6 +102,8 @@ class Script:
         self._closes: Callable[[bytes, int], int] | None = None  # of a quote or comment, if in one
         self._is_dump = self._is_whole = False
         self._has_statements = False
+        self._databases = 0  # that it makes
+        self._has_contents = False
 
     def _new(self) -> None:
         self._pieces: list[bytes] = []
@@ -106,6 +122,20 @@ class Script:
         while line := self._next_line():
             yield from self._in_line(line)
         yield from self._end()
+
+    @property
+    def is_dump(self) -> bool:
+        """Whether it begins as pg_dump's output does, whose names all have their schema."""
+        return self._is_dump
+
+    def place(self) -> Place:
+        """Where it is: for ``go_back``, before ``data`` or behind a statement."""
+        return Place(self._file.tell(), self.line)
+
+    def go_back(self, place: Place) -> None:
+        """Go on at a place again, within the data of the same COPY."""
+        self._file.seek(place.offset)
+        self.line = place.line
 
     def data(self) -> Iterator[bytes]:
         """What follows a COPY … FROM stdin, up to its end. Raises Refused if there is none."""
@@ -160,6 +190,7 @@ class Script:
             if self._take(token):
                 self._rest = line[position:]
                 statement = Statement(b"".join([*self._pieces, line[start:position]]), self._began)
+                self._note_what_it_makes()
                 self._new()
                 if statement.text != b";":
                     yield statement
@@ -169,6 +200,12 @@ class Script:
             self._size += len(line)
             if self._size > MOST_STATEMENT_BYTES:
                 raise self._too_long()
+
+    def _note_what_it_makes(self) -> None:
+        if self._words[:2] == _MAKES_A_DATABASE:
+            self._databases += 1
+        elif self._words[:1] and self._words[0] in _MAKES_CONTENTS:
+            self._has_contents = True
 
     def _too_long(self) -> Refused:
         return Refused(
@@ -201,13 +238,20 @@ class Script:
         if text == b"/*":
             self._closes = _Comment()
             return False
-        if text == b"\\" and _RESTRICTION.fullmatch(token.string, token.start()):
-            # How pg_dump guards psql against itself.
+        if text == b"\\" and self._is_passed_over(token.string, token.start()):
             self._closes = _rest_of_line
             return False
         self._began = self.line
         self._has_statements = True
         return True
+
+    def _is_passed_over(self, line: bytes, position: int) -> bool:
+        """Whether a command of psql's changes nothing here: pg_dump --create connects to the
+        database that it has made."""
+        if _HARMLESS.fullmatch(line, position):
+            return True
+        makes_its_own = self._databases == 1 and not self._has_contents
+        return makes_its_own and _CONNECT.fullmatch(line, position) is not None
 
     def _hear(self, comment: bytes) -> None:
         self._is_whole |= comment == _ENDS

@@ -1,13 +1,14 @@
 """A program of its own that reads somebody else's server, which may be hostile.
 
 ``python -m … look`` prints what its database has: ``{"version": …, "extensions": […], "tables":
-[[schema, name, bytes], …], "policies": [[schema, role], …], "settings": {name: value}}``, where the
-extensions are those that something depends on, and the settings those that this login's sessions
-begin with. ``python -m … hold FILE`` begins a transaction that sees one moment,
-counts the rows of each table, and goes on until it is ended. On standard error it tells
-``{"table": [schema, name]}`` of each that is counted, ``{"snapshot": name}``, for each table
-``{"count": rows}``, and ``{"counted": true}``. FILE is JSON: ``{"schemas": […], "exclude":
-[[schema, name], …]}``. In place of all that it prints ``{"refused": why}``.
+[[schema, name, bytes], …], "roles": [[schema, name, use, count], …], "settings": {name: value}}``,
+where the extensions are those that something depends on, the use of a role is ``policies``,
+``grants`` or ``owns``, and the settings are those that this login's sessions begin with.
+``python -m … hold FILE`` begins a transaction that sees one moment, counts the rows of each table,
+and goes on until it is ended. On standard error it tells ``{"table": [schema, name]}`` of each that
+is counted, ``{"snapshot": name}``, for each table ``{"count": rows}``, and ``{"counted": true}``.
+FILE is JSON: ``{"schemas": […], "exclude": [[schema, name], …]}``. In place of all that it prints
+``{"refused": why}``.
 
 It comes to the server as libpq's environment says, as a child with a memory limit
 (``host.children``): libpq and psycopg keep whatever a server sends, be it one row of a gigabyte or
@@ -65,11 +66,30 @@ _EXTENSIONS: LiteralString = """
     ORDER BY 1
 """
 _POLICIES: LiteralString = """
-    SELECT DISTINCT n.nspname::text, r.rolname::text
+    SELECT n.nspname::text, r.rolname::text, 'policies', count(*)
     FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace
         JOIN pg_roles r ON r.oid = ANY (p.polroles)
-    ORDER BY 1, 2
+    GROUP BY 1, 2 ORDER BY 1, 2
+"""
+# Owners and grants of what is not PostgreSQL's own or an extension's; predefined roles are on every
+# server.
+_OTHER_ROLES: LiteralString = """
+    SELECT n.nspname::text, r.rolname::text, used.use, count(*)
+    FROM (
+        SELECT relnamespace AS schema, relowner AS role, 'owns' AS use, oid FROM pg_class
+        UNION ALL SELECT pronamespace, proowner, 'owns', oid FROM pg_proc
+        UNION ALL SELECT relnamespace, (aclexplode(relacl)).grantee, 'grants', oid FROM pg_class
+        UNION ALL SELECT c.relnamespace, (aclexplode(a.attacl)).grantee, 'grants', c.oid
+            FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        UNION ALL SELECT pronamespace, (aclexplode(proacl)).grantee, 'grants', oid FROM pg_proc
+        UNION ALL SELECT oid, (aclexplode(nspacl)).grantee, 'grants', oid FROM pg_namespace
+        UNION ALL SELECT typnamespace, (aclexplode(typacl)).grantee, 'grants', oid FROM pg_type
+    ) used JOIN pg_namespace n ON n.oid = used.schema JOIN pg_roles r ON r.oid = used.role
+    WHERE n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'
+      AND r.rolname NOT LIKE 'pg\\_%'
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = used.oid AND d.deptype = 'e')
+    GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
 # The more it is for this login in this database, the more it counts.
 _SETTINGS: LiteralString = """
@@ -136,12 +156,15 @@ def look(server: Connection[TupleRow]) -> dict[str, object]:
         "version": server.info.server_version,
         "extensions": [_name(name) for (name,) in extensions],
         "tables": [[_name(s), _name(n), max(0, int(size or 0))] for s, n, size in found],
-        "policies": [
-            [_name(schema), _name(role)]
-            for schema, role in _rows(server, _POLICIES, most=_MOST_TABLES)
-        ]
-        if server.info.server_version >= _WITH_POLICIES
-        else [],
+        "roles": [
+            [_name(schema), _name(role), str(use), int(count)]
+            for query in (
+                [_POLICIES, _OTHER_ROLES]
+                if server.info.server_version >= _WITH_POLICIES
+                else [_OTHER_ROLES]
+            )
+            for schema, role, use, count in _rows(server, query, most=_MOST_TABLES)
+        ],
         "settings": {
             str(name): str(value) for name, value in _rows(server, _SETTINGS, most=_MOST_SETTINGS)
         },

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from tenantry.base.errors import FieldError, InvalidInput, TenantryError
@@ -246,18 +246,31 @@ class Table:
     size_bytes: int
 
 
+Use = Literal["policies", "grants", "owns"]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleUse:
+    """How often policies or grants of a schema name a role, or how much in it the role owns."""
+
+    schema: str
+    role: str
+    use: Use
+    count: int
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """What there is to copy. ``version`` as PostgreSQL numbers it: 150004 for 15.4.
 
-    ``extensions`` are those that something depends on, ``policy_roles`` the roles that policies
-    name, by schema, and ``settings`` what the login's sessions there begin with.
+    ``extensions`` are those that something depends on, and ``settings`` what the login's sessions
+    there begin with.
     """
 
     version: int
     extensions: list[str]
     tables: list[Table]
-    policy_roles: list[tuple[str, str]]
+    roles: list[RoleUse]
     settings: dict[str, str]
 
     @property
@@ -272,7 +285,7 @@ async def look(source: Source, address: IPAddress) -> Contents:
         version=told["version"],
         extensions=told["extensions"],
         tables=[Table(*each) for each in told["tables"]],
-        policy_roles=[(schema, role) for schema, role in told["policies"]],
+        roles=[RoleUse(*each) for each in told["roles"]],
         settings=dict(told["settings"]),
     )
 

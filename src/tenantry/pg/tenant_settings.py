@@ -18,15 +18,28 @@ Connection = AsyncConnection[TupleRow]
 Settings = Mapping[str, str]
 
 USUAL: Settings = {"search_path": '"$user", public'}
-# Of what a role has set for itself, what decides how its functions work, and not on what terms.
-_DECIDES = {"search_path", "timezone"}
+# What decides how functions work, and not on what terms.
+_DECIDES = {
+    "datestyle",
+    "default_text_search_config",
+    "intervalstyle",
+    "lc_numeric",
+    "lc_time",
+    "search_path",
+    "timezone",
+    "xmlbinary",
+}
+
+
+def deciding(settings: Settings) -> dict[str, str]:
+    """Those of somebody's settings by which functions may work in another way."""
+    return {name: value for name, value in settings.items() if name.lower() in _DECIDES}
 
 
 async def settings_of(address: Address, role: str, database: str) -> dict[str, str]:
-    """The search path and the time zone that a role's sessions in a database have."""
+    """What a role's sessions in a database begin with that decides how its functions work."""
     set_for_it = await role_settings.of_login(address, role, database)
-    deciding = {name: value for name, value in set_for_it.items() if name.lower() in _DECIDES}
-    found = {**USUAL} | deciding
+    found = {**USUAL} | deciding(set_for_it)
     own = sql.Identifier(role).as_string()
     return found | {"search_path": found["search_path"].replace('"$user"', own)}
 

@@ -60,16 +60,53 @@ _TableName = Annotated[
 ]
 
 
-class ImportDatabase(Body):
-    """A database elsewhere to copy into an empty one."""
+ImportLosses = Annotated[
+    bool,
+    Field(
+        description="To go on without what PostgreSQL does not build again; left out, the"
+        " operation fails with `import_would_lose`, and nothing is left of it.",
+    ),
+]
 
-    from_: Annotated[ConnectionString, Field(alias="from")]
+
+class _FromElsewhere(Body):
+    """A database elsewhere, and what of it."""
+
     schemas: list[_ObjectName] = Field(default=[], max_length=100, examples=[["public"]])
     exclude_tables: list[_TableName] = Field(
         default=[],
         max_length=1000,
         description="As schema.table, or the name alone of one in public.",
         examples=[["public.sessions"]],
+    )
+
+    def excluded(self) -> tuple[tuple[str, str], ...]:
+        """The tables to leave out, each with its schema."""
+        tables = [name.partition(".") for name in self.exclude_tables]
+        return tuple((schema, name) if dot else ("public", schema) for schema, dot, name in tables)
+
+
+class PreviewImport(_FromElsewhere):
+    """A database elsewhere to look at."""
+
+    from_: Annotated[ConnectionString, Field(alias="from")]
+
+    def source(self) -> Source:
+        """Raises InvalidInput, which does not repeat it."""
+        return sources.parse(secret(self.from_))
+
+    def selection(self) -> Selection:
+        return Selection(schemas=tuple(self.schemas), exclude_tables=self.excluded())
+
+
+class ImportDatabase(_FromElsewhere):
+    """A database elsewhere, or a dump that was looked at, to copy into an empty database."""
+
+    from_: Annotated[ConnectionString | None, Field(alias="from")] = None
+    upload_id: uuid.UUID | None = Field(
+        default=None,
+        description="In place of `from`: a dump that was sent to …/import/preview for this"
+        " database, less than an hour ago.",
     )
     map_roles: dict[_ObjectName, _ObjectName] = Field(
         default={},
@@ -85,22 +122,31 @@ class ImportDatabase(Body):
     )
     jobs: Jobs = 2
     statement_timeout_seconds: StatementSeconds = None
+    accept_losses: ImportLosses = False
 
-    def source(self) -> Source:
-        """Raises InvalidInput, which does not repeat it."""
-        return sources.parse(secret(self.from_))
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.from_ is None) is (self.upload_id is None):
+            raise ValueError("from or upload_id: send one of them")
+        if self.upload_id is not None and (self.schemas or self.exclude_tables):
+            raise ValueError("schemas and exclude_tables are for a server: a dump is read whole")
+        if self.upload_id is not None and self.unmapped_roles == "refuse":
+            raise ValueError("unmapped_roles is for a server: the preview tells a dump's roles")
+        return self
+
+    def source(self) -> Source | None:
+        """None if it is a dump. Raises InvalidInput, which does not repeat it."""
+        return None if self.from_ is None else sources.parse(secret(self.from_))
 
     def selection(self) -> Selection:
-        tables = [name.partition(".") for name in self.exclude_tables]
         return Selection(
             schemas=tuple(self.schemas),
-            exclude_tables=tuple(
-                (schema, name) if dot else ("public", schema) for schema, dot, name in tables
-            ),
+            exclude_tables=self.excluded(),
             jobs=self.jobs,
             statement_seconds=self.statement_timeout_seconds,
             roles=self.map_roles,
             unmapped_roles=self.unmapped_roles,
+            accept_losses=self.accept_losses,
         )
 
 

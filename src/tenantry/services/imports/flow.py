@@ -220,7 +220,7 @@ class Steps:
     async def _forget(self, run: Run) -> None:
         self.held.pop(run.row.id, None)
         if "upload" in run.params:
-            self.upload(run.params["upload"]).unlink(missing_ok=True)
+            await asyncio.to_thread(dump_formats.remove, self.upload(run.params["upload"]))
         folder = self.folder(run.row.id)
         # Programs whose API was killed go on, and one may hold the source's password.
         for pid in processes.started_on(folder):
@@ -322,7 +322,8 @@ class Steps:
             said = held.source.without_password(said)
         return Conflict(
             f"PostgreSQL does not take the dump: {said}",
-            hint="Nothing is left of it here. Leave out what it names, or change it at the source.",
+            hint="Nothing is left of it here. Change it at the source; or go on without what"
+            " PostgreSQL does not build, by accept_losses (--accept-losses).",
         )
 
 

@@ -2,10 +2,18 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from tenantry.base.errors import Conflict
 from tenantry.control.databases import DatabaseRow
+from tenantry.host import children
 from tenantry.host.commands import CommandFailed
 from tenantry.host.packages import PostgresEngine
 from tenantry.pg import (
@@ -14,15 +22,19 @@ from tenantry.pg import (
     dumps,
     extensions,
     reloading,
+    script_survey,
+    sources,
     tenant_settings,
     visitors,
 )
 from tenantry.pg.connections import Address
 from tenantry.services.imports import plan
+from tenantry.services.imports.model import WouldLose
 from tenantry.services.imports.plan import Offered
 from tenantry.services.operations.model import Run
 
 DEADLINE = 12 * 3600.0  # seconds
+_SURVEY_SECONDS = 900.0
 # Of the platform's, or of the machine that the dump is from.
 NEVER = ("--no-security-labels", "--no-tablespaces")
 _AS_OURS = ("--no-owner", *NEVER)
@@ -43,7 +55,7 @@ async def load(run: Run, place: Place, visitor: visitors.Visitor, dump: Path) ->
     """Read a dump into a database. Returns what was left out.
 
     Raises CommandFailed with the words of the server or of pg_restore; Conflict if the dump is not
-    taken.
+    taken; WouldLose.
     """
     head = await asyncio.to_thread(dump_formats.head_of, dump)
     if dump_formats.form_of(head) == "script":
@@ -60,12 +72,42 @@ async def load(run: Run, place: Place, visitor: visitors.Visitor, dump: Path) ->
     return await _load_script(run, place, visitor, script)
 
 
+async def survey(dump: Path, engine: PostgresEngine, *, most: int, room: int) -> dict[str, Any]:
+    """What a dump has (see ``script_survey``), which is unpacked for it, to at most ``most`` bytes.
+
+    ``engine`` is that of the server that it is for, ``room`` how many bytes the database may take.
+    Raises Conflict if it is not taken, NewerDump.
+    """
+    await asyncio.to_thread(dump_formats.unpack, dump, most)
+    head = await asyncio.to_thread(dump_formats.head_of, dump)
+    script = dump
+    try:
+        if dump_formats.form_of(head) != "script":
+            if (header := dump_formats.header_of(head)) is not None:
+                engine = dump_formats.reader(header, engine.version)
+            script = dump.with_name(f"{dump.name}.script")
+            await dumps.as_script(engine.bindir, dump, script, options=["--schema-only"])
+        told = await children.run(
+            script_survey, script, str(room), env={}, deadline=_SURVEY_SECONDS
+        )
+    except CommandFailed as error:
+        raise Conflict(f"The dump cannot be read: {sources.readable(str(error))}") from None
+    finally:
+        if script != dump:
+            script.unlink(missing_ok=True)
+    if "refused" in told:
+        raise Conflict(told["refused"], hint=told["hint"])
+    return told
+
+
 async def _load_archive(
     run: Run, place: Place, visitor: visitors.Visitor, dump: Path
 ) -> Sequence[str]:
     bindir, database = place.engine.bindir, place.row.database_name
     async with visitors.connect_as(visitor, database) as session:
         every = await extensions.every(session)
+        brought, _ = plan.settings(run.state.get("settings", {}), {})
+        deciding = await _usable(session, tenant_settings.deciding(brought))
     chosen = plan.choose(
         await archives.contents(bindir, dump),
         [Offered(each.name, each.installable) for each in every],
@@ -76,23 +118,37 @@ async def _load_archive(
         visitor,
         database,
         dump,
-        settings=tenant_settings.USUAL,
+        settings={**tenant_settings.USUAL} | deciding,
         contents=chosen.restored,
         jobs=1 if await asyncio.to_thread(dump_formats.is_tar, dump) else int(run.params["jobs"]),
         options=[*_AS_OURS, *_NOT_BY_PG_RESTORE],
         tell=lambda done, items: run.tell(done / max(1, items or 1)),
         deadline=DEADLINE,
     )
-    if loaded.lost:
-        first = loaded.lost[0]
-        raise CommandFailed(f"ERROR: {first.object}: {first.reason}")
-    left_out = [*chosen.left_out, *(f"{each.object}: {each.reason}" for each in loaded.changed)]
+    if loaded.lost and not run.params["accept_losses"]:
+        raise WouldLose.of(loaded.as_json()["lost"])
+    exceptions = [*loaded.changed, *loaded.lost]
+    left_out = [*chosen.left_out, *(f"{each.object}: {each.reason}" for each in exceptions)]
     if not chosen.one_by_one:
         return left_out
     script = dump.with_name("script")
     options = [archives.only(dump.with_name("contents"), chosen.one_by_one), *_AS_OURS]
     await dumps.as_script(bindir, dump, script, options=options)
     return [*left_out, *await _load_script(run, place, visitor, script)]
+
+
+async def _usable(
+    session: AsyncConnection[TupleRow], settings: tenant_settings.Settings
+) -> dict[str, str]:
+    """Those of a source's settings that a session here can have: it may lack a locale of theirs."""
+    usable = {}
+    for name, value in settings.items():
+        with suppress(psycopg.Error):
+            await session.execute(
+                "SELECT pg_catalog.set_config(%s, %s, false)", (name, value), prepare=False
+            )
+            usable[name] = value
+    return usable
 
 
 async def _load_script(
@@ -105,6 +161,7 @@ async def _load_script(
         script,
         room=place.row.disk_quota_bytes,
         roles=roles,
+        accepts_losses=run.params["accept_losses"],
         tell=lambda done, size: run.tell(
             done / max(1, size or 1), done_bytes=done, total_bytes=size
         ),

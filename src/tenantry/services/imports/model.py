@@ -1,12 +1,31 @@
 """What an import is made of. Values only; none of them is written down with its password."""
 
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tenantry.base.errors import Conflict
+from tenantry.pg import reloading
 from tenantry.pg.sources import Contents, IPAddress, Source
 from tenantry.services.imports.plan import Selection
 
 KIND = "database.import"
+
+
+class WouldLose(Conflict):
+    """What was read in lacks something of the dump."""
+
+    code = "import_would_lose"
+    title = "The import would lose something"
+
+    @classmethod
+    def of(cls, lost: Sequence[Mapping[str, str]]) -> "WouldLose":
+        """The error for the objects that are ``lost``, each with its reason."""
+        return cls(
+            f"PostgreSQL does not build all of it again: {reloading.named(lost)}.",
+            hint="Nothing is left of it here. Change that at the source; or go on without it, by"
+            " accept_losses (--accept-losses): the result lists what is left out.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +56,55 @@ class Upload:
     id: uuid.UUID
     size_bytes: int
     sha256: bytes
+
+
+# ── what an import would bring ───────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewTable:
+    """A table to copy; ``size_bytes`` with its indexes, None in a dump."""
+
+    schema: str
+    name: str
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewExtension:
+    """An extension that is used, and whether the database can have it."""
+
+    name: str
+    available: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewRole:
+    """A role of the source's: how many policies and grants name it, how many objects are its own.
+
+    ``login`` is the database's login that stands for it; None if what names it is left out.
+    """
+
+    name: str
+    policies: int
+    grants: int
+    owns: int
+    login: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What an import would bring. ``logins`` are those that can stand for a role; ``version`` is
+    that of the server which it is from, if that is known.
+
+    ``size_bytes`` is what it takes there, or a dump as it was sent; ``upload_id`` is that dump's.
+    """
+
+    version: str | None
+    size_bytes: int
+    schemas: Sequence[str]
+    tables: Sequence[PreviewTable]
+    extensions: Sequence[PreviewExtension]
+    roles: Sequence[PreviewRole]
+    logins: Sequence[str]
+    upload_id: uuid.UUID | None

@@ -2,11 +2,12 @@
 
 import ipaddress
 import re
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tenantry.pg.sources import IPAddress, Table
+from tenantry.pg.sources import IPAddress, RoleUse, Table
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PRIVATE = [
@@ -55,12 +56,13 @@ UnmappedRoles = Literal["leave_out", "refuse"]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What of a source to copy: all schemas but for those said, without some tables.
+    """What of a source to copy, and how: all schemas but for those said, without some tables.
 
     A table is named with its schema, or for one in ``public`` alone. ``statement_seconds`` is how
     long each statement may run, there and here; None for the usual time. ``roles`` says which
     login here stands for a role of the source; what of policies and grants names others is left
-    out, or refused.
+    out, or refused. With ``accept_losses`` it goes on without what PostgreSQL does not build
+    again.
     """
 
     schemas: Sequence[str] = ()
@@ -69,6 +71,7 @@ class Selection:
     statement_seconds: float | None = None
     roles: Mapping[str, str] = field(default_factory=dict)
     unmapped_roles: UnmappedRoles = "leave_out"
+    accept_losses: bool = False
 
     def told(self) -> dict[str, object]:
         """The same for ``pg.source_reading``."""
@@ -85,6 +88,10 @@ class Selection:
             if (not self.schemas or table.schema in self.schemas)
             and (table.schema, table.name) not in self.exclude_tables
         ]
+
+    def roles_in(self, there: Iterable[RoleUse]) -> list[RoleUse]:
+        """Those uses of roles that are in what is copied."""
+        return [each for each in there if not self.schemas or each.schema in self.schemas]
 
     def options(self) -> list[str]:
         """The same for pg_dump, which takes patterns: quoted, they are names."""
@@ -128,7 +135,8 @@ _LEFT_OUT = re.compile(
     r"\d+; \d+ \d+ (?P<what>(?:EVENT TRIGGER|SUBSCRIPTION|SECURITY LABEL|DATABASE"
     r"|DATABASE PROPERTIES|ROW SECURITY LABEL|SCHEMA - public|ACL - SCHEMA public"
     r"|COMMENT - EXTENSION|COMMENT - SCHEMA public|COMMENT - EVENT TRIGGER|COMMENT - DATABASE"
-    r"|COMMENT - SUBSCRIPTION|EXTENSION - plpgsql|USER MAPPING|SERVER|FOREIGN DATA WRAPPER) .*"
+    r"|COMMENT - SUBSCRIPTION|EXTENSION - plpgsql|USER MAPPING|SERVER|FOREIGN DATA WRAPPER"
+    r"|FOREIGN TABLE) .*"
     r"|SCHEMA - public)"
 )
 _WORTH_TELLING = re.compile(r"EVENT TRIGGER|SUBSCRIPTION|SERVER|FOREIGN|USER MAPPING")
@@ -136,11 +144,12 @@ _WORTH_TELLING = re.compile(r"EVENT TRIGGER|SUBSCRIPTION|SERVER|FOREIGN|USER MAP
 # each is decided by itself (``pg.script_choice``).
 _ONE_BY_ONE = re.compile(
     r"\d+; \d+ \d+ (?:POLICY|PUBLICATION|PUBLICATION TABLE|PUBLICATION TABLES IN SCHEMA|ACL"
-    r"|DEFAULT ACL|TRIGGER|FK CONSTRAINT|COMMENT .*(?:POLICY|PUBLICATION|TRIGGER|CONSTRAINT)) .*"
+    r"|DEFAULT ACL|TRIGGER|FK CONSTRAINT|COMMENT) .*"
 )
 _STATISTICS = re.compile(r"\d+; \d+ \d+ STATISTICS DATA .*")
 _WITH_STATISTICS = 18  # the first major version that reads them back
 _EXTENSION = re.compile(r"\d+; \d+ \d+ EXTENSION - (?P<name>.*?) *")
+_ONE_NUMBER = 10  # the first release whose major version is one number
 _DATA = re.compile(
     r"\d+; \d+ \d+ (?P<kind>TABLE|SEQUENCE)(?P<is_data> DATA| SET)? (?P<of>.*)", re.DOTALL
 )
@@ -211,6 +220,23 @@ def roles(
     found = {login: login for login in own.values()}
     found |= {old: own[new] for old, new in mapped.items() if new in own}
     return found, sorted({new for new in mapped.values() if new not in own})
+
+
+def uses(
+    there: Iterable[RoleUse], known: Mapping[str, str]
+) -> list[tuple[str, dict[str, int], str | None]]:
+    """The roles that a source names, by name: how often for each use, and which login stands for
+    it (see ``roles``)."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for each in there:
+        counts[each.role][each.use] += each.count
+    return [(role, dict(counts[role]), known.get(role)) for role in sorted(counts)]
+
+
+def version_name(number: int) -> str:
+    """A version as people write it, from PostgreSQL's number: 15.4 for 150004, 9.6.24 for 90624."""
+    major, rest = divmod(number, 10_000)
+    return f"{major}.{rest}" if major >= _ONE_NUMBER else f"{major}.{rest // 100}.{rest % 100}"
 
 
 # ── settings ─────────────────────────────────────────────────────────────────

@@ -8,8 +8,9 @@ import datetime as dt
 import shutil
 import socket
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from tenantry.base.errors import Conflict, Forbidden, InvalidInput, TooManyAtOnce
 from tenantry.base.settings import Settings
@@ -23,15 +24,25 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
-from tenantry.pg import extensions, logins, sources
+from tenantry.host.packages import find_postgres
+from tenantry.pg import extensions as extensions_
+from tenantry.pg import logins, sources
 from tenantry.pg.connections import fetch_value
-from tenantry.pg.sources import IPAddress, Source, SourceError
+from tenantry.pg.sources import IPAddress, RoleUse, Source, SourceError
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.model import NewDatabase
 from tenantry.services.databases.plan import statement_seconds
 from tenantry.services.databases.service import Databases
 from tenantry.services.imports import flow, loading, plan
-from tenantry.services.imports.model import KIND, Examined, Upload
+from tenantry.services.imports.model import (
+    KIND,
+    Examined,
+    Preview,
+    PreviewExtension,
+    PreviewRole,
+    PreviewTable,
+    Upload,
+)
 from tenantry.services.imports.plan import Offered, Selection
 from tenantry.services.imports.uploads import Uploads, too_large
 from tenantry.services.operations.model import Flow, Step
@@ -96,15 +107,24 @@ class Imports:
 
         Raises SourceError, Forbidden, InvalidInput, TooManyAtOnce.
         """
-        try:
-            async with self._examining.place(actor.customer_id or actor.id):
-                addresses = await self._allowed(actor, source)
-                address, contents = await _look(source, addresses)
-        except NoPlace:
-            raise TooManyAtOnce("Other sources are just being looked at.", seconds=5) from None
-        examined = Examined(source, address, contents, selection)
+        examined = await self._examine(actor, source, selection)
         await self._check(examined)
         return examined
+
+    async def _examine(self, actor: Actor, source: Source, selection: Selection) -> Examined:
+        async with self._place(actor):
+            addresses = await self._allowed(actor, source)
+            address, contents = await _look(source, addresses)
+        return Examined(source, address, contents, selection)
+
+    @asynccontextmanager
+    async def _place(self, actor: Actor) -> AsyncIterator[None]:
+        """Be one of the few that look at a source. Raises TooManyAtOnce."""
+        try:
+            async with self._examining.place(actor.customer_id or actor.id):
+                yield
+        except NoPlace:
+            raise TooManyAtOnce("Other sources are just being looked at.", seconds=5) from None
 
     async def _allowed(self, actor: Actor, source: Source) -> list[IPAddress]:
         administrator = actor.customer_id is None
@@ -142,7 +162,7 @@ class Imports:
             raise InvalidInput.of("schemas", f"there are no tables in {', '.join(unknown)} there")
         async with self._clusters.connection(cluster.id) as server:
             offered = [
-                Offered(each.name, each.installable) for each in await extensions.every(server)
+                Offered(each.name, each.installable) for each in await extensions_.every(server)
             ]
         if problems := plan.extension_problems(contents.extensions, offered):
             raise InvalidInput.of(
@@ -191,13 +211,7 @@ class Imports:
         self.check_room(examined.size_bytes, quota=row.disk_quota_bytes, used=row.used_bytes or 0)
         source = examined.source
         told: dict[str, object] = {"host": source.host, "database": source.database}
-        seconds = examined.selection.statement_seconds
-        asked = {
-            **told,
-            "jobs": examined.selection.jobs,
-            "roles": known,
-            **_statements(row, seconds),
-        }
+        asked = {**told, **_how(row, examined.selection, known)}
         operation = await self._want(tx, actor, row, asked, told)
         self._steps.held[operation.id] = examined
         return operation
@@ -249,32 +263,110 @@ class Imports:
         actor: Actor,
         database_id: uuid.UUID,
         upload: Upload,
-        *,
-        jobs: int,
-        roles: Mapping[str, str],
-        statement_seconds: float | None = None,
+        selection: Selection,
     ) -> OperationRow:
-        """Have an uploaded dump read into an empty database.
+        """Have an uploaded dump read into an empty database, all of it.
 
         Raises NotFound, Conflict, InvalidInput.
         """
         row = await self._empty(tx, actor, database_id)
         told: dict[str, object] = {"upload_bytes": upload.size_bytes}
-        asked = {
-            "upload": str(upload.id),
-            "jobs": jobs,
-            "roles": await _known_roles(tx, row, roles),
-            **_statements(row, statement_seconds),
-        }
+        known = await _known_roles(tx, row, selection.roles)
+        asked = {"upload": str(upload.id), **_how(row, selection, known)}
         return await self._want(tx, actor, row, asked, told)
-
-    def discard(self, upload: Upload) -> None:
-        """Remove a dump that was not begun with."""
-        self.uploads.path(upload.id).unlink(missing_ok=True)
 
     def forget_uploads(self) -> None:
         """For the only API, before it begins: nobody goes on with what another had taken in."""
         shutil.rmtree(self._steps.uploads, ignore_errors=True)
+
+    # ── before it begins ─────────────────────────────────────────────────────
+
+    async def preview(
+        self, actor: Actor, database_id: uuid.UUID, source: Source, selection: Selection
+    ) -> Preview:
+        """What an import from a source would bring. Raises as ``examine``, NotFound."""
+        row = await self._databases.active(actor, database_id)
+        examined = await self._examine(actor, source, selection)
+        contents = examined.contents
+        tables = [
+            PreviewTable(each.schema, each.name, each.size_bytes)
+            for each in selection.tables(contents.tables)
+        ]
+        return await self._preview(
+            actor,
+            row,
+            version=plan.version_name(contents.version),
+            size_bytes=examined.size_bytes,
+            schemas=sorted({each.schema for each in tables}),
+            tables=tables,
+            extensions=contents.extensions,
+            uses=selection.roles_in(contents.roles),
+        )
+
+    async def preview_upload(
+        self, actor: Actor, database_id: uuid.UUID, upload: Upload, *, most: int
+    ) -> Preview:
+        """What an import of an uploaded dump would bring; it is held for that for an hour.
+
+        ``most`` is how many bytes it may have, unpacked. Raises NotFound, Conflict, TooManyAtOnce,
+        NewerDump.
+        """
+        row = await self._databases.active(actor, database_id)
+        cluster = await self._clusters.cluster(row.cluster_id)
+        async with self._place(actor):
+            told = await loading.survey(
+                self.uploads.path(upload.id),
+                find_postgres(cluster.version),
+                most=most,
+                room=row.disk_quota_bytes,
+            )
+        preview = await self._preview(
+            actor,
+            row,
+            version=told["version"],
+            size_bytes=upload.size_bytes,
+            schemas=sorted(told["schemas"]),
+            tables=[PreviewTable(schema, name, None) for schema, name in told["tables"]],
+            extensions=told["extensions"],
+            uses=[RoleUse(*each) for each in told["roles"]],
+            upload_id=upload.id,
+        )
+        self.uploads.hold(upload, row.id, row.customer_id)
+        return preview
+
+    async def _preview(
+        self,
+        actor: Actor,
+        row: DatabaseRow,
+        *,
+        extensions: Sequence[str],
+        uses: Sequence[RoleUse],
+        upload_id: uuid.UUID | None = None,
+        **told: Any,
+    ) -> Preview:
+        async with self._store.transaction(actor) as tx:
+            known = await _known_roles(tx, row, {})
+            further = await _further(tx, row)
+        async with self._clusters.connection(row.cluster_id) as server:
+            installable = {
+                each.name for each in await extensions_.every(server) if each.installable
+            }
+        return Preview(
+            extensions=[PreviewExtension(each, each in installable) for each in extensions],
+            roles=[
+                PreviewRole(
+                    role,
+                    policies=counts.get("policies", 0),
+                    grants=counts.get("grants", 0),
+                    owns=counts.get("owns", 0),
+                    login=login,
+                )
+                for role, counts, login in plan.uses(uses, known)
+            ],
+            logins=[row.username, *further],
+            upload_id=upload_id,
+            **told,
+        )
 
     # ── both ─────────────────────────────────────────────────────────────────
 
@@ -316,18 +408,30 @@ class Imports:
         return operation
 
 
-def _statements(row: DatabaseRow, wanted: float | None) -> dict[str, object]:
-    seconds = statement_seconds([row], wanted, usual=flow.STATEMENT_SECONDS)
-    return {"statement_seconds": seconds}
+def _how(row: DatabaseRow, selection: Selection, roles: Mapping[str, str]) -> dict[str, object]:
+    """What an operation keeps of a selection: how to read in what was copied or sent."""
+    return {
+        "jobs": selection.jobs,
+        "roles": roles,
+        "accept_losses": selection.accept_losses,
+        "statement_seconds": statement_seconds(
+            [row], selection.statement_seconds, usual=flow.STATEMENT_SECONDS
+        ),
+    }
 
 
-async def _known_roles(tx: Tx, row: DatabaseRow, mapped: Mapping[str, str]) -> dict[str, str]:
-    """The logins that what is imported may name (see ``plan.roles``). Raises InvalidInput."""
-    further = {
+async def _further(tx: Tx, row: DatabaseRow) -> dict[str, str]:
+    """The database's further logins by their short names."""
+    return {
         each.name: each.username
         for each in await roles_rows.of_database(tx, row.id)
         if each.status == "active"
     }
+
+
+async def _known_roles(tx: Tx, row: DatabaseRow, mapped: Mapping[str, str]) -> dict[str, str]:
+    """The logins that what is imported may name (see ``plan.roles``). Raises InvalidInput."""
+    further = await _further(tx, row)
     known, missing = plan.roles(row.username, further, mapped)
     if missing:
         raise InvalidInput.of(
@@ -344,9 +448,9 @@ def _check_policies(examined: Examined, known: Mapping[str, str]) -> None:
     if selection.unmapped_roles == "leave_out":
         return
     unmapped = {
-        role
-        for schema, role in examined.contents.policy_roles
-        if role not in known and (not selection.schemas or schema in selection.schemas)
+        each.role
+        for each in selection.roles_in(examined.contents.roles)
+        if each.use == "policies" and each.role not in known
     }
     if unmapped:
         raise InvalidInput.of(

@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +21,7 @@ from tenantry.services.imports.model import Upload
 STALL_SECONDS = 30.0
 SLOWEST = 64 * 1024  # bytes a second, on average after the first STALL_SECONDS
 MOST_OF_A_CUSTOMER = 4  # at once
+HELD_SECONDS = 3600.0  # from a look at a dump to its import
 _LOOK_BYTES = 16 * 1024 * 1024  # between two looks at the room that is left
 
 
@@ -31,12 +33,23 @@ class UploadTooSlow(TenantryError):
     title = "The upload stalled"
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A dump that waits for its import, and what ends its waiting."""
+
+    upload: Upload
+    database_id: uuid.UUID
+    customer_id: uuid.UUID | None
+    end: asyncio.TimerHandle
+
+
 class Uploads:
     """The dumps that this process takes in."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._databases: dict[uuid.UUID, uuid.UUID | None] = {}
+        self._held: dict[uuid.UUID, _Held] = {}
 
     @contextmanager
     def only_one(self, database_id: uuid.UUID, customer_id: uuid.UUID | None) -> Iterator[None]:
@@ -66,6 +79,49 @@ class Uploads:
     def path(self, upload_id: object) -> Path:
         """Where one of them is."""
         return self._folder / str(upload_id)
+
+    def discard(self, upload_id: uuid.UUID) -> None:
+        """Delete one of them."""
+        self.release(upload_id)
+        dump_formats.remove(self.path(upload_id))
+
+    # ── looked at, and not imported yet ──────────────────────────────────────
+
+    def hold(self, upload: Upload, database_id: uuid.UUID, customer_id: uuid.UUID | None) -> None:
+        """Keep a dump for an hour for the import that it was looked at for.
+
+        A database has one at most, and a customer few: the oldest goes.
+        """
+        self.forget(database_id)
+        theirs = [each for each in self._held.values() if each.customer_id == customer_id]
+        if customer_id is not None and len(theirs) >= MOST_OF_A_CUSTOMER:
+            self.discard(theirs[0].upload.id)
+        end = asyncio.get_running_loop().call_later(HELD_SECONDS, self.discard, upload.id)
+        self._held[upload.id] = _Held(upload, database_id, customer_id, end)
+
+    def held(self, upload_id: uuid.UUID, database_id: uuid.UUID) -> Upload:
+        """A dump that is kept for this database. Raises InvalidInput if there is none."""
+        found = self._held.get(upload_id)
+        if found is None or found.database_id != database_id:
+            raise InvalidInput.of(
+                "upload_id",
+                "is no dump that is kept for this database: send it again",
+                code="unknown_upload",
+            )
+        return found.upload
+
+    def forget(self, database_id: uuid.UUID) -> None:
+        """Keep no dump for a database any more."""
+        for each in [each for each in self._held.values() if each.database_id == database_id]:
+            self.discard(each.upload.id)
+
+    def release(self, upload_id: uuid.UUID) -> None:
+        """Leave a dump to whoever has begun with it."""
+        found = self._held.pop(upload_id, None)
+        if found is not None:
+            found.end.cancel()
+
+    # ── on their way in ──────────────────────────────────────────────────────
 
     async def receive(self, chunks: AsyncIterator[bytes], *, most: int) -> Upload:
         """Keep a dump in a file.

@@ -8,11 +8,10 @@ from typing import Literal
 
 from tenantry.base.errors import Conflict
 from tenantry.control.replaced import ReplacedRow
+from tenantry.pg import reloading
 from tenantry.services.side_instances.model import Window
 
 Into = Literal["new", "in_place"]
-
-_MOST_NAMED = 5
 
 
 class WouldLose(Conflict):
@@ -26,11 +25,8 @@ class WouldLose(Conflict):
         """Raises it if anything is ``lost``: the objects, each with its reason."""
         if not lost:
             return
-        named = "; ".join(f"{each['object']} ({each['reason']})" for each in lost[:_MOST_NAMED])
-        more = len(lost) - _MOST_NAMED
         raise cls(
-            f"PostgreSQL does not build all of {database} again: {named}"
-            + (f"; and {more} more." if more > 0 else "."),
+            f"PostgreSQL does not build all of {database} again: {reloading.named(lost)}.",
             hint="Nothing was replaced. Have a new database made of it, which lists all of them; or"
             " accept that with accept_losses (--accept-losses): what is replaced is kept for a"
             " while.",
