@@ -1,6 +1,7 @@
 """Which PgBouncer is taken, and where the sources of a newer one are looked for."""
 
 import os
+import platform
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.base.errors import MachineError
-from tenantry.host import backports, engines
+from tenantry.host import backports, engines, packages
 from tenantry.host.backports import AptSource
 
 
@@ -285,12 +286,12 @@ async def test_a_source_that_cannot_be_had_is_a_line_and_a_reason(
     async def unreachable(*_: object) -> bool:
         raise MachineError("apt-get failed:\nReading lists\nE: Failed to fetch http://x/sid 404\n")
 
-    monkeypatch.setattr(engines.packages, "refresh", nothing)
-    monkeypatch.setattr(engines.packages, "missing", some)
-    monkeypatch.setattr(engines.packages, "candidate", nothing)
+    monkeypatch.setattr(packages, "refresh", nothing)
+    monkeypatch.setattr(packages, "missing", some)
+    monkeypatch.setattr(packages, "candidate", nothing)
     monkeypatch.setattr(engines, "_can_build", buildable)
     monkeypatch.setattr(engines, "_backport", unreachable)
-    monkeypatch.setattr(engines.platform, "freedesktop_os_release", lambda: {"ID": "debian"})
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"ID": "debian"})
     said: list[str] = []
     with pytest.raises(MachineError, match="sid: E: Failed to fetch http://x/sid 404"):
         await engines._search(tmp_path, said.append)

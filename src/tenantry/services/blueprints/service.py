@@ -15,6 +15,7 @@ import structlog
 from tenantry.base.errors import Conflict, InvalidInput, TenantryError, Unavailable
 from tenantry.base.secrets import Secret
 from tenantry.base.shares import Shares
+from tenantry.base.suggestions import did_you_mean
 from tenantry.control import audit, migration_runs
 from tenantry.control import blueprints as rows
 from tenantry.control import roles as role_rows
@@ -85,8 +86,10 @@ class Catalogue:
             for folder in self._folders:
                 if name in _names(folder):
                     return model.parse(name, model.read(folder / name))
+        names = [each for folder in self._folders for each in _names(folder)]
         raise BlueprintNotFound(
-            f"There is no blueprint {name}.", hint="GET /api/blueprints lists them."
+            f"There is no blueprint {name}.",
+            hint=did_you_mean(name, names) or "GET /api/blueprints lists them.",
         )
 
 
@@ -372,6 +375,4 @@ async def _own(name: str, files: Mapping[str, str]) -> Blueprint:
 
 
 def _on_field(error: BlueprintNotFound) -> InvalidInput:
-    return InvalidInput.of(
-        "blueprint", error.detail.rstrip(".") + "; GET /api/blueprints lists them"
-    )
+    return InvalidInput.of("blueprint", f"{error.detail} {error.hint or ''}".strip())
