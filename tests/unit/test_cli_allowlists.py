@@ -92,7 +92,7 @@ def test_who_would_refuse_themselves_is_asked(
     shop.on("POST", PATH, listed_as(address))
     words = ("whitelist", "add", "shop", address)
     code, seen = on_a_terminal(*words, typed="n\n")
-    assert ("You come from 127.0.0.1, and are refused as well." in " ".join(seen.split())) == asks
+    assert ("come from 127.0.0.1, and are refused as well." in seen) == asks
     assert (code, len(shop.asked("POST", PATH))) == ((1, 0) if asks else (0, 1))
     before = len(shop.asked("POST", PATH))
     assert on_a_terminal(*words, "--yes")[0] == 0

@@ -130,7 +130,8 @@ def test_a_list_tells_what_can_be_restored(
     moment = "2026-01-31T02:00:00+00:00" if restorable == "ok" else None
     with installed(monkeypatch) as api:
         api.on("GET", "/api/databases", [database()])
-        told = {"restorable": restorable, "restorable_from": moment, "restorable_until": moment}
+        told: dict[str, Any] = dict.fromkeys(("restorable_from", "restorable_until"), moment)
+        told["restorable"] = restorable
         api.on("GET", PATH, [], **told)
         done = cli("backup", "list", "shop")
     assert done.code == 0

@@ -485,8 +485,8 @@ def test_while_all_is_well_nobody_is_troubled() -> None:
         (
             {"repositories": (held(NOW, NOW, missing=2),)},
             "warning",
-            "2 segments of the write-ahead log are missing in place 1: only moments from"
-            " 2026-01-31 00:00:00 UTC on can be restored from it.",
+            "2 segments of the write-ahead log are missing in place 1: not every moment before"
+            " 2026-01-31 00:00:00 UTC can be restored from it.",
         ),
         (
             {"repositories": (held(NOW, NOW, missing=2, broken=True),)},
@@ -496,7 +496,7 @@ def test_while_all_is_well_nobody_is_troubled() -> None:
         (
             {"repositories": (held(NOW, NOW, missing=2, broken=True, restorable_from=None),)},
             "warning",
-            "are missing in place 1: no moment can be restored from it.",
+            "are missing in place 1: nothing can be restored from it.",
         ),
         ({"backup_error": "no key"}, "warning", "the last backup failed: no key"),
         ({"damage": "a byte"}, "warning", "the last verification failed: a byte"),

@@ -42,6 +42,8 @@ _OF_PROXIES = {
     "x-real-ip",
 }
 
+_LOOK_SECONDS = 5.0  # for a repository, by whoever asks for measures
+
 Watcher = Annotated[Principal, allowed("platform:read")]
 Reader = Annotated[Principal, allowed("databases:read")]
 
@@ -178,7 +180,7 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
             quotas = await usage.count_by_state(tx)
             metrics.observe_paused(await rows.count_paused(tx))
         drills = await platform.drills.summary()
-        backups = await platform.cluster_backups.upkeep()
+        backups = await platform.cluster_backups.upkeep(deadline=_LOOK_SECONDS)
         metrics.observe_queue(await platform.operations.queued())
         metrics.observe_logical_backups(await platform.backups.count())
         metrics.observe_ownership(await platform.ownership.findings())

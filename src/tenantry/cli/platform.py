@@ -275,13 +275,17 @@ async def _findings(here: Settings) -> list[Finding]:
         for part in found.parts
     ]
     told = {finding.detail for finding in findings}
-    findings += [
+    return [*findings, *(each for each in of_clusters(here, found) if each.detail not in told)]
+
+
+def of_clusters(here: Settings, found: statuses.Status) -> list[Finding]:
+    """What is to be told of the clusters and their backups."""
+    warnings = [
         Finding("warning", f"cluster {each.name}", warning)
         for each in found.clusters
         for warning in each.warnings
-        if warning not in told
     ]
-    return [*findings, *_backups(here, found)]
+    return [*warnings, *_backups(here, found)]
 
 
 async def _versions(here: Settings) -> list[Finding]:

@@ -22,6 +22,7 @@ from tenantry.services.platform import Platform
 from tenantry.services.repository import plan
 
 _DEADLINE_SECONDS = 3.0
+_LOOK_SECONDS = 2.0  # for a repository: one that is silent is unknown, and brings nothing down
 _HOUR = dt.timedelta(hours=1)
 _MINUTE = dt.timedelta(minutes=1)
 
@@ -94,7 +95,7 @@ async def _backups(platform: Platform) -> str | _Worry:
     if not platform.repositories.enabled:
         return "off: nothing is backed up (TENANTRY_BACKUPS)"
     now = dt.datetime.now(dt.UTC)
-    found = await platform.cluster_backups.upkeep()
+    found = await platform.cluster_backups.upkeep(deadline=_LOOK_SECONDS)
     said = [alert for each in found for alert in plan.alerts(each, now)]
     text = " ".join(map(str, said))
     if any(alert.level == "danger" for alert in said):

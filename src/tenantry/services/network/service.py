@@ -205,7 +205,7 @@ class Network:
         return ended
 
     async def enforce(self, actor: Actor, database_id: uuid.UUID) -> int:
-        """End all foreign sessions after a change. Returns how many of the database's were ended."""
+        """End all foreign sessions. Returns how many of them were those of one database."""
         ended = await self.end_foreign_sessions()
         try:
             row = await self._databases.show(actor, database_id)

@@ -187,7 +187,7 @@ class ClusterBackups:
         begun = []
         async with self._store.transaction(audit.PLATFORM) as tx:
             known = await seen(self._repositories, tx)
-        found_of = await states(self._repositories, known, deadline=_LOOK_SECONDS)
+        found_of = await states(self._repositories, known)
         for cluster in known.clusters:
             found = found_of[cluster.name]
             due = plan.due(self._schedule, now, found, full_since=cluster.full_backup_since)
@@ -226,14 +226,16 @@ class ClusterBackups:
 
     # ── how they do ──────────────────────────────────────────────────────────
 
-    async def upkeep(self) -> list[Upkeep]:
+    async def upkeep(self, *, deadline: float = _LOOK_SECONDS) -> list[Upkeep]:
         """How the clusters' backups do; none where they are off.
+
+        A local repository that does not answer within so many seconds is unknown.
 
         Raises Unavailable if the control database does not answer.
         """
         async with self._store.transaction(audit.PLATFORM) as tx:
             known = await seen(self._repositories, tx)
-        return await upkeep(self._repositories, known)
+        return await upkeep(self._repositories, known, deadline=deadline)
 
     async def look_into_others(self) -> None:
         """Note what is in the repositories that are not looked into each time."""

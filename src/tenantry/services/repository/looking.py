@@ -41,7 +41,6 @@ VERIFY = "cluster.verify"
 PLACES = "places"  # in an operation's state: the repositories that it was about
 
 _LOCAL = 1
-_SOON = 2.0  # who asks how all is doing waits no longer; in seconds
 _LATE = 30.0
 _NAME = 24  # letters of a segment's name
 
@@ -163,7 +162,7 @@ async def seen(repositories: Repositories, tx: Tx) -> Seen:
 
 
 async def states(
-    repositories: Repositories, known: Seen, *, deadline: float = _SOON
+    repositories: Repositories, known: Seen, *, deadline: float = _LATE
 ) -> dict[str, tuple[RepositoryState, ...]]:
     """What can be restored of clusters from each repository, by the clusters' names.
 
@@ -212,9 +211,11 @@ async def look_into_others(
 # ── upkeep ───────────────────────────────────────────────────────────────────
 
 
-async def upkeep(repositories: Repositories, known: Seen) -> list[Upkeep]:
-    """How the clusters' backups do."""
-    found = await states(repositories, known)
+async def upkeep(
+    repositories: Repositories, known: Seen, *, deadline: float = _LATE
+) -> list[Upkeep]:
+    """How the clusters' backups do; the local repository is waited for so many seconds."""
+    found = await states(repositories, known, deadline=deadline)
     return [await _upkeep(repositories, known, row, found[row.name]) for row in known.clusters]
 
 

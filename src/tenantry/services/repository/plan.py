@@ -326,10 +326,14 @@ def _about_repositories(found: Upkeep, now: dt.datetime) -> Iterator[str]:
             yield each.trouble
         if each.missing:
             since = each.restorable_from
-            only = "no moment" if since is None else f"only moments from {since:%F %T} UTC on"
+            lost = (
+                "nothing can be restored from it"
+                if since is None
+                else f"not every moment before {since:%F %T} UTC can be restored from it"
+            )
             yield (
                 f"{each.missing} segments of the write-ahead log are missing in {each.place}: "
-                f"{only} can be restored from it"
+                + lost
                 + (", and none after the last backup." if each.broken and since else ".")
             )
         last = each.last_backup_at
