@@ -75,9 +75,16 @@ def settled(api: Asking) -> None:
         if time.monotonic() > give_up:
             raise TimeoutError("no first backup")
         time.sleep(0.5)
-    for status in ("queued", "running"):
-        for row in api("GET", f"/api/operations?status={status}")[1]["data"]:
-            ended(api, row["id"])
+    idle(api)
+
+
+def idle(api: Asking) -> None:
+    """Wait until no operation is under way: some begin by themselves."""
+    while any(
+        [ended(api, row["id"]) for row in api("GET", f"/api/operations?status={status}")[1]["data"]]
+        for status in ("queued", "running")
+    ):
+        pass
 
 
 # ── the peers ────────────────────────────────────────────────────────────────

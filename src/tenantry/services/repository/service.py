@@ -285,7 +285,7 @@ class Repositories:
     def is_read(self) -> bool:
         """Whether an operation restores something, or lets it recover, at this moment."""
         scratch, clusters = self._home.scratch, self._home.clusters
-        return any((*scratch.glob("*/cluster/data"), *clusters.glob("*/restored")))
+        return any((*scratch.glob("*/cluster"), *clusters.glob("*/restored")))
 
     async def expire(
         self, cluster_name: str, *, window: dt.timedelta, numbers: Iterable[int] | None = None
