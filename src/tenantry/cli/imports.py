@@ -3,7 +3,7 @@
 import sys
 from os import environ
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from tenantry.cli import output
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, Named, find, title
-from tenantry.cli.operations import Wait, follow
+from tenantry.cli.operations import StatementTimeout, Wait, follow
 
 VARIABLE = "TENANTRY_IMPORT_FROM"
 _MOST_SHOWN = 40
@@ -42,6 +42,7 @@ def import_database(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=4, help="How many tables at once.")] = 2,
+    statement_timeout: StatementTimeout = None,
     env: In = None,
     wait: Wait = True,
     as_json: Json = False,
@@ -63,16 +64,25 @@ def import_database(
         row = find(api, database, env)
         path = f"/api/databases/{row['id']}/import"
         if file is None:
-            wanted = {
+            wanted: Row = {
                 "from": connection_string(),
                 "schemas": schema or [],
                 "exclude_tables": exclude_table or [],
                 "map_roles": dict(map(_pair, map_role or [])),
                 "jobs": jobs,
             }
+            if statement_timeout is not None:
+                wanted["statement_timeout_seconds"] = statement_timeout
             operation = _begin(api, path, wanted)
         else:
-            operation = _send(api, path, file, jobs=jobs, map_role=map_role or [])
+            operation = _send(
+                api,
+                path,
+                file,
+                jobs=jobs,
+                statement_timeout_seconds=statement_timeout,
+                map_role=map_role or [],
+            )
         if wait:
             operation = follow(api, operation["id"])
     if as_json:
@@ -122,10 +132,10 @@ def _begin(api: Api, path: str, wanted: Row) -> Row:
     return row
 
 
-def _send(api: Api, path: str, file: Path, *, jobs: int, map_role: list[str]) -> Row:
+def _send(api: Api, path: str, file: Path, **query: Any) -> Row:
     try:
         with file.open("rb") as dump:
-            row: Row = api.upload(path, dump, jobs=jobs, map_role=map_role)
+            row: Row = api.upload(path, dump, **query)
     except OSError as error:
         raise InvalidInput.of("--file", f"{file} cannot be read: {error.strerror}.") from None
     return row
