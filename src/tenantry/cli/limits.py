@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tenantry.base.sizes import readable
-from tenantry.cli import output
+from tenantry.cli import output, times
 from tenantry.cli.client import Row, connect
 from tenantry.cli.door import Json
 
@@ -152,13 +152,33 @@ Reset = Annotated[
 ]
 
 
+_RESTRICTED = {"read_only": "read-only", "stopped": "stopped"}
+
+
+def state(row: Row) -> str:
+    """What a database does: its status, or what keeps its sessions from it."""
+    status = str(row["status"])
+    if status != "active":
+        return status
+    if row.get("missing_since"):
+        return "missing"
+    if paused := row["paused"]:
+        return f"paused, {times.distance(paused['until']).removeprefix('in ')} left"
+    return _RESTRICTED.get(row["disk"]["state"], status)
+
+
 def facts(row: Row) -> list[tuple[str, object]]:
     """A database's limits and its use of the disk, a line each."""
     limits, disk = row["limits"], row["disk"]
     used = "not measured yet" if disk["used_bytes"] is None else readable(disk["used_bytes"])
-    paused = row["paused"]
+    paused, told = row["paused"], disk.get("detail")
     return [
-        *([("paused", f"until {paused['until']}. {paused['detail']}")] if paused else []),
+        *(
+            [("paused", f"until {times.local(paused['until'])}. {paused['detail']}")]
+            if paused
+            else []
+        ),
+        *([(disk["state"].replace("_", "-"), told)] if told else []),
         ("plan", row["plan"]),
         ("disk", f"{used} of {readable(disk['quota_bytes'])} ({disk['state'].replace('_', '-')})"),
         ("max connections", limits["max_connections"]),

@@ -1,6 +1,7 @@
 """What runs of an installation, told from this machine even when half of it is down."""
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,7 +12,7 @@ from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.control import clusters as rows
 from tenantry.control import databases as database_rows
-from tenantry.control import operations
+from tenantry.control import operations, usage
 from tenantry.control.operations import QueuedKind
 from tenantry.control.store import DATABASE
 from tenantry.host import processes
@@ -20,6 +21,7 @@ from tenantry.services import supervisor, transaction_ids, versions
 from tenantry.services.cluster_restores.service import every_kept
 from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
 from tenantry.services.platform import local_pooler
+from tenantry.services.quotas import plan as quotas
 from tenantry.services.repository import plan
 from tenantry.services.repository.flow import upkeep
 from tenantry.services.repository.model import Upkeep
@@ -87,6 +89,13 @@ def _late(settings: Settings, kinds: list[QueuedKind]) -> str | None:
     return f"warning: {', '.join(f'{each.count} {each.kind}' for each in late)} wait to begin"
 
 
+def _restricted(paused: Mapping[str, int], full: Mapping[str, int]) -> list[str]:
+    """What to tell of databases whose sessions are kept from them, or from writing."""
+    found = [f"databases paused ({reason}): {count}." for reason, count in paused.items()]
+    found += [quotas.told(full)] if quotas.told(full) else []
+    return [f"{each} tenantry db list shows which." for each in found]
+
+
 async def look(settings: Settings) -> Status:
     """What runs now. Empty where nothing has been brought up yet."""
     home = Home(settings.home)
@@ -106,6 +115,7 @@ async def look(settings: Settings) -> Status:
     backups: list[Upkeep] = []
     late: str | None = None
     paused: dict[str, int] = {}
+    full: dict[str, int] = {}
     reports: list[transaction_ids.Report] = []
     if control is not None:
         try:
@@ -114,6 +124,7 @@ async def look(settings: Settings) -> Status:
             ) as connection:
                 found = await rows.every(connection)
                 paused = await database_rows.count_paused(connection)
+                full = await usage.count_by_state(connection)
                 backups = await upkeep(Repositories(settings), connection)
                 late = _late(settings, await operations.queued(connection))
                 reports.append(
@@ -144,12 +155,8 @@ async def look(settings: Settings) -> Status:
             databases=row.databases,
             last_backup_at=row.last_backup_at.isoformat() if row.last_backup_at else None,
             warnings=[
-                *(running[row.name].alerts() if row.name in running else []),
-                *(
-                    f"databases paused ({reason}): {count}"
-                    for reason, count in paused.items()
-                    if row.kind != CONTROL
-                ),
+                *(map(str, running[row.name].alerts()) if row.name in running else []),
+                *(_restricted(paused, full) if row.kind != CONTROL else []),
                 *(
                     alert.detail
                     for each in reports

@@ -194,15 +194,18 @@ def _about_others(found: Upkeep) -> Iterator[str]:
 
 
 def _about_backups(found: Upkeep, now: dt.datetime) -> Iterator[str]:
+    anew = f"tenantry cluster backup {found.cluster}"
     if found.damage is not None:
-        yield f"the last verification failed: {found.damage}"
+        damage = found.damage.rstrip(".")
+        yield f"the last verification failed: {damage}. {anew} --type full makes a whole one."
     if found.backup_error is not None:
-        yield f"the last backup failed: {found.backup_error}"
+        error = found.backup_error.rstrip(".")
+        yield f"the last backup failed: {error}. {anew} tries again at once."
     last = found.last_backup_at
     if last is None and now - found.created_at > _FIRST:
-        yield "there is no backup yet."
+        yield f"there is no backup yet. {anew} makes one."
     elif last is not None and now - last > _TOO_OLD:
-        yield f"the last backup is {_told(now - last)} old."
+        yield f"the last backup is {_told(now - last)} old. {anew} makes one."
 
 
 _FOR_EVER = 365 * 24 * 3600
