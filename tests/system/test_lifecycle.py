@@ -19,6 +19,7 @@ import pytest
 from answers import data
 from clients import STRINGS, ask, do, eventually, hurry, login
 from harness import Installation
+from tenantry import __version__
 
 pytestmark = pytest.mark.takes_minutes
 
@@ -305,3 +306,8 @@ def test_doctor_finds_nothing_wrong_with_what_runs(own: Installation) -> None:
     findings = json.loads(own.tenantry("doctor", "--json").stdout)
     assert {"PostgreSQL", "PgBouncer", "home", "disk"} <= {each["subject"] for each in findings}
     assert [each for each in findings if each["level"] == "problem"] == []
+    assert [each for each in findings if each["level"] == "warning" and not each["hint"]] == []
+    told = {each["subject"]: each["detail"] for each in findings}
+    for name in ("supervisor", "api", "worker"):
+        version = re.escape(__version__) + r"\+[0-9a-f]{8}"
+        assert re.fullmatch(f"{version} runs, {version} is installed.", told[f"version of {name}"])

@@ -93,6 +93,7 @@ def test_a_plan_is_in_force_from_the_first_session_on(
         "used_bytes": None,
         "quota_bytes": made["limits"]["disk_quota_bytes"],
         "state": "ok",
+        "detail": None,
     }
     for string in STRINGS:
         assert in_force(made[string]) == limits_of(made), string
@@ -329,6 +330,29 @@ def test_it_is_warned_of_and_told(platform: Installation, api: httpx.Client) -> 
     assert (told["action"], told["actor_kind"]) == ("database.quota_warning", "platform")
     assert told["details"]["quota_bytes"] == 40 * MIB
     assert 'tenantry_databases_by_quota{state="warning"}' in platform.get("/metrics").text
+
+
+def test_a_database_over_its_quota_is_told_of_everywhere(
+    platform: Installation, api: httpx.Client, full: dict[str, Any]
+) -> None:
+    def line_of(made: dict[str, Any]) -> str:
+        lines = platform.tenantry("db", "list", "--all").stdout.splitlines()
+        return next(line for line in lines if made["database_name"] in line)
+
+    why = disk(api, full)["detail"]
+    assert "until it takes less than 95 %" in why
+    assert "disk_quota_bytes" in why
+    assert " read-only " in line_of(full)
+    shown = " ".join(platform.tenantry("db", "show", full["id"]).stdout.split())
+    assert "status read-only" in shown
+    assert why in shown
+    ready = {each["name"]: each for each in api.get("/ready").json()["parts"]}["databases"]
+    assert ready["state"] == "warning"
+    assert "Over their disk quota: " in ready["detail"]
+    assert "Over their disk quota: " in platform.warnings()
+    other = platform.create()
+    assert disk(api, other)["detail"] is None
+    assert " active " in line_of(other)
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -160,6 +160,47 @@ def test_a_table_has_a_line_for_each_row_and_no_colours_in_a_pipe(api: FakeApi, 
     assert "\x1b" not in "".join(lines)
 
 
+def test_the_list_shows_what_keeps_sessions_from_a_database(api: FakeApi, cli: Cli) -> None:
+    soon = (dt.datetime.now(dt.UTC) + dt.timedelta(seconds=250)).isoformat()
+    paused = {"until": soon, "reason": "wal", "detail": "It wrote too much."}
+
+    def full(state: str) -> dict[str, object]:
+        return {"used_bytes": 1, "quota_bytes": 1, "state": state, "detail": "Delete data."}
+
+    rows = [
+        database(name="ok"),
+        database(name="near", disk=full("warning")),
+        database(name="full", disk=full("read_only")),
+        database(name="over", disk=full("stopped")),
+        database(name="noisy", disk=full("read_only"), paused=paused),
+        database(name="gone", missing_since=soon, paused=paused),
+        database(name="leaves", status="deleting", paused=paused),
+    ]
+    api.on("GET", "/api/databases", rows)
+    lines = cli("db", "list").out.splitlines()
+    start, end = lines[0].index("STATUS"), lines[0].index("PLAN")
+    assert [line[start:end].strip() for line in lines[1:]] == [
+        "active",
+        "active",
+        "read-only",
+        "stopped",
+        "paused, 4 min left",
+        "missing",
+        "deleting",
+    ]
+
+
+def test_show_says_why_a_database_is_restricted_and_what_to_do(api: FakeApi, cli: Cli) -> None:
+    disk = {"used_bytes": 1, "quota_bytes": 1, "state": "read_only", "detail": "Delete data."}
+    row = database(disk=disk)
+    api.on("GET", "/api/databases", [row])
+    api.on("GET", f"/api/databases/{SHOP}", row)
+    api.on("GET", f"/api/databases/{SHOP}/connection-strings", strings())
+    lines = cli("db", "show", "shop").out.splitlines()
+    assert "status               read-only" in lines
+    assert "read-only            Delete data." in lines
+
+
 def test_an_empty_list_says_what_to_do(api: FakeApi, cli: Cli) -> None:
     api.on("GET", "/api/databases", [])
     ended = cli("db", "list")
@@ -624,3 +665,95 @@ def test_the_documentation_names_every_command_and_option() -> None:
         assert scope in (keys.create.__annotations__["scope"].__metadata__[0].help)
     for code in (0, door.FAILED, 2, door.NOT_RUNNING, door.INTERRUPTED):
         assert f"| {code} |" in page
+
+
+# ---- an import
+
+
+def test_an_import_says_how_long_a_statement_may_take(
+    shop: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = f"/api/databases/{SHOP}/import"
+    dump = tmp_path / "dump"
+    dump.write_bytes(b"1")
+    monkeypatch.setenv("TENANTRY_IMPORT_FROM", "postgresql://db.example.com/old")
+    shop.on("POST", path, {"id": OPERATION}, status=202)
+    for words in ((), ("--statement-timeout", "0.5")):
+        assert cli("import", "shop", "--no-wait", *words).code == 0
+        assert cli("import", "shop", "--no-wait", "--file", str(dump), *words).code == 0
+    plain, file, plain_limited, file_limited = shop.asked("POST", path)
+    assert plain_limited.body == plain.body | {"statement_timeout_seconds": 0.5}
+    assert "statement_timeout_seconds" not in plain.body
+    assert file_limited.query == file.query | {"statement_timeout_seconds": "0.5"}
+
+
+# ---- operations
+
+
+def operation_row(**changes: object) -> dict[str, Any]:
+    row = {
+        "id": OPERATION,
+        "kind": "database.import",
+        "resource_kind": "database",
+        "resource_id": SHOP,
+        "resource_name": "tenant_bcdfghjkmnpq",
+        "database": {
+            "id": SHOP,
+            "database_name": "tenant_bcdfghjkmnpq",
+            "name": "shop",
+            "friendly_name": None,
+            "environment": "production",
+        },
+        "status": "running",
+        "step": "load",
+        "progress": 0.5,
+        "error": None,
+        "result": None,
+        "created_at": "2026-01-02T03:04:05+00:00",
+        "started_at": None,
+        "finished_at": None,
+    }
+    unknown = ("done_bytes", "total_bytes", "bytes_per_second", "seconds_left")
+    return row | dict.fromkeys(unknown) | changes
+
+
+def test_a_failed_operation_is_told_by_its_own_title(shop: FakeApi, cli: Cli) -> None:
+    path = f"/api/databases/{SHOP}/migrations"
+    why = {"code": "fleet_stopped", "title": "The migration of many databases was stopped",
+        "detail": "Of 3 databases 1 failed."}  # fmt: skip
+    shop.on("GET", f"/api/operations/{OPERATION}", operation_row(status="failed", error=why))
+    shop.on("POST", path, {"id": OPERATION}, status=202)
+    told = cli("migrate", "force", "3", "--database", "shop").err
+    assert "Error: The migration of many databases was stopped." in told
+    assert "Of 3 databases 1 failed." in told
+    assert f"→ Its id is {OPERATION}." in told
+    shop.scripts.clear()
+    shop.on("GET", "/api/databases", [database()])
+    shop.on("GET", f"/api/operations/{OPERATION}", operation_row(status="cancelled"))
+    shop.on("POST", path, {"id": OPERATION}, status=202)
+    told = cli("migrate", "force", "3", "--database", "shop").err
+    assert "Error: The operation did not succeed." in told
+    assert "It was cancelled at step load." in told
+
+
+def test_operations_name_what_they_are_about(api: FakeApi, cli: Cli) -> None:
+    gone = dict.fromkeys(("name", "friendly_name", "environment"))
+    deleted = operation_row()["database"] | gone
+    cluster = {"resource_kind": "cluster", "resource_name": "shared-1", "database": None}
+    fleet = {"resource_kind": "fleet", "resource_name": None, "database": None}
+    rows = [operation_row(**each) for each in ({}, {"database": deleted}, cluster, fleet)]
+    api.on("GET", "/api/operations", rows)
+    lines = cli("operation", "list").out.splitlines()
+    start, end = lines[0].index("WHAT"), lines[0].index("STATUS")
+    assert [line[start:end].strip() for line in lines[1:]] == [
+        "shop (production)",
+        "tenant_bcdfghjkmnpq (deleted)",
+        "shared-1",
+        "-",
+    ]
+    path = f"/api/operations/{OPERATION}"
+    for row in (rows[0], rows[3]):
+        api.on("GET", path, row)
+    shown = [" ".join(cli("operation", "show", OPERATION).out.split()) for _ in range(2)]
+    assert "database shop (production)" in shown[0]
+    assert f"fleet {SHOP}" in shown[1]

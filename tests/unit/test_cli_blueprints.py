@@ -74,6 +74,22 @@ def test_a_folder_is_said_with_a_slash(shop: FakeApi, cli: Cli, tmp_path: Path) 
     assert cli("blueprint", "upgrade").code == 2
 
 
+@pytest.mark.parametrize("words", [("apply", "hosting"), ("upgrade",)])
+def test_how_long_a_statement_may_take_is_said(
+    shop: FakeApi, cli: Cli, words: tuple[str, ...]
+) -> None:
+    path = f"/api/databases/{SHOP}/blueprint"
+    result = {"steps": [], "version": 1, "blueprint": "hosting"}
+    shop.on("POST", path, {"id": OPERATION, "roles": []}, status=202)
+    done = {"status": "succeeded", "step": None, "error": None, "result": result}
+    shop.on("GET", f"/api/operations/{OPERATION}", done | PROGRESS)
+    assert cli("blueprint", *words, "--database", "shop").code == 0
+    assert cli("blueprint", *words, "--database", "shop", "--statement-timeout", "600").code == 0
+    without, with_it = [request.body for request in shop.asked("POST", path)]
+    assert with_it == without | {"statement_timeout_seconds": 600}
+    assert without.keys() <= {"blueprint"}
+
+
 def test_drift_is_an_exit_code(shop: FakeApi, cli: Cli) -> None:
     policy = {
         "kind": "policy", "name": "sites.own", "status": "changed", "drift": True,

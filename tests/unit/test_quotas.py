@@ -63,3 +63,15 @@ def test_one_that_is_stopped_is_let_in_by_a_larger_quota_or_by_less_data() -> No
     assert follows(used, 11 * GIB, "stopped", begun) == "read_only"
     assert follows(used, 20 * GIB, "stopped", begun) == "ok"
     assert follows(9 * GIB, 10 * GIB, "stopped", begun) == "warning"
+
+
+def test_what_is_told_of_each_state() -> None:
+    assert plan.explain("ok") is None
+    for state in STATES[1:]:
+        assert "disk_quota_bytes" in (plan.explain(state) or "")
+    assert plan.told({"ok": 5, "warning": 2}) == ""
+    assert plan.told({"read_only": 2, "ok": 1}) == "Over their disk quota: 2 read-only."
+    assert (
+        plan.told({"stopped": 1, "read_only": 3})
+        == "Over their disk quota: 3 read-only, 1 stopped."
+    )

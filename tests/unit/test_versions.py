@@ -2,13 +2,21 @@
 
 import datetime as dt
 import fcntl
+import re
 from pathlib import Path
 
 import pytest
 
+import tenantry
 from tenantry.host import weaknesses
 from tenantry.host.engines import PgBouncerEngine
-from tenantry.host.versions import Package, packages_are_changing, read_policy, replaced_files
+from tenantry.host.versions import (
+    Package,
+    code,
+    packages_are_changing,
+    read_policy,
+    replaced_files,
+)
 from tenantry.services.restarts import in_window
 from tenantry.services.versions import Part
 
@@ -125,8 +133,66 @@ def test_what_runs_another_version_or_replaced_files_is_outdated() -> None:
     assert Part("shared-1", "15.18", "15.20").outdated
     assert Part("shared-1", "15.20", "15.20", replaced=("/x.so",)).outdated
     [said] = Part("shared-1", "15.18", "15.20").alerts()
-    assert "15.18" in said
-    assert "15.20" in said
-    assert Part("shared-1", "15.18", "15.18", "15.20").advice() == [
-        "shared-1: apt offers 15.20 for 15.18."
+    assert said.detail == "shared-1 runs 15.18, and 15.20 is installed."
+    offered = Part("shared-1", "15.18", "15.18", "15.20", package="postgresql-15")
+    assert [str(each) for each in offered.advice()] == [
+        "shared-1: apt offers 15.20 for 15.18. As root, apt-get install --only-upgrade"
+        " postgresql-15 upgrades it."
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("supervisor", "./tenantry down and ./tenantry up restart it to run the newer code."),
+        ("api", "It is restarted in TENANTRY_MAINTENANCE_WINDOW; or at once: ./tenantry down and"
+         " ./tenantry up restart it to run the newer code."),
+    ],
+)  # fmt: skip
+def test_what_makes_a_program_run_the_newer_code_is_told(name: str, hint: str) -> None:
+    [said] = Part(name, "0.3.0+aaaaaaaa", "0.3.1+bbbbbbbb").alerts()
+    assert said.detail == f"{name} runs 0.3.0+aaaaaaaa, and 0.3.1+bbbbbbbb is installed."
+    assert said.hint == hint
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Part("shared-1", "15.18", weaknesses=("CVE-1",), package="postgresql-15"),
+        Part("pooler", "1.24.1", weaknesses=("CVE-1",)),
+        Part("pooler", "1.24.1", "1.24.1", "1.26.1", package="pgbouncer"),
+        Part("pgBackRest", None, "2.45", "2.50", package="pgbackrest"),
+        Part("shared-1", "15.20", replaced=("/x.so",)),
+        Part("shared-1", "15.20", fails="undefined symbol"),
+    ],
+    ids=str,
+)
+def test_each_remark_tells_what_to_do(part: Part) -> None:
+    [said] = [*part.alerts(), *part.advice()]
+    assert said.hint
+    assert part.package is None or part.package in said.hint
+
+
+def test_the_code_has_a_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Read from where it is installed now, and not from what was loaded before an upgrade."""
+    link = tmp_path / "venv"
+
+    def install(digest: str, version: str) -> None:
+        folder = tmp_path / f"venv-{digest}/lib/python3.11/site-packages/tenantry"
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text(f'"""Tenantry."""\n\n__version__ = "{version}"\n')
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"venv-{digest}")
+
+    install("0123456789abcdef", "0.3.0")
+    loaded = link / "lib/python3.11/site-packages/tenantry/__init__.py"
+    monkeypatch.setattr("tenantry.__file__", str(loaded))
+    assert code() == "0.3.0+01234567"
+    install("fedcba9876543210", "0.3.0")
+    assert code() == "0.3.0+fedcba98"
+    install("aaaaaaaaaaaaaaaa", "0.4.0")
+    assert code() == "0.4.0+aaaaaaaa"
+
+
+def test_the_code_here_has_a_version() -> None:
+    assert re.fullmatch(re.escape(tenantry.__version__) + r"\+[0-9a-f]{8}", code())

@@ -22,6 +22,7 @@ from tenantry.services.databases.model import (
 )
 from tenantry.services.operations.model import pace
 from tenantry.services.overuse import plan as overuse
+from tenantry.services.quotas import plan as quotas
 from tenantry.services.roles import model as roles
 
 Data = TypeVar("Data")
@@ -86,11 +87,15 @@ class Plan(Limits):
 
 
 class Disk(BaseModel):
-    """What it and its shadow take. ``used_bytes`` is null until it has been measured."""
+    """What it and its shadow take. ``used_bytes`` is null until it has been measured.
+
+    ``detail`` says what the state means, how long it lasts, and what to do; null if it is ok.
+    """
 
     used_bytes: int | None = Field(examples=[15_200_000])
     quota_bytes: int = Field(examples=[10 * 1024**3])
     state: Literal["ok", "warning", "read_only", "stopped"]
+    detail: str | None = None
 
 
 class Paused(BaseModel):
@@ -262,11 +267,26 @@ class CreatedDatabase(OpenedDatabase):
     roles: list[OpenedRole] = []
 
 
+class OperationDatabase(BaseModel):
+    """What an operation is about. Names and environment are null once it is deleted."""
+
+    id: uuid.UUID
+    database_name: str = Field(examples=["tenant_b7kx2mw9qz4p"])
+    name: str | None = Field(default=None, examples=["my-app"])
+    friendly_name: str | None = Field(default=None, examples=["My App Database"])
+    environment: str | None = Field(default=None, examples=["production"])
+
+
 class Operation(BaseModel):
     id: uuid.UUID
     kind: str
     resource_kind: str
     resource_id: uuid.UUID
+    resource_name: str | None = Field(
+        description="The database's or the cluster's, when the operation was asked for.",
+        examples=["tenant_b7kx2mw9qz4p"],
+    )
+    database: OperationDatabase | None
     status: str
     step: str | None
     progress: float
@@ -325,7 +345,10 @@ def _labels(row: DatabaseRow) -> dict[str, object]:
         "pool_mode": row.pool_mode,
         "limits": dataclasses.asdict(row.limits),
         "disk": Disk(
-            used_bytes=row.used_bytes, quota_bytes=row.disk_quota_bytes, state=row.quota_state
+            used_bytes=row.used_bytes,
+            quota_bytes=row.disk_quota_bytes,
+            state=row.quota_state,
+            detail=quotas.explain(row.quota_state),
         ),
         "shadow": row.has_shadow,
         "status": row.status,
@@ -472,7 +495,15 @@ def plan(row: PlanRow) -> Plan:
 
 def operation(row: OperationRow) -> Operation:
     known = {name: getattr(row, name, None) for name in Operation.model_fields}
+    known["database"] = _database_of(row)
     return Operation.model_validate(known | dataclasses.asdict(pace(row, dt.datetime.now(dt.UTC))))
+
+
+def _database_of(row: OperationRow) -> OperationDatabase | None:
+    labels = row.labels or {"database_name": row.resource_name}
+    if row.resource_kind != "database" or labels["database_name"] is None:
+        return None
+    return OperationDatabase.model_validate({"id": row.resource_id, **labels})
 
 
 def accepted(row: OperationRow, message: str) -> JSONResponse:

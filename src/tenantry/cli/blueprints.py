@@ -12,7 +12,7 @@ from tenantry.cli import output
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, find, title
-from tenantry.cli.operations import follow
+from tenantry.cli.operations import StatementTimeout, follow
 
 app = typer.Typer(
     help="Blueprints: schemas to begin with, in versions.",
@@ -114,6 +114,7 @@ def apply(
     name: Annotated[
         str | None, typer.Option(help="What a folder's blueprint is called; the folder's name.")
     ] = None,
+    statement_timeout: StatementTimeout = None,
     as_json: Json = False,
 ) -> None:
     """Give a database a blueprint, with the rights of its first login.
@@ -124,7 +125,11 @@ def apply(
 
         tenantry blueprint apply ./our-schema --database shop
     """
-    asked: Row = {"blueprint": blueprint, "seeds": seeds}
+    asked: Row = {
+        "blueprint": blueprint,
+        "seeds": seeds,
+        "statement_timeout_seconds": statement_timeout,
+    }
     if "/" in blueprint or blueprint in {".", ".."}:
         folder = Path(blueprint)
         asked |= _folder(folder, name or folder.resolve().name)
@@ -155,6 +160,7 @@ def upgrade(
         int | None, typer.Option(min=1, metavar="N", help="The version; the newest unless said.")
     ] = None,
     env: In = None,
+    statement_timeout: StatementTimeout = None,
     as_json: Json = False,
 ) -> None:
     """Bring a database, or many, to a later version of the blueprint that they have.
@@ -170,15 +176,16 @@ def upgrade(
     """
     if (database is None) is (every is None):
         raise typer.BadParameter("say either --database or --all.")
+    asked: Row = {"version": to, "statement_timeout_seconds": statement_timeout}
     with connect() as api:
         if database is not None:
-            done = [_bring(api, find(api, database, env), {"version": to}, as_json=as_json)]
+            done = [_bring(api, find(api, database, env), asked, as_json=as_json)]
         else:
             rows = api.rows(
                 "/api/databases", status="active", blueprint=every, environment=env
             ).rows
             rows.sort(key=lambda row: (_ENVIRONMENTS.index(row["environment"]), title(row)))
-            done = [_bring(api, row, {"version": to}, as_json=as_json) for row in rows]
+            done = [_bring(api, row, asked, as_json=as_json) for row in rows]
     if as_json:
         output.as_json(done if database is None else done[0])
     elif not done:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tenantry.base.errors import Conflict, InvalidInput
-from tenantry.cli import output, times
+from tenantry.cli import limits, output, times
 from tenantry.cli.client import Row, connect
 from tenantry.cli.connecting import labelled
 from tenantry.cli.door import Json
@@ -36,7 +36,7 @@ _COLUMNS: dict[str, output.Cell] = {
     "NAME": title,
     "ENVIRONMENT": "environment",
     "DATABASE": "database_name",
-    "STATUS": "status",
+    "STATUS": limits.state,
     "AS OF": lambda row: times.distance(row["branched_at"]),
     "EXPIRES": lambda row: times.distance(row["expires_at"]),
 }

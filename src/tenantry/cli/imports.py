@@ -13,7 +13,7 @@ from tenantry.cli import output
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, Named, find, title
-from tenantry.cli.operations import Wait, follow
+from tenantry.cli.operations import StatementTimeout, Wait, follow
 
 VARIABLE = "TENANTRY_IMPORT_FROM"
 _MOST_SHOWN = 40
@@ -56,6 +56,7 @@ def import_database(
     yes: Annotated[
         bool, typer.Option("--yes", help="Leave out roles that are not here without asking.")
     ] = False,
+    statement_timeout: StatementTimeout = None,
     env: In = None,
     wait: Wait = True,
     as_json: Json = False,
@@ -93,7 +94,11 @@ def import_database(
             mapped = _asked(found, mapped)
             if file is not None:
                 source = {"upload_id": found["upload_id"]}
-        how = {"jobs": jobs, "accept_losses": accept_losses}
+        how = {
+            "jobs": jobs,
+            "accept_losses": accept_losses,
+            "statement_timeout_seconds": statement_timeout,
+        }
         if file is None or source:
             operation = api.post(path, {**source, **how, "map_roles": mapped})
         else:

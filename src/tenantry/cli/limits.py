@@ -157,17 +157,33 @@ Reset = Annotated[
 ]
 
 
+_RESTRICTED = {"read_only": "read-only", "stopped": "stopped"}
+
+
+def state(row: Row) -> str:
+    """What a database does: its status, or what keeps its sessions from it."""
+    status = str(row["status"])
+    if status != "active":
+        return status
+    if row.get("missing_since"):
+        return "missing"
+    if paused := row["paused"]:
+        return f"paused, {times.distance(paused['until']).removeprefix('in ')} left"
+    return _RESTRICTED.get(row["disk"]["state"], status)
+
+
 def facts(row: Row) -> list[tuple[str, object]]:
     """A database's limits and its use of the disk, a line each."""
     limits, disk = row["limits"], row["disk"]
     used = "not measured yet" if disk["used_bytes"] is None else readable(disk["used_bytes"])
-    paused = row["paused"]
+    paused, told = row["paused"], disk.get("detail")
     return [
         *(
             [("paused", f"until {times.local(paused['until'])}. {paused['detail']}")]
             if paused
             else []
         ),
+        *([(disk["state"].replace("_", "-"), told)] if told else []),
         ("plan", row["plan"]),
         ("disk", f"{used} of {readable(disk['quota_bytes'])} ({disk['state'].replace('_', '-')})"),
         ("max connections", limits["max_connections"]),

@@ -12,7 +12,7 @@ from tenantry.cli.client import OperationFailed, Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, title
 from tenantry.cli.migrating import Order, Target, how, selected, send, target
-from tenantry.cli.operations import Wait, follow
+from tenantry.cli.operations import StatementTimeout, Wait, follow
 from tenantry.host import files
 from tenantry.services.migrations import lint as linting
 from tenantry.services.migrations import plan as planning
@@ -44,9 +44,6 @@ On = Annotated[
 ]
 LockTimeout = Annotated[
     float, typer.Option(min=0.001, help="Seconds that a statement waits for a lock.")
-]
-StatementTimeout = Annotated[
-    float | None, typer.Option(min=0.001, help="Seconds that a statement may take; any, unless.")
 ]
 Retries = Annotated[
     int, typer.Option(min=0, help="How often a file is tried again that did not get a lock.")

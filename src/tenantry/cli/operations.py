@@ -12,6 +12,7 @@ from tenantry.cli import output, times
 from tenantry.cli.asking import confirm
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.door import Json
+from tenantry.cli.finding import title
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -45,9 +46,28 @@ def pace(row: Row) -> str:
     return ", ".join(parts)
 
 
+StatementTimeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        metavar="SECONDS",
+        help="How long each statement may take: what the database's plan grants, unless said.",
+    ),
+]
+
+
+def about(row: Row) -> str | None:
+    """What an operation is about: a database by its name, or a cluster; None if neither."""
+    if database := row.get("database"):
+        return f"{title(database)} ({database['environment'] or 'deleted'})"
+    name: str | None = row.get("resource_name")
+    return name
+
+
 _COLUMNS: dict[str, output.Cell] = {
     "ID": "id",
     "KIND": "kind",
+    "WHAT": about,
     "STATUS": "status",
     "STEP": "step",
     "DONE": lambda row: f"{row['progress']:.0%}",
@@ -206,6 +226,7 @@ def _show(row: Row, *, as_json: bool) -> None:
         [
             ("id", row["id"]),
             ("kind", row["kind"]),
+            (row["resource_kind"], about(row) or row["resource_id"]),
             ("status", row["status"]),
             ("step", row["step"]),
             ("progress", f"{row['progress']:.0%}"),

@@ -41,6 +41,10 @@ _READY_SECONDS = 120
 _POLL_SECONDS = 0.1
 _DOWN_SECONDS = 120
 _SEARCHED_DAYS = 7
+_NEWER_POOLER = (
+    "The configuration keeps out of its way; ./tenantry down and ./tenantry up, as root, take the"
+    " newest release that can be installed or built here."
+)
 
 service = typer.Typer(help="Run under systemd, from boot on.", no_args_is_help=True)
 
@@ -278,7 +282,7 @@ async def _findings(here: Settings) -> list[Finding]:
         pgbouncer = await engines.find_pgbouncer(here.engines_dir)
         findings.append(Finding("ok", "PgBouncer", f"{pgbouncer.release} at {pgbouncer.path}"))
         findings += [
-            Finding("warning", "PgBouncer", warning, "The configuration keeps out of its way.")
+            Finding("warning", "PgBouncer", warning, _NEWER_POOLER)
             for warning in pgbouncer.warnings()
         ]
     except MachineError as error:
@@ -296,7 +300,7 @@ async def _findings(here: Settings) -> list[Finding]:
     running = {part.name for part in found.parts if part.state == "running"}
     served = [port for name, port in _ports(here).items() if name in running]
     findings += await reachability.examine(served, host=here.domain)
-    told = {finding.detail for finding in findings}
+    told = {f"{finding.detail} {finding.hint}" for finding in findings}
     return [*findings, *(each for each in of_clusters(here, found) if each.detail not in told)]
 
 
@@ -328,8 +332,8 @@ async def _versions(here: Settings) -> list[Finding]:
         if told and not part.alerts():
             findings.append(Finding("ok", subject, f"{', '.join(told)}."))
         level: Literal["problem", "warning"] = "problem" if part.fails else "warning"
-        findings += [Finding(level, subject, each) for each in part.alerts()]
-        findings += [Finding("warning", subject, each) for each in part.advice()]
+        findings += [Finding(level, subject, each.detail, each.hint) for each in part.alerts()]
+        findings += [Finding("warning", subject, each.detail, each.hint) for each in part.advice()]
     days = engines.days_since_search(here.engines_dir)
     if days is not None and days > _SEARCHED_DAYS:
         findings.append(
@@ -381,7 +385,8 @@ def _certificate(here: Settings) -> list[Finding]:
     except Conflict:
         return []  # nothing has been brought up yet
     except OSError as error:
-        return [Finding("warning", "certificate", f"cannot be read: {error.strerror}.")]
+        hint = "Run this as root or as the user that Tenantry runs as."
+        return [Finding("warning", "certificate", f"cannot be read: {error.strerror}.", hint)]
     findings = [
         Finding(
             "warning" if found.failures else "ok",

@@ -13,13 +13,14 @@ from psycopg_pool import PoolTimeout
 
 from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.base.sizes import readable
-from tenantry.control import audit
+from tenantry.control import audit, usage
 from tenantry.control import databases as rows
 from tenantry.host import files, processes
 from tenantry.pg.transaction_ids import LIMIT
 from tenantry.services import login_floods
 from tenantry.services.backups.plan import failing_backups
 from tenantry.services.platform import Platform
+from tenantry.services.quotas import plan as quotas
 from tenantry.services.repository import plan
 
 _DEADLINE_SECONDS = 3.0
@@ -187,7 +188,7 @@ async def _transaction_ids(platform: Platform) -> str | _Worry:
 
 async def _versions(platform: Platform) -> str | _Worry | None:
     parts = await platform.versions.look()
-    text = " ".join(line for part in parts for line in (*part.alerts(), *part.advice()))
+    text = " ".join(str(each) for part in parts for each in (*part.alerts(), *part.advice()))
     if any(part.fails for part in parts):
         raise Unavailable(text)
     return _Worry(text) if text else None
@@ -204,10 +205,13 @@ async def check(platform: Platform) -> Health:
         async with platform.store.transaction(audit.PLATFORM) as tx:
             missing = (await rows.count_by_status(tx)).get("missing", 0)
             paused = await rows.count_paused(tx)
+            full = await usage.count_by_state(tx)
         found = [f"{missing} missing: see missing_since in GET /api/databases."] if missing else []
         if paused:
             reasons = ", ".join(f"{count} for {reason}" for reason, count in sorted(paused.items()))
             found.append(f"Paused: {reasons}. GET /api/databases says why (paused).")
+        if restricted := quotas.told(full):
+            found.append(f"{restricted} GET /api/databases says which (disk).")
         return _Worry(" ".join(found)) if found else None
 
     async def worker() -> None:

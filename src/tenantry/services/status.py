@@ -1,6 +1,7 @@
 """What runs of an installation, told from this machine even when half of it is down."""
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import psycopg
 from tenantry.base.errors import TenantryError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.control import backup_schedules, operations, passwords
+from tenantry.control import backup_schedules, operations, passwords, usage
 from tenantry.control import clusters as rows
 from tenantry.control import databases as database_rows
 from tenantry.control.operations import QueuedKind
@@ -22,6 +23,7 @@ from tenantry.services.cluster_restores.service import every_kept
 from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
 from tenantry.services.passwords import alerts as password_alerts
 from tenantry.services.platform import local_pooler
+from tenantry.services.quotas import plan as quotas
 from tenantry.services.repository import plan
 from tenantry.services.repository.looking import Seen, seen, upkeep
 from tenantry.services.repository.model import Known, Upkeep
@@ -100,6 +102,13 @@ def _backups(found: Upkeep | None) -> dict[str, Any]:
     }
 
 
+def _restricted(paused: Mapping[str, int], full: Mapping[str, int]) -> list[str]:
+    """What to tell of databases whose sessions are kept from them, or from writing."""
+    found = [f"databases paused ({reason}): {count}." for reason, count in paused.items()]
+    found += [quotas.told(full)] if quotas.told(full) else []
+    return [f"{each} tenantry db list shows which." for each in found]
+
+
 async def look(settings: Settings) -> Status:
     """What runs now. Empty where nothing has been brought up yet."""
     home = Home(settings.home)
@@ -122,6 +131,7 @@ async def look(settings: Settings) -> Status:
     paused: dict[str, int] = {}
     failing = 0
     aged: list[str] = []
+    full: dict[str, int] = {}
     reports: list[transaction_ids.Report] = []
     if control is not None:
         try:
@@ -134,6 +144,7 @@ async def look(settings: Settings) -> Status:
                 aged = password_alerts(await passwords.ages(connection, days=days), days)
                 failing = await backup_schedules.count_failing(connection)
                 known = await seen(repositories, connection)
+                full = await usage.count_by_state(connection)
                 late = _late(settings, await operations.queued(connection))
                 reports.append(
                     await transaction_ids.report(CONTROL, connection, local.control.data)
@@ -164,12 +175,8 @@ async def look(settings: Settings) -> Status:
             databases=row.databases,
             **_backups(next((each for each in backups if each.cluster == row.name), None)),
             warnings=[
-                *(running[row.name].alerts() if row.name in running else []),
-                *(
-                    f"databases paused ({reason}): {count}"
-                    for reason, count in paused.items()
-                    if row.kind != CONTROL
-                ),
+                *(map(str, running[row.name].alerts()) if row.name in running else []),
+                *(_restricted(paused, full) if row.kind != CONTROL else []),
                 *([failing_backups(failing)] if failing and row.kind != CONTROL else []),
                 *(aged if row.kind != CONTROL else []),
                 *(

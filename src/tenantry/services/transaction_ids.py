@@ -279,7 +279,8 @@ class Report:
             Alert(
                 "warning",
                 f"At the present pace {self.cluster} runs out of {kind} in "
-                f"{left / _HOUR:.1f} hours.",
+                f"{left / _HOUR:.1f} hours: see who writes so much (pg_stat_activity.backend_xid),"
+                " and whether autovacuum gets along.",
             )
             for kind, left in self.seconds_left.items()
             if left < 2 * LIMITS.reach
@@ -294,7 +295,10 @@ def _described(holder: Holder) -> str:
     since = f"has held back freezing for {_millions(holder.age)} transactions"
     match holder.kind:
         case "session":
-            return f"session {holder.pid} of {holder.name} in {holder.database} {since}."
+            return (
+                f"session {holder.pid} of {holder.name} in {holder.database} {since}: end it with"
+                " pg_terminate_backend."
+            )
         case "prepared transaction":
             return (
                 f"the prepared transaction {holder.name!r} {since}: commit it or roll it back "

@@ -30,7 +30,19 @@ _PACKAGES_SECONDS = 3600.0
 # Errors that do not tell of libraries: a lost connection, rights, what runs out, shutting down.
 _LOST = "08000"
 _OF_THE_MOMENT = {"08", "42", "53", "57"}
-PROGRAMS = ("supervisor", "api", "worker")
+_SUPERVISOR = "supervisor"
+PROGRAMS = (_SUPERVISOR, "api", "worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What somebody has to know of a part, and what to do about it."""
+
+    detail: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.detail} {self.hint}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,7 @@ class Part:
 
     ``replaced`` are the files that it runs and that are not on disk any more, ``fails`` is what a
     new session says that does not work, ``weaknesses`` are published ones of what runs.
+    ``package`` is the one of apt's that it comes from, if it does.
     """
 
     name: str
@@ -48,6 +61,7 @@ class Part:
     replaced: tuple[str, ...] = ()
     fails: str | None = None
     weaknesses: tuple[str, ...] = field(default=(), repr=False)
+    package: str | None = None
 
     @property
     def outdated(self) -> bool:
@@ -55,38 +69,53 @@ class Part:
         differs = None not in (self.running, self.installed) and self.running != self.installed
         return differs or bool(self.replaced)
 
-    def alerts(self) -> list[str]:
-        """What somebody has to see to about the running process, a sentence or two each."""
+    def alerts(self) -> list[Remark]:
+        """What somebody has to see to about the running process."""
         found = []
         if self.fails:
             found.append(
-                f"New sessions of {self.name} fail ({self.fails}): restart it, unless "
-                "TENANTRY_RESTART_BROKEN does."
+                Remark(
+                    f"New sessions of {self.name} fail ({self.fails}).",
+                    "Restart it, unless TENANTRY_RESTART_BROKEN does.",
+                )
             )
         if self.outdated:
+            anew = "./tenantry down and ./tenantry up restart it to run the newer code."
             found.append(
-                f"{self.name} runs {self.running or 'files that were replaced'}"
-                + (f", and {self.installed} is installed" if self.installed else "")
-                + (
-                    "; ./tenantry down and ./tenantry up restart it."
-                    if self.name == "supervisor"
-                    else "; it is restarted in TENANTRY_MAINTENANCE_WINDOW."
+                Remark(
+                    f"{self.name} runs {self.running or 'files that were replaced'}"
+                    + (f", and {self.installed} is installed." if self.installed else "."),
+                    anew
+                    if self.name == _SUPERVISOR
+                    else f"It is restarted in TENANTRY_MAINTENANCE_WINDOW; or at once: {anew}",
                 )
             )
         return found
 
-    def advice(self) -> list[str]:
+    def advice(self) -> list[Remark]:
         """What there is to be known besides: a newer package, published weaknesses."""
         found = []
         if self.candidate and self.installed and self.candidate != self.installed:
-            found.append(f"{self.name}: apt offers {self.candidate} for {self.installed}.")
+            found.append(
+                Remark(
+                    f"{self.name}: apt offers {self.candidate} for {self.installed}.",
+                    f"As root, apt-get install --only-upgrade {self.package} upgrades it.",
+                )
+            )
         if self.weaknesses:
             first = ", ".join(self.weaknesses[:3])
             more = len(self.weaknesses) - 3
             found.append(
-                f"{self.name} {self.running or ''} has {first}"
-                + (f" and {more} more" if more > 0 else "")
-                + f", as known on {weaknesses.AS_OF}."
+                Remark(
+                    f"{self.name} {self.running or ''} has {first}"
+                    + (f" and {more} more" if more > 0 else "")
+                    + f", as known on {weaknesses.AS_OF}.",
+                    f"As root, apt-get update and apt-get install --only-upgrade {self.package}"
+                    " take the newest release that apt's sources have."
+                    if self.package
+                    else "./tenantry down and ./tenantry up, as root, take the newest release that"
+                    " can be installed or built here.",
+                )
             )
         return found
 
@@ -123,7 +152,7 @@ def _of_postgres(told: str) -> tuple[str, ...]:
 
 
 def program(settings: Settings, name: str) -> Part:
-    """One of the platform's own processes: its code is the version."""
+    """One of the platform's own processes."""
     run = Home(settings.home).run
     pid = processes.read_pid(run / f"{name}.pid")
     if pid is None:
@@ -215,10 +244,19 @@ class Versions:
             package = self._packages.get(name, Package(None, None))
             if part.name in majors:
                 found.append(
-                    replace(part, installed=package.installed, candidate=package.candidate)
+                    replace(
+                        part,
+                        installed=package.installed,
+                        candidate=package.candidate,
+                        package=name,
+                    )
                 )
+            elif package.installed is not None and package.installed == part.running:
+                found.append(replace(part, candidate=package.candidate, package=name))
             else:
-                packaged = package.installed is not None and package.installed == part.running
-                found.append(replace(part, candidate=package.candidate if packaged else None))
+                found.append(part)
         backups = self._packages.get("pgbackrest", Package(None, None))
-        return [*found, Part("pgBackRest", None, backups.installed, backups.candidate)]
+        return [
+            *found,
+            Part("pgBackRest", None, backups.installed, backups.candidate, package="pgbackrest"),
+        ]

@@ -6,6 +6,8 @@ it became read-only: a load that was faster than we measure has overrun the quot
 overridden nothing.
 """
 
+from collections.abc import Mapping
+
 from tenantry.control.databases import QuotaState
 
 _WARNING = 0.80
@@ -13,6 +15,31 @@ _BACK = 0.95  # a little room, or it would change back and forth
 _TOLERATED = 0.10
 
 RESTRICTED = frozenset[QuotaState]({"read_only", "stopped"})
+
+_WHY: dict[QuotaState, str] = {
+    "warning": "It takes more than 80 % of its disk quota, and will be read-only at 100 %. Delete"
+    " data, or raise disk_quota_bytes.",
+    "read_only": "It takes as much as its disk quota, so its sessions are read-only until it takes"
+    " less than 95 %. Delete data after SET default_transaction_read_only = off, or raise"
+    " disk_quota_bytes.",
+    "stopped": "It went on growing after it had been read-only, so nobody logs in until"
+    " disk_quota_bytes is raised.",
+}
+
+
+def told(counts: Mapping[str, int]) -> str:
+    """How many databases are restricted, in a sentence; "" if none is."""
+    found = [
+        f"{counts[state]} {state.replace('_', '-')}"
+        for state in ("read_only", "stopped")
+        if counts.get(state)
+    ]
+    return f"Over their disk quota: {', '.join(found)}." if found else ""
+
+
+def explain(state: QuotaState) -> str | None:
+    """Why a database is not just used, for how long, and what to do; None if it is."""
+    return _WHY.get(state)
 
 
 def next_state(

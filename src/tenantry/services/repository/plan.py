@@ -316,6 +316,10 @@ def _about_others(found: Upkeep) -> Iterator[str]:
             )
 
 
+def _anew(found: Upkeep) -> str:
+    return f"tenantry cluster backup {found.cluster}"
+
+
 def _about_repositories(found: Upkeep, now: dt.datetime) -> Iterator[str]:
     is_new = now - found.created_at <= _FIRST
     for each in found.repositories:
@@ -338,17 +342,23 @@ def _about_repositories(found: Upkeep, now: dt.datetime) -> Iterator[str]:
             )
         last = each.last_backup_at
         if last is not None and now - last > _TOO_OLD:
-            yield f"the last backup in {each.place} is {_told(now - last)} old."
+            yield (
+                f"the last backup in {each.place} is {_told(now - last)} old. "
+                f"{_anew(found)} makes one."
+            )
         elif last is None and not is_new:
             made = "the first one is being made" if found.making else "the first one is due"
             yield f"there is no backup in {each.place} yet, so nothing can be restored: {made}."
 
 
 def _about_backups(found: Upkeep) -> Iterator[str]:
+    anew = _anew(found)
     if found.damage is not None:
-        yield f"the last verification failed: {found.damage}"
+        damage = found.damage.rstrip(".")
+        yield f"the last verification failed: {damage}. {anew} --type full makes a whole one."
     if found.backup_error is not None:
-        yield f"the last backup failed: {found.backup_error}"
+        error = found.backup_error.rstrip(".")
+        yield f"the last backup failed: {error}. {anew} tries again at once."
 
 
 _FOR_EVER = 365 * 24 * 3600
