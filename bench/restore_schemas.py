@@ -241,8 +241,12 @@ class Results:
 
 def try_group(seeds: Sequence[int], workers: int, results: Results) -> None:
     """Try schemas in one installation, so many at a time."""
-    here = Installation({"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "0",
-                         "TENANTRY_REPLACED_DAYS": "1"})  # fmt: skip
+    environment = {
+        "TENANTRY_BACKUPS": "on",
+        "TENANTRY_WARM_POOL": "0",
+        "TENANTRY_REPLACED_DAYS": "1",
+    }
+    here = Installation(environment, patience=PATIENCE)
 
     def attempt(seed: int) -> None:
         say(f"schema {seed}")

@@ -278,7 +278,7 @@ OTHERS: Mapping[str, Feature] = {
             CREATE FUNCTION {p}_call(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE
                 AS $$ BEGIN RETURN {p}_plain(i); END $$;
             CREATE TABLE {p} (i int CHECK ({p}_call(i) = i)); INSERT INTO {p} VALUES (1);
-            CREATE INDEX ON {p} ({p}_call(i)); RESET search_path"""
+            CREATE INDEX ON {p} ({p}_call(i)); SET search_path = {s}, public"""
     ),
     "types and sequences": Feature(
         """CREATE TYPE {p}_e AS ENUM ('one', 'two'); CREATE TYPE {p}_c AS (e {p}_e, i int);
