@@ -236,7 +236,7 @@ def test_the_command_line_asks_who_stands_for_a_role(platform: Installation, ser
     """On a terminal; elsewhere, and with --yes, roles are left out and told of."""
     made = platform.create(name="asked", shadow=False)
     dump = str(DUMPS / "neon.sql")
-    words = ("import", "asked", "--file", dump)
+    words: tuple[str, ...] = ("import", "asked", "--file", dump)
     with Terminal(*words, env=platform.env, size=(24, 200)) as terminal:
         terminal.expect("Login for anon (0 policies, 1 grants)")
         for line in ("", "somebody", made["username"]):
