@@ -25,6 +25,8 @@ COMMANDS = {
     "GET /api/operations?status=queued": "tenantry operation list --status queued",
     "GET /api/plans": "tenantry plan list",
     "GET /api/users": "tenantry user list",
+    "POST /api/auth/totp": "tenantry totp on",
+    "POST /api/auth/totp/remove": "tenantry totp off",
     "POST /api/databases/{id}/blueprint": "tenantry blueprint apply",
 }
 # What else is said to who sends requests.
