@@ -357,7 +357,7 @@ def test_a_worker_that_is_killed_loses_no_entry_and_repeats_none(
     def has_another(worker: int) -> bool:
         return pid_file.exists() and int(pid_file.read_text() or worker) != worker
 
-    for _ in range(3):
+    for _ in range(2):
         worker = int(pid_file.read_text())
         before = len(numbering)
         logged.wait_for(f"number {before}'")

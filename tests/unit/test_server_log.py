@@ -93,12 +93,17 @@ def test_lines_that_have_ended_are_read_from_a_position_on(tmp_path: Path) -> No
     assert [line.head for line in server_log.lines(path, second.end, most=100)] == [b'{"c":3}']
 
 
-@pytest.mark.parametrize("size", [*range(65_200, 65_600, 7), 70_000, 5_000_000])
+@pytest.mark.parametrize("size", [60_000, 65_200, 65_300, 69_000, 70_000, 2_000_000])
 @pytest.mark.parametrize("letter", ["x", '"', "é", "\n", "\\", "\x01"])
 def test_of_a_very_long_statement_the_beginning_is_kept(
     tmp_path: Path, size: int, letter: str
 ) -> None:
-    text = letter * (size // len(json.dumps(letter, ensure_ascii=False).strip('"').encode()))
+    letters = letter * (size // len(json.dumps(letter, ensure_ascii=False).strip('"').encode()))
+    for more in range(7):  # what is cut off ends anywhere in an escape
+        beginning_is_kept(f"{'x' * more}{letters}", tmp_path)
+
+
+def beginning_is_kept(text: str, tmp_path: Path) -> None:
     found = entry(written(message=f"statement: {text}"), tmp_path)
     assert found is not None
     told = server_log.told(found)
@@ -106,7 +111,7 @@ def test_of_a_very_long_statement_the_beginning_is_kept(
     assert told.text is not None
     kept = told.text.rstrip("\udcc3")  # half of a letter
     assert text.startswith(kept)
-    assert len(kept) > 10_000
+    assert len(kept) >= 10_000
     assert found["application_name"] == "psql"
 
 
