@@ -155,6 +155,17 @@ MADE = (
 )
 
 
+@pytest.mark.parametrize(
+    ("before", "is_dump"),
+    [(b"", True), (b"BEGIN;\nSET a = 1;\n", True), (b"CREATE TABLE t (x int);\n", False)],
+)
+def test_a_dump_may_be_within_a_transaction(before: bytes, *, is_dump: bool) -> None:
+    header = b"-- PostgreSQL database dump\nSELECT 1;\n-- PostgreSQL database dump complete\n"
+    read = script(before + header)
+    assert list(read.statements())
+    assert read.is_dump is is_dump
+
+
 def test_a_dump_connects_to_the_database_that_it_makes() -> None:
     connects = b"\\connect shop\nSET a = 1;\n\\connect -reuse-previous=on \"dbname='shop'\"\n"
     found = split(MADE % (connects + b"CREATE TABLE t (x int);\n"))
@@ -273,6 +284,9 @@ LEFT_OUT = [
     "COMMENT ON SCHEMA public IS 'standard public schema';",
     "CREATE EXTENSION IF NOT EXISTS plpgsql WITH SCHEMA pg_catalog;",
     "COMMENT ON EXTENSION plpgsql IS 'PL/pgSQL';",
+    "CREATE OR REPLACE PROCEDURAL LANGUAGE plpgsql;",
+    "COMMENT ON LANGUAGE plpgsql IS 'PL/pgSQL';",
+    "ALTER FOREIGN TABLE f OWNER TO ann;",
 ]
 TOLD = [
     "CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION f();",
@@ -280,6 +294,7 @@ TOLD = [
     "ALTER PUBLICATION p ADD TABLES IN SCHEMA public;",
     "CREATE SERVER s FOREIGN DATA WRAPPER w;",
     "CREATE FOREIGN TABLE f (x int) SERVER s;",
+    "ALTER FOREIGN TABLE f ALTER COLUMN x OPTIONS (column_name 'y');",
     "IMPORT FOREIGN SCHEMA a FROM SERVER s INTO b;",
 ]
 

@@ -62,6 +62,7 @@ _COMMENTS = {
     ObjectType.OBJECT_DATABASE,
     ObjectType.OBJECT_EVENT_TRIGGER,
     ObjectType.OBJECT_EXTENSION,
+    ObjectType.OBJECT_LANGUAGE,
     ObjectType.OBJECT_SUBSCRIPTION,
 }
 _OF_THE_OTHER_SERVER = {"default_tablespace", "session_authorization"}
@@ -334,6 +335,8 @@ def _takes_away_or_makes_a_database(node: Any) -> bool:
 
 
 def _cannot_be_here(node: Any) -> bool:
+    if isinstance(node, ast.AlterTableStmt) and not _gives_away(node):
+        return bool(node.objtype == ObjectType.OBJECT_FOREIGN_TABLE)
     return isinstance(node, _NEEDS_A_SUPERUSER) or _publishes_more_than_tables(node)
 
 
@@ -401,6 +404,8 @@ def _is_there_already(node: Any) -> bool:
         return bool(node.schemaname == "public")
     if isinstance(node, ast.CreateExtensionStmt):
         return bool(node.extname == "plpgsql")
+    if isinstance(node, ast.CreatePLangStmt):  # of servers before 9.1
+        return bool(node.plname == "plpgsql")
     if not isinstance(node, ast.CommentStmt):
         return False
     if node.objtype == ObjectType.OBJECT_SCHEMA:

@@ -102,6 +102,7 @@ class Script:
         self._closes: Callable[[bytes, int], int] | None = None  # of a quote or comment, if in one
         self._is_dump = self._is_whole = False
         self._has_statements = False
+        self._was_dumped = False
         self._databases = 0  # that it makes
         self._has_contents = False
 
@@ -125,8 +126,9 @@ class Script:
 
     @property
     def is_dump(self) -> bool:
-        """Whether it begins as pg_dump's output does, whose names all have their schema."""
-        return self._is_dump
+        """Whether it begins as pg_dump's output does, whose names all have their schema; somebody
+        may have put a BEGIN before that."""
+        return self._was_dumped
 
     def place(self) -> Place:
         """Where it is: for ``go_back``, before ``data`` or behind a statement."""
@@ -255,6 +257,7 @@ class Script:
 
     def _hear(self, comment: bytes) -> None:
         self._is_whole |= comment == _ENDS
+        self._was_dumped |= comment == _BEGINS and not self._has_contents
         if self._has_statements:  # a script of another kind, with a part that is from a dump
             return
         if comment == _CLUSTER:
