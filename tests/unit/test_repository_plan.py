@@ -452,6 +452,8 @@ def test_while_all_is_well_nobody_is_troubled() -> None:
     assert plan.alerts(upkeep(archiver=None, waiting=None), NOW) == []  # told elsewhere
     new = upkeep(repositories=(held(None),), created_at=NOW - dt.timedelta(minutes=50))
     assert plan.alerts(new, NOW) == []
+    (said,) = plan.alerts(replace(new, moved=True), NOW)  # what was there before is missed at once
+    assert "there is no backup in place 1 yet" in str(said)
 
 
 @pytest.mark.parametrize(

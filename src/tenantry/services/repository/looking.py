@@ -236,6 +236,7 @@ async def _upkeep(
         backup_error=_error(repositories, backup),
         damage=_error(repositories, verification),
         making=backup is not None and backup.finished_at is None,
+        moved=repositories.moved,
         behind=tuple(Mirror(repositories).behind(row.name)),
     )
 

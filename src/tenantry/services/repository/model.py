@@ -61,7 +61,8 @@ class Upkeep:
     ``archiver`` is None while the cluster does not answer, ``waiting`` where its files cannot
     be read. ``complaint`` is what was wrong when a segment was last archived. ``backup_error``
     and ``damage`` are how the last backup into these repositories failed, and what their last
-    verification found; ``making`` is whether a backup is being made.
+    verification found; ``making`` is whether a backup is being made, ``moved`` whether backups went
+    elsewhere before.
     """
 
     cluster: str
@@ -73,6 +74,7 @@ class Upkeep:
     backup_error: str | None = None
     damage: str | None = None
     making: bool = False
+    moved: bool = False
     behind: tuple[Behind, ...] = ()
 
     @property

@@ -321,7 +321,7 @@ def _anew(found: Upkeep) -> str:
 
 
 def _about_repositories(found: Upkeep, now: dt.datetime) -> Iterator[str]:
-    is_new = now - found.created_at <= _FIRST
+    is_new = not found.moved and now - found.created_at <= _FIRST
     for each in found.repositories:
         if each.problem is not None:
             yield f"what can be restored from {each.place} is not known: {each.problem}"

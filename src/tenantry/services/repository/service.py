@@ -193,6 +193,11 @@ class Repositories:
                     hint="Give the platform's user the right to it.",
                 ) from error
 
+    @property
+    def moved(self) -> bool:
+        """Whether backups went to a place before that the settings no longer name."""
+        return bool(self._known.keys() - {str(place) for place in self.places})
+
     def left_behind(self) -> list[tuple[str, str]]:
         """The places that are new by the settings, each with the one that it takes the place of.
 
