@@ -114,6 +114,7 @@ class Growing:
                 *words,
                 "restore",
                 f"--pg1-path={folder}",
+                f"--spool-path={folder}-spool",  # it looks there
                 f"--db-include={self._first['database_name']}",
                 f"--process-max={len(os.sched_getaffinity(0))}",
             )
