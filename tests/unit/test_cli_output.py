@@ -170,6 +170,7 @@ def test_a_moment_is_shown_in_the_readers_zone_and_in_json_as_it_is(
     time.tzset()
     row = {
         "id": SHOP, "kind": "backup", "status": "succeeded", "step": None, "progress": 1.0,
+        "resource_kind": "database", "resource_id": SHOP, "resource_name": "tenant_b7kx2mw9qz4p",
         "done_bytes": None, "total_bytes": None, "bytes_per_second": None, "seconds_left": None,
         "error": None, "result": None, "created_at": "2026-01-02T03:04:05+00:00",
         "started_at": "2026-01-02T03:04:05.678901+00:00", "finished_at": None,

@@ -94,9 +94,10 @@ def import_database(
             mapped = _asked(found, mapped)
             if file is not None:
                 source = {"upload_id": found["upload_id"]}
-        how: Row = {"jobs": jobs, "accept_losses": accept_losses}
-        if statement_timeout is not None:
-            how["statement_timeout_seconds"] = statement_timeout
+        limit = (
+            {} if statement_timeout is None else {"statement_timeout_seconds": statement_timeout}
+        )
+        how: Row = {"jobs": jobs, "accept_losses": accept_losses, **limit}
         if file is None or source:
             operation = api.post(path, {**source, **how, "map_roles": mapped})
         else:
