@@ -122,8 +122,9 @@ def test_a_new_home_tells_what_was_made(fresh: Installation) -> None:
         assert there in told
     assert str(fresh.home / "ca.crt") in told
     # What is logged meanwhile is in the log, not before the reader.
-    *doing, last = up.stderr.splitlines()
+    *doing, local, last = up.stderr.splitlines()
     assert all(re.fullmatch(r"[A-Z][^{}]+ …", line) for line in doing), up.stderr
+    assert local.startswith("Connection strings contain localhost")
     assert last == f"The key is also in {fresh.home / 'admin.key'}, for its owner only."
     assert '"event": "cluster.started"' in (fresh.home / "logs" / "tenantry.log").read_text()
     assert fresh.get("/ca.crt").text == ((fresh.home / "ca.crt").read_text())

@@ -27,7 +27,11 @@ def parsed(model: type[_Model], body: bytes) -> _Model:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
+        # What came in may be a secret, or large, except where a name was expected.
+        found = [
+            {**each, "input": each["input"] if each["type"] == "literal_error" else None}
+            for each in error.errors(include_url=False)
+        ]
         raise RequestValidationError(
             [{**each, "loc": ("body", *each["loc"])} for each in found]
         ) from None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tenantry.host import commands, nftables
+from tenantry.host.commands import CommandFailed
 from tenantry.host.preflight import Finding, Port
 
 Verdict = Literal["open", "some", "closed"]
@@ -141,8 +142,8 @@ async def _ruleset() -> Mapping[str, Any] | None:
     """What nft tells of all rules, those of iptables-nft and ufw too; None if it does not tell."""
     try:
         done = await commands.run([nftables.PROGRAM, "-j", "list", "ruleset"], check=False)
-    except OSError:
-        return None
+    except CommandFailed:
+        return None  # it is not installed
     if done.returncode != 0:
         return None
     found: dict[str, Any] = json.loads(done.stdout)
