@@ -11,6 +11,7 @@ import structlog
 
 from tenantry.base import logs, settings
 from tenantry.base.errors import TenantryError
+from tenantry.base.pausing import pause
 from tenantry.control import (
     attempts,
     audit,
@@ -108,7 +109,7 @@ async def _every(seconds: float, what: str, job: Callable[[], Awaitable[object]]
             log.warning("job.failed", job=what, error=str(error))
         except Exception:
             log.exception("job.broke", job=what)
-        await asyncio.sleep(max(0.0, seconds - (time.monotonic() - began)))
+        await pause(max(0.0, seconds - (time.monotonic() - began)))
 
 
 @contextlib.asynccontextmanager
@@ -134,6 +135,7 @@ async def _keep_backups(platform: Platform) -> None:
 
 async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event) -> None:
     """Run until cancelled. Raises Unavailable if the job queue's connection is lost."""
+    await jobs.give_back(app)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(platform.operations.carry_out("worker", woken))
         tasks.create_task(_every(_PASS_SECONDS, "converge", lambda: converge(platform)))

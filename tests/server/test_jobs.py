@@ -59,6 +59,7 @@ async def app(store: ControlStore, address: Address) -> AsyncIterator[procrastin
 
 @asynccontextmanager
 async def carried_out(app: procrastinate.App) -> AsyncIterator[None]:
+    await jobs.give_back(app)
     working = asyncio.create_task(jobs.carry_out(app, look_seconds=LOOK_SECONDS))
     try:
         yield

@@ -28,13 +28,11 @@ def parsed(model: type[_Model], body: bytes) -> _Model:
         return model.model_validate_json(body)
     except ValidationError as error:
         # What came in may be a secret, or large, except where a name was expected.
-        found = [
-            {**each, "input": each["input"] if each["type"] == "literal_error" else None}
-            for each in error.errors(include_url=False)
-        ]
-        raise RequestValidationError(
-            [{**each, "loc": ("body", *each["loc"])} for each in found]
-        ) from None
+        found: list[dict[str, Any]] = []
+        for each in error.errors(include_url=False):
+            given = each["input"] if each["type"] == "literal_error" else None
+            found.append({**each, "loc": ("body", *each["loc"]), "input": given})
+        raise RequestValidationError(found) from None
 
 
 def described(model: type[BaseModel], **others: dict[str, Any]) -> dict[str, Any]:

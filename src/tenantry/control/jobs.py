@@ -14,6 +14,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.errors import Unavailable
+from tenantry.base.pausing import pause
 from tenantry.control.store import ControlStore
 from tenantry.pg.connections import PLATFORM, fetch_value
 
@@ -71,12 +72,12 @@ async def carry_out(app: procrastinate.App, *, look_seconds: float = _LOOK_SECON
     does not tell a job that was just fetched from one that is lost.
     """
     while True:
-        await _give_back(app)
         running: set[int | None] = set()
         async with asyncio.TaskGroup() as tasks:
             queue = tasks.create_task(_run(app, running))
             await _until_one_is_lost(app, running, look_seconds)
             queue.cancel()  # which waits for the jobs that it runs
+        await give_back(app)
 
 
 async def _run(app: procrastinate.App, running: set[int | None]) -> None:
@@ -106,7 +107,7 @@ async def _until_one_is_lost(
     """Return once a job was begun at two looks, and ran at neither of them."""
     suspects: set[int | None] = set()
     while True:
-        await asyncio.sleep(look_seconds)
+        await pause(look_seconds)
         with suppress(ConnectorException):  # it is away now, and is asked again
             begun = await app.job_manager.list_jobs_async(status=Status.DOING.value)
             idle = {job.id for job in begun} - running
@@ -115,8 +116,8 @@ async def _until_one_is_lost(
             suspects = idle
 
 
-async def _give_back(app: procrastinate.App) -> None:
-    """Have all jobs that were begun run again; for when none runs."""
+async def give_back(app: procrastinate.App) -> None:
+    """Have all jobs that were begun run again; for when none runs, as before ``carry_out``."""
     for job in await app.job_manager.list_jobs_async(status=Status.DOING.value):
         await wake(app, job.task_name)  # it waits for the lock of the other one
         await app.job_manager.finish_job(job, Status.FAILED, delete_job=True)

@@ -22,6 +22,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from tenantry.base.errors import Unavailable
+from tenantry.base.pausing import pause
 from tenantry.host import processes
 from tenantry.pg import catalog, objects, visitors
 from tenantry.pg.connections import PLATFORM, Address, connect
@@ -47,7 +48,7 @@ async def keep_free(address: Address, postmaster: int | None) -> None:
                 await held.execute("FETCH 1 FROM holders")
                 for pid in (await held.fetchall())[0][0] or []:
                     await _end(address, postmaster, pid)
-                await asyncio.sleep(_LOOK_SECONDS)
+                await pause(_LOOK_SECONDS)
     except psycopg.OperationalError as error:
         raise Unavailable(f"The lock table is not watched: {error}".strip()) from error
 

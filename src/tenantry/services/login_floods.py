@@ -32,6 +32,7 @@ import structlog
 from psycopg import sql
 
 from tenantry.base.home import Home
+from tenantry.base.pausing import pause
 from tenantry.host import files, processes
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.services.pooling import memory, plan
@@ -181,7 +182,7 @@ class LoginFloods:
             if telling:
                 self._seen.authenticating = len(pending)
                 self._tell(await asyncio.to_thread(self._logs.refused))
-            await asyncio.sleep(_LOOK_SECONDS)
+            await pause(_LOOK_SECONDS)
 
     async def watch_pooler(self) -> None:
         """Until cancelled, have the pooler wait less for logins while many are unfinished.
@@ -205,7 +206,7 @@ class LoginFloods:
                     await console.run(
                         sql.SQL("SET client_login_timeout = {}").format(sql.Literal(wanted))
                     )
-                await asyncio.sleep(_POOLER_SECONDS)
+                await pause(_POOLER_SECONDS)
 
     def _end(self, logins: list[Pending]) -> None:
         for each in logins:

@@ -31,6 +31,7 @@ from tenantry.base.errors import (
 )
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import new_id, parse_id
+from tenantry.base.pausing import end_if_cancelled
 from tenantry.control import audit, databases, pages
 from tenantry.control import operations as rows
 from tenantry.control.audit import Actor
@@ -249,6 +250,7 @@ class Operations:
         async with asyncio.TaskGroup() as tasks:
             begun = False
             while True:
+                end_if_cancelled()
                 woken.clear()
                 try:
                     if not begun:

@@ -27,6 +27,7 @@ from psycopg.rows import TupleRow
 from pydantic import BaseModel
 
 from tenantry.base.errors import TenantryError, Unavailable
+from tenantry.base.pausing import pause
 from tenantry.control import audit
 from tenantry.control import databases as rows
 from tenantry.control.clusters import ClusterRow
@@ -122,7 +123,7 @@ class Overuse:
             async with connect(self._shared.address, user=PLATFORM, lock_seconds=1) as server:
                 for _ in range(_LOOKS):
                     await self._look(server, cluster, seen)
-                    await asyncio.sleep(_LOOK_SECONDS)
+                    await pause(_LOOK_SECONDS)
         except psycopg.OperationalError as error:
             raise Unavailable(f"Nobody looks at what databases write: {error}".strip()) from error
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from tenantry.base.errors import Unavailable
+from tenantry.base.pausing import pause
 from tenantry.host import tcp
 from tenantry.pg.hardening import AUTH_DATABASE
 from tenantry.services.pooling import plan
@@ -52,7 +53,7 @@ async def keep_free(pooler: Pooler) -> None:
         account = _Account(_memory(pooler), await _received(console))
         looks = 0
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await pause(_LOOK_SECONDS)
             looks += 1
             memory = _memory(pooler)
             limit = pooler.memory_limit(await _clients(console))
@@ -66,7 +67,7 @@ async def keep_free(pooler: Pooler) -> None:
                 name = max(account.caused, key=account.caused.__getitem__)
                 await pooler.kick_out([name])
                 log.warning("pooler.clients_ended", why="memory", database=name, bytes=memory)
-                await asyncio.sleep(_LOOK_SECONDS)  # it frees at the end of its own round
+                await pause(_LOOK_SECONDS)  # it frees at the end of its own round
                 account = _Account(_memory(pooler), await _received(console))
 
 

@@ -19,6 +19,7 @@ from psycopg.rows import DictRow
 from tenantry.base.errors import MachineError, Unavailable
 from tenantry.base.events import Changed, emit
 from tenantry.base.home import Home
+from tenantry.base.pausing import pause
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
 from tenantry.control import audit
@@ -453,7 +454,7 @@ class Pooler:
             shrinking: set[plan.Pool] = set()
             while True:
                 shrinking = await self._share_out(console, shrinking)
-                await asyncio.sleep(_LOOK_SECONDS)
+                await pause(_LOOK_SECONDS)
 
     async def _share_out(self, console: Console, shrinking: set[plan.Pool]) -> set[plan.Pool]:
         """Size the pools, and have those that are too large shrink. Returns which do."""
