@@ -84,7 +84,7 @@ HOSTILE = [
     ("SET ROLE {bystander};", "permission denied"),
     ("SET ROLE {tenant};", "permission denied"),
     ("DO $$BEGIN EXECUTE 'ALTER ROLE {tenant} NOLOGIN'; END$$;", "permission denied"),
-    ("\\connect postgres\n", "without --create"),
+    ("\\connect postgres\n", "connects to another database"),
     (
         "CREATE SCHEMA evil; CREATE FUNCTION evil.f() RETURNS int SECURITY DEFINER LANGUAGE sql"
         " AS 'SELECT 1'; SELECT lo_create(0) FROM generate_series(1, 1500); SELECT 1/0;",

@@ -134,7 +134,7 @@ def dump(platform: Installation, tmp_path_factory: pytest.TempPathFactory) -> by
     do(
         made["connection_string"],
         "CREATE TABLE bait (x int); INSERT INTO bait SELECT generate_series(1, 10);"
-        f"COMMENT ON TABLE bait IS '{'x' * _BAIT}'",
+        f"CREATE VIEW bait_view AS SELECT '{'x' * _BAIT}'::text AS x",
     )
     file = tmp_path_factory.mktemp("dump") / "bait.dump"
     run("pg_dump", "--format=custom", f"--file={file}", made["connection_string"])
@@ -142,10 +142,10 @@ def dump(platform: Installation, tmp_path_factory: pytest.TempPathFactory) -> by
 
 
 def hostile(dump: bytes, statements: str) -> bytes:
-    """The dump, whose comment is other SQL: pg_restore sends whatever is there."""
-    comment = f"COMMENT ON TABLE public.bait IS '{'x' * _BAIT}';\n".encode()
-    assert dump.count(comment) == 1
-    return dump.replace(comment, statements.encode().ljust(len(comment)))
+    """The dump, whose view is other SQL: pg_restore sends whatever is there."""
+    view = f"CREATE VIEW public.bait_view AS\n SELECT '{'x' * _BAIT}'::text AS x;\n".encode()
+    assert dump.count(view) == 1
+    return dump.replace(view, statements.encode().ljust(len(view)))
 
 
 def uploaded(api: httpx.Client, database: dict[str, Any], dump: bytes) -> dict[str, Any]:
