@@ -81,7 +81,8 @@ def test_up_down_goto_and_force(platform: Installation, api: httpx.Client) -> No
     assert migrated(api, database, FILES, action="down")["version"] is None
     assert ask(database["connection_string"], "SELECT to_regclass('items')") is None
     assert migrated(api, database, {}, action="force", version=1)["version"] == 1
-    (audited, *_) = data(api.get("/api/audit-logs", params={"resource_id": database["id"]}))
+    (done, audited, *_) = data(api.get("/api/audit-logs", params={"resource_id": database["id"]}))
+    assert (done["action"], done["result"]) == ("database.migrate", "ok")
     assert (audited["action"], audited["details"]["action"]) == ("database.migrate", "force")
 
 
