@@ -157,7 +157,7 @@ DYING = """
 import os, signal, sys
 from pathlib import Path
 sys.path[:0] = {path!r}
-from test_statement_log import LOGGED, cluster_in
+from test_log_entries import LOGGED, cluster_in
 from tenantry.services.statement_log.entries import EntryFiles
 from tenantry.services.statement_log.moving import Mover
 
