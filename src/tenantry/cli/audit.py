@@ -64,10 +64,7 @@ def audit(
         Literal["ok", "accepted", "refused", "failed"] | None,
         typer.Option(help="Only what ended so; accepted is what was only begun."),
     ] = None,
-    since: Annotated[
-        dt.datetime | None,
-        typer.Option(parser=times.past, metavar="WHEN", help="Since 24h or 7d ago, or a date."),
-    ] = None,
+    since: times.Since = None,
     until: Annotated[
         dt.datetime | None,
         typer.Option(parser=times.past, metavar="WHEN", help="Until 1h or 7d ago, or a date."),

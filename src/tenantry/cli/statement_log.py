@@ -26,10 +26,7 @@ def logs(
     kind: Annotated[
         Kind | None, typer.Option(help="Only statements, durations, errors or notices.")
     ] = None,
-    since: Annotated[
-        dt.datetime | None,
-        typer.Option(parser=times.past, metavar="WHEN", help="Since 24h or 7d ago, or a date."),
-    ] = None,
+    since: times.Since = None,
     until: Annotated[
         dt.datetime | None,
         typer.Option(parser=times.past, metavar="WHEN", help="Before that moment."),

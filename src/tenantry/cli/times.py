@@ -7,7 +7,7 @@ People read them in their own zone with its offset, which can be written back: 2
 import datetime as dt
 import re
 from collections.abc import Callable
-from typing import TypeGuard
+from typing import Annotated, TypeGuard
 
 import typer
 
@@ -113,3 +113,9 @@ def exact(at: str | dt.datetime) -> str:
 
 def _local(at: str | dt.datetime) -> dt.datetime:
     return (dt.datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone()
+
+
+Since = Annotated[
+    dt.datetime | None,
+    typer.Option(parser=past, metavar="WHEN", help="Since 24h or 7d ago, or a date."),
+]

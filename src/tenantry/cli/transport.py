@@ -52,7 +52,7 @@ def _proxy(url: str) -> str | None:
     from urllib import request  # noqa: PLC0415 (it takes 10 ms, and few have a proxy)
 
     parts = urlsplit(url)
-    # A proxy is for the world outside, and would see the key.
+    # A proxy is for other machines, and would see the key.
     if is_loopback(parts.hostname or "") or request.proxy_bypass(parts.netloc):
         return None
     named = request.getproxies()

@@ -110,9 +110,7 @@ class Overuse:
 
         Raises Unavailable if the server does not answer, or not any more.
         """
-        cluster = next(
-            (c for c in await self._clusters.with_databases() if c.name == self._shared.name), None
-        )
+        cluster = await self._clusters.named(self._shared.name)
         if cluster is None:
             return
         if not self._goes_on:

@@ -57,9 +57,7 @@ class Collecting:
 
     async def collect(self) -> None:
         """Move what was logged since the last time. For one process at a time."""
-        cluster = next(
-            (c for c in await self._clusters.with_databases() if c.name == self._shared.name), None
-        )
+        cluster = await self._clusters.named(self._shared.name)
         if cluster is None:
             return
         async with self._store.transaction(audit.PLATFORM) as tx:
