@@ -364,7 +364,8 @@ def test_open_sessions_cannot_go_on_writing_either(
         session.execute("CREATE TABLE growing (x text)")
         with pytest.raises(
             (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction),
-            match=r"terminating connection|server conn crashed|closed|read-only transaction",
+            match=r"terminating connection|server conn crashed|closed|database removed"  # KILL's
+            r"|read-only transaction",
         ):
             fill(session, 2000)
     becomes(api, made, "read_only")

@@ -72,6 +72,10 @@ pieces = st.sampled_from(
 @given(st.lists(pieces | st.text(max_size=3), max_size=30).map("".join))
 @example("password'\\'")
 @example("set token=a")
+@example("''''''$$$$password")
+@example("''e''password")
+@example("e$$$$password")
+@example("password''E'\\")
 def test_it_is_never_longer_and_twice_changes_no_more(statement: str) -> None:
     once = redaction.redact(statement)
     assert redaction.redact(once) == once

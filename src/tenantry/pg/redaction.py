@@ -22,11 +22,11 @@ _PIECES = re.compile(
     r"""
     (?P<comment> --[^\n]*+ | /\*.*?(?:\*/|\Z) )
     | (?P<name> "[^"]*+(?:"|\Z) )
-    | (?P<literal>
-        \b[eE]'(?:[^'\\]++|\\.|'')*+(?:'|\Z)
+    | (?P<literal>(?:  # those that touch are one: what stands for each would be one, too
+        \b[eE]'(?:[^'\\]++|\\.|'')*+(?:'|\\?\Z)
         | '(?:[^']++|'')*+(?:'|\Z)
-        | \$(?P<tag>(?:[^\W\d]\w*+)?)\$.*?(?:\$(?P=tag)\$|\Z)
-      )
+        | (?:\b[eE])?\$(?P<tag>(?:[^\W\d]\w*+)?)\$.*?(?:\$(?P=tag)\$|\Z)
+      )+)
     """,
     re.DOTALL | re.VERBOSE,
 )
@@ -59,7 +59,8 @@ def redact(statement: str) -> str:
             said.append(piece[0] if piece["name"] else " ")
             continue
         said.append(_instead_of(piece[0]))
-        if piece[0].startswith("'") and "\\'" in piece[0]:
+        is_plain = piece[0].startswith("'") or piece["tag"] is not None
+        if is_plain and "\\'" in piece[0]:
             # Without standard_conforming_strings it goes on where it seems to have ended.
             at = len(statement)
             break

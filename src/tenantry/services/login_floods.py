@@ -6,7 +6,7 @@ the server's. When all places are taken nobody else gets in, not even a superuse
 whether a place is reserved after the password. So while more than a fifth of the places are taken
 like this, the oldest unfinished logins of the address that has the most are ended. Those that have
 said nothing have no place yet, but PostgreSQL has no more than twice as many processes as places:
-they may be one and a half times as many. Only /proc tells of them, and kill(2) ends them; neither
+they may be as many as there are places. Only /proc tells of them, and kill(2) ends them; neither
 needs a connection.
 
 PgBouncer ends unfinished logins itself; while there are many, or memory is short and they have it,
@@ -163,7 +163,7 @@ class LoginFloods:
     """The watch of one cluster, whose max_connections is ``places``, and of its pooler."""
 
     def __init__(self, cluster: ProcessCluster, pooler: Pooler, home: Home, *, places: int) -> None:
-        self._server = _Server(cluster, places // _PART, places * 3 // 2)
+        self._server = _Server(cluster, places // _PART, places)
         self._pooler = pooler
         self._home = home
         self._logs = _Logs(home.logs, cluster.name)
