@@ -123,3 +123,19 @@ def test_no_page_has_a_dead_link() -> None:
             target = part.split(")")[0].split("#")[0]
             if target and "://" not in target:
                 assert (text.parent / target).exists(), f"{text.relative_to(root)}: {target}"
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = page("README.md")
+    for text in DOCS.rglob("*.md"):
+        name = str(text.relative_to(DOCS))
+        if text.parent.name != "decisions" and name != "README.md":
+            assert f"({name})" in index
+
+
+@pytest.mark.parametrize("decision", sorted((DOCS / "decisions").glob("*.md")), ids=lambda p: p.stem)
+def test_every_decision_has_its_parts(decision: Path) -> None:
+    text = decision.read_text()
+    assert re.search(r"^Date: \d{4}-\d{2}-\d{2}\. Status: ", text, re.MULTILINE)
+    parts = ["Context", "Decision", "Alternatives", "Consequences", "Places in the code"]
+    assert [part for part in re.findall(r"^## (.*)$", text, re.MULTILINE) if part in parts] == parts
