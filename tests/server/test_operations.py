@@ -5,7 +5,9 @@ import dataclasses
 import datetime as dt
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import resources
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,10 +21,35 @@ from tenantry.control.store import DATABASE, MIGRATIONS, ControlStore
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.services.migrations import service as migrations
 from tenantry.services.operations import service as operations_service
-from tenantry.services.operations.model import ROOM, Done, Flow, Next, Outcome, Run, Step, Wait
+from tenantry.services.operations.model import (
+    ROOM,
+    Done,
+    Flow,
+    Kind,
+    Next,
+    Outcome,
+    Params,
+    State,
+    Step,
+    Wait,
+)
+from tenantry.services.operations.model import Run as RunOf
 from tenantry.services.operations.service import Operations
 
 ANN = Actor("user", "ann@example.com", id=uuid.uuid4(), address="192.0.2.7")
+
+
+class Asked(Params):
+    looked_for: str = ""
+
+
+class Kept(State):
+    found: Any = None
+    by: str = ""
+
+
+WORK = Kind("test.work", Asked, Kept)
+Run = RunOf[Asked, Kept]
 
 
 class Work:
@@ -35,7 +62,7 @@ class Work:
         self.begun = asyncio.Event()
         self.undo_fails = 0
         self.flow = Flow(
-            "test.work",
+            WORK,
             [
                 Step(name, self._act(name), share=share, final=name == final)
                 for name, share in (("first", 1), ("second", 3))
@@ -63,12 +90,15 @@ class Work:
             raise MachineError("The disk is full.")
 
 
-async def want(store: ControlStore, operations: Operations, **asked: object) -> OperationRow:
+async def want(
+    store: ControlStore, operations: Operations, params: Asked | None = None, **asked: object
+) -> OperationRow:
     async with store.transaction(ANN) as tx:
         return await operations.begin(
             tx,
             ANN,
-            "test.work",
+            WORK,
+            params or Asked(),
             resource_kind="database",
             resource_id=uuid.uuid4(),
             customer_id=None,
@@ -99,13 +129,13 @@ async def test_steps_follow_each_other_and_keep_what_they_found(store: ControlSt
 
     def first(run: Run) -> Outcome:
         assert run.actor == ANN
-        run.state["found"] = run.params["looked_for"]
+        run.state.found = run.params.looked_for
         return Next()
 
     work.acts["first"] = first
-    work.acts["second"] = lambda run: Done({"found": run.state["found"]})
+    work.acts["second"] = lambda run: Done({"found": run.state.found})
     operations = ready(store, work)
-    wanted = await want(store, operations, params={"looked_for": "a needle"})
+    wanted = await want(store, operations, params=Asked(looked_for="a needle"))
     assert (wanted.status, wanted.progress) == ("queued", 0)
     row = await carried_out(operations, wanted)
     assert (row.status, row.progress, row.result) == ("succeeded", 1, {"found": "a needle"})
@@ -278,11 +308,11 @@ async def test_another_worker_carries_on_where_the_first_died(store: ControlStor
     died.waits["second"] = asyncio.Event()
 
     def first(run: Run) -> Outcome:
-        run.state["by"] = "died"
+        run.state.by = "died"
         return Next()
 
     died.acts["first"] = first
-    heir.acts["second"] = lambda run: Done({"by": run.state["by"]})
+    heir.acts["second"] = lambda run: Done({"by": run.state.by})
     operations = ready(store, died)
     wanted = await want(store, operations)
     dying = asyncio.create_task(carried_out(operations, wanted))
@@ -304,13 +334,27 @@ async def test_one_that_was_left_is_gone_on_with_at_once(store: ControlStore) ->
 
     def first(run: Run) -> Outcome:
         if len(work.calls) == 1:
-            run.state["found"] = object()  # as bad as a control database that is away
+            run.state.found = object()  # as bad as a control database that is away
         return Next()
 
     work.acts["first"] = first
     operations = ready(store, work)
     row = await carried_out(operations, await want(store, operations))
     assert (row.status, work.calls) == ("succeeded", ["first", "first", "second"])
+
+
+async def test_one_of_another_release_is_abandoned_and_says_so(store: ControlStore) -> None:
+    operations = ready(store, Work())
+    wanted = await want(store, operations)
+    async with store.transaction(ANN) as tx:
+        await tx.execute(
+            "UPDATE operations SET params = '{\"looked_for\": 1}' WHERE id = %s", (wanted.id,)
+        )
+    row = await carried_out(operations, wanted)
+    assert row.status == "failed"
+    assert row.error is not None
+    assert row.error["code"] == "operation_abandoned"
+    assert "Another release" in str(row.error["detail"])
 
 
 async def test_a_worker_that_lost_its_operation_stops(store: ControlStore) -> None:
@@ -328,7 +372,7 @@ async def test_a_worker_that_lost_its_operation_stops(store: ControlStore) -> No
 
 async def test_one_that_takes_too_long_is_given_up(store: ControlStore) -> None:
     work = Work()
-    work.flow = Flow("test.work", work.flow.steps, work.flow.undo, dt.timedelta(0))
+    work.flow = Flow(WORK, work.flow.steps, work.flow.undo, dt.timedelta(0))
     operations = ready(store, work)
     row = await carried_out(operations, await want(store, operations))
     assert row.status == "failed"
@@ -338,15 +382,16 @@ async def test_one_that_takes_too_long_is_given_up(store: ControlStore) -> None:
 async def test_a_resource_is_only_one_operations(store: ControlStore) -> None:
     operations = ready(store, Work())
     wanted = await want(store, operations)
-    again = {
-        "resource_kind": "database",
-        "resource_id": wanted.resource_id,
-        "customer_id": None,
-    }
+    again = partial(
+        operations.begin,
+        resource_kind="database",
+        resource_id=wanted.resource_id,
+        customer_id=None,
+    )
     async with store.transaction(ANN) as tx:
         with pytest.raises(Conflict, match="has this database to itself"):
-            await operations.begin(tx, ANN, "test.work", **again)  # type: ignore[arg-type]
-        beside = await operations.begin(tx, ANN, "test.work", **again, exclusive=False)  # type: ignore[arg-type]
+            await again(tx, ANN, WORK, Asked())
+        beside = await again(tx, ANN, WORK, Asked(), exclusive=False)
     page = await operations.page(ANN, Filter(resource_id=wanted.resource_id), cursor=None, limit=10)
     assert [row.id for row in page.rows] == [beside.id, wanted.id]
 
@@ -372,7 +417,7 @@ async def test_bytes_are_told_while_a_step_runs(store: ControlStore) -> None:
 
     operations.register(
         Flow(
-            "test.work",
+            WORK,
             [work.flow.steps[0], Step("second", second, share=3)],
             undo=work.flow.undo,
             deadline=dt.timedelta(hours=1),
@@ -398,7 +443,8 @@ async def begin_many(
                 await operations.begin(
                     tx,
                     actor,
-                    kind,
+                    Kind(kind, Asked, Kept),
+                    Asked(),
                     resource_kind="database",
                     resource_id=uuid.uuid4(),
                     customer_id=owner,
@@ -429,7 +475,7 @@ class Lanes:
             self.operations.register(
                 dataclasses.replace(
                     flow,
-                    kind=f"test.{lane}",
+                    kind=Kind(f"test.{lane}", Asked, Kept),
                     steps=[Step("only", self._wait)],
                     undo=self._undo,
                     lane=lane,
@@ -559,7 +605,7 @@ async def test_a_step_ends_at_the_deadline(store: ControlStore) -> None:
     lanes = Lanes(store)
     flow = dataclasses.replace(
         Work().flow,
-        kind="test.late",
+        kind=Kind("test.late", Asked, Kept),
         steps=[Step("only", lanes._wait)],
         deadline=dt.timedelta(seconds=0.1),
     )

@@ -54,8 +54,8 @@ async def names(tx: Tx, cluster_id: uuid.UUID) -> set[str]:
         SELECT r.database_name FROM replaced_databases r JOIN databases d ON d.id = r.database_id
         WHERE d.cluster_id = %s
         UNION ALL
-        SELECT state ->> 'making' FROM operations
-        WHERE status IN ('queued', 'running') AND state ? 'making'
+        SELECT state ->> 'staging_name' FROM operations
+        WHERE status IN ('queued', 'running') AND state ->> 'staging_name' IS NOT NULL
         """,
         (cluster_id,),
     )

@@ -29,12 +29,38 @@ from tenantry.pg import catalog, dump_files, dumps, visitors
 from tenantry.pg.connections import fetch_value
 from tenantry.services.backups.model import file_of, unfinished
 from tenantry.services.clusters.service import ClusterPools
-from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step
+from tenantry.services.operations.model import (
+    Done,
+    Flow,
+    Kind,
+    Next,
+    Outcome,
+    Params,
+    Run,
+    State,
+    Step,
+)
 
-CREATE = "backup.create"
 _DEADLINE = dt.timedelta(hours=12)
 _RESERVE = 0.08  # of the disk: below 5 % the platform calls itself not ready
 _LOOK_SECONDS = 1.0
+
+
+class OfBackup(Params):
+    """Which backup an operation is about."""
+
+    backup_id: uuid.UUID
+
+
+class Dumped(State):
+    """What is known of the file so far."""
+
+    postgres_version: str = ""
+    size_bytes: int = 0
+    sha256: str = ""
+
+
+CREATE = Kind("backup.create", OfBackup, Dumped)
 
 
 class Making:
@@ -55,10 +81,10 @@ class Making:
             deadline=_DEADLINE,
         )
 
-    async def _wanted(self, run: Run) -> tuple[BackupRow, DatabaseRow]:
+    async def _wanted(self, run: Run[OfBackup, Dumped]) -> tuple[BackupRow, DatabaseRow]:
         """The backup and its database. Raises NotFound, Conflict if either is gone meanwhile."""
         async with self._store.transaction(audit.PLATFORM) as tx:
-            backup = await rows.find(tx, _backup_id(run), database_id=run.row.resource_id)
+            backup = await rows.find(tx, run.params.backup_id, database_id=run.row.resource_id)
             database = await database_rows.find(tx, run.row.resource_id, customer_id=None)
         if backup is None or database is None:
             raise _gone()
@@ -71,7 +97,7 @@ class Making:
             )
         return backup, database
 
-    async def _dump(self, run: Run) -> Outcome:
+    async def _dump(self, run: Run[OfBackup, Dumped]) -> Outcome:
         backup, database = await self._wanted(run)
         file = file_of(self._home, backup)
         files.ensure_folder(file.parent)
@@ -86,7 +112,7 @@ class Making:
         all_of_it = 0 if backup.part == "schema" else sizes.get(database.database_name, 0)
         expected = before or all_of_it
         _require_room(file.parent, expected)
-        run.state["postgres_version"] = version.split(maxsplit=1)[0]
+        run.state.postgres_version = version.split(maxsplit=1)[0]
 
         async def tell(done: int, _: int | None) -> None:
             await run.tell(done / max(done, expected, 1), done_bytes=done, total_bytes=before)
@@ -97,7 +123,7 @@ class Making:
                 cluster.address, run.row.id.hex, [database.username, *further], folder=scratch
             ) as visitor,
         ):
-            emit(StepDone(CREATE, "visiting", database.database_name))
+            emit(StepDone(CREATE.name, "visiting", database.database_name))
             await _while_there_is_room(
                 file.parent,
                 dumps.dump(
@@ -112,11 +138,11 @@ class Making:
                     deadline=_DEADLINE.total_seconds(),
                 ),
             )
-            emit(StepDone(CREATE, "dumped", database.database_name))
+            emit(StepDone(CREATE.name, "dumped", database.database_name))
         return Next()
 
     @asynccontextmanager
-    async def _scratch(self, run: Run) -> AsyncIterator[Path]:
+    async def _scratch(self, run: Run[OfBackup, Dumped]) -> AsyncIterator[Path]:
         folder = self._home.scratch / str(run.row.id)
         files.ensure_folder(folder)
         try:
@@ -124,7 +150,7 @@ class Making:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    async def _check(self, run: Run) -> Outcome:
+    async def _check(self, run: Run[OfBackup, Dumped]) -> Outcome:
         backup, database = await self._wanted(run)
         file = unfinished(file_of(self._home, backup))
         total = dumps.size_of(file)
@@ -136,25 +162,25 @@ class Making:
         found = await dump_files.look_at(
             file, backup.format, find_postgres(cluster.version).bindir, heard
         )
-        run.state.update(size_bytes=found.size_bytes, sha256=found.sha256)
+        run.state.size_bytes, run.state.sha256 = found.size_bytes, found.sha256
         return Next()
 
-    async def _keep(self, run: Run) -> Outcome:
+    async def _keep(self, run: Run[OfBackup, Dumped]) -> Outcome:
         backup, database = await self._wanted(run)
         file = file_of(self._home, backup)
         await asyncio.to_thread(_move, unfinished(file), file)
-        emit(StepDone(CREATE, "moved", database.database_name))
-        size_bytes, sha256 = run.state["size_bytes"], run.state["sha256"]
+        emit(StepDone(CREATE.name, "moved", database.database_name))
+        size_bytes, sha256 = run.state.size_bytes, run.state.sha256
         async with self._store.transaction(audit.PLATFORM) as tx:
             if not await rows.make_ready(
                 tx,
                 backup.id,
                 size_bytes=size_bytes,
                 sha256=sha256,
-                postgres_version=run.state["postgres_version"],
+                postgres_version=run.state.postgres_version,
             ):
                 raise _gone()
-        emit(StepDone(CREATE, "ready", database.database_name))
+        emit(StepDone(CREATE.name, "ready", database.database_name))
         return Done(
             {
                 "backup_id": str(backup.id),
@@ -164,9 +190,9 @@ class Making:
             }
         )
 
-    async def _undo(self, run: Run) -> None:
+    async def _undo(self, run: Run[OfBackup, Dumped]) -> None:
         async with self._store.transaction(audit.PLATFORM) as tx:
-            backup = await rows.find(tx, _backup_id(run), database_id=None)
+            backup = await rows.find(tx, run.params.backup_id, database_id=None)
             if backup is not None:
                 await rows.remove(tx, backup.id)
         # What a crash leaves between these is a file without a row: the worker's pass removes it.
@@ -177,10 +203,6 @@ class Making:
 
 def _gone() -> NotFound:
     return NotFound("The database that was to be backed up is gone.")
-
-
-def _backup_id(run: Run) -> uuid.UUID:
-    return uuid.UUID(run.params["backup_id"])
 
 
 def remove_files(home: Home, backup: BackupRow) -> None:

@@ -30,12 +30,21 @@ from tenantry.services.backups import flow, plan
 from tenantry.services.backups.model import MOST_MANUAL, NewBackup, file_of, root, unfinished
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.service import Databases
-from tenantry.services.operations.model import Done, Flow, Outcome, Run, Step
+from tenantry.services.operations.model import (
+    AnyRun,
+    Done,
+    Flow,
+    Kind,
+    Outcome,
+    Params,
+    State,
+    Step,
+)
 from tenantry.services.operations.service import Operations
 
 log = structlog.get_logger()
 
-VERIFY = "backup.verify"
+VERIFY = Kind("backup.verify", Params, State)
 _VERIFY_DEADLINE = dt.timedelta(hours=12)
 _VERIFY_EVERY = dt.timedelta(days=7)
 _NAMES = 60  # seconds to look for one that no file of the database's has yet
@@ -141,7 +150,7 @@ class Backups:
         await audit.record_on(
             tx,
             actor,
-            flow.CREATE,
+            flow.CREATE.name,
             database,
             result="accepted",
             details={"backup_id": str(backup_id), "file_name": name, "origin": origin},
@@ -150,10 +159,10 @@ class Backups:
             tx,
             actor,
             flow.CREATE,
+            flow.OfBackup(backup_id=backup_id),
             resource_kind="database",
             resource_id=database.id,
             customer_id=database.customer_id,
-            params={"backup_id": str(backup_id)},
         )
 
     async def page(
@@ -222,11 +231,12 @@ class Backups:
         backup = await self._find(tx, actor, database_id, backup_id)
         if backup.status == "making":
             raise Conflict("The backup is being made.", hint="It is verified at the end of that.")
-        await self._record(tx, actor, VERIFY, backup, result="accepted")
+        await self._record(tx, actor, VERIFY.name, backup, result="accepted")
         return await self._operations.begin(
             tx,
             actor,
             VERIFY,
+            Params(),
             resource_kind="backup",
             resource_id=backup.id,
             customer_id=backup.customer_id,
@@ -243,7 +253,7 @@ class Backups:
 
     # ── looking at files ─────────────────────────────────────────────────────
 
-    async def _read(self, run: Run) -> Outcome:
+    async def _read(self, run: AnyRun) -> Outcome:
         async with self._store.transaction(audit.PLATFORM) as tx:
             backup = await rows.find(tx, run.row.resource_id, database_id=None)
         if backup is None:
@@ -259,7 +269,7 @@ class Backups:
         status = "ready" if damage is None else "damaged"
         return Done({"backup_id": str(backup.id), "status": status, "damage": damage})
 
-    async def _nothing_to_undo(self, run: Run) -> None:
+    async def _nothing_to_undo(self, run: AnyRun) -> None:
         pass
 
     async def _examine(self, backup: BackupRow, heard: dump_files.Heard) -> str | None:

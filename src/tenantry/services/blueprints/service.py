@@ -27,7 +27,7 @@ from tenantry.pg import descriptions, extensions, logins, statements
 from tenantry.pg.descriptions import Description
 from tenantry.pg.long_statements import bounded
 from tenantry.services.blueprints import model, plan
-from tenantry.services.blueprints.flow import APPLY, Applying
+from tenantry.services.blueprints.flow import APPLY, Applying, ApplyParams
 from tenantry.services.blueprints.model import (
     MANIFEST,
     BadBlueprint,
@@ -242,18 +242,18 @@ class Blueprints:
             tx,
             actor,
             APPLY,
+            ApplyParams(
+                blueprint=blueprint.name,
+                version=version.number,
+                seeds=chosen.seeds,
+                own=blueprint.own,
+                statement_seconds=statement_seconds(
+                    [database], chosen.statement_seconds, usual=STATEMENT_SECONDS
+                ),
+            ),
             resource_kind="database",
             resource_id=database.id,
             customer_id=database.customer_id,
-            params={
-                "blueprint": blueprint.name,
-                "version": version.number,
-                "seeds": chosen.seeds,
-                "own": blueprint.own,
-                "statement_seconds": statement_seconds(
-                    [database], chosen.statement_seconds, usual=STATEMENT_SECONDS
-                ),
-            },
         )
         await migration_runs.insert(tx, operation.id, blueprint.files)
         # First the logins: their rights on tables that come later are granted beforehand.
@@ -261,7 +261,7 @@ class Blueprints:
         await audit.record_on(
             tx,
             actor,
-            APPLY,
+            APPLY.name,
             database,
             result="accepted",
             details={

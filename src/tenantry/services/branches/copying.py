@@ -23,11 +23,11 @@ from tenantry.pg.reloading import Reloaded
 from tenantry.pg.tenant_settings import settings_of
 from tenantry.pg.visitors import Visitor
 from tenantry.services.branches import plan
-from tenantry.services.branches.model import Method
+from tenantry.services.branches.model import BranchRun, Method
 from tenantry.services.clusters.service import ClusterPools, LocalClusters
-from tenantry.services.operations.model import Run
 from tenantry.services.repository.service import Repositories
 from tenantry.services.restores import transfer
+from tenantry.services.restores.model import Exceptions
 from tenantry.services.side_instances.model import Wanted
 from tenantry.services.side_instances.service import SideInstances
 
@@ -82,14 +82,14 @@ class Copying:
         return size
 
     async def copy(
-        self, run: Run, source: DatabaseRow, target: Target, at: dt.datetime | None
+        self, run: BranchRun, source: DatabaseRow, target: Target, at: dt.datetime | None
     ) -> Method:
         """Have the target, whatever an earlier try has left of it. Returns how it was made.
 
-        ``run.state["size"]`` is what the source takes; ``run.state["exceptions"]`` becomes what of
-        it is not as it was.
+        ``run.state.size`` is what the source takes, in bytes; ``run.state.exceptions`` becomes what
+        of it is different in the copy.
         """
-        run.state["exceptions"] = Reloaded().as_json()
+        run.state.exceptions = Exceptions()
         try:
             if at is None:
                 method = await self._copy_now(run, source, target)
@@ -110,7 +110,7 @@ class Copying:
 
     # ── now ──────────────────────────────────────────────────────────────────
 
-    async def _copy_now(self, run: Run, source: DatabaseRow, target: Target) -> Method:
+    async def _copy_now(self, run: BranchRun, source: DatabaseRow, target: Target) -> Method:
         address = (await self.clusters.cluster(source.cluster_id)).address
         async with self.clusters.own_connection(source.cluster_id) as server:
             await objects.drop_database(server, target.name)
@@ -134,7 +134,7 @@ class Copying:
         ):
             if method == "dump":
                 reloaded = await self._dump_and_load(run, visitor, source, target.name, address)
-                run.state["exceptions"] = reloaded.as_json()
+                run.state.exceptions = Exceptions.of(reloaded)
                 emit(StepDone("branch", "loaded", target.name))
             async with visitors.connect_as(visitor, target.name) as inside:
                 others = [name for name in roles if name != source.username]
@@ -186,7 +186,7 @@ class Copying:
                 await replacing.close_database(server, target.name)
 
     async def _dump_and_load(
-        self, run: Run, visitor: Visitor, source: DatabaseRow, target: str, address: Address
+        self, run: BranchRun, visitor: Visitor, source: DatabaseRow, target: str, address: Address
     ) -> Reloaded:
         """Dump one database and load it into another, all of it as the visitor's."""
         bindir = LocalClusters(self.settings).shared.bindir
@@ -210,7 +210,7 @@ class Copying:
     # ── as it was ────────────────────────────────────────────────────────────
 
     async def _copy_as_it_was(
-        self, run: Run, source: DatabaseRow, target: Target, at: dt.datetime
+        self, run: BranchRun, source: DatabaseRow, target: Target, at: dt.datetime
     ) -> Method:
         cluster = await self.clusters.cluster(source.cluster_id)
         name, heir = source.database_name, target.heir
@@ -218,7 +218,7 @@ class Copying:
         told = _Told(run)
         await self.sides.restore(run.row.id, wanted, tell=told.restored)
         side = await self.sides.recover(run.row.id, wanted)
-        run.state["unreadable"] = side.unreadable
+        run.state.unreadable = [*side.unreadable]
         # There the first role can have another name, so that nothing is to be handed over here.
         dump = await transfer.dump_out(
             side, run.row.id.hex, name, first=source.username, heir=heir, tell=told.dumped
@@ -234,7 +234,7 @@ class Copying:
             seconds=source.longest_statement_seconds,
             tell=told.loaded,
         )
-        run.state["exceptions"] = reloaded.as_json()
+        run.state.exceptions = Exceptions.of(reloaded)
         emit(StepDone("branch", "loaded", target.name))
         return "restore"
 
@@ -243,13 +243,13 @@ class Copying:
 class _Told:
     """Tells how far copying is."""
 
-    run: Run
+    run: BranchRun
 
     async def restored(self, done: int) -> None:
         await self.run.tell(0.0, done_bytes=done)
 
     async def dumped(self, done: int, _: int | None) -> None:
-        part = min(1.0, done / max(1, self.run.state["size"]))
+        part = min(1.0, done / max(1, self.run.state.size))
         await self.run.tell(_DUMPED * part, done_bytes=done)
 
     async def loaded(self, done: int, items: int | None) -> None:

@@ -8,7 +8,6 @@ throwing away what an earlier try has left of it.
 """
 
 import datetime as dt
-import uuid
 from dataclasses import dataclass
 
 import psycopg
@@ -25,18 +24,22 @@ from tenantry.pg.discarding import execute_discarding
 from tenantry.pg.handover import copy_settings
 from tenantry.pg.long_statements import bounded
 from tenantry.services.branches.copying import Copying, Target
-from tenantry.services.branches.model import MaskingFailed
+from tenantry.services.branches.model import (
+    CREATE,
+    PROMOTE,
+    RESET,
+    BranchParams,
+    BranchRun,
+    BranchState,
+    MaskingFailed,
+)
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.flow import ensure_replaceable
 from tenantry.services.databases.plan import wanted_state
 from tenantry.services.network.service import Network
-from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step
+from tenantry.services.operations.model import Done, Flow, Next, Outcome, Step, required
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.restores.model import WouldLose
-
-CREATE = "branch.create"
-RESET = "branch.reset"
-PROMOTE = "branch.promote"
 
 _DEADLINE = dt.timedelta(hours=24)
 _MASKING_SECONDS = 3600
@@ -55,7 +58,7 @@ class Branching:
     keep_days: int
 
     @property
-    def flows(self) -> list[Flow]:
+    def flows(self) -> list[Flow[BranchParams, BranchState]]:
         made = [Step("copy", self._copy, share=20), Step("mask", self._mask, share=4)]
         create = Flow(
             CREATE,
@@ -82,11 +85,11 @@ class Branching:
 
     # ── the copy ─────────────────────────────────────────────────────────────
 
-    async def _prepare(self, run: Run) -> Outcome:
+    async def _prepare(self, run: BranchRun) -> Outcome:
         """Have the branch's role, which nobody can log in with, and its shadow."""
         branch, parent = await self._both(run)
-        run.state["size"] = await self.copying.check(parent, branch, _moment(run))
-        run.state["making"] = branch.database_name
+        run.state.size = await self.copying.check(parent, branch, run.params.at)
+        run.state.staging_name = branch.database_name
         address = (await self.clusters.cluster(branch.cluster_id)).address
         async with self.clusters.own_connection(branch.cluster_id) as server:
             await objects.ensure_role(server, branch.username)
@@ -96,34 +99,36 @@ class Branching:
                 )
         return Next()
 
-    async def _prepare_beside(self, run: Run) -> Outcome:
+    async def _prepare_beside(self, run: BranchRun) -> Outcome:
         heir, source = await self._both(run)
-        run.state["size"] = await self.copying.check(source, heir, _moment(run))
-        run.state["making"] = f"{heir.database_name}_copying_{_short(run)}"
+        run.state.size = await self.copying.check(source, heir, run.params.at)
+        run.state.staging_name = f"{heir.database_name}_copying_{_short(run)}"
         return Next()
 
-    async def _copy(self, run: Run) -> Outcome:
+    async def _copy(self, run: BranchRun) -> Outcome:
         heir, source = await self._both(run)
-        at = _moment(run)
-        run.state["branched_at"] = (at or dt.datetime.now(dt.UTC)).isoformat()
+        at = run.params.at
+        run.state.branched_at = at or dt.datetime.now(dt.UTC)
         async with self.store.transaction(audit.PLATFORM) as tx:
             beside = [
                 role for role in await roles.of_database(tx, heir.id) if role.status == "active"
             ]
-        target = Target(run.state["making"], heir.username, beside, closed=heir.status == "active")
-        run.state["method"] = await self.copying.copy(run, source, target, at)
-        if target.closed and not run.params.get("accept_losses"):
-            WouldLose.require_nothing(source.database_name, run.state["exceptions"]["lost"])
-        run.state["masking"] = False
+        target = Target(
+            required(run.state.staging_name), heir.username, beside, closed=heir.status == "active"
+        )
+        run.state.method = await self.copying.copy(run, source, target, at)
+        if target.closed and not run.params.accept_losses:
+            WouldLose.require_nothing(source.database_name, run.state.exceptions.lost)
+        run.state.masking = False
         return Next()
 
     # ── masking ──────────────────────────────────────────────────────────────
 
-    async def _mask(self, run: Run) -> Outcome:
+    async def _mask(self, run: BranchRun) -> Outcome:
         """Do the owner's SQL, if it is asked for, with the branch's rights and no other."""
-        if not run.params["masked"]:
+        if not run.params.masked:
             return Next()
-        if run.state["masking"]:
+        if run.state.masking:
             return Next("copy")  # nobody knows how much of it was done
         branch, parent = await self._both(run)
         async with self.store.transaction(audit.PLATFORM) as tx:
@@ -133,7 +138,7 @@ class Branching:
                 "The parent's masking has been removed meanwhile.",
                 hint="Register it again, or ask for a branch that is not masked.",
             )
-        run.state["masking"] = True
+        run.state.masking = True
         await run.save()
         files.ensure_folder(self.copying.sides.folder(run.row.id))
         try:
@@ -142,9 +147,9 @@ class Branching:
             await self.copying.sides.remove(run.row.id)
         return Next()
 
-    async def _do_masking(self, run: Run, branch: DatabaseRow, statements: str) -> None:
+    async def _do_masking(self, run: BranchRun, branch: DatabaseRow, statements: str) -> None:
         address = (await self.clusters.cluster(branch.cluster_id)).address
-        database = run.state["making"]
+        database = required(run.state.staging_name)
         seconds = min(_MASKING_SECONDS, branch.longest_statement_seconds)
         # A visitor, to whom row-level security does not apply: no row may be left out.
         async with visitors.visitor(
@@ -181,9 +186,9 @@ class Branching:
 
     # ── in service ───────────────────────────────────────────────────────────
 
-    async def _open(self, run: Run) -> Outcome:
+    async def _open(self, run: BranchRun) -> Outcome:
         """Let a new branch's owner in."""
-        branched_at = dt.datetime.fromisoformat(run.state["branched_at"])
+        branched_at = required(run.state.branched_at)
         async with self.store.long_transaction(audit.PLATFORM) as tx:
             branch = await databases.lock(tx, run.row.resource_id, wait=True)
             if branch is not None and branch.status == "branching":
@@ -203,14 +208,14 @@ class Branching:
                             max_connections=branch.max_connections,
                         )
                 emit(StepDone("branch", "opened", branch.database_name))
-                await blueprints.follow(tx, uuid.UUID(run.params["source_id"]), branch.id)
+                await blueprints.follow(tx, run.params.source_id, branch.id)
                 await branches.finish(tx, branch.id, branched_at)
         await self.pooler.refresh_users(self.store)
         return Done(self._told(run))
 
-    async def _copy_settings(self, run: Run, branch: DatabaseRow) -> None:
+    async def _copy_settings(self, run: BranchRun, branch: DatabaseRow) -> None:
         async with self.store.transaction(audit.PLATFORM) as tx:
-            parent = await databases.find(tx, uuid.UUID(run.params["source_id"]), customer_id=None)
+            parent = await databases.find(tx, run.params.source_id, customer_id=None)
         if parent is None:
             return
         address = (await self.clusters.cluster(branch.cluster_id)).address
@@ -223,7 +228,7 @@ class Branching:
                 target=branch.database_name,
             )
 
-    async def _serve(self, run: Run) -> Outcome:
+    async def _serve(self, run: BranchRun) -> Outcome:
         """Put what was made in the place of what is there; whoever is pooled waits meanwhile."""
         async with self.store.long_transaction(audit.PLATFORM) as tx:
             row = await databases.lock(tx, run.row.resource_id, wait=True)
@@ -232,7 +237,7 @@ class Branching:
             cluster = await self.clusters.cluster(row.cluster_id)
             kept = f"{row.database_name}_before_{_short(run)}"
             async with self.clusters.own_connection(row.cluster_id) as server:
-                names = (run.state["making"], kept)
+                names = (required(run.state.staging_name), kept)
                 if not any([await objects.database_exists(server, name) for name in names]):
                     return Next("copy")  # somebody has dropped it by hand
                 further = await roles.of_database(tx, row.id)
@@ -241,33 +246,31 @@ class Branching:
                 await replacing.replace(
                     cluster.address,
                     service=row.database_name,
-                    incoming=run.state["making"],
+                    incoming=required(run.state.staging_name),
                     outgoing=kept,
                     connection_limit=wanted_state(row).connection_limit,
                 )
             emit(StepDone("branch", "swapped", row.database_name))
             await replaced.keep(tx, row.id, kept, operation_id=run.row.id, days=self.keep_days)
-            await blueprints.follow(tx, uuid.UUID(run.params["source_id"]), row.id)
-            if run.row.kind == RESET:
-                await branches.set_branched_at(
-                    tx, row.id, dt.datetime.fromisoformat(run.state["branched_at"])
-                )
+            await blueprints.follow(tx, run.params.source_id, row.id)
+            if run.row.kind == RESET.name:
+                await branches.set_branched_at(tx, row.id, required(run.state.branched_at))
         return Done(self._told(run) | {"replaced": kept})
 
     @staticmethod
-    def _told(run: Run) -> dict[str, object]:
+    def _told(run: BranchRun) -> dict[str, object]:
         return {
             "database_id": str(run.row.resource_id),
-            "method": run.state["method"],
-            "masked": run.params["masked"],
-            "branched_at": run.state["branched_at"],
-            "unreadable_backups": run.state.get("unreadable", []),
-            **run.state.get("exceptions", {}),
+            "method": run.state.method,
+            "masked": run.params.masked,
+            "branched_at": required(run.state.branched_at).isoformat(),
+            "unreadable_backups": run.state.unreadable,
+            **run.state.exceptions.model_dump(),
         }
 
     # ── undoing ──────────────────────────────────────────────────────────────
 
-    async def _undo_create(self, run: Run) -> None:
+    async def _undo_create(self, run: BranchRun) -> None:
         await self.copying.sides.remove(run.row.id)
         async with self.store.long_transaction(audit.PLATFORM) as tx:
             branch = await databases.lock(tx, run.row.resource_id, wait=True)
@@ -279,34 +282,31 @@ class Branching:
                 await objects.drop_role(server, branch.username)
             await databases.remove(tx, branch.id)
 
-    async def _undo_beside(self, run: Run) -> None:
+    async def _undo_beside(self, run: BranchRun) -> None:
         await self.copying.sides.remove(run.row.id)
-        making = run.state.get("making")
+        staging = run.state.staging_name
         async with self.store.transaction(audit.PLATFORM) as tx:
             row = await databases.find(tx, run.row.resource_id, customer_id=None)
-        if making is None or row is None:
+        if staging is None or row is None:
             return
         async with self.clusters.own_connection(row.cluster_id) as server:
-            await objects.drop_database(server, making)
+            await objects.drop_database(server, staging)
 
     # ── helpers ──────────────────────────────────────────────────────────────
 
-    async def _both(self, run: Run) -> tuple[DatabaseRow, DatabaseRow]:
+    async def _both(self, run: BranchRun) -> tuple[DatabaseRow, DatabaseRow]:
         """Whose copy it is going to be, and what is copied. Raises Conflict, NotFound."""
         async with self.store.transaction(audit.PLATFORM) as tx:
             heir = await databases.find(tx, run.row.resource_id, customer_id=None)
-            source = await databases.find(tx, uuid.UUID(run.params["source_id"]), customer_id=None)
-        if heir is None or heir.status != ("branching" if run.row.kind == CREATE else "active"):
+            source = await databases.find(tx, run.params.source_id, customer_id=None)
+        if heir is None or heir.status != (
+            "branching" if run.row.kind == CREATE.name else "active"
+        ):
             raise Conflict("The database has been deleted meanwhile.")
         if source is None or source.status != "active":
             raise NotFound("What is to be copied has been deleted meanwhile.")
         return heir, source
 
 
-def _moment(run: Run) -> dt.datetime | None:
-    at = run.params.get("at")
-    return None if at is None else dt.datetime.fromisoformat(at)
-
-
-def _short(run: Run) -> str:
+def _short(run: BranchRun) -> str:
     return run.row.id.hex[:12]

@@ -1,16 +1,51 @@
 """What is wanted of a branch, and what its owner is told about it. Values only."""
 
 import datetime as dt
+import uuid
 from dataclasses import dataclass
 from typing import Literal
+
+from pydantic import Field
 
 from tenantry.base.errors import TenantryError
 from tenantry.control.operations import OperationRow
 from tenantry.services.databases.model import Environment, Opened
+from tenantry.services.operations.model import Kind, Params, Run, State
+from tenantry.services.restores.model import Exceptions
 
 # How a database was copied: sharing its blocks on disk, block by block, by what is in it, or from
 # the physical backups, as it was.
 Method = Literal["clone", "template", "dump", "restore"]
+
+
+class BranchParams(Params):
+    """What is copied, and at which past moment (None is now)."""
+
+    source_id: uuid.UUID
+    masked: bool = False
+    at: dt.datetime | None = None
+    accept_losses: bool = False
+
+
+class BranchState(State):
+    """What the steps keep. ``staging_name`` is the database that is copied into.
+
+    ``masking`` is whether masking has begun, after which nobody knows how much of it was done.
+    """
+
+    size: int = 0
+    staging_name: str | None = None
+    branched_at: dt.datetime | None = None
+    method: Method | None = None
+    unreadable: list[str] = Field(default_factory=list)
+    exceptions: Exceptions = Field(default_factory=Exceptions)
+    masking: bool = False
+
+
+CREATE = Kind("branch.create", BranchParams, BranchState)
+RESET = Kind("branch.reset", BranchParams, BranchState)
+PROMOTE = Kind("branch.promote", BranchParams, BranchState)
+BranchRun = Run[BranchParams, BranchState]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,20 @@ from tenantry.control.databases import DatabaseRow, Filter
 from tenantry.control.operations import OperationRow
 from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
-from tenantry.services.branches.flow import CREATE, PROMOTE, RESET, Branching
-from tenantry.services.branches.model import Masking, NewBranch, OpenedBranch
+from tenantry.services.branches.flow import Branching
+from tenantry.services.branches.model import (
+    CREATE,
+    PROMOTE,
+    RESET,
+    BranchParams,
+    BranchState,
+    Masking,
+    NewBranch,
+    OpenedBranch,
+)
 from tenantry.services.databases.model import Opened
 from tenantry.services.databases.service import Databases
+from tenantry.services.operations.model import Kind
 from tenantry.services.operations.service import Operations
 from tenantry.services.side_instances.model import OutsideWindow
 
@@ -156,7 +166,7 @@ class Branches:
         self,
         tx: Tx,
         actor: Actor,
-        kind: str,
+        kind: Kind[BranchParams, BranchState],
         heir: DatabaseRow,
         *,
         source: DatabaseRow,
@@ -168,22 +178,17 @@ class Branches:
             tx,
             actor,
             kind,
+            BranchParams(source_id=source.id, masked=masked, at=at, accept_losses=accept_losses),
             resource_kind="database",
             resource_id=heir.id,
             customer_id=heir.customer_id,
-            params={
-                "source_id": str(source.id),
-                "masked": masked,
-                "at": None if at is None else at.isoformat(),
-                "accept_losses": accept_losses,
-            },
         )
         details: dict[str, object] = {
             "from": source.database_name,
             "masked": masked,
             "operation_id": str(operation.id),
         }
-        await audit.record_on(tx, actor, kind, heir, result="accepted", details=details)
+        await audit.record_on(tx, actor, kind.name, heir, result="accepted", details=details)
         return operation
 
     async def page(

@@ -26,7 +26,19 @@ from tenantry.services.cluster_restores.model import Reached, Report
 from tenantry.services.cluster_restores.service import ClusterRestore
 from tenantry.services.clusters.service import CONTROL, LocalClusters
 from tenantry.services.network.service import Network
-from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step, Wait
+from tenantry.services.operations.model import (
+    Done,
+    Flow,
+    Kind,
+    Next,
+    Outcome,
+    Params,
+    Run,
+    State,
+    Step,
+    Wait,
+    required,
+)
 from tenantry.services.operations.service import Operations
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.repository.service import Repositories
@@ -36,6 +48,26 @@ log = structlog.get_logger()
 _DEADLINE = dt.timedelta(hours=24)
 _DRAIN_SECONDS = 0.5
 _DRAINED_SECONDS = 60.0
+
+
+class ClusterRestoreParams(Params):
+    """Which cluster to restore, and to which moment."""
+
+    cluster: str
+    to: dt.datetime
+
+
+class ClusterRestoreState(State):
+    """The backup that was restored, how far it came, and how long others were waited for."""
+
+    label: str = ""
+    reached: Reached | None = None
+    waited: float = 0.0
+    report: Report | None = None
+
+
+KIND = Kind(RESTORE, ClusterRestoreParams, ClusterRestoreState)
+ClusterRestoreRun = Run[ClusterRestoreParams, ClusterRestoreState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +82,9 @@ class ClusterRestoring:
     pooler: Pooler
 
     @property
-    def flow(self) -> Flow:
+    def flow(self) -> Flow[ClusterRestoreParams, ClusterRestoreState]:
         return Flow(
-            RESTORE,
+            KIND,
             [
                 Step("restore", self._restore, share=10),
                 Step("recover", self._recover, share=5),
@@ -83,11 +115,11 @@ class ClusterRestoring:
         operation = await self.operations.begin(
             tx,
             actor,
-            RESTORE,
+            KIND,
+            ClusterRestoreParams(cluster=row.name, to=to),
             resource_kind="cluster",
             resource_id=row.id,
             customer_id=None,
-            params={"cluster": row.name, "to": to.isoformat()},
         )
         await audit.record(
             tx,
@@ -107,13 +139,13 @@ class ClusterRestoring:
 
     # ── steps ────────────────────────────────────────────────────────────────
 
-    def _of(self, run: Run) -> ClusterRestore:
-        return ClusterRestore(self.settings, run.params["cluster"])
+    def _of(self, run: ClusterRestoreRun) -> ClusterRestore:
+        return ClusterRestore(self.settings, run.params.cluster)
 
-    def _folders(self, run: Run) -> Folders:
-        return service.folders_of(self.settings, run.params["cluster"])
+    def _folders(self, run: ClusterRestoreRun) -> Folders:
+        return service.folders_of(self.settings, run.params.cluster)
 
-    async def _restore(self, run: Run) -> Outcome:
+    async def _restore(self, run: ClusterRestoreRun) -> Outcome:
         async def show(_: str, done: int, total: int) -> None:
             await run.tell(done / max(1, total), done_bytes=done, total_bytes=total)
 
@@ -122,44 +154,43 @@ class ClusterRestoring:
         if folders.cluster.pid() is not None:
             # What is committed has to be in the repository: the old one goes on writing.
             await self.repositories.secure(folders.cluster.name)
-        wanted = await self._of(run).look(_moment(run))
-        run.state["label"] = await self._of(run).restore(wanted, say=_say, show=show)
+        wanted = await self._of(run).look(run.params.to)
+        run.state.label = await self._of(run).restore(wanted, say=_say, show=show)
         return Next()
 
-    async def _recover(self, run: Run) -> Outcome:
+    async def _recover(self, run: ClusterRestoreRun) -> Outcome:
         if not self._folders(run).restored.data.exists():
             return Next("restore")  # the platform was brought up meanwhile
-        wanted = await self._of(run).choose(_moment(run))
-        reached = await self._of(run).recover(wanted, run.state["label"], say=_say)
-        run.state["reached"] = reached.model_dump(mode="json")
+        wanted = await self._of(run).choose(run.params.to)
+        reached = await self._of(run).recover(wanted, run.state.label, say=_say)
+        run.state.reached = reached
         return Next()
 
-    async def _drain(self, run: Run) -> Outcome:
+    async def _drain(self, run: ClusterRestoreRun) -> Outcome:
         """Have no other operation under way: what they have done would be gone half way."""
         async with self.store.transaction(audit.PLATFORM) as tx:
             others = await operation_rows.unfinished(tx) - {run.row.id}
             if others:
                 await operation_rows.cancel_all(tx, besides=run.row.id)
-        waited = run.state["waited"] = run.state.get("waited", 0.0) + _DRAIN_SECONDS
+        run.state.waited += _DRAIN_SECONDS
         # On a broken cluster they cannot end; on the new one they take back what is not there.
-        return Wait(_DRAIN_SECONDS) if others and waited < _DRAINED_SECONDS else Next()
+        return Wait(_DRAIN_SECONDS) if others and run.state.waited < _DRAINED_SECONDS else Next()
 
-    async def _agree(self, run: Run) -> Outcome:
+    async def _agree(self, run: ClusterRestoreRun) -> Outcome:
         folders = self._folders(run)
         if not folders.restored.data.exists():
             return Next("restore")
         folders.hold()
-        wanted = await self._of(run).choose(_moment(run))
-        reached = Reached.model_validate(run.state["reached"])
+        wanted = await self._of(run).choose(run.params.to)
         if folders.restored.pid() is None:  # it has died meanwhile
-            await self._of(run).recover(wanted, run.state["label"], say=_say)
-        report = await self._of(run).agree(wanted, reached, say=_say)
+            await self._of(run).recover(wanted, run.state.label, say=_say)
+        report = await self._of(run).agree(wanted, required(run.state.reached), say=_say)
         report.operation_id = run.row.id
-        run.state["report"] = report.model_dump(mode="json")
+        run.state.report = report
         return Next()
 
-    async def _swap(self, run: Run) -> Outcome:
-        folders, report = self._folders(run), Report.model_validate(run.state["report"])
+    async def _swap(self, run: ClusterRestoreRun) -> Outcome:
+        folders, report = self._folders(run), required(run.state.report)
         folders.finish()
         if folders.restored.data.exists():
             folders.hold()
@@ -168,7 +199,7 @@ class ClusterRestoring:
             return Next("restore")  # the platform was brought up meanwhile, which has undone it
         return Next()
 
-    async def _serve(self, run: Run) -> Outcome:
+    async def _serve(self, run: ClusterRestoreRun) -> Outcome:
         folders, local = self._folders(run), LocalClusters(self.settings)
         folders.release()
         await local.ensure_running(folders.cluster)
@@ -177,7 +208,7 @@ class ClusterRestoring:
         await self.network.keep()
         report = next(
             (each for each in reports if each.operation_id == run.row.id),
-            Report.model_validate(run.state["report"]),
+            required(run.state.report),
         )
         try:
             await self.pooler.end_clients_of(report.shut)
@@ -187,17 +218,13 @@ class ClusterRestoring:
             log.warning("cluster.restored", error=str(error))
         return Done(report.model_dump(mode="json", exclude={"operation_id", "in_service"}))
 
-    async def _undo(self, run: Run) -> None:
+    async def _undo(self, run: ClusterRestoreRun) -> None:
         folders = self._folders(run)
         await folders.end_private()
         await folders.undo()
         folders.release()
         with contextlib.suppress(MachineError):  # the supervisor goes on trying
             await LocalClusters(self.settings).ensure_running(folders.cluster)
-
-
-def _moment(run: Run) -> dt.datetime:
-    return dt.datetime.fromisoformat(run.params["to"])
 
 
 def _say(text: str) -> None:

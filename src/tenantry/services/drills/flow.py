@@ -5,7 +5,6 @@ what was the same both times must be the same in the copy. Then the copy is dump
 a restore does it, beside it in the sandbox: to be proven is what a restore would bring back.
 """
 
-import dataclasses
 import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
+from pydantic import Field
 
 from tenantry.base.errors import MachineError, NotFound
 from tenantry.control import audit, proofs
@@ -31,7 +31,18 @@ from tenantry.pg.fingerprints import Fingerprint, Table
 from tenantry.pg.tenant_settings import settings_of
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.drills import plan
-from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step
+from tenantry.services.operations.model import (
+    Done,
+    Flow,
+    Kind,
+    Next,
+    Outcome,
+    Params,
+    Run,
+    State,
+    Step,
+    required,
+)
 from tenantry.services.repository.service import Repositories
 from tenantry.services.restores import transfer
 from tenantry.services.side_instances.model import SideInstance, Wanted
@@ -39,7 +50,6 @@ from tenantry.services.side_instances.service import SideInstances
 
 log = structlog.get_logger()
 
-DRILL = "database.drill"
 _HOURS = 3600.0
 _LIVE_BYTES = 256 * 2**20  # of tables that are read twice while their tenant works
 _COPIES = 3.2  # of the database: restored, dumped and loaded; and the log that is read
@@ -48,6 +58,32 @@ _CORRUPT = 2  # what pg_amcheck ends with if it has found something
 _DAMAGE = (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted, psycopg.InternalError)
 
 Figures = dict[str, Fingerprint]
+
+
+class DrillParams(Params):
+    """Who asked: the clock ("nightly"), or somebody ("now")."""
+
+    asked: str
+
+
+class DrillState(State):
+    """The moment that is restored, and what was found, by table.
+
+    ``expected`` are the tables of the database in service that nobody changed meanwhile; ``found``
+    those of the copy, ``compared`` what the proof says of it.
+    """
+
+    moment: dt.datetime | None = None
+    size: int = 0
+    expected: dict[str, Fingerprint] = Field(default_factory=dict)
+    changing: int = 0
+    too_large: int = 0
+    found: dict[str, Fingerprint] = Field(default_factory=dict)
+    compared: dict[str, Any] = Field(default_factory=dict)
+
+
+DRILL = Kind("database.drill", DrillParams, DrillState)
+DrillRun = Run[DrillParams, DrillState]
 
 
 class NotProven(MachineError):
@@ -65,7 +101,7 @@ class Drilling:
     sides: SideInstances
 
     @property
-    def flow(self) -> Flow:
+    def flow(self) -> Flow[DrillParams, DrillState]:
         return Flow(
             DRILL,
             [
@@ -87,7 +123,7 @@ class Drilling:
 
     # ── what is there ────────────────────────────────────────────────────────
 
-    async def _read(self, run: Run) -> Outcome:
+    async def _read(self, run: DrillRun) -> Outcome:
         row = await self._row(run)
         cluster = await self.clusters.cluster(row.cluster_id)
         async with self.clusters.connection(row.cluster_id) as server:
@@ -102,14 +138,14 @@ class Drilling:
             moment = await self.repositories.secure(cluster.name)
             after = await _readable(inside, chosen)
         expected = plan.unchanged(before, after)
-        run.state["moment"] = moment.isoformat()
-        run.state["size"] = sizes.get(row.database_name, 0)
-        run.state["expected"] = {name: dataclasses.asdict(each) for name, each in expected.items()}
-        run.state["changing"] = len(chosen) - len(expected)
-        run.state["too_large"] = len(there) - len(chosen)
+        run.state.moment = moment
+        run.state.size = sizes.get(row.database_name, 0)
+        run.state.expected = expected
+        run.state.changing = len(chosen) - len(expected)
+        run.state.too_large = len(there) - len(chosen)
         return Next()
 
-    async def _row(self, run: Run) -> DatabaseRow:
+    async def _row(self, run: DrillRun) -> DatabaseRow:
         async with self.store.transaction(audit.PLATFORM) as tx:
             row = await rows.find(tx, run.row.resource_id, customer_id=None)
         if row is None or row.status != "active":
@@ -118,30 +154,29 @@ class Drilling:
 
     # ── the copy ─────────────────────────────────────────────────────────────
 
-    async def _wanted(self, run: Run) -> Wanted:
+    async def _wanted(self, run: DrillRun) -> Wanted:
         row = await self._row(run)
         cluster = await self.clusters.cluster(row.cluster_id)
-        moment = dt.datetime.fromisoformat(run.state["moment"])
-        return Wanted(cluster.name, moment, (row.database_name,))
+        return Wanted(cluster.name, required(run.state.moment), (row.database_name,))
 
-    async def _restore(self, run: Run) -> Outcome:
+    async def _restore(self, run: DrillRun) -> Outcome:
         async def tell(done: int) -> None:
-            await run.tell(min(0.95, done / max(1, run.state["size"])), done_bytes=done)
+            await run.tell(min(0.95, done / max(1, run.state.size)), done_bytes=done)
 
         await self.sides.restore(run.row.id, await self._wanted(run), tell=tell)
         return Next()
 
-    async def _recover(self, run: Run) -> Outcome:
+    async def _recover(self, run: DrillRun) -> Outcome:
         await self._side(run)
         return Next()
 
-    async def _side(self, run: Run) -> SideInstance:
+    async def _side(self, run: DrillRun) -> SideInstance:
         return await self.sides.recover(run.row.id, await self._wanted(run))
 
-    async def _compare(self, run: Run) -> Outcome:
+    async def _compare(self, run: DrillRun) -> Outcome:
         """Read every row of the copy. Raises NotProven for what differs, or cannot be read."""
         row, side = await self._row(run), await self._side(run)
-        expected = {name: Fingerprint(**each) for name, each in run.state["expected"].items()}
+        expected = run.state.expected
         found: Figures = {}
         async with _inside(run, side.address, row, side.folder) as inside:
             there = await fingerprints.tables(inside)
@@ -157,27 +192,27 @@ class Drilling:
         if wrong := fingerprints.differing(expected, found):
             raise NotProven(
                 f"{len(wrong)} of {len(expected)} tables differ from what they were at "
-                f"{run.state['moment']}: {', '.join(wrong[:_TOLD])}.",
+                f"{required(run.state.moment).isoformat()}: {', '.join(wrong[:_TOLD])}.",
                 hint="Make a full backup now (tenantry cluster backup --type full), drill again, "
                 "and see tenantry cluster verify.",
             )
-        run.state["compared"] = {
+        run.state.compared = {
             "tables": len(found),
             "rows": sum(each.rows for each in found.values()),
             "equal_to_live": len(expected),
-            "changing": run.state["changing"],
-            "too_large": run.state["too_large"],
+            "changing": run.state.changing,
+            "too_large": run.state.too_large,
         }
-        run.state["found"] = {name: dataclasses.asdict(each) for name, each in found.items()}
+        run.state.found = found
         return Next()
 
     # ── the way of a restore ─────────────────────────────────────────────────
 
-    async def _dump(self, run: Run) -> Outcome:
+    async def _dump(self, run: DrillRun) -> Outcome:
         row, side = await self._row(run), await self._side(run)
 
         async def tell(done: int, _: int | None) -> None:
-            await run.tell(min(0.95, done / max(1, run.state["size"])), done_bytes=done)
+            await run.tell(min(0.95, done / max(1, run.state.size)), done_bytes=done)
 
         await transfer.dump_out(
             side,
@@ -189,7 +224,7 @@ class Drilling:
         )
         return Next()
 
-    async def _load(self, run: Run) -> Outcome:
+    async def _load(self, run: DrillRun) -> Outcome:
         """Load it as a restore does. Raises NotProven for what a restore would lose."""
         row, side = await self._row(run), await self._side(run)
         name = _loaded_name(row)
@@ -209,7 +244,7 @@ class Drilling:
             seconds=row.longest_statement_seconds,
             tell=tell,
         )
-        run.state["compared"] |= reloaded.as_json()
+        run.state.compared |= reloaded.as_json()
         if reloaded.lost:
             raise NotProven(
                 f"A restore would lose {len(reloaded.lost)} objects: "
@@ -219,10 +254,10 @@ class Drilling:
             )
         return Next()
 
-    async def _compare_loaded(self, run: Run) -> Outcome:
+    async def _compare_loaded(self, run: DrillRun) -> Outcome:
         """Read every row of what was loaded. Raises NotProven for what differs from the copy."""
         row, side = await self._row(run), await self._side(run)
-        copied = {name: Fingerprint(**each) for name, each in run.state["found"].items()}
+        copied = run.state.found
         loaded: Figures = {}
         changed: list[dict[str, str]] = []
         async with connect(side.address, user=ADMIN) as server:
@@ -256,12 +291,12 @@ class Drilling:
                 f"{', '.join(wrong[:_TOLD])}.",
                 hint="Please report it.",
             )
-        run.state["compared"]["changed"] = [*run.state["compared"]["changed"], *changed]
+        run.state.compared["changed"] = [*run.state.compared["changed"], *changed]
         return Next()
 
     # ── its structure ────────────────────────────────────────────────────────
 
-    async def _check(self, run: Run) -> Outcome:
+    async def _check(self, run: DrillRun) -> Outcome:
         """Check the structure of its tables and indexes. Raises NotProven."""
         row, side = await self._row(run), await self._side(run)
         name = row.database_name
@@ -279,29 +314,29 @@ class Drilling:
             raise NotProven(f"pg_amcheck has found damage: {_first_line(done.stdout)}")
         if done.returncode != 0:
             raise commands.CommandFailed(f"pg_amcheck failed: {_first_line(done.stderr)}")
-        run.state["compared"]["amcheck"] = "passed"
+        run.state.compared["amcheck"] = "passed"
         return Next()
 
     # ── the proof ────────────────────────────────────────────────────────────
 
-    async def _prove(self, run: Run) -> Outcome:
+    async def _prove(self, run: DrillRun) -> Outcome:
         proof = self._proof(run, None)
         async with self.store.transaction(audit.PLATFORM) as tx:
             await proofs.insert(tx, proof)
             row = await rows.find(tx, proof.database_id, customer_id=None)
             if row is not None:
-                await audit.record_on(tx, run.actor, DRILL, row, details=proof.compared)
+                await audit.record_on(tx, run.actor, DRILL.name, row, details=proof.compared)
         await self.sides.remove(run.row.id)
         return Done(
             {
                 "passed": True,
-                "moment": run.state["moment"],
+                "moment": required(run.state.moment).isoformat(),
                 "seconds": round(proof.seconds, 1),
                 **proof.compared,
             }
         )
 
-    async def _undo(self, run: Run) -> None:
+    async def _undo(self, run: DrillRun) -> None:
         await self.sides.remove(run.row.id)
         if run.row.error is None:
             return  # somebody has cancelled it
@@ -310,24 +345,23 @@ class Drilling:
         async with self.store.transaction(audit.PLATFORM) as tx:
             await proofs.insert(tx, self._proof(run, error))
 
-    def _proof(self, run: Run, error: str | None) -> ProofRow:
+    def _proof(self, run: DrillRun, error: str | None) -> ProofRow:
         now = dt.datetime.now(dt.UTC)
-        moment: Any = run.state.get("moment")
         return ProofRow(
             id=run.row.id,
             database_id=run.row.resource_id,
             at=now,
-            moment=dt.datetime.fromisoformat(moment) if moment else None,
+            moment=run.state.moment,
             seconds=(now - (run.row.started_at or now)).total_seconds(),
             passed=error is None,
-            compared=run.state.get("compared", {}),
+            compared=run.state.compared,
             error=error,
         )
 
 
 @asynccontextmanager
 async def _inside(
-    run: Run, address: Address, row: DatabaseRow, folder: Path
+    run: DrillRun, address: Address, row: DatabaseRow, folder: Path
 ) -> AsyncIterator[AsyncConnection[TupleRow]]:
     """A session in the database, with the rights of all its roles."""
     async with connect(address, user=ADMIN) as server:
@@ -342,7 +376,7 @@ async def _inside(
 
 @asynccontextmanager
 async def _reading(
-    run: Run, side: SideInstance, row: DatabaseRow, database: str
+    run: DrillRun, side: SideInstance, row: DatabaseRow, database: str
 ) -> AsyncIterator[AsyncConnection[TupleRow]]:
     """A session in a database of the side instance, all of which is the owner role's."""
     purpose = f"{run.row.id.hex}_{'loaded' if database == _loaded_name(row) else 'copied'}"

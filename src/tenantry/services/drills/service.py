@@ -16,7 +16,7 @@ from tenantry.control.proofs import ProofRow, Summary
 from tenantry.control.store import ControlStore, Tx
 from tenantry.services.databases.service import Databases
 from tenantry.services.drills import plan
-from tenantry.services.drills.flow import DRILL
+from tenantry.services.drills.flow import DRILL, DrillParams
 from tenantry.services.operations.service import Operations
 from tenantry.services.repository import looking
 from tenantry.services.repository.service import Repositories
@@ -61,7 +61,7 @@ class Drills:
     ) -> OperationRow:
         under_way = await operation_rows.page(
             tx,
-            Filter(kind=DRILL, resource_id=database_id),
+            Filter(kind=DRILL.name, resource_id=database_id),
             customer_id=None,
             after=read_key(None),
             limit=1,
@@ -72,10 +72,10 @@ class Drills:
             tx,
             actor,
             DRILL,
+            DrillParams(asked=asked),
             resource_kind="database",
             resource_id=database_id,
             customer_id=customer_id,
-            params={"asked": asked},
             exclusive=False,  # its owner goes on with whatever it likes
         )
 
@@ -101,7 +101,7 @@ class Drills:
 
     async def _last_night(self, tx: Tx) -> dt.datetime | None:
         found = await operation_rows.page(
-            tx, Filter(kind=DRILL), customer_id=None, after=read_key(None), limit=200
+            tx, Filter(kind=DRILL.name), customer_id=None, after=read_key(None), limit=200
         )
         nightly = [row.created_at for row in found if row.params.get("asked") == _NIGHTLY]
         return max(nightly, default=None)

@@ -47,15 +47,14 @@ from tenantry.pg.tables import row_counts
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.imports import loading, plan
 from tenantry.services.imports.loading import Place
-from tenantry.services.imports.model import Examined
-from tenantry.services.operations.model import Done, Next, Outcome, Run
+from tenantry.services.imports.model import Examined, ImportRun
+from tenantry.services.operations.model import Done, Next, Outcome
 from tenantry.services.quotas.plan import RESTRICTED
 
 log = structlog.get_logger()
 
 _LOOK_SECONDS = 0.5
 _SILENT_SECONDS = 600.0  # longer than pg_dump waits for a lock
-STATEMENT_SECONDS = 3600.0  # how long each statement may run if nothing is asked for
 _MOST_OBJECTS = 20_000
 _MOST_TOLD = 200
 _LONGEST_TOLD = 300
@@ -92,13 +91,14 @@ class Steps:
 
     # ── the steps ────────────────────────────────────────────────────────────
 
-    async def copy(self, run: Run) -> Outcome:
+    async def copy(self, run: ImportRun) -> Outcome:
         """Copy the source into a folder, as it is at one moment, and count its rows meanwhile."""
         folder = self.folder(run.row.id)
-        if "upload" in run.params:
+        upload = run.params.upload
+        if upload is not None:
             files.ensure_folder(folder)
             with contextlib.suppress(FileNotFoundError):
-                self.upload(run.params["upload"]).rename(folder / "dump")
+                self.upload(upload).rename(folder / "dump")
             if not (folder / "dump").exists():
                 raise _started_again()
             most = (await self._place(run)).row.disk_quota_bytes
@@ -112,7 +112,8 @@ class Steps:
         files.ensure_folder(folder)
         try:
             with _alone():
-                run.state.update(await self._copy(run, held, place, folder / "dump"))
+                run.state.there = await self._copy(run, held, place, folder / "dump")
+                run.state.settings = held.contents.settings
         except CommandFailed as error:
             raise held.source.refusal(_error_in(str(error))) from None
         except TimeoutError:
@@ -122,7 +123,7 @@ class Steps:
         emit(StepDone("import", "copied", place.row.database_name))
         return Next()
 
-    async def load(self, run: Run) -> Outcome:
+    async def load(self, run: ImportRun) -> Outcome:
         """Read it into the database as the visitor."""
         place = await self._place(run)
         failure: CommandFailed | Conflict | None = None
@@ -131,7 +132,7 @@ class Steps:
                 await visitors.wipe(visitor, place.row.database_name)
                 emit(StepDone("import", "wiped", place.row.database_name))
                 try:
-                    run.state["left_out"] = await self._load(run, place, visitor)
+                    run.state.left_out = await self._load(run, place, visitor)
                     emit(StepDone("import", "loaded", place.row.database_name))
                 except (CommandFailed, Conflict) as error:
                     failure = error
@@ -148,7 +149,7 @@ class Steps:
             raise failure
         return Next()
 
-    async def compare(self, run: Run) -> Outcome:
+    async def compare(self, run: ImportRun) -> Outcome:
         """Count the rows that are there now. The visitor has a new password, which none knows."""
         place = await self._place(run)
         async with (
@@ -158,10 +159,10 @@ class Steps:
             ) as session,
         ):
             await session.execute("SET statement_timeout = 0")
-            run.state["here"] = await row_counts(session, unlogged=True)
+            run.state.here = await row_counts(session, unlogged=True)
         return Next()
 
-    async def hand_over(self, run: Run) -> Outcome:
+    async def hand_over(self, run: ImportRun) -> Outcome:
         """Give it all to the tenant, and to its further logins what they may read or write."""
         place = await self._place(run)
         row = place.row
@@ -180,11 +181,11 @@ class Steps:
                     access=role.access,
                 )
         logins_ = [row.username, *(each.username for each in further if each.status == "active")]
-        run.state["left_out"] += await _bring_settings(run, place, logins_)
+        run.state.left_out += await _bring_settings(run, place, logins_)
         await self._forget(run)
         return Done(_result(run))
 
-    async def undo(self, run: Run) -> None:
+    async def undo(self, run: ImportRun) -> None:
         """Have the database as empty as it was, and nothing left of the import."""
         self.held.pop(run.row.id, None)
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -195,7 +196,7 @@ class Steps:
 
     # ── parts of them ────────────────────────────────────────────────────────
 
-    async def _place(self, run: Run) -> Place:
+    async def _place(self, run: ImportRun) -> Place:
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await rows.find(tx, run.row.resource_id, customer_id=None)
         if row is None or row.status != "active":
@@ -206,7 +207,7 @@ class Steps:
         cluster = await self._clusters.cluster(row.cluster_id)
         return Place(row, cluster.address, find_postgres(cluster.version))
 
-    async def _take_back(self, run: Run, row: DatabaseRow) -> None:
+    async def _take_back(self, run: ImportRun, row: DatabaseRow) -> None:
         place = await self._place_of(row)
         async with self._clusters.connection(row.cluster_id) as server:
             is_there = await objects.database_exists(server, row.database_name)
@@ -217,10 +218,10 @@ class Steps:
         else:
             await visitors.drop(place.address, run.row.id.hex)
 
-    async def _forget(self, run: Run) -> None:
+    async def _forget(self, run: ImportRun) -> None:
         self.held.pop(run.row.id, None)
-        if "upload" in run.params:
-            await asyncio.to_thread(dump_formats.remove, self.upload(run.params["upload"]))
+        if run.params.upload is not None:
+            await asyncio.to_thread(dump_formats.remove, self.upload(run.params.upload))
         folder = self.folder(run.row.id)
         # Programs whose API was killed go on, and one may hold the source's password.
         for pid in processes.started_on(folder):
@@ -228,8 +229,8 @@ class Steps:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _copy(
-        self, run: Run, held: Examined, place: Place, target: Path
-    ) -> dict[str, object]:
+        self, run: ImportRun, held: Examined, place: Place, target: Path
+    ) -> dict[str, int]:
         # In the folder: whatever names it is ended with the import.
         selection = target.with_name("selection")
         files.write_atomically(selection, json.dumps(held.selection.told()))
@@ -259,16 +260,13 @@ class Steps:
                     memory=_SOURCE_BYTES // (held.selection.jobs + 1),
                 )
                 watch.cancel()
-            await snapshot.counted(within=_seconds(run))
+            await snapshot.counted(within=run.params.statement_seconds)
         there = zip(snapshot.tables, snapshot.counts, strict=True)
-        return {
-            "there": {".".join(table): rows for table, rows in there},
-            "settings": held.contents.settings,
-        }
+        return {".".join(table): rows for table, rows in there}
 
     @asynccontextmanager
     async def _visitor(
-        self, run: Run, place: Place, roles: Sequence[str]
+        self, run: ImportRun, place: Place, roles: Sequence[str]
     ) -> AsyncIterator[visitors.Visitor]:
         """The import's login, for the time of a block; it may make things in the one database."""
         folder = self.folder(run.row.id)
@@ -278,12 +276,12 @@ class Steps:
         ) as visitor:
             await _let_into_public(place, visitor, sql.SQL("GRANT"), sql.SQL("TO"))
             try:
-                async with bounded(place.address, visitor.name, _seconds(run)):
+                async with bounded(place.address, visitor.name, run.params.statement_seconds):
                     yield visitor
             finally:
                 await _let_into_public(place, visitor, sql.SQL("REVOKE"), sql.SQL("FROM"))
 
-    async def _load(self, run: Run, place: Place, visitor: visitors.Visitor) -> list[str]:
+    async def _load(self, run: ImportRun, place: Place, visitor: visitors.Visitor) -> list[str]:
         dump = self.folder(run.row.id) / "dump"
         with _alone():
             async with asyncio.TaskGroup() as tasks:
@@ -311,7 +309,7 @@ class Steps:
         if sum(sizes.values()) > place.row.disk_quota_bytes:
             raise _no_room(place.row)
 
-    async def _why(self, run: Run, place: Place, error: CommandFailed) -> Conflict:
+    async def _why(self, run: ImportRun, place: Place, error: CommandFailed) -> Conflict:
         """Why reading a dump back failed, as its owner can use it."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await rows.find(tx, place.row.id, customer_id=None)
@@ -342,11 +340,11 @@ async def _let_into_public(
             )
 
 
-async def _bring_settings(run: Run, place: Place, logins_: Sequence[str]) -> list[str]:
+async def _bring_settings(run: ImportRun, place: Place, logins_: Sequence[str]) -> list[str]:
     """Have the source's settings for all of the database's logins. Returns what could not be."""
     row = place.row
     here = await role_settings.of_login(place.address, row.username, row.database_name)
-    brought, left = plan.settings(run.state.get("settings", {}), here)
+    brought, left = plan.settings(run.state.settings, here)
     failed: dict[str, str] = {}
     for login in logins_:
         failed |= await role_settings.apply(place.address, login, row.database_name, brought)
@@ -354,10 +352,6 @@ async def _bring_settings(run: Run, place: Place, logins_: Sequence[str]) -> lis
         *(f"setting {name}, which tenants cannot bring" for name in left),
         *(f"setting {name} ({why})" for name, why in failed.items()),
     ]
-
-
-def _seconds(run: Run) -> float:
-    return float(run.params.get("statement_seconds", STATEMENT_SECONDS))
 
 
 @contextlib.contextmanager
@@ -388,16 +382,15 @@ async def _watch_size(target: Path, most: int) -> None:
             raise TimeoutError(f"nothing came for {_SILENT_SECONDS:.0f} s")
 
 
-def _result(run: Run) -> dict[str, object]:
-    here: dict[str, int] = run.state["here"]
-    there: dict[str, int] | None = run.state.get("there")
+def _result(run: ImportRun) -> dict[str, object]:
+    here, there = run.state.here, run.state.there
     told: dict[str, object] = {
         "tables": [
             {"name": name, "rows": rows_, "source_rows": None if there is None else there.get(name)}
             for name, rows_ in here.items()
         ],
         "rows": sum(here.values()),
-        "left_out": run.state["left_out"],
+        "left_out": run.state.left_out,
     }
     if there is not None:
         told["differences"] = plan.differences(there, here)

@@ -1,7 +1,7 @@
 """A dump's contents read into a database by a visitor, and what of them is left out."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +29,8 @@ from tenantry.pg import (
 )
 from tenantry.pg.connections import Address
 from tenantry.services.imports import plan
-from tenantry.services.imports.model import WouldLose
+from tenantry.services.imports.model import ImportRun, WouldLose
 from tenantry.services.imports.plan import Offered
-from tenantry.services.operations.model import Run
 
 DEADLINE = 12 * 3600.0  # seconds
 _SURVEY_SECONDS = 900.0
@@ -51,7 +50,9 @@ class Place:
     engine: PostgresEngine
 
 
-async def load(run: Run, place: Place, visitor: visitors.Visitor, dump: Path) -> Sequence[str]:
+async def load(
+    run: ImportRun, place: Place, visitor: visitors.Visitor, dump: Path
+) -> Sequence[str]:
     """Read a dump into a database. Returns what was left out.
 
     Raises CommandFailed with the words of the server or of pg_restore; Conflict if the dump is not
@@ -101,12 +102,12 @@ async def survey(dump: Path, engine: PostgresEngine, *, most: int, room: int) ->
 
 
 async def _load_archive(
-    run: Run, place: Place, visitor: visitors.Visitor, dump: Path
+    run: ImportRun, place: Place, visitor: visitors.Visitor, dump: Path
 ) -> Sequence[str]:
     bindir, database = place.engine.bindir, place.row.database_name
     async with visitors.connect_as(visitor, database) as session:
         every = await extensions.every(session)
-        brought, _ = plan.settings(run.state.get("settings", {}), {})
+        brought, _ = plan.settings(run.state.settings, {})
         deciding = await _usable(session, tenant_settings.deciding(brought))
     chosen = plan.choose(
         await archives.contents(bindir, dump),
@@ -120,12 +121,12 @@ async def _load_archive(
         dump,
         settings={**tenant_settings.USUAL} | deciding,
         contents=chosen.restored,
-        jobs=1 if await asyncio.to_thread(dump_formats.is_tar, dump) else int(run.params["jobs"]),
+        jobs=1 if await asyncio.to_thread(dump_formats.is_tar, dump) else run.params.jobs,
         options=[*_AS_OURS, *_NOT_BY_PG_RESTORE],
         tell=lambda done, items: run.tell(done / max(1, items or 1)),
         deadline=DEADLINE,
     )
-    if loaded.lost and not run.params["accept_losses"]:
+    if loaded.lost and not run.params.accept_losses:
         raise WouldLose.of(loaded.as_json()["lost"])
     exceptions = [*loaded.changed, *loaded.lost]
     left_out = [*chosen.left_out, *(f"{each.object}: {each.reason}" for each in exceptions)]
@@ -152,16 +153,15 @@ async def _usable(
 
 
 async def _load_script(
-    run: Run, place: Place, visitor: visitors.Visitor, script: Path
+    run: ImportRun, place: Place, visitor: visitors.Visitor, script: Path
 ) -> Sequence[str]:
-    roles: Mapping[str, str] = run.params["roles"]
     return await dumps.load_script(
         visitor,
         place.row.database_name,
         script,
         room=place.row.disk_quota_bytes,
-        roles=roles,
-        accepts_losses=run.params["accept_losses"],
+        roles=run.params.roles,
+        accepts_losses=run.params.accept_losses,
         tell=lambda done, size: run.tell(
             done / max(1, size or 1), done_bytes=done, total_bytes=size
         ),

@@ -4,12 +4,41 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from tenantry.base.errors import Conflict
 from tenantry.pg import reloading
 from tenantry.pg.sources import Contents, IPAddress, Source
 from tenantry.services.imports.plan import Selection
+from tenantry.services.operations.model import Kind, Params, Run, State
 
-KIND = "database.import"
+STATEMENT_SECONDS = 3600.0  # how long each statement may run if nothing is asked for
+
+
+class ImportParams(Params):
+    """How to load what was copied from a source, or sent as the file ``upload``.
+
+    ``roles`` maps the source's roles to logins here.
+    """
+
+    jobs: int
+    roles: dict[str, str] = Field(default_factory=dict)
+    accept_losses: bool = False
+    statement_seconds: float = STATEMENT_SECONDS
+    upload: uuid.UUID | None = None
+
+
+class ImportState(State):
+    """Rows by table, at a source (``there``) and here; its settings; what was left out."""
+
+    there: dict[str, int] | None = None
+    here: dict[str, int] = Field(default_factory=dict)
+    settings: dict[str, str] = Field(default_factory=dict)
+    left_out: list[str] = Field(default_factory=list)
+
+
+IMPORT = Kind("database.import", ImportParams, ImportState)
+ImportRun = Run[ImportParams, ImportState]
 
 
 class WouldLose(Conflict):

@@ -35,8 +35,10 @@ from tenantry.services.databases.plan import statement_seconds
 from tenantry.services.databases.service import Databases
 from tenantry.services.imports import flow, loading, plan
 from tenantry.services.imports.model import (
-    KIND,
+    IMPORT,
+    STATEMENT_SECONDS,
     Examined,
+    ImportParams,
     Preview,
     PreviewExtension,
     PreviewRole,
@@ -86,7 +88,7 @@ class Imports:
         self.uploads = Uploads(self._steps.uploads)
         operations.register(
             Flow(
-                KIND,
+                IMPORT,
                 [
                     Step("copy", self._steps.copy, share=4),
                     Step("load", self._steps.load, share=5),
@@ -211,7 +213,7 @@ class Imports:
         self.check_room(examined.size_bytes, quota=row.disk_quota_bytes, used=row.used_bytes or 0)
         source = examined.source
         told: dict[str, object] = {"host": source.host, "database": source.database}
-        asked = {**told, **_how(row, examined.selection, known)}
+        asked = _params(row, examined.selection, known)
         operation = await self._want(tx, actor, row, asked, told)
         self._steps.held[operation.id] = examined
         return operation
@@ -272,7 +274,7 @@ class Imports:
         row = await self._empty(tx, actor, database_id)
         told: dict[str, object] = {"upload_bytes": upload.size_bytes}
         known = await _known_roles(tx, row, selection.roles)
-        asked = {"upload": str(upload.id), **_how(row, selection, known)}
+        asked = _params(row, selection, known, upload=upload.id)
         return await self._want(tx, actor, row, asked, told)
 
     def forget_uploads(self) -> None:
@@ -391,33 +393,40 @@ class Imports:
         tx: Tx,
         actor: Actor,
         row: DatabaseRow,
-        params: dict[str, object],
+        params: ImportParams,
         told: dict[str, object],
     ) -> OperationRow:
         operation = await self._operations.begin(
             tx,
             actor,
-            KIND,
+            IMPORT,
+            params,
             resource_kind="database",
             resource_id=row.id,
             customer_id=row.customer_id,
-            params=params,
         )
         details = {**told, "operation_id": str(operation.id)}
-        await audit.record_on(tx, actor, KIND, row, result="accepted", details=details)
+        await audit.record_on(tx, actor, IMPORT.name, row, result="accepted", details=details)
         return operation
 
 
-def _how(row: DatabaseRow, selection: Selection, roles: Mapping[str, str]) -> dict[str, object]:
-    """What an operation keeps of a selection: how to read in what was copied or sent."""
-    return {
-        "jobs": selection.jobs,
-        "roles": roles,
-        "accept_losses": selection.accept_losses,
-        "statement_seconds": statement_seconds(
-            [row], selection.statement_seconds, usual=flow.STATEMENT_SECONDS
+def _params(
+    row: DatabaseRow,
+    selection: Selection,
+    roles: dict[str, str],
+    *,
+    upload: uuid.UUID | None = None,
+) -> ImportParams:
+    """What an operation keeps of a selection: how to load what was copied or sent."""
+    return ImportParams(
+        jobs=selection.jobs,
+        roles=roles,
+        accept_losses=selection.accept_losses,
+        statement_seconds=statement_seconds(
+            [row], selection.statement_seconds, usual=STATEMENT_SECONDS
         ),
-    }
+        upload=upload,
+    )
 
 
 async def _further(tx: Tx, row: DatabaseRow) -> dict[str, str]:

@@ -8,10 +8,55 @@ down, so that a crash anywhere has the same step begin again.
 import datetime as dt
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
 
 from tenantry.control.audit import Actor
 from tenantry.control.operations import OperationRow, QueuedKind
+
+
+class Params(BaseModel):
+    """What is asked for when an operation begins; this one asks for nothing.
+
+    Kept as JSON in the operation's row, which may be read by a newer release than the one that
+    wrote it: a field that is added needs a default.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+
+class State(BaseModel):
+    """What the steps of an operation keep for each other; this one keeps nothing.
+
+    Written to the operation's row, as JSON, when a step ends. Each field has a default: its value
+    before the step that sets it.
+    """
+
+
+P = TypeVar("P", bound=Params)
+S = TypeVar("S", bound=State)
+P_co = TypeVar("P_co", bound=Params, covariant=True)
+S_co = TypeVar("S_co", bound=State, covariant=True)
+
+
+_Value = TypeVar("_Value")
+
+
+def required(value: _Value | None) -> _Value:
+    """A value that an earlier step sets. Raises LookupError if none has."""
+    if value is None:
+        raise LookupError("an earlier step of the operation has not set this value")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[P, S]):
+    """A kind of operation, by its name in the API and the audit, with the types of its values."""
+
+    name: str
+    params: type[P]
+    state: type[S]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +83,17 @@ class Done:
 Outcome = Next | Wait | Done
 
 
-class Run(Protocol):
+class Run(Protocol[P_co, S_co]):
     """An operation, as its steps see it."""
 
     @property
     def row(self) -> OperationRow: ...
 
     @property
-    def params(self) -> dict[str, Any]:
-        """What was asked for."""
+    def params(self) -> P_co: ...
 
     @property
-    def state(self) -> dict[str, Any]:
-        """What the steps keep for each other, as JSON; written down as each of them ends."""
+    def state(self) -> S_co: ...
 
     @property
     def actor(self) -> Actor:
@@ -65,11 +108,11 @@ class Run(Protocol):
         """Tell how far this step is, from 0 to 1. May be called at any rate."""
 
 
-Act = Callable[[Run], Awaitable[Outcome]]
+AnyRun = Run[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(Generic[P, S]):
     """One step. ``share`` is its part of the whole time, beside those of the others.
 
     One that is ``final`` can no longer be cancelled, nor undone once it has failed: it has to
@@ -77,7 +120,7 @@ class Step:
     """
 
     name: str
-    act: Act
+    act: Callable[[Run[P, S]], Awaitable[Outcome]]
     share: float = 1.0
     final: bool = False
 
@@ -112,7 +155,7 @@ ROOM: Mapping[Lane, Room] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Generic[P, S]):
     """All steps of a kind of operation, and how to take back what the steps before final ones did.
 
     ``undo`` may be called after any of them, and again after a crash in it. ``part`` is the
@@ -122,23 +165,23 @@ class Flow:
     a step tells it (``tells_audit``), in the transaction in which it becomes true.
     """
 
-    kind: str
-    steps: Sequence[Step]
-    undo: Callable[[Run], Awaitable[None]]
+    kind: Kind[P, S]
+    steps: Sequence[Step[P, S]]
+    undo: Callable[[Run[P, S]], Awaitable[None]]
     deadline: dt.timedelta
     part: Part = "worker"
     lane: Lane = "databases"
     tells_audit: bool = False
 
-    def step(self, name: str | None) -> Step:
+    def step(self, name: str | None) -> Step[P, S]:
         """The step of that name, the first for None."""
         return self.steps[0] if name is None else self.steps[self._index(name)]
 
-    def after(self, step: Step) -> Step:
+    def after(self, step: Step[P, S]) -> Step[P, S]:
         """The step that follows one."""
         return self.steps[self._index(step.name) + 1]
 
-    def progress(self, step: Step, fraction: float = 0.0) -> float:
+    def progress(self, step: Step[P, S], fraction: float = 0.0) -> float:
         """How far all of it is, from 0 to 1, once so much of a step is done."""
         before = sum(each.share for each in self.steps[: self._index(step.name)])
         whole = sum(each.share for each in self.steps)
@@ -146,6 +189,9 @@ class Flow:
 
     def _index(self, name: str) -> int:
         return next(index for index, step in enumerate(self.steps) if step.name == name)
+
+
+AnyFlow = Flow[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +221,7 @@ class Queued:
     oldest: dt.timedelta
 
 
-def by_lane(kinds: Sequence[QueuedKind], flows: Mapping[str, Flow]) -> list[Queued]:
+def by_lane(kinds: Sequence[QueuedKind], flows: Mapping[str, AnyFlow]) -> list[Queued]:
     """What waits in each lane; a kind that no flow carries out belongs to none."""
     found = []
     for lane in ROOM:

@@ -15,10 +15,11 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 import psycopg
 import structlog
+from pydantic import ValidationError
 
 from tenantry.base.errors import (
     Busy,
@@ -42,12 +43,16 @@ from tenantry.host import files
 from tenantry.host.commands import CommandFailed
 from tenantry.services.operations.model import (
     ROOM,
+    AnyFlow,
     Done,
     Flow,
+    Kind,
     Lane,
     Next,
+    P,
     Part,
     Queued,
+    S,
     Step,
     Wait,
     by_lane,
@@ -96,13 +101,13 @@ class Operations:
     def __init__(self, store: ControlStore, *, may_go_on: MayGoOn = _anybody) -> None:
         self._store = store
         self._may_go_on = may_go_on
-        self._flows: dict[str, Flow] = {}
+        self._flows: dict[str, AnyFlow] = {}
         self._holder = new_id()
         self._running: dict[uuid.UUID, str] = {}  # of which kind each is
 
-    def register(self, *flows: Flow) -> None:
+    def register(self, *flows: AnyFlow) -> None:
         """Know how these kinds are carried out."""
-        self._flows |= {flow.kind: flow for flow in flows}
+        self._flows |= {flow.kind.name: flow for flow in flows}
 
     # ── verbs ────────────────────────────────────────────────────────────────
 
@@ -110,12 +115,12 @@ class Operations:
         self,
         tx: Tx,
         actor: Actor,
-        kind: str,
+        kind: Kind[P, S],
+        params: P,
         *,
         resource_kind: str,
         resource_id: uuid.UUID,
         customer_id: uuid.UUID | None,
-        params: Mapping[str, object] | None = None,
         exclusive: bool = True,
     ) -> OperationRow:
         """Want one carried out; it begins after ``tx`` is committed, when the worker is woken.
@@ -127,12 +132,12 @@ class Operations:
             await self._require_room(tx, actor.customer_id)
         operation_id = await rows.insert(
             tx,
-            kind=kind,
+            kind=kind.name,
             resource_kind=resource_kind,
             resource_id=resource_id,
             customer_id=customer_id,
             actor=_written(actor),
-            params=params,
+            params=params.model_dump(mode="json"),
             exclusive=exclusive,
         )
         return await self._find(tx, actor, operation_id)
@@ -301,10 +306,15 @@ class Operations:
         self._running.pop(operation_id, None)
 
     async def _carry_out(self, row: OperationRow) -> None:
-        run = _Running(self._store, row, self._flows[row.kind], self._holder, self._may_go_on)
+        flow = self._flows[row.kind]
         try:
+            run = _Running(self._store, row, flow, self._holder, self._may_go_on)
             while await run.go_on():
                 pass
+        except ValidationError as error:  # written by a release that had other fields
+            log.warning("operation.unreadable", operation=str(row.id), error=str(error))
+            async with self._store.transaction(audit.PLATFORM) as tx:
+                await rows.abandon(tx, row.id, _unreadable())
         except _Lost:
             log.info("operation.lost", operation=str(row.id))
         except (TenantryError, psycopg.Error, OSError) as error:
@@ -314,14 +324,14 @@ class Operations:
             log.exception("operation.left", operation=str(row.id))
 
 
-class _Running:
-    """One operation in this worker's hands."""
+class _Running(Generic[P, S]):
+    """One operation that this worker carries out."""
 
     def __init__(
         self,
         store: ControlStore,
         row: OperationRow,
-        flow: Flow,
+        flow: Flow[P, S],
         holder: uuid.UUID,
         may_go_on: MayGoOn,
     ) -> None:
@@ -331,14 +341,11 @@ class _Running:
         self._flow = flow
         self._holder = holder
         self._told = 0.0
-        self._step: Step | None = None
-        self.state: dict[str, Any] = dict(row.state)
+        self._step: Step[P, S] | None = None
+        self.params = flow.kind.params.model_validate(row.params)
+        self.state = flow.kind.state.model_validate(row.state)
 
     # ── what a step sees (model.Run) ─────────────────────────────────────────
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return self.row.params
 
     @property
     def actor(self) -> Actor:
@@ -346,7 +353,10 @@ class _Running:
 
     async def save(self) -> None:
         async with self._transaction() as tx:
-            await rows.keep_state(tx, self.row.id, self.state)
+            await self._keep_state(tx)
+
+    async def _keep_state(self, tx: Tx) -> None:
+        await rows.keep_state(tx, self.row.id, self.state.model_dump(mode="json"))
 
     async def tell(
         self, fraction: float, *, done_bytes: int | None = None, total_bytes: int | None = None
@@ -379,7 +389,7 @@ class _Running:
             return await self._give_up(self._late())
         return await self._do(step)
 
-    async def _do(self, step: Step) -> bool:
+    async def _do(self, step: Step[P, S]) -> bool:
         self._step = step
         async with self._holding() as tx:
             await rows.begin_step(tx, self.row.id, step.name, progress=self._flow.progress(step))
@@ -437,9 +447,9 @@ class _Running:
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await acting
 
-    async def _move(self, step: Step, outcome: Next | Wait | Done) -> bool:
+    async def _move(self, step: Step[P, S], outcome: Next | Wait | Done) -> bool:
         async with self._holding() as tx:
-            await rows.keep_state(tx, self.row.id, self.state)
+            await self._keep_state(tx)
             match outcome:
                 case Done(result):
                     await rows.finish(tx, self.row.id, "succeeded", result=result)
@@ -458,7 +468,7 @@ class _Running:
             emit(StepDone(self.row.kind, step.name, str(self.row.resource_id)))
         return isinstance(outcome, Next)
 
-    async def _failed(self, step: Step, error: Exception) -> bool:
+    async def _failed(self, step: Step[P, S], error: Exception) -> bool:
         passing = isinstance(error, _PASSING)
         tries = self.row.attempts + 1
         if step.final or (passing and tries < _MOST_TRIES):
@@ -477,12 +487,12 @@ class _Running:
     async def _put_off(self, step: str, tries: int) -> None:
         wait = dt.timedelta(seconds=min(30.0, 0.5 * 2**tries))
         async with self._holding() as tx:
-            await rows.keep_state(tx, self.row.id, self.state)
+            await self._keep_state(tx)
             await rows.put_off(tx, self.row.id, step=step, wait=wait, attempts=tries)
 
     async def _give_up(self, error: Exception | None) -> bool:
         async with self._holding() as tx:
-            await rows.keep_state(tx, self.row.id, self.state)
+            await self._keep_state(tx)
             await rows.begin_undo(tx, self.row.id, None if error is None else told(error))
             await self._look_again(tx)
         return True
@@ -562,6 +572,16 @@ class _Lost(Exception):
 def _name_of(row: OperationRow) -> str:
     """What an operation is called in the audit: ``database.import of tenant_b7kx2mw9qz4p``."""
     return row.kind if row.resource_name is None else f"{row.kind} of {row.resource_name}"
+
+
+def _unreadable() -> dict[str, object]:
+    return {
+        "code": "operation_abandoned",
+        "title": "The operation was abandoned",
+        "detail": "Another release of Tenantry began it, and this one cannot read its parameters; "
+        "what it had done was not undone.",
+        "hint": "Start it again. Reconciliation removes what it left.",
+    }
 
 
 def _forbidden() -> Forbidden:

@@ -27,13 +27,22 @@ from tenantry.pg.pgbackrest_output import (
     RepositoryError,
 )
 from tenantry.pg.repositories import Repository
-from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step, Wait
+from tenantry.services.operations.model import (
+    AnyRun,
+    Done,
+    Flow,
+    Kind,
+    Next,
+    Outcome,
+    P,
+    Run,
+    S,
+    Step,
+    Wait,
+)
 from tenantry.services.operations.service import Operations
 from tenantry.services.repository import plan
 from tenantry.services.repository.looking import (
-    BACKUP,
-    PLACES,
-    VERIFY,
     is_about,
     last_about,
     local_state,
@@ -44,7 +53,16 @@ from tenantry.services.repository.looking import (
     upkeep,
 )
 from tenantry.services.repository.mirror import Mirror
-from tenantry.services.repository.model import RepositoryState, Upkeep
+from tenantry.services.repository.model import (
+    BACKUP,
+    VERIFY,
+    BackupParams,
+    BackupState,
+    Looked,
+    OfCluster,
+    RepositoryState,
+    Upkeep,
+)
 from tenantry.services.repository.service import Repositories, ensure_ready
 
 log = structlog.get_logger()
@@ -121,30 +139,32 @@ class ClusterBackups:
         self, tx: Tx, actor: Actor, cluster_id: uuid.UUID, kind: BackupType
     ) -> OperationRow:
         """Want a backup made of a cluster. Raises NotFound, Conflict."""
-        return await self._begin(tx, actor, cluster_id, BACKUP, type=kind)
+        cluster = await self._find(tx, cluster_id)
+        wanted = BackupParams(cluster=cluster.name, type=kind)
+        return await self._begin(tx, actor, cluster, BACKUP, wanted)
 
     async def begin_verification(self, tx: Tx, actor: Actor, cluster_id: uuid.UUID) -> OperationRow:
         """Want all that is held of a cluster read again. Raises NotFound, Conflict."""
-        return await self._begin(tx, actor, cluster_id, VERIFY)
+        cluster = await self._find(tx, cluster_id)
+        return await self._begin(tx, actor, cluster, VERIFY, OfCluster(cluster=cluster.name))
 
     async def _begin(
-        self, tx: Tx, actor: Actor, cluster_id: uuid.UUID, what: str, **asked: object
+        self, tx: Tx, actor: Actor, cluster: ClusterRow, kind: Kind[P, S], wanted: P
     ) -> OperationRow:
-        self._repositories.require_enabled()
-        cluster = await self._find(tx, cluster_id)
         row = await self._operations.begin(
             tx,
             actor,
-            what,
+            kind,
+            wanted,
             resource_kind="cluster",
             resource_id=cluster.id,
             customer_id=None,
-            params={"cluster": cluster.name, **asked},
         )
+        asked = wanted.model_dump(mode="json", exclude={"cluster"}, exclude_defaults=True)
         await audit.record(
             tx,
             actor,
-            what,
+            kind.name,
             resource_kind="cluster",
             resource_id=cluster.id,
             resource_name=cluster.name,
@@ -155,10 +175,9 @@ class ClusterBackups:
 
     async def held(self, cluster_id: uuid.UUID) -> Held:
         """What each repository holds of a cluster. Raises NotFound, Conflict."""
-        self._repositories.require_enabled()
         async with self._store.transaction(audit.PLATFORM) as tx:
             cluster = await self._find(tx, cluster_id)
-            last = await last_about(tx, cluster, BACKUP)
+            last = await last_about(tx, cluster, BACKUP.name)
         local, contents = await asyncio.gather(
             local_state(self._repositories, cluster.name),
             self._repositories.contents(cluster.name),
@@ -167,6 +186,7 @@ class ClusterBackups:
         return Held(contents, (local, *others), last is not None and last.finished_at is None)
 
     async def _find(self, tx: Tx, cluster_id: uuid.UUID) -> ClusterRow:
+        self._repositories.require_enabled()
         found = await rows.find(tx, cluster_id)
         if found is None:
             raise NotFound("There is no such cluster.", hint="GET /api/clusters lists them.")
@@ -205,13 +225,14 @@ class ClusterBackups:
         return begun
 
     async def _begin_due(self, tx: Tx, cluster: ClusterRow, due: plan.Due) -> OperationRow:
-        numbers = list(due.repositories)
-        some = {} if numbers == [*self._repositories.numbers] else {"repositories": numbers}
-        return await self._begin(tx, audit.PLATFORM, cluster.id, BACKUP, type=due.type, **some)
+        numbers = tuple(due.repositories)
+        some = () if numbers == tuple(self._repositories.numbers) else numbers
+        wanted = BackupParams(cluster=cluster.name, type=due.type, repositories=some)
+        return await self._begin(tx, audit.PLATFORM, cluster, BACKUP, wanted)
 
     async def _rests(self, tx: Tx, cluster: ClusterRow, now: dt.datetime) -> bool:
         """Whether a backup is under way, or was only just tried in vain."""
-        last = await last_about(tx, cluster, BACKUP)
+        last = await last_about(tx, cluster, BACKUP.name)
         if last is None or last.status == "succeeded":
             return False
         if last.finished_at is None:
@@ -219,7 +240,7 @@ class ClusterBackups:
         return now - last.finished_at < _RETRY and is_about(self._repositories, last)
 
     async def _is_verified(self, tx: Tx, cluster: ClusterRow, now: dt.datetime) -> bool:
-        last = await last_about(tx, cluster, VERIFY)
+        last = await last_about(tx, cluster, VERIFY.name)
         if last is None or last.finished_at is None:
             return last is not None
         pause = _VERIFIED if last.status == "succeeded" else _VERIFY_AGAIN
@@ -247,28 +268,25 @@ class ClusterBackups:
 
     # ── steps ────────────────────────────────────────────────────────────────
 
-    async def _back_up(self, run: Run) -> Outcome:
-        name, kind = run.params["cluster"], run.params["type"]
-        began = dt.datetime.fromisoformat(
-            run.state.setdefault(
-                "began", dt.datetime.now(dt.UTC).replace(microsecond=0).isoformat()
-            )
-        )
-        run.state[PLACES] = [str(place) for place in self._repositories.places]
+    async def _back_up(self, run: Run[BackupParams, BackupState]) -> Outcome:
+        name, kind = run.params.cluster, run.params.type
+        began = run.state.began or dt.datetime.now(dt.UTC).replace(microsecond=0)
+        run.state.began = began
+        run.state.places = [str(place) for place in self._repositories.places]
         await run.save()
         self._repositories.ensure_files()
         await self._repositories.ensure_stanzas()
         await self._require_archiving(name)
         failures: dict[int, TenantryError] = {}
         made: list[Backup] = []
-        for number in run.params.get("repositories") or self._repositories.numbers:
+        for number in run.params.repositories or self._repositories.numbers:
             try:
                 found = await self._made_since(name, number, began)
                 if found is None:
                     await self._repositories.pgbackrest.backup(
                         name, kind, repository=number, tell=_teller(run)
                     )
-                    emit(StepDone(BACKUP, "made", name))
+                    emit(StepDone(BACKUP.name, "made", name))
                     found = await self._made_since(name, number, began)
             except RepositoryBusy:
                 # One that a killed worker began goes on without it, and is taken for this one.
@@ -279,16 +297,16 @@ class ClusterBackups:
                 made += [] if found is None else [found]
         if any(each.repository != _LOCAL for each in made):
             await self.look_into_others()
-        run.state["backups"] = [_told(backup) for backup in made]
-        run.state["lacking"] = {str(number): str(error) for number, error in failures.items()}
+        run.state.backups = [_told(backup) for backup in made]
+        run.state.lacking = {number: str(error) for number, error in failures.items()}
         if not made:
             raise next(iter(failures.values()))
         return Next()
 
-    def _took(self, run: Run) -> list[int]:
+    def _took(self, run: Run[BackupParams, BackupState]) -> list[int]:
         """The repositories that have the backup, or had it before; the others are silent."""
-        lacking = run.state["lacking"]
-        return [number for number in self._repositories.numbers if str(number) not in lacking]
+        lacking = run.state.lacking
+        return [number for number in self._repositories.numbers if number not in lacking]
 
     async def _require_archiving(self, name: str) -> None:
         """Fail at once, and with the reason, where a backup would wait in vain for its log."""
@@ -304,42 +322,41 @@ class ClusterBackups:
         backups = [each for each in held.backups if each.started >= began]
         return backups[-1] if backups else None
 
-    async def _expire(self, run: Run) -> Outcome:
+    async def _expire(self, run: Run[BackupParams, BackupState]) -> Outcome:
         try:
             # What is being restored may need what goes. The next backup sees to it.
             removed = (
                 []
                 if self._repositories.is_read
                 else await self._repositories.expire(
-                    run.params["cluster"],
+                    run.params.cluster,
                     window=self._schedule.window,
                     numbers=self._took(run),
                 )
             )
         except RepositoryBusy:
             return Wait(_BUSY_SECONDS)
-        run.state["expired"] = [each.label for each in removed]
+        run.state.expired = [each.label for each in removed]
         return Next()
 
-    async def _check_log(self, run: Run) -> Outcome:
-        name = run.params["cluster"]
-        lacking: dict[str, str] = run.state["lacking"]
+    async def _check_log(self, run: Run[BackupParams, BackupState]) -> Outcome:
+        name, lacking = run.params.cluster, run.state.lacking
         if not lacking:
             await self.mirror.compare(name)
         _require_none(await self._gaps(name, self._took(run)), name)
         if lacking:
-            has = ", ".join(str(self._place(each["repository"])) for each in run.state["backups"])
-            lacks = "; ".join(f"{self._place(int(each))}: {why}" for each, why in lacking.items())
+            has = ", ".join(str(self._place(each["repository"])) for each in run.state.backups)
+            lacks = "; ".join(f"{self._place(each)}: {why}" for each, why in lacking.items())
             raise RepositoryError(
                 f"The backup is in {has}, and not in {lacks}",
                 hint="What is missing is made up for as soon as it can be.",
             )
-        return Done({"backups": run.state["backups"], "expired": run.state["expired"]})
+        return Done({"backups": run.state.backups, "expired": run.state.expired})
 
-    async def _verify(self, run: Run) -> Outcome:
-        name = run.params["cluster"]
+    async def _verify(self, run: Run[OfCluster, Looked]) -> Outcome:
+        name = run.params.cluster
         places = self._repositories.places
-        run.state[PLACES] = [str(place) for place in places]
+        run.state.places = [str(place) for place in places]
         await run.save()
         await self.mirror.compare(name)
         problems = await self._gaps(name, self._repositories.numbers)
@@ -367,7 +384,7 @@ class ClusterBackups:
                 )
         return problems
 
-    async def _nothing_to_undo(self, _: Run) -> None:
+    async def _nothing_to_undo(self, _: AnyRun) -> None:
         """What a backup that broke off has left, pgBackRest goes on with, or removes."""
 
 
@@ -379,7 +396,7 @@ def _require_none(problems: list[str], cluster: str) -> None:
         )
 
 
-def _teller(run: Run) -> Tell:
+def _teller(run: AnyRun) -> Tell:
     async def tell(done: int, total: int | None) -> None:
         await run.tell(done / total if total else 0.0, done_bytes=done, total_bytes=total)
 

@@ -33,12 +33,14 @@ from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.pgbackrest_output import Contents
 from tenantry.services.repository import plan
 from tenantry.services.repository.mirror import Mirror
-from tenantry.services.repository.model import RepositoryState, Upkeep
+from tenantry.services.repository.model import (
+    BACKUP,
+    VERIFY,
+    Looked,
+    RepositoryState,
+    Upkeep,
+)
 from tenantry.services.repository.service import Repositories
-
-BACKUP = "cluster.backup"
-VERIFY = "cluster.verify"
-PLACES = "places"  # in an operation's state: the repositories that it was about
 
 _LOCAL = 1
 _LATE = 30.0
@@ -154,9 +156,9 @@ async def seen(repositories: Repositories, tx: Tx) -> Seen:
         clusters,
         await repository_looks.of_places(tx, [str(place) for place in repositories.places]),
         {
-            (row.id, what): await last_about(tx, row, what)
+            (row.id, kind.name): await last_about(tx, row, kind.name)
             for row in clusters
-            for what in (BACKUP, VERIFY)
+            for kind in (BACKUP, VERIFY)
         },
     )
 
@@ -222,7 +224,7 @@ async def upkeep(
 async def _upkeep(
     repositories: Repositories, known: Seen, row: ClusterRow, found: tuple[RepositoryState, ...]
 ) -> Upkeep:
-    backup, verification = (known.operations[row.id, what] for what in (BACKUP, VERIFY))
+    backup, verification = (known.operations[row.id, kind.name] for kind in (BACKUP, VERIFY))
     waiting = None
     with contextlib.suppress(OSError):
         waiting = archiving.waiting(repositories.cluster(row.name).data)
@@ -250,7 +252,8 @@ async def last_about(tx: Tx, cluster: ClusterRow, what: str) -> OperationRow | N
 
 def is_about(repositories: Repositories, operation: OperationRow) -> bool:
     """Whether an operation was about the repositories that are in use now."""
-    return operation.state.get(PLACES) == [str(place) for place in repositories.places]
+    looked = Looked.model_validate(operation.state)
+    return looked.places == [str(place) for place in repositories.places]
 
 
 def _error(repositories: Repositories, operation: OperationRow | None) -> str | None:

@@ -2,11 +2,47 @@
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import Field
 
 from tenantry.pg.archiving import Archiver, Waiting
+from tenantry.pg.pgbackrest_output import BackupType
+from tenantry.services.operations.model import Kind, Params, State
 
 Known = Literal["ok", "none", "unknown"]
+
+
+class OfCluster(Params):
+    """Which cluster an operation is about."""
+
+    cluster: str
+
+
+class BackupParams(OfCluster):
+    """Which backup to make; in all repositories, if none is named by its number."""
+
+    type: BackupType
+    repositories: tuple[int, ...] = ()
+
+
+class Looked(State):
+    """The repositories that an operation is about, by their places."""
+
+    places: list[str] = Field(default_factory=list)
+
+
+class BackupState(Looked):
+    """What was made, in which repositories it failed and why, and what went afterwards."""
+
+    began: dt.datetime | None = None
+    backups: list[dict[str, Any]] = Field(default_factory=list)
+    lacking: dict[int, str] = Field(default_factory=dict)
+    expired: list[str] = Field(default_factory=list)
+
+
+BACKUP = Kind("cluster.backup", BackupParams, BackupState)
+VERIFY = Kind("cluster.verify", OfCluster, Looked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from psycopg.rows import TupleRow
 
 from tenantry.base.errors import Conflict, MachineError, NameTaken, TenantryError
 from tenantry.base.home import Home
-from tenantry.base.ids import new_id, new_suffix, parse_id
+from tenantry.base.ids import new_id, new_suffix
 from tenantry.control import audit, backups, blueprints, replaced, whitelist
 from tenantry.control import databases as rows
 from tenantry.control import roles as further_roles
@@ -34,18 +34,31 @@ from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases import flow as databases_flow
 from tenantry.services.databases.plan import wanted_state
 from tenantry.services.network.service import Network
-from tenantry.services.operations.model import Done, Flow, Next, Outcome, Run, Step
+from tenantry.services.operations.model import (
+    AnyFlow,
+    AnyRun,
+    Done,
+    Flow,
+    Next,
+    Outcome,
+    Step,
+    required,
+)
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.repository.service import Repositories
 from tenantry.services.restores import transfer
-from tenantry.services.restores.model import WouldLose
+from tenantry.services.restores.model import (
+    PUT_BACK,
+    RESTORE,
+    Exceptions,
+    PutBackRun,
+    RestoreRun,
+    WouldLose,
+)
 from tenantry.services.side_instances.model import SideInstance, Wanted
 from tenantry.services.side_instances.service import SideInstances
 
 Connection = AsyncConnection[TupleRow]
-
-RESTORE = "database.restore"
-PUT_BACK = "database.put_back"
 
 _PAUSE_SECONDS = 5.0  # how long open transactions of pooled clients hold a swap up
 _COPIES = 3  # of the database, for a while: in the side instance, dumped, and loaded
@@ -66,7 +79,7 @@ class Restoring:
     keep_days: int
 
     @property
-    def flows(self) -> tuple[Flow, Flow]:
+    def flows(self) -> tuple[AnyFlow, ...]:
         return (
             Flow(
                 RESTORE,
@@ -98,36 +111,34 @@ class Restoring:
 
     # ── before anything is changed ───────────────────────────────────────────
 
-    async def _prepare(self, run: Run) -> Outcome:
-        if "moment" in run.state:
+    async def _prepare(self, run: RestoreRun) -> Outcome:
+        if run.state.staging_name is not None:
             return Next()
         row = await self._row(run)
         if _backup_id(run) is None:
             await self._look_at_window(run, row)
         else:
             await self._look_at_backup(run, row)
-        if _is_new(run):
+        if run.params.is_new:
             suffix = new_suffix()
-            run.state["making"] = f"tenant_{suffix}"
-            run.state["heir"] = f"user_{suffix}"
-            run.state["database_id"] = str(new_id())
+            run.state.staging_name = f"tenant_{suffix}"
+            run.state.target_role = f"user_{suffix}"
+            run.state.database_id = new_id()
         else:
-            run.state["making"] = f"{row.database_name}_restoring_{_short(run)}"
-            run.state["heir"] = row.username
+            run.state.staging_name = f"{row.database_name}_restoring_{_short(run)}"
+            run.state.target_role = row.username
         return Next()
 
-    async def _look_at_window(self, run: Run, row: DatabaseRow) -> None:
+    async def _look_at_window(self, run: RestoreRun, row: DatabaseRow) -> None:
         cluster = await self.clusters.cluster(row.cluster_id)
         now = await self.repositories.secure(cluster.name)
-        moment = (
-            now if run.params["to"] == "latest" else dt.datetime.fromisoformat(run.params["to"])
-        )
+        moment = run.params.to if isinstance(run.params.to, dt.datetime) else now
         await self.sides.check(cluster.name, moment)
-        run.state["size"] = await self._size(row, moment)
-        self.sides.require_room(_COPIES * run.state["size"])
-        run.state["moment"] = moment.isoformat()
+        run.state.size = await self._size(row, moment)
+        self.sides.require_room(_COPIES * run.state.size)
+        run.state.moment = moment
 
-    async def _look_at_backup(self, run: Run, row: DatabaseRow) -> None:
+    async def _look_at_backup(self, run: RestoreRun, row: DatabaseRow) -> None:
         async with self.store.transaction(audit.PLATFORM) as tx:
             backup = await backups.find(tx, _backup_id(run) or run.row.id, database_id=row.id)
         if backup is None:
@@ -144,10 +155,10 @@ class Restoring:
             raise dump_files.Unreadable(
                 "Its file is not the one that was written.", hint=_NOTHING_CHANGED
             )
-        run.state["size"] = await self._size(row, backup.created_at)
-        self.sides.require_room(run.state["size"])
-        run.state["moment"] = backup.created_at.isoformat()
-        run.state["file"] = str(file)
+        run.state.size = await self._size(row, backup.created_at)
+        self.sides.require_room(run.state.size)
+        run.state.moment = backup.created_at
+        run.state.file = str(file)
 
     async def _size(self, row: DatabaseRow, moment: dt.datetime) -> int:
         """The bytes it takes now, or took since; it may have shrunk by what is to be restored."""
@@ -159,52 +170,55 @@ class Restoring:
 
     # ── the side instance ────────────────────────────────────────────────────
 
-    async def _wanted(self, run: Run, row: DatabaseRow) -> Wanted:
+    async def _wanted(self, run: RestoreRun, row: DatabaseRow) -> Wanted:
         cluster = await self.clusters.cluster(row.cluster_id)
-        moment = dt.datetime.fromisoformat(run.state["moment"])
-        return Wanted(cluster.name, moment, (row.database_name,))
+        return Wanted(cluster.name, _moment(run), (row.database_name,))
 
-    async def _restore(self, run: Run) -> Outcome:
-        if "file" in run.state:
+    async def _restore(self, run: RestoreRun) -> Outcome:
+        if run.state.file is not None:
             return Next("load")
         row = await self._row(run)
 
         async def tell(done: int) -> None:
-            await run.tell(min(0.95, done / max(1, run.state["size"])), done_bytes=done)
+            await run.tell(min(0.95, done / max(1, run.state.size)), done_bytes=done)
 
         await self.sides.restore(run.row.id, await self._wanted(run, row), tell=tell)
         return Next()
 
-    async def _recover(self, run: Run) -> Outcome:
+    async def _recover(self, run: RestoreRun) -> Outcome:
         side = await self._side(run, await self._row(run))
-        run.state["unreadable"] = side.unreadable
+        run.state.unreadable = [*side.unreadable]
         return Next()
 
-    async def _side(self, run: Run, row: DatabaseRow) -> SideInstance:
+    async def _side(self, run: RestoreRun, row: DatabaseRow) -> SideInstance:
         return await self.sides.recover(run.row.id, await self._wanted(run, row))
 
-    async def _dump(self, run: Run) -> Outcome:
+    async def _dump(self, run: RestoreRun) -> Outcome:
         row = await self._row(run)
 
         async def tell(done: int, _: int | None) -> None:
-            await run.tell(min(0.95, done / max(1, run.state["size"])), done_bytes=done)
+            await run.tell(min(0.95, done / max(1, run.state.size)), done_bytes=done)
 
         await transfer.dump_out(
             await self._side(run, row),
             run.row.id.hex,
             row.database_name,
             first=row.username,
-            heir=run.state["heir"],
+            heir=run.state.target_role,
             kept={each.username for each in await self._roles(run, row, since_then=False)},
             tell=tell,
         )
         return Next()
 
-    async def _roles(self, run: Run, row: DatabaseRow, *, since_then: bool) -> list[RoleRow]:
+    async def _roles(self, run: RestoreRun, row: DatabaseRow, *, since_then: bool) -> list[RoleRow]:
         """Its further roles that were made after the moment, or that were there then."""
-        if _is_new(run):
+        if run.params.is_new:
             return []
-        moment = dt.datetime.fromisoformat(run.state["moment"])
+        return await self._roles_at(row, _moment(run), since_then=since_then)
+
+    async def _roles_at(
+        self, row: DatabaseRow, moment: dt.datetime, *, since_then: bool
+    ) -> list[RoleRow]:
         async with self.store.transaction(audit.PLATFORM) as tx:
             found = await further_roles.of_database(tx, row.id)
         return [
@@ -215,15 +229,15 @@ class Restoring:
 
     # ── the new database ─────────────────────────────────────────────────────
 
-    async def _load(self, run: Run) -> Outcome:
+    async def _load(self, run: RestoreRun) -> Outcome:
         row = await self._row(run)
         cluster = await self.clusters.cluster(row.cluster_id)
-        making, heir = run.state["making"], run.state["heir"]
+        staging, target_role = _staging_name(run), run.state.target_role
         await self._make(run, row, cluster.address)
         # A backup's file is of another time: whose things are in it is settled once it is loaded.
-        file = run.state.get("file")
+        file = run.state.file
         roles_ = [each.username for each in await self._roles(run, row, since_then=False)]
-        if file is not None and _is_new(run):
+        if file is not None and run.params.is_new:
             roles_ = await self._roles_of(row)
         folder = self.sides.folder(run.row.id)
         files.ensure_folder(folder)
@@ -234,16 +248,16 @@ class Restoring:
             await run.tell(done / max(1, items or 1))
 
         async def settle(inside: Connection, visitor: str) -> None:
-            if file is not None and _is_new(run):
+            if file is not None and run.params.is_new:
                 others = [each for each in (*roles_, visitor) if each != row.username]
-                await hand_over(inside, first=row.username, others=others, heir=heir)
+                await hand_over(inside, first=row.username, others=others, heir=target_role)
 
         reloaded = await transfer.load_in(
             transfer.Target(
                 cluster.address,
                 self.repositories.cluster(cluster.name).bindir,
-                making,
-                heir,
+                staging,
+                target_role,
                 roles_,
             ),
             run.row.id.hex,
@@ -255,63 +269,59 @@ class Restoring:
             settle=settle,
             tell=tell,
         )
-        run.state["exceptions"] = reloaded.as_json()
-        if not _is_new(run) and not run.params.get("accept_losses"):
-            WouldLose.require_nothing(row.database_name, run.state["exceptions"]["lost"])
-        await self._grant(run, cluster.address, row, making)
+        run.state.exceptions = Exceptions.of(reloaded)
+        if not run.params.is_new and not run.params.accept_losses:
+            WouldLose.require_nothing(row.database_name, run.state.exceptions.lost)
+        later = await self._roles(run, row, since_then=True)
+        await _grant(later, cluster.address, row, staging)
         return Next()
 
     async def _roles_of(self, row: DatabaseRow) -> list[str]:
         async with self.clusters.own_connection(row.cluster_id) as server:
             return await catalog.roles_of(server, row.username)
 
-    async def _make(self, run: Run, row: DatabaseRow, address: Address) -> None:
+    async def _make(self, run: RestoreRun, row: DatabaseRow, address: Address) -> None:
         """Have an empty database, whatever an earlier try has loaded."""
-        making, heir = run.state["making"], run.state["heir"]
+        staging, target_role = _staging_name(run), run.state.target_role
         async with self.clusters.own_connection(row.cluster_id) as server:
-            await objects.drop_database(server, making)
-            await objects.ensure_role(server, heir)
-            await objects.ensure_database(server, address, making, tenant=heir)
-            if not _is_new(run):
-                await replacing.close_database(server, making)
+            await objects.drop_database(server, staging)
+            await objects.ensure_role(server, target_role)
+            await objects.ensure_database(server, address, staging, tenant=target_role)
+            if not run.params.is_new:
+                await replacing.close_database(server, staging)
             elif row.has_shadow:
-                await objects.ensure_database(server, address, f"{making}_shadow", tenant=heir)
+                await objects.ensure_database(
+                    server, address, f"{staging}_shadow", tenant=target_role
+                )
 
-    async def _grant(self, run: Run, address: Address, row: DatabaseRow, name: str) -> None:
-        """Give the roles that came later what they would have been given."""
-        for role in await self._roles(run, row, since_then=True):
-            await logins.grant(
-                address, name, tenant=row.username, role=role.username, access=role.access
-            )
-
-    async def _check(self, run: Run) -> Outcome:
+    async def _check(self, run: RestoreRun) -> Outcome:
         """Count the rows of each table, and compare with the side instance if there is one."""
         row = await self._row(run)
         cluster = await self.clusters.cluster(row.cluster_id)
         settings = await settings_of(cluster.address, row.username, row.database_name)
-        now = await self._count(run, cluster.address, run.state["making"], settings)
-        if "file" not in run.state:
+        now = await self._count(run, cluster.address, _staging_name(run), settings)
+        if run.state.file is None:
             side = await self._side(run, row)
             then = await self._count(run, side.address, row.database_name, settings)
-            difference = transfer.compare(then, now, run.state["exceptions"]["lost"])
+            difference = transfer.compare(then, now, run.state.exceptions.lost)
             if difference.wrong:
                 raise MachineError(
-                    f"What was loaded differs from what was there at {run.state['moment']}: "
+                    f"What was loaded differs from what was there at {_moment(run).isoformat()}: "
                     f"{', '.join(difference.wrong[:5])}.",
                     hint=f"{_NOTHING_CHANGED} Please report it.",
                 )
-            run.state["refreshed"] = difference.refreshed
-        run.state["tables"] = len(now.tables)
-        run.state["rows"] = sum(now.tables.values())
+            run.state.refreshed = difference.refreshed
+        run.state.tables = len(now.tables)
+        run.state.rows = sum(now.tables.values())
         return Next()
 
     async def _count(
-        self, run: Run, address: Address, database: str, settings: Settings
+        self, run: RestoreRun, address: Address, database: str, settings: Settings
     ) -> transfer.Counts:
         scratch = self.sides.folder(run.row.id)
         async with (
             visitors.visitor(
-                address, run.row.id.hex, [run.state["heir"]], database=database, folder=scratch
+                address, run.row.id.hex, [run.state.target_role], database=database, folder=scratch
             ) as guest,
             reading(guest, database, settings) as inside,
         ):
@@ -319,15 +329,15 @@ class Restoring:
 
     # ── in service ───────────────────────────────────────────────────────────
 
-    async def _serve(self, run: Run) -> Outcome:
+    async def _serve(self, run: RestoreRun) -> Outcome:
         async with self.store.long_transaction(audit.PLATFORM) as tx:
             row = await self._locked(tx, run)
-            if not await self._is_there(row, run.state["making"], _kept_name(run, row)):
+            if not await self._is_there(row, _staging_name(run), _kept_name(run, row)):
                 return Next("load")  # somebody has dropped it by hand
-            if _is_new(run):
+            if run.params.is_new:
                 is_first = await self._own(tx, run, row)
             else:
-                is_first = await self._swap(tx, run, row, run.state["making"])
+                is_first = await self._swap(tx, run, row, _staging_name(run))
             if is_first:  # a crash before this step is noted has it done again
                 await audit.record_on(
                     tx,
@@ -335,8 +345,8 @@ class Restoring:
                     "database.restored",
                     row,
                     details={
-                        "to": run.state["moment"],
-                        "as": run.params["as"],
+                        "to": _moment(run).isoformat(),
+                        "as": run.params.into,
                         "operation_id": str(run.row.id),
                     },
                 )
@@ -347,7 +357,7 @@ class Restoring:
         async with self.clusters.own_connection(row.cluster_id) as server:
             return any([await objects.database_exists(server, name) for name in names])
 
-    async def _swap(self, tx: Tx, run: Run, row: DatabaseRow, incoming: str) -> bool:
+    async def _swap(self, tx: Tx, run: AnyRun, row: DatabaseRow, incoming: str) -> bool:
         """Put one database in the place of another. Returns False if that was done before."""
         cluster = await self.clusters.cluster(row.cluster_id)
         outgoing = _kept_name(run, row)
@@ -366,23 +376,23 @@ class Restoring:
             tx, row.id, outgoing, operation_id=run.row.id, days=self.keep_days
         )
 
-    async def _own(self, tx: Tx, run: Run, row: DatabaseRow) -> bool:
+    async def _own(self, tx: Tx, run: RestoreRun, row: DatabaseRow) -> bool:
         """Give the new database to the owner of the other one; nobody knows its password yet.
 
         Returns False if that was done before.
         """
-        database_id = uuid.UUID(run.state["database_id"])
+        database_id = _database_id(run)
         if await rows.find(tx, database_id, customer_id=None) is not None:
             return False
-        suffix = run.state["making"].removeprefix("tenant_")
+        suffix = _staging_name(run).removeprefix("tenant_")
         await rows.insert_creating(
             tx, cluster_id=row.cluster_id, suffix=suffix, database_id=database_id
         )
-        name = run.params.get("name")
+        name = run.params.name
         labels = Labels(
             customer_id=row.customer_id,
             name=name,
-            friendly_name=run.params["friendly_name"] or name or f"{row.friendly_name} (restored)",
+            friendly_name=run.params.friendly_name or name or f"{row.friendly_name} (restored)",
             environment=row.environment,
             plan=row.plan,
             limits=await rows.own_limits(tx, row.id),
@@ -406,28 +416,28 @@ class Restoring:
         await audit.record_on(tx, run.actor, "database.create", made, details={"from": str(row.id)})
         return True
 
-    async def _clean_up(self, run: Run) -> Outcome:
+    async def _clean_up(self, run: RestoreRun) -> Outcome:
         await self.sides.remove(run.row.id)
         row = await self._row(run)
         told: dict[str, object] = {
-            "restored_to": run.state["moment"],
-            "tables": run.state["tables"],
-            "rows": run.state["rows"],
-            "unreadable_backups": run.state.get("unreadable", []),
-            "changed": run.state["exceptions"]["changed"] + run.state.get("refreshed", []),
-            "lost": run.state["exceptions"]["lost"],
+            "restored_to": _moment(run).isoformat(),
+            "tables": run.state.tables,
+            "rows": run.state.rows,
+            "unreadable_backups": run.state.unreadable,
+            "changed": run.state.exceptions.changed + run.state.refreshed,
+            "lost": run.state.exceptions.lost,
         }
-        if _is_new(run):
+        if run.params.is_new:
             with suppress(TenantryError):  # a pass does it as well
                 await self.pooler.refresh_users(self.store)
-            database_id = run.state["database_id"]
+            database_id = _database_id(run)
             async with self.store.transaction(audit.PLATFORM) as tx:
-                made = await rows.find(tx, uuid.UUID(database_id), customer_id=None)
+                made = await rows.find(tx, database_id, customer_id=None)
             return Done(
                 told
                 | {
-                    "database_id": database_id,
-                    "database_name": run.state["making"],
+                    "database_id": str(database_id),
+                    "database_name": _staging_name(run),
                     "name": made and made.name,
                 }
             )
@@ -440,43 +450,43 @@ class Restoring:
             }
         )
 
-    async def _undo(self, run: Run) -> None:
+    async def _undo(self, run: RestoreRun) -> None:
         await self.sides.remove(run.row.id)
-        making = run.state.get("making")
-        if making is None:
+        staging = run.state.staging_name
+        if staging is None:
             return
         row = await self._row(run)
         cluster = await self.clusters.cluster(row.cluster_id)
         async with self.clusters.own_connection(row.cluster_id) as server:
-            await objects.drop_database(server, making)
-            if _is_new(run):
-                await objects.drop_database(server, f"{making}_shadow")
-                await objects.drop_role(server, run.state["heir"])
+            await objects.drop_database(server, staging)
+            if run.params.is_new:
+                await objects.drop_database(server, f"{staging}_shadow")
+                await objects.drop_role(server, run.state.target_role)
         if run.row.id.hex in await visitors.purposes(cluster.address):
             await visitors.drop(cluster.address, run.row.id.hex)
 
     # ── putting back ─────────────────────────────────────────────────────────
 
-    async def _prepare_old(self, run: Run) -> Outcome:
+    async def _prepare_old(self, run: PutBackRun) -> Outcome:
         row = await self._row(run)
-        run.state["moment"] = run.params["replaced_at"]
         cluster = await self.clusters.cluster(row.cluster_id)
         async with self.clusters.own_connection(row.cluster_id) as server:
-            if not await objects.database_exists(server, run.params["replaced"]):
+            if not await objects.database_exists(server, run.params.replaced):
                 raise Conflict(
-                    f"{run.params['replaced']} is not there any more: somebody has dropped it.",
+                    f"{run.params.replaced} is not there any more: somebody has dropped it.",
                     hint=f"{_NOTHING_CHANGED} Restore to a moment, or from a backup, instead.",
                 )
-        await self._grant(run, cluster.address, row, run.params["replaced"])
+        roles_ = await self._roles_at(row, run.params.replaced_at, since_then=True)
+        await _grant(roles_, cluster.address, row, run.params.replaced)
         return Next()
 
-    async def _serve_old(self, run: Run) -> Outcome:
+    async def _serve_old(self, run: PutBackRun) -> Outcome:
         async with self.store.long_transaction(audit.PLATFORM) as tx:
             row = await self._locked(tx, run)
-            if not await self._is_there(row, run.params["replaced"], _kept_name(run, row)):
+            if not await self._is_there(row, run.params.replaced, _kept_name(run, row)):
                 return Next("prepare")  # which tells that somebody has dropped it by hand
-            is_first = await self._swap(tx, run, row, run.params["replaced"])
-            await replaced.remove(tx, run.params["replaced"], row.id)
+            is_first = await self._swap(tx, run, row, run.params.replaced)
+            await replaced.remove(tx, run.params.replaced, row.id)
             if is_first:
                 await audit.record_on(
                     tx,
@@ -495,12 +505,12 @@ class Restoring:
 
     # ── helpers ──────────────────────────────────────────────────────────────
 
-    async def _row(self, run: Run) -> DatabaseRow:
+    async def _row(self, run: AnyRun) -> DatabaseRow:
         async with self.store.transaction(audit.PLATFORM) as tx:
             row = await rows.find(tx, run.row.resource_id, customer_id=None)
         return _there(row)
 
-    async def _locked(self, tx: Tx, run: Run) -> DatabaseRow:
+    async def _locked(self, tx: Tx, run: AnyRun) -> DatabaseRow:
         return _there(await rows.lock(tx, run.row.resource_id, wait=True))
 
 
@@ -510,22 +520,38 @@ def _there(row: DatabaseRow | None) -> DatabaseRow:
     return row
 
 
-def _is_new(run: Run) -> bool:
-    return bool(run.params.get("as") == "new")
+async def _grant(roles: list[RoleRow], address: Address, row: DatabaseRow, name: str) -> None:
+    """Give roles that were created later what they would have been given."""
+    for role in roles:
+        await logins.grant(
+            address, name, tenant=row.username, role=role.username, access=role.access
+        )
 
 
-def _backup_id(run: Run) -> uuid.UUID | None:
+def _backup_id(run: RestoreRun) -> uuid.UUID | None:
     """The logical backup that is to be restored, if it is one."""
-    return parse_id(run.params["to"])
+    return run.params.to if isinstance(run.params.to, uuid.UUID) else None
 
 
-def _short(run: Run) -> str:
+def _moment(run: RestoreRun) -> dt.datetime:
+    return required(run.state.moment)
+
+
+def _staging_name(run: RestoreRun) -> str:
+    return required(run.state.staging_name)
+
+
+def _database_id(run: RestoreRun) -> uuid.UUID:
+    return required(run.state.database_id)
+
+
+def _short(run: AnyRun) -> str:
     return run.row.id.hex[:12]
 
 
-def _kept_name(run: Run, row: DatabaseRow) -> str:
+def _kept_name(run: AnyRun, row: DatabaseRow) -> str:
     return f"{row.database_name}_before_{_short(run)}"
 
 
-async def _undo_nothing(_: Run) -> None:
+async def _undo_nothing(_: AnyRun) -> None:
     """Nothing was made before it was in service."""

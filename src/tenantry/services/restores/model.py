@@ -6,12 +6,74 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import BaseModel, Field
+
 from tenantry.base.errors import Conflict
 from tenantry.control.replaced import ReplacedRow
 from tenantry.pg import reloading
+from tenantry.services.operations.model import Kind, Params, Run, State
 from tenantry.services.side_instances.model import Window
 
 Into = Literal["new", "in_place"]
+
+
+class Exceptions(BaseModel):
+    """The objects that a copy has in another form, and those it lacks, each with the reason."""
+
+    changed: list[dict[str, str]] = Field(default_factory=list)
+    lost: list[dict[str, str]] = Field(default_factory=list)
+
+    @classmethod
+    def of(cls, reloaded: reloading.Reloaded) -> "Exceptions":
+        """Those of a load."""
+        return cls.model_validate(reloaded.as_json())
+
+
+class RestoreParams(Params):
+    """``to`` is a moment, "latest", or the id of a logical backup. See ``NewRestore``."""
+
+    to: dt.datetime | uuid.UUID | Literal["latest"]
+    into: Into
+    name: str | None = None
+    friendly_name: str | None = None
+    accept_losses: bool = False
+
+    @property
+    def is_new(self) -> bool:
+        return self.into == "new"
+
+
+class RestoreState(State):
+    """What the steps of a restore keep.
+
+    ``staging_name`` is the database that is loaded before it is put in service, and
+    ``target_role`` the role that is going to own what is in it; ``file`` is a logical backup's.
+    """
+
+    moment: dt.datetime | None = None
+    size: int = 0
+    file: str | None = None
+    staging_name: str | None = None
+    target_role: str = ""
+    database_id: uuid.UUID | None = None
+    unreadable: list[str] = Field(default_factory=list)
+    exceptions: Exceptions = Field(default_factory=Exceptions)
+    refreshed: list[dict[str, str]] = Field(default_factory=list)
+    tables: int = 0
+    rows: int = 0
+
+
+class PutBackParams(Params):
+    """The retained database that is put back in service."""
+
+    replaced: str
+    replaced_at: dt.datetime
+
+
+RESTORE = Kind("database.restore", RestoreParams, RestoreState)
+PUT_BACK = Kind("database.put_back", PutBackParams, State)
+RestoreRun = Run[RestoreParams, RestoreState]
+PutBackRun = Run[PutBackParams, State]
 
 
 class WouldLose(Conflict):

@@ -1,7 +1,9 @@
 """The verbs on restores, and the end of what they have replaced."""
 
+import datetime as dt
 import uuid
 from functools import partial
+from typing import Literal
 
 import psycopg
 import structlog
@@ -19,9 +21,18 @@ from tenantry.pg import catalog, objects
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.pgbackrest_output import RepositoryError
 from tenantry.services.databases.service import Databases
+from tenantry.services.operations.model import Kind, P, S
 from tenantry.services.operations.service import Operations
-from tenantry.services.restores.flow import PUT_BACK, RESTORE, Restoring
-from tenantry.services.restores.model import NewRestore, Replaced, Restorable
+from tenantry.services.restores.flow import Restoring
+from tenantry.services.restores.model import (
+    PUT_BACK,
+    RESTORE,
+    NewRestore,
+    PutBackParams,
+    Replaced,
+    Restorable,
+    RestoreParams,
+)
 from tenantry.services.side_instances.model import OutsideWindow, Window
 
 log = structlog.get_logger()
@@ -61,8 +72,7 @@ class Restores:
                 )
             cluster = await self._clusters.cluster(row.cluster_id)
             await self._sides.check(cluster.name, wanted.to)
-        to = wanted.to if isinstance(wanted.to, str) else wanted.to.isoformat()
-        return await self._begin(tx, actor, row, RESTORE, _asked(wanted, to))
+        return await self._begin(tx, actor, row, RESTORE, _params(wanted, wanted.to))
 
     async def _require_free(self, tx: Tx, row: DatabaseRow, wanted: NewRestore) -> None:
         """Raises InvalidInput unless a new database is wanted, NameTaken if it cannot be called so.
@@ -100,7 +110,7 @@ class Restores:
                 f"{backup.format}, with the part {backup.part}.",
                 hint="A whole backup in the custom format can be.",
             )
-        return await self._begin(tx, actor, row, RESTORE, _asked(wanted, str(backup.id)))
+        return await self._begin(tx, actor, row, RESTORE, _params(wanted, backup.id))
 
     async def _put_back(
         self, tx: Tx, actor: Actor, row: DatabaseRow, wanted: NewRestore
@@ -118,16 +128,11 @@ class Restores:
                 f"What was replaced is put back in the place of {row.database_name} as it is now.",
                 hint='Ask for it with "as": "in_place" (--as in-place).',
             )
-        return await self._begin(
-            tx,
-            actor,
-            row,
-            PUT_BACK,
-            {"replaced": old.database_name, "replaced_at": old.replaced_at.isoformat()},
-        )
+        asked = PutBackParams(replaced=old.database_name, replaced_at=old.replaced_at)
+        return await self._begin(tx, actor, row, PUT_BACK, asked)
 
     async def _begin(
-        self, tx: Tx, actor: Actor, row: DatabaseRow, kind: str, params: dict[str, object]
+        self, tx: Tx, actor: Actor, row: DatabaseRow, kind: Kind[P, S], params: P
     ) -> OperationRow:
         # Either a new one, or the one that it replaces, which is retained.
         await self._databases.check_count(tx, actor, row.customer_id, more=1)
@@ -135,13 +140,13 @@ class Restores:
             tx,
             actor,
             kind,
+            params,
             resource_kind="database",
             resource_id=row.id,
             customer_id=row.customer_id,
-            params=params,
         )
         details: dict[str, object] = {"operation_id": str(operation.id)}
-        await audit.record_on(tx, actor, kind, row, result="accepted", details=details)
+        await audit.record_on(tx, actor, kind.name, row, result="accepted", details=details)
         return operation
 
     async def kept(self, actor: Actor, database_id: uuid.UUID) -> list[Replaced]:
@@ -188,11 +193,11 @@ class Restores:
         return True
 
 
-def _asked(wanted: NewRestore, to: str) -> dict[str, object]:
-    return {
-        "to": to,
-        "as": wanted.into or "new",
-        "name": wanted.name,
-        "friendly_name": wanted.friendly_name,
-        "accept_losses": wanted.accept_losses,
-    }
+def _params(wanted: NewRestore, to: dt.datetime | uuid.UUID | Literal["latest"]) -> RestoreParams:
+    return RestoreParams(
+        to=to,
+        into=wanted.into or "new",
+        name=wanted.name,
+        friendly_name=wanted.friendly_name,
+        accept_losses=wanted.accept_losses,
+    )

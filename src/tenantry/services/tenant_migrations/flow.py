@@ -27,16 +27,56 @@ from tenantry.services.migrations.model import (
     State,
     Step,
 )
-from tenantry.services.operations.model import Done, Flow, Outcome, Run
+from tenantry.services.operations.model import AnyRun, Done, Flow, Kind, Outcome, Params, Run
+from tenantry.services.operations.model import State as FlowState
 from tenantry.services.operations.model import Step as FlowStep
 from tenantry.services.operations.service import told
 from tenantry.services.tenant_migrations import plan
-from tenantry.services.tenant_migrations.model import STATEMENT_SECONDS, FleetStopped
+from tenantry.services.tenant_migrations.model import STATEMENT_SECONDS, Action, FleetStopped
 from tenantry.services.tenant_migrations.visits import Visits, in_words
 
-MIGRATE = "database.migrate"
-FLEET = "fleet.migrate"
 _DEADLINE = dt.timedelta(hours=24)
+
+
+class HowParams(Params):
+    """How files are run: see ``Files``."""
+
+    limits: Limits
+    accept: Acceptance
+    beside: bool = False
+
+
+class MigrateParams(HowParams):
+    """``n`` steps, or to ``version``; the files are rows of their own."""
+
+    action: Action
+    n: int | None = None
+    version: int | None = None
+
+
+class MigrateState(FlowState):
+    """The version that is the target (None is none at all), once ``is_chosen``.
+
+    ``short`` is how many steps of ``n`` there were no files for.
+    """
+
+    is_chosen: bool = False
+    target: int | None = None
+    short: int = 0
+
+
+class FleetParams(HowParams):
+    """See ``Fleet``."""
+
+    parallel: int
+    canary: int
+    max_failures: int
+
+
+MIGRATE = Kind("database.migrate", MigrateParams, MigrateState)
+FLEET = Kind("fleet.migrate", FleetParams, FlowState)
+MigrateRun = Run[MigrateParams, MigrateState]
+FleetRun = Run[FleetParams, FlowState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +86,9 @@ class Migrating:
     visits: Visits
 
     @property
-    def flows(self) -> tuple[Flow, Flow]:
+    def flows(
+        self,
+    ) -> tuple[Flow[MigrateParams, MigrateState], Flow[FleetParams, FlowState]]:
         return (
             Flow(
                 MIGRATE,
@@ -66,7 +108,7 @@ class Migrating:
 
     # ── one database ─────────────────────────────────────────────────────────
 
-    async def _one(self, run: Run) -> Outcome:
+    async def _one(self, run: MigrateRun) -> Outcome:
         try:
             return await self._migrate(run, await self.visits.database(run.row.resource_id))
         except psycopg.OperationalError:
@@ -74,18 +116,18 @@ class Migrating:
         except psycopg.Error as error:
             raise in_words(error) from error
 
-    async def _migrate(self, run: Run, database: DatabaseRow) -> Outcome:
+    async def _migrate(self, run: MigrateRun, database: DatabaseRow) -> Outcome:
         clients = self.visits.clients(database.database_name)
-        if "target" in run.state:  # what died may have been holding clients, or owe them a refresh
+        if run.state.is_chosen:  # what died may have been holding clients, or owe them a refresh
             await clients.refresh()
         files = await self._files(run)
-        how = _how(run)
+        how = _how(run.params)
         async with (
             self.visits.with_scratch(run.row.id),
             self.visits.inside(run.row.id, database, _seconds(how["limits"])) as conn,
         ):
-            if run.params["action"] == "force":
-                version = run.params["version"]
+            version = run.params.version
+            if run.params.action == "force" and version is not None:
                 state = await runner.force(
                     conn, version, limits=how["limits"], beside=how["beside"]
                 )
@@ -94,37 +136,38 @@ class Migrating:
                 taken, state = await runner.run(
                     conn, files, partial(self._choose, run), **how, around=clients.around
                 )
-            emit(StepDone(MIGRATE, "migrated", database.database_name))
-            if short := run.state["short"]:
+            emit(StepDone(MIGRATE.name, "migrated", database.database_name))
+            if short := run.state.short:
                 raise LimitShort(short, state)
             return Done(result(state, taken))
 
     async def _choose(
-        self, run: Run, migrations: tuple[Migration, ...], state: State
+        self, run: MigrateRun, migrations: tuple[Migration, ...], state: State
     ) -> list[Step]:
         """The steps to take. Where to is worked out once: another try must not go ``n`` further."""
-        if "target" in run.state:
-            return steps.goto(migrations, state, run.state["target"])
-        n = run.params["n"]
-        match run.params["action"]:
+        if run.state.is_chosen:
+            return steps.goto(migrations, state, run.state.target)
+        n = run.params.n
+        match run.params.action:
             case "up":
                 ahead = steps.up(migrations, state, n)
             case "down":
                 ahead = steps.down(migrations, state, n)
             case _:
-                ahead = steps.goto(migrations, state, run.params["version"])
-        run.state["target"] = ahead[-1].target if ahead else state.version
-        run.state["short"] = 0 if n is None else n - len(ahead)
+                ahead = steps.goto(migrations, state, run.params.version)
+        run.state.is_chosen = True
+        run.state.target = ahead[-1].target if ahead else state.version
+        run.state.short = 0 if n is None else n - len(ahead)
         await run.save()
         return ahead
 
-    async def _undo_one(self, run: Run) -> None:
+    async def _undo_one(self, run: MigrateRun) -> None:
         """Files that were applied stay, each of them whole; only clients must not wait for ever."""
         await self.visits.let_go(run.row.resource_id)
 
     # ── many ─────────────────────────────────────────────────────────────────
 
-    async def _many(self, run: Run) -> Outcome:
+    async def _many(self, run: FleetRun) -> Outcome:
         fleet = _Course(await self._targets(run))
         for target in fleet.targets:
             if target.status == "running":
@@ -135,7 +178,7 @@ class Migrating:
         targets = await self._targets(run)
         if (
             any(each.status == "pending" for each in targets)
-            or plan.failed(targets) > run.params["max_failures"]
+            or plan.failed(targets) > run.params.max_failures
         ):
             raise FleetStopped(
                 plan.told(targets),
@@ -144,15 +187,15 @@ class Migrating:
             )
         return Done(plan.counts(targets))
 
-    async def _course(self, run: Run, fleet: "_Course") -> None:
+    async def _course(self, run: FleetRun, fleet: "_Course") -> None:
         """Migrate one database after another, as long as it may go on."""
         files = await self._files(run)
         running: dict[asyncio.Task[TargetStatus], int] = {}
-        canary, budget = run.params["canary"], run.params["max_failures"]
+        canary, budget = run.params.canary, run.params.max_failures
         try:
             while True:
                 ready = plan.startable(fleet.targets, canary=canary, max_failures=budget)
-                for position in ready[: run.params["parallel"] - len(running)]:
+                for position in ready[: run.params.parallel - len(running)]:
                     fleet.set(position, "running")
                     work = self._target(run, fleet.targets[position], files)
                     running[asyncio.create_task(work)] = position
@@ -167,7 +210,9 @@ class Migrating:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _target(self, run: Run, target: TargetRow, files: dict[str, bytes]) -> TargetStatus:
+    async def _target(
+        self, run: FleetRun, target: TargetRow, files: dict[str, bytes]
+    ) -> TargetStatus:
         async with self.visits.store.transaction(audit.PLATFORM) as tx:
             await migration_runs.begin(tx, run.row.id, target.position)
         try:
@@ -176,7 +221,7 @@ class Migrating:
             return await self._ended(run, target, "skipped")
         state: State | None = None
         try:
-            how = _how(run)
+            how = _how(run.params)
             async with self.visits.inside(run.row.id, database, _seconds(how["limits"])) as conn:
                 async with self.visits.clients(database.database_name) as clients:
                     taken = await runner.up(conn, files, **how, around=clients.around)
@@ -185,12 +230,12 @@ class Migrating:
             raise  # it is the server's fault, not this database's: all of it is tried again
         except (TenantryError, psycopg.Error) as error:
             return await self._ended(run, target, "failed", error=in_words(error))
-        emit(StepDone(FLEET, "migrated", database.database_name))
+        emit(StepDone(FLEET.name, "migrated", database.database_name))
         return await self._ended(run, target, "succeeded", state=state, taken=taken)
 
     async def _ended(
         self,
-        run: Run,
+        run: AnyRun,
         target: TargetRow,
         status: TargetStatus,
         *,
@@ -212,11 +257,11 @@ class Migrating:
             )
         return status
 
-    async def _targets(self, run: Run) -> list[TargetRow]:
+    async def _targets(self, run: AnyRun) -> list[TargetRow]:
         async with self.visits.store.transaction(audit.PLATFORM) as tx:
             return await migration_runs.targets(tx, run.row.id)
 
-    async def _undo_many(self, run: Run) -> None:
+    async def _undo_many(self, run: AnyRun) -> None:
         for target in await self._targets(run):
             if target.status == "running":
                 await self.visits.clients(target.database_name).refresh()
@@ -224,7 +269,7 @@ class Migrating:
 
     # ── what both need ───────────────────────────────────────────────────────
 
-    async def _files(self, run: Run) -> dict[str, bytes]:
+    async def _files(self, run: AnyRun) -> dict[str, bytes]:
         async with self.visits.store.transaction(audit.PLATFORM) as tx:
             found = await migration_runs.files(tx, run.row.id)
         return {name: text.encode() for name, text in found.items()}
@@ -252,13 +297,8 @@ class _How(TypedDict):
     beside: bool
 
 
-def _how(run: Run) -> _How:
-    params = run.params
-    return {
-        "limits": Limits(**params["limits"]),
-        "accept": Acceptance(**params["accept"]),
-        "beside": bool(params["beside"]),
-    }
+def _how(params: HowParams) -> _How:
+    return {"limits": params.limits, "accept": params.accept, "beside": params.beside}
 
 
 def _seconds(limits: Limits) -> float:

@@ -23,7 +23,7 @@ from tenantry.services.databases.plan import statement_seconds
 from tenantry.services.databases.service import Databases
 from tenantry.services.migrations import plan as steps
 from tenantry.services.migrations.ledger import Ledger
-from tenantry.services.migrations.model import Status
+from tenantry.services.migrations.model import Limits, Status
 from tenantry.services.operations.service import Operations
 from tenantry.services.tenant_migrations import flow, folders, plan
 from tenantry.services.tenant_migrations.flow import Migrating
@@ -58,21 +58,23 @@ class TenantMigrations:
             tx,
             actor,
             flow.MIGRATE,
+            flow.MigrateParams(
+                action=wanted.action,
+                n=wanted.n,
+                version=wanted.version,
+                limits=_limits(wanted.files, [database]),
+                accept=wanted.files.accept,
+                beside=wanted.files.beside,
+            ),
             resource_kind="database",
             resource_id=database.id,
             customer_id=database.customer_id,
-            params={
-                "action": wanted.action,
-                "n": wanted.n,
-                "version": wanted.version,
-                **_how(wanted.files, [database]),
-            },
         )
         await _keep(tx, actor, operation, wanted.files)
         await audit.record_on(
             tx,
             actor,
-            flow.MIGRATE,
+            flow.MIGRATE.name,
             database,
             result="accepted",
             details={
@@ -91,15 +93,17 @@ class TenantMigrations:
             tx,
             actor,
             flow.FLEET,
+            flow.FleetParams(
+                parallel=wanted.parallel,
+                canary=wanted.canary,
+                max_failures=wanted.max_failures,
+                limits=_limits(wanted.files, chosen),
+                accept=wanted.files.accept,
+                beside=wanted.files.beside,
+            ),
             resource_kind="fleet",
             resource_id=new_id(),
             customer_id=actor.customer_id,
-            params={
-                "parallel": wanted.parallel,
-                "canary": wanted.canary,
-                "max_failures": wanted.max_failures,
-                **_how(wanted.files, chosen),
-            },
             exclusive=False,
         )
         await _keep(tx, actor, operation, wanted.files)
@@ -107,7 +111,7 @@ class TenantMigrations:
         await audit.record(
             tx,
             actor,
-            flow.FLEET,
+            flow.FLEET.name,
             resource_kind="operation",
             resource_id=operation.id,
             result="accepted",
@@ -131,7 +135,7 @@ class TenantMigrations:
     ) -> Page[TargetRow]:
         """What came of a run in each database. Raises NotFound, InvalidInput for a bad cursor."""
         operation = await self._operations.show(actor, operation_id)
-        if operation.kind != flow.FLEET:
+        if operation.kind != flow.FLEET.name:
             raise NotFound("There is no such run over many databases.")
         after = -1 if cursor is None else pages.read_number(cursor)
         async with self._store.transaction(actor) as tx:
@@ -203,11 +207,6 @@ async def _keep(tx: Tx, actor: Actor, operation: OperationRow, files: Files) -> 
         )
 
 
-def _how(files: Files, databases: Sequence[DatabaseRow]) -> dict[str, object]:
+def _limits(files: Files, databases: Sequence[DatabaseRow]) -> Limits:
     seconds = statement_seconds(databases, files.limits.statement_timeout, usual=STATEMENT_SECONDS)
-    limits = dataclasses.replace(files.limits, statement_timeout=seconds)
-    return {
-        "limits": dataclasses.asdict(limits),
-        "accept": dataclasses.asdict(files.accept),
-        "beside": files.beside,
-    }
+    return dataclasses.replace(files.limits, statement_timeout=seconds)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
+from pydantic import BaseModel, Field
 
 from tenantry.base.errors import Conflict, NotFound, TenantryError
 from tenantry.base.events import StepDone, emit
@@ -30,11 +31,20 @@ from tenantry.pg.vacuuming import Table
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases import plan as database_plan
 from tenantry.services.databases.service import Databases
-from tenantry.services.operations.model import Done, Flow, Outcome, Run, Step, Wait
+from tenantry.services.operations.model import (
+    Done,
+    Flow,
+    Kind,
+    Outcome,
+    Params,
+    Run,
+    State,
+    Step,
+    Wait,
+)
 from tenantry.services.operations.service import Operations
 from tenantry.services.overuse.service import Overuse
 
-VACUUM_FULL = "database.vacuum_full"
 _DEADLINE = dt.timedelta(hours=24)
 _USUAL_SECONDS = 4 * 3600.0  # for one table, where nothing else is said
 _RESERVE = 0.08  # of the disk: below 5 % the platform calls itself not ready
@@ -42,6 +52,40 @@ _TRIES = 3
 _PAUSE_SECONDS = 1.0
 _WAIT_SECONDS = 30.0
 _MOST_TABLES = 1000  # of one operation, which lists them
+
+
+class Rewritten(BaseModel):
+    """A table that was rewritten, and its size before and after."""
+
+    table: str
+    before_bytes: int
+    after_bytes: int
+
+
+class Skipped(BaseModel):
+    """A table that was not rewritten, and why."""
+
+    table: str
+    reason: str
+
+
+class Rewriting(Params):
+    """Which tables to rewrite (none: those that are worth it), and the timeouts in seconds."""
+
+    tables: tuple[str, ...]
+    lock_seconds: float
+    statement_seconds: float
+
+
+class Progress(State):
+    """The tables that are done. ``before`` has their sizes in bytes, kept for a second try."""
+
+    done: list[Rewritten] = Field(default_factory=list)
+    skipped: list[Skipped] = Field(default_factory=list)
+    before: dict[str, int] = Field(default_factory=dict)
+
+
+VACUUM_FULL = Kind("database.vacuum_full", Rewriting, Progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,24 +147,26 @@ class Vacuuming:
         seconds = database_plan.statement_seconds(
             [row], wanted.statement_seconds, usual=_USUAL_SECONDS
         )
-        await audit.record_on(tx, actor, VACUUM_FULL, row, details={"tables": list(wanted.tables)})
+        await audit.record_on(
+            tx, actor, VACUUM_FULL.name, row, details={"tables": list(wanted.tables)}
+        )
         return await self._operations.begin(
             tx,
             actor,
             VACUUM_FULL,
+            Rewriting(
+                tables=tuple(wanted.tables),
+                lock_seconds=wanted.lock_seconds,
+                statement_seconds=seconds,
+            ),
             resource_kind="database",
             resource_id=row.id,
             customer_id=row.customer_id,
-            params={
-                "tables": list(wanted.tables),
-                "lock_seconds": wanted.lock_seconds,
-                "statement_seconds": seconds,
-            },
         )
 
     # ── the operation ────────────────────────────────────────────────────────
 
-    async def _database(self, run: Run) -> DatabaseRow:
+    async def _database(self, run: Run[Rewriting, Progress]) -> DatabaseRow:
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await rows.find(tx, run.row.resource_id, customer_id=None)
         if row is None or row.status != "active":
@@ -132,14 +178,13 @@ class Vacuuming:
             )
         return row
 
-    async def _rewrite_all(self, run: Run) -> Outcome:
+    async def _rewrite_all(self, run: Run[Rewriting, Progress]) -> Outcome:
         row = await self._database(run)
         cluster = await self._clusters.cluster(row.cluster_id)
-        seconds = float(run.params["statement_seconds"])
-        done: list[dict[str, object]] = run.state.setdefault("done", [])
-        skipped: list[dict[str, object]] = run.state.setdefault("skipped", [])
+        seconds = run.params.statement_seconds
+        done, skipped = run.state.done, run.state.skipped
         # A worker that is killed leaves PostgreSQL at a table, and the next one finds it smaller.
-        before: dict[str, int] = run.state.setdefault("before", {})
+        before = run.state.before
         if row.paused_until is not None:
             return Wait(_WAIT_SECONDS)
         folder = self._home.scratch / str(run.row.id)
@@ -155,18 +200,18 @@ class Vacuuming:
             bounded(cluster.address, visitor.name, seconds),
             visitors.connect_as(visitor, row.database_name) as inside,
         ):
-            emit(StepDone(VACUUM_FULL, "visiting", row.database_name))
+            emit(StepDone(VACUUM_FULL.name, "visiting", row.database_name))
             for name, value in (
-                ("lock_timeout", f"{run.params['lock_seconds'] * 1000:.0f}"),
+                ("lock_timeout", f"{run.params.lock_seconds * 1000:.0f}"),
                 ("statement_timeout", f"{seconds * 1000:.0f}"),
                 # Not what the database has for a default when it is full.
                 ("default_transaction_read_only", "off"),
             ):
                 await inside.execute("SELECT set_config(%s, %s, false)", (name, value))
-            seen = {str(each["table"]) for each in (*done, *skipped)}
+            seen = {each.table for each in done} | {each.table for each in skipped}
             left = [
                 each
-                for each in chosen(await vacuuming.tables(inside), run.params["tables"])
+                for each in chosen(await vacuuming.tables(inside), run.params.tables)
                 if each.title not in seen
             ]
             total = sum(each.size_bytes for each in left)
@@ -184,27 +229,32 @@ class Vacuuming:
                 except (TenantryError, psycopg.Error) as error:
                     if inside.broken or inside.closed:
                         raise
-                    skipped.append({"table": table.title, "reason": _reason(error)})
+                    skipped.append(Skipped(table=table.title, reason=_reason(error)))
                 else:
                     done.append(
-                        {
-                            "table": table.title,
-                            "before_bytes": before[table.title],
-                            "after_bytes": await vacuuming.size(inside, table),
-                        }
+                        Rewritten(
+                            table=table.title,
+                            before_bytes=before[table.title],
+                            after_bytes=await vacuuming.size(inside, table),
+                        )
                     )
                     await run.save()
-                    emit(StepDone(VACUUM_FULL, "rewritten", table.title))
+                    emit(StepDone(VACUUM_FULL.name, "rewritten", table.title))
                 so_far += table.size_bytes
         await self._clean_up(run)
         if skipped and not done:
             first = skipped[0]
             raise Conflict(
-                f"Nothing was rewritten. {first['table']}: {first['reason']}",
+                f"Nothing was rewritten. {first.table}: {first.reason}",
                 hint="Remove what is in the way, and try again.",
             )
-        returned = sum(int(str(e["before_bytes"])) - int(str(e["after_bytes"])) for e in done)
-        return Done({"tables": done, "skipped": skipped, "returned_bytes": returned})
+        return Done(
+            {
+                "tables": [each.model_dump() for each in done],
+                "skipped": [each.model_dump() for each in skipped],
+                "returned_bytes": sum(each.before_bytes - each.after_bytes for each in done),
+            }
+        )
 
     def _require_room(self, table: Table) -> None:
         """Raises NotEnoughDisk unless there is room for a copy, and for the log of writing it."""
@@ -216,11 +266,11 @@ class Vacuuming:
             spare=_RESERVE,
         )
 
-    async def _allow(self, run: Run, row: DatabaseRow, table: Table) -> None:
+    async def _allow(self, run: Run[Rewriting, Progress], row: DatabaseRow, table: Table) -> None:
         async with self._store.transaction(audit.PLATFORM) as tx:
             await usage.allow(tx, row.id, run.row.id, table.size_bytes)
 
-    async def _clean_up(self, run: Run) -> None:
+    async def _clean_up(self, run: Run[Rewriting, Progress]) -> None:
         # What was rewritten stays so, and the allowance ends with the operation.
         await asyncio.to_thread(
             shutil.rmtree, self._home.scratch / str(run.row.id), ignore_errors=True
