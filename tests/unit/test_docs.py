@@ -133,7 +133,9 @@ def test_every_page_is_in_the_index() -> None:
             assert f"({name})" in index
 
 
-@pytest.mark.parametrize("decision", sorted((DOCS / "decisions").glob("*.md")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "decision", sorted((DOCS / "decisions").glob("*.md")), ids=lambda path: path.stem
+)
 def test_every_decision_has_its_parts(decision: Path) -> None:
     text = decision.read_text()
     assert re.search(r"^Date: \d{4}-\d{2}-\d{2}\. Status: ", text, re.MULTILINE)
