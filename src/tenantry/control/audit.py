@@ -3,6 +3,7 @@ and forgotten when they are old."""
 
 import datetime as dt
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -130,6 +131,19 @@ async def record_on(
         result=result,
         details=details,
     )
+
+
+def differences(before: object, after: object, fields: Iterable[str]) -> dict[str, object]:
+    """By field, the values before and after, of those that differ."""
+    return {
+        field: [_written(was), _written(now)]
+        for field in fields
+        if (was := getattr(before, field)) != (now := getattr(after, field))
+    }
+
+
+def _written(value: object) -> object:
+    return value.isoformat() if isinstance(value, dt.datetime) else value
 
 
 async def rotated_since(tx: Tx, moment: dt.datetime) -> set[str]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from tenantry.base.errors import InvalidInput
-from tenantry.control.databases import DatabaseRow, LogSettings
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.log_settings import LogSettings
 from tenantry.pg.catalog import DatabaseState, RoleState, owner_role, tenant_of
 
 

@@ -28,10 +28,11 @@ from pydantic import BaseModel
 
 from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.base.pausing import pause
-from tenantry.control import audit
+from tenantry.control import audit, pauses
 from tenantry.control import databases as rows
 from tenantry.control.clusters import ClusterRow
-from tenantry.control.databases import DatabaseRow, PauseReason
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.pauses import PauseReason
 from tenantry.control.store import ControlStore
 from tenantry.host import files
 from tenantry.pg import catalog, objects, writing
@@ -319,7 +320,7 @@ class Overuse:
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await rows.lock(tx, found.id, wait=False)
             if row is not None and row.status == "active" and row.paused_until is None:
-                await rows.set_pause(tx, row.id, reason, seconds=plan.PAUSE_SECONDS)
+                await pauses.set_pause(tx, row.id, reason, seconds=plan.PAUSE_SECONDS)
                 until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=plan.PAUSE_SECONDS)
                 # Before the commit: a crash leaves a limit that the next pass lifts again.
                 async with self._clusters.connection(row.cluster_id) as server:
@@ -344,7 +345,7 @@ class Overuse:
     async def lift(self) -> int:
         """End the pauses that are over. Returns how many."""
         async with self._store.transaction(audit.PLATFORM) as tx:
-            over = await rows.pauses_over(tx)
+            over = await pauses.pauses_over(tx)
         return sum([await self._lift(database_id) for database_id in over])
 
     async def _lift(self, database_id: uuid.UUID) -> bool:
@@ -352,7 +353,7 @@ class Overuse:
             row = await rows.lock(tx, database_id, wait=False)
             if row is None:
                 return False
-            await rows.set_pause(tx, row.id, None)
+            await pauses.set_pause(tx, row.id, None)
             if row.status == "active" and row.missing_since is None:
                 async with self._clusters.connection(row.cluster_id) as server:
                     await flow.limit(server, replace(row, paused_until=None, paused_for=None))

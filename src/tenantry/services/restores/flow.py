@@ -18,10 +18,11 @@ from psycopg.rows import TupleRow
 from tenantry.base.errors import Conflict, MachineError, NameTaken, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.ids import new_id, new_suffix, parse_id
-from tenantry.control import audit, backups, blueprints, replaced, whitelist
+from tenantry.control import audit, backups, blueprints, database_stats, replaced, whitelist
 from tenantry.control import databases as rows
 from tenantry.control import roles as further_roles
-from tenantry.control.databases import DatabaseRow, Labels
+from tenantry.control.attributes import Attributes
+from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
@@ -154,7 +155,7 @@ class Restoring:
         async with self.clusters.own_connection(row.cluster_id) as server:
             now = await catalog.sizes(server, [row.database_name])
         async with self.store.transaction(audit.PLATFORM) as tx:
-            before = await rows.largest_since(tx, row.id, moment)
+            before = await database_stats.largest_since(tx, row.id, moment)
         return max(now.get(row.database_name, 0), before)
 
     # ── the side instance ────────────────────────────────────────────────────
@@ -379,21 +380,23 @@ class Restoring:
             tx, cluster_id=row.cluster_id, suffix=suffix, database_id=database_id
         )
         name = run.params.get("name")
-        labels = Labels(
-            customer_id=row.customer_id,
+        wanted = replace(
+            row.copied(),
             name=name,
             friendly_name=run.params["friendly_name"] or name or f"{row.friendly_name} (restored)",
-            environment=row.environment,
-            plan=row.plan,
-            limits=await rows.own_limits(tx, row.id),
-            has_shadow=row.has_shadow,
-            pool_mode=row.pool_mode,
         )
+        limits = await rows.own_limits(tx, row.id)
+
+        async def activate(attributes: Attributes) -> None:
+            await rows.activate(
+                tx, database_id, attributes, customer_id=row.customer_id, limits=limits
+            )
+
         try:
             async with tx.transaction():
-                await rows.activate(tx, database_id, labels)
+                await activate(wanted)
         except NameTaken:  # meanwhile; what was restored is not thrown away for that
-            await rows.activate(tx, database_id, replace(labels, name=None))
+            await activate(replace(wanted, name=None))
         made = await rows.find(tx, database_id, customer_id=None)
         if made is None:
             raise MachineError("A database that was just made is gone.")
