@@ -12,6 +12,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
+from tenantry.base.errors import InvalidInput
 from tenantry.base.events import Changed, emit
 from tenantry.pg.catalog import (
     MANAGED,
@@ -113,7 +114,8 @@ async def configure_databases(
     """Have these defaults and this connection limit in force for new sessions in databases.
 
     They belong to the database, not to a role: they hold for each of its roles, and what a
-    tenant sets for its own role is left alone.
+    tenant sets for its own role is left alone. Raises InvalidInput for a value that the server
+    does not accept; then nothing is changed.
     """
     statements = []
     # Each RESET writes to a catalog that all databases share, also where nothing is set.
@@ -134,7 +136,10 @@ async def configure_databases(
                 continue
             statements.append(alter + change)
     # All in one message, which PostgreSQL takes for one transaction.
-    await connection.execute(sql.SQL("; ").join(statements))
+    try:
+        await connection.execute(sql.SQL("; ").join(statements))
+    except psycopg.errors.InvalidParameterValue as error:
+        raise InvalidInput(f"The server refuses it: {error.diag.message_primary}.") from None
 
 
 async def close_to_new_sessions(

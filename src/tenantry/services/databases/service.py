@@ -200,9 +200,15 @@ class Databases:
             await self._give(tx, actor, row.id, changes.owner_email)
         after = await self._locked(tx, row.id)
         await self.check_limits(tx, actor, before=row, after=after)
-        if after.limits != row.limits:
+        renews = plan.wanted_state(after).defaults != plan.wanted_state(row).defaults
+        if renews or after.limits != row.limits:
             async with self._clusters.own_connection(row.cluster_id) as server:
                 await flow.limit(server, after)
+        if renews:
+            # The server connections of a pool began with the defaults of before. Without the
+            # pooler there are none.
+            with suppress(Unavailable):
+                await self.reconnect_pool(after, end_clients=False)
         changed = audit.differences(row, after, _AUDITED)
         await audit.record_on(tx, actor, "database.update", row, details=changed)
         return after
