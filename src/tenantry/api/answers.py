@@ -142,6 +142,9 @@ class Database(BaseModel):
     pool_mode: Literal["transaction", "session"] = Field(
         description="How long a pooled client keeps a server connection."
     )
+    timezone: str = Field(
+        description="The time zone that its sessions begin with.", examples=["Europe/Berlin"]
+    )
     limits: Limits
     disk: Disk
     shadow: bool

@@ -54,6 +54,12 @@ ATTRIBUTES: dict[str, Attribute] = {
         ],
         on_create=False,
     ),
+    "timezone": Attribute(
+        Annotated[
+            str | None,
+            typer.Option(metavar="ZONE", help="What its sessions begin with: Europe/Berlin."),
+        ]
+    ),
     "expires_at": Attribute(
         Annotated[
             str | None,

@@ -21,6 +21,7 @@ PoolMode = Literal["transaction", "session"]
 class Attributes:
     """What an owner decides about a database.
 
+    ``timezone`` is the IANA name of the one that its sessions begin with.
     ``rotate_password_days`` is after how many days its passwords are replaced, ``expires_at`` when
     a branch is deleted; None is never.
     """
@@ -31,6 +32,7 @@ class Attributes:
     plan: str = plans.DEFAULT
     has_shadow: bool = True
     pool_mode: PoolMode = "transaction"
+    timezone: str = "UTC"
     rotate_password_days: int | None = None
     expires_at: dt.datetime | None = None
 

@@ -32,6 +32,7 @@ class DatabaseState:
 
 # Of the parameters that a database can have defaults of, those that the platform sets.
 MANAGED = (
+    "TimeZone",
     "default_transaction_read_only",
     "idle_in_transaction_session_timeout",
     "lock_timeout",

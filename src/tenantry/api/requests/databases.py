@@ -1,6 +1,8 @@
 """Bodies of databases, their allowlists, roles and extensions."""
 
+import functools
 import re
+import zoneinfo
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -61,11 +63,29 @@ class _Limits(Body):
         return {name: getattr(self, name) for name in plans.NAMES if name in self.model_fields_set}
 
 
+@functools.cache
+def _zones() -> set[str]:
+    """The IANA names. A machine's own zone, and that of one without any, mean nothing elsewhere."""
+    return zoneinfo.available_timezones() - {"localtime", "Factory"}
+
+
+def _zone(text: str) -> str:
+    if text not in _zones():
+        raise ValueError("must be the IANA name of a time zone (Europe/Berlin, UTC)")
+    return text
+
+
 class _Attributes(_Limits):
     """Attributes under the names of ``control/attributes.py``."""
 
     friendly_name: Label | None = None
     name: Slug | None = None
+    timezone: Annotated[str, AfterValidator(_zone)] | None = Field(
+        default=None,
+        description="The time zone that its sessions begin with; at first UTC. Each session may"
+        " change it, and a login that has one of its own keeps that.",
+        examples=["Europe/Berlin"],
+    )
 
     def attributes(self) -> dict[str, object]:
         """Those that were sent, and do not stay as they are."""

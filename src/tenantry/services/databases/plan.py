@@ -111,6 +111,8 @@ def wanted_state(row: DatabaseRow) -> DatabaseState:
         "lock_timeout": str(row.lock_timeout_ms),
         "idle_in_transaction_session_timeout": str(row.idle_in_transaction_session_timeout_ms),
     }
+    if row.timezone != "UTC":  # which the cluster has
+        defaults["TimeZone"] = row.timezone
     if row.quota_state in {"read_only", "stopped"}:
         defaults["default_transaction_read_only"] = "on"
     defaults |= _logged(row.log_settings)
