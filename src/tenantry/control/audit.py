@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import Tx
+from tenantry.pg import names
 
 # What was only promised is "accepted"; a row of its own tells later how it ended.
 Result = Literal["ok", "accepted", "refused", "failed"]
@@ -150,13 +151,12 @@ async def rotated_since(tx: Tx, moment: dt.datetime) -> set[str]:
     """The tenants' roles that were given another password since, by the platform."""
     cursor = await tx.execute(
         """
-        SELECT coalesce(details ->> 'role', replace(resource_name, 'tenant_', 'user_'))
-        FROM audit_logs WHERE at >= %s AND result = 'ok'
+        SELECT details ->> 'role', resource_name FROM audit_logs WHERE at >= %s AND result = 'ok'
           AND action IN ('database.rotate_password', 'role.rotate_password')
         """,
         (moment,),
     )
-    return {name for (name,) in await cursor.fetchall()}
+    return {role or names.owner_of(database) for role, database in await cursor.fetchall()}
 
 
 async def page(

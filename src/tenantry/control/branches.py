@@ -8,6 +8,7 @@ from tenantry.control import attributes, databases, plans
 from tenantry.control.attributes import Attributes
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import Tx, as_platform
+from tenantry.pg import names
 
 _COLUMNS = ", ".join((*attributes.NAMES, *plans.NAMES))
 _VALUES = ", ".join(
@@ -44,8 +45,8 @@ async def insert(
                 """,
                 {
                     "id": database_id,
-                    "database_name": f"tenant_{suffix}",
-                    "username": f"user_{suffix}",
+                    "database_name": names.main(suffix),
+                    "username": names.owner(suffix),
                     "parent_id": parent.id,
                     "has_limits": has_limits,
                     **wanted.values(),

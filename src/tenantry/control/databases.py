@@ -23,6 +23,7 @@ from tenantry.control.passwords import rotates_at
 from tenantry.control.pauses import PauseReason
 from tenantry.control.plans import Limits
 from tenantry.control.store import Tx
+from tenantry.pg import names
 
 Status = Literal["creating", "warm", "scratch", "branching", "active", "deleting"]
 QuotaState = Literal["ok", "warning", "read_only", "stopped"]
@@ -78,7 +79,7 @@ class DatabaseRow(Attributes, Limits):
 
     @property
     def shadow_name(self) -> str:
-        return f"{self.database_name}_shadow"
+        return names.shadow(self.database_name)
 
     @property
     def database_names(self) -> list[str]:
@@ -117,7 +118,7 @@ async def insert_creating(
         INSERT INTO databases (id, cluster_id, database_name, username, status)
         VALUES (%s, %s, %s, %s, 'creating')
         """,
-        (database_id, cluster_id, f"tenant_{suffix}", f"user_{suffix}"),
+        (database_id, cluster_id, names.main(suffix), names.owner(suffix)),
     )
     return database_id
 
@@ -306,7 +307,7 @@ async def named(tx: Tx, cluster_id: uuid.UUID, name: str) -> DatabaseRow | None:
             SELECT {COLUMNS} {FROM}
             WHERE d.cluster_id = %s AND d.database_name = %s AND d.status = 'active'
             """,
-            (cluster_id, name.removesuffix("_shadow")),
+            (cluster_id, names.main_of(name)),
         )
         return await cursor.fetchone()
 

@@ -19,12 +19,11 @@ from tenantry.pg.catalog import (
     DatabaseState,
     Login,
     Session,
-    arrival_roles,
     defaults_set,
-    owner_role,
 )
 from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, Address, connect, fetch_value
 from tenantry.pg.hardening import TEMPLATE
+from tenantry.pg.names import arrival_roles, is_additional, sql_tenants_role, sql_visitor
 from tenantry.pg.replacing import admit, close_database
 
 _COPY_MS = "1000"
@@ -220,10 +219,10 @@ async def roles_with_large_settings(connection: AsyncConnection[TupleRow], most:
     It is kept in a catalog that all databases share, and read at each login.
     """
     cursor = await connection.execute(
-        """
+        sql.SQL("""
         SELECT DISTINCT r.rolname FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
-        WHERE starts_with(r.rolname, 'user_') AND pg_column_size(s.setconfig) > %s
-        """,
+        WHERE {is_tenants} AND pg_column_size(s.setconfig) > %s
+        """).format(is_tenants=sql_tenants_role("r.rolname")),
         (most,),
     )
     return {role for (role,) in await cursor.fetchall()}
@@ -253,13 +252,13 @@ async def end_oldest_transaction(
     Returns the name of its database, None if there is no such session.
     """
     cursor = await connection.execute(
-        r"""
+        sql.SQL("""
         SELECT datname, pg_terminate_backend(pid) FROM (
             SELECT pid, datname FROM pg_stat_activity
             WHERE backend_type = 'client backend' AND xact_start < %s
-              AND (starts_with(usename, 'user_') OR starts_with(usename, 'tenantry_visitor_'))
+              AND ({is_tenants} OR {is_visitor})
             ORDER BY xact_start LIMIT 1) AS oldest
-        """,
+        """).format(is_tenants=sql_tenants_role("usename"), is_visitor=sql_visitor("usename")),
         (before,),
     )
     row = await cursor.fetchone()
@@ -412,7 +411,7 @@ async def drop_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
         return False
     # The last first: what a crash leaves is found by the name of the role itself.
     going = [name]
-    if name == owner_role(name):
+    if not is_additional(name):
         going[:0] = arrival_roles(name)
     try:
         for each in going:

@@ -20,7 +20,7 @@ from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
-from tenantry.pg import catalog, logins, objects
+from tenantry.pg import catalog, logins, names, objects
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import Address
 from tenantry.services.databases.plan import wanted_state
@@ -81,7 +81,7 @@ async def ensure_replaceable(
     Who may connect is taken over from the one that is there, and so from an empty one then.
     """
     if not await objects.database_exists(server, row.database_name):
-        fresh = f"{row.database_name}_fresh"  # so that a crash leaves none half made
+        fresh = names.beside(row.database_name, "fresh")  # so that a crash leaves none half made
         await objects.ensure_database(server, address, fresh, tenant=row.username)
         await objects.rename_database(server, fresh, row.database_name)
     await objects.grant_database(server, row.database_name, tenant=row.username)

@@ -35,7 +35,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.pauses import PauseReason
 from tenantry.control.store import ControlStore
 from tenantry.host import files
-from tenantry.pg import catalog, objects, writing
+from tenantry.pg import catalog, names, objects, writing
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import PLATFORM, connect
@@ -156,7 +156,7 @@ class Overuse:
         await self._count_log(cluster, seen)
         await self._count_temporary(server, cluster)
         for role in await self._reset_settings(server):
-            if row := await self._named(cluster, catalog.database_of(role)):
+            if row := await self._named(cluster, names.database_of(role)):
                 await self._pause(row, "settings", plan.MOST_SETTINGS)
 
     async def _reset_settings(self, server: Server) -> set[str]:
@@ -271,7 +271,7 @@ class Overuse:
         scale = written / len(text)
         sizes: Counter[str] = Counter()
         for role, size in roles.items():
-            sizes[catalog.database_of(role)] += int(size * scale)
+            sizes[names.database_of(role)] += int(size * scale)
         above = self._log.add(sizes, time.monotonic())
         await self._keep_counted()
         for name in above:
@@ -372,5 +372,5 @@ def _with_shadows(shares: Mapping[str, int]) -> Counter[str]:
     """The same with a shadow's share as its main database's."""
     found: Counter[str] = Counter()
     for name, size in shares.items():
-        found[name.removesuffix("_shadow")] += size
+        found[names.main_of(name)] += size
     return found

@@ -26,7 +26,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
-from tenantry.pg import catalog, dump_files, logins, objects, replacing, visitors
+from tenantry.pg import catalog, dump_files, logins, names, objects, replacing, visitors
 from tenantry.pg.connections import Address
 from tenantry.pg.handover import hand_over
 from tenantry.pg.tenant_settings import Settings, reading, settings_of
@@ -109,11 +109,11 @@ class Restoring:
             await self._look_at_backup(run, row)
         if _is_new(run):
             suffix = new_suffix()
-            run.state["making"] = f"tenant_{suffix}"
-            run.state["heir"] = f"user_{suffix}"
+            run.state["making"] = names.main(suffix)
+            run.state["heir"] = names.owner(suffix)
             run.state["database_id"] = str(new_id())
         else:
-            run.state["making"] = f"{row.database_name}_restoring_{_short(run)}"
+            run.state["making"] = names.of_operation(row.database_name, "restoring", run.row.id)
             run.state["heir"] = row.username
         return Next()
 
@@ -276,7 +276,7 @@ class Restoring:
             if not _is_new(run):
                 await replacing.close_database(server, making)
             elif row.has_shadow:
-                await objects.ensure_database(server, address, f"{making}_shadow", tenant=heir)
+                await objects.ensure_database(server, address, names.shadow(making), tenant=heir)
 
     async def _grant(self, run: Run, address: Address, row: DatabaseRow, name: str) -> None:
         """Give the roles that came later what they would have been given."""
@@ -375,7 +375,7 @@ class Restoring:
         database_id = uuid.UUID(run.state["database_id"])
         if await rows.find(tx, database_id, customer_id=None) is not None:
             return False
-        suffix = run.state["making"].removeprefix("tenant_")
+        suffix = names.suffix_of(run.state["making"])
         await rows.insert_creating(
             tx, cluster_id=row.cluster_id, suffix=suffix, database_id=database_id
         )
@@ -453,7 +453,7 @@ class Restoring:
         async with self.clusters.own_connection(row.cluster_id) as server:
             await objects.drop_database(server, making)
             if _is_new(run):
-                await objects.drop_database(server, f"{making}_shadow")
+                await objects.drop_database(server, names.shadow(making))
                 await objects.drop_role(server, run.state["heir"])
         if run.row.id.hex in await visitors.purposes(cluster.address):
             await visitors.drop(cluster.address, run.row.id.hex)
@@ -522,12 +522,8 @@ def _backup_id(run: Run) -> uuid.UUID | None:
     return parse_id(run.params["to"])
 
 
-def _short(run: Run) -> str:
-    return run.row.id.hex[:12]
-
-
 def _kept_name(run: Run, row: DatabaseRow) -> str:
-    return f"{row.database_name}_before_{_short(run)}"
+    return names.of_operation(row.database_name, "before", run.row.id)
 
 
 async def _undo_nothing(_: Run) -> None:
