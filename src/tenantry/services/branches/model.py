@@ -1,12 +1,13 @@
 """What is wanted of a branch, and what its owner is told about it. Values only."""
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tenantry.base.errors import TenantryError
+from tenantry.control.attributes import Attributes, Environment
 from tenantry.control.operations import OperationRow
-from tenantry.services.databases.model import Environment, Opened
+from tenantry.services.databases.model import Opened
 
 # How a database was copied: sharing its blocks on disk, block by block, by what is in it, or from
 # the physical backups, as it was.
@@ -28,6 +29,18 @@ class NewBranch:
     masked: bool | None
     at: dt.datetime | None
     expires_at: dt.datetime | None
+
+    def attributes_from(self, parent: Attributes) -> Attributes:
+        """Those of its parent, but for what is asked for."""
+        return replace(
+            parent.copied(),
+            name=self.name,
+            friendly_name=self.friendly_name,
+            environment=self.environment,
+            plan=self.plan or parent.plan,
+            has_shadow=self.shadow,
+            expires_at=self.expires_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)

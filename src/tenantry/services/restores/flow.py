@@ -18,14 +18,15 @@ from psycopg.rows import TupleRow
 from tenantry.base.errors import Conflict, MachineError, NameTaken, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.ids import new_id, new_suffix, parse_id
-from tenantry.control import audit, backups, blueprints, replaced, whitelist
+from tenantry.control import audit, backups, blueprints, database_stats, replaced, whitelist
 from tenantry.control import databases as rows
 from tenantry.control import roles as further_roles
-from tenantry.control.databases import DatabaseRow, Labels
+from tenantry.control.attributes import Attributes
+from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
-from tenantry.pg import catalog, dump_files, logins, objects, replacing, visitors
+from tenantry.pg import catalog, dump_files, logins, names, objects, replacing, visitors
 from tenantry.pg.connections import Address
 from tenantry.pg.handover import hand_over
 from tenantry.pg.tenant_settings import Settings, reading, settings_of
@@ -108,11 +109,11 @@ class Restoring:
             await self._look_at_backup(run, row)
         if _is_new(run):
             suffix = new_suffix()
-            run.state["making"] = f"tenant_{suffix}"
-            run.state["heir"] = f"user_{suffix}"
+            run.state["making"] = names.main(suffix)
+            run.state["heir"] = names.owner(suffix)
             run.state["database_id"] = str(new_id())
         else:
-            run.state["making"] = f"{row.database_name}_restoring_{_short(run)}"
+            run.state["making"] = names.of_operation(row.database_name, "restoring", run.row.id)
             run.state["heir"] = row.username
         return Next()
 
@@ -154,7 +155,7 @@ class Restoring:
         async with self.clusters.own_connection(row.cluster_id) as server:
             now = await catalog.sizes(server, [row.database_name])
         async with self.store.transaction(audit.PLATFORM) as tx:
-            before = await rows.largest_since(tx, row.id, moment)
+            before = await database_stats.largest_since(tx, row.id, moment)
         return max(now.get(row.database_name, 0), before)
 
     # ── the side instance ────────────────────────────────────────────────────
@@ -275,7 +276,7 @@ class Restoring:
             if not _is_new(run):
                 await replacing.close_database(server, making)
             elif row.has_shadow:
-                await objects.ensure_database(server, address, f"{making}_shadow", tenant=heir)
+                await objects.ensure_database(server, address, names.shadow(making), tenant=heir)
 
     async def _grant(self, run: Run, address: Address, row: DatabaseRow, name: str) -> None:
         """Give the roles that came later what they would have been given."""
@@ -374,26 +375,28 @@ class Restoring:
         database_id = uuid.UUID(run.state["database_id"])
         if await rows.find(tx, database_id, customer_id=None) is not None:
             return False
-        suffix = run.state["making"].removeprefix("tenant_")
+        suffix = names.suffix_of(run.state["making"])
         await rows.insert_creating(
             tx, cluster_id=row.cluster_id, suffix=suffix, database_id=database_id
         )
         name = run.params.get("name")
-        labels = Labels(
-            customer_id=row.customer_id,
+        wanted = replace(
+            row.copied(),
             name=name,
             friendly_name=run.params["friendly_name"] or name or f"{row.friendly_name} (restored)",
-            environment=row.environment,
-            plan=row.plan,
-            limits=await rows.own_limits(tx, row.id),
-            has_shadow=row.has_shadow,
-            pool_mode=row.pool_mode,
         )
+        limits = await rows.own_limits(tx, row.id)
+
+        async def activate(attributes: Attributes) -> None:
+            await rows.activate(
+                tx, database_id, attributes, customer_id=row.customer_id, limits=limits
+            )
+
         try:
             async with tx.transaction():
-                await rows.activate(tx, database_id, labels)
+                await activate(wanted)
         except NameTaken:  # meanwhile; what was restored is not thrown away for that
-            await rows.activate(tx, database_id, replace(labels, name=None))
+            await activate(replace(wanted, name=None))
         made = await rows.find(tx, database_id, customer_id=None)
         if made is None:
             raise MachineError("A database that was just made is gone.")
@@ -450,7 +453,7 @@ class Restoring:
         async with self.clusters.own_connection(row.cluster_id) as server:
             await objects.drop_database(server, making)
             if _is_new(run):
-                await objects.drop_database(server, f"{making}_shadow")
+                await objects.drop_database(server, names.shadow(making))
                 await objects.drop_role(server, run.state["heir"])
         if run.row.id.hex in await visitors.purposes(cluster.address):
             await visitors.drop(cluster.address, run.row.id.hex)
@@ -519,12 +522,8 @@ def _backup_id(run: Run) -> uuid.UUID | None:
     return parse_id(run.params["to"])
 
 
-def _short(run: Run) -> str:
-    return run.row.id.hex[:12]
-
-
 def _kept_name(run: Run, row: DatabaseRow) -> str:
-    return f"{row.database_name}_before_{_short(run)}"
+    return names.of_operation(row.database_name, "before", run.row.id)
 
 
 async def _undo_nothing(_: Run) -> None:
