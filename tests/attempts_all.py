@@ -11,16 +11,16 @@ from attempts_sql import FILES, LIMITS, OTHERS, SIGHT
 from attempts_transaction_ids import TRANSACTION_IDS
 
 SECTIONS: dict[str, tuple[Attempt, ...]] = {
-    "Doors and names": DOORS_OF_OTHERS,
-    "One's own limits": LIMITS,
+    "Endpoints and names": DOORS_OF_OTHERS,
+    "Limits of a tenant": LIMITS,
     "Other roles and databases": OTHERS,
-    "What can be seen": SIGHT,
+    "Visible information": SIGHT,
     "Files and programs": FILES,
     "The server": SERVER,
     "Code, extensions and links": CODE,
     "Disk beyond the quota": DISK,
     "From session to session": CROSSINGS,
-    "What all share": SHARED,
+    "Shared resources": SHARED,
     "Transaction IDs": TRANSACTION_IDS,
     "From one pooled client to the next": POOLED_CLIENTS,
 }

@@ -26,6 +26,7 @@ from tenantry.host.processes import lifeline
 from tenantry.pg import visitors
 from tenantry.services.activity import Activity
 from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.databases.sampling import sample
 from tenantry.services.lock_table import keep_free
 from tenantry.services.login_floods import LoginFloods
 from tenantry.services.platform import Platform, ensure_server_files, open_platform
@@ -82,11 +83,11 @@ async def clean_up(platform: Platform) -> None:
 async def converge(platform: Platform) -> None:
     """Make the world what the control database says, and forget what has had its time."""
     await ensure_server_files(platform)
-    done = [*await platform.databases.converge(), *await platform.roles.converge()]
+    done = [*await platform.reconciliation.converge(), *await platform.roles.converge()]
     await clean_up(platform)
     await platform.backups.converge()
     await platform.restores.converge()
-    await platform.databases.refill(platform.settings.warm_pool)
+    await platform.databases.warm_pool.refill(platform.settings.warm_pool)
     async with platform.store.transaction(audit.PLATFORM) as tx:
         await idempotency.forget_old(tx)
         await audit.forget_old(tx, days=platform.settings.audit_days)
@@ -122,7 +123,7 @@ async def _job_queue(platform: Platform, woken: asyncio.Event) -> AsyncIterator[
 
     @app.task(name=jobs.REFILL)
     async def refill() -> None:
-        await platform.databases.refill(platform.settings.warm_pool)
+        await platform.databases.warm_pool.refill(platform.settings.warm_pool)
 
     async with app.open_async():
         yield app
@@ -182,7 +183,9 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
             _every(_VISITORS_SECONDS, "visitors", lambda: visitors.drop_abandoned(shared.address))
         )
         tasks.create_task(_every(_OWNERSHIP_SECONDS, "ownership", platform.ownership.check_next))
-        tasks.create_task(_every(_SAMPLE_SECONDS, "sample", platform.databases.sample))
+        tasks.create_task(
+            _every(_SAMPLE_SECONDS, "sample", lambda: sample(platform.store, platform.clusters))
+        )
         activity = Activity(platform.store, platform.clusters)
         tasks.create_task(_every(_ACTIVITY_SECONDS, "activity", activity.look))
         tasks.create_task(_every(_CERTIFICATE_SECONDS, "certificate", platform.certificates.keep))

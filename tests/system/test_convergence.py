@@ -266,7 +266,7 @@ from tenantry.services.platform import open_platform
 
 async def main():
     async with open_platform(settings.load()) as platform:
-        print(await platform.databases.converge())
+        print(await platform.reconciliation.converge())
 
 asyncio.run(main())
 """

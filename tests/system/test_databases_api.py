@@ -14,44 +14,12 @@ import pytest
 from answers import data, problem
 from clients import DOORS, STRINGS, ask, changed, eventually, login, refusal
 from harness import Installation
-
-DATABASE: dict[str, type | tuple[type, ...]] = {
-    "id": str,
-    "name": (str, type(None)),
-    "friendly_name": str,
-    "database_name": str,
-    "username": str,
-    "owner_email": (str, type(None)),
-    "environment": str,
-    "kind": str,
-    "plan": str,
-    "max_connections": int,
-    "pool_mode": str,
-    "limits": dict,
-    "disk": dict,
-    "shadow": bool,
-    "status": str,
-    "parent_id": (str, type(None)),
-    "branched_at": (str, type(None)),
-    "expires_at": (str, type(None)),
-    "missing_since": (str, type(None)),
-    "password_changed_at": str,
-    "rotate_password_days": (int, type(None)),
-    "password_rotates_at": (str, type(None)),
-    "last_active_at": (str, type(None)),
-    "watched_since": (str, type(None)),
-    "paused": (dict, type(None)),
-    "log": dict,
-    "blueprint": (dict, type(None)),
-    "created_at": str,
-    "updated_at": str,
-}
+from tenantry.api.answers import Database
 
 
 def is_database(told: dict[str, Any]) -> bool:
-    return told.keys() == DATABASE.keys() and all(
-        isinstance(told[field], kind) for field, kind in DATABASE.items()
-    )
+    """Whether an answer has all fields of a database, of their types, and no others."""
+    return told == Database.model_validate(told).model_dump(mode="json")
 
 
 def some_name() -> str:
@@ -75,7 +43,7 @@ def test_a_new_database_is_told_in_full(platform: Installation, api: httpx.Clien
     )
     assert answer.json()["message"]
     made = data(answer, 201)
-    assert is_database({field: made[field] for field in DATABASE})
+    assert is_database({field: made[field] for field in Database.model_fields})
     assert made["friendly_name"] == "Café „Zum Löwen“"
     assert (made["name"], made["owner_email"]) == (name, "owner@example.com")
     assert (made["environment"], made["max_connections"]) == ("staging", 20)

@@ -266,7 +266,7 @@ def test_limits_changed_by_hand_are_put_right_and_a_tenants_own_defaults_stay(
         server.execute(f"ALTER DATABASE {name} RESET ALL".encode())
         server.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 3".encode())
         server.execute(f"ALTER DATABASE {name}_shadow SET lock_timeout = 1".encode())
-        server.execute(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'".encode())
+        server.execute(f"ALTER DATABASE {name} SET intervalstyle = 'iso_8601'".encode())
 
     def right() -> bool:
         return all(in_force(made[string]) == limits_of(made) for string in STRINGS[::2])
@@ -274,7 +274,7 @@ def test_limits_changed_by_hand_are_put_right_and_a_tenants_own_defaults_stay(
     assert not right()
     platform.converge()
     assert right()
-    assert ask(made["connection_string"], "SHOW timezone") == "Asia/Tokyo"
+    assert ask(made["connection_string"], "SHOW intervalstyle") == "iso_8601"
     assert ask(own["connection_string"], "SHOW statement_timeout") == "5s"
     with platform.superuser() as server:
         assert server.execute(

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from pydantic import BaseModel
 
 import tenantry
 from tenantry.api import problems
+from tenantry.api.answers import CreatedDatabase
 from tenantry.api.app import create_app
+from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
 from tenantry.base import errors
 from tenantry.base.settings import Settings
+from tenantry.cli import databases
 from tenantry.cli.main import program
 from tenantry.control.keys import SCOPES
 from tenantry.services.migrations import lint
@@ -110,6 +114,39 @@ def test_every_command_is_told() -> None:
     assert not missing
 
 
+def _fields() -> list[str]:
+    """The first and third columns of the table of a database's fields, a row each."""
+    section = page("reference/api.md").partition("## The fields of a database")[2]
+    return [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("| `")]
+
+
+def _marked(mark: str) -> set[str]:
+    """The fields that are marked as taken at creation (c), changed (u) or answered (a)."""
+    rows = [row.split(" | ") for row in _fields()]
+    return {
+        field
+        for names, marks, *_ in rows
+        if mark in marks.split()
+        for field in re.findall(r"`(\w+)`", names)
+    }
+
+
+@pytest.mark.parametrize(
+    ("mark", "model"), [("c", CreateDatabase), ("u", UpdateDatabase), ("a", CreatedDatabase)]
+)
+def test_every_field_of_a_database_is_documented(mark: str, model: type[BaseModel]) -> None:
+    assert _marked(mark) == model.model_fields.keys()
+
+
+@pytest.mark.parametrize("command", ["create", "update"])
+def test_every_option_of_a_database_is_documented(command: str) -> None:
+    section = page("reference/cli.md").partition(f"## `tenantry db {command}`")[2]
+    told = " ".join([*_fields(), section.partition("\n## ")[0]])
+    options = typer.main.get_command(databases.app).commands[command].params  # type: ignore[attr-defined]
+    for option in (each for each in options if each.param_type_name == "option"):
+        assert f"`{option.opts[0]}`" in told
+
+
 def test_every_lint_rule_is_told() -> None:
     told = page("reference/migration-lint.md")
     for rule in lint.RULES.values():
@@ -134,7 +171,7 @@ def test_every_page_is_in_the_index() -> None:
 
 
 @pytest.mark.parametrize(
-    "decision", sorted((DOCS / "decisions").glob("*.md")), ids=lambda p: p.stem
+    "decision", sorted((DOCS / "decisions").glob("*.md")), ids=lambda path: path.stem
 )
 def test_every_decision_has_its_parts(decision: Path) -> None:
     text = decision.read_text()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from database_rows import database_row
-from tenantry.control.databases import LogSettings
+from tenantry.control.log_settings import LogSettings
 from tenantry.pg import server_log
 from tenantry.pg.catalog import MANAGED
 from tenantry.pg.clusters import ProcessCluster

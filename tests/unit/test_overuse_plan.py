@@ -15,7 +15,7 @@ from database_rows import database_row
 from tenantry.base.errors import Conflict, TooManyRequests
 from tenantry.host import log_files
 from tenantry.pg import writing
-from tenantry.pg.catalog import database_of
+from tenantry.pg.names import database_of
 from tenantry.services.databases.plan import wanted_state
 from tenantry.services.imports.uploads import MOST_OF_A_CUSTOMER, Uploads, UploadTooSlow, paced
 from tenantry.services.overuse import plan

@@ -6,7 +6,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenantry.control.databases import PoolLimits, PoolMode
+from tenantry.control.attributes import PoolMode
+from tenantry.control.pools import PoolLimits
 from tenantry.pg.connections import POOLER, Address
 from tenantry.services.pooling import plan
 from tenantry.services.pooling.plan import (

@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tenantry.api.answers import Database
 from tenantry.api.bodies import parsed
 from tenantry.api.requests.access import CreateKey
 from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
 from tenantry.api.requests.migrations import MigrateMany
+from tenantry.control import attributes
+from tenantry.control.attributes import Attributes
 
 controls = st.characters(categories=["Cc", "Cs"])
 labels = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=200).filter(
@@ -41,9 +44,30 @@ def test_both_cases_of_writing_mean_the_same(
     )
     wanted = snake.wanted()
     assert wanted == camel.wanted()
-    assert wanted.friendly_name == label.strip()
-    assert (wanted.name, wanted.owner_email) == (slug, "a@b.org")
-    assert (wanted.limits, wanted.shadow) == ({"max_connections": connections}, shadow)
+    assert wanted.attributes == Attributes(
+        name=slug, friendly_name=label.strip(), environment="staging", has_shadow=shadow
+    )
+    assert (wanted.owner_email, wanted.limits) == ("a@b.org", {"max_connections": connections})
+
+
+def test_an_attribute_of_null_stays_unless_null_means_something() -> None:
+    every = {name: None for name in UpdateDatabase.model_fields if name in attributes.NAMES}
+    changes = UpdateDatabase.model_validate(every).changes()
+    assert changes.attributes == dict.fromkeys(attributes.CLEARABLE)
+    assert UpdateDatabase(friendly_name="X").changes().attributes == {"friendly_name": "X"}
+
+
+def test_what_can_be_set_is_also_changed_and_answered() -> None:
+    """Of all attributes, also those that are defined later."""
+    names = {name.removeprefix("has_") for name in attributes.NAMES}
+    assert names <= Database.model_fields.keys()
+    assert names - UpdateDatabase.model_fields.keys() == {"shadow"}
+    assert names - CreateDatabase.model_fields.keys() == {
+        "pool_mode",
+        "rotate_password_days",
+        "expires_at",
+    }
+    assert all(Attributes().changed({name: "x"}).values()[name] == "x" for name in attributes.NAMES)
 
 
 @given(labels, controls, labels)
@@ -61,7 +85,7 @@ def test_a_name_is_a_slug_or_refused(name: str) -> None:
         taken = CreateDatabase.model_validate({"name": name}).wanted()
     except ValidationError:
         return
-    assert taken.name == taken.friendly_name == name
+    assert taken.attributes.name == taken.attributes.friendly_name == name
     assert name.isascii()
     assert name == name.lower()
     assert name.replace("-", "a").isalnum()

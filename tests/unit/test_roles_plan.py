@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from database_rows import NOW, database_row
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
-from tenantry.pg.catalog import RoleState, owner_role
+from tenantry.pg.catalog import RoleState
+from tenantry.pg.names import owner_role
 from tenantry.services.roles import plan
 
 SUFFIXES = ["b" * 12, "c" * 12]

@@ -10,8 +10,10 @@ from pydantic import BaseModel, Field
 
 from tenantry.base.connection_strings import MASK, Style
 from tenantry.base.settings import Settings
-from tenantry.control.databases import DatabaseRow, LoggedStatements, PauseReason
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.log_settings import LoggedStatements
 from tenantry.control.operations import OperationRow
+from tenantry.control.pauses import PauseReason
 from tenantry.control.plans import PlanRow
 from tenantry.services.branches import model as branches
 from tenantry.services.databases.model import (
@@ -139,6 +141,9 @@ class Database(BaseModel):
     max_connections: int = Field(examples=[20])
     pool_mode: Literal["transaction", "session"] = Field(
         description="How long a pooled client keeps a server connection."
+    )
+    timezone: str = Field(
+        description="The time zone that its sessions begin with.", examples=["Europe/Berlin"]
     )
     limits: Limits
     disk: Disk
@@ -327,22 +332,13 @@ def listing(rows: list[BaseModel], *, next_cursor: str | None = None) -> JSONRes
 
 
 def database(row: DatabaseRow) -> Database:
-    return Database.model_validate(_labels(row))
+    return Database.model_validate(_fields(row))
 
 
-def _labels(row: DatabaseRow) -> dict[str, object]:
-    return {
-        "id": row.id,
-        "name": row.name,
-        "friendly_name": row.friendly_name,
-        "database_name": row.database_name,
-        "username": row.username,
-        "owner_email": row.owner_email,
-        "environment": row.environment,
-        "kind": row.kind,
-        "plan": row.plan,
-        "max_connections": row.max_connections,
-        "pool_mode": row.pool_mode,
+def _fields(row: DatabaseRow) -> dict[str, object]:
+    """Those of ``Database``: the row's own, and what is put together of several."""
+    own = {name: getattr(row, name) for name in Database.model_fields if hasattr(row, name)}
+    return own | {
         "limits": dataclasses.asdict(row.limits),
         "disk": Disk(
             used_bytes=row.used_bytes,
@@ -351,23 +347,11 @@ def _labels(row: DatabaseRow) -> dict[str, object]:
             detail=quotas.explain(row.quota_state),
         ),
         "shadow": row.has_shadow,
-        "status": row.status,
-        "parent_id": row.parent_id,
-        "branched_at": row.branched_at,
-        "expires_at": row.expires_at,
-        "missing_since": row.missing_since,
-        "password_changed_at": row.password_changed_at,
-        "rotate_password_days": row.rotate_password_days,
-        "password_rotates_at": row.password_rotates_at,
-        "last_active_at": row.last_active_at,
-        "watched_since": row.watched_since,
         "paused": _paused(row),
         "log": log(row),
         "blueprint": None
         if row.blueprint is None
         else HasBlueprint(name=row.blueprint, version=row.blueprint_version),
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
     }
 
 
@@ -418,7 +402,7 @@ def created_database(settings: Settings, opened: Opened) -> CreatedDatabase:
 
 def _with_password(settings: Settings, opened: Opened) -> dict[str, object]:
     password = opened.password.reveal()
-    return _labels(opened.row) | {"password": password} | _ways_in(settings, opened.row, password)
+    return _fields(opened.row) | {"password": password} | _ways_in(settings, opened.row, password)
 
 
 def strings(settings: Settings, row: DatabaseRow, style: Style) -> Strings:

@@ -11,11 +11,11 @@ from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.asking import DatabaseId, PlatformHere, allowed, changing
 from tenantry.api.requests.copies import BackupSchedule
+from tenantry.control.attributes import Environment
 from tenantry.control.backup_schedules import ScheduleRow
 from tenantry.control.grants import ADMIN
 from tenantry.services.access.service import Principal
 from tenantry.services.backups import plan
-from tenantry.services.databases.model import Environment
 
 router = APIRouter(tags=["backups"])
 

@@ -38,11 +38,11 @@ from tenantry.api.requests.fields import Email, Label, Moment, Slug, secret
 from tenantry.base.connection_strings import CA_FILE, Format, Style
 from tenantry.base.secrets import SecretSource
 from tenantry.control import audit, jobs
-from tenantry.control.databases import Filter
+from tenantry.control.attributes import Environment
+from tenantry.control.database_lists import Filter
 from tenantry.control.store import Tx
 from tenantry.pg import sources
 from tenantry.services.access.service import Principal
-from tenantry.services.databases.model import Environment
 from tenantry.services.imports.plan import Selection
 from tenantry.services.platform import Platform
 
@@ -73,7 +73,7 @@ def _settle(request: Request, platform: Platform) -> None:
     """
 
     async def refill() -> None:
-        if await platform.databases.needs_refill(platform.settings.warm_pool):
+        if await platform.databases.warm_pool.needs_refill(platform.settings.warm_pool):
             await jobs.wake(request.app.state.jobs, jobs.REFILL)
 
     background_of(request).start_once("refill", refill)
@@ -101,7 +101,7 @@ async def create(
         if source is not None:
             examined = await platform.imports.examine(principal.actor, source, Selection())
         async with visiting(request, principal):
-            await platform.databases.ensure_warm()
+            await platform.databases.warm_pool.ensure_warm()
 
     async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
         wanted = body.wanted()

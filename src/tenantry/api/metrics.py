@@ -8,8 +8,8 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from tenantry.base.events import Changed, Event, PartDied, subscribe
-from tenantry.control.databases import PauseReason
 from tenantry.control.passwords import Ages
+from tenantry.control.pauses import PauseReason
 from tenantry.control.proofs import Summary
 from tenantry.services.certificates.model import CertificateStatus
 from tenantry.services.health import Health

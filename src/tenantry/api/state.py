@@ -22,7 +22,7 @@ from tenantry.api.asking import (
 )
 from tenantry.api.clusters import platform_wide
 from tenantry.base.errors import Conflict, Unavailable
-from tenantry.control import audit, usage
+from tenantry.control import audit, pauses, usage
 from tenantry.control import databases as rows
 from tenantry.services import health, login_floods
 from tenantry.services.access.service import Principal
@@ -178,7 +178,7 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
         async with platform.store.transaction(audit.PLATFORM) as tx:
             counts = await rows.count_by_status(tx)
             quotas = await usage.count_by_state(tx)
-            metrics.observe_paused(await rows.count_paused(tx))
+            metrics.observe_paused(await pauses.count_paused(tx))
         drills = await platform.drills.summary()
         backups = await platform.cluster_backups.upkeep(deadline=_LOOK_SECONDS)
         metrics.observe_queue(await platform.operations.queued())

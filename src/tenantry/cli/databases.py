@@ -7,6 +7,7 @@ import typer
 
 from tenantry.base.errors import InvalidInput
 from tenantry.cli import (
+    attributes,
     blueprints,
     connecting,
     env_file,
@@ -22,7 +23,7 @@ from tenantry.cli.connecting import labelled, strings_of
 from tenantry.cli.door import Json
 from tenantry.cli.finding import Environment, In, Named, find, title
 from tenantry.cli.operations import follow
-from tenantry.cli.times import distance, future, past, text_of
+from tenantry.cli.times import distance, past
 
 app = typer.Typer(help="Databases: create, look at, change, connect, delete.", no_args_is_help=True)
 app.command("url")(connecting.url)
@@ -38,9 +39,7 @@ Env = Annotated[
     Environment | None,
     typer.Option("--env", metavar="ENV", help="production, staging or development."),
 ]
-FriendlyName = Annotated[str | None, typer.Option(help="What people call it, in any words.")]
 
-_FACTS = ("friendly_name", "expires_at", "pool_mode")
 _FOLLOWS = {
     "name": "Commands know it by the new name from now on; connection strings stay as they are.",
     "environment": "Connection strings, data, limits and logins stay as they are. It is listed in "
@@ -79,14 +78,13 @@ _WIDE: dict[str, output.Cell] = {
 
 
 @app.command()
-@limits.options
+@attributes.options(on_create=True)
 def create(
     *,
     name: Annotated[str, typer.Option(help="Lower-case letters, digits and hyphens.")],
     env: Env = None,
-    friendly_name: FriendlyName = None,
     owner: Annotated[str | None, typer.Option(help="The e-mail address of its owner.")] = None,
-    chosen: limits.Chosen,
+    chosen: attributes.Chosen,
     no_shadow: Annotated[
         bool, typer.Option("--no-shadow", help="Make no shadow database (for Prisma) beside it.")
     ] = False,
@@ -117,7 +115,6 @@ def create(
     wanted = {
         "name": name,
         "environment": env,
-        "friendly_name": friendly_name,
         "owner_email": owner,
         "shadow": False if no_shadow else None,
         "import_from": imports.connection_string() if import_ else None,
@@ -229,7 +226,7 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
             ("missing since", row.get("missing_since")),
             ("kind", row.get("kind")),
             *limits.facts(row),
-            ("pool mode", row.get("pool_mode")),
+            *attributes.facts(row),
             ("logged", statement_log.summary(row["log"])),
             ("created", row.get("created_at")),
             ("password", _password(row)),
@@ -237,7 +234,6 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
             ("blueprint", _blueprint(row)),
             ("parent", row.get("parent_id")),
             ("branched", row.get("branched_at")),
-            ("expires", row.get("expires_at")),
             ("id", row["id"]),
             ("database", row["database_name"]),
             ("username", row.get("username")),
@@ -247,13 +243,12 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
 
 
 @app.command()
-@limits.options
+@attributes.options(on_create=False)
 def update(
     database: Named,
     *,
     env: In = None,
-    friendly_name: FriendlyName = None,
-    chosen: limits.Chosen,
+    chosen: attributes.Chosen,
     reset: limits.Reset = None,
     new_name: Annotated[str | None, typer.Option(help="The name it shall have.")] = None,
     new_env: Annotated[
@@ -261,24 +256,6 @@ def update(
     ] = None,
     owner: Annotated[
         str | None, typer.Option(help="Whose it shall be, by e-mail address, if it is nobody's.")
-    ] = None,
-    pool_mode: Annotated[
-        Literal["transaction", "session"] | None,
-        typer.Option(help="How long a pooled client keeps a server connection."),
-    ] = None,
-    expires: Annotated[
-        str | None,
-        typer.Option(
-            parser=text_of(future, "never"),
-            metavar="WHEN",
-            help="When to delete a branch: 12h, 7d, a moment, or never.",
-        ),
-    ] = None,
-    rotate_password_days: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Replace its logins' passwords after so many days (14 at least); 0: never."
-        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -295,16 +272,10 @@ def update(
     labels: dict[str, object] = {
         "name": new_name,
         "environment": new_env,
-        "friendly_name": friendly_name,
         "owner_email": owner,
-        "pool_mode": pool_mode,
     }
     changes = {field: value for field, value in labels.items() if value is not None}
     changes |= chosen | dict.fromkeys(reset or [])
-    if expires is not None:
-        changes["expires_at"] = None if expires == "never" else expires
-    if rotate_password_days is not None:
-        changes["rotate_password_days"] = rotate_password_days or None
     if not changes:
         raise typer.BadParameter("say what to change: see `tenantry db update --help`.")
     with connect() as api:
@@ -313,11 +284,11 @@ def update(
         output.as_json(row)
         return
     output.done(f"{title(row)} is changed")
-    shown = {*_FACTS, *_FOLLOWS, "rotate_password_days"} & changes.keys() - {"plan"}
-    output.facts((field.replace("_", " "), row.get(field)) for field in sorted(shown))
-    if rotate_password_days:
+    of_plan = changes.keys() & {"plan", *limits.OPTIONS}
+    output.facts(attributes.fact(row, field) for field in sorted(changes.keys() - of_plan))
+    if changes.get("rotate_password_days"):
         output.facts([("the first time", row["password_rotates_at"])])
-    if changes.keys() - shown:
+    if of_plan:
         output.facts(limits.facts(row))
     for field in _FOLLOWS.keys() & changes.keys():
         output.note(_FOLLOWS[field])

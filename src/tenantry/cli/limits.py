@@ -1,9 +1,6 @@
 """Limits: how people write and read them, and ``tenantry plan``."""
 
-import functools
-import inspect
 import re
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -66,11 +63,7 @@ def time(figure: int) -> str:
     return f"{figure / factor:,.4g} {unit}"
 
 
-Chosen = dict[str, Any]
-"""What was said of the plan and the limits, by the API's fields."""
-
-_OPTIONS: dict[str, Any] = {
-    "plan": Annotated[str | None, typer.Option(help="Its plan: see `tenantry plan list`.")],
+OPTIONS: dict[str, Any] = {
     "max_connections": Annotated[
         int | None, typer.Option(min=1, help="How many sessions it may have at once.")
     ],
@@ -124,30 +117,6 @@ _OPTIONS: dict[str, Any] = {
         ),
     ],
 }
-
-_PARAMETERS = [
-    inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
-    for field, option in _OPTIONS.items()
-]
-
-
-def options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a plan and of all limits in the place of ``chosen``."""
-
-    @functools.wraps(command)
-    def with_limits(**given: Any) -> None:
-        said = {field: given.pop(field) for field in _OPTIONS}
-        chosen = {field: value for field, value in said.items() if value is not None}
-        command(chosen=chosen, **given)
-
-    parameters = [
-        parameter
-        for each in inspect.signature(command).parameters.values()
-        for parameter in (_PARAMETERS if each.name == "chosen" else [each])
-    ]
-    with_limits.__dict__["__signature__"] = inspect.Signature(parameters)  # which typer reads
-    return with_limits
-
 
 Reset = Annotated[
     list[str] | None,

@@ -3,6 +3,7 @@ and forgotten when they are old."""
 
 import datetime as dt
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import Tx
+from tenantry.pg import names
 
 # What was only promised is "accepted"; a row of its own tells later how it ended.
 Result = Literal["ok", "accepted", "refused", "failed"]
@@ -132,17 +134,29 @@ async def record_on(
     )
 
 
+def differences(before: object, after: object, fields: Iterable[str]) -> dict[str, object]:
+    """By field, the values before and after, of those that differ."""
+    return {
+        field: [_written(was), _written(now)]
+        for field in fields
+        if (was := getattr(before, field)) != (now := getattr(after, field))
+    }
+
+
+def _written(value: object) -> object:
+    return value.isoformat() if isinstance(value, dt.datetime) else value
+
+
 async def rotated_since(tx: Tx, moment: dt.datetime) -> set[str]:
     """The tenants' roles that were given another password since, by the platform."""
     cursor = await tx.execute(
         """
-        SELECT coalesce(details ->> 'role', replace(resource_name, 'tenant_', 'user_'))
-        FROM audit_logs WHERE at >= %s AND result = 'ok'
+        SELECT details ->> 'role', resource_name FROM audit_logs WHERE at >= %s AND result = 'ok'
           AND action IN ('database.rotate_password', 'role.rotate_password')
         """,
         (moment,),
     )
-    return {name for (name,) in await cursor.fetchall()}
+    return {role or names.owner_of(database) for role, database in await cursor.fetchall()}
 
 
 async def page(

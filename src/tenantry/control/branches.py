@@ -4,28 +4,31 @@ import datetime as dt
 import uuid
 
 from tenantry.base.ids import new_id
-from tenantry.control import databases, plans
+from tenantry.control import attributes, databases, plans
+from tenantry.control.attributes import Attributes
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import Tx, as_platform
+from tenantry.pg import names
 
-_LIMITS = ", ".join(plans.NAMES)
-_OF_PARENT = ", ".join(f"CASE WHEN %(plan)s::text IS NULL THEN {each} END" for each in plans.NAMES)
+_COLUMNS = ", ".join((*attributes.NAMES, *plans.NAMES))
+_VALUES = ", ".join(
+    (
+        *(f"%({name})s" for name in attributes.NAMES),
+        *(f"CASE WHEN %(has_limits)s THEN {name} END" for name in plans.NAMES),
+    )
+)
 
 
 async def insert(
     tx: Tx,
     parent: DatabaseRow,
+    wanted: Attributes,
     *,
     suffix: str,
-    name: str,
-    friendly_name: str,
-    environment: str,
-    plan: str | None,
-    has_shadow: bool,
-    expires_at: dt.datetime | None,
+    has_limits: bool,
     verifier: str,
 ) -> uuid.UUID:
-    """Want a branch, not made yet; without ``plan``, with its parent's limits.
+    """Want a branch, not made yet; with its parent's own limits if it ``has_limits``.
 
     Raises NameTaken, and InvalidInput if there is no such plan.
     """
@@ -34,25 +37,19 @@ async def insert(
         async with tx.transaction(), as_platform(tx):
             await tx.execute(
                 f"""
-                INSERT INTO databases (id, cluster_id, database_name, username, status, has_shadow,
-                    customer_id, name, friendly_name, environment, kind, plan, parent_id,
-                    pool_mode, expires_at, {_LIMITS})
+                INSERT INTO databases (id, cluster_id, database_name, username, status,
+                    customer_id, kind, parent_id, {_COLUMNS})
                 SELECT %(id)s, cluster_id, %(database_name)s, %(username)s, 'branching',
-                    %(has_shadow)s, customer_id, %(name)s, %(friendly_name)s, %(environment)s, kind,
-                    coalesce(%(plan)s, plan), id, pool_mode, %(expires_at)s, {_OF_PARENT}
+                    customer_id, kind, id, {_VALUES}
                 FROM databases WHERE id = %(parent_id)s
                 """,
                 {
                     "id": database_id,
-                    "database_name": f"tenant_{suffix}",
-                    "username": f"user_{suffix}",
-                    "has_shadow": has_shadow,
-                    "name": name,
-                    "friendly_name": friendly_name,
-                    "environment": environment,
-                    "plan": plan,
+                    "database_name": names.main(suffix),
+                    "username": names.owner(suffix),
                     "parent_id": parent.id,
-                    "expires_at": expires_at,
+                    "has_limits": has_limits,
+                    **wanted.values(),
                 },
             )
             await tx.execute(
@@ -60,7 +57,7 @@ async def insert(
                 (database_id, verifier),
             )
     except databases.REFUSED as error:
-        raise databases.refusal(error, name, environment, plan or parent.plan) from None
+        raise databases.refusal(error, wanted) from None
     return database_id
 
 

@@ -1,4 +1,4 @@
-"""How old the passwords of tenants' logins are, and which are due to be replaced."""
+"""How old the passwords of tenants' logins are, which are due, and changes that go on."""
 
 import uuid
 from dataclasses import dataclass
@@ -75,3 +75,45 @@ async def ages(tx: Tx, *, days: int) -> Ages:
             {"days": days},
         )
         return await cursor.fetchone() or Ages(0, 0)
+
+
+# ── changes of password that have begun ──────────────────────────────────────
+
+
+async def insert_rotation(tx: Tx, database_id: uuid.UUID, verifier_before: str) -> None:
+    """Remember what to go back to if a change of password is not finished."""
+    await tx.execute(
+        """
+        INSERT INTO password_rotations (database_id, verifier_before) VALUES (%s, %s)
+        ON CONFLICT (database_id) DO NOTHING
+        """,
+        (database_id, verifier_before),
+    )
+
+
+async def find_rotation(tx: Tx, database_id: uuid.UUID) -> str | None:
+    """The verifier to go back to, if a change of password was not finished."""
+    row = await (
+        await tx.execute(
+            "SELECT verifier_before FROM password_rotations WHERE database_id = %s", (database_id,)
+        )
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
+async def unfinished_rotations(tx: Tx) -> list[uuid.UUID]:
+    """Databases whose change of password has begun and not ended."""
+    cursor = await tx.execute("SELECT database_id FROM password_rotations")
+    return [row[0] for row in await cursor.fetchall()]
+
+
+async def note_password_change(tx: Tx, database_id: uuid.UUID) -> None:
+    """Note that the owner role has a new password from now on."""
+    await tx.execute(
+        "UPDATE databases SET password_changed_at = clock_timestamp() WHERE id = %s",
+        (database_id,),
+    )
+
+
+async def remove_rotation(tx: Tx, database_id: uuid.UUID) -> None:
+    await tx.execute("DELETE FROM password_rotations WHERE database_id = %s", (database_id,))

@@ -10,7 +10,7 @@ from tenantry.control.store import Tx
 DEFAULT = "standard"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """What a database may take. A timeout of 0 is none.
 
@@ -41,7 +41,7 @@ ENFORCED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PlanRow(Limits):
     """A plan. ``longest_statement_seconds`` bounds each statement of an operation."""
 

@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.events import Changed, emit
+from tenantry.pg import names
 
 _Result = TypeVar("_Result")
 _TRIES = 6  # a client that comes back at once may be in the way once more
@@ -46,9 +47,9 @@ async def _end_holders(
     names a role is short, unless somebody means to hold others up.
     """
     cursor = await server.execute(
-        """
+        sql.SQL("""
         SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
-        WHERE starts_with(a.usename, 'user_')
+        WHERE {is_tenants}
           AND (a.usename = ANY (%(roles)s)
                OR a.xact_start < clock_timestamp() - interval '1s')
           AND EXISTS (
@@ -65,7 +66,7 @@ async def _end_holders(
                        AND l.relation IN (
                            'pg_authid'::regclass, 'pg_auth_members'::regclass,
                            'pg_db_role_setting'::regclass, 'pg_database'::regclass)))
-        """,
+        """).format(is_tenants=names.sql_tenants_role("a.usename")),
         {"roles": list(roles), "names": list(databases)},
     )
     if cursor.rowcount:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from psycopg import AsyncConnection, AsyncCursor, sql
 from psycopg.rows import TupleRow, class_row
 
+from tenantry.pg import names
 from tenantry.pg.hardening import LOGGING, PLATFORM_DATABASES
 
 
@@ -32,6 +33,7 @@ class DatabaseState:
 
 # Of the parameters that a database can have defaults of, those that the platform sets.
 MANAGED = (
+    "TimeZone",
     "default_transaction_read_only",
     "idle_in_transaction_session_timeout",
     "lock_timeout",
@@ -66,10 +68,10 @@ async def tenant_roles(connection: AsyncConnection[TupleRow]) -> dict[str, RoleS
     """Every role that is a tenant's, by name."""
     async with connection.cursor(row_factory=class_row(RoleState)) as cursor:
         await cursor.execute(
-            r"""
+            sql.SQL("""
             SELECT rolname AS name, rolcanlogin AS can_login, rolconnlimit AS max_connections
-            FROM pg_roles WHERE rolname LIKE 'user\_%'
-            """
+            FROM pg_roles WHERE {is_tenants}
+            """).format(is_tenants=names.sql_tenants_role("rolname"))
         )
         return {role.name: role for role in await cursor.fetchall()}
 
@@ -77,7 +79,10 @@ async def tenant_roles(connection: AsyncConnection[TupleRow]) -> dict[str, RoleS
 async def roles_with_password(connection: AsyncConnection[TupleRow]) -> set[str]:
     """The tenants' roles that somebody has been given the password of. For a superuser."""
     cursor = await connection.execute(
-        r"SELECT rolname FROM pg_authid WHERE rolname LIKE 'user\_%' AND rolpassword IS NOT NULL"
+        sql.SQL("""
+        SELECT rolname FROM pg_authid
+        WHERE {is_tenants} AND rolpassword IS NOT NULL
+        """).format(is_tenants=names.sql_tenants_role("rolname"))
     )
     return {name for (name,) in await cursor.fetchall()}
 
@@ -99,8 +104,10 @@ class Login:
 async def logins(connection: AsyncConnection[TupleRow]) -> dict[str, Login]:
     """The tenants' roles with their passwords' verifiers, by name. For a superuser."""
     cursor = await connection.execute(
-        "SELECT rolname, rolcanlogin, rolconnlimit, rolpassword"
-        r" FROM pg_authid WHERE rolname LIKE 'user\_%'"
+        sql.SQL("""
+        SELECT rolname, rolcanlogin, rolconnlimit, rolpassword FROM pg_authid
+        WHERE {is_tenants}
+        """).format(is_tenants=names.sql_tenants_role("rolname"))
     )
     return {name: Login(*login) for name, *login in await cursor.fetchall()}
 
@@ -109,41 +116,16 @@ async def roles_of(connection: AsyncConnection[TupleRow], username: str) -> list
     """A database's first role and those made beside it, as far as they are there."""
     cursor = await connection.execute(
         "SELECT rolname FROM pg_roles WHERE rolname = %s OR starts_with(rolname, %s) ORDER BY 1",
-        (username, f"{username}_"),
+        (username, names.beginning_of_additional(username)),
     )
     return [name for (name,) in await cursor.fetchall()]
-
-
-def tenant_of(database: str) -> str:
-    """The owner role of a tenant's database, of its shadow, or of a copy made beside it."""
-    return f"user_{database.removeprefix('tenant_').partition('_')[0]}"
-
-
-def database_of(username: str) -> str:
-    """The database that a tenant's role was made for; the opposite of ``tenant_of``."""
-    return f"tenant_{'_'.join(username.split('_')[1:2])}"
-
-
-def arrival_roles(username: str) -> tuple[str, str]:
-    """The roles named as a tenant's databases are: who is a member of them may come from anywhere.
-
-    By the keyword ``samerole`` of pg_hba.conf. They are that tenant's alone, cannot log in and have
-    no rights.
-    """
-    database = database_of(username)
-    return database, f"{database}_shadow"
-
-
-def owner_role(username: str) -> str:
-    """The owner role of the database that a role was made for; additional roles extend its name."""
-    return "_".join(username.split("_")[:2])
 
 
 async def databases_beside(connection: AsyncConnection[TupleRow], database: str) -> list[str]:
     """What belongs to a tenant's database: its shadow, and what a restore has replaced or makes."""
     cursor = await connection.execute(
         "SELECT datname FROM pg_database WHERE starts_with(datname, %s) ORDER BY 1",
-        (f"{database}_",),
+        (names.beginning_of_those_beside(database),),
     )
     return [name for (name,) in await cursor.fetchall()]
 
@@ -151,13 +133,13 @@ async def databases_beside(connection: AsyncConnection[TupleRow], database: str)
 async def connectable(connection: AsyncConnection[TupleRow]) -> dict[str, set[str]]:
     """By database, the tenants' roles that may connect to it."""
     cursor = await connection.execute(
-        r"""
+        sql.SQL("""
         SELECT d.datname, array_agg(r.rolname::text)
         FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a
             JOIN pg_roles r ON r.oid = a.grantee
-        WHERE a.privilege_type = 'CONNECT' AND r.rolname LIKE 'user\_%'
+        WHERE a.privilege_type = 'CONNECT' AND {is_tenants}
         GROUP BY d.datname
-        """
+        """).format(is_tenants=names.sql_tenants_role("r.rolname"))
     )
     return {database: set(roles) for database, roles in await cursor.fetchall()}
 
@@ -282,13 +264,13 @@ class SessionCount:
 async def session_counts(connection: AsyncConnection[TupleRow]) -> dict[str, SessionCount]:
     """The sessions of clients in every database, by name, since its counters began."""
     cursor = await connection.execute(
-        """
+        sql.SQL("""
         SELECT d.datname, d.sessions, EXISTS (
             SELECT FROM pg_stat_activity a
             WHERE a.datid = d.datid AND a.backend_type = 'client backend'
-              AND NOT starts_with(a.usename, 'tenantry_'))
+              AND NOT {is_platforms})
         FROM pg_stat_database d WHERE d.datname IS NOT NULL
-        """
+        """).format(is_platforms=names.sql_platforms("a.usename"))
     )
     return {name: SessionCount(*counted) for name, *counted in await cursor.fetchall()}
 
@@ -326,8 +308,11 @@ async def sessions_in(connection: AsyncConnection[TupleRow], database: str) -> i
 async def open_transactions(connection: AsyncConnection[TupleRow]) -> int:
     """How many tenants' sessions are in a transaction."""
     cursor = await connection.execute(
-        r"SELECT count(*) FROM pg_stat_activity WHERE xact_start IS NOT NULL"
-        r" AND backend_type = 'client backend' AND usename LIKE 'user\_%'"
+        sql.SQL("""
+        SELECT count(*) FROM pg_stat_activity
+        WHERE xact_start IS NOT NULL AND backend_type = 'client backend'
+          AND {is_tenants}
+        """).format(is_tenants=names.sql_tenants_role("usename"))
     )
     row = await cursor.fetchone()
     return int(row[0]) if row else 0
@@ -345,14 +330,18 @@ async def can_clone(connection: AsyncConnection[TupleRow]) -> bool:
 async def admitted_anywhere(connection: AsyncConnection[TupleRow]) -> set[str]:
     """The tenants' roles that are members of both their arrival roles."""
     cursor = await connection.execute(
-        r"""
+        sql.SQL("""
         SELECT pg_get_userbyid(m.member)::text, g.rolname FROM pg_auth_members m
-        JOIN pg_roles g ON g.oid = m.roleid WHERE g.rolname LIKE 'tenant\_%'
-        """
+        JOIN pg_roles g ON g.oid = m.roleid WHERE {is_arrival}
+        """).format(is_arrival=names.sql_arrival_role("g.rolname"))
     )
     found = await cursor.fetchall()
     there = set(found)
-    return {name for name, _ in found if all((name, each) in there for each in arrival_roles(name))}
+    return {
+        name
+        for name, _ in found
+        if all((name, each) in there for each in names.arrival_roles(name))
+    }
 
 
 async def sessions_from_addresses(connection: AsyncConnection[TupleRow]) -> list[Session]:

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.events import Changed, emit
-from tenantry.pg import visibility
+from tenantry.pg import names, visibility
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import (
     ADMIN,
@@ -128,13 +128,13 @@ async def _reset_settings(
 ) -> list[str]:
     """Leave the platform's roles and databases with these settings, by role, and no others."""
     cursor = await admin.execute(
-        r"""
+        sql.SQL("""
         SELECT s.setrole, s.setdatabase, r.rolname, d.datname, s.setconfig
         FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole
             LEFT JOIN pg_database d ON d.oid = s.setdatabase
-        WHERE (r.rolname LIKE 'tenantry\_%%' AND r.rolname NOT LIKE 'tenantry\_visitor\_%%')
+        WHERE {is_standing}
            OR (s.setrole = 0 AND d.datname = ANY (%s))
-        """,
+        """).format(is_standing=names.sql_standing_role("r.rolname")),
         (list(PLATFORM_DATABASES),),
     )
     undone, there = [], set()
@@ -146,10 +146,10 @@ async def _reset_settings(
             "DELETE FROM pg_db_role_setting WHERE setrole = %s AND setdatabase = %s",
             (role_oid, database_oid),
         )
-        names = ", ".join(
+        parameters = ", ".join(
             each.partition("=")[0] for each in settings if each not in wanted.get(role, ())
         )
-        undone.append(f"{names} of {role or 'all roles'} in {database or 'all databases'}")
+        undone.append(f"{parameters} of {role or 'all roles'} in {database or 'all databases'}")
     for role in wanted.keys() - there:
         for name, _, value in (each.partition("=") for each in wanted[role]):
             await admin.execute(
@@ -167,13 +167,17 @@ async def _end_memberships(admin: AsyncConnection[TupleRow]) -> list[str]:
     use of its rights (manual, CREATE ROLE): this stays.
     """
     cursor = await admin.execute(
-        r"""
+        sql.SQL("""
         SELECT r.rolname, m.rolname FROM pg_auth_members a
             JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
-        WHERE (r.rolname LIKE 'user\_%' OR r.rolname LIKE 'tenantry\_visitor\_%')
-          AND m.rolname LIKE 'tenantry\_%' AND m.rolname NOT LIKE 'tenantry\_visitor\_%'
+        WHERE ({is_tenants} OR {is_visitor})
+          AND {is_standing}
           AND coalesce((to_jsonb(a) ->> 'inherit_option')::boolean, true)
-        """
+        """).format(
+            is_tenants=names.sql_tenants_role("r.rolname"),
+            is_visitor=names.sql_visitor("r.rolname"),
+            is_standing=names.sql_standing_role("m.rolname"),
+        )
     )
     found = await cursor.fetchall()
     for role, member in found:
@@ -186,15 +190,14 @@ async def _end_memberships(admin: AsyncConnection[TupleRow]) -> list[str]:
 async def _revoke_standing_access(admin: AsyncConnection[TupleRow]) -> list[str]:
     """Revoke what PUBLIC and standing roles may do in tenants' databases that are in use."""
     cursor = await admin.execute(
-        r"""
+        sql.SQL("""
         SELECT DISTINCT d.datname, r.rolname
         FROM pg_database d CROSS JOIN LATERAL
                 aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
             LEFT JOIN pg_roles r ON r.oid = a.grantee
         WHERE d.datname <> ALL (%s) AND d.datallowconn
-          AND (a.grantee = 0 OR r.rolname LIKE 'tenantry\_%%'
-               AND r.rolname NOT LIKE 'tenantry\_visitor\_%%')
-        """,
+          AND (a.grantee = 0 OR {is_standing})
+        """).format(is_standing=names.sql_standing_role("r.rolname")),
         (list(PLATFORM_DATABASES),),
     )
     undone = []

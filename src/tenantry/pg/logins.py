@@ -16,7 +16,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.errors import Conflict, Unavailable
-from tenantry.pg import catalog, objects, visitors
+from tenantry.pg import catalog, names, objects, visitors
 from tenantry.pg.connections import PLATFORM, Address, connect, fetch_value
 from tenantry.pg.hardening import AUTH_DATABASE
 
@@ -224,9 +224,9 @@ async def drop(server: Connection, address: Address, role: str) -> bool:
     Returns whether it is gone. A neighbour that has granted it something keeps it, locked
     (``objects.drop_role``): nobody acts in the neighbour's database for this tenant.
     """
-    tenant = catalog.owner_role(role)
+    tenant = names.owner_role(role)
     for database in await catalog.dependencies_of(server, role):
-        if catalog.tenant_of(database) != tenant:
+        if names.owner_of(database) != tenant:
             continue
         async with inside(address, database, sorted({tenant, role})) as session:
             await session.execute(

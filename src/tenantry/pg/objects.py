@@ -12,18 +12,18 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
+from tenantry.base.errors import InvalidInput
 from tenantry.base.events import Changed, emit
 from tenantry.pg.catalog import (
     MANAGED,
     DatabaseState,
     Login,
     Session,
-    arrival_roles,
     defaults_set,
-    owner_role,
 )
 from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, Address, connect, fetch_value
 from tenantry.pg.hardening import TEMPLATE
+from tenantry.pg.names import arrival_roles, is_additional, sql_tenants_role, sql_visitor
 from tenantry.pg.replacing import admit, close_database
 
 _COPY_MS = "1000"
@@ -113,7 +113,8 @@ async def configure_databases(
     """Have these defaults and this connection limit in force for new sessions in databases.
 
     They belong to the database, not to a role: they hold for each of its roles, and what a
-    tenant sets for its own role is left alone.
+    tenant sets for its own role is left alone. Raises InvalidInput for a value that the server
+    does not accept; then nothing is changed.
     """
     statements = []
     # Each RESET writes to a catalog that all databases share, also where nothing is set.
@@ -134,7 +135,10 @@ async def configure_databases(
                 continue
             statements.append(alter + change)
     # All in one message, which PostgreSQL takes for one transaction.
-    await connection.execute(sql.SQL("; ").join(statements))
+    try:
+        await connection.execute(sql.SQL("; ").join(statements))
+    except psycopg.errors.InvalidParameterValue as error:
+        raise InvalidInput(f"The server refuses it: {error.diag.message_primary}.") from None
 
 
 async def close_to_new_sessions(
@@ -215,10 +219,10 @@ async def roles_with_large_settings(connection: AsyncConnection[TupleRow], most:
     It is kept in a catalog that all databases share, and read at each login.
     """
     cursor = await connection.execute(
-        """
+        sql.SQL("""
         SELECT DISTINCT r.rolname FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole
-        WHERE starts_with(r.rolname, 'user_') AND pg_column_size(s.setconfig) > %s
-        """,
+        WHERE {is_tenants} AND pg_column_size(s.setconfig) > %s
+        """).format(is_tenants=sql_tenants_role("r.rolname")),
         (most,),
     )
     return {role for (role,) in await cursor.fetchall()}
@@ -248,13 +252,13 @@ async def end_oldest_transaction(
     Returns the name of its database, None if there is no such session.
     """
     cursor = await connection.execute(
-        r"""
+        sql.SQL("""
         SELECT datname, pg_terminate_backend(pid) FROM (
             SELECT pid, datname FROM pg_stat_activity
             WHERE backend_type = 'client backend' AND xact_start < %s
-              AND (starts_with(usename, 'user_') OR starts_with(usename, 'tenantry_visitor_'))
+              AND ({is_tenants} OR {is_visitor})
             ORDER BY xact_start LIMIT 1) AS oldest
-        """,
+        """).format(is_tenants=sql_tenants_role("usename"), is_visitor=sql_visitor("usename")),
         (before,),
     )
     row = await cursor.fetchone()
@@ -407,7 +411,7 @@ async def drop_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
         return False
     # The last first: what a crash leaves is found by the name of the role itself.
     going = [name]
-    if name == owner_role(name):
+    if not is_additional(name):
         going[:0] = arrival_roles(name)
     try:
         for each in going:

@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow
 
 from tenantry.base.errors import MachineError, Unavailable
 from tenantry.base.events import Changed, emit
+from tenantry.pg import names
 from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
 
 _TRIES = 20
@@ -111,12 +112,12 @@ async def _exchange(
     async with admin.transaction():
         await admin.execute("SET LOCAL lock_timeout = '5s'")
         cursor = await admin.execute(
-            r"""
+            sql.SQL("""
             SELECT r.rolname, array_agg(a.privilege_type)
             FROM pg_database d CROSS JOIN LATERAL aclexplode(d.datacl) a
                 JOIN pg_roles r ON r.oid = a.grantee
-            WHERE d.datname = %s AND r.rolname LIKE 'user\_%%' GROUP BY r.rolname
-            """,
+            WHERE d.datname = %s AND {is_tenants} GROUP BY r.rolname
+            """).format(is_tenants=names.sql_tenants_role("r.rolname")),
             (service,),
         )
         granted = await cursor.fetchall()

@@ -32,12 +32,11 @@ from psycopg.rows import TupleRow
 from tenantry.base.events import Changed, Visited, emit
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.host import files
-from tenantry.pg import catalog
+from tenantry.pg import catalog, names
 from tenantry.pg.connections import ADMIN, Address, connect, fetch_value, startup_options
 from tenantry.pg.objects import role_exists
 from tenantry.pg.replacing import admit
 
-PREFIX = "tenantry_visitor_"
 _MOST_SESSIONS = 8
 _SHORT_VISIT_SECONDS = 900  # longer than any session of ``session`` lasts
 _ARRIVAL_SECONDS = 15  # between a login's creation and its session: connecting takes 5 at most
@@ -95,7 +94,7 @@ async def visitor(
 
     Raises Unavailable if the server does not answer.
     """
-    name = f"{PREFIX}{purpose}"
+    name = names.visitor(purpose)
     password = Secret(secrets.token_urlsafe(32))
     async with connect(address, user=ADMIN) as admin:
         await _make(admin, name, password, roles, bypass_rls=bypass_rls)
@@ -122,7 +121,7 @@ async def session(
 
     Raises Unavailable if the server does not answer, or if the database does not admit it.
     """
-    name = f"{PREFIX}{uuid4().hex}"
+    name = names.visitor(uuid4().hex)
     password = Secret(secrets.token_urlsafe(32))
     async with connect(address, user=ADMIN) as admin:
         await _make(admin, name, password, roles, bypass_rls=False, seconds=_SHORT_VISIT_SECONDS)
@@ -134,7 +133,7 @@ async def session(
             await inside.execute("SELECT set_config('row_security', 'off', false)")
             yield inside
     finally:
-        await _remove(address, name.removeprefix(PREFIX))
+        await _remove(address, names.purpose_of(name))
 
 
 async def _may_connect(admin: Connection, database: str, roles: Sequence[str]) -> bool:
@@ -434,11 +433,11 @@ def in_time(purposes: Collection[str]) -> Iterator[str]:
 async def _names(address: Address, which: sql.Composable) -> set[str]:
     async with connect(address, user=ADMIN) as admin:
         cursor = await admin.execute(
-            sql.SQL("SELECT rolname FROM pg_roles WHERE starts_with(rolname, {}) AND {}").format(
-                sql.Literal(PREFIX), which
+            sql.SQL("SELECT rolname FROM pg_roles WHERE {} AND {}").format(
+                names.sql_visitor("rolname"), which
             )
         )
-        return {name.removeprefix(PREFIX) for (name,) in await cursor.fetchall()}
+        return {names.purpose_of(name) for (name,) in await cursor.fetchall()}
 
 
 async def drop(address: Address, purpose: str) -> bool:
@@ -454,7 +453,7 @@ async def drop(address: Address, purpose: str) -> bool:
 
 
 async def _remove(address: Address, purpose: str) -> bool:
-    name = f"{PREFIX}{purpose}"
+    name = names.visitor(purpose)
     async with connect(address, user=ADMIN) as admin:
         if await _drop(admin, name):
             return True
@@ -468,7 +467,7 @@ async def _remove(address: Address, purpose: str) -> bool:
 
 async def _return_to_tenant(address: Address, purpose: str, database: str) -> None:
     """Give what a visitor owns in a database to the tenant whose database it is."""
-    tenant = catalog.tenant_of(database)
+    tenant = names.owner_of(database)
     with TemporaryDirectory(prefix="tenantry-") as folder:
         async with visitor(
             address, purpose, [tenant], folder=Path(folder), database=database, bypass_rls=False

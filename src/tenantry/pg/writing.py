@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from tenantry.host import commands
-from tenantry.pg import server_log
+from tenantry.pg import names, server_log
 
 _PAGE = 8192  # BLCKSZ, of which a page of the notification queue is one
 _ENTRY = struct.Struct("=iIIi")  # length, database, transaction, pid: AsyncQueueEntry (async.c)
@@ -26,7 +26,6 @@ _QUEUE_FILES = 8
 _DUMP_SECONDS = 5
 _RECORD = re.compile(rb"len \(rec/tot\): +\d+/ *(\d+), tx: +(\d+),(?:.*? rel \d+/(\d+)/(\d+))?")
 _TEMPORARY = re.compile(r"pgsql_tmp(\d+)\.")
-_ROLE = re.compile(r"user_[a-z0-9]+(_.*)?")
 
 
 def lsn(position: int) -> str:
@@ -137,7 +136,7 @@ def log_shares(text: bytes) -> Counter[str]:
         # Of what is in a text every quote has a backslash before it.
         if b'"ps":"startup"' in line and (record := server_log.read(line)):
             role = str(record.get("user"))
-            if _ROLE.fullmatch(role):
+            if names.parse_role(role) is not None:
                 found[role] += len(line)
     return found
 
@@ -207,5 +206,5 @@ async def temporary_by_database(
     by_pid = await asyncio.to_thread(temporary_bytes, folder)
     found: Counter[str] = Counter()
     for pid, name in (await databases_of(connection, by_pid)).items() if by_pid else ():
-        found[name.removesuffix("_shadow")] += by_pid[pid]
+        found[names.main_of(name)] += by_pid[pid]
     return found

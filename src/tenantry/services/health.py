@@ -13,7 +13,7 @@ from psycopg_pool import PoolTimeout
 
 from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.base.sizes import readable
-from tenantry.control import audit, usage
+from tenantry.control import audit, pauses, usage
 from tenantry.control import databases as rows
 from tenantry.host import files, processes
 from tenantry.pg.transaction_ids import LIMIT
@@ -204,7 +204,7 @@ async def check(platform: Platform) -> Health:
     async def databases() -> _Worry | None:
         async with platform.store.transaction(audit.PLATFORM) as tx:
             missing = (await rows.count_by_status(tx)).get("missing", 0)
-            paused = await rows.count_paused(tx)
+            paused = await pauses.count_paused(tx)
             full = await usage.count_by_state(tx)
         found = [f"{missing} missing: see missing_since in GET /api/databases."] if missing else []
         if paused:

@@ -24,7 +24,7 @@ from psycopg.rows import TupleRow
 from tenantry.base.errors import Unavailable
 from tenantry.base.pausing import pause
 from tenantry.host import processes
-from tenantry.pg import catalog, objects, visitors
+from tenantry.pg import catalog, names, objects
 from tenantry.pg.connections import PLATFORM, Address, connect
 
 log = structlog.get_logger()
@@ -32,7 +32,6 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 0.5
 _LOOKS = 1200  # before a new cursor, as an old one keeps shared catalogs from being vacuumed
 _PART = 4
-_TENANTS = ("user_", visitors.PREFIX)  # pg_dump locks every table of a database
 _TRIES = 40
 
 
@@ -56,7 +55,10 @@ async def keep_free(address: Address, postmaster: int | None) -> None:
 def _username(pid: int) -> str | None:
     """Whose session a backend is, by its title ("postgres: user database …"), if a tenant's."""
     words = " ".join(processes.command_line(pid)).split()
-    return next((word for word in words[1:3] if word.startswith(_TENANTS)), None)
+    # Visitors too: pg_dump locks every table of a database.
+    return next(
+        (word for word in words[1:3] if names.is_tenants_role(word) or names.is_visitor(word)), None
+    )
 
 
 async def _end(address: Address, postmaster: int | None, pid: int) -> None:
@@ -69,7 +71,7 @@ async def _end(address: Address, postmaster: int | None, pid: int) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(backend, signal.SIGTERM)
     log.warning("sessions.ended", why="too many locks", role=username)
-    if username.startswith(visitors.PREFIX):
+    if names.is_visitor(username):
         return  # what it was made for has failed, and drops it
     for _ in range(_TRIES):
         await asyncio.sleep(_LOOK_SECONDS / 10)

@@ -27,6 +27,7 @@ from tenantry.services.cluster_restores import service as cluster_restores
 from tenantry.services.cluster_restores.operation import ClusterRestoring
 from tenantry.services.clusters.service import ClusterPools, LocalClusters
 from tenantry.services.control_schema import ensure_control_schema
+from tenantry.services.databases.reconciliation import Reconciliation
 from tenantry.services.databases.service import Databases
 from tenantry.services.drills.flow import Drilling
 from tenantry.services.drills.service import Drills
@@ -72,6 +73,7 @@ class Platform:
     clusters: ClusterPools
     pooler: Pooler
     databases: Databases
+    reconciliation: Reconciliation
     network: Network
     ownership: Ownership
     roles: Roles
@@ -187,6 +189,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             clusters=clusters,
             pooler=pooler,
             databases=databases,
+            reconciliation=Reconciliation(store, clusters, pooler, databases),
             network=network,
             ownership=Ownership(store, clusters),
             roles=roles,

@@ -10,9 +10,8 @@ import psycopg
 from tenantry.base.errors import TenantryError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.control import backup_schedules, operations, passwords, usage
+from tenantry.control import backup_schedules, operations, passwords, pauses, usage
 from tenantry.control import clusters as rows
-from tenantry.control import databases as database_rows
 from tenantry.control.operations import QueuedKind
 from tenantry.control.store import DATABASE
 from tenantry.host import processes
@@ -139,7 +138,7 @@ async def look(settings: Settings) -> Status:
                 local.control_address, user=PLATFORM, dbname=DATABASE, search_path="public"
             ) as connection:
                 found = await rows.every(connection)
-                paused = await database_rows.count_paused(connection)
+                paused = await pauses.count_paused(connection)
                 days = settings.password_days
                 aged = password_alerts(await passwords.ages(connection, days=days), days)
                 failing = await backup_schedules.count_failing(connection)

@@ -23,7 +23,7 @@ from psycopg.rows import TupleRow
 from tenantry.base.errors import Unavailable
 from tenantry.control import audit
 from tenantry.control.store import ControlStore
-from tenantry.pg import objects, transaction_ids, visitors
+from tenantry.pg import names, objects, transaction_ids
 from tenantry.pg.catalog import Session
 from tenantry.pg.connections import PLATFORM, Address, connect
 from tenantry.pg.transaction_ids import LIMIT, MEMBERS_LIMIT, Consumed, Holder, Kind, State
@@ -31,8 +31,6 @@ from tenantry.services.clusters.service import CONTROL, ClusterPools, LocalClust
 
 log = structlog.get_logger()
 
-_TENANTS = ("user_", visitors.PREFIX)
-_TENANTS_DATABASES = "tenant_"
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _LOOKS = 40
 _DANGER = 1_600_000_000  # vacuum_failsafe_age: where PostgreSQL gives up all other care
@@ -152,13 +150,16 @@ class Watch:
         beyond = [
             each
             for key, each in keys.items()
-            if each.name.startswith(_TENANTS)
-            and (
-                (
-                    each.age >= self._limits.held
-                    and (each.age == each.assigned or each.age not in running)
+            if names.is_tenants_role(each.name)
+            or (
+                names.is_visitor(each.name)
+                and (
+                    (
+                        each.age >= self._limits.held
+                        and (each.age == each.assigned or each.age not in running)
+                    )
+                    or (now - self._first_seen[key]) % 2**32 >= self._limits.held
                 )
-                or (now - self._first_seen[key]) % 2**32 >= self._limits.held
             )
         ]
         await objects.end_these_sessions(
@@ -175,7 +176,7 @@ class Watch:
         old = [
             each
             for each in state.databases
-            if each.name.startswith(_TENANTS_DATABASES)
+            if names.is_tenants_database(each.name)
             and max(map(each.of, _KINDS)) >= self._limits.old
             and not self._dealt_with_lately("temporary", each.name)  # vacuum needs its time
         ]
@@ -196,7 +197,7 @@ class Watch:
                 continue
             busiest = await transaction_ids.busiest(server, looks=_LOOKS)
             database = next(
-                (name for name, _ in busiest.most_common() if name.startswith(_TENANTS_DATABASES)),
+                (name for name, _ in busiest.most_common() if names.is_tenants_database(name)),
                 None,
             )
             if database is None:

@@ -1,6 +1,8 @@
 """Bodies of databases, their allowlists, roles and extensions."""
 
+import functools
 import re
+import zoneinfo
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -31,10 +33,11 @@ from tenantry.api.requests.fields import (
     expiry,
     readable,
 )
-from tenantry.control import plans
-from tenantry.control.databases import LoggedStatements, LogSettings, PoolMode
+from tenantry.control import attributes, plans
+from tenantry.control.attributes import Attributes, Environment, PoolMode
+from tenantry.control.log_settings import LoggedStatements, LogSettings
 from tenantry.control.whitelist import NewEntry
-from tenantry.services.databases.model import Changes, Environment, NewDatabase
+from tenantry.services.databases.model import Changes, NewDatabase
 from tenantry.services.network.plan import parse_network
 from tenantry.services.network.service import MOST_ENTRIES
 from tenantry.services.roles.model import LONGEST_NAME, ROLE_NAME, NewRole
@@ -60,11 +63,45 @@ class _Limits(Body):
         return {name: getattr(self, name) for name in plans.NAMES if name in self.model_fields_set}
 
 
-class CreateDatabase(_Limits):
-    """A database to make. One of ``friendly_name`` and ``name`` is needed."""
+@functools.cache
+def _zones() -> set[str]:
+    """The IANA names. A machine's own zone, and that of one without any, mean nothing elsewhere."""
+    return zoneinfo.available_timezones() - {"localtime", "Factory"}
+
+
+def _zone(text: str) -> str:
+    if text not in _zones():
+        raise ValueError("must be the IANA name of a time zone (Europe/Berlin, UTC)")
+    return text
+
+
+class _Attributes(_Limits):
+    """Attributes under the names of ``control/attributes.py``."""
 
     friendly_name: Label | None = None
     name: Slug | None = None
+    timezone: Annotated[str, AfterValidator(_zone)] | None = Field(
+        default=None,
+        description="The time zone that its sessions begin with; at first UTC. Each session may"
+        " change it, and a login that has one of its own keeps that.",
+        examples=["Europe/Berlin"],
+    )
+
+    def attributes(self) -> dict[str, object]:
+        """Those that were sent, and do not stay as they are."""
+        sent = {
+            name: getattr(self, name) for name in attributes.NAMES if name in self.model_fields_set
+        }
+        return {
+            name: value
+            for name, value in sent.items()
+            if value is not None or name in attributes.CLEARABLE
+        }
+
+
+class CreateDatabase(_Attributes):
+    """A database to make. One of ``friendly_name`` and ``name`` is needed."""
+
     owner_email: Email | None = None
     environment: Environment = "production"
     kind: Literal["shared"] = "shared"
@@ -87,21 +124,17 @@ class CreateDatabase(_Limits):
         return self
 
     def wanted(self) -> NewDatabase:
+        named = {"friendly_name": self.friendly_name or self.name, "has_shadow": self.shadow}
         return NewDatabase(
-            friendly_name=self.friendly_name or self.name or "",
-            name=self.name,
+            attributes=Attributes().changed(self.attributes() | named),
             owner_email=self.owner_email,
-            environment=self.environment,
-            plan=self.plan,
             limits={name: value for name, value in self.limits().items() if value is not None},
-            shadow=self.shadow,
         )
 
 
-class UpdateDatabase(_Limits):
+class UpdateDatabase(_Attributes):
     """What to change; what is left out stays as it is. A limit of null is the plan's again."""
 
-    friendly_name: Label | None = None
     name: Slug | None = Field(
         default=None, description="What it is called by; connection strings stay as they are."
     )
@@ -140,19 +173,7 @@ class UpdateDatabase(_Limits):
         return self
 
     def changes(self) -> Changes:
-        return Changes(
-            friendly_name=self.friendly_name,
-            name=self.name,
-            environment=self.environment,
-            plan=self.plan,
-            pool_mode=self.pool_mode,
-            limits=self.limits(),
-            owner_email=self.owner_email,
-            changes_expiry="expires_at" in self.model_fields_set,
-            expires_at=self.expires_at,
-            changes_rotation="rotate_password_days" in self.model_fields_set,
-            rotate_password_days=self.rotate_password_days,
-        )
+        return Changes(self.attributes(), self.limits(), self.owner_email)
 
 
 class VacuumFull(Body):

@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from tenantry.api.requests.fields import Body, Email, Slug, StatementSeconds, readable
-from tenantry.services.databases.model import Environment
+from tenantry.control.attributes import Environment
 from tenantry.services.migrations.model import (
     HIGHEST_VERSION,
     Acceptance,

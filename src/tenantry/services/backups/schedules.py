@@ -11,12 +11,12 @@ from tenantry.base.errors import Conflict, NotFound
 from tenantry.control import audit
 from tenantry.control import backup_schedules as rows
 from tenantry.control import backups as backup_rows
+from tenantry.control.attributes import Environment
 from tenantry.control.audit import Actor
 from tenantry.control.backup_schedules import Schedule, ScheduleRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.services.backups import plan
 from tenantry.services.backups.service import Backups
-from tenantry.services.databases.model import Environment
 from tenantry.services.databases.service import Databases
 
 

@@ -18,7 +18,7 @@ from tenantry.control import audit, blueprints, branches, databases, replaced, r
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.host import files
-from tenantry.pg import objects, replacing, visitors
+from tenantry.pg import names, objects, replacing, visitors
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.discarding import execute_discarding
 from tenantry.pg.handover import copy_settings
@@ -102,7 +102,7 @@ class Branching:
     async def _prepare_beside(self, run: BranchRun) -> Outcome:
         heir, source = await self._both(run)
         run.state.size = await self.copying.check(source, heir, run.params.at)
-        run.state.staging_name = f"{heir.database_name}_copying_{_short(run)}"
+        run.state.staging_name = names.of_operation(heir.database_name, "copying", run.row.id)
         return Next()
 
     async def _copy(self, run: BranchRun) -> Outcome:
@@ -235,10 +235,10 @@ class Branching:
             if row is None:
                 raise Conflict("The database has been deleted meanwhile.")
             cluster = await self.clusters.cluster(row.cluster_id)
-            kept = f"{row.database_name}_before_{_short(run)}"
+            kept = names.of_operation(row.database_name, "before", run.row.id)
             async with self.clusters.own_connection(row.cluster_id) as server:
-                names = (required(run.state.staging_name), kept)
-                if not any([await objects.database_exists(server, name) for name in names]):
+                either = (required(run.state.staging_name), kept)
+                if not any([await objects.database_exists(server, name) for name in either]):
                     return Next("copy")  # somebody has dropped it by hand
                 further = await roles.of_database(tx, row.id)
                 await ensure_replaceable(server, cluster.address, row, further)
@@ -306,7 +306,3 @@ class Branching:
         if source is None or source.status != "active":
             raise NotFound("What is to be copied has been deleted meanwhile.")
         return heir, source
-
-
-def _short(run: BranchRun) -> str:
-    return run.row.id.hex[:12]

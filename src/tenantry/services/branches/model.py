@@ -2,14 +2,15 @@
 
 import datetime as dt
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import Field
 
 from tenantry.base.errors import TenantryError
+from tenantry.control.attributes import Attributes, Environment
 from tenantry.control.operations import OperationRow
-from tenantry.services.databases.model import Environment, Opened
+from tenantry.services.databases.model import Opened
 from tenantry.services.operations.model import Kind, Params, Run, State
 from tenantry.services.restores.model import Exceptions
 
@@ -63,6 +64,18 @@ class NewBranch:
     masked: bool | None
     at: dt.datetime | None
     expires_at: dt.datetime | None
+
+    def attributes_from(self, parent: Attributes) -> Attributes:
+        """Those of its parent, but for what is asked for."""
+        return replace(
+            parent.copied(),
+            name=self.name,
+            friendly_name=self.friendly_name,
+            environment=self.environment,
+            plan=self.plan or parent.plan,
+            has_shadow=self.shadow,
+            expires_at=self.expires_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)

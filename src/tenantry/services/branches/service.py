@@ -13,7 +13,8 @@ from tenantry.control import audit, whitelist
 from tenantry.control import branches as rows
 from tenantry.control import databases as database_rows
 from tenantry.control.audit import Actor
-from tenantry.control.databases import DatabaseRow, Filter
+from tenantry.control.database_lists import Filter
+from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
@@ -73,13 +74,9 @@ class Branches:
         branch_id = await rows.insert(
             tx,
             parent,
+            wanted.attributes_from(parent),
             suffix=new_suffix(),
-            name=wanted.name,
-            friendly_name=wanted.friendly_name,
-            environment=wanted.environment,
-            plan=wanted.plan,
-            has_shadow=wanted.shadow,
-            expires_at=wanted.expires_at,
+            has_limits=wanted.plan is None,
             verifier=scram_verifier(password),
         )
         branch = await self._find(tx, branch_id)

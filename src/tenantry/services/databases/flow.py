@@ -4,8 +4,9 @@ A crash after any step leaves a row that says what was meant, unlocked; the next
 convergence pass does the same steps again and finds them partly done.
 """
 
-from collections.abc import Iterable
-from contextlib import suppress
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from psycopg import AsyncConnection
@@ -18,8 +19,8 @@ from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
-from tenantry.control.store import Tx
-from tenantry.pg import catalog, logins, objects
+from tenantry.control.store import ControlStore, Tx
+from tenantry.pg import catalog, logins, names, objects
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import Address
 from tenantry.services.databases.plan import wanted_state
@@ -28,6 +29,15 @@ from tenantry.services.pooling.service import Pooler
 Server = AsyncConnection[TupleRow]
 
 DELETE = "database.delete"
+
+
+@asynccontextmanager
+async def holding(
+    store: ControlStore, database_id: uuid.UUID
+) -> AsyncIterator[tuple[Tx, DatabaseRow | None]]:
+    """A transaction that holds a row; None instead of it if it is gone or being worked on."""
+    async with store.long_transaction(audit.PLATFORM) as tx:
+        yield tx, await rows.lock(tx, database_id, wait=False)
 
 
 async def build(server: Server, address: Address, row: DatabaseRow) -> None:
@@ -71,7 +81,7 @@ async def ensure_replaceable(
     Who may connect is taken over from the one that is there, and so from an empty one then.
     """
     if not await objects.database_exists(server, row.database_name):
-        fresh = f"{row.database_name}_fresh"  # so that a crash leaves none half made
+        fresh = names.beside(row.database_name, "fresh")  # so that a crash leaves none half made
         await objects.ensure_database(server, address, fresh, tenant=row.username)
         await objects.rename_database(server, fresh, row.database_name)
     await objects.grant_database(server, row.database_name, tenant=row.username)

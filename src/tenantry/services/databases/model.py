@@ -3,51 +3,35 @@
 import datetime as dt
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from tenantry.base.connection_strings import Login, Style
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
-from tenantry.control.databases import DatabaseRow, PoolMode
-
-Environment = Literal["production", "staging", "development"]
+from tenantry.control.attributes import Attributes
+from tenantry.control.databases import DatabaseRow
 
 
 @dataclass(frozen=True, slots=True)
 class NewDatabase:
     """What a caller asks for. ``limits`` are those that shall not be the plan's."""
 
-    friendly_name: str
-    name: str | None
+    attributes: Attributes
     owner_email: str | None
-    environment: Environment
-    plan: str
     limits: Mapping[str, int]
-    shadow: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a caller wants different; None leaves as it is.
+    """What a caller wants different.
 
-    ``limits`` has those to change; one of None becomes the plan's again. ``expires_at`` is a
-    branch's, and changed with ``changes_expiry`` only: None is never. So is
-    ``rotate_password_days``, with ``changes_rotation``. ``owner_email`` is whose a database shall
-    be that is nobody's.
+    ``attributes`` has those to change, by name, and ``limits`` those; a limit of None becomes the
+    plan's again. ``owner_email`` is whose a database shall be that is nobody's.
     """
 
-    friendly_name: str | None = None
-    name: str | None = None
-    environment: Environment | None = None
-    plan: str | None = None
-    pool_mode: PoolMode | None = None
-    limits: Mapping[str, int | None] = field(default_factory=dict)
-    owner_email: str | None = None
-    changes_expiry: bool = False
-    expires_at: dt.datetime | None = None
-    changes_rotation: bool = False
-    rotate_password_days: int | None = None
+    attributes: Mapping[str, object]
+    limits: Mapping[str, int | None]
+    owner_email: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from tenantry.base.errors import InvalidInput
-from tenantry.control.databases import DatabaseRow, LogSettings
-from tenantry.pg.catalog import DatabaseState, RoleState, owner_role, tenant_of
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.log_settings import LogSettings
+from tenantry.pg import names
+from tenantry.pg.catalog import DatabaseState, RoleState
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ def wanted_state(row: DatabaseRow) -> DatabaseState:
         "lock_timeout": str(row.lock_timeout_ms),
         "idle_in_transaction_session_timeout": str(row.idle_in_transaction_session_timeout_ms),
     }
+    if row.timezone != "UTC":  # which the cluster has
+        defaults["TimeZone"] = row.timezone
     if row.quota_state in {"read_only", "stopped"}:
         defaults["default_transaction_read_only"] = "on"
     defaults |= _logged(row.log_settings)
@@ -195,8 +199,10 @@ def differences(
     """
     wanted = list(rows)
     actions = [action for row in wanted for action in _of_row(row, roles, databases)]
-    known = {row.username for row in wanted} | {tenant_of(name) for name in (*databases, *beside)}
-    actions += [DropStranger(name) for name in sorted(roles) if owner_role(name) not in known]
+    known = {row.username for row in wanted} | {
+        names.owner_of(name) for name in (*databases, *beside)
+    }
+    actions += [DropStranger(name) for name in sorted(roles) if names.owner_role(name) not in known]
     return actions
 
 
@@ -205,5 +211,5 @@ def strangers(
 ) -> list[str]:
     """Databases that nobody asked for. They are told of, never touched."""
     known = {name for row in rows for name in (row.database_name, row.shadow_name)}
-    known |= {name + end for name in beside for end in ("", "_shadow")}
+    known |= {each for name in beside for each in (name, names.shadow(name))}
     return sorted(set(databases) - known)

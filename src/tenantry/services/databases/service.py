@@ -1,4 +1,4 @@
-"""The verbs on databases, and the convergence that makes the world what the rows say."""
+"""The verbs on databases."""
 
 import asyncio
 import uuid
@@ -18,13 +18,22 @@ from tenantry.base.errors import (
     Unavailable,
 )
 from tenantry.base.events import StepDone, emit
-from tenantry.base.ids import new_suffix
 from tenantry.base.secrets import Secret, SecretSource, scram_verifier
 from tenantry.base.shares import NoPlace, Shares
-from tenantry.control import audit, customers, operations, pages, plans, replaced
+from tenantry.control import (
+    attributes,
+    audit,
+    customers,
+    database_lists,
+    operations,
+    pages,
+    passwords,
+    plans,
+)
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
-from tenantry.control.databases import DatabaseRow, Filter, Labels
+from tenantry.control.database_lists import Filter
+from tenantry.control.databases import DatabaseRow
 from tenantry.control.pages import Page
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
@@ -32,25 +41,17 @@ from tenantry.pg import catalog, logins, objects
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases import flow, plan
 from tenantry.services.databases.model import Changes, NewDatabase, Opened, Statistics
+from tenantry.services.databases.warm_pool import WarmPool
 from tenantry.services.pooling.service import Pooler
 
 log = structlog.get_logger()
 
-_AUDITED = (
-    "name",
-    "friendly_name",
-    "environment",
-    "plan",
-    "pool_mode",
-    "owner_email",
-    "rotate_password_days",
-)
+_AUDITED = (*attributes.NAMES, "owner_email", *plans.NAMES)
 _DROPS_AT_ONCE = 6  # each waits for a checkpoint, and all of them load the disk
 _CLOSINGS_AT_ONCE = 12  # who keeps one waiting is ended after seconds
 _DROP_TURN_SECONDS = 60.0
 _RECONNECT_SECONDS = 1.0  # how long pooled clients wait for each other's open transactions
 _DROP_SCRATCH_SECONDS = 5.0  # a pass drops what takes longer
-_SAMPLE_SLICE = 100  # databases measured at a time: sizes are read from their files
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Databases:
         self._most_connections = most_connections
         self._clusters = clusters
         self._pooler = pooler
+        self.warm_pool = WarmPool(store, clusters)
         self._closings = Shares(each=_CLOSINGS_AT_ONCE)
         self._drops = Shares(each=2, total=_DROPS_AT_ONCE)
 
@@ -92,19 +94,13 @@ class Databases:
         give), Forbidden (another customer's e-mail, or more than a customer may take),
         Conflict (more databases than that), Unavailable.
         """
-        labels = Labels(
-            customer_id=await self._owner(tx, actor, wanted.owner_email),
-            name=wanted.name,
-            friendly_name=wanted.friendly_name,
-            environment=wanted.environment,
-            plan=wanted.plan,
-            limits=wanted.limits,
-            has_shadow=wanted.shadow,
-        )
-        warm = await rows.lock_warm(tx) or await self._build_for(tx)
+        customer_id = await self._owner(tx, actor, wanted.owner_email)
+        warm = await self.warm_pool.take(tx)
         emit(StepDone("create", "claimed", warm.database_name))
         # Before the role is opened: this is where a name turns out to be taken.
-        await rows.activate(tx, warm.id, labels)
+        await rows.activate(
+            tx, warm.id, wanted.attributes, customer_id=customer_id, limits=wanted.limits
+        )
         row = await self._locked(tx, warm.id)
         await self.check_limits(tx, actor, before=warm, after=row)
         await self.check_count(tx, actor, row.customer_id)
@@ -121,7 +117,7 @@ class Databases:
             )
         emit(StepDone("create", "opened", row.database_name))
         await audit.record_on(
-            tx, actor, "database.create", row, details={"environment": wanted.environment}
+            tx, actor, "database.create", row, details={"environment": row.environment}
         )
         emit(StepDone("create", "recorded", row.database_name))
         return Opened(row, password)
@@ -182,7 +178,7 @@ class Databases:
         """Databases, newest first. Raises InvalidInput for a bad cursor."""
         after = pages.read_key(cursor)
         async with self._store.transaction(actor) as tx:
-            found = await rows.page(
+            found = await database_lists.page(
                 tx, wanted, customer_id=actor.customer_id, after=after, limit=limit + 1
             )
         return pages.cut(found, limit, lambda row: (row.created_at, row.id))
@@ -197,37 +193,23 @@ class Databases:
     ) -> DatabaseRow:
         """Change labels and limits. Raises NotFound, Conflict, and as ``create``."""
         row = await self.lock_there(tx, actor, database_id)
-        if changes.changes_expiry and row.branched_at is None:
+        if "expires_at" in changes.attributes and row.branched_at is None:
             raise InvalidInput.of("expires_at", "is for branches, and this is none")
-        await rows.update_labels(
-            tx,
-            row,
-            name=row.name if changes.name is None else changes.name,
-            friendly_name=changes.friendly_name or row.friendly_name,
-            environment=changes.environment or row.environment,
-            plan=changes.plan or row.plan,
-            pool_mode=changes.pool_mode or row.pool_mode,
-            expires_at=changes.expires_at if changes.changes_expiry else row.expires_at,
-            rotate_password_days=changes.rotate_password_days
-            if changes.changes_rotation
-            else row.rotate_password_days,
-            limits=changes.limits,
-        )
+        await rows.update(tx, row.id, row.changed(changes.attributes), limits=changes.limits)
         if changes.owner_email not in {None, row.owner_email}:
             await self._give(tx, actor, row.id, changes.owner_email)
         after = await self._locked(tx, row.id)
         await self.check_limits(tx, actor, before=row, after=after)
-        if after.limits != row.limits:
+        renews = plan.wanted_state(after).defaults != plan.wanted_state(row).defaults
+        if renews or after.limits != row.limits:
             async with self._clusters.own_connection(row.cluster_id) as server:
                 await flow.limit(server, after)
-        changed: dict[str, object] = {
-            field: [getattr(row, field), getattr(after, field)]
-            for field in (*_AUDITED, *plans.NAMES)
-            if getattr(row, field) != getattr(after, field)
-        }
-        if after.expires_at != row.expires_at:
-            moments = (row.expires_at, after.expires_at)
-            changed["expires_at"] = [None if at is None else at.isoformat() for at in moments]
+        if renews:
+            # The server connections of a pool began with the defaults of before. Without the
+            # pooler there are none.
+            with suppress(Unavailable):
+                await self.reconnect_pool(after, end_clients=False)
+        changed = audit.differences(row, after, _AUDITED)
         await audit.record_on(tx, actor, "database.update", row, details=changed)
         return after
 
@@ -290,7 +272,7 @@ class Databases:
     async def _finish_deletion(self, database_id: uuid.UUID, actor: Actor) -> None:
         async with (
             self._closings.place(None, within=_DROP_TURN_SECONDS),
-            self._working_on(database_id) as (_, row),
+            flow.holding(self._store, database_id) as (_, row),
         ):
             if row is None or row.status not in {"deleting", "scratch"}:
                 return
@@ -298,7 +280,7 @@ class Databases:
                 await flow.close(server, self._pooler, row)
         async with (
             self._drops.place(row.customer_id or row.id, within=_DROP_TURN_SECONDS),
-            self._working_on(database_id) as (tx, row),
+            flow.holding(self._store, database_id) as (tx, row),
         ):
             if row is None:
                 return
@@ -330,11 +312,11 @@ class Databases:
             row.cluster_id,
             row,
             password,
-            remember=lambda early, verifier: rows.insert_rotation(early, row.id, verifier),
+            remember=lambda early, verifier: passwords.insert_rotation(early, row.id, verifier),
             told_as="rotate",
         )
-        await rows.remove_rotation(tx, row.id)
-        await rows.note_password_change(tx, row.id)
+        await passwords.remove_rotation(tx, row.id)
+        await passwords.note_password_change(tx, row.id)
         details: dict[str, object] = {} if reason is None else {"reason": reason}
         await audit.record_on(tx, actor, "database.rotate_password", row, details=details)
         emit(StepDone("rotate", "recorded", row.username))
@@ -390,61 +372,6 @@ class Databases:
             stats_since=(main.since if main else None) or row.created_at,
         )
 
-    # ── the warm pool ────────────────────────────────────────────────────────
-
-    async def refill(self, target: int) -> int:
-        """Make warm databases until ``target`` wait. Returns how many were made."""
-        made = 0
-        while True:
-            async with self._store.transaction(audit.PLATFORM) as tx:
-                if await rows.count_warm(tx) >= target:
-                    return made
-            await self._make_warm()
-            made += 1
-
-    async def needs_refill(self, target: int) -> bool:
-        """Whether so many are gone that it is worth waking the worker."""
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            return await rows.count_warm(tx) <= target * 3 // 4
-
-    async def ensure_warm(self) -> None:
-        """Have a database ready to be given away, so that no transaction waits for its making."""
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            if await rows.count_warm(tx):
-                return
-        await self._make_warm()
-
-    async def _want_another(self) -> uuid.UUID:
-        cluster = await self._clusters.for_new_database()
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            database_id = await rows.insert_creating(tx, cluster_id=cluster.id, suffix=new_suffix())
-        emit(StepDone("prepare", "wanted", str(database_id)))
-        return database_id
-
-    async def _make_warm(self) -> None:
-        await self._prepare(await self._want_another())
-
-    async def _build_for(self, tx: Tx) -> DatabaseRow:
-        """A new database whose row ``tx`` holds, ready to be given away."""
-        row = await rows.lock(tx, await self._want_another(), wait=True)
-        if row is None:
-            raise Conflict("A database that was just wanted is gone.", hint="Try again.")
-        await self._build(row)
-        return row
-
-    async def _build(self, row: DatabaseRow) -> None:
-        cluster = await self._clusters.cluster(row.cluster_id)
-        async with self._clusters.connection(row.cluster_id) as server:
-            await flow.build(server, cluster.address, row)
-
-    async def _prepare(self, database_id: uuid.UUID) -> None:
-        async with self._working_on(database_id) as (tx, row):
-            if row is None or row.status not in {"creating", "warm"}:
-                return
-            await self._build(row)
-            await rows.set_status(tx, row.id, "warm")
-        emit(StepDone("prepare", "warm", row.database_name))
-
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[Opened]:
         """An empty database that is nobody's, for as long as the block lasts; then it is dropped.
@@ -452,12 +379,12 @@ class Databases:
         Its row is held all the while. One that nobody holds was left by a crash, and the next
         convergence pass drops it. Raises Unavailable, and Conflict if that was too quick.
         """
-        await self.ensure_warm()
+        await self.warm_pool.ensure_warm()
         async with self._store.transaction(audit.PLATFORM) as tx:
-            row = await rows.lock_warm(tx) or await self._build_for(tx)
+            row = await self.warm_pool.take(tx)
             await rows.set_status(tx, row.id, "scratch")
         try:
-            async with self._working_on(row.id) as (_, held):
+            async with flow.holding(self._store, row.id) as (_, held):
                 if held is None:
                     raise Conflict("A database that was just wanted is gone.", hint="Try again.")
                 opened = Opened(held, SecretSource().password())
@@ -477,156 +404,7 @@ class Databases:
             except (TenantryError, psycopg.Error, TimeoutError) as error:
                 log.warning("scratch.left", database=row.database_name, error=str(error))
 
-    # ── convergence ──────────────────────────────────────────────────────────
-
-    async def converge(self) -> list[plan.Action]:
-        """Complete or undo whatever a crash or a hand left behind. Returns what was needed.
-
-        One database that cannot be mended does not keep the others waiting.
-        """
-        done: list[plan.Action] = []
-        for cluster in await self._clusters.with_databases():
-            # The world first, then the rows: see plan.differences.
-            async with self._clusters.connection(cluster.id) as server:
-                roles = await catalog.tenant_roles(server)
-                databases = await catalog.tenant_databases(server)
-            async with self._store.transaction(audit.PLATFORM) as tx:
-                wanted = await rows.on_cluster(tx, cluster.id)
-                beside = await replaced.names(tx, cluster.id)
-            for name in plan.strangers(wanted, databases, beside):
-                log.warning("database.unknown", database=name, cluster=cluster.name)
-            for row in wanted:
-                if row.missing_since is not None:
-                    log.error("database.missing", database=row.database_name, cluster=cluster.name)
-            owners = {row.id: row.customer_id or row.id for row in wanted}
-            held_up = set[uuid.UUID | None]()
-            for action in plan.differences(wanted, roles, databases, beside):
-                database_id = getattr(action, "database_id", None)
-                owner = None if database_id is None else owners[database_id]
-                if owner in held_up:
-                    continue  # who keeps one waiting does so for a whole pass otherwise
-                try:
-                    await self._act(cluster.id, action)
-                    done.append(action)
-                except (TenantryError, psycopg.Error, OSError) as error:
-                    if owner is not None and isinstance(error, Conflict):
-                        held_up.add(owner)
-                    log.warning("convergence.failed", action=str(action), error=str(error))
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            rotations = await rows.unfinished_rotations(tx)
-        for database_id in rotations:
-            await self._undo_rotation(database_id)
-        await self._pooler.refresh_users(self._store)
-        return done
-
-    async def _act(  # noqa: C901 (one short case an action)
-        self, cluster_id: uuid.UUID, action: plan.Action
-    ) -> None:
-        on_cluster = self._clusters.own_connection(cluster_id)
-        match action:
-            case plan.Prepare(database_id):
-                await self._prepare(database_id)
-            case plan.Drop(database_id):
-                await self.finish_deletion(database_id)
-            case plan.Close(database_id):
-                async with self._working_on(database_id) as (_, row), on_cluster as server:
-                    if row is not None and row.status == "warm":
-                        await flow.close(server, self._pooler, row)
-            case plan.Restore(database_id):
-                await self._restore(database_id)
-            case plan.Miss(database_id):
-                await self._note_missing(database_id, missing=True)
-            case plan.FindAgain(database_id):
-                await self._note_missing(database_id, missing=False)
-            case plan.Limit(database_id):
-                async with self._working_on(database_id) as (_, row), on_cluster as server:
-                    if row is not None and row.status in {"warm", "active"}:
-                        await flow.limit(server, row)
-            case plan.DropShadow(database_id):
-                async with self._working_on(database_id) as (_, row), on_cluster as server:
-                    if row is not None and row.status == "active" and not row.has_shadow:
-                        await objects.drop_database(server, row.shadow_name)
-            case plan.DropStranger(username):
-                async with on_cluster as server:
-                    await objects.drop_role(server, username)
-
-    async def _restore(self, database_id: uuid.UUID) -> None:
-        async with self._working_on(database_id) as (tx, row):
-            if row is None or row.status != "active":
-                return
-            cluster = await self._clusters.cluster(row.cluster_id)
-            async with self._clusters.own_connection(row.cluster_id) as server:
-                await flow.rebuild_missing(server, cluster.address, row)
-            await audit.record_on(
-                tx,
-                audit.PLATFORM,
-                "database.made_again",
-                row,
-                details={"reason": "its shadow or its role had been removed by hand"},
-            )
-
-    async def _note_missing(self, database_id: uuid.UUID, *, missing: bool) -> None:
-        async with self._working_on(database_id) as (tx, row):
-            if row is None or row.status != "active":
-                return
-            async with self._clusters.own_connection(row.cluster_id) as server:
-                # Whoever was swapping it for another has let go of the row by now.
-                if await objects.database_exists(server, row.database_name) is missing:
-                    return
-            await rows.note_missing(tx, row.id, missing=missing)
-            action = "database.missing" if missing else "database.found"
-            await audit.record_on(tx, audit.PLATFORM, action, row)
-
-    async def _undo_rotation(self, database_id: uuid.UUID) -> None:
-        async with self._working_on(database_id) as (tx, row):
-            if row is None:
-                return
-            before = await rows.find_rotation(tx, database_id)
-            if before is None:
-                return
-            async with self._clusters.own_connection(row.cluster_id) as server:
-                await objects.set_verifier(server, row.username, before)
-            await rows.remove_rotation(tx, database_id)
-            await audit.record_on(
-                tx,
-                audit.PLATFORM,
-                "database.rotate_password_undone",
-                row,
-                details={"reason": "the change of password was not finished"},
-            )
-
-    # ── samples ──────────────────────────────────────────────────────────────
-
-    async def sample(self) -> int:
-        """Keep each owned database's size and counters. Returns how many were measured."""
-        measured = 0
-        for cluster in await self._clusters.with_databases():
-            async with self._store.transaction(audit.PLATFORM) as tx:
-                active = [
-                    row for row in await rows.on_cluster(tx, cluster.id) if row.status == "active"
-                ]
-            for start in range(0, len(active), _SAMPLE_SLICE):
-                part = active[start : start + _SAMPLE_SLICE]
-                async with self._clusters.connection(cluster.id) as server:
-                    use = await catalog.database_use(server, [row.database_name for row in part])
-                async with self._store.transaction(audit.PLATFORM) as tx:
-                    for row in part:
-                        if found := use.get(row.database_name):
-                            await rows.record_stats(tx, row.id, found)
-                            measured += 1
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            await rows.forget_old_stats(tx)
-        return measured
-
     # ── helpers ──────────────────────────────────────────────────────────────
-
-    @asynccontextmanager
-    async def _working_on(
-        self, database_id: uuid.UUID
-    ) -> AsyncIterator[tuple[Tx, DatabaseRow | None]]:
-        """A transaction that holds a row; None instead of it if it is gone or being worked on."""
-        async with self._store.long_transaction(audit.PLATFORM) as tx:
-            yield tx, await rows.lock(tx, database_id, wait=False)
 
     async def _find(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
         row = await rows.find(tx, database_id, customer_id=actor.customer_id)

@@ -25,7 +25,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.proofs import ProofRow
 from tenantry.control.store import ControlStore
 from tenantry.host import commands, files
-from tenantry.pg import catalog, fingerprints, objects, tables, visitors
+from tenantry.pg import catalog, fingerprints, names, objects, tables, visitors
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.fingerprints import Fingerprint, Table
 from tenantry.pg.tenant_settings import settings_of
@@ -403,7 +403,7 @@ async def _readable(inside: AsyncConnection[TupleRow], tables: list[Table]) -> F
 
 
 def _loaded_name(row: DatabaseRow) -> str:
-    return f"{row.database_name}_loaded"
+    return names.beside(row.database_name, "loaded")
 
 
 def _changed(kind: str, table: Table, reason: str) -> dict[str, str]:

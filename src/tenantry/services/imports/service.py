@@ -195,7 +195,9 @@ class Imports:
 
     async def check_room_for(self, tx: Tx, wanted: NewDatabase, examined: Examined) -> None:
         """The same for a database that is not made yet."""
-        granted = next((each for each in await plans.every(tx) if each.name == wanted.plan), None)
+        granted = next(
+            (each for each in await plans.every(tx) if each.name == wanted.attributes.plan), None
+        )
         if granted is not None:  # else there is no such plan, which is told when it is made
             quota = wanted.limits.get("disk_quota_bytes", granted.disk_quota_bytes)
             self.check_room(examined.size_bytes, quota=quota, used=0)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from tenantry.control.databases import PauseReason
+from tenantry.control.pauses import PauseReason
 
 MIB = 1024 * 1024
 PAUSE_SECONDS = 300

@@ -28,13 +28,14 @@ from pydantic import BaseModel
 
 from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.base.pausing import pause
-from tenantry.control import audit
+from tenantry.control import audit, pauses
 from tenantry.control import databases as rows
 from tenantry.control.clusters import ClusterRow
-from tenantry.control.databases import DatabaseRow, PauseReason
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.pauses import PauseReason
 from tenantry.control.store import ControlStore
 from tenantry.host import files
-from tenantry.pg import catalog, objects, writing
+from tenantry.pg import catalog, names, objects, writing
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import PLATFORM, connect
@@ -155,7 +156,7 @@ class Overuse:
         await self._count_log(cluster, seen)
         await self._count_temporary(server, cluster)
         for role in await self._reset_settings(server):
-            if row := await self._named(cluster, catalog.database_of(role)):
+            if row := await self._named(cluster, names.database_of(role)):
                 await self._pause(row, "settings", plan.MOST_SETTINGS)
 
     async def _reset_settings(self, server: Server) -> set[str]:
@@ -270,7 +271,7 @@ class Overuse:
         scale = written / len(text)
         sizes: Counter[str] = Counter()
         for role, size in roles.items():
-            sizes[catalog.database_of(role)] += int(size * scale)
+            sizes[names.database_of(role)] += int(size * scale)
         above = self._log.add(sizes, time.monotonic())
         await self._keep_counted()
         for name in above:
@@ -319,7 +320,7 @@ class Overuse:
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await rows.lock(tx, found.id, wait=False)
             if row is not None and row.status == "active" and row.paused_until is None:
-                await rows.set_pause(tx, row.id, reason, seconds=plan.PAUSE_SECONDS)
+                await pauses.set_pause(tx, row.id, reason, seconds=plan.PAUSE_SECONDS)
                 until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=plan.PAUSE_SECONDS)
                 # Before the commit: a crash leaves a limit that the next pass lifts again.
                 async with self._clusters.connection(row.cluster_id) as server:
@@ -344,7 +345,7 @@ class Overuse:
     async def lift(self) -> int:
         """End the pauses that are over. Returns how many."""
         async with self._store.transaction(audit.PLATFORM) as tx:
-            over = await rows.pauses_over(tx)
+            over = await pauses.pauses_over(tx)
         return sum([await self._lift(database_id) for database_id in over])
 
     async def _lift(self, database_id: uuid.UUID) -> bool:
@@ -352,7 +353,7 @@ class Overuse:
             row = await rows.lock(tx, database_id, wait=False)
             if row is None:
                 return False
-            await rows.set_pause(tx, row.id, None)
+            await pauses.set_pause(tx, row.id, None)
             if row.status == "active" and row.missing_since is None:
                 async with self._clusters.connection(row.cluster_id) as server:
                     await flow.limit(server, replace(row, paused_until=None, paused_for=None))
@@ -371,5 +372,5 @@ def _with_shadows(shares: Mapping[str, int]) -> Counter[str]:
     """The same with a shadow's share as its main database's."""
     found: Counter[str] = Counter()
     for name, size in shares.items():
-        found[name.removesuffix("_shadow")] += size
+        found[names.main_of(name)] += size
     return found

@@ -14,7 +14,7 @@ from tenantry.base.errors import TenantryError
 from tenantry.control import audit, ownership
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.store import ControlStore
-from tenantry.pg import catalog, logins, visibility
+from tenantry.pg import catalog, logins, names, visibility
 from tenantry.pg.ownership import foreign_objects
 from tenantry.pg.visibility import Visibility
 from tenantry.services.clusters.service import ClusterPools
@@ -56,7 +56,7 @@ class Ownership:
 
     async def _check(self, cluster: ClusterRow, name: str, wanted: Visibility) -> bool:
         async with self._clusters.connection(cluster.id) as server:
-            tenants = await catalog.roles_of(server, catalog.tenant_of(name))
+            tenants = await catalog.roles_of(server, names.owner_of(name))
         if not tenants:
             return False  # it is unmanaged, or being created or dropped
         try:

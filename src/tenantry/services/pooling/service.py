@@ -22,8 +22,7 @@ from tenantry.base.home import Home
 from tenantry.base.pausing import pause
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
-from tenantry.control import audit
-from tenantry.control import databases as rows
+from tenantry.control import audit, pools
 from tenantry.control.store import ControlStore
 from tenantry.host import commands, files, processes
 from tenantry.pg.connections import CONNECT_SECONDS, Address
@@ -514,7 +513,7 @@ class Pooler:
             await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_USERS_LOCK,))
             path = self._folder / "users.ini"
             listed = plan.listed_users(path.read_text()) if path.exists() else set()
-            limits = await rows.pool_limits(tx)
+            limits = await pools.pool_limits(tx)
             text = plan.render_users(limits, listed=listed, reserves=reserves)
             with files.until_read(self._home.run / "pooler-users.unread") as unread:
                 changed = files.ensure_file(path, text)

@@ -18,14 +18,15 @@ from psycopg.rows import TupleRow
 from tenantry.base.errors import Conflict, MachineError, NameTaken, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.ids import new_id, new_suffix
-from tenantry.control import audit, backups, blueprints, replaced, whitelist
+from tenantry.control import audit, backups, blueprints, database_stats, replaced, whitelist
 from tenantry.control import databases as rows
 from tenantry.control import roles as further_roles
-from tenantry.control.databases import DatabaseRow, Labels
+from tenantry.control.attributes import Attributes
+from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
-from tenantry.pg import catalog, dump_files, logins, objects, replacing, visitors
+from tenantry.pg import catalog, dump_files, logins, names, objects, replacing, visitors
 from tenantry.pg.connections import Address
 from tenantry.pg.handover import hand_over
 from tenantry.pg.tenant_settings import Settings, reading, settings_of
@@ -121,11 +122,11 @@ class Restoring:
             await self._look_at_backup(run, row)
         if run.params.is_new:
             suffix = new_suffix()
-            run.state.staging_name = f"tenant_{suffix}"
-            run.state.target_role = f"user_{suffix}"
+            run.state.staging_name = names.main(suffix)
+            run.state.target_role = names.owner(suffix)
             run.state.database_id = new_id()
         else:
-            run.state.staging_name = f"{row.database_name}_restoring_{_short(run)}"
+            run.state.staging_name = names.of_operation(row.database_name, "restoring", run.row.id)
             run.state.target_role = row.username
         return Next()
 
@@ -165,7 +166,7 @@ class Restoring:
         async with self.clusters.own_connection(row.cluster_id) as server:
             now = await catalog.sizes(server, [row.database_name])
         async with self.store.transaction(audit.PLATFORM) as tx:
-            before = await rows.largest_since(tx, row.id, moment)
+            before = await database_stats.largest_since(tx, row.id, moment)
         return max(now.get(row.database_name, 0), before)
 
     # ── the side instance ────────────────────────────────────────────────────
@@ -290,9 +291,8 @@ class Restoring:
             if not run.params.is_new:
                 await replacing.close_database(server, staging)
             elif row.has_shadow:
-                await objects.ensure_database(
-                    server, address, f"{staging}_shadow", tenant=target_role
-                )
+                shadow = names.shadow(staging)
+                await objects.ensure_database(server, address, shadow, tenant=target_role)
 
     async def _check(self, run: RestoreRun) -> Outcome:
         """Count the rows of each table, and compare with the side instance if there is one."""
@@ -384,26 +384,28 @@ class Restoring:
         database_id = _database_id(run)
         if await rows.find(tx, database_id, customer_id=None) is not None:
             return False
-        suffix = _staging_name(run).removeprefix("tenant_")
+        suffix = names.suffix_of(_staging_name(run))
         await rows.insert_creating(
             tx, cluster_id=row.cluster_id, suffix=suffix, database_id=database_id
         )
         name = run.params.name
-        labels = Labels(
-            customer_id=row.customer_id,
+        wanted = replace(
+            row.copied(),
             name=name,
             friendly_name=run.params.friendly_name or name or f"{row.friendly_name} (restored)",
-            environment=row.environment,
-            plan=row.plan,
-            limits=await rows.own_limits(tx, row.id),
-            has_shadow=row.has_shadow,
-            pool_mode=row.pool_mode,
         )
+        limits = await rows.own_limits(tx, row.id)
+
+        async def activate(attributes: Attributes) -> None:
+            await rows.activate(
+                tx, database_id, attributes, customer_id=row.customer_id, limits=limits
+            )
+
         try:
             async with tx.transaction():
-                await rows.activate(tx, database_id, labels)
+                await activate(wanted)
         except NameTaken:  # meanwhile; what was restored is not thrown away for that
-            await rows.activate(tx, database_id, replace(labels, name=None))
+            await activate(replace(wanted, name=None))
         made = await rows.find(tx, database_id, customer_id=None)
         if made is None:
             raise MachineError("A database that was just made is gone.")
@@ -460,7 +462,7 @@ class Restoring:
         async with self.clusters.own_connection(row.cluster_id) as server:
             await objects.drop_database(server, staging)
             if run.params.is_new:
-                await objects.drop_database(server, f"{staging}_shadow")
+                await objects.drop_database(server, names.shadow(staging))
                 await objects.drop_role(server, run.state.target_role)
         if run.row.id.hex in await visitors.purposes(cluster.address):
             await visitors.drop(cluster.address, run.row.id.hex)
@@ -545,12 +547,8 @@ def _database_id(run: RestoreRun) -> uuid.UUID:
     return required(run.state.database_id)
 
 
-def _short(run: AnyRun) -> str:
-    return run.row.id.hex[:12]
-
-
 def _kept_name(run: AnyRun, row: DatabaseRow) -> str:
-    return f"{row.database_name}_before_{_short(run)}"
+    return names.of_operation(row.database_name, "before", run.row.id)
 
 
 async def _undo_nothing(_: AnyRun) -> None:

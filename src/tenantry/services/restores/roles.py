@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from psycopg import sql
 
-from tenantry.pg import visitors
+from tenantry.pg import names, visitors
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.objects import role_exists
 from tenantry.pg.replacing import close_database
@@ -32,13 +32,16 @@ async def open_up(address: Address, database: str, *, first: str, heir: str) -> 
                 )
             )
         cursor = await admin.execute(
-            r"""
+            sql.SQL("""
             SELECT DISTINCT r.rolname FROM pg_shdepend s
                 JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.refobjid
             WHERE d.datname = %s AND s.refclassid = 'pg_authid'::regclass AND r.rolname <> %s
-              AND (r.rolname LIKE 'user\_%%' OR r.rolname LIKE 'tenantry\_visitor\_%%')
+              AND ({is_tenants} OR {is_visitor})
             ORDER BY 1
-            """,
+            """).format(
+                is_tenants=names.sql_tenants_role("r.rolname"),
+                is_visitor=names.sql_visitor("r.rolname"),
+            ),
             (database, heir),
         )
         return [role for (role,) in await cursor.fetchall()]

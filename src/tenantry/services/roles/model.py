@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tenantry.base.secrets import Secret
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
+from tenantry.pg import names
 from tenantry.pg.logins import Access
 
 DEFAULT_MAX_CONNECTIONS = 10
@@ -24,7 +25,7 @@ class NewRole:
 
     def username_in(self, database: DatabaseRow) -> str:
         """What it logs in as."""
-        return f"{database.username}_{self.name}"
+        return names.additional(database.username, self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
+from tenantry.pg import names
 from tenantry.pg.catalog import RoleState
 
 
@@ -86,9 +87,8 @@ def differences(
     """
     further: dict[str, list[str]] = {}
     for username in sorted(world.roles):
-        first, _, name = username.removeprefix("user_").partition("_")
-        if name:
-            further.setdefault(f"user_{first}", []).append(username)
+        if names.is_additional(username):
+            further.setdefault(names.owner_role(username), []).append(username)
     actions: list[Action] = []
     for database in databases:
         if database.status not in {"active", "warm"}:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from tenantry.base.errors import Conflict
-from tenantry.pg import timelines
+from tenantry.pg import names, timelines
 from tenantry.pg.pgbackrest_output import Backup
 from tenantry.services.repository.plan import reaching
 from tenantry.services.side_instances.model import OutsideWindow
@@ -58,9 +58,7 @@ def names_in_backup(
     return sorted(
         name
         for name, oid in known.items()
-        if name in wanted
-        or oid in oids
-        or any(name.startswith(f"{each}_") and name != f"{each}_shadow" for each in wanted)
+        if name in wanted or oid in oids or any(names.is_beside(name, each) for each in wanted)
     )
 
 

@@ -9,9 +9,10 @@ from dataclasses import asdict, replace
 import structlog
 
 from tenantry.base.errors import TenantryError
-from tenantry.control import audit
+from tenantry.control import audit, log_settings
 from tenantry.control import databases as rows
-from tenantry.control.databases import DatabaseRow, LogSettings
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.log_settings import LogSettings
 from tenantry.control.store import ControlStore
 from tenantry.pg import objects
 from tenantry.pg.clusters import ProcessCluster
@@ -61,7 +62,7 @@ class Collecting:
         if cluster is None:
             return
         async with self._store.transaction(audit.PLATFORM) as tx:
-            logged = await rows.logged(tx, cluster.id)
+            logged = await log_settings.logged(tx, cluster.id)
         more = True
         while more:
             moved = await asyncio.to_thread(self._mover.move, logged, self._stopped)
@@ -85,7 +86,7 @@ class Collecting:
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await rows.lock(tx, found.id, wait=False)
             if row is not None and row.status == "active" and row.log_settings.is_on:
-                await rows.set_log_settings(tx, row.id, LogSettings())
+                await log_settings.set_log_settings(tx, row.id, LogSettings())
                 silent = with_settings(row, LogSettings())
                 async with self._clusters.connection(row.cluster_id) as server:
                     await flow.limit(server, silent)

@@ -20,7 +20,7 @@ from typing import Any
 
 from tenantry.base.ids import parse_id
 from tenantry.host import files
-from tenantry.pg import server_log
+from tenantry.pg import names, server_log
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.server_log import Line, Told
 from tenantry.services.statement_log import entries
@@ -165,7 +165,7 @@ def _take(batch: _Batch, line: Line, logged: Mapping[str, uuid.UUID]) -> None:
     session = server_log.session_of(found) if found else None
     if found is None or session is None or found.get("error_severity") in _ENDS_A_SESSION:
         return
-    name = session[1].removesuffix("_shadow")
+    name = names.main_of(session[1])
     batch.written[name] += line.length
     told = server_log.told(found)
     if told is None:

@@ -11,10 +11,10 @@ from typing import Any
 
 from tenantry.base.errors import InvalidInput, TenantryError
 from tenantry.base.events import StepDone, emit
-from tenantry.control import audit
-from tenantry.control import databases as rows
+from tenantry.control import audit, log_settings
 from tenantry.control.audit import Actor
-from tenantry.control.databases import DatabaseRow, LogSettings
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.log_settings import LogSettings
 from tenantry.control.pages import Page
 from tenantry.control.store import Tx
 from tenantry.services.clusters.service import ClusterPools
@@ -56,7 +56,7 @@ class StatementLog:
         row = await self._databases.lock_there(tx, actor, database_id)
         if wanted == row.log_settings:
             return row
-        await rows.set_log_settings(tx, row.id, wanted)
+        await log_settings.set_log_settings(tx, row.id, wanted)
         changed = with_settings(row, wanted)
         async with self._clusters.own_connection(row.cluster_id) as server:
             await flow.limit(server, changed)

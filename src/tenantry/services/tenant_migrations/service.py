@@ -10,10 +10,10 @@ from psycopg.rows import TupleRow
 
 from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.ids import new_id
-from tenantry.control import audit, migration_runs, pages
-from tenantry.control import databases as rows
+from tenantry.control import audit, database_lists, migration_runs, pages
 from tenantry.control.audit import Actor
-from tenantry.control.databases import DatabaseRow, Filter
+from tenantry.control.database_lists import Filter
+from tenantry.control.databases import DatabaseRow
 from tenantry.control.migration_runs import TargetRow, TargetStatus
 from tenantry.control.operations import OperationRow
 from tenantry.control.pages import Page
@@ -176,7 +176,7 @@ async def _choose(tx: Tx, actor: Actor, wanted: Fleet) -> list[DatabaseRow]:
     chosen: list[DatabaseRow] = []
     after = pages.FIRST
     while True:
-        found = await rows.page(
+        found = await database_lists.page(
             tx,
             Filter(
                 environment=wanted.environment,

@@ -1,0 +1,92 @@
+"""Lists of databases, page by page."""
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from tenantry.control.databases import COLUMNS, FROM, DatabaseRow
+from tenantry.control.pages import Key
+from tenantry.control.store import Tx
+
+_SEARCHED = [
+    "coalesce(d.friendly_name, '') || ' ' || coalesce(d.name, '') || ' ' || d.database_name"
+    " ILIKE %(search)s",  # as the index databases_search has it
+    "c.email ILIKE %(search)s",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which databases a list shows; None means any."""
+
+    environment: str | None = None
+    status: str | None = None
+    owner: str | None = None
+    search: str | None = None
+    parent_id: uuid.UUID | None = None
+    blueprint: str | None = None
+    unused_since: dt.datetime | None = None
+
+
+async def page(
+    tx: Tx, wanted: Filter, *, customer_id: uuid.UUID | None, after: Key, limit: int
+) -> list[DatabaseRow]:
+    """Up to ``limit`` owned databases, newest first, from after ``after``."""
+    conditions = [
+        "d.status IN ('active', 'branching', 'deleting')",
+        "(d.created_at, d.id) < (%(at)s, %(id)s)",
+    ]
+    if customer_id is not None:
+        conditions.append("d.customer_id = %(customer_id)s")
+    if wanted.environment is not None:
+        conditions.append("d.environment = %(environment)s")
+    if wanted.status is not None:
+        conditions.append("d.status = %(status)s")
+    if wanted.parent_id is not None:
+        conditions.append("d.parent_id = %(parent_id)s")
+    if wanted.blueprint is not None:
+        conditions.append("b.name = %(blueprint)s")
+    if wanted.unused_since is not None:  # what is not known since then may have been used
+        conditions.append(
+            "a.watched_since <= %(unused)s AND coalesce(a.last_active_at <= %(unused)s, true)"
+        )
+    if wanted.owner is not None:
+        conditions.append("d.customer_id = (SELECT id FROM customers WHERE email = %(owner)s)")
+    text = wanted.search or ""
+    for letter in ("\\", "%", "_"):
+        text = text.replace(letter, "\\" + letter)
+    # Each place to search has a page of its own, put together afterwards: PostgreSQL finds
+    # what few rows match by an index then, and with OR would look at every row.
+    places = ["true"] if wanted.search is None else _SEARCHED
+    pages = [
+        f"""
+        (SELECT {COLUMNS} {FROM} WHERE {" AND ".join([*conditions, place])}
+         ORDER BY d.created_at DESC, d.id DESC LIMIT %(limit)s)
+        """
+        for place in places
+    ]
+    async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT * FROM ({" UNION ".join(pages)}) found
+            ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+            """,
+            {
+                "at": after[0],
+                "id": after[1],
+                "customer_id": customer_id,
+                "environment": wanted.environment,
+                "status": wanted.status,
+                "owner": wanted.owner,
+                "unused": wanted.unused_since,
+                "parent_id": wanted.parent_id,
+                "blueprint": wanted.blueprint,
+                "search": f"%{text}%",
+                "limit": limit,
+            },
+            # How to find a rare text is not how to find a frequent one: no plan fits both.
+            prepare=None if wanted.search is None else False,
+        )
+        return await cursor.fetchall()

@@ -1,0 +1,50 @@
+"""What is logged of each database's statements, for its owner."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Literal
+
+from tenantry.control.store import Tx
+
+LoggedStatements = Literal["none", "ddl", "mod", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is logged of a database for its owner; the statements are classes of log_statement.
+
+    ``min_duration_ms`` is how long a statement runs before it is logged with its duration; None
+    is never.
+    """
+
+    statements: LoggedStatements = "none"
+    min_duration_ms: int | None = None
+    errors: bool = False
+
+    @property
+    def is_on(self) -> bool:
+        return self != LogSettings()
+
+
+async def set_log_settings(tx: Tx, database_id: uuid.UUID, wanted: LogSettings) -> None:
+    await tx.execute(
+        """
+        UPDATE databases SET log_statements = %s, log_min_duration_ms = %s, log_errors = %s,
+            updated_at = clock_timestamp()
+        WHERE id = %s
+        """,
+        (wanted.statements, wanted.min_duration_ms, wanted.errors, database_id),
+    )
+
+
+async def logged(tx: Tx, cluster_id: uuid.UUID) -> dict[str, uuid.UUID]:
+    """The databases of a cluster of which something is logged, by their name in PostgreSQL."""
+    cursor = await tx.execute(
+        """
+        SELECT database_name, id FROM databases
+        WHERE cluster_id = %s AND status = 'active'
+          AND (log_statements <> 'none' OR log_min_duration_ms IS NOT NULL OR log_errors)
+        """,
+        (cluster_id,),
+    )
+    return dict(await cursor.fetchall())

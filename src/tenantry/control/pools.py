@@ -1,0 +1,43 @@
+"""How large the roles' pools of server connections may be."""
+
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from tenantry.control.attributes import PoolMode
+from tenantry.control.store import Tx
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PoolLimits:
+    """What a role's pool may be: the role's connections in all, those in the pool, its mode, and
+
+    how many of those in the pool may be beyond its share.
+    """
+
+    username: str
+    max_connections: int
+    pool_size: int
+    reserve_pool_size: int
+    pool_mode: PoolMode
+
+
+async def pool_limits(tx: Tx) -> list[PoolLimits]:
+    """Return what the pools of all roles of active databases may be."""
+    async with tx.cursor(row_factory=class_row(PoolLimits)) as cursor:
+        await cursor.execute(
+            """
+            SELECT d.username, coalesce(d.max_connections, p.max_connections) AS max_connections,
+                   coalesce(d.pool_size, p.pool_size) AS pool_size,
+                   coalesce(d.reserve_pool_size, p.reserve_pool_size) AS reserve_pool_size,
+                   d.pool_mode
+            FROM databases d JOIN plans p ON p.name = d.plan WHERE d.status = 'active'
+            UNION ALL
+            SELECT r.username, r.max_connections, coalesce(d.pool_size, p.pool_size),
+                   coalesce(d.reserve_pool_size, p.reserve_pool_size), d.pool_mode
+            FROM database_roles r JOIN databases d ON d.id = r.database_id
+                JOIN plans p ON p.name = d.plan
+            WHERE d.status = 'active' AND r.status = 'active'
+            """
+        )
+        return await cursor.fetchall()

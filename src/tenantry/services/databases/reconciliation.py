@@ -1,0 +1,147 @@
+"""Reconciliation: what makes the databases of each cluster what their rows say."""
+
+import uuid
+
+import psycopg
+import structlog
+
+from tenantry.base.errors import Conflict, TenantryError
+from tenantry.control import audit, passwords, replaced
+from tenantry.control import databases as rows
+from tenantry.control.store import ControlStore
+from tenantry.pg import catalog, objects
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.databases import flow, plan
+from tenantry.services.databases.service import Databases
+from tenantry.services.pooling.service import Pooler
+
+log = structlog.get_logger()
+
+
+class Reconciliation:
+    """Completes or undoes what a crash, or somebody by hand, has left behind."""
+
+    def __init__(
+        self, store: ControlStore, clusters: ClusterPools, pooler: Pooler, databases: Databases
+    ) -> None:
+        self._store = store
+        self._clusters = clusters
+        self._pooler = pooler
+        self._databases = databases
+        self._warm_pool = databases.warm_pool
+
+    async def converge(self) -> list[plan.Action]:
+        """Complete or undo whatever a crash or a hand left behind. Returns what was needed.
+
+        One database that cannot be mended does not keep the others waiting.
+        """
+        done: list[plan.Action] = []
+        for cluster in await self._clusters.with_databases():
+            # The world first, then the rows: see plan.differences.
+            async with self._clusters.connection(cluster.id) as server:
+                roles = await catalog.tenant_roles(server)
+                databases = await catalog.tenant_databases(server)
+            async with self._store.transaction(audit.PLATFORM) as tx:
+                wanted = await rows.on_cluster(tx, cluster.id)
+                beside = await replaced.names(tx, cluster.id)
+            for name in plan.strangers(wanted, databases, beside):
+                log.warning("database.unknown", database=name, cluster=cluster.name)
+            for row in wanted:
+                if row.missing_since is not None:
+                    log.error("database.missing", database=row.database_name, cluster=cluster.name)
+            owners = {row.id: row.customer_id or row.id for row in wanted}
+            held_up = set[uuid.UUID | None]()
+            for action in plan.differences(wanted, roles, databases, beside):
+                database_id = getattr(action, "database_id", None)
+                owner = None if database_id is None else owners[database_id]
+                if owner in held_up:
+                    continue  # who keeps one waiting does so for a whole pass otherwise
+                try:
+                    await self._act(cluster.id, action)
+                    done.append(action)
+                except (TenantryError, psycopg.Error, OSError) as error:
+                    if owner is not None and isinstance(error, Conflict):
+                        held_up.add(owner)
+                    log.warning("convergence.failed", action=str(action), error=str(error))
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            rotations = await passwords.unfinished_rotations(tx)
+        for database_id in rotations:
+            await self._undo_rotation(database_id)
+        await self._pooler.refresh_users(self._store)
+        return done
+
+    async def _act(  # noqa: C901 (one short case an action)
+        self, cluster_id: uuid.UUID, action: plan.Action
+    ) -> None:
+        on_cluster = self._clusters.own_connection(cluster_id)
+        match action:
+            case plan.Prepare(database_id):
+                await self._warm_pool.prepare(database_id)
+            case plan.Drop(database_id):
+                await self._databases.finish_deletion(database_id)
+            case plan.Close(database_id):
+                async with flow.holding(self._store, database_id) as (_, row), on_cluster as server:
+                    if row is not None and row.status == "warm":
+                        await flow.close(server, self._pooler, row)
+            case plan.Restore(database_id):
+                await self._restore(database_id)
+            case plan.Miss(database_id):
+                await self._note_missing(database_id, missing=True)
+            case plan.FindAgain(database_id):
+                await self._note_missing(database_id, missing=False)
+            case plan.Limit(database_id):
+                async with flow.holding(self._store, database_id) as (_, row), on_cluster as server:
+                    if row is not None and row.status in {"warm", "active"}:
+                        await flow.limit(server, row)
+            case plan.DropShadow(database_id):
+                async with flow.holding(self._store, database_id) as (_, row), on_cluster as server:
+                    if row is not None and row.status == "active" and not row.has_shadow:
+                        await objects.drop_database(server, row.shadow_name)
+            case plan.DropStranger(username):
+                async with on_cluster as server:
+                    await objects.drop_role(server, username)
+
+    async def _restore(self, database_id: uuid.UUID) -> None:
+        async with flow.holding(self._store, database_id) as (tx, row):
+            if row is None or row.status != "active":
+                return
+            cluster = await self._clusters.cluster(row.cluster_id)
+            async with self._clusters.own_connection(row.cluster_id) as server:
+                await flow.rebuild_missing(server, cluster.address, row)
+            await audit.record_on(
+                tx,
+                audit.PLATFORM,
+                "database.made_again",
+                row,
+                details={"reason": "its shadow or its role had been removed by hand"},
+            )
+
+    async def _note_missing(self, database_id: uuid.UUID, *, missing: bool) -> None:
+        async with flow.holding(self._store, database_id) as (tx, row):
+            if row is None or row.status != "active":
+                return
+            async with self._clusters.own_connection(row.cluster_id) as server:
+                # Whoever was swapping it for another has let go of the row by now.
+                if await objects.database_exists(server, row.database_name) is missing:
+                    return
+            await rows.note_missing(tx, row.id, missing=missing)
+            action = "database.missing" if missing else "database.found"
+            await audit.record_on(tx, audit.PLATFORM, action, row)
+
+    async def _undo_rotation(self, database_id: uuid.UUID) -> None:
+        async with flow.holding(self._store, database_id) as (tx, row):
+            if row is None:
+                return
+            before = await passwords.find_rotation(tx, database_id)
+            if before is None:
+                return
+            async with self._clusters.own_connection(row.cluster_id) as server:
+                await objects.set_verifier(server, row.username, before)
+            await passwords.remove_rotation(tx, database_id)
+            await audit.record_on(
+                tx,
+                audit.PLATFORM,
+                "database.rotate_password_undone",
+                row,
+                details={"reason": "the change of password was not finished"},
+            )
