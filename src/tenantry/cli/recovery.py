@@ -29,8 +29,8 @@ from tenantry.cli.door import FAILED, Json
 from tenantry.cli.installing import install
 from tenantry.host import identity, preflight
 from tenantry.services import supervisor
-from tenantry.services.cluster_restores.flow import Say, Show
 from tenantry.services.cluster_restores.model import Differences, Reached
+from tenantry.services.cluster_restores.recovering import Say, Show
 from tenantry.services.recovery.model import Found, Recovered
 from tenantry.services.recovery.service import S3, Recovery, source_of
 

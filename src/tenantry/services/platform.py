@@ -17,19 +17,20 @@ from tenantry.host.engines import find_pgbouncer
 from tenantry.services.access.service import Access
 from tenantry.services.backups.schedules import BackupSchedules
 from tenantry.services.backups.service import Backups
-from tenantry.services.blueprints.flow import Applying
+from tenantry.services.blueprints.flow import BlueprintFlow
 from tenantry.services.blueprints.service import Blueprints
 from tenantry.services.branches.copying import Copying
-from tenantry.services.branches.flow import Branching
+from tenantry.services.branches.flow import BranchFlow
 from tenantry.services.branches.service import Branches
 from tenantry.services.certificates.service import Certificates
 from tenantry.services.cluster_restores import service as cluster_restores
-from tenantry.services.cluster_restores.operation import ClusterRestoring
+from tenantry.services.cluster_restores.flow import ClusterRestoring
 from tenantry.services.clusters.service import ClusterPools, LocalClusters
 from tenantry.services.control_schema import ensure_control_schema
 from tenantry.services.databases.reconciliation import Reconciliation
+from tenantry.services.databases.replacement import Replacement
 from tenantry.services.databases.service import Databases
-from tenantry.services.drills.flow import Drilling
+from tenantry.services.drills.flow import DrillFlow
 from tenantry.services.drills.service import Drills
 from tenantry.services.extensions.service import Extensions
 from tenantry.services.home_files import HomeKeeper
@@ -44,14 +45,14 @@ from tenantry.services.pooling.service import Pooler
 from tenantry.services.quotas.service import Quotas
 from tenantry.services.repository.flow import ClusterBackups, schedule
 from tenantry.services.repository.service import Repositories, ensure_ready
-from tenantry.services.restores.flow import Restoring
+from tenantry.services.restores.flow import RestoreFlow
 from tenantry.services.restores.service import Restores
 from tenantry.services.roles.service import Roles
 from tenantry.services.side_instances.service import SideInstances
 from tenantry.services.statement_log.collecting import Collecting
 from tenantry.services.statement_log.entries import EntryFiles
 from tenantry.services.statement_log.service import StatementLog
-from tenantry.services.tenant_migrations.flow import Migrating
+from tenantry.services.tenant_migrations.flow import MigrationFlow
 from tenantry.services.tenant_migrations.service import TenantMigrations
 from tenantry.services.tenant_migrations.visits import Visits
 from tenantry.services.transaction_ids import TransactionIds
@@ -142,28 +143,30 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         operations = Operations(store, may_go_on=access.may_go_on)
         repositories = Repositories(settings)
         side_instances = SideInstances(settings, repositories)
-        restoring = Restoring(
+        days = settings.replaced_days or settings.backup_days
+        replacement = Replacement(clusters, pooler, days)
+        restoring = RestoreFlow(
             store,
             clusters,
             pooler,
             network,
             repositories,
             side_instances,
+            replacement,
             Home(settings.home),
-            keep_days=settings.replaced_days or settings.backup_days,
         )
-        operations.register(Drilling(store, clusters, repositories, side_instances).flow)
+        operations.register(DrillFlow(store, clusters, repositories, side_instances).flow)
         cluster_restoring = ClusterRestoring(
             settings, store, operations, repositories, network, pooler
         )
         operations.register(cluster_restoring.flow)
-        branching = Branching(
+        branching = BranchFlow(
             store,
             clusters,
             pooler,
             network,
             Copying(settings, clusters, repositories, side_instances),
-            keep_days=settings.replaced_days or settings.backup_days,
+            replacement,
         )
         backups = Backups(
             store,
@@ -177,7 +180,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         overuse = Overuse(store, clusters, pooler, local.shared, counted=counted)
         roles = Roles(store, clusters, pooler, databases, network)
         visits = Visits(store, clusters, pooler, Home(settings.home))
-        migrations_ = TenantMigrations(store, Migrating(visits), databases, operations)
+        migrations_ = TenantMigrations(store, MigrationFlow(visits), databases, operations)
         entries = EntryFiles(Home(settings.home).statements)
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
@@ -228,7 +231,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
                 roles,
                 migrations=migrations_,
                 operations=operations,
-                applying=Applying(visits),
+                applying=BlueprintFlow(visits),
                 beside=settings.blueprints,
             ),
         )

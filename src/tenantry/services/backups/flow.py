@@ -63,7 +63,7 @@ class Dumped(State):
 CREATE = Kind("backup.create", OfBackup, Dumped)
 
 
-class Making:
+class BackupFlow:
     """The operation that makes a backup."""
 
     def __init__(self, store: ControlStore, clusters: ClusterPools, home: Home) -> None:

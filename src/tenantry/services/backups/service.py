@@ -77,7 +77,7 @@ class Backups:
         self._operations = operations
         self._home = home
         operations.register(
-            flow.Making(store, clusters, home).flow,
+            flow.BackupFlow(store, clusters, home).flow,
             Flow(
                 VERIFY,
                 [Step("read", self._read)],

@@ -70,7 +70,7 @@ ApplyRun = Run[ApplyParams, ApplyState]
 
 
 @dataclass(frozen=True, slots=True)
-class Applying:
+class BlueprintFlow:
     """What the steps work with."""
 
     visits: Visits

@@ -27,7 +27,7 @@ from tenantry.pg import descriptions, extensions, logins, statements
 from tenantry.pg.descriptions import Description
 from tenantry.pg.long_statements import bounded
 from tenantry.services.blueprints import model, plan
-from tenantry.services.blueprints.flow import APPLY, Applying, ApplyParams
+from tenantry.services.blueprints.flow import APPLY, ApplyParams, BlueprintFlow
 from tenantry.services.blueprints.model import (
     MANIFEST,
     BadBlueprint,
@@ -114,7 +114,7 @@ class Blueprints:
         *,
         migrations: TenantMigrations,
         operations: Operations,
-        applying: Applying,
+        applying: BlueprintFlow,
         beside: Path | None,
     ) -> None:
         self._store = store

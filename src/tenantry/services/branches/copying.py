@@ -28,7 +28,7 @@ from tenantry.services.clusters.service import ClusterPools, LocalClusters
 from tenantry.services.repository.service import Repositories
 from tenantry.services.restores import transfer
 from tenantry.services.restores.model import Exceptions
-from tenantry.services.side_instances.model import Wanted
+from tenantry.services.restores.past import Past
 from tenantry.services.side_instances.service import SideInstances
 
 Server = AsyncConnection[TupleRow]
@@ -213,26 +213,22 @@ class Copying:
         self, run: BranchRun, source: DatabaseRow, target: Target, at: dt.datetime
     ) -> Method:
         cluster = await self.clusters.cluster(source.cluster_id)
-        name, heir = source.database_name, target.heir
-        wanted = Wanted(cluster.name, at, (name,))
-        told = _Told(run)
-        await self.sides.restore(run.row.id, wanted, tell=told.restored)
-        side = await self.sides.recover(run.row.id, wanted)
+        past = Past(self.sides, run, source, cluster.name, at, run.state.size)
+        await past.restore()
+        side = await past.recover()
         run.state.unreadable = [*side.unreadable]
-        # There the first role can have another name, so that nothing is to be handed over here.
-        dump = await transfer.dump_out(
-            side, run.row.id.hex, name, first=source.username, heir=heir, tell=told.dumped
-        )
+        # There the owner role can have another name, so that nothing is to be handed over here.
+        dump = await past.dump(target_role=target.heir)
         await self._make_empty(source, target)
         emit(StepDone("branch", "filling", target.name))
         reloaded = await transfer.load_in(
-            transfer.Target(cluster.address, side.bindir, target.name, heir),
+            transfer.Target(cluster.address, side.bindir, target.name, target.heir),
             run.row.id.hex,
             dump,
             folder=side.folder,
-            settings=await settings_of(cluster.address, source.username, name),
+            settings=await settings_of(cluster.address, source.username, source.database_name),
             seconds=source.longest_statement_seconds,
-            tell=told.loaded,
+            tell=_Told(run).loaded,
         )
         run.state.exceptions = Exceptions.of(reloaded)
         emit(StepDone("branch", "loaded", target.name))
@@ -244,9 +240,6 @@ class _Told:
     """Tells how far copying is."""
 
     run: BranchRun
-
-    async def restored(self, done: int) -> None:
-        await self.run.tell(0.0, done_bytes=done)
 
     async def dumped(self, done: int, _: int | None) -> None:
         part = min(1.0, done / max(1, self.run.state.size))

@@ -14,11 +14,11 @@ import psycopg
 
 from tenantry.base.errors import Conflict, NotFound, Unavailable
 from tenantry.base.events import StepDone, emit
-from tenantry.control import audit, blueprints, branches, databases, replaced, roles, whitelist
+from tenantry.control import audit, blueprints, branches, databases, roles, whitelist
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.host import files
-from tenantry.pg import names, objects, replacing, visitors
+from tenantry.pg import names, objects, visitors
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.discarding import execute_discarding
 from tenantry.pg.handover import copy_settings
@@ -34,8 +34,8 @@ from tenantry.services.branches.model import (
     MaskingFailed,
 )
 from tenantry.services.clusters.service import ClusterPools
-from tenantry.services.databases.flow import ensure_replaceable
 from tenantry.services.databases.plan import wanted_state
+from tenantry.services.databases.replacement import Replacement, require_row, retained_name
 from tenantry.services.network.service import Network
 from tenantry.services.operations.model import Done, Flow, Next, Outcome, Step, required
 from tenantry.services.pooling.service import Pooler
@@ -43,19 +43,18 @@ from tenantry.services.restores.model import WouldLose
 
 _DEADLINE = dt.timedelta(hours=24)
 _MASKING_SECONDS = 3600
-_PAUSE_SECONDS = 5.0  # how long open transactions of pooled clients hold a swap up
 
 
 @dataclass(frozen=True, slots=True)
-class Branching:
-    """What the steps work with. What is replaced is kept for ``keep_days``."""
+class BranchFlow:
+    """The flows that create, reset and promote branches."""
 
     store: ControlStore
     clusters: ClusterPools
     pooler: Pooler
     network: Network
     copying: Copying
-    keep_days: int
+    replacement: Replacement
 
     @property
     def flows(self) -> list[Flow[BranchParams, BranchState]]:
@@ -231,31 +230,16 @@ class Branching:
     async def _serve(self, run: BranchRun) -> Outcome:
         """Put what was made in the place of what is there; whoever is pooled waits meanwhile."""
         async with self.store.long_transaction(audit.PLATFORM) as tx:
-            row = await databases.lock(tx, run.row.resource_id, wait=True)
-            if row is None:
-                raise Conflict("The database has been deleted meanwhile.")
-            cluster = await self.clusters.cluster(row.cluster_id)
-            kept = names.of_operation(row.database_name, "before", run.row.id)
-            async with self.clusters.own_connection(row.cluster_id) as server:
-                either = (required(run.state.staging_name), kept)
-                if not any([await objects.database_exists(server, name) for name in either]):
-                    return Next("copy")  # somebody has dropped it by hand
-                further = await roles.of_database(tx, row.id)
-                await ensure_replaceable(server, cluster.address, row, further)
-            async with self.pooler.paused(row.database_name, within=_PAUSE_SECONDS):
-                await replacing.replace(
-                    cluster.address,
-                    service=row.database_name,
-                    incoming=required(run.state.staging_name),
-                    outgoing=kept,
-                    connection_limit=wanted_state(row).connection_limit,
-                )
+            row = require_row(await databases.lock(tx, run.row.resource_id, wait=True))
+            staging = required(run.state.staging_name)
+            if not await self.replacement.can_swap(row, staging, run.row.id):
+                return Next("copy")  # somebody has dropped it by hand
+            await self.replacement.swap(tx, row, staging, operation_id=run.row.id)
             emit(StepDone("branch", "swapped", row.database_name))
-            await replaced.keep(tx, row.id, kept, operation_id=run.row.id, days=self.keep_days)
             await blueprints.follow(tx, run.params.source_id, row.id)
             if run.row.kind == RESET.name:
                 await branches.set_branched_at(tx, row.id, required(run.state.branched_at))
-        return Done(self._told(run) | {"replaced": kept})
+        return Done(self._told(run) | {"replaced": retained_name(row, run.row.id)})
 
     @staticmethod
     def _told(run: BranchRun) -> dict[str, object]:

@@ -18,7 +18,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
-from tenantry.services.branches.flow import Branching
+from tenantry.services.branches.flow import BranchFlow
 from tenantry.services.branches.model import (
     CREATE,
     PROMOTE,
@@ -47,7 +47,7 @@ class Branches:
         store: ControlStore,
         databases: Databases,
         operations: Operations,
-        branching: Branching,
+        branching: BranchFlow,
     ) -> None:
         self._most = settings.branches
         self._store = store

@@ -1,198 +1,231 @@
-"""The steps by which one cluster comes back. Each finds what an earlier try has done.
+"""Restoring a shared cluster while the platform is up: the same steps, as an operation.
 
-No data folder: it is restored into another one, which gets its name when all of it is there.
-A folder with ``recovery.signal``: it has the log to read. One without: it is back.
+The old cluster serves until the new one is made, recovered and sound. Then it is *held*: the
+supervisor does not start it again, and everything that wants it is told so, until the new one
+is in its place.
 """
 
-import asyncio
 import contextlib
-import re
-import shutil
+import datetime as dt
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
-import psycopg
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
+import structlog
 
-from tenantry.base.errors import MachineError, Unavailable
-from tenantry.base.events import StepDone, emit
-from tenantry.control import audit, replaced
-from tenantry.control import databases as rows
-from tenantry.control.store import Tx
-from tenantry.host import files
-from tenantry.pg import catalog, objects
-from tenantry.pg.clusters import ProcessCluster
-from tenantry.pg.connections import ADMIN, connect
-from tenantry.pg.pgbackrest import Moment, PgBackRest
-from tenantry.pg.pgbackrest_output import Backup, Contents, RepositoryError
-from tenantry.services.cluster_restores import plan
-from tenantry.services.cluster_restores.model import Differences, Reached
-from tenantry.services.clusters.service import LocalClusters
+from tenantry.base.errors import Conflict, MachineError, NotFound, TenantryError
+from tenantry.base.settings import Settings
+from tenantry.control import audit
+from tenantry.control import clusters as rows
+from tenantry.control import operations as operation_rows
+from tenantry.control.audit import Actor
+from tenantry.control.operations import OperationRow
+from tenantry.control.store import ControlStore, Tx
+from tenantry.services.cluster_restores import recovering, service
+from tenantry.services.cluster_restores.folders import RESTORE, Folders
+from tenantry.services.cluster_restores.model import Reached, Report
+from tenantry.services.cluster_restores.service import ClusterRestore
+from tenantry.services.clusters.service import CONTROL, LocalClusters
+from tenantry.services.network.service import Network
+from tenantry.services.operations.model import (
+    Done,
+    Flow,
+    Kind,
+    Next,
+    Outcome,
+    Params,
+    Run,
+    State,
+    Step,
+    Wait,
+    required,
+)
+from tenantry.services.operations.service import Operations
+from tenantry.services.pooling.service import Pooler
+from tenantry.services.repository.service import Repositories
 
-Say = Callable[[str], None]
-Show = Callable[[str, int, int], Awaitable[None]]
-"""Shows how far a cluster is: its name, the bytes that are there, and all."""
+log = structlog.get_logger()
 
-RECOVER_SECONDS = 24 * 3600.0
-_LOOK_SECONDS = 0.5
-_AUTOMATIC = "postgresql.auto.conf"
-_NOT_REACHED = "recovery ended before configured recovery target was reached"
-_RECOVERY = re.compile(r"\s*(restore_command|recovery_target\w*)\s*=")
-_TARGET = re.compile(r"\s*recovery_target(_\w+)?\s*=")
-
-
-async def restore(
-    pgbackrest: PgBackRest,
-    cluster: ProcessCluster,
-    backups: list[Backup],
-    to: Moment,
-    *,
-    say: Say,
-    show: Show,
-) -> str | None:
-    """Have the files of a cluster, from the first of the backups that can be read.
-
-    Returns the label of the backup that was restored, None if they were there already. Raises
-    RepositoryError with the reason if none can be read.
-    """
-    taken: list[str] = []
-
-    async def tell(done: int, total: int | None) -> None:
-        if total:
-            await show(cluster.name, done, total)
-
-    async def fill(folder: Path) -> None:
-        for number, backup in enumerate(backups):
-            try:
-                await pgbackrest.restore(
-                    cluster.name,
-                    folder,
-                    to=to,
-                    label=backup.label,
-                    repository=backup.repository,
-                    archiving=True,
-                    tell=tell,
-                )
-            except RepositoryError as error:
-                if number == len(backups) - 1:
-                    raise
-                say(f"The backup {backup.label} cannot be used: {error.detail}")
-                say("The one before it is taken; the log makes up for the difference")
-                shutil.rmtree(folder)
-            else:
-                # pgBackRest has named this folder in restore_command, and it gets another name.
-                automatic = folder / _AUTOMATIC
-                said = automatic.read_text().replace(str(folder), str(cluster.data))
-                files.write_atomically(automatic, said)
-                taken.append(backup.label)
-                return
-
-    await cluster.ensure_filled(fill)
-    emit(StepDone("recover", "restored", cluster.name))
-    return taken[0] if taken else None
+_DEADLINE = dt.timedelta(hours=24)
+_DRAIN_SECONDS = 0.5
+_DRAINED_SECONDS = 60.0
 
 
-async def recover(
-    local: LocalClusters, cluster: ProcessCluster, *, say: Say, options: Sequence[str] = ()
-) -> bool:
-    """Have a restored cluster read the log up to the moment wanted, and run from there on.
+class ClusterRestoreParams(Params):
+    """Which cluster to restore, and to which moment."""
 
-    ``options`` are its postmaster's own, for this start only.
+    cluster: str
+    to: dt.datetime
 
-    Returns whether the log ended before that moment; it has come to its end then. Raises
-    MachineError if it does not come up.
-    """
-    ended_early = False
-    while True:
+
+class ClusterRestoreState(State):
+    """The backup that was restored, how far it came, and how long others were waited for."""
+
+    label: str = ""
+    reached: Reached | None = None
+    waited: float = 0.0
+    report: Report | None = None
+
+
+KIND = Kind(RESTORE, ClusterRestoreParams, ClusterRestoreState)
+ClusterRestoreRun = Run[ClusterRestoreParams, ClusterRestoreState]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterRestoring:
+    """The verb on whole clusters, and what its steps work with."""
+
+    settings: Settings
+    store: ControlStore
+    operations: Operations
+    repositories: Repositories
+    network: Network
+    pooler: Pooler
+
+    @property
+    def flow(self) -> Flow[ClusterRestoreParams, ClusterRestoreState]:
+        return Flow(
+            KIND,
+            [
+                Step("restore", self._restore, share=10),
+                Step("recover", self._recover, share=5),
+                Step("drain", self._drain),
+                Step("agree", self._agree),
+                Step("swap", self._swap, final=True),
+                Step("serve", self._serve, final=True),
+            ],
+            undo=self._undo,
+            deadline=_DEADLINE,
+            lane="platform",
+            tells_audit=True,
+        )
+
+    async def begin(
+        self, tx: Tx, actor: Actor, cluster_id: uuid.UUID, to: dt.datetime
+    ) -> OperationRow:
+        """Want a cluster as it was. Raises NotFound, Conflict, OutsideWindow, NotEnoughDisk, …"""
+        row = await rows.find(tx, cluster_id)
+        if row is None:
+            raise NotFound("There is no such cluster.", hint="GET /api/clusters lists them.")
+        if row.name == CONTROL or all(each.name != row.name for each in self.repositories.clusters):
+            raise Conflict(
+                f"The cluster {row.name} is not restored while the platform is up.",
+                hint=f"On its machine: tenantry down; tenantry cluster restore {row.name}",
+            )
+        wanted = await ClusterRestore(self.settings, row.name).look(to)
+        operation = await self.operations.begin(
+            tx,
+            actor,
+            KIND,
+            ClusterRestoreParams(cluster=row.name, to=to),
+            resource_kind="cluster",
+            resource_id=row.id,
+            customer_id=None,
+        )
+        await audit.record(
+            tx,
+            actor,
+            RESTORE,
+            resource_kind="cluster",
+            resource_id=row.id,
+            resource_name=row.name,
+            result="accepted",
+            details={
+                "operation_id": str(operation.id),
+                "to": to.isoformat(),
+                "backup": wanted.backups[0].label,
+            },
+        )
+        return operation
+
+    # ── steps ────────────────────────────────────────────────────────────────
+
+    def _of(self, run: ClusterRestoreRun) -> ClusterRestore:
+        return ClusterRestore(self.settings, run.params.cluster)
+
+    def _folders(self, run: ClusterRestoreRun) -> Folders:
+        return service.folders_of(self.settings, run.params.cluster)
+
+    async def _restore(self, run: ClusterRestoreRun) -> Outcome:
+        async def show(_: str, done: int, total: int) -> None:
+            await run.tell(done / max(1, total), done_bytes=done, total_bytes=total)
+
+        folders = self._folders(run)
+        await folders.undo()
+        if folders.cluster.pid() is not None:
+            # What is committed has to be in the repository: the old one goes on writing.
+            await self.repositories.secure(folders.cluster.name)
+        wanted = await self._of(run).look(run.params.to)
+        run.state.label = await self._of(run).restore(wanted, say=_say, show=show)
+        return Next()
+
+    async def _recover(self, run: ClusterRestoreRun) -> Outcome:
+        if not self._folders(run).restored.data.exists():
+            return Next("restore")  # the platform was brought up meanwhile
+        wanted = await self._of(run).choose(run.params.to)
+        reached = await self._of(run).recover(wanted, run.state.label, say=_say)
+        run.state.reached = reached
+        return Next()
+
+    async def _drain(self, run: ClusterRestoreRun) -> Outcome:
+        """Have no other operation under way: what they have done would be gone half way."""
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            others = await operation_rows.unfinished(tx) - {run.row.id}
+            if others:
+                await operation_rows.cancel_all(tx, besides=run.row.id)
+        run.state.waited += _DRAIN_SECONDS
+        # On a broken cluster they cannot end; on the new one they take back what is not there.
+        return Wait(_DRAIN_SECONDS) if others and run.state.waited < _DRAINED_SECONDS else Next()
+
+    async def _agree(self, run: ClusterRestoreRun) -> Outcome:
+        folders = self._folders(run)
+        if not folders.restored.data.exists():
+            return Next("restore")
+        folders.hold()
+        wanted = await self._of(run).choose(run.params.to)
+        if folders.restored.pid() is None:  # it has died meanwhile
+            await self._of(run).recover(wanted, run.state.label, say=_say)
+        report = await self._of(run).agree(wanted, required(run.state.reached), say=_say)
+        report.operation_id = run.row.id
+        run.state.report = report
+        return Next()
+
+    async def _swap(self, run: ClusterRestoreRun) -> Outcome:
+        folders, report = self._folders(run), required(run.state.report)
+        folders.finish()
+        if folders.restored.data.exists():
+            folders.hold()
+            await self._of(run).swap(report)
+        elif all(each.name != report.kept for each in folders.kept()):
+            return Next("restore")  # the platform was brought up meanwhile, which has undone it
+        return Next()
+
+    async def _serve(self, run: ClusterRestoreRun) -> Outcome:
+        folders, local = self._folders(run), LocalClusters(self.settings)
+        folders.release()
+        await local.ensure_running(folders.cluster)
+        await recovering.answering(folders.cluster)
+        reports = await service.complete(self.settings)
+        await self.network.keep()
+        report = next(
+            (each for each in reports if each.operation_id == run.row.id),
+            required(run.state.report),
+        )
         try:
-            await local.recover(cluster, deadline=RECOVER_SECONDS, options=options)
-            await answering(cluster)
-        except MachineError as error:
-            if _NOT_REACHED not in error.detail or ended_early:
-                raise
-            say(f"The log of {cluster.name} ends before that moment; all of it is taken")
-            ended_early = True
-            _forget_target(cluster.data / _AUTOMATIC)
-        else:
-            emit(StepDone("recover", "recovered", cluster.name))
-            return ended_early
+            await self.pooler.end_clients_of(report.shut)
+            # With the new timeline in the repository, no backup that is left is chosen any more.
+            await self.repositories.secure(folders.cluster.name)
+        except TenantryError as error:
+            log.warning("cluster.restored", error=str(error))
+        return Done(report.model_dump(mode="json", exclude={"operation_id", "in_service"}))
+
+    async def _undo(self, run: ClusterRestoreRun) -> None:
+        folders = self._folders(run)
+        await folders.end_private()
+        await folders.undo()
+        folders.release()
+        with contextlib.suppress(MachineError):  # the supervisor goes on trying
+            await LocalClusters(self.settings).ensure_running(folders.cluster)
 
 
-async def answering(cluster: ProcessCluster) -> None:
-    """Wait for a server that somebody else has started and that may still be recovering."""
-    while True:
-        with contextlib.suppress(Unavailable):
-            async with connect(cluster.address, user=ADMIN):
-                return
-        if cluster.pid() is None:
-            raise MachineError(
-                f"The cluster {cluster.name} has ended.\n{cluster.last_words()}",
-                hint="The same command goes on from here.",
-            )
-        await asyncio.sleep(_LOOK_SECONDS)
-
-
-def _forget_target(automatic: Path) -> None:
-    kept = [line for line in automatic.read_text().splitlines() if not _TARGET.match(line)]
-    files.write_atomically(automatic, "\n".join([*kept, ""]))
-
-
-def forget_recovery(data: Path) -> None:
-    """Have a recovered cluster's settings say nothing of its recovery any more."""
-    automatic = data / _AUTOMATIC
-    kept = [line for line in automatic.read_text().splitlines() if not _RECOVERY.match(line)]
-    files.write_atomically(automatic, "\n".join([*kept, ""]))
-
-
-async def reached(
-    cluster: ProcessCluster, contents: Contents, backup: str, *, ended_early: bool, whole: bool
-) -> Reached:
-    """Where a cluster that has been recovered stands. ``whole``: all of the log was wanted."""
-    async with connect(cluster.address, user=ADMIN) as admin:
-        row = await (
-            await admin.execute(
-                "SELECT pg_last_xact_replay_timestamp(), pg_walfile_name(pg_current_wal_lsn())"
-            )
-        ).fetchone()
-    if row is None:
-        raise psycopg.DataError("a SELECT without FROM has one row")
-    timeline = int(row[1][:8], 16)
-    history = cluster.data / "pg_wal" / f"{timeline:08X}.history"
-    unread = None
-    if (whole or ended_early) and history.exists():
-        unread = plan.unread(contents.wal[1] if contents.wal else None, history.read_text())
-    return Reached(
-        cluster=cluster.name,
-        backup=backup,
-        last_commit=row[0],
-        timeline=timeline,
-        ended_early=ended_early,
-        unread=unread,
-    )
-
-
-async def reconcile(
-    tx: Tx, server: AsyncConnection[TupleRow], cluster_id: uuid.UUID
-) -> Differences:
-    """Have the control database and a cluster with databases agree, losing nothing.
-
-    ``server`` is a superuser's session on that cluster.
-    """
-    todo = plan.reconcile(
-        await rows.on_cluster(tx, cluster_id),
-        await catalog.tenant_databases(server),
-        await catalog.roles_with_password(server),
-        await replaced.names(tx, cluster_id),
-    )
-    for row in todo.discard:
-        for name in (row.shadow_name, row.database_name):
-            await objects.drop_database(server, name)
-        await objects.drop_role(server, row.username)
-    for row in (*todo.discard, *todo.forget):
-        await rows.remove(tx, row.id)
-    for row in todo.missing:
-        await rows.note_missing(tx, row.id, missing=True)
-        await audit.record_on(tx, audit.PLATFORM, "database.missing", row)
-    return todo.differences
+def _say(text: str) -> None:
+    log.info("cluster.restore", said=text)

@@ -23,10 +23,10 @@ from tenantry.pg import archiving, objects
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import ADMIN, connect, fetch_value
 from tenantry.pg.hardening import TEMPLATE
-from tenantry.services.cluster_restores import agreeing, flow, plan
-from tenantry.services.cluster_restores.flow import Say, Show
+from tenantry.services.cluster_restores import agreeing, plan, recovering
 from tenantry.services.cluster_restores.folders import RESTORE, Folders
 from tenantry.services.cluster_restores.model import Kept, Reached, Report, Wanted
+from tenantry.services.cluster_restores.recovering import Say, Show
 from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
 from tenantry.services.control_schema import ensure_control_schema
 from tenantry.services.repository.plan import missing_segments
@@ -78,7 +78,7 @@ async def _complete(settings: Settings, folders: Folders, report: Report) -> Rep
         store.transaction(audit.PLATFORM) as tx,
     ):
         found = {row.name: row for row in await rows.every(tx)}
-        differences = await flow.reconcile(tx, server, found[SHARED].id)
+        differences = await recovering.reconcile(tx, server, found[SHARED].id)
         report = report.model_copy(
             update={
                 "missing": differences.missing,
@@ -213,7 +213,7 @@ class ClusterRestore:
         restored = self.folders.restored
         files.ensure_folder(restored.folder)
         say(f"Restoring {self._name} from the backup {wanted.backups[0].label}")
-        label = await flow.restore(
+        label = await recovering.restore(
             self._repositories.pgbackrest,
             restored,
             wanted.backups,
@@ -238,10 +238,10 @@ class ClusterRestore:
         """
         restored = self.folders.restored
         say(f"{self._name} reads its log")
-        ended_early = await flow.recover(
+        ended_early = await recovering.recover(
             self._local, restored, say=say, options=agreeing.quiet(restored.address)
         )
-        reached = await flow.reached(
+        reached = await recovering.reached(
             restored, wanted.contents, label, ended_early=ended_early, whole=wanted.to is None
         )
         if reached.unread is not None:
@@ -302,7 +302,7 @@ class ClusterRestore:
         restored = self.folders.restored
         await restored.stop()
         await self.folders.cluster.stop()
-        flow.forget_recovery(restored.data)
+        recovering.forget_recovery(restored.data)
         self.folders.decide(report)
         self.folders.finish()
 
@@ -322,7 +322,7 @@ class ClusterRestore:
             await self.swap(await self.agree(wanted, reached, say=say))
             say("Comparing the databases with what the control database knows")
             for cluster in (self._local.control, self._local.shared):
-                await flow.recover(self._local, cluster, say=say)
+                await recovering.recover(self._local, cluster, say=say)
             await ensure_control_schema(self._local)
             reports = await complete(self._settings)
             return next(each for each in reports if each.cluster == self._name)

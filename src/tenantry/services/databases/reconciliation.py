@@ -1,6 +1,7 @@
 """Reconciliation: what makes the databases of each cluster what their rows say."""
 
 import uuid
+from functools import partial
 
 import psycopg
 import structlog
@@ -11,7 +12,7 @@ from tenantry.control import databases as rows
 from tenantry.control.store import ControlStore
 from tenantry.pg import catalog, objects
 from tenantry.services.clusters.service import ClusterPools
-from tenantry.services.databases import flow, plan
+from tenantry.services.databases import plan, steps
 from tenantry.services.databases.service import Databases
 from tenantry.services.pooling.service import Pooler
 
@@ -29,6 +30,7 @@ class Reconciliation:
         self._pooler = pooler
         self._databases = databases
         self._warm_pool = databases.warm_pool
+        self._holding = partial(steps.holding, store)
 
     async def converge(self) -> list[plan.Action]:
         """Complete or undo whatever a crash or a hand left behind. Returns what was needed.
@@ -80,9 +82,12 @@ class Reconciliation:
             case plan.Drop(database_id):
                 await self._databases.finish_deletion(database_id)
             case plan.Close(database_id):
-                async with flow.holding(self._store, database_id) as (_, row), on_cluster as server:
+                async with (
+                    steps.holding(self._store, database_id) as (_, row),
+                    on_cluster as server,
+                ):
                     if row is not None and row.status == "warm":
-                        await flow.close(server, self._pooler, row)
+                        await steps.close(server, self._pooler, row)
             case plan.Restore(database_id):
                 await self._restore(database_id)
             case plan.Miss(database_id):
@@ -90,11 +95,17 @@ class Reconciliation:
             case plan.FindAgain(database_id):
                 await self._note_missing(database_id, missing=False)
             case plan.Limit(database_id):
-                async with flow.holding(self._store, database_id) as (_, row), on_cluster as server:
+                async with (
+                    steps.holding(self._store, database_id) as (_, row),
+                    on_cluster as server,
+                ):
                     if row is not None and row.status in {"warm", "active"}:
-                        await flow.limit(server, row)
+                        await steps.limit(server, row)
             case plan.DropShadow(database_id):
-                async with flow.holding(self._store, database_id) as (_, row), on_cluster as server:
+                async with (
+                    steps.holding(self._store, database_id) as (_, row),
+                    on_cluster as server,
+                ):
                     if row is not None and row.status == "active" and not row.has_shadow:
                         await objects.drop_database(server, row.shadow_name)
             case plan.DropStranger(username):
@@ -102,12 +113,12 @@ class Reconciliation:
                     await objects.drop_role(server, username)
 
     async def _restore(self, database_id: uuid.UUID) -> None:
-        async with flow.holding(self._store, database_id) as (tx, row):
+        async with self._holding(database_id) as (tx, row):
             if row is None or row.status != "active":
                 return
             cluster = await self._clusters.cluster(row.cluster_id)
             async with self._clusters.own_connection(row.cluster_id) as server:
-                await flow.rebuild_missing(server, cluster.address, row)
+                await steps.rebuild_missing(server, cluster.address, row)
             await audit.record_on(
                 tx,
                 audit.PLATFORM,
@@ -117,7 +128,7 @@ class Reconciliation:
             )
 
     async def _note_missing(self, database_id: uuid.UUID, *, missing: bool) -> None:
-        async with flow.holding(self._store, database_id) as (tx, row):
+        async with self._holding(database_id) as (tx, row):
             if row is None or row.status != "active":
                 return
             async with self._clusters.own_connection(row.cluster_id) as server:
@@ -129,7 +140,7 @@ class Reconciliation:
             await audit.record_on(tx, audit.PLATFORM, action, row)
 
     async def _undo_rotation(self, database_id: uuid.UUID) -> None:
-        async with flow.holding(self._store, database_id) as (tx, row):
+        async with self._holding(database_id) as (tx, row):
             if row is None:
                 return
             before = await passwords.find_rotation(tx, database_id)

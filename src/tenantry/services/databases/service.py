@@ -39,7 +39,7 @@ from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.pg import catalog, logins, objects
 from tenantry.services.clusters.service import ClusterPools
-from tenantry.services.databases import flow, plan
+from tenantry.services.databases import plan, steps
 from tenantry.services.databases.model import Changes, NewDatabase, Opened, Statistics
 from tenantry.services.databases.warm_pool import WarmPool
 from tenantry.services.pooling.service import Pooler
@@ -203,7 +203,7 @@ class Databases:
         renews = plan.wanted_state(after).defaults != plan.wanted_state(row).defaults
         if renews or after.limits != row.limits:
             async with self._clusters.own_connection(row.cluster_id) as server:
-                await flow.limit(server, after)
+                await steps.limit(server, after)
         if renews:
             # The server connections of a pool began with the defaults of before. Without the
             # pooler there are none.
@@ -249,7 +249,7 @@ class Databases:
         row = await self.lock_active(tx, actor, database_id)
         operation_id = await operations.insert(
             tx,
-            kind=flow.DELETE,
+            kind=steps.DELETE,
             resource_kind="database",
             resource_id=row.id,
             customer_id=row.customer_id,
@@ -272,21 +272,21 @@ class Databases:
     async def _finish_deletion(self, database_id: uuid.UUID, actor: Actor) -> None:
         async with (
             self._closings.place(None, within=_DROP_TURN_SECONDS),
-            flow.holding(self._store, database_id) as (_, row),
+            steps.holding(self._store, database_id) as (_, row),
         ):
             if row is None or row.status not in {"deleting", "scratch"}:
                 return
             async with self._clusters.own_connection(row.cluster_id) as server:
-                await flow.close(server, self._pooler, row)
+                await steps.close(server, self._pooler, row)
         async with (
             self._drops.place(row.customer_id or row.id, within=_DROP_TURN_SECONDS),
-            flow.holding(self._store, database_id) as (tx, row),
+            steps.holding(self._store, database_id) as (tx, row),
         ):
             if row is None:
                 return
             async with self._clusters.own_connection(row.cluster_id) as server:
-                await flow.drop(server, self._pooler, row)
-            await flow.forget(tx, row, actor)
+                await steps.drop(server, self._pooler, row)
+            await steps.forget(tx, row, actor)
 
     async def is_gone(self, database_id: uuid.UUID) -> bool:
         """Whether nothing is left of a database."""
@@ -384,7 +384,7 @@ class Databases:
             row = await self.warm_pool.take(tx)
             await rows.set_status(tx, row.id, "scratch")
         try:
-            async with flow.holding(self._store, row.id) as (_, held):
+            async with steps.holding(self._store, row.id) as (_, held):
                 if held is None:
                     raise Conflict("A database that was just wanted is gone.", hint="Try again.")
                 opened = Opened(held, SecretSource().password())

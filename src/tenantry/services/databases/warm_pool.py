@@ -10,7 +10,7 @@ from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.services.clusters.service import ClusterPools
-from tenantry.services.databases import flow
+from tenantry.services.databases import steps
 
 
 class WarmPool:
@@ -68,11 +68,11 @@ class WarmPool:
     async def _build(self, row: DatabaseRow) -> None:
         cluster = await self._clusters.cluster(row.cluster_id)
         async with self._clusters.connection(row.cluster_id) as server:
-            await flow.build(server, cluster.address, row)
+            await steps.build(server, cluster.address, row)
 
     async def prepare(self, database_id: uuid.UUID) -> None:
         """Finish making a database that has no owner yet, unless somebody else is at it."""
-        async with flow.holding(self._store, database_id) as (tx, row):
+        async with steps.holding(self._store, database_id) as (tx, row):
             if row is None or row.status not in {"creating", "warm"}:
                 return
             await self._build(row)

@@ -45,7 +45,8 @@ from tenantry.services.operations.model import (
 )
 from tenantry.services.repository.service import Repositories
 from tenantry.services.restores import transfer
-from tenantry.services.side_instances.model import SideInstance, Wanted
+from tenantry.services.restores.past import Past
+from tenantry.services.side_instances.model import SideInstance
 from tenantry.services.side_instances.service import SideInstances
 
 log = structlog.get_logger()
@@ -92,7 +93,7 @@ class NotProven(MachineError):
 
 
 @dataclass(frozen=True, slots=True)
-class Drilling:
+class DrillFlow:
     """What the steps work with."""
 
     store: ControlStore
@@ -154,16 +155,14 @@ class Drilling:
 
     # ── the copy ─────────────────────────────────────────────────────────────
 
-    async def _wanted(self, run: DrillRun) -> Wanted:
+    async def _past(self, run: DrillRun) -> Past:
         row = await self._row(run)
         cluster = await self.clusters.cluster(row.cluster_id)
-        return Wanted(cluster.name, required(run.state.moment), (row.database_name,))
+        moment = required(run.state.moment)
+        return Past(self.sides, run, row, cluster.name, moment, run.state.size)
 
     async def _restore(self, run: DrillRun) -> Outcome:
-        async def tell(done: int) -> None:
-            await run.tell(min(0.95, done / max(1, run.state.size)), done_bytes=done)
-
-        await self.sides.restore(run.row.id, await self._wanted(run), tell=tell)
+        await (await self._past(run)).restore()
         return Next()
 
     async def _recover(self, run: DrillRun) -> Outcome:
@@ -171,7 +170,7 @@ class Drilling:
         return Next()
 
     async def _side(self, run: DrillRun) -> SideInstance:
-        return await self.sides.recover(run.row.id, await self._wanted(run))
+        return await (await self._past(run)).recover()
 
     async def _compare(self, run: DrillRun) -> Outcome:
         """Read every row of the copy. Raises NotProven for what differs, or cannot be read."""
@@ -209,19 +208,8 @@ class Drilling:
     # ── the way of a restore ─────────────────────────────────────────────────
 
     async def _dump(self, run: DrillRun) -> Outcome:
-        row, side = await self._row(run), await self._side(run)
-
-        async def tell(done: int, _: int | None) -> None:
-            await run.tell(min(0.95, done / max(1, run.state.size)), done_bytes=done)
-
-        await transfer.dump_out(
-            side,
-            run.row.id.hex,
-            row.database_name,
-            first=row.username,
-            heir=row.username,
-            tell=tell,
-        )
+        past = await self._past(run)
+        await past.dump(target_role=past.row.username)
         return Next()
 
     async def _load(self, run: DrillRun) -> Outcome:

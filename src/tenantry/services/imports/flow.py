@@ -67,7 +67,7 @@ class _TooLarge(Exception):
     """More has come than there is room for."""
 
 
-class Steps:
+class ImportFlow:
     """What the steps work with; ``held`` are the sources of imports under way, by operation."""
 
     def __init__(self, settings: Settings, store: ControlStore, clusters: ClusterPools) -> None:

@@ -83,7 +83,7 @@ class Imports:
         self._clusters = clusters
         self._databases = databases
         self._operations = operations
-        self._steps = flow.Steps(settings, store, clusters)
+        self._steps = flow.ImportFlow(settings, store, clusters)
         self._examining = Shares(each=_EXAMINED_EACH, total=_EXAMINED_AT_ONCE)
         self.uploads = Uploads(self._steps.uploads)
         operations.register(

@@ -40,7 +40,7 @@ from tenantry.pg.blockers import without_blockers
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import PLATFORM, connect
 from tenantry.services.clusters.service import ClusterPools
-from tenantry.services.databases import flow
+from tenantry.services.databases import steps
 from tenantry.services.overuse import plan
 from tenantry.services.pooling.service import Pooler
 
@@ -324,7 +324,7 @@ class Overuse:
                 until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=plan.PAUSE_SECONDS)
                 # Before the commit: a crash leaves a limit that the next pass lifts again.
                 async with self._clusters.connection(row.cluster_id) as server:
-                    await flow.limit(server, replace(row, paused_until=until, paused_for=reason))
+                    await steps.limit(server, replace(row, paused_until=until, paused_for=reason))
                 await audit.record_on(
                     tx,
                     audit.PLATFORM,
@@ -356,7 +356,7 @@ class Overuse:
             await pauses.set_pause(tx, row.id, None)
             if row.status == "active" and row.missing_since is None:
                 async with self._clusters.connection(row.cluster_id) as server:
-                    await flow.limit(server, replace(row, paused_until=None, paused_for=None))
+                    await steps.limit(server, replace(row, paused_until=None, paused_for=None))
                 details: dict[str, object] = {"reason": row.paused_for}
                 await audit.record_on(tx, audit.PLATFORM, "database.resumed", row, details=details)
         return True

@@ -17,7 +17,7 @@ from tenantry.control.store import ControlStore
 from tenantry.control.usage import UsageRow
 from tenantry.pg import catalog, objects
 from tenantry.services.clusters.service import ClusterPools
-from tenantry.services.databases import flow
+from tenantry.services.databases import steps
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.quotas import plan
 
@@ -136,7 +136,7 @@ class Quotas:
                 start = use.used_bytes
             if {state, use.state} & plan.RESTRICTED:
                 async with self._clusters.own_connection(row.cluster_id) as server:
-                    await flow.limit(server, dataclasses.replace(row, quota_state=state))
+                    await steps.limit(server, dataclasses.replace(row, quota_state=state))
                     # After that, so that every session from before has begun before it.
                     await usage.set_state(
                         tx,

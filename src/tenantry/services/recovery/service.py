@@ -27,9 +27,9 @@ from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.pgbackrest_output import Backup, Contents
 from tenantry.pg.repositories import LocalRepository, Repository, Stanza
 from tenantry.services import home_files
-from tenantry.services.cluster_restores import flow, plan
-from tenantry.services.cluster_restores.flow import Say, Show
+from tenantry.services.cluster_restores import plan, recovering
 from tenantry.services.cluster_restores.model import Differences
+from tenantry.services.cluster_restores.recovering import Say, Show
 from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
 from tenantry.services.control_schema import ensure_control_schema
 from tenantry.services.platform import local_certificates
@@ -266,7 +266,7 @@ class Recovery:
         backups = plan.candidates(contents, self._to)
         local = LocalClusters(self._settings)
         say(f"Restoring {name} from the backup {backups[0].label}")
-        label = await flow.restore(
+        label = await recovering.restore(
             self._pgbackrest,
             Repositories(self._settings).cluster(name),
             backups,
@@ -280,11 +280,11 @@ class Recovery:
         say(f"{name} reads its log")
         # Asked for anew: only now is known which PostgreSQL it was made by.
         cluster = Repositories(self._settings).cluster(name)
-        if await flow.recover(local, cluster, say=say):
+        if await recovering.recover(local, cluster, say=say):
             progress.ended_early.append(name)
             self._save(progress)
         progress.reached.append(
-            await flow.reached(
+            await recovering.reached(
                 cluster,
                 contents,
                 progress.backups.get(name, backups[0].label),
@@ -300,7 +300,7 @@ class Recovery:
         say("Comparing the databases with what the control database knows")
         local = LocalClusters(self._settings)
         for cluster in (local.control, local.shared):  # after a crash they may be down
-            await flow.recover(local, cluster, say=say)
+            await recovering.recover(local, cluster, say=say)
         await ensure_control_schema(local)
         async with (
             ControlStore(local.control_address) as store,
@@ -308,7 +308,7 @@ class Recovery:
             store.transaction(audit.PLATFORM) as tx,
         ):
             shared = next(each for each in await cluster_rows.every(tx) if each.name == SHARED)
-            differences = await flow.reconcile(tx, server, shared.id)
+            differences = await recovering.reconcile(tx, server, shared.id)
             await sessions.end_all(tx)
             await operations.cancel_all(tx)
             await audit.record(

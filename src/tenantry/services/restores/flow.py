@@ -18,26 +18,23 @@ from psycopg.rows import TupleRow
 from tenantry.base.errors import Conflict, MachineError, NameTaken, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.ids import new_id, new_suffix
-from tenantry.control import audit, backups, blueprints, database_stats, replaced, whitelist
+from tenantry.control import audit, backups, blueprints, database_stats, whitelist
 from tenantry.control import databases as rows
-from tenantry.control import roles as further_roles
 from tenantry.control.attributes import Attributes
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
-from tenantry.pg import catalog, dump_files, logins, names, objects, replacing, visitors
+from tenantry.pg import catalog, dump_files, names, objects, replacing, visitors
 from tenantry.pg.connections import Address
 from tenantry.pg.handover import hand_over
 from tenantry.pg.tenant_settings import Settings, reading, settings_of
 from tenantry.services.backups.model import file_of
 from tenantry.services.clusters.service import ClusterPools
-from tenantry.services.databases import flow as databases_flow
-from tenantry.services.databases.plan import wanted_state
+from tenantry.services.databases import steps as database_steps
+from tenantry.services.databases.replacement import Replacement, require_row, retained_name
 from tenantry.services.network.service import Network
 from tenantry.services.operations.model import (
-    AnyFlow,
-    AnyRun,
     Done,
     Flow,
     Next,
@@ -49,26 +46,26 @@ from tenantry.services.pooling.service import Pooler
 from tenantry.services.repository.service import Repositories
 from tenantry.services.restores import transfer
 from tenantry.services.restores.model import (
-    PUT_BACK,
     RESTORE,
     Exceptions,
-    PutBackRun,
+    RestoreParams,
     RestoreRun,
+    RestoreState,
     WouldLose,
 )
-from tenantry.services.side_instances.model import SideInstance, Wanted
+from tenantry.services.restores.past import Past
+from tenantry.services.restores.put_back import active_roles, grant_access
 from tenantry.services.side_instances.service import SideInstances
 
 Connection = AsyncConnection[TupleRow]
 
-_PAUSE_SECONDS = 5.0  # how long open transactions of pooled clients hold a swap up
 _COPIES = 3  # of the database, for a while: in the side instance, dumped, and loaded
 _NOTHING_CHANGED = "Nothing was changed."
 
 
 @dataclass(frozen=True, slots=True)
-class Restoring:
-    """What the steps work with. What is replaced is kept for ``keep_days``."""
+class RestoreFlow:
+    """The flow that restores a database, as a new one or in place."""
 
     store: ControlStore
     clusters: ClusterPools
@@ -76,38 +73,26 @@ class Restoring:
     network: Network
     repositories: Repositories
     sides: SideInstances
+    replacement: Replacement
     home: Home
-    keep_days: int
 
     @property
-    def flows(self) -> tuple[AnyFlow, ...]:
-        return (
-            Flow(
-                RESTORE,
-                [
-                    Step("prepare", self._prepare, share=0.2),
-                    Step("restore", self._restore, share=3),
-                    Step("recover", self._recover, share=1),
-                    Step("dump", self._dump, share=2),
-                    Step("load", self._load, share=4),
-                    Step("check", self._check, share=0.5),
-                    Step("serve", self._serve, share=0.2, final=True),
-                    Step("clean_up", self._clean_up, share=0.1, final=True),
-                ],
-                undo=self._undo,
-                deadline=dt.timedelta(hours=24),
-                tells_audit=True,
-            ),
-            Flow(
-                PUT_BACK,
-                [
-                    Step("prepare", self._prepare_old),
-                    Step("serve", self._serve_old, final=True),
-                ],
-                undo=_undo_nothing,
-                deadline=dt.timedelta(hours=1),
-                tells_audit=True,
-            ),
+    def flow(self) -> Flow[RestoreParams, RestoreState]:
+        return Flow(
+            RESTORE,
+            [
+                Step("prepare", self._prepare, share=0.2),
+                Step("restore", self._restore, share=3),
+                Step("recover", self._recover, share=1),
+                Step("dump", self._dump, share=2),
+                Step("load", self._load, share=4),
+                Step("check", self._check, share=0.5),
+                Step("serve", self._serve, share=0.2, final=True),
+                Step("clean_up", self._clean_up, share=0.1, final=True),
+            ],
+            undo=self._undo,
+            deadline=dt.timedelta(hours=24),
+            tells_audit=True,
         )
 
     # ── before anything is changed ───────────────────────────────────────────
@@ -171,62 +156,34 @@ class Restoring:
 
     # ── the side instance ────────────────────────────────────────────────────
 
-    async def _wanted(self, run: RestoreRun, row: DatabaseRow) -> Wanted:
+    async def _past(self, run: RestoreRun) -> Past:
+        row = await self._row(run)
         cluster = await self.clusters.cluster(row.cluster_id)
-        return Wanted(cluster.name, _moment(run), (row.database_name,))
+        return Past(self.sides, run, row, cluster.name, _moment(run), run.state.size)
 
     async def _restore(self, run: RestoreRun) -> Outcome:
         if run.state.file is not None:
             return Next("load")
-        row = await self._row(run)
-
-        async def tell(done: int) -> None:
-            await run.tell(min(0.95, done / max(1, run.state.size)), done_bytes=done)
-
-        await self.sides.restore(run.row.id, await self._wanted(run, row), tell=tell)
+        await (await self._past(run)).restore()
         return Next()
 
     async def _recover(self, run: RestoreRun) -> Outcome:
-        side = await self._side(run, await self._row(run))
+        side = await (await self._past(run)).recover()
         run.state.unreadable = [*side.unreadable]
         return Next()
 
-    async def _side(self, run: RestoreRun, row: DatabaseRow) -> SideInstance:
-        return await self.sides.recover(run.row.id, await self._wanted(run, row))
-
     async def _dump(self, run: RestoreRun) -> Outcome:
-        row = await self._row(run)
-
-        async def tell(done: int, _: int | None) -> None:
-            await run.tell(min(0.95, done / max(1, run.state.size)), done_bytes=done)
-
-        await transfer.dump_out(
-            await self._side(run, row),
-            run.row.id.hex,
-            row.database_name,
-            first=row.username,
-            heir=run.state.target_role,
-            kept={each.username for each in await self._roles(run, row, since_then=False)},
-            tell=tell,
-        )
+        past = await self._past(run)
+        kept = {each.username for each in await self._roles(run, past.row, since_then=False)}
+        await past.dump(target_role=run.state.target_role, kept=kept)
         return Next()
 
     async def _roles(self, run: RestoreRun, row: DatabaseRow, *, since_then: bool) -> list[RoleRow]:
         """Its further roles that were made after the moment, or that were there then."""
         if run.params.is_new:
             return []
-        return await self._roles_at(row, _moment(run), since_then=since_then)
-
-    async def _roles_at(
-        self, row: DatabaseRow, moment: dt.datetime, *, since_then: bool
-    ) -> list[RoleRow]:
-        async with self.store.transaction(audit.PLATFORM) as tx:
-            found = await further_roles.of_database(tx, row.id)
-        return [
-            each
-            for each in found
-            if each.status == "active" and (each.created_at > moment) is since_then
-        ]
+        roles_ = await active_roles(self.store, row)
+        return [each for each in roles_ if (each.created_at > _moment(run)) is since_then]
 
     # ── the new database ─────────────────────────────────────────────────────
 
@@ -274,7 +231,7 @@ class Restoring:
         if not run.params.is_new and not run.params.accept_losses:
             WouldLose.require_nothing(row.database_name, run.state.exceptions.lost)
         later = await self._roles(run, row, since_then=True)
-        await _grant(later, cluster.address, row, staging)
+        await grant_access(later, cluster.address, row, staging)
         return Next()
 
     async def _roles_of(self, row: DatabaseRow) -> list[str]:
@@ -301,7 +258,7 @@ class Restoring:
         settings = await settings_of(cluster.address, row.username, row.database_name)
         now = await self._count(run, cluster.address, _staging_name(run), settings)
         if run.state.file is None:
-            side = await self._side(run, row)
+            side = await (await self._past(run)).recover()
             then = await self._count(run, side.address, row.database_name, settings)
             difference = transfer.compare(then, now, run.state.exceptions.lost)
             if difference.wrong:
@@ -332,12 +289,13 @@ class Restoring:
     async def _serve(self, run: RestoreRun) -> Outcome:
         async with self.store.long_transaction(audit.PLATFORM) as tx:
             row = await self._locked(tx, run)
-            if not await self._is_there(row, _staging_name(run), _kept_name(run, row)):
+            staging = _staging_name(run)
+            if not await self.replacement.can_swap(row, staging, run.row.id):
                 return Next("load")  # somebody has dropped it by hand
             if run.params.is_new:
                 is_first = await self._own(tx, run, row)
             else:
-                is_first = await self._swap(tx, run, row, _staging_name(run))
+                is_first = await self.replacement.swap(tx, row, staging, operation_id=run.row.id)
             if is_first:  # a crash before this step is noted has it done again
                 await audit.record_on(
                     tx,
@@ -351,30 +309,6 @@ class Restoring:
                     },
                 )
         return Next()
-
-    async def _is_there(self, row: DatabaseRow, *names: str) -> bool:
-        """Whether there is a database of one of these names."""
-        async with self.clusters.own_connection(row.cluster_id) as server:
-            return any([await objects.database_exists(server, name) for name in names])
-
-    async def _swap(self, tx: Tx, run: AnyRun, row: DatabaseRow, incoming: str) -> bool:
-        """Put one database in the place of another. Returns False if that was done before."""
-        cluster = await self.clusters.cluster(row.cluster_id)
-        outgoing = _kept_name(run, row)
-        async with self.clusters.own_connection(row.cluster_id) as server:
-            further = await further_roles.of_database(tx, row.id)
-            await databases_flow.ensure_replaceable(server, cluster.address, row, further)
-        async with self.pooler.paused(row.database_name, within=_PAUSE_SECONDS):
-            await replacing.replace(
-                cluster.address,
-                service=row.database_name,
-                incoming=incoming,
-                outgoing=outgoing,
-                connection_limit=wanted_state(row).connection_limit,
-            )
-        return await replaced.keep(
-            tx, row.id, outgoing, operation_id=run.row.id, days=self.keep_days
-        )
 
     async def _own(self, tx: Tx, run: RestoreRun, row: DatabaseRow) -> bool:
         """Give the new database to the owner of the other one; nobody knows its password yet.
@@ -414,7 +348,7 @@ class Restoring:
         await blueprints.follow(tx, row.id, database_id)
         await self.network.apply(tx)
         async with self.clusters.own_connection(row.cluster_id) as server:
-            await databases_flow.limit(server, made)
+            await database_steps.limit(server, made)
         await audit.record_on(tx, run.actor, "database.create", made, details={"from": str(row.id)})
         return True
 
@@ -448,7 +382,7 @@ class Restoring:
             | {
                 "database_id": str(row.id),
                 "database_name": row.database_name,
-                "replaced": _kept_name(run, row),
+                "replaced": retained_name(row, run.row.id),
             }
         )
 
@@ -467,67 +401,15 @@ class Restoring:
         if run.row.id.hex in await visitors.purposes(cluster.address):
             await visitors.drop(cluster.address, run.row.id.hex)
 
-    # ── putting back ─────────────────────────────────────────────────────────
-
-    async def _prepare_old(self, run: PutBackRun) -> Outcome:
-        row = await self._row(run)
-        cluster = await self.clusters.cluster(row.cluster_id)
-        async with self.clusters.own_connection(row.cluster_id) as server:
-            if not await objects.database_exists(server, run.params.replaced):
-                raise Conflict(
-                    f"{run.params.replaced} is not there any more: somebody has dropped it.",
-                    hint=f"{_NOTHING_CHANGED} Restore to a moment, or from a backup, instead.",
-                )
-        roles_ = await self._roles_at(row, run.params.replaced_at, since_then=True)
-        await _grant(roles_, cluster.address, row, run.params.replaced)
-        return Next()
-
-    async def _serve_old(self, run: PutBackRun) -> Outcome:
-        async with self.store.long_transaction(audit.PLATFORM) as tx:
-            row = await self._locked(tx, run)
-            if not await self._is_there(row, run.params.replaced, _kept_name(run, row)):
-                return Next("prepare")  # which tells that somebody has dropped it by hand
-            is_first = await self._swap(tx, run, row, run.params.replaced)
-            await replaced.remove(tx, run.params.replaced, row.id)
-            if is_first:
-                await audit.record_on(
-                    tx,
-                    run.actor,
-                    "database.put_back",
-                    row,
-                    details={"operation_id": str(run.row.id)},
-                )
-        return Done(
-            {
-                "database_id": str(row.id),
-                "database_name": row.database_name,
-                "replaced": _kept_name(run, row),
-            }
-        )
-
     # ── helpers ──────────────────────────────────────────────────────────────
 
-    async def _row(self, run: AnyRun) -> DatabaseRow:
+    async def _row(self, run: RestoreRun) -> DatabaseRow:
         async with self.store.transaction(audit.PLATFORM) as tx:
             row = await rows.find(tx, run.row.resource_id, customer_id=None)
-        return _there(row)
+        return require_row(row)
 
-    async def _locked(self, tx: Tx, run: AnyRun) -> DatabaseRow:
-        return _there(await rows.lock(tx, run.row.resource_id, wait=True))
-
-
-def _there(row: DatabaseRow | None) -> DatabaseRow:
-    if row is None:
-        raise Conflict("The database has been deleted meanwhile.")
-    return row
-
-
-async def _grant(roles: list[RoleRow], address: Address, row: DatabaseRow, name: str) -> None:
-    """Give roles that were created later what they would have been given."""
-    for role in roles:
-        await logins.grant(
-            address, name, tenant=row.username, role=role.username, access=role.access
-        )
+    async def _locked(self, tx: Tx, run: RestoreRun) -> DatabaseRow:
+        return require_row(await rows.lock(tx, run.row.resource_id, wait=True))
 
 
 def _backup_id(run: RestoreRun) -> uuid.UUID | None:
@@ -545,11 +427,3 @@ def _staging_name(run: RestoreRun) -> str:
 
 def _database_id(run: RestoreRun) -> uuid.UUID:
     return required(run.state.database_id)
-
-
-def _kept_name(run: AnyRun, row: DatabaseRow) -> str:
-    return names.of_operation(row.database_name, "before", run.row.id)
-
-
-async def _undo_nothing(_: AnyRun) -> None:
-    """Nothing was made before it was in service."""

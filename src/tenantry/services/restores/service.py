@@ -23,7 +23,7 @@ from tenantry.pg.pgbackrest_output import RepositoryError
 from tenantry.services.databases.service import Databases
 from tenantry.services.operations.model import Kind, P, S
 from tenantry.services.operations.service import Operations
-from tenantry.services.restores.flow import Restoring
+from tenantry.services.restores.flow import RestoreFlow
 from tenantry.services.restores.model import (
     PUT_BACK,
     RESTORE,
@@ -33,6 +33,7 @@ from tenantry.services.restores.model import (
     Restorable,
     RestoreParams,
 )
+from tenantry.services.restores.put_back import PutBackFlow
 from tenantry.services.side_instances.model import OutsideWindow, Window
 
 log = structlog.get_logger()
@@ -41,14 +42,14 @@ log = structlog.get_logger()
 class Restores:
     """Everything that can be done to have a database back as it was."""
 
-    def __init__(self, restoring: Restoring, databases: Databases, operations: Operations) -> None:
-        self._store = restoring.store
-        self._clusters = restoring.clusters
-        self._repositories = restoring.repositories
-        self._sides = restoring.sides
+    def __init__(self, flow: RestoreFlow, databases: Databases, operations: Operations) -> None:
+        self._store = flow.store
+        self._clusters = flow.clusters
+        self._repositories = flow.repositories
+        self._sides = flow.sides
         self._databases = databases
         self._operations = operations
-        operations.register(*restoring.flows)
+        operations.register(flow.flow, PutBackFlow(flow.store, flow.replacement).flow)
 
     async def begin(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: NewRestore

@@ -20,7 +20,7 @@ from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.service import Databases
 from tenantry.services.network.service import Network
 from tenantry.services.pooling.service import Pooler
-from tenantry.services.roles import flow, plan
+from tenantry.services.roles import plan, steps
 from tenantry.services.roles.model import (
     DEFAULT_MAX_CONNECTIONS,
     MOST_ROLES,
@@ -87,8 +87,8 @@ class Roles:
         made = [await self._want(tx, database, each) for each, _ in wanted]
         for role in made:
             # What an unfinished creation left may have other rights.
-            await flow.remove(self._clusters, self._pooler, database, role.username)
-            await flow.build(self._clusters, database, role.username, role.access)
+            await steps.remove(self._clusters, self._pooler, database, role.username)
+            await steps.build(self._clusters, database, role.username, role.access)
         # Last: whoever else changes an allowlist waits from here to the end of ``tx``, and so
         # nothing that follows waits for a tenant.
         if made and await whitelist.of_database(tx, database.id):
@@ -124,7 +124,7 @@ class Roles:
 
     async def imitate(self, database: DatabaseRow, wanted: NewRole) -> None:
         """Have a role of that kind in a scratch, with all its rights; nobody logs in as it."""
-        await flow.build(self._clusters, database, wanted.username_in(database), wanted.access)
+        await steps.build(self._clusters, database, wanted.username_in(database), wanted.access)
 
     async def update(
         self,
@@ -261,7 +261,7 @@ class Roles:
                 async with self._clusters.own_connection(database.cluster_id) as server:
                     await objects.set_connection_limit(server, role.username, role.max_connections)
             case plan.Restore():
-                await flow.build(self._clusters, database, role.username, role.access)
+                await steps.build(self._clusters, database, role.username, role.access)
                 log.error("role.was_missing", role=role.username)
                 reason = {"reason": "it or its rights had been removed by hand"}
                 await self._record(
@@ -285,7 +285,7 @@ class Roles:
         emit(StepDone("role_delete", "row", role.username))
 
     async def _remove(self, database: DatabaseRow, username: str) -> None:
-        await flow.remove(self._clusters, self._pooler, database, username)
+        await steps.remove(self._clusters, self._pooler, database, username)
 
     async def _lock(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, role_id: uuid.UUID

@@ -17,7 +17,7 @@ from tenantry.control.store import ControlStore
 from tenantry.pg import objects
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.services.clusters.service import ClusterPools
-from tenantry.services.databases import flow
+from tenantry.services.databases import steps
 from tenantry.services.overuse.plan import Meter
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.statement_log.entries import EntryFiles
@@ -89,7 +89,7 @@ class Collecting:
                 await log_settings.set_log_settings(tx, row.id, LogSettings())
                 silent = with_settings(row, LogSettings())
                 async with self._clusters.connection(row.cluster_id) as server:
-                    await flow.limit(server, silent)
+                    await steps.limit(server, silent)
                 await audit.record_on(
                     tx,
                     audit.PLATFORM,

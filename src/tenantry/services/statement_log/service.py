@@ -18,7 +18,7 @@ from tenantry.control.log_settings import LogSettings
 from tenantry.control.pages import Page
 from tenantry.control.store import Tx
 from tenantry.services.clusters.service import ClusterPools
-from tenantry.services.databases import flow
+from tenantry.services.databases import steps
 from tenantry.services.databases.service import Databases
 from tenantry.services.statement_log.collecting import with_settings
 from tenantry.services.statement_log.entries import EntryFiles, Found, Place, parse_place
@@ -59,7 +59,7 @@ class StatementLog:
         await log_settings.set_log_settings(tx, row.id, wanted)
         changed = with_settings(row, wanted)
         async with self._clusters.own_connection(row.cluster_id) as server:
-            await flow.limit(server, changed)
+            await steps.limit(server, changed)
         emit(StepDone("log", "set", row.database_name))
         details: dict[str, object] = {"from": asdict(row.log_settings), "to": asdict(wanted)}
         await audit.record_on(tx, actor, "database.log_settings", row, details=details)

@@ -80,7 +80,7 @@ FleetRun = Run[FleetParams, FlowState]
 
 
 @dataclass(frozen=True, slots=True)
-class Migrating:
+class MigrationFlow:
     """What the steps work with."""
 
     visits: Visits

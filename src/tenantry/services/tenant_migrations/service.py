@@ -26,7 +26,7 @@ from tenantry.services.migrations.ledger import Ledger
 from tenantry.services.migrations.model import Limits, Status
 from tenantry.services.operations.service import Operations
 from tenantry.services.tenant_migrations import flow, folders, plan
-from tenantry.services.tenant_migrations.flow import Migrating
+from tenantry.services.tenant_migrations.flow import MigrationFlow
 from tenantry.services.tenant_migrations.model import STATEMENT_SECONDS, Files, Fleet, Wanted
 
 _PAGE = 500
@@ -39,7 +39,7 @@ class TenantMigrations:
     def __init__(
         self,
         store: ControlStore,
-        migrating: Migrating,
+        migrating: MigrationFlow,
         databases: Databases,
         operations: Operations,
     ) -> None:

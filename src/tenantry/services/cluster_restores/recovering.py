@@ -1,0 +1,198 @@
+"""The steps by which one cluster comes back. Each finds what an earlier try has done.
+
+No data folder: it is restored into another one, which gets its name when all of it is there.
+A folder with ``recovery.signal``: it has the log to read. One without: it is back.
+"""
+
+import asyncio
+import contextlib
+import re
+import shutil
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from tenantry.base.errors import MachineError, Unavailable
+from tenantry.base.events import StepDone, emit
+from tenantry.control import audit, replaced
+from tenantry.control import databases as rows
+from tenantry.control.store import Tx
+from tenantry.host import files
+from tenantry.pg import catalog, objects
+from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.connections import ADMIN, connect
+from tenantry.pg.pgbackrest import Moment, PgBackRest
+from tenantry.pg.pgbackrest_output import Backup, Contents, RepositoryError
+from tenantry.services.cluster_restores import plan
+from tenantry.services.cluster_restores.model import Differences, Reached
+from tenantry.services.clusters.service import LocalClusters
+
+Say = Callable[[str], None]
+Show = Callable[[str, int, int], Awaitable[None]]
+"""Shows how far a cluster is: its name, the bytes that are there, and all."""
+
+RECOVER_SECONDS = 24 * 3600.0
+_LOOK_SECONDS = 0.5
+_AUTOMATIC = "postgresql.auto.conf"
+_NOT_REACHED = "recovery ended before configured recovery target was reached"
+_RECOVERY = re.compile(r"\s*(restore_command|recovery_target\w*)\s*=")
+_TARGET = re.compile(r"\s*recovery_target(_\w+)?\s*=")
+
+
+async def restore(
+    pgbackrest: PgBackRest,
+    cluster: ProcessCluster,
+    backups: list[Backup],
+    to: Moment,
+    *,
+    say: Say,
+    show: Show,
+) -> str | None:
+    """Have the files of a cluster, from the first of the backups that can be read.
+
+    Returns the label of the backup that was restored, None if they were there already. Raises
+    RepositoryError with the reason if none can be read.
+    """
+    taken: list[str] = []
+
+    async def tell(done: int, total: int | None) -> None:
+        if total:
+            await show(cluster.name, done, total)
+
+    async def fill(folder: Path) -> None:
+        for number, backup in enumerate(backups):
+            try:
+                await pgbackrest.restore(
+                    cluster.name,
+                    folder,
+                    to=to,
+                    label=backup.label,
+                    repository=backup.repository,
+                    archiving=True,
+                    tell=tell,
+                )
+            except RepositoryError as error:
+                if number == len(backups) - 1:
+                    raise
+                say(f"The backup {backup.label} cannot be used: {error.detail}")
+                say("The one before it is taken; the log makes up for the difference")
+                shutil.rmtree(folder)
+            else:
+                # pgBackRest has named this folder in restore_command, and it gets another name.
+                automatic = folder / _AUTOMATIC
+                said = automatic.read_text().replace(str(folder), str(cluster.data))
+                files.write_atomically(automatic, said)
+                taken.append(backup.label)
+                return
+
+    await cluster.ensure_filled(fill)
+    emit(StepDone("recover", "restored", cluster.name))
+    return taken[0] if taken else None
+
+
+async def recover(
+    local: LocalClusters, cluster: ProcessCluster, *, say: Say, options: Sequence[str] = ()
+) -> bool:
+    """Have a restored cluster read the log up to the moment wanted, and run from there on.
+
+    ``options`` are its postmaster's own, for this start only.
+
+    Returns whether the log ended before that moment; it has come to its end then. Raises
+    MachineError if it does not come up.
+    """
+    ended_early = False
+    while True:
+        try:
+            await local.recover(cluster, deadline=RECOVER_SECONDS, options=options)
+            await answering(cluster)
+        except MachineError as error:
+            if _NOT_REACHED not in error.detail or ended_early:
+                raise
+            say(f"The log of {cluster.name} ends before that moment; all of it is taken")
+            ended_early = True
+            _forget_target(cluster.data / _AUTOMATIC)
+        else:
+            emit(StepDone("recover", "recovered", cluster.name))
+            return ended_early
+
+
+async def answering(cluster: ProcessCluster) -> None:
+    """Wait for a server that somebody else has started and that may still be recovering."""
+    while True:
+        with contextlib.suppress(Unavailable):
+            async with connect(cluster.address, user=ADMIN):
+                return
+        if cluster.pid() is None:
+            raise MachineError(
+                f"The cluster {cluster.name} has ended.\n{cluster.last_words()}",
+                hint="The same command goes on from here.",
+            )
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _forget_target(automatic: Path) -> None:
+    kept = [line for line in automatic.read_text().splitlines() if not _TARGET.match(line)]
+    files.write_atomically(automatic, "\n".join([*kept, ""]))
+
+
+def forget_recovery(data: Path) -> None:
+    """Have a recovered cluster's settings say nothing of its recovery any more."""
+    automatic = data / _AUTOMATIC
+    kept = [line for line in automatic.read_text().splitlines() if not _RECOVERY.match(line)]
+    files.write_atomically(automatic, "\n".join([*kept, ""]))
+
+
+async def reached(
+    cluster: ProcessCluster, contents: Contents, backup: str, *, ended_early: bool, whole: bool
+) -> Reached:
+    """Where a cluster that has been recovered stands. ``whole``: all of the log was wanted."""
+    async with connect(cluster.address, user=ADMIN) as admin:
+        row = await (
+            await admin.execute(
+                "SELECT pg_last_xact_replay_timestamp(), pg_walfile_name(pg_current_wal_lsn())"
+            )
+        ).fetchone()
+    if row is None:
+        raise psycopg.DataError("a SELECT without FROM has one row")
+    timeline = int(row[1][:8], 16)
+    history = cluster.data / "pg_wal" / f"{timeline:08X}.history"
+    unread = None
+    if (whole or ended_early) and history.exists():
+        unread = plan.unread(contents.wal[1] if contents.wal else None, history.read_text())
+    return Reached(
+        cluster=cluster.name,
+        backup=backup,
+        last_commit=row[0],
+        timeline=timeline,
+        ended_early=ended_early,
+        unread=unread,
+    )
+
+
+async def reconcile(
+    tx: Tx, server: AsyncConnection[TupleRow], cluster_id: uuid.UUID
+) -> Differences:
+    """Have the control database and a cluster with databases agree, losing nothing.
+
+    ``server`` is a superuser's session on that cluster.
+    """
+    todo = plan.reconcile(
+        await rows.on_cluster(tx, cluster_id),
+        await catalog.tenant_databases(server),
+        await catalog.roles_with_password(server),
+        await replaced.names(tx, cluster_id),
+    )
+    for row in todo.discard:
+        for name in (row.shadow_name, row.database_name):
+            await objects.drop_database(server, name)
+        await objects.drop_role(server, row.username)
+    for row in (*todo.discard, *todo.forget):
+        await rows.remove(tx, row.id)
+    for row in todo.missing:
+        await rows.note_missing(tx, row.id, missing=True)
+        await audit.record_on(tx, audit.PLATFORM, "database.missing", row)
+    return todo.differences

@@ -1,0 +1,60 @@
+"""A database as it was at a moment, in the side cluster of an operation.
+
+Used by restores, branches of a past moment, and drills. Each method is a step that can be repeated.
+"""
+
+import datetime as dt
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenantry.control.databases import DatabaseRow
+from tenantry.services.operations.model import AnyRun
+from tenantry.services.restores import transfer
+from tenantry.services.side_instances.model import SideInstance, Wanted
+from tenantry.services.side_instances.service import SideInstances
+
+_MOST_TOLD = 0.95  # of a step, by bytes: what the database takes is an estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The database of ``row``, on the cluster ``cluster``, at ``moment``; about ``size`` bytes."""
+
+    sides: SideInstances
+    run: AnyRun
+    row: DatabaseRow
+    cluster: str
+    moment: dt.datetime
+    size: int
+
+    @property
+    def _wanted(self) -> Wanted:
+        return Wanted(self.cluster, self.moment, (self.row.database_name,))
+
+    async def restore(self) -> None:
+        """Restore the files of the database from the physical backups."""
+        await self.sides.restore(self.run.row.id, self._wanted, tell=self._tell)
+
+    async def recover(self) -> SideInstance:
+        """Start the side cluster and replay the write-ahead log up to the moment."""
+        return await self.sides.recover(self.run.row.id, self._wanted)
+
+    async def dump(self, *, target_role: str, kept: Collection[str] = ()) -> Path:
+        """Dump the database, all of which becomes ``target_role``'s. Returns the dump's folder.
+
+        ``kept`` are other roles that keep what they were granted.
+        """
+        return await transfer.dump_out(
+            await self.recover(),
+            self.run.row.id.hex,
+            self.row.database_name,
+            first=self.row.username,
+            heir=target_role,
+            kept=kept,
+            tell=self._tell,
+        )
+
+    async def _tell(self, done: int, _: int | None = None) -> None:
+        part = done / max(1, self.size)
+        await self.run.tell(min(_MOST_TOLD, part), done_bytes=done)

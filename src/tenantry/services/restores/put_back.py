@@ -1,0 +1,88 @@
+"""Putting a database that was replaced back in service, which replaces the one that serves now."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+from tenantry.base.errors import Conflict
+from tenantry.control import audit, replaced, roles
+from tenantry.control import databases as rows
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.roles import RoleRow
+from tenantry.control.store import ControlStore
+from tenantry.pg import logins, objects
+from tenantry.pg.connections import Address
+from tenantry.services.databases.replacement import Replacement, require_row, retained_name
+from tenantry.services.operations.model import AnyRun, Done, Flow, Next, Outcome, State, Step
+from tenantry.services.restores.model import PUT_BACK, PutBackParams, PutBackRun
+
+
+async def active_roles(store: ControlStore, row: DatabaseRow) -> list[RoleRow]:
+    """The additional roles of a database that can log in."""
+    async with store.transaction(audit.PLATFORM) as tx:
+        return [each for each in await roles.of_database(tx, row.id) if each.status == "active"]
+
+
+async def grant_access(
+    roles_: list[RoleRow], address: Address, row: DatabaseRow, database: str
+) -> None:
+    """Give additional roles in ``database`` what they would have been given at their creation."""
+    for role in roles_:
+        await logins.grant(
+            address, database, tenant=row.username, role=role.username, access=role.access
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PutBackFlow:
+    """The flow that puts a replaced database back in service."""
+
+    store: ControlStore
+    replacement: Replacement
+
+    @property
+    def flow(self) -> Flow[PutBackParams, State]:
+        return Flow(
+            PUT_BACK,
+            [Step("prepare", self._prepare), Step("serve", self._serve, final=True)],
+            undo=self._undo,
+            deadline=dt.timedelta(hours=1),
+            tells_audit=True,
+        )
+
+    async def _prepare(self, run: PutBackRun) -> Outcome:
+        async with self.store.transaction(audit.PLATFORM) as tx:
+            row = require_row(await rows.find(tx, run.row.resource_id, customer_id=None))
+        clusters, name = self.replacement.clusters, run.params.replaced
+        async with clusters.own_connection(row.cluster_id) as server:
+            if not await objects.database_exists(server, name):
+                raise Conflict(
+                    f"{name} does not exist any more: somebody has dropped it.",
+                    hint="Nothing was changed. Restore to a moment, or from a backup, instead.",
+                )
+        since = run.params.replaced_at
+        later = [each for each in await active_roles(self.store, row) if each.created_at > since]
+        address = (await clusters.cluster(row.cluster_id)).address
+        await grant_access(later, address, row, name)
+        return Next()
+
+    async def _serve(self, run: PutBackRun) -> Outcome:
+        name = run.params.replaced
+        async with self.store.long_transaction(audit.PLATFORM) as tx:
+            row = require_row(await rows.lock(tx, run.row.resource_id, wait=True))
+            if not await self.replacement.can_swap(row, name, run.row.id):
+                return Next("prepare")  # which reports that somebody has dropped it by hand
+            is_first = await self.replacement.swap(tx, row, name, operation_id=run.row.id)
+            await replaced.remove(tx, name, row.id)
+            if is_first:  # a crash before this step is noted has it done again
+                details: dict[str, object] = {"operation_id": str(run.row.id)}
+                await audit.record_on(tx, run.actor, "database.put_back", row, details=details)
+        return Done(
+            {
+                "database_id": str(row.id),
+                "database_name": row.database_name,
+                "replaced": retained_name(row, run.row.id),
+            }
+        )
+
+    async def _undo(self, _: AnyRun) -> None:
+        """Nothing is made before it is in service."""
