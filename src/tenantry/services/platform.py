@@ -129,12 +129,12 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             clusters,
             pooler,
             most_connections=local.sizing.per_database,
-            most_of_a_customer=settings.customer_databases,
+            most_of_a_customer=settings.customer.databases,
         )
         network = Network(store, databases, local, pooler)
         rules = SessionRules(
-            lasts=dt.timedelta(hours=settings.session_hours),
-            idle=dt.timedelta(minutes=settings.session_idle_minutes),
+            lasts=dt.timedelta(hours=settings.session.hours),
+            idle=dt.timedelta(minutes=settings.session.idle_minutes),
         )
         access = Access(store, session_idle=rules.idle)
         operations = Operations(store, may_go_on=access.may_go_on)
@@ -148,7 +148,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             repositories,
             side_instances,
             Home(settings.home),
-            keep_days=settings.replaced_days or settings.backup_days,
+            keep_days=settings.replaced_days or settings.backup.days,
         )
         operations.register(Drilling(store, clusters, repositories, side_instances).flow)
         cluster_restoring = ClusterRestoring(
@@ -161,7 +161,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             pooler,
             network,
             Copying(settings, clusters, repositories, side_instances),
-            keep_days=settings.replaced_days or settings.backup_days,
+            keep_days=settings.replaced_days or settings.backup.days,
         )
         backups = Backups(
             store,
@@ -169,7 +169,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             databases,
             operations,
             Home(settings.home),
-            most_bytes=settings.customer_backup_gb << 30,
+            most_bytes=settings.customer.backup_gb << 30,
         )
         counted = Home(settings.home).run / "overuse.json"
         overuse = Overuse(store, clusters, pooler, local.shared, counted=counted)

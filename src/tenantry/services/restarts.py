@@ -101,7 +101,7 @@ class Restarts:
     async def _is_due(self, part: Part) -> bool:
         if not part.outdated or self._was_in_vain(part):
             return False
-        if part.fails and part.replaced and self._settings.restart_broken:
+        if part.fails and part.replaced and self._settings.restart.broken:
             return True
         if not self._window_is_open():
             return False
@@ -142,7 +142,7 @@ class Restarts:
         # What is written now need not be written while everybody waits.
         async with connect(cluster.address, user=ADMIN) as admin:
             await admin.execute("CHECKPOINT")
-        grace = float(self._settings.restart_grace_seconds)
+        grace = float(self._settings.restart.grace_seconds)
         deadline = time.monotonic() + grace
         async with self._pooler.all_paused(within=grace) as pooled_wait:
             direct_ended = await self._transactions_end(cluster.address, deadline)

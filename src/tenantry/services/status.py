@@ -120,7 +120,7 @@ async def look(settings: Settings) -> Status:
         _part("supervisor", supervisor.running_pid(settings), f"home {settings.home}"),
         _part("control", control, f"socket {local.control_address.socket_dir}"),
         _part("shared-1", shared, f"port {settings.pg_port}"),
-        _part("pooler", local_pooler(settings).pid(), f"port {settings.pool_port}"),
+        _part("pooler", local_pooler(settings).pid(), f"port {settings.pool.port}"),
         _part("api", processes.read_pid(home.run / "api.pid"), settings.api_url),
         _part("worker", processes.read_pid(home.run / "worker.pid"), "jobs and convergence"),
     ]

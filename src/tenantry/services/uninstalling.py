@@ -87,16 +87,16 @@ def plan(settings: Settings, names: Collection[str]) -> Removal:
 
 
 def _has_repository_elsewhere(settings: Settings) -> bool:
-    return settings.backup_dir is not None or settings.backup_s3_bucket is not None
+    return settings.backup.dir is not None or settings.backup_s3 is not None
 
 
 def _elsewhere(settings: Settings) -> list[Left]:
     left = []
-    if settings.backup_dir is not None:
-        left.append(Left(str(settings.backup_dir), "the backups in it are outside of the home"))
-    if settings.backup_s3_bucket is not None:
-        place = f"{settings.backup_s3_endpoint}/{settings.backup_s3_bucket}"
-        left.append(Left(place + settings.backup_s3_path, "the backups in it are not on this disk"))
+    if settings.backup.dir is not None:
+        left.append(Left(str(settings.backup.dir), "the backups in it are outside of the home"))
+    if (s3 := settings.backup_s3) is not None:
+        place = f"{s3.endpoint}/{s3.bucket}{s3.path}"
+        left.append(Left(place, "the backups in it are not on this disk"))
     if settings.engines is not None:
         left.append(Left(str(settings.engines), "others may use these engines"))
     return left

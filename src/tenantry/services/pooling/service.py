@@ -116,12 +116,12 @@ class Pooler:
         self._home = Home(settings.home)
         self._folder = self._home.pooler
         self._socket_dir = self._home.run / "pooler"
-        self._port = settings.pool_port
+        self._port = settings.pool.port
         self._pid_file = self._home.run / "pooler.pid"
         self._backend = backend
         self._budget = budget
-        self._packet_bytes = settings.pool_packet_mb * _MIB
-        self._memory_bytes = settings.pool_memory_mb * _MIB
+        self._packet_bytes = settings.pool.packet_mb * _MIB
+        self._memory_bytes = settings.pool.memory_mb * _MIB
         self._reserves_of: tuple[int, dict[str, int]] = (0, {})
 
     # ── the process ──────────────────────────────────────────────────────────

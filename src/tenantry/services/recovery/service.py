@@ -132,12 +132,12 @@ class Recovery:
 
     def _require_place(self) -> None:
         here = self._settings
-        if isinstance(self._source, LocalRepository) and here.backup_dir not in {
+        if isinstance(self._source, LocalRepository) and here.backup.dir not in {
             None,
             self._source.path,
         }:
             raise Conflict(
-                f"TENANTRY_BACKUP_DIR is {here.backup_dir}, and not {self._source.path}.",
+                f"TENANTRY_BACKUP_DIR is {here.backup.dir}, and not {self._source.path}.",
                 hint="Backups go on where they are recovered from: set it to that folder.",
             )
 

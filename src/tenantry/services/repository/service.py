@@ -62,21 +62,17 @@ class Repositories:
         """Where backups go, in the order of their numbers from 1 on."""
         here = self._settings
         local = LocalRepository(here.repository_dir)
-        if (
-            here.backup_s3_endpoint is None
-            or here.backup_s3_bucket is None
-            or here.backup_s3_key is None
-            or here.backup_s3_secret is None
-        ):
+        bucket = here.backup_s3
+        if bucket is None:
             return (local,)
         s3 = S3Repository(
-            endpoint=here.backup_s3_endpoint,
-            bucket=here.backup_s3_bucket,
-            region=here.backup_s3_region,
-            path=here.backup_s3_path,
-            key=Secret(here.backup_s3_key.get_secret_value()),
-            secret=Secret(here.backup_s3_secret.get_secret_value()),
-            ca_file=here.backup_s3_ca_file,
+            endpoint=bucket.endpoint,
+            bucket=bucket.bucket,
+            region=bucket.region,
+            path=bucket.path,
+            key=Secret(bucket.key.get_secret_value()),
+            secret=Secret(bucket.secret.get_secret_value()),
+            ca_file=bucket.ca_file,
         )
         return (local, s3)
 
