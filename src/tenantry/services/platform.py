@@ -33,6 +33,7 @@ from tenantry.services.drills.service import Drills
 from tenantry.services.extensions.service import Extensions
 from tenantry.services.home_files import HomeKeeper
 from tenantry.services.imports.service import Imports
+from tenantry.services.network.endpoints import PoolerEndpoint, PostgresEndpoint
 from tenantry.services.network.service import Network
 from tenantry.services.operations.service import Operations
 from tenantry.services.overuse.service import Overuse
@@ -131,7 +132,8 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             most_connections=local.sizing.per_database,
             most_of_a_customer=settings.customer.databases,
         )
-        network = Network(store, databases, local, pooler)
+        endpoints = (PostgresEndpoint(local.shared), PoolerEndpoint(pooler))
+        network = Network(store, databases, Home(settings.home), endpoints)
         rules = SessionRules(
             lasts=dt.timedelta(hours=settings.session.hours),
             idle=dt.timedelta(minutes=settings.session.idle_minutes),
