@@ -19,6 +19,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tenantry.base.errors import MachineError
@@ -65,10 +66,18 @@ OneLine = Annotated[SecretStr, AfterValidator(_one_line)]
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A setting as it is called outside; a secret one is written nowhere but where it was set."""
+    """A setting as it is called outside; a secret one is written nowhere but where it was set.
+
+    One of a group that may be left out is required if any other of the group is there.
+    """
 
     name: str
     is_secret: bool
+    is_required: bool
+
+    @classmethod
+    def of(cls, field: FieldInfo, *path: str) -> "Variable":
+        return cls(_variable(*path), _is_secret(field.annotation), field.is_required())
 
 
 class Group(BaseModel):
@@ -296,11 +305,10 @@ class Settings(BaseSettings):
         for name, field in cls.model_fields.items():
             group = _group_in(field.annotation)
             if group is None:
-                found.append(Variable(_variable(name), is_secret=_is_secret(field.annotation)))
+                found.append(Variable.of(field, name))
             else:
                 found += [
-                    Variable(_variable(name, inner), is_secret=_is_secret(each.annotation))
-                    for inner, each in group.model_fields.items()
+                    Variable.of(each, name, inner) for inner, each in group.model_fields.items()
                 ]
         return found
 
