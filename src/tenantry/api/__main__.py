@@ -14,6 +14,7 @@ from tenantry.base import logs, settings
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host.processes import lifeline
+from tenantry.services.observations.interpreting import observe
 
 log = structlog.get_logger()
 
@@ -46,6 +47,7 @@ def _read_certificate(context: ssl.SSLContext, here: Settings) -> None:
 def main() -> None:
     logs.configure("api")
     here = settings.load()
+    observe(Home(here.home), "api")
     certificate = Home(here.home).certificate if here.api_tls else None
     config = uvicorn.Config(
         create_app(here),

@@ -150,6 +150,10 @@ class Database(BaseModel):
     missing_since: dt.datetime | None = Field(
         description="Since when its server does not have it; it is never made anew by itself."
     )
+    status_detail: str | None = Field(
+        description="Why it is not as it should be; null once that is put right. It is tried again "
+        "every minute."
+    )
     password_changed_at: dt.datetime = Field(
         description="When the platform last set the password of its owner role."
     )
@@ -356,6 +360,7 @@ def _labels(row: DatabaseRow) -> dict[str, object]:
         "branched_at": row.branched_at,
         "expires_at": row.expires_at,
         "missing_since": row.missing_since,
+        "status_detail": row.status_detail,
         "password_changed_at": row.password_changed_at,
         "rotate_password_days": row.rotate_password_days,
         "password_rotates_at": row.password_rotates_at,

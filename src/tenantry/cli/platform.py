@@ -40,6 +40,7 @@ from tenantry.host.preflight import Finding, Port
 from tenantry.services import status as statuses
 from tenantry.services import supervisor, uninstalling
 from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.observations.interpreting import observe
 from tenantry.services.platform import BroughtUp, bring_up, local_certificates, local_pooler
 from tenantry.services.recovery.service import require_complete
 from tenantry.services.versions import Versions
@@ -89,6 +90,14 @@ async def _bring_up(here: Settings, *, is_read: bool) -> BroughtUp:
     """Where a person reads along, what is logged meanwhile goes to the platform's log."""
     await supervisor.end_leftovers(here)
     preflight.require(await examine(here))
+    counts = observe(Home(here.home), "supervisor")
+    try:
+        return await _bring_up_logging(here, is_read=is_read)
+    finally:
+        counts.write()  # with --detach, another process goes on from there
+
+
+async def _bring_up_logging(here: Settings, *, is_read: bool) -> BroughtUp:
     if not is_read:
         logs.configure("supervisor")
         return await bring_up(here, say)

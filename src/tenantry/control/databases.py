@@ -53,7 +53,8 @@ class DatabaseRow:
 
     ``used_bytes`` is None until it has been measured for the first time. A branch has the moment
     at which it was its parent, and the parent for as long as that is there. ``missing_since`` is
-    None unless its cluster does not have it. Nobody connects to it before ``paused_until``, which
+    None unless its cluster does not have it; ``status_detail`` is why it is not as it should be,
+    although reconciliation tried. Nobody connects to it before ``paused_until``, which
     is None unless it wrote too much of what ``paused_for`` names. ``password_rotates_at`` is None
     unless its passwords are replaced after ``rotate_password_days``. ``last_active_at`` is when a
     session of its tenant's was last seen, None if none was since ``watched_since``.
@@ -88,6 +89,7 @@ class DatabaseRow:
     branched_at: dt.datetime | None
     expires_at: dt.datetime | None
     missing_since: dt.datetime | None
+    status_detail: str | None
     password_changed_at: dt.datetime
     rotate_password_days: int | None
     password_rotates_at: dt.datetime | None
@@ -168,7 +170,7 @@ _COLUMNS = f"""
     c.email AS owner_email, d.name, d.friendly_name, d.environment, d.kind, d.plan,
     p.longest_statement_seconds, {_LIMITS}, d.pool_mode,
     u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at, d.expires_at,
-    d.missing_since, d.password_changed_at, d.rotate_password_days,
+    d.missing_since, f.detail AS status_detail, d.password_changed_at, d.rotate_password_days,
     {rotates_at("d")} AS password_rotates_at,
     a.last_active_at, a.watched_since, d.paused_until, d.paused_for, d.log_statements,
     d.log_min_duration_ms, d.log_errors, b.name AS blueprint, b.version AS blueprint_version,
@@ -178,6 +180,7 @@ _BESIDE = """
     JOIN plans p ON p.name = d.plan
     LEFT JOIN disk_usage u ON u.database_id = d.id
     LEFT JOIN database_activity a ON a.database_id = d.id
+    LEFT JOIN failing_reconciliations f ON f.database_id = d.id
     LEFT JOIN customers c ON c.id = d.customer_id
     LEFT JOIN database_blueprints b ON b.database_id = d.id
 """

@@ -7,7 +7,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import BlockersEnded, emit
 
 _Result = TypeVar("_Result")
 _TRIES = 6  # a client that comes back at once may be in the way once more
@@ -69,4 +69,4 @@ async def _end_holders(
         {"roles": list(roles), "names": list(databases)},
     )
     if cursor.rowcount:
-        emit(Changed("blockers.ended", str(cursor.rowcount)))
+        emit(BlockersEnded(str(cursor.rowcount)))

@@ -18,6 +18,7 @@ import psycopg
 import structlog
 
 from tenantry.base.errors import TenantryError, Unavailable
+from tenantry.base.events import ProcessRestarted, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.control import audit, operations
@@ -75,7 +76,7 @@ class Restarts:
         if self._window_is_open():
             done += await self._restart_programs()
         for name in done:
-            log.warning("part.restarted", which=name, why="its files were replaced")
+            emit(ProcessRestarted(name, "its files were replaced"))
         return done
 
     def _window_is_open(self) -> bool:

@@ -10,14 +10,14 @@ import psycopg
 from tenantry.base.errors import TenantryError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.control import backup_schedules, operations, passwords, usage
+from tenantry.control import backup_schedules, operations, passwords, reconciliations, usage
 from tenantry.control import clusters as rows
 from tenantry.control import databases as database_rows
 from tenantry.control.operations import QueuedKind
 from tenantry.control.store import DATABASE
 from tenantry.host import processes
 from tenantry.pg.connections import PLATFORM, connect
-from tenantry.services import supervisor, transaction_ids, versions
+from tenantry.services import reconciling, supervisor, transaction_ids, versions
 from tenantry.services.backups.plan import failing_backups
 from tenantry.services.cluster_restores.service import every_kept
 from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
@@ -131,6 +131,7 @@ async def look(settings: Settings) -> Status:
     paused: dict[str, int] = {}
     failing = 0
     aged: list[str] = []
+    unreconciled: list[str] = []
     full: dict[str, int] = {}
     reports: list[transaction_ids.Report] = []
     if control is not None:
@@ -142,6 +143,7 @@ async def look(settings: Settings) -> Status:
                 paused = await database_rows.count_paused(connection)
                 days = settings.password_days
                 aged = password_alerts(await passwords.ages(connection, days=days), days)
+                unreconciled = reconciling.alerts(await reconciliations.failing(connection))
                 failing = await backup_schedules.count_failing(connection)
                 known = await seen(repositories, connection)
                 full = await usage.count_by_state(connection)
@@ -178,7 +180,7 @@ async def look(settings: Settings) -> Status:
                 *(map(str, running[row.name].alerts()) if row.name in running else []),
                 *(_restricted(paused, full) if row.kind != CONTROL else []),
                 *([failing_backups(failing)] if failing and row.kind != CONTROL else []),
-                *(aged if row.kind != CONTROL else []),
+                *([*aged, *unreconciled] if row.kind != CONTROL else []),
                 *(
                     alert.detail
                     for each in reports

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
 
 from tenantry.base.errors import Conflict, MachineError, Unavailable
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import CertificateInstalled, CertificateRevoked, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host import certificates, files, packages, processes
@@ -210,7 +210,7 @@ class Certificates:
             self._put_in_place(new)
             await self._put_in_service()
         self._save(Tries(revoke=self._tries().revoke))
-        emit(Changed("certificate", self._settings.domain))
+        emit(CertificateInstalled(self._settings.domain))
 
     @contextlib.contextmanager
     def _counting_failures(self) -> Iterator[None]:
@@ -283,7 +283,7 @@ class Certificates:
                 await self._authority(each.source).revoke(certificate, each.reason)
             tries.revoke.remove(each)
             self._save(tries)
-            emit(Changed("certificate.revoked", f"{certificate.serial_number:x}"))
+            emit(CertificateRevoked(f"{certificate.serial_number:x}"))
 
     # ── what they work with ──────────────────────────────────────────────────
 

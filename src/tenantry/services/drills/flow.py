@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from tenantry.base.errors import MachineError, NotFound
+from tenantry.base.events import DrillFailed, emit
 from tenantry.control import audit, proofs
 from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
@@ -36,8 +36,6 @@ from tenantry.services.repository.service import Repositories
 from tenantry.services.restores import transfer
 from tenantry.services.side_instances.model import SideInstance, Wanted
 from tenantry.services.side_instances.service import SideInstances
-
-log = structlog.get_logger()
 
 DRILL = "database.drill"
 _HOURS = 3600.0
@@ -306,7 +304,7 @@ class Drilling:
         if run.row.error is None:
             return  # somebody has cancelled it
         error = f"{run.row.error.get('detail')}"
-        log.error("drill.failed", database=str(run.row.resource_id), error=error)
+        emit(DrillFailed(str(run.row.resource_id), error))
         async with self.store.transaction(audit.PLATFORM) as tx:
             await proofs.insert(tx, self._proof(run, error))
 

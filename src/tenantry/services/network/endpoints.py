@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from tenantry.base.errors import MachineError, TenantryError
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import RulesReloaded, RulesWritten, emit
 from tenantry.host import files
 from tenantry.pg import catalog, hba, objects
 from tenantry.pg.catalog import Session
@@ -82,7 +82,7 @@ class PostgresEndpoint:
             return
         loaded = await self._load_time()
         files.write_atomically(path, wanted)
-        emit(Changed("rules.written", self._cluster.name))
+        emit(RulesWritten(self._cluster.name))
         async with connect(self._cluster.address, user=ADMIN) as admin:
             if errors := await catalog.rule_errors(admin):
                 files.write_atomically(path, before)
@@ -95,7 +95,7 @@ class PostgresEndpoint:
             # A new backend has the time of the postmaster that forked it.
             while await self._load_time() == loaded:
                 pass
-        emit(Changed("rules.reloaded", self._cluster.name))
+        emit(RulesReloaded(self._cluster.name))
 
     async def _load_time(self) -> object:
         async with connect(self._cluster.address, user=ADMIN) as admin:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import structlog
-
 from tenantry.base.errors import InvalidInput, NotFound
+from tenantry.base.events import SessionsEnded, emit
 from tenantry.base.home import Home
 from tenantry.control import audit, roles, whitelist
 from tenantry.control.audit import Actor
@@ -19,8 +18,6 @@ from tenantry.host import files
 from tenantry.services.databases.service import Databases
 from tenantry.services.network import plan
 from tenantry.services.network.endpoints import AllowlistEndpoint
-
-log = structlog.get_logger()
 
 MOST_ENTRIES = 200  # of one database
 _MOST_AUDITED = 10
@@ -147,7 +144,7 @@ class Network:
             foreign = [each for each in sessions if lists.is_foreign(each.username, each.address)]
             if foreign and await endpoint.end(foreign):
                 ended.update(each.username for each in foreign)
-                log.info("sessions.ended", endpoint=endpoint.name, count=len(foreign))
+                emit(SessionsEnded("not on the allowlist", endpoint.name, len(foreign)))
         return ended
 
     async def enforce(self, actor: Actor, database_id: uuid.UUID) -> int:
