@@ -44,6 +44,7 @@ def database_row(suffix: str | None = None, **differing: Any) -> DatabaseRow:
         branched_at=None,
         expires_at=None,
         missing_since=None,
+        status_detail=None,
         password_changed_at=NOW,
         rotate_password_days=None,
         password_rotates_at=None,

@@ -7,10 +7,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import procrastinate
-import structlog
 
 from tenantry.base import logs, settings
 from tenantry.base.errors import TenantryError
+from tenantry.base.events import JobCrashed, JobFailed, ReconciliationEnded, emit
+from tenantry.base.home import Home
 from tenantry.base.pausing import pause
 from tenantry.control import (
     attempts,
@@ -29,12 +30,12 @@ from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.databases.sampling import sample
 from tenantry.services.lock_table import keep_free
 from tenantry.services.login_floods import LoginFloods
+from tenantry.services.observations.interpreting import observe
 from tenantry.services.platform import Platform, ensure_server_files, open_platform
 from tenantry.services.pooling import memory
+from tenantry.services.reconciling import Pass
 from tenantry.services.restarts import Restarts
 from tenantry.services.transaction_ids import Watch
-
-log = structlog.get_logger()
 
 _PASS_SECONDS = 60
 _POOLER_SECONDS = 1
@@ -81,9 +82,12 @@ async def clean_up(platform: Platform) -> None:
 
 
 async def converge(platform: Platform) -> None:
-    """Make the world what the control database says, and forget what has had its time."""
+    """Reconcile clusters with the control database, and forget what has had its time."""
     await ensure_server_files(platform)
-    done = [*await platform.reconciliation.converge(), *await platform.roles.converge()]
+    passed = Pass()
+    await platform.reconciliation.converge(passed)
+    await platform.roles.converge(passed)
+    await passed.record(platform.store)
     await clean_up(platform)
     await platform.backups.converge()
     await platform.restores.converge()
@@ -96,8 +100,7 @@ async def converge(platform: Platform) -> None:
         await operations.forget_old(tx)
         await migration_runs.forget_files(tx)
         await proofs.forget_old(tx)
-    if done:
-        log.info("convergence.mended", actions=[str(action) for action in done])
+    emit(ReconciliationEnded(len(passed.done), len(passed.failed)))
 
 
 async def _every(seconds: float, what: str, job: Callable[[], Awaitable[object]]) -> None:
@@ -107,9 +110,9 @@ async def _every(seconds: float, what: str, job: Callable[[], Awaitable[object]]
         try:
             await job()
         except TenantryError as error:
-            log.warning("job.failed", job=what, error=str(error))
+            emit(JobFailed(what, str(error)))
         except Exception:
-            log.exception("job.broke", job=what)
+            emit(JobCrashed(what))
         await pause(max(0.0, seconds - (time.monotonic() - began)))
 
 
@@ -205,9 +208,11 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
 
 async def main() -> None:
     logs.configure("worker")
+    here = settings.load()
+    observe(Home(here.home), "worker")
     loop = asyncio.get_running_loop()
     woken = asyncio.Event()
-    async with open_platform(settings.load()) as platform, _job_queue(platform, woken) as app:
+    async with open_platform(here) as platform, _job_queue(platform, woken) as app:
         # Nothing is cancelled before all is open: psycopg's pool would never end.
         working = asyncio.create_task(work(platform, app, woken))
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -5,7 +5,7 @@ from scene import Database, Scene
 
 from clients import DOORS
 
-STEPS = ["rules.written", "rules.reloaded", "pooler.rules_written", "pooler.rules_reloaded"]
+STEPS = ["rules.written", "rules.reloaded", "pooler_rules.written", "pooler_rules.reloaded"]
 HERE = {"ip_address": "127.0.0.0/8"}
 ELSEWHERE = {"ip_address": "192.0.2.1"}
 NOT_ADMITTED = "no pg_hba.conf entry|login rejected"

@@ -87,7 +87,7 @@ def test_killed_while_a_database_is_made_for_somebody_who_waits(
 
 
 def test_killed_before_the_pooler_has_read_its_new_file(scene: Scene) -> None:
-    scene.arm("api", "pooler.users", "api")
+    scene.arm("api", "pooler_users.written", "api")
     database = scene.create("small")  # answered before
     scene.wait_restarted("api")
     scene.converge()

@@ -16,7 +16,7 @@ from tenantry.pg import catalog, objects
 from tenantry.pg.catalog import DatabaseState, RoleState
 from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER, Address, connect
 from tenantry.pg.hardening import AUTH_DATABASE, CREDENTIALS_QUERY, TEMPLATE
-from tenantry.services.network import service as network
+from tenantry.services.network.endpoints import divide
 from tenantry.services.network.plan import Rulebook
 
 LOOKUP = CREDENTIALS_QUERY.replace("$1", "%s")
@@ -36,11 +36,11 @@ async def test_roles_that_go_meanwhile_keep_nobody_from_being_admitted(
 
     monkeypatch.setattr(catalog, "tenant_roles", seen_before)
     await objects.admit_by_list(platform, [tenant.role])
-    await network.divide(platform, Rulebook({}))
+    await divide(platform, Rulebook({}))
     assert tenant.role in await catalog.admitted_anywhere(platform)
     known = [{"user_gone00000000"}] * 3
     with pytest.raises(psycopg.errors.UndefinedObject):
-        await network.divide(platform, Rulebook({}))
+        await divide(platform, Rulebook({}))
 
 
 async def test_the_platforms_roles_have_no_more_than_they_need(address: Address) -> None:

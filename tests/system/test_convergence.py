@@ -106,9 +106,9 @@ class Drift:
     def converge(self) -> None:
         """Have the worker start anew: it begins with a pass."""
         log = self.platform.home / "logs" / "tenantry.log"
-        before = log.read_text().count("convergence.mended")
+        before = log.read_text().count("reconciliation.ended")
         os.kill(self.platform.pids()["supervisor"], signal.SIGHUP)
-        eventually(lambda: log.read_text().count("convergence.mended") > before)
+        eventually(lambda: log.read_text().count("reconciliation.ended") > before)
         eventually(self._answers)  # the API has started anew as well
 
     def _answers(self) -> bool:
@@ -263,10 +263,13 @@ PASS = """
 import asyncio
 from tenantry.base import settings
 from tenantry.services.platform import open_platform
+from tenantry.services.reconciling import Pass
 
 async def main():
     async with open_platform(settings.load()) as platform:
-        print(await platform.reconciliation.converge())
+        passed = Pass()
+        await platform.reconciliation.converge(passed)
+        print(passed.done)
 
 asyncio.run(main())
 """

@@ -74,11 +74,11 @@ def test_who_stops_in_a_login_keeps_nobody_out(
     open_one = (
         stopping_in_scram(platform.pg_port, noisy) if kind == "scram" else silent(platform.pg_port)
     )
-    ended = measure(platform, "tenantry_logins_ended")
+    ended = measure(platform, "tenantry_logins_ended_total")
     with flood(open_one, 3 * PLACES) as opened:
         # All have come, and it is answered: what arrives at once takes places until it is seen.
         eventually(lambda: opened() > 3 * PLACES, seconds=60)
-        eventually(lambda: measure(platform, "tenantry_logins_ended") > ended)
+        eventually(lambda: measure(platform, "tenantry_logins_ended_total") > ended)
         with undisturbed(api, neighbour, "connection_string"):
             pass
         assert measure(platform, "tenantry_login_flood") == 1

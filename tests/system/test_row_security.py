@@ -169,6 +169,7 @@ OWNERS: dict[str, LiteralString] = {
     "database_stats": "database_id",
     "disk_usage": "database_id",
     "database_activity": "database_id",
+    "failing_reconciliations": "database_id",
     "maskings": "database_id",
     "backups": "database_id",
     "backup_schedules": "database_id",
@@ -199,13 +200,21 @@ def test_everything_of_a_table_is_ones_own(
     asked = sql.SQL("SELECT DISTINCT {}::text FROM {}").format(
         sql.Identifier(OWNERS[table]), sql.Identifier(table)
     )
-    with platform.control() as control:
-        all_owners = {row[0] for row in control.execute(asked)}
-    assert {owner_of(OWNERS[table], each) for each in (ann, bob)} <= all_owners
-    for each in (ann, bob):
-        with acting(platform, each.id) as control:
-            found = {row[0] for row in control.execute(asked)} - {None}  # None: nobody's yet
-        assert found == {owner_of(OWNERS[table], each)}
+    with platform.control() as holding:
+        holding.execute(
+            "INSERT INTO failing_reconciliations (database_id, detail)"
+            " SELECT unnest(%s::uuid[]), 'x' ON CONFLICT DO NOTHING",
+            ([ann.database["id"], bob.database["id"]],),
+        )
+        holding.execute("BEGIN")
+        # A pass takes away what does not fail: not while these rows are locked.
+        holding.execute("SELECT FROM failing_reconciliations FOR UPDATE")
+        all_owners = {row[0] for row in holding.execute(asked)}
+        assert {owner_of(OWNERS[table], each) for each in (ann, bob)} <= all_owners
+        for each in (ann, bob):
+            with acting(platform, each.id) as control:
+                found = {row[0] for row in control.execute(asked)} - {None}  # None: nobody's yet
+            assert found == {owner_of(OWNERS[table], each)}
 
 
 @pytest.mark.parametrize("role", [None, "", "administrator", "platform"])
@@ -300,6 +309,7 @@ def test_a_neighbours_row_cannot_be_touched(
         "UPDATE backup_attempts SET tries = 1",
         "UPDATE disk_usage SET state = 'ok'",
         "UPDATE database_activity SET last_active_at = now()",
+        "UPDATE failing_reconciliations SET detail = 'x'",
         "SELECT forget_old_audit_logs(30)",
         "SET LOCAL ROLE tenantry_admin",
     ],

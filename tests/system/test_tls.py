@@ -184,7 +184,7 @@ def test_how_long_it_lasts_is_told_everywhere(both: tuple[Installation, Pebble])
     (left,) = [
         float(line.split()[1])
         for line in measured.splitlines()
-        if line.startswith("tenantry_certificate_seconds_left ")
+        if line.startswith("tenantry_certificate_remaining_seconds ")
     ]
     assert abs(left - status(platform)["seconds_left"]) < 60
     parts = platform.get("/ready").json()["parts"]

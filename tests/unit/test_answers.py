@@ -13,12 +13,12 @@ from database_rows import database_row
 from tenantry.api import answers
 from tenantry.base.connection_strings import MASK, Style
 from tenantry.base.secrets import Secret
-from tenantry.base.settings import Settings
+from tenantry.base.settings import Pool, Settings
 from tenantry.services.databases.model import Opened, connection_strings
 
 settings = st.builds(
     lambda domain, pg_port, pool_port: Settings(
-        domain=str(domain), pg_port=pg_port, pool_port=pool_port
+        domain=str(domain), pg_port=pg_port, pool=Pool(port=pool_port)
     ),
     st.ip_addresses() | st.sampled_from(["localhost", "db.example.com"]),
     st.integers(1, 65535),
@@ -35,14 +35,14 @@ def test_libpq_reads_from_each_string_what_was_meant(
     strings = connection_strings(settings, of, password)
     meant = {
         strings.connection_string: (settings.pg_port, of.database_name),
-        strings.connection_string_pooled: (settings.pool_port, of.database_name),
+        strings.connection_string_pooled: (settings.pool.port, of.database_name),
     }
     if has_shadow:
         assert strings.shadow_database_url is not None
         assert strings.shadow_database_url_pooled is not None
         meant |= {
             strings.shadow_database_url: (settings.pg_port, of.shadow_name),
-            strings.shadow_database_url_pooled: (settings.pool_port, of.shadow_name),
+            strings.shadow_database_url_pooled: (settings.pool.port, of.shadow_name),
         }
     else:
         assert strings.shadow_database_url is strings.shadow_database_url_pooled is None

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.base.errors import MachineError
-from tenantry.base.settings import Settings
+from tenantry.base.settings import Acme, Settings
 from tenantry.host import certificates
 from tenantry.host.acme import AcmeFailed, Authority
 from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate
@@ -108,18 +108,18 @@ def test_a_root_that_nobody_trusts_is_not_found(authority: OwnAuthority, tmp_pat
 def test_no_authority_certifies_such_a_name(domain: str) -> None:
     directory = "https://acme.example/dir"
     with pytest.raises(ValueError, match="TENANTRY_DOMAIN"):
-        Settings(home=Path("/nowhere"), domain=domain, acme_directory=directory)
+        Settings(home=Path("/nowhere"), domain=domain, acme=Acme(directory=directory))
 
 
 def test_a_directory_is_an_https_url() -> None:
     for url in ("http://acme.example/dir", "acme.example", "https://", "file:///etc/passwd"):
         with pytest.raises(ValueError, match="https URL"):
-            Settings(home=Path("/nowhere"), domain="db.example.com", acme_directory=url)
+            Settings(home=Path("/nowhere"), domain="db.example.com", acme=Acme(directory=url))
 
 
 def test_a_name_below_another_can_be_certified() -> None:
     for domain in ("db.example.com", "1.example", "xn--bcher-kva.example", "a.xn--p1ai"):
-        Settings(home=Path("/"), domain=domain, acme_directory="https://acme.example/dir")
+        Settings(home=Path("/"), domain=domain, acme=Acme(directory="https://acme.example/dir"))
 
 
 @contextmanager
@@ -263,6 +263,6 @@ def test_a_file_that_cannot_be_used_is_named_with_the_reason(
 def test_a_file_and_an_authority_exclude_each_other() -> None:
     given: dict[str, object] = {"certificate": "/a.crt", "domain": "db.example.com"}
     with pytest.raises(ValueError, match="TENANTRY_ACME_DIRECTORY"):
-        Settings.model_validate(given | {"acme_directory": "https://acme.example/dir"})
+        Settings.model_validate(given | {"acme": {"directory": "https://acme.example/dir"}})
     with pytest.raises(ValueError, match="TENANTRY_CERTIFICATE"):
         Settings.model_validate({"certificate_key": "/a.key"})

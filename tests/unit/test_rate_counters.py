@@ -8,7 +8,7 @@ import pytest
 from tenantry.api import limits
 from tenantry.api.limits import Limits, Use
 from tenantry.base.errors import TooManyAtOnce, TooManyRequests
-from tenantry.base.settings import Settings
+from tenantry.base.settings import Concurrent, Rates, Settings
 
 
 def test_the_headers_have_an_item_for_each_policy() -> None:
@@ -35,7 +35,7 @@ def test_only_an_address_is_one(client: tuple[str, int] | None, address: str | N
 
 
 async def test_each_caller_is_counted_alone() -> None:
-    counters = Limits(Settings(home=Path("/nowhere"), rate_per_address=3, rate_per_key=2))
+    counters = Limits(Settings(home=Path("/nowhere"), rate=Rates(per_address=3, per_key=2)))
     uses = [await counters.request("192.0.2.1") for _ in range(5)]
     assert [(use.left, use.over) for use in uses] == [
         (2, False),
@@ -55,14 +55,14 @@ async def test_each_caller_is_counted_alone() -> None:
 
 
 async def test_one_ipv6_network_is_one_caller() -> None:
-    counters = Limits(Settings(home=Path("/nowhere"), rate_per_address=1))
+    counters = Limits(Settings(home=Path("/nowhere"), rate=Rates(per_address=1)))
     assert not (await counters.request("2001:db8:0:1::1")).over
     assert (await counters.request("2001:db8:0:1:ffff::2")).over
     assert not (await counters.request("2001:db8:0:2::1")).over
 
 
 async def test_many_keys_of_a_customer_have_no_more_than_its_share() -> None:
-    settings = Settings(home=Path("/nowhere"), concurrent_per_key=2, concurrent_per_customer=3)
+    settings = Settings(home=Path("/nowhere"), concurrent=Concurrent(per_key=2, per_customer=3))
     limits = Limits(settings)
     async with AsyncExitStack() as held:
         for key in ("one", "one", "two"):
@@ -79,7 +79,7 @@ async def test_many_keys_of_a_customer_have_no_more_than_its_share() -> None:
 
 
 async def test_a_known_device_and_a_known_key_have_shares_of_their_own() -> None:
-    counters = Limits(Settings(home=Path("/nowhere"), rate_logins=1, rate_failures=1))
+    counters = Limits(Settings(home=Path("/nowhere"), rate=Rates(logins=1, failures=1)))
     assert not (await counters.login("192.0.2.1")).over
     assert (await counters.login("192.0.2.1")).over
     assert not (await counters.login("192.0.2.1", "device")).over

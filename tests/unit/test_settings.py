@@ -3,22 +3,25 @@
 import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.provisional import domains
+from pydantic import Field, SecretStr
 
 from tenantry.base.errors import MachineError
 from tenantry.base.local_api import LONGEST_HOME, default_home
-from tenantry.base.settings import Settings, load
+from tenantry.base.settings import Acme, Api, BackupS3, Group, Settings, load
+from tenantry.cli.installing import unit_environment
 
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home that is not there: nothing is read but the variables that a test sets."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"TENANTRY_{name.upper()}", raising=False)
+    for each in Settings.variables():
+        monkeypatch.delenv(each.name, raising=False)
     monkeypatch.setenv("TENANTRY_HOME", "/nowhere")
     return Path("/nowhere")
 
@@ -50,8 +53,8 @@ def test_what_cannot_be_used_is_named(
     assert f"TENANTRY_{name} " in told.value.detail
     assert told.value.hint is not None
     assert "tenantry.env" in told.value.hint
-    others = {f"TENANTRY_{other.upper()} " for other in Settings.model_fields}
-    assert not [each for each in others - {f"TENANTRY_{name} "} if each in told.value.detail]
+    others = {each.name for each in Settings.variables()} - {f"TENANTRY_{name}"}
+    assert not [each for each in others if f"{each} " in told.value.detail]
 
 
 def test_all_that_cannot_be_used_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +75,7 @@ def test_the_home_of_nobody_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_any_there_are_defaults(home: Path) -> None:
     found = load()
     assert found.home == home
-    assert (found.api_port, found.pg_port, found.pool_port) == (3000, 5432, 6432)
+    assert (found.api.port, found.pg_port, found.pool.port) == (3000, 5432, 6432)
     assert found.engines_dir == home / "engines"
     assert found.api_url == "http://127.0.0.1:3000"
 
@@ -85,7 +88,7 @@ def test_the_file_counts_less_than_the_environment(
     monkeypatch.setenv("TENANTRY_HOME", str(home))
     monkeypatch.setenv("TENANTRY_PG_PORT", "5434")
     found = load()
-    assert (found.api_port, found.pg_port) == (3001, 5434)
+    assert (found.api.port, found.pg_port) == (3001, 5434)
 
 
 def test_a_bad_line_of_the_file_is_named_with_it(
@@ -126,7 +129,7 @@ def test_proxies_are_addresses_and_networks() -> None:
     ],
 )
 def test_the_api_is_reached_where_it_listens(host: str, url: str) -> None:
-    assert Settings(home=Path("/nowhere"), api_host=host).api_url == url
+    assert Settings(home=Path("/nowhere"), api=Api(host=host)).api_url == url
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -151,3 +154,127 @@ def test_roots_programs_find_the_home_they_are_installed_in(
     assert default_home() == Path("/var/lib/tenantry")
     (tmp_path / "venv").symlink_to("venv-0123456789abcdef")
     assert default_home() == tmp_path
+
+
+BUCKET = {
+    "TENANTRY_BACKUP_S3_ENDPOINT": "https://s3.example.com",
+    "TENANTRY_BACKUP_S3_BUCKET": "backups",
+    "TENANTRY_BACKUP_S3_KEY": "a-key",
+    "TENANTRY_BACKUP_S3_SECRET": "a-secret-key",
+}
+
+
+def test_variables_of_a_group_begin_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = tmp_path_factory.mktemp("h")
+    (home / "tenantry.env").write_text("TENANTRY_ACME_EMAIL=a@example.com\n")
+    monkeypatch.setenv("TENANTRY_HOME", str(home))
+    monkeypatch.setenv("TENANTRY_ACME_HTTP_PORT", "8080")
+    monkeypatch.setenv("TENANTRY_API_KEY", "not a setting, but the client's")
+    monkeypatch.setenv("tenantry_pool_port", "7432")
+    found = load()
+    assert found.acme == Acme(email="a@example.com", http_port=8080)
+    assert found.api == Api()
+    assert found.pool.port == 7432
+
+
+@pytest.mark.parametrize("name", ["TENANTRY_API", "TENANTRY_ACME", "TENANTRY_BACKUP_S3"])
+@pytest.mark.parametrize("value", ["", "x", "{}", '{"port": 1}', "[]", "null"])
+def test_the_name_of_a_group_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(MachineError, match=f"{name} is not a setting"):
+        load()
+
+
+@pytest.mark.parametrize("missing", BUCKET)
+def test_a_bucket_is_given_whole(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    for name, value in BUCKET.items():
+        if name != missing:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(MachineError, match=f"{missing} is missing"):
+        load()
+
+
+def test_a_region_alone_is_no_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENANTRY_BACKUP_S3_REGION", "eu-1")
+    assert load().backup_s3 is None
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"CERTIFICATE_KEY": "/k"}, "TENANTRY_CERTIFICATE_KEY is of no use without"),
+        ({"ACME_DIRECTORY": "https://a.example/d"}, "TENANTRY_ACME_DIRECTORY needs a name"),
+        (
+            {"ACME_DIRECTORY": "https://a.example/d", "CERTIFICATE": "/c"},
+            "TENANTRY_CERTIFICATE cannot be used together with TENANTRY_ACME_DIRECTORY",
+        ),
+        ({"ACME_DIRECTORY": "http://a.example"}, "TENANTRY_ACME_DIRECTORY is not the https URL"),
+        ({"BACKUP_DIR": "backups"}, "TENANTRY_BACKUP_DIR is not a whole path"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_named(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], told: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(f"TENANTRY_{name}", value)
+    with pytest.raises(MachineError, match=told):
+        load()
+
+
+class Mail(Group):
+    server: str
+    password: SecretStr
+
+
+class Larger(Settings):
+    """With secrets that somebody has added, and has named nowhere else."""
+
+    mail: Mail | None = None
+    token: Annotated[SecretStr | None, Field(min_length=3)] = None
+
+
+def test_a_secret_is_one_by_its_type() -> None:
+    secret = {each.name for each in Settings.variables() if each.is_secret}
+    assert secret == {"TENANTRY_BACKUP_S3_KEY", "TENANTRY_BACKUP_S3_SECRET"}
+    added = {each.name for each in Larger.variables() if each.is_secret} - secret
+    assert added == {"TENANTRY_MAIL_PASSWORD", "TENANTRY_TOKEN"}
+
+
+@pytest.mark.parametrize("name", ["TENANTRY_MAIL_PASSWORD", "TENANTRY_TOKEN", *list(BUCKET)[2:]])
+def test_no_secret_reaches_a_unit_file(name: str) -> None:
+    environ = {"TENANTRY_DOMAIN": "db.example.com", name: "hidden"}
+    with pytest.raises(MachineError, match=name):
+        unit_environment(Larger(home=Path("/nowhere")), environ)
+
+
+def test_only_settings_reach_a_unit_file() -> None:
+    others = {
+        "PATH": "/bin",
+        "TENANTRY_API_KEY": "the client's",
+        "TENANTRY_DATABASE_URL": "postgresql://a:b@c/d",
+        "TENANTRY_IMPORT_FROM": "postgresql://a:b@c/d",
+    }
+    told = {"TENANTRY_HOME": "/nowhere", "TENANTRY_API_PORT": "3100"}
+    assert unit_environment(Settings(home=Path("/nowhere")), others | told) == told
+
+
+def test_what_is_given_openly_has_no_secrets() -> None:
+    found = Larger(
+        home=Path("/nowhere"),
+        domain="db.example.com",
+        pool={"port": 7432},
+        backup_s3=BackupS3.model_validate(
+            {name.removeprefix("TENANTRY_BACKUP_S3_").lower(): it for name, it in BUCKET.items()}
+        ),
+        mail={"server": "mail.example.com", "password": "hidden"},
+        token="hidden",
+    )
+    assert found.given_openly() == {
+        "TENANTRY_HOME": Path("/nowhere"),
+        "TENANTRY_DOMAIN": "db.example.com",
+        "TENANTRY_POOL_PORT": 7432,
+    }

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from tenantry.base.errors import Conflict
-from tenantry.base.settings import Settings
+from tenantry.base.settings import Backup, BackupS3, Settings
 from tenantry.services import uninstalling
 from tenantry.services.uninstalling import plan
 
@@ -41,15 +41,20 @@ def test_what_others_have_put_there_stays() -> None:
 @pytest.mark.parametrize(
     ("settings", "where"),
     [
-        (Settings(home=HOME, engines=None, backup_dir=Path("/mnt/backups")), "/mnt/backups"),
+        (
+            Settings(home=HOME, engines=None, backup=Backup(dir=Path("/mnt/backups"))),
+            "/mnt/backups",
+        ),
         (
             Settings(
                 home=HOME,
                 engines=None,
-                backup_s3_endpoint="https://s3.example.com",
-                backup_s3_bucket="b",
-                backup_s3_key=SecretStr("k"),
-                backup_s3_secret=SecretStr("s"),
+                backup_s3=BackupS3(
+                    endpoint="https://s3.example.com",
+                    bucket="b",
+                    key=SecretStr("k"),
+                    secret=SecretStr("s"),
+                ),
             ),
             "https://s3.example.com/b/tenantry",
         ),

@@ -14,6 +14,7 @@ from tenantry.base import logs, settings
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host.processes import lifeline
+from tenantry.services.observations.interpreting import observe
 
 log = structlog.get_logger()
 
@@ -46,18 +47,19 @@ def _read_certificate(context: ssl.SSLContext, here: Settings) -> None:
 def main() -> None:
     logs.configure("api")
     here = settings.load()
+    observe(Home(here.home), "api")
     certificate = Home(here.home).certificate if here.api_tls else None
     config = uvicorn.Config(
         create_app(here),
-        host=here.api_host,
-        port=here.api_port,
+        host=here.api.host,
+        port=here.api.port,
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,  # api.proxies reads them: uvicorn believes whatever is on this machine
         http=deadlines.protocol(here),
-        timeout_keep_alive=here.api_idle_seconds,
+        timeout_keep_alive=here.api.idle_seconds,
         timeout_graceful_shutdown=15,
         ssl_certfile=certificate,
         ssl_keyfile=certificate,
@@ -65,7 +67,7 @@ def main() -> None:
     config.load()
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
-    loop_factory = partial(deadlines.DeadlineLoop, here.api_head_seconds)
+    loop_factory = partial(deadlines.DeadlineLoop, here.api.head_seconds)
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(serve(uvicorn.Server(config), here))
 

@@ -155,6 +155,10 @@ class Database(BaseModel):
     missing_since: dt.datetime | None = Field(
         description="Since when its server does not have it; it is never made anew by itself."
     )
+    status_detail: str | None = Field(
+        description="Why it is not as it should be; null once that is put right. It is tried again "
+        "every minute."
+    )
     password_changed_at: dt.datetime = Field(
         description="When the platform last set the password of its owner role."
     )

@@ -172,7 +172,7 @@ def protocol(settings: Settings) -> type[asyncio.Protocol]:
     """Return the protocol with the deadlines of the settings, as uvicorn wants it."""
     made = partial(
         DeadlineProtocol,
-        head_seconds=settings.api_head_seconds,
-        stall_seconds=settings.api_stall_seconds,
+        head_seconds=settings.api.head_seconds,
+        stall_seconds=settings.api.stall_seconds,
     )
     return cast(type[asyncio.Protocol], made)

@@ -9,10 +9,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tenantry.api import limits, metrics, problems, proxies
+from tenantry.api import limits, problems, proxies
 from tenantry.api.limits import Limits, Use
 from tenantry.base.errors import TenantryError, TooManyRequests
 from tenantry.base.ids import new_id
+from tenantry.services.observations.requests import observe_request
 
 log = structlog.get_logger()
 
@@ -92,7 +93,7 @@ class Frame:
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "other")
             status = CLIENT_GONE if reply.gone else reply.status
-            metrics.observe_request(scope["method"], route, status, seconds)
+            observe_request(scope["method"], route, status, seconds)
             log.info(
                 "request",
                 method=scope["method"],

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field
 
 from tenantry import __version__
-from tenantry.api import answers, metrics
+from tenantry.api import answers
 from tenantry.api.answers import Answer
 from tenantry.api.asking import (
     PlatformHere,
@@ -21,14 +21,11 @@ from tenantry.api.asking import (
     presented,
 )
 from tenantry.api.clusters import platform_wide
-from tenantry.base.errors import Conflict, Unavailable
-from tenantry.control import audit, pauses, usage
-from tenantry.control import databases as rows
-from tenantry.services import health, login_floods
+from tenantry.base.errors import Unavailable
+from tenantry.services import health, metrics
 from tenantry.services.access.service import Principal
 from tenantry.services.platform import Platform
 from tenantry.services.pooling.service import PoolerState
-from tenantry.services.repository.model import Upkeep
 
 router = APIRouter(tags=["platform"])
 
@@ -41,8 +38,6 @@ _OF_PROXIES = {
     "x-forwarded-proto",
     "x-real-ip",
 }
-
-_LOOK_SECONDS = 5.0  # for a repository, by whoever asks for measures
 
 Watcher = Annotated[Principal, allowed("platform:read")]
 Reader = Annotated[Principal, allowed("databases:read")]
@@ -167,36 +162,8 @@ async def measures(request: Request, platform: PlatformHere) -> Response:
         principal = await authenticated(request, platform)
         await platform.access.authorize(principal, "platform:read", action="GET /metrics")
         platform_wide(principal)
-    counts: dict[str, int] = {}
-    quotas: dict[str, int] = {}
-    backups: list[Upkeep] = []
-    drills = pooler = certificate = None
-    if (logins := login_floods.seen(platform.home)) is not None:
-        metrics.observe_logins(logins)
-    try:
-        certificate = platform.certificates.status()
-        async with platform.store.transaction(audit.PLATFORM) as tx:
-            counts = await rows.count_by_status(tx)
-            quotas = await usage.count_by_state(tx)
-            metrics.observe_paused(await pauses.count_paused(tx))
-        drills = await platform.drills.summary()
-        backups = await platform.cluster_backups.upkeep(deadline=_LOOK_SECONDS)
-        metrics.observe_queue(await platform.operations.queued())
-        metrics.observe_logical_backups(await platform.backups.count())
-        metrics.observe_passwords(await platform.passwords.ages())
-        metrics.observe_backup_schedules(await platform.backup_schedules.count_failing())
-        metrics.observe_ownership(await platform.ownership.findings())
-        metrics.observe_versions(await platform.versions.look())
-        metrics.observe_transaction_ids(await platform.transaction_ids.reports())
-        pooler = await platform.pooler.state()
-    except (Conflict, Unavailable):
-        pass  # the parts' own gauges say so
-    return Response(
-        metrics.render(
-            await _checked(request, platform), counts, quotas, pooler, certificate, backups, drills
-        ),
-        media_type="text/plain; version=0.0.4",
-    )
+    found = await metrics.exposition(platform, _checked(request, platform))
+    return Response(found, media_type=metrics.MEDIA_TYPE)
 
 
 @router.get("/api/pooler", response_model=Answer[Pooler])

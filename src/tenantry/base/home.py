@@ -79,6 +79,11 @@ class Home:
         return self.root / "run"
 
     @property
+    def counts(self) -> Path:
+        """What each process has counted, in a file of its own."""
+        return self.run / "counts"
+
+    @property
     def supervisor_pid(self) -> Path:
         return self.run / "supervisor.pid"
 

@@ -7,8 +7,6 @@ from typing import Any, TextIO
 
 import structlog
 
-from tenantry.base.events import Changed, Event, PartDied, StepDone, subscribe
-
 
 def configure(part: str, *, to: TextIO | None = None) -> None:
     """Log this process's events and those of its libraries as ``part``, on standard error.
@@ -46,15 +44,3 @@ def configure(part: str, *, to: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    subscribe(_log_event)
-
-
-def _log_event(event: Event) -> None:
-    log = structlog.get_logger()
-    match event:
-        case StepDone(flow, step, subject):
-            log.debug("step.done", flow=flow, step=step, subject=subject)
-        case Changed(what, subject):
-            log.info(what, subject=subject)
-        case PartDied(part):
-            log.warning("part.died", died=part)

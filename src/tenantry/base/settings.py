@@ -3,21 +3,30 @@
 import ipaddress
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
     Field,
+    SecretBytes,
     SecretStr,
     ValidationError,
-    ValidationInfo,
     field_validator,
+    model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tenantry.base.errors import MachineError
 from tenantry.base.local_api import LONGEST_HOME, LocalApi, default_home, is_loopback
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
@@ -30,72 +39,208 @@ _WORD = re.compile(r"[A-Za-z0-9._/-]+")
 _VISIBLE = re.compile(r"[!-~]+")
 _TIME = r"([01]\d|2[0-3]):[0-5]\d"
 _WINDOW = rf"^(off|{_TIME}-{_TIME})$"
-_S3 = ("backup_s3_endpoint", "backup_s3_bucket", "backup_s3_key")
+
+
+def _whole(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("is not a whole path, from / on")
+    return path
+
+
+def _one_word(word: str) -> str:
+    if not _WORD.fullmatch(word):
+        raise ValueError("has other than letters, digits and . _ - / in it")
+    return word
+
+
+def _one_line(secret: SecretStr) -> SecretStr:
+    if not _VISIBLE.fullmatch(secret.get_secret_value()):
+        raise ValueError("is empty, or has a space or a line break in it")
+    return secret
+
+
+WholePath = Annotated[Path, AfterValidator(_whole)]
+Word = Annotated[str, AfterValidator(_one_word)]
+OneLine = Annotated[SecretStr, AfterValidator(_one_line)]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A setting as it is called outside; a secret one is written nowhere but where it was set.
+
+    One of a group that may be left out is required if any other of the group is there.
+    """
+
+    name: str
+    is_secret: bool
+    is_required: bool
+
+    @classmethod
+    def of(cls, field: FieldInfo, *path: str) -> "Variable":
+        return cls(_variable(*path), _is_secret(field.annotation), field.is_required())
+
+
+class Group(BaseModel):
+    """Settings whose variables begin with one name: ``TENANTRY_ACME_EMAIL`` is ``acme.email``."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_no_setting_itself(cls, given: object) -> object:
+        if isinstance(given, str):
+            raise ValueError("is not a setting: names of settings go on after it")  # noqa: TRY004
+        return given
+
+
+class Api(Group):
+    """Where the REST API listens, and how long it waits for clients."""
+
+    host: str = "127.0.0.1"
+    port: Port = 3000
+    head_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
+    stall_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
+    idle_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
+
+
+class Pool(Group):
+    """The pooler."""
+
+    port: Port = 6432
+    packet_mb: Annotated[int, Field(ge=1, le=1024)] = 64
+    memory_mb: Annotated[int, Field(ge=64, le=65_536)] = 256
+
+
+class Customer(Group):
+    """What one customer may have."""
+
+    databases: Annotated[int, Field(ge=1, le=100_000)] = 100
+    backup_gb: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+
+
+class Backup(Group):
+    """When physical backups are made, for how long they are retained, and in which folder."""
+
+    time: Annotated[str, Field(pattern=rf"^{_TIME}$")] = "02:00"
+    weekday: Weekday = "sunday"
+    days: Annotated[int, Field(ge=1, le=3650)] = 7
+    dir: WholePath | None = None
+
+
+class BackupS3(Group):
+    """A further repository of backups, in a bucket of a server that speaks S3."""
+
+    endpoint: str
+    bucket: Word
+    region: Word = "us-east-1"
+    path: Word = "/tenantry"
+    key: OneLine
+    secret: OneLine
+    ca_file: WholePath | None = None
+
+    @field_validator("endpoint")
+    @classmethod
+    def _https_server(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname or parts.path not in {"", "/"}:
+            raise ValueError("is not the https URL of a server, such as https://s3.example.com")
+        return f"https://{parts.netloc}"
+
+
+class Acme(Group):
+    """The authority that certifies the TLS endpoints, if that is not this installation's own."""
+
+    directory: str | None = None
+    email: str | None = None
+    ca_file: WholePath | None = None
+    http_port: Port = 80
+    dns_hook: WholePath | None = None
+
+    @field_validator("directory")
+    @classmethod
+    def _https_url(cls, url: str | None) -> str | None:
+        if url is not None and (urlsplit(url).scheme != "https" or not urlsplit(url).hostname):
+            raise ValueError("is not the https URL of an ACME directory")
+        return url
+
+
+class Rates(Group):
+    """How many requests are answered within a minute."""
+
+    per_address: Rate = 120_000
+    per_key: Rate = 60_000
+    failures: Rate = 60
+    logins: Rate = 30
+
+
+class Concurrent(Group):
+    """How many requests are answered at the same time."""
+
+    per_key: Annotated[int, Field(ge=1, le=10_000)] = 32
+    per_customer: Annotated[int, Field(ge=1, le=10_000)] = 64
+
+
+class Session(Group):
+    """How long a login lasts."""
+
+    idle_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
+    hours: Annotated[int, Field(ge=1, le=720)] = 12
+
+
+class Restart(Group):
+    """Restarts of servers whose files were replaced."""
+
+    broken: bool = True
+    grace_seconds: Annotated[int, Field(ge=1, le=60)] = 30
 
 
 class Settings(BaseSettings):
-    """What one installation is told from outside. Everything else is derived or in its home."""
+    """What one installation is told from outside. Everything else is derived or in its home.
 
-    model_config = SettingsConfigDict(env_prefix="TENANTRY_", extra="ignore", frozen=True)
+    The name of a variable is that of its field, after those of its group if it is in one.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="TENANTRY_",
+        env_nested_delimiter="_",
+        env_nested_max_split=1,  # acme.http_port is TENANTRY_ACME_HTTP_PORT
+        enable_decoding=False,  # and nothing is JSON
+        extra="ignore",
+        frozen=True,
+    )
 
     home: Path = Field(default_factory=default_home)
     environment: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = "production"
     domain: str = "localhost"
-    api_host: str = "127.0.0.1"
-    api_port: Port = 3000
+    api: Api = Api()
     trusted_proxies: str = ""
-    api_head_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
-    api_stall_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
-    api_idle_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
     pg_port: Port = 5432
-    pool_port: Port = 6432
-    pool_packet_mb: Annotated[int, Field(ge=1, le=1024)] = 64
-    pool_memory_mb: Annotated[int, Field(ge=64, le=65_536)] = 256
+    pool: Pool = Pool()
     connections_per_address: Annotated[int, Field(ge=10, le=65_535)] | None = None
     redis_port: Port = 6379
     warm_pool: Annotated[int, Field(ge=0, le=500)] = 16
     branches: Annotated[int, Field(ge=0, le=1000)] = 10
-    customer_databases: Annotated[int, Field(ge=1, le=100_000)] = 100
-    customer_backup_gb: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    customer: Customer = Customer()
     engines: Path | None = None
-    blueprints: Path | None = None
+    blueprints: WholePath | None = None
     backups: bool = True
-    backup_time: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = "02:00"
-    backup_weekday: Weekday = "sunday"
-    backup_days: Annotated[int, Field(ge=1, le=3650)] = 7
+    backup: Backup = Backup()
+    backup_s3: BackupS3 | None = None
     replaced_days: Annotated[int, Field(ge=1, le=3650)] | None = None
-    drill_time: Annotated[str, Field(pattern=r"^(off|([01]\d|2[0-3]):[0-5]\d)$")] = "04:00"
+    drill_time: Annotated[str, Field(pattern=rf"^(off|{_TIME})$")] = "04:00"
     maintenance_window: Annotated[str, Field(pattern=_WINDOW)] = "03:00-04:00"
-    restart_broken: bool = True
-    restart_grace_seconds: Annotated[int, Field(ge=1, le=60)] = 30
-    backup_dir: Path | None = None
-    backup_s3_endpoint: str | None = None
-    backup_s3_bucket: str | None = None
-    backup_s3_region: str = "us-east-1"
-    backup_s3_path: str = "/tenantry"
-    backup_s3_key: SecretStr | None = None
-    backup_s3_secret: Annotated[SecretStr | None, Field(validate_default=True)] = None
-    backup_s3_ca_file: Path | None = None
+    restart: Restart = Restart()
     import_private: bool = False
     password_days: Annotated[int, Field(ge=0, le=3650)] = 90
     audit_days: Annotated[int, Field(ge=30, le=36_500)] = 365
     memory_mb: Annotated[int, Field(ge=256)] | None = None
     queued_minutes: Annotated[int, Field(ge=0, le=1440)] = 5
-    rate_per_address: Rate = 120_000
-    rate_per_key: Rate = 60_000
-    rate_failures: Rate = 60
-    rate_logins: Rate = 30
-    concurrent_per_key: Annotated[int, Field(ge=1, le=10_000)] = 32
-    concurrent_per_customer: Annotated[int, Field(ge=1, le=10_000)] = 64
-    session_idle_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
-    session_hours: Annotated[int, Field(ge=1, le=720)] = 12
-    acme_directory: str | None = None
-    acme_email: str | None = None
-    acme_ca_file: Path | None = None
-    acme_http_port: Port = 80
-    acme_dns_hook: Path | None = None
-    certificate: Path | None = None
-    certificate_key: Path | None = None
+    rate: Rates = Rates()
+    concurrent: Concurrent = Concurrent()
+    session: Session = Session()
+    acme: Acme = Acme()
+    certificate: WholePath | None = None
+    certificate_key: WholePath | None = None
 
     @field_validator("home")
     @classmethod
@@ -131,80 +276,60 @@ class Settings(BaseSettings):
                 raise ValueError("has a network of all addresses in it: anybody could claim any")
         return text
 
-    @field_validator("acme_directory")
+    @field_validator("backup_s3", mode="before")
     @classmethod
-    def _directory_of_a_name(cls, url: str | None, others: ValidationInfo) -> str | None:
-        if url is None:
-            return None
-        if urlsplit(url).scheme != "https" or not urlsplit(url).hostname:
-            raise ValueError("is not the https URL of an ACME directory")
-        if not _CERTIFIABLE.fullmatch(others.data.get("domain", "")):
-            raise ValueError("needs a name such as db.example.com as TENANTRY_DOMAIN")
-        return url
+    def _none_without_a_bucket(cls, given: object) -> object:
+        needed = {name for name, field in BackupS3.model_fields.items() if field.is_required()}
+        return None if isinstance(given, dict) and not needed & given.keys() else given
 
-    @field_validator("certificate")
-    @classmethod
-    def _instead_of_acme(cls, path: Path | None, others: ValidationInfo) -> Path | None:
-        if path is not None and others.data.get("acme_directory") is not None:
-            raise ValueError("cannot be used together with TENANTRY_ACME_DIRECTORY")
-        return path
+    @model_validator(mode="after")
+    def _one_certificate(self) -> Self:
+        if self.certificate_key is not None and self.certificate is None:
+            raise ValueError("TENANTRY_CERTIFICATE_KEY is of no use without TENANTRY_CERTIFICATE")
+        if self.acme.directory is None:
+            return self
+        if self.certificate is not None:
+            raise ValueError(
+                "TENANTRY_CERTIFICATE cannot be used together with TENANTRY_ACME_DIRECTORY"
+            )
+        if not _CERTIFIABLE.fullmatch(self.domain):
+            raise ValueError(
+                "TENANTRY_ACME_DIRECTORY needs a name such as db.example.com as TENANTRY_DOMAIN"
+            )
+        return self
 
-    @field_validator("certificate_key")
     @classmethod
-    def _with_its_certificate(cls, path: Path | None, others: ValidationInfo) -> Path | None:
-        if path is not None and others.data.get("certificate") is None:
-            raise ValueError("is of no use without TENANTRY_CERTIFICATE")
-        return path
+    def variables(cls) -> list[Variable]:
+        """Every setting, as it is called outside."""
+        found = []
+        for name, field in cls.model_fields.items():
+            group = _group_in(field.annotation)
+            if group is None:
+                found.append(Variable.of(field, name))
+            else:
+                found += [
+                    Variable.of(each, name, inner) for inner, each in group.model_fields.items()
+                ]
+        return found
 
-    @field_validator("backup_s3_endpoint")
-    @classmethod
-    def _https_server(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname or parts.path not in {"", "/"}:
-            raise ValueError("is not the https URL of a server, such as https://s3.example.com")
-        return f"https://{parts.netloc}"
+    def given_openly(self) -> dict[str, object]:
+        """The variables that somebody has set, and what they say, but for secrets.
 
-    @field_validator("backup_s3_bucket", "backup_s3_region", "backup_s3_path")
-    @classmethod
-    def _one_word(cls, word: str | None) -> str | None:
-        if word is not None and not _WORD.fullmatch(word):
-            raise ValueError("has other than letters, digits and . _ - / in it")
-        return word
-
-    @field_validator("backup_s3_key", "backup_s3_secret")
-    @classmethod
-    def _one_line(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and not _VISIBLE.fullmatch(secret.get_secret_value()):
-            raise ValueError("is empty, or has a space or a line break in it")
-        return secret
-
-    @field_validator("backup_s3_secret")
-    @classmethod
-    def _whole_s3(cls, secret: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
-        told = {name: others.data[name] for name in _S3 if name in others.data}
-        names = [f"TENANTRY_{name.upper()}" for name, value in told.items() if value is None]
-        if secret is None and any(told.values()):
-            raise ValueError("is missing, and a repository in S3 needs it")
-        if secret is not None and names:
-            raise ValueError(f"is of no use without {', '.join(names)}")
-        return secret
-
-    @field_validator(
-        "acme_ca_file",
-        "acme_dns_hook",
-        "backup_dir",
-        "backup_s3_ca_file",
-        "blueprints",
-        "certificate",
-        "certificate_key",
-    )
-    @classmethod
-    def _whole_path(cls, path: Path | None) -> Path | None:
-        if path is not None and not path.is_absolute():
-            raise ValueError("is not a whole path, from / on")
-        return path
+        Nothing of a group that has a secret: it cannot be used without.
+        """
+        found: dict[str, object] = {}
+        for name in self.model_fields_set:
+            value = getattr(self, name)
+            if isinstance(value, Group):
+                fields = type(value).model_fields.values()
+                if not any(_is_secret(each.annotation) for each in fields):
+                    found |= {
+                        _variable(name, inner): getattr(value, inner)
+                        for inner in value.model_fields_set
+                    }
+            elif not _is_secret(type(self).model_fields[name].annotation):
+                found[_variable(name)] = value
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def proxy_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -220,12 +345,12 @@ class Settings(BaseSettings):
     @property
     def repository_dir(self) -> Path:
         """Where the local repository of physical backups lives."""
-        return self.backup_dir or self.home / "backups" / "repository"
+        return self.backup.dir or self.home / "backups" / "repository"
 
     @property
     def local_api(self) -> LocalApi:
         """Where the API is for a client on this machine."""
-        return LocalApi(self.home, self.domain, self.api_host, self.api_port)
+        return LocalApi(self.home, self.domain, self.api.host, self.api.port)
 
     @property
     def api_tls(self) -> bool:
@@ -258,11 +383,7 @@ def load() -> Settings:
     try:
         return Settings(_env_file=home / "tenantry.env")
     except ValidationError as error:
-        wrong = "; ".join(
-            f"TENANTRY_{'_'.join(str(part) for part in e['loc']).upper()} "
-            f"{e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors(include_url=False, include_input=False)
-        )
+        wrong = "; ".join(map(_told, error.errors(include_url=False, include_input=False)))
         raise MachineError(
             f"These settings cannot be used: {wrong}.",
             hint=f"Mend them in the environment or in {home / 'tenantry.env'}.",
@@ -272,3 +393,28 @@ def load() -> Settings:
             f"{home / 'tenantry.env'} cannot be read: {error.strerror}.",
             hint="Give its owner the right to read it, or set TENANTRY_HOME to another folder.",
         ) from None
+
+
+def _told(wrong: "ErrorDetails") -> str:
+    """One of the things that are wrong. What is between settings names them itself."""
+    what = wrong["msg"].removeprefix("Value error, ")
+    if wrong["type"] == "missing":
+        what = "is missing, and others of its group need it"
+    return f"{_variable(*map(str, wrong['loc']))} {what}" if wrong["loc"] else what
+
+
+def _variable(*path: str) -> str:
+    return f"TENANTRY_{'_'.join(path).upper()}"
+
+
+def _group_in(annotation: object) -> type[Group] | None:
+    for each in (annotation, *get_args(annotation)):
+        if isinstance(each, type) and issubclass(each, Group):
+            return each
+    return None
+
+
+def _is_secret(annotation: object) -> bool:
+    if isinstance(annotation, type) and issubclass(annotation, SecretStr | SecretBytes):
+        return True
+    return any(map(_is_secret, get_args(annotation)))

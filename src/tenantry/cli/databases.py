@@ -224,6 +224,7 @@ def show(database: Named, env: In = None, as_json: Json = False) -> None:
             ("owner", row.get("owner_email")),
             ("status", limits.state(row)),
             ("missing since", row.get("missing_since")),
+            ("fails", row.get("status_detail")),
             ("kind", row.get("kind")),
             *limits.facts(row),
             *attributes.facts(row),

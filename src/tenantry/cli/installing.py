@@ -1,10 +1,12 @@
 """What root changes on this machine outside of the home, before everything runs as another user."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from typer.completion import get_completion_script  # type: ignore[attr-defined] # is public
 
+from tenantry.base.errors import MachineError
 from tenantry.base.settings import Settings
 from tenantry.cli import output
 from tenantry.host import engines, files, nftables, packages, programs
@@ -43,7 +45,7 @@ async def limit_connections(here: Settings) -> None:
         output.note("Only root can set TENANTRY_CONNECTIONS_PER_ADDRESS in force.")
         return
     await packages.ensure_nftables(say)
-    ports = (here.pg_port, here.pool_port, here.api_port)
+    ports = (here.pg_port, here.pool.port, here.api.port)
     text = nftables.render(name, ports, here.connections_per_address)
     files.write_atomically(here.home / "nftables.conf", text, mode=0o644)
     await nftables.apply(text)
@@ -66,6 +68,20 @@ def put_on_path(here: Settings) -> None:
     for problem in programs.link(here.home / "venv" / "bin", scripts):
         output.note(f"Not linked: {problem}")
     os.umask(umask)
+
+
+def unit_environment(here: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """The settings among these variables, for the unit file, which everybody can read.
+
+    Raises MachineError if a secret one is among them.
+    """
+    told = [each for each in here.variables() if each.name in environ]
+    if secrets := [each.name for each in told if each.is_secret]:
+        raise MachineError(
+            f"Everybody can read a unit file, and {' and '.join(secrets)} would be in it.",
+            hint=f"Put it into {here.home / 'tenantry.env'} instead, with mode 0600, and unset it.",
+        )
+    return {each.name: environ[each.name] for each in told}
 
 
 def unit_name(here: Settings) -> str:

@@ -18,7 +18,14 @@ from tenantry.base.settings import Settings
 from tenantry.cli import output, times
 from tenantry.cli.client import Api, Row
 from tenantry.cli.door import FAILED, NOT_RUNNING, Json
-from tenantry.cli.installing import install, limit_connections, put_on_path, say, unit_name
+from tenantry.cli.installing import (
+    install,
+    limit_connections,
+    put_on_path,
+    say,
+    unit_environment,
+    unit_name,
+)
 from tenantry.host import (
     engines,
     files,
@@ -33,6 +40,7 @@ from tenantry.host.preflight import Finding, Port
 from tenantry.services import status as statuses
 from tenantry.services import supervisor, uninstalling
 from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.observations.interpreting import observe
 from tenantry.services.platform import BroughtUp, bring_up, local_certificates, local_pooler
 from tenantry.services.recovery.service import require_complete
 from tenantry.services.versions import Versions
@@ -82,6 +90,14 @@ async def _bring_up(here: Settings, *, is_read: bool) -> BroughtUp:
     """Where a person reads along, what is logged meanwhile goes to the platform's log."""
     await supervisor.end_leftovers(here)
     preflight.require(await examine(here))
+    counts = observe(Home(here.home), "supervisor")
+    try:
+        return await _bring_up_logging(here, is_read=is_read)
+    finally:
+        counts.write()  # with --detach, another process goes on from there
+
+
+async def _bring_up_logging(here: Settings, *, is_read: bool) -> BroughtUp:
     if not is_read:
         logs.configure("supervisor")
         return await bring_up(here, say)
@@ -99,8 +115,8 @@ def _ports(here: Settings) -> dict[str, Port]:
     """The ports of the parts that clients reach."""
     return {
         "shared-1": Port("PostgreSQL", "0.0.0.0", here.pg_port, "TENANTRY_PG_PORT"),  # noqa: S104
-        "pooler": Port("the pooler", "0.0.0.0", here.pool_port, "TENANTRY_POOL_PORT"),  # noqa: S104
-        "api": Port("the API", here.api_host, here.api_port, "TENANTRY_API_PORT"),
+        "pooler": Port("the pooler", "0.0.0.0", here.pool.port, "TENANTRY_POOL_PORT"),  # noqa: S104
+        "api": Port("the API", here.api.host, here.api.port, "TENANTRY_API_PORT"),
     }
 
 
@@ -175,7 +191,7 @@ def _tell_where(here: Settings, *, key_is_new: bool) -> None:
             ("API", here.api_url),
             ("Documentation", f"{here.api_url}/docs"),
             ("PostgreSQL", f"{here.domain}:{here.pg_port}"),
-            ("Pooled", f"{here.domain}:{here.pool_port}"),
+            ("Pooled", f"{here.domain}:{here.pool.port}"),
             ("CA file", home.ca_certificate),
         ]
     )
@@ -370,9 +386,9 @@ def _backups(here: Settings, found: statuses.Status) -> list[Finding]:
 
 def _challenge_port(here: Settings) -> list[Finding]:
     """Whether challenges can be answered; nobody listens there now, so it must be free."""
-    if here.acme_directory is None or here.acme_dns_hook is not None:
+    if here.acme.directory is None or here.acme.dns_hook is not None:
         return []
-    host, number = "0.0.0.0", here.acme_http_port  # noqa: S104
+    host, number = "0.0.0.0", here.acme.http_port  # noqa: S104
     port = Port("the ACME authority's challenge", host, number, "TENANTRY_ACME_HTTP_PORT")
     found = preflight.check_port(port)
     # What serves tenants does not need it.
@@ -412,23 +428,13 @@ def _certificate(here: Settings) -> list[Finding]:
 def install_service() -> None:
     """Have systemd start the platform at every boot. For root."""
     here = settings.load()
-    secrets = ("TENANTRY_BACKUP_S3_KEY", "TENANTRY_BACKUP_S3_SECRET")
-    if told := [name for name in secrets if name in os.environ]:
-        raise MachineError(
-            f"Everybody can read a unit file, and {' and '.join(told)} would be in it.",
-            hint=f"Put it into {here.home / 'tenantry.env'} instead, with mode 0600, and unset it.",
-        )
     unit = systemd.Unit(
         name=unit_name(here),
         home=here.home,
         program=Path(sys.prefix) / "bin" / "tenantry",  # not a link to it that may be another's
         user=identity.SERVICE_USER,
-        environment={
-            name: value
-            for name, value in os.environ.items()
-            if name.startswith("TENANTRY_") and name not in {"TENANTRY_API_KEY", "TENANTRY_URL"}
-        },
-        folders=(here.repository_dir,) if here.backup_dir else (),
+        environment=unit_environment(here, os.environ),
+        folders=(here.repository_dir,) if here.backup.dir else (),
     )
     asyncio.run(install(here))
     asyncio.run(systemd.install(unit, output.done))

@@ -32,7 +32,7 @@ from tenantry.services import supervisor
 from tenantry.services.cluster_restores.model import Differences, Reached
 from tenantry.services.cluster_restores.recovering import Say, Show
 from tenantry.services.recovery.model import Found, Recovered
-from tenantry.services.recovery.service import S3, Recovery, source_of
+from tenantry.services.recovery.service import Recovery, remote_names, source_of
 
 
 def recover(
@@ -42,7 +42,8 @@ def recover(
         typer.Option(
             "--from",
             metavar="REPOSITORY",
-            help=f"The folder of the backups, or {S3}: the repository that the settings tell of.",
+            help=f"The folder of the backups, or {' or '.join(remote_names())}: "
+            "the repository that the settings tell of.",
         ),
     ],
     key_file: Annotated[

@@ -139,7 +139,7 @@ def _clean_machine(here: Settings, gone: list[str], left: list[Left]) -> None:
     """Remove what root's ``up`` has made outside of the home, and note what is gone and left."""
     gone += [*_remove_filter(here), *map(str, programs.unlink(here.home / "venv" / "bin"))]
     user = f"the system user {environment.USER}"
-    if here.backup_dir is not None:
+    if here.backup.dir is not None:
         left.append(Left(user, "it owns the backups outside of the home"))
     elif (why := environment.remove_user(here.home)) is not None:
         left.append(Left(user, why))

@@ -35,7 +35,8 @@ class DatabaseRow(Attributes, Limits):
 
     ``used_bytes`` is None until it has been measured for the first time. A branch has the moment
     at which it was its parent, and the parent for as long as that is there. ``missing_since`` is
-    None unless its cluster does not have it. Nobody connects to it before ``paused_until``, which
+    None unless its cluster does not have it; ``status_detail`` is why it is not as it should be,
+    although reconciliation tried. Nobody connects to it before ``paused_until``, which
     is None unless it wrote too much of what ``paused_for`` names. ``password_rotates_at`` is None
     unless its passwords are replaced after ``rotate_password_days``. ``last_active_at`` is when a
     session of its tenant's was last seen, None if none was since ``watched_since``.
@@ -55,6 +56,7 @@ class DatabaseRow(Attributes, Limits):
     parent_id: uuid.UUID | None
     branched_at: dt.datetime | None
     missing_since: dt.datetime | None
+    status_detail: str | None
     password_changed_at: dt.datetime
     password_rotates_at: dt.datetime | None
     last_active_at: dt.datetime | None
@@ -93,7 +95,8 @@ COLUMNS = f"""
     d.id, d.cluster_id, d.database_name, d.username, d.status, d.customer_id,
     c.email AS owner_email, d.kind, {_ATTRIBUTES}, p.longest_statement_seconds, {_LIMITS},
     u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at,
-    d.missing_since, d.password_changed_at, {rotates_at("d")} AS password_rotates_at,
+    d.missing_since, f.detail AS status_detail, d.password_changed_at,
+    {rotates_at("d")} AS password_rotates_at,
     a.last_active_at, a.watched_since, d.paused_until, d.paused_for, d.log_statements,
     d.log_min_duration_ms, d.log_errors, b.name AS blueprint, b.version AS blueprint_version,
     d.created_at, d.updated_at
@@ -102,6 +105,7 @@ _BESIDE = """
     JOIN plans p ON p.name = d.plan
     LEFT JOIN disk_usage u ON u.database_id = d.id
     LEFT JOIN database_activity a ON a.database_id = d.id
+    LEFT JOIN failing_reconciliations f ON f.database_id = d.id
     LEFT JOIN customers c ON c.id = d.customer_id
     LEFT JOIN database_blueprints b ON b.database_id = d.id
 """

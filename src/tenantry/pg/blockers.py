@@ -7,7 +7,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import BlockersEnded, emit
 from tenantry.pg import names
 
 _Result = TypeVar("_Result")
@@ -70,4 +70,4 @@ async def _end_holders(
         {"roles": list(roles), "names": list(databases)},
     )
     if cursor.rowcount:
-        emit(Changed("blockers.ended", str(cursor.rowcount)))
+        emit(BlockersEnded(str(cursor.rowcount)))

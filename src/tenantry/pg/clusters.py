@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenantry.base.errors import MachineError
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import ClusterStarted, emit
 from tenantry.host import commands, files, log_files, packages, processes
 from tenantry.pg import server_log
 from tenantry.pg.connections import ADMIN, Address
@@ -170,7 +170,7 @@ class ProcessCluster:
                 f"The cluster {self.name} did not start.\n{self.last_words()}",
                 hint=f"Its logs are in {self.log_dir}.",
             ) from error
-        emit(Changed("cluster.started", self.name))
+        emit(ClusterStarted(self.name))
         return True
 
     async def stop(self) -> None:

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import StandingRoleRestored, emit
 from tenantry.pg import names, visibility
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import (
@@ -119,7 +119,7 @@ async def ensure_standing_roles(address: Address, *, shared: bool) -> list[str]:
             undone += await _end_memberships(admin)
             undone += await _revoke_standing_access(admin)
     for each in undone:
-        emit(Changed("standing_role.restored", each))
+        emit(StandingRoleRestored(each))
     return undone
 
 

@@ -13,7 +13,15 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.errors import InvalidInput
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import (
+    DatabaseCopied,
+    DatabaseCreated,
+    DatabaseDropped,
+    RoleCreated,
+    RoleDropped,
+    RoleRetained,
+    emit,
+)
 from tenantry.pg.catalog import (
     MANAGED,
     DatabaseState,
@@ -50,7 +58,7 @@ async def ensure_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
         ).format(sql.Identifier(name))
     )
     await admit_anywhere(connection, [name])
-    emit(Changed("role.created", name))
+    emit(RoleCreated(name))
     return True
 
 
@@ -297,7 +305,7 @@ async def ensure_database(
                     sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(TEMPLATE)
                 )
             )
-            emit(Changed("database.created", name))
+            emit(DatabaseCreated(name))
     if not await _is_open(connection, name, tenant):
         await _revoke_standing(connection, name)
         await _allow_connections(connection, name)
@@ -380,7 +388,7 @@ async def copy_database(
     else:
         await grant_database(connection, name, tenant=tenant)
     await _allow_connections(connection, name)
-    emit(Changed("database.copied", name))
+    emit(DatabaseCopied(name))
     return True
 
 
@@ -396,7 +404,7 @@ async def drop_database(connection: AsyncConnection[TupleRow], name: str) -> boo
     await connection.execute(
         sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
     )
-    emit(Changed("database.dropped", name))
+    emit(DatabaseDropped(name))
     return True
 
 
@@ -418,9 +426,9 @@ async def drop_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
             await connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(each)))
     except psycopg.errors.DependentObjectsStillExist:
         await close_role(connection, name)
-        emit(Changed("role.kept", name))
+        emit(RoleRetained(name))
         return False
-    emit(Changed("role.dropped", name))
+    emit(RoleDropped(name))
     return True
 
 

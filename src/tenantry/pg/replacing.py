@@ -11,7 +11,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from tenantry.base.errors import MachineError, Unavailable
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import DatabaseReplaced, emit
 from tenantry.pg import names
 from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
 
@@ -81,7 +81,7 @@ async def replace(
             except psycopg.errors.ObjectInUse:
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
-            emit(Changed("database.replaced", service))
+            emit(DatabaseReplaced(service))
             return
     raise Unavailable(f"Sessions in {service} do not end.", hint="It is tried again.")
 

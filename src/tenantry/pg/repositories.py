@@ -1,19 +1,39 @@
 """Where backups go, and the file that tells pgBackRest.
 
-All secrets are in that file alone.
+All secrets are in that file alone. Another kind of repository is a class here, in ``REMOTE_KINDS``,
+and its group of settings, ``TENANTRY_BACKUP_<its name>_…``.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Protocol, Self
 from urllib.parse import urlsplit
 
 from tenantry.base.secrets import Secret
+from tenantry.base.settings import Settings
 from tenantry.host import processors
 from tenantry.pg.connections import ADMIN, Address
 
 _MOST_WORKERS = 8  # each takes a hundred megabytes
 _FOR_EVER = "9999999"  # what is no longer needed is services.repository's to say
+
+
+class Repository(Protocol):
+    """A place that backups go to; as text it is where that is, and another's is another."""
+
+    def options(self) -> dict[str, str]:
+        """What pgBackRest is told of it (``repo1-…``), without the number."""
+
+
+class RemoteRepository(Repository, Protocol):
+    """One that is not on this machine, and that the settings may tell of."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    def configured(cls, settings: Settings) -> Self | None:
+        """Return the one that the settings tell of, if they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +53,8 @@ class LocalRepository:
 class S3Repository:
     """A path in a bucket of a server that speaks S3; ``endpoint`` is its https URL."""
 
+    name: ClassVar[str] = "s3"
+
     endpoint: str
     bucket: str
     region: str
@@ -40,6 +62,21 @@ class S3Repository:
     key: Secret
     secret: Secret
     ca_file: Path | None = None
+
+    @classmethod
+    def configured(cls, settings: Settings) -> Self | None:
+        found = settings.backup_s3
+        if found is None:
+            return None
+        return cls(
+            endpoint=found.endpoint,
+            bucket=found.bucket,
+            region=found.region,
+            path=found.path,
+            key=Secret(found.key.get_secret_value()),
+            secret=Secret(found.secret.get_secret_value()),
+            ca_file=found.ca_file,
+        )
 
     def options(self) -> dict[str, str]:
         server = urlsplit(self.endpoint)
@@ -61,7 +98,12 @@ class S3Repository:
         return f"{self.endpoint}/{self.bucket}/{self.path.strip('/')}"
 
 
-Repository = LocalRepository | S3Repository
+REMOTE_KINDS: tuple[type[RemoteRepository], ...] = (S3Repository,)
+
+
+def remote(settings: Settings) -> list[RemoteRepository]:
+    """Those that the settings tell of, each of another kind."""
+    return [each for kind in REMOTE_KINDS if (each := kind.configured(settings)) is not None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import VisibilityLimited, emit
 from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
 
 Connection = AsyncConnection[TupleRow]
@@ -261,5 +261,5 @@ async def ensure(address: Address, database: str, wanted: Visibility) -> bool:
                     sql.Literal(wanted.mark)
                 )
             )
-    emit(Changed("database.visibility", database))
+    emit(VisibilityLimited(database))
     return True

@@ -29,7 +29,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
-from tenantry.base.events import Changed, Visited, emit
+from tenantry.base.events import SessionAnnounced, VisitorDropped, emit
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.host import files
 from tenantry.pg import catalog, names
@@ -60,7 +60,7 @@ class Visitor:
 
     def environment(self, database: str) -> dict[str, str]:
         """What has a program of PostgreSQL's log in as it (manual, section 34.15)."""
-        emit(Visited(database))
+        emit(SessionAnnounced(database))
         return {
             "PGHOST": str(self.address.socket_dir),
             "PGPORT": str(self.address.port),
@@ -127,7 +127,7 @@ async def session(
         await _make(admin, name, password, roles, bypass_rls=False, seconds=_SHORT_VISIT_SECONDS)
         if not await _may_connect(admin, database, roles):
             await admit(admin, database, name)
-    emit(Visited(database))
+    emit(SessionAnnounced(database))
     try:
         async with connect(address, user=name, dbname=database, password=password) as inside:
             await inside.execute("SELECT set_config('row_security', 'off', false)")
@@ -378,7 +378,7 @@ async def connect_as(
     answer.
     """
     await renew(visitor_)
-    emit(Visited(database))
+    emit(SessionAnnounced(database))
     conninfo = visitor_.address.conninfo(user=visitor_.name, dbname=database)
     if settings is not None:
         conninfo = make_conninfo(conninfo, options=startup_options(settings))
@@ -414,7 +414,7 @@ async def drop_abandoned(address: Address) -> None:
     ).format(sql.Literal(_SHORT_VISIT_SECONDS - _ARRIVAL_SECONDS))
     for purpose in in_time(await _names(address, which)):
         if await _remove(address, purpose):
-            emit(Changed("visitor.dropped", "abandoned"))
+            emit(VisitorDropped("abandoned"))
 
 
 def in_time(purposes: Collection[str]) -> Iterator[str]:
@@ -448,7 +448,7 @@ async def drop(address: Address, purpose: str) -> bool:
     """
     gone = await _remove(address, purpose)
     if gone:
-        emit(Changed("visitor.dropped", purpose))
+        emit(VisitorDropped(purpose))
     return gone
 
 

@@ -9,7 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 
-from tenantry.base.events import Event, Visited, subscribe
+from tenantry.base.events import Event, SessionAnnounced, subscribe
 from tenantry.control import activity as rows
 from tenantry.control import audit
 from tenantry.control import databases as database_rows
@@ -39,7 +39,7 @@ class Activity:
 
     def _hear(self, event: Event) -> None:
         match event:
-            case Visited(database):
+            case SessionAnnounced(database):
                 self._visits[database] += 1
 
     async def look(self) -> None:

@@ -13,15 +13,19 @@ from psycopg_pool import PoolTimeout
 
 from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.base.sizes import readable
-from tenantry.control import audit, pauses, usage
+from tenantry.control import audit, pauses, reconciliations, usage
 from tenantry.control import databases as rows
 from tenantry.host import files, processes
 from tenantry.pg.transaction_ids import LIMIT
-from tenantry.services import login_floods
+from tenantry.services import login_floods, reconciling
 from tenantry.services.backups.plan import failing_backups
+from tenantry.services.observations.model import Measure, gauge
 from tenantry.services.platform import Platform
 from tenantry.services.quotas import plan as quotas
 from tenantry.services.repository import plan
+
+_UP = gauge("tenantry_part_up", "Whether a part answers", "part")
+_LATENCY = gauge("tenantry_part_latency_seconds", "Time a part took to answer", "part")
 
 _DEADLINE_SECONDS = 3.0
 _LOOK_SECONDS = 2.0  # for a repository: one that is silent is unknown, and brings nothing down
@@ -206,12 +210,14 @@ async def check(platform: Platform) -> Health:
             missing = (await rows.count_by_status(tx)).get("missing", 0)
             paused = await pauses.count_paused(tx)
             full = await usage.count_by_state(tx)
+            unreconciled = await reconciliations.failing(tx)
         found = [f"{missing} missing: see missing_since in GET /api/databases."] if missing else []
         if paused:
             reasons = ", ".join(f"{count} for {reason}" for reason, count in sorted(paused.items()))
             found.append(f"Paused: {reasons}. GET /api/databases says why (paused).")
         if restricted := quotas.told(full):
             found.append(f"{restricted} GET /api/databases says which (disk).")
+        found += reconciling.alerts(unreconciled)
         return _Worry(" ".join(found)) if found else None
 
     async def worker() -> None:
@@ -249,3 +255,15 @@ async def check(platform: Platform) -> Health:
     except (TenantryError, TimeoutError):
         pass  # told by the control database's own line
     return Health(list(await asyncio.gather(*(_timed(name, probe) for name, probe in probes))))
+
+
+def measures(found: Health) -> list[Measure]:
+    """Whether each part answers, and how fast; how fast is not known of one that does not."""
+    return [
+        *(_UP(part.state != "down", part.name) for part in found.parts),
+        *(
+            _LATENCY(part.latency_ms / 1000, part.name)
+            for part in found.parts
+            if part.latency_ms is not None
+        ),
+    ]

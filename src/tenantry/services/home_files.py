@@ -11,7 +11,7 @@ import base64
 import datetime as dt
 import hashlib
 
-from pydantic import Base64Bytes, BaseModel, SecretStr, TypeAdapter, ValidationError
+from pydantic import Base64Bytes, BaseModel, TypeAdapter, ValidationError
 
 from tenantry.base.errors import MachineError, TenantryError
 from tenantry.base.home import Home
@@ -31,7 +31,13 @@ _KEPT = (
     "tls/acme-account.key",
 )
 # Where things are on a machine, and how much of it there is, is that machine's own.
-_OF_A_MACHINE = {"home", "engines", "memory_mb", "backups", "backup_dir"}
+_OF_A_MACHINE = {
+    "TENANTRY_HOME",
+    "TENANTRY_ENGINES",
+    "TENANTRY_MEMORY_MB",
+    "TENANTRY_BACKUPS",
+    "TENANTRY_BACKUP_DIR",
+}
 _FOLDER = "tenantry/home"
 _PURPOSE = "home's files"
 _OWNER = b"home"
@@ -96,14 +102,10 @@ def render_environment(values: dict[str, str]) -> str:
 
 def _settings_of(settings: Settings) -> dict[str, str]:
     """Those that somebody has set, but for secrets and what is the machine's own."""
-    values = {name: getattr(settings, name) for name in settings.model_fields_set}
     return {
-        f"TENANTRY_{name.upper()}": str(value)
-        for name, value in values.items()
-        if value is not None
-        and not isinstance(value, SecretStr)
-        and name not in _OF_A_MACHINE
-        and not name.startswith("backup_s3_")
+        name: str(value)
+        for name, value in settings.given_openly().items()
+        if name not in _OF_A_MACHINE
     }
 
 

@@ -17,17 +17,15 @@ import os
 import signal
 
 import psycopg
-import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from tenantry.base.errors import Unavailable
+from tenantry.base.events import SessionsEnded, emit
 from tenantry.base.pausing import pause
 from tenantry.host import processes
 from tenantry.pg import catalog, names, objects
 from tenantry.pg.connections import PLATFORM, Address, connect
-
-log = structlog.get_logger()
 
 _LOOK_SECONDS = 0.5
 _LOOKS = 1200  # before a new cursor, as an old one keeps shared catalogs from being vacuumed
@@ -70,7 +68,7 @@ async def _end(address: Address, postmaster: int | None, pid: int) -> None:
         if _username(backend) == username:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(backend, signal.SIGTERM)
-    log.warning("sessions.ended", why="too many locks", role=username)
+    emit(SessionsEnded("too many locks", username))
     if names.is_visitor(username):
         return  # what it was made for has failed, and drops it
     for _ in range(_TRIES):

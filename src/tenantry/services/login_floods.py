@@ -28,17 +28,26 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import structlog
 from psycopg import sql
 
+from tenantry.base.events import LoginsEnded, LoginsRefused, emit
 from tenantry.base.home import Home
 from tenantry.base.pausing import pause
 from tenantry.host import files, processes
 from tenantry.pg.clusters import ProcessCluster
+from tenantry.services.observations.model import Measure, gauge
 from tenantry.services.pooling import memory, plan
 from tenantry.services.pooling.service import Pooler
 
-log = structlog.get_logger()
+_UNFINISHED = gauge(
+    "tenantry_unfinished_logins",
+    "Connections that have not finished their login, by endpoint",
+    "endpoint",
+)
+_FLOOD = gauge(
+    "tenantry_login_flood",
+    "Whether there were too many unfinished logins within the last minute",
+)
 
 _LOOK_SECONDS = 0.1
 _TELL_LOOKS = 10
@@ -70,15 +79,14 @@ class Pending:
 class Seen:
     """What has been seen of logins.
 
-    ``authenticating`` and ``pooled`` are unfinished ones now; ``ended`` and ``refused`` count since
-    the worker began; ``flooded_at`` is when logins last had to be ended, by ``time.time``.
+    ``authenticating`` and ``pooled`` are unfinished ones now; ``ended`` counts since the worker
+    began; ``flooded_at`` is when logins last had to be ended, by ``time.time``.
     """
 
     at: float = 0.0
     authenticating: int = 0
     pooled: int = 0
     ended: int = 0
-    refused: int = 0
     refused_per_second: float = 0.0
     flooded_at: float = 0.0
 
@@ -100,6 +108,18 @@ def seen(home: Home) -> Seen | None:
     except (FileNotFoundError, ValueError, TypeError):
         return None
     return found if time.time() - found.at < _STALE_SECONDS else None
+
+
+async def measures(home: Home) -> list[Measure]:
+    """Unfinished logins, as the worker has seen them last."""
+    found = seen(home)
+    if found is None:
+        return []
+    return [
+        _UNFINISHED(found.authenticating, "postgresql"),
+        _UNFINISHED(found.pooled, "pooler"),
+        _FLOOD(found.warning is not None),
+    ]
 
 
 def _file(home: Home) -> Path:
@@ -221,9 +241,10 @@ class LoginFloods:
         now, told = time.time(), self._seen
         if self._ended:
             addresses = dict(self._ended.most_common(_MOST_ADDRESSES))
-            log.warning("logins.ended", count=self._ended.total(), addresses=addresses)
+            emit(LoginsEnded(self._ended.total(), addresses))
             self._ended.clear()
-        told.refused += refused
+        if refused:
+            emit(LoginsRefused(refused))
         told.refused_per_second = round(refused / max(0.1, now - told.at), 1) if told.at else 0.0
         told.at = now
         # Nothing is lost with it, so it is not worth an fsync each second.

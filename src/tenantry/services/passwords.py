@@ -14,11 +14,17 @@ from tenantry.control import passwords as rows
 from tenantry.control.passwords import NOTICE_DAYS, Ages, Due
 from tenantry.control.store import ControlStore
 from tenantry.services.databases.service import Databases
+from tenantry.services.observations.model import Measure, gauge
 from tenantry.services.roles.service import Roles
 
 log = structlog.get_logger()
 
 _REASON = "its age"
+_PASSWORDS = gauge(
+    "tenantry_passwords",
+    "Logins by the age of their password: older than TENANTRY_PASSWORD_DAYS, replaced soon",
+    "age",
+)
 
 
 def alerts(ages: Ages, days: int) -> list[str]:
@@ -84,3 +90,9 @@ class Passwords:
                 await self._roles.rotate_password(
                     tx, audit.PLATFORM, login.database_id, login.role_id, password, reason=_REASON
                 )
+
+
+async def measures(passwords: Passwords) -> list[Measure]:
+    """How many passwords are old, and how many are replaced soon. Raises Unavailable."""
+    ages = await passwords.ages()
+    return [_PASSWORDS(ages.old, "old"), _PASSWORDS(ages.rotating, "rotating")]

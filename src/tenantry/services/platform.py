@@ -35,6 +35,7 @@ from tenantry.services.drills.service import Drills
 from tenantry.services.extensions.service import Extensions
 from tenantry.services.home_files import HomeKeeper
 from tenantry.services.imports.service import Imports
+from tenantry.services.network.endpoints import PoolerEndpoint, PostgresEndpoint
 from tenantry.services.network.service import Network
 from tenantry.services.operations.service import Operations
 from tenantry.services.overuse.service import Overuse
@@ -132,18 +133,19 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             clusters,
             pooler,
             most_connections=local.sizing.per_database,
-            most_of_a_customer=settings.customer_databases,
+            most_of_a_customer=settings.customer.databases,
         )
-        network = Network(store, databases, local, pooler)
+        endpoints = (PostgresEndpoint(local.shared), PoolerEndpoint(pooler))
+        network = Network(store, databases, Home(settings.home), endpoints)
         rules = SessionRules(
-            lasts=dt.timedelta(hours=settings.session_hours),
-            idle=dt.timedelta(minutes=settings.session_idle_minutes),
+            lasts=dt.timedelta(hours=settings.session.hours),
+            idle=dt.timedelta(minutes=settings.session.idle_minutes),
         )
         access = Access(store, session_idle=rules.idle)
         operations = Operations(store, may_go_on=access.may_go_on)
         repositories = Repositories(settings)
         side_instances = SideInstances(settings, repositories)
-        days = settings.replaced_days or settings.backup_days
+        days = settings.replaced_days or settings.backup.days
         replacement = Replacement(clusters, pooler, days)
         restoring = RestoreFlow(
             store,
@@ -174,7 +176,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             databases,
             operations,
             Home(settings.home),
-            most_bytes=settings.customer_backup_gb << 30,
+            most_bytes=settings.customer.backup_gb << 30,
         )
         counted = Home(settings.home).run / "overuse.json"
         overuse = Overuse(store, clusters, pooler, local.shared, counted=counted)

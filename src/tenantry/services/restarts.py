@@ -18,6 +18,7 @@ import psycopg
 import structlog
 
 from tenantry.base.errors import TenantryError, Unavailable
+from tenantry.base.events import ProcessRestarted, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.control import audit, operations
@@ -75,7 +76,7 @@ class Restarts:
         if self._window_is_open():
             done += await self._restart_programs()
         for name in done:
-            log.warning("part.restarted", which=name, why="its files were replaced")
+            emit(ProcessRestarted(name, "its files were replaced"))
         return done
 
     def _window_is_open(self) -> bool:
@@ -101,7 +102,7 @@ class Restarts:
     async def _is_due(self, part: Part) -> bool:
         if not part.outdated or self._was_in_vain(part):
             return False
-        if part.fails and part.replaced and self._settings.restart_broken:
+        if part.fails and part.replaced and self._settings.restart.broken:
             return True
         if not self._window_is_open():
             return False
@@ -142,7 +143,7 @@ class Restarts:
         # What is written now need not be written while everybody waits.
         async with connect(cluster.address, user=ADMIN) as admin:
             await admin.execute("CHECKPOINT")
-        grace = float(self._settings.restart_grace_seconds)
+        grace = float(self._settings.restart.grace_seconds)
         deadline = time.monotonic() + grace
         async with self._pooler.all_paused(within=grace) as pooled_wait:
             direct_ended = await self._transactions_end(cluster.address, deadline)

@@ -10,13 +10,20 @@ import psycopg
 from tenantry.base.errors import TenantryError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.control import backup_schedules, operations, passwords, pauses, usage
+from tenantry.control import (
+    backup_schedules,
+    operations,
+    passwords,
+    pauses,
+    reconciliations,
+    usage,
+)
 from tenantry.control import clusters as rows
 from tenantry.control.operations import QueuedKind
 from tenantry.control.store import DATABASE
 from tenantry.host import processes
 from tenantry.pg.connections import PLATFORM, connect
-from tenantry.services import supervisor, transaction_ids, versions
+from tenantry.services import reconciling, supervisor, transaction_ids, versions
 from tenantry.services.backups.plan import failing_backups
 from tenantry.services.cluster_restores.service import every_kept
 from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
@@ -119,7 +126,7 @@ async def look(settings: Settings) -> Status:
         _part("supervisor", supervisor.running_pid(settings), f"home {settings.home}"),
         _part("control", control, f"socket {local.control_address.socket_dir}"),
         _part("shared-1", shared, f"port {settings.pg_port}"),
-        _part("pooler", local_pooler(settings).pid(), f"port {settings.pool_port}"),
+        _part("pooler", local_pooler(settings).pid(), f"port {settings.pool.port}"),
         _part("api", processes.read_pid(home.run / "api.pid"), settings.api_url),
         _part("worker", processes.read_pid(home.run / "worker.pid"), "jobs and convergence"),
     ]
@@ -130,6 +137,7 @@ async def look(settings: Settings) -> Status:
     paused: dict[str, int] = {}
     failing = 0
     aged: list[str] = []
+    unreconciled: list[str] = []
     full: dict[str, int] = {}
     reports: list[transaction_ids.Report] = []
     if control is not None:
@@ -141,6 +149,7 @@ async def look(settings: Settings) -> Status:
                 paused = await pauses.count_paused(connection)
                 days = settings.password_days
                 aged = password_alerts(await passwords.ages(connection, days=days), days)
+                unreconciled = reconciling.alerts(await reconciliations.failing(connection))
                 failing = await backup_schedules.count_failing(connection)
                 known = await seen(repositories, connection)
                 full = await usage.count_by_state(connection)
@@ -177,7 +186,7 @@ async def look(settings: Settings) -> Status:
                 *(map(str, running[row.name].alerts()) if row.name in running else []),
                 *(_restricted(paused, full) if row.kind != CONTROL else []),
                 *([failing_backups(failing)] if failing and row.kind != CONTROL else []),
-                *(aged if row.kind != CONTROL else []),
+                *([*aged, *unreconciled] if row.kind != CONTROL else []),
                 *(
                     alert.detail
                     for each in reports

@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from tenantry.base.errors import MachineError
-from tenantry.base.events import PartDied, emit
+from tenantry.base.events import ProcessDied, ProcessRestarted, ProcessStarted, StartFailed, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host import files, log_files, processes, versions
@@ -113,15 +113,15 @@ class Supervisor:
                 await self._first(processes.wait_gone(pid), self._stopping.wait())
                 if self._stopping.is_set():
                     return
-                emit(PartDied(watch.name))
+                emit(ProcessDied(watch.name))
             await backoff.wait(self._stopping)
             if self._stopping.is_set():
                 return
             try:
                 await watch.ensure()
-                log.warning("part.started_again", which=watch.name)
+                emit(ProcessStarted(watch.name))
             except (MachineError, OSError) as error:
-                log.error("part.does_not_start", which=watch.name, error=str(error))  # noqa: TRY400
+                emit(StartFailed(watch.name, str(error)))
 
     async def _keep_child(self, name: str) -> None:
         backoff = _Backoff()
@@ -146,10 +146,9 @@ class Supervisor:
                 await self._end_child(child)
                 return
             if child.returncode in _ASKED_TO_END:
-                log.info("part.starts_anew", which=name)
+                emit(ProcessRestarted(name, "asked to"))
             else:
-                emit(PartDied(name))
-                log.warning("part.ended", which=name, code=child.returncode)
+                emit(ProcessDied(name, child.returncode))
             await backoff.wait(self._stopping)
 
     async def _keep_logs_small(self) -> None:

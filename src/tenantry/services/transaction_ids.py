@@ -21,6 +21,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from tenantry.base.errors import Unavailable
+from tenantry.base.events import SessionsEnded, emit
 from tenantry.control import audit
 from tenantry.control.store import ControlStore
 from tenantry.pg import names, objects, transaction_ids
@@ -28,10 +29,29 @@ from tenantry.pg.catalog import Session
 from tenantry.pg.connections import PLATFORM, Address, connect
 from tenantry.pg.transaction_ids import LIMIT, MEMBERS_LIMIT, Consumed, Holder, Kind, State
 from tenantry.services.clusters.service import CONTROL, ClusterPools, LocalClusters
+from tenantry.services.observations.model import Measure, gauge
 
 log = structlog.get_logger()
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
+_AGE = gauge(
+    "tenantry_transaction_id_age",
+    "How far behind the newest transaction ID or multixact the oldest of a cluster is",
+    "cluster",
+    "kind",
+)
+_ASSIGNED = gauge(
+    "tenantry_transaction_ids_assigned",
+    "Transaction IDs or multixacts ever assigned, modulo 2^32",
+    "cluster",
+    "kind",
+)
+_HELD_BACK = gauge(
+    "tenantry_freezing_held_back",
+    "Transaction IDs assigned since the oldest session, prepared transaction or slot began",
+    "cluster",
+)
+_MEMBERS = gauge("tenantry_multixact_members", "Members of multixacts retained, of 2^32", "cluster")
 _LOOKS = 40
 _DANGER = 1_600_000_000  # vacuum_failsafe_age: where PostgreSQL gives up all other care
 _HOUR = 3600.0
@@ -137,7 +157,7 @@ class Watch:
         except psycopg.OperationalError as error:
             raise Unavailable(f"Transaction IDs are not watched: {error}".strip()) from error
         for each in ended:
-            log.warning("sessions.ended", why=each.why, database=each.database, pid=each.pid)
+            emit(SessionsEnded(each.why, each.database))
         return ended
 
     async def _end_holders(self, server: AsyncConnection[TupleRow], state: State) -> list[Ended]:
@@ -347,3 +367,17 @@ class TransactionIds:
                     )
                 )
         return found
+
+
+async def measures(transaction_ids_: TransactionIds) -> list[Measure]:
+    """The ages and counters of each cluster. Raises Unavailable."""
+    found = []
+    for each in await transaction_ids_.reports():
+        for kind in _KINDS:
+            found += [
+                _AGE(each.state.oldest(kind).of(kind), each.cluster, kind),
+                _ASSIGNED(each.state.consumed.of(kind), each.cluster, kind),
+            ]
+        held = max((holder.age for holder in each.state.holders), default=0)
+        found += [_HELD_BACK(held, each.cluster), _MEMBERS(each.members, each.cluster)]
+    return found

@@ -17,6 +17,7 @@ from tenantry.base.errors import Conflict, MachineError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host import files
+from tenantry.pg import repositories
 
 _MARK = "uninstalling"
 _PROGRAM = re.compile(r"venv|venv\.(lock|new)|venv(-packages)?-[0-9a-f]{16}")  # host.environment's
@@ -87,16 +88,17 @@ def plan(settings: Settings, names: Collection[str]) -> Removal:
 
 
 def _has_repository_elsewhere(settings: Settings) -> bool:
-    return settings.backup_dir is not None or settings.backup_s3_bucket is not None
+    return settings.backup.dir is not None or bool(repositories.remote(settings))
 
 
 def _elsewhere(settings: Settings) -> list[Left]:
     left = []
-    if settings.backup_dir is not None:
-        left.append(Left(str(settings.backup_dir), "the backups in it are outside of the home"))
-    if settings.backup_s3_bucket is not None:
-        place = f"{settings.backup_s3_endpoint}/{settings.backup_s3_bucket}"
-        left.append(Left(place + settings.backup_s3_path, "the backups in it are not on this disk"))
+    if settings.backup.dir is not None:
+        left.append(Left(str(settings.backup.dir), "the backups in it are outside of the home"))
+    left += [
+        Left(str(place), "the backups in it are not on this disk")
+        for place in repositories.remote(settings)
+    ]
     if settings.engines is not None:
         left.append(Left(str(settings.engines), "others may use these engines"))
     return left

@@ -23,7 +23,27 @@ from tenantry.host.versions import Package
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import PLATFORM, connect, fetch_value
 from tenantry.services.clusters.service import CONTROL, LocalClusters
+from tenantry.services.observations.model import Measure, gauge
 from tenantry.services.pooling.service import Pooler
+
+_INFO = gauge(
+    "tenantry_version_info",
+    "1 for each part with the versions that run, are installed and would be installed",
+    "part",
+    "running",
+    "installed",
+    "candidate",
+)
+_OUTDATED = gauge("tenantry_part_outdated", "Whether something else is installed than runs", "part")
+_REPLACED = gauge(
+    "tenantry_part_replaced_files",
+    "Programs and libraries that a part runs and that are not on disk any more",
+    "part",
+)
+_FAILING = gauge("tenantry_new_sessions_fail", "Whether new sessions fail in PL/pgSQL", "part")
+_WEAKNESSES = gauge(
+    "tenantry_known_weaknesses", "Published weaknesses of the version that runs", "part"
+)
 
 _FRESH_SECONDS = 10.0
 _PACKAGES_SECONDS = 3600.0
@@ -260,3 +280,18 @@ class Versions:
             *found,
             Part("pgBackRest", None, backups.installed, backups.candidate, package="pgbackrest"),
         ]
+
+
+async def measures(found: Versions) -> list[Measure]:
+    """What runs, is installed and would be installed."""
+    return [
+        measure
+        for part in await found.look()
+        for measure in (
+            _INFO(1, part.name, part.running or "", part.installed or "", part.candidate or ""),
+            _OUTDATED(part.outdated, part.name),
+            _REPLACED(len(part.replaced), part.name),
+            _FAILING(part.fails is not None, part.name),
+            _WEAKNESSES(len(part.weaknesses), part.name),
+        )
+    ]

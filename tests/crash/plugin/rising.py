@@ -100,14 +100,14 @@ def _is_round() -> bool:
 
 
 def _watch_events(sweep: Sweep) -> None:
-    from tenantry.base.events import Changed, Event, StepDone, subscribe  # noqa: PLC0415
+    from tenantry.base.events import Change, Event, StepDone, subscribe  # noqa: PLC0415
 
     def hear(event: Event) -> None:
         match event:
             case StepDone(flow, step, subject):
                 sweep.come_to(f"{flow}.{step} {subject}")
-            case Changed(what, subject):
-                sweep.come_to(f"{what} {subject}")
+            case Change(subject):
+                sweep.come_to(f"{event.name()} {subject}")
 
     subscribe(hear)
 

@@ -39,7 +39,7 @@ def restart_at_once() -> None:
 
 
 def listen(home: Path, part: str) -> None:
-    from tenantry.base.events import Changed, Event, StepDone, subscribe  # noqa: PLC0415
+    from tenantry.base.events import Change, Event, StepDone, subscribe  # noqa: PLC0415
     from tenantry.host.processes import is_alive  # noqa: PLC0415
 
     folder = home / "crash"
@@ -50,8 +50,8 @@ def listen(home: Path, part: str) -> None:
                 with (folder / "steps").open("a") as steps:
                     steps.write(json.dumps([part, f"{flow}.{step}", subject]) + "\n")
                 strike(f"{flow}.{step}")
-            case Changed(what, _):
-                strike(what)
+            case Change():
+                strike(event.name())
 
     def strike(name: str) -> None:
         try:

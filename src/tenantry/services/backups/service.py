@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from tenantry.base.errors import Conflict, NotFound
-from tenantry.base.events import Changed, StepDone, emit
+from tenantry.base.events import BackupFileRemoved, StepDone, emit
 from tenantry.base.home import Home
 from tenantry.control import audit, backup_schedules, pages
 from tenantry.control import backups as rows
@@ -371,7 +371,7 @@ class Backups:
         for path in there:
             if path not in ours:
                 path.unlink(missing_ok=True)
-                emit(Changed("backup_file.removed", path.name))
+                emit(BackupFileRemoved(path.name))
         for folder in files.entries(root(self._home)):
             if folder not in folders:
                 with contextlib.suppress(OSError):  # something is in it, or it is a disk's

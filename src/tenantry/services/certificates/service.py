@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import ValidationError
 
 from tenantry.base.errors import Conflict, MachineError, Unavailable
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import CertificateInstalled, CertificateRevoked, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host import certificates, files, packages, processes
@@ -210,7 +210,7 @@ class Certificates:
             self._put_in_place(new)
             await self._put_in_service()
         self._save(Tries(revoke=self._tries().revoke))
-        emit(Changed("certificate", self._settings.domain))
+        emit(CertificateInstalled(self._settings.domain))
 
     @contextlib.contextmanager
     def _counting_failures(self) -> Iterator[None]:
@@ -283,7 +283,7 @@ class Certificates:
                 await self._authority(each.source).revoke(certificate, each.reason)
             tries.revoke.remove(each)
             self._save(tries)
-            emit(Changed("certificate.revoked", f"{certificate.serial_number:x}"))
+            emit(CertificateRevoked(f"{certificate.serial_number:x}"))
 
     # ── what they work with ──────────────────────────────────────────────────
 
@@ -300,7 +300,7 @@ class Certificates:
         """Where the certificate shall come from."""
         if self._settings.certificate is not None:
             return self._settings.certificate.as_uri()
-        return self._settings.acme_directory or OWN
+        return self._settings.acme.directory or OWN
 
     @property
     def _wanted(self) -> Wanted:
@@ -309,7 +309,7 @@ class Certificates:
             with contextlib.suppress(MachineError):  # reported by who puts it in place
                 fingerprint = self._given().fingerprint
             return Wanted(self._source, frozenset(), fingerprint)
-        if self._settings.acme_directory is None:
+        if self._settings.acme.directory is None:
             return self._wanted_of_own
         return Wanted(self._source, frozenset([self._settings.domain]))
 
@@ -327,10 +327,10 @@ class Certificates:
         return Authority(
             directory=directory,
             account_key=self._account_key,
-            email=self._settings.acme_email,
-            ca_file=self._settings.acme_ca_file,
-            http_port=self._settings.acme_http_port,
-            dns_hook=self._settings.acme_dns_hook,
+            email=self._settings.acme.email,
+            ca_file=self._settings.acme.ca_file,
+            http_port=self._settings.acme.http_port,
+            dns_hook=self._settings.acme.dns_hook,
         )
 
     def _held(self) -> ServerCertificate | None:
@@ -360,7 +360,7 @@ class Certificates:
     def _root_of(self, certificate: ServerCertificate) -> x509.Certificate | None:
         if certificate.source == OWN:
             return None
-        trusted = [self._settings.acme_ca_file, self._settings.certificate]
+        trusted = [self._settings.acme.ca_file, self._settings.certificate]
         root = certificates.find_root(certificate.chain, trusted)
         if root is None:
             log.warning("certificate.root_unknown", issuer=str(certificate.chain[-1].issuer))
@@ -383,10 +383,10 @@ class Certificates:
         if self._cluster.pid() is not None:
             servers.append(_Server(self._cluster.name, self._settings.pg_port, reload_cluster))
         if self._pooler.pid() is not None:
-            servers.append(_Server("pooler", self._settings.pool_port, self._pooler.reload))
+            servers.append(_Server("pooler", self._settings.pool.port, self._pooler.reload))
         if self._settings.api_tls and (pid := self._api_pid()) is not None:
             host = urlsplit(self._settings.api_url).hostname or "127.0.0.1"
-            port = self._settings.api_port
+            port = self._settings.api.port
 
             async def reload_api() -> None:
                 # One that does not serve yet would end by this signal.

@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from tenantry.base.errors import Busy, MachineError, TenantryError, Unavailable
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import ClusterFilesWritten, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.control import audit
@@ -184,7 +184,7 @@ class LocalClusters:
                             f"{cluster.name} refuses line {errors[0].line} of its pg_hba.conf: "
                             f"{errors[0].error}"
                         )
-                emit(Changed("cluster.files", cluster.name))
+                emit(ClusterFilesWritten(cluster.name))
         return changed
 
     async def ensure_standing_roles(self) -> None:

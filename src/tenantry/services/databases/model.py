@@ -99,7 +99,7 @@ def main_strings(
     style = style or Style()
     prisma = replace(style, format="prisma")
     direct = Login(settings.domain, settings.pg_port, username, password, database)
-    pooled = replace(direct, port=settings.pool_port, pooled=True)
+    pooled = replace(direct, port=settings.pool.port, pooled=True)
     return ConnectionStrings(
         style.render(direct),
         style.render(pooled),

@@ -3,10 +3,9 @@
 import uuid
 from functools import partial
 
-import psycopg
 import structlog
 
-from tenantry.base.errors import Conflict, TenantryError
+from tenantry.base.events import DatabaseMissing, emit
 from tenantry.control import audit, passwords, replaced
 from tenantry.control import databases as rows
 from tenantry.control.store import ControlStore
@@ -15,6 +14,7 @@ from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases import plan, steps
 from tenantry.services.databases.service import Databases
 from tenantry.services.pooling.service import Pooler
+from tenantry.services.reconciling import Pass
 
 log = structlog.get_logger()
 
@@ -32,12 +32,8 @@ class Reconciliation:
         self._warm_pool = databases.warm_pool
         self._holding = partial(steps.holding, store)
 
-    async def converge(self) -> list[plan.Action]:
-        """Complete or undo whatever a crash or a hand left behind. Returns what was needed.
-
-        One database that cannot be mended does not keep the others waiting.
-        """
-        done: list[plan.Action] = []
+    async def converge(self, passed: Pass) -> None:
+        """Complete or undo whatever a crash or a hand left behind."""
         for cluster in await self._clusters.with_databases():
             # The world first, then the rows: see plan.differences.
             async with self._clusters.connection(cluster.id) as server:
@@ -50,31 +46,19 @@ class Reconciliation:
                 log.warning("database.unknown", database=name, cluster=cluster.name)
             for row in wanted:
                 if row.missing_since is not None:
-                    log.error("database.missing", database=row.database_name, cluster=cluster.name)
-            owners = {row.id: row.customer_id or row.id for row in wanted}
-            held_up = set[uuid.UUID | None]()
+                    emit(DatabaseMissing(row.database_name, cluster.name))
+            passed.over(wanted)
             for action in plan.differences(wanted, roles, databases, beside):
-                database_id = getattr(action, "database_id", None)
-                owner = None if database_id is None else owners[database_id]
-                if owner in held_up:
-                    continue  # who keeps one waiting does so for a whole pass otherwise
-                try:
-                    await self._act(cluster.id, action)
-                    done.append(action)
-                except (TenantryError, psycopg.Error, OSError) as error:
-                    if owner is not None and isinstance(error, Conflict):
-                        held_up.add(owner)
-                    log.warning("convergence.failed", action=str(action), error=str(error))
+                await passed.act("database", action, partial(self._act, cluster.id, action))
         async with self._store.transaction(audit.PLATFORM) as tx:
             rotations = await passwords.unfinished_rotations(tx)
         for database_id in rotations:
             await self._undo_rotation(database_id)
         await self._pooler.refresh_users(self._store)
-        return done
 
     async def _act(  # noqa: C901 (one short case an action)
         self, cluster_id: uuid.UUID, action: plan.Action
-    ) -> None:
+    ) -> bool:
         on_cluster = self._clusters.own_connection(cluster_id)
         match action:
             case plan.Prepare(database_id):
@@ -111,6 +95,7 @@ class Reconciliation:
             case plan.DropStranger(username):
                 async with on_cluster as server:
                     await objects.drop_role(server, username)
+        return True
 
     async def _restore(self, database_id: uuid.UUID) -> None:
         async with self._holding(database_id) as (tx, row):

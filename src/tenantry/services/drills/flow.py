@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from pydantic import Field
 
 from tenantry.base.errors import MachineError, NotFound
+from tenantry.base.events import DrillFailed, emit
 from tenantry.control import audit, proofs
 from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
@@ -48,8 +48,6 @@ from tenantry.services.restores import transfer
 from tenantry.services.restores.past import Past
 from tenantry.services.side_instances.model import SideInstance
 from tenantry.services.side_instances.service import SideInstances
-
-log = structlog.get_logger()
 
 _HOURS = 3600.0
 _LIVE_BYTES = 256 * 2**20  # of tables that are read twice while their tenant works
@@ -329,7 +327,7 @@ class DrillFlow:
         if run.row.error is None:
             return  # somebody has cancelled it
         error = f"{run.row.error.get('detail')}"
-        log.error("drill.failed", database=str(run.row.resource_id), error=error)
+        emit(DrillFailed(str(run.row.resource_id), error))
         async with self.store.transaction(audit.PLATFORM) as tx:
             await proofs.insert(tx, self._proof(run, error))
 

@@ -1,19 +1,13 @@
-"""The verbs on allowlists, and having every door and every open session obey them."""
+"""The verbs on allowlists, and having every endpoint and every open session obey them."""
 
-import asyncio
-import contextlib
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-import psycopg
-import structlog
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-
-from tenantry.base.errors import InvalidInput, MachineError, NotFound, TenantryError
-from tenantry.base.events import Changed, emit
+from tenantry.base.errors import InvalidInput, NotFound
+from tenantry.base.events import SessionsEnded, emit
 from tenantry.base.home import Home
 from tenantry.control import audit, roles, whitelist
 from tenantry.control.audit import Actor
@@ -21,43 +15,33 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx, as_platform
 from tenantry.control.whitelist import EntryRow, NewEntry
 from tenantry.host import files
-from tenantry.pg import catalog, hba, objects
-from tenantry.pg.connections import (
-    ADMIN,
-    PLATFORM,
-    PLATFORM_ROLES,
-    connect,
-    fetch_value,
-)
-from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.databases.service import Databases
 from tenantry.services.network import plan
-from tenantry.services.network.plan import Rulebook
-from tenantry.services.pooling.service import PooledClient, Pooler
-
-log = structlog.get_logger()
+from tenantry.services.network.endpoints import AllowlistEndpoint
 
 MOST_ENTRIES = 200  # of one database
 _MOST_AUDITED = 10
 _RULES_LOCK = 0x72756C65  # "rule": whoever writes the rule files holds this advisory lock
-_RELOAD_SECONDS = 10
 _SAID: frozenset[str] = frozenset()  # a whole list says all of each entry
 
 
 class Network:
-    """From where each database may be reached, on this machine's shared cluster."""
+    """From where each database may be reached, at whichever endpoint."""
 
     def __init__(
-        self, store: ControlStore, databases: Databases, local: LocalClusters, pooler: Pooler
+        self,
+        store: ControlStore,
+        databases: Databases,
+        home: Home,
+        endpoints: Sequence[AllowlistEndpoint[Any]],
     ) -> None:
         self._store = store
         self._databases = databases
-        self._shared = local.shared
-        self._unread = Home(local.settings.home).run / "rules.unread"
-        self._pooler = pooler
+        self._unread = home.run / "rules.unread"
+        self._endpoints = endpoints
 
     # ── verbs ────────────────────────────────────────────────────────────────
-    # A change is in force at both doors before the caller's transaction ends; the
+    # A change is in force at every endpoint before the caller's transaction ends; the
     # caller then ends the sessions that the change shuts out.
 
     async def entries(self, actor: Actor, database_id: uuid.UUID) -> list[EntryRow]:
@@ -126,57 +110,24 @@ class Network:
         details: dict[str, object] = {"networks": networks, "count": len(entries)}
         await audit.record_on(tx, actor, action, row, details=details)
 
-    # ── the doors ────────────────────────────────────────────────────────────
+    # ── the endpoints ────────────────────────────────────────────────────────────
 
     async def apply(self, tx: Tx) -> None:
-        """Have both doors obey the lists as ``tx`` sees them, for every new connection.
+        """Have every endpoint obey the lists as ``tx`` sees them, for every new connection.
 
-        Raises MachineError if PostgreSQL refuses the rules; then the old ones are back.
+        Raises MachineError if one refuses the rules; then its old ones are back.
         """
         await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_RULES_LOCK,))
         async with as_platform(tx):
             rulebook = plan.compile_lists(await whitelist.admissions(tx))
         with files.until_read(self._unread) as unread:
-            await self._apply_to_cluster(rulebook, unread=unread)
-            await self._pooler.ensure_rules(plan.render_pooler_rules(rulebook), unread=unread)
-
-    async def _apply_to_cluster(self, rulebook: Rulebook, *, unread: bool) -> None:
-        rules = hba.render(hba.shared_rules(PLATFORM_ROLES, rulebook.lines()))
-        await self._ensure_rules(rules, unread=unread)
-        # The rules that admit by list are loaded by now: nobody on a list is shut out in between.
-        async with connect(self._shared.address, user=PLATFORM) as server:
-            await divide(server, rulebook)
-
-    async def _ensure_rules(self, wanted: str, *, unread: bool) -> None:
-        path = self._shared.data / "pg_hba.conf"
-        before = path.read_text()
-        if before == wanted and not unread:
-            return
-        loaded = await self._load_time()
-        files.write_atomically(path, wanted)
-        emit(Changed("rules.written", self._shared.name))
-        async with connect(self._shared.address, user=ADMIN) as admin:
-            if errors := await catalog.rule_errors(admin):
-                files.write_atomically(path, before)
-                raise MachineError(
-                    f"PostgreSQL refuses line {errors[0].line} of the rules: {errors[0].error}",
-                    hint="The rules in force are as they were. Please report this.",
-                )
-        self._shared.reload()
-        async with asyncio.timeout(_RELOAD_SECONDS):
-            # A new backend has the time of the postmaster that forked it.
-            while await self._load_time() == loaded:
-                pass
-        emit(Changed("rules.reloaded", self._shared.name))
-
-    async def _load_time(self) -> object:
-        async with connect(self._shared.address, user=ADMIN) as admin:
-            return await fetch_value(admin, "SELECT pg_conf_load_time()")
+            for endpoint in self._endpoints:
+                await endpoint.apply(rulebook, unread=unread)
 
     # ── the sessions ─────────────────────────────────────────────────────────
 
     async def end_foreign_sessions(self) -> Counter[str]:
-        """End every open session, direct or pooled, from where its role is not admitted.
+        """End every open session, at any endpoint, from where its role is not admitted.
 
         Returns how many of each role were ended. A login that was under way while the rules changed
         shows only afterwards, so the worker does this again every few seconds.
@@ -184,24 +135,16 @@ class Network:
         async with self._store.transaction(audit.PLATFORM) as tx:
             if not await whitelist.is_any(tx):
                 return Counter()
-        pooled: list[PooledClient] = []
-        async with connect(self._shared.address, user=PLATFORM) as server:
-            direct = await catalog.sessions_from_addresses(server)
-            with _though_the_pooler_is_away():
-                pooled = await self._pooler.clients()
-            # Only now: by lists of before, whom a change has just admitted would be foreign.
-            async with self._store.transaction(audit.PLATFORM) as tx:
-                lists = plan.compile_lists(await whitelist.admissions(tx))
-            direct = [each for each in direct if lists.is_foreign(each.username, each.address)]
-            pooled = [each for each in pooled if lists.is_foreign(each.username, each.address)]
-            if direct:
-                await objects.end_these_sessions(server, direct)
-        ended = Counter(each.username for each in direct)
-        with _though_the_pooler_is_away():
-            await self._pooler.end_clients(pooled)
-            ended.update(each.username for each in pooled)
-        if ended:
-            log.info("sessions.ended", direct=len(direct), pooled=ended.total() - len(direct))
+        there = {endpoint: await endpoint.sessions() for endpoint in self._endpoints}
+        # Only now: by lists of before, whom a change has just admitted would be foreign.
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            lists = plan.compile_lists(await whitelist.admissions(tx))
+        ended = Counter[str]()
+        for endpoint, sessions in there.items():
+            foreign = [each for each in sessions if lists.is_foreign(each.username, each.address)]
+            if foreign and await endpoint.end(foreign):
+                ended.update(each.username for each in foreign)
+                emit(SessionsEnded("not on the allowlist", endpoint.name, len(foreign)))
         return ended
 
     async def enforce(self, actor: Actor, database_id: uuid.UUID) -> int:
@@ -220,30 +163,3 @@ class Network:
         async with self._store.long_transaction(audit.PLATFORM) as tx:
             await self.apply(tx)
         await self.end_foreign_sessions()
-
-
-async def divide(server: AsyncConnection[TupleRow], rulebook: Rulebook) -> None:
-    """Have each tenant's role admitted by its list, or from everywhere if it has none.
-
-    Others drop roles meanwhile: then it is begun anew.
-    """
-    for last in (False, False, True):
-        tenants = set(await catalog.tenant_roles(server))
-        anywhere = await catalog.admitted_anywhere(server) & tenants
-        closed = tenants.intersection(rulebook.networks)
-        try:
-            await objects.admit_by_list(server, sorted(anywhere & closed))
-            await objects.admit_anywhere(server, sorted(tenants - closed - anywhere))
-        except (psycopg.errors.UndefinedObject, psycopg.errors.InternalError_):
-            if last:
-                raise
-        else:
-            return
-
-
-@contextlib.contextmanager
-def _though_the_pooler_is_away() -> Iterator[None]:
-    try:
-        yield
-    except TenantryError as error:
-        log.warning("pooled sessions were not looked at", error=str(error))

@@ -30,7 +30,7 @@ from tenantry.base.errors import (
     TooManyAtOnce,
     Unavailable,
 )
-from tenantry.base.events import StepDone, emit
+from tenantry.base.events import JobFailed, OperationEnded, StepDone, emit
 from tenantry.base.ids import new_id, parse_id
 from tenantry.base.pausing import end_if_cancelled
 from tenantry.control import audit, databases, pages
@@ -263,7 +263,7 @@ class Operations:
                         begun = True
                     await self.start_due(tasks, part)
                 except TenantryError as error:
-                    log.warning("job.failed", job="operations", error=str(error))
+                    emit(JobFailed("operations", str(error)))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(woken.wait(), _LOOK_SECONDS)
 
@@ -464,6 +464,8 @@ class _Running(Generic[P, S]):
                         tx, self.row.id, following.name, progress=self._flow.progress(following)
                     )
             await self._look_again(tx)
+        if isinstance(outcome, Done):
+            emit(OperationEnded(self.row.kind, "succeeded", self.row.resource_name or ""))
         if not isinstance(outcome, Wait):
             emit(StepDone(self.row.kind, step.name, str(self.row.resource_id)))
         return isinstance(outcome, Next)
@@ -518,6 +520,7 @@ class _Running(Generic[P, S]):
             status: rows.OperationStatus = "failed" if self.row.error else "cancelled"
             await rows.finish(tx, self.row.id, status)
             await self._tell_audit(tx, "failed", status=status)
+        emit(OperationEnded(self.row.kind, status, self.row.resource_name or ""))
         emit(StepDone(self.row.kind, _UNDO, str(self.row.resource_id)))
         return False
 

@@ -21,12 +21,12 @@ from functools import partial
 from pathlib import Path
 
 import psycopg
-import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from pydantic import BaseModel
 
 from tenantry.base.errors import TenantryError, Unavailable
+from tenantry.base.events import DatabasePaused, SessionsEnded, emit
 from tenantry.base.pausing import pause
 from tenantry.control import audit, pauses
 from tenantry.control import databases as rows
@@ -43,8 +43,6 @@ from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases import steps
 from tenantry.services.overuse import plan
 from tenantry.services.pooling.service import Pooler
-
-log = structlog.get_logger()
 
 Server = AsyncConnection[TupleRow]
 
@@ -261,7 +259,7 @@ class Overuse:
         """
         ended = await objects.end_oldest_transaction(server, before=long_since)
         if ended is not None:
-            log.warning("sessions.ended", why="notifications wait for its end", database=ended)
+            emit(SessionsEnded("notifications wait", ended))
 
     async def _count_log(self, cluster: ClusterRow, seen: _Seen) -> None:
         written, text, seen.log = await asyncio.to_thread(self._read_log, seen.log)
@@ -334,7 +332,7 @@ class Overuse:
                 )
         # Also where an operation has the row: it is paused as soon as that lets go of it.
         await self._end_sessions(found)
-        log.warning("database.paused", database=found.database_name, reason=reason, bytes=size)
+        emit(DatabasePaused(found.database_name, reason, size))
         with suppress(TenantryError):
             await self._pooler.kick_out(found.database_names)
 

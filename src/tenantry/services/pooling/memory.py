@@ -17,17 +17,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import structlog
-
 from tenantry.base.errors import Unavailable
+from tenantry.base.events import SessionsEnded, emit
 from tenantry.base.pausing import pause
 from tenantry.host import tcp
 from tenantry.pg.hardening import AUTH_DATABASE
 from tenantry.services.pooling import plan
 from tenantry.services.pooling.console import Console
 from tenantry.services.pooling.service import Pooler
-
-log = structlog.get_logger()
 
 _LOOK_SECONDS = 0.25
 _TRIES = 5
@@ -66,7 +63,7 @@ async def keep_free(pooler: Pooler) -> None:
             if memory > limit and account.caused:
                 name = max(account.caused, key=account.caused.__getitem__)
                 await pooler.kick_out([name])
-                log.warning("pooler.clients_ended", why="memory", database=name, bytes=memory)
+                emit(SessionsEnded("pooler memory", name))
                 await pause(_LOOK_SECONDS)  # it frees at the end of its own round
                 account = _Account(_memory(pooler), await _received(console))
 

@@ -17,7 +17,15 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import DictRow
 
 from tenantry.base.errors import MachineError, Unavailable
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import (
+    PoolerFilesWritten,
+    PoolerRulesReloaded,
+    PoolerRulesWritten,
+    PoolerStarted,
+    PoolerUsersWritten,
+    PoolSizeChanged,
+    emit,
+)
 from tenantry.base.home import Home
 from tenantry.base.pausing import pause
 from tenantry.base.secrets import Secret
@@ -115,12 +123,12 @@ class Pooler:
         self._home = Home(settings.home)
         self._folder = self._home.pooler
         self._socket_dir = self._home.run / "pooler"
-        self._port = settings.pool_port
+        self._port = settings.pool.port
         self._pid_file = self._home.run / "pooler.pid"
         self._backend = backend
         self._budget = budget
-        self._packet_bytes = settings.pool_packet_mb * _MIB
-        self._memory_bytes = settings.pool_memory_mb * _MIB
+        self._packet_bytes = settings.pool.packet_mb * _MIB
+        self._memory_bytes = settings.pool.memory_mb * _MIB
         self._reserves_of: tuple[int, dict[str, int]] = (0, {})
 
     # ── the process ──────────────────────────────────────────────────────────
@@ -163,7 +171,7 @@ class Pooler:
                 changed |= files.ensure_file(users, plan.render_users([]))
             if (changed or unread) and (pid := self.pid()) is not None:
                 os.kill(pid, signal.SIGHUP)
-                emit(Changed("pooler.files", "pgbouncer"))
+                emit(PoolerFilesWritten("pgbouncer"))
         return changed
 
     async def ensure_running(self, program: Path) -> bool:
@@ -189,7 +197,7 @@ class Pooler:
                 f"The pooler did not start. {error.detail}\n{files.last_words(log)}",
                 hint=f"Its log is {log}.",
             ) from error
-        emit(Changed("pooler.started", "pgbouncer"))
+        emit(PoolerStarted("pgbouncer"))
         return True
 
     async def _answering(self) -> None:
@@ -255,9 +263,9 @@ class Pooler:
         """
         changed = files.ensure_file(self._folder / "hba.conf", text)
         if (changed or unread) and self.pid() is not None:
-            emit(Changed("pooler.rules_written", "hba.conf"))
+            emit(PoolerRulesWritten("hba.conf"))
             await self.reload()
-            emit(Changed("pooler.rules_reloaded", "hba.conf"))
+            emit(PoolerRulesReloaded("hba.conf"))
 
     async def clients(self) -> list[PooledClient]:
         """Who has come in from an address.
@@ -471,7 +479,7 @@ class Pooler:
         # Asked for each time: a RELOAD brings back the size that is in the file.
         if wanted != await self._size_in_force(console):
             await console.run(sql.SQL("SET default_pool_size = {}").format(sql.Literal(wanted)))
-            emit(Changed("pooler.pool_size", str(wanted)))
+            emit(PoolSizeChanged(str(wanted)))
             return shrinking & overfull
         # PgBouncer by itself closes idle connections only, and a busy pool has none.
         # RECONNECT closes each at the end of its transaction. One that is just being opened
@@ -518,6 +526,6 @@ class Pooler:
             with files.until_read(self._home.run / "pooler-users.unread") as unread:
                 changed = files.ensure_file(path, text)
                 if changed or unread:
-                    emit(Changed("pooler.users", "users.ini"))
+                    emit(PoolerUsersWritten("users.ini"))
                     await self.reload()
         return changed

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from tenantry.base.errors import TenantryError
+from tenantry.base.events import QuotaChanged, emit
 from tenantry.control import audit, usage
 from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
@@ -158,11 +159,5 @@ class Quotas:
                 row,
                 details={"used_bytes": use.used_bytes, "quota_bytes": row.disk_quota_bytes},
             )
-        log.warning(
-            "quota.state",
-            database=row.database_name,
-            state=state,
-            used_bytes=use.used_bytes,
-            quota_bytes=row.disk_quota_bytes,
-        )
+        emit(QuotaChanged(row.database_name, state, use.used_bytes, row.disk_quota_bytes))
         return True

@@ -21,7 +21,7 @@ from tenantry.control import audit, operations, sessions
 from tenantry.control import clusters as cluster_rows
 from tenantry.control.store import ControlStore
 from tenantry.host import files
-from tenantry.pg import archiving
+from tenantry.pg import archiving, repositories
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.pgbackrest_output import Backup, Contents
@@ -37,28 +37,38 @@ from tenantry.services.recovery.model import Found, Progress, Recovered
 from tenantry.services.repository.plan import missing_segments
 from tenantry.services.repository.service import Repositories
 
-S3 = "s3"
 _SPARE = 1.1  # of what the clusters take: the log that is read needs room, too
 
 
+def remote_names() -> list[str]:
+    """By which remote repositories may be named."""
+    return [kind.name for kind in repositories.REMOTE_KINDS]
+
+
 def source_of(settings: Settings, named: str) -> Repository:
-    """The repository that a person means: ``s3``, which the settings tell of, or a folder.
+    """The repository that a person means: by the name of a remote one, or by its folder.
 
     Raises MachineError if there is none.
     """
-    if named == S3:
-        places = Repositories(settings).places
-        if len(places) == 1:
-            raise MachineError(
-                "No repository in S3 is set up.",
-                hint="Set TENANTRY_BACKUP_S3_ENDPOINT, _BUCKET, _KEY and _SECRET.",
-            )
-        return places[1]
+    if named in remote_names():
+        for place in repositories.remote(settings):
+            if place.name == named:
+                return place
+        prefix = f"TENANTRY_BACKUP_{named.upper()}_"
+        needed = [
+            each.name
+            for each in settings.variables()
+            if each.is_required and each.name.startswith(prefix)
+        ]
+        raise MachineError(
+            f"The settings tell of no repository {named}.", hint=f"Set {', '.join(needed)}."
+        )
     folder = Path(named).absolute()
     if not (folder / "backup").is_dir() or not (folder / "archive").is_dir():
         raise MachineError(
             f"{folder} is not a repository: it has no folders backup and archive.",
-            hint="Name the folder that TENANTRY_BACKUP_DIR named, or s3.",
+            hint="Name the folder that TENANTRY_BACKUP_DIR named, or "
+            f"{' or '.join(remote_names())}.",
         )
     if not os.access(folder / "archive", os.W_OK) or not os.access(folder / "backup", os.W_OK):
         raise MachineError(
@@ -132,12 +142,12 @@ class Recovery:
 
     def _require_place(self) -> None:
         here = self._settings
-        if isinstance(self._source, LocalRepository) and here.backup_dir not in {
+        if isinstance(self._source, LocalRepository) and here.backup.dir not in {
             None,
             self._source.path,
         }:
             raise Conflict(
-                f"TENANTRY_BACKUP_DIR is {here.backup_dir}, and not {self._source.path}.",
+                f"TENANTRY_BACKUP_DIR is {here.backup.dir}, and not {self._source.path}.",
                 hint="Backups go on where they are recovered from: set it to that folder.",
             )
 

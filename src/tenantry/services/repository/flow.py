@@ -79,9 +79,9 @@ _LOCAL = 1  # its number
 def schedule(settings: Settings) -> plan.Schedule:
     """The schedule that the settings say."""
     return plan.Schedule(
-        time=dt.time.fromisoformat(settings.backup_time),
-        weekday=_WEEKDAYS.index(settings.backup_weekday),
-        window=dt.timedelta(days=settings.backup_days),
+        time=dt.time.fromisoformat(settings.backup.time),
+        weekday=_WEEKDAYS.index(settings.backup.weekday),
+        window=dt.timedelta(days=settings.backup.days),
     )
 
 

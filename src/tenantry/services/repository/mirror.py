@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tenantry.base.errors import TenantryError
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import LogMirrored, emit
 from tenantry.host import files
 from tenantry.pg import archiving
 from tenantry.pg.repositories import Repository
@@ -118,7 +118,7 @@ class Mirror:
             few = log[begin : begin + _AT_ONCE]
             with self._scratch(name, number) as folder:
                 await _each_to_its_end(self._carry_one(name, number, folder / each) for each in few)
-            emit(Changed("log.mirrored", f"{name} {few[-1]}"))
+            emit(LogMirrored(f"{name} {few[-1]}"))
 
     async def _carry_one(self, name: str, number: int, file: Path) -> None:
         pgbackrest = self._repositories.pgbackrest

@@ -15,12 +15,12 @@ from tenantry.base.home import Home
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
 from tenantry.host import files, packages
-from tenantry.pg import archiving
+from tenantry.pg import archiving, repositories
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.pgbackrest import PgBackRest
 from tenantry.pg.pgbackrest_output import Backup, Contents, RepositoryError, explained, read_error
-from tenantry.pg.repositories import LocalRepository, Repository, S3Repository, Stanza
+from tenantry.pg.repositories import LocalRepository, Repository, Stanza
 from tenantry.services.clusters.service import LocalClusters
 from tenantry.services.repository import plan
 
@@ -37,7 +37,7 @@ _TRIES = 3  # after so many PostgreSQL lets an archive_command rest for a minute
 
 
 class Repositories:
-    """The local repository, and the one in S3 if there is one. Number 1 is the local one."""
+    """The local repository, which is number 1, and the remote ones that the settings tell of."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -60,25 +60,8 @@ class Repositories:
     @property
     def places(self) -> tuple[Repository, ...]:
         """Where backups go, in the order of their numbers from 1 on."""
-        here = self._settings
-        local = LocalRepository(here.repository_dir)
-        if (
-            here.backup_s3_endpoint is None
-            or here.backup_s3_bucket is None
-            or here.backup_s3_key is None
-            or here.backup_s3_secret is None
-        ):
-            return (local,)
-        s3 = S3Repository(
-            endpoint=here.backup_s3_endpoint,
-            bucket=here.backup_s3_bucket,
-            region=here.backup_s3_region,
-            path=here.backup_s3_path,
-            key=Secret(here.backup_s3_key.get_secret_value()),
-            secret=Secret(here.backup_s3_secret.get_secret_value()),
-            ca_file=here.backup_s3_ca_file,
-        )
-        return (local, s3)
+        local = LocalRepository(self._settings.repository_dir)
+        return (local, *repositories.remote(self._settings))
 
     @property
     def clusters(self) -> tuple[ProcessCluster, ...]:
@@ -372,14 +355,14 @@ def _is_folder(place: str) -> bool:
     return place.startswith("/")
 
 
-async def ensure_ready(repositories: Repositories) -> str | None:
+async def ensure_ready(found: Repositories) -> str | None:
     """Have the stanzas of running clusters; say what is in the way, if anything is.
 
     Tenants are served all the same: what cannot be archived waits, and the alerts tell.
     """
     try:
-        repositories.ensure_files()
-        await repositories.ensure_stanzas()
+        found.ensure_files()
+        await found.ensure_stanzas()
     except TenantryError as error:
         log.warning("repository.not_ready", error=str(error))
         return str(error)

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import psycopg
 import structlog
@@ -20,6 +21,7 @@ from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.service import Databases
 from tenantry.services.network.service import Network
 from tenantry.services.pooling.service import Pooler
+from tenantry.services.reconciling import Pass
 from tenantry.services.roles import plan, steps
 from tenantry.services.roles.model import (
     DEFAULT_MAX_CONNECTIONS,
@@ -204,28 +206,16 @@ class Roles:
 
     # ── convergence ──────────────────────────────────────────────────────────
 
-    async def converge(self) -> list[plan.Action]:
-        """Complete or undo whatever a crash or a hand left behind. Returns what was needed."""
-        done: list[plan.Action] = []
+    async def converge(self, passed: Pass) -> None:
+        """Complete or undo whatever a crash or a hand left behind."""
         for cluster in await self._clusters.with_databases():
             world = await self._world(cluster.id)
             async with self._store.transaction(audit.PLATFORM) as tx:
                 wanted = await rows.by_database(tx, cluster.id)
                 owned = await databases.on_cluster(tx, cluster.id)
-            owners = {row.id: row.customer_id or row.id for row in owned}
-            held_up = set[uuid.UUID]()
+            passed.over(owned)
             for action in plan.differences(owned, wanted, world):
-                owner = owners[action.database_id]
-                if owner in held_up:
-                    continue  # who keeps one waiting does so for a whole pass otherwise
-                try:
-                    if await self._act(action):
-                        done.append(action)
-                except (TenantryError, psycopg.Error, OSError) as error:
-                    if isinstance(error, Conflict):
-                        held_up.add(owner)
-                    log.warning("convergence.failed", action=str(action), error=str(error))
-        return done
+                await passed.act("role", action, partial(self._act, action))
 
     async def _world(self, cluster_id: uuid.UUID) -> plan.World:
         async with self._clusters.connection(cluster_id) as server:

@@ -17,7 +17,12 @@ from typing import Any
 import structlog
 
 from tenantry.base.errors import MachineError, TenantryError, Unavailable
-from tenantry.base.events import Changed, emit
+from tenantry.base.events import (
+    SideInstanceRecovered,
+    SideInstanceRemoved,
+    SideInstanceRestored,
+    emit,
+)
 from tenantry.base.home import Home
 from tenantry.base.ids import parse_id
 from tenantry.base.settings import Settings
@@ -180,7 +185,7 @@ class SideInstances:
             "unreadable": list(problems),
         }
         files.write_atomically(self._noted(operation_id), json.dumps(note))
-        emit(Changed("side_instance.restored", str(operation_id)))
+        emit(SideInstanceRestored(str(operation_id)))
 
     async def _fill(
         self,
@@ -311,7 +316,7 @@ class SideInstances:
             # It had the name of another when the backup was made.
             await self._restore(operation_id, wanted, lacking)
             await self._recovered(cluster, wanted)
-        emit(Changed("side_instance.recovered", str(operation_id)))
+        emit(SideInstanceRecovered(str(operation_id)))
         return SideInstance(
             cluster.address,
             cluster.bindir,
@@ -399,7 +404,7 @@ class SideInstances:
         await cluster.remove()
         await files.remove_folder(folder)
         if there:
-            emit(Changed("side_instance.removed", str(operation_id)))
+            emit(SideInstanceRemoved(str(operation_id)))
         return there
 
     def every(self) -> set[uuid.UUID]:

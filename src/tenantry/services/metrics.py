@@ -1,0 +1,100 @@
+"""All that is measured and counted, in Prometheus's format. No tenant's name or address is in it.
+
+What cannot be measured now is absent, never 0: each capability is asked anew each time, and nothing
+is remembered. One that fails, or is too slow, does not keep the others from being told.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
+from itertools import groupby
+
+import psycopg
+import structlog
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from tenantry.base.errors import TenantryError
+from tenantry.services import health, login_floods, passwords, transaction_ids, versions
+from tenantry.services.backups import measures as backups
+from tenantry.services.certificates import measures as certificates
+from tenantry.services.databases import measures as databases
+from tenantry.services.drills import measures as drills
+from tenantry.services.health import Health
+from tenantry.services.observations import counts, requests
+from tenantry.services.observations.model import Measure
+from tenantry.services.operations import measures as operations
+from tenantry.services.ownership import measures as ownership
+from tenantry.services.platform import Platform
+from tenantry.services.pooling import measures as pooling
+from tenantry.services.repository import measures as repository
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "text/plain; version=0.0.4"
+_DEADLINE_SECONDS = 5.0
+
+_Source = Callable[[], Awaitable[list[Measure]]]
+
+
+def _sources(platform: Platform) -> dict[str, _Source]:
+    """The capabilities that measure something. Each raises TenantryError where it cannot."""
+    return {
+        "certificate": partial(certificates.measures, platform.certificates),
+        "databases": partial(databases.measures, platform.store),
+        "drills": partial(drills.measures, platform.drills),
+        "logical backups": partial(backups.measures, platform.backups, platform.backup_schedules),
+        "logins": partial(login_floods.measures, platform.home),
+        "operations": partial(operations.measures, platform.operations),
+        "ownership": partial(ownership.measures, platform.ownership),
+        "passwords": partial(passwords.measures, platform.passwords),
+        "physical backups": partial(repository.measures, platform.cluster_backups),
+        "pooler": partial(pooling.measures, platform.pooler),
+        "transaction IDs": partial(transaction_ids.measures, platform.transaction_ids),
+        "versions": partial(versions.measures, platform.versions),
+    }
+
+
+async def exposition(platform: Platform, checked: Awaitable[Health]) -> bytes:
+    """Everything, as it is now. All capabilities are asked at once, and the parts with them."""
+    asked = (_asked(name, source) for name, source in _sources(platform).items())
+    found, measured = await asyncio.gather(checked, asyncio.gather(*asked))
+    return render(
+        [
+            *health.measures(found),
+            *(each for some in measured for each in some),
+            *counts.totals(platform.home.counts),
+        ]
+    )
+
+
+async def _asked(name: str, source: _Source) -> list[Measure]:
+    try:
+        async with asyncio.timeout(_DEADLINE_SECONDS):
+            return await source()
+    except (TenantryError, psycopg.Error, OSError):  # TimeoutError is one of the last
+        return []  # the parts' own gauges say so
+    except Exception:
+        log.exception("measures.failed", of=name)
+        return []
+
+
+def render(measures: Iterable[Measure]) -> bytes:
+    """Return measures as Prometheus reads them, with the requests that this process answered."""
+    registry = CollectorRegistry()
+    registry.register(_Measured(measures))
+    return generate_latest(registry) + generate_latest(requests.REGISTRY)
+
+
+class _Measured(Collector):
+    def __init__(self, measures: Iterable[Measure]) -> None:
+        self._measures = sorted(measures, key=lambda each: (each.metric.name, each.labels))
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        for metric, some in groupby(self._measures, key=lambda each: each.metric):
+            kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+            family = kind(metric.name, metric.help, labels=metric.labels)
+            for each in some:
+                family.add_metric(each.labels, each.value)
+            yield family

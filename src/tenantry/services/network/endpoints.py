@@ -1,0 +1,161 @@
+"""The endpoints that obey allowlists. Another one is a class here, or beside its server."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeVar
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from tenantry.base.errors import MachineError, TenantryError
+from tenantry.base.events import RulesReloaded, RulesWritten, emit
+from tenantry.host import files
+from tenantry.pg import catalog, hba, objects
+from tenantry.pg.catalog import Session
+from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.connections import ADMIN, PLATFORM, PLATFORM_ROLES, connect, fetch_value
+from tenantry.services.network import plan
+from tenantry.services.network.plan import Rulebook
+from tenantry.services.pooling.service import PooledClient, Pooler
+
+log = structlog.get_logger()
+
+_RELOAD_SECONDS = 10
+
+
+class OpenSession(Protocol):
+    """A session of a role, from the address that it has come from."""
+
+    @property
+    def username(self) -> str: ...
+
+    @property
+    def address(self) -> str: ...
+
+
+S = TypeVar("S", bound=OpenSession)
+
+
+class AllowlistEndpoint(Protocol[S]):
+    """A network port whose server lets in whom the allowlists admit."""
+
+    name: str
+
+    async def apply(self, rulebook: Rulebook, *, unread: bool) -> None:
+        """Have the rules in force for every new connection.
+
+        ``unread`` tells that rules that are written may not be in force. Raises MachineError if
+        the server refuses them; then the old ones are back.
+        """
+
+    async def sessions(self) -> Sequence[S]:
+        """The open sessions that have come over the network."""
+
+    async def end(self, sessions: Sequence[S]) -> bool:
+        """End these sessions, but for those that have ended by themselves.
+
+        Returns False if they could not be ended, and may be the next time.
+        """
+
+
+class PostgresEndpoint:
+    """A cluster's own port."""
+
+    def __init__(self, cluster: ProcessCluster) -> None:
+        self.name = cluster.name
+        self._cluster = cluster
+
+    async def apply(self, rulebook: Rulebook, *, unread: bool) -> None:
+        rules = hba.render(hba.shared_rules(PLATFORM_ROLES, rulebook.lines()))
+        await self._ensure_rules(rules, unread=unread)
+        # The rules that admit by list are loaded by now: nobody on a list is shut out in between.
+        async with connect(self._cluster.address, user=PLATFORM) as server:
+            await divide(server, rulebook)
+
+    async def _ensure_rules(self, wanted: str, *, unread: bool) -> None:
+        path = self._cluster.data / "pg_hba.conf"
+        before = path.read_text()
+        if before == wanted and not unread:
+            return
+        loaded = await self._load_time()
+        files.write_atomically(path, wanted)
+        emit(RulesWritten(self._cluster.name))
+        async with connect(self._cluster.address, user=ADMIN) as admin:
+            if errors := await catalog.rule_errors(admin):
+                files.write_atomically(path, before)
+                raise MachineError(
+                    f"PostgreSQL refuses line {errors[0].line} of the rules: {errors[0].error}",
+                    hint="The rules in force are as they were. Please report this.",
+                )
+        self._cluster.reload()
+        async with asyncio.timeout(_RELOAD_SECONDS):
+            # A new backend has the time of the postmaster that forked it.
+            while await self._load_time() == loaded:
+                pass
+        emit(RulesReloaded(self._cluster.name))
+
+    async def _load_time(self) -> object:
+        async with connect(self._cluster.address, user=ADMIN) as admin:
+            return await fetch_value(admin, "SELECT pg_conf_load_time()")
+
+    async def sessions(self) -> Sequence[Session]:
+        async with connect(self._cluster.address, user=PLATFORM) as server:
+            return await catalog.sessions_from_addresses(server)
+
+    async def end(self, sessions: Sequence[Session]) -> bool:
+        async with connect(self._cluster.address, user=PLATFORM) as server:
+            await objects.end_these_sessions(server, sessions)
+        return True
+
+
+class PoolerEndpoint:
+    """The pooler's port. While the pooler is away nobody has a session there."""
+
+    name = "pooler"
+
+    def __init__(self, pooler: Pooler) -> None:
+        self._pooler = pooler
+
+    async def apply(self, rulebook: Rulebook, *, unread: bool) -> None:
+        await self._pooler.ensure_rules(plan.render_pooler_rules(rulebook), unread=unread)
+
+    async def sessions(self) -> Sequence[PooledClient]:
+        with _though_it_is_away():
+            return await self._pooler.clients()
+        return []
+
+    async def end(self, sessions: Sequence[PooledClient]) -> bool:
+        with _though_it_is_away():
+            await self._pooler.end_clients(sessions)
+            return True
+        return False
+
+
+async def divide(server: AsyncConnection[TupleRow], rulebook: Rulebook) -> None:
+    """Have each tenant's role admitted by its list, or from everywhere if it has none.
+
+    Others drop roles meanwhile: then it is begun anew.
+    """
+    for last in (False, False, True):
+        tenants = set(await catalog.tenant_roles(server))
+        anywhere = await catalog.admitted_anywhere(server) & tenants
+        closed = tenants.intersection(rulebook.networks)
+        try:
+            await objects.admit_by_list(server, sorted(anywhere & closed))
+            await objects.admit_anywhere(server, sorted(tenants - closed - anywhere))
+        except (psycopg.errors.UndefinedObject, psycopg.errors.InternalError_):
+            if last:
+                raise
+        else:
+            return
+
+
+@contextlib.contextmanager
+def _though_it_is_away() -> Iterator[None]:
+    try:
+        yield
+    except TenantryError as error:
+        log.warning("pooled sessions were not looked at", error=str(error))

@@ -1,0 +1,1 @@
+"""What there is to observe: metrics that capabilities measure, and events that are counted."""

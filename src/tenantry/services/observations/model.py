@@ -1,0 +1,74 @@
+"""Metrics as they are declared, and measures of them.
+
+A metric is declared once, where it is measured; ``docs/reference/metrics.md`` lists them all.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Kind = Literal["gauge", "counter", "histogram"]
+
+_UNITS = ("seconds", "bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A family of measures that are told apart by the values of ``labels``."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...]
+
+    def __call__(self, value: float, *labels: str) -> "Measure":
+        """Return a measure of it, with the labels' values in their order."""
+        if len(labels) != len(self.labels):
+            raise ValueError(f"{self.name} has the labels {self.labels}")
+        return Measure(self, float(value), labels)
+
+    @property
+    def unit(self) -> str | None:
+        """What it is measured in, which its name ends with; None for a mere number."""
+        last = self.name.removesuffix("_total").rpartition("_")[2]
+        return last if last in _UNITS else None
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One value of a metric, now."""
+
+    metric: Metric
+    value: float
+    labels: tuple[str, ...]
+
+
+class Measured(Protocol):
+    """A capability that has something to measure."""
+
+    async def measures(self) -> list[Measure]:
+        """Measure it now. Raises TenantryError where it cannot be: nothing is told of it then."""
+
+
+METRICS: dict[str, Metric] = {}
+
+
+def gauge(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 (as Prometheus calls it)
+    """Declare what goes up and down."""
+    return _declare(Metric(name, "gauge", help, labels))
+
+
+def counter(name: str, help: str, *labels: str) -> Metric:  # noqa: A002
+    """Declare what is counted by events, in all processes together; ``…_total``."""
+    return _declare(Metric(name, "counter", help, labels))
+
+
+def histogram(name: str, help: str, *labels: str) -> Metric:  # noqa: A002
+    """Declare what is counted by size, in one process, from its start on."""
+    return _declare(Metric(name, "histogram", help, labels))
+
+
+def _declare(metric: Metric) -> Metric:
+    if metric.name in METRICS:
+        raise ValueError(f"{metric.name} is declared twice")
+    METRICS[metric.name] = metric
+    return metric
