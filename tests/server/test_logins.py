@@ -13,7 +13,7 @@ from tenants import PASSWORD, Connection, Tenant, make, rows, unmake
 
 from tenantry.base.errors import Conflict
 from tenantry.base.secrets import scram_verifier
-from tenantry.pg import catalog, logins, objects, visitors
+from tenantry.pg import catalog, logins, names, objects
 from tenantry.pg.catalog import DatabaseState
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.logins import Access
@@ -226,7 +226,7 @@ async def test_a_session_has_one_tenants_rights_and_leaves_nothing(
             "SELECT session_user, current_setting('lock_timeout'), current_setting('search_path')",
         )
         assert (limit, path) == ("10s", "pg_catalog")
-        assert who.startswith(visitors.PREFIX)
+        assert who.startswith(names.visitor(""))
         assert await rows(
             platform,
             "SELECT roleid::regrole::text, rolbypassrls FROM pg_auth_members m"
@@ -238,7 +238,9 @@ async def test_a_session_has_one_tenants_rights_and_leaves_nothing(
             assert await rows(other, "SELECT session_user") != [(who,)]
     assert (
         await rows(
-            platform, "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)", visitors.PREFIX
+            platform,
+            "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)",
+            names.visitor(""),
         )
         == []
     )

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from tenants import Connection, Tenant, make, rows, unmake
 
-from tenantry.pg import catalog, logins, visitors
+from tenantry.pg import catalog, logins, names, visitors
 from tenantry.pg.connections import ADMIN, PLATFORM_ROLES, Address, connect
 from tenantry.pg.hardening import ensure_standing_roles
 
@@ -101,7 +101,7 @@ async def test_what_a_crash_left_of_a_session_is_dropped(
 ) -> None:
     async def left() -> int:
         query = "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)"
-        return len(await rows(platform, query, visitors.PREFIX))
+        return len(await rows(platform, query, names.visitor("")))
 
     async def nothing(*_: object) -> bool:
         return False

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from tenants import Connection, Tenant, make, rows, unmake
 
+from tenantry.base.errors import InvalidInput
 from tenantry.pg import catalog, objects
 from tenantry.pg.catalog import DatabaseState, RoleState
 from tenantry.pg.connections import ADMIN, OWNER, PLATFORM, POOLER, Address, connect
@@ -244,7 +245,7 @@ async def test_a_databases_defaults_are_set_and_taken_back_and_no_others_touched
     platform: Connection, tenant: Tenant
 ) -> None:
     name, other = tenant.databases
-    await platform.execute(f"ALTER DATABASE {name} SET timezone = 'Asia/Tokyo'".encode())
+    await platform.execute(f"ALTER DATABASE {name} SET intervalstyle = 'iso_8601'".encode())
     wanted = DatabaseState({"temp_file_limit": "2048", "default_transaction_read_only": "on"}, 0)
     for _ in range(2):
         await objects.configure_databases(platform, [name], wanted)
@@ -258,9 +259,19 @@ async def test_a_databases_defaults_are_set_and_taken_back_and_no_others_touched
             ("lock_timeout", "5ms"),
             ("temp_file_limit", "-1"),
             ("default_transaction_read_only", "off"),
-            ("timezone", "Asia/Tokyo"),
+            ("intervalstyle", "iso_8601"),
         ):
             assert await rows(session, f"SHOW {parameter}") == [(value,)]
+
+
+async def test_a_default_that_the_server_refuses_changes_nothing(
+    platform: Connection, tenant: Tenant
+) -> None:
+    before = await catalog.tenant_databases(platform)
+    wanted = DatabaseState({"TimeZone": "Mars/Olympus", "lock_timeout": "5"}, 3)
+    with pytest.raises(InvalidInput, match='"TimeZone": "Mars/Olympus"'):
+        await objects.configure_databases(platform, tenant.databases, wanted)
+    assert await catalog.tenant_databases(platform) == before
 
 
 async def test_sessions_are_ended_in_one_database_only(

@@ -19,6 +19,7 @@ from answers import data, problem
 from clients import VISITORS, ask, do, eventually
 from harness import Installation
 from imported import ended
+from tenantry.pg.names import arrival_roles
 
 Row = dict[str, Any]
 
@@ -214,7 +215,7 @@ def test_whatever_is_done_runs_planted_code_as_that_tenant_alone(world: World) -
             seen.add(place)
             assert who in own or who.startswith("tenantry_visitor_"), (name, place, who)
             others = {each for each in members if not any(each.startswith(one) for one in own)}
-            arrivals = {each for one in own for each in names.arrival_roles(one)}
+            arrivals = {each for one in own for each in arrival_roles(one)}
             assert others <= arrivals, (name, place, who, members)
     assert {"check", "domain", "generated", "index", "trigger"} <= seen
     assert ask(url, "SELECT count(*) FROM planted") == 3

@@ -14,6 +14,7 @@ from tenantry.api.bodies import parsed
 from tenantry.api.requests.access import CreateKey
 from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
 from tenantry.api.requests.migrations import MigrateMany
+from tenantry.cli.attributes import ATTRIBUTES
 from tenantry.control import attributes
 from tenantry.control.attributes import Attributes
 
@@ -67,6 +68,8 @@ def test_what_can_be_set_is_also_changed_and_answered() -> None:
         "rotate_password_days",
         "expires_at",
     }
+    by_itself = {"name", "environment", "shadow"}  # each command has its own option for these
+    assert names - ATTRIBUTES.keys() == by_itself
     assert all(Attributes().changed({name: "x"}).values()[name] == "x" for name in attributes.NAMES)
 
 

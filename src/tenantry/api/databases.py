@@ -183,7 +183,7 @@ async def update(
     principal: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Change its names, its environment, its plan, its limits or its pool mode.
+    """Change its attributes and its limits.
 
     Open sessions go on as they are, except where a disk quota is overrun or no longer is.
     """

@@ -260,7 +260,7 @@ def update(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Change a database's names, environment, plan, limits or pool mode.
+    """Change a database's attributes and limits.
 
     Examples:
 
