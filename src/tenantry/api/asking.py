@@ -1,18 +1,15 @@
 """What a route needs of its request: the platform, who asks, and a transaction done once."""
 
-import asyncio
 import contextlib
 import hashlib
 import hmac
 import json
 import uuid
-from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any
 
-import structlog
 from fastapi import Depends, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader, HTTPBearer
@@ -29,7 +26,7 @@ from tenantry.base.errors import (
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import parse_id
 from tenantry.base.secrets import RECOVERY_CODES, ROLE_PASSWORDS, Secret, SecretSource
-from tenantry.control import idempotency, jobs
+from tenantry.control import idempotency
 from tenantry.control.audit import Actor
 from tenantry.control.idempotency import KeptAnswer
 from tenantry.control.operations import OperationRow
@@ -37,8 +34,6 @@ from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal, Refusal
 from tenantry.services.platform import Platform
-
-log = structlog.get_logger()
 
 MOST_KEY_LENGTH = 255
 _TURN_SECONDS = 15.0  # how long a customer's request waits for its turn with a database
@@ -324,19 +319,7 @@ async def begun(
     async def work(tx: Tx, _: SecretSource) -> JSONResponse:
         return answers.accepted(await want(tx), message)
 
-    response = await once(request, principal, work, digest=digest)
-    wake_operations(request)
-    return response
-
-
-def wake_operations(request: Request) -> None:
-    """Have whoever carries it out begin the operation that has just been wanted."""
-
-    async def wake() -> None:
-        await jobs.wake(request.app.state.jobs, jobs.OPERATIONS)
-
-    request.app.state.woken.set()
-    background_of(request).start_once(jobs.OPERATIONS, wake)
+    return await once(request, principal, work, digest=digest)
 
 
 async def _under_key(
@@ -376,59 +359,3 @@ async def _under_key(
         KeptAnswer(fingerprint, source.salt, response.status_code, body),
     )
     return response
-
-
-class Background:
-    """Work that goes on after its request has been answered; awaited when the API stops."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: set[str] = set()
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Begin; a failure is logged, and what is left undone the convergence pass does."""
-        task = asyncio.create_task(self._guarded(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def start_once(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """As ``start``, but after what already runs under this name.
-
-        Asked for many times while that runs, it is done once for all of them.
-        """
-        if what not in self._waiting:
-            self._waiting.add(what)
-            self.start(self._in_turn(what, work))
-
-    async def _in_turn(self, what: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        async with self._turns[what]:
-            self._waiting.discard(what)
-            await work()
-
-    @staticmethod
-    async def _guarded(work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Exception as error:  # nobody else would hear of it
-            log.warning("background.failed", error=str(error))
-
-    async def finish(self) -> None:
-        """Wait for what is under way."""
-        await asyncio.gather(*self._tasks)
-
-
-def background_of(request: Request) -> Background:
-    """What goes on after the answers of this API."""
-    background: Background = request.app.state.background
-    return background
-
-
-def refresh_pooler(request: Request, platform: Platform) -> None:
-    """Have the pooler's file of users follow a change, after the answer to it."""
-
-    async def refresh() -> None:
-        await platform.pooler.refresh_users(platform.store)
-
-    background_of(request).start_once("refresh", refresh)

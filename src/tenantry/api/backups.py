@@ -162,7 +162,6 @@ async def delete(
     """Remove one and its file. The audit stays."""
     async with changing(request, principal) as tx:
         row = await platform.backups.delete(tx, principal.actor, database_id, backup_id)
-    platform.backups.discard(row)
     return answers.answer(DeletedBackup(id=row.id, status="deleted"), message="Backup deleted.")
 
 

@@ -15,9 +15,7 @@ from tenantry.api.asking import (
     PlatformHere,
     allowed,
     once,
-    refresh_pooler,
     visiting,
-    wake_operations,
 )
 from tenantry.api.requests.blueprints import ApplyBlueprint
 from tenantry.base.secrets import SecretSource
@@ -234,10 +232,7 @@ async def apply(
         response.headers["Location"] = f"/api/operations/{begun.operation.id}"
         return response
 
-    response = await once(request, principal, work)
-    wake_operations(request)
-    refresh_pooler(request, platform)
-    return response
+    return await once(request, principal, work)
 
 
 async def with_blueprint(platform: Platform, principal: Principal, response: Response) -> Response:

@@ -20,7 +20,6 @@ from tenantry.api.asking import (
     begun,
     changing,
     once,
-    wake_operations,
 )
 from tenantry.api.requests.copies import CreateBranch, PromoteBranch, ResetBranch, SetMasking
 from tenantry.base.secrets import SecretSource
@@ -64,9 +63,7 @@ async def create(
         )
         return answers.branch(platform.settings, made)
 
-    response = await once(request, principal, work)
-    wake_operations(request)
-    return response
+    return await once(request, principal, work)
 
 
 @router.get("/branches", response_model=Listing[Database])

@@ -1,9 +1,7 @@
 """/api/databases"""
 
-import asyncio
 from typing import Annotated
 
-import structlog
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -24,29 +22,24 @@ from tenantry.api.asking import (
     Limit,
     PlatformHere,
     allowed,
-    background_of,
     changing,
     is_repeated,
     once,
-    refresh_pooler,
     visiting,
-    wake_operations,
 )
 from tenantry.api.blueprints import with_blueprint
 from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
 from tenantry.api.requests.fields import Email, Label, Moment, Slug, secret
 from tenantry.base.connection_strings import CA_FILE, Format, Style
 from tenantry.base.secrets import SecretSource
-from tenantry.control import audit, jobs
+from tenantry.control import audit
 from tenantry.control.databases import Filter
 from tenantry.control.store import Tx
 from tenantry.pg import sources
 from tenantry.services.access.service import Principal
 from tenantry.services.databases.model import Environment
 from tenantry.services.imports.plan import Selection
-from tenantry.services.platform import Platform
 
-log = structlog.get_logger()
 router = APIRouter(prefix="/api/databases", tags=["databases"])
 
 Reader = Annotated[Principal, allowed("databases:read")]
@@ -61,23 +54,7 @@ CaFile = Annotated[
     ),
 ]
 
-# A deletion that takes longer is followed as an operation.
-_DELETION_SECONDS = 1.0
 _FROM = "import_from"
-
-
-def _settle(request: Request, platform: Platform) -> None:
-    """Begin what a change leaves to do after its answer: the warm pool, and the pooler's file.
-
-    Each for itself: a pooler that does not answer keeps no refill waiting.
-    """
-
-    async def refill() -> None:
-        if await platform.databases.needs_refill(platform.settings.warm_pool):
-            await jobs.wake(request.app.state.jobs, jobs.REFILL)
-
-    background_of(request).start_once("refill", refill)
-    refresh_pooler(request, platform)
 
 
 @router.post("", status_code=201, response_model=Answer[CreatedDatabase])
@@ -125,11 +102,8 @@ async def create(
         )
 
     response = await once(request, principal, work)
-    if source is not None or body.blueprint is not None:
-        wake_operations(request)
     if body.blueprint is not None:
         response = await with_blueprint(platform, principal, response)
-    _settle(request, platform)
     return response
 
 
@@ -193,7 +167,6 @@ async def update(
         async with visiting(request, principal):
             await platform.quotas.enforce_one(row)
         row = await platform.databases.show(principal.actor, database_id)
-    _settle(request, platform)
     return answers.answer(answers.database(row), message="Database updated.")
 
 
@@ -252,12 +225,7 @@ async def delete(
         deletion = await platform.databases.delete(tx, principal.actor, database_id)
         if keep_backups:
             await platform.backups.keep_all(tx, database_id)
-    removal = background_of(request).start(
-        platform.databases.finish_deletion(database_id, principal.actor)
-    )
-    done, _ = await asyncio.wait({removal}, timeout=_DELETION_SECONDS)
-    gone = bool(done) and await platform.databases.is_gone(database_id)
-    _settle(request, platform)
+    gone = await platform.databases.is_gone(database_id)
     return answers.answer(
         Deleted(
             id=database_id,

@@ -1,7 +1,6 @@
 """/api/operations"""
 
 import uuid
-from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,25 +14,20 @@ from tenantry.api.asking import (
     OperationId,
     PlatformHere,
     allowed,
-    background_of,
     begun,
     once,
 )
 from tenantry.api.requests.fields import Label
-from tenantry.base.errors import NotFound
 from tenantry.base.secrets import SecretSource
-from tenantry.control.operations import Filter, OperationRow
+from tenantry.control.operations import Filter
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
-from tenantry.services.platform import Platform
 
 router = APIRouter(prefix="/api/operations", tags=["operations"])
 
 Reader = Annotated[Principal, allowed("databases:read")]
 Writer = Annotated[Principal, allowed("databases:write")]
 Administrator = Annotated[Principal, allowed("admin")]
-
-_WITHIN_SECONDS = 1.0  # how long open transactions of pooled clients are waited for
 
 
 @router.get("", response_model=Listing[Operation])
@@ -91,23 +85,9 @@ async def abandon(
     The last resort for an operation that neither ends nor can be cancelled: its database can be
     used, restored or deleted again.
     """
-    found: list[OperationRow] = []
 
     async def work(tx: Tx, _: SecretSource) -> JSONResponse:
-        found.append(await platform.operations.abandon(tx, principal.actor, operation_id))
-        return answers.answer(answers.operation(found[0]), message="It was abandoned.")
+        row = await platform.operations.abandon(tx, principal.actor, operation_id)
+        return answers.answer(answers.operation(row), message="It was abandoned.")
 
-    response = await once(request, principal, work)
-    for row in found:
-        if row.resource_kind == "database":
-            background_of(request).start(_release_clients(platform, principal, row.resource_id))
-    return response
-
-
-async def _release_clients(
-    platform: Platform, principal: Principal, database_id: uuid.UUID
-) -> None:
-    """The operation may have paused the database's pooled clients."""
-    with suppress(NotFound):
-        row = await platform.databases.show(principal.actor, database_id)
-        await platform.pooler.renew_servers(row.database_name, within=_WITHIN_SECONDS)
+    return await once(request, principal, work)

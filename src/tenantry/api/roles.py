@@ -16,7 +16,6 @@ from tenantry.api.asking import (
     allowed,
     changing,
     once,
-    refresh_pooler,
     visiting,
 )
 from tenantry.api.requests.databases import CreateRole, UpdateRole
@@ -65,9 +64,7 @@ async def create(
             status=201,
         )
 
-    response = await once(request, principal, work)
-    refresh_pooler(request, platform)
-    return response
+    return await once(request, principal, work)
 
 
 @router.get("/{role_id}", response_model=Answer[Role])
@@ -93,7 +90,6 @@ async def update(
         role = await platform.roles.update(
             tx, principal.actor, database_id, role_id, body.max_connections
         )
-    refresh_pooler(request, platform)
     return answers.answer(answers.role(platform.settings, role), message="Role updated.")
 
 
@@ -114,7 +110,6 @@ async def delete(
         role = await platform.roles.delete(tx, principal.actor, database_id, role_id)
     async with visiting(request, principal):
         gone = await platform.roles.finish_deletion(role)
-    refresh_pooler(request, platform)
     return answers.answer(
         DeletedRole(id=role_id, status="deleted" if gone else "deleting"),
         message="Role deleted." if gone else "It cannot log in; it is being removed.",

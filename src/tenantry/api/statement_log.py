@@ -16,7 +16,6 @@ from tenantry.api.asking import (
     PlatformHere,
     allowed,
     changing,
-    visiting,
 )
 from tenantry.api.requests.databases import SetLog
 from tenantry.api.requests.fields import Moment
@@ -103,6 +102,4 @@ async def change(
     """
     async with changing(request, principal) as tx:
         row = await platform.statement_log.change(tx, principal.actor, database_id, body.wanted())
-    async with visiting(request, principal):
-        await platform.statement_log.reach_pooled(row)
     return answers.answer(answers.log(row), message="Log settings changed.")

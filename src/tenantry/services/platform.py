@@ -4,13 +4,17 @@ import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import procrastinate
 
 from tenantry.base.errors import TenantryError
 from tenantry.base.home import Home
 from tenantry.base.passwords import Hashing
 from tenantry.base.secrets import Seal, Secret, SecretSource
 from tenantry.base.settings import Settings
+from tenantry.control import jobs
 from tenantry.control.store import ControlStore
 from tenantry.host import files, processes
 from tenantry.host.engines import find_pgbouncer
@@ -67,6 +71,7 @@ class Platform:
 
     settings: Settings
     store: ControlStore
+    jobs: procrastinate.App
     operations: Operations
     imports: Imports
     clusters: ClusterPools
@@ -120,16 +125,22 @@ def local_certificates(settings: Settings) -> Certificates:
 @asynccontextmanager
 async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
     """The platform that runs here, for as long as the block lasts."""
-    control = LocalClusters(settings).control_address
+    local = LocalClusters(settings)
     pooler = local_pooler(settings)
-    async with ControlStore(control) as store, ClusterPools(store) as clusters:
-        local = LocalClusters(settings)
+    async with (
+        ControlStore(local.control_address) as store,
+        ClusterPools(store) as clusters,
+        jobs.job_app(store).open_async() as queue,
+        store.background,  # the first to be left: what it does needs the others
+    ):
         databases = Databases(
             store,
             clusters,
             pooler,
             most_connections=local.sizing.per_database,
             most_of_a_customer=settings.customer_databases,
+            warm_pool=settings.warm_pool,
+            wake_refill=partial(jobs.wake, queue, jobs.REFILL),
         )
         network = Network(store, databases, local, pooler)
         rules = SessionRules(
@@ -137,7 +148,12 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             idle=dt.timedelta(minutes=settings.session_idle_minutes),
         )
         access = Access(store, session_idle=rules.idle)
-        operations = Operations(store, may_go_on=access.may_go_on)
+        operations = Operations(
+            store,
+            may_go_on=access.may_go_on,
+            wake_others=partial(jobs.wake, queue, jobs.OPERATIONS),
+            release=databases.release_clients,
+        )
         repositories = Repositories(settings)
         side_instances = SideInstances(settings, repositories)
         restoring = Restoring(
@@ -182,6 +198,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         yield Platform(
             settings=settings,
             store=store,
+            jobs=queue,
             operations=operations,
             imports=Imports(settings, store, clusters, databases, operations),
             clusters=clusters,

@@ -32,6 +32,7 @@ from tenantry.pg.connections import (
     PLATFORM,
     PLATFORM_ROLES,
     Address,
+    PersistentConnection,
     connect,
     fetch_value,
 )
@@ -286,7 +287,11 @@ class ClusterPools:
             cluster = await self.cluster(cluster_id)
             if cluster_id not in self._pools:
                 pool = connections.pool(
-                    cluster.address, user=PLATFORM, smallest=2, lock_seconds=_LOCK_SECONDS
+                    cluster.address,
+                    user=PLATFORM,
+                    smallest=2,
+                    lock_seconds=_LOCK_SECONDS,
+                    kind=PersistentConnection,
                 )
                 self._pools[cluster_id] = pool
                 await self._stack.enter_async_context(pool)

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 import structlog
@@ -25,6 +26,7 @@ from tenantry.control import audit, customers, operations, pages, plans, replace
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow, Filter, Labels
+from tenantry.control.operations import OperationRow
 from tenantry.control.pages import Page
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
@@ -48,6 +50,7 @@ _AUDITED = (
 _DROPS_AT_ONCE = 6  # each waits for a checkpoint, and all of them load the disk
 _CLOSINGS_AT_ONCE = 12  # who keeps one waiting is ended after seconds
 _DROP_TURN_SECONDS = 60.0
+_DELETION_SECONDS = 1.0  # a deletion that takes longer is followed as an operation
 _RECONNECT_SECONDS = 1.0  # how long pooled clients wait for each other's open transactions
 _DROP_SCRATCH_SECONDS = 5.0  # a pass drops what takes longer
 _SAMPLE_SLICE = 100  # databases measured at a time: sizes are read from their files
@@ -72,8 +75,12 @@ class Databases:
         *,
         most_connections: int,
         most_of_a_customer: int,
+        warm_pool: int,
+        wake_refill: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
+        self._warm_pool = warm_pool
+        self._wake_refill = wake_refill
         self._most_of_a_customer = most_of_a_customer
         self._most_connections = most_connections
         self._clusters = clusters
@@ -124,6 +131,8 @@ class Databases:
             tx, actor, "database.create", row, details={"environment": wanted.environment}
         )
         emit(StepDone("create", "recorded", row.database_name))
+        tx.in_background(self._ask_for_refill)
+        tx.in_background(self.refresh_pooler)
         return Opened(row, password)
 
     async def check_limits(
@@ -229,6 +238,7 @@ class Databases:
             moments = (row.expires_at, after.expires_at)
             changed["expires_at"] = [None if at is None else at.isoformat() for at in moments]
         await audit.record_on(tx, actor, "database.update", row, details=changed)
+        tx.in_background(self.refresh_pooler)
         return after
 
     async def _give(self, tx: Tx, actor: Actor, database_id: uuid.UUID, email: str | None) -> None:
@@ -247,6 +257,19 @@ class Databases:
         if (customer_id := await self._owner(tx, actor, email)) is not None:
             await rows.give(tx, row, customer_id)
 
+    async def refresh_pooler(self) -> None:
+        """Update the pooler's limits of each role, if any have changed."""
+        await self._pooler.refresh_users(self._store)
+
+    async def release_clients(self, operation: OperationRow) -> None:
+        """Let pooled clients go on that an abandoned operation may have paused."""
+        if operation.resource_kind != "database":
+            return
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            row = await rows.find(tx, operation.resource_id, customer_id=None)
+        if row is not None:
+            await self._pooler.renew_servers(row.database_name, within=_RECONNECT_SECONDS)
+
     async def reconnect_pool(self, row: DatabaseRow, *, end_clients: bool) -> None:
         """Renew the server connections of a database's pooled clients, and of its shadow's.
 
@@ -260,8 +283,9 @@ class Databases:
             await self._pooler.renew_servers(name, within=_RECONNECT_SECONDS)
 
     async def delete(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> Deletion:
-        """Promise a deletion; ``finish_deletion`` carries it out.
+        """Delete a database. Once ``tx`` is committed nobody can connect any more.
 
+        It is removed then; the opener of ``tx`` waits for that for a second at most.
         Raises NotFound, Conflict, also while an operation has the database to itself.
         """
         row = await self.lock_active(tx, actor, database_id)
@@ -276,7 +300,13 @@ class Databases:
         await rows.set_status(tx, row.id, "deleting")
         await audit.record_on(tx, actor, "database.delete", row, result="accepted")
         emit(StepDone("delete", "promised", row.database_name))
+        tx.after_commit(partial(self._remove, row.id, actor))
+        tx.in_background(self.refresh_pooler)
         return Deletion(row.id, operation_id)
+
+    async def _remove(self, database_id: uuid.UUID, actor: Actor) -> None:
+        removal = self._store.background.start(partial(self.finish_deletion, database_id, actor))
+        await asyncio.wait({removal}, timeout=_DELETION_SECONDS)
 
     async def finish_deletion(self, database_id: uuid.UUID, actor: Actor = audit.PLATFORM) -> None:
         """Carry out a promised deletion, unless somebody else is at it.
@@ -392,20 +422,22 @@ class Databases:
 
     # ── the warm pool ────────────────────────────────────────────────────────
 
-    async def refill(self, target: int) -> int:
-        """Make warm databases until ``target`` wait. Returns how many were made."""
+    async def refill(self) -> int:
+        """Make warm databases until the pool is full. Returns how many were made."""
         made = 0
         while True:
             async with self._store.transaction(audit.PLATFORM) as tx:
-                if await rows.count_warm(tx) >= target:
+                if await rows.count_warm(tx) >= self._warm_pool:
                     return made
             await self._make_warm()
             made += 1
 
-    async def needs_refill(self, target: int) -> bool:
-        """Whether so many are gone that it is worth waking the worker."""
+    async def _ask_for_refill(self) -> None:
+        """Wake the worker if so many warm databases are gone that it is worth it."""
         async with self._store.transaction(audit.PLATFORM) as tx:
-            return await rows.count_warm(tx) <= target * 3 // 4
+            low = await rows.count_warm(tx) <= self._warm_pool * 3 // 4
+        if low:
+            await self._wake_refill()
 
     async def ensure_warm(self) -> None:
         """Have a database ready to be given away, so that no transaction waits for its making."""
@@ -516,7 +548,7 @@ class Databases:
             rotations = await rows.unfinished_rotations(tx)
         for database_id in rotations:
             await self._undo_rotation(database_id)
-        await self._pooler.refresh_users(self._store)
+        await self.refresh_pooler()
         return done
 
     async def _act(  # noqa: C901 (one short case an action)

@@ -106,6 +106,7 @@ class Roles:
             await self._record(tx, actor, "role.create", database, role)
             emit(StepDone("role", "recorded", role.username))
             opened.append(OpenedRole(Role(database, role), password))
+        tx.in_background(self._databases.refresh_pooler)
         return opened
 
     async def _want(self, tx: Tx, database: DatabaseRow, wanted: NewRole) -> RoleRow:
@@ -145,6 +146,7 @@ class Roles:
             await objects.set_connection_limit(server, role.username, max_connections)
         changed: dict[str, object] = {"max_connections": [role.max_connections, max_connections]}
         await self._record(tx, actor, "role.update", database, role, more=changed)
+        tx.in_background(self._databases.refresh_pooler)
         return Role(database, await self._find(tx, database.id, role.id))
 
     async def delete(
