@@ -38,7 +38,6 @@ from tenantry.api import (
 )
 from tenantry.api.answers import Problem
 from tenantry.api.frame import Frame
-from tenantry.api.limits import Limits
 from tenantry.base.settings import Settings
 from tenantry.services.platform import open_platform
 
@@ -53,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_platform(settings) as platform:
             app.state.platform = platform
+            app.state.limits = platform.requests.limits
             app.state.checking = None
             platform.imports.forget_uploads()
             carrying_out = asyncio.create_task(platform.operations.carry_out("api"))
@@ -73,7 +73,6 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/openapi.json",
         responses={"4XX": _FAILURE, "5XX": _FAILURE},
     )
-    app.state.limits = Limits(settings)
     app.state.trusted_proxies = settings.proxy_networks
     problems.register(app)
     app.include_router(databases.router)

@@ -152,13 +152,7 @@ class ControlStore:
         another server, for a swap. Callers bound how many of them there are.
         """
         try:
-            conninfo = self._address.conninfo(
-                user=PLATFORM,
-                dbname=DATABASE,
-                search_path="public",
-                lock_seconds=_LONG_LOCK_SECONDS,
-            )
-            async with await Tx.connect(conninfo, autocommit=True) as connection:
+            async with connected(self._address, lock_seconds=_LONG_LOCK_SECONDS) as connection:
                 async with _begun(connection, asker.customer_id):
                     yield connection
                 follow_ups = connection.take_follow_ups()
@@ -171,6 +165,22 @@ class ControlStore:
             self.background.start(work)
         for work in awaited:
             await work()
+
+
+@asynccontextmanager
+async def connected(
+    address: Address, *, user: str = PLATFORM, lock_seconds: int = 0
+) -> AsyncIterator[Tx]:
+    """One connection to a control database, for who needs no store. Raises Unavailable."""
+    conninfo = address.conninfo(
+        user=user, dbname=DATABASE, search_path="public", lock_seconds=lock_seconds
+    )
+    try:
+        connection = await Tx.connect(conninfo, autocommit=True)
+    except psycopg.OperationalError as error:
+        raise _told(error) from error
+    async with connection:
+        yield connection
 
 
 def _told(error: PoolTimeout | psycopg.OperationalError) -> TenantryError:

@@ -44,9 +44,12 @@ from tenantry.services.ownership.service import Ownership
 from tenantry.services.passwords import Passwords
 from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pooling.service import Pooler
+from tenantry.services.provisioning.service import Provisioning
 from tenantry.services.quotas.service import Quotas
 from tenantry.services.repository.flow import ClusterBackups, schedule
 from tenantry.services.repository.service import Repositories, ensure_ready
+from tenantry.services.requests.limits import Limits
+from tenantry.services.requests.service import Requests
 from tenantry.services.restores.flow import Restoring
 from tenantry.services.restores.service import Restores
 from tenantry.services.roles.service import Roles
@@ -83,6 +86,7 @@ class Platform:
     passwords: Passwords
     extensions: Extensions
     statement_log: StatementLog
+    provisioning: Provisioning
     collecting: Collecting
     branches: Branches
     certificates: Certificates
@@ -98,6 +102,7 @@ class Platform:
     backups: Backups
     backup_schedules: BackupSchedules
     access: Access
+    requests: Requests
     people: People
     users: Users
     migrations: TenantMigrations
@@ -195,12 +200,24 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         entries = EntryFiles(Home(settings.home).statements)
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
+        imports = Imports(settings, store, clusters, databases, operations)
+        quotas = Quotas(store, clusters, pooler)
+        blueprints = Blueprints(
+            store,
+            clusters,
+            databases,
+            roles,
+            migrations=migrations_,
+            operations=operations,
+            applying=Applying(visits),
+            beside=settings.blueprints,
+        )
         yield Platform(
             settings=settings,
             store=store,
             jobs=queue,
             operations=operations,
-            imports=Imports(settings, store, clusters, databases, operations),
+            imports=imports,
             clusters=clusters,
             pooler=pooler,
             databases=databases,
@@ -214,7 +231,15 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
                 store, clusters, pooler, local.shared, entries, days=settings.audit_days
             ),
             branches=Branches(settings, store, databases, operations, branching),
-            quotas=Quotas(store, clusters, pooler),
+            quotas=quotas,
+            provisioning=Provisioning(
+                databases,
+                blueprints=blueprints,
+                imports=imports,
+                backups=backups,
+                quotas=quotas,
+                operations=operations,
+            ),
             overuse=overuse,
             versions=Versions(settings, local, pooler),
             vacuuming=Vacuuming(
@@ -232,19 +257,11 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             backups=backups,
             backup_schedules=BackupSchedules(store, databases, backups),
             access=access,
+            requests=Requests(store, access, Limits(settings)),
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),
             migrations=migrations_,
-            blueprints=Blueprints(
-                store,
-                clusters,
-                databases,
-                roles,
-                migrations=migrations_,
-                operations=operations,
-                applying=Applying(visits),
-                beside=settings.blueprints,
-            ),
+            blueprints=blueprints,
         )
 
 

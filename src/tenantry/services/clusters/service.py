@@ -235,7 +235,7 @@ class ClusterPools:
     def __init__(self, store: ControlStore) -> None:
         self._store = store
         self._stack = AsyncExitStack()
-        self._pools: dict[uuid.UUID, AsyncConnectionPool[AsyncConnection[TupleRow]]] = {}
+        self._pools: dict[uuid.UUID, AsyncConnectionPool[PersistentConnection]] = {}
         self._rows: dict[uuid.UUID, ClusterRow] = {}
 
     async def __aenter__(self) -> Self:

@@ -8,9 +8,9 @@ import datetime as dt
 import shutil
 import socket
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from functools import partial
 
 from tenantry.base.errors import Conflict, Forbidden, InvalidInput, TooManyAtOnce
 from tenantry.base.settings import Settings
@@ -18,7 +18,6 @@ from tenantry.base.shares import NoPlace, Shares
 from tenantry.base.sizes import readable
 from tenantry.control import audit, plans
 from tenantry.control import operations as operation_rows
-from tenantry.control import roles as roles_rows
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
@@ -38,15 +37,15 @@ from tenantry.services.imports.model import (
     KIND,
     Examined,
     Preview,
-    PreviewExtension,
-    PreviewRole,
     PreviewTable,
     Upload,
 )
 from tenantry.services.imports.plan import Offered, Selection
+from tenantry.services.imports.previews import describe, known_roles
 from tenantry.services.imports.uploads import Uploads, too_large
 from tenantry.services.operations.model import Flow, Step
 from tenantry.services.operations.service import Operations
+from tenantry.services.requests.service import Caller
 
 _EXAMINED_AT_ONCE = 16
 _EXAMINED_EACH = 2
@@ -101,6 +100,27 @@ class Imports:
         )
 
     # ── from another server ──────────────────────────────────────────────────
+
+    async def start(
+        self, caller: Caller, database_id: uuid.UUID, source: Source, selection: Selection
+    ) -> OperationRow:
+        """Copy a database from elsewhere into an empty one; under an idempotency key, once.
+
+        Raises as ``examine``, ``begin`` and ``Caller.once``.
+        """
+        examined: Examined | None = None
+        if not await caller.is_repeated():
+            # First whether it is this caller's: nobody else has the platform connect anywhere.
+            async with caller.visiting():
+                await self.check_target(caller.actor, database_id, roles=selection.roles)
+            examined = await self.examine(caller.actor, source, selection)
+
+        async def want(tx: Tx) -> OperationRow:
+            if examined is None:
+                raise Conflict("The result that was kept is gone.", hint="Send it again.")
+            return await self.begin(tx, caller.actor, database_id, examined)
+
+        return await caller.begin(want)
 
     async def examine(self, actor: Actor, source: Source, selection: Selection) -> Examined:
         """Connect to a source, and see whether it can be imported.
@@ -206,7 +226,7 @@ class Imports:
         Raises NotFound, Conflict (not empty, over the quota, or busy), NotEnoughDisk, InvalidInput.
         """
         row = await self._empty(tx, actor, database_id)
-        known = await _known_roles(tx, row, examined.selection.roles)
+        known = await known_roles(tx, row, examined.selection.roles)
         _check_policies(examined, known)
         self.check_room(examined.size_bytes, quota=row.disk_quota_bytes, used=row.used_bytes or 0)
         source = examined.source
@@ -214,19 +234,80 @@ class Imports:
         asked = {**told, **_how(row, examined.selection, known)}
         operation = await self._want(tx, actor, row, asked, told)
         self._steps.held[operation.id] = examined
+        tx.in_background(partial(self._let_go, row.id))
         return operation
+
+    async def _let_go(self, database_id: uuid.UUID, used: uuid.UUID | None = None) -> None:
+        """Hold no previewed dump for a database any more; one that is ``used`` stays there."""
+        if used is not None:
+            self.uploads.release(used)
+        self.uploads.forget(database_id)
 
     # ── from a dump ──────────────────────────────────────────────────────────
 
-    @asynccontextmanager
-    async def receiving(self, actor: Actor, database_id: uuid.UUID) -> AsyncIterator[None]:
-        """Be the only dump that is sent to a database, while the block lasts.
+    async def start_upload(
+        self,
+        caller: Caller,
+        database_id: uuid.UUID,
+        chunks: AsyncIterator[bytes],
+        selection: Selection,
+        *,
+        announced: int | None,
+    ) -> OperationRow:
+        """Take in a dump, and read it into an empty database; under an idempotency key, once.
 
-        Raises NotFound, Conflict, TooManyAtOnce.
+        Raises as ``check_target``, ``Uploads.receive``, ``begin_upload`` and ``Caller.once``.
         """
-        row = await self._databases.active(actor, database_id)
+        first = not await caller.is_repeated()
+        async with self._received(
+            caller, database_id, chunks, roles=selection.roles, empty=first, announced=announced
+        ) as (upload, _):
+            caller.call.content = upload.sha256
+            operation = await caller.begin(
+                lambda tx: self.begin_upload(tx, caller.actor, database_id, upload, selection)
+            )
+            if operation.params["upload"] != str(upload.id):  # the same dump was sent before
+                self.uploads.discard(upload.id)
+        return operation
+
+    async def start_held(
+        self, caller: Caller, database_id: uuid.UUID, upload_id: uuid.UUID, selection: Selection
+    ) -> OperationRow:
+        """As ``start_upload``, with a previewed dump. Raises InvalidInput if it is gone."""
+
+        async def want(tx: Tx) -> OperationRow:
+            upload = self.uploads.held(upload_id, database_id)
+            return await self.begin_upload(tx, caller.actor, database_id, upload, selection)
+
+        return await caller.begin(want)
+
+    @asynccontextmanager
+    async def _received(
+        self,
+        caller: Caller,
+        database_id: uuid.UUID,
+        chunks: AsyncIterator[bytes],
+        *,
+        roles: Mapping[str, str],
+        empty: bool,
+        announced: int | None,
+    ) -> AsyncIterator[tuple[Upload, int]]:
+        """A dump that is sent for a database, and how many bytes it may have.
+
+        It is the only one for the database meanwhile, and discarded if the block raises.
+        """
+        row = await self._databases.active(caller.actor, database_id)
         with self.uploads.only_one(row.id, row.customer_id):
-            yield
+            async with caller.visiting():
+                most = await self.check_target(
+                    caller.actor, database_id, roles=roles, empty=empty, announced=announced
+                )
+            upload = await self.uploads.receive(chunks, most=most)
+            try:
+                yield upload, most
+            except BaseException:
+                self.uploads.discard(upload.id)
+                raise
 
     async def check_target(
         self,
@@ -249,7 +330,7 @@ class Imports:
         if empty:
             async with self._store.transaction(actor) as tx:
                 await operation_rows.require_free(tx, "database", row.id)
-                await _known_roles(tx, row, roles)
+                await known_roles(tx, row, roles)
             await self._require_empty(row)
         free = files.free_bytes(self._settings.home) - flow.SPARE_BYTES
         most = max(0, min(row.disk_quota_bytes, free // 2))
@@ -271,8 +352,9 @@ class Imports:
         """
         row = await self._empty(tx, actor, database_id)
         told: dict[str, object] = {"upload_bytes": upload.size_bytes}
-        known = await _known_roles(tx, row, selection.roles)
+        known = await known_roles(tx, row, selection.roles)
         asked = {"upload": str(upload.id), **_how(row, selection, known)}
+        tx.in_background(partial(self._let_go, row.id, upload.id))
         return await self._want(tx, actor, row, asked, told)
 
     def forget_uploads(self) -> None:
@@ -292,7 +374,9 @@ class Imports:
             PreviewTable(each.schema, each.name, each.size_bytes)
             for each in selection.tables(contents.tables)
         ]
-        return await self._preview(
+        return await describe(
+            self._store,
+            self._clusters,
             actor,
             row,
             version=plan.version_name(contents.version),
@@ -304,13 +388,25 @@ class Imports:
         )
 
     async def preview_upload(
+        self,
+        caller: Caller,
+        database_id: uuid.UUID,
+        chunks: AsyncIterator[bytes],
+        *,
+        announced: int | None,
+    ) -> Preview:
+        """What an import of a dump would bring; it is held for that for an hour.
+
+        Raises as ``start_upload``, and NewerDump.
+        """
+        async with self._received(
+            caller, database_id, chunks, roles={}, empty=True, announced=announced
+        ) as (upload, most):
+            return await self._preview_upload(caller.actor, database_id, upload, most=most)
+
+    async def _preview_upload(
         self, actor: Actor, database_id: uuid.UUID, upload: Upload, *, most: int
     ) -> Preview:
-        """What an import of an uploaded dump would bring; it is held for that for an hour.
-
-        ``most`` is how many bytes it may have, unpacked. Raises NotFound, Conflict, TooManyAtOnce,
-        NewerDump.
-        """
         row = await self._databases.active(actor, database_id)
         cluster = await self._clusters.cluster(row.cluster_id)
         async with self._place(actor):
@@ -320,7 +416,9 @@ class Imports:
                 most=most,
                 room=row.disk_quota_bytes,
             )
-        preview = await self._preview(
+        preview = await describe(
+            self._store,
+            self._clusters,
             actor,
             row,
             version=told["version"],
@@ -333,40 +431,6 @@ class Imports:
         )
         self.uploads.hold(upload, row.id, row.customer_id)
         return preview
-
-    async def _preview(
-        self,
-        actor: Actor,
-        row: DatabaseRow,
-        *,
-        extensions: Sequence[str],
-        uses: Sequence[RoleUse],
-        upload_id: uuid.UUID | None = None,
-        **told: Any,
-    ) -> Preview:
-        async with self._store.transaction(actor) as tx:
-            known = await _known_roles(tx, row, {})
-            further = await _further(tx, row)
-        async with self._clusters.connection(row.cluster_id) as server:
-            installable = {
-                each.name for each in await extensions_.every(server) if each.installable
-            }
-        return Preview(
-            extensions=[PreviewExtension(each, each in installable) for each in extensions],
-            roles=[
-                PreviewRole(
-                    role,
-                    policies=counts.get("policies", 0),
-                    grants=counts.get("grants", 0),
-                    owns=counts.get("owns", 0),
-                    login=login,
-                )
-                for role, counts, login in plan.uses(uses, known)
-            ],
-            logins=[row.username, *further],
-            upload_id=upload_id,
-            **told,
-        )
 
     # ── both ─────────────────────────────────────────────────────────────────
 
@@ -418,28 +482,6 @@ def _how(row: DatabaseRow, selection: Selection, roles: Mapping[str, str]) -> di
             [row], selection.statement_seconds, usual=flow.STATEMENT_SECONDS
         ),
     }
-
-
-async def _further(tx: Tx, row: DatabaseRow) -> dict[str, str]:
-    """The database's further logins by their short names."""
-    return {
-        each.name: each.username
-        for each in await roles_rows.of_database(tx, row.id)
-        if each.status == "active"
-    }
-
-
-async def _known_roles(tx: Tx, row: DatabaseRow, mapped: Mapping[str, str]) -> dict[str, str]:
-    """The logins that what is imported may name (see ``plan.roles``). Raises InvalidInput."""
-    further = await _further(tx, row)
-    known, missing = plan.roles(row.username, further, mapped)
-    if missing:
-        raise InvalidInput.of(
-            "map_roles",
-            f"names no login of this database: {', '.join(missing)}. It has "
-            + ", ".join([row.username, *further]),
-        )
-    return known
 
 
 def _check_policies(examined: Examined, known: Mapping[str, str]) -> None:
