@@ -13,7 +13,6 @@ from tenantry.base.settings import Settings
 from tenantry.control.databases import DatabaseRow, LoggedStatements, PauseReason
 from tenantry.control.operations import OperationRow
 from tenantry.control.plans import PlanRow
-from tenantry.services.blueprints.flow import APPLY
 from tenantry.services.branches import model as branches
 from tenantry.services.databases.model import (
     Opened,
@@ -23,7 +22,6 @@ from tenantry.services.databases.model import (
 )
 from tenantry.services.operations.model import pace
 from tenantry.services.overuse import plan as overuse
-from tenantry.services.provisioning.model import Provisioned
 from tenantry.services.quotas import plan as quotas
 from tenantry.services.roles import model as roles
 
@@ -414,27 +412,8 @@ def opened_database(settings: Settings, opened: Opened) -> OpenedDatabase:
     return OpenedDatabase.model_validate(_with_password(settings, opened))
 
 
-def created(settings: Settings, made: Provisioned) -> JSONResponse:
-    """A new database, and how far its blueprint is."""
-    row = CreatedDatabase.model_validate(_with_password(settings, made.opened))
-    row.roles = [opened_role(settings, each) for each in made.roles]
-    message = "Database created. Keep the password: it is not shown again."
-    if (operation := made.operation) is not None:
-        row.operation_id = operation.id
-        if operation.kind == APPLY:
-            row.blueprint, said = _applied(operation)
-            message += said
-    return answer(row, message=message, status=201)
-
-
-def _applied(operation: OperationRow) -> tuple[HasBlueprint | None, str]:
-    """The blueprint that an operation has applied, and what to add to a message otherwise."""
-    match operation.status, operation.result:
-        case "succeeded", {"blueprint": str(name), "version": int(version)}:
-            return HasBlueprint(name=name, version=version), ""
-        case "failed" | "cancelled", _:
-            return None, " Its blueprint is not whole: the operation says why."
-    return None, " Its blueprint is still being applied."
+def created_database(settings: Settings, opened: Opened) -> CreatedDatabase:
+    return CreatedDatabase.model_validate(_with_password(settings, opened))
 
 
 def _with_password(settings: Settings, opened: Opened) -> dict[str, object]:

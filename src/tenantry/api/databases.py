@@ -11,6 +11,7 @@ from tenantry.api.answers import (
     Database,
     DatabaseStats,
     Deleted,
+    HasBlueprint,
     Listing,
     OpenedDatabase,
     Strings,
@@ -19,9 +20,13 @@ from tenantry.api.deps import CurrentPlatform, Cursor, DatabaseId, Limit, allowe
 from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
 from tenantry.api.requests.fields import Email, Label, Moment, Slug
 from tenantry.base.connection_strings import CA_FILE, Format, Style
+from tenantry.base.settings import Settings
 from tenantry.control.databases import Filter
+from tenantry.control.operations import OperationRow
 from tenantry.services.access.service import Principal
+from tenantry.services.blueprints.flow import APPLY
 from tenantry.services.databases.model import Environment, Opened
+from tenantry.services.provisioning.model import Provisioned
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases", tags=["databases"])
@@ -41,6 +46,29 @@ CaFile = Annotated[
 _FROM = "import_from"
 
 
+def _created(settings: Settings, made: Provisioned) -> Response:
+    """A new database, and how far its blueprint is."""
+    row = answers.created_database(settings, made.opened)
+    row.roles = [answers.opened_role(settings, each) for each in made.roles]
+    message = "Database created. Keep the password: it is not shown again."
+    if made.operation is not None:
+        row.operation_id = made.operation.id
+        if made.operation.kind == APPLY:
+            row.blueprint, said = _applied(made.operation)
+            message += said
+    return answers.answer(row, message=message, status=201)
+
+
+def _applied(operation: OperationRow) -> tuple[HasBlueprint | None, str]:
+    """The blueprint that an operation has applied, or what to add to a message instead."""
+    match operation.status, operation.result:
+        case "succeeded", {"blueprint": str(name), "version": int(version)}:
+            return HasBlueprint(name=name, version=version), ""
+        case "failed" | "cancelled", _:
+            return None, " Its blueprint is not whole: the operation says why."
+    return None, " Its blueprint is still being applied."
+
+
 @router.post("", status_code=201, response_model=Answer[CreatedDatabase])
 async def create(body: CreateDatabase, platform: CurrentPlatform, caller: Writer) -> Response:
     """Make a database. Its password is in this answer and nowhere else.
@@ -50,7 +78,7 @@ async def create(body: CreateDatabase, platform: CurrentPlatform, caller: Writer
     answers, unless it takes longer than ten seconds.
     """
     made = await platform.provisioning.create(caller, body.wanted(), body.contents())
-    return answers.created(platform.settings, made)
+    return _created(platform.settings, made)
 
 
 @router.get("", response_model=Listing[Database])

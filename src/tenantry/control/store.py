@@ -120,6 +120,7 @@ class ControlStore:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.background.finish()
         await self._inner.close()
         await self._pool.close()
 

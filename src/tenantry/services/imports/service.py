@@ -6,15 +6,13 @@ runs. So the API carries imports out itself (docs/decisions/0022).
 
 import datetime as dt
 import shutil
-import socket
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 
-from tenantry.base.errors import Conflict, Forbidden, InvalidInput, TooManyAtOnce
+from tenantry.base.errors import Conflict, InvalidInput
 from tenantry.base.settings import Settings
-from tenantry.base.shares import NoPlace, Shares
 from tenantry.base.sizes import readable
 from tenantry.control import audit, plans
 from tenantry.control import operations as operation_rows
@@ -24,15 +22,15 @@ from tenantry.control.operations import OperationRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
 from tenantry.host.packages import find_postgres
-from tenantry.pg import extensions as extensions_
 from tenantry.pg import logins, sources
 from tenantry.pg.connections import fetch_value
-from tenantry.pg.sources import IPAddress, RoleUse, Source, SourceError
+from tenantry.pg.sources import RoleUse, Source
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.model import NewDatabase
 from tenantry.services.databases.plan import statement_seconds
 from tenantry.services.databases.service import Databases
 from tenantry.services.imports import flow, loading, plan
+from tenantry.services.imports.examining import Examining
 from tenantry.services.imports.model import (
     KIND,
     Examined,
@@ -40,18 +38,12 @@ from tenantry.services.imports.model import (
     PreviewTable,
     Upload,
 )
-from tenantry.services.imports.plan import Offered, Selection
+from tenantry.services.imports.plan import Selection
 from tenantry.services.imports.previews import describe, known_roles
 from tenantry.services.imports.uploads import Uploads, too_large
 from tenantry.services.operations.model import Flow, Step
 from tenantry.services.operations.service import Operations
 from tenantry.services.requests.service import Caller
-
-_EXAMINED_AT_ONCE = 16
-_EXAMINED_EACH = 2
-_ADDRESSES_TRIED = 3
-_OLDEST = 9_02_00  # as pg_dump's manual says
-_DISCARD = 9  # the UDP port that nothing is sent to
 
 _TABLES_THERE = """
     SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -81,7 +73,7 @@ class Imports:
         self._databases = databases
         self._operations = operations
         self._steps = flow.Steps(settings, store, clusters)
-        self._examining = Shares(each=_EXAMINED_EACH, total=_EXAMINED_AT_ONCE)
+        self._examining = Examining(clusters, private=settings.import_private)
         self.uploads = Uploads(self._steps.uploads)
         operations.register(
             Flow(
@@ -127,71 +119,9 @@ class Imports:
 
         Raises SourceError, Forbidden, InvalidInput, TooManyAtOnce.
         """
-        examined = await self._examine(actor, source, selection)
-        await self._check(examined)
+        examined = await self._examining.look(actor, source, selection)
+        await self._examining.check(examined)
         return examined
-
-    async def _examine(self, actor: Actor, source: Source, selection: Selection) -> Examined:
-        async with self._place(actor):
-            addresses = await self._allowed(actor, source)
-            address, contents = await _look(source, addresses)
-        return Examined(source, address, contents, selection)
-
-    @asynccontextmanager
-    async def _place(self, actor: Actor) -> AsyncIterator[None]:
-        """Be one of the few that look at a source. Raises TooManyAtOnce."""
-        try:
-            async with self._examining.place(actor.customer_id or actor.id):
-                yield
-        except NoPlace:
-            raise TooManyAtOnce("Other sources are just being looked at.", seconds=5) from None
-
-    async def _allowed(self, actor: Actor, source: Source) -> list[IPAddress]:
-        administrator = actor.customer_id is None
-        found = [
-            address
-            for address in await sources.resolve(source)
-            if plan.is_allowed(
-                address, administrator=administrator, private=self._settings.import_private
-            )
-            and (administrator or not _is_own(plan.embedded(address)))
-        ]
-        if not found:
-            raise Forbidden(
-                f"{source.host} is at an address that imports do not reach from here.",
-                hint="An administrator may import from this machine and from private networks;"
-                " TENANTRY_IMPORT_PRIVATE lets customers into the latter, too.",
-            )
-        return list(dict.fromkeys(found))[:_ADDRESSES_TRIED]
-
-    async def _check(self, examined: Examined) -> None:
-        contents = examined.contents
-        cluster = await self._clusters.for_new_database()
-        if contents.major > cluster.version:
-            raise InvalidInput.of(
-                "from",
-                f"is PostgreSQL {contents.major}, and this server has {cluster.version}:"
-                " a database can be copied to the same version or a newer one",
-                code="newer_version",
-            )
-        if contents.version < _OLDEST:
-            raise InvalidInput.of("from", "is older than PostgreSQL 9.2", code="older_version")
-        selection = examined.selection
-        known = {table.schema for table in contents.tables}
-        if unknown := [name for name in selection.schemas if name not in known]:
-            raise InvalidInput.of("schemas", f"there are no tables in {', '.join(unknown)} there")
-        async with self._clusters.connection(cluster.id) as server:
-            offered = [
-                Offered(each.name, each.installable) for each in await extensions_.every(server)
-            ]
-        if problems := plan.extension_problems(contents.extensions, offered):
-            raise InvalidInput.of(
-                "from",
-                "uses extensions that cannot be here: "
-                + sources.readable("; ".join(problems))
-                + ". GET /api/databases/{id}/extensions lists what there is",
-                code="unavailable_extension",
-            )
 
     def check_room(self, size: int, *, quota: int, used: int) -> None:
         """See that so many bytes fit into a quota and on the disk, twice for a while.
@@ -368,7 +298,7 @@ class Imports:
     ) -> Preview:
         """What an import from a source would bring. Raises as ``examine``, NotFound."""
         row = await self._databases.active(actor, database_id)
-        examined = await self._examine(actor, source, selection)
+        examined = await self._examining.look(actor, source, selection)
         contents = examined.contents
         tables = [
             PreviewTable(each.schema, each.name, each.size_bytes)
@@ -409,7 +339,7 @@ class Imports:
     ) -> Preview:
         row = await self._databases.active(actor, database_id)
         cluster = await self._clusters.cluster(row.cluster_id)
-        async with self._place(actor):
+        async with self._examining.place(actor):
             told = await loading.survey(
                 self.uploads.path(upload.id),
                 find_postgres(cluster.version),
@@ -501,22 +431,3 @@ def _check_policies(examined: Examined, known: Mapping[str, str]) -> None:
             + sources.readable(", ".join(sorted(unmapped))),
             code="unmapped_roles",
         )
-
-
-async def _look(source: Source, addresses: list[IPAddress]) -> tuple[IPAddress, sources.Contents]:
-    """What a source has, at the first of its addresses that answers."""
-    for address in addresses[:-1]:
-        with suppress(SourceError):
-            return address, await sources.look(source, address)
-    return addresses[-1], await sources.look(source, addresses[-1])
-
-
-def _is_own(address: IPAddress) -> bool:
-    """Whether this machine has the address: then it is also where it would connect from."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((str(address), _DISCARD))
-        except OSError:
-            return False
-        return bool(probe.getsockname()[0] == str(address))
