@@ -4,9 +4,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-
-import procrastinate
+from collections.abc import Awaitable, Callable
 
 from tenantry.base import logs, settings
 from tenantry.base.errors import TenantryError
@@ -91,7 +89,7 @@ async def converge(platform: Platform) -> None:
     await clean_up(platform)
     await platform.backups.converge()
     await platform.restores.converge()
-    await platform.databases.warm_pool.refill(platform.settings.warm_pool)
+    await platform.databases.warm_pool.refill()
     async with platform.store.transaction(audit.PLATFORM) as tx:
         await idempotency.forget_old(tx)
         await audit.forget_old(tx, days=platform.settings.audit_days)
@@ -116,20 +114,16 @@ async def _every(seconds: float, what: str, job: Callable[[], Awaitable[object]]
         await pause(max(0.0, seconds - (time.monotonic() - began)))
 
 
-@contextlib.asynccontextmanager
-async def _job_queue(platform: Platform, woken: asyncio.Event) -> AsyncIterator[procrastinate.App]:
-    app = jobs.job_app(platform.store)
+def register_jobs(platform: Platform) -> None:
+    """Say what the jobs of the queue are that others wake the worker for."""
 
-    @app.task(name=jobs.OPERATIONS)
+    @platform.jobs.task(name=jobs.OPERATIONS)
     async def begin_operations() -> None:
-        woken.set()
+        platform.operations.wake()
 
-    @app.task(name=jobs.REFILL)
+    @platform.jobs.task(name=jobs.REFILL)
     async def refill() -> None:
-        await platform.databases.warm_pool.refill(platform.settings.warm_pool)
-
-    async with app.open_async():
-        yield app
+        await platform.databases.warm_pool.refill()
 
 
 async def _keep_backups(platform: Platform) -> None:
@@ -137,11 +131,11 @@ async def _keep_backups(platform: Platform) -> None:
     await _every(_BACKUP_SECONDS, "backups", platform.cluster_backups.begin_due)
 
 
-async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event) -> None:
+async def work(platform: Platform) -> None:
     """Run until cancelled. Raises Unavailable if the job queue's connection is lost."""
-    await jobs.give_back(app)
+    await jobs.give_back(platform.jobs)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(platform.operations.carry_out("worker", woken))
+        tasks.create_task(platform.operations.carry_out("worker"))
         tasks.create_task(_every(_PASS_SECONDS, "converge", lambda: converge(platform)))
         tasks.create_task(
             _every(_POOLER_SECONDS, "pool budget", platform.pooler.keep_within_budget)
@@ -203,7 +197,7 @@ async def work(platform: Platform, app: procrastinate.App, woken: asyncio.Event)
         tasks.create_task(
             _every(_VERIFY_SECONDS, "verifying backups", platform.backups.verify_next)
         )
-        tasks.create_task(jobs.carry_out(app))
+        tasks.create_task(jobs.carry_out(platform.jobs))
 
 
 async def main() -> None:
@@ -211,10 +205,10 @@ async def main() -> None:
     here = settings.load()
     observe(Home(here.home), "worker")
     loop = asyncio.get_running_loop()
-    woken = asyncio.Event()
-    async with open_platform(here) as platform, _job_queue(platform, woken) as app:
+    async with open_platform(here) as platform:
+        register_jobs(platform)
         # Nothing is cancelled before all is open: psycopg's pool would never end.
-        working = asyncio.create_task(work(platform, app, woken))
+        working = asyncio.create_task(work(platform))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, working.cancel)
         ended = asyncio.create_task(lifeline())

@@ -6,8 +6,8 @@ from importlib import resources
 import pytest
 
 from tenantry.control import grants
-from tenantry.control.store import DATABASE, MIGRATIONS
-from tenantry.pg.connections import ADMIN, Address, connect
+from tenantry.control.store import MIGRATIONS, connected
+from tenantry.pg.connections import ADMIN, Address
 from tenantry.services.migrations import service as migrations
 
 CREATED = """
@@ -21,7 +21,7 @@ CREATED = """
 async def test_keys_that_outlived_their_grantors_end_with_the_upgrade(address: Address) -> None:
     first, parent, child, other = (uuid.uuid4() for _ in range(4))
     folder = resources.files(MIGRATIONS)
-    async with connect(address, user=ADMIN, dbname=DATABASE, search_path="public") as admin:
+    async with connected(address, user=ADMIN) as admin:
         await migrations.goto(admin, folder, 16)
         for key, revoked in ((first, False), (parent, True), (child, False), (other, False)):
             await admin.execute(

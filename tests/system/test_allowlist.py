@@ -230,7 +230,8 @@ async def sweep_while_one_is_admitted(
             whitelist.admissions = read
             entry = NewEntry(ip_network(address), None, None)
             async with platform.store.transaction(audit.PLATFORM) as other:
-                await platform.network.add(other, audit.PLATFORM, UUID(database_id), entry)
+                await whitelist.put(other, UUID(database_id), entry)
+                await platform.network.apply(other)
             came.append(await psycopg.AsyncConnection.connect(conninfo))
             return found
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tenantry.api.asking import Background
+from tenantry.control.background import Background
 
 
 async def test_what_is_asked_for_while_it_runs_is_done_once_more() -> None:
@@ -17,11 +17,11 @@ async def test_what_is_asked_for_while_it_runs_is_done_once_more() -> None:
         await released.wait()
         running -= 1
 
-    background.start_once("work", work)
+    background.start(work)
     await asyncio.sleep(0)
     assert begun == 1
     for _ in range(10):
-        background.start_once("work", work)
+        background.start(work)
     released.set()
     await background.finish()
     assert begun == 2
@@ -36,8 +36,8 @@ async def test_a_failure_does_not_stop_the_next_one() -> None:
     async def work() -> None:
         done.append("work")
 
-    background.start_once("work", fail)
+    background.start(fail)
     await background.finish()
-    background.start_once("work", work)
+    background.start(work)
     await background.finish()
     assert done == ["work"]

@@ -5,19 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from tenantry.api import limits
-from tenantry.api.limits import Limits, Use
+from tenantry.api.frame import rate_limit_headers
+from tenantry.api.proxies import address_of
 from tenantry.base.errors import TooManyAtOnce, TooManyRequests
 from tenantry.base.settings import Concurrent, Rates, Settings
+from tenantry.services.requests.limits import Limits, Use
 
 
 def test_the_headers_have_an_item_for_each_policy() -> None:
     uses = [Use("address", 120, 119, 60), Use("key", 10, 0, 7, over=True)]
-    assert limits.headers(uses) == {
+    assert rate_limit_headers(uses) == {
         "RateLimit-Policy": '"address";q=120;w=60, "key";q=10;w=60',
         "RateLimit": '"address";r=119;t=60, "key";r=0;t=7',
     }
-    assert limits.headers([]) == {}
+    assert rate_limit_headers([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_the_headers_have_an_item_for_each_policy() -> None:
     ],
 )
 def test_only_an_address_is_one(client: tuple[str, int] | None, address: str | None) -> None:
-    assert limits.address_of(client) == address
+    assert address_of(client) == address
 
 
 async def test_each_caller_is_counted_alone() -> None:

@@ -37,11 +37,8 @@ from tenantry.api import (
     whitelist,
 )
 from tenantry.api.answers import Problem
-from tenantry.api.asking import Background
 from tenantry.api.frame import Frame
-from tenantry.api.limits import Limits
 from tenantry.base.settings import Settings
-from tenantry.control import jobs
 from tenantry.services.platform import open_platform
 
 _ASSETS = "/docs/assets"
@@ -55,20 +52,15 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_platform(settings) as platform:
             app.state.platform = platform
-            app.state.background = Background()
+            app.state.limits = platform.requests.limits
             app.state.checking = None
-            app.state.jobs = jobs.job_app(platform.store, largest=2)
-            app.state.woken = asyncio.Event()
             platform.imports.forget_uploads()
-            async with app.state.jobs.open_async():
-                carrying_out = asyncio.create_task(
-                    platform.operations.carry_out("api", app.state.woken)
-                )
-                yield
-                await app.state.background.finish()
-                carrying_out.cancel()
-                with suppress(asyncio.CancelledError):
-                    await carrying_out
+            carrying_out = asyncio.create_task(platform.operations.carry_out("api"))
+            yield
+            await platform.store.background.finish()
+            carrying_out.cancel()
+            with suppress(asyncio.CancelledError):
+                await carrying_out
 
     app = FastAPI(
         title="Tenantry",
@@ -81,7 +73,6 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/openapi.json",
         responses={"4XX": _FAILURE, "5XX": _FAILURE},
     )
-    app.state.limits = Limits(settings)
     app.state.trusted_proxies = settings.proxy_networks
     problems.register(app)
     app.include_router(databases.router)

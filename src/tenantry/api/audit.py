@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Listing
-from tenantry.api.asking import Cursor, Limit, PlatformHere, allowed
+from tenantry.api.deps import CurrentPlatform, Cursor, Limit, allowed
 from tenantry.api.requests.fields import Label, Moment
 from tenantry.control.audit import AuditRow, Filter
 from tenantry.services.access.service import Principal
@@ -87,7 +87,7 @@ def _shown(row: AuditRow) -> AuditEntry:
 
 @router.get("", response_model=Listing[AuditEntry])
 async def index(
-    platform: PlatformHere,
+    platform: CurrentPlatform,
     principal: Auditor,
     wanted: Wanted,
     limit: Limit = 50,
@@ -103,7 +103,7 @@ async def index(
     response_class=StreamingResponse,
     responses={200: {"content": {"application/x-ndjson": {}}, "description": "A row a line"}},
 )
-async def export(platform: PlatformHere, principal: Auditor, wanted: Wanted) -> Response:
+async def export(platform: CurrentPlatform, principal: Auditor, wanted: Wanted) -> Response:
     """All of it as a stream of JSON objects, one a line, newest first."""
 
     async def lines() -> AsyncIterator[str]:

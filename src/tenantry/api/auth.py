@@ -7,34 +7,32 @@ repeat is a login of its own, or finds the old password gone, and no token is ke
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 
 from tenantry.api import answers, person
 from tenantry.api.answers import Answer, Listing
-from tenantry.api.asking import (
+from tenantry.api.deps import (
+    CurrentCall,
+    CurrentPlatform,
     Cursor,
     Limit,
-    PlatformHere,
     SessionId,
-    address_of,
     allowed,
-    count,
-    limits_of,
-    once,
-    stranger,
+    calling,
 )
 from tenantry.api.person import Done, Login, Me, RecoveryCodes, Session, TotpSecret
 from tenantry.api.requests.access import ChangePassword, LoginCode, Proof, RemoveTotp, TotpCode
 from tenantry.api.requests.access import Login as Credentials
 from tenantry.api.requests.fields import secret
-from tenantry.base.secrets import SecretSource
+from tenantry.base.secrets import Secret, SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
 from tenantry.services.people import plan
+from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/auth", tags=["people"])
 
 Anybody = Annotated[Principal, allowed()]
+AnyCaller = Annotated[Caller, calling()]
 
 _LONGEST_AGENT = 200
 
@@ -45,15 +43,17 @@ def _agent(request: Request) -> str | None:
 
 
 @router.post("/login", response_model=Answer[Login])
-async def login(request: Request, body: Credentials, platform: PlatformHere) -> Response:
+async def login(
+    request: Request, body: Credentials, platform: CurrentPlatform, call: CurrentCall
+) -> Response:
     """Begin a session: its token, or a challenge if the user has an authenticator."""
     token = None if body.device_token is None else secret(body.device_token)
     device = platform.people.device_of(token, body.email)
-    count(request, await limits_of(request).login(address_of(request), device))
+    await platform.requests.charge_login(call, device)
     result = await platform.people.login(
         body.email,
         secret(body.password),
-        stranger(request),
+        call.anonymous_actor,
         user_agent=_agent(request),
         device=device,
     )
@@ -61,28 +61,30 @@ async def login(request: Request, body: Credentials, platform: PlatformHere) -> 
 
 
 @router.post("/mfa", response_model=Answer[Login])
-async def mfa(request: Request, body: LoginCode, platform: PlatformHere) -> Response:
+async def mfa(
+    request: Request, body: LoginCode, platform: CurrentPlatform, call: CurrentCall
+) -> Response:
     """Answer a login's challenge with a code of the authenticator, or with a recovery code."""
     challenge = secret(body.challenge)
     token = None if body.device_token is None else secret(body.device_token)
-    async with limits_of(request).recognising(address_of(request)):
+    async with platform.requests.limits.recognising(call.address):
         device = await platform.people.device_at(challenge, token)
-    count(request, await limits_of(request).login(address_of(request), device))
+    await platform.requests.charge_login(call, device)
     result = await platform.people.answer(
-        challenge, body.code, stranger(request), user_agent=_agent(request), device=device
+        challenge, body.code, call.anonymous_actor, user_agent=_agent(request), device=device
     )
     return answers.answer(person.login(result))
 
 
 @router.post("/logout", response_model=Answer[Done])
-async def logout(platform: PlatformHere, principal: Anybody) -> Response:
+async def logout(platform: CurrentPlatform, principal: Anybody) -> Response:
     """End this session."""
     await platform.people.logout(principal)
     return answers.answer(Done(), message="Logged out.")
 
 
 @router.get("/me", response_model=Answer[Me])
-async def me(platform: PlatformHere, principal: Anybody) -> Response:
+async def me(platform: CurrentPlatform, principal: Anybody) -> Response:
     """Who asks, and what they may do."""
     row, codes = None, None
     if principal.actor.kind == "user":
@@ -102,7 +104,7 @@ async def me(platform: PlatformHere, principal: Anybody) -> Response:
 
 @router.get("/sessions", response_model=Listing[Session])
 async def sessions(
-    platform: PlatformHere, principal: Anybody, limit: Limit = 50, cursor: Cursor = None
+    platform: CurrentPlatform, principal: Anybody, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """One's own sessions, newest first."""
     page = await platform.people.page_of_sessions(principal, cursor=cursor, limit=limit)
@@ -113,7 +115,7 @@ async def sessions(
 
 @router.delete("/sessions/{identifier}", response_model=Answer[Session])
 async def revoke_session(
-    platform: PlatformHere, principal: Anybody, session_id: SessionId
+    platform: CurrentPlatform, principal: Anybody, session_id: SessionId
 ) -> Response:
     """End one of one's own sessions."""
     row = await platform.people.revoke_session(principal, session_id)
@@ -122,7 +124,7 @@ async def revoke_session(
 
 @router.post("/password", response_model=Answer[Done])
 async def change_password(
-    body: ChangePassword, platform: PlatformHere, principal: Anybody
+    body: ChangePassword, platform: CurrentPlatform, principal: Anybody
 ) -> Response:
     """Change one's own password; one's other sessions end."""
     await platform.people.change_password(
@@ -132,40 +134,38 @@ async def change_password(
 
 
 @router.post("/totp", response_model=Answer[TotpSecret])
-async def begin_totp(
-    request: Request, body: Proof, platform: PlatformHere, principal: Anybody
-) -> Response:
+async def begin_totp(body: Proof, platform: CurrentPlatform, caller: AnyCaller) -> Response:
     """Make a secret for an authenticator; a code of it at .../totp/confirm puts it in force."""
-    await platform.people.prove(principal, secret(body.password))
+    await platform.people.prove(caller.principal, secret(body.password))
 
-    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
+    async def work(tx: Tx, secrets: SecretSource) -> Secret:
         made = secrets.totp_secret()
-        await platform.people.begin_totp(tx, principal, made)
-        uri = plan.totp_uri(made, email=principal.actor.name, domain=platform.settings.domain)
-        return answers.answer(TotpSecret(secret=made.reveal(), uri=uri.reveal()))
+        await platform.people.begin_totp(tx, caller.principal, made)
+        return made
 
-    return await once(request, principal, work)
+    made = await caller.once(Secret, work)
+    uri = plan.totp_uri(made, email=caller.actor.name, domain=platform.settings.domain)
+    return answers.answer(TotpSecret(secret=made.reveal(), uri=uri.reveal()))
 
 
 @router.post("/totp/confirm", response_model=Answer[RecoveryCodes])
-async def confirm_totp(
-    request: Request, body: TotpCode, platform: PlatformHere, principal: Anybody
-) -> Response:
+async def confirm_totp(body: TotpCode, platform: CurrentPlatform, caller: AnyCaller) -> Response:
     """Show a code of the new authenticator: from now on each login asks for one."""
 
-    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
+    async def work(tx: Tx, secrets: SecretSource) -> list[Secret]:
         codes = secrets.recovery_codes()
-        await platform.people.confirm_totp(tx, principal, body.code, codes)
-        return answers.answer(
-            RecoveryCodes(recovery_codes=[code.reveal() for code in codes]),
-            message="Keep these codes: each opens once, and they are not shown again.",
-        )
+        await platform.people.confirm_totp(tx, caller.principal, body.code, codes)
+        return codes
 
-    return await once(request, principal, work)
+    codes = await caller.once(list[Secret], work)
+    return answers.answer(
+        RecoveryCodes(recovery_codes=[code.reveal() for code in codes]),
+        message="Keep these codes: each opens once, and they are not shown again.",
+    )
 
 
 @router.post("/totp/remove", response_model=Answer[Done])
-async def remove_totp(body: RemoveTotp, platform: PlatformHere, principal: Anybody) -> Response:
+async def remove_totp(body: RemoveTotp, platform: CurrentPlatform, principal: Anybody) -> Response:
     """Use no authenticator any more."""
     await platform.people.prove(principal, secret(body.password))
     await platform.people.remove_totp(principal, body.code)
@@ -173,15 +173,14 @@ async def remove_totp(body: RemoveTotp, platform: PlatformHere, principal: Anybo
 
 
 @router.post("/recovery-codes", response_model=Answer[RecoveryCodes])
-async def recovery_codes(
-    request: Request, body: Proof, platform: PlatformHere, principal: Anybody
-) -> Response:
+async def recovery_codes(body: Proof, platform: CurrentPlatform, caller: AnyCaller) -> Response:
     """Make new recovery codes; the old ones open nothing any more."""
-    await platform.people.prove(principal, secret(body.password))
+    await platform.people.prove(caller.principal, secret(body.password))
 
-    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
+    async def work(tx: Tx, secrets: SecretSource) -> list[Secret]:
         codes = secrets.recovery_codes()
-        await platform.people.replace_recovery_codes(tx, principal, codes)
-        return answers.answer(RecoveryCodes(recovery_codes=[code.reveal() for code in codes]))
+        await platform.people.replace_recovery_codes(tx, caller.principal, codes)
+        return codes
 
-    return await once(request, principal, work)
+    codes = await caller.once(list[Secret], work)
+    return answers.answer(RecoveryCodes(recovery_codes=[code.reveal() for code in codes]))

@@ -4,18 +4,19 @@ import datetime as dt
 from dataclasses import asdict
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
-from tenantry.api.asking import DatabaseId, PlatformHere, allowed, changing
+from tenantry.api.deps import CurrentPlatform, DatabaseId, allowed, calling
 from tenantry.api.requests.copies import BackupSchedule
 from tenantry.control.attributes import Environment
 from tenantry.control.backup_schedules import ScheduleRow
 from tenantry.control.grants import ADMIN
 from tenantry.services.access.service import Principal
 from tenantry.services.backups import plan
+from tenantry.services.requests.service import Caller
 
 router = APIRouter(tags=["backups"])
 
@@ -23,8 +24,8 @@ _OF_DATABASE = "/api/databases/{identifier}/backups/schedule"
 _DEFAULTS = "/api/backup-defaults"
 
 Reader = Annotated[Principal, allowed("backups:read")]
-Writer = Annotated[Principal, allowed("backups:write")]
-Administrator = Annotated[Principal, allowed(ADMIN)]
+Writer = Annotated[Caller, calling("backups:write")]
+Administrator = Annotated[Caller, calling(ADMIN)]
 
 
 class _Schedule(BaseModel):
@@ -70,7 +71,7 @@ def _schedule(row: ScheduleRow) -> Schedule:
 
 
 @router.get(_OF_DATABASE, response_model=Answer[Schedule])
-async def show(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+async def show(platform: CurrentPlatform, principal: Reader, database_id: DatabaseId) -> Response:
     """When it is backed up by itself, what is kept, and what came of the last backup."""
     return answers.answer(
         _schedule(await platform.backup_schedules.show(principal.actor, database_id))
@@ -79,32 +80,31 @@ async def show(platform: PlatformHere, principal: Reader, database_id: DatabaseI
 
 @router.put(_OF_DATABASE, response_model=Answer[Schedule])
 async def set_own(
-    request: Request,
     body: BackupSchedule,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
     """Give it a schedule of its own. What has had its time goes within a minute."""
-    async with changing(request, principal) as tx:
+    async with caller.transaction() as tx:
         found = await platform.backup_schedules.set_own(
-            tx, principal.actor, database_id, body.wanted()
+            tx, caller.actor, database_id, body.wanted()
         )
     return answers.answer(_schedule(found), message="Schedule set.")
 
 
 @router.delete(_OF_DATABASE, response_model=Answer[Schedule])
 async def remove_own(
-    request: Request, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+    platform: CurrentPlatform, caller: Writer, database_id: DatabaseId
 ) -> Response:
     """Have it follow its environment's default again."""
-    async with changing(request, principal) as tx:
-        found = await platform.backup_schedules.set_own(tx, principal.actor, database_id, None)
+    async with caller.transaction() as tx:
+        found = await platform.backup_schedules.set_own(tx, caller.actor, database_id, None)
     return answers.answer(_schedule(found), message="It follows its environment's default.")
 
 
 @router.get(_DEFAULTS, response_model=Listing[Default])
-async def defaults(platform: PlatformHere, principal: Reader) -> Response:
+async def defaults(platform: CurrentPlatform, principal: Reader) -> Response:
     """The schedules by environment."""
     found = await platform.backup_schedules.defaults(principal.actor)
     return answers.listing(
@@ -114,16 +114,15 @@ async def defaults(platform: PlatformHere, principal: Reader) -> Response:
 
 @router.put(f"{_DEFAULTS}/{{environment}}", response_model=Answer[Default])
 async def set_default(
-    request: Request,
     body: BackupSchedule,
-    platform: PlatformHere,
-    principal: Administrator,
+    platform: CurrentPlatform,
+    caller: Administrator,
     environment: Environment,
 ) -> Response:
     """Change an environment's schedule, for all databases without one of their own."""
     wanted = body.wanted()
-    async with changing(request, principal) as tx:
-        await platform.backup_schedules.set_default(tx, principal.actor, environment, wanted)
+    async with caller.transaction() as tx:
+        await platform.backup_schedules.set_default(tx, caller.actor, environment, wanted)
     return answers.answer(
         Default(environment=environment, **asdict(wanted)), message="Default set."
     )

@@ -5,17 +5,18 @@ import datetime as dt
 import uuid
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
-from tenantry.api.asking import Cursor, DatabaseId, Limit, PlatformHere, allowed, begun, changing
+from tenantry.api.deps import CurrentPlatform, Cursor, DatabaseId, Limit, allowed, calling
 from tenantry.api.requests.copies import CreateBackup
 from tenantry.control.backups import BackupRow
 from tenantry.control.proofs import ProofRow
 from tenantry.services.access.service import Principal
+from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}/backups", tags=["backups"])
 
@@ -23,7 +24,7 @@ _ONE = "/{backup_id:uuid}"  # which "schedule" is not
 BackupId = Annotated[uuid.UUID, Path()]
 
 Reader = Annotated[Principal, allowed("backups:read")]
-Writer = Annotated[Principal, allowed("backups:write")]
+Writer = Annotated[Caller, calling("backups:write")]
 
 
 class Backup(BaseModel):
@@ -99,7 +100,7 @@ def _last(proof: ProofRow | None) -> LastProof | None:
 
 @router.get("", response_model=BackupListing)
 async def index(
-    platform: PlatformHere,
+    platform: CurrentPlatform,
     principal: Reader,
     database_id: DatabaseId,
     limit: Limit = 50,
@@ -126,24 +127,21 @@ async def index(
 
 @router.post("", status_code=202, response_model=Answer[Operation])
 async def create(
-    request: Request,
     body: CreateBackup,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
     """Make one now, while the database goes on. Its result has the backup's id."""
-    return await begun(
-        request,
-        principal,
-        lambda tx: platform.backups.create(tx, principal.actor, database_id, body.wanted()),
-        "The backup is being made.",
+    operation = await caller.begin(
+        lambda tx: platform.backups.create(tx, caller.actor, database_id, body.wanted())
     )
+    return answers.accepted(operation, "The backup is being made.")
 
 
 @router.get(_ONE, response_model=Answer[Backup])
 async def show(
-    platform: PlatformHere, principal: Reader, database_id: DatabaseId, backup_id: BackupId
+    platform: CurrentPlatform, principal: Reader, database_id: DatabaseId, backup_id: BackupId
 ) -> Response:
     """One backup."""
     return answers.answer(
@@ -153,22 +151,20 @@ async def show(
 
 @router.delete(_ONE, response_model=Answer[DeletedBackup])
 async def delete(
-    request: Request,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
     backup_id: BackupId,
 ) -> Response:
     """Remove one and its file. The audit stays."""
-    async with changing(request, principal) as tx:
-        row = await platform.backups.delete(tx, principal.actor, database_id, backup_id)
-    platform.backups.discard(row)
+    async with caller.transaction() as tx:
+        row = await platform.backups.delete(tx, caller.actor, database_id, backup_id)
     return answers.answer(DeletedBackup(id=row.id, status="deleted"), message="Backup deleted.")
 
 
 @router.get(f"{_ONE}/download", response_class=Dump)
 async def download(
-    platform: PlatformHere, principal: Reader, database_id: DatabaseId, backup_id: BackupId
+    platform: CurrentPlatform, principal: Reader, database_id: DatabaseId, backup_id: BackupId
 ) -> Response:
     """The file, as a stream. Repr-Digest (RFC 9530) has its SHA-256; ranges are served."""
     found = await platform.backups.open(principal.actor, database_id, backup_id)
@@ -186,16 +182,13 @@ async def download(
 
 @router.post(f"{_ONE}/verify", status_code=202, response_model=Answer[Operation])
 async def verify(
-    request: Request,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
     backup_id: BackupId,
 ) -> Response:
     """Read its file, and compare it with the hash it had. Its result says ready or damaged."""
-    return await begun(
-        request,
-        principal,
-        lambda tx: platform.backups.verify(tx, principal.actor, database_id, backup_id),
-        "The backup is being verified.",
+    operation = await caller.begin(
+        lambda tx: platform.backups.verify(tx, caller.actor, database_id, backup_id)
     )
+    return answers.accepted(operation, "The backup is being verified.")

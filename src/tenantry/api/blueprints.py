@@ -1,37 +1,22 @@
 """/api/blueprints and /api/databases/{id}/blueprint"""
 
-import json
-import uuid
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, OpenedRole, Operation
-from tenantry.api.asking import (
-    DatabaseId,
-    PlatformHere,
-    allowed,
-    once,
-    refresh_pooler,
-    visiting,
-    wake_operations,
-)
+from tenantry.api.deps import CurrentPlatform, DatabaseId, calling
 from tenantry.api.requests.blueprints import ApplyBlueprint
-from tenantry.base.secrets import SecretSource
-from tenantry.control.store import Tx
-from tenantry.services.access.service import Principal
+from tenantry.services.blueprints.model import Begun, Standing
 from tenantry.services.blueprints.model import Blueprint as Known
-from tenantry.services.blueprints.model import Standing
-from tenantry.services.platform import Platform
+from tenantry.services.requests.service import Caller
 
 router = APIRouter(tags=["blueprints"])
 
-Reader = Annotated[Principal, allowed("databases:read")]
-Writer = Annotated[Principal, allowed("databases:write")]
-_CREATION_SECONDS = 10.0  # a blueprint that takes longer is followed as an operation
+Reader = Annotated[Caller, calling("databases:read")]
+Writer = Annotated[Caller, calling("databases:write")]
 
 Name = Annotated[str, Path(min_length=1, max_length=100, examples=["hosting"])]
 
@@ -160,38 +145,34 @@ def _standing(found: Standing) -> StandingBlueprint:
 
 
 @router.get("/api/blueprints", response_model=Listing[Blueprint])
-async def index(platform: PlatformHere, _principal: Reader) -> Response:
+async def index(platform: CurrentPlatform, _caller: Reader) -> Response:
     """The schemas that a database can be made with, by name."""
     found = await platform.blueprints.every()
     return answers.listing([Blueprint.model_validate(_summary(each)) for each in found])
 
 
 @router.get("/api/blueprints/{name}", response_model=Answer[WholeBlueprint])
-async def show(platform: PlatformHere, _principal: Reader, name: Name) -> Response:
+async def show(platform: CurrentPlatform, _caller: Reader, name: Name) -> Response:
     """One of them: its README, versions, logins, extensions and migrations."""
     return answers.answer(_whole(await platform.blueprints.show(name)))
 
 
 @router.get("/api/databases/{identifier}/blueprint", response_model=Answer[StandingBlueprint])
-async def standing(
-    request: Request, platform: PlatformHere, principal: Reader, database_id: DatabaseId
-) -> Response:
+async def standing(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> Response:
     """The blueprint that a database has, at which version it is, and whether there is a newer."""
-    async with visiting(request, principal):
-        found = await platform.blueprints.standing(principal.actor, database_id)
+    async with caller.visiting():
+        found = await platform.blueprints.standing(caller.actor, database_id)
     return answers.answer(_standing(found))
 
 
 @router.get("/api/databases/{identifier}/blueprint/diff", response_model=Answer[Comparison])
-async def compare(
-    request: Request, platform: PlatformHere, principal: Reader, database_id: DatabaseId
-) -> Response:
+async def compare(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> Response:
     """What differs between a database and what its blueprint makes, to where it stands.
 
     The blueprint is made in a scratch database for it, which takes a second or two.
     """
-    async with visiting(request, principal):
-        found = await platform.blueprints.compare(principal.actor, database_id)
+    async with caller.visiting():
+        found = await platform.blueprints.compare(caller.actor, database_id)
     return answers.answer(
         Comparison(
             **_standing(found.standing).model_dump(),
@@ -209,10 +190,9 @@ async def compare(
     response_model=Answer[AppliedBlueprint],
 )
 async def apply(
-    request: Request,
     body: ApplyBlueprint,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
     """Bring a database to a version of a blueprint: from none, or forwards from an earlier one.
@@ -220,47 +200,18 @@ async def apply(
     With the rights of its first login. Logins of the blueprint that it does not have are made.
     """
 
-    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
-        begun = await platform.blueprints.begin(
-            tx, principal.actor, database_id, body.wanted(), secrets.role_password
-        )
-        roles = [answers.opened_role(platform.settings, each) for each in begun.roles]
-        told = AppliedBlueprint.model_validate(
-            answers.operation(begun.operation).model_dump() | {"roles": roles}
-        )
-        response = answers.answer(
-            told, message="The database is being brought to its blueprint.", status=202
-        )
-        response.headers["Location"] = f"/api/operations/{begun.operation.id}"
-        return response
-
-    response = await once(request, principal, work)
-    wake_operations(request)
-    refresh_pooler(request, platform)
-    return response
-
-
-async def with_blueprint(platform: Platform, principal: Principal, response: Response) -> Response:
-    """The answer that told of a new database, once its blueprint is there, or ten seconds later.
-
-    A repeated request has its turn of waiting, too, and so gets the same answer.
-    """
-    told = json.loads(bytes(response.body))
-    operation = await platform.operations.ended(
-        principal.actor, uuid.UUID(told["data"]["operation_id"]), seconds=_CREATION_SECONDS
+    begun = await caller.once(
+        Begun,
+        lambda tx, secrets: platform.blueprints.begin(
+            tx, caller.actor, database_id, body.wanted(), secrets.role_password
+        ),
     )
-    if operation.status == "succeeded" and operation.result is not None:
-        told["data"]["blueprint"] = {
-            "name": operation.result["blueprint"],
-            "version": operation.result["version"],
-        }
-    elif operation.status in {"failed", "cancelled"}:
-        told["message"] += " Its blueprint is not whole: the operation says why."
-    else:
-        told["message"] += " Its blueprint is still being applied."
-    headers = {
-        name: value
-        for name, value in response.headers.items()
-        if name not in {"content-length", "content-type"}
-    }
-    return JSONResponse(told, status_code=response.status_code, headers=headers)
+    roles = [answers.opened_role(platform.settings, each) for each in begun.roles]
+    told = AppliedBlueprint.model_validate(
+        answers.operation(begun.operation).model_dump() | {"roles": roles}
+    )
+    response = answers.answer(
+        told, message="The database is being brought to its blueprint.", status=202
+    )
+    response.headers["Location"] = f"/api/operations/{begun.operation.id}"
+    return response

@@ -4,34 +4,21 @@ import dataclasses
 import datetime as dt
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Branch, Database, Listing, Operation
-from tenantry.api.asking import (
-    BranchId,
-    Cursor,
-    DatabaseId,
-    Limit,
-    PlatformHere,
-    allowed,
-    begun,
-    changing,
-    once,
-    wake_operations,
-)
+from tenantry.api.deps import BranchId, CurrentPlatform, Cursor, DatabaseId, Limit, allowed, calling
 from tenantry.api.requests.copies import CreateBranch, PromoteBranch, ResetBranch, SetMasking
-from tenantry.base.secrets import SecretSource
-from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
 from tenantry.services.branches import model
+from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}", tags=["branches"])
 
 Reader = Annotated[Principal, allowed("databases:read")]
-Writer = Annotated[Principal, allowed("databases:write")]
+Writer = Annotated[Caller, calling("databases:write")]
 
 
 class Masking(BaseModel):
@@ -47,10 +34,9 @@ def _masking(found: model.Masking) -> Masking:
 
 @router.post("/branches", status_code=202, response_model=Answer[Branch])
 async def create(
-    request: Request,
     body: CreateBranch,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
     """Make a database with this one's data. Its password is in this answer and nowhere else,
@@ -58,20 +44,18 @@ async def create(
     and opens it once the operation has succeeded.
     """
 
-    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
-        made = await platform.branches.create(
-            tx, principal.actor, database_id, body.wanted(), secrets.password()
-        )
-        return answers.branch(platform.settings, made)
-
-    response = await once(request, principal, work)
-    wake_operations(request)
-    return response
+    made = await caller.once(
+        model.OpenedBranch,
+        lambda tx, secrets: platform.branches.create(
+            tx, caller.actor, database_id, body.wanted(), secrets.password()
+        ),
+    )
+    return answers.branch(platform.settings, made)
 
 
 @router.get("/branches", response_model=Listing[Database])
 async def index(
-    platform: PlatformHere,
+    platform: CurrentPlatform,
     principal: Reader,
     database_id: DatabaseId,
     limit: Limit = 50,
@@ -86,35 +70,31 @@ async def index(
 
 @router.post("/branches/{branch_id}/reset", status_code=202, response_model=Answer[Operation])
 async def reset(
-    request: Request,
     body: ResetBranch,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
     branch_id: BranchId,
 ) -> Response:
     """Have a branch as its parent is now, or was. What it was is kept for a while."""
-    return await begun(
-        request,
-        principal,
+    operation = await caller.begin(
         lambda tx: platform.branches.reset(
             tx,
-            principal.actor,
+            caller.actor,
             database_id,
             branch_id,
             at=body.at,
             masked=body.masked,
             accept_losses=body.accept_losses,
-        ),
-        "The branch is being reset.",
+        )
     )
+    return answers.accepted(operation, "The branch is being reset.")
 
 
 @router.post("/promote", status_code=202, response_model=Answer[Operation])
 async def promote(
-    request: Request,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
     body: PromoteBranch | None = None,
 ) -> Response:
@@ -122,36 +102,35 @@ async def promote(
 
     What the parent was is kept for a while, and the branch stays.
     """
-    return await begun(
-        request,
-        principal,
+    operation = await caller.begin(
         lambda tx: platform.branches.promote(
             tx,
-            principal.actor,
+            caller.actor,
             database_id,
             accept_losses=body is not None and body.accept_losses,
-        ),
-        "The branch is being promoted.",
+        )
     )
+    return answers.accepted(operation, "The branch is being promoted.")
 
 
 @router.get("/masking", response_model=Answer[Masking])
-async def masking(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+async def masking(
+    platform: CurrentPlatform, principal: Reader, database_id: DatabaseId
+) -> Response:
     """What is done in each of its branches before anybody gets in."""
     return answers.answer(_masking(await platform.branches.masking(principal.actor, database_id)))
 
 
 @router.put("/masking", response_model=Answer[Masking])
 async def set_masking(
-    request: Request,
     body: SetMasking,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
     """Have this SQL done in each of its branches from now on; null is nothing."""
-    async with changing(request, principal) as tx:
-        found = await platform.branches.set_masking(tx, principal.actor, database_id, body.sql)
+    async with caller.transaction() as tx:
+        found = await platform.branches.set_masking(tx, caller.actor, database_id, body.sql)
     return answers.answer(
         _masking(found), message="Masking set." if found.sql else "Masking removed."
     )

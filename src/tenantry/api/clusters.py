@@ -4,12 +4,12 @@ import datetime as dt
 import uuid
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
-from tenantry.api.asking import ClusterId, PlatformHere, allowed, begun
+from tenantry.api.deps import ClusterId, CurrentPlatform, allowed, calling
 from tenantry.api.requests.copies import BackUpCluster, RestoreCluster
 from tenantry.base.errors import Forbidden
 from tenantry.control.clusters import ClusterRow
@@ -17,11 +17,12 @@ from tenantry.control.grants import ADMIN
 from tenantry.services.access.service import Principal
 from tenantry.services.repository.flow import Held
 from tenantry.services.repository.model import Upkeep
+from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/clusters", tags=["platform"])
 
 Watcher = Annotated[Principal, allowed("platform:read")]
-Administrator = Annotated[Principal, allowed(ADMIN)]
+Administrator = Annotated[Caller, calling(ADMIN)]
 
 
 class PhysicalBackup(BaseModel):
@@ -130,7 +131,7 @@ def _shown(row: ClusterRow, backups: Upkeep | None) -> Cluster:
 
 
 @router.get("", response_model=Listing[Cluster])
-async def index(platform: PlatformHere, principal: Watcher) -> Response:
+async def index(platform: CurrentPlatform, principal: Watcher) -> Response:
     """The PostgreSQL servers."""
     platform_wide(principal)
     rows = await platform.clusters.every()
@@ -139,7 +140,7 @@ async def index(platform: PlatformHere, principal: Watcher) -> Response:
 
 
 @router.get("/{identifier}/backups", response_model=Answer[ClusterBackups])
-async def backups(platform: PlatformHere, principal: Watcher, cluster_id: ClusterId) -> Response:
+async def backups(platform: CurrentPlatform, principal: Watcher, cluster_id: ClusterId) -> Response:
     """What each repository holds of a cluster: its backups, and how far back it can be restored."""
     platform_wide(principal)
     return answers.answer(_held(await platform.cluster_backups.held(cluster_id)))
@@ -147,42 +148,36 @@ async def backups(platform: PlatformHere, principal: Watcher, cluster_id: Cluste
 
 @router.post("/{identifier}/backups", status_code=202, response_model=Answer[Operation])
 async def back_up(
-    request: Request,
     body: BackUpCluster,
-    platform: PlatformHere,
-    principal: Administrator,
+    platform: CurrentPlatform,
+    caller: Administrator,
     cluster_id: ClusterId,
 ) -> Response:
     """Make a backup in every repository now, then remove what no longer is needed."""
-    platform_wide(principal)
-    return await begun(
-        request,
-        principal,
-        lambda tx: platform.cluster_backups.begin(tx, principal.actor, cluster_id, body.type),
-        "The backup is being made.",
+    platform_wide(caller.principal)
+    operation = await caller.begin(
+        lambda tx: platform.cluster_backups.begin(tx, caller.actor, cluster_id, body.type)
     )
+    return answers.accepted(operation, "The backup is being made.")
 
 
 @router.post("/{identifier}/backups/verify", status_code=202, response_model=Answer[Operation])
 async def verify(
-    request: Request, platform: PlatformHere, principal: Administrator, cluster_id: ClusterId
+    platform: CurrentPlatform, caller: Administrator, cluster_id: ClusterId
 ) -> Response:
     """Read all that the repositories hold of a cluster; the operation fails if it is damaged."""
-    platform_wide(principal)
-    return await begun(
-        request,
-        principal,
-        lambda tx: platform.cluster_backups.begin_verification(tx, principal.actor, cluster_id),
-        "The backups are being read.",
+    platform_wide(caller.principal)
+    operation = await caller.begin(
+        lambda tx: platform.cluster_backups.begin_verification(tx, caller.actor, cluster_id)
     )
+    return answers.accepted(operation, "The backups are being read.")
 
 
 @router.post("/{identifier}/restore", status_code=202, response_model=Answer[Operation])
 async def restore(
-    request: Request,
     body: RestoreCluster,
-    platform: PlatformHere,
-    principal: Administrator,
+    platform: CurrentPlatform,
+    caller: Administrator,
     cluster_id: ClusterId,
 ) -> Response:
     """Have a whole shared cluster, with all databases in it, as it was at a moment.
@@ -190,10 +185,11 @@ async def restore(
     It serves until the new one is made and checked; then all sessions end for a few seconds. The
     old one is kept. All other operations are given up.
     """
-    platform_wide(principal)
-    return await begun(
-        request,
-        principal,
-        lambda tx: platform.cluster_restoring.begin(tx, principal.actor, cluster_id, body.to),
+    platform_wide(caller.principal)
+    operation = await caller.begin(
+        lambda tx: platform.cluster_restoring.begin(tx, caller.actor, cluster_id, body.to)
+    )
+    return answers.accepted(
+        operation,
         "The cluster is being restored; until that is put in service, everything goes on as it is.",
     )

@@ -1,11 +1,8 @@
 """/api/databases"""
 
-import asyncio
 from typing import Annotated
 
-import structlog
-from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Query, Response
 
 from tenantry.api import answers
 from tenantry.api.answers import (
@@ -14,43 +11,29 @@ from tenantry.api.answers import (
     Database,
     DatabaseStats,
     Deleted,
+    HasBlueprint,
     Listing,
     OpenedDatabase,
     Strings,
 )
-from tenantry.api.asking import (
-    Cursor,
-    DatabaseId,
-    Limit,
-    PlatformHere,
-    allowed,
-    background_of,
-    changing,
-    is_repeated,
-    once,
-    refresh_pooler,
-    visiting,
-    wake_operations,
-)
-from tenantry.api.blueprints import with_blueprint
+from tenantry.api.deps import CurrentPlatform, Cursor, DatabaseId, Limit, allowed, calling
 from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
-from tenantry.api.requests.fields import Email, Label, Moment, Slug, secret
+from tenantry.api.requests.fields import Email, Label, Moment, Slug
 from tenantry.base.connection_strings import CA_FILE, Format, Style
-from tenantry.base.secrets import SecretSource
-from tenantry.control import audit, jobs
+from tenantry.base.settings import Settings
 from tenantry.control.attributes import Environment
 from tenantry.control.database_lists import Filter
-from tenantry.control.store import Tx
-from tenantry.pg import sources
+from tenantry.control.operations import OperationRow
 from tenantry.services.access.service import Principal
-from tenantry.services.imports.plan import Selection
-from tenantry.services.platform import Platform
+from tenantry.services.blueprints.flow import APPLY
+from tenantry.services.databases.model import Opened
+from tenantry.services.provisioning.model import Provisioned
+from tenantry.services.requests.service import Caller
 
-log = structlog.get_logger()
 router = APIRouter(prefix="/api/databases", tags=["databases"])
 
 Reader = Annotated[Principal, allowed("databases:read")]
-Writer = Annotated[Principal, allowed("databases:write")]
+Writer = Annotated[Caller, calling("databases:write")]
 
 CaFile = Annotated[
     str,
@@ -61,81 +44,47 @@ CaFile = Annotated[
     ),
 ]
 
-# A deletion that takes longer is followed as an operation.
-_DELETION_SECONDS = 1.0
 _FROM = "import_from"
 
 
-def _settle(request: Request, platform: Platform) -> None:
-    """Begin what a change leaves to do after its answer: the warm pool, and the pooler's file.
+def _created(settings: Settings, made: Provisioned) -> Response:
+    """A new database, and how far its blueprint is."""
+    row = answers.created_database(settings, made.opened)
+    row.roles = [answers.opened_role(settings, each) for each in made.roles]
+    message = "Database created. Keep the password: it is not shown again."
+    if made.operation is not None:
+        row.operation_id = made.operation.id
+        if made.operation.kind == APPLY.name:
+            row.blueprint, said = _applied(made.operation)
+            message += said
+    return answers.answer(row, message=message, status=201)
 
-    Each for itself: a pooler that does not answer keeps no refill waiting.
-    """
 
-    async def refill() -> None:
-        if await platform.databases.warm_pool.needs_refill(platform.settings.warm_pool):
-            await jobs.wake(request.app.state.jobs, jobs.REFILL)
-
-    background_of(request).start_once("refill", refill)
-    refresh_pooler(request, platform)
+def _applied(operation: OperationRow) -> tuple[HasBlueprint | None, str]:
+    """The blueprint that an operation has applied, or what to add to a message instead."""
+    match operation.status, operation.result:
+        case "succeeded", {"blueprint": str(name), "version": int(version)}:
+            return HasBlueprint(name=name, version=version), ""
+        case "failed" | "cancelled", _:
+            return None, " Its blueprint is not whole: the operation says why."
+    return None, " Its blueprint is still being applied."
 
 
 @router.post("", status_code=201, response_model=Answer[CreatedDatabase])
-async def create(
-    request: Request, body: CreateDatabase, platform: PlatformHere, principal: Writer
-) -> Response:
+async def create(body: CreateDatabase, platform: CurrentPlatform, caller: Writer) -> Response:
     """Make a database. Its password is in this answer and nowhere else.
 
     With ``import_from`` another database is copied into it, and with ``blueprint`` it gets a schema
     and the logins that belong to it; ``operation_id`` tells of either. A schema is there when this
     answers, unless it takes longer than ten seconds.
     """
-    source = (
-        None if body.import_from is None else sources.parse(secret(body.import_from), name=_FROM)
-    )
-
-    chosen = examined = None
-    if not await is_repeated(request, principal):
-        if body.blueprint is not None:
-            chosen = await platform.blueprints.choose(body.blueprint, body.seeds)
-        if source is not None:
-            examined = await platform.imports.examine(principal.actor, source, Selection())
-        async with visiting(request, principal):
-            await platform.databases.warm_pool.ensure_warm()
-
-    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
-        wanted = body.wanted()
-        if examined is not None:
-            await platform.imports.check_room_for(tx, wanted, examined)
-        opened = await platform.databases.create(tx, principal.actor, wanted, secrets.password())
-        told = answers.created_database(platform.settings, opened)
-        if chosen is not None:
-            given = await platform.blueprints.give(
-                tx, principal.actor, opened.row, chosen, secrets.role_password
-            )
-            told.operation_id = given.operation.id
-            told.roles = [answers.opened_role(platform.settings, each) for each in given.roles]
-        if examined is not None:
-            operation = await platform.imports.begin(tx, principal.actor, told.id, examined)
-            told.operation_id = operation.id
-        return answers.answer(
-            told,
-            message="Database created. Keep the password: it is not shown again.",
-            status=201,
-        )
-
-    response = await once(request, principal, work)
-    if source is not None or body.blueprint is not None:
-        wake_operations(request)
-    if body.blueprint is not None:
-        response = await with_blueprint(platform, principal, response)
-    _settle(request, platform)
-    return response
+    made = await platform.provisioning.create(caller, body.wanted(), body.contents())
+    return _created(platform.settings, made)
 
 
 @router.get("", response_model=Listing[Database])
 async def index(
-    platform: PlatformHere,
+    platform: CurrentPlatform,
     principal: Reader,
     environment: Environment | None = None,
     status: Annotated[str | None, Query(pattern="^(active|branching|deleting)$")] = None,
@@ -168,7 +117,7 @@ async def index(
 
 
 @router.get("/{identifier}", response_model=Answer[Database])
-async def show(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+async def show(platform: CurrentPlatform, principal: Reader, database_id: DatabaseId) -> Response:
     """One database."""
     return answers.answer(
         answers.database(await platform.databases.show(principal.actor, database_id))
@@ -177,31 +126,23 @@ async def show(platform: PlatformHere, principal: Reader, database_id: DatabaseI
 
 @router.patch("/{identifier}", response_model=Answer[Database])
 async def update(
-    request: Request,
     body: UpdateDatabase,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
     """Change its attributes and its limits.
 
     Open sessions go on as they are, except where a disk quota is overrun or no longer is.
     """
-    async with changing(request, principal) as tx:
-        row = await platform.databases.update(tx, principal.actor, database_id, body.changes())
-    if body.model_fields_set & {"plan", "disk_quota_bytes"}:
-        async with visiting(request, principal):
-            await platform.quotas.enforce_one(row)
-        row = await platform.databases.show(principal.actor, database_id)
-    _settle(request, platform)
+    row = await platform.provisioning.update(caller, database_id, body.changes())
     return answers.answer(answers.database(row), message="Database updated.")
 
 
 @router.post("/{identifier}/pool/reconnect", response_model=Answer[Database])
 async def reconnect_pool(
-    request: Request,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
     *,
     end_clients: bool = False,
@@ -212,23 +153,8 @@ async def reconnect_pool(
     transaction that takes longer keeps its connection to its end. In session mode a client keeps
     its connection until it disconnects. With ``end_clients`` all pooled sessions end at once.
     """
-    first = not await is_repeated(request, principal)
-    row = await platform.databases.active(principal.actor, database_id)
-    if first:  # in no transaction: this may wait for the tenant's own
-        async with visiting(request, principal):
-            await platform.databases.reconnect_pool(row, end_clients=end_clients)
-
-    async def record(tx: Tx, _: SecretSource) -> JSONResponse:
-        await audit.record_on(
-            tx,
-            principal.actor,
-            "database.pool_reconnect",
-            row,
-            details={"end_clients": end_clients},
-        )
-        return answers.answer(answers.database(row), message="The pool is renewed.")
-
-    return await once(request, principal, record)
+    row = await platform.provisioning.reconnect_pool(caller, database_id, end_clients=end_clients)
+    return answers.answer(answers.database(row), message="The pool is renewed.")
 
 
 @router.delete(
@@ -237,9 +163,8 @@ async def reconnect_pool(
     responses={202: {"model": Answer[Deleted], "description": "Still being removed"}},
 )
 async def delete(
-    request: Request,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
     *,
     keep_backups: bool = False,
@@ -248,30 +173,21 @@ async def delete(
 
     Its logical backups go within a minute, or stay until they are deleted, if they are to.
     """
-    async with changing(request, principal) as tx:
-        deletion = await platform.databases.delete(tx, principal.actor, database_id)
-        if keep_backups:
-            await platform.backups.keep_all(tx, database_id)
-    removal = background_of(request).start(
-        platform.databases.finish_deletion(database_id, principal.actor)
-    )
-    done, _ = await asyncio.wait({removal}, timeout=_DELETION_SECONDS)
-    gone = bool(done) and await platform.databases.is_gone(database_id)
-    _settle(request, platform)
+    deleted = await platform.provisioning.delete(caller, database_id, keep_backups=keep_backups)
     return answers.answer(
         Deleted(
-            id=database_id,
-            status="deleted" if gone else "deleting",
-            operation_id=deletion.operation_id,
+            id=deleted.id,
+            status="deleted" if deleted.gone else "deleting",
+            operation_id=deleted.operation_id,
         ),
-        message="Database deleted." if gone else "Nobody can connect; it is being removed.",
-        status=200 if gone else 202,
+        message="Database deleted." if deleted.gone else "Nobody can connect; it is being removed.",
+        status=200 if deleted.gone else 202,
     )
 
 
 @router.get("/{identifier}/connection-strings", response_model=Answer[Strings])
 async def strings(
-    platform: PlatformHere,
+    platform: CurrentPlatform,
     principal: Reader,
     database_id: DatabaseId,
     form: Annotated[Format, Query(alias="format", description="The client they are for.")] = "psql",
@@ -286,7 +202,7 @@ async def strings(
 
 
 @router.get("/{identifier}/stats", response_model=Answer[DatabaseStats])
-async def stats(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+async def stats(platform: CurrentPlatform, principal: Reader, database_id: DatabaseId) -> Response:
     """Size, sessions and counters as they are now, the shadow's size and sessions included."""
     return answers.answer(
         answers.stats(await platform.databases.statistics(principal.actor, database_id))
@@ -295,17 +211,17 @@ async def stats(platform: PlatformHere, principal: Reader, database_id: Database
 
 @router.post("/{identifier}/rotate-password", response_model=Answer[OpenedDatabase])
 async def rotate_password(
-    request: Request, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+    platform: CurrentPlatform, caller: Writer, database_id: DatabaseId
 ) -> Response:
     """Give it a new password, shown here only. Open sessions, pooled ones too, go on."""
 
-    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
-        opened = await platform.databases.rotate_password(
-            tx, principal.actor, database_id, secrets.password()
-        )
-        return answers.answer(
-            answers.opened_database(platform.settings, opened),
-            message="Password changed. Keep it: it is not shown again.",
-        )
-
-    return await once(request, principal, work)
+    opened = await caller.once(
+        Opened,
+        lambda tx, secrets: platform.databases.rotate_password(
+            tx, caller.actor, database_id, secrets.password()
+        ),
+    )
+    return answers.answer(
+        answers.opened_database(platform.settings, opened),
+        message="Password changed. Keep it: it is not shown again.",
+    )

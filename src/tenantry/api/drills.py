@@ -4,18 +4,19 @@ import datetime as dt
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
-from tenantry.api.asking import Cursor, DatabaseId, Limit, PlatformHere, allowed, begun
+from tenantry.api.deps import CurrentPlatform, Cursor, DatabaseId, Limit, allowed, calling
 from tenantry.services.access.service import Principal
+from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}", tags=["backups"])
 
 Reader = Annotated[Principal, allowed("backups:read")]
-Writer = Annotated[Principal, allowed("backups:write")]
+Writer = Annotated[Caller, calling("backups:write")]
 
 
 class Remark(BaseModel):
@@ -62,21 +63,15 @@ class Proof(BaseModel):
 
 
 @router.post("/drill", status_code=202, response_model=Answer[Operation])
-async def drill(
-    request: Request, platform: PlatformHere, principal: Writer, database_id: DatabaseId
-) -> Response:
+async def drill(platform: CurrentPlatform, caller: Writer, database_id: DatabaseId) -> Response:
     """Restore it into a sandbox now, and compare: an operation that fails if anything is wrong."""
-    return await begun(
-        request,
-        principal,
-        lambda tx: platform.drills.begin(tx, principal.actor, database_id),
-        "The drill begins.",
-    )
+    operation = await caller.begin(lambda tx: platform.drills.begin(tx, caller.actor, database_id))
+    return answers.accepted(operation, "The drill begins.")
 
 
 @router.get("/proofs", response_model=Listing[Proof])
 async def proofs(
-    platform: PlatformHere,
+    platform: CurrentPlatform,
     principal: Reader,
     database_id: DatabaseId,
     limit: Limit = 50,

@@ -2,18 +2,19 @@
 
 import re
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
 
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tenantry.api import limits, problems, proxies
-from tenantry.api.limits import Limits, Use
+from tenantry.api import problems, proxies
 from tenantry.base.errors import TenantryError, TooManyRequests
 from tenantry.base.ids import new_id
 from tenantry.services.observations.requests import observe_request
+from tenantry.services.requests.limits import WINDOW, Limits, Use
+from tenantry.services.requests.model import Call
 
 log = structlog.get_logger()
 
@@ -63,6 +64,19 @@ class RepeatedHeader(TenantryError):
     title = "A header is there twice"
 
 
+def rate_limit_headers(uses: Sequence[Use]) -> dict[str, str]:
+    """``RateLimit-Policy`` and ``RateLimit``, an item for each policy.
+
+    As draft-ietf-httpapi-ratelimit-headers has them.
+    """
+    if not uses:
+        return {}
+    return {
+        "RateLimit-Policy": ", ".join(f'"{u.policy}";q={u.quota};w={WINDOW}' for u in uses),
+        "RateLimit": ", ".join(f'"{u.policy}";r={u.left};t={u.reset}' for u in uses),
+    }
+
+
 class Frame:
     """ASGI middleware, the outermost one: nothing inside it can fail without an answer."""
 
@@ -76,19 +90,20 @@ class Frame:
         proxies.resolve(scope, scope["app"].state.trusted_proxies)
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else str(new_id())
-        uses: list[Use] = []
+        call = Call(
+            action=_action(scope),
+            request_id=given.decode() if _REQUEST_ID.fullmatch(given) else str(new_id()),
+            address=proxies.address_of(scope.get("client")),
+        )
         # The only place where Content-Type is read: what has no limit here is streamed there.
         media_type = media_type_of(headers.get(b"content-type", b""))
-        held = AsyncExitStack()  # places that the request has until it is answered
-        scope.setdefault("state", {}).update(
-            request_id=request_id, uses=uses, held=held, media_type=media_type
-        )
-        body = _Body(headers, receive, None if _is_upload(scope, media_type) else MOST_BODY_BYTES)
-        reply = _Reply(send, request_id, uses, body)
+        streamed = _is_upload(scope, media_type)
+        scope.setdefault("state", {}).update(call=call, media_type=media_type, streamed=streamed)
+        body = _Body(headers, receive, None if streamed else MOST_BODY_BYTES)
+        reply = _Reply(send, call, body)
         began = time.perf_counter()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            async with held:
+        with structlog.contextvars.bound_contextvars(request_id=call.request_id):
+            async with call.held:
                 await self._answer(scope, _watched(body, reply), reply)
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "other")
@@ -105,20 +120,19 @@ class Frame:
 
     async def _answer(self, scope: Scope, receive: Receive, reply: "_Reply") -> None:
         counters: Limits = scope["app"].state.limits
+        call = reply.call
         try:
-            use = await counters.request(limits.address_of(scope.get("client")))
-            reply.uses.append(use)
-            use.check()
+            call.charge(await counters.request(call.address))
             _require_single(scope)
             await self._app(scope, receive, reply)
         except (TooManyRequests, RepeatedHeader) as error:
-            answer = problems.of_error(reply.request_id, scope["path"], error)
+            answer = problems.of_error(call.request_id, scope["path"], error)
             await reply.instead(answer, scope, receive)
         except ClientDisconnect:  # whatever was begun for it has been undone on the way here
             reply.gone = True
         except Exception:
             log.exception("request.broke", method=scope["method"], path=scope["path"])
-            answer = problems.internal_error(reply.request_id, scope["path"])
+            answer = problems.internal_error(call.request_id, scope["path"])
             await reply.instead(answer, scope, receive)
 
 
@@ -128,11 +142,10 @@ class _Reply:
     ``gone`` tells that the client left before all of the answer was sent.
     """
 
-    def __init__(self, send: Send, request_id: str, uses: list[Use], body: "_Body") -> None:
+    def __init__(self, send: Send, call: Call, body: "_Body") -> None:
         self._send = send
         self._body = body
-        self.request_id = request_id
-        self.uses = uses
+        self.call = call
         self.status = 500
         self.started = False
         self.complete = False
@@ -149,13 +162,14 @@ class _Reply:
             closes = any(name == b"connection" for name, _ in message["headers"])
             message["headers"] = [
                 *message["headers"],
-                (b"x-request-id", self.request_id.encode()),
+                (b"x-request-id", self.call.request_id.encode()),
                 (b"cache-control", b"no-store"),
                 (b"x-content-type-options", b"nosniff"),
                 *([(b"connection", b"close")] if self._body.goes_on and not closes else []),
+                *([(b"idempotency-replayed", b"true")] if self.call.replayed else []),
                 *(
                     (name.lower().encode(), value.encode())
-                    for name, value in limits.headers(self.uses).items()
+                    for name, value in rate_limit_headers(self.call.uses).items()
                 ),
             ]
         await self._send(message)
@@ -173,6 +187,12 @@ def _watched(receive: Receive, reply: _Reply) -> Receive:
         return message
 
     return watched
+
+
+def _action(scope: Scope) -> str:
+    """Method and path as they were sent: printable, with nothing that a text column refuses."""
+    path: bytes = scope["raw_path"]
+    return f"{scope['method']} {path.decode('ascii', 'replace')}"
 
 
 def media_type_of(content_type: bytes) -> str:

@@ -2,8 +2,6 @@
 
 import dataclasses
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -12,8 +10,8 @@ from starlette.exceptions import HTTPException
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Operation
-from tenantry.api.asking import DatabaseId, PlatformHere, allowed, begun, is_repeated, visiting
 from tenantry.api.bodies import JSON, described, parsed
+from tenantry.api.deps import CurrentPlatform, DatabaseId, calling
 from tenantry.api.frame import UPLOAD
 from tenantry.api.requests.copies import (
     MOST_MAPPED_ROLES,
@@ -23,18 +21,12 @@ from tenantry.api.requests.copies import (
     mapped_roles,
 )
 from tenantry.api.requests.fields import Jobs, StatementSeconds
-from tenantry.base.errors import Conflict
-from tenantry.control.operations import OperationRow
-from tenantry.control.store import Tx
-from tenantry.services.access.service import Principal
-from tenantry.services.imports.model import Examined, Upload
 from tenantry.services.imports.plan import Selection
-from tenantry.services.platform import Platform
+from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}/import", tags=["imports"])
 
-Writer = Annotated[Principal, allowed("databases:write")]
-Want = Callable[[Tx], Awaitable[OperationRow]]
+Writer = Annotated[Caller, calling("databases:write")]
 
 _BEGUN = "It is being imported."
 _DUMP = {
@@ -54,8 +46,8 @@ _DUMP = {
 )
 async def begin(
     request: Request,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
     jobs: Annotated[Jobs, Query(description="For a custom dump: how many tables at once.")] = 2,
     statement_timeout_seconds: Annotated[
@@ -83,27 +75,18 @@ async def begin(
             statement_seconds=statement_timeout_seconds,
             accept_losses=accept_losses,
         )
-        return await _upload(request, platform, principal, database_id, selection)
+        operation = await platform.imports.start_upload(
+            caller, database_id, request.stream(), selection, announced=_announced(request)
+        )
+        return answers.accepted(operation, _BEGUN)
     body = parsed(ImportDatabase, await request.body())
-    source, selection = body.source(), body.selection()
-
-    if body.upload_id is not None:
-        return await _held(request, platform, principal, database_id, body.upload_id, selection)
-    examined: Examined | None = None
-    if source is not None and not await is_repeated(request, principal):
-        # First whether it is this caller's: nobody else has the platform connect anywhere.
-        async with visiting(request, principal):
-            await platform.imports.check_target(principal.actor, database_id, roles=selection.roles)
-        examined = await platform.imports.examine(principal.actor, source, selection)
-
-    async def want(tx: Tx) -> OperationRow:
-        if examined is None:
-            raise _forgotten()
-        return await platform.imports.begin(tx, principal.actor, database_id, examined)
-
-    answer = await begun(request, principal, want, _BEGUN)
-    platform.imports.uploads.forget(database_id)
-    return answer
+    selection = body.selection()
+    match body.origin():
+        case uuid.UUID() as upload_id:
+            operation = await platform.imports.start_held(caller, database_id, upload_id, selection)
+        case source:
+            operation = await platform.imports.start(caller, database_id, source, selection)
+    return answers.accepted(operation, _BEGUN)
 
 
 def _is_dump(request: Request) -> bool:
@@ -114,92 +97,10 @@ def _is_dump(request: Request) -> bool:
     return bool(media == UPLOAD)
 
 
-def _forgotten() -> Conflict:
-    return Conflict("The answer that was kept is gone.", hint="Send it again.")
-
-
-# ── a dump ───────────────────────────────────────────────────────────────────
-
-
-@asynccontextmanager
-async def _received(
-    request: Request,
-    platform: Platform,
-    principal: Principal,
-    database_id: uuid.UUID,
-    selection: Selection,
-    *,
-    empty: bool,
-) -> AsyncIterator[tuple[Upload, int]]:
-    """A dump that is sent for a database, and how many bytes it may have.
-
-    It is discarded if the block raises.
-    """
+def _announced(request: Request) -> int | None:
+    """How many bytes the body will have, if the client says so."""
     length = request.headers.get("content-length", "")
-    async with platform.imports.receiving(principal.actor, database_id):
-        async with visiting(request, principal):
-            most = await platform.imports.check_target(
-                principal.actor,
-                database_id,
-                roles=selection.roles,
-                empty=empty,
-                announced=int(length) if length.isdigit() else None,
-            )
-        upload = await platform.imports.uploads.receive(request.stream(), most=most)
-        try:
-            yield upload, most
-        except BaseException:
-            platform.imports.uploads.discard(upload.id)
-            raise
-
-
-async def _upload(
-    request: Request,
-    platform: Platform,
-    principal: Principal,
-    database_id: uuid.UUID,
-    selection: Selection,
-) -> Response:
-    first = not await is_repeated(request, principal)
-    wanted = False
-    async with _received(request, platform, principal, database_id, selection, empty=first) as (
-        upload,
-        _,
-    ):
-
-        async def want(tx: Tx) -> OperationRow:
-            nonlocal wanted
-            wanted = True
-            return await platform.imports.begin_upload(
-                tx, principal.actor, database_id, upload, selection
-            )
-
-        answer = await begun(request, principal, want, _BEGUN, digest=upload.sha256)
-        if not wanted:  # the answer was given before, to the same dump
-            platform.imports.uploads.discard(upload.id)
-        platform.imports.uploads.forget(database_id)
-    return answer
-
-
-async def _held(
-    request: Request,
-    platform: Platform,
-    principal: Principal,
-    database_id: uuid.UUID,
-    upload_id: uuid.UUID,
-    selection: Selection,
-) -> Response:
-    """Begin with a dump that was looked at."""
-
-    async def want(tx: Tx) -> OperationRow:
-        upload = platform.imports.uploads.held(upload_id, database_id)
-        return await platform.imports.begin_upload(
-            tx, principal.actor, database_id, upload, selection
-        )
-
-    answer = await begun(request, principal, want, _BEGUN)
-    platform.imports.uploads.release(upload_id)
-    return answer
+    return int(length) if length.isdigit() else None
 
 
 # ── what it would bring ──────────────────────────────────────────────────────
@@ -254,22 +155,19 @@ class Preview(BaseModel):
     "/preview", response_model=Answer[Preview], openapi_extra=described(PreviewImport, **_DUMP)
 )
 async def preview(
-    request: Request, platform: PlatformHere, principal: Writer, database_id: DatabaseId
+    request: Request, platform: CurrentPlatform, caller: Writer, database_id: DatabaseId
 ) -> Response:
     """See what an import of a database elsewhere, or of a dump, would bring; import nothing.
 
     A dump is kept for an hour, and imported by its `upload_id` without being sent again.
     """
     if _is_dump(request):
-        async with _received(
-            request, platform, principal, database_id, Selection(), empty=True
-        ) as (upload, most):
-            found = await platform.imports.preview_upload(
-                principal.actor, database_id, upload, most=most
-            )
+        found = await platform.imports.preview_upload(
+            caller, database_id, request.stream(), announced=_announced(request)
+        )
     else:
         body = parsed(PreviewImport, await request.body())
         found = await platform.imports.preview(
-            principal.actor, database_id, body.source(), body.selection()
+            caller.actor, database_id, body.source(), body.selection()
         )
     return answers.answer(Preview.model_validate(dataclasses.asdict(found)))

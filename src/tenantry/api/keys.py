@@ -4,22 +4,22 @@ import datetime as dt
 import uuid
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
-from tenantry.api.asking import Cursor, KeyId, Limit, PlatformHere, allowed, once
+from tenantry.api.deps import CurrentPlatform, Cursor, KeyId, Limit, allowed, calling
 from tenantry.api.requests.access import CreateKey
-from tenantry.base.secrets import SecretSource
+from tenantry.base.secrets import Secret, SecretSource
 from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal, ShownKey
+from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api", tags=["access"])
 
 Reader = Annotated[Principal, allowed("keys:read")]
-Writer = Annotated[Principal, allowed("keys:write")]
+Writer = Annotated[Caller, calling("keys:write")]
 
 
 class Creator(BaseModel):
@@ -86,33 +86,33 @@ def _shown(key: ShownKey) -> ApiKey:
 
 
 @router.post("/api-keys", status_code=201, response_model=Answer[NewApiKey])
-async def create(
-    request: Request, body: CreateKey, platform: PlatformHere, principal: Writer
-) -> Response:
+async def create(body: CreateKey, platform: CurrentPlatform, caller: Writer) -> Response:
     """Make an API key. It is in this answer and nowhere else."""
 
-    async def work(tx: Tx, secrets: SecretSource) -> JSONResponse:
+    async def work(tx: Tx, secrets: SecretSource) -> tuple[ShownKey, Secret]:
         secret = secrets.api_key()
-        row = await platform.access.create_key(
+        made = await platform.access.create_key(
             tx,
-            principal,
+            caller.principal,
             secret,
             name=body.name,
             scopes=sorted(set(body.scopes)),
             customer_email=body.customer_email,
             expires_at=body.expires_at,
         )
-        key = NewApiKey(**_shown(row).model_dump(), key=secret.reveal())
-        return answers.answer(
-            key, message="API key made. Keep it: it is not shown again.", status=201
-        )
+        return made, secret
 
-    return await once(request, principal, work)
+    made, secret = await caller.once(tuple[ShownKey, Secret], work)
+    return answers.answer(
+        NewApiKey(**_shown(made).model_dump(), key=secret.reveal()),
+        message="API key made. Keep it: it is not shown again.",
+        status=201,
+    )
 
 
 @router.get("/api-keys", response_model=Listing[ApiKey])
 async def index(
-    platform: PlatformHere, principal: Reader, limit: Limit = 50, cursor: Cursor = None
+    platform: CurrentPlatform, principal: Reader, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
     """API keys, newest first, without what is secret of them."""
     page = await platform.access.page_of_keys(principal, cursor=cursor, limit=limit)
@@ -120,8 +120,8 @@ async def index(
 
 
 @router.delete("/api-keys/{identifier}", response_model=Answer[ApiKey])
-async def revoke(platform: PlatformHere, principal: Writer, key_id: KeyId) -> Response:
+async def revoke(platform: CurrentPlatform, caller: Writer, key_id: KeyId) -> Response:
     """End an API key, and those that it created, for good and from the next request on."""
-    async with platform.store.transaction(principal.actor) as tx:
-        row = await platform.access.revoke_key(tx, principal, key_id)
+    async with caller.transaction() as tx:
+        row = await platform.access.revoke_key(tx, caller.principal, key_id)
     return answers.answer(_shown(row), message="API key revoked.")

@@ -12,27 +12,25 @@ from starlette.exceptions import HTTPException
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
-from tenantry.api.asking import (
+from tenantry.api.bodies import FOLDER_SCHEMA, JSON, described, parsed, received_folder
+from tenantry.api.deps import (
+    CurrentPlatform,
     Cursor,
     DatabaseId,
     Limit,
     OperationId,
-    PlatformHere,
-    allowed,
-    begun,
-    visiting,
+    calling,
 )
-from tenantry.api.bodies import FOLDER_SCHEMA, JSON, described, parsed, received_folder
 from tenantry.api.frame import FOLDER
 from tenantry.api.requests.migrations import MigrateDatabase, MigrateMany
 from tenantry.base.errors import InvalidInput
-from tenantry.services.access.service import Principal
 from tenantry.services.platform import Platform
+from tenantry.services.requests.service import Caller
 
 router = APIRouter(tags=["migrations"])
 
-Reader = Annotated[Principal, allowed("databases:read")]
-Writer = Annotated[Principal, allowed("databases:write")]
+Reader = Annotated[Caller, calling("databases:read")]
+Writer = Annotated[Caller, calling("databases:write")]
 _Body = TypeVar("_Body", MigrateDatabase, MigrateMany)
 
 
@@ -73,12 +71,10 @@ class Target(BaseModel):
 
 
 @router.get("/api/databases/{identifier}/migrations", response_model=Answer[Migrations])
-async def show(
-    request: Request, platform: PlatformHere, principal: Reader, database_id: DatabaseId
-) -> Response:
+async def show(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> Response:
     """The version at which a database stands, and the files that brought it there."""
-    async with visiting(request, principal):
-        found = await platform.migrations.status(principal.actor, database_id)
+    async with caller.visiting():
+        found = await platform.migrations.status(caller.actor, database_id)
     return answers.answer(
         Migrations(
             version=found.state.version,
@@ -99,21 +95,16 @@ async def show(
 )
 async def run(
     request: Request,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
     """Run these files, with the rights of the database's first login. Its result has the steps."""
-    async with _asked(request, platform, MigrateDatabase) as (body, texts, digest):
-        return await begun(
-            request,
-            principal,
-            lambda tx: platform.migrations.begin(
-                tx, principal.actor, database_id, body.wanted(texts)
-            ),
-            "The database is being migrated.",
-            digest=digest,
+    async with _asked(request, caller, platform, MigrateDatabase) as (body, texts):
+        operation = await caller.begin(
+            lambda tx: platform.migrations.begin(tx, caller.actor, database_id, body.wanted(texts))
         )
+        return answers.accepted(operation, "The database is being migrated.")
 
 
 @router.post(
@@ -122,41 +113,39 @@ async def run(
     response_model=Answer[Operation],
     openapi_extra=described(MigrateMany, **FOLDER_SCHEMA),
 )
-async def run_many(request: Request, platform: PlatformHere, principal: Writer) -> Response:
+async def run_many(request: Request, platform: CurrentPlatform, caller: Writer) -> Response:
     """Bring many databases up to the last of these files: some first, then the others."""
-    async with _asked(request, platform, MigrateMany) as (body, texts, digest):
-        return await begun(
-            request,
-            principal,
-            lambda tx: platform.migrations.begin_fleet(tx, principal.actor, body.wanted(texts)),
-            "The databases are being migrated.",
-            digest=digest,
+    async with _asked(request, caller, platform, MigrateMany) as (body, texts):
+        operation = await caller.begin(
+            lambda tx: platform.migrations.begin_fleet(tx, caller.actor, body.wanted(texts))
         )
+        return answers.accepted(operation, "The databases are being migrated.")
 
 
 @asynccontextmanager
 async def _asked(
-    request: Request, platform: Platform, model: type[_Body]
-) -> AsyncIterator[tuple[_Body, Mapping[str, str], bytes | None]]:
-    """What a request asks for, its files by name, and a folder's hash."""
+    request: Request, caller: Caller, platform: Platform, model: type[_Body]
+) -> AsyncIterator[tuple[_Body, Mapping[str, str]]]:
+    """What a request asks for, and its files by name."""
     media = request.state.media_type or JSON
     if media == FOLDER:
         async with received_folder(request, platform.home) as (folder, digest):
             body = parsed(model, folder.request)
             if body.files:
                 raise InvalidInput.of("files", "are in the archive, not in request.json")
-            yield body, folder, digest
+            caller.call.content = digest
+            yield body, folder
     elif media == JSON:
         body = parsed(model, await request.body())
-        yield body, body.texts, None
+        yield body, body.texts
     else:
         raise HTTPException(415, f"the body must be {JSON} or {FOLDER}")
 
 
 @router.get("/api/migrations/{identifier}", response_model=Listing[Target])
 async def report(
-    platform: PlatformHere,
-    principal: Reader,
+    platform: CurrentPlatform,
+    caller: Reader,
     operation_id: OperationId,
     status: Annotated[
         Literal["pending", "running", "succeeded", "failed", "skipped"] | None, Query()
@@ -166,7 +155,7 @@ async def report(
 ) -> Response:
     """What came of a run over many databases, in each of them, by the operation's id."""
     page = await platform.migrations.report(
-        principal.actor, operation_id, status=status, cursor=cursor, limit=limit
+        caller.actor, operation_id, status=status, cursor=cursor, limit=limit
     )
     return answers.listing(
         [Target.model_validate(row, from_attributes=True) for row in page.rows],

@@ -1,44 +1,28 @@
 """/api/operations"""
 
 import uuid
-from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Query, Response
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
-from tenantry.api.asking import (
-    Cursor,
-    Limit,
-    OperationId,
-    PlatformHere,
-    allowed,
-    background_of,
-    begun,
-    once,
-)
+from tenantry.api.deps import CurrentPlatform, Cursor, Limit, OperationId, allowed, calling
 from tenantry.api.requests.fields import Label
-from tenantry.base.errors import NotFound
-from tenantry.base.secrets import SecretSource
 from tenantry.control.operations import Filter, OperationRow
-from tenantry.control.store import Tx
 from tenantry.services.access.service import Principal
-from tenantry.services.platform import Platform
+from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/operations", tags=["operations"])
 
 Reader = Annotated[Principal, allowed("databases:read")]
-Writer = Annotated[Principal, allowed("databases:write")]
-Administrator = Annotated[Principal, allowed("admin")]
-
-_WITHIN_SECONDS = 1.0  # how long open transactions of pooled clients are waited for
+Writer = Annotated[Caller, calling("databases:write")]
+Administrator = Annotated[Caller, calling("admin")]
 
 
 @router.get("", response_model=Listing[Operation])
 async def index(
-    platform: PlatformHere,
+    platform: CurrentPlatform,
     principal: Reader,
     kind: Label | None = None,
     status: Annotated[
@@ -61,7 +45,7 @@ async def index(
 
 
 @router.get("/{identifier}", response_model=Answer[Operation])
-async def show(platform: PlatformHere, principal: Reader, operation_id: OperationId) -> Response:
+async def show(platform: CurrentPlatform, principal: Reader, operation_id: OperationId) -> Response:
     """How far a long task is: its step, its bytes, their rate, and the time that is left."""
     return answers.answer(
         answers.operation(await platform.operations.show(principal.actor, operation_id))
@@ -69,45 +53,26 @@ async def show(platform: PlatformHere, principal: Reader, operation_id: Operatio
 
 
 @router.post("/{identifier}/cancel", status_code=202, response_model=Answer[Operation])
-async def cancel(
-    request: Request, platform: PlatformHere, principal: Writer, operation_id: OperationId
-) -> Response:
+async def cancel(platform: CurrentPlatform, caller: Writer, operation_id: OperationId) -> Response:
     """Have it given up, and what it did taken back. One that has come too far goes on."""
 
-    return await begun(
-        request,
-        principal,
-        lambda tx: platform.operations.cancel(tx, principal.actor, operation_id),
-        "It is being given up.",
+    operation = await caller.begin(
+        lambda tx: platform.operations.cancel(tx, caller.actor, operation_id)
     )
+    return answers.accepted(operation, "It is being given up.")
 
 
 @router.post("/{identifier}/abandon", response_model=Answer[Operation])
 async def abandon(
-    request: Request, platform: PlatformHere, principal: Administrator, operation_id: OperationId
+    platform: CurrentPlatform, caller: Administrator, operation_id: OperationId
 ) -> Response:
     """End an operation at once, without undoing what it did.
 
     The last resort for an operation that neither ends nor can be cancelled: its database can be
     used, restored or deleted again.
     """
-    found: list[OperationRow] = []
 
-    async def work(tx: Tx, _: SecretSource) -> JSONResponse:
-        found.append(await platform.operations.abandon(tx, principal.actor, operation_id))
-        return answers.answer(answers.operation(found[0]), message="It was abandoned.")
-
-    response = await once(request, principal, work)
-    for row in found:
-        if row.resource_kind == "database":
-            background_of(request).start(_release_clients(platform, principal, row.resource_id))
-    return response
-
-
-async def _release_clients(
-    platform: Platform, principal: Principal, database_id: uuid.UUID
-) -> None:
-    """The operation may have paused the database's pooled clients."""
-    with suppress(NotFound):
-        row = await platform.databases.show(principal.actor, database_id)
-        await platform.pooler.renew_servers(row.database_name, within=_WITHIN_SECONDS)
+    row = await caller.once(
+        OperationRow, lambda tx, _: platform.operations.abandon(tx, caller.actor, operation_id)
+    )
+    return answers.answer(answers.operation(row), message="It was abandoned.")

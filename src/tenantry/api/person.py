@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from tenantry.base.secrets import Secret
 from tenantry.control.sessions import SessionRow
 from tenantry.control.users import UserRow
 from tenantry.services.access.service import Principal
@@ -85,26 +86,22 @@ class RecoveryCodes(BaseModel):
 
 
 def user(row: UserRow) -> User:
-    return User.model_validate(_labels(row))
+    return User(
+        id=row.id,
+        email=row.email,
+        name=row.name,
+        role=row.role,
+        customer_email=row.customer_email,
+        mfa=row.has_totp,
+        disabled_at=row.disabled_at,
+        locked_until=row.locked_until,
+        last_login_at=row.last_login_at,
+        created_at=row.created_at,
+    )
 
 
-def new_user(row: UserRow, password: str | None) -> NewUser:
-    return NewUser.model_validate(_labels(row) | {"password": password})
-
-
-def _labels(row: UserRow) -> dict[str, object]:
-    return {
-        "id": row.id,
-        "email": row.email,
-        "name": row.name,
-        "role": row.role,
-        "customer_email": row.customer_email,
-        "mfa": row.has_totp,
-        "disabled_at": row.disabled_at,
-        "locked_until": row.locked_until,
-        "last_login_at": row.last_login_at,
-        "created_at": row.created_at,
-    }
+def new_user(made: User, password: Secret | None) -> NewUser:
+    return NewUser(**dict(made), password=None if password is None else password.reveal())
 
 
 def session(row: SessionRow, principal: Principal) -> Session:

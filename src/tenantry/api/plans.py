@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from tenantry.api import answers
 from tenantry.api.answers import Listing, Plan
-from tenantry.api.asking import PlatformHere, allowed
+from tenantry.api.deps import CurrentPlatform, allowed
 from tenantry.control import plans
 from tenantry.services.access.service import Principal
 
@@ -16,7 +16,7 @@ Reader = Annotated[Principal, allowed("databases:read")]
 
 
 @router.get("", response_model=Listing[Plan])
-async def index(platform: PlatformHere, principal: Reader) -> Response:
+async def index(platform: CurrentPlatform, principal: Reader) -> Response:
     """The plans that a database can have, the smallest first."""
     async with platform.store.transaction(principal.actor) as tx:
         found = await plans.every(tx)

@@ -68,13 +68,13 @@ def problem(
 
 
 def _of(request: Request, **told: object) -> JSONResponse:
-    return problem(request.state.request_id, request.url.path, **told)  # type: ignore[arg-type]
+    return problem(request.state.call.request_id, request.url.path, **told)  # type: ignore[arg-type]
 
 
 async def _tenantry_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, TenantryError):
         raise TypeError from error
-    return of_error(request.state.request_id, request.url.path, error)
+    return of_error(request.state.call.request_id, request.url.path, error)
 
 
 def of_error(request_id: str, path: str, error: TenantryError) -> JSONResponse:

@@ -53,6 +53,14 @@ def _is_in(address: IPv4Address | IPv6Address, networks: Sequence[Network]) -> b
     return any(address in network for network in networks)
 
 
+def address_of(client: tuple[str, int] | None) -> str | None:
+    """Where a request comes from, as ``resolve`` left it; None if it is unknown."""
+    try:
+        return str(ipaddress.ip_address(client[0] if client else ""))
+    except ValueError:
+        return None
+
+
 def resolve(scope: Scope, trusted: Sequence[Network]) -> None:
     """Have ``client`` of an ASGI scope be the client, and ``scheme`` the one that it used."""
     peer, port = scope.get("client") or ("", 0)

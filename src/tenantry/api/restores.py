@@ -5,20 +5,21 @@ import datetime as dt
 import uuid
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
-from tenantry.api.asking import DatabaseId, PlatformHere, allowed, begun
+from tenantry.api.deps import CurrentPlatform, DatabaseId, allowed, calling
 from tenantry.api.requests.copies import Restore
 from tenantry.services.access.service import Principal
+from tenantry.services.requests.service import Caller
 from tenantry.services.restores import model
 
 router = APIRouter(prefix="/api/databases/{identifier}", tags=["restores"])
 
 Reader = Annotated[Principal, allowed("databases:read")]
-Writer = Annotated[Principal, allowed("databases:write")]
+Writer = Annotated[Caller, calling("databases:write")]
 
 _BEGUN = "It is being restored; until it is put in service, everything goes on as it is."
 _NEW = f"{_BEGUN} A new database gets its password by POST …/rotate-password."
@@ -42,10 +43,9 @@ def _shown(found: model.Replaced) -> Replaced:
 
 @router.post("/restore", status_code=202, response_model=Answer[Operation])
 async def restore(
-    request: Request,
     body: Restore,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
     """Have a database back as it was, beside it or in its place; its neighbours go on.
@@ -54,16 +54,16 @@ async def restore(
     was there is kept for a while.
     """
     wanted = body.wanted()
-    return await begun(
-        request,
-        principal,
-        lambda tx: platform.restores.begin(tx, principal.actor, database_id, wanted),
-        _BEGUN if wanted.into == "in_place" else _NEW,
+    operation = await caller.begin(
+        lambda tx: platform.restores.begin(tx, caller.actor, database_id, wanted)
     )
+    return answers.accepted(operation, _BEGUN if wanted.into == "in_place" else _NEW)
 
 
 @router.get("/replaced", response_model=Listing[Replaced])
-async def replaced(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+async def replaced(
+    platform: CurrentPlatform, principal: Reader, database_id: DatabaseId
+) -> Response:
     """What restores in place have replaced and is kept, the newest first."""
     found = await platform.restores.kept(principal.actor, database_id)
     return answers.listing([_shown(each) for each in found])

@@ -13,19 +13,14 @@ from pydantic import BaseModel, Field
 from tenantry import __version__
 from tenantry.api import answers
 from tenantry.api.answers import Answer
-from tenantry.api.asking import (
-    PlatformHere,
-    address_of,
-    allowed,
-    authenticated,
-    presented,
-)
 from tenantry.api.clusters import platform_wide
+from tenantry.api.deps import CurrentCall, CurrentPlatform, allowed
 from tenantry.base.errors import Unavailable
 from tenantry.services import health, metrics
 from tenantry.services.access.service import Principal
 from tenantry.services.platform import Platform
 from tenantry.services.pooling.service import PoolerState
+from tenantry.services.requests.model import Call
 
 router = APIRouter(tags=["platform"])
 
@@ -81,7 +76,7 @@ def _pooler(state: PoolerState) -> Pooler:
 
 
 @router.get("/health")
-async def live(platform: PlatformHere) -> dict[str, str]:
+async def live(platform: CurrentPlatform) -> dict[str, str]:
     """Whether the API runs. Asks nobody else."""
     return {
         "status": "ok",
@@ -100,21 +95,21 @@ async def _checked(request: Request, platform: Platform) -> health.Health:
     return found
 
 
-async def _may_see_details(request: Request, platform: Platform) -> bool:
+async def _may_see_details(request: Request, platform: Platform, call: Call) -> bool:
     """Whether programs of this machine ask, or somebody who may see the whole platform.
 
     Raises Unauthenticated for a key or a session that is not in force.
     """
-    if _is_local(request):
+    if _is_local(request, call):
         return True
-    if presented(request) is None:
+    if call.credential is None:
         return False
-    principal = await authenticated(request, platform)
+    principal = (await platform.requests.authenticate(call)).principal
     return principal.actor.customer_id is None and principal.may("platform:read")
 
 
 @router.get("/ready", responses={503: {"description": "A part is down"}})
-async def ready(request: Request, platform: PlatformHere) -> JSONResponse:
+async def ready(request: Request, platform: CurrentPlatform, call: CurrentCall) -> JSONResponse:
     """Whether every part answers, and how fast.
 
     ``detail`` names databases, files and versions: from elsewhere than this machine it takes a
@@ -122,7 +117,7 @@ async def ready(request: Request, platform: PlatformHere) -> JSONResponse:
     """
     found = await _checked(request, platform)
     try:
-        detailed = await _may_see_details(request, platform)
+        detailed = await _may_see_details(request, platform, call)
     except Unavailable:
         detailed = False  # the control database's own part says so
     parts = [part if detailed else dataclasses.replace(part, detail=None) for part in found.parts]
@@ -140,34 +135,34 @@ class CertificateResponse(Response):
 
 
 @router.get("/ca.crt", response_class=CertificateResponse)
-async def authority(platform: PlatformHere) -> Response:
+async def authority(platform: CurrentPlatform) -> Response:
     """The certificate authority's certificate, for sslmode=verify-full."""
     return CertificateResponse(platform.home.ca_certificate.read_bytes())
 
 
-def _is_local(request: Request) -> bool:
+def _is_local(request: Request, call: Call) -> bool:
     """Whether a program of this machine asks for itself, and not a proxy for somebody else."""
     if set(request.headers) & _OF_PROXIES:
         return False
     try:
-        return ipaddress.ip_address(address_of(request) or "").is_loopback
+        return ipaddress.ip_address(call.address or "").is_loopback
     except ValueError:
         return False
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def measures(request: Request, platform: PlatformHere) -> Response:
+async def measures(request: Request, platform: CurrentPlatform, call: CurrentCall) -> Response:
     """Measures for Prometheus. From elsewhere than this machine a key is needed."""
-    if not _is_local(request):
-        principal = await authenticated(request, platform)
-        await platform.access.authorize(principal, "platform:read", action="GET /metrics")
-        platform_wide(principal)
+    if not _is_local(request, call):
+        caller = await platform.requests.authenticate(call)
+        await caller.require("platform:read")
+        platform_wide(caller.principal)
     found = await metrics.exposition(platform, _checked(request, platform))
     return Response(found, media_type=metrics.MEDIA_TYPE)
 
 
 @router.get("/api/pooler", response_model=Answer[Pooler])
-async def pooler(platform: PlatformHere, principal: Watcher) -> Response:
+async def pooler(platform: CurrentPlatform, principal: Watcher) -> Response:
     """Pools, clients, servers and counters of the pooler, and the budget they share."""
     platform_wide(principal)
     return answers.answer(_pooler(await platform.pooler.state()))

@@ -4,24 +4,17 @@ import dataclasses
 import datetime as dt
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing
-from tenantry.api.asking import (
-    Cursor,
-    DatabaseId,
-    Limit,
-    PlatformHere,
-    allowed,
-    changing,
-    visiting,
-)
+from tenantry.api.deps import CurrentPlatform, Cursor, DatabaseId, Limit, allowed, calling
 from tenantry.api.requests.databases import SetLog
 from tenantry.api.requests.fields import Moment
 from tenantry.control.pages import LONGEST_CURSOR
 from tenantry.services.access.service import Principal
+from tenantry.services.requests.service import Caller
 from tenantry.services.statement_log.model import Kind
 from tenantry.services.statement_log.service import Filter
 
@@ -29,7 +22,7 @@ router = APIRouter(prefix="/api/databases/{identifier}/logs", tags=["logs"])
 
 Auditor = Annotated[Principal, allowed("audit:read")]
 Reader = Annotated[Principal, allowed("databases:read")]
-Writer = Annotated[Principal, allowed("databases:write")]
+Writer = Annotated[Caller, calling("databases:write")]
 After = Annotated[
     str | None,
     Query(max_length=LONGEST_CURSOR, description="An entry's id: only those after it, in order."),
@@ -59,7 +52,7 @@ class LogEntry(BaseModel):
 
 @router.get("", response_model=Listing[LogEntry])
 async def index(
-    platform: PlatformHere,
+    platform: CurrentPlatform,
     principal: Auditor,
     database_id: DatabaseId,
     kind: Kind | None = None,
@@ -83,7 +76,9 @@ async def index(
 
 
 @router.get("/settings", response_model=Answer[answers.Log])
-async def settings(platform: PlatformHere, principal: Reader, database_id: DatabaseId) -> Response:
+async def settings(
+    platform: CurrentPlatform, principal: Reader, database_id: DatabaseId
+) -> Response:
     """What is logged of this database."""
     row = await platform.databases.show(principal.actor, database_id)
     return answers.answer(answers.log(row))
@@ -91,18 +86,15 @@ async def settings(platform: PlatformHere, principal: Reader, database_id: Datab
 
 @router.put("/settings", response_model=Answer[answers.Log])
 async def change(
-    request: Request,
     body: SetLog,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
     """Say what is logged of this database from now on; what is left out is not.
 
     It holds for new sessions, and for pooled clients as the pool is renewed.
     """
-    async with changing(request, principal) as tx:
-        row = await platform.statement_log.change(tx, principal.actor, database_id, body.wanted())
-    async with visiting(request, principal):
-        await platform.statement_log.reach_pooled(row)
+    async with caller.transaction() as tx:
+        row = await platform.statement_log.change(tx, caller.actor, database_id, body.wanted())
     return answers.answer(answers.log(row), message="Log settings changed.")

@@ -2,19 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
-from tenantry.api.asking import DatabaseId, PlatformHere, allowed, begun, visiting
+from tenantry.api.deps import CurrentPlatform, DatabaseId, calling
 from tenantry.api.requests.databases import VacuumFull
-from tenantry.services.access.service import Principal
+from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}/vacuum-full", tags=["databases"])
 
-Reader = Annotated[Principal, allowed("databases:read")]
-Writer = Annotated[Principal, allowed("databases:write")]
+Reader = Annotated[Caller, calling("databases:read")]
+Writer = Annotated[Caller, calling("databases:write")]
 
 _MOST = 1000
 
@@ -28,12 +28,10 @@ class Table(BaseModel):
 
 
 @router.get("", response_model=Listing[Table])
-async def estimate(
-    request: Request, platform: PlatformHere, principal: Reader, database_id: DatabaseId
-) -> Response:
+async def estimate(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> Response:
     """What rewriting each table would give back, the most first; 1,000 tables at most."""
-    async with visiting(request, principal):
-        found = await platform.vacuuming.estimate(principal.actor, database_id)
+    async with caller.visiting():
+        found = await platform.vacuuming.estimate(caller.actor, database_id)
     return answers.listing(
         [
             Table(table=each.title, size_bytes=each.size_bytes, returned_bytes=each.returned_bytes)
@@ -44,10 +42,9 @@ async def estimate(
 
 @router.post("", status_code=202, response_model=Answer[Operation])
 async def begin(
-    request: Request,
     body: VacuumFull,
-    platform: PlatformHere,
-    principal: Writer,
+    platform: CurrentPlatform,
+    caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
     """Rewrite tables without the room that deleted rows have left. Nobody uses one meanwhile.
@@ -55,9 +52,7 @@ async def begin(
     The result has ``tables`` with their sizes ``before_bytes`` and ``after_bytes``,
     ``returned_bytes`` of all, and what was ``skipped``, with the ``reason``.
     """
-    return await begun(
-        request,
-        principal,
-        lambda tx: platform.vacuuming.begin(tx, principal.actor, database_id, body.wanted()),
-        "The tables are being rewritten.",
+    operation = await caller.begin(
+        lambda tx: platform.vacuuming.begin(tx, caller.actor, database_id, body.wanted())
     )
+    return answers.accepted(operation, "The tables are being rewritten.")

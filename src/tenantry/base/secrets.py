@@ -1,6 +1,6 @@
 """Secrets: made here, shown once, kept as hashes.
 
-An answer that showed a secret must be shown again to whoever repeats the same
+A result with a secret in it must be returned again to whoever repeats the same
 ``Idempotency-Key``, and yet the secret is stored nowhere. So a secret that is
 made under such a key is *derived* (HKDF, RFC 5869) from what only the caller
 holds, the raw API key and the idempotency key, and from a random salt that we
@@ -13,13 +13,19 @@ import hashlib
 import hmac
 import json
 import secrets as random
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+
+if TYPE_CHECKING:  # a command that reads no results does not load it
+    from pydantic_core import CoreSchema
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 PASSWORD_LENGTH = 24  # 143 bits
@@ -61,6 +67,18 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash((Secret, self._text))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> "CoreSchema":
+        """In JSON it is the name that its source, the context, knows it by; there is no other."""
+        from pydantic_core import core_schema  # noqa: PLC0415 (see above)
+
+        return core_schema.with_info_plain_validator_function(
+            lambda name, info: _source_of(info).named(name),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda secret, info: _source_of(info).name_of(secret), info_arg=True
+            ),
+        )
 
 
 def _spell(material: bytes, *, alphabet: str = _ALPHABET, length: int = PASSWORD_LENGTH) -> str:
@@ -116,6 +134,41 @@ class SecretSource:
 
     def recovery_codes(self) -> list[Secret]:
         return [self.recovery_code(number) for number in range(RECOVERY_CODES)]
+
+    def name_of(self, secret: Secret) -> str:
+        """Which of this source's secrets it is. Raises ValueError if it is none."""
+        for name, derive in _NAMED.items():
+            if derive(self) == secret:
+                return name
+        raise ValueError("a secret that was not made for this request cannot be kept")
+
+    def named(self, name: object) -> Secret:
+        """The secret of that name. Raises ValueError if there is none."""
+        derive = _NAMED.get(name) if isinstance(name, str) else None
+        if derive is None:
+            raise ValueError("there is no such secret")
+        return derive(self)
+
+
+_NAMED: dict[str, Callable[[SecretSource], Secret]] = {
+    "password": SecretSource.password,
+    "api_key": SecretSource.api_key,
+    "totp_secret": SecretSource.totp_secret,
+    **{
+        f"recovery_code_{number}": partial(SecretSource.recovery_code, number=number)
+        for number in range(RECOVERY_CODES)
+    },
+    **{
+        f"role_password_{number}": partial(SecretSource.role_password, number=number)
+        for number in range(ROLE_PASSWORDS)
+    },
+}
+
+
+def _source_of(info: Any) -> SecretSource:
+    if not isinstance(info.context, SecretSource):
+        raise TypeError("a secret is written only as its source names it")
+    return info.context
 
 
 def new_session_token() -> Secret:

@@ -1,9 +1,9 @@
-"""Answers kept for repeated requests, without the secrets that they showed.
+"""Results kept for repeated requests, without the secrets in them.
 
 The draft HTTP header Idempotency-Key: the same key and request get the same
 answer; the same key with another request is refused; while the first runs, so
 is the second. The key's advisory lock lasts as long as the transaction that
-does the work and keeps the answer, so a crash leaves neither.
+does the work and keeps the result, so a crash leaves neither.
 """
 
 import uuid
@@ -13,13 +13,12 @@ from tenantry.control.store import Tx
 
 
 @dataclass(frozen=True, slots=True)
-class KeptAnswer:
-    """What was answered; each secret is replaced by a mark made from ``salt``."""
+class KeptResult:
+    """What came of a request, as JSON; its secrets can be made again with ``salt``."""
 
     fingerprint: bytes
     salt: bytes
-    status: int
-    body: str
+    result: str
 
 
 async def try_lock(tx: Tx, caller_id: uuid.UUID, key: str) -> bool:
@@ -32,31 +31,31 @@ async def try_lock(tx: Tx, caller_id: uuid.UUID, key: str) -> bool:
     return bool(row and row[0])
 
 
-async def find(tx: Tx, caller_id: uuid.UUID, key: str) -> KeptAnswer | None:
-    """The answer that was given under this key, if any."""
+async def find(tx: Tx, caller_id: uuid.UUID, key: str) -> KeptResult | None:
+    """What came of the request under this key, if it was carried out."""
     row = await (
         await tx.execute(
             """
-            SELECT fingerprint, salt, status, body FROM idempotency_keys
+            SELECT fingerprint, salt, result FROM idempotency_keys
             WHERE caller_id = %s AND key = %s
             """,
             (caller_id, key),
         )
     ).fetchone()
-    return KeptAnswer(bytes(row[0]), bytes(row[1]), row[2], row[3]) if row else None
+    return KeptResult(bytes(row[0]), bytes(row[1]), row[2]) if row else None
 
 
-async def keep(tx: Tx, caller_id: uuid.UUID, key: str, answer: KeptAnswer) -> None:
-    """Keep an answer, in the transaction of the work that it tells of."""
+async def keep(tx: Tx, caller_id: uuid.UUID, key: str, kept: KeptResult) -> None:
+    """Keep a result, in the transaction of the work that it tells of."""
     await tx.execute(
         """
-        INSERT INTO idempotency_keys (caller_id, key, fingerprint, salt, status, body)
-        VALUES (%s, %s, %s, %s, %s, %s)
+        INSERT INTO idempotency_keys (caller_id, key, fingerprint, salt, result)
+        VALUES (%s, %s, %s, %s, %s)
         """,
-        (caller_id, key, answer.fingerprint, answer.salt, answer.status, answer.body),
+        (caller_id, key, kept.fingerprint, kept.salt, kept.result),
     )
 
 
 async def forget_old(tx: Tx) -> None:
-    """Answers are kept for a day."""
+    """Results are kept for a day."""
     await tx.execute("DELETE FROM idempotency_keys WHERE created_at < now() - interval '1 day'")

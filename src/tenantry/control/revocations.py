@@ -8,7 +8,8 @@ import datetime as dt
 import uuid
 from dataclasses import dataclass, field
 
-from psycopg.rows import class_row
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, class_row
 
 from tenantry.control import keys, users
 from tenantry.control.store import Tx
@@ -38,11 +39,11 @@ class Openings:
     codes: set[tuple[uuid.UUID, bytes]] = field(repr=False)
 
 
-async def openings(tx: Tx) -> Openings:
+async def openings(connection: AsyncConnection[TupleRow]) -> Openings:
     """What is valid in a control database."""
-    cursor = await tx.execute("SELECT id, name FROM api_keys WHERE revoked_at IS NULL")
+    cursor = await connection.execute("SELECT id, name FROM api_keys WHERE revoked_at IS NULL")
     valid: dict[uuid.UUID, str] = dict(await cursor.fetchall())
-    async with tx.cursor(row_factory=class_row(Person)) as people:
+    async with connection.cursor(row_factory=class_row(Person)) as people:
         await people.execute(
             """
             SELECT id, email, role, customer_id, password_hash, totp_secret, totp_confirmed_at,
@@ -51,7 +52,7 @@ async def openings(tx: Tx) -> Openings:
             """
         )
         found = {person.id: person for person in await people.fetchall()}
-    cursor = await tx.execute("SELECT user_id, hash FROM recovery_codes")
+    cursor = await connection.execute("SELECT user_id, hash FROM recovery_codes")
     return Openings(valid, found, {(user, code) for user, code in await cursor.fetchall()})
 
 

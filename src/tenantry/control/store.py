@@ -4,13 +4,16 @@ Every transaction is somebody's. A customer's runs as a role to which row-level 
 that customer's rows and no others, whatever is asked (migration 000007): a condition that is
 forgotten in a query finds too little, never a neighbour's. The platform's own, and those of
 administrators, see all.
+
+A transaction carries what has to follow its commit (``Tx.after_commit``, ``Tx.in_background``).
+Follow-ups only bring forward what reconciliation does as well, since a crash may lose them.
 """
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -18,14 +21,51 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from tenantry.base.errors import Busy, TenantryError, Unavailable
+from tenantry.control.background import Background
 from tenantry.pg import connections
-from tenantry.pg.connections import CUSTOMER, PLATFORM, Address
+from tenantry.pg.connections import CUSTOMER, PLATFORM, Address, PersistentConnection
 from tenantry_rls import TenantContext, tenant_transaction
 
 DATABASE = "tenantry_control"
 MIGRATIONS = "tenantry.control.migrations"
 
-Tx = AsyncConnection[TupleRow]
+FollowUp = Callable[[], Awaitable[object]]
+
+
+class Tx(AsyncConnection[TupleRow]):
+    """A transaction, with what follows its commit. After a rollback nothing follows.
+
+    A follow-up that is asked for several times, as the same bound method, is done once.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._awaited: dict[FollowUp, None] = {}
+        self._background: dict[FollowUp, None] = {}
+
+    def after_commit(self, work: FollowUp) -> None:
+        """Do this after the commit, before whoever opened the transaction goes on.
+
+        For what has to be done when the caller is answered. What it raises, the opener raises,
+        although the change is committed.
+        """
+        self._awaited[work] = None
+
+    def in_background(self, work: FollowUp) -> None:
+        """Begin this after the commit; nobody waits for it, and a failure is logged."""
+        self._background[work] = None
+
+    def take_follow_ups(self) -> tuple[list[FollowUp], list[FollowUp]]:
+        """Return what was asked for so far, awaited and in background, and forget it."""
+        found = list(self._awaited), list(self._background)
+        self._awaited.clear()
+        self._background.clear()
+        return found
+
+
+class _PooledTx(Tx, PersistentConnection):
+    """A transaction on a connection that others use after it."""
+
 
 _BECOME_CUSTOMER = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(CUSTOMER))
 
@@ -47,14 +87,17 @@ class ControlStore:
 
     Inside of one another may be opened, for what has to stay whatever becomes of the first.
     It has connections of its own: those who hold one would else wait for each other.
+
+    ``background`` is where the follow-ups go that nobody waits for.
     """
 
     def __init__(self, address: Address, *, largest: int = 10) -> None:
         self._address = address
+        self.background = Background()
         self._pool = self._connections(smallest=2, largest=largest)
         self._inner = self._connections(smallest=1, largest=_MOST_INNER)
 
-    def _connections(self, *, smallest: int, largest: int) -> AsyncConnectionPool[Tx]:
+    def _connections(self, *, smallest: int, largest: int) -> AsyncConnectionPool[_PooledTx]:
         return connections.pool(
             self._address,
             user=PLATFORM,
@@ -63,6 +106,7 @@ class ControlStore:
             smallest=smallest,
             largest=largest,
             lock_seconds=_LOCK_SECONDS,
+            kind=_PooledTx,
         )
 
     @property
@@ -76,6 +120,7 @@ class ControlStore:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.background.finish()
         await self._inner.close()
         await self._pool.close()
 
@@ -83,18 +128,22 @@ class ControlStore:
     async def transaction(self, asker: Asker) -> AsyncIterator[Tx]:
         """A transaction of ``asker``: committed at the end of the block, undone by an exception.
 
-        Raises Unavailable if the control database does not answer.
+        Its follow-ups have been done at the end, or begun. Raises Unavailable if the control
+        database does not answer, and what a follow-up raises.
         """
         pool = self._inner if _inside.get() else self._pool
         try:
-            async with pool.connection() as connection, _begun(connection, asker.customer_id):
-                outside = _inside.set(True)
-                try:
-                    yield connection
-                finally:
-                    _inside.reset(outside)
+            async with pool.connection() as connection:
+                async with _begun(connection, asker.customer_id):
+                    outside = _inside.set(True)
+                    try:
+                        yield connection
+                    finally:
+                        _inside.reset(outside)
+                follow_ups = connection.take_follow_ups()
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise _told(error) from error
+        await self._follow(*follow_ups)
 
     @asynccontextmanager
     async def long_transaction(self, asker: Asker) -> AsyncIterator[Tx]:
@@ -104,19 +153,35 @@ class ControlStore:
         another server, for a swap. Callers bound how many of them there are.
         """
         try:
-            async with (
-                connections.connect(
-                    self._address,
-                    user=PLATFORM,
-                    dbname=DATABASE,
-                    search_path="public",
-                    lock_seconds=_LONG_LOCK_SECONDS,
-                ) as connection,
-                _begun(connection, asker.customer_id),
-            ):
-                yield connection
+            async with connected(self._address, lock_seconds=_LONG_LOCK_SECONDS) as connection:
+                async with _begun(connection, asker.customer_id):
+                    yield connection
+                follow_ups = connection.take_follow_ups()
         except psycopg.OperationalError as error:
             raise _told(error) from error
+        await self._follow(*follow_ups)
+
+    async def _follow(self, awaited: list[FollowUp], background: list[FollowUp]) -> None:
+        for work in background:
+            self.background.start(work)
+        for work in awaited:
+            await work()
+
+
+@asynccontextmanager
+async def connected(
+    address: Address, *, user: str = PLATFORM, lock_seconds: int = 0
+) -> AsyncIterator[Tx]:
+    """One connection to a control database, for who needs no store. Raises Unavailable."""
+    conninfo = address.conninfo(
+        user=user, dbname=DATABASE, search_path="public", lock_seconds=lock_seconds
+    )
+    try:
+        connection = await Tx.connect(conninfo, autocommit=True)
+    except psycopg.OperationalError as error:
+        raise _told(error) from error
+    async with connection:
+        yield connection
 
 
 def _told(error: PoolTimeout | psycopg.OperationalError) -> TenantryError:
@@ -149,6 +214,7 @@ async def as_platform(tx: Tx) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _begun(connection: Tx, customer_id: uuid.UUID | None) -> AsyncIterator[None]:
     """A transaction of the platform's, or in the context and as the role of a customer."""
+    connection.take_follow_ups()  # those of a transaction that was rolled back
     if customer_id is None:
         async with connection.transaction():
             yield

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, LiteralString, Self
+from typing import Any, LiteralString, Self, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor, sql
@@ -33,6 +33,8 @@ CONNECT_SECONDS = 5
 MOST_BYTES = 16 * 1024 * 1024  # of what one query may tell of what is a tenant's
 _RESTART_SECONDS = 2.0
 _RETRY_SECONDS = 0.1
+
+_Connection = TypeVar("_Connection", bound="PersistentConnection")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,8 @@ def answering_within(connection: AsyncConnection[Any], seconds: float) -> Iterat
         timer.cancel()
 
 
-class _Persistent(AsyncConnection[TupleRow]):
-    """Keeps trying while a server is being started again, which takes it less than a second.
+class PersistentConnection(AsyncConnection[TupleRow]):
+    """Keeps trying to connect while a server is being started again: for less than a second.
 
     The pool itself waits for one, two, four seconds between its attempts.
     """
@@ -179,10 +181,11 @@ def pool(
     smallest: int = 1,
     largest: int = 8,
     lock_seconds: int = 0,
-) -> AsyncConnectionPool[AsyncConnection[TupleRow]]:
+    kind: type[_Connection],
+) -> AsyncConnectionPool[_Connection]:
     """A pool of such connections, not yet open. A dead one is replaced when it is asked for."""
 
-    async def check(connection: AsyncConnection[TupleRow]) -> None:
+    async def check(connection: _Connection) -> None:
         try:
             await _check(connection)
         except psycopg.OperationalError:
@@ -191,11 +194,11 @@ def pool(
             await made.drain()
             raise
 
-    made: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
+    made: AsyncConnectionPool[_Connection] = AsyncConnectionPool(
         address.conninfo(
             user=user, dbname=dbname, search_path=search_path, lock_seconds=lock_seconds
         ),
-        connection_class=_Persistent,
+        connection_class=kind,
         kwargs={"autocommit": True},
         min_size=smallest,
         max_size=largest,

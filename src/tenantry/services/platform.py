@@ -4,13 +4,17 @@ import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import procrastinate
 
 from tenantry.base.errors import TenantryError
 from tenantry.base.home import Home
 from tenantry.base.passwords import Hashing
 from tenantry.base.secrets import Seal, Secret, SecretSource
 from tenantry.base.settings import Settings
+from tenantry.control import jobs
 from tenantry.control.store import ControlStore
 from tenantry.host import files, processes
 from tenantry.host.engines import find_pgbouncer
@@ -30,6 +34,7 @@ from tenantry.services.control_schema import ensure_control_schema
 from tenantry.services.databases.reconciliation import Reconciliation
 from tenantry.services.databases.replacement import Replacement
 from tenantry.services.databases.service import Databases
+from tenantry.services.databases.warm_pool import WarmPool
 from tenantry.services.drills.flow import DrillFlow
 from tenantry.services.drills.service import Drills
 from tenantry.services.extensions.service import Extensions
@@ -43,9 +48,12 @@ from tenantry.services.ownership.service import Ownership
 from tenantry.services.passwords import Passwords
 from tenantry.services.people.service import People, SessionRules
 from tenantry.services.pooling.service import Pooler
+from tenantry.services.provisioning.service import Provisioning
 from tenantry.services.quotas.service import Quotas
 from tenantry.services.repository.flow import ClusterBackups, schedule
 from tenantry.services.repository.service import Repositories, ensure_ready
+from tenantry.services.requests.limits import Limits
+from tenantry.services.requests.service import Requests
 from tenantry.services.restores.flow import RestoreFlow
 from tenantry.services.restores.service import Restores
 from tenantry.services.roles.service import Roles
@@ -70,6 +78,7 @@ class Platform:
 
     settings: Settings
     store: ControlStore
+    jobs: procrastinate.App
     operations: Operations
     imports: Imports
     clusters: ClusterPools
@@ -82,6 +91,7 @@ class Platform:
     passwords: Passwords
     extensions: Extensions
     statement_log: StatementLog
+    provisioning: Provisioning
     collecting: Collecting
     branches: Branches
     certificates: Certificates
@@ -97,6 +107,7 @@ class Platform:
     backups: Backups
     backup_schedules: BackupSchedules
     access: Access
+    requests: Requests
     people: People
     users: Users
     migrations: TenantMigrations
@@ -124,16 +135,26 @@ def local_certificates(settings: Settings) -> Certificates:
 @asynccontextmanager
 async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
     """The platform that runs here, for as long as the block lasts."""
-    control = LocalClusters(settings).control_address
+    local = LocalClusters(settings)
     pooler = local_pooler(settings)
-    async with ControlStore(control) as store, ClusterPools(store) as clusters:
-        local = LocalClusters(settings)
+    async with (
+        ControlStore(local.control_address) as store,
+        ClusterPools(store) as clusters,
+        jobs.job_app(store).open_async() as queue,
+        store.background,  # the first to be left: what it does needs the others
+    ):
         databases = Databases(
             store,
             clusters,
             pooler,
             most_connections=local.sizing.per_database,
             most_of_a_customer=settings.customer.databases,
+            warm_pool=WarmPool(
+                store,
+                clusters,
+                size=settings.warm_pool,
+                wake=partial(jobs.wake, queue, jobs.REFILL),
+            ),
         )
         endpoints = (PostgresEndpoint(local.shared), PoolerEndpoint(pooler))
         network = Network(store, databases, Home(settings.home), endpoints)
@@ -142,7 +163,12 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             idle=dt.timedelta(minutes=settings.session.idle_minutes),
         )
         access = Access(store, session_idle=rules.idle)
-        operations = Operations(store, may_go_on=access.may_go_on)
+        operations = Operations(
+            store,
+            may_go_on=access.may_go_on,
+            wake_others=partial(jobs.wake, queue, jobs.OPERATIONS),
+            release=databases.release_clients,
+        )
         repositories = Repositories(settings)
         side_instances = SideInstances(settings, repositories)
         days = settings.replaced_days or settings.backup.days
@@ -186,11 +212,24 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
         entries = EntryFiles(Home(settings.home).statements)
         seal = Seal(Home(settings.home).seal_key.read_bytes())
         hashing = Hashing()
+        imports = Imports(settings, store, clusters, databases, operations)
+        quotas = Quotas(store, clusters, pooler)
+        blueprints = Blueprints(
+            store,
+            clusters,
+            databases,
+            roles,
+            migrations=migrations_,
+            operations=operations,
+            applying=BlueprintFlow(visits),
+            beside=settings.blueprints,
+        )
         yield Platform(
             settings=settings,
             store=store,
+            jobs=queue,
             operations=operations,
-            imports=Imports(settings, store, clusters, databases, operations),
+            imports=imports,
             clusters=clusters,
             pooler=pooler,
             databases=databases,
@@ -205,7 +244,15 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
                 store, clusters, pooler, local.shared, entries, days=settings.audit_days
             ),
             branches=Branches(settings, store, databases, operations, branching),
-            quotas=Quotas(store, clusters, pooler),
+            quotas=quotas,
+            provisioning=Provisioning(
+                databases,
+                blueprints=blueprints,
+                imports=imports,
+                backups=backups,
+                quotas=quotas,
+                operations=operations,
+            ),
             overuse=overuse,
             versions=Versions(settings, local, pooler),
             vacuuming=Vacuuming(
@@ -223,19 +270,11 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             backups=backups,
             backup_schedules=BackupSchedules(store, databases, backups),
             access=access,
+            requests=Requests(store, access, Limits(settings)),
             people=People(store, seal, hashing, rules),
             users=Users(store, hashing),
             migrations=migrations_,
-            blueprints=Blueprints(
-                store,
-                clusters,
-                databases,
-                roles,
-                migrations=migrations_,
-                operations=operations,
-                applying=BlueprintFlow(visits),
-                beside=settings.blueprints,
-            ),
+            blueprints=blueprints,
         )
 
 

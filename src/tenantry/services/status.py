@@ -20,7 +20,7 @@ from tenantry.control import (
 )
 from tenantry.control import clusters as rows
 from tenantry.control.operations import QueuedKind
-from tenantry.control.store import DATABASE
+from tenantry.control.store import connected
 from tenantry.host import processes
 from tenantry.pg.connections import PLATFORM, connect
 from tenantry.services import reconciling, supervisor, transaction_ids, versions
@@ -142,9 +142,7 @@ async def look(settings: Settings) -> Status:
     reports: list[transaction_ids.Report] = []
     if control is not None:
         try:
-            async with connect(
-                local.control_address, user=PLATFORM, dbname=DATABASE, search_path="public"
-            ) as connection:
+            async with connected(local.control_address) as connection:
                 found = await rows.every(connection)
                 paused = await pauses.count_paused(connection)
                 days = settings.password_days

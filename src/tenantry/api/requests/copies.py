@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     AfterValidator,
     Field,
+    SecretStr,
     StringConstraints,
     model_validator,
 )
@@ -134,9 +135,11 @@ class ImportDatabase(_FromElsewhere):
             raise ValueError("unmapped_roles is for a server: the preview tells a dump's roles")
         return self
 
-    def source(self) -> Source | None:
-        """None if it is a dump. Raises InvalidInput, which does not repeat it."""
-        return None if self.from_ is None else sources.parse(secret(self.from_))
+    def origin(self) -> Source | uuid.UUID:
+        """The database, or the id of the dump. Raises InvalidInput, which does not repeat it."""
+        if self.upload_id is not None:
+            return self.upload_id
+        return sources.parse(secret(self.from_ or SecretStr("")))
 
     def selection(self) -> Selection:
         return Selection(

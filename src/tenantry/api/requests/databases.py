@@ -32,14 +32,17 @@ from tenantry.api.requests.fields import (
     Timeout,
     expiry,
     readable,
+    secret,
 )
 from tenantry.control import attributes, plans
 from tenantry.control.attributes import Attributes, Environment, PoolMode
 from tenantry.control.log_settings import LoggedStatements, LogSettings
 from tenantry.control.whitelist import NewEntry
+from tenantry.pg import sources
 from tenantry.services.databases.model import Changes, NewDatabase
 from tenantry.services.network.plan import parse_network
 from tenantry.services.network.service import MOST_ENTRIES
+from tenantry.services.provisioning.model import Contents, FromBlueprint, FromSource
 from tenantry.services.roles.model import LONGEST_NAME, ROLE_NAME, NewRole
 from tenantry.services.vacuuming.service import Wanted
 
@@ -122,6 +125,14 @@ class CreateDatabase(_Attributes):
         if self.seeds is not None and self.blueprint is None:
             raise ValueError("seeds are a blueprint's, and none is named")
         return self
+
+    def contents(self) -> Contents | None:
+        """Raises InvalidInput for a connection string, which does not repeat it."""
+        if self.import_from is not None:
+            return FromSource(sources.parse(secret(self.import_from), name="import_from"))
+        if self.blueprint is not None:
+            return FromBlueprint(self.blueprint, self.seeds)
+        return None
 
     def wanted(self) -> NewDatabase:
         named = {"friendly_name": self.friendly_name or self.name, "has_shadow": self.shadow}

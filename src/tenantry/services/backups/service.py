@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -189,7 +190,7 @@ class Backups:
     async def delete(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, backup_id: uuid.UUID
     ) -> BackupRow:
-        """Forget a backup; ``discard`` then removes its file. Raises NotFound, Conflict."""
+        """Delete a backup, and once ``tx`` is committed its file. Raises NotFound, Conflict."""
         backup = await self._find(tx, actor, database_id, backup_id)
         if backup.status == "making":
             raise Conflict(
@@ -198,10 +199,10 @@ class Backups:
             )
         await rows.remove(tx, backup.id)
         await self._record(tx, actor, "backup.delete", backup)
+        tx.after_commit(partial(self._discard, backup))
         return backup
 
-    def discard(self, backup: BackupRow) -> None:
-        """Remove the file of a backup that has no row any more."""
+    async def _discard(self, backup: BackupRow) -> None:
         emit(StepDone("backup.delete", "forgotten", backup.database_name))
         flow.remove_files(self._home, backup)
 

@@ -160,7 +160,6 @@ class Begun:
     """The operation that brings a database there, and the logins that were made for it."""
 
     operation: OperationRow
-    chosen: Chosen
     roles: list[OpenedRole]
 
 

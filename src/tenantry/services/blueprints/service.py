@@ -271,7 +271,7 @@ class Blueprints:
                 "operation_id": str(operation.id),
             },
         )
-        return Begun(operation, chosen, roles)
+        return Begun(operation, roles)
 
     async def _make_roles(
         self, tx: Tx, actor: Actor, database: DatabaseRow, blueprint: Blueprint, password: Passwords

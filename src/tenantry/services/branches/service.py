@@ -208,7 +208,6 @@ class Branches:
                     row = await self._databases.lock_active(tx, audit.PLATFORM, branch_id)
                     await audit.record_on(tx, audit.PLATFORM, "branch.expire", row)
                     await self._databases.delete(tx, audit.PLATFORM, branch_id)
-                await self._databases.finish_deletion(branch_id)
                 gone.append(branch_id)
             except TenantryError as error:
                 log.warning("branch.not_expired", branch=str(branch_id), error=str(error))

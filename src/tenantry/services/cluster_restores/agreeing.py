@@ -15,7 +15,7 @@ from tenantry.base.errors import TenantryError
 from tenantry.base.events import StepDone, emit
 from tenantry.control import audit, databases, revocations, roles, whitelist
 from tenantry.control import clusters as rows
-from tenantry.control.store import DATABASE, ControlStore
+from tenantry.control.store import DATABASE, ControlStore, connected
 from tenantry.host import files
 from tenantry.pg import catalog, objects
 from tenantry.pg.connections import ADMIN, Address, connect
@@ -92,9 +92,7 @@ async def agree_on_openings(folders: Folders) -> tuple[list[str], bool]:
     if now is None:
         return [], False
     async with (
-        connect(
-            folders.restored.address, user=ADMIN, dbname=DATABASE, search_path="public"
-        ) as server,
+        connected(folders.restored.address, user=ADMIN) as server,
         server.transaction(),
     ):
         return await revocations.revoke_again(server, now), True

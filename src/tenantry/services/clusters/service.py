@@ -32,6 +32,7 @@ from tenantry.pg.connections import (
     PLATFORM,
     PLATFORM_ROLES,
     Address,
+    PersistentConnection,
     connect,
     fetch_value,
 )
@@ -234,7 +235,7 @@ class ClusterPools:
     def __init__(self, store: ControlStore) -> None:
         self._store = store
         self._stack = AsyncExitStack()
-        self._pools: dict[uuid.UUID, AsyncConnectionPool[AsyncConnection[TupleRow]]] = {}
+        self._pools: dict[uuid.UUID, AsyncConnectionPool[PersistentConnection]] = {}
         self._rows: dict[uuid.UUID, ClusterRow] = {}
 
     async def __aenter__(self) -> Self:
@@ -286,7 +287,11 @@ class ClusterPools:
             cluster = await self.cluster(cluster_id)
             if cluster_id not in self._pools:
                 pool = connections.pool(
-                    cluster.address, user=PLATFORM, smallest=2, lock_seconds=_LOCK_SECONDS
+                    cluster.address,
+                    user=PLATFORM,
+                    smallest=2,
+                    lock_seconds=_LOCK_SECONDS,
+                    kind=PersistentConnection,
                 )
                 self._pools[cluster_id] = pool
                 await self._stack.enter_async_context(pool)

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 import structlog
@@ -34,6 +35,7 @@ from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
 from tenantry.control.database_lists import Filter
 from tenantry.control.databases import DatabaseRow
+from tenantry.control.operations import OperationRow
 from tenantry.control.pages import Page
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
@@ -50,6 +52,7 @@ _AUDITED = (*attributes.NAMES, "owner_email", *plans.NAMES)
 _DROPS_AT_ONCE = 6  # each waits for a checkpoint, and all of them load the disk
 _CLOSINGS_AT_ONCE = 12  # who keeps one waiting is ended after seconds
 _DROP_TURN_SECONDS = 60.0
+_DELETION_SECONDS = 1.0  # a deletion that takes longer is followed as an operation
 _RECONNECT_SECONDS = 1.0  # how long pooled clients wait for each other's open transactions
 _DROP_SCRATCH_SECONDS = 5.0  # a pass drops what takes longer
 
@@ -73,13 +76,14 @@ class Databases:
         *,
         most_connections: int,
         most_of_a_customer: int,
+        warm_pool: WarmPool,
     ) -> None:
         self._store = store
         self._most_of_a_customer = most_of_a_customer
         self._most_connections = most_connections
         self._clusters = clusters
         self._pooler = pooler
-        self.warm_pool = WarmPool(store, clusters)
+        self.warm_pool = warm_pool
         self._closings = Shares(each=_CLOSINGS_AT_ONCE)
         self._drops = Shares(each=2, total=_DROPS_AT_ONCE)
 
@@ -120,6 +124,8 @@ class Databases:
             tx, actor, "database.create", row, details={"environment": row.environment}
         )
         emit(StepDone("create", "recorded", row.database_name))
+        tx.in_background(self.warm_pool.ask_for_refill)
+        tx.in_background(self.refresh_pooler)
         return Opened(row, password)
 
     async def check_limits(
@@ -211,6 +217,7 @@ class Databases:
                 await self.reconnect_pool(after, end_clients=False)
         changed = audit.differences(row, after, _AUDITED)
         await audit.record_on(tx, actor, "database.update", row, details=changed)
+        tx.in_background(self.refresh_pooler)
         return after
 
     async def _give(self, tx: Tx, actor: Actor, database_id: uuid.UUID, email: str | None) -> None:
@@ -229,6 +236,19 @@ class Databases:
         if (customer_id := await self._owner(tx, actor, email)) is not None:
             await rows.give(tx, row, customer_id)
 
+    async def refresh_pooler(self) -> None:
+        """Update the pooler's limits of each role, if any have changed."""
+        await self._pooler.refresh_users(self._store)
+
+    async def release_clients(self, operation: OperationRow) -> None:
+        """Let pooled clients go on that an abandoned operation may have paused."""
+        if operation.resource_kind != "database":
+            return
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            row = await rows.find(tx, operation.resource_id, customer_id=None)
+        if row is not None:
+            await self._pooler.renew_servers(row.database_name, within=_RECONNECT_SECONDS)
+
     async def reconnect_pool(self, row: DatabaseRow, *, end_clients: bool) -> None:
         """Renew the server connections of a database's pooled clients, and of its shadow's.
 
@@ -242,8 +262,9 @@ class Databases:
             await self._pooler.renew_servers(name, within=_RECONNECT_SECONDS)
 
     async def delete(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> Deletion:
-        """Promise a deletion; ``finish_deletion`` carries it out.
+        """Delete a database. Once ``tx`` is committed nobody can connect any more.
 
+        It is removed then; the opener of ``tx`` waits for that for a second at most.
         Raises NotFound, Conflict, also while an operation has the database to itself.
         """
         row = await self.lock_active(tx, actor, database_id)
@@ -258,7 +279,13 @@ class Databases:
         await rows.set_status(tx, row.id, "deleting")
         await audit.record_on(tx, actor, "database.delete", row, result="accepted")
         emit(StepDone("delete", "promised", row.database_name))
+        tx.after_commit(partial(self._remove, row.id, actor))
+        tx.in_background(self.refresh_pooler)
         return Deletion(row.id, operation_id)
+
+    async def _remove(self, database_id: uuid.UUID, actor: Actor) -> None:
+        removal = self._store.background.start(partial(self.finish_deletion, database_id, actor))
+        await asyncio.wait({removal}, timeout=_DELETION_SECONDS)
 
     async def finish_deletion(self, database_id: uuid.UUID, actor: Actor = audit.PLATFORM) -> None:
         """Carry out a promised deletion, unless somebody else is at it.

@@ -1,6 +1,7 @@
 """The warm pool: databases that are made ahead, so that to give one away takes milliseconds."""
 
 import uuid
+from collections.abc import Awaitable, Callable
 
 from tenantry.base.errors import Conflict
 from tenantry.base.events import StepDone, emit
@@ -14,26 +15,37 @@ from tenantry.services.databases import steps
 
 
 class WarmPool:
-    """Databases that wait for an owner."""
+    """Databases that wait for an owner, ``size`` of them; ``wake`` has the worker refill it."""
 
-    def __init__(self, store: ControlStore, clusters: ClusterPools) -> None:
+    def __init__(
+        self,
+        store: ControlStore,
+        clusters: ClusterPools,
+        *,
+        size: int,
+        wake: Callable[[], Awaitable[None]],
+    ) -> None:
         self._store = store
         self._clusters = clusters
+        self._size = size
+        self._wake = wake
 
-    async def refill(self, target: int) -> int:
-        """Make warm databases until ``target`` wait. Returns how many were made."""
+    async def refill(self) -> int:
+        """Create warm databases until the pool is full. Returns how many were created."""
         made = 0
         while True:
             async with self._store.transaction(audit.PLATFORM) as tx:
-                if await rows.count_warm(tx) >= target:
+                if await rows.count_warm(tx) >= self._size:
                     return made
             await self._make_warm()
             made += 1
 
-    async def needs_refill(self, target: int) -> bool:
-        """Whether so many are gone that it is worth waking the worker."""
+    async def ask_for_refill(self) -> None:
+        """Wake the worker if so many warm databases are gone that it is worth it."""
         async with self._store.transaction(audit.PLATFORM) as tx:
-            return await rows.count_warm(tx) <= target * 3 // 4
+            is_low = await rows.count_warm(tx) <= self._size * 3 // 4
+        if is_low:
+            await self._wake()
 
     async def ensure_warm(self) -> None:
         """Have a database ready to be given away, so that no transaction waits for its making."""

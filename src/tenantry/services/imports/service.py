@@ -6,55 +6,46 @@ runs. So the API carries imports out itself (docs/decisions/0022).
 
 import datetime as dt
 import shutil
-import socket
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 
-from tenantry.base.errors import Conflict, Forbidden, InvalidInput, TooManyAtOnce
+from tenantry.base.errors import Conflict, InvalidInput
 from tenantry.base.settings import Settings
-from tenantry.base.shares import NoPlace, Shares
 from tenantry.base.sizes import readable
 from tenantry.control import audit, plans
 from tenantry.control import operations as operation_rows
-from tenantry.control import roles as roles_rows
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
 from tenantry.host.packages import find_postgres
-from tenantry.pg import extensions as extensions_
 from tenantry.pg import logins, sources
 from tenantry.pg.connections import fetch_value
-from tenantry.pg.sources import IPAddress, RoleUse, Source, SourceError
+from tenantry.pg.sources import RoleUse, Source
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.model import NewDatabase
 from tenantry.services.databases.plan import statement_seconds
 from tenantry.services.databases.service import Databases
 from tenantry.services.imports import flow, loading, plan
+from tenantry.services.imports.examining import Examining
 from tenantry.services.imports.model import (
     IMPORT,
     STATEMENT_SECONDS,
     Examined,
     ImportParams,
     Preview,
-    PreviewExtension,
-    PreviewRole,
     PreviewTable,
     Upload,
 )
-from tenantry.services.imports.plan import Offered, Selection
+from tenantry.services.imports.plan import Selection
+from tenantry.services.imports.previews import describe, known_roles
 from tenantry.services.imports.uploads import Uploads, too_large
 from tenantry.services.operations.model import Flow, Step
 from tenantry.services.operations.service import Operations
-
-_EXAMINED_AT_ONCE = 16
-_EXAMINED_EACH = 2
-_ADDRESSES_TRIED = 3
-_OLDEST = 9_02_00  # as pg_dump's manual says
-_DISCARD = 9  # the UDP port that nothing is sent to
+from tenantry.services.requests.service import Caller
 
 _TABLES_THERE = """
     SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -84,7 +75,7 @@ class Imports:
         self._databases = databases
         self._operations = operations
         self._steps = flow.ImportFlow(settings, store, clusters)
-        self._examining = Shares(each=_EXAMINED_EACH, total=_EXAMINED_AT_ONCE)
+        self._examining = Examining(clusters, private=settings.import_private)
         self.uploads = Uploads(self._steps.uploads)
         operations.register(
             Flow(
@@ -104,76 +95,35 @@ class Imports:
 
     # ── from another server ──────────────────────────────────────────────────
 
+    async def start(
+        self, caller: Caller, database_id: uuid.UUID, source: Source, selection: Selection
+    ) -> OperationRow:
+        """Copy a database from elsewhere into an empty one; under an idempotency key, once.
+
+        Raises as ``examine``, ``begin`` and ``Caller.once``.
+        """
+        examined: Examined | None = None
+        if not await caller.is_repeated():
+            # First whether it is this caller's: nobody else has the platform connect anywhere.
+            async with caller.visiting():
+                await self.check_target(caller.actor, database_id, roles=selection.roles)
+            examined = await self.examine(caller.actor, source, selection)
+
+        async def want(tx: Tx) -> OperationRow:
+            if examined is None:
+                raise Conflict("The result that was kept is gone.", hint="Send it again.")
+            return await self.begin(tx, caller.actor, database_id, examined)
+
+        return await caller.begin(want)
+
     async def examine(self, actor: Actor, source: Source, selection: Selection) -> Examined:
         """Connect to a source, and see whether it can be imported.
 
         Raises SourceError, Forbidden, InvalidInput, TooManyAtOnce.
         """
-        examined = await self._examine(actor, source, selection)
-        await self._check(examined)
+        examined = await self._examining.look(actor, source, selection)
+        await self._examining.check(examined)
         return examined
-
-    async def _examine(self, actor: Actor, source: Source, selection: Selection) -> Examined:
-        async with self._place(actor):
-            addresses = await self._allowed(actor, source)
-            address, contents = await _look(source, addresses)
-        return Examined(source, address, contents, selection)
-
-    @asynccontextmanager
-    async def _place(self, actor: Actor) -> AsyncIterator[None]:
-        """Be one of the few that look at a source. Raises TooManyAtOnce."""
-        try:
-            async with self._examining.place(actor.customer_id or actor.id):
-                yield
-        except NoPlace:
-            raise TooManyAtOnce("Other sources are just being looked at.", seconds=5) from None
-
-    async def _allowed(self, actor: Actor, source: Source) -> list[IPAddress]:
-        administrator = actor.customer_id is None
-        found = [
-            address
-            for address in await sources.resolve(source)
-            if plan.is_allowed(
-                address, administrator=administrator, private=self._settings.import_private
-            )
-            and (administrator or not _is_own(plan.embedded(address)))
-        ]
-        if not found:
-            raise Forbidden(
-                f"{source.host} is at an address that imports do not reach from here.",
-                hint="An administrator may import from this machine and from private networks;"
-                " TENANTRY_IMPORT_PRIVATE lets customers into the latter, too.",
-            )
-        return list(dict.fromkeys(found))[:_ADDRESSES_TRIED]
-
-    async def _check(self, examined: Examined) -> None:
-        contents = examined.contents
-        cluster = await self._clusters.for_new_database()
-        if contents.major > cluster.version:
-            raise InvalidInput.of(
-                "from",
-                f"is PostgreSQL {contents.major}, and this server has {cluster.version}:"
-                " a database can be copied to the same version or a newer one",
-                code="newer_version",
-            )
-        if contents.version < _OLDEST:
-            raise InvalidInput.of("from", "is older than PostgreSQL 9.2", code="older_version")
-        selection = examined.selection
-        known = {table.schema for table in contents.tables}
-        if unknown := [name for name in selection.schemas if name not in known]:
-            raise InvalidInput.of("schemas", f"there are no tables in {', '.join(unknown)} there")
-        async with self._clusters.connection(cluster.id) as server:
-            offered = [
-                Offered(each.name, each.installable) for each in await extensions_.every(server)
-            ]
-        if problems := plan.extension_problems(contents.extensions, offered):
-            raise InvalidInput.of(
-                "from",
-                "uses extensions that cannot be here: "
-                + sources.readable("; ".join(problems))
-                + ". GET /api/databases/{id}/extensions lists what there is",
-                code="unavailable_extension",
-            )
 
     def check_room(self, size: int, *, quota: int, used: int) -> None:
         """See that so many bytes fit into a quota and on the disk, twice for a while.
@@ -210,7 +160,7 @@ class Imports:
         Raises NotFound, Conflict (not empty, over the quota, or busy), NotEnoughDisk, InvalidInput.
         """
         row = await self._empty(tx, actor, database_id)
-        known = await _known_roles(tx, row, examined.selection.roles)
+        known = await known_roles(tx, row, examined.selection.roles)
         _check_policies(examined, known)
         self.check_room(examined.size_bytes, quota=row.disk_quota_bytes, used=row.used_bytes or 0)
         source = examined.source
@@ -218,19 +168,80 @@ class Imports:
         asked = _params(row, examined.selection, known)
         operation = await self._want(tx, actor, row, asked, told)
         self._steps.held[operation.id] = examined
+        tx.in_background(partial(self._let_go, row.id))
         return operation
+
+    async def _let_go(self, database_id: uuid.UUID, used: uuid.UUID | None = None) -> None:
+        """Hold no previewed dump for a database any more; one that is ``used`` stays there."""
+        if used is not None:
+            self.uploads.release(used)
+        self.uploads.forget(database_id)
 
     # ── from a dump ──────────────────────────────────────────────────────────
 
-    @asynccontextmanager
-    async def receiving(self, actor: Actor, database_id: uuid.UUID) -> AsyncIterator[None]:
-        """Be the only dump that is sent to a database, while the block lasts.
+    async def start_upload(
+        self,
+        caller: Caller,
+        database_id: uuid.UUID,
+        chunks: AsyncIterator[bytes],
+        selection: Selection,
+        *,
+        announced: int | None,
+    ) -> OperationRow:
+        """Take in a dump, and read it into an empty database; under an idempotency key, once.
 
-        Raises NotFound, Conflict, TooManyAtOnce.
+        Raises as ``check_target``, ``Uploads.receive``, ``begin_upload`` and ``Caller.once``.
         """
-        row = await self._databases.active(actor, database_id)
+        first = not await caller.is_repeated()
+        async with self._received(
+            caller, database_id, chunks, roles=selection.roles, empty=first, announced=announced
+        ) as (upload, _):
+            caller.call.content = upload.sha256
+            operation = await caller.begin(
+                lambda tx: self.begin_upload(tx, caller.actor, database_id, upload, selection)
+            )
+            if operation.params["upload"] != str(upload.id):  # the same dump was sent before
+                self.uploads.discard(upload.id)
+        return operation
+
+    async def start_held(
+        self, caller: Caller, database_id: uuid.UUID, upload_id: uuid.UUID, selection: Selection
+    ) -> OperationRow:
+        """As ``start_upload``, with a previewed dump. Raises InvalidInput if it is gone."""
+
+        async def want(tx: Tx) -> OperationRow:
+            upload = self.uploads.held(upload_id, database_id)
+            return await self.begin_upload(tx, caller.actor, database_id, upload, selection)
+
+        return await caller.begin(want)
+
+    @asynccontextmanager
+    async def _received(
+        self,
+        caller: Caller,
+        database_id: uuid.UUID,
+        chunks: AsyncIterator[bytes],
+        *,
+        roles: Mapping[str, str],
+        empty: bool,
+        announced: int | None,
+    ) -> AsyncIterator[tuple[Upload, int]]:
+        """A dump that is sent for a database, and how many bytes it may have.
+
+        It is the only one for the database meanwhile, and discarded if the block raises.
+        """
+        row = await self._databases.active(caller.actor, database_id)
         with self.uploads.only_one(row.id, row.customer_id):
-            yield
+            async with caller.visiting():
+                most = await self.check_target(
+                    caller.actor, database_id, roles=roles, empty=empty, announced=announced
+                )
+            upload = await self.uploads.receive(chunks, most=most)
+            try:
+                yield upload, most
+            except BaseException:
+                self.uploads.discard(upload.id)
+                raise
 
     async def check_target(
         self,
@@ -253,7 +264,7 @@ class Imports:
         if empty:
             async with self._store.transaction(actor) as tx:
                 await operation_rows.require_free(tx, "database", row.id)
-                await _known_roles(tx, row, roles)
+                await known_roles(tx, row, roles)
             await self._require_empty(row)
         free = files.free_bytes(self._settings.home) - flow.SPARE_BYTES
         most = max(0, min(row.disk_quota_bytes, free // 2))
@@ -275,8 +286,9 @@ class Imports:
         """
         row = await self._empty(tx, actor, database_id)
         told: dict[str, object] = {"upload_bytes": upload.size_bytes}
-        known = await _known_roles(tx, row, selection.roles)
+        known = await known_roles(tx, row, selection.roles)
         asked = _params(row, selection, known, upload=upload.id)
+        tx.in_background(partial(self._let_go, row.id, upload.id))
         return await self._want(tx, actor, row, asked, told)
 
     def forget_uploads(self) -> None:
@@ -290,13 +302,15 @@ class Imports:
     ) -> Preview:
         """What an import from a source would bring. Raises as ``examine``, NotFound."""
         row = await self._databases.active(actor, database_id)
-        examined = await self._examine(actor, source, selection)
+        examined = await self._examining.look(actor, source, selection)
         contents = examined.contents
         tables = [
             PreviewTable(each.schema, each.name, each.size_bytes)
             for each in selection.tables(contents.tables)
         ]
-        return await self._preview(
+        return await describe(
+            self._store,
+            self._clusters,
             actor,
             row,
             version=plan.version_name(contents.version),
@@ -308,23 +322,37 @@ class Imports:
         )
 
     async def preview_upload(
+        self,
+        caller: Caller,
+        database_id: uuid.UUID,
+        chunks: AsyncIterator[bytes],
+        *,
+        announced: int | None,
+    ) -> Preview:
+        """What an import of a dump would bring; it is held for that for an hour.
+
+        Raises as ``start_upload``, and NewerDump.
+        """
+        async with self._received(
+            caller, database_id, chunks, roles={}, empty=True, announced=announced
+        ) as (upload, most):
+            return await self._preview_upload(caller.actor, database_id, upload, most=most)
+
+    async def _preview_upload(
         self, actor: Actor, database_id: uuid.UUID, upload: Upload, *, most: int
     ) -> Preview:
-        """What an import of an uploaded dump would bring; it is held for that for an hour.
-
-        ``most`` is how many bytes it may have, unpacked. Raises NotFound, Conflict, TooManyAtOnce,
-        NewerDump.
-        """
         row = await self._databases.active(actor, database_id)
         cluster = await self._clusters.cluster(row.cluster_id)
-        async with self._place(actor):
+        async with self._examining.place(actor):
             told = await loading.survey(
                 self.uploads.path(upload.id),
                 find_postgres(cluster.version),
                 most=most,
                 room=row.disk_quota_bytes,
             )
-        preview = await self._preview(
+        preview = await describe(
+            self._store,
+            self._clusters,
             actor,
             row,
             version=told["version"],
@@ -337,40 +365,6 @@ class Imports:
         )
         self.uploads.hold(upload, row.id, row.customer_id)
         return preview
-
-    async def _preview(
-        self,
-        actor: Actor,
-        row: DatabaseRow,
-        *,
-        extensions: Sequence[str],
-        uses: Sequence[RoleUse],
-        upload_id: uuid.UUID | None = None,
-        **told: Any,
-    ) -> Preview:
-        async with self._store.transaction(actor) as tx:
-            known = await _known_roles(tx, row, {})
-            further = await _further(tx, row)
-        async with self._clusters.connection(row.cluster_id) as server:
-            installable = {
-                each.name for each in await extensions_.every(server) if each.installable
-            }
-        return Preview(
-            extensions=[PreviewExtension(each, each in installable) for each in extensions],
-            roles=[
-                PreviewRole(
-                    role,
-                    policies=counts.get("policies", 0),
-                    grants=counts.get("grants", 0),
-                    owns=counts.get("owns", 0),
-                    login=login,
-                )
-                for role, counts, login in plan.uses(uses, known)
-            ],
-            logins=[row.username, *further],
-            upload_id=upload_id,
-            **told,
-        )
 
     # ── both ─────────────────────────────────────────────────────────────────
 
@@ -431,28 +425,6 @@ def _params(
     )
 
 
-async def _further(tx: Tx, row: DatabaseRow) -> dict[str, str]:
-    """The database's further logins by their short names."""
-    return {
-        each.name: each.username
-        for each in await roles_rows.of_database(tx, row.id)
-        if each.status == "active"
-    }
-
-
-async def _known_roles(tx: Tx, row: DatabaseRow, mapped: Mapping[str, str]) -> dict[str, str]:
-    """The logins that what is imported may name (see ``plan.roles``). Raises InvalidInput."""
-    further = await _further(tx, row)
-    known, missing = plan.roles(row.username, further, mapped)
-    if missing:
-        raise InvalidInput.of(
-            "map_roles",
-            f"names no login of this database: {', '.join(missing)}. It has "
-            + ", ".join([row.username, *further]),
-        )
-    return known
-
-
 def _check_policies(examined: Examined, known: Mapping[str, str]) -> None:
     """Raises InvalidInput if policies name roles that are not here, and none may be left out."""
     selection = examined.selection
@@ -470,22 +442,3 @@ def _check_policies(examined: Examined, known: Mapping[str, str]) -> None:
             + sources.readable(", ".join(sorted(unmapped))),
             code="unmapped_roles",
         )
-
-
-async def _look(source: Source, addresses: list[IPAddress]) -> tuple[IPAddress, sources.Contents]:
-    """What a source has, at the first of its addresses that answers."""
-    for address in addresses[:-1]:
-        with suppress(SourceError):
-            return address, await sources.look(source, address)
-    return addresses[-1], await sources.look(source, addresses[-1])
-
-
-def _is_own(address: IPAddress) -> bool:
-    """Whether this machine has the address: then it is also where it would connect from."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((str(address), _DISCARD))
-        except OSError:
-            return False
-        return bool(probe.getsockname()[0] == str(address))

@@ -3,12 +3,13 @@
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tenantry.base.errors import InvalidInput, NotFound
 from tenantry.base.events import SessionsEnded, emit
 from tenantry.base.home import Home
+from tenantry.base.secrets import SecretSource
 from tenantry.control import audit, roles, whitelist
 from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
@@ -18,11 +19,36 @@ from tenantry.host import files
 from tenantry.services.databases.service import Databases
 from tenantry.services.network import plan
 from tenantry.services.network.endpoints import AllowlistEndpoint
+from tenantry.services.requests.service import Caller
 
 MOST_ENTRIES = 200  # of one database
 _MOST_AUDITED = 10
 _RULES_LOCK = 0x72756C65  # "rule": whoever writes the rule files holds this advisory lock
 _SAID: frozenset[str] = frozenset()  # a whole list says all of each entry
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A new entry. ``closes``: it is the first, and all other addresses are refused from now on.
+
+    ``ended_sessions`` are those of the database that were open from elsewhere.
+    """
+
+    entry: EntryRow
+    closes: bool
+    ended_sessions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A former entry. ``opens``: it was the last, and all addresses are admitted from now on.
+
+    ``ended_sessions`` are those of the database that were open from there.
+    """
+
+    entry: EntryRow
+    opens: bool
+    ended_sessions: int
 
 
 class Network:
@@ -41,8 +67,8 @@ class Network:
         self._endpoints = endpoints
 
     # ── verbs ────────────────────────────────────────────────────────────────
-    # A change is in force at every endpoint before the caller's transaction ends; the
-    # caller then ends the sessions that the change shuts out.
+    # A change is in force at every endpoint before its transaction ends; then the sessions that it
+    # shuts out are ended. A repeat ends them too: the first may have been cut off before.
 
     async def entries(self, actor: Actor, database_id: uuid.UUID) -> list[EntryRow]:
         """A database's list. Raises NotFound."""
@@ -50,48 +76,52 @@ class Network:
         async with self._store.transaction(actor) as tx:
             return await whitelist.of_database(tx, database_id)
 
-    async def add(
-        self, tx: Tx, actor: Actor, database_id: uuid.UUID, entry: NewEntry
-    ) -> tuple[EntryRow, bool]:
-        """Admit a network. Returns the entry, and whether it closes the database to all others.
+    async def add(self, caller: Caller, database_id: uuid.UUID, entry: NewEntry) -> Added:
+        """Admit a network. Sessions from where the database is closed now have ended then.
 
         Raises NotFound, Conflict, InvalidInput.
         """
-        row = await self._databases.lock_active(tx, actor, database_id)
-        closes = not await whitelist.of_database(tx, row.id)
-        entry_id = await whitelist.put(tx, row.id, entry)
-        found = await self._bounded(tx, row)
-        await self._record(tx, actor, "whitelist.add", row, [entry])
-        await self.apply(tx)
-        return next(each for each in found if each.id == entry_id), closes
+
+        async def work(tx: Tx, _: SecretSource) -> Added:
+            row = await self._databases.lock_active(tx, caller.actor, database_id)
+            closes = not await whitelist.of_database(tx, row.id)
+            entry_id = await whitelist.put(tx, row.id, entry)
+            found = await self._bounded(tx, row)
+            await self._record(tx, caller.actor, "whitelist.add", row, [entry])
+            await self.apply(tx)
+            return Added(next(each for each in found if each.id == entry_id), closes)
+
+        added = await caller.once(Added, work)
+        return replace(added, ended_sessions=await self._enforce(caller.actor, database_id))
 
     async def replace(
-        self, tx: Tx, actor: Actor, database_id: uuid.UUID, entries: list[NewEntry]
+        self, caller: Caller, database_id: uuid.UUID, entries: list[NewEntry]
     ) -> list[EntryRow]:
         """Make this the whole list; an empty one opens the database. Raises as ``add``."""
-        row = await self._databases.lock_active(tx, actor, database_id)
-        kept = [await whitelist.put(tx, row.id, replace(each, unsaid=_SAID)) for each in entries]
-        await whitelist.remove_others(tx, row.id, kept)
-        found = await self._bounded(tx, row)
-        await self._record(tx, actor, "whitelist.replace", row, entries)
-        await self.apply(tx)
+        async with caller.transaction() as tx:
+            row = await self._databases.lock_active(tx, caller.actor, database_id)
+            kept = [
+                await whitelist.put(tx, row.id, replace(each, unsaid=_SAID)) for each in entries
+            ]
+            await whitelist.remove_others(tx, row.id, kept)
+            found = await self._bounded(tx, row)
+            await self._record(tx, caller.actor, "whitelist.replace", row, entries)
+            await self.apply(tx)
+            tx.after_commit(self.end_foreign_sessions)
         return found
 
-    async def remove(
-        self, tx: Tx, actor: Actor, database_id: uuid.UUID, entry_id: uuid.UUID
-    ) -> tuple[EntryRow, bool]:
-        """No longer admit a network. Returns the entry, and whether the database is open without.
-
-        Raises NotFound.
-        """
-        row = await self._databases.lock_active(tx, actor, database_id)
-        removed = await whitelist.remove(tx, row.id, entry_id)
-        if removed is None:
-            raise NotFound("There is no such entry on this database's allowlist.")
-        gone = NewEntry(removed.network, removed.description, removed.expires_at)
-        await self._record(tx, actor, "whitelist.remove", row, [gone])
-        await self.apply(tx)
-        return removed, not await whitelist.of_database(tx, row.id)
+    async def remove(self, caller: Caller, database_id: uuid.UUID, entry_id: uuid.UUID) -> Removed:
+        """No longer admit a network, and end the sessions from there. Raises NotFound."""
+        async with caller.transaction() as tx:
+            row = await self._databases.lock_active(tx, caller.actor, database_id)
+            entry = await whitelist.remove(tx, row.id, entry_id)
+            if entry is None:
+                raise NotFound("There is no such entry on this database's allowlist.")
+            gone = NewEntry(entry.network, entry.description, entry.expires_at)
+            await self._record(tx, caller.actor, "whitelist.remove", row, [gone])
+            await self.apply(tx)
+            opens = not await whitelist.of_database(tx, row.id)
+        return Removed(entry, opens, await self._enforce(caller.actor, database_id))
 
     async def _bounded(self, tx: Tx, row: DatabaseRow) -> list[EntryRow]:
         found = await whitelist.of_database(tx, row.id)
@@ -147,7 +177,7 @@ class Network:
                 emit(SessionsEnded("not on the allowlist", endpoint.name, len(foreign)))
         return ended
 
-    async def enforce(self, actor: Actor, database_id: uuid.UUID) -> int:
+    async def _enforce(self, actor: Actor, database_id: uuid.UUID) -> int:
         """End all foreign sessions. Returns how many of them were those of one database."""
         ended = await self.end_foreign_sessions()
         try:

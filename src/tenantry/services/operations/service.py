@@ -92,15 +92,35 @@ async def _anybody(_: Actor, __: uuid.UUID | None) -> bool:
     return True
 
 
+async def _nobody() -> None:
+    """Wake nobody: who carries operations out looks for them every second."""
+
+
+async def _nothing(_: OperationRow) -> None:
+    """Do nothing after an operation was abandoned."""
+
+
 class Operations:
     """All operations. Capabilities register the flows that theirs go through.
 
     One whose actor loses the right to it (``may_go_on``) is given up, as if it were cancelled.
+    ``wake_others`` tells other processes that one has been wanted; ``release`` ends what an
+    abandoned one may have left waiting.
     """
 
-    def __init__(self, store: ControlStore, *, may_go_on: MayGoOn = _anybody) -> None:
+    def __init__(
+        self,
+        store: ControlStore,
+        *,
+        may_go_on: MayGoOn = _anybody,
+        wake_others: Callable[[], Awaitable[None]] = _nobody,
+        release: Callable[[OperationRow], Awaitable[None]] = _nothing,
+    ) -> None:
         self._store = store
         self._may_go_on = may_go_on
+        self._wake_others = wake_others
+        self._release = release
+        self._woken = asyncio.Event()
         self._flows: dict[str, AnyFlow] = {}
         self._holder = new_id()
         self._running: dict[uuid.UUID, str] = {}  # of which kind each is
@@ -123,7 +143,7 @@ class Operations:
         customer_id: uuid.UUID | None,
         exclusive: bool = True,
     ) -> OperationRow:
-        """Want one carried out; it begins after ``tx`` is committed, when the worker is woken.
+        """Want one carried out; it begins after ``tx`` is committed, which wakes who does so.
 
         Raises Conflict if another one has the resource to itself, and so would this;
         TooManyAtOnce if too many of the customer's have not ended.
@@ -140,7 +160,16 @@ class Operations:
             params=params.model_dump(mode="json"),
             exclusive=exclusive,
         )
+        tx.in_background(self._wake)
         return await self._find(tx, actor, operation_id)
+
+    async def _wake(self) -> None:
+        self.wake()
+        await self._wake_others()
+
+    def wake(self) -> None:
+        """Have this process look for due operations now, if it carries any out."""
+        self._woken.set()
 
     async def _require_room(self, tx: Tx, customer_id: uuid.UUID) -> None:
         if await rows.count_unfinished(tx, customer_id) >= _MOST_OF_A_CUSTOMER:
@@ -199,6 +228,7 @@ class Operations:
             resource_id=row.id,
             resource_name=_name_of(row),
         )
+        tx.in_background(self._wake)
         return await self._find(tx, actor, operation_id)
 
     async def abandon(self, tx: Tx, actor: Actor, operation_id: uuid.UUID) -> OperationRow:
@@ -237,6 +267,7 @@ class Operations:
             resource_id=row.id,
             resource_name=_name_of(row),
         )
+        tx.in_background(partial(self._release, row))
         return await self._find(tx, actor, operation_id)
 
     async def _find(self, tx: Tx, actor: Actor, operation_id: uuid.UUID) -> OperationRow:
@@ -247,7 +278,7 @@ class Operations:
 
     # ── who carries them out ─────────────────────────────────────────────────
 
-    async def carry_out(self, part: Part, woken: asyncio.Event) -> None:
+    async def carry_out(self, part: Part) -> None:
         """Begin a part's operations as they become due, for ever.
 
         Only one process of each part may do so: it goes on with what another had begun.
@@ -256,7 +287,7 @@ class Operations:
             begun = False
             while True:
                 end_if_cancelled()
-                woken.clear()
+                self._woken.clear()
                 try:
                     if not begun:
                         await self.take_over(part)
@@ -265,7 +296,7 @@ class Operations:
                 except TenantryError as error:
                     emit(JobFailed("operations", str(error)))
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), _LOOK_SECONDS)
+                    await asyncio.wait_for(self._woken.wait(), _LOOK_SECONDS)
 
     def _kinds(self, part: Part, *lanes: Lane) -> list[str]:
         return [

@@ -22,6 +22,7 @@ from tenantry.services.databases.service import Databases
 from tenantry.services.network.service import Network
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.reconciling import Pass
+from tenantry.services.requests.service import Caller
 from tenantry.services.roles import plan, steps
 from tenantry.services.roles.model import (
     DEFAULT_MAX_CONNECTIONS,
@@ -108,6 +109,7 @@ class Roles:
             await self._record(tx, actor, "role.create", database, role)
             emit(StepDone("role", "recorded", role.username))
             opened.append(OpenedRole(Role(database, role), password))
+        tx.in_background(self._databases.refresh_pooler)
         return opened
 
     async def _want(self, tx: Tx, database: DatabaseRow, wanted: NewRole) -> RoleRow:
@@ -147,23 +149,24 @@ class Roles:
             await objects.set_connection_limit(server, role.username, max_connections)
         changed: dict[str, object] = {"max_connections": [role.max_connections, max_connections]}
         await self._record(tx, actor, "role.update", database, role, more=changed)
+        tx.in_background(self._databases.refresh_pooler)
         return Role(database, await self._find(tx, database.id, role.id))
 
-    async def delete(
-        self, tx: Tx, actor: Actor, database_id: uuid.UUID, role_id: uuid.UUID
-    ) -> Role:
-        """Promise a deletion; ``finish_deletion`` carries it out. Raises NotFound, Conflict."""
-        database, role = await self._lock(tx, actor, database_id, role_id)
-        await rows.set_status(tx, role.id, "deleting")
-        await self._record(tx, actor, "role.delete", database, role, result="accepted")
-        emit(StepDone("role_delete", "promised", role.username))
-        return Role(database, role)
+    async def delete(self, caller: Caller, database_id: uuid.UUID, role_id: uuid.UUID) -> bool:
+        """Delete a role and end its sessions. Returns whether it is gone.
 
-    async def finish_deletion(self, role: Role) -> bool:
-        """Carry out a promised deletion. Returns whether it is gone.
-
-        If not, nobody can log in; what is left is done by a convergence pass.
+        If not, nobody can log in; a convergence pass removes it. Raises NotFound, Conflict.
         """
+        async with caller.transaction() as tx:
+            database, role = await self._lock(tx, caller.actor, database_id, role_id)
+            await rows.set_status(tx, role.id, "deleting")
+            await self._record(tx, caller.actor, "role.delete", database, role, result="accepted")
+            emit(StepDone("role_delete", "promised", role.username))
+            tx.in_background(self._databases.refresh_pooler)
+        async with caller.visiting():
+            return await self._finish_deletion(Role(database, role))
+
+    async def _finish_deletion(self, role: Role) -> bool:
         try:
             async with self._store.long_transaction(audit.PLATFORM) as tx:
                 database = await databases.lock(tx, role.database.id, wait=True)

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -52,8 +53,12 @@ class StatementLog:
     async def change(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: LogSettings
     ) -> DatabaseRow:
-        """Have this logged of new sessions. Raises NotFound, Conflict, Busy."""
+        """Have this logged of new sessions, and of pooled clients as their pool is renewed.
+
+        Raises NotFound, Conflict, Busy.
+        """
         row = await self._databases.lock_there(tx, actor, database_id)
+        tx.after_commit(partial(self._renew_pool, row))
         if wanted == row.log_settings:
             return row
         await log_settings.set_log_settings(tx, row.id, wanted)
@@ -65,11 +70,8 @@ class StatementLog:
         await audit.record_on(tx, actor, "database.log_settings", row, details=details)
         return changed
 
-    async def reach_pooled(self, row: DatabaseRow) -> None:
-        """Have pooled clients get server connections that began with what holds now.
-
-        Without the pooler there are none.
-        """
+    async def _renew_pool(self, row: DatabaseRow) -> None:
+        # Without the pooler there are no pooled clients.
         with suppress(TenantryError):
             await self._databases.reconnect_pool(row, end_clients=False)
 

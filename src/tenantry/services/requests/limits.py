@@ -1,16 +1,14 @@
 """How many requests a caller may send, and how many of them are worked on at the same time.
 
-Requests are counted in this process, in windows of a minute (there is one API process): by
-address, by key or session, and by failed proof. The answer tells how many are left, as
-draft-ietf-httpapi-ratelimit-headers has it.
+Requests are counted in this process, in windows of a minute (one process serves them all): by
+address, by key or session, and by failed proof.
 
 What runs at the same time has places, of which nobody gets more than a share.
 """
 
-import ipaddress
 import math
 import time
-from collections.abc import AsyncIterator, Hashable, Sequence
+from collections.abc import AsyncIterator, Hashable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -71,24 +69,6 @@ class Use:
                 seconds=self.reset,
                 hint="Wait as long as Retry-After says.",
             )
-
-
-def headers(uses: Sequence[Use]) -> dict[str, str]:
-    """``RateLimit-Policy`` and ``RateLimit``, an item for each policy."""
-    if not uses:
-        return {}
-    return {
-        "RateLimit-Policy": ", ".join(f'"{u.policy}";q={u.quota};w={WINDOW}' for u in uses),
-        "RateLimit": ", ".join(f'"{u.policy}";r={u.left};t={u.reset}' for u in uses),
-    }
-
-
-def address_of(client: tuple[str, int] | None) -> str | None:
-    """Where a request comes from (see ``api.proxies``); None if it is unknown."""
-    try:
-        return str(ipaddress.ip_address(client[0] if client else ""))
-    except ValueError:
-        return None
 
 
 class Limits:

@@ -1,0 +1,120 @@
+"""What routes depend on: the platform, the call they answer, who makes it, and path parameters."""
+
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Query, Request
+from fastapi.security import APIKeyHeader, HTTPBearer
+
+from tenantry.base.errors import NotFound
+from tenantry.base.ids import parse_id
+from tenantry.base.secrets import Secret
+from tenantry.control.pages import LONGEST_CURSOR
+from tenantry.services.access.service import Principal
+from tenantry.services.platform import Platform
+from tenantry.services.requests.model import Call
+from tenantry.services.requests.service import Caller
+
+_key_header = APIKeyHeader(name="X-API-Key", auto_error=False)
+_bearer = HTTPBearer(auto_error=False)
+_TARGETS = ("/api/databases/", "/api/clusters/")
+
+
+# Dependencies are coroutines even if they wait for nothing: FastAPI takes others to a thread.
+async def _platform(request: Request) -> Platform:
+    platform: Platform = request.app.state.platform
+    return platform
+
+
+CurrentPlatform = Annotated[Platform, Depends(_platform)]
+
+
+async def _call(request: Request) -> Call:
+    """The call that the frame made of the request, with what its headers and its path add."""
+    call: Call = request.state.call
+    call.credential = _credential(request)
+    call.idempotency_key = request.headers.get("idempotency-key")
+    if request.url.path.startswith(_TARGETS):
+        call.target = parse_id(request.path_params.get("identifier", ""))
+    return call
+
+
+CurrentCall = Annotated[Call, Depends(_call)]
+
+
+def _credential(request: Request) -> Secret | None:
+    """The API key or the session's token that a request carries, if any."""
+    given = request.headers.get("x-api-key")
+    if given is None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given = token.strip() if scheme.lower() == "bearer" else None
+    return Secret(given) if given else None
+
+
+def calling(scope: str | None = None) -> Any:
+    """Who makes the call, if their key or session has this scope: a ``Caller``."""
+
+    async def caller(
+        request: Request,
+        call: CurrentCall,
+        platform: CurrentPlatform,
+        # These two only tell OpenAPI how to authenticate.
+        _key: Annotated[object, Depends(_key_header)],
+        _token: Annotated[object, Depends(_bearer)],
+    ) -> Caller:
+        found = await platform.requests.authenticate(call)
+        if scope is not None:
+            await found.require(scope)
+        if call.idempotency_key is not None and not request.state.streamed:
+            call.content = await request.body()
+        return found
+
+    return Depends(caller)
+
+
+def allowed(scope: str | None = None) -> Any:
+    """As ``calling``, for routes that change nothing: the caller's ``Principal``."""
+
+    async def principal(caller: Annotated[Caller, calling(scope)]) -> Principal:
+        return caller.principal
+
+    return Depends(principal)
+
+
+def _parameter(name: str, missing: str) -> Callable[[str], Awaitable[uuid.UUID]]:
+    """Reads an identifier from a path; what cannot be one is reported as ``missing``."""
+
+    async def read(text: Annotated[str, Path(alias=name)]) -> uuid.UUID:
+        found = parse_id(text)
+        if found is None:
+            raise NotFound(missing)
+        return found
+
+    return read
+
+
+def _identifier(what: str) -> Callable[[str], Awaitable[uuid.UUID]]:
+    return _parameter("identifier", f"There is no such {what}.")
+
+
+DatabaseId = Annotated[uuid.UUID, Depends(_identifier("database"))]
+RoleId = Annotated[uuid.UUID, Depends(_parameter("role_id", "This database has no such role."))]
+BranchId = Annotated[
+    uuid.UUID, Depends(_parameter("branch_id", "This database has no such branch."))
+]
+EntryId = Annotated[
+    uuid.UUID,
+    Depends(_parameter("whitelist_id", "There is no such entry on this database's allowlist.")),
+]
+KeyId = Annotated[uuid.UUID, Depends(_identifier("API key"))]
+UserId = Annotated[uuid.UUID, Depends(_identifier("user"))]
+SessionId = Annotated[uuid.UUID, Depends(_identifier("session"))]
+ClusterId = Annotated[uuid.UUID, Depends(_identifier("cluster"))]
+OperationId = Annotated[uuid.UUID, Depends(_identifier("operation"))]
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="The most rows in one answer.")]
+Cursor = Annotated[
+    str | None,
+    Query(max_length=LONGEST_CURSOR, description="The next_cursor of the page before."),
+]

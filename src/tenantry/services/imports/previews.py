@@ -1,0 +1,73 @@
+"""What an import would bring to a database, beside what the database can take."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tenantry.base.errors import InvalidInput
+from tenantry.control import roles as roles_rows
+from tenantry.control.audit import Actor
+from tenantry.control.databases import DatabaseRow
+from tenantry.control.store import ControlStore, Tx
+from tenantry.pg import extensions as extensions_
+from tenantry.pg.sources import RoleUse
+from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.imports import plan
+from tenantry.services.imports.model import Preview, PreviewExtension, PreviewRole
+
+
+async def describe(
+    store: ControlStore,
+    clusters: ClusterPools,
+    actor: Actor,
+    row: DatabaseRow,
+    *,
+    extensions: Sequence[str],
+    uses: Sequence[RoleUse],
+    upload_id: uuid.UUID | None = None,
+    **found: Any,
+) -> Preview:
+    """A preview of what was ``found``, with the extensions and the roles that it uses."""
+    async with store.transaction(actor) as tx:
+        known = await known_roles(tx, row, {})
+        further = await _further(tx, row)
+    async with clusters.connection(row.cluster_id) as server:
+        installable = {each.name for each in await extensions_.every(server) if each.installable}
+    return Preview(
+        extensions=[PreviewExtension(each, each in installable) for each in extensions],
+        roles=[
+            PreviewRole(
+                role,
+                policies=counts.get("policies", 0),
+                grants=counts.get("grants", 0),
+                owns=counts.get("owns", 0),
+                login=login,
+            )
+            for role, counts, login in plan.uses(uses, known)
+        ],
+        logins=[row.username, *further],
+        upload_id=upload_id,
+        **found,
+    )
+
+
+async def _further(tx: Tx, row: DatabaseRow) -> dict[str, str]:
+    """The database's further logins by their short names."""
+    return {
+        each.name: each.username
+        for each in await roles_rows.of_database(tx, row.id)
+        if each.status == "active"
+    }
+
+
+async def known_roles(tx: Tx, row: DatabaseRow, mapped: Mapping[str, str]) -> dict[str, str]:
+    """The logins that what is imported may name (see ``plan.roles``). Raises InvalidInput."""
+    further = await _further(tx, row)
+    known, missing = plan.roles(row.username, further, mapped)
+    if missing:
+        raise InvalidInput.of(
+            "map_roles",
+            f"names no login of this database: {', '.join(missing)}. It has "
+            + ", ".join([row.username, *further]),
+        )
+    return known

@@ -1,0 +1,1 @@
+"""Requests, whichever entry point took them in: who asks, how often, and each change once."""

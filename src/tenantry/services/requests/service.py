@@ -1,0 +1,203 @@
+"""The path that each request takes: authenticated, authorized, counted, and done once."""
+
+import contextlib
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+
+from tenantry.base.errors import FieldError, IdempotencyKeyReused, InvalidInput, RequestInProgress
+from tenantry.base.events import StepDone, emit
+from tenantry.base.secrets import SecretSource
+from tenantry.control import idempotency
+from tenantry.control.audit import Actor
+from tenantry.control.idempotency import KeptResult
+from tenantry.control.operations import OperationRow
+from tenantry.control.store import ControlStore, Tx
+from tenantry.services.access.service import Access, Principal, Refusal
+from tenantry.services.requests import results
+from tenantry.services.requests.limits import Limits
+from tenantry.services.requests.model import Call
+from tenantry.services.requests.results import Result
+
+LONGEST_KEY = 255
+_LONGEST_ACTION = 200  # in the audit
+_TURN_SECONDS = 15.0  # how long a customer's request waits for its turn with a database
+
+
+class Requests:
+    """What all entry points of this process share: the counters, and who may do what."""
+
+    def __init__(self, store: ControlStore, access: Access, limits: Limits) -> None:
+        self._store = store
+        self._access = access
+        self.limits = limits
+
+    async def authenticate(self, call: Call) -> "Caller":
+        """Find out who makes a call. Raises Unauthenticated, TooManyRequests, TooManyAtOnce."""
+        limits = self.limits
+        async with limits.recognising(call.address):
+            found = await self._access.recognise(
+                call.credential, address=call.address, request_id=call.request_id
+            )
+        if isinstance(found, Refusal):
+            call.charge(await limits.failure(call.address))
+            await self._access.refuse(
+                found,
+                action=call.action[:_LONGEST_ACTION],
+                audited=await limits.is_audited(found.stranger.id),
+            )
+        call.charge(await limits.caller(found.caller_id))
+        await call.held.enter_async_context(
+            limits.running(found.caller_id, found.actor.customer_id)
+        )
+        return Caller(found, call, self._store, self._access, limits)
+
+    async def charge_login(self, call: Call, device: str | None) -> None:
+        """Count an attempt to log in, good or not. Raises TooManyRequests."""
+        call.charge(await self.limits.login(call.address, device))
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a call, and the way in which it changes something."""
+
+    principal: Principal
+    call: Call
+    _store: ControlStore = field(repr=False)
+    _access: Access = field(repr=False)
+    _limits: Limits = field(repr=False)
+
+    @property
+    def actor(self) -> Actor:
+        return self.principal.actor
+
+    async def require(self, scope: str) -> None:
+        """Raises Forbidden unless the caller has the scope; the refusal is audited."""
+        await self._access.authorize(
+            self.principal, scope, action=self.call.action[:_LONGEST_ACTION]
+        )
+
+    def visiting(self) -> AbstractAsyncContextManager[None]:
+        """Do what may wait for a tenant's database. Raises TooManyAtOnce."""
+        return self._limits.visiting(self.actor.customer_id or self.principal.caller_id)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        """A transaction for what the call changes; its follow-ups are done when the block ends.
+
+        What changes a database or a cluster may wait for a tenant, for an operation on it, or for
+        a repository elsewhere. So one request of a customer at a time has it, and the transaction
+        a connection of its own; whoever waits for a turn holds nothing. Raises Busy, TooManyAtOnce.
+        """
+        target = self.call.target
+        if target is None:
+            async with self._store.transaction(self.actor) as tx:
+                yield tx
+            return
+        async with (
+            # Nobody waits for requests of a customer who asks for a neighbour's.
+            self._limits.turn((self.actor.customer_id, target), within=_TURN_SECONDS),
+            self.visiting(),
+            self._store.long_transaction(self.actor) as tx,
+        ):
+            yield tx
+
+    async def once(
+        self, kind: type[Result], work: Callable[[Tx, SecretSource], Awaitable[Result]]
+    ) -> Result:
+        """Do ``work`` in one transaction; under an idempotency key, at most once.
+
+        ``kind`` is what it returns. That is kept under the key, and returned to a repeat, which
+        does nothing; secrets in it have to be made by the source that ``work`` is given.
+
+        Raises InvalidInput, IdempotencyKeyReused, RequestInProgress, Conflict, and what ``work``
+        and the follow-ups of its transaction raise.
+        """
+        key = self._key()
+        async with self.transaction() as tx:
+            tx.after_commit(self._committed)
+            if key is None:
+                return await work(tx, SecretSource())
+            return await self._under_key(tx, key, kind, work)
+
+    async def begin(self, want: Callable[[Tx], Awaitable[OperationRow]]) -> OperationRow:
+        """Want an operation, under an idempotency key at most once. Raises as ``once``."""
+        return await self.once(OperationRow, lambda tx, _: want(tx))
+
+    async def is_repeated(self) -> bool:
+        """Whether a request with this idempotency key has been carried out before."""
+        key = self._key()
+        if key is None:
+            return False
+        async with self._store.transaction(self.actor) as tx:
+            return await idempotency.find(tx, self.principal.caller_id, key) is not None
+
+    async def _committed(self) -> None:
+        emit(StepDone("request", "committed", self.call.request_id))
+
+    def _key(self) -> str | None:
+        key = self.call.idempotency_key
+        if key is None:
+            return None
+        if not (1 <= len(key) <= LONGEST_KEY) or not key.isascii() or not key.isprintable():
+            raise InvalidInput.of(
+                "Idempotency-Key", f"must be 1 to {LONGEST_KEY} printable ASCII characters"
+            )
+        return key
+
+    async def _under_key(
+        self,
+        tx: Tx,
+        key: str,
+        kind: type[Result],
+        work: Callable[[Tx, SecretSource], Awaitable[Result]],
+    ) -> Result:
+        caller_id = self.principal.caller_id
+        if not await idempotency.try_lock(tx, caller_id, key):
+            raise RequestInProgress(
+                "A request with this Idempotency-Key is still being worked on.",
+                hint="Send it again in a moment.",
+            )
+        kept = await idempotency.find(tx, caller_id, key)
+        source = SecretSource.derived(
+            api_key=self.principal.secret,
+            idempotency_key=key,
+            salt=kept.salt if kept else SecretSource().salt,
+        )
+        fingerprint = self._fingerprint()
+        if kept is not None:
+            if not hmac.compare_digest(kept.fingerprint, fingerprint):
+                raise IdempotencyKeyReused(
+                    "This Idempotency-Key was used for a request that asked for something else.",
+                    hint="Use a new key for a new request.",
+                    fields=(FieldError("Idempotency-Key", "belongs to another request", "reused"),),
+                )
+            self.call.replayed = True
+            return results.read(kind, kept.result, source)
+        result = await work(tx, source)
+        await idempotency.keep(
+            tx,
+            caller_id,
+            key,
+            KeptResult(fingerprint, source.salt, results.write(kind, result, source)),
+        )
+        return result
+
+    def _fingerprint(self) -> bytes:
+        """What the call asks for, however its JSON is spaced and ordered.
+
+        Keyed with what only the caller holds: a body may have a user's password in it, and
+        nobody shall guess that from what is kept. The caller's rights are part of it, so that a
+        result is not returned again to who has lost the right to it.
+        """
+        content = self.call.content
+        # Where no content is expected nobody has looked whether it is JSON.
+        with contextlib.suppress(ValueError, RecursionError):
+            content = json.dumps(json.loads(content), sort_keys=True).encode()
+        rights = f"{self.actor.customer_id} {' '.join(sorted(self.principal.scopes))}"
+        what = f"{self.call.action}\n{rights}\n".encode()
+        key = self.principal.secret.reveal().encode()
+        return hmac.digest(key, what + content, hashlib.sha256)
