@@ -316,3 +316,58 @@ async def test_a_file_of_many_statements_is_applied(conn: Connection, tmp_path: 
         await service.up(conn, tmp_path)
     assert await rows(conn, "SELECT count(*) FROM many") == [(6000,)]
     assert await recorded(conn) == [(1, False)]
+
+
+INSERT = "INSERT INTO many VALUES ({});"
+FAILING_ROWS = {
+    "INSERT INTO many VALUES (5, 'again');": (0, "duplicate key"),
+    "INSERT INTO many VALUES (-1, nothing);": (0, 'column "nothing" does not exist'),
+    "INSERT INTO many VALUES (-1, 'x'));": (0, "syntax error"),
+    "INSERT INTO many VALUES (-1, 'ö'); UPDATE many SET v = 1 / (id + 1) WHERE id = -1;": (
+        0,
+        "division by zero",
+    ),
+    "UPDATE many SET\n  v = 'x',\n  w = 1 WHERE id = 5;": (2, 'column "w"'),
+}
+
+
+@pytest.mark.parametrize("row", FAILING_ROWS)
+@pytest.mark.parametrize("filler", ["ü", "ü" * 600])
+async def test_rows_that_go_together_fail_one_by_one(
+    conn: Connection, tmp_path: Path, row: str, filler: str
+) -> None:
+    """In a file that the parser takes, and in a large one, of which it is not asked."""
+    lines = [INSERT.format(f"{i}, '{filler}'") + f" -- {i}" for i in range(2000)]
+    lines.insert(1700, row)
+    text = "\n".join(["CREATE TABLE many (id int PRIMARY KEY, v text);", *lines])
+    write(tmp_path, {"1_many.up.sql": text})
+    below, said = FAILING_ROWS[row]
+    with pytest.raises(MigrationFailed) as failed:
+        await service.up(conn, tmp_path)
+    is_read = "'x'))" not in row or len(text) > 2**20  # else it is sent as a whole
+    assert (failed.value.line, said in failed.value.detail) == (1702 + below, True)
+    if is_read:
+        assert " ".join(row.rsplit("; ", maxsplit=1)[-1].split()).rstrip(";") in failed.value.detail
+    assert await tables(conn) == set()
+    write(tmp_path, {"1_many.up.sql": text.replace(row, "UPDATE many SET v = '' WHERE id = 3;")})
+    assert versions(await service.up(conn, tmp_path)) == [1]
+    assert await rows(conn, "SELECT id FROM many WHERE v = ''") == [(3,)]
+    assert await rows(conn, "SELECT count(*), sum(id) FROM many") == [(2000, 1999000)]
+
+
+async def test_rows_go_together_only_in_a_transaction(conn: Connection, tmp_path: Path) -> None:
+    lines = "\n".join(INSERT.format(i % 40) for i in range(50))
+    await conn.execute("CREATE TABLE many (id int PRIMARY KEY)")
+    write(tmp_path, {"1_many.up.sql": f"-- tenantry: no-transaction\n{lines}"})
+    with pytest.raises(MigrationFailed, match=r"line 42: duplicate key"):
+        await service.up(conn, tmp_path)
+    assert await rows(conn, "SELECT count(*) FROM many") == [(40,)]
+
+
+async def test_many_rows_take_few_messages(conn: Connection, tmp_path: Path) -> None:
+    lines = "\n".join(map(INSERT.format, range(4000)))
+    head = "CREATE TABLE many (id int, at timestamptz DEFAULT statement_timestamp());"
+    write(tmp_path, {"1_many.up.sql": f"{head}\n{lines}"})
+    await service.up(conn, tmp_path)
+    [(count,)] = await rows(conn, "SELECT count(DISTINCT at) FROM many")
+    assert count < 2000

@@ -1,12 +1,14 @@
 """SQL scripts, taken apart: as psql would, but for what is psql's own."""
 
 import io
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pglast import parser
 
+from tenantry.pg import scripts
 from tenantry.pg.script_choice import Choice
 from tenantry.pg.script_triggers import disables_triggers, replicates
 from tenantry.pg.scripts import Refused, Script, Statement
@@ -245,6 +247,28 @@ def test_data_that_does_not_end_is_found(data: bytes) -> None:
     next(read.statements())
     with pytest.raises(Refused):
         list(read.data())
+
+
+PIECES = [
+    *("INSERT INTO t VALUES", "insert  into t (a, b) values", "UPDATE t SET x =", "DELETE FROM t"),
+    *("INSERT", "SELECT", "CREATE RULE r AS ON INSERT TO t DO ALSO", "BEGIN", " ", "\t", "\r\n"),
+    *(";", "; ", ";\n", "(1, 'a')", "('it''s; --')", "(E'x;\\'')", "('\n;')", '"a;""b"', "$$ ; $$"),
+    *("-1", "--", "\n", "-- ;\n", "/*", "*/", "/", "(", ")", "\\", "\\.\n", "$1", "'", '"', "é;"),
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=24).map("".join))
+def test_rows_in_a_line_are_read_as_they_are_token_by_token(text: str) -> None:
+    def read() -> list[Statement] | str:
+        try:
+            return list(script(text.encode()).statements())
+        except Refused as error:
+            return error.detail
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scripts, "_ROWS_IN_A_LINE", re.compile(rb"(?!)"))
+        slowly = read()
+    assert read() == slowly
 
 
 # ── what of it is carried out ────────────────────────────────────────────────

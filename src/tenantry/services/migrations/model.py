@@ -57,7 +57,8 @@ class Script:
         lines = above[0].splitlines() if above else []
         if any(_NO_TRANSACTION.fullmatch(line.strip()) for line in lines):
             return False
-        return not any(map(statements.refuses_transaction, self.statements))
+        parts = statements.without_rows(self.statements)
+        return not any(map(statements.refuses_transaction, parts))
 
     @property
     def statements(self) -> Sequence[Statement]:
