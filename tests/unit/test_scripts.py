@@ -4,7 +4,7 @@ import io
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pglast import parser
 
@@ -253,10 +253,12 @@ PIECES = [
     *("INSERT INTO t VALUES", "insert  into t (a, b) values", "UPDATE t SET x =", "DELETE FROM t"),
     *("INSERT", "SELECT", "CREATE RULE r AS ON INSERT TO t DO ALSO", "BEGIN", " ", "\t", "\r\n"),
     *(";", "; ", ";\n", "(1, 'a')", "('it''s; --')", "(E'x;\\'')", "('\n;')", '"a;""b"', "$$ ; $$"),
+    *("\n(1, 'a;'),\n", "(1, -2), ('x', 3),\n", "(E'\\'', 'a'),\n", "('a'\n", "(f(1)),\n", ",\n"),
     *("-1", "--", "\n", "-- ;\n", "/*", "*/", "/", "(", ")", "\\", "\\.\n", "$1", "'", '"', "é;"),
 ]  # fmt: skip
 
 
+@settings(max_examples=1000)
 @given(st.lists(st.sampled_from(PIECES), max_size=24).map("".join))
 def test_rows_in_a_line_are_read_as_they_are_token_by_token(text: str) -> None:
     def read() -> list[Statement] | str:
@@ -266,7 +268,8 @@ def test_rows_in_a_line_are_read_as_they_are_token_by_token(text: str) -> None:
             return error.detail
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scripts, "_ROWS_IN_A_LINE", re.compile(rb"(?!)"))
+        for fast in ("_ROWS_IN_A_LINE", "_ROWS_BETWEEN"):
+            patch.setattr(scripts, fast, re.compile(rb"(?!)"))
         slowly = read()
     assert read() == slowly
 
