@@ -276,9 +276,15 @@ async def test_a_run_that_is_under_way_is_not_taken_for_one_that_failed(
         [key, *_] = plan.lock_keys(conn.info.dbname, "public")
         await other.execute("SELECT pg_advisory_lock(%s)", (key,))
         await other.execute("UPDATE schema_migrations SET version = 20, dirty = true")
+        for verb in (service.up, service.down):
+            with pytest.raises(MigrationsLocked):
+                await verb(conn, folder, 1, limits=IMPATIENT)
         with pytest.raises(MigrationsLocked):
-            await service.up(conn, folder, limits=IMPATIENT)
+            await service.force(conn, 1, limits=IMPATIENT)
+        found = await service.status(conn, folder)
+        assert (found.state, found.running) == (State(20, dirty=True), True)
         await other.execute("SELECT pg_advisory_unlock_all()")
+    assert (await service.status(conn, folder)).running is False
     with pytest.raises(DirtyDatabase):
         await service.up(conn, folder, limits=IMPATIENT)
 

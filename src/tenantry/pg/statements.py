@@ -333,6 +333,11 @@ _LASTING = {
 }
 
 
+def only_sets(statement: Statement) -> bool:
+    """Whether it sets or shows something of the session, and does nothing else."""
+    return isinstance(statement.node, ast.VariableSetStmt | ast.VariableShowStmt)
+
+
 def leaves_nothing(statement: Statement) -> bool:
     """Whether its failure, outside a transaction, leaves nothing that the catalog does not tell."""
     return type(statement.node) not in _LASTING

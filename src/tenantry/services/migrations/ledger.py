@@ -129,6 +129,18 @@ class Ledger:
         [(version, dirty)] = rows
         return State(None if version == NO_VERSION else version, dirty)
 
+    async def is_locked(self) -> bool:
+        """Whether another run holds the lock of runs, which is not waited for."""
+        keys = plan.lock_keys(self.database, self.schema, self.table)
+        free = sql.SQL(" AND ").join(
+            # For a moment, and shared: a run that comes meanwhile waits no longer than that.
+            sql.SQL("pg_catalog.pg_try_advisory_xact_lock_shared({})").format(key)
+            for key in keys
+        )
+        cursor = await send(self.conn, "SELECT NOT ({free})", free=free)
+        [(is_locked,)] = await cursor.fetchall()
+        return bool(is_locked)
+
     async def write(self, version: int | None, *, dirty: bool) -> None:
         """Record where the database stands."""
         await self.send(self.writing(version, dirty=dirty))

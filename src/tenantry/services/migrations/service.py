@@ -16,7 +16,7 @@ work may: when the file ends the transaction by itself, or cannot run in one at 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -145,8 +145,16 @@ async def version(conn: Connection) -> State:
 async def status(conn: Connection, folder: Folder) -> Status:
     """Which of the folder's migrations are in force. Raises BadMigrations."""
     migrations = await statements.aside(partial(load, folder))
-    ledger = await Ledger.find(conn)
-    return plan.status(migrations, await ledger.read(), await ledger.journal())
+    return await status_of(await Ledger.find(conn), migrations)
+
+
+async def status_of(ledger: Ledger, migrations: Sequence[Migration] = ()) -> Status:
+    """Which of these migrations are in force."""
+    state = await ledger.read()
+    running = state.dirty and await ledger.is_locked()
+    if state.dirty and not running:
+        state = await ledger.read()  # the run may have ended between the two
+    return replace(plan.status(migrations, state, await ledger.journal()), running=running)
 
 
 def load(folder: Folder) -> tuple[Migration, ...]:

@@ -113,15 +113,16 @@ class Work:
         return self._ledger.conn.info.transaction_status == TransactionStatus.IDLE
 
     async def left_nothing(self) -> bool:
-        """Whether a failure outside our transaction left no trace: it was of the first statement,
-        or in a transaction that the file itself began with."""
+        """Whether a failure outside our transaction left no trace: nothing but SET was before it,
+        or it was in a transaction that the file itself began with."""
         if self._transactional or self._doing is None or not self._parts:
             return False
         if self._begins:
             return not any(map(statements.controls_transaction, self._parts[1 : self._doing]))
-        if self._doing > 0:
+        before, failed = self._parts[: self._doing], self._parts[self._doing]
+        if not all(map(statements.only_sets, before)):
             return False
-        return statements.leaves_nothing(self._parts[0]) and await self._look() == self._traces
+        return statements.leaves_nothing(failed) and await self._look() == self._traces
 
     async def _look(self) -> set[tuple[object, ...]]:
         return set(await (await send(self._ledger.conn, _TRACES)).fetchall())
