@@ -6,6 +6,9 @@ as it takes so long); the same by `xargs -P`; and, as a floor, one psql for each
 runs all its files. Then one database fails in the middle, the worker is killed in the middle,
 and clients read on the pooled port meanwhile. Each file leaves a row behind in each database,
 so that one that ran twice, or never, is found.
+
+At the end one database gets a folder of 64 MiB (``migrate_folder``), which ``PARTS=folder`` makes
+alone.
 """
 
 import datetime as dt
@@ -23,6 +26,7 @@ from typing import Any
 
 import psycopg
 
+import migrate_folder
 from support import (
     Aim,
     Api,
@@ -422,11 +426,26 @@ def created(here: Installation, count: int) -> list[Figures]:
     return sorted(made, key=lambda row: str(row["database_name"]))
 
 
+def folder_alone(quick: bool) -> Report:
+    with installation(warm_pool=1) as here:
+        of = machine(here)
+        found = migrate_folder.measure(here, quick=quick)
+    return Report(of, {"large_folder": found}, [_as_psql(found)])
+
+
+def _as_psql(found: Figures) -> Aim:
+    worst = max(each["of_psql"] for each in found.values())
+    return Aim.at_most("of psql's time for a large folder", worst, 1.5)
+
+
 def benchmark(quick: bool) -> Report:
+    if os.environ.get("PARTS") == "folder":
+        return folder_alone(quick)
     count = 40 if quick else 500
     with installation(warm_pool=CREATORS) as here, tempfile.TemporaryDirectory() as folder:
         of = machine(here)
         found = measure(Field(here, created(here, count), Path(folder)))
+        found["large_folder"] = migrate_folder.measure(here, quick=quick)
     rates = {name: found[name]["databases_per_second"] for name in ("serial_psql", "xargs_psql")}
     fleet = found["fleet"]["databases_per_second"]
     wrong = [
@@ -441,6 +460,7 @@ def benchmark(quick: bool) -> Report:
                          fleet / rates["serial_psql"], 2),
             Aim.at_most("of xargs -P psql's time", rates["xargs_psql"] / fleet, 1.3),
             Aim.at_most("databases where a file ran twice or never", sum(wrong), 0),
+            _as_psql(found["large_folder"]),
             Aim.at_most("errors of pooled clients", found["clients"]["error_count"], 0),
         ],
     )  # fmt: skip

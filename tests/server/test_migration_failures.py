@@ -250,6 +250,16 @@ async def test_a_hint_says_what_to_do(
     assert expected in (failure.hint or "")
 
 
+async def test_a_new_value_of_an_enum_belongs_into_the_next_file(
+    conn: Connection, tmp_path: Path
+) -> None:
+    await conn.execute("CREATE TYPE e AS ENUM ('a')")
+    write(tmp_path, {"1_a.up.sql": "ALTER TYPE e ADD VALUE 'b';\nSELECT 'b'::e;"})
+    failure = await failure_of(conn, tmp_path)
+    assert (failure.line, failure.state) == (2, State())
+    assert "in the next file" in str(failure.hint)
+
+
 async def test_a_failure_in_a_block_names_its_line_too(conn: Connection, tmp_path: Path) -> None:
     text = (
         "DO $$\nBEGIN\n  RAISE EXCEPTION 'no % left', 1 USING DETAIL = 'why', HINT = 'ask';\nEND $$"
@@ -319,6 +329,9 @@ async def test_a_cancelled_run_is_taken_back_and_the_connection_goes_on(
         "-- tenantry: no-transaction\nCREATE TABLE t ()",
         "CREATE INDEX CONCURRENTLY i ON t (nothing)",
         "VACUUM nowhere",
+        "SET lock_timeout = '1s';\nSHOW lock_timeout;\nCREATE INDEX CONCURRENTLY i ON t (nothing)",
+        "SET maintenance_work_mem = '64MB'; DROP DATABASE nothing; CREATE DATABASE postgres;",
+        "-- tenantry: no-transaction\nALTER TYPE nothing ADD VALUE 'a'; ALTER TYPE n ADD VALUE 'b'",
     ],
 )
 async def test_a_failure_that_left_nothing_leaves_the_database_clean(

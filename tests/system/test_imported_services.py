@@ -73,7 +73,9 @@ def imported(api: httpx.Client, database: Row, source: Row, **asked: object) -> 
     return result
 
 
-def uploaded(api: httpx.Client, database: Row, dump: bytes, **asked: str) -> httpx.Response:
+def uploaded(
+    api: httpx.Client, database: Row, dump: bytes, **asked: str | list[str]
+) -> httpx.Response:
     return api.post(
         f"/api/databases/{database['id']}/import",
         params=asked,
@@ -286,15 +288,19 @@ def test_archives_of_every_form_are_read(
     }
     for form, dump in forms.items():
         made = platform.create(friendlyName=form, shadow=False)
-        asked = {"map_role": f"authenticated={made['username']}"}
-        operation = ended(api, data(uploaded(api, made, dump, **asked), 202))
+        mapped = [f"{each}={made['username']}" for each in ("authenticated", service["username"])]
+        operation = ended(api, data(uploaded(api, made, dump, map_role=mapped), 202))
         assert operation["status"] == "succeeded", (form, operation)
         assert operation["result"]["rows"] == 11, form
         assert operation["result"]["left_out"] == [
             "policy own on public.notes: left out, unknown here: role anon",
             "policy read_all on public.notes: made without role anon",
+            "setting app.settings.key, which tenants cannot bring",
+            "setting work_mem, which tenants cannot bring",
         ]
         here = made["connection_string"]
+        assert ask(here, "SHOW search_path") == '"$user", public, extensions'
+        assert ask(here, "SHOW timezone") == "Europe/Paris"
         assert ask(here, POLICIES) == f"read_all to {{{made['username']}}} (everybody)"
         assert ask(here, "SELECT count(*) FROM pg_publication_tables") == 1
     is_clean(platform)

@@ -62,7 +62,8 @@ def migrated(api: httpx.Client, database: Row, files: dict[str, str], **more: ob
 
 def test_up_down_goto_and_force(platform: Installation, api: httpx.Client) -> None:
     database = platform.create()
-    assert data(api.get(path(database))) == {"version": None, "dirty": False, "applied": []}
+    stands = data(api.get(path(database)))
+    assert stands == {"version": None, "dirty": False, "running": False, "applied": []}
     result = migrated(api, database, FILES)
     assert [step["file"] for step in result["steps"]] == [
         "000001_items.up.sql",
@@ -380,7 +381,12 @@ def test_another_run_is_waited_for_and_not_taken_for_a_failed_one(
         other.execute("UPDATE schema_migrations SET version = 2, dirty = true")
         asked = {"lock_timeout_seconds": 0.05, "retries": 0}
         operation = ended(api, begin(api, made, {"1_one.up.sql": "", "2_b.up.sql": ""}, **asked))
+        stands = data(api.get(path(made)))
+        told = platform.tenantry("migrate", "version", "--database", name)
     assert operation["error"]["code"] == "migrations_locked"
+    assert (stands["dirty"], stands["running"]) == (True, True)
+    assert "Another run is under way" in told.stderr
+    assert data(api.get(path(made)))["running"] is False
 
 
 def test_a_record_begins_beside_another_tools(platform: Installation, api: httpx.Client) -> None:

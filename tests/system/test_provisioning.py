@@ -13,6 +13,7 @@ from inside import inside
 from tenantry.base import logs, settings
 from tenantry.base.errors import Forbidden, IdempotencyKeyReused, Unauthenticated
 from tenantry.base.secrets import Secret
+from tenantry.control.attributes import Attributes
 from tenantry.services.databases.model import NewDatabase, connection_strings
 from tenantry.services.platform import Platform, open_platform
 from tenantry.services.provisioning.model import FromBlueprint, Provisioned
@@ -21,13 +22,9 @@ from tenantry.services.requests.model import Call
 from tenantry.services.requests.service import Caller
 
 WANTED = NewDatabase(
-    friendly_name="From a page",
-    name=None,
+    attributes=Attributes(friendly_name="From a page", has_shadow=False),
     owner_email=None,
-    environment="production",
-    plan="standard",
     limits={},
-    shadow=False,
 )
 
 

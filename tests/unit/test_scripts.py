@@ -1,13 +1,16 @@
 """SQL scripts, taken apart: as psql would, but for what is psql's own."""
 
 import io
+import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pglast import parser
 
-from tenantry.pg.script_choice import Choice, disables_triggers, replicates
+from tenantry.pg import scripts
+from tenantry.pg.script_choice import Choice
+from tenantry.pg.script_triggers import disables_triggers, replicates
 from tenantry.pg.scripts import Refused, Script, Statement
 
 SETTINGS = {"standard_conforming_strings": b"on", "client_encoding": b"UTF8"}
@@ -246,6 +249,31 @@ def test_data_that_does_not_end_is_found(data: bytes) -> None:
         list(read.data())
 
 
+PIECES = [
+    *("INSERT INTO t VALUES", "insert  into t (a, b) values", "UPDATE t SET x =", "DELETE FROM t"),
+    *("INSERT", "SELECT", "CREATE RULE r AS ON INSERT TO t DO ALSO", "BEGIN", " ", "\t", "\r\n"),
+    *(";", "; ", ";\n", "(1, 'a')", "('it''s; --')", "(E'x;\\'')", "('\n;')", '"a;""b"', "$$ ; $$"),
+    *("\n(1, 'a;'),\n", "(1, -2), ('x', 3),\n", "(E'\\'', 'a'),\n", "('a'\n", "(f(1)),\n", ",\n"),
+    *("-1", "--", "\n", "-- ;\n", "/*", "*/", "/", "(", ")", "\\", "\\.\n", "$1", "'", '"', "é;"),
+]  # fmt: skip
+
+
+@settings(max_examples=1000)
+@given(st.lists(st.sampled_from(PIECES), max_size=24).map("".join))
+def test_rows_in_a_line_are_read_as_they_are_token_by_token(text: str) -> None:
+    def read() -> list[Statement] | str:
+        try:
+            return list(script(text.encode()).statements())
+        except Refused as error:
+            return error.detail
+
+    with pytest.MonkeyPatch.context() as patch:
+        for fast in ("_ROWS_IN_A_LINE", "_ROWS_BETWEEN"):
+            patch.setattr(scripts, fast, re.compile(rb"(?!)"))
+        slowly = read()
+    assert read() == slowly
+
+
 # ── what of it is carried out ────────────────────────────────────────────────
 
 
@@ -261,7 +289,6 @@ def chosen(
 KEPT = [
     "CREATE TABLE t (x int);",
     "ALTER TABLE t ADD COLUMN y int;",
-    "ALTER TABLE t OWNER TO a, ADD COLUMN z int;",
     "COMMENT ON TABLE t IS 'ours';",
     "COMMENT ON SCHEMA sales IS 'ours';",
     "CREATE EXTENSION pg_trgm;",
@@ -287,6 +314,9 @@ LEFT_OUT = [
     "CREATE OR REPLACE PROCEDURAL LANGUAGE plpgsql;",
     "COMMENT ON LANGUAGE plpgsql IS 'PL/pgSQL';",
     "ALTER FOREIGN TABLE f OWNER TO ann;",
+    "REASSIGN OWNED BY ann, CURRENT_USER TO ben;",
+    "DROP OWNED BY cleo;",
+    "COMMENT ON TABLESPACE fast IS 'x';",
 ]
 TOLD = [
     "CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION f();",
@@ -296,13 +326,82 @@ TOLD = [
     "CREATE FOREIGN TABLE f (x int) SERVER s;",
     "ALTER FOREIGN TABLE f ALTER COLUMN x OPTIONS (column_name 'y');",
     "IMPORT FOREIGN SCHEMA a FROM SERVER s INTO b;",
+    "ALTER SYSTEM SET work_mem = '1GB';",
+    "LOAD 'auto_explain';",
 ]
 
 
 def test_what_names_the_other_servers_roles_is_left_out() -> None:
     kept, told = chosen(*KEPT, *LEFT_OUT, *TOLD)
     assert kept == KEPT
-    assert told == ["owners and grants for ann, ben, cleo, pg_database_owner", *TOLD]
+    assert told == [
+        "owners and grants for ann, ben, cleo, pg_database_owner",
+        "tablespaces: fast",
+        *TOLD,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "made", "told"),
+    [
+        ("CREATE TABLE t (x int) TABLESPACE {};", "CREATE TABLE t (x int) ;", ["a"]),
+        (
+            "CREATE TABLE t (tablespace a, x int UNIQUE USING INDEX TABLESPACE {}) TABLESPACE {};",
+            "CREATE TABLE t (tablespace a, x int UNIQUE ) ;",
+            ["a", "b"],
+        ),
+        ("CREATE TABLE t (tablespace a) TABLESPACE pg_default;", "CREATE TABLE t (tablespace a) ;",
+         []),
+        ("CREATE INDEX ON t (x) TABLESPACE {} WHERE x > 0;", "CREATE INDEX ON t (x)  WHERE x > 0;",
+         ["a"]),
+        ("CREATE TABLE t TABLESPACE {} AS SELECT 'ö TABLESPACE a' AS tablespace;",
+         "CREATE TABLE t  AS SELECT 'ö TABLESPACE a' AS tablespace;", ['"Ä b"']),
+        ("ALTER TABLE t SET TABLESPACE {}, SET TABLESPACE {};", None, ["a", "b"]),
+        ("ALTER TABLE t OWNER TO me, SET TABLESPACE {};", None, ["a"]),
+        ("ALTER TABLE t SET TABLESPACE {}, ADD z numeric(3, 1), SET TABLESPACE {};",
+         "ALTER TABLE t ADD z numeric(3, 1);", ["a", "b"]),
+        ("ALTER TABLE t ADD z text[] DEFAULT array['a', 'b'], /* , */ SET TABLESPACE {};",
+         "ALTER TABLE t ADD z text[] DEFAULT array['a', 'b'];", ["a"]),
+        ("ALTER MATERIALIZED VIEW m SET TABLESPACE {};", None, ["a"]),
+        ("ALTER TABLE ALL IN TABLESPACE {} SET TABLESPACE {};", None, ["a", "b"]),
+        ("SET temp_tablespaces = {}, {};", None, ["a", "b"]),
+        ("SET default_tablespace = '';", None, []),
+    ],
+)  # fmt: skip
+def test_all_is_in_the_databases_own_tablespace(
+    text: str, made: str | None, told: list[str]
+) -> None:
+    done, left_out = chosen(text.format(*told))
+    assert done == ([made] if made else [])
+    names = ", ".join(name.strip('"') for name in told)
+    assert left_out == ([f"tablespaces: {names}"] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("change", "setting"),
+    [
+        ("SET search_path TO '$user', 'a\"b', '', 'x', 'User'",
+         ("search_path", '"$user", "a""b", "", x, "User"')),
+        ("SET search_path TO 'user', 'abs'", ("search_path", '"user", abs')),
+        ("SET \"TimeZone\" TO 'Europe/Paris'", ("TimeZone", "Europe/Paris")),
+        ("SET datestyle TO 'ISO', 'DMY'", ("datestyle", "ISO, DMY")),
+        ("SET extra_float_digits TO -1", ("extra_float_digits", "-1")),
+        ("SET jit = off", ("jit", "off")),
+        ("SET TIME ZONE INTERVAL '1' HOUR TO MINUTE", None),
+        ("RESET ALL", None),
+        ("SET search_path FROM CURRENT", None),
+    ],
+)  # fmt: skip
+def test_settings_of_the_database_are_known_and_not_made(
+    change: str, setting: tuple[str, str] | None
+) -> None:
+    text = f"ALTER DATABASE shop {change};"
+    choice = Choice({}, 15_00_04)
+    for before in ("SELECT 1;", "CREATE TABLE t (x int);"):
+        choice.chosen(Statement(before.encode(), 1))
+        assert choice.chosen(Statement(text.encode(), 1)) is None
+    assert choice.settings == (dict([setting]) if setting else {})
+    assert choice.left_out == ([] if setting else [text, text])
 
 
 POLICY = "CREATE POLICY p ON public.t AS RESTRICTIVE FOR ALL TO {} USING ((x = 'TO a; '));"
@@ -364,6 +463,14 @@ def test_other_encodings_than_utf_8_stay_as_they_are() -> None:
     [
         ("CREATE SCHEMA auth AUTHORIZATION admin;", 'CREATE SCHEMA IF NOT EXISTS "auth";'),
         ("CREATE SCHEMA AUTHORIZATION admin;", 'CREATE SCHEMA IF NOT EXISTS "admin";'),
+        (
+            "CREATE SCHEMA AUTHORIZATION admin CREATE TABLE t (x int);",
+            'CREATE SCHEMA "admin" CREATE TABLE t (x int);',
+        ),
+        (
+            "CREATE EXTENSION IF NOT EXISTS adminpack WITH SCHEMA pg_catalog;",
+            "CREATE EXTENSION IF NOT EXISTS adminpack WITH SCHEMA pg_catalog;",
+        ),
         (
             "CREATE EXTENSION IF NOT EXISTS pgcrypto WITH SCHEMA extensions;",
             'CREATE SCHEMA IF NOT EXISTS "extensions"; '
@@ -473,7 +580,6 @@ def test_nothing_is_dropped_before_something_is_made() -> None:
 OF_A_DATABASE = [
     "CREATE DATABASE shop;",
     "DROP DATABASE shop;",
-    "ALTER DATABASE shop SET work_mem = '1GB';",
     "ALTER ROLE ann IN DATABASE shop SET work_mem = '1GB';",
 ]
 
@@ -481,7 +587,7 @@ OF_A_DATABASE = [
 @pytest.mark.parametrize(
     "texts",
     [
-        *([KEPT[0], text] for text in OF_A_DATABASE),
+        *([KEPT[0], text] for text in OF_A_DATABASE[:2]),
         ["CREATE ROLE evil;"],
         ["ALTER ROLE ann PASSWORD 'known';"],
         ["ALTER ROLE ann SET work_mem = '1GB';"],
@@ -496,3 +602,12 @@ def test_what_is_of_a_whole_server_is_refused(texts: list[str]) -> None:
 
 def test_what_pg_dump_create_begins_with_is_passed_over() -> None:
     assert chosen(*OF_A_DATABASE, KEPT[0]) == ([KEPT[0]], OF_A_DATABASE[2:])
+
+
+def test_settings_of_a_login_in_the_database_are_its_own_if_the_login_is_here() -> None:
+    choice = Choice({"ann": "app"}, 15_00_04)
+    for role in ("ann", "ben", "ALL"):
+        text = f"ALTER ROLE {role} IN DATABASE shop SET search_path TO '{role}';"
+        assert choice.chosen(Statement(text.encode(), 1)) is None
+    assert choice.settings == {"search_path": '"ALL"'}
+    assert choice.left_out == ["ALTER ROLE ben IN DATABASE shop SET search_path TO 'ben';"]

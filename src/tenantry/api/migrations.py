@@ -46,11 +46,13 @@ class AppliedMigration(BaseModel):
 class Migrations(BaseModel):
     """Where a database stands; ``version`` is null before the first migration.
 
-    golang-migrate leaves no trace among the ``applied``.
+    golang-migrate leaves no trace among the ``applied``. Where it is ``dirty`` and ``running``,
+    another run is under way; otherwise a file stopped in the middle.
     """
 
     version: int | None
     dirty: bool
+    running: bool
     applied: list[AppliedMigration]
 
 
@@ -79,6 +81,7 @@ async def show(platform: CurrentPlatform, caller: Reader, database_id: DatabaseI
         Migrations(
             version=found.state.version,
             dirty=found.state.dirty,
+            running=found.running,
             applied=[
                 AppliedMigration.model_validate(found.journal[version], from_attributes=True)
                 for version in sorted(found.journal)

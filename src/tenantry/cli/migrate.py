@@ -225,6 +225,9 @@ def _run(at: Target, order: Order, path: Path, limits: Limits, as_json: bool) ->
     output.done(_stands(done))
 
 
+_UNDER_WAY = "Another run is under way."
+
+
 def _stands(row: Row) -> str:
     version = "no version" if row["version"] is None else f"version {row['version']}"
     return f"{'dirty' if row['dirty'] else 'clean'} at {version}"
@@ -266,7 +269,9 @@ def version(*, database: On = None, env: In = None, as_json: Json = False) -> No
         output.as_json(told)
         return
     output.line("none" if row["version"] is None else str(row["version"]))
-    if row["dirty"]:
+    if row["running"]:
+        output.note(_UNDER_WAY)
+    elif row["dirty"]:
         output.note("It is dirty: a file stopped in the middle.", style="yellow")
 
 
@@ -293,7 +298,7 @@ def status(
         {"VERSION": "version", "TITLE": "title", "STATE": "state", "APPLIED": "applied_at"},
         empty="The folder has no migrations.",
     )
-    output.note(_stands(row).capitalize())
+    output.note(_UNDER_WAY if row["running"] else _stands(row).capitalize())
     if not row["known"]:
         output.note("The folder does not have that version.", style="yellow")
     if any(each["state"] == "skipped" for each in row["migrations"]):
@@ -383,6 +388,8 @@ def plan(
         tenantry migrate plan
     """
     row = target(database, env).status(path)
+    if row["running"]:
+        raise TenantryError(_UNDER_WAY, hint="Try again when it is over.")
     if row["dirty"]:
         raise TenantryError(
             f"The database is {_stands(row)}: nothing can be run.",

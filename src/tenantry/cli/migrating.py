@@ -8,7 +8,7 @@ import sys
 import tarfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import environ
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -130,7 +130,8 @@ class ByName:
             for each in told["applied"]
         }
         migrations = () if folder is None else service.load(folder)
-        return _status(plan.status(migrations, State(told["version"], told["dirty"]), journal))
+        found = plan.status(migrations, State(told["version"], told["dirty"]), journal)
+        return _status(replace(found, running=told["running"]))
 
 
 _SELECTORS = {"environment": "environment", "owner": "owner_email", "blueprint": "blueprint"}
@@ -328,4 +329,9 @@ def _status(found: Status) -> Row:
         *(told(each, "pending") for each in found.pending),
     ]
     migrations.sort(key=lambda row: int(row["version"]))
-    return {**_state(found.state), "known": found.known, "migrations": migrations}
+    return {
+        **_state(found.state),
+        "running": found.running,
+        "known": found.known,
+        "migrations": migrations,
+    }

@@ -7,7 +7,7 @@
 import array
 import fcntl
 import termios
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import psycopg
 from psycopg import AsyncConnection, pq
@@ -18,20 +18,26 @@ from psycopg.waiting import Ready, Wait
 MOST_ROW_BYTES = 256 * 1024 * 1024
 
 _Waiting = Generator[Wait, Ready | int, None]
+_DONE = {pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY}
 _COPIES = {pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH}
 
 
-async def execute_discarding(connection: AsyncConnection[TupleRow], statements: bytes) -> None:
-    """Carry out statements on a connection in autocommit mode, as one message.
+async def execute_discarding(
+    connection: AsyncConnection[TupleRow],
+    statements: bytes,
+    done: Callable[[], None] | None = None,
+) -> None:
+    """Carry out statements on a connection in autocommit mode, as one message; ``done`` is called
+    after each.
 
     Rows are dropped as they come. Raises psycopg.Error, ProgramLimitExceeded among them for one of
     more than 256 MiB, after which the connection is closed.
     """
     async with connection.lock:
-        await connection.wait(_execute(connection.pgconn, statements))
+        await connection.wait(_execute(connection.pgconn, statements, done))
 
 
-def _execute(server: pq.abc.PGconn, statements: bytes) -> _Waiting:
+def _execute(server: pq.abc.PGconn, statements: bytes, done: Callable[[], None] | None) -> _Waiting:
     server.send_query(statements)
     server.set_single_row_mode()
     while server.flush():
@@ -47,6 +53,8 @@ def _execute(server: pq.abc.PGconn, statements: bytes) -> _Waiting:
         elif result.status in _COPIES:
             server.finish()  # there is nobody to copy from or to
             raise psycopg.ProgrammingError("COPY to or from the client cannot be used here")
+        elif done is not None and result.status in _DONE:
+            done()
     if failure is not None:
         raise failure
 

@@ -8,6 +8,7 @@ by a visitor of the very tenant, and psql, which runs programs for a script, rea
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -123,6 +124,15 @@ async def as_script(bindir: Path, source: Path, target: Path, *, options: Sequen
     )
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedScript:
+    """What of a script was left out, and the settings that it has for its database, none of which
+    are made; their values are as pg_db_role_setting has them."""
+
+    left_out: list[str]
+    settings: dict[str, str]
+
+
 async def load_script(
     visitor: Visitor,
     database: str,
@@ -133,9 +143,9 @@ async def load_script(
     accepts_losses: bool = False,
     tell: Tell | None = None,
     deadline: float = DEADLINE,
-) -> list[str]:
+) -> LoadedScript:
     """Read a script into a database; the first error ends it, unless the others can do without
-    what failed, or ``accepts_losses``. Returns what was left out.
+    what failed, or ``accepts_losses``.
 
     ``room`` is how many bytes the database may take; ``roles`` are the logins of the database, by
     the names that the script has for them; ``tell`` is called about twice a second with the bytes
@@ -169,5 +179,4 @@ async def load_script(
         raise CommandFailed(f"ERROR: {told['failed']}")
     if "refused" in told:
         raise Conflict(told["refused"], hint=told["hint"])
-    left_out: list[str] = told["left_out"]
-    return left_out
+    return LoadedScript(told["left_out"], told["settings"])

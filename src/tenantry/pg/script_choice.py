@@ -5,7 +5,7 @@ to a login of the database here stand for it, the others are left out. What need
 cannot be here. And whole databases, roles and tablespaces are not one database's contents.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,9 +17,21 @@ from pglast.enums import (
     ObjectType,
     PublicationObjSpecType,
     RoleSpecType,
-    VariableSetKind,
 )
 
+from tenantry.pg.script_reducing import (
+    moves_to,
+    without_changes_of_place,
+    without_owner,
+    without_tablespaces,
+)
+from tenantry.pg.script_statements import (
+    database_setting,
+    decoded,
+    parsed,
+    quoted,
+    spliced,
+)
 from tenantry.pg.scripts import EMPTIES_SEARCH_PATH, FOR_ONE_DATABASE, Refused, Statement
 
 # Never left out, and may be as long as a table.
@@ -31,14 +43,12 @@ _STATISTICS = (
     b"SELECT * FROM pg_catalog.pg_restore_extended_stats(",
 )
 _WITH_STATISTICS = 18_00_00  # the first version that has these functions
-_MOST_PARSED = 1024 * 1024
 _LONGEST_TOLD = 200  # bytes
 _MOST_TOLD = 1000
 # Of the database's own, with which pg_dump --create begins.
 _OF_A_DATABASE = (ast.CreatedbStmt, ast.DropdbStmt, ast.AlterDatabaseStmt)
 _OF_A_SERVER = (
     *_OF_A_DATABASE,
-    ast.AlterDatabaseSetStmt,
     ast.CreateRoleStmt,
     ast.AlterRoleStmt,
     ast.AlterRoleSetStmt,
@@ -48,6 +58,8 @@ _OF_A_SERVER = (
     ast.DropTableSpaceStmt,
 )
 _NEEDS_A_SUPERUSER = (
+    ast.AlterSystemStmt,
+    ast.LoadStmt,
     ast.CreateEventTrigStmt,
     ast.AlterEventTrigStmt,
     ast.CreateSubscriptionStmt,
@@ -63,9 +75,21 @@ _COMMENTS = {
     ObjectType.OBJECT_EVENT_TRIGGER,
     ObjectType.OBJECT_EXTENSION,
     ObjectType.OBJECT_LANGUAGE,
+    ObjectType.OBJECT_ROLE,
     ObjectType.OBJECT_SUBSCRIPTION,
+    ObjectType.OBJECT_TABLESPACE,
 }
-_OF_THE_OTHER_SERVER = {"default_tablespace", "session_authorization"}
+_DEFAULT_TABLESPACES = {"", "pg_default"}
+_GIVES_AWAY = (
+    ast.AlterDefaultPrivilegesStmt,
+    ast.AlterOwnerStmt,
+    ast.DropOwnedStmt,
+    ast.GrantStmt,
+    ast.ReassignOwnedStmt,
+    ast.SecLabelStmt,
+)
+# pg_dump bounds nothing by them: it sets them to 0.
+_LIMITS = {"transaction_timeout"}
 _MAKES_NOTHING = (ast.VariableSetStmt, ast.TransactionStmt)
 _DROPS = (ast.DropStmt, ast.DropSubscriptionStmt, ast.DropUserMappingStmt)
 _DROPPING = {
@@ -101,6 +125,7 @@ class Chosen:
 
 class Choice:
     """Says what is carried out for each statement of a script, and records what is left out.
+    ``settings`` are those that it has for its database, as pg_db_role_setting has them.
 
     ``roles`` are the logins that may be named, by the names that the script has for them;
     ``version`` is the server's, as PostgreSQL numbers it.
@@ -109,7 +134,9 @@ class Choice:
     def __init__(self, roles: Mapping[str, str], version: int) -> None:
         self._roles = roles
         self._version = version
+        self.settings: dict[str, str] = {}
         self._unknown: set[str] = set()
+        self._tablespaces: set[str] = set()
         self._told: list[str] = []
         self._something_is_there = False
         self._lacks_extensions = False
@@ -117,8 +144,11 @@ class Choice:
     @property
     def left_out(self) -> list[str]:
         """What a person should know of."""
-        unknown = sorted(self._unknown)
-        return [*[f"owners and grants for {', '.join(unknown)}"] * bool(unknown), *self._told]
+        return [
+            *_list("owners and grants for", self._unknown),
+            *_list("tablespaces:", self._tablespaces),
+            *self._told,
+        ]
 
     def tell(self, what: str) -> None:
         """Have it among what was left out, unless that is too much for anybody to read."""
@@ -146,8 +176,7 @@ class Choice:
         begins = not self._something_is_there
         if _is_there_already(node) or (begins and _takes_away_or_makes_a_database(node)):
             return None
-        if _cannot_be_here(node) or (begins and _sets_for_a_database(node)):
-            self.tell(_beginning(statement))
+        if self._is_only_noted(statement, node):
             return None
         if isinstance(node, _OF_A_SERVER):
             raise Refused(
@@ -159,7 +188,41 @@ class Choice:
         self._something_is_there |= not isinstance(node, _MAKES_NOTHING)
         if isinstance(node, ast.CreatePolicyStmt | ast.AlterPolicyStmt):
             return self._policy(statement, node)
-        return _adapted(statement, node)
+        return _adapted(self._here(statement, node), node)
+
+    def _is_only_noted(self, statement: Statement, node: Any) -> bool:
+        if self._sets_for_the_database(node):
+            self._set_for_the_database(statement, node.setstmt)
+        elif _cannot_be_here(node) or _sets_for_a_login_there(node):
+            self.tell(_beginning(statement))
+        elif (tablespaces := moves_to(node)) is not None and not _gives_away(node):
+            self._note_tablespaces(tablespaces)
+        else:
+            return False
+        return True
+
+    def _here(self, statement: Statement, node: Any) -> Statement:
+        """The statement without owners and tablespaces, which are noted."""
+        if isinstance(node, ast.AlterTableStmt):
+            statement, taken = without_changes_of_place(statement, node)
+            self._note_tablespaces(each.name for each in taken if each.newowner is None)
+            self._note_unknown(each.newowner for each in taken if each.newowner is not None)
+        statement, tablespaces = without_tablespaces(statement)
+        self._note_tablespaces(tablespaces)
+        return statement
+
+    def _sets_for_the_database(self, node: Any) -> bool:
+        if isinstance(node, ast.AlterRoleSetStmt):
+            role: Any = node.role  # None for all
+            return node.database is not None and (role is None or role.rolename in self._roles)
+        return isinstance(node, ast.AlterDatabaseSetStmt)
+
+    def _set_for_the_database(self, statement: Statement, change: Any) -> None:
+        value = database_setting(change)
+        if value is None:
+            self.tell(_beginning(statement))
+        elif len(self.settings) < _MOST_TOLD:
+            self.settings[change.name] = value
 
     def _chosen_data(self, statement: Statement) -> Chosen | None:
         if statement.text.startswith(_UNLINKS) and not self._something_is_there:
@@ -188,10 +251,16 @@ class Choice:
         ):
             self.tell(_beginning(statement))
             return None
+        self._note_unknown(roles)
+        return None
+
+    def _note_unknown(self, roles: Iterable[Any]) -> None:
         self._unknown.update(
             each.rolename for each in roles if each.rolename and each.rolename not in self._roles
         )
-        return None
+
+    def _note_tablespaces(self, names: Iterable[str]) -> None:
+        self._tablespaces.update(name for name in names if name not in _DEFAULT_TABLESPACES)
 
     def _policy(self, statement: Statement, node: Any) -> Chosen | None:
         """A policy for those of its roles that are here; none without any."""
@@ -216,53 +285,29 @@ class Choice:
         """The statement for these of its roles, with the names that they have here."""
         if all(each.roletype != RoleSpecType.ROLESPEC_CSTRING for each in roles):
             return statement  # where none is written, the parser says PUBLIC, in no place
-        text, _ = _decoded(statement.text)
+        text, _ = decoded(statement.text)
         ends = {token.start: token.end + 1 for token in parser.scan(text)}
         names = [
-            _quoted(self._roles[each.rolename])
+            quoted(self._roles[each.rolename])
             if each.roletype == RoleSpecType.ROLESPEC_CSTRING
             else text[each.location : ends[each.location]]
             for each in known
         ]
         start, end = roles[0].location, ends[roles[-1].location]
-        return _spliced(statement, start, end, ", ".join(dict.fromkeys(names)))
+        return spliced(statement, start, end, ", ".join(dict.fromkeys(names)))
 
 
 # ── statements ───────────────────────────────────────────────────────────────
-
-
-def parsed(statement: Statement) -> Any:
-    """What a statement says, if our parser takes it."""
-    if len(statement.text) > _MOST_PARSED:
-        return None
-    try:
-        found: Any = parser.parse_sql(_decoded(statement.text)[0])
-    except (parser.ParseError, RecursionError):
-        return None
-    return found[0].stmt if len(found) == 1 else None
 
 
 def _beginning(statement: Statement) -> str:
     return statement.text[:_LONGEST_TOLD].decode(errors="replace")
 
 
-def _decoded(text: bytes) -> tuple[str, str]:
-    """A statement's text, and the encoding in which its bytes are the same again."""
-    try:
-        return text.decode(), "utf-8"
-    except UnicodeDecodeError:
-        return text.decode("latin-1"), "latin-1"
-
-
-def _spliced(statement: Statement, start: int, end: int, text: str) -> Statement:
-    """The statement with other text from one character to another."""
-    whole, encoding = _decoded(statement.text)
-    before, after = whole[:start].encode(encoding), whole[end:].encode(encoding)
-    return replace(statement, text=before + text.encode() + after)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _list(what: str, names: Iterable[str]) -> list[str]:
+    """What it says of several names, if there are any."""
+    told = ", ".join(sorted(names))
+    return [f"{what} {told}"] if told else []
 
 
 def _table(relation: Any) -> str:
@@ -273,14 +318,21 @@ def _adapted(statement: Statement, node: Any) -> Chosen:
     """A statement as it is carried out, and whether the others can do without it."""
     chosen = Chosen(statement)
     match node:
-        case ast.VariableSetStmt():  # a newer pg_dump sets what only newer servers know
-            chosen = Chosen(statement, frozenset((_UNKNOWN_SETTING,)))
-        case ast.CommentStmt() | ast.DropStmt():  # of something that is not there
+        case ast.VariableSetStmt() if (
+            node.name != "role"
+        ):  # a newer pg_dump sets what only newer servers know
+            may_fail = frozenset((_UNKNOWN_SETTING, _NOT_ALLOWED))
+            chosen = Chosen(statement, may_fail, reported=node.name not in _LIMITS)
+        case ast.CommentStmt():
+            chosen = Chosen(statement, _MISSING | {_NOT_ALLOWED}, reported=False)
+        case ast.DropStmt():  # of something that is not there
             chosen = Chosen(statement, _MISSING, reported=False)
         case ast.CreateSchemaStmt():
-            chosen = Chosen(_without_owner(statement, node))
+            chosen = Chosen(without_owner(statement, node))
         case ast.CreateExtensionStmt():
             chosen = Chosen(_with_schema(statement, node), _NO_EXTENSION, makes="extension")
+        case ast.AlterExtensionStmt() | ast.CreatePLangStmt():
+            chosen = Chosen(statement, _NO_EXTENSION, makes="extension")
         case ast.CreateTrigStmt() | ast.CreatePublicationStmt() | ast.AlterPublicationStmt():
             chosen = Chosen(statement, _MISSING | {_NOT_ALLOWED})
         case ast.AlterTableStmt() if _is_foreign_key(node):
@@ -290,20 +342,12 @@ def _adapted(statement: Statement, node: Any) -> Chosen:
     return chosen
 
 
-def _without_owner(statement: Statement, node: Any) -> Statement:
-    """CREATE SCHEMA … AUTHORIZATION, which has the name of its owner if it has none itself."""
-    if node.authrole is None or node.schemaElts:
-        return statement
-    name = _quoted(node.schemaname or node.authrole.rolename)
-    return replace(statement, text=f"CREATE SCHEMA IF NOT EXISTS {name};".encode())
-
-
 def _with_schema(statement: Statement, node: Any) -> Statement:
     """The statement behind one that makes the schema which the extension is to be in."""
-    schemas: list[Any] = [each.arg for each in node.options or () if each.defname == "schema"]
-    if not schemas:
+    names = [each.arg.sval for each in node.options or () if each.defname == "schema"]
+    if not names or names[0].startswith("pg_"):  # which none may make
         return statement
-    make = f"CREATE SCHEMA IF NOT EXISTS {_quoted(schemas[0].sval)}; "
+    make = f"CREATE SCHEMA IF NOT EXISTS {quoted(names[0])}; "
     return replace(statement, text=make.encode() + statement.text)
 
 
@@ -356,10 +400,8 @@ def _is_null(value: Any) -> bool:
     return isinstance(value, ast.A_Const) and bool(value.isnull)
 
 
-def _sets_for_a_database(node: Any) -> bool:
-    if isinstance(node, ast.AlterRoleSetStmt):
-        return node.database is not None
-    return isinstance(node, ast.AlterDatabaseSetStmt)
+def _sets_for_a_login_there(node: Any) -> bool:
+    return isinstance(node, ast.AlterRoleSetStmt) and node.database is not None
 
 
 def _publishes_more_than_tables(node: Any) -> bool:
@@ -378,17 +420,16 @@ def _gives_away(node: Any) -> bool:
         commands: Any = node.cmds
         return all(each.subtype == AlterTableType.AT_ChangeOwner for each in commands)
     if isinstance(node, ast.VariableSetStmt):
-        return node.name in _OF_THE_OTHER_SERVER
-    return isinstance(
-        node,
-        ast.AlterOwnerStmt | ast.AlterDefaultPrivilegesStmt | ast.GrantStmt | ast.SecLabelStmt,
-    )
+        return bool(node.name == "session_authorization")
+    return isinstance(node, _GIVES_AWAY)
 
 
 def roles_in(node: Any) -> list[Any]:
     """The roles whom such a statement gives something to."""
     if isinstance(node, ast.AlterOwnerStmt):
         return [node.newowner]
+    if isinstance(node, ast.ReassignOwnedStmt):
+        return [*(node.roles or ()), node.newrole]
     if isinstance(node, ast.AlterTableStmt):
         commands: Any = node.cmds
         return [each.newowner for each in commands]
@@ -396,6 +437,8 @@ def roles_in(node: Any) -> list[Any]:
         options: Any = node.options or ()
         makers = [role for each in options if each.defname == "roles" for role in each.arg]
         return [*roles_in(node.action), *makers]
+    if isinstance(node, ast.DropOwnedStmt):
+        return list(node.roles or ())
     return list(node.grantees or ()) if isinstance(node, ast.GrantStmt) else []
 
 
@@ -412,33 +455,3 @@ def _is_there_already(node: Any) -> bool:
         name: Any = node.object
         return bool(name.sval == "public")
     return node.objtype in _COMMENTS
-
-
-def disables_triggers(statement: Statement) -> Statement | None:
-    """``ALTER TABLE … DISABLE (ENABLE) TRIGGER ALL`` as an owner may say it, else None.
-
-    ALL includes those of foreign keys, which only a superuser may disable.
-    """
-    node = parsed(statement) if statement.verb == b"ALTER" else None
-    if not isinstance(node, ast.AlterTableStmt) or len(node.cmds or ()) != 1:
-        return None
-    commands: Any = node.cmds
-    if commands[0].subtype not in {
-        AlterTableType.AT_DisableTrigAll,
-        AlterTableType.AT_EnableTrigAll,
-    }:
-        return None
-    last = [each for each in parser.scan(_decoded(statement.text)[0]) if each.name == "ALL"][-1]
-    return _spliced(statement, last.start, last.end + 1, "USER")
-
-
-def replicates(statement: Statement) -> bool | None:
-    """Whether ``SET session_replication_role`` turns triggers and foreign keys off (True) or on
-    (False); None for other statements. Only a superuser may set it."""
-    node = parsed(statement) if statement.verb in {b"SET", b"RESET"} else None
-    if not isinstance(node, ast.VariableSetStmt) or node.name != "session_replication_role":
-        return None
-    arguments: Any = node.args or ()
-    return node.kind == VariableSetKind.VAR_SET_VALUE and any(
-        getattr(each.val, "sval", "").lower() == "replica" for each in arguments
-    )

@@ -8,8 +8,9 @@ It comes to the server as libpq's environment says. A script may have the server
 than there is memory, and take hours to be taken apart: so it runs as a child (``host.children``).
 
 How far it is in the file it tells on standard error (``read 1234``), and what came of it in one
-line of JSON on standard output: ``{"left_out": […]}``, or ``{"refused": …, "hint": …}`` if the
-script is at fault, or ``{"failed": …}`` with the server's words.
+line of JSON on standard output: ``{"left_out": […], "settings": {name: value, …}}``, the settings
+being those of its database, or ``{"refused": …, "hint": …}`` if the script is at fault, or
+``{"failed": …}`` with the server's words.
 """
 
 import gzip
@@ -25,9 +26,14 @@ from typing import Any, BinaryIO
 import psycopg
 
 from tenantry.pg.script_checks import Checks
-from tenantry.pg.script_choice import Choice, Chosen, disables_triggers, replicates
+from tenantry.pg.script_choice import Choice, Chosen
 from tenantry.pg.script_session import Failed, Session
-from tenantry.pg.script_triggers import Triggers, add_foreign_key
+from tenantry.pg.script_triggers import (
+    Triggers,
+    add_foreign_key,
+    disables_triggers,
+    replicates,
+)
 from tenantry.pg.scripts import Refused, Script, Statement
 
 GZIP = b"\x1f\x8b"
@@ -118,8 +124,8 @@ class _Loader:
         self._together: list[Statement] = []
         self._size = 0
 
-    def load(self) -> list[str]:
-        """Do all of it. Returns what was left out."""
+    def load(self) -> dict[str, object]:
+        """Do all of it. Returns what was left out, and the settings."""
         for statement in self._script.statements():
             if statement.verb == b"INSERT":
                 self._keep(statement)
@@ -132,7 +138,8 @@ class _Loader:
         changed, lost = self._checks.restore()
         if lost and not self._accepts_losses:
             raise Refused(f"PostgreSQL does not build all of it again: {lost[0]}", hint=_ACCEPT)
-        return [*self._choice.left_out, *changed, *lost, *self._triggers.restore()]
+        left_out = [*self._choice.left_out, *changed, *lost, *self._triggers.restore()]
+        return {"left_out": left_out, "settings": self._choice.settings}
 
     def _keep(self, statement: Statement) -> None:
         self._together.append(statement)
@@ -225,8 +232,10 @@ class _Loader:
             self._choice.tell(told)
 
 
-def load(file: BinaryIO, room: int, roles: Mapping[str, str], *, accepts_losses: bool) -> list[str]:
-    """Read a script into the database. Returns what was left out.
+def load(
+    file: BinaryIO, room: int, roles: Mapping[str, str], *, accepts_losses: bool
+) -> dict[str, object]:
+    """Read a script into the database. Returns what was left out, and the settings.
 
     Raises Failed, Refused, psycopg.Error.
     """
@@ -240,8 +249,7 @@ def main() -> None:
     told: dict[str, object]
     try:
         with Path(path).open("rb") as file:
-            left_out = load(file, int(room), json.loads(roles), accepts_losses=json.loads(losses))
-        told = {"left_out": left_out}
+            told = load(file, int(room), json.loads(roles), accepts_losses=json.loads(losses))
     except Refused as refused:
         told = {"refused": refused.detail, "hint": refused.hint}
     except (Failed, psycopg.Error) as error:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,6 +35,7 @@ _CHILD_DEADLINE = 60
 _LARGE = 1024 * 1024  # characters
 _SETTINGS = {"standard_conforming_strings": b"on", "client_encoding": b"UTF8"}
 _INSERTS_VALUES = re.compile(r"INSERT\s+INTO\s+[^\s(']+\s*(\([^()']*\)\s*)?VALUES\b", re.IGNORECASE)
+_CHANGES_ROWS = re.compile(rb"(?:INSERT|UPDATE|DELETE)\s", re.IGNORECASE)
 _PARSERS = ThreadPoolExecutor(2, thread_name_prefix="parser")
 _Result = TypeVar("_Result")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -58,6 +59,15 @@ class Statement:
     node: Any  # the tree that pglast makes of it
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """``count`` statements, from that of the index ``first`` on, with what is between them."""
+
+    text: bytes
+    first: int
+    count: int
+
+
 def split(sql: str) -> Sequence[Statement]:
     """The statements of a text, in order. Raises Unreadable.
 
@@ -78,12 +88,45 @@ async def aside(work: Callable[[], _Result]) -> _Result:
     return await asyncio.get_running_loop().run_in_executor(_PARSERS, work)
 
 
+def batch(parts: Sequence[Statement], first: int, *, most: int, most_bytes: int) -> Batch:
+    """The statement of an index with those that follow it and can be sent in one message with it.
+
+    They only change rows, so that none of them makes a difference to how the next one is read, or
+    to whether there is a transaction. There are ``most`` at most, and one or ``most_bytes``.
+    """
+    if isinstance(parts, _Large):
+        return parts.batch(first, most, most_bytes)
+    text = [parts[first].text]
+    size = len(text[0])
+    last = first
+    while last - first + 1 < most and all(_changes_rows(each) for each in parts[last : last + 2]):
+        if last + 1 == len(parts):
+            break
+        following = parts[last + 1]
+        size += len(following.comments) + len(following.text)
+        if size > most_bytes:
+            break
+        text += following.comments, following.text
+        last += 1
+    return Batch("".join(text).encode(), first, last - first + 1)
+
+
+def _changes_rows(statement: Statement) -> bool:
+    return isinstance(statement.node, _OF_ROWS)
+
+
+def without_rows(parts: Sequence[Statement]) -> Iterator[Statement]:
+    """The statements but for some of those that only change rows: there may be a million."""
+    return parts.without_rows() if isinstance(parts, _Large) else iter(parts)
+
+
 class _Large(Sequence[Statement]):
     """The statements of a large text: only where they are is kept."""
 
     def __init__(self, sql: str) -> None:
         self._text = sql.encode()
         self._places = array("Q")  # where each begins, where it ends, and its line
+        self._changes_rows = bytearray()  # whether it does nothing else
         script = Script(io.BytesIO(self._text), _SETTINGS.__getitem__)
         after = 0
         try:
@@ -91,6 +134,7 @@ class _Large(Sequence[Statement]):
                 start = self._text.index(statement.text, after)
                 after = start + len(statement.text)
                 self._places.extend((start, after, statement.line))
+                self._changes_rows.append(_CHANGES_ROWS.match(statement.text) is not None)
         except Refused as error:
             raise Unreadable(error.detail, script.line) from None
 
@@ -111,6 +155,19 @@ class _Large(Sequence[Statement]):
         before = self._places[place - 2] if place else 0
         text = self._text[start:end].decode()
         return Statement(text, self._text[before:start].decode(), line, _tree(text))
+
+    def batch(self, first: int, most: int, most_bytes: int) -> Batch:
+        start, end = self._places[first * 3], self._places[first * 3 + 1]
+        last = first
+        while last - first + 1 < most and self._changes_rows[last : last + 2] == b"\1\1":
+            if self._places[last * 3 + 4] - start > most_bytes:
+                break
+            last += 1
+            end = self._places[last * 3 + 1]
+        return Batch(self._text[start:end], first, last - first + 1)
+
+    def without_rows(self) -> Iterator[Statement]:
+        return (self[i] for i, changes in enumerate(self._changes_rows) if not changes)
 
 
 def _tree(text: str) -> Any:
@@ -250,6 +307,7 @@ def is_concurrent(reindex: Any) -> bool:
     return any(option.defname == "concurrently" for option in reindex.params or ())
 
 
+_OF_ROWS = (ast.InsertStmt, ast.UpdateStmt, ast.DeleteStmt)
 _BEGINS = {TransactionStmtKind.TRANS_STMT_BEGIN, TransactionStmtKind.TRANS_STMT_START}
 _WHOLE = {
     ReindexObjectType.REINDEX_OBJECT_SCHEMA,
@@ -273,6 +331,11 @@ _LASTING = {
     ast.CreateSubscriptionStmt,
     ast.DropSubscriptionStmt,
 }
+
+
+def only_sets(statement: Statement) -> bool:
+    """Whether it sets or shows something of the session, and does nothing else."""
+    return isinstance(statement.node, ast.VariableSetStmt | ast.VariableShowStmt)
 
 
 def leaves_nothing(statement: Statement) -> bool:

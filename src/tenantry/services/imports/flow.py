@@ -344,7 +344,7 @@ async def _bring_settings(run: ImportRun, place: Place, logins_: Sequence[str]) 
     """Have the source's settings for all of the database's logins. Returns what could not be."""
     row = place.row
     here = await role_settings.of_login(place.address, row.username, row.database_name)
-    brought, left = plan.settings(run.state.settings, here)
+    brought, left = plan.settings(run.state.settings or {}, here)
     failed: dict[str, str] = {}
     for login in logins_:
         failed |= await role_settings.apply(place.address, login, row.database_name, brought)

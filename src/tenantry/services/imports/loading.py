@@ -55,12 +55,15 @@ async def load(
 ) -> Sequence[str]:
     """Read a dump into a database. Returns what was left out.
 
+    The settings that the dump has for its database are in the run's state afterwards, unless those
+    of a source are there.
+
     Raises CommandFailed with the words of the server or of pg_restore; Conflict if the dump is not
     taken; WouldLose.
     """
     head = await asyncio.to_thread(dump_formats.head_of, dump)
     if dump_formats.form_of(head) == "script":
-        return await _load_script(run, place, visitor, dump)
+        return await _load_whole_script(run, place, visitor, dump)
     header = dump_formats.header_of(head)
     engine = place.engine  # whose pg_restore says what is wrong if there is no header
     if header is not None:
@@ -69,8 +72,8 @@ async def load(
         return await _load_archive(run, place, visitor, dump)
     # A newer pg_restore sends what an older server does not know; of its script that is left out.
     script = dump.with_name("script")
-    await dumps.as_script(engine.bindir, dump, script, options=_AS_OURS)
-    return await _load_script(run, place, visitor, script)
+    await dumps.as_script(engine.bindir, dump, script, options=[*_AS_OURS, "--create"])
+    return await _load_whole_script(run, place, visitor, script)
 
 
 async def survey(dump: Path, engine: PostgresEngine, *, most: int, room: int) -> dict[str, Any]:
@@ -105,9 +108,10 @@ async def _load_archive(
     run: ImportRun, place: Place, visitor: visitors.Visitor, dump: Path
 ) -> Sequence[str]:
     bindir, database = place.engine.bindir, place.row.database_name
+    not_set = await _read_settings(run, place, visitor, dump)
     async with visitors.connect_as(visitor, database) as session:
         every = await extensions.every(session)
-        brought, _ = plan.settings(run.state.settings, {})
+        brought, _ = plan.settings(run.state.settings or {}, {})
         deciding = await _usable(session, tenant_settings.deciding(brought))
     chosen = plan.choose(
         await archives.contents(bindir, dump),
@@ -129,13 +133,35 @@ async def _load_archive(
     if loaded.lost and not run.params.accept_losses:
         raise WouldLose.of(loaded.as_json()["lost"])
     exceptions = [*loaded.changed, *loaded.lost]
-    left_out = [*chosen.left_out, *(f"{each.object}: {each.reason}" for each in exceptions)]
+    left_out = [
+        *not_set,
+        *chosen.left_out,
+        *(f"{each.object}: {each.reason}" for each in exceptions),
+    ]
     if not chosen.one_by_one:
         return left_out
     script = dump.with_name("script")
     options = [archives.only(dump.with_name("contents"), chosen.one_by_one), *_AS_OURS]
     await dumps.as_script(bindir, dump, script, options=options)
-    return [*left_out, *await _load_script(run, place, visitor, script)]
+    loaded_script = await _load_script(run, place, visitor, script)
+    return [*left_out, *loaded_script.left_out]
+
+
+async def _read_settings(
+    run: ImportRun, place: Place, visitor: visitors.Visitor, dump: Path
+) -> Sequence[str]:
+    """Read what an archive sets for its database into the run's state, unless that is there.
+
+    Returns the settings that the database cannot have.
+    """
+    if run.state.settings is not None:
+        return []
+    script = dump.with_name("settings")
+    nothing_else = archives.only(dump.with_name("contents"), [])
+    await dumps.as_script(
+        place.engine.bindir, dump, script, options=[nothing_else, "--create", *_AS_OURS]
+    )
+    return await _load_whole_script(run, place, visitor, script)
 
 
 async def _usable(
@@ -152,9 +178,18 @@ async def _usable(
     return usable
 
 
-async def _load_script(
+async def _load_whole_script(
     run: ImportRun, place: Place, visitor: visitors.Visitor, script: Path
 ) -> Sequence[str]:
+    loaded = await _load_script(run, place, visitor, script)
+    if run.state.settings is None:
+        run.state.settings = loaded.settings
+    return loaded.left_out
+
+
+async def _load_script(
+    run: ImportRun, place: Place, visitor: visitors.Visitor, script: Path
+) -> dumps.LoadedScript:
     return await dumps.load_script(
         visitor,
         place.row.database_name,

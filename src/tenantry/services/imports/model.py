@@ -33,7 +33,7 @@ class ImportState(State):
 
     there: dict[str, int] | None = None
     here: dict[str, int] = Field(default_factory=dict)
-    settings: dict[str, str] = Field(default_factory=dict)
+    settings: dict[str, str] | None = None
     left_out: list[str] = Field(default_factory=list)
 
 

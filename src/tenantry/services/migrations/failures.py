@@ -13,6 +13,11 @@ _ALONE = (
     "Give the statement a file of its own, without BEGIN and COMMIT, and with the comment "
     "-- tenantry: no-transaction above it."
 )
+_CURES: dict[type[psycopg.Error], str] = {
+    pg.DeadlockDetected: "The file and others waited for each other. Try when fewer are at work.",
+    pg.UnsafeNewEnumValueUsage: "A new value of an enum can be used once it is committed: use it in"
+    " the next file.",
+}
 _FOR_PSQL = (
     "Files go straight to the server, which knows neither psql's own commands nor data after "
     "COPY … FROM stdin. Leave the command out; write the rows as INSERT."
@@ -69,8 +74,8 @@ def _cure(script: Script, error: psycopg.Error, at: Place, limits: Limits) -> st
             return _ALONE
         case pg.LockNotAvailable() | pg.QueryCanceled():
             return _out_of_time(error, limits)
-        case pg.DeadlockDetected():
-            return "The file and others waited for each other. Try when fewer are at work."
+        case pg.DeadlockDetected() | pg.UnsafeNewEnumValueUsage():
+            return _CURES[type(error)]
         case pg.SyntaxError() if _is_for_psql(script, at.line):
             return _FOR_PSQL
         case _ if _is_copy(error):

@@ -43,8 +43,7 @@ _OF_RAILS = "ar_internal_metadata"
 def _not_a_ledger(schema: str, table: str, why: str) -> Conflict:
     return Conflict(
         f"The table {schema}.{table} {why}, so it is not read as the record of migrations.",
-        hint=f"golang-migrate's {plan.TABLE} has version bigint and dirty boolean. Rename the "
-        "table if another tool keeps it.",
+        hint="Rename it, if it is somebody else's; or drop it, and what it recorded is forgotten.",
     )
 
 
@@ -85,7 +84,9 @@ class Ledger:
                 hint="Create the schema that the role's search_path names.",
             )
         there = await _tables(conn, schema)
-        return cls(conn, database, schema, _table(schema, there, beside=beside), there)
+        table = await _table(conn, schema, there, beside=beside)
+        _require_ours(schema, table, there)
+        return cls(conn, database, schema, table, there)
 
     @classmethod
     async def at(cls, conn: Connection, database: str, schema: str) -> "Ledger":
@@ -98,16 +99,8 @@ class Ledger:
         Raises Conflict if they are something else.
         """
         there = await _tables(conn, schema)
-        table = _table(schema, there, beside=False)
-        for name in (table, plan.JOURNAL):
-            if name not in there:
-                continue
-            found = there[name]
-            if not found.is_plain:
-                raise _not_a_ledger(schema, name, "is no plain table")
-            for column, types in _COLUMNS[name].items():
-                if (type_ := found.columns.get(column, "missing")) not in types:
-                    raise _not_a_ledger(schema, name, f"has a column {column} that is {type_}")
+        table = await _table(conn, schema, there, beside=False)
+        _require_ours(schema, table, there)
         return cls(conn, database, schema, table, there)
 
     async def ensure(self) -> None:
@@ -135,6 +128,18 @@ class Ledger:
             return State()
         [(version, dirty)] = rows
         return State(None if version == NO_VERSION else version, dirty)
+
+    async def is_locked(self) -> bool:
+        """Whether another run holds the lock of runs, which is not waited for."""
+        keys = plan.lock_keys(self.database, self.schema, self.table)
+        free = sql.SQL(" AND ").join(
+            # For a moment, and shared: a run that comes meanwhile waits no longer than that.
+            sql.SQL("pg_catalog.pg_try_advisory_xact_lock_shared({})").format(key)
+            for key in keys
+        )
+        cursor = await send(self.conn, "SELECT NOT ({free})", free=free)
+        [(is_locked,)] = await cursor.fetchall()
+        return bool(is_locked)
 
     async def write(self, version: int | None, *, dirty: bool) -> None:
         """Record where the database stands."""
@@ -212,10 +217,28 @@ class Ledger:
 class _Found:
     """A table, or whatever has the name of one, and the types of its columns by their names."""
 
-    is_plain: bool
+    kind: str  # pg_class.relkind
     columns: dict[str, str]
 
+    def is_not(self, wanted: dict[str, tuple[str, ...]]) -> str:
+        """What keeps it from being a plain table with these columns; empty if it is one."""
+        if self.kind != "r":
+            return f"is {_KINDS.get(self.kind, 'no plain table')}"
+        for column, types in wanted.items():
+            if (type_ := self.columns.get(column, "missing")) not in types:
+                return f"has a column {column} that is {type_}"
+        return ""
 
+
+_KINDS = {
+    "v": "a view",
+    "m": "a materialized view",
+    "f": "a foreign table",
+    "p": "a partitioned table",
+    "S": "a sequence",
+    "i": "an index",
+    "c": "a type",
+}
 _Tables = dict[str, _Found]
 
 
@@ -223,47 +246,88 @@ async def _tables(conn: Connection, schema: str) -> _Tables:
     """What a schema has of the tables that may be of interest, by the catalog alone."""
     cursor = await send(
         conn,
-        "SELECT c.relname, c.relkind = 'r', a.attname, a.atttypid::pg_catalog.regtype::text"
+        "SELECT c.relname, c.relkind, a.attname, a.atttypid::pg_catalog.regtype::text"
         " FROM pg_catalog.pg_class c"
         " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
         " LEFT JOIN pg_catalog.pg_attribute a"
         " ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
-        " WHERE n.nspname = {schema} AND c.relname = ANY ({names}::pg_catalog.text[])"
-        " AND c.relkind NOT IN ('i', 'I', 'c')",
+        " WHERE n.nspname = {schema} AND c.relname = ANY ({names}::pg_catalog.text[])",
         schema=sql.Literal(schema),
         names=sql.Literal([*_COLUMNS, _OF_RAILS]),
     )
     found: _Tables = {}
-    for name, is_plain, column, type_ in await cursor.fetchall():
-        found.setdefault(name, _Found(is_plain, {})).columns[column] = type_
+    for name, kind, column, type_ in await cursor.fetchall():
+        columns = found.setdefault(name, _Found(kind, {})).columns
+        if column is not None:
+            columns[column] = type_
     return found
 
 
-def _table(schema: str, there: _Tables, *, beside: bool) -> str:
+def _require_ours(schema: str, table: str, there: _Tables) -> None:
+    """Raises Conflict if what has the name of the ledger or the journal is something else."""
+    for name in (table, plan.JOURNAL):
+        if name in there and (why := there[name].is_not(_COLUMNS[name])):
+            raise _not_a_ledger(schema, name, why)
+
+
+async def _table(conn: Connection, schema: str, there: _Tables, *, beside: bool) -> str:
     """Which table is the ledger. Raises ForeignLedger."""
     known = there.get(plan.TABLE)
     if plan.BESIDE in there:
         return plan.BESIDE
-    if known is None or "dirty" in known.columns:
+    if known is None:
+        return plan.TABLE
+    why = known.is_not(_LEDGER) or await _has_more_rows(conn, schema)
+    if not why:
         return plan.TABLE
     if beside:
         return plan.BESIDE
+    keeper = _keeper(there)
+    says = f"is {keeper} record of migrations" if keeper else why
     raise ForeignLedger(
-        f"The table {schema}.{plan.TABLE} is {_keeper(there)} record of migrations.",
+        f"The table {schema}.{plan.TABLE} {says}.",
         hint=f"Start beside it (beside, --beside): the record of these files is then in"
         f" {plan.BESIDE}, and the other tool's stays as it is. golang-migrate finds it with"
         f" x-migrations-table={plan.BESIDE}.",
     )
 
 
+async def _has_more_rows(conn: Connection, schema: str) -> str:
+    """Whether a table that looks like golang-migrate's has a row for each migration, as others do:
+    to be replaced by the one that tells the version."""
+    cursor = await send(
+        conn,
+        "SELECT pg_catalog.count(*) FROM (SELECT FROM {table} LIMIT 2) rows",
+        table=sql.Identifier(schema, plan.TABLE),
+    )
+    [(rows,)] = await cursor.fetchall()
+    return "has more than the one row of golang-migrate's" if rows > 1 else ""
+
+
+# What others name schema_migrations, by its columns and the types of the first one.
+_TEXT, _NUMBER = ("text", "character varying"), ("integer", "bigint")
+_KEEPERS = (
+    (("version",), _TEXT, "dbmate's or Rails'"),
+    (("version",), _NUMBER, "an old golang-migrate's (mattes/migrate's)"),
+    (("version", "inserted_at"), _NUMBER, "Ecto's"),
+    (("filename",), _TEXT, "Sequel's"),
+    (("id", "applied", "description"), _NUMBER, "Migratus'"),
+)
+
+
 def _keeper(there: _Tables) -> str:
-    """Whose table it is, by its columns."""
+    """Whose table it is; empty if only the name says that it is anybody's."""
+    found = there[plan.TABLE]
+    columns = set(found.columns)
+    if found.kind != "r" or columns == set(_LEDGER):
+        return ""
     if _OF_RAILS in there:
         return "Rails'"
-    match sorted(there[plan.TABLE].columns):
-        case ["version"]:
-            return "dbmate's or Rails'"
-        case ["inserted_at", "version"]:
-            return "Ecto's"
-        case _:
-            return "another tool's"
+    if {"version", "statements"} <= columns:
+        return "Supabase's"
+    known = [
+        keeper
+        for names, types, keeper in _KEEPERS
+        if set(names) == columns and found.columns[names[0]] in types
+    ]
+    return known[0] if known else "another tool's"

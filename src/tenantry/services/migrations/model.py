@@ -57,7 +57,8 @@ class Script:
         lines = above[0].splitlines() if above else []
         if any(_NO_TRANSACTION.fullmatch(line.strip()) for line in lines):
             return False
-        return not any(map(statements.refuses_transaction, self.statements))
+        parts = statements.without_rows(self.statements)
+        return not any(map(statements.refuses_transaction, parts))
 
     @property
     def statements(self) -> Sequence[Statement]:
@@ -121,7 +122,8 @@ class Status:
     ``journal`` tells of the applied ones, by version; ``edited`` are those whose file is no
     longer what was applied. ``skipped`` are not among the applied: they came into the folder after
     a later one was applied, and were never run. ``unnoted`` are those of the applied that another
-    tool ran, of which the journal does not tell yet.
+    tool ran, of which the journal does not tell yet. ``running``: it is dirty because another run
+    is under way, as golang-migrate marks each file before it runs it.
     """
 
     state: State
@@ -132,6 +134,7 @@ class Status:
     edited: tuple[Migration, ...] = ()
     skipped: tuple[Migration, ...] = ()
     unnoted: tuple[Migration, ...] = ()
+    running: bool = False
 
 
 @dataclass(frozen=True, slots=True)

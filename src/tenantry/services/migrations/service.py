@@ -16,7 +16,7 @@ work may: when the file ends the transaction by itself, or cannot run in one at 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -25,13 +25,11 @@ from typing import TypedDict, Unpack
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
-from psycopg.pq import TransactionStatus
 
 from tenantry.base.errors import InvalidInput
 from tenantry.pg import statements
-from tenantry.pg.discarding import execute_discarding
 from tenantry.services.migrations import plan
-from tenantry.services.migrations.failures import Place, failure, quoted
+from tenantry.services.migrations.failures import failure
 from tenantry.services.migrations.ledger import Connection, Ledger, send
 from tenantry.services.migrations.model import (
     HIGHEST_VERSION,
@@ -51,6 +49,7 @@ from tenantry.services.migrations.model import (
     Status,
     Step,
 )
+from tenantry.services.migrations.work import Work
 
 
 class How(TypedDict, total=False):
@@ -146,8 +145,16 @@ async def version(conn: Connection) -> State:
 async def status(conn: Connection, folder: Folder) -> Status:
     """Which of the folder's migrations are in force. Raises BadMigrations."""
     migrations = await statements.aside(partial(load, folder))
-    ledger = await Ledger.find(conn)
-    return plan.status(migrations, await ledger.read(), await ledger.journal())
+    return await status_of(await Ledger.find(conn), migrations)
+
+
+async def status_of(ledger: Ledger, migrations: Sequence[Migration] = ()) -> Status:
+    """Which of these migrations are in force."""
+    state = await ledger.read()
+    running = state.dirty and await ledger.is_locked()
+    if state.dirty and not running:
+        state = await ledger.read()  # the run may have ended between the two
+    return replace(plan.status(migrations, state, await ledger.journal()), running=running)
 
 
 def load(folder: Folder) -> tuple[Migration, ...]:
@@ -337,7 +344,7 @@ async def _take(ledger: Ledger, before: State, step: Step, manner: _Manner) -> N
         journal = ledger.noting(step.version, script)
     else:
         journal = ledger.forgetting_after(step.version - 1)
-    run = await statements.aside(partial(_Work, ledger, script))
+    run = await statements.aside(partial(Work, ledger, script))
     retries, pause = limits.retries, limits.back_off
     while True:
         try:
@@ -364,91 +371,6 @@ async def _take(ledger: Ledger, before: State, step: Step, manner: _Manner) -> N
             pause *= 2
         else:
             return
-
-
-# Traces of statements that work in several transactions and broke off (PostgreSQL's manual:
-# CREATE INDEX, REINDEX, ALTER TABLE … DETACH PARTITION).
-_TRACES = """
-    SELECT 'i', indexrelid FROM pg_catalog.pg_index WHERE NOT indisvalid
-    UNION ALL SELECT 'p', inhrelid FROM pg_catalog.pg_inherits WHERE inhdetachpending
-"""
-
-
-class _Work:
-    """The statements of a file, and how far they are."""
-
-    def __init__(self, ledger: Ledger, script: Script) -> None:
-        self._ledger = ledger
-        self._script = script
-        self._parts = script.statements
-        self._transactional = script.transactional
-        # Whether it surely runs in the one transaction that we begin. What the parser does not
-        # take may say anything.
-        self.is_whole = bool(self._transactional and self._parts) and not any(
-            map(statements.controls_transaction, self._parts)
-        )
-        self._begins = bool(self._parts) and statements.begins_transaction(self._parts[0])
-        self._doing: int | None = None
-        self._traces: set[tuple[object, ...]] = set()
-
-    async def begin(self, *queries: sql.Composable) -> None:
-        self._doing = None
-        if self._transactional and self._begins:
-            await self._execute(self._parts[0].text)  # it may name an isolation level
-            await self._ledger.send(*queries)
-        elif self._transactional:
-            await self._ledger.send(sql.SQL("BEGIN"), *queries)
-        else:
-            self._traces = await self._look()
-            await self._ledger.send(*queries)
-
-    async def do(self) -> None:
-        # One without statements may still be comments, or what only the server can read.
-        texts = (part.text for part in self._parts) if self._parts else [self._script.sql]
-        for self._doing, text in enumerate(texts):
-            if self._transactional and self._begins and self._doing == 0:
-                continue  # done
-            if self._transactional and self._is_idle():
-                # It has ended its transaction. What follows is one again, as if it were sent whole.
-                await send(self._ledger.conn, "BEGIN")
-            await self._execute(text)
-        self._doing = None
-
-    async def _execute(self, text: str) -> None:
-        await execute_discarding(self._ledger.conn, text.encode())
-
-    async def end(self, *queries: sql.Composable) -> None:
-        commit = () if self._is_idle() else (sql.SQL("COMMIT"),)
-        await self._ledger.send(*queries, *commit)
-
-    def _is_idle(self) -> bool:
-        return self._ledger.conn.info.transaction_status == TransactionStatus.IDLE
-
-    async def left_nothing(self) -> bool:
-        """Whether a failure outside our transaction left no trace: it was of the first statement,
-        or in a transaction that the file itself began with."""
-        if self._transactional or self._doing is None or not self._parts:
-            return False
-        if self._begins:
-            return not any(map(statements.controls_transaction, self._parts[1 : self._doing]))
-        if self._doing > 0:
-            return False
-        return statements.leaves_nothing(self._parts[0]) and await self._look() == self._traces
-
-    async def _look(self) -> set[tuple[object, ...]]:
-        return set(await (await send(self._ledger.conn, _TRACES)).fetchall())
-
-    def at(self, error: psycopg.Error) -> Place:
-        """Where it failed: the line that PostgreSQL tells, or where the statement begins."""
-        if self._doing is None:
-            return Place()
-        position = error.diag.statement_position
-        if not self._parts:
-            line = statements.line_of(self._script.sql, int(position)) if position else None
-            return Place(line)
-        part = self._parts[self._doing]
-        within = statements.line_of(part.text, int(position)) if position else 1
-        return Place(part.line + within - 1, quoted(part.text))
 
 
 async def _refuse_rollback(ledger: Ledger, script: Script, target: int | None) -> None:

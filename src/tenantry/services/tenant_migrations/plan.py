@@ -37,7 +37,7 @@ def _may_outdate(script: Script) -> bool:
         parts = statements.split(script.sql)
     except Unreadable:
         return True
-    return any(isinstance(part.node, _SHAPES) for part in parts)
+    return any(isinstance(part.node, _SHAPES) for part in statements.without_rows(parts))
 
 
 _remembered = lru_cache(maxsize=64)(_may_outdate)

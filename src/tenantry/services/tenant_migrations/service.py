@@ -21,7 +21,7 @@ from tenantry.control.store import ControlStore, Tx
 from tenantry.pg import logins
 from tenantry.services.databases.plan import statement_seconds
 from tenantry.services.databases.service import Databases
-from tenantry.services.migrations import plan as steps
+from tenantry.services.migrations import service as migrations
 from tenantry.services.migrations.ledger import Ledger
 from tenantry.services.migrations.model import Limits, Status
 from tenantry.services.operations.service import Operations
@@ -155,7 +155,7 @@ class TenantMigrations:
                 ledger = await Ledger.at(
                     session, database.database_name, await _schema(session, database)
                 )
-                return steps.status((), await ledger.read(), await ledger.journal())
+                return await migrations.status_of(ledger)
         except psycopg.Error as error:
             raise Conflict(
                 "The database's tables of migrations cannot be read: "
