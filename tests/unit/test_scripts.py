@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pglast import parser
 
-from tenantry.pg.script_choice import Choice, disables_triggers, replicates
+from tenantry.pg.script_choice import Choice
+from tenantry.pg.script_triggers import disables_triggers, replicates
 from tenantry.pg.scripts import Refused, Script, Statement
 
 SETTINGS = {"standard_conforming_strings": b"on", "client_encoding": b"UTF8"}

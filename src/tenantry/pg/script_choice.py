@@ -17,7 +17,6 @@ from pglast.enums import (
     ObjectType,
     PublicationObjSpecType,
     RoleSpecType,
-    VariableSetKind,
 )
 
 from tenantry.pg.scripts import EMPTIES_SEARCH_PATH, FOR_ONE_DATABASE, Refused, Statement
@@ -83,20 +82,35 @@ _MISSING = frozenset(
     (b"42P01", b"42703", b"42883", b"42704", b"3F000")
 )
 _NOT_ALLOWED = b"42501"  # insufficient_privilege
-# feature_not_supported, undefined_file, invalid_parameter_value: there is no such extension, or not
-# in this version.
-_NO_EXTENSION = _MISSING | {_NOT_ALLOWED, b"0A000", b"58P01", b"22023"}
+# feature_not_supported, undefined_file: there is no such extension.
+_NOT_AVAILABLE = {b"0A000", b"58P01"}
+# invalid_parameter_value: not in this version.
+_NO_EXTENSION = _MISSING | _NOT_AVAILABLE | {_NOT_ALLOWED, b"22023"}
+# Left out with an extension that they need; neither rows nor what guards them.
+_GOES_WITH_IT = (
+    ast.ViewStmt,
+    ast.CreateTableAsStmt,
+    ast.RefreshMatViewStmt,
+    ast.CreateFunctionStmt,
+    ast.DefineStmt,
+    ast.CreateCastStmt,
+    ast.CreateOpClassStmt,
+    ast.CreateOpFamilyStmt,
+    ast.RuleStmt,
+)
+_NO_RELATION = frozenset((b"42P01",))
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """A statement to carry out. The others go on if it fails with one of ``may_fail``
-    (SQLSTATEs), which is reported if ``reported``."""
+    (SQLSTATEs), which is reported if ``reported``. ``name`` is an extension's."""
 
     statement: Statement
     may_fail: frozenset[bytes] = frozenset()
     reported: bool = True
     makes: Literal["extension", "foreign key"] | None = None
+    name: str = ""
 
 
 class Choice:
@@ -125,10 +139,16 @@ class Choice:
         if len(self._told) < _MOST_TOLD:
             self._told.append(what)
 
-    def failed(self, chosen: Chosen, why: str) -> None:
-        """Note that a statement failed which may."""
-        self._lacks_extensions |= chosen.makes == "extension"
-        if chosen.reported:
+    def failed(self, chosen: Chosen, why: str, code: bytes | None) -> None:
+        """Note that a statement failed which may, with the server's words and its SQLSTATE."""
+        if chosen.makes == "extension":
+            self._lacks_extensions = True
+            if code == _NOT_ALLOWED:
+                why = "tenants cannot have it"
+            elif code in _NOT_AVAILABLE:
+                why = "this server does not have it"
+            self.tell(f"EXTENSION {chosen.name}: {why}")
+        elif chosen.reported:
             self.tell(f"{_beginning(chosen.statement)} ({why})")
 
     def chosen(self, statement: Statement) -> Chosen | None:
@@ -159,7 +179,9 @@ class Choice:
         self._something_is_there |= not isinstance(node, _MAKES_NOTHING)
         if isinstance(node, ast.CreatePolicyStmt | ast.AlterPolicyStmt):
             return self._policy(statement, node)
-        return _adapted(statement, node)
+        chosen = _adapted(statement, node)
+        lenient = self._lacks_extensions and not chosen.may_fail
+        return replace(chosen, may_fail=_without_extensions(node)) if lenient else chosen
 
     def _chosen_data(self, statement: Statement) -> Chosen | None:
         if statement.text.startswith(_UNLINKS) and not self._something_is_there:
@@ -216,7 +238,7 @@ class Choice:
         """The statement for these of its roles, with the names that they have here."""
         if all(each.roletype != RoleSpecType.ROLESPEC_CSTRING for each in roles):
             return statement  # where none is written, the parser says PUBLIC, in no place
-        text, _ = _decoded(statement.text)
+        text, _ = decoded(statement.text)
         ends = {token.start: token.end + 1 for token in parser.scan(text)}
         names = [
             _quoted(self._roles[each.rolename])
@@ -225,7 +247,7 @@ class Choice:
             for each in known
         ]
         start, end = roles[0].location, ends[roles[-1].location]
-        return _spliced(statement, start, end, ", ".join(dict.fromkeys(names)))
+        return spliced(statement, start, end, ", ".join(dict.fromkeys(names)))
 
 
 # ── statements ───────────────────────────────────────────────────────────────
@@ -236,7 +258,7 @@ def parsed(statement: Statement) -> Any:
     if len(statement.text) > _MOST_PARSED:
         return None
     try:
-        found: Any = parser.parse_sql(_decoded(statement.text)[0])
+        found: Any = parser.parse_sql(decoded(statement.text)[0])
     except (parser.ParseError, RecursionError):
         return None
     return found[0].stmt if len(found) == 1 else None
@@ -246,7 +268,7 @@ def _beginning(statement: Statement) -> str:
     return statement.text[:_LONGEST_TOLD].decode(errors="replace")
 
 
-def _decoded(text: bytes) -> tuple[str, str]:
+def decoded(text: bytes) -> tuple[str, str]:
     """A statement's text, and the encoding in which its bytes are the same again."""
     try:
         return text.decode(), "utf-8"
@@ -254,9 +276,9 @@ def _decoded(text: bytes) -> tuple[str, str]:
         return text.decode("latin-1"), "latin-1"
 
 
-def _spliced(statement: Statement, start: int, end: int, text: str) -> Statement:
+def spliced(statement: Statement, start: int, end: int, text: str) -> Statement:
     """The statement with other text from one character to another."""
-    whole, encoding = _decoded(statement.text)
+    whole, encoding = decoded(statement.text)
     before, after = whole[:start].encode(encoding), whole[end:].encode(encoding)
     return replace(statement, text=before + text.encode() + after)
 
@@ -280,7 +302,8 @@ def _adapted(statement: Statement, node: Any) -> Chosen:
         case ast.CreateSchemaStmt():
             chosen = Chosen(_without_owner(statement, node))
         case ast.CreateExtensionStmt():
-            chosen = Chosen(_with_schema(statement, node), _NO_EXTENSION, makes="extension")
+            made = _with_schema(statement, node)
+            chosen = Chosen(made, _NO_EXTENSION, makes="extension", name=str(node.extname))
         case ast.CreateTrigStmt() | ast.CreatePublicationStmt() | ast.AlterPublicationStmt():
             chosen = Chosen(statement, _MISSING | {_NOT_ALLOWED})
         case ast.AlterTableStmt() if _is_foreign_key(node):
@@ -288,6 +311,13 @@ def _adapted(statement: Statement, node: Any) -> Chosen:
         case ast.AlterTableStmt() if _only_drops(node):
             chosen = Chosen(statement, _MISSING, reported=False)
     return chosen
+
+
+def _without_extensions(node: Any) -> frozenset[bytes]:
+    """The SQLSTATEs with which a statement may fail where an extension is lacking."""
+    if isinstance(node, _GOES_WITH_IT):
+        return _MISSING
+    return _NO_RELATION if isinstance(node, ast.IndexStmt) else frozenset()
 
 
 def _without_owner(statement: Statement, node: Any) -> Statement:
@@ -412,33 +442,3 @@ def _is_there_already(node: Any) -> bool:
         name: Any = node.object
         return bool(name.sval == "public")
     return node.objtype in _COMMENTS
-
-
-def disables_triggers(statement: Statement) -> Statement | None:
-    """``ALTER TABLE … DISABLE (ENABLE) TRIGGER ALL`` as an owner may say it, else None.
-
-    ALL includes those of foreign keys, which only a superuser may disable.
-    """
-    node = parsed(statement) if statement.verb == b"ALTER" else None
-    if not isinstance(node, ast.AlterTableStmt) or len(node.cmds or ()) != 1:
-        return None
-    commands: Any = node.cmds
-    if commands[0].subtype not in {
-        AlterTableType.AT_DisableTrigAll,
-        AlterTableType.AT_EnableTrigAll,
-    }:
-        return None
-    last = [each for each in parser.scan(_decoded(statement.text)[0]) if each.name == "ALL"][-1]
-    return _spliced(statement, last.start, last.end + 1, "USER")
-
-
-def replicates(statement: Statement) -> bool | None:
-    """Whether ``SET session_replication_role`` turns triggers and foreign keys off (True) or on
-    (False); None for other statements. Only a superuser may set it."""
-    node = parsed(statement) if statement.verb in {b"SET", b"RESET"} else None
-    if not isinstance(node, ast.VariableSetStmt) or node.name != "session_replication_role":
-        return None
-    arguments: Any = node.args or ()
-    return node.kind == VariableSetKind.VAR_SET_VALUE and any(
-        getattr(each.val, "sval", "").lower() == "replica" for each in arguments
-    )

@@ -25,9 +25,14 @@ from typing import Any, BinaryIO
 import psycopg
 
 from tenantry.pg.script_checks import Checks
-from tenantry.pg.script_choice import Choice, Chosen, disables_triggers, replicates
+from tenantry.pg.script_choice import Choice, Chosen
 from tenantry.pg.script_session import Failed, Session
-from tenantry.pg.script_triggers import Triggers, add_foreign_key
+from tenantry.pg.script_triggers import (
+    Triggers,
+    add_foreign_key,
+    disables_triggers,
+    replicates,
+)
 from tenantry.pg.scripts import Refused, Script, Statement
 
 GZIP = b"\x1f\x8b"
@@ -173,7 +178,7 @@ class _Loader:
             if error.has_data:
                 for _ in self._script.data():
                     pass
-            self._choice.failed(chosen, error.said)
+            self._choice.failed(chosen, error.said, error.code)
 
     def _can_do_without(self, error: Failed) -> bool:
         """Whether a failure is a loss that was accepted, and says nothing of the server."""

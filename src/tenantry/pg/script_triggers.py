@@ -6,7 +6,14 @@ drop those and make them again: which also finds rows that do not fit, where a s
 have taken them unseen. So foreign keys come back at the end; one that rows violate is NOT VALID.
 """
 
+from typing import Any
+
+from pglast import ast, parser
+from pglast.enums import AlterTableType, VariableSetKind
+
+from tenantry.pg.script_choice import decoded, parsed, spliced
 from tenantry.pg.script_session import FOREIGN_KEY_VIOLATION, Failed, Session
+from tenantry.pg.scripts import Statement
 
 _KEYS = b"""
     SELECT format('%I.%I', n.nspname, c.relname), quote_ident(k.conname),
@@ -86,3 +93,33 @@ def add_foreign_key(session: Session, change: bytes) -> str:
     except Failed:  # before version 18 a partitioned table cannot have such a one
         return f"{readable} (left out: {why})"
     return f"{readable} (NOT VALID: {why})"
+
+
+def disables_triggers(statement: Statement) -> Statement | None:
+    """``ALTER TABLE … DISABLE (ENABLE) TRIGGER ALL`` as an owner may say it, else None.
+
+    ALL includes those of foreign keys, which only a superuser may disable.
+    """
+    node = parsed(statement) if statement.verb == b"ALTER" else None
+    if not isinstance(node, ast.AlterTableStmt) or len(node.cmds or ()) != 1:
+        return None
+    commands: Any = node.cmds
+    if commands[0].subtype not in {
+        AlterTableType.AT_DisableTrigAll,
+        AlterTableType.AT_EnableTrigAll,
+    }:
+        return None
+    last = [each for each in parser.scan(decoded(statement.text)[0]) if each.name == "ALL"][-1]
+    return spliced(statement, last.start, last.end + 1, "USER")
+
+
+def replicates(statement: Statement) -> bool | None:
+    """Whether ``SET session_replication_role`` turns triggers and foreign keys off (True) or on
+    (False); None for other statements. Only a superuser may set it."""
+    node = parsed(statement) if statement.verb in {b"SET", b"RESET"} else None
+    if not isinstance(node, ast.VariableSetStmt) or node.name != "session_replication_role":
+        return None
+    arguments: Any = node.args or ()
+    return node.kind == VariableSetKind.VAR_SET_VALUE and any(
+        getattr(each.val, "sval", "").lower() == "replica" for each in arguments
+    )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tenantry.base.errors import Conflict
 from tenantry.pg import reloading
+from tenantry.pg.leftovers import Leftovers
 from tenantry.pg.sources import Contents, IPAddress, Source
 from tenantry.services.imports.plan import Selection
 
@@ -25,6 +26,25 @@ class WouldLose(Conflict):
             f"PostgreSQL does not build all of it again: {reloading.named(lost)}.",
             hint="Nothing is left of it here. Change that at the source; or go on without it, by"
             " accept_losses (--accept-losses): the result lists what is left out.",
+        )
+
+
+class NotEmpty(Conflict):
+    """There is something in the database already."""
+
+    code = "database_not_empty"
+    title = "The database is not empty"
+
+    @classmethod
+    def of(cls, name: str, there: Sequence[Leftovers]) -> "NotEmpty":
+        """The error for what is in the database ``name``."""
+        schemas = [schema for each in there if each.kind == "schema" for schema in each.names]
+        drop = f" (DROP SCHEMA {', '.join(schemas)} CASCADE)" if schemas else ""
+        return cls(
+            f"{name} is not empty. An import needs an empty database, and here is already, perhaps"
+            f" from an earlier try: {'; '.join(map(str, there))}.",
+            hint="Create another database and import into that; or, if nobody needs what is there,"
+            f" drop it as the database's owner{drop} and import again.",
         )
 
 
@@ -72,10 +92,12 @@ class PreviewTable:
 
 @dataclass(frozen=True, slots=True)
 class PreviewExtension:
-    """An extension that is used, and whether the database can have it."""
+    """An extension, whether the database can have it, and of what depends on it the first things,
+    which a dump does not tell."""
 
     name: str
     available: bool
+    used_by: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +117,8 @@ class PreviewRole:
 @dataclass(frozen=True, slots=True)
 class Preview:
     """What an import would bring. ``logins`` are those that can stand for a role; ``version`` is
-    that of the server which it is from, if that is known.
+    that of the server which it is from, if that is known; ``warnings`` is what is unlikely to be
+    meant.
 
     ``size_bytes`` is what it takes there, or a dump as it was sent; ``upload_id`` is that dump's.
     """
@@ -107,4 +130,5 @@ class Preview:
     extensions: Sequence[PreviewExtension]
     roles: Sequence[PreviewRole]
     logins: Sequence[str]
+    warnings: Sequence[str]
     upload_id: uuid.UUID | None

@@ -26,9 +26,8 @@ from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
 from tenantry.host.packages import find_postgres
 from tenantry.pg import extensions as extensions_
-from tenantry.pg import logins, sources
-from tenantry.pg.connections import fetch_value
-from tenantry.pg.sources import IPAddress, RoleUse, Source, SourceError
+from tenantry.pg import leftovers, logins, sources
+from tenantry.pg.sources import ExtensionUse, IPAddress, RoleUse, Source, SourceError
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.model import NewDatabase
 from tenantry.services.databases.plan import statement_seconds
@@ -37,6 +36,7 @@ from tenantry.services.imports import flow, loading, plan
 from tenantry.services.imports.model import (
     KIND,
     Examined,
+    NotEmpty,
     Preview,
     PreviewExtension,
     PreviewRole,
@@ -54,15 +54,7 @@ _ADDRESSES_TRIED = 3
 _OLDEST = 9_02_00  # as pg_dump's manual says
 _DISCARD = 9  # the UDP port that nothing is sent to
 
-_TABLES_THERE = """
-    SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-      AND NOT starts_with(n.nspname, 'pg_toast')
-      AND NOT EXISTS (
-          SELECT FROM pg_depend d
-          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-"""
+_MOST_USES = 20  # of an extension, in a preview
 
 
 class Imports:
@@ -164,12 +156,14 @@ class Imports:
             offered = [
                 Offered(each.name, each.installable) for each in await extensions_.every(server)
             ]
-        if problems := plan.extension_problems(contents.extensions, offered):
+        missing = plan.unavailable(contents.extensions, offered)
+        needs = plan.needs(selection.needed_in(contents.uses), missing)
+        if needs and not selection.accept_losses:
             raise InvalidInput.of(
                 "from",
-                "uses extensions that cannot be here: "
-                + sources.readable("; ".join(problems))
-                + ". GET /api/databases/{id}/extensions lists what there is",
+                f"has extensions that cannot be here: {sources.readable(needs)}. Leave those"
+                " tables out by exclude_tables, or go on without what needs them by accept_losses:"
+                " the result lists it",
                 code="unavailable_extension",
             )
 
@@ -286,6 +280,7 @@ class Imports:
     ) -> Preview:
         """What an import from a source would bring. Raises as ``examine``, NotFound."""
         row = await self._databases.active(actor, database_id)
+        await self._require_empty(row)
         examined = await self._examine(actor, source, selection)
         contents = examined.contents
         tables = [
@@ -300,7 +295,9 @@ class Imports:
             schemas=sorted({each.schema for each in tables}),
             tables=tables,
             extensions=contents.extensions,
+            used_by=contents.uses,
             uses=selection.roles_in(contents.roles),
+            warnings=plan.foreseen(f"{source.database} at {source.host}", tables=len(tables)),
         )
 
     async def preview_upload(
@@ -329,6 +326,7 @@ class Imports:
             tables=[PreviewTable(schema, name, None) for schema, name in told["tables"]],
             extensions=told["extensions"],
             uses=[RoleUse(*each) for each in told["roles"]],
+            warnings=plan.foreseen("the dump", tables=len(told["tables"])),
             upload_id=upload.id,
         )
         self.uploads.hold(upload, row.id, row.customer_id)
@@ -341,6 +339,7 @@ class Imports:
         *,
         extensions: Sequence[str],
         uses: Sequence[RoleUse],
+        used_by: Sequence[ExtensionUse] = (),
         upload_id: uuid.UUID | None = None,
         **told: Any,
     ) -> Preview:
@@ -352,7 +351,14 @@ class Imports:
                 each.name for each in await extensions_.every(server) if each.installable
             }
         return Preview(
-            extensions=[PreviewExtension(each, each in installable) for each in extensions],
+            extensions=[
+                PreviewExtension(
+                    each,
+                    each in installable,
+                    [use.what for use in used_by if use.extension == each][:_MOST_USES],
+                )
+                for each in extensions
+            ],
             roles=[
                 PreviewRole(
                     role,
@@ -378,13 +384,9 @@ class Imports:
     async def _require_empty(self, row: DatabaseRow) -> None:
         cluster = await self._clusters.cluster(row.cluster_id)
         async with logins.inside(cluster.address, row.database_name, [row.username]) as guest:
-            tables = int(str(await fetch_value(guest, _TABLES_THERE)))
-        if tables:
-            raise Conflict(
-                f"{row.database_name} has {tables:,} tables and views already;"
-                " a database is imported into an empty one only.",
-                hint="Create another one, and import into that.",
-            )
+            there = await leftovers.find(guest)
+        if there:
+            raise NotEmpty.of(row.friendly_name or row.database_name, there)
 
     async def _want(
         self,
