@@ -31,11 +31,11 @@ from tenantry.api.requests.fields import (
     expiry,
     readable,
 )
+from tenantry.base.networks import parse_network
 from tenantry.control import plans
 from tenantry.control.databases import LoggedStatements, LogSettings, PoolMode
 from tenantry.control.whitelist import NewEntry
 from tenantry.services.databases.model import Changes, Environment, NewDatabase
-from tenantry.services.network.plan import parse_network
 from tenantry.services.network.service import MOST_ENTRIES
 from tenantry.services.roles.model import LONGEST_NAME, ROLE_NAME, NewRole
 from tenantry.services.vacuuming.service import Wanted

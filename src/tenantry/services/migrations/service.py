@@ -14,12 +14,10 @@ work may: when the file ends the transaction by itself, or cannot run in one at 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import TypedDict, Unpack
 
 import psycopg
@@ -32,12 +30,13 @@ from tenantry.pg import statements
 from tenantry.pg.discarding import execute_discarding
 from tenantry.services.migrations import plan
 from tenantry.services.migrations.failures import Place, failure, quoted
+from tenantry.services.migrations.folder import Folder, load
 from tenantry.services.migrations.ledger import Connection, Ledger, send
 from tenantry.services.migrations.model import (
+    DEFAULT_LIMITS,
     HIGHEST_VERSION,
     NO_VERSION,
     Acceptance,
-    BadMigrations,
     Direction,
     EditedMigrations,
     Limits,
@@ -63,12 +62,10 @@ class How(TypedDict, total=False):
     around: "Around"
 
 
-Folder = Path | Traversable | Mapping[str, bytes]  # or what a folder would hold, by name
 # Which steps to take, asked once no other run is under way.
 Choose = Callable[[tuple[Migration, ...], State], Awaitable[list[Step]]]
 # What surrounds each try of a file.
 Around = Callable[[Script], AbstractAsyncContextManager[None]]
-DEFAULT_LIMITS = Limits()
 NOTHING = Acceptance()
 
 
@@ -148,25 +145,6 @@ async def status(conn: Connection, folder: Folder) -> Status:
     migrations = await statements.aside(partial(load, folder))
     ledger = await Ledger.find(conn)
     return plan.status(migrations, await ledger.read(), await ledger.journal())
-
-
-def load(folder: Folder) -> tuple[Migration, ...]:
-    """The migrations of a folder. Raises BadMigrations."""
-    if isinstance(folder, Mapping):
-        return plan.collect(folder)
-    try:
-        return plan.collect(
-            {
-                entry.name: entry.read_bytes()
-                for entry in folder.iterdir()
-                if entry.is_file() and plan.parse_name(entry.name)
-            }
-        )
-    except OSError as error:
-        raise BadMigrations(
-            f"{error.filename or folder} cannot be read: {error.strerror or error}.",
-            hint="Name a folder of migration files that can be.",
-        ) from None
 
 
 async def run(
