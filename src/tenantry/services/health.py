@@ -24,7 +24,7 @@ from tenantry.services.quotas import plan as quotas
 from tenantry.services.repository import plan
 
 _DEADLINE_SECONDS = 3.0
-_LOOK_SECONDS = 2.0  # for a repository: one that is silent is unknown, and brings nothing down
+_LOOK_SECONDS = 1.5  # for a repository: one that is silent is unknown, and brings nothing down
 _HOUR = dt.timedelta(hours=1)
 _MINUTE = dt.timedelta(minutes=1)
 
@@ -135,7 +135,7 @@ async def _drills(platform: Platform) -> str | _Worry | None:
     if found.failing:
         return _Worry(
             f"The last drill of {found.failing} failed: see GET /api/databases/{{id}}/proofs, and "
-            "tenantry operation list --kind database.drill."
+            "GET /api/operations?kind=database.drill."
         )
     if found.last_passed_at is None:
         return None
