@@ -3,6 +3,8 @@
 import datetime as dt
 import uuid
 
+import psycopg
+
 from tenantry.base.ids import new_id
 from tenantry.control import databases, plans
 from tenantry.control.databases import DatabaseRow
@@ -30,6 +32,7 @@ async def insert(
     Raises NameTaken, and InvalidInput if there is no such plan.
     """
     database_id = new_id()
+    await plans.require(tx, plan or parent.plan)
     try:
         async with tx.transaction(), as_platform(tx):
             await tx.execute(
@@ -59,8 +62,8 @@ async def insert(
                 "INSERT INTO branch_passwords (database_id, verifier) VALUES (%s, %s)",
                 (database_id, verifier),
             )
-    except databases.REFUSED as error:
-        raise databases.refusal(error, name, environment, plan or parent.plan) from None
+    except psycopg.errors.UniqueViolation:
+        raise databases.name_taken(name, environment) from None
     return database_id
 
 

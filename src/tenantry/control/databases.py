@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
-from tenantry.base.errors import InvalidInput, NameTaken, TenantryError
+from tenantry.base.errors import NameTaken
 from tenantry.base.ids import new_id
 from tenantry.control import plans
 from tenantry.control.pages import Key
@@ -238,6 +238,7 @@ async def activate(tx: Tx, database_id: uuid.UUID, labels: Labels) -> dt.datetim
     Raises NameTaken if the owner has an active one of that name and environment, and
     InvalidInput if there is no such plan.
     """
+    await plans.require(tx, labels.plan)
     try:
         row = await (
             await tx.execute(
@@ -265,8 +266,8 @@ async def activate(tx: Tx, database_id: uuid.UUID, labels: Labels) -> dt.datetim
                 },
             )
         ).fetchone()
-    except REFUSED as error:
-        raise refusal(error, labels.name, labels.environment, labels.plan) from None
+    except psycopg.errors.UniqueViolation:
+        raise name_taken(labels.name, labels.environment) from None
     if row is None:
         raise RuntimeError("a locked row is gone")
     created_at: dt.datetime = row[0]
@@ -277,18 +278,6 @@ def _set_limits(limits: Mapping[str, int | None]) -> sql.Composed:
     return sql.SQL("").join(
         sql.SQL(", {} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in limits
     )
-
-
-REFUSED = (psycopg.errors.UniqueViolation, psycopg.errors.ForeignKeyViolation)
-
-
-def refusal(
-    error: psycopg.IntegrityError, name: str | None, environment: str, plan: str
-) -> TenantryError:
-    """What is wrong with labels that the control database does not take."""
-    if isinstance(error, psycopg.errors.ForeignKeyViolation):
-        return InvalidInput.of("plan", f"there is no plan {plan}; GET /api/plans lists them")
-    return name_taken(name, environment)
 
 
 def name_taken(name: str | None, environment: str) -> NameTaken:
@@ -327,6 +316,7 @@ async def update_labels(
     limits: Mapping[str, int | None],
 ) -> None:
     """Change what the owner may change; a limit of None is the plan's. Raises as ``activate``."""
+    await plans.require(tx, plan)
     try:
         await tx.execute(
             sql.SQL(
@@ -355,8 +345,8 @@ async def update_labels(
                 **limits,
             },
         )
-    except REFUSED as error:
-        raise refusal(error, name, environment, plan) from None
+    except psycopg.errors.UniqueViolation:
+        raise name_taken(name, environment) from None
 
 
 async def give(tx: Tx, row: DatabaseRow, customer_id: uuid.UUID) -> None:

@@ -236,7 +236,7 @@ def chosen(tables: Sequence[Table], names: Sequence[str]) -> list[Table]:
         if not any(each.is_named([name]) for each in tables):
             raise NotFound(
                 f"The database's owner has no table {name}.",
-                hint="Name it as schema.table; GET …/vacuum-full lists them.",
+                hint="Name it as schema.table: GET /api/databases/{id}/vacuum-full lists them.",
             )
     found = [each for each in tables if (each.is_named(names) if names else each.is_worth_it())]
     if len(found) > _MOST_TABLES:
