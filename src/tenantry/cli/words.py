@@ -60,6 +60,13 @@ PARAMETERS = {
     "type": ("kind",),
 }
 
+# Fields that are asked for, and are no options.
+ASKED = {
+    "code": "the code",
+    "current_password": "your present password",
+    "new_password": "the new password",
+}
+
 # Not compiled here, but when the first failure is told.
 _ROUTE = r"(?:GET|POST|PUT|PATCH|DELETE) /[\w/{}-]+(?:\?[\w=…&]+(?:\.[\w=&]+)*)?"
 _MOMENT = r"\b(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}) UTC\b"
@@ -79,7 +86,7 @@ class Words:
             for name in (*PARAMETERS.get(part, ()), part, part.removesuffix("s")):
                 if found := self._parameters.get(name):
                     return _written(found)
-        return path
+        return ASKED.get(path, path)
 
     def text(self, said: str) -> str:
         """A sentence of the API's, with its routes and fields as they are typed here, and its
