@@ -234,7 +234,7 @@ async def test_a_file_that_rolls_back_is_not_recorded_as_applied(
         ("CREATE TABLE a ();\n\\i more.sql\n", 2, "psql's own commands"),
         ("\\set ON_ERROR_STOP on\nCREATE TABLE a ();", 1, "psql's own commands"),
         ("CREATE TABLE a (i int);\nCOPY a (i) FROM stdin;\n1\n\\.\n", 3, "INSERT"),
-        ("CREATE TABLE a ();\nCREATE TABEL b ();", 2, "Mend the file"),
+        ("CREATE TABLE a ();\nCREATE TABEL b ();", 2, "Correct the file"),
         (
             "CREATE PROCEDURE p() LANGUAGE plpgsql AS 'BEGIN COMMIT; END';\nCALL p();",
             2,
@@ -269,7 +269,7 @@ async def test_a_failure_in_a_block_names_its_line_too(conn: Connection, tmp_pat
         "1_a.up.sql, line 1: no 1 left. why. "
         "In PL/pgSQL function inline_code_block line 3 at RAISE. The statement is: DO $$ BEGIN "
     )
-    assert failure.hint == "ask. Mend the file and run it again."
+    assert failure.hint == "ask. Correct the file and run it again."
 
 
 async def test_a_file_that_drops_the_record_is_taken_back(conn: Connection, tmp_path: Path) -> None:

@@ -113,6 +113,9 @@ def test_a_plan_that_is_not_there_makes_nothing(platform: Installation, api: htt
     before = platform.rows()
     told = problem(api.post("/api/databases", json={"friendlyName": "X", "plan": "gold"}), 422)
     assert [error["field"] for error in told["errors"]] == ["plan"]
+    assert "GET /api/plans" in told["errors"][0]["message"]
+    slip = api.post("/api/databases", json={"friendlyName": "X", "plan": "premum"})
+    assert "Did you mean premium?" in problem(slip, 422)["errors"][0]["message"]
     assert [row for row in platform.rows() if row["status"] == "active"] == [
         row for row in before if row["status"] == "active"
     ]

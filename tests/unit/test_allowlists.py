@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenantry.base.errors import InvalidInput
+from tenantry.base.networks import Network, parse_network
 from tenantry.control.whitelist import Admission
 from tenantry.pg import hba
 from tenantry.pg.connections import PLATFORM_ROLES
-from tenantry.pg.hba import Network
 from tenantry.services.network import plan
 
 ROLES = [f"user_{letter}" for letter in "abcdefgh"]
@@ -147,7 +147,7 @@ def test_long_names_make_no_longer_lines() -> None:
     ],
 )
 def test_networks_are_normalised(text: str, network: str) -> None:
-    assert str(plan.parse_network(text)) == network
+    assert str(parse_network(text)) == network
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_networks_are_normalised(text: str, network: str) -> None:
 )  # fmt: skip
 def test_what_is_no_network_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
-        plan.parse_network(text)
+        parse_network(text)
 
 
 def test_no_platform_role_comes_in_through_the_pooler() -> None:

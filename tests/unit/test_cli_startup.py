@@ -41,6 +41,9 @@ run()
         ("key", "list"),
         ("operation", "list"),
         ("audit", "--since", "1h", "--limit", "5"),
+        ("whitelist", "list", "shop"),
+        ("cluster", "backups", "shared-1"),
+        ("migrate", "version", "--database", "shop"),
     ],
 )
 def test_a_command_that_only_asks_loads_no_more_than_it_needs(
@@ -51,8 +54,14 @@ def test_a_command_that_only_asks_loads_no_more_than_it_needs(
         api.on("GET", "/api/databases", [row])
         api.on("GET", f"/api/databases/{row['id']}", row)
         api.on("GET", f"/api/databases/{row['id']}/connection-strings", strings())
-        for path in ("/api/api-keys", "/api/operations", "/api/audit-logs"):
+        allowlist = f"/api/databases/{row['id']}/whitelist"
+        for path in ("/api/api-keys", "/api/operations", "/api/audit-logs", allowlist):
             api.on("GET", path, [])
+        api.on("GET", "/api/clusters", [{"id": "1", "name": "shared-1"}])
+        backups = {"backups": [], "repositories": [], "making": True}
+        api.on("GET", "/api/clusters/1/backups", backups)
+        stands = {"version": 1, "dirty": False, "applied": []}
+        api.on("GET", f"/api/databases/{row['id']}/migrations", stands)
         reading, writing = os.pipe()
         done = subprocess.run(
             ["bash", "-c", f'exec "$@" 3>&{writing}', "-", sys.executable, "-c", PROGRAM, *words],
@@ -64,7 +73,9 @@ def test_a_command_that_only_asks_loads_no_more_than_it_needs(
         with os.fdopen(reading) as loaded:
             there = set(json.load(loaded))
     assert done.returncode == 0, done.stderr
-    assert there & COSTLY == set()
+    # Migrations are read here, by the modules that the platform reads them with.
+    costly = COSTLY - {"tenantry.services"} if words[0] == "migrate" else COSTLY
+    assert there & costly == set()
 
 
 @pytest.fixture(name="home")

@@ -1,6 +1,7 @@
 """The API's hints name routes and fields: each of them has a command or an option here."""
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import typer
 
 from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import main, words
+from tenantry.control.passwords import NOTICE_DAYS, Ages
+from tenantry.services.backups.plan import failing_backups
+from tenantry.services.passwords import alerts
 
 SOURCES = Path(words.__file__).parent.parent
-ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) /api/[\w/{}.-]+(?:\?[\w=…]+)?")
+ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) /api/[\w/{}.-]+(?:\?[\w=…&]+(?:\.[\w=&]+)*)?")
 
 
 def told_routes() -> set[str]:
@@ -72,3 +76,37 @@ def test_a_slip_or_a_part_is_recognised(text: str, names: list[str], said: str) 
 @pytest.mark.parametrize("text", ["crm", "", "x"])
 def test_nothing_unrelated_is_offered(text: str) -> None:
     assert did_you_mean(text, ["shop", "billing", "portal"]) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (
+            failing_backups(2),
+            "The last scheduled backup of databases failed: 2. `tenantry operation list --kind"
+            " backup.create --status failed` and the audit (backup.refused) say why.",
+        ),
+        (
+            " ".join(alerts(Ages(old=3, rotating=1), 90)),
+            "Passwords older than 90 days: 3. `tenantry db list --wide` shows their age;"
+            " TENANTRY_PASSWORD_DAYS says what is old. Passwords that are replaced within"
+            f" {NOTICE_DAYS} days: 1. Change them before (`tenantry db rotate-password DATABASE`),"
+            " and tell their clients.",
+        ),
+        (
+            "See GET /api/operations?status=queued.",
+            "See `tenantry operation list --status queued`.",
+        ),
+        ("the last: 2031-12-31 17:00:00 UTC", "the last: 2031-12-31 18:00:00+01:00"),
+    ],
+)
+def test_what_status_and_doctor_tell_names_commands(
+    monkeypatch: pytest.MonkeyPatch, told: str, said: str
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Zurich")
+    time.tzset()
+    try:
+        assert words.commands(told) == said
+    finally:
+        monkeypatch.undo()
+        time.tzset()

@@ -1,11 +1,13 @@
 """Running programs: with which variables, and how much in the way of others."""
 
 import os
+import signal
 import sys
 
 import pytest
 
 from tenantry.host import commands
+from tenantry.host.commands import CommandFailed
 
 
 async def test_a_program_may_be_given_nothing_of_our_environment(
@@ -22,7 +24,7 @@ async def test_what_runs_gently_gives_way_with_all_its_children() -> None:
     # It is told of the priority when it runs already, and asks its child for it in the end.
     script = "while [ $(nice) = $0 ]; do :; done; nice; cat /proc/self/autogroup 2>&- || true"
     here = str(os.getpriority(os.PRIO_PROCESS, 0))
-    done = await commands.run(["/bin/sh", "-c", script, here], gently=True, deadline=5)
+    done = await commands.run(["/bin/sh", "-c", script, here], gently=True, deadline=60)
     niceness, *group = done.stdout.splitlines()
     assert niceness == "10"
     assert all(each.endswith(" nice 10") for each in group)  # where the kernel has groups
@@ -47,3 +49,18 @@ async def test_what_takes_too_much_memory_fails() -> None:
     assert (await commands.run(command, memory=2**31)).returncode == 0
     with pytest.raises(commands.CommandFailed, match="MemoryError"):
         await commands.run(command, memory=2**29)
+
+
+async def test_one_whose_end_does_not_come_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one that waits for a file system; here another session's holds its pipes open."""
+    monkeypatch.setattr(commands, "_KILLED_SECONDS", 0.01)
+    script = "setsid sleep 600 & echo $!; wait"
+    began: list[str] = []
+    with pytest.raises(CommandFailed, match="did not end within"):
+        await commands.run(
+            ["/bin/sh", "-c", f"({script}) >&2"], deadline=1, on_error_line=began.append
+        )
+    os.kill(int(began[0]), 0)  # still there
+    os.kill(int(began[0]), signal.SIGKILL)

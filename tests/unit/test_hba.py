@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tenantry.base.networks import Network
 from tenantry.pg import hba
-from tenantry.pg.hba import ALL, ANYWHERE, Network, Rule
+from tenantry.pg.hba import ALL, ANYWHERE, Rule
 
 # A word of a list: quoted, or bare (PostgreSQL's manual, section 21.1).
 _NAME = re.compile(r'"([^"]+)"|([^\s",]+)')

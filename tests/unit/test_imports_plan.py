@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tenantry.base.errors import InvalidInput
 from tenantry.base.secrets import Secret
 from tenantry.pg import sources
-from tenantry.pg.sources import Source, Table
+from tenantry.pg.reloading import Remark
+from tenantry.pg.sources import ExtensionUse, Source, Table
 from tenantry.services.imports import plan
 from tenantry.services.imports.plan import Offered, Selection
 
@@ -175,10 +176,41 @@ def test_pg_dump_gets_names_and_no_patterns() -> None:
 
 def test_extensions_that_are_missing_or_refused_are_named() -> None:
     offered = [Offered("pg_trgm", installable=True), Offered("dblink", installable=False)]
-    assert plan.extension_problems(["pg_trgm"], offered) == []
-    told = " ".join(plan.extension_problems(["pg_trgm", "dblink", "postgis"], offered))
-    assert "does not have postgis" in told
-    assert "cannot have dblink" in told
+    missing = plan.unavailable(["pg_trgm", "dblink", "postgis"], offered)
+    assert missing == {"dblink": plan.TENANTS_CANNOT, "postgis": plan.NOT_ON_SERVER}
+    uses = [
+        ExtensionUse("pg_trgm", "public", "a", "index a_x", holds_rows=True),
+        *(
+            ExtensionUse("postgis", "public", "a", f"column c{n} of a", holds_rows=True)
+            for n in range(7)
+        ),
+        ExtensionUse("dblink", None, None, "function f()", holds_rows=False),
+        ExtensionUse("dblink", "logs", "b", "column k of b", holds_rows=True),
+        ExtensionUse("dblink", None, None, "type t", holds_rows=True),
+    ]
+    told = plan.needs(Selection(schemas=("public",)).needed_in(uses), missing)
+    assert told == (
+        "postgis (this server does not have it), which column c0 of a, column c1 of a, column c2"
+        " of a, column c3 of a, column c4 of a and 2 more need;"
+        " dblink (tenants cannot have it), which type t needs"
+    )
+    without = Selection(exclude_tables=(("public", "a"), ("logs", "b")))
+    assert [each.what for each in without.needed_in(uses)] == ["type t"]
+
+
+def test_what_needs_a_missing_extension_goes_with_it_but_for_rows_and_what_guards_them() -> None:
+    no = 'relation "public.pg_stat_statements" does not exist'
+    lost = [
+        Remark("VIEW public.slow", no),
+        Remark("VIEW public.broken", "division by zero"),
+        Remark("TABLE public.t", 'type "public.geometry" does not exist'),
+        Remark("INDEX public.slow_x", 'relation "public.slow" does not exist'),
+        Remark("INDEX public.t_geom", 'operator class "public.g" does not exist for "gist"'),
+        Remark("CHECK CONSTRAINT public.t c", "function public.f() does not exist"),
+    ]
+    left_out, others = plan.dispensable(lost)
+    assert left_out == [lost[0], lost[3]]
+    assert others == [lost[1], lost[2], lost[4], lost[5]]
 
 
 OFFERED = [Offered("pg_trgm", installable=True), Offered("dblink", installable=False)]
@@ -254,7 +286,7 @@ def test_an_extension_that_cannot_be_here_takes_its_data_with_it() -> None:
     chosen = plan.choose(contents, OFFERED, 15)
     assert numbers(chosen.restored) == ["215", "216", "3300", "3302"]
     assert chosen.left_out == [
-        "EXTENSION supabase_vault, which tenants cannot have here",
+        "EXTENSION supabase_vault: this server does not have it",
         "data of vault secrets admin",
         "data of vault key_id_seq admin",
     ]

@@ -13,7 +13,7 @@ import pytest
 
 from tenantry.host import nftables
 from tenantry.host.preflight import Port
-from tenantry.host.reachability import examine, listening, verdict
+from tenantry.host.reachability import Family, _serves, examine, listening, verdict
 
 STRICT = """
 table inet filter {
@@ -120,6 +120,60 @@ needs_nft = pytest.mark.skipif(
 def test_rules_let_in_all_or_some_or_none(text: str, ports: dict[int, str]) -> None:
     told = ruleset(text)
     assert {port: verdict(told, port) for port in ports} == ports
+
+
+SIX = """
+table inet filter {
+    chain input {
+        type filter hook input priority 0; policy accept;
+        ip saddr 203.0.113.9 drop
+        ip6 nexthdr tcp tcp dport 22 drop
+        meta nfproto ipv6 tcp dport 5432 drop
+        ip saddr != 10.0.0.0/8 tcp dport 6432 drop
+    }
+}
+table ip6 more {
+    chain input {
+        type filter hook input priority 10; policy accept;
+        ip6 saddr 2001:db8::/32 tcp dport 3000 accept
+        tcp dport 3000 drop
+    }
+}
+"""
+
+
+@needs_nft
+def test_rules_for_one_family_leave_the_other_alone() -> None:
+    told = ruleset(SIX)
+    ports = (22, 80, 3000, 5432, 6432)
+    assert [verdict(told, port, "IPv6") for port in ports] == [
+        "closed", "open", "some", "closed", "open",
+    ]  # fmt: skip
+    assert [verdict(told, port) for port in ports] == ["some"] * 5
+    closed = ruleset(
+        """
+        table ip filter {
+            chain input {
+                type filter hook input priority 0; policy drop;
+            }
+        }
+        """
+    )
+    assert (verdict(closed, 80), verdict(closed, 80, "IPv6")) == ("closed", "open")
+
+
+@pytest.mark.parametrize(
+    ("found", "families"),
+    [
+        (["0.0.0.0"], ["IPv4"]),  # noqa: S104
+        (["::"], ["IPv4", "IPv6"]),
+        (["127.0.0.1", "2001:db8::5"], ["IPv6"]),
+        (["127.0.0.1", "::1"], []),
+    ],
+)
+def test_who_is_served_over_which_family(found: list[str], families: list[Family]) -> None:
+    every: list[Family] = ["IPv4", "IPv6"]
+    assert [each for each in every if _serves(found, each)] == families
 
 
 def test_what_is_not_understood_may_do_anything() -> None:

@@ -115,10 +115,14 @@ class PreviewTable(BaseModel):
 
 
 class PreviewExtension(BaseModel):
-    """An extension that is used, and whether the database can have it."""
+    """An extension, and whether the database can have it; if not, it is left out.
+
+    `used_by` names what depends on it at the source; it is empty for a dump, which does not tell.
+    """
 
     name: str = Field(examples=["pg_trgm"])
     available: bool
+    used_by: list[str] = Field(examples=[["index customers_name"]])
 
 
 class PreviewRole(BaseModel):
@@ -146,6 +150,7 @@ class Preview(BaseModel):
     extensions: list[PreviewExtension]
     roles: list[PreviewRole]
     logins: list[str] = Field(description="Who can stand for a role, in map_roles.")
+    warnings: list[str] = Field(description="What is unlikely to be meant: there are no tables.")
     upload_id: uuid.UUID | None = Field(
         description="Of the dump that was sent: to import it within an hour."
     )

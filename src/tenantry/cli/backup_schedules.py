@@ -41,9 +41,13 @@ def _changed(found: Row, changes: dict[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in _FIELDS} | changes
 
 
+def _label(field: str) -> str:
+    return "hour (UTC)" if field == "hour" else field.replace("_", " ")
+
+
 def _show(row: Row) -> None:
     last = row["last_attempt"]
-    output.facts((name.replace("_", " "), row[name]) for name in _FIELDS)
+    output.facts((_label(name), row[name]) for name in _FIELDS)
     output.facts(
         [
             ("schedule", "its own" if row["source"] == "own" else "its environment's default"),
@@ -143,7 +147,7 @@ def defaults(
         output.done(f"The default of {environment} is changed")
     output.listing(
         page,
-        {name.replace("_", " ").upper(): name for name in ("environment", *_FIELDS)},
+        {_label(name).upper(): name for name in ("environment", *_FIELDS)},
         empty="There is no default.",
         in_json=as_json,
     )

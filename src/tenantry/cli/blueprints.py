@@ -267,4 +267,5 @@ def show_roles(roles: list[Row]) -> None:
             f"{role['name']} pooled": role["connection_string_pooled"],
         }
         output.facts(strings.items())
-        output.secret(f"{role['name']} password", role["password"], last=role is roles[-1])
+        last = role is roles[-1]
+        output.secret(f"{role['name']} password", role["password"], last=last, several=True)

@@ -443,10 +443,12 @@ def _admin_key(local: LocalApi) -> str:
     except FileNotFoundError:
         raise Unauthenticated(
             f"TENANTRY_API_KEY is not set, and there is no {file}.",
-            hint="The first `tenantry up` makes that file. Elsewhere, set TENANTRY_API_KEY.",
+            hint="Log in with `tenantry login`, or put a key into TENANTRY_API_KEY. On the machine"
+            " of the platform, the first `tenantry up` makes that file.",
         ) from None
     except (OSError, UnicodeDecodeError):
         raise Unauthenticated(
             f"TENANTRY_API_KEY is not set, and {file} cannot be read by this user.",
-            hint="Set TENANTRY_API_KEY, or ask again as root.",
+            hint="Log in with `tenantry login`, put a key into TENANTRY_API_KEY, or ask again as"
+            " root.",
         ) from None

@@ -1,61 +1,34 @@
-"""``tenantry cluster restore``, ``kept`` and ``discard``: a whole cluster back, on this machine."""
+"""What ``tenantry cluster`` does on this machine itself: a whole cluster back, and psql on one."""
 
 import asyncio
 import datetime as dt
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
-
-import typer
 
 from tenantry.base import settings
 from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.settings import Settings
+from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import operations, output, recovery, times
 from tenantry.cli.asking import confirm
 from tenantry.cli.client import connect
-from tenantry.cli.door import Json
-from tenantry.cli.finding import ClusterNamed, find_cluster
+from tenantry.cli.finding import find_cluster
+from tenantry.control.store import DATABASE
 from tenantry.host import files, identity
+from tenantry.pg.connections import ADMIN
 from tenantry.services import supervisor
 from tenantry.services.cluster_restores import service
 from tenantry.services.cluster_restores.model import Differences, Report, Wanted
 from tenantry.services.cluster_restores.service import ClusterRestore
-from tenantry.services.clusters.service import CONTROL
+from tenantry.services.clusters.service import CONTROL, LocalClusters
 from tenantry.services.recovery.service import require_complete
 
-LATEST = "latest"
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-
-
-def restore(
-    name: ClusterNamed,
-    to: Annotated[
-        str,
-        typer.Option(
-            parser=times.text_of(times.past, LATEST),
-            metavar="WHEN",
-            help=f"A moment, such as 2031-12-31T18:00+01:00, or 90m ago, or {LATEST}.",
-        ),
-    ] = LATEST,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done, and be lost.")
-    ] = False,
-    yes: Yes = False,
-    as_json: Json = False,
-) -> None:
-    """Bring one whole cluster back from its backups, to a moment or to the end of its log.
-
-    A shared cluster goes on while that is made, if the platform is up and it is to a moment.
-    What is in service now is kept beside, until it is discarded.
-
-    Example:
-
-        tenantry cluster restore shared-1 --to 2031-12-31T18:00+01:00
-    """
+def restore(name: str, *, to: str, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Bring one whole cluster back. ``to`` is a moment, or ``LATEST``."""
     here = settings.load()
-    moment = None if to == LATEST else dt.datetime.fromisoformat(to)
+    moment = None if to == times.LATEST else dt.datetime.fromisoformat(to)
     service.folders_of(here, name)
     require_complete(here)
     pid = supervisor.running_pid(here)
@@ -180,13 +153,8 @@ def _tell(here: Settings, report: Report, *, as_json: bool, is_up: bool = False)
         output.note("Now: tenantry up, which makes a full backup", style="bold")
 
 
-def kept(as_json: Json = False) -> None:
-    """List what restores of whole clusters have replaced, and how much room that takes.
-
-    Example:
-
-        tenantry cluster kept
-    """
+def kept(*, as_json: bool) -> None:
+    """List what restores of whole clusters have replaced."""
     rows = [
         {
             "cluster": each.cluster,
@@ -213,19 +181,8 @@ def kept(as_json: Json = False) -> None:
     )
 
 
-def discard(
-    name: ClusterNamed,
-    which: Annotated[
-        str | None, typer.Argument(metavar="[KEPT]", help="Which one; all of them without.")
-    ] = None,
-    yes: Yes = False,
-) -> None:
-    """Delete what a restore of a whole cluster has replaced. There is no way back.
-
-    Example:
-
-        tenantry cluster discard shared-1 before-20311231T170211Z
-    """
+def discard(name: str, which: str | None, *, yes: bool) -> None:
+    """Delete what a restore of a whole cluster has replaced, or one of that by its name."""
     here = settings.load()
     folders = service.folders_of(here, name)
     found = [each for each in folders.kept() if which in {None, each.name}]
@@ -240,3 +197,25 @@ def discard(
     for each in found:
         asyncio.run(service.discard(here, each))
         output.done(f"{each.name} is deleted")
+
+
+def psql(name: str, arguments: list[str]) -> None:
+    """Become psql on a cluster, as its superuser. Raises NotFound."""
+    local = LocalClusters(settings.load())
+    for each in (local.control, local.shared):
+        if each.name == name:
+            program = each.bindir / "psql"
+            words = [f"--host={each.address.socket_dir}", f"--port={each.address.port}"]
+            words += [f"--username={ADMIN}", "--no-password"]
+            usual = DATABASE if each.name == CONTROL else "postgres"
+            dbname = [] if _names_database(arguments) else [f"--dbname={usual}"]
+            os.execv(program, [str(program), *words, *dbname, *arguments])  # noqa: S606 (psql becomes this)
+    names = [each.name for each in (local.control, local.shared)]
+    raise NotFound(
+        f"There is no cluster {name} here.",
+        hint=did_you_mean(name, names) or f"The clusters are {', '.join(names)}.",
+    )
+
+
+def _names_database(arguments: list[str]) -> bool:
+    return any(word.startswith(("-d", "--dbname")) for word in arguments)

@@ -1,24 +1,20 @@
 """``tenantry cluster``: the PostgreSQL servers, and their physical backups."""
 
-import os
 from typing import Annotated, Literal
 
 import typer
 
-from tenantry.base import settings
-from tenantry.base.errors import NotFound
 from tenantry.base.sizes import readable
-from tenantry.cli import cluster_restores, operations, output, times
+from tenantry.cli import operations, output, times
 from tenantry.cli.client import Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import ClusterNamed, find_cluster
-from tenantry.control.store import DATABASE
-from tenantry.pg.connections import ADMIN
-from tenantry.services.clusters.service import CONTROL, LocalClusters
 
 app = typer.Typer(
     help="The PostgreSQL servers, and the backups of all that is in them.", no_args_is_help=True
 )
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 _COLUMNS: dict[str, output.Cell] = {
     "LABEL": "label",
@@ -126,22 +122,69 @@ def psql(
 
     What follows the name goes to psql: tenantry cluster psql shared-1 -c 'select 1'
     """
-    local = LocalClusters(settings.load())
-    for each in (local.control, local.shared):
-        if each.name == name:
-            program = each.bindir / "psql"
-            words = [f"--host={each.address.socket_dir}", f"--port={each.address.port}"]
-            words += [f"--username={ADMIN}", "--no-password"]
-            usual = DATABASE if each.name == CONTROL else "postgres"
-            dbname = [] if _names_database(context.args) else [f"--dbname={usual}"]
-            os.execv(program, [str(program), *words, *dbname, *context.args])  # noqa: S606 (psql becomes this)
-    raise NotFound(f"There is no cluster {name} here.", hint="The clusters are control, shared-1.")
+    from tenantry.cli import cluster_restores  # noqa: PLC0415 (it loads the services)
+
+    cluster_restores.psql(name, context.args)
 
 
-def _names_database(arguments: list[str]) -> bool:
-    return any(word.startswith(("-d", "--dbname")) for word in arguments)
+@app.command()
+def restore(
+    name: ClusterNamed,
+    to: Annotated[
+        str,
+        typer.Option(
+            parser=times.text_of(times.past, times.LATEST),
+            metavar="WHEN",
+            help=f"A moment, such as 2031-12-31T18:00+01:00, or 90m ago, or {times.LATEST}.",
+        ),
+    ] = times.LATEST,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done, and be lost.")
+    ] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Bring one whole cluster back from its backups, to a moment or to the end of its log.
+
+    A shared cluster goes on while that is made, if the platform is up and it is to a moment.
+    What is in service now is kept beside, until it is discarded.
+
+    Example:
+
+        tenantry cluster restore shared-1 --to 2031-12-31T18:00+01:00
+    """
+    from tenantry.cli import cluster_restores  # noqa: PLC0415 (it loads the services)
+
+    cluster_restores.restore(name, to=to, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
-app.command()(cluster_restores.restore)
-app.command()(cluster_restores.kept)
-app.command()(cluster_restores.discard)
+@app.command()
+def kept(as_json: Json = False) -> None:
+    """List what restores of whole clusters have replaced, and how much room that takes.
+
+    Example:
+
+        tenantry cluster kept
+    """
+    from tenantry.cli import cluster_restores  # noqa: PLC0415 (it loads the services)
+
+    cluster_restores.kept(as_json=as_json)
+
+
+@app.command()
+def discard(
+    name: ClusterNamed,
+    which: Annotated[
+        str | None, typer.Argument(metavar="[KEPT]", help="Which one; all of them without.")
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Delete what a restore of a whole cluster has replaced. There is no way back.
+
+    Example:
+
+        tenantry cluster discard shared-1 before-20311231T170211Z
+    """
+    from tenantry.cli import cluster_restores  # noqa: PLC0415 (it loads the services)
+
+    cluster_restores.discard(name, which, yes=yes)

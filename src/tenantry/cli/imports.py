@@ -211,16 +211,26 @@ def show_preview(found: Row, *, as_json: bool) -> None:
     output.note(f"PostgreSQL {output.plain(found['version'])}, {readable(found['size_bytes'])}")
     output.note(f"Schemas: {_words(found['schemas'])}")
     output.note(f"Extensions: {_words([each['name'] for each in found['extensions']])}")
-    if missing := [each["name"] for each in found["extensions"] if not each["available"]]:
-        output.note(f"Not to be had here: {_words(missing)}")
+    for each in found["extensions"]:
+        if not each["available"]:
+            used = f", with what needs it: {_words(each['used_by'])}" if each["used_by"] else ""
+            output.note(f"Cannot be here, and is left out: {output.plain(each['name'])}{used}")
     output.note(f"Logins that can stand for a role: {_words(found['logins'])}")
+    _warn(found)
 
 
 def show_result(where: str, result: Row) -> None:
     """Tell what came of an import."""
     tables = result["tables"]
-    output.done(f"{where} has {len(tables):,} tables with {result['rows']:,} rows")
+    if tables:
+        output.done(f"{where} has {len(tables):,} tables with {result['rows']:,} rows")
+    _warn(result)
     for difference in result.get("differences", [])[:_MOST_SHOWN]:
         output.note(f"Differs: {output.plain(difference)}")
     for item in result["left_out"][:_MOST_SHOWN]:
         output.note(f"Left out: {output.plain(item)}")
+
+
+def _warn(told: Row) -> None:
+    for warning in told.get("warnings", []):
+        output.note(f"! {output.plain(warning)}", style="yellow")

@@ -16,9 +16,14 @@ from tenantry.cli.operations import StatementTimeout, Wait, follow
 from tenantry.host import files
 from tenantry.services.migrations import lint as linting
 from tenantry.services.migrations import plan as planning
-from tenantry.services.migrations import service
-from tenantry.services.migrations.model import Acceptance, Direction, Limits, Migration
-from tenantry.services.migrations.service import DEFAULT_LIMITS
+from tenantry.services.migrations.folder import load
+from tenantry.services.migrations.model import (
+    DEFAULT_LIMITS,
+    Acceptance,
+    Direction,
+    Limits,
+    Migration,
+)
 
 app = typer.Typer(
     help="Migrations: golang-migrate's files, brought to one database or to many.",
@@ -343,7 +348,7 @@ def lint(*, path: Folder = DEFAULT_FOLDER, as_json: Json = False) -> None:
 
         tenantry migrate lint --path migrations
     """
-    found = linting.check(service.load(path))
+    found = linting.check(load(path))
     if as_json:
         output.as_json([_finding(each) for each in found])
     else:
@@ -398,7 +403,7 @@ def plan(
     if not row["known"]:
         raise InvalidInput("The folder does not have the version at which the database stands.")
     pending = {each["version"] for each in row["migrations"] if each["state"] == "pending"}
-    steps = [each for each in service.load(path) if each.version in pending][:n]
+    steps = [each for each in load(path) if each.version in pending][:n]
     if as_json:
         output.as_json([_planned(each) for each in steps])
         return

@@ -1,29 +1,22 @@
 """The databases that ``tenantry migrate`` works on, and the ways to them."""
 
-import asyncio
 import datetime as dt
 import io
 import json
-import sys
 import tarfile
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os import environ
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO, Literal, Protocol, TypeVar, cast
+from typing import BinaryIO, Literal, Protocol, cast
 
-import psycopg
-import typer
-
-from tenantry.base.errors import InvalidInput, Unavailable
-from tenantry.cli import output
+from tenantry.base.errors import InvalidInput
 from tenantry.cli.client import Api, Row, connect
 from tenantry.cli.finding import find
 from tenantry.cli.operations import follow
-from tenantry.services.migrations import plan, service
-from tenantry.services.migrations.ledger import Connection
+from tenantry.services.migrations import plan
+from tenantry.services.migrations.folder import load
 from tenantry.services.migrations.model import (
     Acceptance,
     Applied,
@@ -37,8 +30,6 @@ from tenantry.services.migrations.model import (
 from tenantry.services.tenant_migrations import folders
 
 VARIABLE = "TENANTRY_DATABASE_URL"
-_CONNECT_SECONDS = 10
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +68,8 @@ def target(database: str | None, environment: str | None) -> Target:
             hint=f"Say it with --database, or put its connection string into {VARIABLE}.",
         )
     if "://" in given or "=" in given:  # libpq's two forms; no name has either
+        from tenantry.cli.migrating_by_url import ByUrl  # noqa: PLC0415 (it loads psycopg)
+
         return ByUrl(given)
     return ByName(given, environment)
 
@@ -129,9 +122,9 @@ class ByName:
             )
             for each in told["applied"]
         }
-        migrations = () if folder is None else service.load(folder)
+        migrations = () if folder is None else load(folder)
         found = plan.status(migrations, State(told["version"], told["dirty"]), journal)
-        return _status(replace(found, running=told["running"]))
+        return status_row(replace(found, running=told["running"]))
 
 
 _SELECTORS = {"environment": "environment", "owner": "owner_email", "blueprint": "blueprint"}
@@ -170,7 +163,7 @@ def how(limits: Limits, accept: Acceptance, *, beside: bool) -> Row:
 def send(api: Api, path: str, folder: Path, asked: Row) -> Row:
     """Have the API do what is asked with a folder's files. Raises BadMigrations."""
     request = {key: value for key, value in asked.items() if value is not None}
-    scripts = [script for each in service.load(folder) for script in (each.up, each.down) if script]
+    scripts = [script for each in load(folder) for script in (each.up, each.down) if script]
     with TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w") as archive:
             _add(archive, folders.REQUEST, json.dumps(request))
@@ -192,118 +185,11 @@ def _add(archive: tarfile.TarFile, name: str, text: str) -> None:
     archive.addfile(member, io.BytesIO(content))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class ByUrl:
-    """Any database, by a connection string: straight to PostgreSQL, not through a pooler."""
-
-    url: str
-
-    def run(self, order: Order, folder: Path, limits: Limits) -> Row:
-        async def work(conn: Connection) -> Row:
-            asked: service.How = {
-                "limits": limits,
-                "accept": order.accept,
-                "beside": order.beside,
-            }
-            if order.verb == "up":
-                steps = await service.up(conn, folder, order.n, **asked)
-            elif order.verb == "down":
-                steps = await service.down(conn, folder, order.n, **asked)
-            else:
-                steps = await service.goto(conn, folder, order.version or 0, **asked)
-            return {**_state(await service.version(conn)), "steps": [_step(each) for each in steps]}
-
-        return self._do(work, changes=True)
-
-    def force(self, version: int, *, beside: bool) -> Row:
-        async def work(conn: Connection) -> Row:
-            return _state(await service.force(conn, version, beside=beside))
-
-        return self._do(work, changes=True)
-
-    def status(self, folder: Path | None) -> Row:
-        async def work(conn: Connection) -> Row:
-            return _status(await service.status(conn, {} if folder is None else folder))
-
-        return self._do(work)
-
-    def _do(
-        self, work: Callable[[Connection], Awaitable[_Result]], *, changes: bool = False
-    ) -> _Result:
-        async def connected() -> _Result:
-            async with await self._connect() as conn:
-                if changes:
-                    await self._require_session(conn)
-                return await work(conn)
-
-        try:
-            return asyncio.run(connected())
-        except psycopg.Error as error:
-            raise InvalidInput(
-                f"PostgreSQL says: {str(error).strip()}",
-                hint="Migrations need a role that may make tables, and a direct connection.",
-            ) from error
-
-    async def _connect(self) -> Connection:
-        try:
-            return await self._open()
-        except psycopg.OperationalError as error:
-            if "no password supplied" not in str(error) or not sys.stdin.isatty():
-                raise Unavailable(f"The database cannot be reached: {error}".strip()) from error
-        except psycopg.ProgrammingError as error:
-            raise InvalidInput(
-                f"This is no connection string: {error}".strip(),
-                hint="It looks like postgresql://user@host:5432/database?sslmode=require.",
-            ) from error
-        return await self._open(typer.prompt("Password", hide_input=True, err=True))
-
-    async def _require_session(self, conn: Connection) -> None:
-        """See that what a session holds is there for the next transaction as well.
-
-        Raises InvalidInput where a pooler gives each transaction a session of its own.
-        """
-        first = await _process(conn)
-        if first == conn.info.backend_pid:  # which a pooler makes up
-            return
-        with suppress(psycopg.OperationalError):  # no room for another one proves nothing
-            async with await self._open(conn.info.password or None) as other, other.transaction():
-                # It would have the idle one's server session, and the idle one another one then.
-                if first == await _process(other) or first != await _process(conn):
-                    raise InvalidInput(
-                        "This connection string leads to a pooler that gives each transaction"
-                        " another session: the lock that keeps other runs away, and SET, would be"
-                        " lost.",
-                        hint="Use the direct one (tenantry db url NAME), or a Tenantry database by"
-                        " its name: --database NAME.",
-                    )
-        output.note(
-            "There is a pooler in between. Unless a client of it has a session to itself, use the"
-            " direct connection string: the lock that keeps other runs away would be lost.",
-            style="yellow",
-        )
-
-    async def _open(self, password: str | None = None) -> Connection:
-        return await psycopg.AsyncConnection.connect(
-            self.url,
-            autocommit=True,
-            password=password,
-            connect_timeout=_CONNECT_SECONDS,
-            application_name="tenantry migrate",
-        )
-
-
-async def _process(conn: Connection) -> int:
-    """The server process that answers."""
-    cursor = await conn.execute("SELECT pg_catalog.pg_backend_pid()")
-    row = await cursor.fetchone()
-    return int(row[0]) if row else 0
-
-
-def _state(state: State) -> Row:
+def state_row(state: State) -> Row:
     return {"version": state.version, "dirty": state.dirty}
 
 
-def _step(step: Step) -> Row:
+def step_row(step: Step) -> Row:
     return {
         "version": step.version,
         "direction": str(step.direction),
@@ -311,7 +197,7 @@ def _step(step: Step) -> Row:
     }
 
 
-def _status(found: Status) -> Row:
+def status_row(found: Status) -> Row:
     edited = {each.version for each in found.edited}
 
     def told(migration: Migration, state: str) -> Row:
@@ -330,7 +216,7 @@ def _status(found: Status) -> Row:
     ]
     migrations.sort(key=lambda row: int(row["version"]))
     return {
-        **_state(found.state),
+        **state_row(found.state),
         "running": found.running,
         "known": found.known,
         "migrations": migrations,

@@ -18,7 +18,7 @@ from tenantry.base.errors import TenantryError
 from tenantry.base.sizes import readable
 from tenantry.cli import times
 from tenantry.cli.client import ApiError, Page, Row
-from tenantry.cli.words import Words
+from tenantry.cli.words import Words, commands
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -271,12 +271,13 @@ def done(text: str) -> None:
     note(f"✓ {text}", style="green")
 
 
-def secret(label: str, text: str, *, last: bool = True) -> None:
-    """Print a secret that nobody can ever show again, and say so with the last one."""
+def secret(label: str, text: str, *, last: bool = True, several: bool = False) -> None:
+    """Print a secret that nobody can ever show again, and say so with the last of ``several``."""
     _print(f"{label}{_GAP}{_styled(plain(text), 'bold yellow', sys.stdout)}")
     if last:
+        it_is, it = ("They are", "them") if several else ("It is", "it")
         note(
-            "It is shown this once and stored nowhere: put it into a safe place now.",
+            f"{it_is} shown this once and stored nowhere: put {it} into a safe place now.",
             style="yellow",
         )
 
@@ -297,7 +298,7 @@ def failure(error: TenantryError, words: Words) -> None:
     title = str(problem.get("title") or error.title).rstrip(".")
     said = _styled("Error: ", "bold red", sys.stderr)
     _print(said + _styled(f"{plain(title)}.", "bold", sys.stderr), err=True)
-    detail = words.text(error.detail) if error.fields else words.but_fields(error.detail)
+    detail = words.text(error.detail) if error.fields else commands(error.detail)
     body = [detail] if detail else []
     for wrong in error.fields:
         # What is wrong with one field only is the detail already.

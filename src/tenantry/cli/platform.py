@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime as dt
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from tenantry.base import logs, settings
 from tenantry.base.errors import Conflict, MachineError, TenantryError
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.cli import output, times
+from tenantry.cli import output, times, words
 from tenantry.cli.client import Api, Row
 from tenantry.cli.door import FAILED, NOT_RUNNING, Json
 from tenantry.cli.installing import (
@@ -250,7 +251,7 @@ def status(json: Json = False) -> None:
             )
             for each in found.clusters:
                 for warning in each.warnings:
-                    output.note(f"! {each.name}: {warning}")
+                    output.note(f"! {each.name}: {words.commands(warning)}")
                 for old in each.kept:
                     output.note(f"{each.name}: {old} is kept until tenantry cluster discard")
     if not found.all_running:
@@ -275,7 +276,7 @@ def doctor(json: Json = False) -> None:
                 {
                     "mark": marks[finding.level],
                     "subject": finding.subject,
-                    "detail": f"{finding.detail} {finding.hint}".strip(),
+                    "detail": words.commands(f"{finding.detail} {finding.hint}".strip()),
                 }
                 for finding in findings
             ],
@@ -379,9 +380,16 @@ def _backups(here: Settings, found: statuses.Status) -> list[Finding]:
             )
         elif not cluster.warnings:
             last = cluster.last_backup_at
-            told = "the first one is made now." if last is None else f"the last one: {last}"
+            told = (
+                "the first one is made now." if last is None else f"the last one: {_moment(last)}"
+            )
             findings.append(Finding("ok", subject, told))
     return findings
+
+
+def _moment(at: str) -> str:
+    """A moment as it is in each answer: in UTC, which ``doctor`` shows in the reader's zone."""
+    return f"{dt.datetime.fromisoformat(at).astimezone(dt.UTC):%F %T} UTC"
 
 
 def _challenge_port(here: Settings) -> list[Finding]:

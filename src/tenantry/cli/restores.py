@@ -103,6 +103,10 @@ def _tell(row: Row, result: Row, name: str | None) -> None:
     operations.tell_exceptions(result)
     if "replaced" in result:
         output.done(f"{title(row)} is restored; what it was is kept as {result['replaced']}")
+        output.note(
+            f"To put that back: tenantry restore {title(row)} --to previous --as in-place. For how"
+            f" long it can be: tenantry db replaced {title(row)}"
+        )
         return
     made = result["database_name"]
     called = f", called {result['name']}" if result.get("name") else ""

@@ -61,14 +61,25 @@ def logs(
         newest = api.rows(path, limit=limit, **asked).rows
         for entry in reversed(newest):
             _show(entry, as_json=as_json)
-        if not newest and not follow and row["log"] == _OFF:
-            output.note(f"Nothing is logged of {title(row)}: see `tenantry db log-settings`.")
+        if not newest and not follow:
+            _say_why(row)
         last = newest[0]["id"] if newest else _FIRST
         while follow:
             time.sleep(_LOOK_SECONDS)
             for entry in api.rows(path, limit=_PAGE, after=last, **asked).rows:
                 last = entry["id"]
                 _show(entry, as_json=as_json)
+
+
+def _say_why(row: Row) -> None:
+    """Say why there may be no entry."""
+    if row["log"] == _OFF:
+        output.note(f"Nothing is logged of {title(row)}: see `tenantry db log-settings`.")
+        return
+    output.note(
+        f"There is no such entry of {title(row)} ({summary(row['log'])}). Sessions that were open"
+        " before that was set log as they did; a new entry takes a moment to be here."
+    )
 
 
 _OFF: Row = {"statements": "none", "min_duration_ms": None, "errors": False}

@@ -11,6 +11,8 @@ from typing import Annotated, TypeGuard
 
 import typer
 
+LATEST = "latest"  # the last moment that there is
+
 _UNITS = {
     "s": dt.timedelta(seconds=1),
     "m": dt.timedelta(minutes=1),

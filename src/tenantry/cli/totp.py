@@ -129,7 +129,7 @@ def _show_secret(made: Row) -> None:
 def _show_codes(made: Row) -> None:
     found: list[str] = made["recovery_codes"]
     for number, code in enumerate(found, 1):
-        output.secret(f"recovery code {number:>2}", code, last=number == len(found))
+        output.secret(f"recovery code {number:>2}", code, last=number == len(found), several=True)
 
 
 def qr_code(text: str) -> list[str]:

@@ -73,6 +73,11 @@ def create(
     with connect() as api:
         row = api.post("/api/users", wanted)
     _told(row, f"{row['email']} may log in", as_json)
+    if not as_json:
+        output.note(
+            f"They log in with `tenantry login {row['email']}`, and change the password with"
+            " `tenantry password`."
+        )
 
 
 @app.command("list")

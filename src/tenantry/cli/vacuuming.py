@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
+from tenantry.base.errors import NotFound
 from tenantry.base.sizes import readable
+from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import door, limits, operations, output
-from tenantry.cli.client import connect
+from tenantry.cli.client import Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, Named, find, title
 
@@ -47,7 +49,7 @@ def vacuum_full(
         if dry_run:
             page = api.rows(path)
             if table:
-                page.rows[:] = [each for each in page.rows if each["table"] in table]
+                page.rows[:] = [_named(page.rows, each) for each in table]
             output.listing(
                 page,
                 {
@@ -75,11 +77,33 @@ def vacuum_full(
     elif not wait:
         output.done(f"Its tables are being rewritten: tenantry operation watch {operation['id']}")
     else:
-        for each in result["tables"]:
-            before, after = readable(each["before_bytes"]), readable(each["after_bytes"])
-            output.note(f"{each['table']}: {before}, now {after}")
-        for each in result["skipped"]:
-            output.note(f"{each['table']} is as it was. {each['reason']}", style="yellow")
-        output.done(f"{title(row)}: {readable(max(0, result['returned_bytes']))} given back")
+        _tell(row, result)
     if wait and result["skipped"]:
         raise typer.Exit(door.FAILED)
+
+
+def _tell(row: Row, result: Row) -> None:
+    """Say what came of it."""
+    for each in result["tables"]:
+        before, after = readable(each["before_bytes"]), readable(each["after_bytes"])
+        output.note(f"{each['table']}: {before}, now {after}")
+    for each in result["skipped"]:
+        output.note(f"{each['table']} is as it was. {each['reason']}", style="yellow")
+    if result["tables"]:
+        output.done(f"{title(row)}: {readable(max(0, result['returned_bytes']))} given back")
+    else:
+        output.note(
+            f"Nothing was rewritten: no table of {title(row)} is known to give back a tenth of"
+            " its size. --dry-run shows what each would; --table rewrites one all the same."
+        )
+
+
+def _named(rows: list[Row], name: str) -> Row:
+    """The table of this name. Raises NotFound."""
+    for each in rows:
+        if each["table"] == name:
+            return each
+    meant = did_you_mean(name, [str(each["table"]) for each in rows])
+    raise NotFound(
+        f"The database's owner has no table {name}.", hint=meant or "Name it as schema.table."
+    )

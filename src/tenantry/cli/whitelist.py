@@ -9,11 +9,11 @@ from urllib.parse import quote
 import typer
 
 from tenantry.base.errors import InvalidInput, NotFound
+from tenantry.base.networks import parse_network
 from tenantry.cli import output, times
 from tenantry.cli.client import Page, Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, Named, find, title
-from tenantry.services.network.plan import parse_network
 
 app = typer.Typer(
     help="Allowlists: the addresses that may reach a database, at both ports.",

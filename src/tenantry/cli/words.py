@@ -16,11 +16,14 @@ COMMANDS = {
     "GET /api/clusters": "tenantry status",
     "GET /api/databases": "tenantry db list",
     "GET /api/databases/{id}/backups": "tenantry backup list DATABASE",
-    "GET /api/databases/{id}/extensions": "tenantry extension list DATABASE",
     "GET /api/databases/{id}/proofs": "tenantry backup proofs DATABASE",
     "GET /api/databases/{id}/replaced": "tenantry db replaced DATABASE",
+    "GET /api/databases/{id}/vacuum-full": "tenantry db vacuum-full DATABASE --dry-run",
     "GET /api/migrations/{id}": "tenantry operation show {id}",
     "GET /api/operations": "tenantry operation list",
+    "GET /api/operations?kind=backup.create&status=failed": "tenantry operation list --kind"
+    " backup.create --status failed",
+    "GET /api/operations?kind=database.drill": "tenantry operation list --kind database.drill",
     "GET /api/operations?resource_id=…": "tenantry operation list",
     "GET /api/operations?status=queued": "tenantry operation list --status queued",
     "GET /api/plans": "tenantry plan list",
@@ -28,11 +31,15 @@ COMMANDS = {
     "POST /api/auth/totp": "tenantry totp on",
     "POST /api/auth/totp/remove": "tenantry totp off",
     "POST /api/databases/{id}/blueprint": "tenantry blueprint apply",
+    "POST /api/databases/{id}/rotate-password": "tenantry db rotate-password DATABASE",
 }
 # What else is said to who sends requests.
 PHRASES = {
     "Send an API key as X-API-Key": "Put an API key into TENANTRY_API_KEY",
     'Ask for it as "in_place".': "Ask for it with --as in-place.",
+    "GET /api/databases shows their age (password_changed_at)": "`tenantry db list --wide` shows"
+    " their age",
+    "drop it as the database's owner": "drop it with `tenantry db psql`",
 }
 # Fields whose option is another command's.
 ELSEWHERE = {
@@ -53,8 +60,15 @@ PARAMETERS = {
     "type": ("kind",),
 }
 
+# Fields that are asked for, and are no options.
+ASKED = {
+    "code": "the code",
+    "current_password": "your present password",
+    "new_password": "the new password",
+}
+
 # Not compiled here, but when the first failure is told.
-_ROUTE = r"(?:GET|POST|PUT|PATCH|DELETE) /[\w/{}-]+(?:\?[\w=…]+)?"
+_ROUTE = r"(?:GET|POST|PUT|PATCH|DELETE) /[\w/{}-]+(?:\?[\w=…&]+(?:\.[\w=&]+)*)?"
 _MOMENT = r"\b(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}) UTC\b"
 _ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _FIELD = r"\b[a-z]+(?:_[a-z]+)+\b(?! \(--|, --)"
@@ -72,23 +86,28 @@ class Words:
             for name in (*PARAMETERS.get(part, ()), part, part.removesuffix("s")):
                 if found := self._parameters.get(name):
                     return _written(found)
-        return path
+        return ASKED.get(path, path)
 
     def text(self, said: str) -> str:
         """A sentence of the API's, with its routes and fields as they are typed here, and its
         moments in the reader's zone."""
-        for theirs, ours in PHRASES.items():
-            said = said.replace(theirs, ours)
-        return re.sub(_FIELD, lambda found: self._option(found[0]), self.but_fields(said))
+        said = commands(said)
+        return re.sub(_FIELD, lambda found: self._option(found[0]), said)
 
     def _option(self, name: str) -> str:
         found = self.field(name)
         return ELSEWHERE.get(name, name) if found == name else found
 
-    def but_fields(self, said: str) -> str:
-        """The same with its routes and moments alone: what PostgreSQL names is no field."""
-        said = re.sub(_MOMENT, lambda found: times.local(f"{found[1]}+00:00"), said)
-        return re.sub(_ROUTE, lambda found: command(found[0]), said)
+
+def commands(said: str) -> str:
+    """A sentence of the platform's with its routes as commands, its moments in the reader's zone.
+
+    Its fields stay: what PostgreSQL names is none.
+    """
+    for theirs, ours in PHRASES.items():
+        said = said.replace(theirs, ours)
+    said = re.sub(_MOMENT, lambda found: times.local(f"{found[1]}+00:00"), said)
+    return re.sub(_ROUTE, lambda found: command(found[0]), said)
 
 
 def command(route: str) -> str:

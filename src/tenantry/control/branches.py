@@ -3,6 +3,8 @@
 import datetime as dt
 import uuid
 
+import psycopg
+
 from tenantry.base.ids import new_id
 from tenantry.control import attributes, databases, plans
 from tenantry.control.attributes import Attributes
@@ -33,6 +35,7 @@ async def insert(
     Raises NameTaken, and InvalidInput if there is no such plan.
     """
     database_id = new_id()
+    await plans.require(tx, wanted.plan)
     try:
         async with tx.transaction(), as_platform(tx):
             await tx.execute(
@@ -56,8 +59,8 @@ async def insert(
                 "INSERT INTO branch_passwords (database_id, verifier) VALUES (%s, %s)",
                 (database_id, verifier),
             )
-    except databases.REFUSED as error:
-        raise databases.refusal(error, wanted) from None
+    except psycopg.errors.UniqueViolation:
+        raise databases.name_taken(wanted.name, wanted.environment) from None
     return database_id
 
 

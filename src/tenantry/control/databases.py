@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row, dict_row
 
-from tenantry.base.errors import InvalidInput, NameTaken, TenantryError
+from tenantry.base.errors import NameTaken
 from tenantry.base.ids import new_id
 from tenantry.control import attributes, plans
 from tenantry.control.attributes import Attributes
@@ -208,6 +208,7 @@ async def _set(
     further: LiteralString,
     **parameters: Any,
 ) -> None:
+    await plans.require(tx, wanted.plan)
     try:
         await tx.execute(
             sql.SQL(
@@ -221,18 +222,8 @@ async def _set(
             ),
             {"id": database_id, **wanted.values(), **limits, **parameters},
         )
-    except REFUSED as error:
-        raise refusal(error, wanted) from None
-
-
-REFUSED = (psycopg.errors.UniqueViolation, psycopg.errors.ForeignKeyViolation)
-
-
-def refusal(error: psycopg.IntegrityError, wanted: Attributes) -> TenantryError:
-    """What is wrong with attributes that the control database does not take."""
-    if isinstance(error, psycopg.errors.ForeignKeyViolation):
-        return InvalidInput.of("plan", f"there is no plan {wanted.plan}; GET /api/plans lists them")
-    return name_taken(wanted.name, wanted.environment)
+    except psycopg.errors.UniqueViolation:
+        raise name_taken(wanted.name, wanted.environment) from None
 
 
 def name_taken(name: str | None, environment: str) -> NameTaken:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
+from tenantry.base.errors import InvalidInput
+from tenantry.base.suggestions import did_you_mean
 from tenantry.control.store import Tx
 
 DEFAULT = "standard"
@@ -57,3 +59,15 @@ async def every(tx: Tx) -> list[PlanRow]:
             " ORDER BY disk_quota_bytes, name"
         )
         return await cursor.fetchall()
+
+
+async def require(tx: Tx, name: str) -> None:
+    """Raises InvalidInput if there is no plan of this name."""
+    if name == DEFAULT:
+        return
+    names = [each.name for each in await every(tx)]
+    if name not in names:
+        meant = did_you_mean(name, names)
+        raise InvalidInput.of(
+            "plan", f"there is no plan {name}. {meant or 'GET /api/plans lists them'}"
+        )

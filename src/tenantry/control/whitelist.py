@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from psycopg.rows import class_row
 
 from tenantry.base.ids import new_id
+from tenantry.base.networks import Network
 from tenantry.control.store import Tx
-from tenantry.pg.hba import Network
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import pwd
 import resource
 import signal
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +19,7 @@ _LAST_LINES = 15
 _LAST_BYTES = 64 * 1024  # of standard error
 _MOST_OUTPUT = 64 * 1024 * 1024
 _LOOK_SECONDS = 0.5
+_KILLED_SECONDS = 1.0  # for what was killed to end
 _NICE = 10  # a tenth of the processor while all others want it too
 
 
@@ -109,13 +110,7 @@ async def run(
             stdout, stderr, _ = await asyncio.gather(*talks)
             await process.wait()
     except (TimeoutError, asyncio.CancelledError, _TooMuchOutput) as stop:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        for talk in talks:
-            talk.cancel()
-        await asyncio.gather(*talks, return_exceptions=True)
-        # What is left in its pipes has to be read: asyncio waits for their end, too.
-        await asyncio.gather(_end_of(process.stdout), _end_of(process.stderr), process.wait())
+        await _kill(process, talks)
         if isinstance(stop, asyncio.CancelledError):
             raise
         if isinstance(stop, _TooMuchOutput):
@@ -132,6 +127,22 @@ async def run(
         said = _tail(done.stderr) or _tail(done.stdout) or "it printed nothing"
         raise CommandFailed(f"{name} ended with {done.returncode}: {said}")
     return done
+
+
+async def _kill(process: asyncio.subprocess.Process, talks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Kill a program and its children, and wait for their end, though not for ever."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for talk in talks:
+        talk.cancel()
+    await asyncio.gather(*talks, return_exceptions=True)
+    # What is left in its pipes has to be read: asyncio waits for their end, too.
+    end = asyncio.gather(_end_of(process.stdout), _end_of(process.stderr), process.wait())
+    # What waits for a file system that does not answer ends only when that does.
+    try:
+        await asyncio.wait_for(end, _KILLED_SECONDS)
+    except TimeoutError:
+        process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _new(path: Path) -> BinaryIO:

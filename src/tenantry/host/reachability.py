@@ -18,12 +18,16 @@ from tenantry.host import commands, nftables
 from tenantry.host.commands import CommandFailed
 from tenantry.host.preflight import Finding, Port
 
+Family = Literal["IPv4", "IPv6"]
 Verdict = Literal["open", "some", "closed"]
 _Outcomes = frozenset[str]  # of "accept", "drop" and "next", where the rules may go on
 
 _LISTENING = "0A"  # TCP_LISTEN, as /proc/net/tcp writes it
 _CONNECT_SECONDS = 3.0
-_NOWHERE = ("192.0.2.1", 9)  # RFC 5737; nothing is sent to it
+# RFC 5737 and RFC 3849; nothing is sent there.
+_NOWHERE: dict[Family, str] = {"IPv4": "192.0.2.1", "IPv6": "2001:db8::1"}
+_DISCARD = 9
+_OF_NFT: dict[Family, str] = {"IPv4": "ip", "IPv6": "ip6"}
 _WITHOUT_EFFECT = {"counter", "log", "mangle", "notrack"}
 _INCOMING = {("filter", "input"), ("filter", "prerouting")}
 _VERDICTS = {"accept": "accept", "drop": "drop", "reject": "drop", "return": "end"}
@@ -32,18 +36,18 @@ _VERDICTS = {"accept": "accept", "drop": "drop", "reject": "drop", "return": "en
 async def examine(ports: Iterable[Port], *, host: str) -> list[Finding]:
     """What others find at ports of parts that run; ``host`` is what they call this machine."""
     rules = await _ruleset()
-    address = _own_address()
+    addresses = _own_addresses()
     findings, public = [], []
     for port in ports:
         found = listening(port.number)
         if not found:
             continue
-        finding = await _examine(port, found, address, rules)
+        finding = await _examine(port, found, addresses, rules)
         findings.append(finding)
         if not all(ipaddress.ip_address(each).is_loopback for each in found):
             public.append(port.number)
     if public:
-        where = address if host == "localhost" else host
+        where = next(iter(addresses.values()), host) if host == "localhost" else host
         findings.append(
             Finding(
                 "ok",
@@ -56,37 +60,45 @@ async def examine(ports: Iterable[Port], *, host: str) -> list[Finding]:
 
 
 async def _examine(
-    port: Port, found: Sequence[str], address: str | None, rules: Mapping[str, Any] | None
+    port: Port,
+    found: Sequence[str],
+    addresses: Mapping[Family, str],
+    rules: Mapping[str, Any] | None,
 ) -> Finding:
     subject = f"port {port.number}"
     said = f"{port.part} listens on {', '.join(found)}"
     if all(ipaddress.ip_address(each).is_loopback for each in found):
         return Finding("ok", subject, f"{said}: only programs of this machine reach it.")
-    if address is not None and not await _answers(address, port.number):
-        return Finding(
-            "warning",
-            subject,
-            f"{said}, and does not answer at this machine's own address {address}.",
-            "Look at the rules of its packet filter (nft list ruleset, iptables -S).",
-        )
-    answers = "" if address is None else f", answers at {address}"
+    reached = {family: at for family, at in addresses.items() if _serves(found, family)}
+    for address in reached.values():
+        if not await _answers(address, port.number):
+            return Finding(
+                "warning",
+                subject,
+                f"{said}, and does not answer at this machine's own address {address}.",
+                "Look at the rules of its packet filter (nft list ruleset, iptables -S).",
+            )
+    answers = f", answers at {' and '.join(reached.values())}" if reached else ""
     if rules is None:
         return Finding(
             "ok",
             subject,
             f"{said}{answers}; unknown: the rules of its packet filter, which take root and nft.",
         )
-    found_by_rules = verdict(rules, port.number)
-    if found_by_rules == "closed":
+    families: list[Family] = [*reached] or ["IPv4"]
+    verdicts = {family: verdict(rules, port.number, family) for family in families}
+    closed = [family for family, each in verdicts.items() if each == "closed"]
+    if closed:
+        over = "" if len(closed) == len(verdicts) else f" over {closed[0]}"
         return Finding(
             "warning",
             subject,
-            f"{said}, and rules of this machine's packet filter refuse others' connections.",
+            f"{said}, and rules of this machine's packet filter refuse others' connections{over}.",
             f"Allow them: ufw allow {port.number}/tcp, or a rule like `tcp dport {port.number}"
             " accept` where nft list ruleset shows the others.",
         )
     rest = "no rule of its packet filter refuses others"
-    if found_by_rules == "some":
+    if "some" in verdicts.values():
         rest = "rules of its packet filter decide by the address or the rate"
     return Finding("ok", subject, f"{said}{answers}; {rest}.")
 
@@ -113,14 +125,25 @@ def _address(text: str) -> str:
     return str(ipaddress.ip_address(b"".join(words)))
 
 
-def _own_address() -> str | None:
-    """The address that this machine goes out with, over IPv4."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(_NOWHERE)
-        except OSError:
-            return None  # it has no way out
-        return str(probe.getsockname()[0])
+def _own_addresses() -> dict[Family, str]:
+    """The addresses that this machine goes out with; none of a family that has no way out."""
+    found: dict[Family, str] = {}
+    for family, nowhere in _NOWHERE.items():
+        kind = socket.AF_INET if family == "IPv4" else socket.AF_INET6
+        with suppress(OSError), socket.socket(kind, socket.SOCK_DGRAM) as probe:
+            probe.connect((nowhere, _DISCARD))
+            found[family] = str(probe.getsockname()[0])
+    return found
+
+
+def _serves(listening_at: Sequence[str], family: Family) -> bool:
+    """Whether others of a family reach one of these addresses; :: serves both, as Linux has it."""
+    found = [ipaddress.ip_address(each) for each in listening_at]
+    version = 4 if family == "IPv4" else 6
+    return any(
+        not each.is_loopback and (each.version == version or each == ipaddress.IPv6Address("::"))
+        for each in found
+    )
 
 
 async def _answers(address: str, port: int) -> bool:
@@ -150,13 +173,13 @@ async def _ruleset() -> Mapping[str, Any] | None:
     return found
 
 
-def verdict(ruleset: Mapping[str, Any], port: int) -> Verdict:
-    """What rules, as ``nft -j list ruleset`` tells them, do with new connections from elsewhere
+def verdict(ruleset: Mapping[str, Any], port: int, family: Family = "IPv4") -> Verdict:
+    """Return whether rules let all new connections from elsewhere to a TCP port in, none, or some.
 
-    to a TCP port over IPv4: let all in, none, or some. What is not understood may do anything, but
+    ``ruleset`` is what ``nft -j list ruleset`` tells. What is not understood may do anything, but
     the platform's own limits, which let in whoever keeps them, are left out.
     """
-    rules = _Rules(ruleset, port)
+    rules = _Rules(ruleset, port, family)
     outcomes = [rules.of_base(chain) for chain in rules.bases]
     if any(each == {"drop"} for each in outcomes):
         return "closed"
@@ -173,15 +196,17 @@ class _Chain:
 class _Rules:
     """The rules that a new TCP connection to a port goes through."""
 
-    def __init__(self, ruleset: Mapping[str, Any], port: int) -> None:
+    def __init__(self, ruleset: Mapping[str, Any], port: int, family: Family) -> None:
         self._port = port
+        self._family = family
         self._sets: dict[tuple[tuple[str, str], str], list[Any]] = {}
         self._rules: dict[tuple[tuple[str, str], str], list[list[Any]]] = {}
         self.bases: list[_Chain] = []
         for entry in ruleset.get("nftables", []):
             for kind, found in entry.items():
                 table = (found.get("family"), found.get("table"))
-                if table[0] not in {"inet", "ip"} or str(table[1]).startswith("tenantry_"):
+                ours = str(table[1]).startswith("tenantry_")
+                if ours or table[0] not in {"inet", _OF_NFT[family]}:
                     continue
                 if kind == "set":
                     self._sets[table, found["name"]] = found.get("elem", [])
@@ -239,14 +264,18 @@ class _Rules:
         match left:
             case {"payload": {"protocol": "tcp", "field": "dport"}}:
                 found = self._has_port(table, right)
-            case {"payload": {"protocol": "udp" | "icmp" | "icmpv6" | "ip6" | "sctp"}}:
+            case {"payload": {"protocol": "udp" | "icmp" | "icmpv6" | "sctp"}}:
                 return False
-            case {"payload": {"protocol": "ip", "field": "protocol"}} | {
-                "meta": {"key": "l4proto"}
-            }:
+            case {"payload": {"protocol": "ip" | "ip6" as of}} if of != _OF_NFT[self._family]:
+                return False
+            case (
+                {"payload": {"protocol": "ip", "field": "protocol"}}
+                | {"payload": {"protocol": "ip6", "field": "nexthdr"}}
+                | {"meta": {"key": "l4proto"}}
+            ):
                 found = _is_among("tcp", right)
             case {"meta": {"key": "nfproto"}}:
-                found = _is_among("ipv4", right)
+                found = _is_among(self._family.lower(), right)
             case {"meta": {"key": "iifname" | "iif"}} if right == "lo":
                 found = False
             case {"ct": {"key": "state"}}:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from tenantry.base.networks import Network
+
 Door = Literal["local", "host", "hostssl", "hostnossl"]
 Method = Literal["peer", "scram-sha-256", "reject"]
 

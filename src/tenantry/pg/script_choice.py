@@ -107,20 +107,35 @@ _MISSING = frozenset(
     (b"42P01", b"42703", b"42883", b"42704", b"3F000")
 )
 _NOT_ALLOWED = b"42501"  # insufficient_privilege
-# feature_not_supported, undefined_file, invalid_parameter_value: there is no such extension, or not
-# in this version.
-_NO_EXTENSION = _MISSING | {_NOT_ALLOWED, b"0A000", b"58P01", b"22023"}
+# feature_not_supported, undefined_file: there is no such extension.
+_NOT_AVAILABLE = {b"0A000", b"58P01"}
+# invalid_parameter_value: not in this version.
+_NO_EXTENSION = _MISSING | _NOT_AVAILABLE | {_NOT_ALLOWED, b"22023"}
+# Left out with an extension that they need; neither rows nor what guards them.
+_GOES_WITH_IT = (
+    ast.ViewStmt,
+    ast.CreateTableAsStmt,
+    ast.RefreshMatViewStmt,
+    ast.CreateFunctionStmt,
+    ast.DefineStmt,
+    ast.CreateCastStmt,
+    ast.CreateOpClassStmt,
+    ast.CreateOpFamilyStmt,
+    ast.RuleStmt,
+)
+_NO_RELATION = frozenset((b"42P01",))
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """A statement to carry out. The others go on if it fails with one of ``may_fail``
-    (SQLSTATEs), which is reported if ``reported``."""
+    (SQLSTATEs), which is reported if ``reported``. ``name`` is an extension's."""
 
     statement: Statement
     may_fail: frozenset[bytes] = frozenset()
     reported: bool = True
     makes: Literal["extension", "foreign key"] | None = None
+    name: str = ""
 
 
 class Choice:
@@ -155,10 +170,16 @@ class Choice:
         if len(self._told) < _MOST_TOLD:
             self._told.append(what)
 
-    def failed(self, chosen: Chosen, why: str) -> None:
-        """Note that a statement failed which may."""
-        self._lacks_extensions |= chosen.makes == "extension"
-        if chosen.reported:
+    def failed(self, chosen: Chosen, why: str, code: bytes | None) -> None:
+        """Note that a statement failed which may, with the server's words and its SQLSTATE."""
+        if chosen.makes == "extension":
+            self._lacks_extensions = True
+            if code == _NOT_ALLOWED:
+                why = "tenants cannot have it"
+            elif code in _NOT_AVAILABLE:
+                why = "this server does not have it"
+            self.tell(f"EXTENSION {chosen.name}: {why}")
+        elif chosen.reported:
             self.tell(f"{_beginning(chosen.statement)} ({why})")
 
     def chosen(self, statement: Statement) -> Chosen | None:
@@ -188,7 +209,9 @@ class Choice:
         self._something_is_there |= not isinstance(node, _MAKES_NOTHING)
         if isinstance(node, ast.CreatePolicyStmt | ast.AlterPolicyStmt):
             return self._policy(statement, node)
-        return _adapted(self._here(statement, node), node)
+        chosen = _adapted(self._here(statement, node), node)
+        lenient = self._lacks_extensions and not chosen.may_fail
+        return replace(chosen, may_fail=_without_extensions(node)) if lenient else chosen
 
     def _is_only_noted(self, statement: Statement, node: Any) -> bool:
         if self._sets_for_the_database(node):
@@ -330,9 +353,10 @@ def _adapted(statement: Statement, node: Any) -> Chosen:
         case ast.CreateSchemaStmt():
             chosen = Chosen(without_owner(statement, node))
         case ast.CreateExtensionStmt():
-            chosen = Chosen(_with_schema(statement, node), _NO_EXTENSION, makes="extension")
-        case ast.AlterExtensionStmt() | ast.CreatePLangStmt():
-            chosen = Chosen(statement, _NO_EXTENSION, makes="extension")
+            made = _with_schema(statement, node)
+            chosen = Chosen(made, _NO_EXTENSION, makes="extension", name=str(node.extname))
+        case ast.AlterExtensionStmt(extname=name) | ast.CreatePLangStmt(plname=name):
+            chosen = Chosen(statement, _NO_EXTENSION, makes="extension", name=str(name))
         case ast.CreateTrigStmt() | ast.CreatePublicationStmt() | ast.AlterPublicationStmt():
             chosen = Chosen(statement, _MISSING | {_NOT_ALLOWED})
         case ast.AlterTableStmt() if _is_foreign_key(node):
@@ -340,6 +364,13 @@ def _adapted(statement: Statement, node: Any) -> Chosen:
         case ast.AlterTableStmt() if _only_drops(node):
             chosen = Chosen(statement, _MISSING, reported=False)
     return chosen
+
+
+def _without_extensions(node: Any) -> frozenset[bytes]:
+    """The SQLSTATEs with which a statement may fail where an extension is lacking."""
+    if isinstance(node, _GOES_WITH_IT):
+        return _MISSING
+    return _NO_RELATION if isinstance(node, ast.IndexStmt) else frozenset()
 
 
 def _with_schema(statement: Statement, node: Any) -> Statement:

@@ -180,7 +180,7 @@ class _Loader:
             if error.has_data:
                 for _ in self._script.data():
                     pass
-            self._choice.failed(chosen, error.said)
+            self._choice.failed(chosen, error.said, error.code)
 
     def _can_do_without(self, error: Failed) -> bool:
         """Whether a failure is a loss that was accepted, and says nothing of the server."""

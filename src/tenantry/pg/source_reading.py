@@ -1,9 +1,11 @@
 """A program of its own that reads somebody else's server, which may be hostile.
 
-``python -m … look`` prints what its database has: ``{"version": …, "extensions": […], "tables":
-[[schema, name, bytes], …], "roles": [[schema, name, use, count], …], "settings": {name: value}}``,
-where the extensions are those that something depends on, the use of a role is ``policies``,
-``grants`` or ``owns``, and the settings are those that this login's sessions begin with.
+``python -m … look`` prints what its database has: ``{"version": …, "extensions": […], "uses":
+[[extension, schema, table, what, holds_rows], …], "tables": [[schema, name, bytes], …], "roles":
+[[schema, name, use, count], …], "settings": {name: value}}``, where the uses are what depends on
+extensions (at most 1,000 of each), with the schema and the table that it is part of or null, the
+use of a role is ``policies``, ``grants`` or ``owns``, and the settings are those that this login's
+sessions begin with.
 ``python -m … hold FILE`` begins a transaction that sees one moment, counts the rows of each table,
 and goes on until it is ended. On standard error it tells ``{"table": [schema, name]}`` of each that
 is counted, ``{"snapshot": name}``, for each table ``{"count": rows}``, and ``{"counted": true}``.
@@ -30,6 +32,7 @@ from psycopg.rows import TupleRow
 
 _MOST_TABLES = 20_000
 _MOST_EXTENSIONS = 500
+_LONGEST_DESCRIPTION = 600  # characters
 _MOST_SETTINGS = 200
 _WITH_POLICIES = 9_05_00
 _LONGEST_NAME = 63 * 4  # bytes: NAMEDATALEN, and what a server says that has a larger one
@@ -48,22 +51,44 @@ _TABLES: LiteralString = """
     ORDER BY 2, 3
 """
 
-# What an extension's own things depend on is no use of it: they go with it.
 _EXTENSIONS: LiteralString = """
-    SELECT e.extname::text FROM pg_extension e
-    WHERE e.extname <> 'plpgsql' AND EXISTS (
-        SELECT FROM pg_depend member JOIN pg_depend user_of
-            ON user_of.refclassid = member.classid AND user_of.refobjid = member.objid
-        WHERE member.refclassid = 'pg_extension'::regclass AND member.refobjid = e.oid
-          AND member.deptype = 'e' AND user_of.deptype = 'n'
-          AND NOT EXISTS (
-              SELECT FROM pg_depend own LEFT JOIN pg_depend of_member
-                  ON of_member.classid = own.refclassid AND of_member.objid = own.refobjid
-                  AND of_member.deptype = 'e'
-              WHERE own.classid = user_of.classid AND own.objid = user_of.objid
-                AND (own.deptype = 'e'
-                     OR own.deptype IN ('a', 'i') AND of_member.objid IS NOT NULL)))
-    ORDER BY 1
+    SELECT extname::text FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1
+"""
+# What an extension's own things depend on is no use of it: they go with it.
+_USES: LiteralString = """
+    SELECT u.extension, n.nspname::text, c.relname::text,
+        pg_describe_object(u.classid, u.objid, u.objsubid), u.holds_rows
+    FROM (
+        SELECT DISTINCT e.extname::text AS extension, user_of.classid, user_of.objid,
+            user_of.objsubid,
+            user_of.classid IN ('pg_class'::regclass, 'pg_attrdef'::regclass,
+                'pg_constraint'::regclass, 'pg_type'::regclass) AS holds_rows,
+            CASE user_of.classid
+                WHEN 'pg_class'::regclass THEN user_of.objid
+                WHEN 'pg_attrdef'::regclass THEN
+                    (SELECT adrelid FROM pg_attrdef WHERE oid = user_of.objid)
+                WHEN 'pg_constraint'::regclass THEN
+                    (SELECT conrelid FROM pg_constraint WHERE oid = user_of.objid)
+            END AS relation,
+            dense_rank() OVER (
+                PARTITION BY e.oid ORDER BY user_of.classid, user_of.objid, user_of.objsubid
+            ) AS nth
+        FROM pg_extension e JOIN pg_depend member ON member.refclassid = 'pg_extension'::regclass
+                AND member.refobjid = e.oid AND member.deptype = 'e'
+            JOIN pg_depend user_of
+                ON user_of.refclassid = member.classid AND user_of.refobjid = member.objid
+                AND user_of.deptype = 'n'
+        WHERE e.extname <> 'plpgsql' AND NOT EXISTS (
+            SELECT FROM pg_depend own LEFT JOIN pg_depend of_member
+                ON of_member.classid = own.refclassid AND of_member.objid = own.refobjid
+                AND of_member.deptype = 'e'
+            WHERE own.classid = user_of.classid AND own.objid = user_of.objid
+              AND (own.deptype = 'e'
+                   OR own.deptype IN ('a', 'i') AND of_member.objid IS NOT NULL))
+    ) u LEFT JOIN pg_class c ON c.oid = u.relation
+        LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE u.nth <= 1000
+    ORDER BY u.extension, u.nth
 """
 _POLICIES: LiteralString = """
     SELECT n.nspname::text, r.rolname::text, 'policies', count(*)
@@ -155,6 +180,17 @@ def look(server: Connection[TupleRow]) -> dict[str, object]:
     return {
         "version": server.info.server_version,
         "extensions": [_name(name) for (name,) in extensions],
+        "uses": [
+            [
+                _name(extension),
+                *(None if name is None else _name(name) for name in (schema, table)),
+                str(what)[:_LONGEST_DESCRIPTION],
+                bool(holds_rows),
+            ]
+            for extension, schema, table, what, holds_rows in _rows(
+                server, _USES, most=_MOST_TABLES
+            )
+        ],
         "tables": [[_name(s), _name(n), max(0, int(size or 0))] for s, n, size in found],
         "roles": [
             [_name(schema), _name(role), str(use), int(count)]

@@ -246,6 +246,21 @@ class Table:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class ExtensionUse:
+    """Something that depends on an extension, in PostgreSQL's words: ``view stats``.
+
+    ``schema`` and ``table`` say what it is a part of, if it is part of a table. With ``holds_rows``
+    rows could not be here without it.
+    """
+
+    extension: str
+    schema: str | None
+    table: str | None
+    what: str
+    holds_rows: bool
+
+
 Use = Literal["policies", "grants", "owns"]
 
 
@@ -263,12 +278,12 @@ class RoleUse:
 class Contents:
     """What there is to copy. ``version`` as PostgreSQL numbers it: 150004 for 15.4.
 
-    ``extensions`` are those that something depends on, and ``settings`` what the login's sessions
-    there begin with.
+    ``settings`` are what the login's sessions there begin with.
     """
 
     version: int
     extensions: list[str]
+    uses: list[ExtensionUse]
     tables: list[Table]
     roles: list[RoleUse]
     settings: dict[str, str]
@@ -284,6 +299,7 @@ async def look(source: Source, address: IPAddress) -> Contents:
     return Contents(
         version=told["version"],
         extensions=told["extensions"],
+        uses=[ExtensionUse(*each) for each in told["uses"]],
         tables=[Table(*each) for each in told["tables"]],
         roles=[RoleUse(*each) for each in told["roles"]],
         settings=dict(told["settings"]),

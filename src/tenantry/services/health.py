@@ -28,7 +28,7 @@ _UP = gauge("tenantry_part_up", "Whether a part answers", "part")
 _LATENCY = gauge("tenantry_part_latency_seconds", "Time a part took to answer", "part")
 
 _DEADLINE_SECONDS = 3.0
-_LOOK_SECONDS = 2.0  # for a repository: one that is silent is unknown, and brings nothing down
+_LOOK_SECONDS = 1.5  # for a repository: one that is silent is unknown, and brings nothing down
 _HOUR = dt.timedelta(hours=1)
 _MINUTE = dt.timedelta(minutes=1)
 
@@ -139,7 +139,7 @@ async def _drills(platform: Platform) -> str | _Worry | None:
     if found.failing:
         return _Worry(
             f"The last drill of {found.failing} failed: see GET /api/databases/{{id}}/proofs, and "
-            "tenantry operation list --kind database.drill."
+            "GET /api/operations?kind=database.drill."
         )
     if found.last_passed_at is None:
         return None

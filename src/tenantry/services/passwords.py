@@ -32,13 +32,13 @@ def alerts(ages: Ages, days: int) -> list[str]:
     told = []
     if ages.old:
         told.append(
-            f"Passwords older than {days} days: {ages.old}. tenantry db list --wide shows their"
-            " age; TENANTRY_PASSWORD_DAYS says what is old."
+            f"Passwords older than {days} days: {ages.old}. GET /api/databases shows their age"
+            " (password_changed_at); TENANTRY_PASSWORD_DAYS says what is old."
         )
     if ages.rotating:
         told.append(
             f"Passwords that are replaced within {NOTICE_DAYS} days: {ages.rotating}. Change them"
-            " before (tenantry db rotate-password), and tell their clients."
+            " before (POST /api/databases/{id}/rotate-password), and tell their clients."
         )
     return told
 

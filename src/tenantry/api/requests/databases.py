@@ -34,13 +34,13 @@ from tenantry.api.requests.fields import (
     readable,
     secret,
 )
+from tenantry.base.networks import parse_network
 from tenantry.control import attributes, plans
 from tenantry.control.attributes import Attributes, Environment, PoolMode
 from tenantry.control.log_settings import LoggedStatements, LogSettings
 from tenantry.control.whitelist import NewEntry
 from tenantry.pg import sources
 from tenantry.services.databases.model import Changes, NewDatabase
-from tenantry.services.network.plan import parse_network
 from tenantry.services.network.service import MOST_ENTRIES
 from tenantry.services.provisioning.model import Contents, FromBlueprint, FromSource
 from tenantry.services.roles.model import LONGEST_NAME, ROLE_NAME, NewRole

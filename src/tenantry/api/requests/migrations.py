@@ -14,13 +14,13 @@ from pydantic import (
 from tenantry.api.requests.fields import Body, Email, Slug, StatementSeconds, readable
 from tenantry.control.attributes import Environment
 from tenantry.services.migrations.model import (
+    DEFAULT_LIMITS,
     HIGHEST_VERSION,
     Acceptance,
     BadMigrations,
     Limits,
 )
 from tenantry.services.migrations.plan import collect, parse_name
-from tenantry.services.migrations.service import DEFAULT_LIMITS
 from tenantry.services.tenant_migrations.folders import MOST_FILES
 from tenantry.services.tenant_migrations.model import Files, Fleet, Wanted
 

@@ -50,8 +50,9 @@ def next_slot(schedule: Schedule, since: dt.datetime, now: dt.datetime) -> dt.da
 def failing_backups(databases: int) -> str:
     """What to tell of databases whose last scheduled backup failed or was refused."""
     return (
-        f"The last scheduled backup of databases failed: {databases}. tenantry operation list"
-        " --kind backup.create --status failed and the audit (backup.refused) say why."
+        f"The last scheduled backup of databases failed: {databases}."
+        " GET /api/operations?kind=backup.create&status=failed and the audit (backup.refused)"
+        " say why."
     )
 
 

@@ -86,12 +86,14 @@ class Examining:
             offered = [
                 Offered(each.name, each.installable) for each in await extensions_.every(server)
             ]
-        if problems := plan.extension_problems(contents.extensions, offered):
+        missing = plan.unavailable(contents.extensions, offered)
+        needs = plan.needs(selection.needed_in(contents.uses), missing)
+        if needs and not selection.accept_losses:
             raise InvalidInput.of(
                 "from",
-                "uses extensions that cannot be here: "
-                + sources.readable("; ".join(problems))
-                + ". GET /api/databases/{id}/extensions lists what there is",
+                f"has extensions that cannot be here: {sources.readable(needs)}. Leave those"
+                " tables out by exclude_tables, or go on without what needs them by accept_losses:"
+                " the result lists it",
                 code="unavailable_extension",
             )
 

@@ -288,7 +288,7 @@ class ImportFlow:
                 watch = tasks.create_task(self._watch_room(place, visitor))
                 left_out = await loading.load(run, place, visitor, dump)
                 watch.cancel()
-        await self._check_room(place, visitor)
+        run.state.objects = await self._check_room(place, visitor)
         return [sources.readable(each, _LONGEST_TOLD) for each in left_out[:_MOST_TOLD]]
 
     async def _watch_room(self, place: Place, visitor: visitors.Visitor) -> None:
@@ -296,8 +296,8 @@ class ImportFlow:
             await asyncio.sleep(_LOOK_SECONDS)
             await self._check_room(place, visitor)
 
-    async def _check_room(self, place: Place, visitor: visitors.Visitor) -> None:
-        """Raises Conflict if more has been read in than may be."""
+    async def _check_room(self, place: Place, visitor: visitors.Visitor) -> int:
+        """Return how many objects have been read in. Raises Conflict if it is more than may be."""
         async with self._clusters.connection(place.row.cluster_id) as server:
             objects_ = await visitors.owned(server, visitor.name)
             sizes = await catalog.sizes(server, place.row.database_names)
@@ -308,6 +308,7 @@ class ImportFlow:
             )
         if sum(sizes.values()) > place.row.disk_quota_bytes:
             raise _no_room(place.row)
+        return objects_
 
     async def _why(self, run: ImportRun, place: Place, error: CommandFailed) -> Conflict:
         """Why reading a dump back failed, as its owner can use it."""
@@ -391,6 +392,9 @@ def _result(run: ImportRun) -> dict[str, object]:
         ],
         "rows": sum(here.values()),
         "left_out": run.state.left_out,
+        "warnings": plan.warnings(
+            run.params.source or "the dump", tables=len(here), objects=run.state.objects
+        ),
     }
     if there is not None:
         told["differences"] = plan.differences(there, here)

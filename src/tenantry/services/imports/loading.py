@@ -130,9 +130,12 @@ async def _load_archive(
         tell=lambda done, items: run.tell(done / max(1, items or 1)),
         deadline=DEADLINE,
     )
+    gone: list[reloading.Remark] = []
+    if chosen.lacks_extensions:
+        gone, loaded.lost = plan.dispensable(loaded.lost)
     if loaded.lost and not run.params.accept_losses:
         raise WouldLose.of(loaded.as_json()["lost"])
-    exceptions = [*loaded.changed, *loaded.lost]
+    exceptions = [*gone, *loaded.changed, *loaded.lost]
     left_out = [
         *not_set,
         *chosen.left_out,

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tenantry.base.errors import Conflict
 from tenantry.pg import reloading
+from tenantry.pg.leftovers import Leftovers
 from tenantry.pg.sources import Contents, IPAddress, Source
 from tenantry.services.imports.plan import Selection
 from tenantry.services.operations.model import Kind, Params, Run, State
@@ -18,7 +19,7 @@ STATEMENT_SECONDS = 3600.0  # how long each statement may run if nothing is aske
 class ImportParams(Params):
     """How to load what was copied from a source, or sent as the file ``upload``.
 
-    ``roles`` maps the source's roles to logins here.
+    ``roles`` maps the source's roles to logins here; ``source`` names the source's database.
     """
 
     jobs: int
@@ -26,6 +27,7 @@ class ImportParams(Params):
     accept_losses: bool = False
     statement_seconds: float = STATEMENT_SECONDS
     upload: uuid.UUID | None = None
+    source: str | None = None
 
 
 class ImportState(State):
@@ -35,6 +37,7 @@ class ImportState(State):
     here: dict[str, int] = Field(default_factory=dict)
     settings: dict[str, str] | None = None
     left_out: list[str] = Field(default_factory=list)
+    objects: int = 0
 
 
 IMPORT = Kind("database.import", ImportParams, ImportState)
@@ -54,6 +57,25 @@ class WouldLose(Conflict):
             f"PostgreSQL does not build all of it again: {reloading.named(lost)}.",
             hint="Nothing is left of it here. Change that at the source; or go on without it, by"
             " accept_losses (--accept-losses): the result lists what is left out.",
+        )
+
+
+class NotEmpty(Conflict):
+    """There is something in the database already."""
+
+    code = "database_not_empty"
+    title = "The database is not empty"
+
+    @classmethod
+    def of(cls, name: str, there: Sequence[Leftovers]) -> "NotEmpty":
+        """The error for what is in the database ``name``."""
+        schemas = [schema for each in there if each.kind == "schema" for schema in each.names]
+        drop = f" (DROP SCHEMA {', '.join(schemas)} CASCADE)" if schemas else ""
+        return cls(
+            f"{name} is not empty. An import needs an empty database, and here is already, perhaps"
+            f" from an earlier try: {'; '.join(map(str, there))}.",
+            hint="Create another database and import into that; or, if nobody needs what is there,"
+            f" drop it as the database's owner{drop} and import again.",
         )
 
 
@@ -101,10 +123,12 @@ class PreviewTable:
 
 @dataclass(frozen=True, slots=True)
 class PreviewExtension:
-    """An extension that is used, and whether the database can have it."""
+    """An extension, whether the database can have it, and of what depends on it the first things,
+    which a dump does not tell."""
 
     name: str
     available: bool
+    used_by: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +148,8 @@ class PreviewRole:
 @dataclass(frozen=True, slots=True)
 class Preview:
     """What an import would bring. ``logins`` are those that can stand for a role; ``version`` is
-    that of the server which it is from, if that is known.
+    that of the server which it is from, if that is known; ``warnings`` is what is unlikely to be
+    meant.
 
     ``size_bytes`` is what it takes there, or a dump as it was sent; ``upload_id`` is that dump's.
     """
@@ -136,4 +161,5 @@ class Preview:
     extensions: Sequence[PreviewExtension]
     roles: Sequence[PreviewRole]
     logins: Sequence[str]
+    warnings: Sequence[str]
     upload_id: uuid.UUID | None

@@ -7,7 +7,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tenantry.pg.sources import IPAddress, RoleUse, Table
+from tenantry.pg.reloading import Remark
+from tenantry.pg.sources import ExtensionUse, IPAddress, RoleUse, Table
+
+NOT_ON_SERVER = "this server does not have it"
+TENANTS_CANNOT = "tenants cannot have it"
+_MOST_NAMED = 5
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PRIVATE = [
@@ -93,6 +98,16 @@ class Selection:
         """Those uses of roles that are in what is copied."""
         return [each for each in there if not self.schemas or each.schema in self.schemas]
 
+    def needed_in(self, there: Iterable[ExtensionUse]) -> list[ExtensionUse]:
+        """Those uses of extensions without which what is copied would lack rows."""
+        return [
+            each
+            for each in there
+            if each.holds_rows
+            and (not self.schemas or each.schema in {None, *self.schemas})
+            and (each.schema, each.table) not in self.exclude_tables
+        ]
+
     def options(self) -> list[str]:
         """The same for pg_dump, which takes patterns: quoted, they are names."""
         chosen = [f"--schema={_quoted(schema)}" for schema in self.schemas]
@@ -116,15 +131,55 @@ class Offered:
     installable: bool
 
 
-def extension_problems(wanted: Iterable[str], offered: Collection[Offered]) -> list[str]:
-    """Why the extensions of a source cannot all be here, in words; empty if they can."""
+def unavailable(wanted: Iterable[str], offered: Iterable[Offered]) -> dict[str, str]:
+    """Those extensions of a source that cannot be here, by name, each with the reason in words."""
     known = {each.name: each.installable for each in offered}
-    missing = [name for name in wanted if name not in known]
-    refused = [name for name in wanted if not known.get(name, True)]
-    return [
-        *([f"this server does not have {', '.join(missing)}"] if missing else []),
-        *([f"tenants cannot have {', '.join(refused)}"] if refused else []),
-    ]
+    return {
+        name: TENANTS_CANNOT if name in known else NOT_ON_SERVER
+        for name in wanted
+        if not known.get(name, False)
+    }
+
+
+def needs(uses: Iterable[ExtensionUse], missing: Mapping[str, str]) -> str:
+    """What cannot be here since an extension is ``missing`` (see ``unavailable``), in words; empty
+    if it all can."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for each in uses:
+        if each.extension in missing:
+            found[each.extension].append(each.what)
+    return "; ".join(
+        f"{name} ({missing[name]}), which {_some(what)} need{'s' * (len(what) == 1)}"
+        for name, what in found.items()
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+# What can be left out without a loss of rows, nor of what guards them; all the reasons that
+# PostgreSQL gives for want of something have these words.
+_DISPENSABLE = re.compile(
+    r"(?:VIEW|MATERIALIZED VIEW|MATERIALIZED VIEW DATA|FUNCTION|PROCEDURE|AGGREGATE|RULE|OPERATOR"
+    r"|OPERATOR CLASS|OPERATOR FAMILY|CAST|TEXT SEARCH [A-Z]+) "
+)
+_MISSING = "does not exist"
+_OF_A_RELATION = re.compile(r'relation ".*" does not exist')
+
+
+def dispensable(lost: Iterable[Remark]) -> tuple[list[Remark], list[Remark]]:
+    """Of what was not built of a dump whose extensions are not all here: what is left out with
+    them, such as views of theirs, and what is lost."""
+    left_out: list[Remark] = []
+    others: list[Remark] = []
+    for each in lost:
+        goes_with_it = (_DISPENSABLE.match(each.object) and _MISSING in each.reason) or (
+            each.object.startswith("INDEX ") and _OF_A_RELATION.search(each.reason)
+        )
+        (left_out if goes_with_it else others).append(each)
+    return left_out, others
 
 
 # ── the contents of a dump ───────────────────────────────────────────────────
@@ -158,14 +213,16 @@ _DATA = re.compile(
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """The lines of a dump's list: what pg_restore reads back, what is decided statement by
-    statement afterwards; and what is left out and worth telling."""
+    statement afterwards; and what is left out and worth telling. ``lacks_extensions`` says whether
+    extensions are among that."""
 
     restored: list[str]
     one_by_one: list[str]
     left_out: list[str]
+    lacks_extensions: bool = False
 
 
-def choose(contents: Sequence[str], offered: Iterable[Offered], version: int) -> Chosen:
+def choose(contents: Sequence[str], offered: Collection[Offered], version: int) -> Chosen:
     """What to do with the lines of a dump's list, on a server of this major version that offers
     these extensions."""
     installable = {each.name for each in offered if each.installable}
@@ -177,7 +234,8 @@ def choose(contents: Sequence[str], offered: Iterable[Offered], version: int) ->
                 chosen.left_out.append(found["what"])
         elif (found := _EXTENSION.fullmatch(line)) and found["name"] not in installable:
             lacks_extensions = True
-            chosen.left_out.append(f"EXTENSION {found['name']}, which tenants cannot have here")
+            missing = unavailable([found["name"]], offered)
+            chosen.left_out.extend(f"EXTENSION {name}: {why}" for name, why in missing.items())
         elif _STATISTICS.match(line) and version < _WITH_STATISTICS:
             continue  # the server makes its own
         elif _ONE_BY_ONE.match(line):
@@ -201,6 +259,7 @@ def _without_strays(chosen: Chosen) -> Chosen:
         [line for line in chosen.restored if line not in lines],
         chosen.one_by_one,
         [*chosen.left_out, *(f"data of {of}" for _, of in strays)],
+        lacks_extensions=True,
     )
 
 
@@ -273,6 +332,23 @@ def settings(there: Mapping[str, str], here: Mapping[str, str]) -> tuple[dict[st
 
 
 # ── what came of it ──────────────────────────────────────────────────────────
+
+
+def warnings(where: str, *, tables: int, objects: int) -> list[str]:
+    """What to say of an import that brings less than people import for.
+
+    ``objects`` counts what was made of any kind; ``where`` is "the dump" or names the source.
+    """
+    if tables:
+        return []
+    if objects:
+        return [f"No tables were imported: {where} has none, only other objects ({objects:,})."]
+    return [f"Nothing was imported: {where} has no tables, functions or other objects."]
+
+
+def foreseen(where: str, *, tables: int) -> list[str]:
+    """The same before an import, where other objects are not known."""
+    return [] if tables else [f"There are no tables to import: {where} has none."]
 
 
 def differences(there: dict[str, int], here: dict[str, int]) -> list[str]:

@@ -10,10 +10,12 @@ from tenantry.control.audit import Actor
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.pg import extensions as extensions_
-from tenantry.pg.sources import RoleUse
+from tenantry.pg.sources import ExtensionUse, RoleUse
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.imports import plan
 from tenantry.services.imports.model import Preview, PreviewExtension, PreviewRole
+
+_MOST_USES = 20  # of an extension
 
 
 async def describe(
@@ -24,6 +26,7 @@ async def describe(
     *,
     extensions: Sequence[str],
     uses: Sequence[RoleUse],
+    used_by: Sequence[ExtensionUse] = (),
     upload_id: uuid.UUID | None = None,
     **found: Any,
 ) -> Preview:
@@ -34,7 +37,14 @@ async def describe(
     async with clusters.connection(row.cluster_id) as server:
         installable = {each.name for each in await extensions_.every(server) if each.installable}
     return Preview(
-        extensions=[PreviewExtension(each, each in installable) for each in extensions],
+        extensions=[
+            PreviewExtension(
+                each,
+                each in installable,
+                [use.what for use in used_by if use.extension == each][:_MOST_USES],
+            )
+            for each in extensions
+        ],
         roles=[
             PreviewRole(
                 role,

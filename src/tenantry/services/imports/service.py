@@ -22,8 +22,7 @@ from tenantry.control.operations import OperationRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
 from tenantry.host.packages import find_postgres
-from tenantry.pg import logins, sources
-from tenantry.pg.connections import fetch_value
+from tenantry.pg import leftovers, logins, sources
 from tenantry.pg.sources import RoleUse, Source
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.model import NewDatabase
@@ -36,6 +35,7 @@ from tenantry.services.imports.model import (
     STATEMENT_SECONDS,
     Examined,
     ImportParams,
+    NotEmpty,
     Preview,
     PreviewTable,
     Upload,
@@ -46,16 +46,6 @@ from tenantry.services.imports.uploads import Uploads, too_large
 from tenantry.services.operations.model import Flow, Step
 from tenantry.services.operations.service import Operations
 from tenantry.services.requests.service import Caller
-
-_TABLES_THERE = """
-    SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-      AND NOT starts_with(n.nspname, 'pg_toast')
-      AND NOT EXISTS (
-          SELECT FROM pg_depend d
-          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-"""
 
 
 class Imports:
@@ -165,7 +155,9 @@ class Imports:
         self.check_room(examined.size_bytes, quota=row.disk_quota_bytes, used=row.used_bytes or 0)
         source = examined.source
         told: dict[str, object] = {"host": source.host, "database": source.database}
-        asked = _params(row, examined.selection, known)
+        asked = _params(
+            row, examined.selection, known, source=f"{source.database} at {source.host}"
+        )
         operation = await self._want(tx, actor, row, asked, told)
         self._steps.held[operation.id] = examined
         tx.in_background(partial(self._let_go, row.id))
@@ -302,6 +294,7 @@ class Imports:
     ) -> Preview:
         """What an import from a source would bring. Raises as ``examine``, NotFound."""
         row = await self._databases.active(actor, database_id)
+        await self._require_empty(row)
         examined = await self._examining.look(actor, source, selection)
         contents = examined.contents
         tables = [
@@ -318,7 +311,9 @@ class Imports:
             schemas=sorted({each.schema for each in tables}),
             tables=tables,
             extensions=contents.extensions,
+            used_by=contents.uses,
             uses=selection.roles_in(contents.roles),
+            warnings=plan.foreseen(f"{source.database} at {source.host}", tables=len(tables)),
         )
 
     async def preview_upload(
@@ -361,6 +356,7 @@ class Imports:
             tables=[PreviewTable(schema, name, None) for schema, name in told["tables"]],
             extensions=told["extensions"],
             uses=[RoleUse(*each) for each in told["roles"]],
+            warnings=plan.foreseen("the dump", tables=len(told["tables"])),
             upload_id=upload.id,
         )
         self.uploads.hold(upload, row.id, row.customer_id)
@@ -376,13 +372,9 @@ class Imports:
     async def _require_empty(self, row: DatabaseRow) -> None:
         cluster = await self._clusters.cluster(row.cluster_id)
         async with logins.inside(cluster.address, row.database_name, [row.username]) as guest:
-            tables = int(str(await fetch_value(guest, _TABLES_THERE)))
-        if tables:
-            raise Conflict(
-                f"{row.database_name} has {tables:,} tables and views already;"
-                " a database is imported into an empty one only.",
-                hint="Create another one, and import into that.",
-            )
+            there = await leftovers.find(guest)
+        if there:
+            raise NotEmpty.of(row.friendly_name or row.database_name, there)
 
     async def _want(
         self,
@@ -412,6 +404,7 @@ def _params(
     roles: dict[str, str],
     *,
     upload: uuid.UUID | None = None,
+    source: str | None = None,
 ) -> ImportParams:
     """What an operation keeps of a selection: how to load what was copied or sent."""
     return ImportParams(
@@ -422,6 +415,7 @@ def _params(
             [row], selection.statement_seconds, usual=STATEMENT_SECONDS
         ),
         upload=upload,
+        source=source,
     )
 
 

@@ -99,7 +99,7 @@ def _next(state: State | None) -> str:
         return "Look at the status before you go on."
     if state.dirty:
         return "See what the file left, and force the version that the schema then really has."
-    return "Mend the file and run it again."
+    return "Correct the file and run it again."
 
 
 def _is_copy(error: psycopg.Error) -> bool:

@@ -168,6 +168,9 @@ class Limits:
         return self.lock_timeout * (self.retries + 1)
 
 
+DEFAULT_LIMITS = Limits()
+
+
 class BadMigrations(InvalidInput):
     code = "bad_migrations"
     title = "These files cannot be migrations"

@@ -14,12 +14,10 @@ work may: when the file ends the transaction by itself, or cannot run in one at 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import TypedDict, Unpack
 
 import psycopg
@@ -30,12 +28,13 @@ from tenantry.base.errors import InvalidInput
 from tenantry.pg import statements
 from tenantry.services.migrations import plan
 from tenantry.services.migrations.failures import failure
+from tenantry.services.migrations.folder import Folder, load
 from tenantry.services.migrations.ledger import Connection, Ledger, send
 from tenantry.services.migrations.model import (
+    DEFAULT_LIMITS,
     HIGHEST_VERSION,
     NO_VERSION,
     Acceptance,
-    BadMigrations,
     Direction,
     EditedMigrations,
     Limits,
@@ -62,12 +61,10 @@ class How(TypedDict, total=False):
     around: "Around"
 
 
-Folder = Path | Traversable | Mapping[str, bytes]  # or what a folder would hold, by name
 # Which steps to take, asked once no other run is under way.
 Choose = Callable[[tuple[Migration, ...], State], Awaitable[list[Step]]]
 # What surrounds each try of a file.
 Around = Callable[[Script], AbstractAsyncContextManager[None]]
-DEFAULT_LIMITS = Limits()
 NOTHING = Acceptance()
 
 
@@ -155,25 +152,6 @@ async def status_of(ledger: Ledger, migrations: Sequence[Migration] = ()) -> Sta
     if state.dirty and not running:
         state = await ledger.read()  # the run may have ended between the two
     return replace(plan.status(migrations, state, await ledger.journal()), running=running)
-
-
-def load(folder: Folder) -> tuple[Migration, ...]:
-    """The migrations of a folder. Raises BadMigrations."""
-    if isinstance(folder, Mapping):
-        return plan.collect(folder)
-    try:
-        return plan.collect(
-            {
-                entry.name: entry.read_bytes()
-                for entry in folder.iterdir()
-                if entry.is_file() and plan.parse_name(entry.name)
-            }
-        )
-    except OSError as error:
-        raise BadMigrations(
-            f"{error.filename or folder} cannot be read: {error.strerror or error}.",
-            hint="Name a folder of migration files that can be.",
-        ) from None
 
 
 async def run(

@@ -12,6 +12,7 @@ import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -26,7 +27,7 @@ from tenantry.control.operations import Filter, OperationRow
 from tenantry.control.pages import read_key
 from tenantry.control.repository_looks import LookRow
 from tenantry.control.store import ControlStore, Tx
-from tenantry.host import commands, files
+from tenantry.host import commands, file_systems, files
 from tenantry.pg import archiving
 from tenantry.pg.archiving import Archiver
 from tenantry.pg.connections import ADMIN, connect
@@ -36,6 +37,7 @@ from tenantry.services.repository.mirror import Mirror
 from tenantry.services.repository.model import (
     BACKUP,
     VERIFY,
+    Behind,
     Looked,
     RepositoryState,
     Upkeep,
@@ -74,8 +76,9 @@ async def _local_state(repositories: Repositories, name: str, deadline: float) -
     found = state(repositories, contents)
     if found.problem is not None or contents.absent:
         return found
-    folder = repositories.log_folder(name)
-    names = await asyncio.to_thread(archiving.archived, folder, after={})
+    names = await file_systems.call(
+        partial(archiving.archived, repositories.log_folder(name), after={})
+    )
     until = None
     if archiver is not None:
         data = repositories.cluster(name).data
@@ -103,9 +106,10 @@ async def _trouble(repositories: Repositories, name: str) -> str | None:
     for each in (repositories.log_folder(name), folder / "backup" / name):
         if not await _may_write(each, repositories.pgbackrest.folder):
             return f"{each} cannot be written to. Give the platform's user the right to it."
-    if files.is_nearly_full(folder):
+    if await file_systems.call(files.is_nearly_full, folder):
+        free = readable(await file_systems.call(files.free_bytes, folder))
         return (
-            f"the repository {folder} has {readable(files.free_bytes(folder))} left. "
+            f"the repository {folder} has {free} left. "
             "Make room on its disk, or keep less (TENANTRY_BACKUP_DAYS)."
         )
     return None
@@ -114,7 +118,7 @@ async def _trouble(repositories: Repositories, name: str) -> str | None:
 async def _may_write(folder: Path, owned: Path) -> bool:
     """Whether the owner of ``owned``, as whom the platform runs, may make files in a folder."""
     if os.geteuid() != 0:
-        return await asyncio.to_thread(os.access, folder, os.W_OK | os.X_OK)
+        return await file_systems.call(os.access, folder, os.W_OK | os.X_OK)
     done = await commands.run(["test", "-w", folder], check=False, as_owner_of=owned)
     return done.returncode == 0
 
@@ -217,12 +221,29 @@ async def upkeep(
     repositories: Repositories, known: Seen, *, deadline: float = _LATE
 ) -> list[Upkeep]:
     """How the clusters' backups do; the local repository is waited for so many seconds."""
+    behind = asyncio.gather(*(_behind(repositories, row.name, deadline) for row in known.clusters))
     found = await states(repositories, known, deadline=deadline)
-    return [await _upkeep(repositories, known, row, found[row.name]) for row in known.clusters]
+    return [
+        await _upkeep(repositories, known, row, found[row.name], others)
+        for row, others in zip(known.clusters, await behind, strict=True)
+    ]
+
+
+async def _behind(repositories: Repositories, name: str, deadline: float) -> tuple[Behind, ...]:
+    """What other repositories lack of the local one; nothing where that does not answer."""
+    try:
+        async with asyncio.timeout(deadline):
+            return tuple(await file_systems.call(Mirror(repositories).behind, name))
+    except TimeoutError:
+        return ()
 
 
 async def _upkeep(
-    repositories: Repositories, known: Seen, row: ClusterRow, found: tuple[RepositoryState, ...]
+    repositories: Repositories,
+    known: Seen,
+    row: ClusterRow,
+    found: tuple[RepositoryState, ...],
+    behind: tuple[Behind, ...],
 ) -> Upkeep:
     backup, verification = (known.operations[row.id, kind.name] for kind in (BACKUP, VERIFY))
     waiting = None
@@ -239,7 +260,7 @@ async def _upkeep(
         damage=_error(repositories, verification),
         making=backup is not None and backup.finished_at is None,
         moved=repositories.moved,
-        behind=tuple(Mirror(repositories).behind(row.name)),
+        behind=behind,
     )
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from tenantry.base.errors import Conflict, NotFound, TenantryError
 from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
+from tenantry.base.suggestions import did_you_mean
 from tenantry.control import audit, usage
 from tenantry.control import databases as rows
 from tenantry.control.audit import Actor
@@ -286,7 +287,8 @@ def chosen(tables: Sequence[Table], names: Sequence[str]) -> list[Table]:
         if not any(each.is_named([name]) for each in tables):
             raise NotFound(
                 f"The database's owner has no table {name}.",
-                hint="Name it as schema.table; GET …/vacuum-full lists them.",
+                hint=did_you_mean(name, [table.title for table in tables])
+                or "Name it as schema.table: GET /api/databases/{id}/vacuum-full lists them.",
             )
     found = [each for each in tables if (each.is_named(names) if names else each.is_worth_it())]
     if len(found) > _MOST_TABLES:

@@ -1,0 +1,133 @@
+"""A database that ``tenantry migrate`` reaches by itself, by a connection string."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import psycopg
+import typer
+
+from tenantry.base.errors import InvalidInput, Unavailable
+from tenantry.cli import output
+from tenantry.cli.client import Row
+from tenantry.cli.migrating import Order, state_row, status_row, step_row
+from tenantry.services.migrations import service
+from tenantry.services.migrations.ledger import Connection
+from tenantry.services.migrations.model import Limits
+
+_CONNECT_SECONDS = 10
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ByUrl:
+    """Any database, by a connection string: straight to PostgreSQL, not through a pooler."""
+
+    url: str
+
+    def run(self, order: Order, folder: Path, limits: Limits) -> Row:
+        async def work(conn: Connection) -> Row:
+            asked: service.How = {
+                "limits": limits,
+                "accept": order.accept,
+                "beside": order.beside,
+            }
+            if order.verb == "up":
+                steps = await service.up(conn, folder, order.n, **asked)
+            elif order.verb == "down":
+                steps = await service.down(conn, folder, order.n, **asked)
+            else:
+                steps = await service.goto(conn, folder, order.version or 0, **asked)
+            return {
+                **state_row(await service.version(conn)),
+                "steps": [step_row(each) for each in steps],
+            }
+
+        return self._do(work, changes=True)
+
+    def force(self, version: int, *, beside: bool) -> Row:
+        async def work(conn: Connection) -> Row:
+            return state_row(await service.force(conn, version, beside=beside))
+
+        return self._do(work, changes=True)
+
+    def status(self, folder: Path | None) -> Row:
+        async def work(conn: Connection) -> Row:
+            return status_row(await service.status(conn, {} if folder is None else folder))
+
+        return self._do(work)
+
+    def _do(
+        self, work: Callable[[Connection], Awaitable[_Result]], *, changes: bool = False
+    ) -> _Result:
+        async def connected() -> _Result:
+            async with await self._connect() as conn:
+                if changes:
+                    await self._require_session(conn)
+                return await work(conn)
+
+        try:
+            return asyncio.run(connected())
+        except psycopg.Error as error:
+            raise InvalidInput(
+                f"PostgreSQL says: {str(error).strip()}",
+                hint="Migrations need a role that may make tables, and a direct connection.",
+            ) from error
+
+    async def _connect(self) -> Connection:
+        try:
+            return await self._open()
+        except psycopg.OperationalError as error:
+            if "no password supplied" not in str(error) or not sys.stdin.isatty():
+                raise Unavailable(f"The database cannot be reached: {error}".strip()) from error
+        except psycopg.ProgrammingError as error:
+            raise InvalidInput(
+                f"This is no connection string: {error}".strip(),
+                hint="It looks like postgresql://user@host:5432/database?sslmode=require.",
+            ) from error
+        return await self._open(typer.prompt("Password", hide_input=True, err=True))
+
+    async def _require_session(self, conn: Connection) -> None:
+        """See that what a session holds is there for the next transaction as well.
+
+        Raises InvalidInput where a pooler gives each transaction a session of its own.
+        """
+        first = await _process(conn)
+        if first == conn.info.backend_pid:  # which a pooler makes up
+            return
+        with suppress(psycopg.OperationalError):  # no room for another one proves nothing
+            async with await self._open(conn.info.password or None) as other, other.transaction():
+                # It would have the idle one's server session, and the idle one another one then.
+                if first == await _process(other) or first != await _process(conn):
+                    raise InvalidInput(
+                        "This connection string leads to a pooler that gives each transaction"
+                        " another session: the lock that keeps other runs away, and SET, would be"
+                        " lost.",
+                        hint="Use the direct one (tenantry db url NAME), or a Tenantry database by"
+                        " its name: --database NAME.",
+                    )
+        output.note(
+            "There is a pooler in between. Unless a client of it has a session to itself, use the"
+            " direct connection string: the lock that keeps other runs away would be lost.",
+            style="yellow",
+        )
+
+    async def _open(self, password: str | None = None) -> Connection:
+        return await psycopg.AsyncConnection.connect(
+            self.url,
+            autocommit=True,
+            password=password,
+            connect_timeout=_CONNECT_SECONDS,
+            application_name="tenantry migrate",
+        )
+
+
+async def _process(conn: Connection) -> int:
+    """The server process that answers."""
+    cursor = await conn.execute("SELECT pg_catalog.pg_backend_pid()")
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0

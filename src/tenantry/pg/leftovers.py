@@ -1,0 +1,86 @@
+"""What a database has that an empty one has not: an import needs an empty one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from tenantry.pg.connections import fetch_bounded
+
+_PLURALS = {
+    "schema": "schemas",
+    "table": "tables",
+    "view": "views",
+    "sequence": "sequences",
+    "function": "functions",
+    "type": "types",
+    "large object": "large objects",
+}
+
+# Of what is in a schema of its own, the schema is named. What belongs to an extension goes with it,
+# and so does a schema that was made for extensions alone.
+_THERE = """
+    SELECT kind, count(*)::int, (array_agg(name ORDER BY name))[1:5]
+    FROM (
+        SELECT 'schema' AS kind, n.oid, 'pg_namespace'::regclass AS class,
+            format('%I', n.nspname) AS name
+        FROM pg_namespace n
+        WHERE n.nspname NOT IN ('public', 'information_schema')
+          AND NOT starts_with(n.nspname, 'pg_')
+          AND (NOT EXISTS (SELECT FROM pg_extension e WHERE e.extnamespace = n.oid)
+               OR EXISTS (
+                   SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND NOT EXISTS (
+                       SELECT FROM pg_depend d
+                       WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                         AND d.deptype IN ('e', 'i', 'a'))))
+        UNION ALL
+        SELECT CASE c.relkind WHEN 'S' THEN 'sequence' WHEN 'v' THEN 'view' WHEN 'm' THEN 'view'
+                   ELSE 'table' END,
+            c.oid, 'pg_class'::regclass, format('%I.%I', n.nspname, c.relname)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'public' AND c.relpersistence <> 't'
+          AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
+          AND NOT EXISTS (
+              SELECT FROM pg_depend d
+              WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND c.relkind = 'S'
+                AND d.deptype IN ('a', 'i'))
+        UNION ALL
+        SELECT 'function', p.oid, 'pg_proc'::regclass, format('%I.%I', n.nspname, p.proname)
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = 'public'
+        UNION ALL
+        SELECT 'type', t.oid, 'pg_type'::regclass, format('%I.%I', n.nspname, t.typname)
+        FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+            LEFT JOIN pg_class c ON c.oid = t.typrelid
+        WHERE n.nspname = 'public' AND (t.typtype IN ('d', 'e', 'r') OR c.relkind = 'c')
+        UNION ALL
+        SELECT 'large object', l.oid, 'pg_largeobject'::regclass, l.oid::text
+        FROM pg_largeobject_metadata l
+    ) there
+    WHERE NOT EXISTS (
+        SELECT FROM pg_depend d
+        WHERE d.classid = there.class AND d.objid = there.oid AND d.deptype = 'e')
+    GROUP BY kind
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """Objects of one kind; ``names`` are the first of them, quoted as SQL needs it."""
+
+    kind: str
+    count: int
+    names: Sequence[str]
+
+    def __str__(self) -> str:
+        kind = self.kind if self.count == 1 else _PLURALS[self.kind]
+        more = self.count - len(self.names)
+        return f"{kind} {', '.join(self.names)}" + (f" and {more:,} more" if more else "")
+
+
+async def find(guest: AsyncConnection[TupleRow]) -> list[Leftovers]:
+    """What there is in a database, schemas first; nothing if it is as empty as a new one."""
+    rows = await fetch_bounded(guest, _THERE)
+    there = {kind: Leftovers(kind, count, names) for kind, count, names in rows}
+    return [there[kind] for kind in _PLURALS if kind in there]
