@@ -102,7 +102,7 @@ def _log_texts(world: World) -> str:
     last = f"last {uuid.uuid4()}"
     with world.platform.superuser() as server:
         server.execute(f"DO $$ BEGIN RAISE WARNING '{last}'; END $$".encode())
-    eventually(lambda: last in texts(), seconds=10)
+    eventually(lambda: last in texts())
     return texts()
 
 
@@ -144,7 +144,7 @@ def _hold_up_a_deletion(world: World, door: str) -> str:
         path = f"/api/databases/{other['id']}"
         assert api.delete(path).is_success
         try:
-            eventually(lambda: api.get(path).status_code == 404, seconds=20)
+            eventually(lambda: api.get(path).status_code == 404)
         except AssertionError:
             return THROUGH
     with login(world.url(door)) as session:

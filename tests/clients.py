@@ -103,8 +103,8 @@ def do(url: str, statements: str) -> None:
         session.execute(statements.encode())
 
 
-def refusal(url: str, *, seconds: float = 5.0) -> str:
-    """Why a session is refused; it has to be, and soon."""
+def refusal(url: str, *, seconds: float = 12.0) -> str:
+    """Why a session is refused; it has to be, before ``login`` loses its patience."""
     began = time.monotonic()
     with pytest.raises(psycopg.OperationalError) as refused:
         ask(url)
@@ -113,8 +113,11 @@ def refusal(url: str, *, seconds: float = 5.0) -> str:
     return str(refused.value)
 
 
-def eventually(holds: Callable[[], object], *, seconds: float = 30.0) -> None:
-    """Wait until something holds for which there is no event to wait for."""
+def eventually(holds: Callable[[], object], *, seconds: float = 120.0) -> None:
+    """Wait until something holds for which there is no event to wait for.
+
+    ``seconds`` is for tests of how long that takes: a machine may have much else to do.
+    """
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"not so within {seconds:.0f} s"

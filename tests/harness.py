@@ -14,18 +14,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 import httpx
 import psycopg
 from psycopg.rows import TupleRow
 
+from tenantry.host import processes
+
 SERVICE_USER = "tenantry"
-DEADLINE = 120
+DEADLINE = 240  # a machine may have much else to do
+CLUSTERS = ("control", "shared-1")
 
 # Trusts nobody, for what is asked without TLS: httpx reads all of a CA bundle otherwise, which
 # takes longer than most of our answers.
@@ -58,6 +61,8 @@ class Installation:
     api_port: int = field(init=False)
     pg_port: int = field(init=False)
     pool_port: int = field(init=False)
+    _brought_up: ClassVar[int] = 0
+    _supervisors: list["subprocess.Popen[bytes]"] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         # Not below pytest's own folders: the service user cannot enter those.
@@ -112,7 +117,45 @@ class Installation:
         return done
 
     def up(self) -> None:
-        self.tenantry("up", "--detach")
+        """Have it up and ready, in the foreground of a process that logs as ``--detach`` does.
+
+        As a service manager does it: one start of the program, where ``--detach`` takes two.
+        """
+        Installation._brought_up += 1
+        log = self._own_log()
+        with log.open("a") as file, tempfile.TemporaryFile() as told:
+            supervisor = subprocess.Popen(
+                [sys.executable, "-m", "tenantry.cli", "up"],
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=told,
+                stderr=file,
+                start_new_session=True,
+                cwd="/",
+            )
+            self._supervisors.append(supervisor)
+            deadline = time.monotonic() + self.patience
+            # Where everything is, which it says when all is ready.
+            while not os.fstat(told.fileno()).st_size:
+                if supervisor.poll() or time.monotonic() > deadline:
+                    raise AssertionError(f"tenantry up did not become ready\n{self.log_tail()}")
+                time.sleep(0.02)
+
+    def _own_log(self) -> Path:
+        """The platform's log, there already and the service user's."""
+        log = self.home / "logs" / "tenantry.log"
+        log.parent.mkdir(mode=0o700, exist_ok=True)
+        log.touch()
+        if os.geteuid() == 0:
+            for path in (log.parent, log):
+                shutil.chown(path, SERVICE_USER, SERVICE_USER)
+        return log
+
+    @classmethod
+    def take_brought_up(cls) -> int:
+        """How many have been brought up in this process since this was asked last."""
+        count, Installation._brought_up = Installation._brought_up, 0
+        return count
 
     def down(self) -> None:
         self.tenantry("down")
@@ -157,12 +200,15 @@ class Installation:
         return " ".join(next(each for each in clusters if each["name"] == cluster)["warnings"])
 
     def pids(self) -> dict[str, int]:
-        """The pid of each part that runs, as ``status`` tells it."""
-        return {
-            part["name"]: int(part["detail"].rpartition("pid ")[2])
-            for part in self.status()["parts"]
-            if part["state"] == "running"
+        """The pid of each part that runs, by its pid file: ``status`` takes a second for it."""
+        run = self.home / "run"
+        postmasters = {
+            name: self.home / "clusters" / name / "data" / "postmaster.pid" for name in CLUSTERS
         }
+        files = {"supervisor": run / "supervisor.pid"} | postmasters
+        files |= {name: run / f"{name}.pid" for name in ("pooler", "api", "worker")}
+        found = {name: processes.read_pid(path) for name, path in files.items()}
+        return {name: pid for name, pid in found.items() if pid is not None}
 
     @property
     def url(self) -> str:
@@ -321,15 +367,71 @@ class Installation:
         """All ends at once, and whatever was being started meanwhile."""
         while pids := self.processes():
             for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                kill(pid, signal.SIGKILL)
+        while self._supervisors:
+            self._supervisors.pop().wait()
 
     def remove(self) -> None:
-        """Stop whatever runs, and delete the home."""
-        if (self.home / "clusters").exists():
-            self.tenantry("down", check=False)
+        """End all at once, and delete the home."""
+        pids = self.pids()
+        for part in ("supervisor", "api", "worker"):  # they would start the others again
+            kill(pids.get(part), signal.SIGKILL)
+        # Unlike after SIGKILL no shared memory of theirs is left.
+        postmasters = [pid for pid in self.processes() if is_postmaster(pid)]
+        for pid in postmasters:
+            kill(pid, signal.SIGQUIT)
+        deadline = time.monotonic() + 10
+        while any(map(processes.is_alive, postmasters)) and time.monotonic() < deadline:
+            time.sleep(0.01)
         self.kill_all()
         shutil.rmtree(self.home, ignore_errors=True)
+
+
+class Removable(Protocol):
+    """What can be shared between modules."""
+
+    def remove(self) -> None:
+        """End it, and delete its files."""
+
+
+T = TypeVar("T", bound=Removable)
+
+
+class Shared:
+    """What modules of one test process use one after the other; at most one is there at a time.
+
+    An installation takes a tenth of a processor while nobody uses it.
+    """
+
+    def __init__(self) -> None:
+        self._there: dict[Callable[[], Removable], Removable] = {}
+
+    def get(self, make: Callable[[], T]) -> T:
+        """What ``make`` makes, or has made before if nothing else was asked for since."""
+        if make not in self._there:
+            self.release()
+            self._there[make] = make()
+        return cast("T", self._there[make])
+
+    def release(self) -> None:
+        """Remove what is there."""
+        while self._there:
+            self._there.popitem()[1].remove()
+
+
+SHARED = Shared()
+
+
+def kill(pid: int | None, number: signal.Signals) -> None:
+    """Send a signal to a process, if there is one."""
+    with contextlib.suppress(ProcessLookupError):
+        if pid is not None:
+            os.kill(pid, number)
+
+
+def is_postmaster(pid: int) -> bool:
+    """Whether this is a PostgreSQL server, and not one of its own children."""
+    return Path((processes.command_line(pid) or [""])[0]).name == "postgres"
 
 
 def as_service_user() -> dict[str, Any]:

@@ -1,26 +1,29 @@
 """One installation for each test process, killed again and again."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 import pytest
 from scene import Scene
 
+from harness import SHARED
 
-@pytest.fixture(scope="session")
-def only_scene() -> Iterator[Scene]:
+
+def brought_up() -> Scene:
     scene = Scene()
     try:
         scene.up()
-        yield scene
-    finally:
+    except BaseException:
         scene.remove()
+        raise
+    return scene
 
 
 @pytest.fixture
-def scene(only_scene: Scene) -> Scene:
+def scene(shared: None) -> Scene:  # noqa: ARG001
     """The installation, ready, with nothing in it but a bystander's database."""
-    only_scene.reset()
-    return only_scene
+    scene = SHARED.get(brought_up)
+    scene.reset()
+    return scene
 
 
 @pytest.hookimpl(wrapper=True)

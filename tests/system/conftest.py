@@ -1,4 +1,8 @@
-"""One installation for each test process; tests use databases of their own in it."""
+"""One installation for each test process; tests use databases of their own in it.
+
+A module that stops, kills or reconfigures it, or that counts all that is there, has a
+fixture with an ``Installation`` of its own, whose docstring says why.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -6,26 +10,27 @@ import httpx
 import pytest
 
 from clients import hurry
-from harness import Installation
+from harness import SHARED, Installation
 from persons import Person, make_user
 
 
-@pytest.fixture(scope="session")
-def lasting_platform() -> Iterator[Installation]:
+def brought_up() -> Installation:
     installation = Installation()
     try:
         installation.up()
         hurry(installation)
-        yield installation
-    finally:
+    except BaseException:
         installation.remove()
+        raise
+    return installation
 
 
 @pytest.fixture(scope="module")
-def platform(lasting_platform: Installation) -> Iterator[Installation]:
+def platform(shared: None) -> Iterator[Installation]:  # noqa: ARG001
     """A platform that is up. Leave it up, with nothing of yours broken in it."""
-    yield lasting_platform
-    lasting_platform.delete_databases()
+    installation = SHARED.get(brought_up)
+    yield installation
+    installation.delete_databases()
 
 
 @pytest.fixture

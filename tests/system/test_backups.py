@@ -426,11 +426,11 @@ def test_a_schedule_makes_backups_and_lets_them_go(
         return [row for row in rows if row["origin"] == "scheduled" and row["status"] == "ready"]
 
     as_if_older(2)
-    eventually(lambda: len(scheduled()) == 1, seconds=20)
+    eventually(lambda: len(scheduled()) == 1)
     (old,) = scheduled()
     assert old["file_name"].endswith(".sql.gz")
     as_if_older(2)
-    eventually(lambda: len(scheduled()) == 2, seconds=20)
+    eventually(lambda: len(scheduled()) == 2)
     inside(platform, one_pass)
     (new,) = scheduled()
     assert new != old
@@ -506,7 +506,7 @@ def test_a_scheduled_backup_that_fails_is_told_and_tried_again(
             "UPDATE backup_defaults SET changed_at = now() - interval '2 days'"
             " WHERE environment = 'development'"
         )
-    eventually(attempt, seconds=20)
+    eventually(attempt)
     with platform.control() as control:  # it has been tried often enough
         control.execute("UPDATE operations SET attempts = 5 WHERE resource_id = %s",
                         (database["id"],))  # fmt: skip

@@ -27,6 +27,7 @@ Database = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def backed() -> Iterator[Installation]:
+    """An installation with backups, whose clusters are killed and restored."""
     platform = Installation({"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "1"})
     try:
         platform.up()

@@ -121,6 +121,7 @@ class Drift:
 
 @pytest.fixture(scope="module")
 def mended() -> Iterator[Drift]:
+    """An installation of its own: much in it is changed behind its back."""
     installation = Installation()
     try:
         installation.up()

@@ -19,6 +19,7 @@ from harness import Installation
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
+    """An installation of its own: rules are lifted in it that others rely on."""
     installation = Installation()
     try:
         installation.up()

@@ -60,7 +60,7 @@ def nothing_is_left(installation: Installation) -> None:
 def is_healthy(installation: Installation, database: dict[str, Any]) -> None:
     """Everything runs, and a database that was made before is there as it was."""
     eventually(installation.is_ready)
-    eventually(lambda: set(installation.pids()) == set(PARTS), seconds=10)
+    eventually(lambda: set(installation.pids()) == set(PARTS))
     for string in STRINGS:
         assert ask(database[string], "SELECT current_user") == database["username"]
     with installation.client() as client:
@@ -234,7 +234,7 @@ def test_tenants_are_served_without_the_supervisor(own: Installation) -> None:
     database = own.create()
     with login(database["connection_string_pooled"]) as session:
         os.kill(own.pids()["supervisor"], signal.SIGKILL)
-        eventually(lambda: own.pids().keys() == {"control", "shared-1", "pooler"}, seconds=20)
+        eventually(lambda: own.pids().keys() == {"control", "shared-1", "pooler"})
         assert session.execute("SELECT 1").fetchone() == (1,)
         assert ask(database["connection_string_pooled"]) == 1
         own.up()

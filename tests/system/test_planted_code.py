@@ -134,6 +134,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
+    """An installation with backups, whose server logs every statement."""
     installation = Installation({"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "0"})
     try:
         installation.up()

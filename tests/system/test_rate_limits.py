@@ -13,6 +13,7 @@ from harness import Installation
 
 @pytest.fixture(scope="module")
 def platform() -> Iterator[Installation]:
+    """An installation with limits that are soon reached."""
     installation = Installation(
         environment={
             "TENANTRY_RATE_PER_ADDRESS": "400",

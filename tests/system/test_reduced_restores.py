@@ -52,6 +52,7 @@ GO_ON = """
 
 @pytest.fixture(scope="module")
 def platform() -> Iterator[Installation]:
+    """An installation with backups, whose superuser makes databases that nobody owns."""
     installation = Installation({"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "0"})
     try:
         installation.up()

@@ -60,7 +60,7 @@ def test_a_replaced_library_is_told_and_nothing_is_done_outside_the_window(
 ) -> None:
     before = platform.pids()["shared-1"]
     replace_library(platform)
-    eventually(lambda: "shared-1 runs" in (version(platform)["detail"] or ""), seconds=30)
+    eventually(lambda: "shared-1 runs" in (version(platform)["detail"] or ""))
     assert version(platform)["state"] == "warning"
     [shared] = [each for each in platform.status()["clusters"] if each["name"] == "shared-1"]
     assert any("shared-1 runs" in alert for alert in shared["warnings"])
