@@ -52,15 +52,15 @@ def offered(api: httpx.Client, kind: str, source: str, folder: Path) -> Begin:
     """What sends a database's contents in this way, to an import or a preview."""
     if kind == "live":
 
-        def begin(path: str, **asked: object) -> httpx.Response:
+        def begin(path: str, **asked: Any) -> httpx.Response:
             return api.post(path, json={"from": source, **asked})
 
     else:
         file = folder / f"dump.{kind}"
         run("pg_dump", f"--format={kind}", f"--file={file}", source)
 
-        def begin(path: str, **asked: object) -> httpx.Response:
-            return api.post(path, content=file.read_bytes(), headers=DUMP, params=dict(asked))
+        def begin(path: str, **asked: Any) -> httpx.Response:
+            return api.post(path, content=file.read_bytes(), headers=DUMP, params=asked)
 
     return begin
 

@@ -6,12 +6,12 @@ import pytest
 
 from tenantry.base.settings import Settings
 from tenantry.base.sizes import readable
-from tenantry.control.databases import PauseReason
+from tenantry.control.pauses import PauseReason
 from tenantry.host import log_files
 from tenantry.pg import parameters
 from tenantry.services.backups.model import MOST_MANUAL
 from tenantry.services.branches import flow as branches
-from tenantry.services.imports import flow as imports
+from tenantry.services.imports import model as imports
 from tenantry.services.imports import uploads
 from tenantry.services.operations import service as operations
 from tenantry.services.operations.model import ROOM
