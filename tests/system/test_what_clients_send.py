@@ -116,6 +116,8 @@ def any_other(database: Database, door: str) -> None:
 def several(database: Database, door: str) -> None:
     taken = {"jit": "off", "TimeZone": "Asia/Tokyo"}
     assert ask(options(database[door], taken), "SHOW TimeZone") == "Asia/Tokyo"
+    dashed = changed(database[door], options="--client-min-messages=error --TimeZone=Asia/Tokyo")
+    assert ask(dashed, "SHOW TimeZone") == "Asia/Tokyo"
     if door == POOLED:
         told = refusal(options(database[door], {**taken, "lock_timeout": "1s"}))
         assert "unsupported startup parameter in options: lock_timeout" in told

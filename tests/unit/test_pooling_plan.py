@@ -203,5 +203,6 @@ def test_no_parameter_that_matters_is_ignored_or_reaches_the_lookup() -> None:
     """With ``options`` among the ignored ones, PgBouncer would ignore all that come in it."""
     assert not {"options", "search_path", "role", "statement_timeout"} & {*IGNORED, *TRACKED}
     text = plan.render_config(CONFIG)
-    assert f"\nignore_startup_parameters = {', '.join(IGNORED)}\n" in text
+    assert f"\nignore_startup_parameters = {', '.join(IGNORED)}, client-" in text
+    assert ", extra-float-digits, " in text
     assert f"\ntrack_extra_parameters = {', '.join(TRACKED)}\n" in text

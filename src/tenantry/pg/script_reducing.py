@@ -78,7 +78,7 @@ def without_tablespaces(statement: Statement) -> tuple[Statement, list[str]]:
 def moves_to(node: Any) -> list[str] | None:
     """The tablespaces that a statement names which is about nothing else (or owners); else None."""
     if isinstance(node, ast.AlterTableMoveAllStmt):
-        return [str(node.orig_tablespacename), str(node.new_tablespacename)]
+        return [each for each in (node.orig_tablespacename, node.new_tablespacename) if each]
     if isinstance(node, ast.VariableSetStmt) and node.name in _SETTINGS:
         return assigned(node) or []
     if isinstance(node, ast.AlterTableStmt):

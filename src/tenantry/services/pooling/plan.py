@@ -43,6 +43,8 @@ IGNORED = (
     "tcp_keepalives_interval",
     "tcp_user_timeout",
 )
+# As PostgreSQL takes --client-min-messages=error in options, where PgBouncer compares names.
+_IGNORED_SPELLINGS = (*IGNORED, *(name.replace("_", "-") for name in IGNORED if "_" in name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ def render_config(config: PoolerConfig) -> str:
         "server_login_retry": 1,
         "client_login_timeout": LOGIN_SECONDS,
         "listen_backlog": 4096,
-        "ignore_startup_parameters": ", ".join(IGNORED),
+        "ignore_startup_parameters": ", ".join(_IGNORED_SPELLINGS),
         "client_tls_sslmode": "require",
         "client_tls_protocols": "secure",
         "client_tls_cert_file": config.certificate,
