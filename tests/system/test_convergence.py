@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import psycopg
@@ -107,9 +108,15 @@ class Drift:
         """Have the worker start anew: it begins with a pass."""
         log = self.platform.home / "logs" / "tenantry.log"
         before = log.read_text().count("reconciliation.ended")
-        os.kill(self.platform.pids()["supervisor"], signal.SIGHUP)
+        pids = self.platform.pids()
+        os.kill(pids["supervisor"], signal.SIGHUP)
+        for name in ("worker", "api"):  # else the old one may answer, and be gone then
+            eventually(partial(self._runs_anew, name, pids[name]))
         eventually(lambda: log.read_text().count("reconciliation.ended") > before)
-        eventually(self._answers)  # the API has started anew as well
+        eventually(self._answers)
+
+    def _runs_anew(self, name: str, old: int) -> bool:
+        return self.platform.pids().get(name, old) != old
 
     def _answers(self) -> bool:
         try:
