@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -156,9 +155,9 @@ def test_down_and_up_keep_everything(own: Installation) -> None:
     key, authority = own.key, (own.home / "ca.crt").read_bytes()
     session = login(database["connection_string_pooled"])
 
-    began = time.monotonic()
     own.down()
-    assert time.monotonic() - began < 9, "it waits for clients that have nothing to do"
+    # Not killed at its deadline, since it waits for no client that has nothing to do.
+    assert (own.home / "logs" / "pooler.log").read_text().rstrip().endswith("dropped, exiting")
     nothing_is_left(own)
     with pytest.raises(psycopg.OperationalError), session:
         session.execute("SELECT 1")
