@@ -19,7 +19,8 @@ from catalogued import (
 from psycopg import sql
 from tenants import Tenant
 
-from tenantry.services.migrations import lint, service
+from tenantry.services.migrations import lint
+from tenantry.services.migrations.folder import load
 from tenantry_rls import tenant_transaction
 from tenantry_rls.check import check
 from tenantry_rls.report import as_text
@@ -132,7 +133,7 @@ def test_seeds_may_be_put_in_twice(blueprints: Blueprints, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_in_them_hurts_in_production(name: str) -> None:
-    assert lint.check(service.load(CATALOGUE / name / "migrations")) == []
+    assert lint.check(load(CATALOGUE / name / "migrations")) == []
 
 
 @pytest.mark.parametrize("name", NAMES)

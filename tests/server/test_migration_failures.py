@@ -21,6 +21,7 @@ from migrating import (
 
 from tenantry.services.migrations import plan, service
 from tenantry.services.migrations.model import (
+    DEFAULT_LIMITS,
     DirtyDatabase,
     Limits,
     MigrationFailed,
@@ -32,7 +33,7 @@ from tenantry.services.migrations.model import (
 
 
 async def failure_of(
-    conn: Connection, folder: Path, limits: Limits = service.DEFAULT_LIMITS
+    conn: Connection, folder: Path, limits: Limits = DEFAULT_LIMITS
 ) -> MigrationFailed:
     with pytest.raises(MigrationFailed) as failure:
         await service.up(conn, folder, limits=limits)

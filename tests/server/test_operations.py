@@ -18,6 +18,7 @@ from tenantry.control.operations import Filter, OperationRow
 from tenantry.control.store import DATABASE, MIGRATIONS, ControlStore
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.services.migrations import service as migrations
+from tenantry.services.migrations.folder import load
 from tenantry.services.operations import service as operations_service
 from tenantry.services.operations.model import ROOM, Done, Flow, Next, Outcome, Run, Step, Wait
 from tenantry.services.operations.service import Operations
@@ -169,7 +170,7 @@ async def test_outcomes_of_the_audit_go_back_to_what_they_were(
             await audit.record(tx, ANN, "test.work", resource_kind="x", result=result)
     folder = resources.files(MIGRATIONS)
     async with connect(address, user=ADMIN, dbname=DATABASE, search_path="public") as admin:
-        before = max(each.version for each in migrations.load(folder) if each.version < 32)
+        before = max(each.version for each in load(folder) if each.version < 32)
         await migrations.goto(admin, folder, before)
         found = await admin.execute("SELECT result FROM audit_logs ORDER BY id")
         assert await found.fetchall() == [("ok",), ("ok",)]

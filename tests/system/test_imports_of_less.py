@@ -60,7 +60,8 @@ def offered(api: httpx.Client, kind: str, source: str, folder: Path) -> Begin:
         run("pg_dump", f"--format={kind}", f"--file={file}", source)
 
         def begin(path: str, **asked: object) -> httpx.Response:
-            return api.post(path, content=file.read_bytes(), headers=DUMP, params=dict(asked))
+            words = {name: str(value) for name, value in asked.items()}
+            return api.post(path, content=file.read_bytes(), headers=DUMP, params=words)
 
     return begin
 
