@@ -189,7 +189,7 @@ def test_a_preview_tells_what_a_server_has(
     assert found["schemas"] == ["public"]
     assert {each["name"] for each in found["tables"]} == {"notes", "visits"}
     assert found["size_bytes"] == sum(each["size_bytes"] for each in found["tables"]) > 0
-    assert found["extensions"] == []  # nothing uses pg_trgm
+    assert found["extensions"] == [{"name": "pg_trgm", "available": True, "used_by": []}]
     assert roles(found) == {"anon": (2, 0, None), "authenticated": (1, 2, None)}
     [owner] = [each for each in found["roles"] if each["owns"]]
     assert owner["name"] == service["username"]

@@ -59,8 +59,9 @@ def offered(api: httpx.Client, kind: str, source: str, folder: Path) -> Begin:
         file = folder / f"dump.{kind}"
         run("pg_dump", f"--format={kind}", f"--file={file}", source)
 
-        def begin(path: str, **asked: Any) -> httpx.Response:
-            return api.post(path, content=file.read_bytes(), headers=DUMP, params=asked)
+        def begin(path: str, **asked: object) -> httpx.Response:
+            words = {name: str(value) for name, value in asked.items()}
+            return api.post(path, content=file.read_bytes(), headers=DUMP, params=words)
 
     return begin
 

@@ -176,7 +176,7 @@ def _asked(found: Row, mapped: dict[str, str]) -> dict[str, str]:
 
 
 def _words(names: list[str]) -> str:
-    return ", ".join(output.plain(name) for name in names)
+    return ", ".join(output.plain(name) for name in names) or "none"
 
 
 def _send(api: Api, path: str, file: Path, **asked: Any) -> Row:
@@ -223,7 +223,8 @@ def show_result(where: str, result: Row) -> None:
     """Tell what came of an import."""
     tables = result["tables"]
     if tables:
-        output.done(f"{where} has {len(tables):,} tables with {result['rows']:,} rows")
+        count = "1 table" if len(tables) == 1 else f"{len(tables):,} tables"
+        output.done(f"{where} has {count} with {result['rows']:,} rows")
     _warn(result)
     for difference in result.get("differences", [])[:_MOST_SHOWN]:
         output.note(f"Differs: {output.plain(difference)}")

@@ -65,7 +65,7 @@ def uninstall(
         else:
             left.append(Left(str(here.home), "it is not empty"))
     gone += [str(path) for path in (*removal.data, *removal.programs)]
-    left.append(Left("the packages that apt has installed", "other programs may need them"))
+    left.append(Left("what apt has installed", "other programs may need it"))
     if as_json:
         output.as_json({"removed": gone, "left": [asdict(each) for each in left]})
         return
