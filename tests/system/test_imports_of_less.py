@@ -52,7 +52,7 @@ def offered(api: httpx.Client, kind: str, source: str, folder: Path) -> Begin:
     """What sends a database's contents in this way, to an import or a preview."""
     if kind == "live":
 
-        def begin(path: str, **asked: Any) -> httpx.Response:
+        def begin(path: str, **asked: object) -> httpx.Response:
             return api.post(path, json={"from": source, **asked})
 
     else:

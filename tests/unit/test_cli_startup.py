@@ -60,7 +60,7 @@ def test_a_command_that_only_asks_loads_no_more_than_it_needs(
         api.on("GET", "/api/clusters", [{"id": "1", "name": "shared-1"}])
         backups = {"backups": [], "repositories": [], "making": True}
         api.on("GET", "/api/clusters/1/backups", backups)
-        stands = {"version": 1, "dirty": False, "applied": []}
+        stands = {"version": 1, "dirty": False, "running": False, "applied": []}
         api.on("GET", f"/api/databases/{row['id']}/migrations", stands)
         reading, writing = os.pipe()
         done = subprocess.run(

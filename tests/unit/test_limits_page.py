@@ -11,6 +11,7 @@ from tenantry.host import log_files
 from tenantry.pg import parameters
 from tenantry.services.backups.model import MOST_MANUAL
 from tenantry.services.branches import flow as branches
+from tenantry.services.imports import flow as import_flow
 from tenantry.services.imports import model as imports
 from tenantry.services.imports import uploads
 from tenantry.services.operations import service as operations
@@ -26,10 +27,7 @@ from tenantry.services.tenant_migrations.model import STATEMENT_SECONDS
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "limits.md").read_text()
 TEXT = " ".join(PAGE.split())
 LOG: PauseReason = "log"
-
-
-def default(name: str) -> int:
-    return int(Settings.model_fields[name].default)
+HERE = Settings(home=Path("/nowhere"))
 
 
 def percent(part: float) -> str:
@@ -39,36 +37,36 @@ def percent(part: float) -> str:
 @pytest.mark.parametrize(
     "said",
     [
-        f"each database {MOST_MANUAL} on demand",
-        f"`TENANTRY_CUSTOMER_DATABASES`: {default('customer_databases')} |",
-        f"`TENANTRY_CUSTOMER_BACKUP_GB`: {default('customer_backup_gb')} GiB",
-        f"most {operations._MOST_OF_A_CUSTOMER} operations that have not ended",
-        f"{readable(overuse.LEAST_WAL)} at least; a bucket that leaks",
-        f"{readable(overuse.MOST_SHARED)} in an hour for each database, as a bucket",
-        f"{readable(overuse.MOST_QUEUED)} that nobody has taken",
+        f"for each database {MOST_MANUAL} manual ones",
+        f"`TENANTRY_CUSTOMER_DATABASES`: {HERE.customer.databases} |",
+        f"`TENANTRY_CUSTOMER_BACKUP_GB`: {HERE.customer.backup_gb} GiB",
+        f"{operations._MOST_OF_A_CUSTOMER} unfinished operations",
+        f"at least {readable(overuse.LEAST_WAL)}; a leaky bucket",
+        f"{readable(overuse.MOST_SHARED)} in an hour for each database, as a leaky bucket",
+        f"{readable(overuse.MOST_QUEUED)} of unread notifications",
         f"{readable(overuse.MOST_LOG)} in an hour for each database | paused (`{LOG}`)",
-        f"or {readable(overuse.LEAST_TEMPORARY)}, whichever is most",
+        f"or {readable(overuse.LEAST_TEMPORARY)}, whichever is largest",
         f"{readable(overuse.MOST_SETTINGS)}, compressed",
-        f"lasts {overuse.PAUSE_SECONDS // 60} minutes and ends by itself",
-        f"{readable(collecting.MOST_LOGGED)} in an hour | its logging is switched off",
+        f"lasts {overuse.PAUSE_SECONDS // 60} minutes and ends automatically",
+        f"{readable(collecting.MOST_LOGGED)} in an hour | its logging is disabled",
         f"{readable(entries.MOST_OF_A_FILE * entries.MOST_FILES)}, for `TENANTRY_AUDIT_DAYS`",
-        f"the oldest {readable(entries.MOST_OF_A_FILE)} go",
+        f"the oldest {readable(entries.MOST_OF_A_FILE)} are deleted",
         f"{uploads.MOST_OF_A_CUSTOMER} at once for each customer",
-        f"less than {readable(imports.SPARE_BYTES)} |",
-        f"nothing comes for {uploads.STALL_SECONDS:.0f} seconds",
+        f"less than {readable(import_flow.SPARE_BYTES)} free",
+        f"nothing is sent for {uploads.STALL_SECONDS:.0f} seconds",
         f"less than {readable(uploads.SLOWEST)} a second",
-        f"{readable(folders.MOST_BYTES)} a run, {readable(fleet._MOST_WAITING)} of a customer's",
-        f"migrations and blueprints after {STATEMENT_SECONDS / 60:.0f} minutes",
+        f"{readable(folders.MOST_BYTES)} a run, {readable(fleet._MOST_WAITING)} for a customer",
+        f"{STATEMENT_SECONDS / 60:.0f} minutes in migrations and blueprints",
         f"from {percent(quotas._WARNING)} on",
-        f"From below {percent(quotas._BACK)} on",
+        f"Below {percent(quotas._BACK)} the database becomes writable",
         f"stopped {percent(quotas._TOLERATED)} later",
-        f"{readable(log_files.MOST_OF_A_SERVER)} each cluster",
+        f"{readable(log_files.MOST_OF_A_SERVER)} for each cluster",
         f"{readable(log_files.MOST_OF_A_FILE)} in `….log.1`",
         f"has waited for {pooling.RESERVE_SECONDS} seconds",
-        f"hold, {pooling.POOL_SIZE} at most",
-        f"`TENANTRY_API_HEAD_SECONDS` ({default('api_head_seconds')})",
-        f"`TENANTRY_API_STALL_SECONDS` ({default('api_stall_seconds')})",
-        f"`TENANTRY_API_IDLE_SECONDS` ({default('api_idle_seconds')})",
+        f"the pooler can hold, at most {pooling.POOL_SIZE}",
+        f"`TENANTRY_API_HEAD_SECONDS` ({HERE.api.head_seconds})",
+        f"`TENANTRY_API_STALL_SECONDS` ({HERE.api.stall_seconds})",
+        f"`TENANTRY_API_IDLE_SECONDS` ({HERE.api.idle_seconds})",
     ],
 )
 def test_a_figure_is_the_codes(said: str) -> None:
@@ -83,13 +81,13 @@ def test_the_room_of_a_lane_is_the_codes(lane: str) -> None:
 
 
 def test_masking_and_imports_have_an_hour() -> None:
-    assert "masking and imports after an hour" in TEXT
+    assert "an hour in masking and imports" in TEXT
     assert (branches._MASKING_SECONDS, imports.STATEMENT_SECONDS) == (3600, 3600)
 
 
 def test_a_fair_share_of_connections_is_as_the_sizes_have_it() -> None:
     small, large = (parameters.size(parameters.Machine(n * 2**30, 2)) for n in (1, 64))
-    assert f"less {small.reserved} reserved ones" in TEXT
+    assert f"minus {small.reserved} reserved ones" in TEXT
     assert (
         f"{small.per_database} on the smallest machine, {large.per_database} on the largest" in TEXT
     )
