@@ -250,7 +250,7 @@ def test_what_was_replaced_and_is_dropped_by_hand_is_not_put_back(scene: RisingS
         for _ in "12":
             done = scene.killed(begin, look)
             assert (done["status"], done["error"]["code"]) == ("failed", "conflict")
-            assert f"{kept['database_name']} is not there any more" in done["error"]["detail"]
+            assert f"{kept['database_name']} does not exist any more" in done["error"]["detail"]
             assert "Nothing was changed" in done["error"]["hint"]
     # It is told of no longer than it would have been kept.
     with scene.installation.control() as control:

@@ -306,7 +306,7 @@ def test_a_new_folder_begins_with_a_full_backup_of_everything(world: World) -> N
     with world.worker_stopped():
         world.agree("ok", "and none after the last backup.")
         begun = inside(world.platform, begin_due)
-    assert {"cluster": CLUSTER, "type": "incr"} in begun
+    assert (CLUSTER, "incr") in [(each["cluster"], each["type"]) for each in begun]
     assert world.restore(old_moment)
     eventually(lambda: "none after the last" not in world.platform.warnings(), seconds=60)
     world.platform.wait_restorable(CLUSTER)
