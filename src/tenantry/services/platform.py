@@ -376,7 +376,7 @@ async def _ensure_admin_key(home: Home, access: Access) -> bool:
 
 
 def _written_key(file: Path) -> Secret | None:
-    """Return the key in a file; None if it cannot be read: then another place has the key."""
+    """Return the key in a file; None if it cannot be read, as after it was moved elsewhere."""
     try:
         return Secret(file.read_text(errors="replace").strip())
     except OSError:

@@ -167,7 +167,7 @@ class ClusterRestoring:
         return Next()
 
     async def _drain(self, run: ClusterRestoreRun) -> Outcome:
-        """Cancel the other operations and wait for them: the restore would undo part of it."""
+        """Cancel and await the other operations: the restore would undo half of their work."""
         async with self.store.transaction(audit.PLATFORM) as tx:
             others = await operation_rows.unfinished(tx) - {run.row.id}
             if others:

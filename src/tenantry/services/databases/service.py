@@ -129,9 +129,10 @@ class Databases:
     async def check_limits(
         self, tx: Tx, actor: Actor, *, before: DatabaseRow, after: DatabaseRow
     ) -> None:
-        """Raise InvalidInput for limits that this machine cannot provide, Forbidden for others.
+        """Raise InvalidInput or Forbidden for limits that cannot or may not be set.
 
-        A customer may lower limits and raise them up to what its plan grants, but no further.
+        InvalidInput: this machine cannot provide them. Forbidden: a customer may lower limits, and
+        raise them up to what its plan grants, but no further.
         """
         if before.max_connections != after.max_connections > self._most_connections:
             raise InvalidInput.of(
