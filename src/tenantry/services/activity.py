@@ -1,8 +1,8 @@
-"""Which databases their tenants use, told from outside by the sessions that there were.
+"""Detection of the databases that tenants use, from PostgreSQL's session counters.
 
-PostgreSQL counts the sessions of each database. The worker's own, which come to look through it
-or to back it up, are known to it and taken off. What else the platform does there somebody has
-asked for, and so it is use.
+PostgreSQL counts the sessions of each database. The worker announces its own sessions (scans and
+backups), and they are subtracted. Other sessions of the platform are the result of a request, and
+so count as use.
 """
 
 import uuid
@@ -22,18 +22,18 @@ from tenantry.services.clusters.service import ClusterPools
 
 
 def begun_since(before: int, now: int) -> int:
-    """How many sessions have begun; counters begin anew after a crash or a reset."""
+    """Return how many sessions began; counters restart at 0 after a crash or a reset."""
     return now - before if now >= before else now
 
 
 class Activity:
-    """What notes when databases were last used. One for the worker's process."""
+    """The recorder of when databases were last used. One for the worker's process."""
 
     def __init__(self, store: ControlStore, clusters: ClusterPools) -> None:
         self._store = store
         self._clusters = clusters
         self._visits: Counter[str] = Counter()
-        # Announced before the last look, and not counted by the server then.
+        # Announced before the last look, but not yet counted by the server then.
         self._late: Mapping[uuid.UUID, int] = {}
         subscribe(self._hear)
 
@@ -43,7 +43,7 @@ class Activity:
                 self._visits[database] += 1
 
     async def look(self) -> None:
-        """Note which databases were used since the last look."""
+        """Record which databases were used since the last look."""
         visits, self._visits = self._visits, Counter()
         late: dict[uuid.UUID, int] = {}
         for cluster in await self._clusters.with_databases():

@@ -1,4 +1,4 @@
-"""The tables of the control database."""
+"""The schema of the control database."""
 
 from importlib import resources
 
@@ -11,9 +11,10 @@ from tenantry.services.migrations.model import Acceptance
 
 
 async def ensure_control_schema(local: LocalClusters) -> None:
-    """Have the control database's tables, and the job queue's."""
+    """Create or migrate the tables of the control database and of the job queue."""
     address = local.control_address
     async with connect(address, user=ADMIN, dbname=DATABASE, search_path="public") as admin:
-        # Nobody here could take back what a released file is now: a comment must not keep all down.
+        # A released migration file cannot be reverted here: an edited comment must not prevent the
+        # start.
         await migrations.up(admin, resources.files(MIGRATIONS), accept=Acceptance(edited=True))
         await jobs.ensure_schema(admin)

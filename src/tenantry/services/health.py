@@ -1,4 +1,4 @@
-"""Whether each part of the platform answers, and how fast."""
+"""Health checks of each part of the platform, with response times."""
 
 import asyncio
 import datetime as dt
@@ -28,14 +28,14 @@ _UP = gauge("tenantry_part_up", "Whether a part answers", "part")
 _LATENCY = gauge("tenantry_part_latency_seconds", "Time a part took to answer", "part")
 
 _DEADLINE_SECONDS = 3.0
-_LOOK_SECONDS = 1.5  # for a repository: one that is silent is unknown, and brings nothing down
+_LOOK_SECONDS = 1.5  # for a repository: no answer means unknown, not down
 _HOUR = dt.timedelta(hours=1)
 _MINUTE = dt.timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class PartHealth:
-    """One part: ``up``; with something to see to (``warning``); or ``down`` with the reason."""
+    """One part: ``up``; ``warning`` if it needs attention; or ``down``, with the reason."""
 
     name: str
     state: Literal["up", "warning", "down"]
@@ -45,7 +45,7 @@ class PartHealth:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """All parts together."""
+    """The health of all parts."""
 
     parts: list[PartHealth]
 
@@ -56,7 +56,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class _Worry:
-    """What somebody has to see to in a part that answers."""
+    """A condition that needs attention in a part that answers."""
 
     detail: str
 
@@ -199,7 +199,7 @@ async def _versions(platform: Platform) -> str | _Worry | None:
 
 
 async def check(platform: Platform) -> Health:
-    """Ask every part, all at once; none is waited for longer than 3 seconds."""
+    """Check every part concurrently; each has at most 3 seconds to answer."""
 
     async def control() -> None:
         async with platform.store.transaction(audit.PLATFORM) as tx:
@@ -253,12 +253,12 @@ async def check(platform: Platform) -> Health:
             found = await platform.clusters.with_databases()
         probes[1:1] = [(each.name, cluster(each.id)) for each in found]
     except (TenantryError, TimeoutError):
-        pass  # told by the control database's own line
+        pass  # reported by the part "control"
     return Health(list(await asyncio.gather(*(_timed(name, probe) for name, probe in probes))))
 
 
 def measures(found: Health) -> list[Measure]:
-    """Whether each part answers, and how fast; how fast is not known of one that does not."""
+    """Return whether each part answers, and the latency of those that do."""
     return [
         *(_UP(part.state != "down", part.name) for part in found.parts),
         *(

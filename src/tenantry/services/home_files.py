@@ -1,9 +1,9 @@
-"""What lives in the home alone and is needed after a disaster, kept beside the backups.
+"""Copies of the home's irreplaceable files in the backup repositories, for disaster recovery.
 
-Without the authority's key no client could verify the server any more, and without the seal's
-no authenticator would be known. So every repository holds these few files as well, sealed with
-the repositories' own key, and each version of them beside those before it. They are found by
-the identity of the control cluster: another installation that writes to the same repository
+Without the key of the certificate authority no client could verify the server any more; without the
+seal's key no authenticator could be read. So every repository also stores these few files, sealed
+with the repositories' own key; earlier versions are retained. They are stored by the system
+identifier of the control cluster, so that another installation that writes to the same repository
 by mistake does not touch them.
 """
 
@@ -30,7 +30,7 @@ _KEPT = (
     "tls/server.pem",
     "tls/acme-account.key",
 )
-# Where things are on a machine, and how much of it there is, is that machine's own.
+# Settings that depend on the machine: paths and its resources.
 _OF_A_MACHINE = {
     "TENANTRY_HOME",
     "TENANTRY_ENGINES",
@@ -57,13 +57,13 @@ class HomeFiles(BaseModel):
     settings: dict[str, str]
 
     def sealed(self, key: Secret) -> str:
-        """As text that only the key opens."""
+        """Return them as text that only the key opens."""
         seal = Seal.of(key, purpose=_PURPOSE)
         return base64.b64encode(seal.close(Secret(self.model_dump_json()), owner=_OWNER)).decode()
 
     @classmethod
     def opened(cls, text: str, key: Secret) -> "HomeFiles":
-        """What was sealed. Raises WrongKey, or MachineError if it is damaged."""
+        """Open sealed text. Raises WrongKey, or MachineError if it is damaged."""
         try:
             seal = Seal.of(key, purpose=_PURPOSE)
             found = seal.open(base64.b64decode(text, validate=True), owner=_OWNER)
@@ -77,7 +77,7 @@ class HomeFiles(BaseModel):
             raise MachineError("The home's files in the repository are damaged.") from None
 
     def put_back(self, home: Home) -> list[str]:
-        """Have a home hold them. Returns which were written; what is there already stays."""
+        """Write the files that a home lacks, and return their names. Existing files stay."""
         written = []
         for name, content in sorted(self.files.items()):
             path = home.root / name
@@ -93,7 +93,7 @@ class HomeFiles(BaseModel):
 
 
 def render_environment(values: dict[str, str]) -> str:
-    """Lines of a ``tenantry.env``, quoted as python-dotenv reads them."""
+    """Return the lines of a ``tenantry.env``, quoted as python-dotenv reads them."""
     return "".join(
         "{}='{}'\n".format(name, value.replace("\\", "\\\\").replace("'", "\\'"))
         for name, value in sorted(values.items())
@@ -101,7 +101,7 @@ def render_environment(values: dict[str, str]) -> str:
 
 
 def _settings_of(settings: Settings) -> dict[str, str]:
-    """Those that somebody has set, but for secrets and what is the machine's own."""
+    """Return the settings that were set explicitly, without secrets and machine-dependent ones."""
     return {
         name: str(value)
         for name, value in settings.given_openly().items()
@@ -110,7 +110,7 @@ def _settings_of(settings: Settings) -> dict[str, str]:
 
 
 class HomeKeeper:
-    """Has the repositories hold the home's files as they are."""
+    """The copies of the home's files in the repositories."""
 
     def __init__(self, settings: Settings, repositories: Repositories) -> None:
         self._settings = settings
@@ -119,9 +119,9 @@ class HomeKeeper:
         self._record = self._home.pgbackrest / "home-files.json"
 
     async def keep(self) -> list[str]:
-        """Have every repository hold the files that there are now. Returns which took new ones.
+        """Store the current files in every repository. Returns the repositories that were updated.
 
-        Raises TenantryError if one does not take them; the others have them all the same.
+        Raises TenantryError if one fails; the others are updated nevertheless.
         """
         if not self._repositories.enabled:
             return []
@@ -171,14 +171,14 @@ class HomeKeeper:
 
 
 def folder_of(system_id: str) -> str:
-    """Where a repository holds the home's files of the installation with that control cluster."""
+    """Return the repository folder for the home's files of that control cluster's installation."""
     return f"{_FOLDER}/{system_id}"
 
 
 async def fetch(
     pgbackrest: PgBackRest, system_id: int, key: Secret, *, repository: int = 1
 ) -> HomeFiles | None:
-    """The newest version that a repository holds; None if there is none.
+    """Return the newest version in a repository; None if there is none.
 
     Raises WrongKey, RepositoryError, or MachineError if it is damaged.
     """
@@ -186,7 +186,7 @@ async def fetch(
 
 
 async def check_key(pgbackrest: PgBackRest, key: Secret, *, repository: int = 1) -> None:
-    """Raises WrongKey if a repository holds something that the key does not open."""
+    """Raise WrongKey if a repository holds home files that the key does not open."""
     await _newest(pgbackrest, _FOLDER, key, repository)
 
 

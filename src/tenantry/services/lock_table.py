@@ -1,14 +1,14 @@
-"""Keeping one session from filling the lock table that all sessions of a cluster share.
+"""Protection of the lock table, which all sessions of a cluster share, from a single session.
 
-PostgreSQL bounds the table, but nobody's part in it: ``SELECT pg_advisory_lock(i) FROM
-generate_series(1, 1000000) i`` fills it in a tenth of a second, and until that session ends
-nobody logs in any more, not even a superuser ("out of shared memory"). The functions cannot be
-revoked, since migration tools need them. So whoever holds more than a quarter of the table is
-ended, and that role's connections are closed until the next convergence pass. So is a visitor
-that dumps a database with too many tables, each of which it has to lock.
+PostgreSQL limits the size of the table, but not a session's share of it: ``SELECT
+pg_advisory_lock(i) FROM generate_series(1, 1000000) i`` fills it in a tenth of a second, and until
+that session ends nobody can log in, not even a superuser ("out of shared memory"). The functions
+cannot be revoked, since migration tools need them. So a session that holds more than a quarter of
+the table is terminated, and its role may not connect until the next reconciliation pass. The same
+applies to a visitor that dumps a database with too many tables, each of which it has to lock.
 
-All of this must work while not one lock is left. Any statement that begins may need one, to look
-a role up; an open cursor does not. Nor do /proc, for a session's role, and kill(2).
+All of this must work while no lock is free. Any new statement may need one, to look up a role; an
+open cursor does not. Nor do /proc, which shows a session's role, and kill(2).
 """
 
 import asyncio
@@ -34,9 +34,9 @@ _TRIES = 40
 
 
 async def keep_free(address: Address, postmaster: int | None) -> None:
-    """For ten minutes, end whoever holds too large a part of a local cluster's lock table.
+    """For ten minutes, end sessions that hold too many locks of a local cluster's lock table.
 
-    Raises Unavailable if the server does not answer, or not any more.
+    Raises Unavailable if the server does not answer or stops answering.
     """
     try:
         async with connect(address, user=PLATFORM) as server, server.transaction():
@@ -51,7 +51,10 @@ async def keep_free(address: Address, postmaster: int | None) -> None:
 
 
 def _username(pid: int) -> str | None:
-    """Whose session a backend is, by its title ("postgres: user database …"), if a tenant's."""
+    """Return the tenant's role or visitor of a backend, from its title; None for other backends.
+
+    The title is "postgres: user database …".
+    """
     words = " ".join(processes.command_line(pid)).split()
     # Visitors too: pg_dump locks every table of a database.
     return next(
@@ -63,14 +66,14 @@ async def _end(address: Address, postmaster: int | None, pid: int) -> None:
     username = _username(pid)
     if username is None:
         return
-    # All sessions of that role at once: the next would take what this one leaves.
+    # All sessions of that role at once: the next would take the locks that this one releases.
     for backend in processes.children(postmaster):
         if _username(backend) == username:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(backend, signal.SIGTERM)
     emit(SessionsEnded("too many locks", username))
     if names.is_visitor(username):
-        return  # what it was made for has failed, and drops it
+        return  # the operation that made it fails, and drops it
     for _ in range(_TRIES):
         await asyncio.sleep(_LOOK_SECONDS / 10)
         with contextlib.suppress(Unavailable, psycopg.OperationalError):  # until they are gone
@@ -80,9 +83,9 @@ async def _end(address: Address, postmaster: int | None, pid: int) -> None:
 
 
 async def _shut(server: AsyncConnection[TupleRow], username: str) -> None:
-    # First, since one of them may be in the way of what follows.
+    # First, since one of them may block the following statement.
     await objects.end_sessions(server, username)
-    # From PostgreSQL 16 on a visitor is a superuser's, and gone soon in any case.
+    # From PostgreSQL 16 on visitors belong to a superuser, and they are dropped soon in any case.
     with contextlib.suppress(psycopg.errors.InsufficientPrivilege):
         await objects.set_connection_limit(server, username, 0)
     await objects.end_sessions(server, username)

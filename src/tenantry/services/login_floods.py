@@ -1,18 +1,18 @@
-"""Keeping room for logins while somebody opens connections that never finish theirs.
+"""Protection of logins from connections that never complete theirs.
 
-A connection that stops in the middle of SCRAM, for which a role's name is enough, has one of
-``max_connections`` places until ``authentication_timeout``; one that says nothing is a process of
-the server's. When all places are taken nobody else gets in, not even a superuser: PostgreSQL looks
-whether a place is reserved after the password. So while more than a fifth of the places are taken
-like this, the oldest unfinished logins of the address that has the most are ended. Those that have
-said nothing have no place yet, but PostgreSQL has no more than twice as many processes as places:
-they may be as many as there are places. Only /proc tells of them, and kill(2) ends them; neither
+A connection that stops in the middle of SCRAM, for which a role's name is enough, occupies one of
+``max_connections`` slots until ``authentication_timeout``; one that sends nothing is a server
+process. When all slots are taken nobody else can log in, not even a superuser: PostgreSQL checks
+the reserved slots after the password. So while more than a fifth of the slots are taken like this,
+the oldest unfinished logins of the address with the most of them are ended. Connections that have
+sent nothing occupy no slot yet, but PostgreSQL has at most twice as many processes as slots: there
+may be as many of them as there are slots. Only /proc shows them, and kill(2) ends them; neither
 needs a connection.
 
-PgBouncer ends unfinished logins itself; while there are many, or memory is short and they have it,
-it is set to wait less for them. It has no command that ends one of them.
+PgBouncer ends unfinished logins itself; while there are many, or memory is short because of them,
+its ``client_login_timeout`` is lowered. It has no command that ends a single one.
 
-What was seen is left in a file for those who tell of it: the metrics, ``/ready``.
+The findings are written to a file for the metrics and ``/ready``.
 """
 
 import asyncio
@@ -52,10 +52,10 @@ _FLOOD = gauge(
 _LOOK_SECONDS = 0.1
 _TELL_LOOKS = 10
 _POOLER_SECONDS = 0.25
-_PART = 5  # of the places
-_MOST_ADDRESSES = 3  # told in the log
-_YOUNG_SECONDS = 0.15  # so seen twice: what has just been forked may be no client's
-_RECENT_SECONDS = 60.0  # after which a flood is over
+_PART = 5  # of the slots
+_MOST_ADDRESSES = 3  # listed in the log
+_YOUNG_SECONDS = 0.15  # so seen twice: a process forked just now may not be a client's
+_RECENT_SECONDS = 60.0  # without a flood before it counts as over
 _STALE_SECONDS = 10.0
 _MOST_LOG_BYTES = 4 * 1024 * 1024  # read at once, of each log
 _REFUSALS = re.compile(
@@ -68,7 +68,7 @@ _REFUSALS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A login at PostgreSQL that is not finished; without an address before its first message."""
+    """An unfinished login at PostgreSQL; ``address`` is None until the client's first message."""
 
     pid: int
     address: str | None
@@ -77,10 +77,11 @@ class Pending:
 
 @dataclass(slots=True)
 class Seen:
-    """What has been seen of logins.
+    """Observed logins.
 
-    ``authenticating`` and ``pooled`` are unfinished ones now; ``ended`` counts since the worker
-    began; ``flooded_at`` is when logins last had to be ended, by ``time.time``.
+    ``authenticating`` and ``pooled`` count the unfinished ones now, at PostgreSQL and the pooler;
+    ``ended`` counts since the worker started; ``flooded_at`` is when logins last had to be ended,
+    or the pooler's timeout lowered. Times are those of ``time.time``.
     """
 
     at: float = 0.0
@@ -92,7 +93,7 @@ class Seen:
 
     @property
     def warning(self) -> str | None:
-        """What somebody has to see to, if anything."""
+        """The warning to show; None if there was no flood within the last minute."""
         if time.time() - self.flooded_at > _RECENT_SECONDS:
             return None
         return (
@@ -102,7 +103,7 @@ class Seen:
 
 
 def seen(home: Home) -> Seen | None:
-    """What the worker has seen last; None if that is long ago, or there was none."""
+    """Return the worker's last observation; None if there is none or it is over 10 seconds old."""
     try:
         found = Seen(**json.loads(_file(home).read_text()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -111,7 +112,7 @@ def seen(home: Home) -> Seen | None:
 
 
 async def measures(home: Home) -> list[Measure]:
-    """Unfinished logins, as the worker has seen them last."""
+    """Return the unfinished logins that the worker last observed."""
     found = seen(home)
     if found is None:
         return []
@@ -127,7 +128,10 @@ def _file(home: Home) -> Path:
 
 
 def surplus(pending: list[Pending], most: int) -> list[Pending]:
-    """Whom to end so that ``most`` unfinished logins remain: the oldest of the largest address."""
+    """Return the logins to end so that ``most`` remain: the oldest of the address with the most.
+
+    A login that is too young to be certainly a client's is not returned.
+    """
     groups: defaultdict[str | None, list[Pending]] = defaultdict(list)
     for each in sorted(pending, key=lambda one: one.seconds):  # the oldest last
         groups[each.address].append(each)
@@ -141,7 +145,7 @@ def surplus(pending: list[Pending], most: int) -> list[Pending]:
 
 @dataclass(slots=True)
 class _Server:
-    """The unfinished logins of a cluster, looked at again and again."""
+    """The unfinished logins of a cluster, tracked across looks."""
 
     cluster: ProcessCluster
     most: int
@@ -149,7 +153,7 @@ class _Server:
     first_seen: dict[int, float] = field(default_factory=dict)
 
     def pending(self, *, always: bool) -> list[Pending]:
-        """Those that there are. Unless ``always``, none are looked for if there cannot be many."""
+        """Return the unfinished logins; none, unless ``always``, if there cannot be many."""
         postmaster = self.cluster.pid()
         pids = processes.children(postmaster)
         if postmaster is None or (len(pids) <= self.most and not always):
@@ -166,10 +170,10 @@ class _Server:
 
 
 def _unfinished(title: list[str], postmaster: list[str]) -> tuple[bool, str | None]:
-    """Whether a backend's title is that of an unfinished login from the network, and from where.
+    """Return whether a backend's title is that of an unfinished network login, and its address.
 
-    It is the postmaster's own until the first message, then "postgres: USER DATABASE
-    ADDRESS(PORT) authentication"; names may have spaces in them, what follows has none.
+    The title is the postmaster's own until the first message, then "postgres: USER DATABASE
+    ADDRESS(PORT) authentication"; names may contain spaces, the rest does not.
     """
     if title == postmaster:
         return True, None
@@ -188,10 +192,10 @@ class LoginFloods:
         self._home = home
         self._logs = _Logs(home.logs, cluster.name)
         self._seen = Seen()
-        self._ended = Counter[str]()  # by address, since they were last told
+        self._ended = Counter[str]()  # by address, since the last report
 
     async def watch_server(self) -> None:
-        """Until cancelled, end unfinished logins of which there are too many; tell what is seen."""
+        """Until cancelled, end surplus unfinished logins and report the observations."""
         for look in itertools.count():
             telling = look % _TELL_LOOKS == 0
             pending = self._server.pending(always=telling)
@@ -205,7 +209,7 @@ class LoginFloods:
             await pause(_LOOK_SECONDS)
 
     async def watch_pooler(self) -> None:
-        """Until cancelled, have the pooler wait less for logins while many are unfinished.
+        """Until cancelled, lower the pooler's login timeout while many logins are unfinished.
 
         Raises Unavailable if it does not answer any more.
         """
@@ -220,7 +224,7 @@ class LoginFloods:
                 if self._seen.pooled > plan.MANY_LOGINS or held > plan.LARGE_LOGINS:
                     self._seen.flooded_at = time.time()
                 wanted = plan.login_seconds(self._seen.pooled, held=held)
-                # Asked for each time: a RELOAD brings back what is in the file.
+                # Read each time: a RELOAD restores the value in the file.
                 config = {row["key"]: row["value"] for row in await console.show("CONFIG")}
                 if float(config["client_login_timeout"]) != wanted:
                     await console.run(
@@ -247,20 +251,20 @@ class LoginFloods:
             emit(LoginsRefused(refused))
         told.refused_per_second = round(refused / max(0.1, now - told.at), 1) if told.at else 0.0
         told.at = now
-        # Nothing is lost with it, so it is not worth an fsync each second.
+        # Losing it does no harm, so it is not worth an fsync each second.
         files.replace(_file(self._home), json.dumps(asdict(told)))
 
 
 class _Logs:
-    """The logs of a cluster and of the pooler, of which only the new part is read."""
+    """The logs of a cluster and of the pooler, read incrementally."""
 
     def __init__(self, folder: Path, cluster: str) -> None:
         self._folder = folder
         self._patterns = (f"{cluster}-*.log", "pooler.log")
-        self._read: Mapping[int, int] | None = None  # how far, by inode
+        self._read: Mapping[int, int] | None = None  # offset by inode
 
     def refused(self) -> int:
-        """How many logins were refused since the last call."""
+        """Return how many logins were refused since the last call."""
         found, read = 0, {}
         for pattern in self._patterns:
             for path in self._folder.glob(pattern):

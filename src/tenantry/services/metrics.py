@@ -1,7 +1,7 @@
-"""All that is measured and counted, in Prometheus's format. No tenant's name or address is in it.
+"""The metrics of the platform, in Prometheus's format, without names or addresses of tenants.
 
-What cannot be measured now is absent, never 0: each capability is asked anew each time, and nothing
-is remembered. One that fails, or is too slow, does not keep the others from being told.
+A value that cannot be measured now is absent, never 0: each capability is asked each time, and
+nothing is cached. One that fails or times out does not affect the others.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _Source = Callable[[], Awaitable[list[Measure]]]
 
 
 def _sources(platform: Platform) -> dict[str, _Source]:
-    """The capabilities that measure something. Each raises TenantryError where it cannot."""
+    """Return the capabilities with measures. Each raises TenantryError where it cannot measure."""
     return {
         "certificate": partial(certificates.measures, platform.certificates),
         "databases": partial(databases.measures, platform.store),
@@ -57,7 +57,7 @@ def _sources(platform: Platform) -> dict[str, _Source]:
 
 
 async def exposition(platform: Platform, checked: Awaitable[Health]) -> bytes:
-    """Everything, as it is now. All capabilities are asked at once, and the parts with them."""
+    """Return all current metrics. All capabilities and health checks run concurrently."""
     asked = (_asked(name, source) for name, source in _sources(platform).items())
     found, measured = await asyncio.gather(checked, asyncio.gather(*asked))
     return render(
@@ -73,8 +73,8 @@ async def _asked(name: str, source: _Source) -> list[Measure]:
     try:
         async with asyncio.timeout(_DEADLINE_SECONDS):
             return await source()
-    except (TenantryError, psycopg.Error, OSError):  # TimeoutError is one of the last
-        return []  # the parts' own gauges say so
+    except (TenantryError, psycopg.Error, OSError):  # TimeoutError is an OSError
+        return []  # the health gauges of the parts report it
     except Exception:
         log.exception("measures.failed", of=name)
         return []

@@ -1,7 +1,7 @@
-"""The age of passwords: told of, and, where a database's owner wants it, ended by a new one.
+"""Password ages: alerts about old passwords and, where the owner enables it, their replacement.
 
-Nobody is told the new one. Whoever needs one has another made, by the verbs that show a password
-once.
+A password that is replaced because of its age is not shown to anybody. A client that needs one uses
+the verbs that create a new password and show it once.
 """
 
 import psycopg
@@ -28,7 +28,7 @@ _PASSWORDS = gauge(
 
 
 def alerts(ages: Ages, days: int) -> list[str]:
-    """What somebody has to see to."""
+    """Return the alerts about old passwords and imminent replacements."""
     told = []
     if ages.old:
         told.append(
@@ -44,7 +44,7 @@ def alerts(ages: Ages, days: int) -> list[str]:
 
 
 class Passwords:
-    """How old passwords are, and the replacement of those that are due."""
+    """The ages of passwords, and the replacement of those that are due."""
 
     def __init__(
         self, store: ControlStore, databases: Databases, roles: Roles, *, days: int
@@ -55,16 +55,16 @@ class Passwords:
         self._days = days
 
     async def ages(self) -> Ages:
-        """How many passwords are old, and how many are replaced soon."""
+        """Return how many passwords are old, and how many are replaced soon."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             return await rows.ages(tx, days=self._days)
 
     async def alerts(self) -> list[str]:
-        """What somebody has to see to."""
+        """Return the alerts about old passwords and imminent replacements."""
         return alerts(await self.ages(), self._days)
 
     async def rotate_due(self) -> None:
-        """Replace the passwords that are due; one that cannot be is tried again the next time."""
+        """Replace the passwords that are due; one that fails is retried at the next call."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             found = await rows.due(tx)
         for each in found:
@@ -78,7 +78,7 @@ class Passwords:
     async def _rotate(self, login: Due) -> None:
         async with self._store.long_transaction(audit.PLATFORM) as tx:
             await self._databases.lock_there(tx, audit.PLATFORM, login.database_id)
-            # Its owner may have changed it meanwhile, and must not lose that one.
+            # Its owner may have changed it meanwhile, and that password must stay valid.
             if login not in await rows.due(tx, login.database_id):
                 return
             password = SecretSource().password()
@@ -93,6 +93,6 @@ class Passwords:
 
 
 async def measures(passwords: Passwords) -> list[Measure]:
-    """How many passwords are old, and how many are replaced soon. Raises Unavailable."""
+    """Return how many passwords are old, and how many are replaced soon. Raises Unavailable."""
     ages = await passwords.ages()
     return [_PASSWORDS(ages.old, "old"), _PASSWORDS(ages.rotating, "rotating")]

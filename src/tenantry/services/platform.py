@@ -1,4 +1,4 @@
-"""The whole platform: its parts put together, and brought up in the order they need each other."""
+"""The whole platform: its parts assembled, and started in the order of their dependencies."""
 
 import datetime as dt
 from collections.abc import AsyncIterator, Callable
@@ -74,7 +74,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """The capabilities, ready to be used by a door."""
+    """The capabilities, ready to be used by an entry point."""
 
     settings: Settings
     store: ControlStore
@@ -122,26 +122,26 @@ class Platform:
 
 
 def local_pooler(settings: Settings) -> Pooler:
-    """The pooler in front of this machine's shared cluster."""
+    """Return the pooler in front of this machine's shared cluster."""
     local = LocalClusters(settings)
     return Pooler(settings, backend=local.shared_address, budget=local.sizing.pooled)
 
 
 def local_certificates(settings: Settings) -> Certificates:
-    """The certificate of this machine's doors."""
+    """Return the certificate of this machine's endpoints."""
     return Certificates(settings, LocalClusters(settings).shared, local_pooler(settings))
 
 
 @asynccontextmanager
 async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
-    """The platform that runs here, for as long as the block lasts."""
+    """Open the platform of this machine for the duration of the block."""
     local = LocalClusters(settings)
     pooler = local_pooler(settings)
     async with (
         ControlStore(local.control_address) as store,
         ClusterPools(store) as clusters,
         jobs.job_app(store).open_async() as queue,
-        store.background,  # the first to be left: what it does needs the others
+        store.background,  # the first to be closed: its tasks need the others
     ):
         databases = Databases(
             store,
@@ -280,18 +280,18 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
 
 @dataclass(frozen=True, slots=True)
 class BroughtUp:
-    """What bringing up found: whether the administrator's key is new."""
+    """The result of a start: whether the administrator's key is new."""
 
     key_is_new: bool
 
 
 async def bring_up(settings: Settings, say: Say) -> BroughtUp:
-    """Have everything that serves tenants up and right; the control plane comes after.
+    """Start and reconcile everything that serves tenants; the control plane starts later.
 
-    Every step is idempotent, so it may be cut off anywhere and run again. What this call
-    had to start is stopped again if a later part does not come up.
+    Every step is idempotent, so it may be interrupted anywhere and run again. Parts that this call
+    started are stopped again if a later part does not start.
 
-    Raises MachineError saying which part did not come up, and why.
+    Raises MachineError saying which part did not start, and why.
     """
     home = Home(settings.home)
     processes.leave_no_core_dumps()
@@ -329,7 +329,7 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
 
 
 async def _ready_repositories(settings: Settings, say: Say) -> None:
-    """Have the repositories take backups, and say what is left behind by that."""
+    """Prepare the repositories for backups, and report backups left in former places."""
     repositories = Repositories(settings)
     left = repositories.left_behind() if settings.backups else []
     problem = await ensure_ready(repositories)
@@ -346,7 +346,7 @@ async def _ready_repositories(settings: Settings, say: Say) -> None:
 
 
 async def ensure_server_files(platform: Platform) -> None:
-    """Undo what was changed by hand in the files of running servers."""
+    """Revert manual changes to the files of running servers."""
     local = LocalClusters(platform.settings)
     for cluster in (local.control, local.shared):
         if cluster.pid() is not None:
@@ -362,9 +362,9 @@ def _ensure_seal_key(home: Home) -> None:
 
 
 async def _ensure_admin_key(home: Home, access: Access) -> bool:
-    # The file first: a key that is in force and written nowhere would be lost.
-    # One that is written and not in force is replaced by the next start, which is also how
-    # root on the machine gets another key: by emptying the file.
+    # The file first: a key that is in force and not written anywhere would be lost. One that is
+    # written and not in force is replaced by the next start, which is also how root on the machine
+    # gets another key: by emptying the file.
     written = _written_key(home.admin_key)
     dead = written is not None and not await access.opens(written)
     if await access.administrator_exists() and not dead:
@@ -376,7 +376,7 @@ async def _ensure_admin_key(home: Home, access: Access) -> bool:
 
 
 def _written_key(file: Path) -> Secret | None:
-    """Return what the file holds; None if it cannot be read: who has moved it away has the key."""
+    """Return the key in a file; None if it cannot be read, as after it was moved elsewhere."""
     try:
         return Secret(file.read_text(errors="replace").strip())
     except OSError:

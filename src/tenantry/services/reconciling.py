@@ -1,7 +1,7 @@
-"""One pass of reconciliation: differences are removed one by one, and what fails is shown.
+"""One pass of reconciliation: each difference is handled on its own, and failures are shown.
 
-One database that cannot be dealt with does not keep the others waiting. An owner who does, by a
-lock, does so once a pass, and not once for each of its databases.
+A database that fails does not delay the others. If an owner's lock blocks one action, the owner's
+remaining actions are skipped for this pass, so that it costs one wait and not one per database.
 """
 
 import re
@@ -23,7 +23,7 @@ _MOST_SHOWN = 3
 
 @dataclass(slots=True)
 class Pass:
-    """What a pass has done and could not do. ``done`` and ``failed`` are actions, in words."""
+    """The outcome of a pass. ``done`` lists actions; ``failed`` has the reasons by database."""
 
     done: list[str] = field(default_factory=list)
     failed: dict[uuid.UUID, str] = field(default_factory=dict)
@@ -32,13 +32,13 @@ class Pass:
     _put_off: set[uuid.UUID] = field(default_factory=set)
 
     def over(self, rows: Iterable[DatabaseRow]) -> None:
-        """Note which databases the actions that follow are about."""
+        """Register the databases that the following actions concern."""
         self._rows |= {row.id: row for row in rows}
 
     async def act(self, kind: str, action: object, acting: Callable[[], Awaitable[bool]]) -> None:
-        """Remove a difference. ``acting`` returns whether it was still there.
+        """Remove a difference. ``acting`` returns whether it still existed.
 
-        An action is called by its class, and is about a ``username``, a ``database_id`` or both.
+        An action is named by its class, and concerns a ``username``, a ``database_id`` or both.
         """
         database_id = getattr(action, "database_id", None)
         row = None if database_id is None else self._rows[database_id]
@@ -60,7 +60,7 @@ class Pass:
             emit(ReconciliationFailed(verb, subject, str(error)))
 
     async def record(self, store: ControlStore) -> None:
-        """Show on the databases what has failed, and no longer what has not."""
+        """Record failures on the databases, and clear those that are resolved."""
         async with store.transaction(audit.PLATFORM) as tx:
             await reconciliations.record(tx, self._rows.keys() - self._put_off, self.failed)
 
@@ -70,7 +70,7 @@ def _snake(name: str) -> str:
 
 
 def _shown(error: Exception) -> str:
-    """What the database's owner may read: no path, and no query."""
+    """Return what the database's owner may read of an error: no path, and no query."""
     match error:
         case OSError():
             return error.strerror or type(error).__name__
@@ -81,7 +81,7 @@ def _shown(error: Exception) -> str:
 
 
 def alerts(failing: Sequence[FailingRow]) -> list[str]:
-    """What somebody has to see to."""
+    """Return the alerts about databases whose reconciliation fails."""
     if not failing:
         return []
     shown = "; ".join(f"{each.database_name}: {each.detail}" for each in failing[:_MOST_SHOWN])

@@ -1,8 +1,8 @@
-"""Restarting what runs files that were replaced, so that clients hardly notice.
+"""Restarts of processes that run replaced files, with minimal disruption for clients.
 
-Of the shared cluster, pooled clients wait in PgBouncer meanwhile (PAUSE), and direct sessions get
-a while to end their transactions. The supervisor starts again what was stopped. It is done in the
-maintenance window, or at once where new sessions fail already.
+For the shared cluster, pooled clients wait in PgBouncer meanwhile (PAUSE), and direct sessions get
+a grace period to end their transactions. The supervisor starts what was stopped. Restarts happen in
+the maintenance window, or at once where new sessions already fail.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ _POLL_SECONDS = 0.1
 
 
 def in_window(window: str, now: dt.datetime) -> bool:
-    """Whether a moment is in ``03:00-04:00`` of UTC; one that begins and ends alike is all day."""
+    """Whether a time is in a window like ``03:00-04:00`` (UTC); equal ends mean all day."""
     if window == "off":
         return False
     begin, end = (dt.time.fromisoformat(each) for each in window.split("-"))
@@ -51,7 +51,7 @@ def in_window(window: str, now: dt.datetime) -> bool:
 
 
 class Restarts:
-    """What restarts the local parts of a platform."""
+    """The restarts of the local parts of a platform."""
 
     def __init__(
         self, settings: Settings, store: ControlStore, local: LocalClusters, pooler: Pooler
@@ -62,9 +62,9 @@ class Restarts:
         self._pooler = pooler
 
     async def keep(self) -> list[str]:
-        """Restart what is due, one part after the other. Returns which parts.
+        """Restart the parts that are due, one after the other. Returns their names.
 
-        Raises TenantryError if one does not come up again.
+        Raises TenantryError if one does not start again.
         """
         if installed.packages_are_changing():
             return []
@@ -96,7 +96,7 @@ class Restarts:
         if children and (pid := supervisor.running_pid(self._settings)):
             for name in children:
                 self._note(name)
-            os.kill(pid, signal.SIGHUP)  # starts both anew
+            os.kill(pid, signal.SIGHUP)  # restarts both
         return [*done, *children]
 
     async def _is_due(self, part: Part) -> bool:
@@ -107,14 +107,17 @@ class Restarts:
         if not self._window_is_open():
             return False
         async with self._store.transaction(audit.PLATFORM) as tx:
-            return not await operations.unfinished(tx)  # they would fail, or begin anew
+            return not await operations.unfinished(tx)  # they would fail, or start over
 
-    # On a file system where every mapping looks replaced, or with two engines that are never
-    # alike, restarting again and again would be the outage.
+    # On a file system where every mapping looks replaced, or with two engines that always differ,
+    # repeated restarts would themselves be the outage.
 
     def _was_in_vain(self, part: Part) -> bool:
-        """Whether a restart has not helped: a cluster still ran these replaced files right after
-        it, or it is another part, for which nobody looked, and less than ten minutes ago."""
+        """Whether the last restart did not help.
+
+        A cluster: it still ran these replaced files right after. Another part, whose files were not
+        checked: it was restarted less than ten minutes ago.
+        """
         try:
             mark = self._mark(part.name)
             if part.name in {self._local.shared.name, self._local.control.name}:
@@ -132,15 +135,16 @@ class Restarts:
     # ── a cluster ────────────────────────────────────────────────────────────
 
     async def _restart(self, cluster: ProcessCluster, *, urgent: bool) -> bool:
-        """Stop a cluster when nobody is in a transaction, and return when it is up again.
+        """Stop a cluster when no transaction is open, and return True when it is up again.
 
-        After the grace period it is stopped all the same if it is ``urgent``, and else left.
+        If transactions are still open after the grace period, stop it nevertheless if ``urgent``;
+        else leave it running and return False.
         """
         if cluster.held.exists():
             return False
         if cluster.name != self._local.shared.name:
             return await self._stop_and_wait(cluster)
-        # What is written now need not be written while everybody waits.
+        # Reduces what the shutdown has to write while clients wait.
         async with connect(cluster.address, user=ADMIN) as admin:
             await admin.execute("CHECKPOINT")
         grace = float(self._settings.restart.grace_seconds)
@@ -166,7 +170,7 @@ class Restarts:
         self._note(cluster.name)
         if (pid := cluster.pid()) is None:
             return False
-        # Not pg_ctl, which the supervisor would end as somebody who works in that folder.
+        # Not pg_ctl, which the supervisor would end as a process that works in that folder.
         os.kill(pid, signal.SIGINT)  # "fast" shutdown
         try:
             await asyncio.wait_for(processes.wait_gone(pid), _STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""What runs of an installation, told from this machine even when half of it is down."""
+"""The status of an installation, read on this machine even if parts of it are down."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -49,12 +49,11 @@ class PartStatus:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """One PostgreSQL server. ``databases`` counts tenants'.
+    """One cluster. ``databases`` counts tenants' databases.
 
-    ``warnings`` is what somebody has to see to about the server, its backups and paused databases,
-    ``kept`` the folders of what a restore of it has replaced. ``backups`` is whether there is a
-    backup that can be restored from, ``last_backup_at`` the end of the last; None where they are
-    off.
+    ``warnings`` concern the cluster, its backups and paused databases; ``kept`` are the folders
+    that a restore of it has replaced. ``backups`` is whether there is a backup that can be restored
+    from, ``last_backup_at`` the end of the last one; None where backups are off.
     """
 
     name: str
@@ -73,7 +72,7 @@ class ClusterStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All of it."""
+    """The status of all parts and clusters."""
 
     parts: list[PartStatus]
     clusters: list[ClusterStatus]
@@ -92,7 +91,7 @@ def _part(name: str, pid: int | None, where: str) -> PartStatus:
 
 
 def _late(settings: Settings, kinds: list[QueuedKind]) -> str | None:
-    """What to tell of operations that have waited for too long to begin."""
+    """Return the warning about operations that have waited too long to begin."""
     most = dt.timedelta(minutes=settings.queued_minutes)
     late = [each for each in kinds if each.oldest > most]
     if not late:
@@ -109,14 +108,14 @@ def _backups(found: Upkeep | None) -> dict[str, Any]:
 
 
 def _restricted(paused: Mapping[str, int], full: Mapping[str, int]) -> list[str]:
-    """What to tell of databases whose sessions are kept from them, or from writing."""
+    """Return the warnings about databases that are paused or restricted by their disk quota."""
     found = [f"databases paused ({reason}): {count}." for reason, count in paused.items()]
     found += [quotas.told(full)] if quotas.told(full) else []
     return [f"{each} tenantry db list shows which." for each in found]
 
 
 async def look(settings: Settings) -> Status:
-    """What runs now. Empty where nothing has been brought up yet."""
+    """Return the status now. Empty before the first start."""
     home = Home(settings.home)
     local = LocalClusters(settings)
     if not home.clusters.exists():
@@ -161,7 +160,7 @@ async def look(settings: Settings) -> Status:
                         await transaction_ids.report(SHARED, connection, local.shared.data)
                     )
         except (TenantryError, psycopg.Error):
-            pass  # it is only just coming up, or going down
+            pass  # it is starting or stopping
     backups = await upkeep(repositories, known)
     running = {each.name: await versions.cluster(each) for each in (local.control, local.shared)}
     if late is not None:

@@ -1,8 +1,8 @@
-"""Keeping the processes of the platform alive, and ending them in order.
+"""Supervision of the platform's processes: restart those that die, and stop them in order.
 
-The clusters and the pooler are daemons that are watched by pidfd; the API and the worker
-are children. A child's standard input is its lifeline: when the supervisor is gone, however
-it went, the child reads the end of it and stops. What serves tenants goes on.
+The clusters and the pooler are daemons that are watched by pidfd; the API and the worker are
+children. A child's standard input is its lifeline: when the supervisor ends, however it does, the
+child reads the end of it and stops. What serves tenants keeps running.
 """
 
 import asyncio
@@ -31,16 +31,16 @@ from tenantry.services.platform import local_pooler
 log = structlog.get_logger()
 
 _ASKED_TO_END = (0, -signal.SIGTERM)
-_CHILD_SECONDS = 20  # a request or a job that runs may still end
-_WORK_SECONDS = 10  # what an operation runs is done again anyway
+_CHILD_SECONDS = 20  # a running request or job may finish
+_WORK_SECONDS = 10  # the work of an operation is repeated anyway
 _SLOWEST_RESTART = 30.0
-_WELL_SECONDS = 10.0  # what has run for so long can run
+_WELL_SECONDS = 10.0  # a process that ran for so long counts as healthy
 _LOGS_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class Watch:
-    """A part that must run: how to find it and how to have it up."""
+    """A daemon that must run: how to find its pid and how to start it."""
 
     name: str
     pid: Callable[[], int | None]
@@ -49,7 +49,7 @@ class Watch:
 
 @dataclass(slots=True)
 class _Backoff:
-    """How long to wait before the next start: nothing at first, then ever longer."""
+    """The delay before the next start: none at first, then increasing up to 30 seconds."""
 
     delay: float = 0.0
     started: float = field(default_factory=time.monotonic)
@@ -63,7 +63,7 @@ class _Backoff:
 
 
 class Supervisor:
-    """One per home; the lock on its pid file says so."""
+    """The supervisor of a home; there is one per home, which holds the lock on its pid file."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -76,7 +76,7 @@ class Supervisor:
     async def run(self) -> None:
         """Watch everything until SIGTERM or SIGINT, then stop everything in order.
 
-        SIGHUP starts the API and the worker anew, and nothing else.
+        SIGHUP restarts the API and the worker, and nothing else.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -102,7 +102,7 @@ class Supervisor:
         ]
 
     async def _ensure_pooler(self) -> None:
-        # A better one than this process was started with may be there by now.
+        # A better one than at the start of this process may be installed by now.
         engine = await find_pgbouncer(self._settings.engines_dir)
         await self._pooler.ensure_running(engine.path)
 
@@ -152,7 +152,7 @@ class Supervisor:
             await backoff.wait(self._stopping)
 
     async def _keep_logs_small(self) -> None:
-        """Here, so that also a worker or an API that only fails cannot fill the disk."""
+        """Limit the logs here, so that a worker or an API that only fails cannot fill the disk."""
         while not self._stopping.is_set():
             try:
                 await asyncio.to_thread(bound_logs, self._home, self._local)
@@ -191,7 +191,7 @@ class Supervisor:
 
 
 def bound_logs(home: Home, local: LocalClusters) -> None:
-    """Delete and cut what is too large of every part's log, side clusters' included."""
+    """Delete or truncate the oversized logs of every part, side clusters' included."""
     for cluster in (local.control, local.shared):
         log_files.delete_oldest(cluster.logs(), log_files.MOST_OF_A_SERVER)
     for path in (
@@ -204,9 +204,9 @@ def bound_logs(home: Home, local: LocalClusters) -> None:
 
 
 async def stop_daemons(settings: Settings) -> None:
-    """Stop what operations have running, the pooler, then the clusters.
+    """Stop the processes of operations, the pooler, then the clusters.
 
-    Nothing of this home runs afterwards, but for who calls. What does not run is left alone.
+    Nothing of this home runs afterwards, except the caller. Parts that do not run are skipped.
     """
     await end_leftovers(settings)
     await local_pooler(settings).stop()
@@ -217,11 +217,11 @@ async def stop_daemons(settings: Settings) -> None:
 
 
 async def end_leftovers(settings: Settings) -> None:
-    """End what a supervisor that was killed has left, but for what serves tenants.
+    """End the processes that a killed supervisor has left, except those that serve tenants.
 
-    These are its API and worker, which may not have noticed yet, the programs that they have
-    run, and the temporary clusters of their operations. The operations go on from their last
-    step when there is a worker again.
+    These are its API and worker, which may not have noticed yet, the programs that they have run,
+    and the temporary clusters of their operations. The operations resume from their last step when
+    there is a worker again.
     """
     run = Home(settings.home).run
     for name in ("api", "worker"):
@@ -243,7 +243,7 @@ async def _end_work(settings: Settings) -> None:
 
 
 def _work(settings: Settings) -> dict[int, signal.Signals]:
-    """Return the processes of operations, each with the signal that has it end soon."""
+    """Return the processes of operations, each with the signal that ends it quickly."""
     home, local = Home(settings.home), LocalClusters(settings)
     daemons = (local.shared.pid(), local.control.pid(), local_pooler(settings).pid())
     spared = {os.getpid(), *(pid for pid in daemons if pid is not None)}
@@ -252,7 +252,7 @@ def _work(settings: Settings) -> dict[int, signal.Signals]:
         found |= {pid for pid in processes.started_on(folder) if _is_program(pid)}
     found = {pid for pid in found if processes.is_own(pid) and processes.is_alive(pid)}
     return {
-        # A postmaster waits at SIGTERM until its clients leave (manual, section 19.5).
+        # At SIGTERM a postmaster waits until its clients leave (manual, section 19.5).
         pid: signal.SIGINT if _is_program(pid, "postgres") else signal.SIGTERM
         for pid in found
         # A server's children end with it.
@@ -261,13 +261,13 @@ def _work(settings: Settings) -> dict[int, signal.Signals]:
 
 
 def _is_program(pid: int, *names: str) -> bool:
-    """Whether a process is one of these programs, or PostgreSQL's server or pgBackRest."""
+    """Whether a process is one of these programs; by default PostgreSQL's server or pgBackRest."""
     words = processes.command_line(pid)
     return bool(words) and Path(words[0]).name in (names or ("postgres", "pgbackrest"))
 
 
 def running_pid(settings: Settings) -> int | None:
-    """The pid of this home's supervisor, if one runs: it holds the lock on its pid file."""
+    """Return the pid of this home's supervisor, if one runs: it holds the lock on its pid file."""
     try:
         with Home(settings.home).supervisor_pid.open() as file:
             try:
@@ -280,7 +280,7 @@ def running_pid(settings: Settings) -> int | None:
 
 
 def running(settings: Settings) -> list[str]:
-    """The names of what runs of this home: its supervisor, clusters and pooler."""
+    """Return the names of what runs of this home: its supervisor, clusters and pooler."""
     local = LocalClusters(settings)
     pids = {cluster.name: cluster.pid() for cluster in (local.control, local.shared)}
     pids |= {"supervisor": running_pid(settings), "pooler": local_pooler(settings).pid()}
@@ -289,7 +289,7 @@ def running(settings: Settings) -> list[str]:
 
 @contextlib.contextmanager
 def only_one(settings: Settings) -> Iterator[None]:
-    """Be this home's only supervisor, for as long as the block lasts.
+    """Be this home's only supervisor for the duration of the block.
 
     Raises MachineError if another one runs.
     """

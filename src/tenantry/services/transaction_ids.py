@@ -1,10 +1,10 @@
-"""Keeping transaction IDs and multixacts from running out on a cluster that all tenants share.
+"""Protection of a shared cluster from running out of transaction IDs and multixacts.
 
-PostgreSQL stops writing, for everybody, when the oldest ID in use is 2^31 behind the next one.
-Any session can use up hundreds of thousands a second, and one old transaction or temporary table
-keeps autovacuum from moving the oldest forward, in all databases. No parameter limits either. So
-the worker looks every few seconds and ends the tenants' sessions that do so; and status,
-doctor, ``/ready`` and the metrics report the ages.
+PostgreSQL stops writing, for everybody, when the oldest ID in use is 2^31 behind the next one. Any
+session can use up hundreds of thousands a second, and one old transaction or temporary table keeps
+autovacuum from advancing the oldest, in all databases. No parameter limits either. So the worker
+checks every few seconds and ends the tenants' sessions that do so; and status, doctor, ``/ready``
+and the metrics report the ages.
 """
 
 import datetime as dt
@@ -53,7 +53,7 @@ _HELD_BACK = gauge(
 )
 _MEMBERS = gauge("tenantry_multixact_members", "Members of multixacts retained, of 2^32", "cluster")
 _LOOKS = 40
-_DANGER = 1_600_000_000  # vacuum_failsafe_age: where PostgreSQL gives up all other care
+_DANGER = 1_600_000_000  # vacuum_failsafe_age: vacuum then skips everything but freezing
 _HOUR = 3600.0
 _MILLION = 1_000_000
 _REPORTED_WINDOW = 10.0
@@ -61,12 +61,13 @@ _REPORTED_WINDOW = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a tenant's sessions may do before they are ended.
+    """The limits on tenants' sessions, beyond which they are ended.
 
     One session may hold back ``held`` IDs. A database whose age is ``old`` may not have temporary
-    tables that are in the way. All together may use up IDs, on average over ``window`` seconds,
-    no faster than would reach the limit in ``reach`` seconds; the database that does most of it
-    is dealt with, and closed to new sessions if it does so again within ``again`` seconds.
+    tables that hold it back. All together may use up IDs, on average over ``window`` seconds, no
+    faster than would reach the limit in ``reach`` seconds; otherwise the sessions of the database
+    that uses up most are ended, and it is closed to new sessions if it does so again within
+    ``again`` seconds.
     """
 
     held: int = 200 * _MILLION
@@ -81,7 +82,7 @@ LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What somebody has to see to. ``danger`` means that writing will stop before long."""
+    """A condition that needs attention. ``danger`` means that writing will stop before long."""
 
     level: Literal["warning", "danger"]
     detail: str
@@ -98,25 +99,25 @@ class Ended:
 
 @dataclass(slots=True)
 class Pace:
-    """How fast IDs are used up, on average over ``window`` seconds at least."""
+    """The rate at which IDs are used up, on average over ``window`` seconds at least."""
 
     window: float
     clock: Callable[[], float] = time.monotonic
     _seen: deque[tuple[float, Consumed, int]] = field(default_factory=deque)
 
     def add(self, consumed: Consumed, members: int) -> None:
-        """Note the counters as they are now."""
+        """Record the current counters."""
         now = self.clock()
         self._seen.append((now, consumed, members))
         while len(self._seen) > 2 and now - self._seen[1][0] >= self.window:  # noqa: PLR2004
             self._seen.popleft()
 
     def begin_anew(self) -> None:
-        """Forget what was before: somebody was ended for it."""
+        """Discard earlier counters, after sessions were ended because of them."""
         self._seen.clear()
 
     def seconds_left(self, state: State, kind: Kind) -> float | None:
-        """When the limit is reached at this pace; None if the window is not over, or never."""
+        """Return the seconds to the limit at this rate; None if never, or not known yet."""
         if not self._seen or (elapsed := self._seen[-1][0] - self._seen[0][0]) < self.window:
             return None
         (_, before, members_before), (_, now, members) = self._seen[0], self._seen[-1]
@@ -129,15 +130,18 @@ class Pace:
 
 
 class Watch:
-    """Ends who uses up or holds back IDs on one local cluster; remembers from look to look."""
+    """The watch of one local cluster, which ends sessions that use up or hold back IDs.
+
+    It keeps its state from one look to the next.
+    """
 
     def __init__(self, address: Address, data: Path, limits: Limits = LIMITS) -> None:
         self._address = address
         self._data = data
         self._limits = limits
         self._pace = Pace(limits.window)
-        # PostgreSQL does not tell which multixacts a transaction holds back: those assigned
-        # since it was first seen.
+        # PostgreSQL does not report which multixacts a transaction holds back: they are those
+        # assigned since it was first seen.
         self._first_seen: dict[tuple[object, ...], int] = {}
         self._dealt_with: dict[tuple[str, str], float] = {}
 
@@ -164,8 +168,8 @@ class Watch:
         now = state.consumed.multixacts
         keys = {_transaction(each): each for each in state.holders if each.kind == "session"}
         self._first_seen = {key: self._first_seen.get(key, now) for key in keys}
-        # A snapshot is as old as the oldest transaction that ran when it was taken. Who has one
-        # because of another's transaction, which runs still, is not the cause.
+        # A snapshot is as old as the oldest transaction that ran when it was taken. A session whose
+        # snapshot is old only because of another transaction that still runs is not the cause.
         running = {each.assigned for each in state.holders if each.assigned is not None}
         beyond = [
             each
@@ -224,7 +228,7 @@ class Watch:
                 log.warning("transaction_ids.used_up_fast", kind=kind, seconds_left=int(left))
                 continue
             if self._dealt_with_lately("consumed", database):
-                # Until the next convergence pass, which opens it again.
+                # Until the next reconciliation pass, which opens it again.
                 await objects.close_to_new_sessions(server, [database])
             await objects.end_sessions_in(server, [database], before=None)
             self._dealt_with["consumed", database] = time.monotonic()
@@ -244,7 +248,7 @@ def _transaction(holder: Holder) -> tuple[int | None, dt.datetime | None, dt.dat
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One cluster's transaction IDs. ``seconds_left`` by kind, where a pace was measured."""
+    """One cluster's transaction IDs. ``seconds_left`` by kind, where a rate was measured."""
 
     cluster: str
     state: State
@@ -253,7 +257,7 @@ class Report:
 
     @property
     def alerts(self) -> list[Alert]:
-        """What somebody has to see to."""
+        """The alerts about ages, multixact members, holders and the rate."""
         return [*self._ages(), *self._members(), *self._holders(), *self._paces()]
 
     def _ages(self) -> list[Alert]:
@@ -335,7 +339,7 @@ def _described(holder: Holder) -> str:
 async def report(
     cluster: str, server: AsyncConnection[TupleRow], data: Path, pace: Pace | None = None
 ) -> Report:
-    """What is to be reported of a cluster, whose data folder this is."""
+    """Return the report on a cluster with data folder ``data``."""
     state, members = await transaction_ids.state(server), transaction_ids.members(data)
     seconds_left = {}
     if pace is not None:
@@ -347,7 +351,7 @@ async def report(
 
 
 class TransactionIds:
-    """Reports on all clusters of a platform; remembers the pace of each."""
+    """Reports on all clusters of a platform; keeps the pace of each between calls."""
 
     def __init__(self, store: ControlStore, clusters: ClusterPools, local: LocalClusters) -> None:
         self._store = store
@@ -356,7 +360,7 @@ class TransactionIds:
         self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(_REPORTED_WINDOW))
 
     async def reports(self) -> list[Report]:
-        """One for each cluster. Raises Unavailable if one does not answer."""
+        """Return a report for each cluster. Raises Unavailable if one does not answer."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             found = [await report(CONTROL, tx, self._local.control.data, self._paces[CONTROL])]
         for cluster in await self._clusters.with_databases():
@@ -370,7 +374,7 @@ class TransactionIds:
 
 
 async def measures(transaction_ids_: TransactionIds) -> list[Measure]:
-    """The ages and counters of each cluster. Raises Unavailable."""
+    """Return the ages and counters of each cluster. Raises Unavailable."""
     found = []
     for each in await transaction_ids_.reports():
         for kind in _KINDS:

@@ -1,10 +1,10 @@
-"""What is taken away of an installation with all its data, and what is left.
+"""The removal of an installation with all its data.
 
-The invariant. Nothing of a home is deleted before nothing of it runs and the file ``uninstalling``
-is there, which keeps ``up`` from serving what is half gone. Deleted is what the platform itself
-makes in a home, by its names; anything else in it stays, and where a name is a link only the link
-goes. ``backup.key`` stays while backups outside of the home may need it. The data go first, then
-the file, and the programs last: whatever a kill cuts off, the next uninstall finishes.
+The invariant: nothing of a home is deleted before nothing of it runs and the file ``uninstalling``
+exists, which keeps ``up`` from serving a partly deleted home. Only what the platform itself creates
+in a home is deleted, by name; anything else in it stays, and of a symbolic link only the link is
+deleted. ``backup.key`` stays while backups outside of the home may need it. The data are deleted
+first, then the file, and the programs last: the next uninstall completes one that was killed.
 """
 
 import re
@@ -25,7 +25,7 @@ _PROGRAM = re.compile(r"venv|venv\.(lock|new)|venv(-packages)?-[0-9a-f]{16}")  #
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Something that stays, and why."""
+    """Something that stays, and the reason."""
 
     what: str
     why: str
@@ -33,7 +33,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What is to be deleted, in this order, and what stays."""
+    """The paths to delete, in this order, and what stays."""
 
     data: list[Path]
     programs: list[Path]
@@ -41,21 +41,21 @@ class Removal:
 
 
 def begin(home: Path) -> bool:
-    """Have the mark be there, which stays until the data are gone. Returns whether it is new."""
+    """Create the mark, which stays until the data are deleted. Returns whether it is new."""
     mark = home / _MARK
     is_new = not mark.exists()
-    files.make_anew(mark)  # through no link: the platform's user can write to the home
+    files.make_anew(mark)  # does not follow a link: the platform's user can write to the home
     files.sync_folder(home)
     return is_new
 
 
 def give_up(home: Path) -> None:
-    """Take the mark away, for nothing has been deleted."""
+    """Remove the mark, if nothing has been deleted."""
     (home / _MARK).unlink()
 
 
 def require_none_begun(home: Path) -> None:
-    """Raises Conflict if an uninstall of this home goes on, or was cut off."""
+    """Raise Conflict if an uninstall of this home is running or was interrupted."""
     if (home / _MARK).exists():
         raise Conflict(
             f"{home} is being uninstalled, and some of its data are gone.",
@@ -64,7 +64,7 @@ def require_none_begun(home: Path) -> None:
 
 
 def plan(settings: Settings, names: Collection[str]) -> Removal:
-    """What goes and stays of a home that holds these ``names``."""
+    """Return what is deleted and what stays of a home that holds these ``names``."""
     root = settings.home
     home = Home(root)
     made = {
@@ -81,7 +81,7 @@ def plan(settings: Settings, names: Collection[str]) -> Removal:
     left += [Left(str(root / name), "Tenantry has not made it") for name in sorted(others)]
     return Removal(
         data=[root / name for name in sorted(made & set(names))],
-        # The link first: without it nothing is taken for installed.
+        # The link first: without it the platform does not count as installed.
         programs=[root / name for name in sorted(programs, key=lambda name: (len(name), name))],
         left=left,
     )
@@ -107,7 +107,7 @@ def _elsewhere(settings: Settings) -> list[Left]:
 def remove(home: Path, removal: Removal) -> None:
     """Delete the data, and then the mark. Nothing of the home may run.
 
-    Raises MachineError for what cannot be deleted; all before it is gone.
+    Raises MachineError for what cannot be deleted; everything before it is deleted.
     """
     for path in removal.data:
         _delete(path)
@@ -115,12 +115,12 @@ def remove(home: Path, removal: Removal) -> None:
 
 
 def remove_programs(home: Path, removal: Removal) -> bool:
-    """Delete the programs, and the home if it is empty then. Returns whether it is gone."""
+    """Delete the programs, and the home if it is empty then. Returns whether the home is gone."""
     for path in removal.programs:
         _delete(path)
     try:
         home.rmdir()
-    except OSError:  # something is in it, or it is where a disk is mounted
+    except OSError:  # it is not empty, or is a mount point
         return False
     return True
 

@@ -1,8 +1,8 @@
-"""Which version of each part runs, is installed and would be installed, and what is amiss.
+"""The running, installed and candidate versions of each part, and the problems with them.
 
-apt replaces files under running servers. The old code goes on in memory, and loads new libraries
-for what comes later, which may not fit: after an upgrade of PostgreSQL new sessions can fail in
-PL/pgSQL and extensions, while those that are open and those that need neither go on.
+apt replaces files under running servers. The old code stays in memory, and later loads new
+libraries, which may not fit: after an upgrade of PostgreSQL new sessions can fail in PL/pgSQL and
+extensions, while open sessions and those that need neither keep working.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ _WEAKNESSES = gauge(
 
 _FRESH_SECONDS = 10.0
 _PACKAGES_SECONDS = 3600.0
-# Errors that do not tell of libraries: a lost connection, rights, what runs out, shutting down.
+# Errors that say nothing about libraries: lost connections, rights, resources, shutdown.
 _LOST = "08000"
 _OF_THE_MOMENT = {"08", "42", "53", "57"}
 _SUPERVISOR = "supervisor"
@@ -56,7 +56,7 @@ PROGRAMS = (_SUPERVISOR, "api", "worker")
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What somebody has to know of a part, and what to do about it."""
+    """A finding about a part, and what to do about it."""
 
     detail: str
     hint: str
@@ -67,11 +67,11 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the platform. A version is None where it is unknown, or nothing runs.
+    """One part of the platform. A version is None where it is unknown or nothing runs.
 
-    ``replaced`` are the files that it runs and that are not on disk any more, ``fails`` is what a
-    new session says that does not work, ``weaknesses`` are published ones of what runs.
-    ``package`` is the one of apt's that it comes from, if it does.
+    ``replaced`` are the files that it runs and that are no longer on disk, ``fails`` is the error
+    of a new session, ``weaknesses`` are the published ones of the running version. ``package`` is
+    its apt package, if it has one.
     """
 
     name: str
@@ -85,12 +85,12 @@ class Part:
 
     @property
     def outdated(self) -> bool:
-        """Whether something else is installed than runs."""
+        """Whether the running version or files differ from the installed ones."""
         differs = None not in (self.running, self.installed) and self.running != self.installed
         return differs or bool(self.replaced)
 
     def alerts(self) -> list[Remark]:
-        """What somebody has to see to about the running process."""
+        """Return the findings about the running process that need attention."""
         found = []
         if self.fails:
             found.append(
@@ -113,7 +113,7 @@ class Part:
         return found
 
     def advice(self) -> list[Remark]:
-        """What there is to be known besides: a newer package, published weaknesses."""
+        """Return further findings: a newer package, published weaknesses."""
         found = []
         if self.candidate and self.installed and self.candidate != self.installed:
             found.append(
@@ -141,7 +141,7 @@ class Part:
 
 
 async def cluster(which: ProcessCluster) -> Part:
-    """What runs of a cluster, and whether new sessions of it work. Cheap: asks no packages."""
+    """Return what a cluster runs, and whether its new sessions work. Cheap: queries no packages."""
     pid = which.pid()
     if pid is None:
         return Part(which.name)
@@ -156,12 +156,12 @@ async def cluster(which: ProcessCluster) -> Part:
         if (error.sqlstate or _LOST)[:2] not in _OF_THE_MOMENT:
             return replace(part, fails=str(error).splitlines()[0])
     except TenantryError:
-        pass  # whether it answers at all is told elsewhere
+        pass  # other checks report whether it answers at all
     return part
 
 
 def _package_version(told: str) -> str:
-    """``15.18 (Debian 15.18-0+deb12u1)`` names the package that it was built as."""
+    """Return the package version in ``15.18 (Debian 15.18-0+deb12u1)``, else the first word."""
     found = re.search(r"\(\w+ (\S+)\)", told)
     return found[1] if found else told.split(maxsplit=1)[0]
 
@@ -172,7 +172,7 @@ def _of_postgres(told: str) -> tuple[str, ...]:
 
 
 def program(settings: Settings, name: str) -> Part:
-    """One of the platform's own processes."""
+    """Return one of the platform's own processes."""
     run = Home(settings.home).run
     pid = processes.read_pid(run / f"{name}.pid")
     if pid is None:
@@ -184,7 +184,7 @@ def program(settings: Settings, name: str) -> Part:
 
 
 async def pooler(settings: Settings, which: Pooler) -> Part:
-    """The pooler, whose program is compared with the best that is here."""
+    """Return the pooler, with the best release that is installed here for comparison."""
     pid = which.pid()
     if pid is None:
         return Part("pooler")
@@ -207,7 +207,7 @@ async def pooler(settings: Settings, which: Pooler) -> Part:
 
 
 class Versions:
-    """All parts' versions, looked up at most every ten seconds; packages when they changed."""
+    """All parts' versions, read at most every ten seconds; packages when they changed or hourly."""
 
     def __init__(self, settings: Settings, local: LocalClusters, which: Pooler) -> None:
         self._settings = settings
@@ -221,7 +221,7 @@ class Versions:
         self._lock = asyncio.Lock()
 
     async def look(self, *, wait: bool = False) -> list[Part]:
-        """Every part. Without ``wait``, packages are as last known, and asked in the background."""
+        """Return every part. Unless ``wait``, packages are as last known and refreshed later."""
         async with self._lock:
             if time.monotonic() - self._looked_at >= _FRESH_SECONDS:
                 clusters = (self._local.control, self._local.shared)
@@ -283,7 +283,7 @@ class Versions:
 
 
 async def measures(found: Versions) -> list[Measure]:
-    """What runs, is installed and would be installed."""
+    """Return the measures of versions, replaced files, failing sessions and weaknesses."""
     return [
         measure
         for part in await found.look()

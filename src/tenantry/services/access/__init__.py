@@ -1,1 +1,1 @@
-"""Access: who asks, and what they may do."""
+"""API keys and sessions: authentication and authorization."""

@@ -1,7 +1,7 @@
-"""API keys and sessions recognised; keys created and revoked; refusals recorded in the audit.
+"""Authentication by API key or session, authorization, creation and revocation of keys.
 
-What a key may do is evaluated at each request from the chain of its grantors
-(``control.grants``); so is what may be done to a key.
+Refusals are recorded in the audit. The rights of a key are evaluated at each request from the chain
+of its grantors (``control.grants``); so are the rights over a key.
 """
 
 import datetime as dt
@@ -24,7 +24,7 @@ _TOUCH_EVERY = dt.timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks, as proven by an API key or by a session of a user."""
+    """An authenticated caller, by an API key or by a session of a user."""
 
     actor: Actor
     scopes: frozenset[str]
@@ -33,14 +33,14 @@ class Principal:
 
     @property
     def caller_id(self) -> uuid.UUID:
-        """The key or session that proves it."""
+        """The ID of the API key or session that authenticates the caller."""
         proof = self.session_id or self.actor.id
         if proof is None:
             raise TypeError("a principal always has a key or a session")
         return proof
 
     def may(self, scope: str) -> bool:
-        """Whether it has the scope, or is an administrator's."""
+        """Whether the caller has the scope, or is an administrator."""
         return bool({scope, ADMIN} & self.scopes)
 
 
@@ -53,7 +53,7 @@ class ShownKey:
 
     @property
     def is_administrators(self) -> bool:
-        """Whether it is one of the platform's own, on which administrators' keys depend."""
+        """Whether it is one of the platform's own keys, on which administrators' keys depend."""
         row = self.row
         granted = row.parent_id is not None or row.created_by is not None
         return ADMIN in row.scopes and row.customer_id is None and not granted
@@ -61,7 +61,7 @@ class ShownKey:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Nobody who may come in; ``stranger`` says whose key or session it was, if anybody's."""
+    """A rejected authentication. ``stranger`` names the key or session, or is anonymous."""
 
     stranger: Actor
     kind: Literal["api_key", "session"]
@@ -69,7 +69,7 @@ class Refusal:
 
 
 class Access:
-    """The verbs on API keys and on the audit."""
+    """The service for API keys and the audit."""
 
     def __init__(self, store: ControlStore, *, session_idle: dt.timedelta) -> None:
         self._store = store
@@ -78,7 +78,7 @@ class Access:
     async def recognise(
         self, secret: Secret | None, *, address: str | None, request_id: str
     ) -> Principal | Refusal:
-        """Who presents this key or session token, or why that is nobody."""
+        """Return the caller that presents this key or session token, or why it is rejected."""
         now = dt.datetime.now(dt.UTC)
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await _find(tx, secret)
@@ -101,7 +101,7 @@ class Access:
         )
 
     async def refuse(self, refusal: Refusal, *, action: str, audited: bool) -> NoReturn:
-        """Raises Unauthenticated, for whatever reason always in the same words."""
+        """Raise Unauthenticated, with the same words for every reason."""
         if audited:
             async with self._store.transaction(audit.PLATFORM) as tx:
                 await audit.record(
@@ -131,7 +131,7 @@ class Access:
         return Rights(frozenset(), status="expired", reason="expired")
 
     async def authorize(self, principal: Principal, scope: str, *, action: str) -> None:
-        """Raises Forbidden unless the key has the scope or is an administrator's; audited."""
+        """Raise Forbidden unless the caller has the scope or is an administrator; audited."""
         if principal.may(scope):
             return
         async with self._store.transaction(principal.actor) as tx:
@@ -161,10 +161,10 @@ class Access:
         customer_email: str | None,
         expires_at: dt.datetime | None,
     ) -> ShownKey:
-        """Create a key that may do no more than who creates it, now and whenever it is used.
+        """Create a key that never has more rights than its creator, now or at any later use.
 
-        Raises Forbidden for scopes or a customer beyond the creator's, InvalidInput for an
-        expiry that has passed, Conflict for a chain of keys that is too long.
+        Raises Forbidden for scopes or a customer beyond the creator's, InvalidInput for an expiry
+        that has passed, Conflict for a chain of keys that is too long.
         """
         if expires_at is not None and expires_at <= dt.datetime.now(dt.UTC):
             raise InvalidInput.of("expires_at", "has already passed")
@@ -210,12 +210,12 @@ class Access:
         return shown
 
     async def administrator_exists(self) -> bool:
-        """Whether an administrator's key exists that lasts (see ``keys.administrator_exists``)."""
+        """Whether a lasting administrator's key exists (see ``keys.administrator_exists``)."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             return await keys.administrator_exists(tx)
 
     async def create_first_key(self, secret: Secret) -> None:
-        """Make the administrator's key of a new installation."""
+        """Create the administrator's key of a new installation."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await keys.insert(
                 tx,
@@ -228,7 +228,7 @@ class Access:
             await self._record(tx, audit.PLATFORM, "api_key.create", row)
 
     async def opens(self, secret: Secret) -> bool:
-        """Whether an API key may do anything now."""
+        """Whether an API key is active now."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await keys.find_by_secret(tx, secret)
             return row is not None and (await grants.of_key(tx, row.id)).status == "active"
@@ -241,7 +241,7 @@ class Access:
     async def page_of_keys(
         self, principal: Principal, *, cursor: str | None, limit: int
     ) -> Page[ShownKey]:
-        """Keys without their secrets, newest first."""
+        """Return a page of keys without their secrets, newest first."""
         after = pages.read_key(cursor)
         async with self._store.transaction(principal.actor) as tx:
             found = await keys.page(
@@ -251,10 +251,10 @@ class Access:
         return pages.cut(shown, limit, lambda key: (key.row.created_at, key.row.id))
 
     async def revoke_key(self, tx: Tx, principal: Principal, key_id: uuid.UUID) -> ShownKey:
-        """End a key for good, and with it the keys that it created; twice is as good as once.
+        """Revoke a key permanently, and with it the keys that it created. Idempotent.
 
-        Raises NotFound, Forbidden for a key beyond the caller's own rights, and Conflict for
-        the last administrator's key.
+        Raises NotFound, Forbidden for a key beyond the caller's own rights, and Conflict for the
+        last administrator's key.
         """
         row = await keys.find(tx, key_id, customer_id=principal.actor.customer_id)
         if row is None:
@@ -284,7 +284,7 @@ class Access:
     async def page_of_audit(
         self, principal: Principal, wanted: audit.Filter, *, cursor: str | None, limit: int
     ) -> Page[AuditRow]:
-        """What was done, newest first; a customer's key sees what concerns its customer."""
+        """Return audit rows, newest first; a customer's key sees what concerns its customer."""
         before = pages.read_number(cursor)
         async with self._store.transaction(principal.actor) as tx:
             found = await audit.page(
@@ -335,9 +335,9 @@ async def _shown(tx: Tx, rows: list[ApiKeyRow]) -> list[ShownKey]:
 
 
 def _may_revoke(principal: Principal, key: ShownKey) -> bool:
-    """Whether a caller who sees a key may end it.
+    """Whether a caller who sees a key may revoke it.
 
-    Without ``admin`` these are its own key, what descends from it or from its user, and its
+    Without ``admin`` these are its own key, keys that descend from it or from its user, and its
     customer's keys with no more scopes than it has.
     """
     if ADMIN in principal.scopes:

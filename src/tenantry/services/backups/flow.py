@@ -1,8 +1,8 @@
-"""How a backup is made and looked at, step by step.
+"""The steps that create and check a logical backup.
 
-The file is written beside its place under another name, looked at, and moved there when it is
-whole; hash and size are written down in the transaction that makes the backup ready. Until
-then it is nobody's, and whatever breaks off removes it.
+The file is written beside its final path under another name, checked, and moved there when it is
+complete; hash and size are recorded in the transaction that sets the backup's status to ready.
+Until then the backup cannot be used, and any failure removes it.
 """
 
 import asyncio
@@ -42,12 +42,12 @@ from tenantry.services.operations.model import (
 )
 
 _DEADLINE = dt.timedelta(hours=12)
-_RESERVE = 0.08  # of the disk: below 5 % the platform calls itself not ready
+_RESERVE = 0.08  # of the disk: below 5 % the platform reports itself as not ready
 _LOOK_SECONDS = 1.0
 
 
 class OfBackup(Params):
-    """Which backup an operation is about."""
+    """The backup that an operation concerns."""
 
     backup_id: uuid.UUID
 
@@ -64,7 +64,7 @@ CREATE = Kind("backup.create", OfBackup, Dumped)
 
 
 class BackupFlow:
-    """The operation that makes a backup."""
+    """The operation that creates a backup."""
 
     def __init__(self, store: ControlStore, clusters: ClusterPools, home: Home) -> None:
         self._store = store
@@ -82,7 +82,7 @@ class BackupFlow:
         )
 
     async def _wanted(self, run: Run[OfBackup, Dumped]) -> tuple[BackupRow, DatabaseRow]:
-        """The backup and its database. Raises NotFound, Conflict if either is gone meanwhile."""
+        """Return the backup and its database. Raises NotFound, Conflict."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             backup = await rows.find(tx, run.params.backup_id, database_id=run.row.resource_id)
             database = await database_rows.find(tx, run.row.resource_id, customer_id=None)
@@ -108,7 +108,7 @@ class BackupFlow:
         async with self._store.transaction(audit.PLATFORM) as tx:
             before = await rows.last_size(tx, database.id, backup.format, backup.part)
             further = [each.username for each in await roles.of_database(tx, database.id)]
-        # How large it will be nobody knows; the database itself is nearly always larger.
+        # The size of the file is unknown; the database itself is nearly always larger.
         all_of_it = 0 if backup.part == "schema" else sizes.get(database.database_name, 0)
         expected = before or all_of_it
         _require_room(file.parent, expected)
@@ -195,7 +195,8 @@ class BackupFlow:
             backup = await rows.find(tx, run.params.backup_id, database_id=None)
             if backup is not None:
                 await rows.remove(tx, backup.id)
-        # What a crash leaves between these is a file without a row: the worker's pass removes it.
+        # A crash between the two leaves a file without a row, which the worker's reconciliation
+        # removes.
         if backup is not None:
             remove_files(self._home, backup)
         shutil.rmtree(self._home.scratch / str(run.row.id), ignore_errors=True)
@@ -206,7 +207,7 @@ def _gone() -> NotFound:
 
 
 def remove_files(home: Home, backup: BackupRow) -> None:
-    """Have no file of a backup that has no row any more."""
+    """Delete the files of a backup whose row is removed."""
     file = file_of(home, backup)
     for path in (file, unfinished(file)):
         path.unlink(missing_ok=True)
@@ -226,7 +227,7 @@ def _require_room(folder: Path, expected: int) -> None:
 
 
 async def _while_there_is_room(folder: Path, work: Awaitable[None]) -> None:
-    """Do some work, and break it off when the disk has become too full for all who share it."""
+    """Await some work, and cancel it when the disk is too full for the other databases."""
     working = asyncio.ensure_future(work)
     try:
         while not working.done():
@@ -241,7 +242,7 @@ async def _while_there_is_room(folder: Path, work: Awaitable[None]) -> None:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Have a file under its own name and on the disk, wherever an earlier try has come."""
+    """Sync a file to disk and move it to its final path; idempotent."""
     if source.exists():
         with source.open("rb") as file:
             os.fsync(file.fileno())

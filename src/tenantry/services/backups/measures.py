@@ -1,4 +1,4 @@
-"""What there is to measure about logical backups."""
+"""Measures of logical backups."""
 
 from tenantry.services.backups.schedules import BackupSchedules
 from tenantry.services.backups.service import Backups
@@ -13,7 +13,7 @@ _FAILING = gauge(
 
 
 async def measures(backups: Backups, schedules: BackupSchedules) -> list[Measure]:
-    """How many there are, how large, and whether schedules fail. Raises Unavailable."""
+    """Return the number and size of backups, and of failing schedules. Raises Unavailable."""
     counted = await backups.count()
     return [
         *(

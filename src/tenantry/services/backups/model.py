@@ -1,4 +1,4 @@
-"""What is wanted of a backup, and where its file is. Values only."""
+"""The request for a backup, and the paths of backup files. Values only."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from tenantry.base.home import Home
 from tenantry.control.backups import BackupRow, Format, Part
 
-MOST_MANUAL = 50  # of one database: nobody fills the disk that all share by asking often
+MOST_MANUAL = 50  # of one database, so that frequent requests do not fill the shared disk
 
 
 @dataclass(frozen=True, slots=True)
 class NewBackup:
-    """What a caller asks for."""
+    """A request for a backup."""
 
     format: Format
     part: Part
@@ -19,15 +19,15 @@ class NewBackup:
 
 
 def root(home: Home) -> Path:
-    """Where the files of all databases are, a folder each."""
+    """Return the folder of all logical backups, which has one folder per database."""
     return home.backups / "logical"
 
 
 def file_of(home: Home, backup: BackupRow) -> Path:
-    """Where the file of a whole backup is."""
+    """Return the path of a complete backup."""
     return root(home) / backup.database_name / backup.file_name
 
 
 def unfinished(file: Path) -> Path:
-    """What a file is called before it is whole."""
+    """Return the path of a backup that is not complete yet."""
     return file.with_name(f"{file.name}.part")

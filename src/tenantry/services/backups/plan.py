@@ -1,4 +1,4 @@
-"""When a backup is due, what it is called, and which have had their time. Pure."""
+"""When a backup is due, how its file is named, and which backups have expired. Pure."""
 
 import datetime as dt
 import uuid
@@ -10,17 +10,17 @@ from tenantry.control.backups import Format, Origin
 
 _ENDINGS: dict[Format, str] = {"custom": "dump", "plain": "sql.gz"}
 _SUNDAY = 6
-# After each failure. A third one waits for the schedule's next moment.
+# After the first and the second failure. After a third one the schedule's next time applies.
 RETRY_AFTER = (dt.timedelta(minutes=15), dt.timedelta(hours=1))
 
 
 def file_name(name: str, form: Format, at: dt.datetime) -> str:
-    """What a backup's file is called: ``shop-20260131-020000.sql.gz``, in UTC."""
+    """Return the file name of a backup: ``shop-20260131-020000.sql.gz``, in UTC."""
     return f"{name}-{at.astimezone(dt.UTC):%Y%m%d-%H%M%S}.{_ENDINGS[form]}"
 
 
 def last_slot(schedule: Schedule, now: dt.datetime) -> dt.datetime | None:
-    """The last moment until ``now`` at which the schedule wants a backup."""
+    """Return the schedule's last time until ``now``; None if it is off."""
     if schedule.every == "off":
         return None
     slot = now.astimezone(dt.UTC).replace(hour=schedule.hour, minute=0, second=0, microsecond=0)
@@ -32,13 +32,13 @@ def last_slot(schedule: Schedule, now: dt.datetime) -> dt.datetime | None:
 
 
 def is_due(schedule: Schedule, since: dt.datetime, now: dt.datetime) -> bool:
-    """Whether a moment of the schedule's has come since the last backup was begun."""
+    """Whether a time of the schedule has passed since the last backup began."""
     slot = last_slot(schedule, now)
     return slot is not None and since < slot
 
 
 def next_slot(schedule: Schedule, since: dt.datetime, now: dt.datetime) -> dt.datetime | None:
-    """When the schedule begins a backup next; ``now`` if one is due already. None if it is off."""
+    """Return when the schedule next begins a backup: ``now`` if one is due, None if it is off."""
     slot = last_slot(schedule, now)
     if slot is None:
         return None
@@ -48,7 +48,7 @@ def next_slot(schedule: Schedule, since: dt.datetime, now: dt.datetime) -> dt.da
 
 
 def failing_backups(databases: int) -> str:
-    """What to tell of databases whose last scheduled backup failed or was refused."""
+    """Return the alert about databases whose last scheduled backup failed or was refused."""
     return (
         f"The last scheduled backup of databases failed: {databases}."
         " GET /api/operations?kind=backup.create&status=failed and the audit (backup.refused)"
@@ -57,10 +57,10 @@ def failing_backups(databases: int) -> str:
 
 
 def try_now(row: ScheduleRow, now: dt.datetime) -> int | None:
-    """Return for the how-manyeth time to begin a database's backup now, or None not to.
+    """Return the number of the try if a database's backup is to begin now; None if not.
 
-    One that failed is tried again twice. One that was refused or cancelled is not: what refused it
-    lasts, and who cancelled it did not want it.
+    A failed backup is retried twice. A refused or cancelled one is not: the reason for the refusal
+    persists, and a cancellation was intended.
     """
     if is_due(row.schedule, row.since, now):
         return 1
@@ -74,7 +74,7 @@ def try_now(row: ScheduleRow, now: dt.datetime) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A backup that is there, as retention sees it; ``good`` if its file is known to be whole."""
+    """An existing backup, as retention sees it; ``good`` if its file is not known to be damaged."""
 
     id: uuid.UUID
     created_at: dt.datetime
@@ -83,12 +83,12 @@ class Held:
 
 
 def expired(held: Collection[Held], schedule: Schedule, now: dt.datetime) -> list[uuid.UUID]:
-    """Which of a database's backups have had their time, the oldest first.
+    """Return which of a database's backups have expired, the oldest first.
 
-    The newest good one never has. A scheduled one has, if it is both older than
-    ``keep_days`` and not among the newest ``keep_count`` good scheduled ones; a manual one if
-    it is older than ``keep_manual_days``, where that is set. One that is damaged counts for
-    nothing, and goes by its age alone.
+    The newest good one never expires. A scheduled one expires if it is both older than
+    ``keep_days`` and not among the newest ``keep_count`` good scheduled ones; a manual one if it is
+    older than ``keep_manual_days``, where that is set. A damaged one does not count towards
+    ``keep_count``, and expires by its age alone.
     """
     newest_first = sorted(held, key=lambda each: (each.created_at, each.id), reverse=True)
     good = [each for each in newest_first if each.good]

@@ -1,6 +1,6 @@
-"""Backups by the clock: each database by its own schedule, or by its environment's.
+"""Scheduled backups: each database has a schedule of its own, or its environment's.
 
-One is begun at a time, so that what people ask for is not behind those of a whole night.
+One is begun at a time, so that backups on demand do not queue behind those of a whole night.
 """
 
 import datetime as dt
@@ -21,7 +21,7 @@ from tenantry.services.databases.service import Databases
 
 
 class BackupSchedules:
-    """The schedules of databases and environments, and what begins their backups."""
+    """The schedules of databases and environments, and the start of due backups."""
 
     def __init__(self, store: ControlStore, databases: Databases, backups: Backups) -> None:
         self._store = store
@@ -29,7 +29,7 @@ class BackupSchedules:
         self._backups = backups
 
     async def show(self, actor: Actor, database_id: uuid.UUID) -> ScheduleRow:
-        """When a database is backed up by itself. Raises NotFound."""
+        """Return a database's schedule and its last attempt. Raises NotFound."""
         await self._databases.show(actor, database_id)
         async with self._store.transaction(actor) as tx:
             return await self._found(tx, database_id)
@@ -44,7 +44,7 @@ class BackupSchedules:
     async def set_own(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, schedule: Schedule | None
     ) -> ScheduleRow:
-        """Give a database a schedule of its own; None: have it follow its environment's.
+        """Set a database's own schedule; None: revert to its environment's.
 
         Raises NotFound, Conflict.
         """
@@ -58,14 +58,14 @@ class BackupSchedules:
         return await self._found(tx, database.id)
 
     async def defaults(self, actor: Actor) -> dict[str, Schedule]:
-        """The schedules by environment."""
+        """Return the schedules by environment."""
         async with self._store.transaction(actor) as tx:
             return await rows.defaults(tx)
 
     async def set_default(
         self, tx: Tx, actor: Actor, environment: Environment, schedule: Schedule
     ) -> None:
-        """Change an environment's schedule, which holds for databases without one of their own."""
+        """Set an environment's schedule, which applies to databases without one of their own."""
         await rows.set_default(tx, environment, schedule)
         await audit.record(
             tx,
@@ -77,12 +77,15 @@ class BackupSchedules:
         )
 
     async def count_failing(self) -> int:
-        """How many databases have a schedule whose last backup failed or was refused."""
+        """Return how many databases have a schedule whose last backup failed or was refused."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             return await rows.count_failing(tx)
 
     async def begin_due(self) -> bool:
-        """Begin the scheduled backup that has waited longest, unless one is being made."""
+        """Begin the scheduled backup that is longest overdue, unless one is being made.
+
+        Returns whether a backup was begun or refused.
+        """
         now = dt.datetime.now(dt.UTC)
         async with self._store.transaction(audit.PLATFORM) as tx:
             if await backup_rows.scheduled_is_made(tx):
@@ -94,7 +97,7 @@ class BackupSchedules:
                 try:
                     await self._begin(each, tries)
                 except (Conflict, NotFound):
-                    continue  # something else has the database to itself; it stays due
+                    continue  # another operation has the database exclusively; the backup stays due
                 return True
         return False
 

@@ -1,4 +1,4 @@
-"""The verbs on logical backups, and the passes that keep rows and files alike."""
+"""The service for logical backups, and the worker's checks that rows and files agree."""
 
 import asyncio
 import contextlib
@@ -48,19 +48,19 @@ log = structlog.get_logger()
 VERIFY = Kind("backup.verify", Params, State)
 _VERIFY_DEADLINE = dt.timedelta(hours=12)
 _VERIFY_EVERY = dt.timedelta(days=7)
-_NAMES = 60  # seconds to look for one that no file of the database's has yet
+_NAMES = 60  # seconds to search for a file name that no backup of the database has yet
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A whole backup, and where its file is."""
+    """A complete backup and the path of its file."""
 
     backup: BackupRow
     file: Path
 
 
 class Backups:
-    """Everything that can be done with logical backups."""
+    """The service for logical backups."""
 
     def __init__(
         self,
@@ -88,12 +88,11 @@ class Backups:
         )
 
     # ── verbs ────────────────────────────────────────────────────────────────
-    # As those on databases, those that change something work in the caller's transaction.
 
     async def create(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: NewBackup
     ) -> OperationRow:
-        """Want a backup made. Raises NotFound, Conflict."""
+        """Begin a backup. Raises NotFound, Conflict."""
         database = await self._databases.lock_active(tx, actor, database_id)
         there, _ = await rows.use_of(tx, database.id)
         if there >= MOST_MANUAL:
@@ -111,12 +110,12 @@ class Backups:
         database: DatabaseRow,
         format: Format,  # noqa: A002
     ) -> OperationRow:
-        """Want a backup made of a locked database, by its schedule. Raises Conflict."""
+        """Begin a scheduled backup of a locked database. Raises Conflict."""
         wanted = NewBackup(format, "all", None)
         return await self._begin(tx, audit.PLATFORM, database, wanted, "scheduled")
 
     async def require_room(self, tx: Tx, database: DatabaseRow) -> None:
-        """Raises Conflict if the backups of a database's owner take all that they may."""
+        """Raise Conflict if the backups of a database's owner have reached their size limit."""
         if database.customer_id is None:
             return
         used = await rows.bytes_of_customer(tx, database.customer_id)
@@ -169,9 +168,9 @@ class Backups:
     async def page(
         self, actor: Actor, database_id: uuid.UUID, *, cursor: str | None, limit: int
     ) -> tuple[Page[BackupRow], int]:
-        """A database's backups, newest first, and the bytes that all of them take together.
+        """Return a database's backups, newest first, and the bytes that all of them take together.
 
-        Also of one that is gone, if it has left some. Raises NotFound; InvalidInput for a
+        Includes those of a deleted database, if some are left. Raises NotFound; InvalidInput for a
         bad cursor.
         """
         after = pages.read_key(cursor)
@@ -183,7 +182,7 @@ class Backups:
         return pages.cut(found, limit, lambda row: (row.created_at, row.id)), total
 
     async def show(self, actor: Actor, database_id: uuid.UUID, backup_id: uuid.UUID) -> BackupRow:
-        """One backup. Raises NotFound."""
+        """Return one backup. Raises NotFound."""
         async with self._store.transaction(actor) as tx:
             return await self._find(tx, actor, database_id, backup_id)
 
@@ -207,7 +206,7 @@ class Backups:
         flow.remove_files(self._home, backup)
 
     async def open(self, actor: Actor, database_id: uuid.UUID, backup_id: uuid.UUID) -> Download:
-        """A backup to be read by who asks, which the audit tells. Raises NotFound, Conflict."""
+        """Return a backup for download, which is audited. Raises NotFound, Conflict, Unreadable."""
         async with self._store.transaction(actor) as tx:
             backup = await self._find(tx, actor, database_id, backup_id)
             if backup.status == "making":
@@ -228,7 +227,7 @@ class Backups:
     async def verify(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, backup_id: uuid.UUID
     ) -> OperationRow:
-        """Want a backup's file read and compared with its hash. Raises NotFound, Conflict."""
+        """Begin to read a backup's file and compare its hash. Raises NotFound, Conflict."""
         backup = await self._find(tx, actor, database_id, backup_id)
         if backup.status == "making":
             raise Conflict("The backup is being made.", hint="It is verified at the end of that.")
@@ -244,15 +243,15 @@ class Backups:
         )
 
     async def keep_all(self, tx: Tx, database_id: uuid.UUID) -> None:
-        """Have the backups of a database stay that is being deleted in ``tx``."""
+        """Retain the backups of a database that is being deleted in ``tx``."""
         await rows.keep_all(tx, database_id)
 
     async def count(self) -> dict[str, tuple[int, int]]:
-        """How many backups there are by status, and how many bytes they take."""
+        """Return the number of backups and their bytes by status."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             return await rows.count_by_status(tx)
 
-    # ── looking at files ─────────────────────────────────────────────────────
+    # ── checking files ───────────────────────────────────────────────────────
 
     async def _read(self, run: AnyRun) -> Outcome:
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -274,7 +273,7 @@ class Backups:
         pass
 
     async def _examine(self, backup: BackupRow, heard: dump_files.Heard) -> str | None:
-        """What is wrong with a backup's file, if anything is."""
+        """Return what is wrong with a backup's file; None if it is intact."""
         file = file_of(self._home, backup)
         if not _is_there(file, backup):
             return _missing(file, backup)
@@ -287,7 +286,7 @@ class Backups:
         return None
 
     async def _note(self, tx: Tx, backup: BackupRow, damage: str | None) -> None:
-        """Write down what was found, and tell of it if it is news."""
+        """Record the result of a check; log and audit it if it changed."""
         await rows.set_damage(tx, backup.id, damage)
         if damage == backup.damage:
             return
@@ -306,10 +305,13 @@ class Backups:
             more={"damage": damage},
         )
 
-    # ── the worker's ─────────────────────────────────────────────────────────
+    # ── of the worker ────────────────────────────────────────────────────────
 
     async def verify_next(self) -> bool:
-        """Read the backup that nobody has read for longest, if that is a week ago."""
+        """Verify the backup that was not verified for longest, if that is a week or more.
+
+        Returns whether there was one.
+        """
         before = dt.datetime.now(dt.UTC) - _VERIFY_EVERY
         async with self._store.transaction(audit.PLATFORM) as tx:
             backup = await rows.next_to_verify(tx, before=before)
@@ -325,8 +327,11 @@ class Backups:
         return True
 
     async def converge(self) -> None:
-        """Have a file for each row and a row for each file, and remove what has had its time."""
-        # The files first, then the rows: a row comes before its file.
+        """Reconcile rows and files: delete files without a row, record files that are missing.
+
+        Backups that have expired, that were never completed, or whose database is gone are deleted.
+        """
+        # The files first, then the rows: a row is written before its file.
         there = await asyncio.to_thread(_files_below, root(self._home))
         async with self._store.transaction(audit.PLATFORM) as tx:
             await rows.remove_unmade(tx)
@@ -375,7 +380,7 @@ class Backups:
                 emit(BackupFileRemoved(path.name))
         for folder in files.entries(root(self._home)):
             if folder not in folders:
-                with contextlib.suppress(OSError):  # something is in it, or it is a disk's
+                with contextlib.suppress(OSError):  # it is not empty, or is a mount point
                     folder.rmdir()
 
     # ── helpers ──────────────────────────────────────────────────────────────

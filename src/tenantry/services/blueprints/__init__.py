@@ -1,1 +1,1 @@
-"""Blueprints: versioned schemas that a database can be made with, compared with, and brought to."""
+"""Blueprints: versioned schemas that databases are created with, compared with and upgraded to."""

@@ -1,8 +1,8 @@
-"""How a database is brought to a version of a blueprint: inside it, with its tenant's rights.
+"""The steps that bring a database to a version of a blueprint, with its tenant's rights.
 
-Each migration file is all or nothing, and the database itself knows how far it is. Seeds are one
-transaction, whose number is written down before it is committed: PostgreSQL then tells a second
-try whether the first one was.
+Each migration file is applied completely or not at all, and the database itself records its
+version. Seeds are one transaction, whose ID is recorded before it is committed: a second try asks
+PostgreSQL whether the first one was committed.
 """
 
 import datetime as dt
@@ -58,7 +58,7 @@ class ApplyParams(Params):
 
 
 class ApplyState(State):
-    """``seeding`` is the transaction (``xid8``) that loads the seeds."""
+    """The progress; ``seeding`` is the transaction (``xid8``) that loads the seeds."""
 
     begun: bool = False
     seeding: str | None = None
@@ -71,14 +71,14 @@ ApplyRun = Run[ApplyParams, ApplyState]
 
 @dataclass(frozen=True, slots=True)
 class BlueprintFlow:
-    """What the steps work with."""
+    """The operation that applies a blueprint, with what its steps need."""
 
     visits: Visits
 
     @property
     def flow(self) -> Flow[ApplyParams, ApplyState]:
         steps = [Step("migrate", self._migrate, share=3), Step("seed", self._seed)]
-        # The API does it itself: whoever makes a database with one waits for it.
+        # Run by the API itself: a caller who creates a database with a blueprint waits for it.
         return Flow(APPLY, steps, undo=self._undo, deadline=_DEADLINE, part="api", lane="scripts")
 
     async def _migrate(self, run: ApplyRun) -> Outcome:
@@ -86,7 +86,7 @@ class BlueprintFlow:
         blueprint = await self._blueprint(run)
         version = plan.version(blueprint, run.params.version)
         clients = self.visits.clients(database.database_name)
-        if run.state.begun:  # what died may have been holding clients
+        if run.state.begun:  # a process that died may have paused clients
             await clients.refresh()
         run.state.begun = True
         await run.save()
@@ -105,7 +105,7 @@ class BlueprintFlow:
                 )
                 state = await runner.version(conn)
         except psycopg.OperationalError:
-            raise  # the server is away: it is tried again
+            raise  # the server is away: the step is retried
         except psycopg.Error as error:
             raise in_words(error) from error
         emit(StepDone(APPLY.name, "migrated", database.database_name))
@@ -161,11 +161,11 @@ class BlueprintFlow:
         emit(StepDone(APPLY.name, "seeded", database.database_name))
 
     async def _undo(self, run: AnyRun) -> None:
-        """Files that were applied stay, each of them whole."""
+        """Release paused clients. Applied files stay, each of them complete."""
         await self.visits.let_go(run.row.resource_id)
 
     async def _blueprint(self, run: ApplyRun) -> Blueprint:
-        """As it was when it was asked for, whatever the catalogue has by now."""
+        """Return the blueprint as it was requested, even if the catalogue has changed since."""
         async with self.visits.store.transaction(audit.PLATFORM) as tx:
             files = await migration_runs.files(tx, run.row.id)
         name, own = run.params.blueprint, run.params.own

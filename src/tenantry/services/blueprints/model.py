@@ -1,7 +1,7 @@
-"""A blueprint: a folder of migrations, what it needs beside them, and what can go wrong with it.
+"""A blueprint: a folder of migrations, its manifest, and the errors about it.
 
 A folder holds ``blueprint.toml`` (the manifest), ``README.md``, ``migrations/`` with
-golang-migrate's files, and ``seeds/`` with rows to begin with.
+golang-migrate's files, and ``seeds/`` with initial rows.
 
 TenantryError
 ├── InvalidInput
@@ -55,7 +55,7 @@ class BadBlueprint(InvalidInput):
 
     @classmethod
     def at(cls, where: str, message: str) -> "BadBlueprint":
-        """``where`` is a file of the folder, or a field of its manifest."""
+        """Return the error at ``where``: a file of the folder, or a field of its manifest."""
         return cls(f"{where}: {message}.", fields=(FieldError(where, message),))
 
 
@@ -81,7 +81,7 @@ class SeedsFailed(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of a blueprint: all migrations up to and with ``migration``."""
+    """A version of a blueprint: all migrations up to and including ``migration``."""
 
     number: int
     migration: int
@@ -90,9 +90,9 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A whole blueprint, checked. ``own`` is one that Tenantry's catalogue does not have.
+    """A validated blueprint. ``own`` is one that is not in the catalogue.
 
-    ``isolation`` is what ``tenantry_rls check`` is called with. ``seeds`` are files by name.
+    ``isolation`` holds the arguments of ``tenantry_rls check``. ``seeds`` are files by name.
     """
 
     name: str
@@ -114,16 +114,16 @@ class Blueprint:
 
     @property
     def scripts(self) -> dict[str, bytes]:
-        """Its migration files, as a run of migrations takes them."""
+        """Return its migration files by name, as ``runner.goto`` takes them."""
         found = [script for each in self.migrations for script in (each.up, each.down) if script]
         return {script.name: script.sql.encode() for script in found}
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A version of a blueprint that can be had here, and the seeds that shall come with it.
+    """An available version of a blueprint, and the seeds to load with it.
 
-    ``statement_seconds`` is how long each statement may run; None for the usual time.
+    ``statement_seconds`` is how long each statement may run; None for the default.
     """
 
     blueprint: Blueprint
@@ -134,7 +134,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """A folder of one's own: its files, by their path in it."""
+    """A caller's own blueprint: its files, by their path in its folder."""
 
     name: str
     files: Mapping[str, str]
@@ -142,10 +142,10 @@ class Own:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a database shall have: of a blueprint, or of the one that it has, a version.
+    """The requested blueprint and version of a database.
 
-    ``reference`` is a name, or name@version. None is the blueprint that it has, and its newest
-    version.
+    ``reference`` is a name, or name@version. None is the database's current blueprint. Without a
+    version it is the newest.
     """
 
     reference: str | None = None
@@ -157,7 +157,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The operation that brings a database there, and the logins that were made for it."""
+    """The operation that applies a blueprint, and the additional roles that were created for it."""
 
     operation: OperationRow
     roles: list[OpenedRole]
@@ -165,9 +165,9 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A database beside its blueprint, as the database itself tells.
+    """The state of a database relative to its blueprint, as read from the database.
 
-    ``version`` is None where no version is whole in it.
+    ``version`` is None if no version is complete in it.
     """
 
     blueprint: Blueprint
@@ -184,9 +184,9 @@ DifferenceStatus = Literal["missing", "extra", "changed"]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as its blueprint makes it. Definitions are PostgreSQL's own words.
+    """A difference between a database and its blueprint. Definitions are in PostgreSQL's words.
 
-    ``drift`` is whether it concerns the blueprint: what the tenant made beside it does not.
+    ``drift`` is whether it concerns the blueprint: objects that the tenant added do not.
     """
 
     kind: str
@@ -199,7 +199,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A database beside what its blueprint makes, up to the migration at which it stands."""
+    """A database compared with its blueprint, up to the migration at which it stands."""
 
     standing: Standing
     differences: list[Difference]
@@ -213,7 +213,7 @@ class Compared:
 
 
 def _whole(pattern: re.Pattern[str]) -> str:
-    # pydantic looks for a pattern anywhere in a text.
+    # pydantic searches for a pattern anywhere in a text.
     return f"^(?:{pattern.pattern})$"
 
 
@@ -278,9 +278,9 @@ def _manifest(text: str) -> _Manifest:
 
 
 def parse(name: str, files: Mapping[str, str], *, own: bool = False) -> Blueprint:
-    """The blueprint that a folder's files make, which are by their path in it.
+    """Return the blueprint of a folder, given its files by their path in it.
 
-    Other files than a blueprint's are passed over. Raises BadBlueprint.
+    Files that are not part of a blueprint are ignored. Raises BadBlueprint.
     """
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         raise BadBlueprint.at(
@@ -339,7 +339,7 @@ def _migrations(files: Mapping[str, str]) -> tuple[Migration, ...]:
 
 
 def _seeds(path: str, files: Mapping[str, str]) -> Script:
-    """A file of rows: all of it is put in, or nothing."""
+    """Return a seed file, which has to run as one transaction. Raises BadBlueprint."""
     if not _SEEDS.fullmatch(path) or path not in files:
         raise BadBlueprint.at(MANIFEST, f"there is no file {path} of seeds (seeds/….sql)")
     script = Script(path, files[path])
@@ -356,7 +356,7 @@ def _seeds(path: str, files: Mapping[str, str]) -> Script:
 
 
 def read(folder: Path | Traversable) -> dict[str, str]:
-    """The files of a blueprint's folder, by their path in it. Raises BadBlueprint."""
+    """Return the files of a blueprint's folder, by their path in it. Raises BadBlueprint."""
     found: dict[str, str] = {}
     try:
         entries = {entry.name: entry for entry in folder.iterdir()}

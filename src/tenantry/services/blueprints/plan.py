@@ -1,4 +1,4 @@
-"""Which migrations a version means, which way a database may go, and what differs in one. Pure."""
+"""The migrations of a version, the permitted changes of version, and drift. Pure."""
 
 from tenantry.base.errors import InvalidInput
 from tenantry.pg.descriptions import Description
@@ -14,7 +14,7 @@ from tenantry.services.migrations.model import DirtyDatabase, State, Status
 
 
 def read_reference(text: str) -> tuple[str, int | None]:
-    """``hosting`` or ``hosting@2``. Raises InvalidInput for another version than a number."""
+    """Split ``hosting`` or ``hosting@2``. Raises InvalidInput if the version is not a number."""
     name, at, version = text.partition("@")
     if not at:
         return name, None
@@ -24,7 +24,7 @@ def read_reference(text: str) -> tuple[str, int | None]:
 
 
 def version(blueprint: Blueprint, number: int | None) -> Version:
-    """A version of a blueprint, the newest for None. Raises InvalidInput if it has no such one."""
+    """Return a version of a blueprint, the newest for None. Raises InvalidInput if unknown."""
     if number is None:
         return blueprint.newest
     if not 1 <= number <= len(blueprint.versions):
@@ -36,7 +36,7 @@ def version(blueprint: Blueprint, number: int | None) -> Version:
 
 
 def version_at(blueprint: Blueprint, migration: int | None) -> Version | None:
-    """The last version whose migrations are all in force; None before the first is whole."""
+    """Return the last version whose migrations are all applied; None if none is."""
     if migration is None:
         return None
     whole = [each for each in blueprint.versions if each.migration <= migration]
@@ -46,7 +46,7 @@ def version_at(blueprint: Blueprint, migration: int | None) -> Version | None:
 def is_of(blueprint: Blueprint, stands: Status) -> bool:
     """Whether the migrations that a database has are this blueprint's, some or all of them.
 
-    Those that golang-migrate ran left no hash: nobody can tell whose they are.
+    False for those that golang-migrate ran: it records no hash, so that their origin is unknown.
     """
     here = stands.state.version
     if here is None or here not in {each.version for each in blueprint.migrations}:
@@ -56,7 +56,7 @@ def is_of(blueprint: Blueprint, stands: Status) -> bool:
 
 
 def check_way(blueprint: Blueprint, wanted: Version, stands: Status, *, has_it: bool) -> None:
-    """Whether a database may be brought to a version. ``has_it`` is that it has the blueprint.
+    """Check that a database may be brought to a version. ``has_it``: it has the blueprint already.
 
     Raises DirtyDatabase, ForeignMigrations, BlueprintBackwards.
     """
@@ -86,9 +86,9 @@ def check_way(blueprint: Blueprint, wanted: Version, stands: Status, *, has_it: 
 
 
 def place(blueprint: Blueprint, state: State) -> int:
-    """The migration of the blueprint at which a database stands.
+    """Return the migration of the blueprint at which a database stands.
 
-    Raises DirtyDatabase, and ForeignMigrations if the blueprint has no such one.
+    Raises DirtyDatabase, and ForeignMigrations if the blueprint has no such migration.
     """
     if state.dirty:
         raise DirtyDatabase(state)
@@ -101,10 +101,10 @@ def place(blueprint: Blueprint, state: State) -> int:
 
 
 def differences(made: Description, there: Description) -> list[Difference]:
-    """What differs between what a blueprint makes and what a database has, by kind and name.
+    """Return the differences between a blueprint's objects and a database's, by kind and name.
 
-    Of what is missing or extra as a whole the parts are not told. What the tenant made beside the
-    blueprint is told of, and is no drift.
+    If an object as a whole is missing or extra, its parts are not listed. Objects that the tenant
+    added are listed, but are no drift.
     """
     wanted, had = {thing.name for thing in made}, {thing.name for thing in there}
     found: list[Difference] = []

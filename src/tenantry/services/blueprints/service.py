@@ -1,4 +1,4 @@
-"""The verbs: tell of blueprints, give one to a database, and bring it to a later version."""
+"""The service for blueprints: list them, apply one to a database, and compare both."""
 
 import asyncio
 import uuid
@@ -56,11 +56,11 @@ log = structlog.get_logger()
 _COMPARED_AT_ONCE = 8
 _COMPARE_SECONDS = 30
 
-Passwords = Callable[[int], Secret]  # of the first, second … login that is made
+Passwords = Callable[[int], Secret]  # of the first, second … role that is created
 
 
 class Catalogue:
-    """All blueprints that can be had by name: Tenantry's own, and those of a folder beside."""
+    """All blueprints by name: Tenantry's own, and those of an optional second folder."""
 
     def __init__(self, beside: Path | None) -> None:
         self._folders: list[Path | Traversable] = [
@@ -70,7 +70,7 @@ class Catalogue:
             self._folders.append(beside)
 
     def every(self) -> list[Blueprint]:
-        """All of them by name. One that is broken is told of in the log, and left out."""
+        """Return all of them by name. Invalid ones are logged and omitted."""
         found: dict[str, Blueprint] = {}
         for folder in self._folders:
             for name in _names(folder):
@@ -81,7 +81,7 @@ class Catalogue:
         return [found[name] for name in sorted(found)]
 
     def find(self, name: str) -> Blueprint:
-        """One of them. Raises BlueprintNotFound, and BadBlueprint if it is broken."""
+        """Return a blueprint. Raises BlueprintNotFound, and BadBlueprint if it is invalid."""
         if model.NAME.fullmatch(name):
             for folder in self._folders:
                 if name in _names(folder):
@@ -94,7 +94,7 @@ class Catalogue:
 
 
 def _names(folder: Path | Traversable) -> list[str]:
-    """The blueprints in a folder of them."""
+    """Return the names of the blueprints in a folder."""
     try:
         return [each.name for each in folder.iterdir() if (each / MANIFEST).is_file()]
     except OSError as error:
@@ -103,7 +103,7 @@ def _names(folder: Path | Traversable) -> list[str]:
 
 
 class Blueprints:
-    """Everything that can be done with blueprints."""
+    """The service for blueprints."""
 
     def __init__(
         self,
@@ -128,17 +128,17 @@ class Blueprints:
         operations.register(applying.flow)
 
     async def every(self) -> list[Blueprint]:
-        """All that can be had by name."""
+        """Return all blueprints of the catalogue by name."""
         return await statements.aside(self._catalogue.every)
 
     async def show(self, name: str) -> Blueprint:
-        """One of them. Raises BlueprintNotFound."""
+        """Return a blueprint of the catalogue. Raises BlueprintNotFound, BadBlueprint."""
         return await statements.aside(partial(self._catalogue.find, name))
 
-    # ── giving one to a database ─────────────────────────────────────────────
+    # ── applying one to a database ───────────────────────────────────────────
 
     async def choose(self, reference: str, seeds: str | None) -> Chosen:
-        """What a new database is to have. Raises InvalidInput for what cannot be had."""
+        """Return the blueprint for a new database. Raises InvalidInput if it is not available."""
         name, number = plan.read_reference(reference)
         try:
             blueprint = await self.show(name)
@@ -155,10 +155,10 @@ class Blueprints:
         wanted: Wanted,
         password: Passwords,
     ) -> Begun:
-        """Want a database brought to a version, from none or from an earlier one.
+        """Begin to bring a database to a version, from none or from an earlier one.
 
-        Raises NotFound, InvalidInput, DirtyDatabase, ForeignMigrations, BlueprintBackwards,
-        and Conflict.
+        Raises NotFound, InvalidInput, DirtyDatabase, ForeignMigrations, BlueprintBackwards, and
+        Conflict.
         """
         database = await self._databases.lock_there(tx, actor, database_id)
         has = await rows.find(tx, database.id)
@@ -197,7 +197,7 @@ class Blueprints:
             raise _on_field(error) from None
 
     async def _of(self, has: BlueprintRow | None, name: str | None) -> Blueprint:
-        """The blueprint of this name, or the one that a database has."""
+        """Return the blueprint of this name; for None, the database's current one."""
         if has is not None and name in {None, has.name}:
             if has.files is not None:
                 return await _own(has.name, has.files)
@@ -236,7 +236,7 @@ class Blueprints:
     async def give(
         self, tx: Tx, actor: Actor, database: DatabaseRow, chosen: Chosen, password: Passwords
     ) -> Begun:
-        """Want a database, whose row ``tx`` holds, brought to what was chosen. Raises Conflict."""
+        """Begin to apply the chosen blueprint to a database locked by ``tx``. Raises Conflict."""
         blueprint, version = chosen.blueprint, chosen.version
         operation = await self._operations.begin(
             tx,
@@ -256,7 +256,7 @@ class Blueprints:
             customer_id=database.customer_id,
         )
         await migration_runs.insert(tx, operation.id, blueprint.files)
-        # First the logins: their rights on tables that come later are granted beforehand.
+        # The roles first: their rights on tables that are created later are granted beforehand.
         roles = await self._make_roles(tx, actor, database, blueprint, password)
         await audit.record_on(
             tx,
@@ -276,7 +276,7 @@ class Blueprints:
     async def _make_roles(
         self, tx: Tx, actor: Actor, database: DatabaseRow, blueprint: Blueprint, password: Passwords
     ) -> list[OpenedRole]:
-        """Make the blueprint's logins that the database does not have by that name."""
+        """Create the blueprint's roles whose names the database does not have."""
         there = {row.name for row in await role_rows.of_database(tx, database.id)}
         wanted = [
             (role, password(number))
@@ -285,10 +285,10 @@ class Blueprints:
         ]
         return await self._roles.create_all(tx, actor, database, wanted)
 
-    # ── telling where it stands ──────────────────────────────────────────────
+    # ── the state of a database ──────────────────────────────────────────────
 
     async def standing(self, actor: Actor, database_id: uuid.UUID) -> Standing:
-        """The blueprint of a database, and how far it is. Raises NotFound, Conflict."""
+        """Return the blueprint of a database, and its version. Raises NotFound, Conflict."""
         database = await self._databases.show(actor, database_id)
         async with self._store.transaction(actor) as tx:
             has = await rows.find(tx, database.id)
@@ -303,10 +303,10 @@ class Blueprints:
         return Standing(blueprint, plan.version_at(blueprint, stands.state.version), stands)
 
     async def compare(self, actor: Actor, database_id: uuid.UUID) -> Compared:
-        """What differs between a database and what its blueprint makes, to where it stands.
+        """Return the differences between a database and its blueprint at the same migration.
 
-        That is made in a scratch database, as a login of its own. Raises NotFound, Conflict,
-        Unavailable if it takes too long.
+        The blueprint is applied to a scratch database, as a role of its own. Raises NotFound,
+        Conflict, Unavailable if it takes too long.
         """
         database = await self._databases.show(actor, database_id)
         standing = await self.standing(actor, database_id)
@@ -332,11 +332,11 @@ class Blueprints:
         return Compared(standing, plan.differences(made, there))
 
     async def _make(self, opened: Opened, blueprint: Blueprint, migration: int) -> None:
-        """Run a blueprint's files in a scratch, as its login, who has no other rights."""
+        """Run a blueprint's files in a scratch database, as its role, which has no other rights."""
         cluster = await self._clusters.cluster(opened.row.cluster_id)
         try:
             async with (
-                # A file may catch the cancellation that the deadline of a comparison brings.
+                # The SQL of a file may catch the cancellation at the deadline of the comparison.
                 bounded(cluster.address, opened.row.username, _COMPARE_SECONDS),
                 await psycopg.AsyncConnection.connect(
                     cluster.address.conninfo(

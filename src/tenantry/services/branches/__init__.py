@@ -1,1 +1,1 @@
-"""Branches: databases made from others as these are, with strings and limits of their own."""
+"""Branches: copies of databases, with connection strings and limits of their own."""

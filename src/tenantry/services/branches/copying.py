@@ -1,4 +1,4 @@
-"""Having a database's contents in another one, as another role's: now, or as they were."""
+"""Copying a database into another one, for another role: as it is now, or at a past time."""
 
 import asyncio
 import datetime as dt
@@ -33,16 +33,16 @@ from tenantry.services.side_instances.service import SideInstances
 
 Server = AsyncConnection[TupleRow]
 
-_COPIES = 2  # of the source, for a while: what is dumped, and what is loaded
-_COPIES_AT = 3  # and the side instance
-_DUMPED = 0.4  # the part of copying that is done once the dump is written
+_COPIES = 2  # times the source's size, for a while: the dump, and what is loaded
+_COPIES_AT = 3  # and the side cluster
+_DUMPED = 0.4  # the share of copying that is done once the dump is written
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A database to be made, for a tenant's role and the roles beside it.
+    """The database to create, for an owner role and its additional roles.
 
-    ``closed`` to everybody, or open to that role, who cannot log in.
+    Either ``closed`` to everybody, or open to the owner role, which cannot log in yet.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Copying:
-    """Copying databases of one cluster."""
+    """Copies databases of one cluster."""
 
     settings: Settings
     clusters: ClusterPools
@@ -61,9 +61,9 @@ class Copying:
     sides: SideInstances
 
     async def check(self, source: DatabaseRow, heir: DatabaseRow, at: dt.datetime | None) -> int:
-        """Whether there is room for a copy. Returns the bytes that the source takes.
+        """Check that there is room for a copy, and return the source's size in bytes.
 
-        Raises Conflict, NotEnoughDisk; and OutsideWindow, if it cannot be had as it was.
+        Raises Conflict, NotEnoughDisk; and OutsideWindow if ``at`` cannot be restored.
         """
         if at is not None:
             cluster = await self.clusters.cluster(source.cluster_id)
@@ -84,10 +84,10 @@ class Copying:
     async def copy(
         self, run: BranchRun, source: DatabaseRow, target: Target, at: dt.datetime | None
     ) -> Method:
-        """Have the target, whatever an earlier try has left of it. Returns how it was made.
+        """Create the target, replacing what an earlier try left. Returns how it was made.
 
-        ``run.state.size`` is what the source takes, in bytes; ``run.state.exceptions`` becomes what
-        of it is different in the copy.
+        ``run.state.size`` is the source's size in bytes; ``run.state.exceptions`` is set to the
+        differences of the copy.
         """
         run.state.exceptions = Exceptions()
         try:
@@ -171,7 +171,7 @@ class Copying:
         raise RuntimeError("a dump is always a way")
 
     async def _clones(self, server: Server) -> bool:
-        """Whether blocks can be shared. PostgreSQL does not tell: else it copies them."""
+        """Whether blocks can be shared on disk. If not, PostgreSQL would silently copy them."""
         data = LocalClusters(self.settings).shared.data
         return await catalog.can_clone(server) and await asyncio.to_thread(
             files.shares_blocks, data
@@ -188,14 +188,14 @@ class Copying:
     async def _dump_and_load(
         self, run: BranchRun, visitor: Visitor, source: DatabaseRow, target: str, address: Address
     ) -> Reloaded:
-        """Dump one database and load it into another, all of it as the visitor's."""
+        """Dump one database and load it into another, where the visitor owns everything."""
         bindir = LocalClusters(self.settings).shared.bindir
         told = _Told(run)
         file = self.sides.folder(run.row.id) / "dump"
         await dumps.dump(
             bindir, visitor, source.database_name, file, options=["--compress=0"], tell=told.dumped
         )
-        # What is the source's roles' becomes the visitor's: no role but it may make it theirs.
+        # Objects of the source's roles become the visitor's: no other role may be their owner.
         return await reloading.load(
             bindir,
             visitor,
@@ -207,7 +207,7 @@ class Copying:
             tell=told.loaded,
         )
 
-    # ── as it was ────────────────────────────────────────────────────────────
+    # ── at a past time ───────────────────────────────────────────────────────
 
     async def _copy_as_it_was(
         self, run: BranchRun, source: DatabaseRow, target: Target, at: dt.datetime
@@ -217,7 +217,7 @@ class Copying:
         await past.restore()
         side = await past.recover()
         run.state.unreadable = [*side.unreadable]
-        # There the owner role can have another name, so that nothing is to be handed over here.
+        # There the owner role can be renamed, so that no ownership has to be changed here.
         dump = await past.dump(target_role=target.heir)
         await self._make_empty(source, target)
         emit(StepDone("branch", "filling", target.name))
@@ -237,7 +237,7 @@ class Copying:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """Tells how far copying is."""
+    """Reports the progress of copying."""
 
     run: BranchRun
 

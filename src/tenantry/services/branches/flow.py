@@ -1,10 +1,10 @@
-"""The steps by which a branch comes to be, is reset, and is promoted.
+"""The steps that create, reset and promote a branch.
 
 All three copy one database for another's role. A new branch is ``branching`` until its last step,
-so that convergence leaves it alone and nobody can log in. What replaces a database in service is
-made beside it, under a name that ``making`` tells to convergence, and takes its place by one
-transaction of PostgreSQL's; what was there is kept, as after a restore. Each step begins by
-throwing away what an earlier try has left of it.
+so that reconciliation skips it and nobody can log in. A database that replaces one in service is
+made beside it, under a staging name that reconciliation recognizes, and is swapped in by one
+transaction of PostgreSQL's; the replaced database is retained, as after a restore. Each step begins
+by removing what an earlier try left of it.
 """
 
 import datetime as dt
@@ -85,7 +85,7 @@ class BranchFlow:
     # ── the copy ─────────────────────────────────────────────────────────────
 
     async def _prepare(self, run: BranchRun) -> Outcome:
-        """Have the branch's role, which nobody can log in with, and its shadow."""
+        """Create the branch's role, which cannot log in yet, and its shadow."""
         branch, parent = await self._both(run)
         run.state.size = await self.copying.check(parent, branch, run.params.at)
         run.state.staging_name = branch.database_name
@@ -124,11 +124,11 @@ class BranchFlow:
     # ── masking ──────────────────────────────────────────────────────────────
 
     async def _mask(self, run: BranchRun) -> Outcome:
-        """Do the owner's SQL, if it is asked for, with the branch's rights and no other."""
+        """Run the parent's masking SQL, if requested, with the branch's rights and no other."""
         if not run.params.masked:
             return Next()
         if run.state.masking:
-            return Next("copy")  # nobody knows how much of it was done
+            return Next("copy")  # it is unknown how much of it was done
         branch, parent = await self._both(run)
         async with self.store.transaction(audit.PLATFORM) as tx:
             masking = await branches.masking(tx, parent.id)
@@ -170,7 +170,7 @@ class BranchFlow:
                     )
                     async with inside.transaction():
                         await execute_discarding(inside, statements.encode())
-                    # Its statistics tell of values as they were.
+                    # Its statistics contain unmasked values.
                     await inside.execute("ANALYZE")
             except psycopg.Error as error:
                 if error.sqlstate is None or error.sqlstate.startswith("57P"):
@@ -186,7 +186,7 @@ class BranchFlow:
     # ── in service ───────────────────────────────────────────────────────────
 
     async def _open(self, run: BranchRun) -> Outcome:
-        """Let a new branch's owner in."""
+        """Open a new branch to its owner."""
         branched_at = required(run.state.branched_at)
         async with self.store.long_transaction(audit.PLATFORM) as tx:
             branch = await databases.lock(tx, run.row.resource_id, wait=True)
@@ -228,12 +228,12 @@ class BranchFlow:
             )
 
     async def _serve(self, run: BranchRun) -> Outcome:
-        """Put what was made in the place of what is there; whoever is pooled waits meanwhile."""
+        """Swap in the copy for the database in service; pooled clients wait meanwhile."""
         async with self.store.long_transaction(audit.PLATFORM) as tx:
             row = require_row(await databases.lock(tx, run.row.resource_id, wait=True))
             staging = required(run.state.staging_name)
             if not await self.replacement.can_swap(row, staging, run.row.id):
-                return Next("copy")  # somebody has dropped it by hand
+                return Next("copy")  # it was dropped by hand
             await self.replacement.swap(tx, row, staging, operation_id=run.row.id)
             emit(StepDone("branch", "swapped", row.database_name))
             await blueprints.follow(tx, run.params.source_id, row.id)
@@ -279,7 +279,7 @@ class BranchFlow:
     # ── helpers ──────────────────────────────────────────────────────────────
 
     async def _both(self, run: BranchRun) -> tuple[DatabaseRow, DatabaseRow]:
-        """Whose copy it is going to be, and what is copied. Raises Conflict, NotFound."""
+        """Return the target and the source of the copy. Raises Conflict, NotFound."""
         async with self.store.transaction(audit.PLATFORM) as tx:
             heir = await databases.find(tx, run.row.resource_id, customer_id=None)
             source = await databases.find(tx, run.params.source_id, customer_id=None)

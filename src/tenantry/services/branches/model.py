@@ -1,4 +1,4 @@
-"""What is wanted of a branch, and what its owner is told about it. Values only."""
+"""The request for a branch, the state of its operation, and its result. Values only."""
 
 import datetime as dt
 import uuid
@@ -14,13 +14,13 @@ from tenantry.services.databases.model import Opened
 from tenantry.services.operations.model import Kind, Params, Run, State
 from tenantry.services.restores.model import Exceptions
 
-# How a database was copied: sharing its blocks on disk, block by block, by what is in it, or from
-# the physical backups, as it was.
+# How a database was copied: sharing its blocks on disk, by copying its blocks, by dump and load, or
+# from the physical backups, at a past time.
 Method = Literal["clone", "template", "dump", "restore"]
 
 
 class BranchParams(Params):
-    """What is copied, and at which past moment (None is now)."""
+    """The source of the copy, and the past time of it (None is now)."""
 
     source_id: uuid.UUID
     masked: bool = False
@@ -29,9 +29,9 @@ class BranchParams(Params):
 
 
 class BranchState(State):
-    """What the steps keep. ``staging_name`` is the database that is copied into.
+    """The state between steps. ``staging_name`` is the database that is copied into.
 
-    ``masking`` is whether masking has begun, after which nobody knows how much of it was done.
+    ``masking`` is whether masking has begun, after which it is unknown how much of it was done.
     """
 
     size: int = 0
@@ -51,9 +51,10 @@ BranchRun = Run[BranchParams, BranchState]
 
 @dataclass(frozen=True, slots=True)
 class NewBranch:
-    """What a caller asks for. Without ``plan`` it has its parent's limits; ``masked`` of None is
+    """A request for a branch.
 
-    whether its parent has a masking; ``at`` of None is now.
+    Without ``plan`` it has its parent's limits; if ``masked`` is None, it is masked if its parent
+    has a masking; ``at`` of None is now.
     """
 
     name: str
@@ -66,7 +67,7 @@ class NewBranch:
     expires_at: dt.datetime | None
 
     def attributes_from(self, parent: Attributes) -> Attributes:
-        """Those of its parent, but for what is asked for."""
+        """Return the parent's attributes, with the requested ones replaced."""
         return replace(
             parent.copied(),
             name=self.name,
@@ -80,7 +81,7 @@ class NewBranch:
 
 @dataclass(frozen=True, slots=True)
 class OpenedBranch:
-    """A branch, the password that is going to open it, and the operation that makes it."""
+    """A branch, its future password, and the operation that creates it."""
 
     opened: Opened
     operation: OperationRow
@@ -88,7 +89,7 @@ class OpenedBranch:
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """SQL that is done in each branch of a database before anybody gets in."""
+    """SQL that is run in each branch of a database before it is opened."""
 
     sql: str | None
     updated_at: dt.datetime | None

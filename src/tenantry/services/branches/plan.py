@@ -2,12 +2,13 @@
 
 from tenantry.services.branches.model import Method
 
-# While its blocks are copied nobody can log in to a database. So many take well below a second.
+# Nobody can log in to a database while its blocks are copied; for this size that takes well below a
+# second.
 SMALL_BYTES = 64 * 1024 * 1024
 
 
 def methods(*, clones: bool, size_bytes: int, sessions: int) -> list[Method]:
-    """The ways to try, the best first; the last one always works, and disturbs nobody.
+    """Return the methods to try, the best first; the last one always works and disturbs nobody.
 
     ``clones`` is whether both the server and its file system can share blocks.
     """

@@ -1,4 +1,4 @@
-"""The verbs on branches. A branch is a database: showing and deleting it is ``databases``'s."""
+"""The service for branches. A branch is a database: ``databases`` shows and deletes it."""
 
 import datetime as dt
 import uuid
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 
 class Branches:
-    """Everything that can be done with branches."""
+    """The service for branches."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Branches:
     async def create(
         self, tx: Tx, actor: Actor, parent_id: uuid.UUID, wanted: NewBranch, password: Secret
     ) -> OpenedBranch:
-        """Want a branch of a database, reachable from where its parent is, by nobody else.
+        """Begin to create a branch, which has its parent's allowlist.
 
         Raises NotFound, Conflict, NameTaken, InvalidInput, Forbidden.
         """
@@ -100,7 +100,10 @@ class Branches:
         masked: bool | None,
         accept_losses: bool,
     ) -> OperationRow:
-        """Want a branch as its parent is now, or was. Raises NotFound, Conflict, InvalidInput."""
+        """Begin to reset a branch to its parent, now or ``at`` a past time.
+
+        Raises NotFound, Conflict, InvalidInput, OutsideWindow.
+        """
         parent = await self._databases.lock_there(tx, actor, parent_id)
         branch = await self._databases.lock_there(tx, actor, branch_id)
         if branch.parent_id != parent.id:
@@ -122,7 +125,7 @@ class Branches:
     async def promote(
         self, tx: Tx, actor: Actor, branch_id: uuid.UUID, *, accept_losses: bool
     ) -> OperationRow:
-        """Want what is in a branch to be in its parent. Raises NotFound, Conflict."""
+        """Begin to replace a branch's parent by a copy of the branch. Raises NotFound, Conflict."""
         branch = await self._databases.lock_there(tx, actor, branch_id)
         if branch.parent_id is None:
             raise Conflict(
@@ -145,7 +148,11 @@ class Branches:
     async def _check(
         self, tx: Tx, parent: DatabaseRow, *, masked: bool | None, at: dt.datetime | None
     ) -> bool:
-        """Whether a database has a masking. Raises InvalidInput for what cannot be had of it."""
+        """Return whether a database has a masking.
+
+        Raises InvalidInput if one is requested and missing, OutsideWindow if ``at`` cannot be
+        restored.
+        """
         if at is not None:
             if at < parent.created_at:
                 raise OutsideWindow(
@@ -191,14 +198,17 @@ class Branches:
     async def page(
         self, actor: Actor, parent_id: uuid.UUID, *, cursor: str | None, limit: int
     ) -> Page[DatabaseRow]:
-        """A database's branches, newest first. Raises NotFound, InvalidInput for a bad cursor."""
+        """Return a database's branches, newest first.
+
+        Raises NotFound; InvalidInput for a bad cursor.
+        """
         await self._databases.show(actor, parent_id)
         return await self._databases.page(
             actor, Filter(parent_id=parent_id), cursor=cursor, limit=limit
         )
 
     async def expire(self) -> list[uuid.UUID]:
-        """Delete the branches whose time has come. Returns which."""
+        """Delete the branches that have expired. Returns their IDs."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             due = await rows.expired(tx)
         gone = []
@@ -216,7 +226,7 @@ class Branches:
     # ── masking ──────────────────────────────────────────────────────────────
 
     async def masking(self, actor: Actor, database_id: uuid.UUID) -> Masking:
-        """What masks a database's branches. Raises NotFound."""
+        """Return the SQL that masks a database's branches. Raises NotFound."""
         await self._databases.show(actor, database_id)
         async with self._store.transaction(actor) as tx:
             found = await rows.masking(tx, database_id)
@@ -225,7 +235,7 @@ class Branches:
     async def set_masking(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, sql: str | None
     ) -> Masking:
-        """Have this SQL mask a database's branches from now on; None has nothing do so.
+        """Set the SQL that masks a database's new branches; None removes it.
 
         Raises NotFound, Conflict.
         """

@@ -1,1 +1,1 @@
-"""The certificate that every TLS door shows: had, renewed, put in service, revoked."""
+"""The certificate of every TLS endpoint: issue, renew, install, revoke."""

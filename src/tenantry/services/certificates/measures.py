@@ -1,4 +1,4 @@
-"""What there is to measure about the certificate of the TLS ports."""
+"""Measures of the certificate of the TLS ports."""
 
 from tenantry.services.certificates.service import Certificates
 from tenantry.services.observations.model import Measure, gauge
@@ -14,6 +14,6 @@ _FAILURES = gauge(
 
 
 async def measures(certificates: Certificates) -> list[Measure]:
-    """How long it lasts. Raises Conflict while there is none."""
+    """Return how long the certificate lasts. Raises Conflict while there is none."""
     found = certificates.status()
     return [_LEFT(found.seconds_left), _FAILURES(found.failures)]

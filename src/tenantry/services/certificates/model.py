@@ -1,4 +1,4 @@
-"""What is known of the certificate in place, of the tries to have another, and of both together."""
+"""The status of the installed certificate and of the tries to replace it."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 class Revocation(BaseModel):
-    """A certificate that its authority shall revoke, once another one is in service."""
+    """A certificate for its authority to revoke, once another one is in service."""
 
     source: str
     fingerprint: str
@@ -17,18 +17,18 @@ class Revocation(BaseModel):
 
 
 class Tries(BaseModel):
-    """What has failed since the last success, and what is still to be done. Kept in a file."""
+    """Failures since the last success, and pending revocations. Stored in a file."""
 
     failures: int = 0
     failed_at: dt.datetime | None = None
     error: str | None = None
-    wanted: str | None = None  # which source it was that failed
+    wanted: str | None = None  # the source that failed
     revoke: list[Revocation] = []
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A port that serves TLS, and whether it shows the certificate in place."""
+    """A TLS endpoint, and whether it serves the installed certificate."""
 
     name: str
     port: int
@@ -37,7 +37,7 @@ class Door:
 
 @dataclass(frozen=True, slots=True)
 class CertificateStatus:
-    """The certificate in place, and what is planned for it. Times are UTC."""
+    """The installed certificate and its planned renewal. Times are UTC."""
 
     source: str
     wanted_source: str

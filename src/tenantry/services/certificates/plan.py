@@ -1,4 +1,4 @@
-"""What to do about the certificate, given the one in place, the failures, and the time. Pure."""
+"""The next step for the certificate, given the current one, the failures and the time. Pure."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ _MOST_DOUBLINGS = 16
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Where it shall come from, and the names that it must be for.
+    """The required source and names of the certificate.
 
-    ``fingerprint`` is that of a file's, whoever looks after it: nothing else is to be in place.
+    ``fingerprint`` is that of a certificate given as a file, which is the only one to install then;
+    it is not renewed here.
     """
 
     source: str
@@ -23,7 +24,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class InPlace:
-    """What there is; ``unwanted`` if it is to be revoked."""
+    """The installed certificate; ``unwanted`` if it is to be revoked."""
 
     source: str
     names: frozenset[str]
@@ -38,19 +39,19 @@ class InPlace:
 
     @property
     def renews_at(self) -> dt.datetime:
-        """When a third of its lifetime is left."""
+        """The time at which a third of its lifetime is left."""
         return self.not_after - self.lifetime / 3
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """How often having another has failed since the last success, and when last."""
+    """The failures to obtain a certificate since the last success."""
 
     count: int = 0
     last_at: dt.datetime | None = None
 
     def retry_at(self, now: dt.datetime) -> dt.datetime:
-        """When to try again: 5 minutes after the first failure, then ever later, up to a day."""
+        """Return when to try again: 5 minutes after the first failure, doubling up to a day."""
         if not self.count or self.last_at is None or self.last_at > now:  # the clock was set back
             return now
         doublings = min(self.count - 1, _MOST_DOUBLINGS)
@@ -60,21 +61,21 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """It is good until its time to be renewed."""
+    """It is valid until its renewal is due."""
 
     until: dt.datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Obtain:
-    """Another is needed now."""
+    """Another one is needed now."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Another is needed, and the last try failed too lately."""
+    """Another one is needed, but the last try failed too recently."""
 
     reason: str
     until: dt.datetime
@@ -84,7 +85,7 @@ Step = Keep | Obtain | Wait
 
 
 def decide(wanted: Wanted, held: InPlace | None, failures: Failures, now: dt.datetime) -> Step:
-    """What to do now."""
+    """Return the next step."""
     reason = _why_another(wanted, held, now)
     if reason is None and held is not None:
         return Keep(held.renews_at)
@@ -110,9 +111,9 @@ def _why_another(wanted: Wanted, held: InPlace | None, now: dt.datetime) -> str 
 
 
 def warning(held: InPlace, now: dt.datetime) -> str | None:
-    """What a person must know of: an end that is near although it should have been renewed.
+    """Return a warning if the certificate ends soon although it should have been renewed.
 
-    That is at 14 days, and for one that lives for less than 84, at a sixth of its lifetime.
+    That is 14 days before its end; for a lifetime of less than 84 days, a sixth of it.
     """
     left = held.not_after - now
     if left <= dt.timedelta():

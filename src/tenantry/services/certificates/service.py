@@ -1,8 +1,8 @@
-"""Having a certificate that clients can verify, and having every door show it.
+"""Obtaining a certificate that clients can verify, and installing it at every TLS endpoint.
 
-Invariants. The file in place is one whole pair (host.certificates). A certificate that
-has not been seen at every running door has the one before it beside it: whoever finds
-that file, after a crash too, completes the change or puts the old one back.
+Invariants. The installed file is always one complete pair (host.certificates). Until every running
+endpoint has been seen to serve a new certificate, the previous one is stored beside it: a process
+that finds that file, after a crash too, completes the change or restores the previous one.
 """
 
 import asyncio
@@ -70,10 +70,10 @@ class Certificates:
         self._account_key = home.tls / "acme-account.key"
         self._lock = home.tls / "lock"
 
-    # ── what there is ────────────────────────────────────────────────────────
+    # ── status ───────────────────────────────────────────────────────────────
 
     def status(self) -> CertificateStatus:
-        """What is in place, and what is planned. Raises Conflict where there is none yet."""
+        """Return the installed certificate and the next step. Raises Conflict if there is none."""
         held, tries, now = self._held(), self._tries(), _now()
         if held is None:
             raise Conflict("There is no certificate yet.", hint="Run ./tenantry up.")
@@ -99,7 +99,7 @@ class Certificates:
         )
 
     async def doors(self) -> list[Door]:
-        """Each running server's port, and whether it shows the certificate in place."""
+        """Return each running server's port, and whether it serves the installed certificate."""
         held = self._held()
         return [
             Door(each.name, each.port, held is not None and await _shows(each, held))
@@ -109,10 +109,10 @@ class Certificates:
     # ── verbs ────────────────────────────────────────────────────────────────
 
     def ensure_some(self) -> bool:
-        """Have one that servers can start with, of the own authority where need be.
+        """Install a certificate that servers can start with, from the own authority if needed.
 
-        Returns whether it changed. Raises MachineError if a file that was given is of no use, and
-        there is no other certificate.
+        Returns whether it changed. Raises MachineError if a given file is unusable and there is no
+        other certificate.
         """
         self._own.ensure()
         held, tries = self._held(), self._tries()
@@ -140,18 +140,18 @@ class Certificates:
         return True
 
     async def keep(self) -> None:
-        """Do what is due: put in service, renew, revoke. The worker calls it all the time.
+        """Do what is due: install, renew, revoke. The worker calls it periodically.
 
-        Raises TenantryError if something failed; it will be tried again by itself.
+        Raises TenantryError if something failed; a later call retries it.
         """
         async with packages.locked(self._lock, deadline=_LOCK_SECONDS):
             await self._keep()
 
     async def renew(self, *, revoke: int | None = None) -> CertificateStatus:
-        """Have another certificate now, whatever failed before.
+        """Obtain another certificate now, regardless of earlier failures.
 
-        With ``revoke``, the authority then revokes the one there was, for this reason.
-        Raises TenantryError if there was none to be had; the old one is kept.
+        With ``revoke``, the authority then revokes the previous one, for this reason (RFC 5280).
+        Raises TenantryError if none could be obtained; the old one stays in service.
         """
         async with packages.locked(self._lock, deadline=_LOCK_SECONDS):
             if revoke is not None:
@@ -184,7 +184,7 @@ class Certificates:
             self._save(tries)
 
     async def _keep(self) -> None:
-        if self._own.ensure() or self._held() is None:  # somebody has deleted or broken a file
+        if self._own.ensure() or self._held() is None:  # a file was deleted or damaged
             self.ensure_some()
         await self._put_in_service()
         step = self._decide(self._held(), self._tries())
@@ -217,7 +217,7 @@ class Certificates:
         try:
             yield
         except Exception as error:
-            # Whatever it was: who asks an authority too often is shut out by it.
+            # Whatever the error: an authority blocks clients that ask too often.
             tries = self._tries()
             tries = tries.model_copy(
                 update={
@@ -240,9 +240,9 @@ class Certificates:
         files.write_atomically(self._file, new.render())
 
     async def _put_in_service(self) -> None:
-        """Have every running server show the certificate in place, or put back the one before.
+        """Make every running server serve the installed certificate, or restore the previous one.
 
-        Raises MachineError if a server does not show it.
+        Raises MachineError if a server does not serve it.
         """
         held = self._held()
         if held is None:
@@ -261,12 +261,12 @@ class Certificates:
         self._before.unlink(missing_ok=True)
 
     async def _not_showing(self, wanted: ServerCertificate) -> str:
-        """The names of the running servers that do not show it, reloaded where need be."""
+        """Reload servers that do not serve it, and return the names of those that still do not."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + _SHOW_SECONDS
         wrong = [each for each in self._running() if not await _shows(each, wanted)]
         for each in wrong:
-            with contextlib.suppress(Unavailable):  # it has until the deadline to come up
+            with contextlib.suppress(Unavailable):  # it has until the deadline to start
                 await each.reload()
         while wrong and clock() < deadline:
             await asyncio.sleep(_POLL_SECONDS)
@@ -297,7 +297,7 @@ class Certificates:
 
     @property
     def _source(self) -> str:
-        """Where the certificate shall come from."""
+        """The required source of the certificate."""
         if self._settings.certificate is not None:
             return self._settings.certificate.as_uri()
         return self._settings.acme.directory or OWN
@@ -306,7 +306,7 @@ class Certificates:
     def _wanted(self) -> Wanted:
         if self._settings.certificate is not None:
             fingerprint = ""
-            with contextlib.suppress(MachineError):  # reported by who puts it in place
+            with contextlib.suppress(MachineError):  # reported when it is installed
                 fingerprint = self._given().fingerprint
             return Wanted(self._source, frozenset(), fingerprint)
         if self._settings.acme.directory is None:
@@ -321,7 +321,8 @@ class Certificates:
         return certificates.read_given(path, key, self._settings.domain)
 
     def _authority(self, directory: str) -> "Authority":
-        # Its libraries take 70 ms, in every process that starts, and few ask an authority.
+        # Its libraries take 70 ms to import, in every process that starts, and few use an
+        # authority.
         from tenantry.host.acme import Authority  # noqa: PLC0415
 
         return Authority(
@@ -352,7 +353,7 @@ class Certificates:
         return plan.decide(self._wanted, in_place, self._failures(tries), _now())
 
     def _failures(self, tries: Tries) -> Failures:
-        """Those of what is wanted now: an authority's failures say nothing of another."""
+        """Return the failures of the required source; another source's do not count."""
         if tries.wanted != self._source:
             return Failures()
         return Failures(tries.failures, tries.failed_at)
@@ -389,7 +390,7 @@ class Certificates:
             port = self._settings.api.port
 
             async def reload_api() -> None:
-                # One that does not serve yet would end by this signal.
+                # Raises Unavailable if the API does not serve yet: the signal would end it.
                 await tls.shown_certificate(host, port, postgres=False)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGHUP)
@@ -398,7 +399,7 @@ class Certificates:
         return servers
 
     def _api_pid(self) -> int | None:
-        """The API's pid, if it runs."""
+        """Return the API's pid, if it runs."""
         pid = processes.read_pid(Home(self._settings.home).run / "api.pid")
         return pid if processes.started_by(pid, "python", "tenantry.api") else None
 

@@ -1,1 +1,1 @@
-"""Bringing one whole cluster back from its repository, into service in the old one's place."""
+"""Restores of whole clusters from their repository, in place of the cluster in service."""

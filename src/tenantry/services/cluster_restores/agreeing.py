@@ -1,7 +1,7 @@
-"""Having a restored cluster open nothing that has been closed since, before it is in service.
+"""Revoking in a restored cluster what has been revoked since, before it is put into service.
 
-What is valid by now is best told by the cluster that is being replaced. If that one does not
-start any more, the control database and its audit tell what they know.
+The cluster that is being replaced is the best source of what is valid now. If it does not start any
+more, the control database and its audit are used instead.
 """
 
 from collections.abc import Awaitable, Callable
@@ -30,9 +30,9 @@ _OPTIONS = ("listen_addresses=", "archive_command=", "autovacuum=off", "ssl=off"
 
 
 def quiet(address: Address) -> list[str]:
-    """A postmaster's options where nobody but the platform shall find it, and it archives nothing.
+    """Return the postmaster options of a cluster that only the platform can reach.
 
-    Its part of the log waits, and is archived once it is in service.
+    It archives nothing: its part of the log is retained, and archived once it is in service.
     """
     here = (f"unix_socket_directories={address.socket_dir}", f"port={address.port}")
     return [word for option in (*_OPTIONS, *here) for word in ("-c", option)]
@@ -41,7 +41,7 @@ def quiet(address: Address) -> list[str]:
 async def _ask_old(
     folders: Folders, dbname: str, question: Callable[[Server], Awaitable[_Answer]]
 ) -> _Answer | None:
-    """What the cluster that is to be replaced answers a superuser; None if it cannot."""
+    """Query the cluster that is to be replaced, as a superuser; None if it does not answer."""
     old = folders.old
     if not old.data.exists():
         return None
@@ -60,7 +60,7 @@ async def _ask_old(
 async def agree_on_logins(
     folders: Folders, store: ControlStore, wanted: Wanted, reached: Reached
 ) -> tuple[list[str], bool]:
-    """The tenants' logins. Returns who is shut out, and whether the old cluster could be asked."""
+    """Update the tenants' logins. Returns the locked ones, and whether the old cluster answered."""
     now = await _ask_old(folders, "postgres", catalog.logins)
     async with store.transaction(audit.PLATFORM) as tx:
         cluster = next(each for each in await rows.every(tx) if each.name == wanted.cluster)
@@ -73,7 +73,7 @@ async def agree_on_logins(
     async with connect(folders.restored.address, user=ADMIN) as server:
         then = await catalog.logins(server)
         for row in plan.never_owned(owned, then, wanted.to):
-            # It waited for its owner then: empty, it would look as if nothing were lost.
+            # At that time it had no owner: empty, it would hide that data are lost.
             for name in (row.shadow_name, row.database_name):
                 await objects.drop_database(server, name)
             await objects.drop_role(server, row.username)
@@ -81,13 +81,13 @@ async def agree_on_logins(
         todo = plan.agree(then, now, known=known, rotated=rotated)
         for name, login in todo.changes.items():
             await objects.set_login(server, name, login)
-        # Whoever has got an allowlist since would be let in from anywhere until it is in force.
+        # A role that got an allowlist since could log in from anywhere until the list is in force.
         await objects.admit_by_list(server, sorted(listed & then.keys()))
     return todo.shut, now is not None
 
 
 async def agree_on_openings(folders: Folders) -> tuple[list[str], bool]:
-    """The platform's own keys and users, as above."""
+    """Update the platform's API keys and users. Returns as ``agree_on_logins``."""
     now = await _ask_old(folders, DATABASE, revocations.openings)
     if now is None:
         return [], False

@@ -1,8 +1,8 @@
-"""Restoring a shared cluster while the platform is up: the same steps, as an operation.
+"""The restore of a shared cluster while the platform is up: the same steps, as an operation.
 
-The old cluster serves until the new one is made, recovered and sound. Then it is *held*: the
-supervisor does not start it again, and everything that wants it is told so, until the new one
-is in its place.
+The old cluster serves until the new one is made, recovered and checked. Then it is *held*: the
+supervisor does not start it again, and whatever tries to gets an error that says so, until the new
+one is in its place.
 """
 
 import contextlib
@@ -51,14 +51,14 @@ _DRAINED_SECONDS = 60.0
 
 
 class ClusterRestoreParams(Params):
-    """Which cluster to restore, and to which moment."""
+    """The cluster to restore, and the time to restore it to."""
 
     cluster: str
     to: dt.datetime
 
 
 class ClusterRestoreState(State):
-    """The backup that was restored, how far it came, and how long others were waited for."""
+    """The restored backup, how far it was recovered, and the seconds waited for others."""
 
     label: str = ""
     reached: Reached | None = None
@@ -72,7 +72,7 @@ ClusterRestoreRun = Run[ClusterRestoreParams, ClusterRestoreState]
 
 @dataclass(frozen=True, slots=True)
 class ClusterRestoring:
-    """The verb on whole clusters, and what its steps work with."""
+    """The restore of clusters as an operation, with what its steps need."""
 
     settings: Settings
     store: ControlStore
@@ -102,7 +102,7 @@ class ClusterRestoring:
     async def begin(
         self, tx: Tx, actor: Actor, cluster_id: uuid.UUID, to: dt.datetime
     ) -> OperationRow:
-        """Want a cluster as it was. Raises NotFound, Conflict, OutsideWindow, NotEnoughDisk, …"""
+        """Begin to restore a cluster. Raises NotFound, Conflict, OutsideWindow, NotEnoughDisk, …"""
         row = await rows.find(tx, cluster_id)
         if row is None:
             raise NotFound("There is no such cluster.", hint="GET /api/clusters lists them.")
@@ -152,7 +152,7 @@ class ClusterRestoring:
         folders = self._folders(run)
         await folders.undo()
         if folders.cluster.pid() is not None:
-            # What is committed has to be in the repository: the old one goes on writing.
+            # Committed transactions have to be in the repository: the old cluster keeps writing.
             await self.repositories.secure(folders.cluster.name)
         wanted = await self._of(run).look(run.params.to)
         run.state.label = await self._of(run).restore(wanted, say=_say, show=show)
@@ -160,20 +160,21 @@ class ClusterRestoring:
 
     async def _recover(self, run: ClusterRestoreRun) -> Outcome:
         if not self._folders(run).restored.data.exists():
-            return Next("restore")  # the platform was brought up meanwhile
+            return Next("restore")  # the platform was restarted meanwhile
         wanted = await self._of(run).choose(run.params.to)
         reached = await self._of(run).recover(wanted, run.state.label, say=_say)
         run.state.reached = reached
         return Next()
 
     async def _drain(self, run: ClusterRestoreRun) -> Outcome:
-        """Have no other operation under way: what they have done would be gone half way."""
+        """Cancel and await the other operations: the restore would undo half of their work."""
         async with self.store.transaction(audit.PLATFORM) as tx:
             others = await operation_rows.unfinished(tx) - {run.row.id}
             if others:
                 await operation_rows.cancel_all(tx, besides=run.row.id)
         run.state.waited += _DRAIN_SECONDS
-        # On a broken cluster they cannot end; on the new one they take back what is not there.
+        # After a minute go on: on a broken cluster they cannot end, and on the new one they undo
+        # what is not there.
         return Wait(_DRAIN_SECONDS) if others and run.state.waited < _DRAINED_SECONDS else Next()
 
     async def _agree(self, run: ClusterRestoreRun) -> Outcome:
@@ -196,7 +197,7 @@ class ClusterRestoring:
             folders.hold()
             await self._of(run).swap(report)
         elif all(each.name != report.kept for each in folders.kept()):
-            return Next("restore")  # the platform was brought up meanwhile, which has undone it
+            return Next("restore")  # the platform was restarted meanwhile, which has undone it
         return Next()
 
     async def _serve(self, run: ClusterRestoreRun) -> Outcome:
@@ -212,7 +213,8 @@ class ClusterRestoring:
         )
         try:
             await self.pooler.end_clients_of(report.shut)
-            # With the new timeline in the repository, no backup that is left is chosen any more.
+            # Once the new timeline is in the repository, backups of the abandoned timeline are not
+            # chosen any more.
             await self.repositories.secure(folders.cluster.name)
         except TenantryError as error:
             log.warning("cluster.restored", error=str(error))
@@ -223,7 +225,7 @@ class ClusterRestoring:
         await folders.end_private()
         await folders.undo()
         folders.release()
-        with contextlib.suppress(MachineError):  # the supervisor goes on trying
+        with contextlib.suppress(MachineError):  # the supervisor keeps trying
             await LocalClusters(self.settings).ensure_running(folders.cluster)
 
 

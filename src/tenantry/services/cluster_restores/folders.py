@@ -1,13 +1,13 @@
 """The folders of a cluster that is being restored, and which of them is the cluster's.
 
-    clusters/NAME/data            what is in service
-    clusters/NAME/restored/data   what is being made, until it is in service
-    clusters/NAME/before-MOMENT   what was in service until that moment (UTC)
-    clusters/NAME/restore.json    the decision: what is in ``restored`` is the cluster's from now on
+    clusters/NAME/data            in service
+    clusters/NAME/restored/data   being restored, until it is in service
+    clusters/NAME/before-MOMENT   in service until that moment (UTC)
+    clusters/NAME/restore.json    the decision: ``restored`` is the cluster's from now on
 
-Invariant: at every moment one whole folder is the cluster's: ``data`` as long as nothing is
-decided, and the restored one afterwards. It is decided by one rename, that of the file; whatever
-is cut off after it is completed by ``finish``, and before it undone by ``undo``.
+Invariant: at every moment exactly one complete folder is the cluster's: ``data`` until the decision
+is made, and the restored one afterwards. The decision is made by one rename, that of the file;
+after it an interrupted restore is completed by ``finish``, and before it undone by ``undo``.
 """
 
 import datetime as dt
@@ -33,14 +33,14 @@ _MOMENT = "%Y%m%dT%H%M%SZ"
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Those of one cluster."""
+    """The folders of one cluster."""
 
     home: Home
     cluster: ProcessCluster
 
     @property
     def restored(self) -> ProcessCluster:
-        """The cluster that is being made, which only the platform finds."""
+        """The cluster that is being restored, which only the platform can reach."""
         return replace(
             self.cluster,
             folder=self.cluster.folder / "restored",
@@ -49,11 +49,11 @@ class Folders:
 
     @property
     def old(self) -> ProcessCluster:
-        """The cluster that is in service, where only the platform finds it."""
+        """The cluster that is in service, at an address that only the platform can reach."""
         return replace(self.cluster, address=self._private("old"))
 
     def _private(self, what: str) -> Address:
-        # The name of a socket has little room (see base.settings).
+        # The path of a socket is limited in length (see base.settings).
         return Address(self.home.run / f"{self.cluster.name}-{what}", self.cluster.address.port)
 
     @property
@@ -63,7 +63,7 @@ class Folders:
     # ── putting into service ─────────────────────────────────────────────────
 
     def decided(self) -> Report | None:
-        """The restore that is decided and not complete yet. Raises MachineError if unreadable."""
+        """Return the decided restore that is not complete. Raises MachineError if unreadable."""
         try:
             return Report.model_validate_json(self._decision.read_bytes())
         except FileNotFoundError:
@@ -74,18 +74,18 @@ class Folders:
             ) from error
 
     def new_name(self, now: dt.datetime) -> str | None:
-        """What the folder in service will be called; None if there is none."""
+        """Return the future name of the folder in service; None if there is none."""
         return (
             f"{_BEFORE}{now.astimezone(dt.UTC):{_MOMENT}}" if self.cluster.data.exists() else None
         )
 
     def decide(self, report: Report) -> None:
-        """Have the restored cluster be the one. Neither of the two may run."""
+        """Record the decision for the restored cluster. Neither of the two may run."""
         files.write_atomically(self._decision, report.model_dump_json(indent=2))
         emit(StepDone(RESTORE, "decided", self.cluster.name))
 
     def finish(self) -> None:
-        """Give the folders the names that are decided; without a decision, do nothing."""
+        """Rename the folders as decided; without a decision, do nothing."""
         report = self.decided()
         if report is None or report.in_service:
             return
@@ -104,27 +104,27 @@ class Folders:
         files.write_atomically(self._decision, done.model_dump_json(indent=2))
 
     def complete(self) -> None:
-        """The control database knows of it: nothing is left to do."""
+        """Remove the decision, once the control database has recorded the restore."""
         self._decision.unlink(missing_ok=True)
 
     # ── undoing ──────────────────────────────────────────────────────────────
 
     async def end_private(self) -> None:
-        """Stop the old cluster where only the platform finds it, if somebody left it running."""
+        """Stop the old cluster at its private address, if it was left running there."""
         if self.old.address.socket_dir.exists():
             await self.old.stop()
             shutil.rmtree(self.old.address.socket_dir, ignore_errors=True)
 
     def hold(self) -> None:
-        """Have nobody start the cluster by the usual way; what runs goes on."""
+        """Prevent starts of the cluster by ``ensure_running``; a running one keeps running."""
         self.cluster.held.touch(0o600)
 
     def release(self) -> None:
-        """The cluster may be started again."""
+        """Permit starts of the cluster again."""
         self.cluster.held.unlink(missing_ok=True)
 
     async def undo(self) -> bool:
-        """Remove what is being made, unless it is decided. Returns whether there was something."""
+        """Remove the restored cluster unless it is decided for. Returns whether there was one."""
         report = self.decided()
         if report is not None and not report.in_service:
             return False
@@ -133,7 +133,7 @@ class Folders:
         return there
 
     async def settle(self) -> None:
-        """Complete or undo whatever was cut off. Nobody else may be at it."""
+        """Complete or undo an interrupted restore. No other process may work on these folders."""
         await self.end_private()
         self.finish()
         await self.undo()
@@ -141,10 +141,10 @@ class Folders:
         for left in self.cluster.folder.glob(f"{_DISCARDED}*"):
             shutil.rmtree(left)
 
-    # ── what is kept ─────────────────────────────────────────────────────────
+    # ── retained folders ─────────────────────────────────────────────────────
 
     def kept(self) -> list[Kept]:
-        """What restores have taken out of service, the newest first."""
+        """Return the folders that restores have taken out of service, the newest first."""
         found = []
         for path in self.cluster.folder.glob(f"{_BEFORE}*"):
             try:
@@ -155,8 +155,8 @@ class Folders:
         return sorted(found, key=lambda each: each.since, reverse=True)
 
     def discard(self, kept: Kept) -> None:
-        """Delete one for good."""
-        # First another name: what is half deleted must not look like a cluster.
+        """Delete a retained folder permanently."""
+        # Renamed first: a partly deleted folder must not look like a cluster.
         gone = kept.path.with_name(_DISCARDED + kept.name)
         kept.path.rename(gone)
         files.sync_folder(self.cluster.folder)

@@ -1,4 +1,4 @@
-"""What is wanted of a restore of a whole cluster, how far it is, and what it tells. Values only."""
+"""The request for a restore of a whole cluster, its progress and its report. Values only."""
 
 import datetime as dt
 import uuid
@@ -11,12 +11,12 @@ from tenantry.pg.pgbackrest_output import Backup, Contents
 
 
 class Reached(BaseModel):
-    """A cluster that has been brought back.
+    """A recovered cluster.
 
-    ``last_commit`` is when the last transaction in it was committed, None where that is no
-    longer known. ``ended_early`` says that the log ended before the moment that was wanted,
-    and ``unread`` names the last segment of the log that is there and could not be used,
-    because one before it is missing or damaged.
+    ``last_commit`` is when the last transaction in it was committed, None where that is no longer
+    known. ``ended_early`` says that the log ended before the requested time, and ``unread`` names
+    the last segment of the log that exists but could not be used, because one before it is missing
+    or damaged.
     """
 
     cluster: str
@@ -29,10 +29,10 @@ class Reached(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Where the control database and the cluster with the databases are not of one moment.
+    """Differences between the control database and the cluster with the databases.
 
-    ``missing`` are databases that somebody owns and that are not there; ``strangers`` are
-    there, and nobody is known to own them; ``closed`` have lost their password.
+    ``missing`` are databases that have an owner and do not exist; ``strangers`` exist and are
+    unmanaged; ``closed`` have lost their password.
     """
 
     missing: list[str] = field(default_factory=list)
@@ -45,8 +45,11 @@ class Differences:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A cluster as it was at ``to`` (None: at the end of its log), from the first of ``backups``
-    that can be read. ``contents`` is what their repository holds of it."""
+    """The request for a cluster as of ``to`` (None: at the end of its log).
+
+    The first of ``backups`` that can be read is used. ``contents`` is what their repository holds
+    of the cluster.
+    """
 
     cluster: str
     to: dt.datetime | None
@@ -55,18 +58,18 @@ class Wanted:
 
     @property
     def size(self) -> int:
-        """The bytes that it takes once it is restored, about."""
+        """The approximate size of the restored cluster in bytes."""
         return self.backups[0].size
 
 
 class Report(BaseModel):
-    """What came of a restore.
+    """The result of a restore.
 
-    ``kept`` is the name of the folder in which the old cluster is. ``shut`` are logins (of the
-    control cluster: keys and users) that opened something at that moment, and do no more: they
-    had been revoked since, or were given another password that is not known here.
-    ``old_unreadable`` says that what had been revoked since could be told by the audit only.
-    ``in_service`` is set once its folder has the cluster's name.
+    ``kept`` is the name of the folder with the old cluster. ``shut`` are logins (of the control
+    cluster: keys and users) that were valid at the restored time and are locked now: they had been
+    revoked since, or their password was changed to one that is not known here. ``old_unreadable``
+    says that only the audit was available to find what had been revoked since. ``in_service`` is
+    set once the restored folder has the cluster's name.
     """
 
     cluster: str

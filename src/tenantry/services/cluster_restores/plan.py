@@ -1,4 +1,4 @@
-"""Which backups a recovery begins with, and what two clusters of two moments make of it. Pure."""
+"""The choice of backups for a recovery, and the reconciliation of its result. Pure."""
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping
@@ -19,7 +19,7 @@ _NAME = 24  # letters of a segment's name: timeline, log, segment
 
 
 def candidates(contents: Contents, to: dt.datetime | None) -> list[Backup]:
-    """The backups from which ``to`` (None: the end of the log) can be reached, the best first.
+    """Return the backups from which ``to`` (None: the log's end) can be reached, the best first.
 
     Raises MachineError if there is no backup, OutsideWindow if all of them are later.
     """
@@ -40,10 +40,10 @@ def candidates(contents: Contents, to: dt.datetime | None) -> list[Backup]:
 
 
 def unread(last_segment: str | None, history: str) -> str | None:
-    """The last segment of the log that a recovery could not use, if it ended before that one.
+    """Return the last segment of the log if the recovery ended before it; else None.
 
-    ``history`` is the file in which PostgreSQL has written where the new timeline begins
-    (manual, section 26.3.6): the timeline before it, and how far it went.
+    ``history`` is the content of the new timeline's history file (manual, section 26.3.6), which
+    says at which segment it left its parent timeline.
     """
     left_at = timelines.forks(history)
     if last_segment is None or not left_at:
@@ -56,10 +56,10 @@ def unread(last_segment: str | None, history: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What to do so that neither side loses anything, and what to tell.
+    """What to change so that neither side loses anything, and the differences to report.
 
-    ``forget`` are rows of databases that wait for an owner and have one already; ``discard``
-    are those that nobody has been given.
+    ``forget`` are rows of databases that wait for an owner but have one already; ``discard`` are
+    rows of databases that were never given to an owner.
     """
 
     forget: list[DatabaseRow]
@@ -74,13 +74,13 @@ def reconcile(
     with_password: Collection[str],
     beside: Collection[str] = (),
 ) -> Reconciliation:
-    """Compare the rows with the databases that are there, and the roles that have a password.
+    """Compare the rows with the existing databases and the roles that have a password.
 
-    ``beside`` are databases that are known and of which there is no row: what was replaced.
+    ``beside`` are known databases without a row: retained ones.
 
-    If the control database is the older, a database that it has waiting for an owner may have
-    been given away: to give it away again would show somebody's data to a stranger. One that
-    nobody can log in to was never given away, or its owner has deleted it; a new one is safer.
+    If the control database is the older one, a database that waits for an owner in it may have got
+    one since: to give it away again would show its data to another customer. One that nobody can
+    log in to never had an owner, or its owner has deleted it; a new one is safer.
     """
     wanted = list(rows)
     waiting = [row for row in wanted if row.status in {"creating", "warm"}]
@@ -105,7 +105,7 @@ def reconcile(
 
 @dataclass(frozen=True, slots=True)
 class Logins:
-    """What to do with the logins of a restored cluster: those to change, and who is shut out."""
+    """The changes to the logins of a restored cluster, and the names of those that are locked."""
 
     changes: dict[str, Login]
     shut: list[str]
@@ -118,11 +118,12 @@ def agree(
     known: Collection[str],
     rotated: Collection[str],
 ) -> Logins:
-    """Have no password be valid again that was valid ``then`` and is not ``now``.
+    """Return the changes that keep passwords invalid that were valid ``then`` and are not ``now``.
 
-    ``now`` are the logins of the cluster that is replaced: each role gets its own back, so that
-    passwords that were changed since go on, too. If it could not be read (None), all is closed
-    that the control database does not know any more, or knows to have been ``rotated`` since.
+    ``now`` are the logins of the cluster that is replaced: each role gets its current one, so that
+    passwords that were changed since stay valid, too. If it could not be read (None), every login
+    is locked that the control database does not know any more, or knows to have been ``rotated``
+    since.
     """
     changes: dict[str, Login] = {}
     for name, login in then.items():
@@ -141,7 +142,7 @@ def agree(
 def never_owned(
     rows: Iterable[DatabaseRow], then: Mapping[str, Login], to: dt.datetime | None
 ) -> list[DatabaseRow]:
-    """The databases that are somebody's by now, and at the moment were there and nobody's."""
+    """Return the databases that existed without an owner at ``to`` and have one now."""
     return [
         row
         for row in rows
@@ -154,7 +155,7 @@ _ROTATED_ABOUT = dt.timedelta(minutes=1)
 
 
 def rotated_from(reached: Reached, backup: Backup) -> dt.datetime:
-    """From when on the audit is to be believed rather than a restored cluster.
+    """Return the time from which on the audit counts, rather than the restored cluster.
 
     A record has the time at which its transaction began, a little before the change itself.
     """

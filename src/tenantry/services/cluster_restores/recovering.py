@@ -1,7 +1,7 @@
-"""The steps by which one cluster comes back. Each finds what an earlier try has done.
+"""The steps that restore and recover one cluster. Each continues from what an earlier try has done.
 
-No data folder: it is restored into another one, which gets its name when all of it is there.
-A folder with ``recovery.signal``: it has the log to read. One without: it is back.
+Without a data folder, the cluster is restored into another folder, which is renamed when it is
+complete. A folder with ``recovery.signal`` has log to replay. One without is recovered.
 """
 
 import asyncio
@@ -52,9 +52,9 @@ async def restore(
     say: Say,
     show: Show,
 ) -> str | None:
-    """Have the files of a cluster, from the first of the backups that can be read.
+    """Restore the files of a cluster from the first of the backups that can be read.
 
-    Returns the label of the backup that was restored, None if they were there already. Raises
+    Returns the label of the restored backup, None if the files exist already. Raises
     RepositoryError with the reason if none can be read.
     """
     taken: list[str] = []
@@ -82,7 +82,8 @@ async def restore(
                 say("The one before it is taken; the log makes up for the difference")
                 shutil.rmtree(folder)
             else:
-                # pgBackRest has named this folder in restore_command, and it gets another name.
+                # pgBackRest has written this folder into restore_command, but it is going to be
+                # renamed.
                 automatic = folder / _AUTOMATIC
                 said = automatic.read_text().replace(str(folder), str(cluster.data))
                 files.write_atomically(automatic, said)
@@ -97,12 +98,12 @@ async def restore(
 async def recover(
     local: LocalClusters, cluster: ProcessCluster, *, say: Say, options: Sequence[str] = ()
 ) -> bool:
-    """Have a restored cluster read the log up to the moment wanted, and run from there on.
+    """Recover a restored cluster up to the requested time, and leave it running.
 
-    ``options`` are its postmaster's own, for this start only.
+    ``options`` are extra postmaster options for this start.
 
-    Returns whether the log ended before that moment; it has come to its end then. Raises
-    MachineError if it does not come up.
+    Returns whether the log ended before that time; then all of it was replayed. Raises MachineError
+    if the cluster does not start.
     """
     ended_early = False
     while True:
@@ -121,7 +122,10 @@ async def recover(
 
 
 async def answering(cluster: ProcessCluster) -> None:
-    """Wait for a server that somebody else has started and that may still be recovering."""
+    """Wait for a server that was started elsewhere and may still be recovering.
+
+    Raises MachineError if it ends.
+    """
     while True:
         with contextlib.suppress(Unavailable):
             async with connect(cluster.address, user=ADMIN):
@@ -140,7 +144,7 @@ def _forget_target(automatic: Path) -> None:
 
 
 def forget_recovery(data: Path) -> None:
-    """Have a recovered cluster's settings say nothing of its recovery any more."""
+    """Remove the recovery parameters from a recovered cluster's settings."""
     automatic = data / _AUTOMATIC
     kept = [line for line in automatic.read_text().splitlines() if not _RECOVERY.match(line)]
     files.write_atomically(automatic, "\n".join([*kept, ""]))
@@ -149,7 +153,7 @@ def forget_recovery(data: Path) -> None:
 async def reached(
     cluster: ProcessCluster, contents: Contents, backup: str, *, ended_early: bool, whole: bool
 ) -> Reached:
-    """Where a cluster that has been recovered stands. ``whole``: all of the log was wanted."""
+    """Return the state of a recovered cluster. ``whole``: all of the log was requested."""
     async with connect(cluster.address, user=ADMIN) as admin:
         row = await (
             await admin.execute(
@@ -176,7 +180,7 @@ async def reached(
 async def reconcile(
     tx: Tx, server: AsyncConnection[TupleRow], cluster_id: uuid.UUID
 ) -> Differences:
-    """Have the control database and a cluster with databases agree, losing nothing.
+    """Reconcile the control database with a cluster's databases, without losing anything.
 
     ``server`` is a superuser's session on that cluster.
     """

@@ -1,8 +1,8 @@
-"""``tenantry cluster restore``: one whole cluster back from its repository.
+"""``tenantry cluster restore``: restore one whole cluster from its repository.
 
-It is made beside the one that is in service, recovered and looked at where nobody else finds
-it, and put into service by a change of names (``folders``). Before that nothing of the old one
-is changed; afterwards it is kept until somebody discards it.
+It is restored beside the one in service, recovered and checked where only the platform can reach
+it, and put into service by renaming folders (``folders``). Before that nothing of the old cluster
+is changed; afterwards it is retained until it is discarded.
 """
 
 import asyncio
@@ -33,12 +33,12 @@ from tenantry.services.repository.plan import missing_segments
 from tenantry.services.repository.service import Repositories
 from tenantry.services.side_instances.model import LogMissing, OutsideWindow
 
-_SPARE = 1.1  # of what it takes: the log that is read needs room, too
+_SPARE = 1.1  # times the cluster's size: the log to replay needs room, too
 _OWN_BYTES = 256 * 1024**2  # the log that it writes itself
 
 
 def folders_of(settings: Settings, name: str) -> Folders:
-    """The folders of a cluster of this machine. Raises NotFound."""
+    """Return the folders of a cluster of this machine. Raises NotFound."""
     local = LocalClusters(settings)
     if name not in {CONTROL, SHARED}:
         raise NotFound(
@@ -48,20 +48,20 @@ def folders_of(settings: Settings, name: str) -> Folders:
 
 
 def every_kept(settings: Settings) -> list[Kept]:
-    """What restores have replaced on this machine."""
+    """Return the retained folders of all clusters of this machine."""
     return [each for name in (CONTROL, SHARED) for each in folders_of(settings, name).kept()]
 
 
 async def settle(settings: Settings) -> None:
-    """Before anything is started: complete or undo what was cut off of a restore."""
+    """Complete or undo interrupted restores. To be called before anything is started."""
     for name in (CONTROL, SHARED):
         await folders_of(settings, name).settle()
 
 
 async def complete(settings: Settings) -> list[Report]:
-    """Have the control database know of what was put into service; both clusters run.
+    """Record restored clusters in the control database; both clusters have to run.
 
-    It has to be done before anybody is let in: what waits for an owner is not to be trusted.
+    To be called before clients are served: databases that wait for an owner cannot be trusted yet.
     """
     return [
         await _complete(settings, folders, report)
@@ -105,7 +105,7 @@ async def _complete(settings: Settings, folders: Folders, report: Report) -> Rep
 
 
 class ClusterRestore:
-    """The restore of one cluster of this machine. The steps are in their order."""
+    """The restore of one cluster of this machine. Its methods are in the order of the steps."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings = settings
@@ -114,10 +114,10 @@ class ClusterRestore:
         self._repositories = Repositories(settings)
         self.folders = folders_of(settings, name)
 
-    # ── what there is ────────────────────────────────────────────────────────
+    # ── before a restore ─────────────────────────────────────────────────────
 
     async def look(self, to: dt.datetime | None) -> Wanted:
-        """What would be restored, to a moment or (None) to the end of the log. Changes nothing.
+        """Return what would be restored, as of ``to`` (None: the log's end). Changes nothing.
 
         Raises OutsideWindow, LogMissing, NotEnoughDisk, Conflict where backups are off, and
         MachineError without a backup.
@@ -136,7 +136,7 @@ class ClusterRestore:
         return wanted
 
     async def choose(self, to: dt.datetime | None) -> Wanted:
-        """The backups to begin with. Raises OutsideWindow, MachineError."""
+        """Return the backups to begin with. Raises OutsideWindow, MachineError."""
         problem: TenantryError | None = None
         for held in await self._repositories.contents(self._name):
             try:
@@ -179,7 +179,7 @@ class ClusterRestore:
         )
 
     async def made_since(self, moment: dt.datetime) -> list[str] | None:
-        """The databases that have been given to somebody after a moment, and would be gone.
+        """Return the databases that got an owner after a moment, and would be lost.
 
         None if the control cluster, which knows them, does not start.
         """
@@ -205,9 +205,9 @@ class ClusterRestore:
     # ── beside the one in service ────────────────────────────────────────────
 
     async def restore(self, wanted: Wanted, *, say: Say, show: Show) -> str:
-        """Have its files, from the first backup that can be read. Returns that one's label.
+        """Restore the files, from the first backup that can be read. Returns that backup's label.
 
-        What an earlier try has left is thrown away. Raises RepositoryError.
+        Removes what an earlier try has left. Raises RepositoryError.
         """
         await self.folders.undo()
         restored = self.folders.restored
@@ -223,7 +223,7 @@ class ClusterRestore:
         )
         old = self.folders.cluster
         if old.pid() is None:
-            # What it has committed last is in no repository yet (manual, section 26.3.5).
+            # Its last commits are in no repository yet (manual, section 26.3.5).
             for segment in archiving.unarchived(old.data):
                 await asyncio.to_thread(
                     shutil.copy, segment, restored.data / "pg_wal" / segment.name
@@ -232,9 +232,9 @@ class ClusterRestore:
         return label or wanted.backups[0].label
 
     async def recover(self, wanted: Wanted, label: str, *, say: Say) -> Reached:
-        """Have it read its log up to the moment, and see that it is whole.
+        """Recover the restored cluster up to the requested time, and check it.
 
-        Raises MachineError if it does not come up, LogMissing if the log has a gap before that.
+        Raises MachineError if it does not start, LogMissing if the log has a gap before that.
         """
         restored = self.folders.restored
         say(f"{self._name} reads its log")
@@ -262,7 +262,7 @@ class ClusterRestore:
         return reached
 
     async def _require_sound(self, restored: ProcessCluster) -> None:
-        """Raises MachineError unless it is a cluster of ours, out of recovery and readable."""
+        """Raise MachineError unless it is one of our clusters, out of recovery and readable."""
         needed = DATABASE if self._name == CONTROL else TEMPLATE
         async with connect(restored.address, user=ADMIN) as admin:
             if await fetch_value(admin, "SELECT pg_is_in_recovery()"):
@@ -276,9 +276,9 @@ class ClusterRestore:
     # ── into service ─────────────────────────────────────────────────────────
 
     async def agree(self, wanted: Wanted, reached: Reached, *, say: Say) -> Report:
-        """Have nothing open in the restored cluster that has been closed since.
+        """Revoke in the restored cluster what has been revoked since.
 
-        The old one is stopped by that. The control cluster runs, unless it is the one.
+        Stops the old cluster. The control cluster has to run, unless it is the restored one.
         """
         say(f"Comparing who may log in to {self._name}")
         await self.folders.cluster.stop()
@@ -298,7 +298,7 @@ class ClusterRestore:
         )
 
     async def swap(self, report: Report) -> None:
-        """Put the restored cluster into service, and the old one aside. Both are stopped."""
+        """Put the restored cluster into service, and retain the old one. Stops both."""
         restored = self.folders.restored
         await restored.stop()
         await self.folders.cluster.stop()
@@ -306,12 +306,12 @@ class ClusterRestore:
         self.folders.decide(report)
         self.folders.finish()
 
-    # ── all of it, while the platform is down ────────────────────────────────
+    # ── the whole restore, while the platform is down ────────────────────────
 
     async def carry_out(self, wanted: Wanted, *, say: Say, show: Show) -> Report:
-        """Do it all, and leave everything stopped, ready for ``tenantry up``.
+        """Run the whole restore, and leave everything stopped, ready for ``tenantry up``.
 
-        Raises TenantryError where it cannot go on; then the old cluster is as it was.
+        Raises TenantryError if it fails; if that is before the swap, the old cluster is unchanged.
         """
         try:
             if self._name != CONTROL:
@@ -333,11 +333,11 @@ class ClusterRestore:
 
 
 async def discard(settings: Settings, kept: Kept) -> None:
-    """Delete what a restore has taken out of service, for good; told in the audit if that runs."""
+    """Delete a retained cluster permanently; audited if the control cluster runs."""
     folders_of(settings, kept.cluster).discard(kept)
     local = LocalClusters(settings)
     if local.control.pid() is None:
-        return  # room may be needed before it can start
+        return  # it may need this room to start
     async with (
         ControlStore(local.control_address) as store,
         store.transaction(audit.PLATFORM) as tx,

@@ -1,1 +1,1 @@
-"""Clusters: the servers that the platform runs, and the ways into them."""
+"""Clusters: the PostgreSQL servers that the platform runs, and the connections to them."""

@@ -1,4 +1,4 @@
-"""Having the platform's clusters: made, configured, hardened, running, and connected to."""
+"""The platform's clusters: create, configure, harden, start, and connect to them."""
 
 import os
 import pwd
@@ -43,12 +43,12 @@ log = structlog.get_logger()
 CONTROL = "control"
 SHARED = "shared-1"
 _LOCK_SECONDS = 3
-_CONTROL_PORT = 5432  # a file's name only: the control cluster has no network
+_CONTROL_PORT = 5432  # part of a file name only: the control cluster has no network port
 
 
 def identities() -> str:
-    """pg_ident.conf of every cluster here: whom the platform's user may be."""
-    # root may become the platform's user anyway, so it need not do so to look inside.
+    """Return the pg_ident.conf of all local clusters: the roles of the platform's OS user."""
+    # root can become the platform's user anyway, so this gives it no further rights.
     users = dict.fromkeys((pwd.getpwuid(os.geteuid()).pw_name, "root"))
     return hba.render_identities(
         "platform", [(user, role) for user in users for role in LOCAL_ROLES]
@@ -83,7 +83,7 @@ class LocalClusters:
         return self._address(SHARED, self.settings.pg_port)
 
     def _engine(self, name: str) -> PostgresEngine:
-        """The PostgreSQL that a cluster was made by; for a new one, the newest.
+        """Return the PostgreSQL installation of a cluster's version; for a new cluster, the newest.
 
         Raises MachineError if it is not installed.
         """
@@ -116,7 +116,7 @@ class LocalClusters:
                 version=self._engine(cluster.name).version,
                 certificate=str(home.certificate),
             )
-            rules = None  # the allowlists are in them: services.network keeps them
+            rules = None  # they contain the allowlists: services.network writes them
         values |= {
             "port": str(cluster.address.port),
             "unix_socket_directories": str(cluster.address.socket_dir),
@@ -132,15 +132,15 @@ class LocalClusters:
         )
 
     def first_rules(self, cluster: ProcessCluster) -> str:
-        """The rules that a new cluster begins with: nobody has an allowlist."""
+        """Return the rules of a new cluster, which contain no allowlists."""
         if cluster.name == CONTROL:
             return hba.render(hba.control_rules(LOCAL_ROLES))
         return hba.render(hba.shared_rules(PLATFORM_ROLES, []))
 
     async def ensure_running(self, cluster: ProcessCluster) -> None:
-        """Have a cluster made, configured and up.
+        """Create, configure and start a cluster, as needed.
 
-        Raises MachineError if it does not come up, or is held.
+        Raises MachineError if it does not start, or is held.
         """
         if cluster.held.exists():
             raise MachineError(
@@ -157,22 +157,21 @@ class LocalClusters:
     async def recover(
         self, cluster: ProcessCluster, *, deadline: float, options: Sequence[str] = ()
     ) -> None:
-        """Have a restored cluster up, and let in nobody but the platform; returns once it is
-        the cluster that it was at the moment wanted. ``options`` are its postmaster's own.
+        """Start a restored cluster that only the platform can reach, and wait for its recovery.
 
-        Raises MachineError if it does not come that far.
+        ``options`` are extra postmaster options for this start. Raises MachineError if it does not
+        reach the requested time within ``deadline`` seconds.
         """
         files.ensure_file(cluster.data / "pg_hba.conf", self.first_rules(cluster))
         cluster.ensure_files(self._files(cluster))
-        # A hot standby needs as many connections as the server that wrote the log had, which
-        # may have been a larger machine.
+        # A hot standby needs as many connections as the server that wrote the log, which may have
+        # been a larger machine.
         await cluster.ensure_running(options=["-c", "hot_standby=off", *options], deadline=deadline)
 
     async def ensure_files(self, cluster: ProcessCluster) -> bool:
-        """Have a running cluster's files as they should be, reloaded and accepted.
+        """Reconcile a running cluster's files, reload it, and check that it accepts them.
 
-        Returns whether something had been changed by hand. Raises MachineError if the
-        server refuses the rules.
+        Returns whether files were changed. Raises MachineError if the server rejects the rules.
         """
         owed = Home(self.settings.home).run / f"{cluster.name}.unread"
         with files.until_read(owed) as unread:
@@ -189,7 +188,7 @@ class LocalClusters:
         return changed
 
     async def ensure_standing_roles(self) -> None:
-        """Undo what the platform's own roles were given or set on running clusters."""
+        """Revert changes to the platform's own roles on running clusters."""
         for cluster in (self.control, self.shared):
             if cluster.pid() is None:
                 continue
@@ -200,7 +199,7 @@ class LocalClusters:
                 log.error("standing_roles.restored", cluster=cluster.name, undone=undone)
 
     async def ensure_control_database(self) -> None:
-        """On the running control cluster: its role, and the empty control database."""
+        """Create the platform's role and the empty database on the running control cluster."""
         await hardening.ensure_control_roles(self.control.address)
         async with connect(self.control.address, user=ADMIN) as admin:
             if not await fetch_value(
@@ -211,7 +210,7 @@ class LocalClusters:
             await admin.execute(f"GRANT CONNECT, TEMPORARY ON DATABASE {DATABASE} TO {PLATFORM}")
 
     async def ensure_shared(self, store: ControlStore) -> None:
-        """On the running shared cluster: hardened, and known to the control database."""
+        """Harden the running shared cluster, and record both clusters in the control database."""
         version = self._engine(SHARED).version
         await hardening.ensure_hardened(self.shared.address, version=version)
         await self.ensure_standing_roles()
@@ -230,7 +229,7 @@ class LocalClusters:
 
 
 class ClusterPools:
-    """Connections to the clusters that hold databases, as the platform's role. Open lazily."""
+    """Connections to the clusters that hold databases, as the platform's role. Opened lazily."""
 
     def __init__(self, store: ControlStore) -> None:
         self._store = store
@@ -245,18 +244,18 @@ class ClusterPools:
         await self._stack.aclose()
 
     async def every(self) -> list[ClusterRow]:
-        """All clusters, as the control database lists them."""
+        """Return all clusters of the control database."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             return await rows.every(tx)
 
     async def with_databases(self) -> list[ClusterRow]:
-        """The clusters that tenants' databases are on."""
+        """Return the clusters for tenants' databases."""
         found = [cluster for cluster in await self.every() if cluster.kind != CONTROL]
         self._rows.update({cluster.id: cluster for cluster in found})
         return found
 
     async def named(self, name: str) -> ClusterRow | None:
-        """The cluster of that name that tenants' databases are on; None if there is none."""
+        """Return the cluster of that name for tenants' databases; None if there is none."""
         return next((each for each in await self.with_databases() if each.name == name), None)
 
     async def cluster(self, cluster_id: uuid.UUID) -> ClusterRow:
@@ -265,7 +264,7 @@ class ClusterPools:
         return self._rows[cluster_id]
 
     async def for_new_database(self) -> ClusterRow:
-        """The cluster that the next database goes to: the first with room.
+        """Return the cluster for the next database: the first with room.
 
         Raises Unavailable if none has.
         """
@@ -278,10 +277,10 @@ class ClusterPools:
 
     @asynccontextmanager
     async def connection(self, cluster_id: uuid.UUID) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        """A pooled connection in autocommit mode to a cluster's maintenance database.
+        """Borrow a pooled connection in autocommit mode to a cluster's maintenance database.
 
-        Not for what a tenant can keep waiting: see ``own_connection``. Raises Unavailable if the
-        cluster does not answer, Busy if a lock was not had at once.
+        Not for statements that a tenant can block: see ``own_connection``. Raises Unavailable if
+        the cluster does not answer, Busy if a lock is not available within 3 seconds.
         """
         if cluster_id not in self._pools:
             cluster = await self.cluster(cluster_id)
@@ -305,12 +304,13 @@ class ClusterPools:
     async def own_connection(
         self, cluster_id: uuid.UUID
     ) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        """The same, of its own: for what a tenant's open transaction can keep waiting.
+        """Open a connection of its own, for statements that a tenant's open transaction can block.
 
-        ALTER ROLE waits for a tenant who changes the same role, DROP DATABASE for whoever has a
-        setting for that database in an open transaction. Callers bound how many there are.
+        ALTER ROLE waits for a transaction that changes the same role, DROP DATABASE for one that
+        changes a setting for that database. Callers limit the number of these connections.
 
-        Raises Unavailable if the cluster does not answer, Busy if a lock was not had in time.
+        Raises Unavailable if the cluster does not answer, Busy if a lock is not available within 3
+        seconds.
         """
         cluster = await self.cluster(cluster_id)
         try:

@@ -1,1 +1,1 @@
-"""Databases: what tenants get. Wanted in the control database, made to be so in the clusters."""
+"""Databases of tenants: desired in the control database, reconciled in the clusters."""

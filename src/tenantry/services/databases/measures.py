@@ -1,4 +1,4 @@
-"""What there is to measure about all databases together."""
+"""Measures of all databases together."""
 
 from typing import get_args
 
@@ -28,7 +28,7 @@ _STATUSES = ("creating", "warm", "active", "deleting", "missing")
 
 
 async def measures(store: ControlStore) -> list[Measure]:
-    """How many there are, by status and by what they may not do. Raises Unavailable."""
+    """Return the number of databases by status and by restriction. Raises Unavailable."""
     async with store.transaction(audit.PLATFORM) as tx:
         statuses = await rows.count_by_status(tx)
         quotas = await usage.count_by_state(tx)

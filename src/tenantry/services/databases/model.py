@@ -1,4 +1,4 @@
-"""What is wanted of a database, and what its owner is told about it. Values only."""
+"""Requests for databases, and what their owners are shown. Values only."""
 
 import datetime as dt
 import uuid
@@ -14,7 +14,7 @@ from tenantry.control.databases import DatabaseRow
 
 @dataclass(frozen=True, slots=True)
 class NewDatabase:
-    """What a caller asks for. ``limits`` are those that shall not be the plan's."""
+    """A request for a database. ``limits`` override those of its pricing plan."""
 
     attributes: Attributes
     owner_email: str | None
@@ -23,10 +23,10 @@ class NewDatabase:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a caller wants different.
+    """A requested change of a database.
 
-    ``attributes`` has those to change, by name, and ``limits`` those; a limit of None becomes the
-    plan's again. ``owner_email`` is whose a database shall be that is nobody's.
+    ``attributes`` has those to change, by name, and so has ``limits``; a limit of None reverts to
+    the pricing plan's. ``owner_email`` is the new owner of a database that has none.
     """
 
     attributes: Mapping[str, object]
@@ -36,7 +36,7 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A database and the password that opens it, which is shown once."""
+    """A database and its password, which is shown once."""
 
     row: DatabaseRow
     password: Secret
@@ -44,10 +44,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """A database's use, its shadow's included, seen from outside it.
+    """A database's use, its shadow's included, as measured from outside it.
 
-    Counters run since ``since``; ``cache_hit_ratio`` goes from 0 to 1 and is None
-    before the first block was read.
+    Counters run since ``stats_since``; ``cache_hit_ratio`` goes from 0 to 1 and is None before the
+    first block was read.
     """
 
     database_id: uuid.UUID
@@ -63,7 +63,7 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStrings:
-    """The ways to a database; its shadow is a second, empty one, which Prisma resets."""
+    """Connection strings of a database; its shadow is a second, empty one, which Prisma resets."""
 
     connection_string: str
     connection_string_pooled: str
@@ -75,7 +75,7 @@ class ConnectionStrings:
 def connection_strings(
     settings: Settings, row: DatabaseRow, password: str, style: Style | None = None
 ) -> ConnectionStrings:
-    """All ways to connect, with ``password`` (or a mask) in its place; psql's if not said."""
+    """Return all connection strings, with ``password`` (or a mask); default style: psql's."""
     strings = main_strings(settings, row.username, password, row.database_name, style)
     if not row.has_shadow:
         return strings
@@ -95,7 +95,7 @@ def connection_strings(
 def main_strings(
     settings: Settings, username: str, password: str, database: str, style: Style | None = None
 ) -> ConnectionStrings:
-    """The ways to connect to one database, without a shadow."""
+    """Return the connection strings of one database, without a shadow."""
     style = style or Style()
     prisma = replace(style, format="prisma")
     direct = Login(settings.domain, settings.pg_port, username, password, database)

@@ -1,7 +1,7 @@
-"""The difference between the databases that should be and those that are. Pure.
+"""The difference between the desired and the actual databases. Pure.
 
-What the control database does not know is never dropped if it can hold data: it may
-have been restored from a backup older than that database.
+What the control database does not know is never dropped if it can hold data: the control database
+may have been restored from a backup older than that database.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,63 +17,63 @@ from tenantry.pg.catalog import DatabaseState, RoleState
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Finish making a database that has no owner yet, or make it again."""
+    """Finish creating a database that has no owner yet, or create it again."""
 
     database_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Shut the role of a warm database: somebody was about to be given it."""
+    """Close the role of a warm database, which an interrupted creation has opened."""
 
     database_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Make what is missing beside an owned database: its shadow, or its role."""
+    """Create what an owned database lacks: its shadow, or its role."""
 
     database_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """Note that an owned database is gone. A new one in its place would hide what is lost."""
+    """Record that an owned database is missing. A new one in its place would hide the loss."""
 
     database_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class FindAgain:
-    """Note that a database that was gone is there again."""
+    """Record that a missing database exists again."""
 
     database_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Put a database's limits right."""
+    """Correct a database's limits."""
 
     database_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class DropShadow:
-    """Remove the shadow that an owner did not want."""
+    """Drop the shadow of a database that is to have none."""
 
     database_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Finish deleting a database, or a scratch that whoever made it has left."""
+    """Finish deleting a database, or a scratch database that was left behind."""
 
     database_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
 class DropStranger:
-    """Remove a role that belongs to no database, wanted or there."""
+    """Drop a role that belongs to no database, desired or existing."""
 
     username: str
 
@@ -84,9 +84,9 @@ Action = Prepare | Close | Restore | Miss | FindAgain | Limit | DropShadow | Dro
 def statement_seconds(
     databases: Sequence[DatabaseRow], wanted: float | None, *, usual: float
 ) -> float:
-    """How long each statement of an operation may run in these databases.
+    """Return how many seconds each statement of an operation may run in these databases.
 
-    ``wanted`` is what was asked for; without it, ``usual`` or the least that a plan grants.
+    ``wanted`` is the requested time; if None, ``usual`` or the least that a pricing plan grants.
     Raises InvalidInput for more than a plan grants.
     """
     least = min(databases, key=lambda row: row.longest_statement_seconds)
@@ -99,12 +99,12 @@ def statement_seconds(
 
 
 def wanted_state(row: DatabaseRow) -> DatabaseState:
-    """How a database has to be, and its shadow, by its limits and by what it takes on disk.
+    """Return the desired state of a database and its shadow, by its limits and its use of disk.
 
-    One that is full is read-only unless a session says otherwise, so that its tenant can make
-    room; one that goes on growing in spite of that lets nobody in, nor does one that is paused
-    because of what it wrote that no quota counts. The connection limit is that
-    of its first role, and bounds all its roles together.
+    A database over its quota is read-only by default, so that its tenant can still make room; one
+    that keeps growing nevertheless accepts no connections, nor does one that is paused because of
+    writes that no quota counts. The connection limit is that of its owner role, and limits all its
+    roles together.
     """
     defaults = {
         "temp_file_limit": str(row.temp_file_limit_bytes // 1024),
@@ -112,7 +112,7 @@ def wanted_state(row: DatabaseRow) -> DatabaseState:
         "lock_timeout": str(row.lock_timeout_ms),
         "idle_in_transaction_session_timeout": str(row.idle_in_transaction_session_timeout_ms),
     }
-    if row.timezone != "UTC":  # which the cluster has
+    if row.timezone != "UTC":  # the cluster's default
         defaults["TimeZone"] = row.timezone
     if row.quota_state in {"read_only", "stopped"}:
         defaults["default_transaction_read_only"] = "on"
@@ -122,10 +122,10 @@ def wanted_state(row: DatabaseRow) -> DatabaseState:
 
 
 def _logged(wanted: LogSettings) -> dict[str, str]:
-    """The parameters that have a database's sessions logged; pg/server_log.py reads what comes.
+    """Return the parameters that log a database's sessions; pg/server_log.py reads the log.
 
-    Which function logs is told by ``verbose`` alone: RAISE LOG forges the rest. Values that a
-    client binds are never logged.
+    Only ``verbose`` shows which function logs: RAISE LOG can forge the rest. Values that a client
+    binds are never logged.
     """
     if not wanted.is_on:
         return {}
@@ -153,7 +153,7 @@ def _of_row(
     row: DatabaseRow, roles: Mapping[str, RoleState], databases: Mapping[str, DatabaseState]
 ) -> Iterable[Action]:
     if row.status == "branching":
-        return  # an operation is at it
+        return  # an operation is working on it
     role = roles.get(row.username)
     missing = role is None or any(name not in databases for name in row.database_names)
     if row.status in {"deleting", "scratch"}:
@@ -192,10 +192,11 @@ def differences(
     databases: Mapping[str, DatabaseState],
     beside: Collection[str] = (),
 ) -> list[Action]:
-    """What to do, in order. ``rows`` and ``beside``, which are databases that are kept or being
+    """Return the actions to take, in order.
 
-    made, must be read after ``roles`` and ``databases``: a role's row is written before the role,
-    so one without a row is nobody's.
+    ``beside`` are databases that are retained or being made. It and ``rows`` must be read after
+    ``roles`` and ``databases``: a role's row is written before the role, so that a role without a
+    row is an orphan.
     """
     wanted = list(rows)
     actions = [action for row in wanted for action in _of_row(row, roles, databases)]
@@ -209,7 +210,7 @@ def differences(
 def strangers(
     rows: Iterable[DatabaseRow], databases: Collection[str], beside: Collection[str] = ()
 ) -> list[str]:
-    """Databases that nobody asked for. They are told of, never touched."""
+    """Return the unmanaged databases. They are reported, never touched."""
     known = {name for row in rows for name in (row.database_name, row.shadow_name)}
     known |= {each for name in beside for each in (name, names.shadow(name))}
     return sorted(set(databases) - known)

@@ -1,4 +1,4 @@
-"""Reconciliation: what makes the databases of each cluster what their rows say."""
+"""Reconciliation of the databases of each cluster with their rows."""
 
 import uuid
 from functools import partial
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class Reconciliation:
-    """Completes or undoes what a crash, or somebody by hand, has left behind."""
+    """The reconciliation of databases."""
 
     def __init__(
         self, store: ControlStore, clusters: ClusterPools, pooler: Pooler, databases: Databases
@@ -33,9 +33,9 @@ class Reconciliation:
         self._holding = partial(steps.holding, store)
 
     async def converge(self, passed: Pass) -> None:
-        """Complete or undo whatever a crash or a hand left behind."""
+        """Complete or undo what a crash or a manual change has left behind."""
         for cluster in await self._clusters.with_databases():
-            # The world first, then the rows: see plan.differences.
+            # First the actual state, then the rows: see plan.differences.
             async with self._clusters.connection(cluster.id) as server:
                 roles = await catalog.tenant_roles(server)
                 databases = await catalog.tenant_databases(server)
@@ -117,7 +117,7 @@ class Reconciliation:
             if row is None or row.status != "active":
                 return
             async with self._clusters.own_connection(row.cluster_id) as server:
-                # Whoever was swapping it for another has let go of the row by now.
+                # A swap for another database has released the row by now.
                 if await objects.database_exists(server, row.database_name) is missing:
                     return
             await rows.note_missing(tx, row.id, missing=missing)

@@ -1,4 +1,4 @@
-"""Replacing a database in service: by a restored copy, by a branch, by what was replaced before.
+"""Replacing a database in service: by a restored copy, a branch, or an earlier retained database.
 
 The invariant: at every moment exactly one whole database is in service under the database's name,
 the old one or the new one. One transaction of PostgreSQL's renames both; the old one is retained.
@@ -21,13 +21,13 @@ _PAUSE_SECONDS = 5.0  # how long open transactions of pooled clients can hold up
 
 
 def retained_name(row: DatabaseRow, operation_id: uuid.UUID) -> str:
-    """The name under which an operation retains the database that it replaces."""
+    """Return the name under which an operation retains the database that it replaces."""
     return names.of_operation(row.database_name, "before", operation_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Puts databases in service. What is replaced is retained for ``days``."""
+    """Puts databases in service. A replaced one is retained for ``days``."""
 
     clusters: ClusterPools
     pooler: Pooler
@@ -36,7 +36,7 @@ class Replacement:
     async def can_swap(self, row: DatabaseRow, incoming: str, operation_id: uuid.UUID) -> bool:
         """Whether ``incoming`` exists, or an earlier try of the operation has put it in service.
 
-        It does not if somebody has dropped it by hand.
+        False if it was dropped by hand.
         """
         async with self.clusters.own_connection(row.cluster_id) as server:
             either = (incoming, retained_name(row, operation_id))
@@ -68,7 +68,7 @@ class Replacement:
 
 
 def require_row(row: DatabaseRow | None) -> DatabaseRow:
-    """The row of a database that an operation is about. Raises Conflict if it was deleted."""
+    """Return the row of an operation's database. Raises Conflict if it was deleted."""
     if row is None:
         raise Conflict("The database has been deleted meanwhile.")
     return row

@@ -10,7 +10,7 @@ _SLICE = 100  # databases measured at a time: sizes are read from their files
 
 
 async def sample(store: ControlStore, clusters: ClusterPools) -> int:
-    """Keep each owned database's size and counters. Returns how many were measured."""
+    """Record each owned database's size and counters. Returns how many were measured."""
     measured = 0
     for cluster in await clusters.with_databases():
         async with store.transaction(audit.PLATFORM) as tx:

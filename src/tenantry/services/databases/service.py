@@ -1,4 +1,4 @@
-"""The verbs on databases."""
+"""The service for databases."""
 
 import asyncio
 import uuid
@@ -50,7 +50,7 @@ log = structlog.get_logger()
 
 _AUDITED = (*attributes.NAMES, "owner_email", *plans.NAMES)
 _DROPS_AT_ONCE = 6  # each waits for a checkpoint, and all of them load the disk
-_CLOSINGS_AT_ONCE = 12  # who keeps one waiting is ended after seconds
+_CLOSINGS_AT_ONCE = 12  # sessions that block one are ended after seconds
 _DROP_TURN_SECONDS = 60.0
 _DELETION_SECONDS = 1.0  # a deletion that takes longer is followed as an operation
 _RECONNECT_SECONDS = 1.0  # how long pooled clients wait for each other's open transactions
@@ -59,14 +59,14 @@ _DROP_SCRATCH_SECONDS = 5.0  # a pass drops what takes longer
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """A deletion that has been promised: nobody can connect any more."""
+    """An accepted deletion: nobody can connect any more."""
 
     database_id: uuid.UUID
     operation_id: uuid.UUID
 
 
 class Databases:
-    """Everything that can be done with databases."""
+    """The service for databases."""
 
     def __init__(
         self,
@@ -88,20 +88,18 @@ class Databases:
         self._drops = Shares(each=2, total=_DROPS_AT_ONCE)
 
     # ── verbs ────────────────────────────────────────────────────────────────
-    # Those that change something work in the caller's transaction, which holds
-    # the row's lock and ends with the audit, so that all of it counts or none.
 
     async def create(self, tx: Tx, actor: Actor, wanted: NewDatabase, password: Secret) -> Opened:
-        """Give a warm database to its owner; with none ready, make one now.
+        """Give a warm database to its owner; if none is ready, create one now.
 
-        Raises NameTaken, InvalidInput (no such plan, or a limit that this machine cannot
-        give), Forbidden (another customer's e-mail, or more than a customer may take),
-        Conflict (more databases than that), Unavailable.
+        Raises NameTaken, InvalidInput (no such plan, or a limit that this machine cannot provide),
+        Forbidden (another customer's e-mail, or more than a customer may take), Conflict (more
+        databases than that), Unavailable.
         """
         customer_id = await self._owner(tx, actor, wanted.owner_email)
         warm = await self.warm_pool.take(tx)
         emit(StepDone("create", "claimed", warm.database_name))
-        # Before the role is opened: this is where a name turns out to be taken.
+        # Before the role is opened: this detects a name that is taken.
         await rows.activate(
             tx, warm.id, wanted.attributes, customer_id=customer_id, limits=wanted.limits
         )
@@ -110,7 +108,7 @@ class Databases:
         await self.check_count(tx, actor, row.customer_id)
         emit(StepDone("create", "labelled", row.database_name))
         async with self._clusters.connection(row.cluster_id) as server:
-            # The default plan's are in force already, since it was prepared.
+            # The default plan's limits are in force since the database was prepared.
             if (state := plan.wanted_state(row)) != plan.wanted_state(warm):
                 await objects.configure_databases(server, row.database_names, state)
             await objects.open_role(
@@ -131,9 +129,10 @@ class Databases:
     async def check_limits(
         self, tx: Tx, actor: Actor, *, before: DatabaseRow, after: DatabaseRow
     ) -> None:
-        """Raises InvalidInput for what this machine cannot give, Forbidden for what it may not.
+        """Raise InvalidInput or Forbidden for limits that cannot or may not be set.
 
-        A customer may give away what its plan grants, and never take more.
+        InvalidInput: this machine cannot provide them. Forbidden: a customer may lower limits, and
+        raise them up to what its plan grants, but no further.
         """
         if before.max_connections != after.max_connections > self._most_connections:
             raise InvalidInput.of(
@@ -155,9 +154,9 @@ class Databases:
     async def check_count(
         self, tx: Tx, actor: Actor, customer_id: uuid.UUID | None, *, more: int = 0
     ) -> None:
-        """Raises Conflict if a customer asks for ``more`` databases than it may have.
+        """Raise Conflict if a customer asks for ``more`` databases than it may have.
 
-        Those count that ``tx`` has made, branches, and what is retained of replaced ones.
+        Databases that ``tx`` has created, branches, and retained databases count, too.
         """
         if actor.customer_id is None or customer_id is None:
             return
@@ -181,7 +180,7 @@ class Databases:
     async def page(
         self, actor: Actor, wanted: Filter, *, cursor: str | None, limit: int
     ) -> Page[DatabaseRow]:
-        """Databases, newest first. Raises InvalidInput for a bad cursor."""
+        """Return databases, newest first. Raises InvalidInput for a bad cursor."""
         after = pages.read_key(cursor)
         async with self._store.transaction(actor) as tx:
             found = await database_lists.page(
@@ -190,7 +189,7 @@ class Databases:
         return pages.cut(found, limit, lambda row: (row.created_at, row.id))
 
     async def show(self, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
-        """One database. Raises NotFound, the same for an unknown and a foreign one."""
+        """Return one database. Raises NotFound, also for another customer's."""
         async with self._store.transaction(actor) as tx:
             return await self._find(tx, actor, database_id)
 
@@ -211,8 +210,8 @@ class Databases:
             async with self._clusters.own_connection(row.cluster_id) as server:
                 await steps.limit(server, after)
         if renews:
-            # The server connections of a pool began with the defaults of before. Without the
-            # pooler there are none.
+            # The pool's server connections began with the earlier defaults. If the pooler is down
+            # there are none.
             with suppress(Unavailable):
                 await self.reconnect_pool(after, end_clients=False)
         changed = audit.differences(row, after, _AUDITED)
@@ -221,7 +220,7 @@ class Databases:
         return after
 
     async def _give(self, tx: Tx, actor: Actor, database_id: uuid.UUID, email: str | None) -> None:
-        """Have a database that is nobody's be somebody's. Raises Forbidden, Conflict, NameTaken."""
+        """Give a database without an owner to one. Raises Forbidden, Conflict, NameTaken."""
         row = await self._locked(tx, database_id)
         if actor.customer_id is not None:
             raise Forbidden(
@@ -241,7 +240,7 @@ class Databases:
         await self._pooler.refresh_users(self._store)
 
     async def release_clients(self, operation: OperationRow) -> None:
-        """Let pooled clients go on that an abandoned operation may have paused."""
+        """Resume pooled clients that an abandoned operation may have paused."""
         if operation.resource_kind != "database":
             return
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -264,8 +263,8 @@ class Databases:
     async def delete(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> Deletion:
         """Delete a database. Once ``tx`` is committed nobody can connect any more.
 
-        It is removed then; the opener of ``tx`` waits for that for a second at most.
-        Raises NotFound, Conflict, also while an operation has the database to itself.
+        It is dropped after the commit, for which the opener of ``tx`` waits at most one second.
+        Raises NotFound, Conflict, also while an operation has the database exclusively.
         """
         row = await self.lock_active(tx, actor, database_id)
         operation_id = await operations.insert(
@@ -288,10 +287,10 @@ class Databases:
         await asyncio.wait({removal}, timeout=_DELETION_SECONDS)
 
     async def finish_deletion(self, database_id: uuid.UUID, actor: Actor = audit.PLATFORM) -> None:
-        """Carry out a promised deletion, unless somebody else is at it.
+        """Carry out an accepted deletion, unless another process is working on it.
 
-        Everybody is shut out at once; what they used is removed when its turn comes. If that does
-        not come in time, a convergence pass goes on.
+        All connections are closed at once; the databases and roles are dropped when the deletion
+        gets its turn. If that takes too long, a reconciliation pass continues.
         """
         with suppress(NoPlace):
             await self._finish_deletion(database_id, actor)
@@ -316,7 +315,7 @@ class Databases:
             await steps.forget(tx, row, actor)
 
     async def is_gone(self, database_id: uuid.UUID) -> bool:
-        """Whether nothing is left of a database."""
+        """Whether a database is completely deleted."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             return await rows.find(tx, database_id, customer_id=None) is None
 
@@ -329,10 +328,10 @@ class Databases:
         *,
         reason: str | None = None,
     ) -> Opened:
-        """Give a database a new password; open sessions go on. Raises NotFound, Conflict.
+        """Give a database a new password; open sessions stay. Raises NotFound, Conflict.
 
-        Until ``tx`` is committed the old verifier is remembered outside it, so that a
-        crash in between brings back the password that the owner knows.
+        Until ``tx`` is committed the old verifier is stored outside it, so that after a crash in
+        between the password that the owner knows is restored.
         """
         row = await self.lock_there(tx, actor, database_id)
         await self.change_password(
@@ -360,8 +359,8 @@ class Databases:
     ) -> None:
         """Give a role of a locked database another password.
 
-        ``remember`` keeps the verifier to go back to, in a transaction that is committed
-        before PostgreSQL has the new one.
+        ``remember`` stores the verifier to revert to, in a transaction that is committed before
+        PostgreSQL has the new one.
         """
         cluster = await self._clusters.cluster(cluster_id)
         before = await logins.verifier_of(cluster.address, login.username)
@@ -377,12 +376,12 @@ class Databases:
                 max_connections=login.max_connections,
             )
         emit(StepDone(told_as, "set", login.username))
-        # Without the pooler there is nobody who came with the old password.
+        # If the pooler is down, no client has logged in with the old password.
         with suppress(Unavailable):
             await self._pooler.learn_password(login.username, password)
 
     async def statistics(self, actor: Actor, database_id: uuid.UUID) -> Statistics:
-        """Size, sessions and counters as they are now. Raises NotFound, Unavailable."""
+        """Return the current size, sessions and counters. Raises NotFound, Unavailable."""
         row = await self.show(actor, database_id)
         async with self._clusters.connection(row.cluster_id) as server:
             use = await catalog.database_use(server, row.database_names)
@@ -401,10 +400,10 @@ class Databases:
 
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[Opened]:
-        """An empty database that is nobody's, for as long as the block lasts; then it is dropped.
+        """Provide an empty database without an owner for the duration of the block, then drop it.
 
-        Its row is held all the while. One that nobody holds was left by a crash, and the next
-        convergence pass drops it. Raises Unavailable, and Conflict if that was too quick.
+        Its row stays locked meanwhile. An unlocked one was left by a crash, and the next
+        reconciliation pass drops it. Raises Unavailable, and Conflict if that pass was faster.
         """
         await self.warm_pool.ensure_warm()
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -440,16 +439,16 @@ class Databases:
         return row
 
     async def lock_active(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
-        """An active database, held until ``tx`` ends. Raises NotFound, Conflict."""
+        """Return an active database, locked until ``tx`` ends. Raises NotFound, Conflict."""
         await self._find(tx, actor, database_id)
         return _active(await self._locked(tx, database_id))
 
     async def active(self, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
-        """A database, if it is active now. Raises NotFound, Conflict."""
+        """Return a database that is active now. Raises NotFound, Conflict."""
         return _active(await self.show(actor, database_id))
 
     async def lock_there(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> DatabaseRow:
-        """As ``lock_active``, and its server has it. Raises NotFound, Conflict."""
+        """As ``lock_active``; raises Conflict also if the database is missing on its server."""
         row = await self.lock_active(tx, actor, database_id)
         if row.missing_since is not None:
             raise Conflict(

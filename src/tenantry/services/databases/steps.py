@@ -1,7 +1,7 @@
-"""The steps by which a database comes to be and goes, each idempotent, on a locked row.
+"""The steps that create and delete a database, each idempotent, on a locked row.
 
-A crash after any step leaves a row that says what was meant, unlocked; the next
-convergence pass does the same steps again and finds them partly done.
+A crash after any step leaves an unlocked row that says what was intended; the next reconciliation
+pass repeats the steps and finds them partly done.
 """
 
 import uuid
@@ -35,13 +35,13 @@ DELETE = "database.delete"
 async def holding(
     store: ControlStore, database_id: uuid.UUID
 ) -> AsyncIterator[tuple[Tx, DatabaseRow | None]]:
-    """A transaction that holds a row; None instead of it if it is gone or being worked on."""
+    """Open a transaction that locks a row; the row is None if it is gone or locked elsewhere."""
     async with store.long_transaction(audit.PLATFORM) as tx:
         yield tx, await rows.lock(tx, database_id, wait=False)
 
 
 async def build(server: Server, address: Address, row: DatabaseRow) -> None:
-    """Have the role, the database and its shadow; the role cannot log in."""
+    """Create the role, the database and its shadow; the role cannot log in."""
     await objects.ensure_role(server, row.username)
     emit(StepDone("prepare", "role", row.database_name))
     for name in row.database_names:
@@ -52,7 +52,7 @@ async def build(server: Server, address: Address, row: DatabaseRow) -> None:
 
 
 async def limit(server: Server, row: DatabaseRow) -> None:
-    """Put the limits of a database in force, those of its role only if somebody owns it."""
+    """Apply the limits of a database, and those of its role if it has an owner."""
 
     async def work() -> None:
         await objects.configure_databases(server, row.database_names, wanted_state(row))
@@ -63,7 +63,7 @@ async def limit(server: Server, row: DatabaseRow) -> None:
 
 
 async def rebuild_missing(server: Server, address: Address, row: DatabaseRow) -> None:
-    """Have the role and the shadow of an owned database, without entering what is there."""
+    """Create the missing role and shadow of an owned database, without entering existing ones."""
     await objects.ensure_role(server, row.username)
     for name in row.database_names:
         if await objects.database_exists(server, name):
@@ -76,12 +76,12 @@ async def rebuild_missing(server: Server, address: Address, row: DatabaseRow) ->
 async def ensure_replaceable(
     server: Server, address: Address, row: DatabaseRow, further: Iterable[RoleRow]
 ) -> None:
-    """Have a database where another one is about to be put, also if somebody has dropped it.
+    """Ensure that a database to be replaced exists, even if it was dropped by hand.
 
-    Who may connect is taken over from the one that is there, and so from an empty one then.
+    The replacement takes over who may connect from it, and so from an empty one in that case.
     """
     if not await objects.database_exists(server, row.database_name):
-        fresh = names.beside(row.database_name, "fresh")  # so that a crash leaves none half made
+        fresh = names.beside(row.database_name, "fresh")  # so that a crash leaves no partial one
         await objects.ensure_database(server, address, fresh, tenant=row.username)
         await objects.rename_database(server, fresh, row.database_name)
     await objects.grant_database(server, row.database_name, tenant=row.username)
@@ -91,14 +91,14 @@ async def ensure_replaceable(
 
 
 async def close(server: Server, pooler: Pooler, row: DatabaseRow) -> None:
-    """Shut everybody out, through both doors, now."""
+    """Close a database to all connections now, direct and pooled."""
     roles = await catalog.roles_of(server, row.username)
     for name in roles:
         await without_blockers(server, partial(objects.close_role, server, name), roles=[name])
     if roles:
         emit(StepDone("delete", "closed", row.database_name))
-    # The pooler's part must not keep a deletion waiting: without the pooler, no pooled
-    # session is left, and DROP ends those of a pooler that does not answer.
+    # The pooler must not delay a deletion: without the pooler no pooled session is left, and DROP
+    # ends the sessions of one that does not answer.
     with suppress(TenantryError):
         await pooler.kick_out((row.database_name, row.shadow_name))
     await objects.end_sessions(server, *roles)
@@ -106,7 +106,7 @@ async def close(server: Server, pooler: Pooler, row: DatabaseRow) -> None:
 
 
 async def drop(server: Server, pooler: Pooler, row: DatabaseRow) -> None:
-    """Remove a database and all that belongs to it from its cluster."""
+    """Drop a database and everything that belongs to it from its cluster."""
     await close(server, pooler, row)
     for name in await catalog.databases_beside(server, row.database_name):
         await _drop_database(server, name)
@@ -123,7 +123,7 @@ async def _drop_database(server: Server, name: str) -> None:
 
 
 async def forget(tx: Tx, row: DatabaseRow, actor: Actor) -> None:
-    """Remove a database that is gone from the control database; ``tx`` holds its row."""
+    """Remove a dropped database from the control database; ``tx`` locks its row."""
     await operations.finish_of(tx, row.id, DELETE, result={"id": str(row.id), "status": "deleted"})
     if row.friendly_name is not None:
         await audit.record_on(tx, actor, "database.deleted", row)

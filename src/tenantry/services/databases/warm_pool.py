@@ -1,4 +1,4 @@
-"""The warm pool: databases that are made ahead, so that to give one away takes milliseconds."""
+"""The warm pool: databases that are created ahead, so that to give one away takes milliseconds."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -41,14 +41,14 @@ class WarmPool:
             made += 1
 
     async def ask_for_refill(self) -> None:
-        """Wake the worker if so many warm databases are gone that it is worth it."""
+        """Wake the worker if the pool is down to three quarters or less."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             is_low = await rows.count_warm(tx) <= self._size * 3 // 4
         if is_low:
             await self._wake()
 
     async def ensure_warm(self) -> None:
-        """Have a database ready to be given away, so that no transaction waits for its making."""
+        """Ensure that a warm database is ready, so that no transaction waits for its creation."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             if await rows.count_warm(tx):
                 return
@@ -65,7 +65,7 @@ class WarmPool:
         await self.prepare(await self._want_another())
 
     async def take(self, tx: Tx) -> DatabaseRow:
-        """A database whose row ``tx`` holds, ready to be given away; with none ready, made now.
+        """Return a database to give away, whose row ``tx`` locks; if none is ready, create one.
 
         Raises Conflict, Unavailable.
         """
@@ -83,7 +83,7 @@ class WarmPool:
             await steps.build(server, cluster.address, row)
 
     async def prepare(self, database_id: uuid.UUID) -> None:
-        """Finish making a database that has no owner yet, unless somebody else is at it."""
+        """Finish creating a database without an owner, unless another process works on it."""
         async with steps.holding(self._store, database_id) as (tx, row):
             if row is None or row.status not in {"creating", "warm"}:
                 return

@@ -1,1 +1,1 @@
-"""Drills: a database restored somewhere, to prove that its backups are good."""
+"""Drills: test restores of databases, to prove that their backups are good."""

@@ -1,8 +1,8 @@
-"""The steps of a drill. Nothing of it touches the database that is served, but to read it.
+"""The steps of a drill. They only read the database in service.
 
-The live database's tables are read before the moment that is restored, and again after it:
-what was the same both times must be the same in the copy. Then the copy is dumped and loaded as
-a restore does it, beside it in the sandbox: to be proven is what a restore would bring back.
+The live database's tables are read before the restored time, and again after it: those that are
+equal both times must be equal in the copy. Then the copy is dumped and loaded beside it in the
+sandbox, as a restore does: what has to be proven is the result of a restore.
 """
 
 import datetime as dt
@@ -50,26 +50,26 @@ from tenantry.services.side_instances.model import SideInstance
 from tenantry.services.side_instances.service import SideInstances
 
 _HOURS = 3600.0
-_LIVE_BYTES = 256 * 2**20  # of tables that are read twice while their tenant works
-_COPIES = 3.2  # of the database: restored, dumped and loaded; and the log that is read
+_LIVE_BYTES = 256 * 2**20  # of tables that are read twice while their tenant is working
+_COPIES = 3.2  # times the database: restored, dumped and loaded; and the log to replay
 _TOLD = 5  # tables that an error names
-_CORRUPT = 2  # what pg_amcheck ends with if it has found something
+_CORRUPT = 2  # the exit status of pg_amcheck if it has found corruption
 _DAMAGE = (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted, psycopg.InternalError)
 
 Figures = dict[str, Fingerprint]
 
 
 class DrillParams(Params):
-    """Who asked: the clock ("nightly"), or somebody ("now")."""
+    """Why the drill runs: scheduled ("nightly"), or requested ("now")."""
 
     asked: str
 
 
 class DrillState(State):
-    """The moment that is restored, and what was found, by table.
+    """The time that is restored, and the findings by table.
 
-    ``expected`` are the tables of the database in service that nobody changed meanwhile; ``found``
-    those of the copy, ``compared`` what the proof says of it.
+    ``expected`` are the tables of the database in service that did not change meanwhile; ``found``
+    those of the copy, ``compared`` what the proof reports.
     """
 
     moment: dt.datetime | None = None
@@ -92,7 +92,7 @@ class NotProven(MachineError):
 
 @dataclass(frozen=True, slots=True)
 class DrillFlow:
-    """What the steps work with."""
+    """The operation that drills a database, with what its steps need."""
 
     store: ControlStore
     clusters: ClusterPools
@@ -120,7 +120,7 @@ class DrillFlow:
             deadline=dt.timedelta(hours=12),
         )
 
-    # ── what is there ────────────────────────────────────────────────────────
+    # ── the database in service ──────────────────────────────────────────────
 
     async def _read(self, run: DrillRun) -> Outcome:
         row = await self._row(run)
@@ -171,7 +171,7 @@ class DrillFlow:
         return await (await self._past(run)).recover()
 
     async def _compare(self, run: DrillRun) -> Outcome:
-        """Read every row of the copy. Raises NotProven for what differs, or cannot be read."""
+        """Read every row of the copy. Raises NotProven if a table differs or cannot be read."""
         row, side = await self._row(run), await self._side(run)
         expected = run.state.expected
         found: Figures = {}
@@ -183,7 +183,7 @@ class DrillFlow:
                     found[str(table)] = await fingerprints.fingerprint(inside, table)
                 except psycopg.Error as error:
                     if inside.broken:
-                        raise  # the server is gone, which says nothing of the backup
+                        raise  # the server is gone, which says nothing about the backup
                     if str(table) in expected or isinstance(error, _DAMAGE):
                         raise NotProven(f"{table} cannot be read in the copy: {error}") from error
         if wrong := fingerprints.differing(expected, found):
@@ -203,7 +203,7 @@ class DrillFlow:
         run.state.found = found
         return Next()
 
-    # ── the way of a restore ─────────────────────────────────────────────────
+    # ── dump and load, as in a restore ───────────────────────────────────────
 
     async def _dump(self, run: DrillRun) -> Outcome:
         past = await self._past(run)
@@ -211,7 +211,7 @@ class DrillFlow:
         return Next()
 
     async def _load(self, run: DrillRun) -> Outcome:
-        """Load it as a restore does. Raises NotProven for what a restore would lose."""
+        """Load the dump as a restore does. Raises NotProven if a restore would lose objects."""
         row, side = await self._row(run), await self._side(run)
         name = _loaded_name(row)
         async with connect(side.address, user=ADMIN) as server:
@@ -241,14 +241,14 @@ class DrillFlow:
         return Next()
 
     async def _compare_loaded(self, run: DrillRun) -> Outcome:
-        """Read every row of what was loaded. Raises NotProven for what differs from the copy."""
+        """Read every row of the loaded database. Raises NotProven if it differs from the copy."""
         row, side = await self._row(run), await self._side(run)
         copied = run.state.found
         loaded: Figures = {}
         changed: list[dict[str, str]] = []
         async with connect(side.address, user=ADMIN) as server:
             if not await objects.database_exists(server, _loaded_name(row)):
-                return Next("dump")  # the side instance had to be restored once more
+                return Next("dump")  # the side cluster had to be restored again
         async with (
             _reading(run, side, row, row.database_name) as before,
             _reading(run, side, row, _loaded_name(row)) as after,
@@ -280,10 +280,10 @@ class DrillFlow:
         run.state.compared["changed"] = [*run.state.compared["changed"], *changed]
         return Next()
 
-    # ── its structure ────────────────────────────────────────────────────────
+    # ── the structure of the copy ────────────────────────────────────────────
 
     async def _check(self, run: DrillRun) -> Outcome:
-        """Check the structure of its tables and indexes. Raises NotProven."""
+        """Check the structure of the copy's tables and indexes. Raises NotProven."""
         row, side = await self._row(run), await self._side(run)
         name = row.database_name
         async with visitors.visitor(
@@ -325,7 +325,7 @@ class DrillFlow:
     async def _undo(self, run: DrillRun) -> None:
         await self.sides.remove(run.row.id)
         if run.row.error is None:
-            return  # somebody has cancelled it
+            return  # it was cancelled
         error = f"{run.row.error.get('detail')}"
         emit(DrillFailed(str(run.row.resource_id), error))
         async with self.store.transaction(audit.PLATFORM) as tx:
@@ -349,7 +349,7 @@ class DrillFlow:
 async def _inside(
     run: DrillRun, address: Address, row: DatabaseRow, folder: Path
 ) -> AsyncIterator[AsyncConnection[TupleRow]]:
-    """A session in the database, with the rights of all its roles."""
+    """Open a session in the database, with the rights of all its roles."""
     async with connect(address, user=ADMIN) as server:
         roles = await catalog.roles_of(server, row.username)
     settings = await settings_of(address, row.username, row.database_name)
@@ -364,7 +364,7 @@ async def _inside(
 async def _reading(
     run: DrillRun, side: SideInstance, row: DatabaseRow, database: str
 ) -> AsyncIterator[AsyncConnection[TupleRow]]:
-    """A session in a database of the side instance, all of which is the owner role's."""
+    """Open a session in a database of the side cluster, with the rights of the owner role."""
     purpose = f"{run.row.id.hex}_{'loaded' if database == _loaded_name(row) else 'copied'}"
     settings = await settings_of(side.address, row.username, row.database_name)
     async with (
@@ -377,7 +377,7 @@ async def _reading(
 
 
 async def _readable(inside: AsyncConnection[TupleRow], tables: list[Table]) -> Figures:
-    """The fingerprints of those that can be read: some are locked, or have just been dropped."""
+    """Return the fingerprints of the readable tables: some are locked, or were just dropped."""
     found: Figures = {}
     for table in tables:
         try:

@@ -1,4 +1,4 @@
-"""What there is to measure about drills."""
+"""Measures of drills."""
 
 import datetime as dt
 import math
@@ -13,7 +13,7 @@ _AGE = gauge(
 
 
 async def measures(drills: Drills) -> list[Measure]:
-    """Whether backups have been proven to be restorable. Raises Unavailable."""
+    """Return whether backups have been proven to be restorable. Raises Unavailable."""
     found = await drills.summary()
     last = found.last_passed_at
     age = math.inf if last is None else (dt.datetime.now(dt.UTC) - last).total_seconds()

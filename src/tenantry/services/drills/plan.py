@@ -1,4 +1,4 @@
-"""When the next drill is, which database is next, and what of it is compared. Pure."""
+"""When the next drill is due, of which database, and which tables are compared. Pure."""
 
 import datetime as dt
 import random
@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from tenantry.control.proofs import Standing
 from tenantry.pg.fingerprints import Fingerprint, Table
 
-# A server that was off at its hour waits for the next night: by day tenants need the disk.
+# A server that was off at that hour waits for the next night: by day tenants need the disk.
 _LATEST = dt.timedelta(hours=3)
 
 
 def due(time: dt.time | None, now: dt.datetime, last_begun: dt.datetime | None) -> bool:
-    """Whether the drill of this night is to begin. ``time`` is in UTC, None for never."""
+    """Whether the drill of this night is due. ``time`` is in UTC, None for never."""
     if time is None:
         return False
     today = dt.datetime.combine(now.date(), time, tzinfo=dt.UTC)
@@ -22,7 +22,10 @@ def due(time: dt.time | None, now: dt.datetime, last_begun: dt.datetime | None) 
 
 
 def next_database(standings: Iterable[Standing], choose: random.Random) -> uuid.UUID | None:
-    """The one that was never drilled, else the one for the longest; by chance among equals."""
+    """Return a database that was never drilled, else the one drilled longest ago.
+
+    Choose at random among equals; None if there are no databases.
+    """
     by_age: dict[dt.datetime | None, list[uuid.UUID]] = {}
     for each in standings:
         by_age.setdefault(each.last_at, []).append(each.database_id)
@@ -33,7 +36,7 @@ def next_database(standings: Iterable[Standing], choose: random.Random) -> uuid.
 
 
 def affordable(tables: Sequence[Table], budget: int) -> list[Table]:
-    """Of the tables of a live database, the smallest first, those to be read: ``budget`` bytes."""
+    """Return the smallest tables of a live database that together take at most ``budget`` bytes."""
     chosen, total = [], 0
     for table in sorted(tables, key=lambda each: each.size):
         total += table.size
@@ -46,5 +49,5 @@ def affordable(tables: Sequence[Table], budget: int) -> list[Table]:
 def unchanged(
     before: Mapping[str, Fingerprint], after: Mapping[str, Fingerprint]
 ) -> dict[str, Fingerprint]:
-    """What was the same before a moment and after it, and so at that moment as well."""
+    """Return the fingerprints that are equal before and after a time, and so at that time."""
     return {name: value for name, value in before.items() if after.get(name) == value}

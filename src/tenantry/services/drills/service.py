@@ -1,4 +1,4 @@
-"""The verbs on drills: one now, the one of this night, and what came of those before."""
+"""The service for drills: on demand, nightly, and their results."""
 
 import datetime as dt
 import random
@@ -25,7 +25,7 @@ _NIGHTLY = "nightly"
 
 
 class Drills:
-    """Restoring databases into a sandbox, to prove that they can be restored."""
+    """The service for drills: restores into a sandbox, which prove that backups are restorable."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Drills:
         self._choose = random.SystemRandom()
 
     async def begin(self, tx: Tx, actor: Actor, database_id: uuid.UUID) -> OperationRow:
-        """Want a drill of a database now. Raises NotFound, Conflict."""
+        """Begin a drill of a database now. Raises NotFound, Conflict."""
         self._repositories.require_enabled()
         row = await self._databases.lock_there(tx, actor, database_id)
         return await self._begin(tx, actor, row.id, row.customer_id, asked="now")
@@ -76,11 +76,11 @@ class Drills:
             resource_kind="database",
             resource_id=database_id,
             customer_id=customer_id,
-            exclusive=False,  # its owner goes on with whatever it likes
+            exclusive=False,  # the owner may use the database freely meanwhile
         )
 
     async def begin_due(self) -> OperationRow | None:
-        """Want the drill of this night, if it is time."""
+        """Begin the drill of this night, if it is due."""
         if not self._repositories.enabled:
             return None
         now = dt.datetime.now(dt.UTC)
@@ -109,7 +109,7 @@ class Drills:
     async def page(
         self, actor: Actor, database_id: uuid.UUID, *, cursor: str | None, limit: int
     ) -> Page[ProofRow]:
-        """What came of a database's drills, newest first. Raises NotFound, InvalidInput."""
+        """Return a database's drill results, newest first. Raises NotFound, InvalidInput."""
         after = read_key(cursor)
         await self._databases.show(actor, database_id)
         async with self._store.transaction(actor) as tx:
@@ -117,11 +117,11 @@ class Drills:
         return pages.cut(found, limit, lambda row: (row.at, row.id))
 
     async def latest(self, actor: Actor, database_id: uuid.UUID) -> ProofRow | None:
-        """What came of a database's last drill; None if there was none, or it is not theirs."""
+        """Return the result of a database's last drill; None if the actor may see none."""
         async with self._store.transaction(actor) as tx:
             return await proofs.latest(tx, database_id)
 
     async def summary(self) -> Summary:
-        """How all databases stand."""
+        """Return a summary of the drills of all databases."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             return await proofs.summary(tx)

@@ -1,1 +1,1 @@
-"""Extensions: which a database has, and having one more or one less."""
+"""Extensions: list those of a database, add and remove them."""

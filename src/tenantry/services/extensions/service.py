@@ -1,7 +1,7 @@
-"""The verbs on a database's extensions.
+"""The service for a database's extensions.
 
-The database itself says which it has: its tenant may make and drop them too. Each change is
-one transaction of PostgreSQL's, so there is nothing to complete after a crash.
+The database itself records them: its tenant may create and drop them too. Each change is one
+transaction of PostgreSQL's, so there is nothing to complete after a crash.
 """
 
 import uuid
@@ -20,7 +20,7 @@ from tenantry.pg.extensions import Extension
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases.service import Databases
 
-# What a tenant's own objects can make of CREATE and DROP EXTENSION.
+# Errors of CREATE and DROP EXTENSION that a tenant's own objects can cause.
 _IN_THE_WAY = (
     psycopg.errors.DependentObjectsStillExist,
     psycopg.errors.DuplicateFunction,
@@ -33,14 +33,14 @@ _IN_THE_WAY = (
 
 
 class Extensions:
-    """Everything that can be done with extensions."""
+    """The service for extensions."""
 
     def __init__(self, clusters: ClusterPools, databases: Databases) -> None:
         self._clusters = clusters
         self._databases = databases
 
     async def of_database(self, actor: Actor, database_id: uuid.UUID) -> list[Extension]:
-        """What the server has, and which of it the database has. Raises NotFound, Conflict."""
+        """Return the server's extensions, and which the database has. Raises NotFound, Conflict."""
         database = await self._databases.show(actor, database_id)
         cluster = await self._clusters.cluster(database.cluster_id)
         async with logins.inside(
@@ -51,7 +51,7 @@ class Extensions:
     async def add(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, name: str, schema: str
     ) -> Extension:
-        """Have an extension in the main database; one that is there stays as it is.
+        """Create an extension in the main database; an existing one is left unchanged.
 
         Raises NotFound, InvalidInput, Conflict.
         """
@@ -78,7 +78,7 @@ class Extensions:
         return made
 
     async def remove(self, tx: Tx, actor: Actor, database_id: uuid.UUID, name: str) -> Extension:
-        """Remove an extension that nothing uses. Raises NotFound, Conflict."""
+        """Drop an extension that nothing uses. Raises NotFound, Conflict."""
         database = await self._databases.lock_there(tx, actor, database_id)
         cluster = await self._clusters.cluster(database.cluster_id)
         try:

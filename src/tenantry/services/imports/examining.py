@@ -1,4 +1,4 @@
-"""Looking at a database elsewhere before it is imported: whether it may be, and can be."""
+"""The examination of a database elsewhere before an import: is it permitted and possible?"""
 
 import socket
 from collections.abc import AsyncIterator
@@ -18,12 +18,12 @@ from tenantry.services.imports.plan import Offered, Selection
 _EXAMINED_AT_ONCE = 16
 _EXAMINED_EACH = 2
 _ADDRESSES_TRIED = 3
-_OLDEST = 9_02_00  # as pg_dump's manual says
-_DISCARD = 9  # the UDP port that nothing is sent to
+_OLDEST = 9_02_00  # the oldest release that pg_dump supports, by its manual
+_DISCARD = 9  # a UDP port; nothing is sent to it
 
 
 class Examining:
-    """Looks at sources. ``private`` lets customers import from private networks."""
+    """The examination of sources. ``private`` permits customers to import from private networks."""
 
     def __init__(self, clusters: ClusterPools, *, private: bool) -> None:
         self._clusters = clusters
@@ -31,7 +31,7 @@ class Examining:
         self._examining = Shares(each=_EXAMINED_EACH, total=_EXAMINED_AT_ONCE)
 
     async def look(self, actor: Actor, source: Source, selection: Selection) -> Examined:
-        """Connect to a source, and see what it has.
+        """Connect to a source, and return its contents.
 
         Raises SourceError, Forbidden, TooManyAtOnce.
         """
@@ -42,7 +42,7 @@ class Examining:
 
     @asynccontextmanager
     async def place(self, actor: Actor) -> AsyncIterator[None]:
-        """Be one of the few that look at a source. Raises TooManyAtOnce."""
+        """Take one of the few places for examining sources. Raises TooManyAtOnce."""
         try:
             async with self._examining.place(actor.customer_id or actor.id):
                 yield
@@ -66,7 +66,7 @@ class Examining:
         return list(dict.fromkeys(found))[:_ADDRESSES_TRIED]
 
     async def check(self, examined: Examined) -> None:
-        """Raises InvalidInput for a source that cannot be copied here."""
+        """Raise InvalidInput for a source that cannot be copied here."""
         contents = examined.contents
         cluster = await self._clusters.for_new_database()
         if contents.major > cluster.version:
@@ -99,7 +99,7 @@ class Examining:
 
 
 async def _look(source: Source, addresses: list[IPAddress]) -> tuple[IPAddress, sources.Contents]:
-    """What a source has, at the first of its addresses that answers."""
+    """Return the contents of a source, and the first of its addresses that answers."""
     for address in addresses[:-1]:
         with suppress(SourceError):
             return address, await sources.look(source, address)
@@ -107,7 +107,7 @@ async def _look(source: Source, addresses: list[IPAddress]) -> tuple[IPAddress, 
 
 
 def _is_own(address: IPAddress) -> bool:
-    """Whether this machine has the address: then it is also where it would connect from."""
+    """Whether this machine has the address: a connection to it would then come from it, too."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:

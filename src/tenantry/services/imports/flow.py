@@ -1,9 +1,9 @@
-"""The steps of an import. Until the last one, all it makes belongs to a visitor alone.
+"""The steps of an import. Until the last one, everything it creates belongs to a visitor alone.
 
-That visitor is a login made for this import, a member of nobody's: whatever a hostile dump
-runs, it can do in this one database what its own author could do in an empty one, and can
-touch neither the tenant's role nor anything else. In the end all of it is given to the tenant;
-before that, taking back is dropping what the visitor owns.
+The visitor is a role made for this import, and a member of no other role: SQL of a hostile dump can
+do in this one database what its author could do in an empty one, and can touch neither the tenant's
+role nor anything else. At the end ownership passes to the owner role; before that, undoing is
+dropping what the visitor owns.
 """
 
 import asyncio
@@ -58,17 +58,17 @@ _SILENT_SECONDS = 600.0  # longer than pg_dump waits for a lock
 _MOST_OBJECTS = 20_000
 _MOST_TOLD = 200
 _LONGEST_TOLD = 300
-_SOURCE_BYTES = 2 * 2**30  # of memory, for all of pg_dump's processes at somebody else's server
-SPARE_BYTES = 512 * 1024 * 1024  # of the disk, for all who share it
+_SOURCE_BYTES = 2 * 2**30  # of memory, for all of pg_dump's processes at another's server
+SPARE_BYTES = 512 * 1024 * 1024  # of the disk, left free for the others
 _SAID = re.compile(r"(?:ERROR|FATAL): .*"), re.compile(r"error: .*")
 
 
 class _TooLarge(Exception):
-    """More has come than there is room for."""
+    """A dump exceeds the room for it."""
 
 
 class ImportFlow:
-    """What the steps work with; ``held`` are the sources of imports under way, by operation."""
+    """The steps of an import; ``held`` are the sources of running imports, by operation."""
 
     def __init__(self, settings: Settings, store: ControlStore, clusters: ClusterPools) -> None:
         self._settings = settings
@@ -77,22 +77,22 @@ class ImportFlow:
         self.held: dict[object, Examined] = {}
 
     def folder(self, run_id: object) -> Path:
-        """Where the files of an import are while it runs."""
+        """Return the folder for the files of a running import."""
         return Home(self._settings.home).scratch / str(run_id)
 
     @property
     def uploads(self) -> Path:
-        """Where dumps are that were sent, until their import begins."""
+        """The folder of received dumps, until their import begins."""
         return Home(self._settings.home).scratch / "uploads"
 
     def upload(self, upload_id: object) -> Path:
-        """Where one of them is."""
+        """Return the path of a received dump."""
         return self.uploads / str(upload_id)
 
     # ── the steps ────────────────────────────────────────────────────────────
 
     async def copy(self, run: ImportRun) -> Outcome:
-        """Copy the source into a folder, as it is at one moment, and count its rows meanwhile."""
+        """Take the uploaded dump; or dump the source from one snapshot, and count its rows."""
         folder = self.folder(run.row.id)
         upload = run.params.upload
         if upload is not None:
@@ -124,7 +124,7 @@ class ImportFlow:
         return Next()
 
     async def load(self, run: ImportRun) -> Outcome:
-        """Read it into the database as the visitor."""
+        """Load the dump into the database as the visitor."""
         place = await self._place(run)
         failure: CommandFailed | Conflict | None = None
         try:
@@ -140,7 +140,8 @@ class ImportFlow:
         except StatementTooLong:
             raise
         except Exception:
-            # What a hostile dump has done to the server meanwhile is no reason to try it again.
+            # An error in the cleanup, which a hostile dump can cause, must not make the load be
+            # retried.
             if failure is None:
                 raise
         if isinstance(failure, CommandFailed):
@@ -150,7 +151,7 @@ class ImportFlow:
         return Next()
 
     async def compare(self, run: ImportRun) -> Outcome:
-        """Count the rows that are there now. The visitor has a new password, which none knows."""
+        """Count the loaded rows, as the visitor with a password that the dump's SQL cannot know."""
         place = await self._place(run)
         async with (
             self._visitor(run, place, []) as visitor,
@@ -163,7 +164,7 @@ class ImportFlow:
         return Next()
 
     async def hand_over(self, run: ImportRun) -> Outcome:
-        """Give it all to the tenant, and to its further logins what they may read or write."""
+        """Give everything to the owner role, and the additional roles their access."""
         place = await self._place(run)
         row = place.row
         async with self._visitor(run, place, [row.username]) as visitor:
@@ -186,7 +187,7 @@ class ImportFlow:
         return Done(_result(run))
 
     async def undo(self, run: ImportRun) -> None:
-        """Have the database as empty as it was, and nothing left of the import."""
+        """Empty the database again, and remove what is left of the import."""
         self.held.pop(run.row.id, None)
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await rows.find(tx, run.row.resource_id, customer_id=None)
@@ -223,7 +224,7 @@ class ImportFlow:
         if run.params.upload is not None:
             await asyncio.to_thread(dump_formats.remove, self.upload(run.params.upload))
         folder = self.folder(run.row.id)
-        # Programs whose API was killed go on, and one may hold the source's password.
+        # Programs of an API that was killed keep running, and one may hold the source's password.
         for pid in processes.started_on(folder):
             await processes.stop(pid, signal_number=signal.SIGKILL)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -231,7 +232,7 @@ class ImportFlow:
     async def _copy(
         self, run: ImportRun, held: Examined, place: Place, target: Path
     ) -> dict[str, int]:
-        # In the folder: whatever names it is ended with the import.
+        # In the folder, since processes whose command line names it are ended with the import.
         selection = target.with_name("selection")
         files.write_atomically(selection, json.dumps(held.selection.told()))
         async with sources.hold(
@@ -268,7 +269,7 @@ class ImportFlow:
     async def _visitor(
         self, run: ImportRun, place: Place, roles: Sequence[str]
     ) -> AsyncIterator[visitors.Visitor]:
-        """The import's login, for the time of a block; it may make things in the one database."""
+        """Create the import's role, which may create objects in the one database, for the block."""
         folder = self.folder(run.row.id)
         files.ensure_folder(folder)
         async with visitors.visitor(
@@ -297,7 +298,7 @@ class ImportFlow:
             await self._check_room(place, visitor)
 
     async def _check_room(self, place: Place, visitor: visitors.Visitor) -> int:
-        """Return how many objects have been read in. Raises Conflict if it is more than may be."""
+        """Return how many objects have been loaded. Raises Conflict for too many, or too large."""
         async with self._clusters.connection(place.row.cluster_id) as server:
             objects_ = await visitors.owned(server, visitor.name)
             sizes = await catalog.sizes(server, place.row.database_names)
@@ -311,7 +312,7 @@ class ImportFlow:
         return objects_
 
     async def _why(self, run: ImportRun, place: Place, error: CommandFailed) -> Conflict:
-        """Why reading a dump back failed, as its owner can use it."""
+        """Return why loading a dump failed, in words that its owner can use."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await rows.find(tx, place.row.id, customer_id=None)
         if row is not None and row.quota_state in RESTRICTED:
@@ -329,9 +330,9 @@ class ImportFlow:
 async def _let_into_public(
     place: Place, visitor: visitors.Visitor, give: sql.SQL, to: sql.SQL
 ) -> None:
-    """Let the visitor make things in the tenant's schema, or no more."""
+    """Grant or revoke the visitor's right to create objects in the tenant's schema ``public``."""
     row = place.row
-    # Its tenant may have dropped it.
+    # The tenant may have dropped it.
     with contextlib.suppress(psycopg.errors.InvalidSchemaName):
         async with logins.inside(place.address, row.database_name, [row.username]) as guest:
             await guest.execute(
@@ -342,7 +343,7 @@ async def _let_into_public(
 
 
 async def _bring_settings(run: ImportRun, place: Place, logins_: Sequence[str]) -> list[str]:
-    """Have the source's settings for all of the database's logins. Returns what could not be."""
+    """Apply the source's settings to all of the database's roles. Returns those that failed."""
     row = place.row
     here = await role_settings.of_login(place.address, row.username, row.database_name)
     brought, left = plan.settings(run.state.settings or {}, here)
@@ -357,7 +358,7 @@ async def _bring_settings(run: ImportRun, place: Place, logins_: Sequence[str]) 
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """What failed, rather than the group of tasks that it failed in."""
+    """Raise the first error of a group of tasks instead of the group."""
     try:
         yield
     except ExceptionGroup as group:
@@ -368,8 +369,11 @@ def _alone() -> Iterator[None]:
 
 
 async def _watch_size(target: Path, most: int) -> None:
-    """Raises _TooLarge once a dump takes more than ``most`` bytes, or the disk runs full;
-    TimeoutError if nothing comes for a while."""
+    """Watch a dump until cancelled.
+
+    Raises _TooLarge once it takes more than ``most`` bytes or the disk is nearly full, TimeoutError
+    if it does not grow for 10 minutes.
+    """
     clock = asyncio.get_running_loop().time
     size, since = 0, clock()
     while True:
@@ -402,7 +406,7 @@ def _result(run: ImportRun) -> dict[str, object]:
 
 
 def _error_in(said: str) -> str:
-    """The error in what a program printed, a server's own before others, without the noise."""
+    """Return the error in a program's output without the noise, preferably the server's own."""
     for pattern in _SAID:
         if (found := pattern.search(said)) is not None:
             return sources.readable(found[0])

@@ -1,4 +1,4 @@
-"""A dump's contents read into a database by a visitor, and what of them is left out."""
+"""Loading a dump into a database as a visitor, and what is left out of it."""
 
 import asyncio
 from collections.abc import Sequence
@@ -34,16 +34,16 @@ from tenantry.services.imports.plan import Offered
 
 DEADLINE = 12 * 3600.0  # seconds
 _SURVEY_SECONDS = 900.0
-# Of the platform's, or of the machine that the dump is from.
+# These belong to the platform, or to the machine that the dump is from.
 NEVER = ("--no-security-labels", "--no-tablespaces")
 _AS_OURS = ("--no-owner", *NEVER)
-# Read back by ``_load_one_by_one`` instead, or never.
+# Loaded statement by statement afterwards (``_load_archive``), or never.
 _NOT_BY_PG_RESTORE = ("--no-acl", "--no-publications", "--no-subscriptions")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A database to import into, where its server is, and the server's programs."""
+    """A database to import into, its cluster's address, and the cluster's programs."""
 
     row: DatabaseRow
     address: Address
@@ -53,34 +53,35 @@ class Place:
 async def load(
     run: ImportRun, place: Place, visitor: visitors.Visitor, dump: Path
 ) -> Sequence[str]:
-    """Read a dump into a database. Returns what was left out.
+    """Load a dump into a database. Returns what was left out.
 
-    The settings that the dump has for its database are in the run's state afterwards, unless those
-    of a source are there.
+    Afterwards the run's state has the settings of the dump for its database, unless it has those of
+    a source already.
 
-    Raises CommandFailed with the words of the server or of pg_restore; Conflict if the dump is not
-    taken; WouldLose.
+    Raises CommandFailed with the message of the server or of pg_restore; Conflict if the dump is
+    not supported; WouldLose.
     """
     head = await asyncio.to_thread(dump_formats.head_of, dump)
     if dump_formats.form_of(head) == "script":
         return await _load_whole_script(run, place, visitor, dump)
     header = dump_formats.header_of(head)
-    engine = place.engine  # whose pg_restore says what is wrong if there is no header
+    engine = place.engine  # whose pg_restore reports what is wrong if there is no header
     if header is not None:
         engine = dump_formats.reader(header, place.engine.version)
     if engine.version == place.engine.version:
         return await _load_archive(run, place, visitor, dump)
-    # A newer pg_restore sends what an older server does not know; of its script that is left out.
+    # A newer pg_restore sends commands that an older server does not know; in its script they can
+    # be left out.
     script = dump.with_name("script")
     await dumps.as_script(engine.bindir, dump, script, options=[*_AS_OURS, "--create"])
     return await _load_whole_script(run, place, visitor, script)
 
 
 async def survey(dump: Path, engine: PostgresEngine, *, most: int, room: int) -> dict[str, Any]:
-    """What a dump has (see ``script_survey``), which is unpacked for it, to at most ``most`` bytes.
+    """Unpack a dump, to at most ``most`` bytes, and return its contents (see ``script_survey``).
 
-    ``engine`` is that of the server that it is for, ``room`` how many bytes the database may take.
-    Raises Conflict if it is not taken, NewerDump.
+    ``engine`` is that of the target's cluster, ``room`` how many bytes the database may take.
+    Raises Conflict if the dump is not supported, NewerDump.
     """
     await asyncio.to_thread(dump_formats.unpack, dump, most)
     head = await asyncio.to_thread(dump_formats.head_of, dump)
@@ -153,7 +154,7 @@ async def _load_archive(
 async def _read_settings(
     run: ImportRun, place: Place, visitor: visitors.Visitor, dump: Path
 ) -> Sequence[str]:
-    """Read what an archive sets for its database into the run's state, unless that is there.
+    """Read the settings of an archive for its database into the run's state, unless it has some.
 
     Returns the settings that the database cannot have.
     """
@@ -170,7 +171,7 @@ async def _read_settings(
 async def _usable(
     session: AsyncConnection[TupleRow], settings: tenant_settings.Settings
 ) -> dict[str, str]:
-    """Those of a source's settings that a session here can have: it may lack a locale of theirs."""
+    """Return the settings that a session here accepts: the server may lack a locale of theirs."""
     usable = {}
     for name, value in settings.items():
         with suppress(psycopg.Error):

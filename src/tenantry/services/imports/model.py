@@ -1,4 +1,4 @@
-"""What an import is made of. Values only; none of them is written down with its password."""
+"""What an import consists of. Values only; none of them is stored with its password."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,14 @@ from tenantry.pg.sources import Contents, IPAddress, Source
 from tenantry.services.imports.plan import Selection
 from tenantry.services.operations.model import Kind, Params, Run, State
 
-STATEMENT_SECONDS = 3600.0  # how long each statement may run if nothing is asked for
+STATEMENT_SECONDS = 3600.0  # the default time that each statement may run
 
 
 class ImportParams(Params):
     """How to load what was copied from a source, or sent as the file ``upload``.
 
-    ``roles`` maps the source's roles to logins here; ``source`` names the source's database.
+    ``roles`` maps the source's roles to roles of the database; ``source`` names the source's
+    database.
     """
 
     jobs: int
@@ -31,7 +32,7 @@ class ImportParams(Params):
 
 
 class ImportState(State):
-    """Rows by table, at a source (``there``) and here; its settings; what was left out."""
+    """Rows by table, at a source (``there``) and here; the source's settings; what was left out."""
 
     there: dict[str, int] | None = None
     here: dict[str, int] = Field(default_factory=dict)
@@ -45,14 +46,14 @@ ImportRun = Run[ImportParams, ImportState]
 
 
 class WouldLose(Conflict):
-    """What was read in lacks something of the dump."""
+    """The loaded database lacks objects of the dump."""
 
     code = "import_would_lose"
     title = "The import would lose something"
 
     @classmethod
     def of(cls, lost: Sequence[Mapping[str, str]]) -> "WouldLose":
-        """The error for the objects that are ``lost``, each with its reason."""
+        """Return the error for the objects that are ``lost``, each with its reason."""
         return cls(
             f"PostgreSQL does not build all of it again: {reloading.named(lost)}.",
             hint="Nothing is left of it here. Change that at the source; or go on without it, by"
@@ -61,14 +62,14 @@ class WouldLose(Conflict):
 
 
 class NotEmpty(Conflict):
-    """There is something in the database already."""
+    """The database already contains something."""
 
     code = "database_not_empty"
     title = "The database is not empty"
 
     @classmethod
     def of(cls, name: str, there: Sequence[Leftovers]) -> "NotEmpty":
-        """The error for what is in the database ``name``."""
+        """Return the error for the contents of the database ``name``."""
         schemas = [schema for each in there if each.kind == "schema" for schema in each.names]
         drop = f" (DROP SCHEMA {', '.join(schemas)} CASCADE)" if schemas else ""
         return cls(
@@ -81,9 +82,9 @@ class NotEmpty(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A source that can be imported from: the address that is connected to, and what it has.
+    """A source that can be imported from: the address to connect to, and its contents.
 
-    ``size_bytes`` is what the tables that are copied take there, with their indexes.
+    ``size_bytes`` is the size of the tables to copy at the source, with their indexes.
     """
 
     source: Source
@@ -96,20 +97,20 @@ class Examined:
         return sum(table.size_bytes for table in self.selection.tables(self.contents.tables))
 
     def environment(self, database: str) -> dict[str, str]:
-        """How PostgreSQL's programs log in there (``dumps.Login``)."""
+        """Return the environment in which PostgreSQL's programs log in there (``dumps.Login``)."""
         return self.source.environment(self.address) | {"PGDATABASE": database}
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A dump that was sent, in a file of its own."""
+    """A dump that was received, in a file of its own."""
 
     id: uuid.UUID
     size_bytes: int
     sha256: bytes
 
 
-# ── what an import would bring ───────────────────────────────────────────────
+# ── the preview of an import ─────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +124,10 @@ class PreviewTable:
 
 @dataclass(frozen=True, slots=True)
 class PreviewExtension:
-    """An extension, whether the database can have it, and of what depends on it the first things,
-    which a dump does not tell."""
+    """An extension, and whether the database can have it.
+
+    ``used_by`` are the first objects that depend on it; unknown for a dump.
+    """
 
     name: str
     available: bool
@@ -133,9 +136,9 @@ class PreviewExtension:
 
 @dataclass(frozen=True, slots=True)
 class PreviewRole:
-    """A role of the source's: how many policies and grants name it, how many objects are its own.
+    """A role of the source: how many policies and grants name it, how many objects it owns.
 
-    ``login`` is the database's login that stands for it; None if what names it is left out.
+    ``login`` is the database's role that stands for it; None if what names it is left out.
     """
 
     name: str
@@ -147,11 +150,13 @@ class PreviewRole:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What an import would bring. ``logins`` are those that can stand for a role; ``version`` is
-    that of the server which it is from, if that is known; ``warnings`` is what is unlikely to be
-    meant.
+    """What an import would create.
 
-    ``size_bytes`` is what it takes there, or a dump as it was sent; ``upload_id`` is that dump's.
+    ``logins`` are the database's roles that can stand for a role of the source; ``version`` is that
+    of the source's server, if known; ``warnings`` are about what is unlikely to be intended.
+
+    ``size_bytes`` is the size at the source, or of a dump as it was sent; ``upload_id`` is that
+    dump's.
     """
 
     version: str | None

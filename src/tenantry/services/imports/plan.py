@@ -1,4 +1,4 @@
-"""What may be imported, from where, and what of it can be here. Pure."""
+"""What may be imported, from where, and what of it is supported here. Pure."""
 
 import ipaddress
 import re
@@ -26,7 +26,7 @@ _PRIVATE = [
 
 
 def embedded(address: IPAddress) -> IPAddress:
-    """The IPv4 address that an IPv6 address leads to, or itself."""
+    """Return the IPv4 address that an IPv6 address leads to, or the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     for inner in (address.ipv4_mapped, address.sixtofour):
@@ -40,18 +40,18 @@ def embedded(address: IPAddress) -> IPAddress:
 
 
 def is_allowed(address: IPAddress, *, administrator: bool, private: bool) -> bool:
-    """Whether the platform may be made to connect there.
+    """Whether an import may connect to an address.
 
-    Customers reach the Internet, and private networks if ``private`` says so; this machine is
-    for its administrators. Link-local addresses (169.254.169.254 tells a cloud's secrets) and
-    those that no server has are for nobody.
+    Customers reach the Internet, and private networks if ``private``; only administrators reach
+    this machine. Nobody reaches link-local addresses (169.254.169.254 serves a cloud's secrets) and
+    those that no server has.
     """
     inner = embedded(address)
     if inner.is_loopback:
         return administrator
     if any(inner in network for network in _PRIVATE):
         return administrator or private
-    # Python takes these for global: fec0::/10, which routers knew once, and groups.
+    # is_global is true also for the deprecated fec0::/10, and for multicast groups.
     old = isinstance(inner, ipaddress.IPv6Address) and inner.is_site_local
     return inner.is_global and not (old or inner.is_multicast or inner.is_reserved)
 
@@ -61,12 +61,12 @@ UnmappedRoles = Literal["leave_out", "refuse"]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What of a source to copy, and how: all schemas but for those said, without some tables.
+    """What to copy of a source, and how: the given schemas or else all, without some tables.
 
-    A table is named with its schema, or for one in ``public`` alone. ``statement_seconds`` is how
-    long each statement may run, there and here; None for the usual time. ``roles`` says which
-    login here stands for a role of the source; what of policies and grants names others is left
-    out, or refused. With ``accept_losses`` it goes on without what PostgreSQL does not build
+    ``exclude_tables`` are pairs of schema and name. ``statement_seconds`` is how long each
+    statement may run, there and here; None for the default. ``roles`` says which role here stands
+    for a role of the source; parts of policies and grants that name other roles are left out, or
+    refused. With ``accept_losses`` the import continues without what PostgreSQL does not build
     again.
     """
 
@@ -79,14 +79,14 @@ class Selection:
     accept_losses: bool = False
 
     def told(self) -> dict[str, object]:
-        """The same for ``pg.source_reading``."""
+        """Return the selection as ``pg.source_reading`` takes it."""
         return {
             "schemas": list(self.schemas),
             "exclude": [list(each) for each in self.exclude_tables],
         }
 
     def tables(self, there: Iterable[Table]) -> list[Table]:
-        """Those of the source's tables that are copied."""
+        """Return those of the source's tables that are copied."""
         return [
             table
             for table in there
@@ -95,11 +95,11 @@ class Selection:
         ]
 
     def roles_in(self, there: Iterable[RoleUse]) -> list[RoleUse]:
-        """Those uses of roles that are in what is copied."""
+        """Return the uses of roles in what is copied."""
         return [each for each in there if not self.schemas or each.schema in self.schemas]
 
     def needed_in(self, there: Iterable[ExtensionUse]) -> list[ExtensionUse]:
-        """Those uses of extensions without which what is copied would lack rows."""
+        """Return the uses of extensions without which the copy would lack rows."""
         return [
             each
             for each in there
@@ -109,7 +109,7 @@ class Selection:
         ]
 
     def options(self) -> list[str]:
-        """The same for pg_dump, which takes patterns: quoted, they are names."""
+        """Return the options of pg_dump. It takes patterns: quoted, they are names."""
         chosen = [f"--schema={_quoted(schema)}" for schema in self.schemas]
         if chosen:
             chosen.append("--extension=*")
@@ -132,7 +132,7 @@ class Offered:
 
 
 def unavailable(wanted: Iterable[str], offered: Iterable[Offered]) -> dict[str, str]:
-    """Those extensions of a source that cannot be here, by name, each with the reason in words."""
+    """Return the extensions of a source that cannot be here, by name, each with the reason."""
     known = {each.name: each.installable for each in offered}
     return {
         name: TENANTS_CANNOT if name in known else NOT_ON_SERVER
@@ -142,8 +142,10 @@ def unavailable(wanted: Iterable[str], offered: Iterable[Offered]) -> dict[str, 
 
 
 def needs(uses: Iterable[ExtensionUse], missing: Mapping[str, str]) -> str:
-    """What cannot be here since an extension is ``missing`` (see ``unavailable``), in words; empty
-    if it all can."""
+    """Return, in words, what needs an extension that is ``missing`` (see ``unavailable``).
+
+    Empty if nothing does.
+    """
     found: defaultdict[str, list[str]] = defaultdict(list)
     for each in uses:
         if each.extension in missing:
@@ -159,8 +161,8 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-# What can be left out without a loss of rows, nor of what guards them; all the reasons that
-# PostgreSQL gives for want of something have these words.
+# Objects that can be left out without losing rows or what protects them. PostgreSQL's reasons for a
+# missing dependency all contain ``_MISSING``.
 _DISPENSABLE = re.compile(
     r"(?:VIEW|MATERIALIZED VIEW|MATERIALIZED VIEW DATA|FUNCTION|PROCEDURE|AGGREGATE|RULE|OPERATOR"
     r"|OPERATOR CLASS|OPERATOR FAMILY|CAST|TEXT SEARCH [A-Z]+) "
@@ -170,8 +172,11 @@ _OF_A_RELATION = re.compile(r'relation ".*" does not exist')
 
 
 def dispensable(lost: Iterable[Remark]) -> tuple[list[Remark], list[Remark]]:
-    """Of what was not built of a dump whose extensions are not all here: what is left out with
-    them, such as views of theirs, and what is lost."""
+    """Split the objects that were not built, of a dump whose extensions are not all here.
+
+    Returns those that are left out with the extensions, such as views that use them, and those that
+    are lost.
+    """
     left_out: list[Remark] = []
     others: list[Remark] = []
     for each in lost:
@@ -184,8 +189,8 @@ def dispensable(lost: Iterable[Remark]) -> tuple[list[Remark], list[Remark]]:
 
 # ── the contents of a dump ───────────────────────────────────────────────────
 
-# What needs a superuser, or is the source server's own; a dump's own list names them
-# ("3; 2615 2200 SCHEMA - public postgres").
+# Entries that need a superuser, or belong to the source's server, as a dump's table of contents
+# lists them ("3; 2615 2200 SCHEMA - public postgres").
 _LEFT_OUT = re.compile(
     r"\d+; \d+ \d+ (?P<what>(?:EVENT TRIGGER|SUBSCRIPTION|SECURITY LABEL|DATABASE"
     r"|DATABASE PROPERTIES|ROW SECURITY LABEL|SCHEMA - public|ACL - SCHEMA public"
@@ -195,8 +200,8 @@ _LEFT_OUT = re.compile(
     r"|SCHEMA - public)"
 )
 _WORTH_TELLING = re.compile(r"EVENT TRIGGER|SUBSCRIPTION|SERVER|FOREIGN|USER MAPPING")
-# What names roles, or may name something that is not in the dump: the others can do without it, so
-# each is decided by itself (``pg.script_choice``).
+# Entries that name roles, or may name something that is not in the dump. The other entries do not
+# need them, so that each is decided by itself (``pg.script_choice``).
 _ONE_BY_ONE = re.compile(
     r"\d+; \d+ \d+ (?:POLICY|PUBLICATION|PUBLICATION TABLE|PUBLICATION TABLES IN SCHEMA|ACL"
     r"|DEFAULT ACL|TRIGGER|FK CONSTRAINT|COMMENT) .*"
@@ -212,9 +217,11 @@ _DATA = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The lines of a dump's list: what pg_restore reads back, what is decided statement by
-    statement afterwards; and what is left out and worth telling. ``lacks_extensions`` says whether
-    extensions are among that."""
+    """The entries of a dump's table of contents, by what happens to them.
+
+    pg_restore loads ``restored``; ``one_by_one`` are decided statement by statement afterwards;
+    ``left_out`` are those to report. ``lacks_extensions`` says whether these include extensions.
+    """
 
     restored: list[str]
     one_by_one: list[str]
@@ -223,8 +230,10 @@ class Chosen:
 
 
 def choose(contents: Sequence[str], offered: Collection[Offered], version: int) -> Chosen:
-    """What to do with the lines of a dump's list, on a server of this major version that offers
-    these extensions."""
+    """Decide about the entries of a dump's table of contents.
+
+    ``version`` is the server's major version, ``offered`` are its extensions.
+    """
     installable = {each.name for each in offered if each.installable}
     chosen = Chosen([], [], [])
     lacks_extensions = False
@@ -237,7 +246,7 @@ def choose(contents: Sequence[str], offered: Collection[Offered], version: int) 
             missing = unavailable([found["name"]], offered)
             chosen.left_out.extend(f"EXTENSION {name}: {why}" for name, why in missing.items())
         elif _STATISTICS.match(line) and version < _WITH_STATISTICS:
-            continue  # the server makes its own
+            continue  # the server computes its own
         elif _ONE_BY_ONE.match(line):
             chosen.one_by_one.append(line)
         else:
@@ -246,7 +255,7 @@ def choose(contents: Sequence[str], offered: Collection[Offered], version: int) 
 
 
 def _without_strays(chosen: Chosen) -> Chosen:
-    """Without the data of tables that came with an extension."""
+    """Leave out the data of tables that belong to an extension."""
     parsed = [(line, _DATA.fullmatch(line)) for line in chosen.restored]
     made = {(found["kind"], found["of"]) for _, found in parsed if found and not found["is_data"]}
     strays = [
@@ -269,11 +278,11 @@ def _without_strays(chosen: Chosen) -> Chosen:
 def roles(
     owner: str, additional: Mapping[str, str], mapped: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str]]:
-    """The logins that a dump's grants and policies may name, by the names that it has for them, and
-    the names in ``mapped`` that are none of this database's.
+    """Return the roles that a dump may name, and the names in ``mapped`` that this database lacks.
 
-    ``additional`` are the database's further logins by their short names; ``mapped`` says which
-    login, by either name, stands for a role of the source.
+    The former are by the names that the dump's grants and policies have for them. ``additional``
+    are the database's additional roles by their short names; ``mapped`` says which role of the
+    database, by either name, stands for a role of the source.
     """
     own = {owner: owner} | {login: login for login in additional.values()} | dict(additional)
     found = {login: login for login in own.values()}
@@ -284,8 +293,11 @@ def roles(
 def uses(
     there: Iterable[RoleUse], known: Mapping[str, str]
 ) -> list[tuple[str, dict[str, int], str | None]]:
-    """The roles that a source names, by name: how often for each use, and which login stands for
-    it (see ``roles``)."""
+    """Return the roles that a source names, sorted by name.
+
+    With each of them: how often by kind of use, and the role here that stands for it (see
+    ``roles``).
+    """
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for each in there:
         counts[each.role][each.use] += each.count
@@ -293,16 +305,16 @@ def uses(
 
 
 def version_name(number: int) -> str:
-    """A version as people write it, from PostgreSQL's number: 15.4 for 150004, 9.6.24 for 90624."""
+    """Return the usual form of PostgreSQL's version number: 15.4 for 150004, 9.6.24 for 90624."""
     major, rest = divmod(number, 10_000)
     return f"{major}.{rest}" if major >= _ONE_NUMBER else f"{major}.{rest // 100}.{rest % 100}"
 
 
 # ── settings ─────────────────────────────────────────────────────────────────
 
-# What changes the meaning or the look of data and statements. The rest is about a server's
-# resources and limits, which the platform sets here, or, with a dot in its name, only a
-# superuser's to set.
+# Settings that change the meaning or the format of data and statements. The others are about a
+# server's resources and limits, which the platform sets here, or, with a dot in the name, only a
+# superuser may set them.
 _BROUGHT = {
     "bytea_output",
     "datestyle",
@@ -324,20 +336,19 @@ _BROUGHT = {
 
 
 def settings(there: Mapping[str, str], here: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Of the settings that a source has for its database, those to have here too, and the names of
-    the others, where this database has another value or none."""
+    """Return the source's settings to apply here, and the names of the others that differ here."""
     brought = {name: value for name, value in there.items() if name.lower() in _BROUGHT}
     others = (set(there) - set(brought)) - {name for name in there if here.get(name) == there[name]}
     return brought, sorted(others)
 
 
-# ── what came of it ──────────────────────────────────────────────────────────
+# ── the result ───────────────────────────────────────────────────────────────
 
 
 def warnings(where: str, *, tables: int, objects: int) -> list[str]:
-    """What to say of an import that brings less than people import for.
+    """Return the warnings about an import without tables.
 
-    ``objects`` counts what was made of any kind; ``where`` is "the dump" or names the source.
+    ``objects`` counts the created objects of any kind; ``where`` is "the dump" or names the source.
     """
     if tables:
         return []
@@ -347,12 +358,12 @@ def warnings(where: str, *, tables: int, objects: int) -> list[str]:
 
 
 def foreseen(where: str, *, tables: int) -> list[str]:
-    """The same before an import, where other objects are not known."""
+    """Return the same warnings before an import, when other objects are not known."""
     return [] if tables else [f"There are no tables to import: {where} has none."]
 
 
 def differences(there: dict[str, int], here: dict[str, int]) -> list[str]:
-    """Where the rows of a table are not as many here as there, in words."""
+    """Return, in words, the tables that have another number of rows here than there."""
     return [
         f"{name}: {there[name]:,} rows there, "
         + (f"{here[name]:,} here" if name in here else "no such table here")

@@ -1,4 +1,4 @@
-"""What an import would bring to a database, beside what the database can take."""
+"""Previews of imports: what an import would create, and what of it the database supports."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ async def describe(
     upload_id: uuid.UUID | None = None,
     **found: Any,
 ) -> Preview:
-    """A preview of what was ``found``, with the extensions and the roles that it uses."""
+    """Return a preview of what was ``found``, with the extensions and the roles that it uses."""
     async with store.transaction(actor) as tx:
         known = await known_roles(tx, row, {})
         further = await _further(tx, row)
@@ -62,7 +62,7 @@ async def describe(
 
 
 async def _further(tx: Tx, row: DatabaseRow) -> dict[str, str]:
-    """The database's further logins by their short names."""
+    """Return the database's additional roles by their short names."""
     return {
         each.name: each.username
         for each in await roles_rows.of_database(tx, row.id)
@@ -71,7 +71,7 @@ async def _further(tx: Tx, row: DatabaseRow) -> dict[str, str]:
 
 
 async def known_roles(tx: Tx, row: DatabaseRow, mapped: Mapping[str, str]) -> dict[str, str]:
-    """The logins that what is imported may name (see ``plan.roles``). Raises InvalidInput."""
+    """Return the roles that an import may name (see ``plan.roles``). Raises InvalidInput."""
     further = await _further(tx, row)
     known, missing = plan.roles(row.username, further, mapped)
     if missing:

@@ -1,7 +1,7 @@
-"""The verbs of importing: look at a source, then have it copied; or take in a dump.
+"""The service for imports: examine a source and copy it, or receive a dump and load it.
 
-A source's connection string is kept in this process's memory only, for as long as its import
-runs. So the API carries imports out itself (docs/decisions/0022).
+A source's connection string is stored in this process's memory only, while its import runs. So the
+API carries imports out itself (docs/decisions/0022).
 """
 
 import datetime as dt
@@ -49,7 +49,7 @@ from tenantry.services.requests.service import Caller
 
 
 class Imports:
-    """Everything that can be done to bring a database here."""
+    """The service for imports."""
 
     def __init__(
         self,
@@ -88,13 +88,14 @@ class Imports:
     async def start(
         self, caller: Caller, database_id: uuid.UUID, source: Source, selection: Selection
     ) -> OperationRow:
-        """Copy a database from elsewhere into an empty one; under an idempotency key, once.
+        """Begin to copy a source into an empty database, once per idempotency key.
 
         Raises as ``examine``, ``begin`` and ``Caller.once``.
         """
         examined: Examined | None = None
         if not await caller.is_repeated():
-            # First whether it is this caller's: nobody else has the platform connect anywhere.
+            # First whether the caller may use the database: nobody else makes the platform connect
+            # anywhere.
             async with caller.visiting():
                 await self.check_target(caller.actor, database_id, roles=selection.roles)
             examined = await self.examine(caller.actor, source, selection)
@@ -107,7 +108,7 @@ class Imports:
         return await caller.begin(want)
 
     async def examine(self, actor: Actor, source: Source, selection: Selection) -> Examined:
-        """Connect to a source, and see whether it can be imported.
+        """Connect to a source, and check that it can be imported.
 
         Raises SourceError, Forbidden, InvalidInput, TooManyAtOnce.
         """
@@ -116,7 +117,7 @@ class Imports:
         return examined
 
     def check_room(self, size: int, *, quota: int, used: int) -> None:
-        """See that so many bytes fit into a quota and on the disk, twice for a while.
+        """Check that ``size`` bytes fit into a quota and, temporarily twice, on the disk.
 
         Raises Conflict, NotEnoughDisk.
         """
@@ -134,18 +135,18 @@ class Imports:
         )
 
     async def check_room_for(self, tx: Tx, wanted: NewDatabase, examined: Examined) -> None:
-        """The same for a database that is not made yet."""
+        """Check the same for a database that is not created yet."""
         granted = next(
             (each for each in await plans.every(tx) if each.name == wanted.attributes.plan), None
         )
-        if granted is not None:  # else there is no such plan, which is told when it is made
+        if granted is not None:  # else the creation reports that there is no such plan
             quota = wanted.limits.get("disk_quota_bytes", granted.disk_quota_bytes)
             self.check_room(examined.size_bytes, quota=quota, used=0)
 
     async def begin(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, examined: Examined
     ) -> OperationRow:
-        """Have an examined source copied into an empty database.
+        """Begin to copy an examined source into an empty database.
 
         Raises NotFound, Conflict (not empty, over the quota, or busy), NotEnoughDisk, InvalidInput.
         """
@@ -164,7 +165,7 @@ class Imports:
         return operation
 
     async def _let_go(self, database_id: uuid.UUID, used: uuid.UUID | None = None) -> None:
-        """Hold no previewed dump for a database any more; one that is ``used`` stays there."""
+        """Discard the previewed dumps of a database, but not one that is ``used`` now."""
         if used is not None:
             self.uploads.release(used)
         self.uploads.forget(database_id)
@@ -180,7 +181,7 @@ class Imports:
         *,
         announced: int | None,
     ) -> OperationRow:
-        """Take in a dump, and read it into an empty database; under an idempotency key, once.
+        """Receive a dump and begin to load it into an empty database, once per idempotency key.
 
         Raises as ``check_target``, ``Uploads.receive``, ``begin_upload`` and ``Caller.once``.
         """
@@ -218,9 +219,9 @@ class Imports:
         empty: bool,
         announced: int | None,
     ) -> AsyncIterator[tuple[Upload, int]]:
-        """A dump that is sent for a database, and how many bytes it may have.
+        """Receive a dump for a database; yield it, and how many bytes it may have.
 
-        It is the only one for the database meanwhile, and discarded if the block raises.
+        No other dump for the database is received meanwhile; it is discarded if the block raises.
         """
         row = await self._databases.active(caller.actor, database_id)
         with self.uploads.only_one(row.id, row.customer_id):
@@ -246,9 +247,9 @@ class Imports:
     ) -> int:
         """Return how many bytes a dump for this database may have.
 
-        With ``empty`` the database has to be that, and no operation may have it: otherwise it is
-        the same request again. ``announced`` is the dump's size, if that is known; ``roles`` says
-        which login of the database stands for a role of the source.
+        With ``empty`` the database has to be empty and free of operations; without it, the request
+        is a repeated one. ``announced`` is the dump's size, if known; ``roles`` says which role of
+        the database stands for a role of the source.
 
         Raises NotFound, Conflict, InvalidInput.
         """
@@ -272,7 +273,7 @@ class Imports:
         upload: Upload,
         selection: Selection,
     ) -> OperationRow:
-        """Have an uploaded dump read into an empty database, all of it.
+        """Begin to load an uploaded dump into an empty database.
 
         Raises NotFound, Conflict, InvalidInput.
         """
@@ -284,15 +285,15 @@ class Imports:
         return await self._want(tx, actor, row, asked, told)
 
     def forget_uploads(self) -> None:
-        """For the only API, before it begins: nobody goes on with what another had taken in."""
+        """Delete the dumps that an earlier API received. Only for the one API, before it serves."""
         shutil.rmtree(self._steps.uploads, ignore_errors=True)
 
-    # ── before it begins ─────────────────────────────────────────────────────
+    # ── previews ─────────────────────────────────────────────────────────────
 
     async def preview(
         self, actor: Actor, database_id: uuid.UUID, source: Source, selection: Selection
     ) -> Preview:
-        """What an import from a source would bring. Raises as ``examine``, NotFound."""
+        """Return what an import from a source would create. Raises as ``examine``, NotFound."""
         row = await self._databases.active(actor, database_id)
         await self._require_empty(row)
         examined = await self._examining.look(actor, source, selection)
@@ -324,7 +325,7 @@ class Imports:
         *,
         announced: int | None,
     ) -> Preview:
-        """What an import of a dump would bring; it is held for that for an hour.
+        """Return what an import of a dump would create; the dump is retained for an hour.
 
         Raises as ``start_upload``, and NewerDump.
         """
@@ -406,7 +407,7 @@ def _params(
     upload: uuid.UUID | None = None,
     source: str | None = None,
 ) -> ImportParams:
-    """What an operation keeps of a selection: how to load what was copied or sent."""
+    """Return the parameters of the operation: how to load what was copied or sent."""
     return ImportParams(
         jobs=selection.jobs,
         roles=roles,
@@ -420,7 +421,7 @@ def _params(
 
 
 def _check_policies(examined: Examined, known: Mapping[str, str]) -> None:
-    """Raises InvalidInput if policies name roles that are not here, and none may be left out."""
+    """Raise InvalidInput if policies name roles that are not here, and may not be left out."""
     selection = examined.selection
     if selection.unmapped_roles == "leave_out":
         return

@@ -1,4 +1,4 @@
-"""Dumps on their way in: how many at once, how slowly, and how large."""
+"""Receiving dumps, with limits on their number, slowness and size."""
 
 import asyncio
 import hashlib
@@ -21,12 +21,12 @@ from tenantry.services.imports.model import Upload
 STALL_SECONDS = 30.0
 SLOWEST = 64 * 1024  # bytes a second, on average after the first STALL_SECONDS
 MOST_OF_A_CUSTOMER = 4  # at once
-HELD_SECONDS = 3600.0  # from a look at a dump to its import
-_LOOK_BYTES = 16 * 1024 * 1024  # between two looks at the room that is left
+HELD_SECONDS = 3600.0  # from the preview of a dump to its import
+_LOOK_BYTES = 16 * 1024 * 1024  # between two checks of the free disk space
 
 
 class UploadTooSlow(TenantryError):
-    """Nothing has come for too long, or too little."""
+    """No data came for too long, or they came too slowly."""
 
     code = "upload_too_slow"
     status = 408
@@ -35,7 +35,7 @@ class UploadTooSlow(TenantryError):
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A dump that waits for its import, and what ends its waiting."""
+    """A previewed dump that waits for its import, and the timer that discards it."""
 
     upload: Upload
     database_id: uuid.UUID
@@ -44,7 +44,7 @@ class _Held:
 
 
 class Uploads:
-    """The dumps that this process takes in."""
+    """The dumps that this process receives."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -53,7 +53,7 @@ class Uploads:
 
     @contextmanager
     def only_one(self, database_id: uuid.UUID, customer_id: uuid.UUID | None) -> Iterator[None]:
-        """Be the only upload for a database, and one of few of a customer, while the block lasts.
+        """Be the only upload for a database, and one of a customer's few, during the block.
 
         Raises Conflict, TooManyAtOnce.
         """
@@ -77,20 +77,20 @@ class Uploads:
             del self._databases[database_id]
 
     def path(self, upload_id: object) -> Path:
-        """Where one of them is."""
+        """Return the path of a dump."""
         return self._folder / str(upload_id)
 
     def discard(self, upload_id: uuid.UUID) -> None:
-        """Delete one of them."""
+        """Delete a dump."""
         self.release(upload_id)
         dump_formats.remove(self.path(upload_id))
 
-    # ── looked at, and not imported yet ──────────────────────────────────────
+    # ── previewed, and not imported yet ──────────────────────────────────────
 
     def hold(self, upload: Upload, database_id: uuid.UUID, customer_id: uuid.UUID | None) -> None:
-        """Keep a dump for an hour for the import that it was looked at for.
+        """Retain a previewed dump for an hour, for its import.
 
-        A database has one at most, and a customer few: the oldest goes.
+        A database has at most one, and a customer few: the oldest is discarded.
         """
         self.forget(database_id)
         theirs = [each for each in self._held.values() if each.customer_id == customer_id]
@@ -100,7 +100,7 @@ class Uploads:
         self._held[upload.id] = _Held(upload, database_id, customer_id, end)
 
     def held(self, upload_id: uuid.UUID, database_id: uuid.UUID) -> Upload:
-        """A dump that is kept for this database. Raises InvalidInput if there is none."""
+        """Return a dump retained for this database. Raises InvalidInput if there is none."""
         found = self._held.get(upload_id)
         if found is None or found.database_id != database_id:
             raise InvalidInput.of(
@@ -111,23 +111,23 @@ class Uploads:
         return found.upload
 
     def forget(self, database_id: uuid.UUID) -> None:
-        """Keep no dump for a database any more."""
+        """Discard the retained dump of a database."""
         for each in [each for each in self._held.values() if each.database_id == database_id]:
             self.discard(each.upload.id)
 
     def release(self, upload_id: uuid.UUID) -> None:
-        """Leave a dump to whoever has begun with it."""
+        """Stop retaining a dump that an import has taken over."""
         found = self._held.pop(upload_id, None)
         if found is not None:
             found.end.cancel()
 
-    # ── on their way in ──────────────────────────────────────────────────────
+    # ── being received ───────────────────────────────────────────────────────
 
     async def receive(self, chunks: AsyncIterator[bytes], *, most: int) -> Upload:
-        """Keep a dump in a file.
+        """Write a dump to a file.
 
-        Raises InvalidInput if it is none, Conflict if it is too large, UploadTooSlow,
-        NotEnoughDisk. Nothing is left of it then.
+        Raises InvalidInput if it is not a dump, Conflict if it is too large, UploadTooSlow,
+        NotEnoughDisk. The file is deleted then.
         """
         upload = new_id()
         path = self.path(upload)
@@ -168,7 +168,7 @@ class Uploads:
 
 
 def too_large(most: int) -> Conflict:
-    """What to tell who sends a dump of more bytes."""
+    """Return the error for a dump of more than ``most`` bytes."""
     return Conflict(
         f"The dump is larger than the {most:,} bytes that there is room for.",
         hint="Raise disk_quota_bytes, or leave tables out.",
@@ -178,10 +178,10 @@ def too_large(most: int) -> Conflict:
 async def paced(
     chunks: AsyncIterator[bytes], *, stall: float = STALL_SECONDS, slowest: float = SLOWEST
 ) -> AsyncIterator[bytes]:
-    """The chunks, as long as they come. Times are in seconds, ``slowest`` in bytes a second.
+    """Yield the chunks as they come. Times are in seconds, ``slowest`` in bytes a second.
 
-    Raises UploadTooSlow where none comes for ``stall``, or all come more slowly than ``slowest``
-    on average, which begins to count after ``stall``.
+    Raises UploadTooSlow if none comes for ``stall``, or if the average is below ``slowest``, which
+    counts after ``stall``.
     """
     clock = asyncio.get_running_loop().time
     began, received = clock(), 0
@@ -204,7 +204,7 @@ async def paced(
 
 
 def _require_dump(first: bytes) -> None:
-    """Raises InvalidInput if what begins so can be no dump that is taken; NewerDump."""
+    """Raise InvalidInput if a file that begins like this is not a supported dump; NewerDump."""
     if dump_formats.form_of(first) is None:
         what = "is neither an archive of pg_dump's nor SQL"
         if first.startswith(GZIP):
