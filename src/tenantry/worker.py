@@ -57,7 +57,7 @@ _LOOK_FAR_SECONDS = 60
 _MIRROR_SECONDS = 1
 _SCHEDULE_SECONDS = 5
 _VERIFY_SECONDS = 60
-_SETTLE_SECONDS = 20   # the very first backup shall not slow the start down
+_SETTLE_SECONDS = 20  # the very first backup shall not slow the start down
 _SWEEP_SECONDS = 5
 _EXPIRY_SECONDS = 5
 _QUOTA_SECONDS = 5  # how long a tenant may write before it is noticed
@@ -102,8 +102,9 @@ async def converge(platform: Platform) -> None:
 
 
 async def _every(seconds: float, what: str, job: Callable[[], Awaitable[object]]) -> None:
-    """Run a job every so many seconds, the first time now. A failure is reported as an event, and
-    does not end the loop.
+    """Run a job now, and then every so many seconds.
+
+    A failure is reported as an event, and does not end the loop.
     """
     while True:
         began = time.monotonic()

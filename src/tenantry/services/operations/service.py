@@ -143,8 +143,7 @@ class Operations:
         customer_id: uuid.UUID | None,
         exclusive: bool = True,
     ) -> OperationRow:
-        """Create an operation; it begins after ``tx`` is committed, which wakes the process that
-        runs it.
+        """Create an operation; it begins after ``tx`` is committed, which wakes its process.
 
         Raises Conflict if it is exclusive and the resource has another exclusive operation;
         TooManyAtOnce if too many of the customer's operations have not ended.
@@ -206,14 +205,14 @@ class Operations:
         return pages.cut(found, limit, lambda row: (row.created_at, row.id))
 
     async def queued(self) -> list[Queued]:
-        """Return, by lane, the operations that wait for room there, or for others of their owner.
-        """
+        """Return, by lane, the operations that wait for room there, or for their owner's others."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             return by_lane(await rows.queued(tx), self._flows)
 
     async def cancel(self, tx: Tx, actor: Actor, operation_id: uuid.UUID) -> OperationRow:
-        """Cancel an operation and undo its completed steps. Raises NotFound, and Conflict if it has
-        ended, or is being undone or in a final step.
+        """Cancel an operation and undo its completed steps.
+
+        Raises NotFound, and Conflict if it has ended, is being undone, or is in a final step.
         """
         row = await self._find(tx, actor, operation_id)
         if row.status not in {"queued", "running"}:
@@ -310,9 +309,7 @@ class Operations:
         ]
 
     async def take_over(self, part: Part = "worker") -> None:
-        """Release the part's operations that a former process held. Only for its only process, at
-        its start.
-        """
+        """Release the part's operations that a former process held. Call it once, at the start."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             await rows.release_all(tx, self._kinds(part))
 
@@ -586,8 +583,7 @@ class _Running(Generic[P, S]):
 
     @contextlib.asynccontextmanager
     async def _holding(self) -> AsyncIterator[Tx]:
-        """A transaction that locks the operation's row. Raises _Lost if another process holds it.
-        """
+        """A transaction that locks the operation's row. Raises _Lost if another worker holds it."""
         async with self._transaction() as tx:
             if not await rows.hold(tx, self.row.id, holder=self._holder):
                 raise _Lost

@@ -81,9 +81,7 @@ class Ownership:
 
 
 async def _bring_along(cluster: ClusterRow, name: str, wanted: Visibility) -> None:
-    """Limit what is visible in a database; a later check does it if a tenant's transaction is in
-    the way.
-    """
+    """Limit what is visible in a database; a later check does it if a transaction is in the way."""
     try:
         await visibility.ensure(cluster.address, name, wanted)
     except psycopg.errors.LockNotAvailable:

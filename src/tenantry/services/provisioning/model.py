@@ -29,9 +29,7 @@ Contents = FromBlueprint | FromSource
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """A new database with its password, the roles of its blueprint, and the operation that fills
-    it.
-    """
+    """A new database with its password, its blueprint's roles, and the operation that fills it."""
 
     opened: Opened
     roles: list[OpenedRole] = field(default_factory=list)
@@ -40,9 +38,7 @@ class Provisioned:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """A database to which nobody can connect any more. ``gone`` is whether it is completely
-    removed.
-    """
+    """A database to which nobody can connect any more. ``gone``: it is completely removed."""
 
     id: uuid.UUID
     operation_id: uuid.UUID

@@ -82,8 +82,7 @@ class Provisioning:
         return made
 
     async def _prepare(self, caller: Caller, contents: Contents | None) -> Chosen | Examined | None:
-        """Do what may take a while, before the transaction. Raises InvalidInput for bad contents.
-        """
+        """Do before the transaction what may take a while. Raises InvalidInput for bad contents."""
         ready: Chosen | Examined | None = None
         match contents:
             case FromBlueprint(reference, seeds):

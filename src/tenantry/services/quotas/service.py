@@ -1,4 +1,4 @@
-"""Measuring what databases take on disk, from outside them, and what follows from it."""
+"""Measures the size of databases on disk, from outside them, and enforces their quotas."""
 
 import dataclasses
 import uuid
@@ -28,20 +28,20 @@ _SLICE = 100  # databases measured at a time: a size is read from all its files
 
 
 class Quotas:
-    """What keeps databases within their disk quota."""
+    """Limits databases to their disk quota."""
 
     def __init__(self, store: ControlStore, clusters: ClusterPools, pooler: Pooler) -> None:
         self._store = store
         self._clusters = clusters
         self._pooler = pooler
-        # How many transactions each database had seen when it was measured: without any more
-        # of them, and without a session, it is as large as it was.
+        # How many transactions each database had seen when it was measured: without further
+        # ones, and without a session, its size has not changed.
         self._seen: dict[str, int] = {}
 
     async def enforce(self) -> int:
-        """Measure every database that may have changed, and act on all. Returns how many changed
+        """Measure the databases that may have changed, and act on all. Return how many changed.
 
-        their state. One that cannot be dealt with does not keep the others waiting.
+        A failure with one database does not hold the others up.
         """
         changed = 0
         for cluster in await self._clusters.with_databases():
@@ -62,7 +62,7 @@ class Quotas:
         return changed
 
     async def enforce_one(self, row: DatabaseRow) -> None:
-        """Measure a database and act on it now, whose quota was changed."""
+        """Measure and act on one database now, whose quota was changed."""
         async with self._clusters.connection(row.cluster_id) as server:
             await self._measure(server, [row])
         async with self._store.transaction(audit.PLATFORM) as tx:

@@ -96,9 +96,7 @@ class Limits:
         return await self._hit(self._key, "key", str(caller))
 
     async def login(self, address: str | None, device: str | None = None) -> Use:
-        """Count an attempt to log in from this address, successful or not; of a known device,
-        separately.
-        """
+        """Count an attempt to log in from this address, or this known device, successful or not."""
         return await self._hit(self._logins, "login", device or network_of(address))
 
     async def failure(self, address: str | None) -> Use:
@@ -135,17 +133,13 @@ class Limits:
         return _having(place, _TOO_MANY.format(whose="from this address"))
 
     def visiting(self, owner: Hashable) -> AbstractAsyncContextManager[None]:
-        """Hold a place for work that may wait for a tenant's database of this owner. Raises
-        TooManyAtOnce.
-        """
+        """Hold a place for work that may wait for this owner's databases. Raises TooManyAtOnce."""
         place = self._visits.place(owner, within=_WAIT_SECONDS)
         return _having(place, _TOO_MANY.format(whose="that wait for databases of this customer"))
 
     @asynccontextmanager
     async def turn(self, resource: Hashable, *, within: float) -> AsyncIterator[None]:
-        """Be the only request that changes this database or cluster. Raises Busy after ``within``
-        seconds.
-        """
+        """Be the only request that changes a database or cluster. Raises Busy."""
         async with AsyncExitStack() as held:
             try:
                 await held.enter_async_context(self._turns.place(resource, within=within))

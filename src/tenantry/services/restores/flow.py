@@ -148,9 +148,7 @@ class RestoreFlow:
         run.state.file = str(file)
 
     async def _size(self, row: DatabaseRow, moment: dt.datetime) -> int:
-        """Return its bytes now, or the most since the moment; what is restored may have been
-        deleted since.
-        """
+        """Return its bytes now, or the most since the moment: it may have become smaller since."""
         async with self.clusters.own_connection(row.cluster_id) as server:
             now = await catalog.sizes(server, [row.database_name])
         async with self.store.transaction(audit.PLATFORM) as tx:
@@ -182,9 +180,7 @@ class RestoreFlow:
         return Next()
 
     async def _roles(self, run: RestoreRun, row: DatabaseRow, *, since_then: bool) -> list[RoleRow]:
-        """Return its additional roles that were created after the moment, or those that existed
-        then.
-        """
+        """Return its additional roles that were created after the moment, or those of before."""
         if run.params.is_new:
             return []
         roles_ = await active_roles(self.store, row)
@@ -257,8 +253,7 @@ class RestoreFlow:
                 await objects.ensure_database(server, address, shadow, tenant=target_role)
 
     async def _check(self, run: RestoreRun) -> Outcome:
-        """Count the rows of each table, and compare them with the side cluster's if there is one.
-        """
+        """Count the rows of each table, and compare them with the side cluster's if it exists."""
         row = await self._row(run)
         cluster = await self.clusters.cluster(row.cluster_id)
         settings = await settings_of(cluster.address, row.username, row.database_name)

@@ -18,8 +18,7 @@ Into = Literal["new", "in_place"]
 
 
 class Exceptions(BaseModel):
-    """The objects that a copy has in another form, and those that it lacks, each with the reason.
-    """
+    """The objects that a copy has in another form, and those that it lacks, with the reasons."""
 
     changed: list[dict[str, str]] = Field(default_factory=list)
     lost: list[dict[str, str]] = Field(default_factory=list)

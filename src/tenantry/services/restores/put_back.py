@@ -25,8 +25,7 @@ async def active_roles(store: ControlStore, row: DatabaseRow) -> list[RoleRow]:
 async def grant_access(
     roles_: list[RoleRow], address: Address, row: DatabaseRow, database: str
 ) -> None:
-    """Grant additional roles in ``database`` what they would have been granted at their creation.
-    """
+    """Grant additional roles in ``database`` what they would be granted at their creation."""
     for role in roles_:
         await logins.grant(
             address, database, tenant=row.username, role=role.username, access=role.access

@@ -50,8 +50,7 @@ async def open_up(address: Address, database: str, *, first: str, heir: str) -> 
 async def settle(
     guest: Visitor, database: str, *, heir: str, others: Collection[str], kept: Collection[str]
 ) -> None:
-    """Make ``heir`` the owner of everything in a database, as a visitor that is a member of all
-    roles.
+    """Make ``heir`` the owner of everything in a database, as a visitor that is in all roles.
 
     Other roles retain their grants if they are among ``kept``. All others are removed from the
     database: on the live cluster they may not exist, or belong to another tenant.

@@ -54,8 +54,9 @@ class Restores:
     async def begin(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: NewRestore
     ) -> OperationRow:
-        """Begin a restore. Raises NotFound, Conflict, InvalidInput, NameTaken, OutsideWindow,
-        RepositoryError.
+        """Begin a restore.
+
+        Raises NotFound, Conflict, InvalidInput, NameTaken, OutsideWindow, RepositoryError.
         """
         row = await self._databases.lock_active(tx, actor, database_id)
         if wanted.name is not None:
@@ -89,8 +90,7 @@ class Restores:
             raise rows.name_taken(wanted.name, row.environment)
 
     async def window(self, actor: Actor, database_id: uuid.UUID) -> Restorable:
-        """Return the moments to which a database can be restored from the local repository alone.
-        """
+        """Return the moments to which the local repository alone can restore a database."""
         if not self._repositories.enabled:
             return Restorable("off")
         try:

@@ -83,8 +83,7 @@ async def load_in(
     settle: Inside | None = None,
     tell: Tell,
 ) -> Reloaded:
-    """Load a dump and make the target's ``heir`` the owner of all of it; ``settle`` runs before
-    that.
+    """Load a dump and make the target's ``heir`` the owner of it all; ``settle`` runs before that.
 
     ``settings`` are the tenant's; each statement may take ``seconds``.
     """

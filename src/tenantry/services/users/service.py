@@ -135,8 +135,7 @@ class Users:
         return await _find(tx, principal, user_id)
 
     async def delete(self, tx: Tx, principal: Principal, user_id: uuid.UUID) -> UserRow:
-        """Delete a user; their sessions end, and so do the keys that they and these keys created.
-        """
+        """Delete a user; their sessions end, and the keys that they or these keys have created."""
         row = await _find(tx, principal, user_id)
         await keys.revoke_made_by(tx, user_id)
         await users.delete(tx, user_id)
