@@ -26,7 +26,7 @@ _FOR_PSQL = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a file something failed, as far as that is known."""
+    """The place in a file where something failed, as far as that is known."""
 
     line: int | None = None
     statement: str | None = None

@@ -318,7 +318,7 @@ _KEEPERS = (
 
 
 def _keeper(there: _Tables) -> str:
-    """Return which tool's table it is, in the genitive; empty if only the name suggests one."""
+    """Return the tool whose table it is, as a possessive; empty if only the name suggests one."""
     found = there[plan.TABLE]
     columns = set(found.columns)
     if found.kind != "r" or columns == set(_LEDGER):

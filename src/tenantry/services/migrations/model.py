@@ -142,7 +142,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """Which files a run accepts as applied in their present form.
+    """The files that a run accepts as applied in their present form.
 
     ``edited``: files that were changed since they were applied. ``skipped``: files that were added
     late and never run.
@@ -154,7 +154,7 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a run may block others. Times are in seconds, and positive.
+    """Limits on how long a run may block others. Times are in seconds, and positive.
 
     ``lock_timeout``: how long a statement waits for a lock before it fails.
     ``statement_timeout``: how long one statement may run; None for any time.

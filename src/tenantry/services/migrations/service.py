@@ -201,8 +201,8 @@ def _setting(settings: dict[str, str]) -> sql.Composed:
     )
 
 
-# Settings that files SET for themselves, often unintentionally (the head of a pg_dump), and that
-# would change what the next file does, compared with running it another day.
+# Settings that files SET for themselves, often unintentionally (the head of a pg_dump), and with
+# which the next file might do something else than in a run of its own.
 _KEPT = (
     "role",
     "search_path",
@@ -298,7 +298,7 @@ _PASSING = (pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure)
 
 @dataclass(frozen=True, slots=True)
 class _Manner:
-    """How each file is run: it begins with ``settings``."""
+    """The way in which each file is run; it begins with ``settings``."""
 
     limits: Limits
     settings: sql.Composed

@@ -22,7 +22,7 @@ _SHORT_SECONDS, _LONG_SECONDS = 0.1, 1.0
 
 
 class _Together:
-    """How many statements are sent in one message: more while they are fast."""
+    """The number of statements sent in one message: more while they are fast."""
 
     def __init__(self) -> None:
         self.most = 1

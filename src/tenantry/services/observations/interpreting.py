@@ -63,7 +63,7 @@ _PAUSES = counter(
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
-    """The level of an event's line in the log, and its counter: fields of the labels and amount."""
+    """An event's level in the log, and its counter, with the fields for its labels and amount."""
 
     level: str
     metric: Metric | None = None

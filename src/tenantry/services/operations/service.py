@@ -60,7 +60,7 @@ from tenantry.services.operations.model import (
 
 log = structlog.get_logger()
 
-_MOST_OF_A_CUSTOMER = 100  # unfinished: each keeps what was sent with it, up to 1 MiB
+_MOST_OF_A_CUSTOMER = 100  # unfinished: each stores what was sent with it, up to 1 MiB
 _RETRY_SECONDS = 10
 _LEASE = dt.timedelta(seconds=30)
 _RENEW_SECONDS = 1.0  # also how soon a cancellation is noticed
@@ -84,7 +84,7 @@ _PASSING = (
 )
 _Result = TypeVar("_Result")
 
-# Whether an actor still has the right to what it asked for, of this customer (or the platform).
+# Whether an actor still has its rights on this customer's resources (None: the platform's).
 MayGoOn = Callable[[Actor, uuid.UUID | None], Awaitable[bool]]
 
 
@@ -279,7 +279,7 @@ class Operations:
             raise NotFound("There is no such operation.", hint="GET /api/operations lists yours.")
         return row
 
-    # ── who carries them out ─────────────────────────────────────────────────
+    # ── carrying out ─────────────────────────────────────────────────────────
 
     async def carry_out(self, part: Part) -> None:
         """Run a part's operations as they become due, until cancelled.
@@ -379,7 +379,7 @@ class _Running(Generic[P, S]):
         self.params = flow.kind.params.model_validate(row.params)
         self.state = flow.kind.state.model_validate(row.state)
 
-    # ── what a step sees (model.Run) ─────────────────────────────────────────
+    # ── for steps (model.Run) ────────────────────────────────────────────────
 
     @property
     def actor(self) -> Actor:

@@ -1,4 +1,4 @@
-"""How much a database may write of what no quota counts, and which ones exceed that. Pure."""
+"""The limits on what databases write that no quota counts, and which ones exceed them. Pure."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -81,7 +81,7 @@ class _Level:
 
 @dataclass(slots=True)
 class Meter:
-    """What each database has written lately: a bucket that leaks one allowance in an hour.
+    """A meter of what each database has written lately: a bucket that leaks one allowance an hour.
 
     No allowance is below ``least``, so that databases below it need no look-up.
     """

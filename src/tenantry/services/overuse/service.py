@@ -83,7 +83,7 @@ class _Seen:
 
 
 class Overuse:
-    """Limits what databases write; ``counted`` is a file for its counts."""
+    """The limits on what databases write; ``counted`` is a file for its counts."""
 
     def __init__(
         self,

@@ -321,7 +321,7 @@ class People:
             await users.replace_recovery_codes(tx, user.id, recovery)
         await _record(tx, principal.actor, "user.recovery_codes", user.id)
 
-    # Parts
+    # Helpers
 
     async def _challenged(self, challenge: Secret) -> UserRow | None:
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -348,7 +348,7 @@ class People:
             raise _wrong()  # disabled, or given another password, a moment ago
         for attempt in begun:
             await attempts.take_back(tx, attempt)
-        # A code that was right ends a login that began with the right password.
+        # A right code completes a login that began with the right password.
         passwords = plan.password_counters(user.email, caller.address, device)
         for counter in dict.fromkeys([*counters, *passwords]):
             if counter.clears:

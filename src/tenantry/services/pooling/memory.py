@@ -35,7 +35,7 @@ _NOT_TENANTS = {"pgbouncer", AUTH_DATABASE}
 
 @dataclass(slots=True)
 class _Account:
-    """How much of the process's memory each database has caused, in bytes."""
+    """The memory of the process, and how much of it each database has caused, in bytes."""
 
     memory: int
     received: Mapping[str, int]

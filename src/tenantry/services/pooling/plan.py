@@ -43,7 +43,7 @@ IGNORED = (
     "tcp_keepalives_interval",
     "tcp_user_timeout",
 )
-# As PostgreSQL takes --client-min-messages=error in options, where PgBouncer compares names.
+# PostgreSQL accepts --client-min-messages=error in options, but PgBouncer compares names.
 _IGNORED_SPELLINGS = (*IGNORED, *(name.replace("_", "-") for name in IGNORED if "_" in name))
 
 
@@ -142,7 +142,7 @@ def share_out_growth(
 
 
 def render_config(config: PoolerConfig) -> str:
-    """Return pgbouncer.ini, whole (pgbouncer.ini(5))."""
+    """Return the whole pgbouncer.ini (pgbouncer.ini(5))."""
     settings = {
         "listen_addr": "*",
         "listen_port": config.port,

@@ -45,7 +45,7 @@ _MOST_CLIENTS = 10_000
 _START_SECONDS = 10
 _START_POLL_SECONDS = 0.02
 _LOOK_SECONDS = 0.25
-_LOGIN_SECONDS = 0.01  # what logging in at a server takes is of this order
+_LOGIN_SECONDS = 0.01  # a login to a server takes about as long
 _MIB = 1024 * 1024
 _CLIENT_BYTES = 64 * 1024  # of memory, with TLS, that an idle client takes
 _OTHER_FILES = 200  # descriptors that are neither clients nor servers
@@ -216,8 +216,8 @@ class Pooler:
                 await asyncio.sleep(_START_POLL_SECONDS)
 
     async def stop(self) -> None:
-        """Stop; each client is ended at the end of its transaction, or after 10 seconds."""
-        # Not SIGTERM: since 1.23 that waits until the clients leave by themselves.
+        """Stop PgBouncer; each client is ended after its transaction, or after 10 seconds."""
+        # Not SIGTERM: since 1.23 that waits until the clients disconnect by themselves.
         if (pid := self.pid()) is not None:
             await processes.stop(pid, signal_number=signal.SIGINT, deadline=10)
 

@@ -32,7 +32,7 @@ _BLUEPRINT_SECONDS = 10.0  # one that takes longer is followed as an operation
 
 
 class Provisioning:
-    """Creates, changes and deletes databases for callers."""
+    """The verbs on databases, as callers use them."""
 
     def __init__(
         self,

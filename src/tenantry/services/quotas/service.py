@@ -28,7 +28,7 @@ _SLICE = 100  # databases measured at a time: a size is read from all its files
 
 
 class Quotas:
-    """Limits databases to their disk quota."""
+    """The enforcement of disk quotas."""
 
     def __init__(self, store: ControlStore, clusters: ClusterPools, pooler: Pooler) -> None:
         self._store = store
@@ -104,7 +104,7 @@ class Quotas:
     async def _act(self, row: DatabaseRow, use: UsageRow) -> bool:
         if self._next(row, use) != use.state:
             return await self._change(row.id)
-        # A login that was under way when its state changed shows only afterwards.
+        # A login in progress when the state changed is visible only afterwards.
         if use.state in plan.RESTRICTED:
             async with self._clusters.connection(row.cluster_id) as server:
                 await objects.end_sessions_in(
@@ -138,7 +138,7 @@ class Quotas:
             if {state, use.state} & plan.RESTRICTED:
                 async with self._clusters.own_connection(row.cluster_id) as server:
                     await steps.limit(server, dataclasses.replace(row, quota_state=state))
-                    # After that, so that every session from before has begun before it.
+                    # After the limit: every session without it has begun before ``since``.
                     await usage.set_state(
                         tx,
                         row.id,

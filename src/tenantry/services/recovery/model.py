@@ -1,4 +1,4 @@
-"""What a recovery finds, its progress, and its result."""
+"""The findings, the progress and the result of a recovery."""
 
 import datetime as dt
 from dataclasses import dataclass

@@ -90,7 +90,7 @@ _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the repositories hold of a cluster, and whether a backup is being made."""
+    """The contents of the repositories for a cluster, and whether a backup is being made."""
 
     contents: list[Contents]
     states: tuple[RepositoryState, ...]

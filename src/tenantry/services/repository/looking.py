@@ -142,7 +142,7 @@ def state(repositories: Repositories, contents: Contents) -> RepositoryState:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the control database knows of the clusters that are backed up.
+    """The control database's data on the clusters that are backed up.
 
     Also the last looks into other repositories, and the last operation of each kind on each
     cluster.
@@ -223,7 +223,7 @@ async def look_into_others(
 async def upkeep(
     repositories: Repositories, known: Seen, *, deadline: float = _LATE
 ) -> list[Upkeep]:
-    """Return the state of the clusters' backups; the local repository has so many seconds."""
+    """Return the state of the clusters' backups; ``deadline`` is for the local repository."""
     behind = asyncio.gather(*(_behind(repositories, row.name, deadline) for row in known.clusters))
     found = await states(repositories, known, deadline=deadline)
     return [

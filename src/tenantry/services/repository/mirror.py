@@ -43,7 +43,7 @@ class _Mark:
 
 
 class Mirror:
-    """Copies the log of the local repository into the other ones."""
+    """The copying of the log from the local repository into the others."""
 
     def __init__(self, repositories: Repositories) -> None:
         self._repositories = repositories

@@ -47,7 +47,7 @@ VERIFY = Kind("cluster.verify", OfCluster, Looked)
 
 @dataclass(frozen=True, slots=True)
 class RepositoryState:
-    """What can be restored of a cluster from one repository, at the time ``looked_at``.
+    """The moments that can be restored from one repository of a cluster, as of ``looked_at``.
 
     ``problem`` is why that is not known, or nothing can be restored; then no other field is set.
     ``trouble`` is what is wrong with a repository that can be read all the same. The last backups

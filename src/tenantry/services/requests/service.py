@@ -28,7 +28,7 @@ _TURN_SECONDS = 15.0  # how long a customer's request waits for its turn with a 
 
 
 class Requests:
-    """What all entry points of this process share: authentication and limits."""
+    """Authentication and limits, shared by all entry points of this process."""
 
     def __init__(self, store: ControlStore, access: Access, limits: Limits) -> None:
         self._store = store
@@ -56,7 +56,7 @@ class Requests:
         return Caller(found, call, self._store, self._access, limits)
 
     async def charge_login(self, call: Call, device: str | None) -> None:
-        """Count an attempt to log in, good or not. Raises TooManyRequests."""
+        """Count an attempt to log in, successful or not. Raises TooManyRequests."""
         call.charge(await self.limits.login(call.address, device))
 
 

@@ -97,7 +97,7 @@ class WouldLose(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class NewRestore:
-    """What to restore, and where.
+    """A request for a restore: from what, and as what.
 
     ``to`` is a moment, now ("latest"), the database that the last restore in place has replaced
     ("previous"), or the id of a logical backup or of a replaced database. ``into`` defaults to a

@@ -147,7 +147,7 @@ class SideInstances:
     async def restore(
         self, operation_id: uuid.UUID, wanted: Wanted, *, tell: Tell | None = None
     ) -> None:
-        """Restore its files, from the best backup that can be read.
+        """Restore the side cluster's files, from the best backup that can be read.
 
         ``tell`` is called about twice a second with the bytes restored so far of the wanted
         databases. Raises OutsideWindow, RepositoryError with what to do.
@@ -293,7 +293,7 @@ class SideInstances:
             return least
 
     async def recover(self, operation_id: uuid.UUID, wanted: Wanted) -> SideInstance:
-        """Start it, recovered to exactly the moment, with its databases.
+        """Start the side cluster, recovered to exactly the moment, with its databases.
 
         Raises LogMissing if the log ends before the moment, OutsideWindow if one of the databases
         did not exist then.
@@ -397,7 +397,7 @@ class SideInstances:
     # ── the end ──────────────────────────────────────────────────────────────
 
     async def remove(self, operation_id: uuid.UUID) -> bool:
-        """Stop it, and delete all files of the operation. Return whether there were any."""
+        """Stop the side cluster and delete the operation's files. Return whether there were any."""
         folder = self.folder(operation_id)
         cluster = self._cluster(operation_id, None)
         there = folder.exists() or cluster.address.socket_dir.exists()

@@ -34,7 +34,7 @@ _STOPPED = (
 
 
 class Collecting:
-    """Collects the entries of the databases of the local shared cluster."""
+    """The collection of entries from the log of the local shared cluster."""
 
     def __init__(
         self,

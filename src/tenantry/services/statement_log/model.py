@@ -16,7 +16,7 @@ HIDDEN = "***"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a session did, or a message of the platform (``notice``). ``id`` increases."""
+    """An action of a session, or a message of the platform (``notice``). ``id`` increases."""
 
     id: str
     time: dt.datetime

@@ -44,7 +44,7 @@ class _Position:
 
 @dataclass(slots=True)
 class _Batch:
-    """What was read: new entries, bytes by database, and lines with their replacements."""
+    """The parts of the log just read: new entries, bytes by database, and lines to replace."""
 
     new: defaultdict[uuid.UUID, list[dict[str, Any]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -62,7 +62,7 @@ class Moved:
 
 
 class Mover:
-    """Moves entries from the log of a cluster; in one process, and one thread at a time."""
+    """A mover of entries from a cluster's log; for one process, and one thread at a time."""
 
     def __init__(self, cluster: ProcessCluster, entries_: EntryFiles) -> None:
         self._cluster = cluster

@@ -39,7 +39,7 @@ _DEADLINE = dt.timedelta(hours=24)
 
 
 class HowParams(Params):
-    """How files are run: see ``Files``."""
+    """The options of a run: see ``Files``."""
 
     limits: Limits
     accept: Acceptance

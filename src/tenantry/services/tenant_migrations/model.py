@@ -29,7 +29,7 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to do with one database: ``n`` steps, or to ``version``."""
+    """An action on one database: ``n`` steps, or to ``version``."""
 
     action: Action
     files: Files

@@ -104,14 +104,14 @@ class Clients:
             await hold.aclose()
 
     async def refresh(self) -> None:
-        """Resume them, with new connections."""
+        """Resume the clients, with new connections."""
         with suppress(Unavailable):  # without the pooler there are no clients
             await self._pooler.renew_servers(self._database, within=_PAUSE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """What the operations that run tenants' files work with."""
+    """The sessions and clients that operations with tenants' files work with."""
 
     store: ControlStore
     clusters: ClusterPools

@@ -52,7 +52,7 @@ _RESERVE = 0.08  # of the disk: below 5 % the platform reports that it is not re
 _TRIES = 3
 _PAUSE_SECONDS = 1.0
 _WAIT_SECONDS = 30.0
-_MOST_TABLES = 1000  # of one operation, which lists them
+_MOST_TABLES = 1000  # of one operation, as its result lists them
 
 
 class Rewritten(BaseModel):
