@@ -1,4 +1,4 @@
-"""The worker: the jobs that nobody waits for, and the convergence pass of every minute."""
+"""The worker process: background jobs, and a reconciliation pass every minute."""
 
 import asyncio
 import contextlib
@@ -57,15 +57,15 @@ _LOOK_FAR_SECONDS = 60
 _MIRROR_SECONDS = 1
 _SCHEDULE_SECONDS = 5
 _VERIFY_SECONDS = 60
-_SETTLE_SECONDS = 20  # the first backup of all shall not be in the way of coming up
+_SETTLE_SECONDS = 20  # the very first backup shall not slow the start down
 _SWEEP_SECONDS = 5
 _EXPIRY_SECONDS = 5
 _QUOTA_SECONDS = 5  # how long a tenant may write before it is noticed
 
 
 async def clean_up(platform: Platform) -> None:
-    """Remove what operations that are over have left: files, servers, logins."""
-    # First what is there, then what goes on: whatever is made meanwhile is not looked at.
+    """Remove what ended operations have left: files, side clusters, logins."""
+    # List what exists before the operations that run: what is created in between is not touched.
     shared = LocalClusters(platform.settings).shared_address
     purposes = await visitors.purposes(shared)
     there = platform.side_instances.every()
@@ -80,7 +80,7 @@ async def clean_up(platform: Platform) -> None:
 
 
 async def converge(platform: Platform) -> None:
-    """Reconcile clusters with the control database, and forget what has had its time."""
+    """Reconcile clusters with the control database, and delete expired rows."""
     await ensure_server_files(platform)
     passed = Pass()
     await platform.reconciliation.converge(passed)
@@ -102,7 +102,10 @@ async def converge(platform: Platform) -> None:
 
 
 async def _every(seconds: float, what: str, job: Callable[[], Awaitable[object]]) -> None:
-    """Do a job now and then every so many seconds; a failure is told, and the next time comes."""
+    """Run a job now, and then every so many seconds.
+
+    A failure is reported as an event, and does not end the loop.
+    """
     while True:
         began = time.monotonic()
         try:
@@ -115,7 +118,7 @@ async def _every(seconds: float, what: str, job: Callable[[], Awaitable[object]]
 
 
 def register_jobs(platform: Platform) -> None:
-    """Say what the jobs of the queue are that others wake the worker for."""
+    """Register the jobs of the queue, by which other processes wake the worker."""
 
     @platform.jobs.task(name=jobs.OPERATIONS)
     async def begin_operations() -> None:

@@ -1,5 +1,5 @@
-"""Migrations: a folder of SQL files and the database that they bring from version to version.
+"""Migrations: a folder of SQL files, and a database that they bring from version to version.
 
-The files, the ``schema_migrations`` table and the advisory lock are the ones that
-golang-migrate uses, so that either tool can take over from the other.
+The files, the ``schema_migrations`` table and the advisory lock are those of golang-migrate, so
+that either tool can take over from the other.
 """

@@ -1,4 +1,4 @@
-"""A file's failure, for people: where it was, what PostgreSQL says, and what to do next."""
+"""Describes a file's failure to users: where it was, PostgreSQL's message, and what to do next."""
 
 import re
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ _FOR_PSQL = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a file something failed, as far as that is known."""
+    """The place in a file where something failed, as far as that is known."""
 
     line: int | None = None
     statement: str | None = None
 
 
 def quoted(text: str) -> str:
-    """A statement in a sentence: on one line, and its beginning if it is long."""
+    """Return a statement on one line, shortened if it is long."""
     words = " ".join(text.split())
     return words if len(words) <= _LONGEST_QUOTE else f"{words[:_LONGEST_QUOTE]}…"
 
@@ -41,7 +41,7 @@ def quoted(text: str) -> str:
 def failure(
     script: Script, error: psycopg.Error, at: Place, state: State | None, limits: Limits
 ) -> MigrationFailed:
-    """What to raise for ``error``; ``state`` is where the database stands now, if that is known."""
+    """Return the exception for ``error``; ``state`` is the database's present one, if known."""
     place = script.name if at.line is None else f"{script.name}, line {at.line}"
     sentences = [f"{place}: {_said(error).rstrip('.')}."]
     if error.diag.message_detail:
@@ -68,7 +68,7 @@ def _said(error: psycopg.Error) -> str:
 
 
 def _cure(script: Script, error: psycopg.Error, at: Place, limits: Limits) -> str | None:
-    """What to do about this error, if it is one that says so."""
+    """Return what to do about this error, if it is one with a known remedy."""
     match error:
         case pg.ActiveSqlTransaction() | pg.InvalidTransactionTermination():
             return _ALONE
@@ -103,12 +103,12 @@ def _next(state: State | None) -> str:
 
 
 def _is_copy(error: psycopg.Error) -> bool:
-    """Whether it is psycopg's own word, of a COPY that waits for us; the server had none."""
+    """Whether psycopg itself raised the error, of a COPY that waits for us, and not the server."""
     return isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None
 
 
 def _is_for_psql(script: Script, line: int | None) -> bool:
-    """Whether the server stumbles over what is of psql's language."""
+    """Whether the server fails at syntax that only psql has."""
     until = script.sql.splitlines()[:line]
     return bool(until) and (
         until[-1].lstrip().startswith("\\")

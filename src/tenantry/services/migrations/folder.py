@@ -1,4 +1,4 @@
-"""A folder of migrations, read."""
+"""Reads a folder of migrations."""
 
 from collections.abc import Mapping
 from importlib.resources.abc import Traversable
@@ -7,11 +7,11 @@ from pathlib import Path
 from tenantry.services.migrations import plan
 from tenantry.services.migrations.model import BadMigrations, Migration
 
-Folder = Path | Traversable | Mapping[str, bytes]  # or what a folder would hold, by name
+Folder = Path | Traversable | Mapping[str, bytes]  # or a folder's contents, by name
 
 
 def load(folder: Folder) -> tuple[Migration, ...]:
-    """The migrations of a folder. Raises BadMigrations."""
+    """Return the migrations of a folder. Raises BadMigrations."""
     if isinstance(folder, Mapping):
         return plan.collect(folder)
     try:

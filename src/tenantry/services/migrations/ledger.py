@@ -1,4 +1,4 @@
-"""What a database itself keeps of its migrations: golang-migrate's table, and a journal beside."""
+"""A database's own record of its migrations: golang-migrate's table, and a journal beside it."""
 
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -19,9 +19,9 @@ Connection = psycopg.AsyncConnection[Any]
 async def send(
     conn: Connection, query: LiteralString, **values: sql.Composable
 ) -> psycopg.AsyncCursor[TupleRow]:
-    # A cursor of our own, as the connection's may speak another dialect or make other rows.
-    # Values are written into the text, because only a query without parameters goes by the
-    # simple protocol, which takes several statements.
+    # A cursor of our own, as the connection's may use another cursor class or row factory.
+    # Values are written into the text, because only a query without parameters uses the
+    # simple protocol, which allows several statements.
     cursor = psycopg.AsyncCursor(conn, row_factory=tuple_row)
     return await cursor.execute(sql.SQL(query).format(**values), prepare=False)
 
@@ -48,11 +48,11 @@ def _not_a_ledger(schema: str, table: str, why: str) -> Conflict:
 
 
 class Ledger:
-    """The table ``schema_migrations``: no row, or the one that tells version and dirty.
+    """The table ``schema_migrations``: no row, or one with version and dirty.
 
-    Where that is the table of another tool, ``tenantry_schema_migrations`` is in its place.
-    Beside it, in ``tenantry_migrations``, is what was applied, and when: golang-migrate has
-    no place for that.
+    If another tool has that table, it is ``tenantry_schema_migrations``. Beside it,
+    ``tenantry_migrations`` records what was applied, and when: golang-migrate has no place for
+    that.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Ledger:
 
     @classmethod
     async def find(cls, conn: Connection, *, beside: bool = False) -> "Ledger":
-        """The ledger in the schema that new tables go to, which is where golang-migrate looks.
+        """Return the ledger in the schema of new tables, which is where golang-migrate looks.
 
         Raises ForeignLedger if another tool has the table, unless a ledger was begun ``beside`` it
         or is to be now.
@@ -90,11 +90,11 @@ class Ledger:
 
     @classmethod
     async def at(cls, conn: Connection, database: str, schema: str) -> "Ledger":
-        """The ledger in this schema, to be read; names need not be looked up in it.
+        """Return the ledger in this schema, for reading; names need not be looked up in it.
 
-        A tenant can make these tables what it likes. They are read only if they are plain tables
-        whose columns have PostgreSQL's own types: a cast, domain or operator of the tenant's would
-        be run by reading them.
+        A tenant can change these tables in any way. They are read only if they are plain tables
+        whose columns have PostgreSQL's own types: reading them would otherwise execute a cast,
+        domain or operator of the tenant's.
 
         Raises Conflict if they are something else.
         """
@@ -105,7 +105,7 @@ class Ledger:
 
     async def ensure(self) -> None:
         """Create the table if it is missing."""
-        # A role that may not create tables can still be told that there is nothing to do.
+        # A role that may not create tables needs none where there is nothing to do.
         if not self._exists:
             await send(
                 self.conn,
@@ -130,10 +130,10 @@ class Ledger:
         return State(None if version == NO_VERSION else version, dirty)
 
     async def is_locked(self) -> bool:
-        """Whether another run holds the lock of runs, which is not waited for."""
+        """Whether another run holds the lock of runs. Does not wait for it."""
         keys = plan.lock_keys(self.database, self.schema, self.table)
         free = sql.SQL(" AND ").join(
-            # For a moment, and shared: a run that comes meanwhile waits no longer than that.
+            # Shared, and only for a moment, so that a run that begins hardly waits for it.
             sql.SQL("pg_catalog.pg_try_advisory_xact_lock_shared({})").format(key)
             for key in keys
         )
@@ -142,7 +142,7 @@ class Ledger:
         return bool(is_locked)
 
     async def write(self, version: int | None, *, dirty: bool) -> None:
-        """Record where the database stands."""
+        """Record the database's state."""
         await self.send(self.writing(version, dirty=dirty))
 
     async def send(self, *queries: sql.Composable) -> None:
@@ -150,8 +150,8 @@ class Ledger:
         await send(self.conn, "{queries}", queries=sql.SQL("; ").join(queries))
 
     def writing(self, version: int | None, *, dirty: bool) -> sql.Composed:
-        """What records where the database stands."""
-        # DELETE where golang-migrate truncates: a TRUNCATE keeps others from reading the version
+        """Return the statements that record the database's state."""
+        # DELETE where golang-migrate truncates: after a TRUNCATE others cannot read the version
         # while a file runs.
         if version is None and not dirty:
             return sql.SQL("DELETE FROM {}").format(self._table)
@@ -164,7 +164,7 @@ class Ledger:
         )
 
     async def journal(self) -> dict[int, Applied]:
-        """What was applied by this runner, by version."""
+        """Return what this runner has applied, by version."""
         if not self._has_journal:
             return {}
         rows = await fetch_bounded(
@@ -189,7 +189,7 @@ class Ledger:
             self._has_journal = True
 
     def noting(self, version: int, script: Script) -> sql.Composed:
-        """What remembers the file that brought the database to ``version``."""
+        """Return the statement that records the file that brought the database to ``version``."""
         return sql.SQL(
             "INSERT INTO {journal} (version, file, sha256) VALUES ({version}, {file}, {sha256}) "
             "ON CONFLICT (version) DO UPDATE SET file = excluded.file, sha256 = excluded.sha256, "
@@ -202,26 +202,26 @@ class Ledger:
         )
 
     def forgetting_after(self, version: int) -> sql.Composed:
-        """What forgets what was applied after ``version``: it no longer is."""
+        """Return the statement that deletes the journal's rows after ``version``."""
         return sql.SQL("DELETE FROM {journal} WHERE version > {version}").format(
             journal=self._journal, version=sql.Literal(version)
         )
 
     async def forget_after(self, version: int) -> None:
-        """Forget what was applied after ``version``, where there is a journal."""
+        """Delete the journal's rows after ``version``, if there is a journal."""
         if self._has_journal:
             await self.send(self.forgetting_after(version))
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A table, or whatever has the name of one, and the types of its columns by their names."""
+    """A relation with a name of interest, and the types of its columns by their names."""
 
     kind: str  # pg_class.relkind
     columns: dict[str, str]
 
     def is_not(self, wanted: dict[str, tuple[str, ...]]) -> str:
-        """What keeps it from being a plain table with these columns; empty if it is one."""
+        """Return why it is no plain table with these columns; empty if it is one."""
         if self.kind != "r":
             return f"is {_KINDS.get(self.kind, 'no plain table')}"
         for column, types in wanted.items():
@@ -243,7 +243,7 @@ _Tables = dict[str, _Found]
 
 
 async def _tables(conn: Connection, schema: str) -> _Tables:
-    """What a schema has of the tables that may be of interest, by the catalog alone."""
+    """Return the relations of interest in a schema, from the catalog alone."""
     cursor = await send(
         conn,
         "SELECT c.relname, c.relkind, a.attname, a.atttypid::pg_catalog.regtype::text"
@@ -264,14 +264,14 @@ async def _tables(conn: Connection, schema: str) -> _Tables:
 
 
 def _require_ours(schema: str, table: str, there: _Tables) -> None:
-    """Raises Conflict if what has the name of the ledger or the journal is something else."""
+    """Raise Conflict if the relation named as the ledger or the journal is something else."""
     for name in (table, plan.JOURNAL):
         if name in there and (why := there[name].is_not(_COLUMNS[name])):
             raise _not_a_ledger(schema, name, why)
 
 
 async def _table(conn: Connection, schema: str, there: _Tables, *, beside: bool) -> str:
-    """Which table is the ledger. Raises ForeignLedger."""
+    """Return which table is the ledger. Raises ForeignLedger."""
     known = there.get(plan.TABLE)
     if plan.BESIDE in there:
         return plan.BESIDE
@@ -293,8 +293,10 @@ async def _table(conn: Connection, schema: str, there: _Tables, *, beside: bool)
 
 
 async def _has_more_rows(conn: Connection, schema: str) -> str:
-    """Whether a table that looks like golang-migrate's has a row for each migration, as others do:
-    to be replaced by the one that tells the version."""
+    """Return why a table is not golang-migrate's, although its columns are; empty if it is.
+
+    Others have a row for each migration, which writing the version would replace.
+    """
     cursor = await send(
         conn,
         "SELECT pg_catalog.count(*) FROM (SELECT FROM {table} LIMIT 2) rows",
@@ -304,7 +306,7 @@ async def _has_more_rows(conn: Connection, schema: str) -> str:
     return "has more than the one row of golang-migrate's" if rows > 1 else ""
 
 
-# What others name schema_migrations, by its columns and the types of the first one.
+# Other tools' tables named schema_migrations, by their columns and the types of the first one.
 _TEXT, _NUMBER = ("text", "character varying"), ("integer", "bigint")
 _KEEPERS = (
     (("version",), _TEXT, "dbmate's or Rails'"),
@@ -316,7 +318,7 @@ _KEEPERS = (
 
 
 def _keeper(there: _Tables) -> str:
-    """Whose table it is; empty if only the name says that it is anybody's."""
+    """Return the tool whose table it is, as a possessive; empty if only the name suggests one."""
     found = there[plan.TABLE]
     columns = set(found.columns)
     if found.kind != "r" or columns == set(_LEDGER):

@@ -1,7 +1,7 @@
-"""What hurts in production: statements that lock everybody out, rewrite tables, or lose data.
+"""Finds dangerous statements in migrations: they block others, rewrite tables, or lose data.
 
-A comment above a statement, ``-- tenantry: allow RULE``, says that somebody has thought of it.
-Tables that the same file makes are nobody else's yet, and may have anything done to them.
+A comment above a statement, ``-- tenantry: allow RULE``, accepts it. Statements on tables that the
+same file creates are not reported: nobody else uses them yet.
 """
 
 import re
@@ -22,7 +22,7 @@ _ALLOW = re.compile(r"--\s*tenantry:\s*allow\s+([a-z0-9, -]+?)\s*$", re.MULTILIN
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a rule finds, why it hurts, and what to do instead."""
+    """What a rule finds, why it is dangerous, and what to do instead."""
 
     id: str
     what: str
@@ -32,7 +32,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that a statement breaks; ``object`` is what the statement does it to."""
+    """A rule that a statement breaks; ``object`` is what the statement changes."""
 
     file: str
     line: int
@@ -190,7 +190,7 @@ RULES = {
     )
 }
 
-# In a file that undoes, these are the purpose.
+# In a down file these are intended.
 _MEANT_DOWN = {
     "drops-column",
     "drops-dependents",
@@ -208,7 +208,7 @@ _REWRITES = {
 _CHECKED = {ConstrType.CONSTR_CHECK, ConstrType.CONSTR_FOREIGN, ConstrType.CONSTR_NOTNULL}
 _INDEXED = {ConstrType.CONSTR_UNIQUE, ConstrType.CONSTR_PRIMARY, ConstrType.CONSTR_EXCLUSION}
 _SERIALS = {"serial", "serial2", "serial4", "serial8", "smallserial", "bigserial"}
-# Not volatile: worked out once, for all rows (PostgreSQL 11 and later).
+# Not volatile: evaluated once, for all rows (PostgreSQL 11 and later).
 _STABLE = {"now", "transaction_timestamp", "statement_timestamp", "to_timestamp", "to_date"} | {
     "lower",
     "upper",
@@ -218,12 +218,12 @@ _STABLE = {"now", "transaction_timestamp", "statement_timestamp", "to_timestamp"
     "jsonb_build_array",
 }
 _Hit = tuple[str, str]  # a rule's id, and the object
-# The grammar says which fields a node has; pglast's types let each of them be None.
+# The grammar defines which fields a node has; in pglast's types each of them may be None.
 Tree = Any
 
 
 def check(migrations: Iterable[Migration]) -> list[Finding]:
-    """What the rules find in these files, in the files' order."""
+    """Return the findings in these files, in the files' order."""
     scripts = chain.from_iterable(
         ((Direction.UP, migration.up), (Direction.DOWN, migration.down)) for migration in migrations
     )
@@ -236,7 +236,7 @@ def check(migrations: Iterable[Migration]) -> list[Finding]:
 
 
 def check_script(script: Script, direction: Direction = Direction.UP) -> list[Finding]:
-    """What the rules find in one file."""
+    """Return the findings in one file."""
     try:
         parts = statements.split(script.sql)
     except Unreadable as error:
@@ -260,14 +260,14 @@ def check_script(script: Script, direction: Direction = Direction.UP) -> list[Fi
 
 
 def _alters(node: Tree) -> set[str]:
-    """The tables that nobody else can use from this statement to the end of the transaction."""
+    """Return the tables that others cannot use from this statement until the transaction ends."""
     kind = type(node)
     shuts_out = kind is ast.AlterTableStmt and any(map(_shuts_out, node.cmds))
     return {_name(node.relation)} if shuts_out else set()
 
 
 def _shuts_out(command: Tree) -> bool:
-    # These leave the table to others (PostgreSQL's manual, ALTER TABLE).
+    # During these others can read and write the table (PostgreSQL's manual, ALTER TABLE).
     return command.subtype not in {
         AlterTableType.AT_AttachPartition,
         AlterTableType.AT_SetStatistics,
@@ -276,7 +276,7 @@ def _shuts_out(command: Tree) -> bool:
 
 
 def _under(altered: set[str], part: Statement) -> Iterator[_Hit]:
-    """What takes its time although nobody can use these tables meanwhile."""
+    """Yield findings if a statement may take long while others cannot use these tables."""
     node, kind = part.node, type(part.node)
     if (
         kind in {ast.UpdateStmt, ast.DeleteStmt}
@@ -291,7 +291,7 @@ def _under(altered: set[str], part: Statement) -> Iterator[_Hit]:
 
 
 def _makes(node: Tree) -> set[str]:
-    """The tables that are new with this statement."""
+    """Return the tables that this statement creates."""
     kind = type(node)
     if kind is ast.CreateSchemaStmt:
         return {name for each in node.schemaElts or () for name in _makes(each)}
@@ -331,7 +331,7 @@ def _drop(node: Tree) -> Iterator[_Hit]:
 
 
 def _path(dropped: Tree) -> object:
-    """The name of what a DROP names, with its schema."""
+    """Return the name of an object that DROP names, with its schema."""
     if isinstance(dropped, ast.ObjectWithArgs):
         return dropped.objname
     return dropped.names if isinstance(dropped, ast.TypeName) else dropped
@@ -379,7 +379,7 @@ def _move(node: Tree) -> Iterator[_Hit]:
 
 
 def _domain(node: Tree) -> Iterator[_Hit]:
-    # The kinds of change have letters (AlterDomainStmt in PostgreSQL's parsenodes.h).
+    # The subtypes are letters (AlterDomainStmt in PostgreSQL's parsenodes.h).
     adds = node.subtype == "C" and not node.def_.skip_validation
     if adds or node.subtype == "O":
         yield "domain-scans-tables", _dotted(node.typeName)
@@ -444,7 +444,7 @@ def _added(column: Tree) -> Iterator[str]:
 
 
 def _is_volatile(expression: Tree) -> bool:
-    """Whether an expression calls what may answer differently for each row, as far as is known."""
+    """Whether an expression calls a function that may be volatile, as far as is known."""
     if isinstance(expression, tuple):
         return any(_is_volatile(each) for each in expression)
     if not isinstance(expression, ast.Node):

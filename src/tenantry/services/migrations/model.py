@@ -1,18 +1,18 @@
-"""What a migration is, where a database stands, one step between, and what can go wrong.
+"""Migrations, the state of a database, the steps between states, and the errors.
 
 TenantryError
 ├── InvalidInput
 │   ├── BadMigrations        422  the folder's files cannot be migrations
 │   └── MigrationFailed      422  PostgreSQL refused a file
 ├── NotFound
-│   └── MigrationNotFound    404  no file has the version that is asked for
+│   └── MigrationNotFound    404  no file has the requested version
 └── Conflict
     ├── DirtyDatabase        409  an earlier file may be half done
-    ├── EditedMigrations     409  files are no longer what was applied
+    ├── EditedMigrations     409  files were changed since they were applied
     ├── SkippedMigrations    409  files were never run, though later ones were
     ├── ForeignLedger        409  another tool's record has the table's name
-    ├── LimitShort           409  fewer migrations than asked for; those there were, ran
-    └── MigrationsLocked     409  another run is under way
+    ├── LimitShort           409  fewer migrations than requested; those that exist were run
+    └── MigrationsLocked     409  another run is in progress
 """
 
 import datetime as dt
@@ -51,8 +51,11 @@ class Script:
 
     @property
     def transactional(self) -> bool:
-        """Whether it runs inside a transaction: unless a statement in it cannot, or a comment
-        above the first one, ``-- tenantry: no-transaction``, says so."""
+        """Whether it runs inside a transaction.
+
+        Not if it has a statement that cannot, or the comment ``-- tenantry: no-transaction`` above
+        the first one.
+        """
         above = _ABOVE.match(self.sql)
         lines = above[0].splitlines() if above else []
         if any(_NO_TRANSACTION.fullmatch(line.strip()) for line in lines):
@@ -62,7 +65,7 @@ class Script:
 
     @property
     def statements(self) -> Sequence[Statement]:
-        """What is sent one by one; nothing if the parser does not take the file."""
+        """The statements that are sent one by one; none if the parser refuses the file."""
         try:
             return statements.split(self.sql)
         except Unreadable:
@@ -71,7 +74,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One version, and its one or two files. A missing file means that there is nothing to do."""
+    """One version, and its one or two files. Where a file is missing, nothing is run."""
 
     version: int
     title: str
@@ -81,9 +84,9 @@ class Migration:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a database stands: the last migration that is in force, or None before the first.
+    """The last migration that is in force in a database, or None before the first.
 
-    ``dirty`` means that a file which could not be taken back stopped in the middle.
+    ``dirty``: a file that cannot be rolled back stopped in the middle.
     """
 
     version: int | None = None
@@ -96,7 +99,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One file to run, of migration ``version``; the database is then at ``target``."""
+    """One file to run, of migration ``version``; afterwards the database is at ``target``."""
 
     version: int
     direction: Direction
@@ -106,7 +109,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A file as it was when it was applied. golang-migrate leaves no such trace."""
+    """A file at the time when it was applied. golang-migrate does not record this."""
 
     version: int
     file: str
@@ -116,14 +119,14 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A folder beside a database.
+    """A folder compared with a database.
 
-    ``known`` is False when the folder lacks the version at which the database stands.
-    ``journal`` tells of the applied ones, by version; ``edited`` are those whose file is no
-    longer what was applied. ``skipped`` are not among the applied: they came into the folder after
-    a later one was applied, and were never run. ``unnoted`` are those of the applied that another
-    tool ran, of which the journal does not tell yet. ``running``: it is dirty because another run
-    is under way, as golang-migrate marks each file before it runs it.
+    ``known`` is False if the folder lacks the database's version. ``journal`` has the applied ones,
+    by version; ``edited`` are those whose file has changed since. ``skipped`` are not among the
+    applied: they were added to the folder after a later one was applied, and were never run.
+    ``unnoted`` are applied ones that another tool ran, which the journal does not have yet.
+    ``running``: it is dirty because another run is in progress, as golang-migrate marks each file
+    before it runs it.
     """
 
     state: State
@@ -139,8 +142,11 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """What a run takes for applied as it is now: files that were edited since they were applied,
-    and files that came late and were never run."""
+    """The files that a run accepts as applied in their present form.
+
+    ``edited``: files that were changed since they were applied. ``skipped``: files that were added
+    late and never run.
+    """
 
     edited: bool = False
     skipped: bool = False
@@ -148,12 +154,12 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a run may stand in the way of others. Times are in seconds, and positive.
+    """Limits on how long a run may block others. Times are in seconds, and positive.
 
-    ``lock_timeout``: how long a statement waits for a lock before it gives way.
+    ``lock_timeout``: how long a statement waits for a lock before it fails.
     ``statement_timeout``: how long one statement may run; None for any time.
-    ``retries``: how often a lock that was not had is tried again. The lock of the run itself
-    is so waited for ``lock_timeout * (retries + 1)``.
+    ``retries``: how often a lock that was not obtained is tried again. So the lock of the run
+    itself is waited for ``lock_timeout * (retries + 1)``.
     ``back_off``: the pause before a file is tried again; it doubles each time.
     """
 
@@ -179,7 +185,7 @@ class BadMigrations(InvalidInput):
 class MigrationFailed(InvalidInput):
     """PostgreSQL refused ``file`` at ``line`` (None if it is not known, or was the commit).
 
-    ``state`` is where the database stands now; None when it could not be asked.
+    ``state`` is the database's present state; None if it could not be read.
     """
 
     code = "migration_failed"
@@ -240,14 +246,14 @@ class SkippedMigrations(Conflict):
 
 
 class ForeignLedger(Conflict):
-    """The table that would be the record of migrations is another tool's."""
+    """The table that would be the record of migrations belongs to another tool."""
 
     code = "foreign_ledger"
     title = "Another tool keeps its migrations in that table"
 
 
 class LimitShort(Conflict):
-    """``short`` fewer migrations were there than were asked for. Those that were there ran."""
+    """``short`` fewer migrations existed than were requested. Those that exist were run."""
 
     code = "migration_limit_short"
     title = "Fewer migrations than asked for"

@@ -1,4 +1,4 @@
-"""From file names and a state to the steps to take. Nothing here touches a disk or a server."""
+"""Computes the steps to take from file names and a state. Uses neither a disk nor a server."""
 
 import datetime as dt
 import re
@@ -24,8 +24,8 @@ TABLE = "schema_migrations"
 BESIDE = "tenantry_schema_migrations"  # where TABLE is another tool's
 JOURNAL = "tenantry_migrations"
 
-# The whole of golang-migrate's pattern, any extension and its greed included: a file
-# that one tool runs and the other overlooks would part their histories.
+# All of golang-migrate's pattern, including any extension and its greediness: a file
+# that one tool runs and the other ignores would make their histories diverge.
 _NAME = re.compile(r"([0-9]+)_(.*)\.(down|up)\.(.*)")
 
 _TITLE = re.compile(r"\w{1,100}")
@@ -35,22 +35,22 @@ _LOCK_SALT = 1486364155  # advisoryLockIDSalt in golang-migrate's database/util.
 
 
 def lock_key(database: str, *others: str) -> int:
-    """golang-migrate's advisory lock for these names (GenerateAdvisoryLockId, version 4)."""
+    """Return golang-migrate's advisory lock for these names (GenerateAdvisoryLockId, version 4)."""
     return zlib.crc32("\0".join((*others, database)).encode()) * _LOCK_SALT % 2**32
 
 
 def lock_keys(database: str, schema: str, table: str = TABLE) -> tuple[int, int]:
-    """The advisory locks that keep every other run away, golang-migrate's included.
+    """Return the advisory locks that exclude every other run, golang-migrate's included.
 
-    There are two to a database, and it takes both to be alone: golang-migrate's command
-    line takes the database's name from the path of the URL, slash and all, while a program
-    that hands it an open connection gives the bare name.
+    A database has two, and both are required: golang-migrate's command line takes the database's
+    name from the path of the URL, with its slash, while a program that passes it an open connection
+    uses the bare name.
     """
     return lock_key(f"/{database}", schema, table), lock_key(database, schema, table)
 
 
 def parse_name(name: str) -> tuple[int, str, Direction] | None:
-    """The version, title and direction that a file's name says; None if it is no migration.
+    """Return the version, title and direction in a file's name; None if it is no migration.
 
     Raises BadMigrations for a version that the database could not record.
     """
@@ -69,10 +69,10 @@ def parse_name(name: str) -> tuple[int, str, Direction] | None:
 
 
 def collect(files: Mapping[str, bytes]) -> tuple[Migration, ...]:
-    """The migrations in ``files`` (name to content), by version. Other files are passed over.
+    """Return the migrations in ``files`` (name to content), by version. Ignores other files.
 
-    Raises BadMigrations for two files of one version and direction, and for a content
-    that cannot be sent to PostgreSQL.
+    Raises BadMigrations for two files of one version and direction, and for a content that cannot
+    be sent to PostgreSQL.
     """
     scripts: dict[tuple[int, Direction], Script] = {}
     titles: dict[int, str] = {}
@@ -100,7 +100,7 @@ def collect(files: Mapping[str, bytes]) -> tuple[Migration, ...]:
 
 
 def text_of(name: str, content: bytes) -> str:
-    """A file's text. Raises BadMigrations for what cannot be sent to PostgreSQL."""
+    """Return a file's text. Raises BadMigrations if it cannot be sent to PostgreSQL."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -109,7 +109,7 @@ def text_of(name: str, content: bytes) -> str:
             f"{name}, line {line}: the file is not UTF-8.", hint="Save it as UTF-8."
         ) from None
     if "\0" in text:
-        # libpq would send what is before it, and say nothing of the rest.
+        # libpq would send what is before it, and ignore the rest without an error.
         line = text[: text.index("\0")].count("\n") + 1
         raise BadMigrations(
             f"{name}, line {line}: the file holds a NUL character.",
@@ -119,7 +119,7 @@ def text_of(name: str, content: bytes) -> str:
 
 
 def up(migrations: Sequence[Migration], state: State, n: int | None = None) -> list[Step]:
-    """The next ``n`` steps up, or all. Fewer when there are fewer.
+    """Return the next ``n`` steps up, or all; fewer if there are fewer.
 
     Raises DirtyDatabase, MigrationNotFound and InvalidInput, as ``down`` and ``goto`` do.
     """
@@ -133,13 +133,13 @@ def up(migrations: Sequence[Migration], state: State, n: int | None = None) -> l
 
 
 def down(migrations: Sequence[Migration], state: State, n: int | None) -> list[Step]:
-    """The next ``n`` steps down, or all with None. Fewer when there are fewer."""
+    """Return the next ``n`` steps down, or all with None; fewer if there are fewer."""
     here = _index(migrations, state)
     return _downward(migrations, here, -1)[: _limit(n)]
 
 
 def goto(migrations: Sequence[Migration], state: State, version: int | None) -> list[Step]:
-    """The steps up or down after which the database is at ``version``; None is before the first."""
+    """Return the steps up or down to ``version``; None is before the first."""
     here = _index(migrations, state)
     there = -1 if version is None else _find(migrations, version)
     if here < there:
@@ -150,16 +150,16 @@ def goto(migrations: Sequence[Migration], state: State, version: int | None) -> 
 def status(
     migrations: Sequence[Migration], state: State, journal: Mapping[int, Applied] | None = None
 ) -> Status:
-    """Which migrations are in force, which are not yet, and which never were though later ones are.
+    """Return which migrations are in force, which are pending, and which were skipped.
 
-    ``dirty`` is reported, not judged.
+    ``dirty`` is reported, and raises nothing.
     """
     current = -1 if state.version is None else state.version
     there = tuple(m for m in migrations if m.version <= current)
-    # Of what golang-migrate took back, the journal still tells.
+    # The journal still has rows of migrations that golang-migrate has undone.
     known = {version: row for version, row in (journal or {}).items() if version <= current}
-    # Each run notes what others have applied before it. So what the journal lacks is either later
-    # than all that it has, and another tool's; or it came late, and nobody has run it.
+    # Each run records what others have applied before it. So a migration that the journal lacks
+    # is either later than all of it, and another tool ran it; or it was added late and never run.
     last = max(known, default=-1)
     lacking = [m for m in there if m.up is not None and m.version not in known]
     skipped = tuple(m for m in lacking if m.version < last)
@@ -181,11 +181,11 @@ def status(
 
 
 def next_files(names: Iterable[str], title: str, now: dt.datetime) -> tuple[str, str]:
-    """The names of a new migration's two files, after those that are there.
+    """Return the names of a new migration's two files, after the existing ones.
 
-    The version goes on as they do: by one, as wide as the last; or by the time, where the last
-    is a timestamp, of digits or of seconds since 1970. Raises InvalidInput for a title that does
-    not do as a name.
+    The version continues theirs: by one, as wide as the last; or with the time, where the last is a
+    timestamp, of digits or of seconds since 1970. Raises InvalidInput for a title that is not valid
+    as a name.
     """
     slug = re.sub(r"[\s-]+", "_", title.strip())
     if not _TITLE.fullmatch(slug):
@@ -221,7 +221,7 @@ def _find(migrations: Sequence[Migration], version: int) -> int:
 
 
 def _index(migrations: Sequence[Migration], state: State) -> int:
-    """Where in the folder the database stands; -1 before the first."""
+    """Return the index in the folder of the database's version; -1 before the first."""
     if state.dirty:
         raise DirtyDatabase(state)
     return -1 if state.version is None else _find(migrations, state.version)

@@ -1,16 +1,15 @@
-"""The verbs: bring a database up, down, or to a version; force a version; tell where it stands.
+"""The verbs: migrate a database up, down, or to a version; force a version; report its status.
 
-They work on an open connection in autocommit mode, straight to PostgreSQL: the lock of a
-run belongs to the session, which a transaction pooler would hand to others. Each file begins
-with the role and the settings that the run began with, and a run leaves the connection with
-them, as far as files usually change those; it closes one that a file left unusable. What
-PostgreSQL objects to outside the files, such as a role that may not create the table, comes
-through as psycopg.Error.
+They work on an open connection in autocommit mode, directly to PostgreSQL: the lock of a run
+belongs to the session, which a transaction pooler would share. Each file begins with the role and
+the settings that the run began with, and a run resets the connection to them, as far as files
+usually change those; it closes one that a file left unusable. PostgreSQL's errors outside the
+files, such as for a role that may not create the table, are raised as psycopg.Error.
 
-**What dirty means.** A file runs in one transaction with both of its marks: dirty before
-it, clean after it. A failure or a crash takes the marks back too, so the database stays
-clean at the version before. The dirty mark outlives a transaction only where the file's
-work may: when the file ends the transaction by itself, or cannot run in one at all.
+**The dirty mark.** A file runs in one transaction with both of its marks: dirty before it, clean
+after it. A failure or a crash rolls the marks back too, so the database stays clean at the previous
+version. The dirty mark outlives a transaction only where the file's work may: when the file ends
+the transaction by itself, or cannot run in one at all.
 """
 
 import asyncio
@@ -52,8 +51,11 @@ from tenantry.services.migrations.work import Work
 
 
 class How(TypedDict, total=False):
-    """How a run is made. ``beside`` begins a ledger of its own where another tool has the table;
-    ``around`` surrounds each try of a file."""
+    """Options of a run.
+
+    ``beside`` begins a separate ledger if another tool has the table; ``around`` surrounds each try
+    of a file.
+    """
 
     limits: Limits
     accept: Acceptance
@@ -61,9 +63,9 @@ class How(TypedDict, total=False):
     around: "Around"
 
 
-# Which steps to take, asked once no other run is under way.
+# Returns the steps to take; called while no other run is in progress.
 Choose = Callable[[tuple[Migration, ...], State], Awaitable[list[Step]]]
-# What surrounds each try of a file.
+# A context for each try of a file.
 Around = Callable[[Script], AbstractAsyncContextManager[None]]
 NOTHING = Acceptance()
 
@@ -78,11 +80,11 @@ async def up(
     n: int | None = None,
     **how: Unpack[How],
 ) -> list[Step]:
-    """Run the next ``n`` migrations, or all; the steps taken, none if there was nothing to do.
+    """Run the next ``n`` migrations, or all. Return the steps taken, none if all were applied.
 
-    Raises BadMigrations, DirtyDatabase, EditedMigrations and SkippedMigrations (unless files are
-    to be accepted as they are now), ForeignLedger, MigrationFailed, MigrationNotFound,
-    MigrationsLocked; LimitShort after having run the fewer than ``n`` that there were.
+    Raises BadMigrations, DirtyDatabase, EditedMigrations and SkippedMigrations (unless such files
+    are accepted), ForeignLedger, MigrationFailed, MigrationNotFound, MigrationsLocked; LimitShort
+    after having run the fewer than ``n`` that exist.
     """
 
     async def choose(migrations: tuple[Migration, ...], state: State) -> list[Step]:
@@ -103,8 +105,10 @@ async def down(conn: Connection, folder: Folder, n: int | None, **how: Unpack[Ho
 async def goto(
     conn: Connection, folder: Folder, version: int | None, **how: Unpack[How]
 ) -> list[Step]:
-    """Go up or down to ``version``, which the folder must have, or with None to before the first;
-    otherwise as ``up``."""
+    """Migrate up or down to ``version``, which the folder must have; otherwise as ``up``.
+
+    None is before the first version.
+    """
 
     async def choose(migrations: tuple[Migration, ...], state: State) -> list[Step]:
         return plan.goto(migrations, state, version)
@@ -113,7 +117,7 @@ async def goto(
 
 
 def _require(n: int | None, steps: list[Step], state: State) -> list[Step]:
-    """Raises LimitShort."""
+    """Raise LimitShort if fewer than ``n`` steps were taken."""
     if n is not None and len(steps) < n:
         raise LimitShort(n - len(steps), state)
     return steps
@@ -124,7 +128,7 @@ async def force(
 ) -> State:
     """Record that the database is clean at ``version``, or with -1 before the first.
 
-    No file is run or looked for. Raises InvalidInput and MigrationsLocked.
+    No file is run or required. Raises InvalidInput and MigrationsLocked.
     """
     if not NO_VERSION <= version <= HIGHEST_VERSION:
         raise InvalidInput.of("version", f"must be from -1 to {HIGHEST_VERSION}, and is {version}")
@@ -135,18 +139,18 @@ async def force(
 
 
 async def version(conn: Connection) -> State:
-    """Where the database stands. Changes nothing, and waits for no run."""
+    """Return the state of the database. Changes nothing, and does not wait for a run."""
     return await (await Ledger.find(conn)).read()
 
 
 async def status(conn: Connection, folder: Folder) -> Status:
-    """Which of the folder's migrations are in force. Raises BadMigrations."""
+    """Return which of the folder's migrations are in force. Raises BadMigrations."""
     migrations = await statements.aside(partial(load, folder))
     return await status_of(await Ledger.find(conn), migrations)
 
 
 async def status_of(ledger: Ledger, migrations: Sequence[Migration] = ()) -> Status:
-    """Which of these migrations are in force."""
+    """Return which of these migrations are in force."""
     state = await ledger.read()
     running = state.dirty and await ledger.is_locked()
     if state.dirty and not running:
@@ -157,9 +161,9 @@ async def status_of(ledger: Ledger, migrations: Sequence[Migration] = ()) -> Sta
 async def run(
     conn: Connection, folder: Folder, choose: Choose, **how: Unpack[How]
 ) -> tuple[list[Step], State]:
-    """Take the steps that ``choose`` says, which is asked when no other run is under way.
+    """Take the steps that ``choose`` returns, which is called while no other run is in progress.
 
-    Returns them, and where the database then stands. Raises as ``up``, but for LimitShort.
+    Return them, and the database's state afterwards. Raises as ``up``, except LimitShort.
     """
     limits, accept = how.get("limits", DEFAULT_LIMITS), how.get("accept", NOTHING)
     migrations = await statements.aside(partial(load, folder))
@@ -181,7 +185,7 @@ async def run(
 
 
 async def _note(ledger: Ledger, migrations: Sequence[Migration]) -> None:
-    """Have the journal say that these files, as they are now, were applied."""
+    """Record in the journal that these files, in their present form, were applied."""
     await ledger.ensure_journal()
     for migration in migrations:
         if migration.up is not None:
@@ -197,8 +201,8 @@ def _setting(settings: dict[str, str]) -> sql.Composed:
     )
 
 
-# What files SET for themselves, many of them without knowing (the head of a pg_dump), and what
-# the next one would not be the same with if it were run another day.
+# Settings that files SET for themselves, often unintentionally (the head of a pg_dump), and with
+# which the next file might do something else than in a run of its own.
 _KEPT = (
     "role",
     "search_path",
@@ -221,7 +225,7 @@ _OURS = (
 async def _alone(
     conn: Connection, limits: Limits, *, beside: bool
 ) -> AsyncIterator[tuple[Ledger, dict[str, str]]]:
-    """Keep every other run away, golang-migrate's too, and tell what each file is to begin with.
+    """Exclude all other runs, golang-migrate's too. Yield the ledger and the settings of files.
 
     Raises MigrationsLocked, ForeignLedger.
     """
@@ -236,9 +240,9 @@ async def _alone(
     cursor = await send(
         conn, "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'"
     )
-    # Who waits for an advisory lock holds a snapshot, for which a CREATE INDEX CONCURRENTLY
-    # of the run that has the lock waits: a deadlock, unless each wait ends before the
-    # server looks for one. Between two waits the index goes on.
+    # A session that waits for an advisory lock holds a snapshot, for which a CREATE INDEX
+    # CONCURRENTLY of the run that has the lock waits: a deadlock, unless each wait ends before
+    # the server looks for one. Between two waits the index build continues.
     [(deadlock_timeout,)] = await cursor.fetchall()
     longest_wait = int(deadlock_timeout) / 2000
     deadline = asyncio.get_running_loop().time() + limits.patience
@@ -249,20 +253,20 @@ async def _alone(
                 {
                     "lock_timeout": _ms(min(limits.lock_timeout, longest_wait)),
                     "statement_timeout": "0",
-                    # Else the server would finish a killed runner's statement, and keep its lock.
+                    # Else the server would finish a killed runner's statement, and hold its lock.
                     "client_connection_check_interval": "1s",
                     "client_encoding": "UTF8",
                 }
             )
         )
         for key in plan.lock_keys(ledger.database, ledger.schema, ledger.table):
-            held.append(key)  # first, as a wait that is cancelled may have been granted
+            held.append(key)  # before, as a cancelled wait may have been granted
             try:
                 await _lock(ledger, key, deadline, limits)
             except MigrationsLocked:
                 held.remove(key)
                 raise
-        ledger = await Ledger.find(conn, beside=beside)  # others may have made it meanwhile
+        ledger = await Ledger.find(conn, beside=beside)  # others may have created it meanwhile
         await ledger.ensure()
         yield ledger, {name: before[name] for name in _KEPT}
     finally:
@@ -288,13 +292,13 @@ async def _lock(ledger: Ledger, key: int, deadline: float, limits: Limits) -> No
             return
 
 
-# What others do to a file that is taken back whole: it may be tried again.
+# Failures that other sessions cause: a file that was rolled back whole may be tried again.
 _PASSING = (pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure)
 
 
 @dataclass(frozen=True, slots=True)
 class _Manner:
-    """How each file is run: ``settings`` is what it begins with."""
+    """The way in which each file is run; it begins with ``settings``."""
 
     limits: Limits
     settings: sql.Composed
@@ -332,7 +336,7 @@ async def _take(ledger: Ledger, before: State, step: Step, manner: _Manner) -> N
                 if not run.is_whole:
                     await ledger.send(manner.settings)
                     await _refuse_rollback(ledger, script, step.target)
-                # Settings again: the marks are those of the role that the run began with.
+                # Settings again: the marks are written by the role that the run began with.
                 await run.end(manner.settings, ledger.writing(step.target, dirty=False), journal)
         except BaseException as error:
             state = await _abandon(ledger)
@@ -345,17 +349,17 @@ async def _take(ledger: Ledger, before: State, step: Step, manner: _Manner) -> N
             if not (isinstance(error, _PASSING) and untouched and retries):
                 raise failure(script, error, run.at(error), state, limits) from error
             retries -= 1
-            await asyncio.sleep(pause)  # lets those through who queue behind our lock request
+            await asyncio.sleep(pause)  # lets sessions proceed that queue behind our lock request
             pause *= 2
         else:
             return
 
 
 async def _refuse_rollback(ledger: Ledger, script: Script, target: int | None) -> None:
-    """A file that rolled its transaction back has taken our dirty mark away with its work."""
+    """Raise MigrationFailed for a file that rolled back its transaction, and so our dirty mark."""
     if await ledger.read() == State(target, dirty=True):
         return
-    # What it did after its ROLLBACK may be there; nobody can tell.
+    # What it did after its ROLLBACK may have been committed; there is no way to know.
     await ledger.write(target, dirty=True)
     await ledger.conn.commit()
     raise MigrationFailed(
@@ -370,16 +374,16 @@ async def _refuse_rollback(ledger: Ledger, script: Script, target: int | None) -
 
 
 async def _abandon(ledger: Ledger) -> State | None:
-    """Take back what can be, and tell where the database stands, or None if it won't answer."""
+    """Roll back, and return the database's state, or None if the server does not answer."""
     try:
         await ledger.conn.rollback()
         return await ledger.read()
     except psycopg.Error:
-        # Lost, or inside a COPY: once it is closed, the server takes back the rest.
+        # Lost, or inside a COPY: once it is closed, the server rolls back the rest.
         await ledger.conn.close()
         return None
 
 
 def _ms(seconds: float) -> str:
-    # Never 0, which PostgreSQL takes for "no limit".
+    # Never 0, which means "no limit" to PostgreSQL.
     return f"{max(1, round(seconds * 1000))}ms"

@@ -1,4 +1,4 @@
-"""The statements of a file on their way to the server, together where that makes no difference."""
+"""Sends the statements of a file to the server, several together where that changes nothing."""
 
 import time
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ from tenantry.services.migrations.failures import Place, quoted
 from tenantry.services.migrations.ledger import Ledger, send
 from tenantry.services.migrations.model import Script
 
-# In one message. A watch over long statements (``pg.long_statements``) takes them for one.
+# In one message. The watch over long statements (``pg.long_statements``) counts it as one.
 _MOST_TOGETHER = 256
 _MOST_BYTES_TOGETHER = 256 * 1024
 _SHORT_SECONDS, _LONG_SECONDS = 0.1, 1.0
 
 
 class _Together:
-    """How many statements go together in one message: more while they take no time."""
+    """The number of statements sent in one message: more while they are fast."""
 
     def __init__(self) -> None:
         self.most = 1
@@ -38,7 +38,7 @@ class _Together:
             self.most = min(2 * self.most, _MOST_TOGETHER)
 
 
-# Traces of statements that work in several transactions and broke off (PostgreSQL's manual:
+# Traces of statements that use several transactions and failed in between (PostgreSQL's manual:
 # CREATE INDEX, REINDEX, ALTER TABLE … DETACH PARTITION).
 _TRACES = """
     SELECT 'i', indexrelid FROM pg_catalog.pg_index WHERE NOT indisvalid
@@ -47,15 +47,15 @@ _TRACES = """
 
 
 class Work:
-    """The statements of a file, and how far they are."""
+    """The statements of a file, and how far they were run."""
 
     def __init__(self, ledger: Ledger, script: Script) -> None:
         self._ledger = ledger
         self._script = script
         self._parts = script.statements
         self._transactional = script.transactional
-        # Whether it surely runs in the one transaction that we begin. What the parser does not
-        # take may say anything.
+        # Whether it surely runs in the one transaction that we begin. A file that the parser
+        # refuses may contain anything.
         self.is_whole = bool(self._transactional and self._parts) and not any(
             map(statements.controls_transaction, statements.without_rows(self._parts))
         )
@@ -67,7 +67,7 @@ class Work:
     async def begin(self, *queries: sql.Composable) -> None:
         self._doing = None
         if self._transactional and self._begins:
-            # It may name an isolation level.
+            # The file's own BEGIN may name an isolation level.
             await execute_discarding(self._ledger.conn, self._parts[0].text.encode())
             await self._ledger.send(*queries)
         elif self._transactional:
@@ -77,7 +77,7 @@ class Work:
             await self._ledger.send(*queries)
 
     async def do(self) -> None:
-        if not self._parts:  # there may still be comments, or what only the server can read
+        if not self._parts:  # comments only, or something that only the server can parse
             self._doing = 0
             await self._ensure_transaction()
             await execute_discarding(self._ledger.conn, self._script.sql.encode())
@@ -101,7 +101,7 @@ class Work:
         self._doing = (self._doing or 0) + 1
 
     async def _ensure_transaction(self) -> None:
-        """A file that has ended its transaction is one again, as if it were sent whole."""
+        """Begin a transaction again after a file has ended one, as if the file were sent whole."""
         if self._transactional and self._is_idle():
             await send(self._ledger.conn, "BEGIN")
 
@@ -113,8 +113,11 @@ class Work:
         return self._ledger.conn.info.transaction_status == TransactionStatus.IDLE
 
     async def left_nothing(self) -> bool:
-        """Whether a failure outside our transaction left no trace: nothing but SET was before it,
-        or it was in a transaction that the file itself began with."""
+        """Whether a failure outside our transaction left no trace.
+
+        So it is if only SET was run before it, or if it was in a transaction that the file begins
+        with.
+        """
         if self._transactional or self._doing is None or not self._parts:
             return False
         if self._begins:
@@ -128,7 +131,7 @@ class Work:
         return set(await (await send(self._ledger.conn, _TRACES)).fetchall())
 
     def at(self, error: psycopg.Error) -> Place:
-        """Where it failed: the line that PostgreSQL tells, or where the statement begins."""
+        """Return where it failed: the line that PostgreSQL reports, or the statement's first."""
         if self._doing is None:
             return Place()
         position = error.diag.statement_position
@@ -141,7 +144,7 @@ class Work:
         return Place(part.line, quoted(part.text))
 
     def _in_batch(self, sent: Batch, position: int) -> Place:
-        """Where a position in a message is: a syntax error ends all of it before the first."""
+        """Return the place of a position in a message: a syntax error prevents all of it."""
         start = end = 0
         part = self._parts[sent.first]
         for i in range(sent.first, sent.first + sent.count):

@@ -1,1 +1,1 @@
-"""Network: one allowlist for each database, the same at every door."""
+"""Network: one allowlist for each database, in force at every endpoint."""

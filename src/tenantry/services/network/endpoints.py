@@ -1,4 +1,4 @@
-"""The endpoints that obey allowlists. Another one is a class here, or beside its server."""
+"""The endpoints that obey allowlists. A further one is a class here, or beside its server."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ _RELOAD_SECONDS = 10
 
 
 class OpenSession(Protocol):
-    """A session of a role, from the address that it has come from."""
+    """A session of a role, with the address that it was opened from."""
 
     @property
     def username(self) -> str: ...
@@ -40,24 +40,24 @@ S = TypeVar("S", bound=OpenSession)
 
 
 class AllowlistEndpoint(Protocol[S]):
-    """A network port whose server lets in whom the allowlists admit."""
+    """A network port whose server admits clients by the allowlists."""
 
     name: str
 
     async def apply(self, rulebook: Rulebook, *, unread: bool) -> None:
-        """Have the rules in force for every new connection.
+        """Put the rules in force for every new connection.
 
-        ``unread`` tells that rules that are written may not be in force. Raises MachineError if
-        the server refuses them; then the old ones are back.
+        ``unread``: rules that are written may not be in force. Raises MachineError if the server
+        refuses them; then the old ones are restored.
         """
 
     async def sessions(self) -> Sequence[S]:
-        """The open sessions that have come over the network."""
+        """Return the open sessions that came over the network."""
 
     async def end(self, sessions: Sequence[S]) -> bool:
-        """End these sessions, but for those that have ended by themselves.
+        """End these sessions; some may have ended by themselves.
 
-        Returns False if they could not be ended, and may be the next time.
+        Return False if they could not be ended now, and a later attempt may succeed.
         """
 
 
@@ -71,7 +71,7 @@ class PostgresEndpoint:
     async def apply(self, rulebook: Rulebook, *, unread: bool) -> None:
         rules = hba.render(hba.shared_rules(PLATFORM_ROLES, rulebook.lines()))
         await self._ensure_rules(rules, unread=unread)
-        # The rules that admit by list are loaded by now: nobody on a list is shut out in between.
+        # The rules that admit by list are loaded by now: no listed client is refused in between.
         async with connect(self._cluster.address, user=PLATFORM) as server:
             await divide(server, rulebook)
 
@@ -112,7 +112,7 @@ class PostgresEndpoint:
 
 
 class PoolerEndpoint:
-    """The pooler's port. While the pooler is away nobody has a session there."""
+    """The pooler's port. While the pooler is down there are no sessions."""
 
     name = "pooler"
 
@@ -135,9 +135,9 @@ class PoolerEndpoint:
 
 
 async def divide(server: AsyncConnection[TupleRow], rulebook: Rulebook) -> None:
-    """Have each tenant's role admitted by its list, or from everywhere if it has none.
+    """Make each tenant's role admitted by its list, or from everywhere if it has none.
 
-    Others drop roles meanwhile: then it is begun anew.
+    Others may drop roles at the same time: then it starts again, twice at most.
     """
     for last in (False, False, True):
         tenants = set(await catalog.tenant_roles(server))

@@ -1,10 +1,9 @@
-"""Compiling allowlists into PostgreSQL's and PgBouncer's rule files. Pure.
+"""Compiles allowlists into PostgreSQL's and PgBouncer's rule files. Pure.
 
-The form follows the cost. Every backend inherits the parsed rules when it is forked, so
-each *line* costs every connection of every tenant some time, while a name more in a line
-costs next to nothing. So there is one line for each network, with all roles that are
-admitted from there; and a role without a list is let in by membership in one group, at
-the first line, without being named.
+The form follows the cost. Every backend inherits the parsed rules when it is forked, so each *line*
+costs every connection of every tenant some time, while a further name in a line costs next to
+nothing. So there is one line for each network, with all roles that are admitted from there; and a
+role without a list is admitted by membership in one group, by the first line, without being named.
 """
 
 import ipaddress
@@ -26,17 +25,17 @@ LINE_LENGTH = 9_000
 class Rulebook:
     """All allowlists together.
 
-    ``networks`` are those of each role that has a list, none if all have come to their end.
+    ``networks`` are those of each role that has a list; none if all of its entries have expired.
     """
 
     networks: Mapping[str, Collection[Network]]
 
     def closed(self) -> list[str]:
-        """The roles that have a list."""
+        """Return the roles that have a list."""
         return sorted(self.networks)
 
     def lines(self) -> Iterator[tuple[Network, Sequence[str]]]:
-        """Each network with the roles admitted from it, in an order that is always the same."""
+        """Yield each network with the roles admitted from it, in a fixed order."""
         by_network: dict[Network, list[str]] = defaultdict(list)
         for username, networks in self.networks.items():
             for network in networks:
@@ -46,7 +45,7 @@ class Rulebook:
                 yield network, names
 
     def is_foreign(self, username: str, address: str) -> bool:
-        """Whether an open session comes from where its role is not, or no longer, admitted."""
+        """Whether an open session comes from an address from which its role is not admitted."""
         networks = self.networks.get(username)
         if networks is None:
             return False
@@ -57,7 +56,7 @@ class Rulebook:
 
 
 def compile_lists(admissions: Iterable[Admission]) -> Rulebook:
-    """All lists together."""
+    """Return all lists together."""
     networks: dict[str, set[Network]] = defaultdict(set)
     for admission in admissions:
         admitted = networks[admission.username]
@@ -67,7 +66,7 @@ def compile_lists(admissions: Iterable[Admission]) -> Rulebook:
 
 
 def in_lines(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The names, cut so that no line of a rule file is too long."""
+    """Yield the names in groups, so that no line of a rule file is too long."""
     line: list[str] = []
     length = 0
     for name in names:
@@ -81,7 +80,7 @@ def in_lines(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def render_pooler_rules(rulebook: Rulebook) -> str:
-    """PgBouncer's HBA file. It knows no groups: who has a list is refused by name at the end.
+    """Return PgBouncer's HBA file. It has no groups: roles with a list are refused by name last.
 
     Its console is reached over its Unix socket only.
     """

@@ -1,4 +1,4 @@
-"""The verbs on allowlists, and having every endpoint and every open session obey them."""
+"""The verbs on allowlists, and their enforcement at every endpoint and in every open session."""
 
 import uuid
 from collections import Counter
@@ -23,13 +23,13 @@ from tenantry.services.requests.service import Caller
 
 MOST_ENTRIES = 200  # of one database
 _MOST_AUDITED = 10
-_RULES_LOCK = 0x72756C65  # "rule": whoever writes the rule files holds this advisory lock
-_SAID: frozenset[str] = frozenset()  # a whole list says all of each entry
+_RULES_LOCK = 0x72756C65  # "rule": held, as an advisory lock, while the rule files are written
+_SAID: frozenset[str] = frozenset()  # in a whole list no field of an entry is left out
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A new entry. ``closes``: it is the first, and all other addresses are refused from now on.
+    """A new entry. ``closes``: it is the first, so all other addresses are refused from now on.
 
     ``ended_sessions`` are those of the database that were open from elsewhere.
     """
@@ -41,9 +41,9 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A former entry. ``opens``: it was the last, and all addresses are admitted from now on.
+    """A former entry. ``opens``: it was the last, so all addresses are admitted from now on.
 
-    ``ended_sessions`` are those of the database that were open from there.
+    ``ended_sessions`` are those of the database that were open from its network.
     """
 
     entry: EntryRow
@@ -52,7 +52,7 @@ class Removed:
 
 
 class Network:
-    """From where each database may be reached, at whichever endpoint."""
+    """The addresses from which each database may be reached, at all endpoints."""
 
     def __init__(
         self,
@@ -68,16 +68,16 @@ class Network:
 
     # ── verbs ────────────────────────────────────────────────────────────────
     # A change is in force at every endpoint before its transaction ends; then the sessions that it
-    # shuts out are ended. A repeat ends them too: the first may have been cut off before.
+    # no longer admits are ended. A repeated request ends them too: the first may have been cut off.
 
     async def entries(self, actor: Actor, database_id: uuid.UUID) -> list[EntryRow]:
-        """A database's list. Raises NotFound."""
+        """Return a database's list. Raises NotFound."""
         await self._databases.show(actor, database_id)
         async with self._store.transaction(actor) as tx:
             return await whitelist.of_database(tx, database_id)
 
     async def add(self, caller: Caller, database_id: uuid.UUID, entry: NewEntry) -> Added:
-        """Admit a network. Sessions from where the database is closed now have ended then.
+        """Admit a network, and end the sessions from addresses that are no longer admitted.
 
         Raises NotFound, Conflict, InvalidInput.
         """
@@ -97,7 +97,7 @@ class Network:
     async def replace(
         self, caller: Caller, database_id: uuid.UUID, entries: list[NewEntry]
     ) -> list[EntryRow]:
-        """Make this the whole list; an empty one opens the database. Raises as ``add``."""
+        """Replace the whole list; an empty one opens the database. Raises as ``add``."""
         async with caller.transaction() as tx:
             row = await self._databases.lock_active(tx, caller.actor, database_id)
             kept = [
@@ -135,7 +135,7 @@ class Network:
     async def _record(
         self, tx: Tx, actor: Actor, action: str, row: DatabaseRow, entries: list[NewEntry]
     ) -> None:
-        # Of a long list the first: it may be replaced again and again, and the audit is kept.
+        # Only the first of a long list: it may be replaced often, and audit entries are retained.
         networks = [str(entry.network) for entry in entries[:_MOST_AUDITED]]
         details: dict[str, object] = {"networks": networks, "count": len(entries)}
         await audit.record_on(tx, actor, action, row, details=details)
@@ -143,9 +143,9 @@ class Network:
     # ── the endpoints ────────────────────────────────────────────────────────────
 
     async def apply(self, tx: Tx) -> None:
-        """Have every endpoint obey the lists as ``tx`` sees them, for every new connection.
+        """Put the lists as ``tx`` sees them in force at every endpoint, for every new connection.
 
-        Raises MachineError if one refuses the rules; then its old ones are back.
+        Raises MachineError if one refuses the rules; then its old ones are restored.
         """
         await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_RULES_LOCK,))
         async with as_platform(tx):
@@ -159,14 +159,14 @@ class Network:
     async def end_foreign_sessions(self) -> Counter[str]:
         """End every open session, at any endpoint, from where its role is not admitted.
 
-        Returns how many of each role were ended. A login that was under way while the rules changed
-        shows only afterwards, so the worker does this again every few seconds.
+        Return how many of each role were ended. A login that was in progress while the rules
+        changed is visible only afterwards, so the worker does this again every few seconds.
         """
         async with self._store.transaction(audit.PLATFORM) as tx:
             if not await whitelist.is_any(tx):
                 return Counter()
         there = {endpoint: await endpoint.sessions() for endpoint in self._endpoints}
-        # Only now: by lists of before, whom a change has just admitted would be foreign.
+        # Read after the sessions: with older lists, clients just admitted would be foreign.
         async with self._store.transaction(audit.PLATFORM) as tx:
             lists = plan.compile_lists(await whitelist.admissions(tx))
         ended = Counter[str]()
@@ -178,7 +178,7 @@ class Network:
         return ended
 
     async def _enforce(self, actor: Actor, database_id: uuid.UUID) -> int:
-        """End all foreign sessions. Returns how many of them were those of one database."""
+        """End all foreign sessions. Return how many of them were those of one database."""
         ended = await self.end_foreign_sessions()
         try:
             row = await self._databases.show(actor, database_id)
@@ -189,7 +189,7 @@ class Network:
         return sum(ended[name] for name in (row.username, *(each.username for each in further)))
 
     async def keep(self) -> None:
-        """What time changes: entries that have come to their end; and files changed by hand."""
+        """Drop expired entries from the rules, and restore rule files that were changed by hand."""
         async with self._store.long_transaction(audit.PLATFORM) as tx:
             await self.apply(tx)
         await self.end_foreign_sessions()

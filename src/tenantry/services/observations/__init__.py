@@ -1,1 +1,1 @@
-"""What there is to observe: metrics that capabilities measure, and events that are counted."""
+"""Metrics that capabilities measure, and events that are logged and counted."""

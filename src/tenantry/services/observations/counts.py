@@ -1,11 +1,11 @@
-"""Totals of what is counted in several processes, whichever of them is asked.
+"""Totals of events counted in several processes, the same whichever process is asked.
 
-Each process has a file of its own, which it alone writes, and goes on from where the process of
-that name before it was. The total is the sum of all files. Files and not a table: they count on
-while the control database is down, which is when there is most to count.
+Each process writes a file of its own, and continues from the counts of the previous process of its
+name. The total is the sum of all files. Files and not a table: they count on while the control
+database is down, which is when there is most to count.
 
-A process that is killed may lose what it counted in its last second; power that fails may lose a
-file, which then begins anew, as Prometheus expects of counters.
+A process that is killed may lose the counts of its last second; a power failure may lose a file,
+which then begins at zero, as Prometheus expects of counters.
 """
 
 import atexit
@@ -24,7 +24,7 @@ Key = tuple[str, tuple[str, ...]]
 
 
 class Counts:
-    """What one process has counted."""
+    """The counts of one process."""
 
     def __init__(self, folder: Path, process: str) -> None:
         files.ensure_folder(folder)
@@ -36,7 +36,7 @@ class Counts:
         atexit.register(self.write)
 
     def add(self, metric: Metric, *labels: str, amount: int = 1) -> None:
-        """Count. It is in the file within a second."""
+        """Count. The file is updated within a second."""
         with self._lock:
             self._counted[metric.name, labels] += amount
             if self._due is None:
@@ -45,20 +45,20 @@ class Counts:
                 self._due.start()
 
     def write(self) -> None:
-        """Have the file say what has been counted up to now."""
-        with self._writing:  # and nobody who counts waits for the disk
+        """Write the present counts to the file."""
+        with self._writing:  # a lock of its own, so that counting does not wait for the disk
             with self._lock:
                 if self._due is None:
                     return
                 self._due.cancel()
                 self._due = None
                 rows = [[name, labels, value] for (name, labels), value in self._counted.items()]
-            with contextlib.suppress(OSError):  # a full disk: the next one that counts tries again
+            with contextlib.suppress(OSError):  # a full disk: the next count tries again
                 files.replace(self._file, json.dumps(rows))
 
 
 def totals(folder: Path) -> list[Measure]:
-    """What all processes have counted together; nothing while none has begun to."""
+    """Return the counts of all processes together; nothing while no process has counted."""
     counted: Counter[Key] = Counter()
     found = files.entries(folder)
     for file in found:

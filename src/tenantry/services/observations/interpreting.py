@@ -1,7 +1,7 @@
-"""What events mean: lines of the log, and counters. The one place where they are interpreted.
+"""The meaning of events: lines of the log, and counters. The only place that interprets them.
 
-The audit is not written here: its rows are written by the transactions that they are about, and
-are there exactly if those are.
+The audit is not written here: its rows are written by the transactions that they describe, and
+exist exactly if those were committed.
 """
 
 from dataclasses import dataclass, fields
@@ -63,7 +63,7 @@ _PAUSES = counter(
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
-    """The level of its line in the log, and what counts it: by which fields, and how many."""
+    """An event's level in the log, and its counter, with the fields for its labels and amount."""
 
     level: str
     metric: Metric | None = None
@@ -103,7 +103,7 @@ def observe(home: Home, process: str) -> Counts:
 
 
 def interpret(counts: Counts, event: Event) -> None:
-    """Write an event's line of the log, and count it."""
+    """Log an event, and count it."""
     meaning = _CHANGE if isinstance(event, events.Change) else _MEANINGS[type(event)]
     values = {each.name: getattr(event, each.name) for each in fields(event)}  # type: ignore[arg-type]
     if meaning.metric is not None:
@@ -112,6 +112,6 @@ def interpret(counts: Counts, event: Event) -> None:
             labels = [event.name()]
         amount = 1 if meaning.amount is None else int(values[meaning.amount])
         counts.add(meaning.metric, *labels, amount=amount)
-    # A pass of every minute that finds nothing is not told of.
+    # A pass that finds nothing is only logged for debugging: there is one every minute.
     quiet = isinstance(event, events.ReconciliationEnded) and not any(values.values())
     getattr(structlog.get_logger(), "debug" if quiet else meaning.level)(event.name(), **values)

@@ -1,4 +1,4 @@
-"""Metrics as they are declared, and measures of them.
+"""Declarations of metrics, and measures of them.
 
 A metric is declared once, where it is measured; ``docs/reference/metrics.md`` lists them all.
 """
@@ -13,7 +13,7 @@ _UNITS = ("seconds", "bytes")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A family of measures that are told apart by the values of ``labels``."""
+    """A family of measures that are distinguished by the values of ``labels``."""
 
     name: str
     kind: Kind
@@ -28,14 +28,14 @@ class Metric:
 
     @property
     def unit(self) -> str | None:
-        """What it is measured in, which its name ends with; None for a mere number."""
+        """The unit with which its name ends; None for a mere number."""
         last = self.name.removesuffix("_total").rpartition("_")[2]
         return last if last in _UNITS else None
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One value of a metric, now."""
+    """The present value of a metric."""
 
     metric: Metric
     value: float
@@ -43,27 +43,27 @@ class Measure:
 
 
 class Measured(Protocol):
-    """A capability that has something to measure."""
+    """A capability with metrics."""
 
     async def measures(self) -> list[Measure]:
-        """Measure it now. Raises TenantryError where it cannot be: nothing is told of it then."""
+        """Return its measures. Raises TenantryError where it cannot: then they are left out."""
 
 
 METRICS: dict[str, Metric] = {}
 
 
 def gauge(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 (as Prometheus calls it)
-    """Declare what goes up and down."""
+    """Declare a metric that goes up and down."""
     return _declare(Metric(name, "gauge", help, labels))
 
 
 def counter(name: str, help: str, *labels: str) -> Metric:  # noqa: A002
-    """Declare what is counted by events, in all processes together; ``…_total``."""
+    """Declare a metric that counts events, in all processes together; ``…_total``."""
     return _declare(Metric(name, "counter", help, labels))
 
 
 def histogram(name: str, help: str, *labels: str) -> Metric:  # noqa: A002
-    """Declare what is counted by size, in one process, from its start on."""
+    """Declare a metric that counts values by size, in one process, from its start on."""
     return _declare(Metric(name, "histogram", help, labels))
 
 

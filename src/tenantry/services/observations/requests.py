@@ -1,4 +1,4 @@
-"""The requests that this process has answered, by how long that took."""
+"""The requests that this process has answered, by their duration."""
 
 from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics
 
@@ -14,7 +14,7 @@ _DURATION = histogram(
     "status",
 )
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-disable_created_metrics()  # type: ignore[no-untyped-call] # a family more, which is no histogram
+disable_created_metrics()  # type: ignore[no-untyped-call] # a separate family, no histogram
 _requests = Histogram(
     _DURATION.name, _DURATION.help, _DURATION.labels, registry=REGISTRY, buckets=_BUCKETS
 )

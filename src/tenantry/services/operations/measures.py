@@ -1,4 +1,4 @@
-"""What there is to measure about operations."""
+"""The metrics of operations."""
 
 from tenantry.services.observations.model import Measure, gauge
 from tenantry.services.operations.service import Operations
@@ -10,7 +10,7 @@ _OLDEST = gauge(
 
 
 async def measures(operations: Operations) -> list[Measure]:
-    """Those that wait to begin. Raises Unavailable."""
+    """Return how many operations wait to begin, and for how long. Raises Unavailable."""
     return [
         measure
         for each in await operations.queued()

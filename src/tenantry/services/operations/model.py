@@ -1,8 +1,8 @@
-"""What an operation is made of: a flow of steps, and how each of them ends. Values only.
+"""The parts of an operation: a flow of steps, and the outcomes of a step. Values only.
 
-A step is a coroutine that may be begun any number of times: whatever an earlier try did, it
-finds and goes on from there. It ends by returning what comes next; only then is that written
-down, so that a crash anywhere has the same step begin again.
+A step is a coroutine that may be begun any number of times: it finds what an earlier try did, and
+continues from there. It ends by returning what comes next, which is recorded only then: after a
+crash at any point the same step begins again.
 """
 
 import datetime as dt
@@ -17,20 +17,20 @@ from tenantry.control.operations import OperationRow, QueuedKind
 
 
 class Params(BaseModel):
-    """What is asked for when an operation begins; this one asks for nothing.
+    """The parameters of an operation; this class has none.
 
-    Kept as JSON in the operation's row, which may be read by a newer release than the one that
-    wrote it: a field that is added needs a default.
+    They are stored as JSON in the operation's row, which may be read by a newer release than the
+    one that wrote it: an added field needs a default.
     """
 
     model_config = ConfigDict(frozen=True)
 
 
 class State(BaseModel):
-    """What the steps of an operation keep for each other; this one keeps nothing.
+    """Values that the steps of an operation pass on to later ones; this class has none.
 
-    Written to the operation's row, as JSON, when a step ends. Each field has a default: its value
-    before the step that sets it.
+    It is written to the operation's row, as JSON, when a step ends. Each field has a default: its
+    value before the step that sets it.
     """
 
 
@@ -44,7 +44,7 @@ _Value = TypeVar("_Value")
 
 
 def required(value: _Value | None) -> _Value:
-    """A value that an earlier step sets. Raises LookupError if none has."""
+    """Return a value that an earlier step sets. Raises LookupError if none has."""
     if value is None:
         raise LookupError("an earlier step of the operation has not set this value")
     return value
@@ -52,7 +52,7 @@ def required(value: _Value | None) -> _Value:
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[P, S]):
-    """A kind of operation, by its name in the API and the audit, with the types of its values."""
+    """A kind of operation: its name in the API and the audit, and the types of its values."""
 
     name: str
     params: type[P]
@@ -61,21 +61,21 @@ class Kind(Generic[P, S]):
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """Go on with another step; with the one that follows, if none is named."""
+    """Continue with another step; without a name, with the following one."""
 
     step: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Begin the same step again, in so many seconds."""
+    """Begin the same step again after so many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """All is done, and this came of it."""
+    """The operation has succeeded, with this result."""
 
     result: dict[str, object]
 
@@ -97,15 +97,15 @@ class Run(Protocol[P_co, S_co]):
 
     @property
     def actor(self) -> Actor:
-        """Who asked for it."""
+        """Who requested it."""
 
     async def save(self) -> None:
-        """Write ``state`` down now, in the middle of a step."""
+        """Write ``state`` to the operation's row now, in the middle of a step."""
 
     async def tell(
         self, fraction: float, *, done_bytes: int | None = None, total_bytes: int | None = None
     ) -> None:
-        """Tell how far this step is, from 0 to 1. May be called at any rate."""
+        """Report the progress of this step, from 0 to 1. May be called at any rate."""
 
 
 AnyRun = Run[Any, Any]
@@ -113,10 +113,10 @@ AnyRun = Run[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[P, S]):
-    """One step. ``share`` is its part of the whole time, beside those of the others.
+    """One step. ``share`` is its part of the whole duration, relative to the other steps.
 
-    One that is ``final`` can no longer be cancelled, nor undone once it has failed: it has to
-    be tried again until it succeeds.
+    A ``final`` step can be neither cancelled nor undone after a failure: it is tried again until it
+    succeeds.
     """
 
     name: str
@@ -127,8 +127,8 @@ class Step(Generic[P, S]):
 
 Part = Literal["api", "worker"]
 
-# Who is waited for while an operation of it runs:
-# platform   nobody but this machine: backups, restores and checks of whole clusters, drills
+# What an operation of a lane may have to wait for:
+# platform   this machine alone: backups, restores and checks of whole clusters, drills
 # databases  this machine, on the data of one database: its backups, restores, branches
 # scripts    what a tenant wrote: migrations of one database or of many, blueprints
 # imports    a server elsewhere, and the code in a dump
@@ -139,7 +139,7 @@ Lane = Literal["platform", "databases", "scripts", "imports"]
 class Room:
     """How many operations of a lane one process runs at once, in total and for one owner.
 
-    The owner is the customer; of what belongs to no customer, the database or cluster itself.
+    The owner is the customer; for a resource without a customer, the database or cluster itself.
     """
 
     total: int
@@ -156,13 +156,13 @@ ROOM: Mapping[Lane, Room] = {
 
 @dataclass(frozen=True, slots=True)
 class Flow(Generic[P, S]):
-    """All steps of a kind of operation, and how to take back what the steps before final ones did.
+    """All steps of a kind of operation, and how to undo what the steps before final ones did.
 
-    ``undo`` may be called after any of them, and again after a crash in it. ``part`` is the
-    process that carries it out: the API what needs something that only a request had, or what a
-    request waits for. Operations wait only for others of their ``lane``. Past ``deadline`` the
-    step that runs is cancelled, unless it is final. The audit is told of each that succeeds, unless
-    a step tells it (``tells_audit``), in the transaction in which it becomes true.
+    ``undo`` may be called after any of them, and again after a crash in it. ``part`` is the process
+    that carries it out: the API if it needs something that only a request had, or if a request
+    waits for it. Operations wait only for others of their ``lane``. Past ``deadline`` the step that
+    runs is cancelled, unless it is final. A success is recorded in the audit when the operation
+    ends; with ``tells_audit`` a step records it, in the transaction in which it takes effect.
     """
 
     kind: Kind[P, S]
@@ -174,15 +174,15 @@ class Flow(Generic[P, S]):
     tells_audit: bool = False
 
     def step(self, name: str | None) -> Step[P, S]:
-        """The step of that name, the first for None."""
+        """Return the step of that name, the first for None."""
         return self.steps[0] if name is None else self.steps[self._index(name)]
 
     def after(self, step: Step[P, S]) -> Step[P, S]:
-        """The step that follows one."""
+        """Return the step that follows one."""
         return self.steps[self._index(step.name) + 1]
 
     def progress(self, step: Step[P, S], fraction: float = 0.0) -> float:
-        """How far all of it is, from 0 to 1, once so much of a step is done."""
+        """Return the progress of the whole flow, from 0 to 1, at this fraction of a step."""
         before = sum(each.share for each in self.steps[: self._index(step.name)])
         whole = sum(each.share for each in self.steps)
         return (before + step.share * min(1.0, max(0.0, fraction))) / whole
@@ -196,14 +196,14 @@ AnyFlow = Flow[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast the step that an operation is at goes, and how long it still takes."""
+    """The speed of an operation's present step, and the time that the step still takes."""
 
     bytes_per_second: float | None
     seconds_left: float | None
 
 
 def pace(row: OperationRow, now: dt.datetime) -> Pace:
-    """The pace of a running operation; None where there is nothing to tell it by."""
+    """Return the pace of a running operation; its values are None where they cannot be computed."""
     if row.status != "running" or row.step_started_at is None or not row.done_bytes:
         return Pace(None, None)
     seconds = max(0.001, (now - row.step_started_at).total_seconds())
@@ -222,7 +222,7 @@ class Queued:
 
 
 def by_lane(kinds: Sequence[QueuedKind], flows: Mapping[str, AnyFlow]) -> list[Queued]:
-    """What waits in each lane; a kind that no flow carries out belongs to none."""
+    """Return what waits in each lane; kinds that no flow carries out are left out."""
     found = []
     for lane in ROOM:
         here = [each for each in kinds if each.kind in flows and flows[each.kind].lane == lane]

@@ -1,9 +1,9 @@
-"""Carrying operations out, a step at a time, whatever dies meanwhile.
+"""Carries operations out, a step at a time, and continues them after a crash.
 
-The row is the truth. A worker holds it by a lease that it renews while a step runs; what a
-dead worker held is taken up by the next, at the step where it was. A step that fails has what
-was done taken back (``Flow.undo``), and the operation has failed; one that fails because a
-part of the platform is down is tried again.
+The row is the truth. A worker holds it by a lease that it renews while a step runs; the next worker
+takes up what a dead one held, at the step that it had reached. If a step fails, what was done is
+undone (``Flow.undo``) and the operation has failed; if it fails because a part of the platform is
+down, it is tried again.
 """
 
 import asyncio
@@ -60,31 +60,31 @@ from tenantry.services.operations.model import (
 
 log = structlog.get_logger()
 
-_MOST_OF_A_CUSTOMER = 100  # unfinished: each keeps what was sent with it, up to 1 MiB
+_MOST_OF_A_CUSTOMER = 100  # unfinished: each stores what was sent with it, up to 1 MiB
 _RETRY_SECONDS = 10
 _LEASE = dt.timedelta(seconds=30)
 _RENEW_SECONDS = 1.0  # also how soon a cancellation is noticed
 _TELL_SECONDS = 0.5
 _ASK_SECONDS = 0.05
-_LOOK_SECONDS = 1.0  # what waits, or was put off, is due without anybody being woken
+_LOOK_SECONDS = 1.0  # operations that wait, or were put off, become due without a wake-up
 _MOST_TRIES = 6
 _UNDO = "undo"
-# PostgreSQL has no other word for two who change the same thing of its catalog at once
-# ("tuple concurrently updated").
+# InternalError: PostgreSQL reports two sessions that change the same row of its catalog at once
+# in no other way ("tuple concurrently updated").
 _PASSING = (
     Unavailable,
     Busy,
     psycopg.OperationalError,
     psycopg.InternalError,
-    # What a killed worker has asked for PostgreSQL still carries out, and so makes what the next
-    # one did not find.
+    # PostgreSQL still completes the last statement of a killed worker, and so creates what the
+    # next worker did not find.
     psycopg.errors.DuplicateDatabase,
     psycopg.errors.DuplicateObject,
     psycopg.errors.UniqueViolation,
 )
 _Result = TypeVar("_Result")
 
-# Whether an actor still has the right to what it asked for, of this customer (or the platform).
+# Whether an actor still has its rights on this customer's resources (None: the platform's).
 MayGoOn = Callable[[Actor, uuid.UUID | None], Awaitable[bool]]
 
 
@@ -93,7 +93,7 @@ async def _anybody(_: Actor, __: uuid.UUID | None) -> bool:
 
 
 async def _nobody() -> None:
-    """Wake nobody: who carries operations out looks for them every second."""
+    """Wake no other process: the one that carries operations out looks for them every second."""
 
 
 async def _nothing(_: OperationRow) -> None:
@@ -101,10 +101,10 @@ async def _nothing(_: OperationRow) -> None:
 
 
 class Operations:
-    """All operations. Capabilities register the flows that theirs go through.
+    """All operations. Capabilities register their flows here.
 
-    One whose actor loses the right to it (``may_go_on``) is given up, as if it were cancelled.
-    ``wake_others`` tells other processes that one has been wanted; ``release`` ends what an
+    An operation whose actor loses the right to it (``may_go_on``) is given up as if it were
+    cancelled. ``wake_others`` notifies other processes of a new operation; ``release`` ends what an
     abandoned one may have left waiting.
     """
 
@@ -126,7 +126,7 @@ class Operations:
         self._running: dict[uuid.UUID, str] = {}  # of which kind each is
 
     def register(self, *flows: AnyFlow) -> None:
-        """Know how these kinds are carried out."""
+        """Register the flows that carry out operations of their kinds."""
         self._flows |= {flow.kind.name: flow for flow in flows}
 
     # ── verbs ────────────────────────────────────────────────────────────────
@@ -143,10 +143,10 @@ class Operations:
         customer_id: uuid.UUID | None,
         exclusive: bool = True,
     ) -> OperationRow:
-        """Want one carried out; it begins after ``tx`` is committed, which wakes who does so.
+        """Create an operation; it begins after ``tx`` is committed, which wakes its process.
 
-        Raises Conflict if another one has the resource to itself, and so would this;
-        TooManyAtOnce if too many of the customer's have not ended.
+        Raises Conflict if it is exclusive and the resource has another exclusive operation;
+        TooManyAtOnce if too many of the customer's operations have not ended.
         """
         if actor.customer_id is not None:
             await self._require_room(tx, actor.customer_id)
@@ -168,7 +168,7 @@ class Operations:
         await self._wake_others()
 
     def wake(self) -> None:
-        """Have this process look for due operations now, if it carries any out."""
+        """Make this process look for due operations now, if it carries any out."""
         self._woken.set()
 
     async def _require_room(self, tx: Tx, customer_id: uuid.UUID) -> None:
@@ -180,12 +180,12 @@ class Operations:
             )
 
     async def show(self, actor: Actor, operation_id: uuid.UUID) -> OperationRow:
-        """One operation. Raises NotFound, the same for an unknown and a foreign one."""
+        """Return one operation. Raises NotFound, the same for an unknown and a foreign one."""
         async with self._store.transaction(actor) as tx:
             return await self._find(tx, actor, operation_id)
 
     async def ended(self, actor: Actor, operation_id: uuid.UUID, *, seconds: float) -> OperationRow:
-        """As ``show``, once it has ended, or so many seconds later."""
+        """Return one operation once it has ended, or after so many seconds. Raises as ``show``."""
         deadline = time.monotonic() + seconds
         while True:
             row = await self.show(actor, operation_id)
@@ -196,7 +196,7 @@ class Operations:
     async def page(
         self, actor: Actor, wanted: Filter, *, cursor: str | None, limit: int
     ) -> Page[OperationRow]:
-        """Operations, newest first. Raises InvalidInput for a bad cursor."""
+        """Return operations, newest first. Raises InvalidInput for a bad cursor."""
         after = pages.read_key(cursor)
         async with self._store.transaction(actor) as tx:
             found = await rows.page(
@@ -205,12 +205,15 @@ class Operations:
         return pages.cut(found, limit, lambda row: (row.created_at, row.id))
 
     async def queued(self) -> list[Queued]:
-        """What waits for room in its lane, or for its owner's other operations, by lane."""
+        """Return, by lane, the operations that wait for room there, or for their owner's others."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             return by_lane(await rows.queued(tx), self._flows)
 
     async def cancel(self, tx: Tx, actor: Actor, operation_id: uuid.UUID) -> OperationRow:
-        """Have one given up, and what it did taken back. Raises NotFound, Conflict."""
+        """Cancel an operation and undo its completed steps.
+
+        Raises NotFound, and Conflict if it has ended, is being undone, or is in a final step.
+        """
         row = await self._find(tx, actor, operation_id)
         if row.status not in {"queued", "running"}:
             raise Conflict(f"The operation has already {row.status}.")
@@ -236,7 +239,7 @@ class Operations:
 
         The last resort for one that neither ends nor can be undone: its resource is free again.
         What it left (files, side clusters, logins) is removed by reconciliation; a database that it
-        was still creating is deleted. Who carries it out stops within a second.
+        was still creating is deleted. The process that carries it out stops within a second.
 
         Raises NotFound, and Conflict if it has ended, or is a deletion.
         """
@@ -276,12 +279,12 @@ class Operations:
             raise NotFound("There is no such operation.", hint="GET /api/operations lists yours.")
         return row
 
-    # ── who carries them out ─────────────────────────────────────────────────
+    # ── carrying out ─────────────────────────────────────────────────────────
 
     async def carry_out(self, part: Part) -> None:
-        """Begin a part's operations as they become due, for ever.
+        """Run a part's operations as they become due, until cancelled.
 
-        Only one process of each part may do so: it goes on with what another had begun.
+        Only one process of each part may do so: it continues what another one began.
         """
         async with asyncio.TaskGroup() as tasks:
             begun = False
@@ -306,12 +309,12 @@ class Operations:
         ]
 
     async def take_over(self, part: Part = "worker") -> None:
-        """For the only one of a part, before it begins: carry on with what another had begun."""
+        """Release the part's operations that a former process held. Call it once, at the start."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             await rows.release_all(tx, self._kinds(part))
 
     async def start_due(self, tasks: asyncio.TaskGroup, part: Part = "worker") -> int:
-        """Begin what is due, as far as its lane has room. Returns how many were begun."""
+        """Begin the due operations for which their lanes have room. Return how many were begun."""
         return sum([await self._start(tasks, self._kinds(part, lane), lane) for lane in ROOM])
 
     async def _start(self, tasks: asyncio.TaskGroup, kinds: Sequence[str], lane: Lane) -> int:
@@ -342,14 +345,14 @@ class Operations:
             run = _Running(self._store, row, flow, self._holder, self._may_go_on)
             while await run.go_on():
                 pass
-        except ValidationError as error:  # written by a release that had other fields
+        except ValidationError as error:  # written by a release with other fields
             log.warning("operation.unreadable", operation=str(row.id), error=str(error))
             async with self._store.transaction(audit.PLATFORM) as tx:
                 await rows.abandon(tx, row.id, _unreadable())
         except _Lost:
             log.info("operation.lost", operation=str(row.id))
         except (TenantryError, psycopg.Error, OSError) as error:
-            # The control database is away: once it is back, this worker has it again.
+            # The control database is down: once it is up, this worker takes the operation again.
             log.warning("operation.left", operation=str(row.id), error=str(error))
         except Exception:
             log.exception("operation.left", operation=str(row.id))
@@ -376,7 +379,7 @@ class _Running(Generic[P, S]):
         self.params = flow.kind.params.model_validate(row.params)
         self.state = flow.kind.state.model_validate(row.state)
 
-    # ── what a step sees (model.Run) ─────────────────────────────────────────
+    # ── for steps (model.Run) ────────────────────────────────────────────────
 
     @property
     def actor(self) -> Actor:
@@ -408,7 +411,7 @@ class _Running(Generic[P, S]):
     # ── carrying out ─────────────────────────────────────────────────────────
 
     async def go_on(self) -> bool:
-        """Do the next step. Returns whether there is another one to do now."""
+        """Run the next step. Return whether there is another one to run now."""
         if self.row.undoing:
             return await self._undo()
         step = self._flow.step(self.row.step)
@@ -455,7 +458,10 @@ class _Running(Generic[P, S]):
         return started is not None and dt.datetime.now(dt.UTC) - started > self._flow.deadline
 
     async def _watched(self, work: Awaitable[_Result], *, cancellable: bool) -> _Result:
-        """Do some work while the lease is renewed, until it ends or is to be given up."""
+        """Await ``work`` while renewing the lease, until it ends or has to be given up.
+
+        Raises _Lost; if ``cancellable``, also _Cancelled, _Late and _Forfeited.
+        """
         acting = asyncio.ensure_future(work)
         try:
             while True:
@@ -536,7 +542,7 @@ class _Running(Generic[P, S]):
             await self._watched(self._flow.undo(self), cancellable=False)
         except _Lost:
             raise
-        except Exception as error:  # whatever it is: nothing may be left behind
+        except Exception as error:  # of any kind: nothing may be left behind
             log.warning(
                 "operation.undo_failed",
                 operation=str(self.row.id),
@@ -556,7 +562,7 @@ class _Running(Generic[P, S]):
         return False
 
     async def _tell_audit(self, tx: Tx, result: audit.Result, **more: object) -> None:
-        # As with ``record_on``: its owner reads of it, whoever asked for it.
+        # As with ``record_on``: its owner can read the entry, whatever actor began the operation.
         actor = self.actor
         await audit.record(
             tx,
@@ -577,7 +583,7 @@ class _Running(Generic[P, S]):
 
     @contextlib.asynccontextmanager
     async def _holding(self) -> AsyncIterator[Tx]:
-        """A transaction during which nobody else has the operation. Raises _Lost if one has."""
+        """A transaction that locks the operation's row. Raises _Lost if another worker holds it."""
         async with self._transaction() as tx:
             if not await rows.hold(tx, self.row.id, holder=self._holder):
                 raise _Lost
@@ -588,7 +594,7 @@ class _Running(Generic[P, S]):
 
 
 class _Cancelled(Exception):
-    """Somebody wants the operation given up."""
+    """The operation is to be cancelled."""
 
 
 class _Late(Exception):
@@ -596,7 +602,7 @@ class _Late(Exception):
 
 
 class _Forfeited(Exception):
-    """Who asked for the operation has lost the right to."""
+    """The actor of the operation has lost the right to it."""
 
 
 class _Lost(Exception):
@@ -604,7 +610,7 @@ class _Lost(Exception):
 
 
 def _name_of(row: OperationRow) -> str:
-    """What an operation is called in the audit: ``database.import of tenant_b7kx2mw9qz4p``."""
+    """The name of an operation in the audit: ``database.import of tenant_b7kx2mw9qz4p``."""
     return row.kind if row.resource_name is None else f"{row.kind} of {row.resource_name}"
 
 
@@ -626,7 +632,7 @@ def _forbidden() -> Forbidden:
 
 
 def _full_disk(error: Exception) -> TenantryError | None:
-    """What to tell of an error if a full disk is behind it, whoever met that."""
+    """Return the error to report if a full disk caused this one, else None."""
     match error:
         case OSError(errno=errno.ENOSPC, filename=None):
             return files.became_full("df tells which")
@@ -640,7 +646,7 @@ def _full_disk(error: Exception) -> TenantryError | None:
 
 
 def told(error: Exception) -> dict[str, object]:
-    """An error as its caller reads it; of one that nobody foresaw nothing but that it was."""
+    """Return an error as its caller reads it; an unexpected one without its details."""
     if isinstance(error, TenantryError):
         return {
             "code": error.code,

@@ -1,1 +1,1 @@
-"""Disk that a tenant writes and no quota counts: measured, attributed, and bounded."""
+"""Disk that a tenant writes and no quota counts: measured, attributed, and limited."""

@@ -1,4 +1,4 @@
-"""How much a database may write of what no quota counts, and who has written too much. Pure."""
+"""The limits on what databases write that no quota counts, and which ones exceed them. Pure."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -15,7 +15,7 @@ LEAST_TEMPORARY = 256 * MIB
 MOST_LOG = 16 * MIB
 MOST_QUEUED = 32 * MIB  # of the notification queue, which all databases share
 MOST_SETTINGS = 64 * 1024  # of a role; it is compressed
-_QUEUE_GROWS = 2 * MIB  # between two looks: somebody fills it, rather than somebody holding it
+_QUEUE_GROWS = 2 * MIB  # between two looks: it is being filled, rather than held
 _PART = 0.25  # of what is in the queue: a database with less is not why it is full
 _HOUR = 3600.0
 
@@ -35,24 +35,25 @@ _WHY: dict[PauseReason, str] = {
 
 
 def explain(reason: PauseReason) -> str:
-    """What a paused database did, and what its owner does next."""
+    """Return what a paused database did, and what its owner should do."""
     return _WHY[reason]
 
 
 def most_wal(quota: int) -> int:
-    """The bytes of write-ahead log that a database may write in an hour, and at once."""
+    """Return the bytes of write-ahead log that a database may write in an hour, and at once."""
     return max(LEAST_WAL, 2 * quota)
 
 
 def share_out(
     shared: Mapping[tuple[int, int], int], *, writers: Mapping[int, str], holders: Collection[str]
 ) -> Counter[str]:
-    """The bytes of records of shared catalogs, by the database whose transactions wrote them.
+    """Return the bytes of records of shared catalogs, by the database that wrote them.
 
-    ``shared`` is by relation and transaction; ``writers`` are known, by transaction. What others
-    wrote to a relation is shared out in proportion: a session that commits again and again is known
-    by its last transaction. Where none is known, the sessions that hold locks on these catalogs
-    wrote it in equal parts: nothing tells of subtransactions. ``holders`` is the database of each.
+    ``shared`` is by relation and transaction; ``writers`` are the known databases, by transaction.
+    What others wrote to a relation is shared out in proportion: a session that commits again and
+    again is known by its last transaction. Where none is known, the sessions that hold locks on
+    these catalogs wrote it in equal parts: subtransactions are not visible. ``holders`` is the
+    database of each of them.
     """
     found: Counter[str] = Counter()
     for relation in {relation for relation, _ in shared}:
@@ -67,7 +68,7 @@ def share_out(
 
 
 def most_temporary(quota: int, one_session: int) -> int:
-    """The bytes that the temporary files of all sessions of a database may take at a time."""
+    """Return the bytes that temporary files of all sessions of a database may take at a time."""
     return max(LEAST_TEMPORARY, quota, one_session)
 
 
@@ -80,18 +81,18 @@ class _Level:
 
 @dataclass(slots=True)
 class Meter:
-    """What each database has written lately: a bucket that leaks one allowance in an hour.
+    """A meter of what each database has written lately: a bucket that leaks one allowance an hour.
 
-    Nobody's allowance is below ``least``, so that whoever is below it needs no look-up.
+    No allowance is below ``least``, so that databases below it need no look-up.
     """
 
     least: int
     _levels: dict[str, _Level] = field(default_factory=dict)
 
     def add(self, written: Mapping[str, float], now: float) -> list[str]:
-        """Count bytes by database at a moment (seconds). Returns who is above the allowance
+        """Count bytes by database at a moment (seconds). Return those above the allowance last set.
 
-        that was last set, the largest first.
+        Those that have written most come first.
         """
         for name, size in written.items():
             level = self._levels.setdefault(name, _Level(0.0, self.least, now))
@@ -105,7 +106,7 @@ class Meter:
         return sorted(above, key=lambda name: -self._levels[name].bytes)
 
     def exceeds(self, name: str, allowance: int) -> bool:
-        """Set a database's allowance. Returns whether it has written more."""
+        """Set a database's allowance. Return whether it has written more."""
         level = self._levels.get(name)
         if level is None:
             return False
@@ -113,7 +114,7 @@ class Meter:
         return level.bytes > allowance
 
     def left(self, name: str, allowance: int, now: float) -> int:
-        """How many bytes a database may write at once before it exceeds its allowance."""
+        """Return how many bytes a database may write at once before it exceeds its allowance."""
         level = self._levels.get(name)
         if level is None:
             return allowance
@@ -121,13 +122,13 @@ class Meter:
         return max(0, allowance - int(level.bytes))
 
     def levels(self, now: float) -> dict[str, tuple[float, int]]:
-        """The bytes that each database has written lately, and its allowance."""
+        """Return the bytes that each database has written lately, and its allowance."""
         for level in self._levels.values():
             self._leak(level, now)
         return {name: (level.bytes, level.allowance) for name, level in self._levels.items()}
 
     def go_on_from(self, levels: Mapping[str, tuple[float, int]], at: float) -> None:
-        """Begin with the ``levels`` of that moment."""
+        """Start with the ``levels`` of that moment."""
         for name, (size, allowance) in levels.items():
             self._levels[name] = _Level(size, allowance, at)
 
@@ -138,19 +139,19 @@ class Meter:
 
 
 def queue_is_long(size: int) -> bool:
-    """Whether so much waits in the queue that somebody has to be stopped, or ended."""
+    """Whether the queue is so long that a database has to be paused, or a session ended."""
     return size > MOST_QUEUED
 
 
 def queue_is_filled(before: int, now: int) -> bool:
-    """Whether the queue is too large and grows: then those who fill it have to stop.
+    """Whether the queue is too long and grows: then the databases that fill it have to stop.
 
-    Where it is large and does not grow, an open transaction of some listener holds it.
+    If it is long and does not grow, an open transaction of some listener holds it.
     """
     return queue_is_long(now) and now - before > _QUEUE_GROWS
 
 
 def who_fills(shares: Counter[str]) -> list[str]:
-    """The databases that a queue is full of."""
+    """Return the databases whose notifications fill the queue."""
     whole = sum(shares.values())
     return [name for name, part in shares.items() if part >= _PART * whole]

@@ -1,12 +1,13 @@
-"""Finding who writes what no quota counts, ending its sessions, and pausing its logins.
+"""Finds databases that write what no quota counts, ends their sessions, and pauses their logins.
 
 PostgreSQL bounds neither the write-ahead log, nor the queue of notifications (before 17: 8 GiB),
-nor its own log, nor the temporary files of all sessions of a database together. So the worker
-looks twice a second at how each grows, and reads in samples whose it is (``pg.writing``).
+nor its own log, nor the temporary files of all sessions of a database together. So the worker looks
+twice a second at how each grows, and samples which database writes it (``pg.writing``).
 
-A pause is a row's: the connection limit of a paused database is 0 (``databases.plan``), which
-each reconciliation restores, and it ends by itself. What was counted of an hour's allowance is in
-a file after each count, so that a restart of the worker grants no new one.
+A pause is stored in the database's row: the connection limit of a paused database is 0
+(``databases.plan``), which each reconciliation restores, and it ends by itself. What counts towards
+an hour's allowance is written to a file after each count, so that a restart of the worker grants no
+new one.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ Server = AsyncConnection[TupleRow]
 _LOOK_SECONDS = 0.5
 _STALE_SECONDS = 5.0
 _LOOKS = 1200  # with one connection
-_SAMPLE = 1024 * 1024  # bytes that are read at a look, of log and of write-ahead log
+_SAMPLE = 1024 * 1024  # bytes that are read in one look, of log and of write-ahead log
 
 _STATE = """
     SELECT clock_timestamp(), (pg_current_wal_flush_lsn() - '0/0')::bigint,
@@ -61,7 +62,7 @@ _STATE = """
 
 
 class _Counted(BaseModel):
-    """What the meters had counted at a moment (``time.time``), by database."""
+    """The counts of the meters at a moment (``time.time``), by database."""
 
     at: float
     wal: dict[str, tuple[float, int]]
@@ -71,7 +72,7 @@ class _Counted(BaseModel):
 
 @dataclass(slots=True)
 class _Seen:
-    """Up to where things were counted: positions, sizes, and the newest file of the log."""
+    """How far everything was counted: positions, sizes, and the newest file of the log."""
 
     at: float = 0.0
     wal: int | None = None
@@ -82,7 +83,7 @@ class _Seen:
 
 
 class Overuse:
-    """What keeps a database from writing without bounds; ``counted`` is a file for its counts."""
+    """The limits on what databases write; ``counted`` is a file for its counts."""
 
     def __init__(
         self,
@@ -105,9 +106,9 @@ class Overuse:
         self._goes_on = False  # whether what was counted before is known
 
     async def watch(self) -> None:
-        """For ten minutes, pause whoever writes too much on the local shared cluster.
+        """For ten minutes, pause databases that write too much on the local shared cluster.
 
-        Raises Unavailable if the server does not answer, or not any more.
+        Raises Unavailable if the server does not answer, or stops answering.
         """
         cluster = await self._clusters.named(self._shared.name)
         if cluster is None:
@@ -125,7 +126,7 @@ class Overuse:
             raise Unavailable(f"Nobody looks at what databases write: {error}".strip()) from error
 
     def wal_left(self, row: DatabaseRow) -> int:
-        """How much write-ahead log a database may write at once before it is paused."""
+        """Return how much write-ahead log a database may write at once before it is paused."""
         most = plan.most_wal(row.disk_quota_bytes)
         return self._wal.left(row.database_name, most, time.monotonic())
 
@@ -135,8 +136,8 @@ class Overuse:
             return
         now, position, timeline, queue = state
         before_that, seen.at = seen.at, time.monotonic()
-        # What was written since is judged by its end: after a stall, of this process or of the
-        # machine, that says nothing of the rest, and somebody else would be paused for it.
+        # Only the end of what was written since is sampled: after a stall, of this process or of
+        # the machine, it is not typical of the rest, and the wrong database would be paused.
         if seen.wal is None or seen.at - before_that > _STALE_SECONDS:
             seen.wal, seen.catalogs = position, await self._catalogs_bytes()
         elif position - seen.wal >= _SAMPLE:
@@ -161,14 +162,14 @@ class Overuse:
         reset: set[str] = set()
         for role in await objects.roles_with_large_settings(server, plan.MOST_SETTINGS):
             work = partial(objects.reset_settings, server, role)
-            # Whoever keeps changing them all the time is dealt with at the next look.
+            # Settings that are being changed right now are dealt with at the next look.
             with suppress(psycopg.errors.LockNotAvailable, psycopg.InternalError):
                 await without_blockers(server, work, roles=[role])
                 reset.add(role)
         return reset
 
     def _go_on(self) -> None:
-        """Go on from what was counted before this process began."""
+        """Continue from what was counted before this process began."""
         try:
             found = _Counted.model_validate_json(self._counted.read_text())
         except (FileNotFoundError, ValueError):
@@ -186,7 +187,7 @@ class Overuse:
             log=self._log.levels(now),
             growth=self._growth.levels(now),
         )
-        with suppress(OSError):  # on a full disk somebody has to be paused all the more
+        with suppress(OSError):  # a full disk must not prevent pauses
             await asyncio.to_thread(files.replace, self._counted, counted.model_dump_json())
 
     # ── what is written ──────────────────────────────────────────────────────
@@ -194,7 +195,7 @@ class Overuse:
     async def _count_wal(
         self, server: Server, cluster: ClusterRow, timeline: int, start: int, end: int
     ) -> Counter[str]:
-        """Returns who wrote to the catalogs that all share."""
+        """Count write-ahead log. Return which databases wrote to the shared catalogs, in bytes."""
         writers = await writing.writing_now(server)  # before they have ended
         holders = await writing.holding_shared_catalogs(server)
         found = await writing.wal_records(
@@ -212,7 +213,7 @@ class Overuse:
         shares = shared + Counter({name: found.databases[oid] for oid, name in names.items()})
         written = {name: size * part for name, size in _with_shadows(shares).items()}
         above = self._wal.add(written, time.monotonic())
-        await self._keep_counted()  # before anybody is paused, which may fail
+        await self._keep_counted()  # before a pause, which may fail
         for name in above:
             row = await self._named(cluster, name)
             most = plan.most_wal(row.disk_quota_bytes) if row else 1 << 62
@@ -221,7 +222,7 @@ class Overuse:
         return _with_shadows(shared)
 
     async def _count_growth(self, cluster: ClusterRow, grown: int, shares: Counter[str]) -> None:
-        """Pause whoever has the shared catalogs grow, by its share in what was written to them."""
+        """Pause databases that make the shared catalogs grow, by their share of what is written."""
         whole = sum(shares.values())
         grew = {name: grown * part / whole for name, part in shares.items()}
         above = self._growth.add(grew, time.monotonic())
@@ -234,14 +235,14 @@ class Overuse:
         return await asyncio.to_thread(writing.shared_catalogs_bytes, self._shared.data)
 
     async def vacuum_catalogs(self) -> None:
-        """Vacuum each shared catalog that has grown much since, for what is dead to be used again.
+        """Vacuum each shared catalog that has grown much since, to reuse the space of dead rows.
 
         What cannot be removed yet is left to autovacuum.
         """
         async with connect(self._shared.address, user=PLATFORM, lock_seconds=1) as server:
             for name, size in (await catalog.shared_catalogs(server)).items():
                 if size > self._vacuumed.get(name, 0) + plan.VACUUM_AFTER:
-                    with suppress(psycopg.errors.LockNotAvailable):  # somebody vacuums it
+                    with suppress(psycopg.errors.LockNotAvailable):  # it is being vacuumed
                         await objects.vacuum_catalog(server, name)
                         self._vacuumed[name] = (await catalog.shared_catalogs(server))[name]
 
@@ -252,10 +253,10 @@ class Overuse:
                 await self._pause(row, "notify", queue)
 
     async def _free_queue(self, server: Server, long_since: dt.datetime) -> None:
-        """End the session that has had a transaction open for longest, since before that moment.
+        """End the session whose transaction has been open for longest, since before that moment.
 
-        Who listens cannot be told from outside; a session that does, and is in a transaction,
-        keeps everybody's notifications. One that began later cannot be what they wait for.
+        Which sessions listen cannot be seen from outside; one that does, and is in a transaction,
+        holds the notifications of all databases. One that began later cannot be what they wait for.
         """
         ended = await objects.end_oldest_transaction(server, before=long_since)
         if ended is not None:
@@ -280,7 +281,7 @@ class Overuse:
     def _read_log(
         self, before: tuple[Path, int] | None
     ) -> tuple[int, bytes, tuple[Path, int] | None]:
-        """How much was written to the newest file since, the last of it, and where it ends."""
+        """Return the bytes added to the newest file since, the last of them, and where it ends."""
         path = self._shared.newest_log()
         if path is None:
             return 0, b"", before
@@ -310,9 +311,9 @@ class Overuse:
     # ── pausing ──────────────────────────────────────────────────────────────
 
     async def _pause(self, found: DatabaseRow, reason: PauseReason, size: int) -> None:
-        """Let nobody into a database for a while, and end its sessions, now.
+        """Refuse logins to a database for a while, and end its sessions now.
 
-        Before that as well: one of them may hold a lock that the limit waits for.
+        They are ended before that as well: one of them may hold a lock that the limit waits for.
         """
         await self._end_sessions(found)
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -320,7 +321,7 @@ class Overuse:
             if row is not None and row.status == "active" and row.paused_until is None:
                 await pauses.set_pause(tx, row.id, reason, seconds=plan.PAUSE_SECONDS)
                 until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=plan.PAUSE_SECONDS)
-                # Before the commit: a crash leaves a limit that the next pass lifts again.
+                # Before the commit: a crash leaves a limit that the next reconciliation lifts.
                 async with self._clusters.connection(row.cluster_id) as server:
                     await steps.limit(server, replace(row, paused_until=until, paused_for=reason))
                 await audit.record_on(
@@ -330,7 +331,7 @@ class Overuse:
                     row,
                     details={"reason": reason, "bytes": size, "until": until.isoformat()},
                 )
-        # Also where an operation has the row: it is paused as soon as that lets go of it.
+        # Also where an operation has locked the row: a later look pauses it once that has ended.
         await self._end_sessions(found)
         emit(DatabasePaused(found.database_name, reason, size))
         with suppress(TenantryError):
@@ -341,7 +342,7 @@ class Overuse:
             await objects.end_sessions_in(server, row.database_names, before=None)
 
     async def lift(self) -> int:
-        """End the pauses that are over. Returns how many."""
+        """End the pauses that are over. Return how many."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             over = await pauses.pauses_over(tx)
         return sum([await self._lift(database_id) for database_id in over])
@@ -361,13 +362,13 @@ class Overuse:
 
 
 async def _by_name(server: Server, shares: Counter[int]) -> Counter[str]:
-    """The same by the name of the main database."""
+    """Return the same by the name of the main database."""
     names = await writing.names_of(server, shares) if shares else {}
     return _with_shadows({name: shares[oid] for oid, name in names.items()})
 
 
 def _with_shadows(shares: Mapping[str, int]) -> Counter[str]:
-    """The same with a shadow's share as its main database's."""
+    """Return the same with a shadow's share added to its main database's."""
     found: Counter[str] = Counter()
     for name, size in shares.items():
         found[names.main_of(name)] += size

@@ -1,1 +1,1 @@
-"""Checks that all in tenants' databases belongs to their tenants."""
+"""Checks that everything in tenants' databases belongs to their tenants."""

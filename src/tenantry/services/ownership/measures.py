@@ -1,4 +1,4 @@
-"""What there is to measure about whose the objects in tenants' databases are."""
+"""The metric of foreign objects in tenants' databases."""
 
 from tenantry.services.observations.model import Measure, gauge
 from tenantry.services.ownership.service import Ownership
@@ -10,5 +10,5 @@ _FOREIGN = gauge(
 
 
 async def measures(ownership: Ownership) -> list[Measure]:
-    """How many are another's. Raises Unavailable."""
+    """Return how many objects belong to other roles. Raises Unavailable."""
     return [_FOREIGN(sum(map(len, (await ownership.findings()).values())))]

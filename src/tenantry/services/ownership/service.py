@@ -1,8 +1,8 @@
-"""Looks into tenants' databases, one after the other, for what belongs to other roles.
+"""Checks tenants' databases, one after the other, for objects of other roles.
 
-Whatever enters a tenant's database does so with that tenant's rights and leaves nothing of its
-own. This finds what does all the same: the trace of an attack, or of a defect of ours. And it finds
-databases that an older version made, or pg_upgrade, in which more is seen than should be.
+The platform enters a tenant's database with that tenant's rights only, and leaves no objects of its
+own. An object of another role is the trace of an attack, or of a defect of ours. The check also
+finds databases of an older version, or of pg_upgrade, in which more is visible than should be.
 """
 
 import datetime as dt
@@ -26,16 +26,16 @@ _AT_A_TIME = 10  # databases of a cluster in one pass; each takes about 30 ms
 
 
 class Ownership:
-    """Checks of who owns what."""
+    """Checks of the ownership of objects."""
 
     def __init__(self, store: ControlStore, clusters: ClusterPools) -> None:
         self._store = store
         self._clusters = clusters
 
     async def check_next(self) -> int:
-        """Check the databases that are due, those first that were tried longest ago.
+        """Check the databases that are due, those first whose last check is the oldest.
 
-        Returns how many could be checked.
+        Return how many could be checked.
         """
         checked = 0
         for cluster in await self._clusters.with_databases():
@@ -75,13 +75,13 @@ class Ownership:
         return True
 
     async def findings(self) -> dict[str, list[str]]:
-        """What does not belong to its tenant, by database, as of the last checks."""
+        """Return what does not belong to its tenant, by database, as of the last checks."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             return await ownership.findings(tx)
 
 
 async def _bring_along(cluster: ClusterRow, name: str, wanted: Visibility) -> None:
-    """Limit what is seen in a database; another time if a tenant's transaction is in the way."""
+    """Limit what is visible in a database; a later check does it if a transaction is in the way."""
     try:
         await visibility.ensure(cluster.address, name, wanted)
     except psycopg.errors.LockNotAvailable:

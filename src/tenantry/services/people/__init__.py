@@ -1,1 +1,1 @@
-"""What people do about their own login: passwords, codes, sessions, the lock after failures."""
+"""Users' own logins: passwords, codes, sessions, the lock after failures."""

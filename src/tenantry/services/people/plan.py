@@ -1,9 +1,9 @@
-"""The rules of logging in, without a clock or a database of their own.
+"""The rules of logging in. Pure: the caller provides the time and the counts.
 
-Failures are counted so that nobody exhausts a counter on which somebody else depends: under the
+Failures are counted so that no client can exhaust a counter that others depend on: under the
 account *and* the network that they come from; under the device, if a user has logged in from it
-before; under the session, if the password is asked for again in one. Counters that others can
-raise (of a network, of an account from everywhere) either spare known devices or only slow down.
+before; under the session, if it asks for the password again. Counters that others can raise (of a
+network, of an account from everywhere) either spare known devices or only slow logins down.
 """
 
 import datetime as dt
@@ -20,7 +20,7 @@ import pyotp
 from tenantry.base.secrets import Secret
 
 ATTEMPTS = 5  # failures without a wait: one account from one network, one device, one session
-NETWORK_ATTEMPTS = 20  # from one network, where several people may sit
+NETWORK_ATTEMPTS = 20  # from one network, which several users may share
 ACCOUNT_ATTEMPTS = 50  # for one account's password, from all unknown devices
 FIRST_LOCK = 30  # seconds
 LONGEST_LOCK = 15 * 60  # seconds
@@ -33,7 +33,7 @@ _TOTP_CODE = re.compile(r"[0-9]{6}")
 
 
 def lock_seconds(failures: int, *, allowed: int) -> int:
-    """How long nobody may try after so many failures: 0, then 30 s, doubled each time."""
+    """Return for how long attempts are refused after failures: 0, then 30 s, doubled each time."""
     if failures < allowed:
         return 0
     doubled = min(failures - allowed, LONGEST_LOCK.bit_length())
@@ -41,9 +41,9 @@ def lock_seconds(failures: int, *, allowed: int) -> int:
 
 
 def slow_seconds(failures: int) -> int:
-    """How long an account's password is not guessed after so many failures from everywhere.
+    """Return how long guesses of an account's password are refused after failures from everywhere.
 
-    Never long: others cause it. 2,880 guesses a day are few for passwords as ours have to be.
+    Never long: others cause it. 2,880 guesses a day are few for passwords that meet our rules.
     """
     if failures < ACCOUNT_ATTEMPTS:
         return 0
@@ -52,7 +52,7 @@ def slow_seconds(failures: int) -> int:
 
 
 def network_of(address: str | None) -> str:
-    """Whom an address is counted as: of IPv6 its network, since one caller has all of that."""
+    """Return what an address is counted as: for IPv6 its network, which one client may have."""
     if address is None:
         return "unknown"
     found = ipaddress.ip_address(address)
@@ -63,16 +63,16 @@ def network_of(address: str | None) -> str:
 
 
 def address_subject(address: str | None) -> str:
-    """What the failures from an address are counted under."""
+    """Return the subject under which failures from an address are counted."""
     return f"address:{network_of(address)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """What a failure counts under, whether the account exists or not.
+    """A counter of failures, whether the account exists or not.
 
-    ``wait`` gives the seconds that nobody may try after so many failures. ``clears`` says that a
-    complete login forgets them all, not only its own attempt.
+    ``wait`` returns the seconds for which attempts are refused after so many failures. ``clears``:
+    a complete login resets the counter, instead of taking back its own attempt only.
     """
 
     subject: str
@@ -86,7 +86,7 @@ _lock_network = partial(lock_seconds, allowed=NETWORK_ATTEMPTS)
 
 
 def password_counters(email: str, address: str | None, device: str | None) -> list[Counter]:
-    """What a guess of a password counts under. Always in this order, so that nobody deadlocks."""
+    """Return the counters of a guess of a password, always in the same order to avoid deadlocks."""
     if device is not None:
         return [Counter(f"device:{device}", email, _lock, clears=True)]
     return [
@@ -97,7 +97,7 @@ def password_counters(email: str, address: str | None, device: str | None) -> li
 
 
 def code_counters(email: str, address: str | None, device: str | None) -> list[Counter]:
-    """What a guess of a code counts under, by somebody who knows the password.
+    """Return the counters of a guess of a code, by a client that knows the password.
 
     There are few codes, so the account's are locked for all unknown devices.
     """
@@ -110,12 +110,12 @@ def code_counters(email: str, address: str | None, device: str | None) -> list[C
 
 
 def session_counters(email: str, session_id: uuid.UUID) -> list[Counter]:
-    """What a guess counts under that is made in an open session."""
+    """Return the counters of a guess that is made in an open session."""
     return [Counter(f"session:{session_id}", email, _lock, clears=False)]
 
 
 def totp_step(secret: Secret, code: str, now: dt.datetime) -> int | None:
-    """The 30-second step that a code belongs to, if it is right now or was a moment ago."""
+    """Return the 30-second step of a code that is valid now or in the steps beside, else None."""
     if not _TOTP_CODE.fullmatch(code):
         return None
     totp = pyotp.TOTP(secret.reveal(), interval=TOTP_SECONDS)
@@ -128,12 +128,12 @@ def totp_step(secret: Secret, code: str, now: dt.datetime) -> int | None:
 
 
 def totp_uri(secret: Secret, *, email: str, domain: str) -> Secret:
-    """What an authenticator app reads from a QR code."""
+    """Return the URI that an authenticator app reads from a QR code."""
     totp = pyotp.TOTP(secret.reveal(), interval=TOTP_SECONDS)
     return Secret(totp.provisioning_uri(name=email, issuer_name=f"Tenantry {domain}"))
 
 
 def recovery_code(text: str) -> Secret:
-    """A recovery code as it was typed, in the form in which it was given."""
+    """Normalize a typed recovery code to the form in which it was issued."""
     letters = re.sub(r"[\s-]", "", text).lower()
     return Secret("-".join(letters[at : at + 4] for at in range(0, len(letters), 4)))

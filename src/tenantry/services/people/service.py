@@ -1,10 +1,10 @@
-"""Logging in and out, and what people change about their own login.
+"""Logging in and out, and what users change about their own login.
 
-What an administrator changes about somebody else's is ``services.users``.
+What administrators change about other users is ``services.users``.
 
-Each attempt is counted before anything is compared, and taken back if it succeeds; under what
-it counts is ``plan``'s. An unknown address, a wrong password and a disabled user get the same
-answer after the same time.
+Each attempt is counted before anything is compared, and taken back if it succeeds; ``plan`` defines
+the counters. An unknown address, a wrong password and a disabled user get the same answer after the
+same time.
 """
 
 import datetime as dt
@@ -46,7 +46,7 @@ DEVICE_LASTS = dt.timedelta(days=90)
 
 @dataclass(frozen=True, slots=True)
 class SessionRules:
-    """How long a session lasts at most, and how long it may lie unused."""
+    """The longest duration of a session, and the longest time that it may be idle."""
 
     lasts: dt.timedelta
     idle: dt.timedelta
@@ -54,7 +54,7 @@ class SessionRules:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A session that has begun; its token is told this once, and so is that of the device."""
+    """A new session. Its token and the device's are shown only now."""
 
     token: Secret
     device: Secret
@@ -64,16 +64,16 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """The password was right; a code is needed too, before this ends."""
+    """The password was right; a code is required too, before ``expires_at``."""
 
     token: Secret
     expires_at: dt.datetime
 
 
 class People:
-    """What people do about their own coming in.
+    """The verbs on users' own logins.
 
-    The transactions are the platform's: no customer's has any right on passwords and codes.
+    They use transactions of the platform: customers have no rights on passwords and codes.
     """
 
     def __init__(
@@ -84,19 +84,19 @@ class People:
         self._hashing = hashing
         self._rules = rules
 
-    # Coming in
+    # Logging in
 
     def device_of(self, token: Secret | None, email: str) -> str | None:
-        """Return the device that shows this token, if this user has logged in from it before.
+        """Return the device of this token, if this user has logged in from it before.
 
-        It is no proof of who asks: its failures only count apart from those of others.
+        It does not authenticate: its failures are only counted apart from those of others.
         """
         if token is None:
             return None
         return read_device_token(self._seal, token, email, dt.datetime.now(dt.UTC))
 
     async def device_at(self, challenge: Secret, token: Secret | None) -> str | None:
-        """As ``device_of``, for the user whom a challenge was given to."""
+        """As ``device_of``, for the user to whom a challenge was issued."""
         user = None if token is None else await self._challenged(challenge)
         return None if user is None else self.device_of(token, user.email)
 
@@ -109,7 +109,7 @@ class People:
         user_agent: str | None,
         device: str | None,
     ) -> SignedIn | Challenge:
-        """Begin a session, or ask for a code as well.
+        """Begin a session, or require a code as well.
 
         Raises WrongCredentials, and LoginLocked after too many failures.
         """
@@ -180,7 +180,7 @@ class People:
         raise _wrong_code()
 
     async def logout(self, principal: Principal) -> None:
-        """End the session that asks."""
+        """End the caller's session."""
         session_id = _session_of(principal)
         async with self._store.transaction(audit.PLATFORM) as tx:
             await sessions.revoke(tx, session_id)
@@ -191,7 +191,7 @@ class People:
     async def page_of_sessions(
         self, principal: Principal, *, cursor: str | None, limit: int
     ) -> Page[SessionRow]:
-        """One's own sessions that are good, newest first."""
+        """Return the caller's own valid sessions, newest first."""
         user_id = _user_of(principal)
         after = pages.read_key(cursor)
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -201,7 +201,7 @@ class People:
         return pages.cut(found, limit, lambda row: (row.created_at, row.id))
 
     async def revoke_session(self, principal: Principal, session_id: uuid.UUID) -> SessionRow:
-        """End one of one's own sessions. Raises NotFound."""
+        """End one of the caller's own sessions. Raises NotFound."""
         user_id = _user_of(principal)
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await sessions.find(tx, session_id, user_id=user_id)
@@ -211,16 +211,16 @@ class People:
             await _record(tx, principal.actor, "session.revoke", session_id)
         return row
 
-    # One's own login
+    # The caller's own login
 
     async def me(self, principal: Principal) -> tuple[UserRow, int]:
-        """Who asks, and how many recovery codes they have left."""
+        """Return the caller, and how many recovery codes they have left."""
         user_id = _user_of(principal)
         async with self._store.transaction(audit.PLATFORM) as tx:
             return await _found(tx, user_id), await users.count_recovery_codes(tx, user_id)
 
     async def prove(self, principal: Principal, password: Secret) -> None:
-        """Whether the session's user is there: who finds an open session changes nothing.
+        """Verify the password of the session's user, so that an open session alone changes nothing.
 
         Raises WrongCredentials, and LoginLocked after too many failures.
         """
@@ -240,9 +240,9 @@ class People:
         raise _wrong()
 
     async def change_password(self, principal: Principal, current: Secret, new: Secret) -> None:
-        """Change one's own password; one's other sessions end.
+        """Change the caller's own password; their other sessions end.
 
-        Raises as ``prove``, and InvalidInput for a password that is not good enough.
+        Raises as ``prove``, and InvalidInput for a password that is too weak.
         """
         user_id = _user_of(principal)
         await self.prove(principal, current)
@@ -255,7 +255,7 @@ class People:
             await _record(tx, principal.actor, "user.change_password", user_id)
 
     async def begin_totp(self, tx: Tx, principal: Principal, secret: Secret) -> None:
-        """Keep a secret for an authenticator; it is in force once a code of it was shown.
+        """Store a secret for an authenticator; it is in force once a code of it has been entered.
 
         Raises Conflict if one is in force already.
         """
@@ -272,9 +272,9 @@ class People:
     async def confirm_totp(
         self, tx: Tx, principal: Principal, code: str, recovery: list[Secret]
     ) -> None:
-        """Ask for codes at each login from now on.
+        """Require codes at each login from now on.
 
-        Raises InvalidInput for a wrong code, Conflict if nothing waits for one.
+        Raises InvalidInput for a wrong code, Conflict if no authenticator waits for one.
         """
         async with as_platform(tx):
             user = await _found(tx, _user_of(principal))
@@ -290,7 +290,7 @@ class People:
         await _record(tx, principal.actor, "user.totp_on", user.id)
 
     async def remove_totp(self, principal: Principal, code: str) -> None:
-        """Ask for no codes any more. Raises WrongCredentials, LoginLocked, Conflict."""
+        """Require no codes any more. Raises WrongCredentials, LoginLocked, Conflict."""
         begun = await self._begin(
             plan.session_counters(principal.actor.name, _session_of(principal))
         )
@@ -310,7 +310,7 @@ class People:
     async def replace_recovery_codes(
         self, tx: Tx, principal: Principal, recovery: list[Secret]
     ) -> None:
-        """Make new recovery codes; the old ones open nothing. Raises Conflict without TOTP."""
+        """Replace the recovery codes; the old ones are void. Raises Conflict without TOTP."""
         async with as_platform(tx):
             user = await _found(tx, _user_of(principal))
             if not user.has_totp:
@@ -321,7 +321,7 @@ class People:
             await users.replace_recovery_codes(tx, user.id, recovery)
         await _record(tx, principal.actor, "user.recovery_codes", user.id)
 
-    # Parts
+    # Helpers
 
     async def _challenged(self, challenge: Secret) -> UserRow | None:
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -348,7 +348,7 @@ class People:
             raise _wrong()  # disabled, or given another password, a moment ago
         for attempt in begun:
             await attempts.take_back(tx, attempt)
-        # A code that was right ends a login that began with the right password.
+        # A right code completes a login that began with the right password.
         passwords = plan.password_counters(user.email, caller.address, device)
         for counter in dict.fromkeys([*counters, *passwords]):
             if counter.clears:
@@ -375,7 +375,7 @@ class People:
         return SignedIn(token, known, row, await _found(tx, user.id))
 
     async def _take_code(self, tx: Tx, user: UserRow, code: str) -> str | None:
-        """Use a code up. Returns which kind it was, or None if it is not right."""
+        """Use a code up. Return its kind, or None if it is wrong."""
         secret = (
             self._seal.open(user.totp_secret, owner=user.id.bytes) if user.totp_secret else None
         )
@@ -460,7 +460,7 @@ async def _record(tx: Tx, actor: Actor, action: str, resource_id: uuid.UUID) -> 
 async def _record_refusal(
     tx: Tx, caller: Actor, user: UserRow | None, begun: list[Attempt], reason: str
 ) -> None:
-    # An address that is no user's is not told: people type passwords into that field.
+    # An address that is no user's is not recorded: users type passwords into that field by mistake.
     await audit.record(
         tx,
         caller,

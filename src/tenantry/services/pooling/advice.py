@@ -1,10 +1,10 @@
-"""How large the pool of an application's replicas should be. Pure.
+"""Advice on the pool size of an application's replicas. Pure.
 
-Half of the connections of a server with PostgreSQL's default of 100 is for the application,
-shared out among its replicas and rounded up to fives. That gives the usual table: 50 for one
-replica, 25 for two, 20 for three, 10 for five. A larger server allows more: half of its
-connections, but for no replica more than a deployment of its size puts to use. A reserve stays
-free for administrators and migrations.
+Half of the connections of a server with PostgreSQL's default of 100 is for the application, shared
+out among its replicas and rounded up to fives. That gives the usual table: 50 for one replica, 25
+for two, 20 for three, 10 for five. A larger server allows more: half of its connections, but for no
+replica more than a deployment of its size puts to use. A reserve stays free for administrators and
+migrations.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SUGGESTED_MAX_CONNECTIONS = (200, 300)
 DEFAULT_MAX_CONNECTIONS = 100  # PostgreSQL's
 
 _FIVES = 5
-# Up to so many replicas, so many connections in each are put to use.
+# (replicas, connections): up to so many replicas, each puts so many connections to use.
 _BANDS = ((2, 50), (5, 30))
 _LARGE = 20
 
@@ -49,7 +49,7 @@ def advise(
     max_connections: int = DEFAULT_MAX_CONNECTIONS,
     reserve: int = SUGGESTED_RESERVE,
 ) -> PoolAdvice:
-    """The pool that each of ``replicas`` should have on a server of ``max_connections``.
+    """Return the pool that each of ``replicas`` should have on a server of ``max_connections``.
 
     Raises InvalidInput where not even one connection each is left.
     """
@@ -74,6 +74,6 @@ def advise(
 
 
 def _share(connections: int, replicas: int) -> int:
-    """Each replica's part of a half, in fives."""
+    """Return each replica's part of a half, in fives."""
     share = -(-connections // (2 * replicas))
     return -(-share // _FIVES) * _FIVES

@@ -1,4 +1,4 @@
-"""PgBouncer's console: its own small language, spoken over the PostgreSQL protocol."""
+"""PgBouncer's console: its own command language over the PostgreSQL protocol."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -16,14 +16,17 @@ _ANSWER_SECONDS = 5
 
 
 class Console:
-    """An open console. Every method raises psycopg.OperationalError once it is lost, and
-    TimeoutError if PgBouncer does not answer in time, by which it is lost."""
+    """An open console.
+
+    Every method raises psycopg.OperationalError once it is lost, and TimeoutError if PgBouncer does
+    not answer in time, which loses it.
+    """
 
     def __init__(self, connection: AsyncConnection[DictRow]) -> None:
         self._connection = connection
 
     async def show(self, what: LiteralString) -> list[DictRow]:
-        """The rows of ``SHOW what``, by column."""
+        """Return the rows of ``SHOW what``, by column."""
         with answering_within(self._connection, _ANSWER_SECONDS):
             return await (await self._connection.execute(f"SHOW {what}")).fetchall()
 
@@ -37,10 +40,10 @@ class Console:
 
 @contextlib.asynccontextmanager
 async def open_console(socket_dir: Path, port: int) -> AsyncIterator[Console]:
-    """The console of the PgBouncer that listens there.
+    """Open the console of the PgBouncer that listens there.
 
-    PgBouncer lets the user it runs as in without a password when it comes by the
-    Unix socket under this name (pgbouncer.ini(5)).
+    PgBouncer lets the user that it runs as connect without a password through the Unix socket under
+    this name (pgbouncer.ini(5)).
 
     Raises Unavailable, also in the block, if PgBouncer does not answer any more.
     """

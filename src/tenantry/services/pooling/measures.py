@@ -1,4 +1,4 @@
-"""What the pooler measures."""
+"""The metrics of the pooler."""
 
 from tenantry.services.observations.model import Measure, gauge
 from tenantry.services.pooling.service import Pooler
@@ -13,7 +13,7 @@ _MEMORY_LIMIT = gauge(
 
 
 async def measures(pooler: Pooler) -> list[Measure]:
-    """Clients, servers and memory. Raises Unavailable if the pooler does not answer."""
+    """Return clients, servers and memory. Raises Unavailable if the pooler does not answer."""
     state = await pooler.state()
     pools = state.pools
     found = [

@@ -1,14 +1,15 @@
-"""Keeping one database's clients from filling the memory of the pooler that all share.
+"""Keeps one database's clients from filling the memory of the shared pooler.
 
-PgBouncer keeps the text of each prepared statement, without a bound, for as long as a client or a
-server connection knows it: after 400 statements of 1 MiB it has 400 MiB, also when their client has
-left. It tells of no client how much it keeps. So while the process grows, each growth is shared out
-among the databases by the bytes that have come from their clients meanwhile; and above the ceiling
-the sessions of the database that has caused the most are ended, of clients and of servers, which
-gives the memory back. Values and COPY are passed on in pieces and kept nowhere.
+PgBouncer stores the text of each prepared statement, without a bound, for as long as a client or a
+server connection knows it: after 400 statements of 1 MiB it holds 400 MiB, also when their client
+has disconnected. It does not report how much of it is a client's. So while the process grows, each
+growth is attributed to the databases by the bytes that their clients sent meanwhile; and above the
+ceiling the sessions of the database that has caused the most are ended, of clients and of servers,
+which frees the memory. Values and COPY are passed on in pieces and not stored.
 
-It also keeps a login's message until it is whole, and anybody can send one of ``max_packet_size``.
-What unfinished logins have sent is no database's growth: they are ended by ``login_floods``.
+It also holds a login's message until it is complete, and any client can send one of
+``max_packet_size``. What unfinished logins have sent is no database's growth: ``login_floods`` ends
+them.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ _NOT_TENANTS = {"pgbouncer", AUTH_DATABASE}
 
 @dataclass(slots=True)
 class _Account:
-    """Which database has caused how much of the process's memory, in bytes."""
+    """The memory of the process, and how much of it each database has caused, in bytes."""
 
     memory: int
     received: Mapping[str, int]
@@ -42,9 +43,9 @@ class _Account:
 
 
 async def keep_free(pooler: Pooler) -> None:
-    """Until cancelled, end the sessions of whoever takes too much of the pooler's memory.
+    """Until cancelled, end the sessions of databases that take too much of the pooler's memory.
 
-    Raises Unavailable if the pooler does not answer any more.
+    Raises Unavailable if the pooler stops answering.
     """
     async with pooler.console() as console:
         account = _Account(_memory(pooler), await _received(console))
@@ -69,7 +70,7 @@ async def keep_free(pooler: Pooler) -> None:
 
 
 async def held_by_logins(console: Console) -> int:
-    """The bytes that have come from clients whose login is not finished; 0 if that is not known.
+    """Return the bytes that clients with an unfinished login have sent; 0 if that is not known.
 
     No more of the process's memory is theirs.
     """
@@ -83,7 +84,7 @@ async def held_by_logins(console: Console) -> int:
 
 
 async def _without_logins(pooler: Pooler, console: Console) -> int:
-    """The process's memory, less what unfinished logins can have of it; 1 at least."""
+    """Return the process's memory, less what unfinished logins can have of it; 1 at least."""
     held, memory = await held_by_logins(console), _memory(pooler)
     for _ in range(_TRIES):
         before, held = held, await held_by_logins(console)

@@ -1,8 +1,8 @@
 """PgBouncer's files as text, and how its server connections are shared out. Pure.
 
-One ``*`` entry serves every database: a new one needs no line and no reload, and no
-name is "non-existent" (CVE-2026-107350). Verifiers are looked up in the cluster at
-each login, so a new password is in force at once.
+One ``*`` entry serves every database: a new one needs no line and no reload, and no name is
+"non-existent" (CVE-2026-107350). Verifiers are looked up in the cluster at each login, so a new
+password is in force at once.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -20,7 +20,7 @@ LOGIN_SECONDS = 15  # while PostgreSQL is started again, a login waits
 MANY_LOGINS = 500  # unfinished at once
 LARGE_LOGINS = 16 * 1024 * 1024  # bytes sent by all unfinished ones; a login takes less than 4 KiB
 _A_FLOOD = 3000
-Pool = tuple[str, str]  # a database, and a role that came to it
+Pool = tuple[str, str]  # a database, and a role that logged in to it
 # A database may be given fewer connections in all than a full pool would take.
 SMALLEST_FULL_LIMIT = 32
 # Of the settings that PostgreSQL reports, these follow the client that made them, besides
@@ -28,8 +28,8 @@ SMALLEST_FULL_LIMIT = 32
 # it).
 TRACKED = ("IntervalStyle", "default_transaction_read_only")
 # PgBouncer cannot set these for a client, and no result depends on them: how a query is planned,
-# which notices come, how many digits floats have beyond those that tell them apart, and what
-# becomes of a connection whose peer is silent. All others are refused, at login: a client that asks
+# which notices are sent, how many digits floats have beyond those that distinguish them, and what
+# happens to a connection whose peer is silent. All others are refused, at login: a client that asks
 # for a timeout or a schema and does not get it does harm.
 IGNORED = (
     "client_connection_check_interval",
@@ -43,13 +43,13 @@ IGNORED = (
     "tcp_keepalives_interval",
     "tcp_user_timeout",
 )
-# As PostgreSQL takes --client-min-messages=error in options, where PgBouncer compares names.
+# PostgreSQL accepts --client-min-messages=error in options, but PgBouncer compares names.
 _IGNORED_SPELLINGS = (*IGNORED, *(name.replace("_", "-") for name in IGNORED if "_" in name))
 
 
 @dataclass(frozen=True, slots=True)
 class PoolerConfig:
-    """What the rendered files depend on."""
+    """The values that the rendered files depend on."""
 
     folder: Path
     socket_dir: Path
@@ -63,7 +63,7 @@ class PoolerConfig:
 
 
 def pool_size(max_connections: int, wanted: int = POOL_SIZE) -> int:
-    """How many of a database's connections its pools may hold, leaving some for direct ones."""
+    """Return how many of a database's connections its pools may hold; some are for direct ones."""
     if max_connections >= SMALLEST_FULL_LIMIT:
         return min(wanted, POOL_SIZE)
     return min(wanted, max(1, max_connections * 4 // 5))
@@ -72,7 +72,7 @@ def pool_size(max_connections: int, wanted: int = POOL_SIZE) -> int:
 def allowances(
     *, budget: int, held: Mapping[Pool, int], reserves: Mapping[str, int]
 ) -> dict[Pool, int]:
-    """How many connections beyond its share each pool in use may have, where it may have any.
+    """Return how many connections beyond its share each pool in use may have, if any.
 
     ``reserves`` are those of roles. If all of them together are more than a fifth of ``budget``, or
     leave less than one connection to each pool, they are cut down.
@@ -88,10 +88,10 @@ def allowances(
 def fair_pool_size(
     *, budget: int, held: Mapping[Pool, int], beyond: Mapping[Pool, int] | None = None
 ) -> int:
-    """The most server connections that each pool may grow to within ``budget``.
+    """Return the most server connections that each pool may grow to within ``budget``.
 
-    ``held`` is how many each pool in use has now: what a larger one still holds is not
-    there for the others. ``beyond`` is what ``allowances`` returned.
+    ``held`` is how many each pool in use has now: what a larger one still holds is not available to
+    the others. ``beyond`` is what ``allowances`` returned.
     """
     beyond = beyond or {}
     for size in range(POOL_SIZE, 1, -1):
@@ -106,19 +106,19 @@ def fair_pool_size(
 def overfull(
     *, budget: int, held: Mapping[Pool, int], beyond: Mapping[Pool, int] | None = None
 ) -> set[Pool]:
-    """The pools that hold more than an equal share of ``budget`` and what they may have beyond."""
+    """Return the pools that hold more than an equal share of ``budget`` and their ``beyond``."""
     beyond = beyond or {}
     share = max(1, (budget - sum(beyond.values())) // max(1, len(held)))
     return {pool for pool, each in held.items() if each > share + beyond.get(pool, 0)}
 
 
 def is_short(memory: int, *, limit: int) -> bool:
-    """Whether so much of the memory that the pooler may take is used that it matters by whom."""
+    """Whether so much of the pooler's memory is used that it has to be attributed to databases."""
     return memory > limit // 2
 
 
 def login_seconds(unfinished: int, *, held: int) -> int:
-    """How long a client may take to log in while so many have not finished.
+    """Return how long a client may take to log in while so many have not finished.
 
     ``held`` is what they have sent, in bytes, where memory is short.
     """
@@ -130,9 +130,9 @@ def login_seconds(unfinished: int, *, held: int) -> int:
 def share_out_growth(
     caused: Mapping[str, int], *, before: int, now: int, received: Mapping[str, int]
 ) -> dict[str, int]:
-    """How much of a process's memory each database has caused, after it grew or shrank.
+    """Return how much of a process's memory each database has caused, after it grew or shrank.
 
-    Growth is shared out by the bytes that each was sent meanwhile; what goes, goes from all.
+    Growth is attributed by the bytes that each was sent meanwhile; a decrease reduces all alike.
     """
     if now <= before:
         return {name: most * now // before for name, most in caused.items() if most * now >= before}
@@ -142,7 +142,7 @@ def share_out_growth(
 
 
 def render_config(config: PoolerConfig) -> str:
-    """pgbouncer.ini, whole (pgbouncer.ini(5))."""
+    """Return the whole pgbouncer.ini (pgbouncer.ini(5))."""
     settings = {
         "listen_addr": "*",
         "listen_port": config.port,
@@ -160,11 +160,11 @@ def render_config(config: PoolerConfig) -> str:
         "reserve_pool_timeout": RESERVE_SECONDS,
         # A tenant's main and shadow database share one allowance.
         "max_user_connections": POOL_SIZE,
-        # And so do all roles of a database.
+        # So do all roles of a database.
         "max_db_connections": POOL_SIZE,
         "max_prepared_statements": 200,
         "max_packet_size": config.packet_bytes,
-        # No client finds what another one left in the session. PgBouncer knows that DISCARD ALL
+        # No client sees what another one left in the session. PgBouncer knows that DISCARD ALL
         # drops its prepared statements, and prepares them again where they are used.
         "server_reset_query": "DISCARD ALL",
         "server_reset_query_always": 1,
@@ -202,11 +202,10 @@ def render_config(config: PoolerConfig) -> str:
 def render_users(
     limits: Iterable[PoolLimits], *, listed: Collection[str] = (), reserves: bool = True
 ) -> str:
-    """Return a line for each role whose pool is not full or not in transaction mode, or has a
-    reserve.
+    """Return a line for each role whose pool is unusual: in size or mode, or with a reserve.
 
-    ``listed`` are roles that had a line before. They keep one: PgBouncer leaves the settings of a
-    role as they were when its line is gone. Without ``reserves`` none is named, which PgBouncer
+    ``listed`` are roles that had a line before. They retain one: PgBouncer leaves the settings of a
+    role unchanged when its line is gone. Without ``reserves`` none is named, which PgBouncer
     refuses before 1.24.
     """
     lines = [

@@ -1,4 +1,4 @@
-"""Running the pooler, steering it through its console, and telling how it does."""
+"""Runs the pooler, controls it through its console, and reports its state."""
 
 import asyncio
 import contextlib
@@ -40,25 +40,25 @@ from tenantry.services.pooling.console import Console, open_console
 
 _KILL_CLIENT_FROM = (1, 24)
 _RESERVE_OF_ROLES_FROM = (1, 24)
-_USERS_LOCK = 0x706F6F6C  # "pool": whoever writes users.ini holds this advisory lock
+_USERS_LOCK = 0x706F6F6C  # "pool": held, as an advisory lock, while users.ini is written
 _MOST_CLIENTS = 10_000
 _START_SECONDS = 10
 _START_POLL_SECONDS = 0.02
 _LOOK_SECONDS = 0.25
-_LOGIN_SECONDS = 0.01  # what logging in at a server takes is of this order
+_LOGIN_SECONDS = 0.01  # a login to a server takes about as long
 _MIB = 1024 * 1024
-_CLIENT_BYTES = 64 * 1024  # of memory, with TLS, that a client takes by being there
+_CLIENT_BYTES = 64 * 1024  # of memory, with TLS, that an idle client takes
 _OTHER_FILES = 200  # descriptors that are neither clients nor servers
 
 
-# What is large is given back to the system as soon as it is free (mallopt(3)).
+# Large blocks are returned to the system as soon as they are free (mallopt(3)).
 _ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}
-_LEAST_SECONDS = 0.1  # for what the console is asked at all
+_LEAST_SECONDS = 0.1  # for one command of the console
 
 
 @dataclass(frozen=True, slots=True)
 class PooledClient:
-    """A client of the pooler; PgBouncer gives no ``id`` twice."""
+    """A client of the pooler; PgBouncer never reuses an ``id``."""
 
     id: int
     database: str
@@ -68,7 +68,7 @@ class PooledClient:
 
 @dataclass(frozen=True, slots=True)
 class PoolUse:
-    """One pool: clients that are served and that wait, servers that work and that idle."""
+    """One pool: clients served and waiting, server connections active and idle."""
 
     database: str
     username: str
@@ -81,7 +81,7 @@ class PoolUse:
 
 @dataclass(frozen=True, slots=True)
 class PoolCounters:
-    """What went through the pools of one database since the pooler started."""
+    """The traffic of one database's pools since the pooler started."""
 
     database: str
     transactions: int
@@ -95,9 +95,9 @@ class PoolCounters:
 
 @dataclass(frozen=True, slots=True)
 class PoolerState:
-    """The pooler as it is now; all pools together may hold ``budget`` server connections.
+    """The state of the pooler; all pools together may hold ``budget`` server connections.
 
-    ``memory_bytes`` is what its process has, and ``memory_limit_bytes`` what it may have.
+    ``memory_bytes`` is the memory of its process, ``memory_limit_bytes`` the most that it may take.
     """
 
     version: str
@@ -112,12 +112,12 @@ class PoolerState:
 
 
 def _servers(pool: DictRow) -> int:
-    """How many server connections a row of SHOW POOLS counts, those being opened included."""
+    """Return the server connections that a row of SHOW POOLS counts, also those being opened."""
     return sum(count for column, count in pool.items() if column.startswith("sv_"))
 
 
 class Pooler:
-    """The one PgBouncer of an installation. Its process outlives ours."""
+    """The PgBouncer of an installation. Its process outlives ours."""
 
     def __init__(self, settings: Settings, *, backend: Address, budget: int) -> None:
         self._home = Home(settings.home)
@@ -134,17 +134,17 @@ class Pooler:
     # ── the process ──────────────────────────────────────────────────────────
 
     def pid(self) -> int | None:
-        """The pooler's pid, if it runs."""
+        """Return the pooler's pid, if it runs."""
         pid = processes.read_pid(self._pid_file)
         return pid if processes.started_by(pid, "pgbouncer", self._folder) else None
 
     def memory(self) -> int | None:
-        """The bytes of memory that the process has, if it runs."""
+        """Return the bytes of memory that the process takes, if it runs."""
         pid = self.pid()
         return None if pid is None else processes.memory(pid)
 
     def memory_limit(self, clients: int) -> int:
-        """The most that it may have with so many clients (see ``pooling.memory``)."""
+        """Return the most that it may take with so many clients (see ``pooling.memory``)."""
         return self._memory_bytes + clients * _CLIENT_BYTES
 
     def _max_clients(self) -> int:
@@ -152,7 +152,7 @@ class Pooler:
         return max(100, min(_MOST_CLIENTS, most_files - self._budget - _OTHER_FILES))
 
     def ensure_files(self) -> bool:
-        """Have the files as they should be; if they were not, a running pooler reads them again."""
+        """Write files that differ; a running pooler reloads them. Return whether any did."""
         config = plan.PoolerConfig(
             folder=self._folder,
             socket_dir=self._socket_dir,
@@ -175,7 +175,7 @@ class Pooler:
         return changed
 
     async def ensure_running(self, program: Path) -> bool:
-        """Have PgBouncer up with its files as they should be. Returns whether it was started."""
+        """Write PgBouncer's files, and start it if it is down. Return whether it was started."""
         files.ensure_folder(self._socket_dir)
         self.ensure_files()
         if self.pid() is not None:
@@ -201,7 +201,7 @@ class Pooler:
         return True
 
     async def _answering(self) -> None:
-        # The program we ran has forked and ended; the daemon it left tells nobody
+        # The program we ran has forked and ended; the daemon that it left does not report
         # when it is ready.
         clock = asyncio.get_running_loop().time
         deadline = clock() + _START_SECONDS
@@ -216,24 +216,24 @@ class Pooler:
                 await asyncio.sleep(_START_POLL_SECONDS)
 
     async def stop(self) -> None:
-        """End every client at the end of its transaction, or after 10 seconds, and stop."""
-        # Not SIGTERM: since 1.23 that waits until the clients leave by themselves.
+        """Stop PgBouncer; each client is ended after its transaction, or after 10 seconds."""
+        # Not SIGTERM: since 1.23 that waits until the clients disconnect by themselves.
         if (pid := self.pid()) is not None:
             await processes.stop(pid, signal_number=signal.SIGINT, deadline=10)
 
     # ── the console ──────────────────────────────────────────────────────────
 
     def console(self) -> AbstractAsyncContextManager[Console]:
-        """PgBouncer's console. Raises as ``open_console``."""
+        """Open PgBouncer's console. Raises as ``open_console``."""
         return open_console(self._socket_dir, self._port)
 
     async def learn_password(self, username: str, password: Secret) -> None:
-        """Log in with a new password, so that those who came with the old one go on.
+        """Log in with a new password, so that clients that used the old one can continue.
 
-        PgBouncer opens a pool's server connections with the SCRAM keys of whoever logged in
-        to it last, and the old keys open none any more. Where nobody has come there is no pool.
+        PgBouncer opens a pool's server connections with the SCRAM keys of the last login to it, and
+        the old keys are no longer valid. Without any client there is no pool.
 
-        Raises Unavailable if the pooler does not let it in.
+        Raises Unavailable if the pooler refuses the login.
         """
         async with self.console() as console:
             pools = [row for row in await console.show("POOLS") if row["user"] == username]
@@ -252,14 +252,14 @@ class Pooler:
             await session.close()
 
     async def reload(self) -> None:
-        """Have PgBouncer read its files again, its certificate too. No client notices."""
+        """Make PgBouncer reload its files, its certificate too. Clients are not affected."""
         async with self.console() as console:
             await console.run("RELOAD")
 
     async def ensure_rules(self, text: str, *, unread: bool) -> None:
-        """Have this HBA file, in force for every client that comes from now on.
+        """Write this HBA file if it differs, and put it in force for new clients.
 
-        ``unread`` tells that the file that is there may not be in force.
+        ``unread``: the present file may not be in force.
         """
         changed = files.ensure_file(self._folder / "hba.conf", text)
         if (changed or unread) and self.pid() is not None:
@@ -268,10 +268,10 @@ class Pooler:
             emit(PoolerRulesReloaded("hba.conf"))
 
     async def clients(self) -> list[PooledClient]:
-        """Who has come in from an address.
+        """Return the clients that are logged in from an address.
 
-        Not who still waits to be let in: the rules decide of them. PgBouncer tells of
-        them as clients of the database in which it looks for their passwords.
+        Not those that still wait for their login: the rules apply to them. PgBouncer shows them as
+        clients of the database in which it looks up their passwords.
         """
         async with self.console() as console:
             return [
@@ -287,11 +287,11 @@ class Pooler:
         async with self.console() as console:
             if await self._version(console) >= _KILL_CLIENT_FROM:
                 for client in clients:
-                    # It may have left by itself meanwhile.
+                    # It may have disconnected meanwhile.
                     with contextlib.suppress(psycopg.DatabaseError):
                         await console.run(sql.SQL("KILL_CLIENT {}").format(sql.SQL(str(client.id))))
                 return
-        # Without that command the whole database's clients go; who is admitted comes back.
+        # Without that command all clients of the database are ended; admitted ones reconnect.
         await self.kick_out({client.database for client in clients})
 
     async def end_clients_of(self, usernames: Collection[str]) -> None:
@@ -307,24 +307,24 @@ class Pooler:
     async def kick_out(self, databases: Iterable[str]) -> None:
         """End every pooled session of these databases, of clients and of servers.
 
-        New clients must already be refused by the cluster, or they come right back.
+        New clients must already be refused by the cluster, or they reconnect at once.
         """
         async with self.console() as console:
             for name in databases:
-                # A database that nobody has come to is unknown to the pooler.
+                # The pooler does not know a database to which no client has connected.
                 with contextlib.suppress(psycopg.DatabaseError):
                     await console.run(sql.SQL("KILL {}").format(sql.Identifier(name)))
                     await console.run(sql.SQL("RESUME {}").format(sql.Identifier(name)))
 
     @contextlib.asynccontextmanager
     async def paused(self, database: str, *, within: float) -> AsyncIterator[bool]:
-        """Have what the clients of a database ask wait until the end of the block.
+        """Make the queries of a database's clients wait until the end of the block.
 
-        The block begins when all their transactions have ended, or after ``within`` seconds; it is
-        told which. Where there is no pooler, or nobody has come to the database, nobody waits.
+        The block begins when all their transactions have ended, or after ``within`` seconds; its
+        value is whether they have. Without a pooler, or a client of the database, nobody waits.
         """
         ended = False
-        # Cut off, PgBouncer goes on pausing.
+        # PgBouncer continues to pause after its console was cut off.
         with contextlib.suppress(Unavailable, psycopg.DatabaseError):
             until = time.monotonic() + within
             async with self.console() as console:
@@ -339,7 +339,7 @@ class Pooler:
 
     @contextlib.asynccontextmanager
     async def all_paused(self, *, within: float) -> AsyncIterator[bool]:
-        """Have what all clients ask wait until the end of the block; else as ``paused``."""
+        """Make the queries of all clients wait until the end of the block; else as ``paused``."""
         ended = False
         with contextlib.suppress(Unavailable, psycopg.DatabaseError):
             until = time.monotonic() + within
@@ -354,7 +354,7 @@ class Pooler:
             await self.resume_all()
 
     async def resume_all(self) -> None:
-        """Let all clients go on, if they were paused together."""
+        """Let all clients continue, if they were paused together."""
         with contextlib.suppress(Unavailable, psycopg.DatabaseError):
             async with self.console() as console:
                 await console.run("RESUME")
@@ -363,7 +363,7 @@ class Pooler:
     async def _await_logins(console: Console, database: str | None, *, within: float) -> None:
         """Wait until no server connection of a database, or of any, is being opened.
 
-        PAUSE would close it, and PgBouncer tells the clients that wait for it of a failure.
+        PAUSE would close it, and PgBouncer reports a failure to the clients that wait for it.
         """
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
@@ -377,30 +377,30 @@ class Pooler:
             await asyncio.sleep(_LOGIN_SECONDS)
 
     async def resume(self, database: str) -> None:
-        """Let the clients of a database go on. One that is not paused is left alone."""
+        """Let the clients of a database continue. Does nothing if it is not paused."""
         with contextlib.suppress(Unavailable, psycopg.DatabaseError):
             async with self.console() as console:
                 await console.run(sql.SQL("RESUME {}").format(sql.Identifier(database)))
 
     async def renew_servers(self, database: str, *, within: float) -> None:
-        """Have new server connections for what the clients of a database ask from now on.
+        """Replace the server connections that the clients of a database use from now on.
 
-        Plans that the old ones have prepared are of tables as they were. Whoever has a
-        transaction open after ``within`` seconds keeps its old one to its end; in session mode
-        each client keeps its own until it disconnects.
+        The plans prepared on the old ones are for outdated tables. A client whose transaction is
+        open after ``within`` seconds retains its old one until it ends; in session mode each client
+        retains its own until it disconnects.
 
         Raises Unavailable if the pooler does not answer.
         """
-        # RECONNECT would close one that is just being opened, and tell its clients of a failure.
+        # RECONNECT would close one that is just being opened, and report a failure to its clients.
         # While the database is paused, none is.
         async with self.paused(database, within=within):
-            # PgBouncer does not know a database that nobody has come to.
+            # PgBouncer does not know a database to which no client has connected.
             with contextlib.suppress(psycopg.DatabaseError):
                 async with self.console() as console:
                     await console.run(sql.SQL("RECONNECT {}").format(sql.Identifier(database)))
 
     async def state(self) -> PoolerState:
-        """What the console tells of pools, clients and servers.
+        """Return what the console reports of pools, clients and servers.
 
         Raises Unavailable if the pooler does not answer.
         """
@@ -452,10 +452,10 @@ class Pooler:
     async def keep_within_budget(self) -> None:
         """Until cancelled, size the pools so that all of them fit the budget.
 
-        PgBouncer bounds each pool but not their sum. It opens one connection a pool at a
-        time, so looking so often keeps close to it.
+        PgBouncer bounds each pool but not their sum. It opens one connection per pool at a time, so
+        a look every 0.25 seconds stays close to the budget.
 
-        Raises Unavailable if the pooler does not answer any more.
+        Raises Unavailable if the pooler stops answering.
         """
         async with self.console() as console:
             shrinking: set[plan.Pool] = set()
@@ -464,7 +464,7 @@ class Pooler:
                 await pause(_LOOK_SECONDS)
 
     async def _share_out(self, console: Console, shrinking: set[plan.Pool]) -> set[plan.Pool]:
-        """Size the pools, and have those that are too large shrink. Returns which do."""
+        """Size the pools, and shrink those that are too large. Return those that are shrinking."""
         pools = {
             (row["database"], row["user"]): row
             for row in await console.show("POOLS")
@@ -476,14 +476,14 @@ class Pooler:
         beyond = plan.allowances(budget=self._budget, held=held, reserves=self._reserves())
         overfull = plan.overfull(budget=self._budget, held=held, beyond=beyond)
         wanted = plan.fair_pool_size(budget=self._budget, held=held, beyond=beyond)
-        # Asked for each time: a RELOAD brings back the size that is in the file.
+        # Read each time: a RELOAD resets it to the size in the file.
         if wanted != await self._size_in_force(console):
             await console.run(sql.SQL("SET default_pool_size = {}").format(sql.Literal(wanted)))
             emit(PoolSizeChanged(str(wanted)))
             return shrinking & overfull
         # PgBouncer by itself closes idle connections only, and a busy pool has none.
         # RECONNECT closes each at the end of its transaction. One that is just being opened
-        # it closes at once and tells the waiting clients of a failure: so only a pool that
+        # it closes at once and reports a failure to the waiting clients: so only a pool that
         # opens none, and none is opened while there are more than the size in force.
         for pool in overfull - shrinking:
             if pool[0] not in opening:
@@ -492,7 +492,7 @@ class Pooler:
         return shrinking & overfull
 
     def _reserves(self) -> dict[str, int]:
-        """The reserves of roles that have any; the file is read again when it has changed."""
+        """Return the reserves of roles that have any; a changed file is read again."""
         users = self._folder / "users.ini"
         changed = users.stat().st_mtime_ns if users.exists() else 0
         if changed != self._reserves_of[0]:
@@ -500,19 +500,19 @@ class Pooler:
         return self._reserves_of[1]
 
     async def _takes_reserves(self) -> bool:
-        """Whether the pooler that runs knows reserves of roles."""
+        """Whether the running pooler supports reserves of roles."""
         try:
             async with self.console() as console:
                 return await self._version(console) >= _RESERVE_OF_ROLES_FROM
         except Unavailable:
-            return False  # it is asked again when it has come back
+            return False  # it is asked again once it runs
 
     async def _size_in_force(self, console: Console) -> int:
         config = {row["key"]: row["value"] for row in await console.show("CONFIG")}
         return int(config["default_pool_size"])
 
     async def refresh_users(self, store: ControlStore) -> bool:
-        """Have a line for each role whose pool is unusual, as ``plan.render_users`` says.
+        """Write a line for each role with an unusual pool. Return whether any line changed.
 
         The limit itself is PostgreSQL's; without the line the pool would only run into it.
         """

@@ -1,1 +1,1 @@
-"""The life of a database as its owner sees it: created with contents, changed, deleted."""
+"""The life cycle of a database as its owner sees it: created with contents, changed, deleted."""

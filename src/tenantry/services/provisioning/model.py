@@ -1,4 +1,4 @@
-"""What a new database is to have in it, and what its owner is told. Values only."""
+"""The contents of a new database, and the answers to its owner. Values only."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from tenantry.services.roles.model import OpenedRole
 
 @dataclass(frozen=True, slots=True)
 class FromBlueprint:
-    """A schema, and the logins that belong to it: ``hosting`` or ``hosting@2``."""
+    """A blueprint's schema and logins, by its reference: ``hosting`` or ``hosting@2``."""
 
     reference: str
     seeds: str | None = None
@@ -19,7 +19,7 @@ class FromBlueprint:
 
 @dataclass(frozen=True, slots=True)
 class FromSource:
-    """A copy of a database elsewhere."""
+    """A copy of a database on another server."""
 
     source: Source
 
@@ -29,7 +29,7 @@ Contents = FromBlueprint | FromSource
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """A new database with its password, the logins of its blueprint, and what fills it."""
+    """A new database with its password, its blueprint's roles, and the operation that fills it."""
 
     opened: Opened
     roles: list[OpenedRole] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Provisioned:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """A database to which nobody can connect any more. ``gone`` is whether all is removed."""
+    """A database to which nobody can connect any more. ``gone``: it is completely removed."""
 
     id: uuid.UUID
     operation_id: uuid.UUID

@@ -1,4 +1,4 @@
-"""The verbs on a database as its owner sees it, each of them all that it takes."""
+"""The verbs on a database as its owner sees it, each with everything that it involves."""
 
 import uuid
 from dataclasses import replace
@@ -32,7 +32,7 @@ _BLUEPRINT_SECONDS = 10.0  # one that takes longer is followed as an operation
 
 
 class Provisioning:
-    """Creates, changes and deletes databases for whoever calls."""
+    """The verbs on databases, as callers use them."""
 
     def __init__(
         self,
@@ -54,10 +54,10 @@ class Provisioning:
     async def create(
         self, caller: Caller, wanted: NewDatabase, contents: Contents | None = None
     ) -> Provisioned:
-        """Create a database and what is to be in it; under an idempotency key, at most once.
+        """Create a database with its contents; under an idempotency key, at most once.
 
-        A blueprint is applied when this returns, or after ten seconds goes on as the operation
-        that is returned; an import always does.
+        A blueprint has been applied when this returns, or continues after ten seconds as the
+        returned operation; an import always does.
 
         Raises as ``Databases.create``, ``Blueprints.choose``, ``Imports.examine`` and
         ``Caller.once``.
@@ -74,7 +74,7 @@ class Provisioning:
 
         made = await caller.once(Provisioned, work)
         if isinstance(contents, FromBlueprint) and made.operation is not None:
-            # A repeat waits as well, and so returns the same.
+            # A repeated request waits as well, and so returns the same.
             ended = await self._operations.ended(
                 caller.actor, made.operation.id, seconds=_BLUEPRINT_SECONDS
             )
@@ -82,7 +82,7 @@ class Provisioning:
         return made
 
     async def _prepare(self, caller: Caller, contents: Contents | None) -> Chosen | Examined | None:
-        """What may take a while, before the transaction. Raises InvalidInput for bad contents."""
+        """Do before the transaction what may take a while. Raises InvalidInput for bad contents."""
         ready: Chosen | Examined | None = None
         match contents:
             case FromBlueprint(reference, seeds):
@@ -117,7 +117,7 @@ class Provisioning:
         return Provisioned(opened)
 
     async def update(self, caller: Caller, database_id: uuid.UUID, changes: Changes) -> DatabaseRow:
-        """Change labels and limits. A new disk quota holds when this returns.
+        """Change labels and limits. A new disk quota is in force when this returns.
 
         Raises as ``Databases.update``.
         """
@@ -150,9 +150,10 @@ class Provisioning:
     async def delete(
         self, caller: Caller, database_id: uuid.UUID, *, keep_backups: bool = False
     ) -> Deleted:
-        """Delete a database; after a second the removal goes on in the background.
+        """Delete a database; after a second the removal continues in the background.
 
-        Its logical backups are deleted within a minute, or retained. Raises NotFound, Conflict.
+        Its logical backups are deleted within a minute, unless ``keep_backups``. Raises NotFound,
+        Conflict.
         """
         async with caller.transaction() as tx:
             deletion = await self._databases.delete(tx, caller.actor, database_id)

@@ -1,1 +1,1 @@
-"""Disk quotas: measuring what databases take, and holding them to what they may."""
+"""Disk quotas: measuring the size of databases, and limiting it."""

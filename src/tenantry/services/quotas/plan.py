@@ -1,9 +1,8 @@
-"""What follows from how much a database takes on disk. Pure.
+"""The quota states that follow from a database's size on disk. Pure.
 
-From ``quota`` on it is read-only by default, which its tenant can override to make room; one
-that uses this to go on growing is stopped. How far it may grow counts from where it was when
-it became read-only: a load that was faster than we measure has overrun the quota, but
-overridden nothing.
+At 100 % of its quota it is read-only by default, which its tenant can override to make room; one
+that uses this to keep growing is stopped. How far it may grow counts from its size when it became
+read-only: a load that was faster than we measure has overrun the quota, but overridden nothing.
 """
 
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ _WHY: dict[QuotaState, str] = {
 
 
 def told(counts: Mapping[str, int]) -> str:
-    """How many databases are restricted, in a sentence; "" if none is."""
+    """Return how many databases are restricted, in a sentence; "" if none is."""
     found = [
         f"{counts[state]} {state.replace('_', '-')}"
         for state in ("read_only", "stopped")
@@ -38,14 +37,14 @@ def told(counts: Mapping[str, int]) -> str:
 
 
 def explain(state: QuotaState) -> str | None:
-    """Why a database is not just used, for how long, and what to do; None if it is."""
+    """Return why a database is warned or restricted, until when, and what to do; else None."""
     return _WHY.get(state)
 
 
 def next_state(
     *, used: int, quota: int, state: QuotaState, read_only_from: int | None
 ) -> QuotaState:
-    """The state of a database that was in ``state`` and now takes ``used`` bytes."""
+    """Return the state of a database that was in ``state`` and now takes ``used`` bytes."""
     full = used >= quota * (_BACK if state in RESTRICTED else 1)
     if not full:
         return "warning" if used >= quota * _WARNING else "ok"
@@ -55,5 +54,5 @@ def next_state(
 
 
 def stops_at(quota: int, read_only_from: int | None) -> int:
-    """The size that a read-only database may have before nobody is let in any more."""
+    """Return the size beyond which a read-only database is stopped."""
     return max(quota, read_only_from or 0) + int(quota * _TOLERATED)

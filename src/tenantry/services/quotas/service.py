@@ -1,4 +1,4 @@
-"""Measuring what databases take on disk, from outside them, and what follows from it."""
+"""Measures the size of databases on disk, from outside them, and enforces their quotas."""
 
 import dataclasses
 import uuid
@@ -28,20 +28,20 @@ _SLICE = 100  # databases measured at a time: a size is read from all its files
 
 
 class Quotas:
-    """What keeps databases within their disk quota."""
+    """The enforcement of disk quotas."""
 
     def __init__(self, store: ControlStore, clusters: ClusterPools, pooler: Pooler) -> None:
         self._store = store
         self._clusters = clusters
         self._pooler = pooler
-        # How many transactions each database had seen when it was measured: without any more
-        # of them, and without a session, it is as large as it was.
+        # How many transactions each database had seen when it was measured: without further
+        # ones, and without a session, its size has not changed.
         self._seen: dict[str, int] = {}
 
     async def enforce(self) -> int:
-        """Measure every database that may have changed, and act on all. Returns how many changed
+        """Measure the databases that may have changed, and act on all. Return how many changed.
 
-        their state. One that cannot be dealt with does not keep the others waiting.
+        A failure with one database does not hold the others up.
         """
         changed = 0
         for cluster in await self._clusters.with_databases():
@@ -62,7 +62,7 @@ class Quotas:
         return changed
 
     async def enforce_one(self, row: DatabaseRow) -> None:
-        """Measure a database and act on it now, whose quota was changed."""
+        """Measure and act on one database now, whose quota was changed."""
         async with self._clusters.connection(row.cluster_id) as server:
             await self._measure(server, [row])
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -104,7 +104,7 @@ class Quotas:
     async def _act(self, row: DatabaseRow, use: UsageRow) -> bool:
         if self._next(row, use) != use.state:
             return await self._change(row.id)
-        # A login that was under way when its state changed shows only afterwards.
+        # A login in progress when the state changed is visible only afterwards.
         if use.state in plan.RESTRICTED:
             async with self._clusters.connection(row.cluster_id) as server:
                 await objects.end_sessions_in(
@@ -138,7 +138,7 @@ class Quotas:
             if {state, use.state} & plan.RESTRICTED:
                 async with self._clusters.own_connection(row.cluster_id) as server:
                     await steps.limit(server, dataclasses.replace(row, quota_state=state))
-                    # After that, so that every session from before has begun before it.
+                    # After the limit: every session without it has begun before ``since``.
                     await usage.set_state(
                         tx,
                         row.id,

@@ -1,1 +1,1 @@
-"""Bringing a whole installation back from its backups, on an empty machine."""
+"""Restores a whole installation from its backups, on an empty machine."""

@@ -1,4 +1,4 @@
-"""What a recovery finds, how far it has come, and what it tells in the end."""
+"""The findings, the progress and the result of a recovery."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tenantry.services.cluster_restores.model import Differences, Reached
 
 
 class Progress(BaseModel):
-    """A recovery that is under way, kept in the home until it is complete."""
+    """The progress of a recovery, stored in the home until it is complete."""
 
     source: str
     to: dt.datetime | None
@@ -24,9 +24,9 @@ class Progress(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is in the repository, by cluster, and the backup that each is begun with.
+    """The contents of the repository, by cluster, and the backup that each is restored from.
 
-    ``lacking`` is how many segments of its log are not there, though later ones are.
+    ``lacking`` is how many segments of its write-ahead log are missing before later ones.
     """
 
     source: str
@@ -38,13 +38,13 @@ class Found:
 
     @property
     def size(self) -> int:
-        """The bytes that the clusters take once they are restored, about."""
+        """The bytes, about, that the clusters take once they are restored."""
         return sum(backup.size for backup in self.chosen.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """All of it is back."""
+    """The result of a complete recovery."""
 
     clusters: list[Reached]
     home_files: list[str]

@@ -1,8 +1,8 @@
-"""``tenantry recover``: an installation from its repository alone, in an empty home.
+"""``tenantry recover``: restores an installation from its repository alone, in an empty home.
 
-Invariants. Nothing that is there is overwritten: a home with clusters is refused, but for those
-of this same recovery, which goes on where it was cut off. Until all of it is complete the file
-``recovery.json`` is there, and nothing is served (``require_complete``).
+Invariants. Nothing that exists is overwritten: a home with clusters is refused, except for those of
+this same recovery, which continues where it was cut off. Until all of it is complete the file
+``recovery.json`` exists, and nothing is served (``require_complete``).
 """
 
 import datetime as dt
@@ -37,16 +37,16 @@ from tenantry.services.recovery.model import Found, Progress, Recovered
 from tenantry.services.repository.plan import missing_segments
 from tenantry.services.repository.service import Repositories
 
-_SPARE = 1.1  # of what the clusters take: the log that is read needs room, too
+_SPARE = 1.1  # of what the clusters take: the log that is replayed needs room, too
 
 
 def remote_names() -> list[str]:
-    """By which remote repositories may be named."""
+    """Return the names by which remote repositories can be specified."""
     return [kind.name for kind in repositories.REMOTE_KINDS]
 
 
 def source_of(settings: Settings, named: str) -> Repository:
-    """The repository that a person means: by the name of a remote one, or by its folder.
+    """Return the repository of a remote one's name, or of a folder.
 
     Raises MachineError if there is none.
     """
@@ -79,7 +79,7 @@ def source_of(settings: Settings, named: str) -> Repository:
 
 
 def require_complete(settings: Settings) -> None:
-    """Raises Conflict while a recovery into this home is not complete."""
+    """Raise Conflict while a recovery into this home is not complete."""
     progress = _read(Home(settings.home))
     if progress is not None:
         raise Conflict(
@@ -112,13 +112,13 @@ class Recovery:
         self._to = to
         self._pgbackrest = Repositories(settings).pgbackrest
 
-    # ── what there is ────────────────────────────────────────────────────────
+    # ── looking ──────────────────────────────────────────────────────────────
 
     async def look(self) -> Found:
-        """What would be brought back. Changes nothing that counts.
+        """Return what would be restored. Changes nothing but pgBackRest's configuration.
 
-        Raises Conflict if the home has clusters already, WrongKey, MachineError and InvalidInput
-        if it cannot be done.
+        Raises Conflict if the home has clusters already, WrongKey, MachineError and InvalidInput if
+        the recovery is not possible.
         """
         Repositories(self._settings).require_enabled()
         self._require_place()
@@ -175,7 +175,7 @@ class Recovery:
 
     @property
     def _clusters(self) -> tuple[ProcessCluster, ...]:
-        """In the order in which they come back."""
+        """The clusters in the order in which they are restored."""
         return Repositories(self._settings).clusters
 
     def _configure(self) -> None:
@@ -222,12 +222,12 @@ class Recovery:
             return None
         return await home_files.fetch(self._pgbackrest, control.system_id, self._key)
 
-    # ── bringing it back ─────────────────────────────────────────────────────
+    # ── restoring ────────────────────────────────────────────────────────────
 
     async def carry_out(self, found: Found, *, say: Say, show: Show) -> Recovered:
-        """Bring everything back, and leave it stopped, ready for ``tenantry up``.
+        """Restore everything, and leave it stopped, ready for ``tenantry up``.
 
-        Raises TenantryError where it cannot go on; called again, it goes on from there.
+        Raises TenantryError where it cannot continue; called again, it continues from there.
         """
         progress = _read(self._home) or Progress(source=found.source, to=self._to)
         self._save(progress)
@@ -288,7 +288,7 @@ class Recovery:
             progress.backups[name] = label
             self._save(progress)
         say(f"{name} reads its log")
-        # Asked for anew: only now is known which PostgreSQL it was made by.
+        # Looked up again: only now its version of PostgreSQL is known.
         cluster = Repositories(self._settings).cluster(name)
         if await recovering.recover(local, cluster, say=say):
             progress.ended_early.append(name)
@@ -306,7 +306,7 @@ class Recovery:
         emit(StepDone("recover", "reached", name))
 
     async def _reconcile(self, progress: Progress, say: Say) -> Differences:
-        """Have the control database and the cluster with the databases agree, losing nothing."""
+        """Make the control database and the shared cluster agree, without losing anything."""
         say("Comparing the databases with what the control database knows")
         local = LocalClusters(self._settings)
         for cluster in (local.control, local.shared):  # after a crash they may be down

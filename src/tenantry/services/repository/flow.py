@@ -1,4 +1,4 @@
-"""Backups of clusters as operations: when they are due or asked for, and what goes afterwards."""
+"""Backups of clusters as operations: scheduled or requested, with the expiry of older ones."""
 
 import asyncio
 import datetime as dt
@@ -77,7 +77,7 @@ _LOCAL = 1  # its number
 
 
 def schedule(settings: Settings) -> plan.Schedule:
-    """The schedule that the settings say."""
+    """Return the schedule in the settings."""
     return plan.Schedule(
         time=dt.time.fromisoformat(settings.backup.time),
         weekday=_WEEKDAYS.index(settings.backup.weekday),
@@ -90,7 +90,7 @@ _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What the repositories hold of a cluster, and whether a backup is being made."""
+    """The contents of the repositories for a cluster, and whether a backup is being made."""
 
     contents: list[Contents]
     states: tuple[RepositoryState, ...]
@@ -98,7 +98,7 @@ class Held:
 
 
 class ClusterBackups:
-    """The verbs on physical backups. Each is an operation that has its cluster to itself."""
+    """The verbs on physical backups. Each is an exclusive operation on its cluster."""
 
     def __init__(
         self,
@@ -133,18 +133,18 @@ class ClusterBackups:
             ),
         )
 
-    # ── asked for ────────────────────────────────────────────────────────────
+    # ── requested ────────────────────────────────────────────────────────────
 
     async def begin(
         self, tx: Tx, actor: Actor, cluster_id: uuid.UUID, kind: BackupType
     ) -> OperationRow:
-        """Want a backup made of a cluster. Raises NotFound, Conflict."""
+        """Begin a backup of a cluster. Raises NotFound, Conflict."""
         cluster = await self._find(tx, cluster_id)
         wanted = BackupParams(cluster=cluster.name, type=kind)
         return await self._begin(tx, actor, cluster, BACKUP, wanted)
 
     async def begin_verification(self, tx: Tx, actor: Actor, cluster_id: uuid.UUID) -> OperationRow:
-        """Want all that is held of a cluster read again. Raises NotFound, Conflict."""
+        """Begin to verify all backups of a cluster. Raises NotFound, Conflict."""
         cluster = await self._find(tx, cluster_id)
         return await self._begin(tx, actor, cluster, VERIFY, OfCluster(cluster=cluster.name))
 
@@ -174,7 +174,7 @@ class ClusterBackups:
         return row
 
     async def held(self, cluster_id: uuid.UUID) -> Held:
-        """What each repository holds of a cluster. Raises NotFound, Conflict."""
+        """Return what each repository holds of a cluster. Raises NotFound, Conflict."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             cluster = await self._find(tx, cluster_id)
             last = await last_about(tx, cluster, BACKUP.name)
@@ -197,10 +197,10 @@ class ClusterBackups:
     def _is_ours(self, cluster: ClusterRow) -> bool:
         return any(cluster.name == each.name for each in self._repositories.clusters)
 
-    # ── by the clock ─────────────────────────────────────────────────────────
+    # ── scheduled ────────────────────────────────────────────────────────────
 
     async def begin_due(self) -> list[OperationRow]:
-        """Want what is due, unless something is under way or has just failed."""
+        """Begin what is due, unless an operation is in progress or has just failed."""
         if not self._repositories.enabled:
             return []
         await ensure_ready(self._repositories)
@@ -221,7 +221,7 @@ class ClusterBackups:
                     ):
                         begun.append(await self.begin_verification(tx, audit.PLATFORM, cluster.id))
             except Conflict:
-                continue  # the next minute sees to it
+                continue  # it is tried again in a minute
         return begun
 
     async def _begin_due(self, tx: Tx, cluster: ClusterRow, due: plan.Due) -> OperationRow:
@@ -231,7 +231,7 @@ class ClusterBackups:
         return await self._begin(tx, audit.PLATFORM, cluster, BACKUP, wanted)
 
     async def _rests(self, tx: Tx, cluster: ClusterRow, now: dt.datetime) -> bool:
-        """Whether a backup is under way, or was only just tried in vain."""
+        """Whether a backup is in progress, or has only just failed."""
         last = await last_about(tx, cluster, BACKUP.name)
         if last is None or last.status == "succeeded":
             return False
@@ -246,20 +246,20 @@ class ClusterBackups:
         pause = _VERIFIED if last.status == "succeeded" else _VERIFY_AGAIN
         return now - last.finished_at < pause and is_about(self._repositories, last)
 
-    # ── how they do ──────────────────────────────────────────────────────────
+    # ── their state ──────────────────────────────────────────────────────────
 
     async def upkeep(self, *, deadline: float = _LOOK_SECONDS) -> list[Upkeep]:
-        """How the clusters' backups do; none where they are off.
+        """Return the state of the clusters' backups; nothing where they are off.
 
-        A local repository that does not answer within so many seconds is unknown.
-        Raises Unavailable if the control database does not answer.
+        A local repository that does not answer within so many seconds is unknown. Raises
+        Unavailable if the control database does not answer.
         """
         async with self._store.transaction(audit.PLATFORM) as tx:
             known = await seen(self._repositories, tx)
         return await upkeep(self._repositories, known, deadline=deadline)
 
     async def look_into_others(self) -> None:
-        """Note what is in the repositories that are not looked into each time."""
+        """Record what is in the repositories that are not read each time."""
         if not self._repositories.enabled or len(self._repositories.places) == 1:
             return
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -289,7 +289,7 @@ class ClusterBackups:
                     emit(StepDone(BACKUP.name, "made", name))
                     found = await self._made_since(name, number, began)
             except RepositoryBusy:
-                # One that a killed worker began goes on without it, and is taken for this one.
+                # The backup of a killed worker continues without it, and counts as this one.
                 return Wait(_BUSY_SECONDS)
             except TenantryError as error:
                 failures[number] = error
@@ -304,12 +304,12 @@ class ClusterBackups:
         return Next()
 
     def _took(self, run: Run[BackupParams, BackupState]) -> list[int]:
-        """The repositories that have the backup, or had it before; the others are silent."""
+        """Return the repositories that have the backup, or had it before; the others failed."""
         lacking = run.state.lacking
         return [number for number in self._repositories.numbers if number not in lacking]
 
     async def _require_archiving(self, name: str) -> None:
-        """Fail at once, and with the reason, where a backup would wait in vain for its log."""
+        """Fail at once, with the reason, where a backup would wait in vain for its log."""
         try:
             await self._repositories.secure(name)
         except Unavailable as error:
@@ -317,14 +317,14 @@ class ClusterBackups:
                 raise RepositoryError(error.detail, hint=error.hint) from error
 
     async def _made_since(self, name: str, number: int, began: dt.datetime) -> Backup | None:
-        # It fails if that cannot be told: a backup would try the same for minutes.
+        # It fails if that is unknown: a backup would try the same for minutes.
         held = await self._repositories.held(name, number)
         backups = [each for each in held.backups if each.started >= began]
         return backups[-1] if backups else None
 
     async def _expire(self, run: Run[BackupParams, BackupState]) -> Outcome:
         try:
-            # What is being restored may need what goes. The next backup sees to it.
+            # A restore in progress may need what would be deleted. The next backup expires it.
             removed = (
                 []
                 if self._repositories.is_read
@@ -385,7 +385,7 @@ class ClusterBackups:
         return problems
 
     async def _nothing_to_undo(self, _: AnyRun) -> None:
-        """What a backup that broke off has left, pgBackRest goes on with, or removes."""
+        """Do nothing: pgBackRest continues or removes what an interrupted backup has left."""
 
 
 def _require_none(problems: list[str], cluster: str) -> None:

@@ -1,8 +1,8 @@
-"""What can be restored now: judged by what is in the repositories, and told in one way to all.
+"""What can be restored now, by what is in the repositories; the same answer for all callers.
 
-Nothing here is remembered of a repository that is not the one in use. The local one is asked
-each time; another one may be far away and slow, so the worker looks into it each minute, and
-what it saw is told of that very place only, and not for long (docs/decisions/0050).
+Nothing is remembered of a repository that is not in use. The local one is read each time; another
+one may be far away and slow, so the worker looks into it each minute, and the result applies to
+that very place only, and not for long (docs/decisions/0050).
 """
 
 import asyncio
@@ -55,7 +55,7 @@ _NAME = 24  # letters of a segment's name
 async def local_state(
     repositories: Repositories, cluster_name: str, *, deadline: float = _LATE
 ) -> RepositoryState:
-    """What can be restored of a cluster from the local repository now. Never fails."""
+    """Return what can be restored of a cluster from the local repository now. Never fails."""
     try:
         async with asyncio.timeout(deadline):
             return await _local_state(repositories, cluster_name, deadline)
@@ -70,7 +70,7 @@ async def local_state(
 
 
 async def _local_state(repositories: Repositories, name: str, deadline: float) -> RepositoryState:
-    # Before the look: what is archived meanwhile is not missed.
+    # Read before the contents: what is archived later is not required.
     archiver = await _archiver(repositories, name)
     (contents,) = await repositories.contents(name, [_LOCAL], deadline=deadline)
     found = state(repositories, contents)
@@ -101,7 +101,7 @@ async def _archiver(repositories: Repositories, name: str) -> Archiver | None:
 
 
 async def _trouble(repositories: Repositories, name: str) -> str | None:
-    """What is in the way of the next backup and the log, in a repository that can be read."""
+    """Return what prevents the next backup or archiving, in a repository that can be read."""
     folder = Path(str(repositories.places[0]))
     for each in (repositories.log_folder(name), folder / "backup" / name):
         if not await _may_write(each, repositories.pgbackrest.folder):
@@ -116,7 +116,7 @@ async def _trouble(repositories: Repositories, name: str) -> str | None:
 
 
 async def _may_write(folder: Path, owned: Path) -> bool:
-    """Whether the owner of ``owned``, as whom the platform runs, may make files in a folder."""
+    """Whether the owner of ``owned``, as whom the platform runs, may create files in a folder."""
     if os.geteuid() != 0:
         return await file_systems.call(os.access, folder, os.W_OK | os.X_OK)
     done = await commands.run(["test", "-w", folder], check=False, as_owner_of=owned)
@@ -124,7 +124,7 @@ async def _may_write(folder: Path, owned: Path) -> bool:
 
 
 def state(repositories: Repositories, contents: Contents) -> RepositoryState:
-    """What can be restored by what a repository holds, if its log is whole."""
+    """Return what can be restored by a repository's contents, if its log is complete."""
     number, now = contents.repository, dt.datetime.now(dt.UTC)
     place = repositories.places[number - 1]
     problem = contents.problem
@@ -142,8 +142,11 @@ def state(repositories: Repositories, contents: Contents) -> RepositoryState:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the control database knows: the clusters that are backed up, the last looks into other
-    repositories, and the last operation of each kind on each cluster."""
+    """The control database's data on the clusters that are backed up.
+
+    Also the last looks into other repositories, and the last operation of each kind on each
+    cluster.
+    """
 
     clusters: list[ClusterRow]
     looks: list[LookRow]
@@ -170,9 +173,9 @@ async def seen(repositories: Repositories, tx: Tx) -> Seen:
 async def states(
     repositories: Repositories, known: Seen, *, deadline: float = _LATE
 ) -> dict[str, tuple[RepositoryState, ...]]:
-    """What can be restored of clusters from each repository, by the clusters' names.
+    """Return what can be restored of clusters from each repository, by the clusters' names.
 
-    The local one is asked, for so many seconds at most; of others it is what was last seen.
+    The local one is read, for so many seconds at most; the others' states are of the last look.
     """
     local = await asyncio.gather(
         *(local_state(repositories, row.name, deadline=deadline) for row in known.clusters)
@@ -195,7 +198,7 @@ async def states(
 async def look_into_others(
     repositories: Repositories, store: ControlStore, clusters: Sequence[ClusterRow]
 ) -> None:
-    """Look into all repositories but the local one, and note what is there."""
+    """Look into all repositories but the local one, and record what they hold."""
     numbers = list(repositories.numbers)[_LOCAL:]
     found = await asyncio.gather(*(repositories.contents(row.name, numbers) for row in clusters))
     for row, contents in zip(clusters, found, strict=True):
@@ -220,7 +223,7 @@ async def look_into_others(
 async def upkeep(
     repositories: Repositories, known: Seen, *, deadline: float = _LATE
 ) -> list[Upkeep]:
-    """How the clusters' backups do; the local repository is waited for so many seconds."""
+    """Return the state of the clusters' backups; ``deadline`` is for the local repository."""
     behind = asyncio.gather(*(_behind(repositories, row.name, deadline) for row in known.clusters))
     found = await states(repositories, known, deadline=deadline)
     return [
@@ -230,7 +233,7 @@ async def upkeep(
 
 
 async def _behind(repositories: Repositories, name: str, deadline: float) -> tuple[Behind, ...]:
-    """What other repositories lack of the local one; nothing where that does not answer."""
+    """Return what other repositories lack; nothing if the local one does not answer in time."""
     try:
         async with asyncio.timeout(deadline):
             return tuple(await file_systems.call(Mirror(repositories).behind, name))
@@ -265,7 +268,7 @@ async def _upkeep(
 
 
 async def last_about(tx: Tx, cluster: ClusterRow, what: str) -> OperationRow | None:
-    """The last operation of a kind on a cluster."""
+    """Return the last operation of a kind on a cluster."""
     wanted = Filter(kind=what, resource_id=cluster.id)
     found = await operation_rows.page(tx, wanted, customer_id=None, after=read_key(None), limit=1)
     return found[0] if found else None
@@ -278,7 +281,7 @@ def is_about(repositories: Repositories, operation: OperationRow) -> bool:
 
 
 def _error(repositories: Repositories, operation: OperationRow | None) -> str | None:
-    """How it failed; None if it did not, still runs, or was about other repositories."""
+    """Return how it failed; None if it did not, still runs, or was about other repositories."""
     if operation is None or not operation.error or not is_about(repositories, operation):
         return None
     return str(operation.error.get("detail"))

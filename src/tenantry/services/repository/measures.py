@@ -1,4 +1,4 @@
-"""What there is to measure about the backups of clusters."""
+"""The metrics of the backups of clusters."""
 
 import datetime as dt
 import math
@@ -35,11 +35,11 @@ _ALERTS = gauge(
     "cluster",
     "level",
 )
-_LOOK_SECONDS = 4.0  # for a repository, by whoever asks for measures
+_LOOK_SECONDS = 4.0  # for a repository, each time the metrics are read
 
 
 async def measures(backups: ClusterBackups) -> list[Measure]:
-    """The archive, the backups and the alerts of each cluster. Raises Unavailable."""
+    """Return the archive, the backups and the alerts of each cluster. Raises Unavailable."""
     found = await backups.upkeep(deadline=_LOOK_SECONDS)
     now = dt.datetime.now(dt.UTC)
     return [measure for each in found for measure in _of(each, now)]

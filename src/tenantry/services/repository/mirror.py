@@ -1,9 +1,9 @@
-"""The log on its way from the local repository into the other one.
+"""Copies the log from the local repository into the others.
 
-PostgreSQL archives into the local repository alone, so that no other one can hold it up, or have
-the log wait in the cluster's own folder until its disk is full. From there each file of the log
-is read and carried on, in order, as soon as it is there; what another repository lacks is what
-the local one has beyond a mark. Without a mark the two are compared (docs/decisions/0027).
+PostgreSQL archives into the local repository alone, so that no other one can delay it, or make the
+log wait in the cluster's own folder until its disk is full. From there each file of the log is read
+and copied, in order, as soon as it exists; another repository lacks what the local one has beyond a
+mark. Without a mark the two are compared (docs/decisions/0027).
 """
 
 import asyncio
@@ -30,20 +30,20 @@ _FIRST = 1  # the number of the local repository
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """How far a repository has the log: the last file of each of its parts (``part_of``)."""
+    """How much of the log a repository has: the last file of each of its parts (``part_of``)."""
 
     place: str
     reached: dict[str, str]
     problem: str | None = None
 
     def beyond(self, names: Iterable[str]) -> "_Mark":
-        """With these carried, too."""
+        """Return the mark with these files copied, too."""
         further = {archiving.part_of(name): name for name in sorted(names)}
         return _Mark(self.place, self.reached | further)
 
 
 class Mirror:
-    """Has the other repositories hold the log that the local one holds."""
+    """The copying of the log from the local repository into the others."""
 
     def __init__(self, repositories: Repositories) -> None:
         self._repositories = repositories
@@ -54,20 +54,20 @@ class Mirror:
     def _others(self) -> list[tuple[int, Repository]]:
         return list(enumerate(self._repositories.places, start=1))[_FIRST:]
 
-    # ── carrying on ──────────────────────────────────────────────────────────
+    # ── copying ──────────────────────────────────────────────────────────────
 
     async def follow(self) -> None:
-        """Carry on what is new, each cluster's for itself: what fails holds up no other.
+        """Copy what is new, for each cluster separately: a failure does not hold up the others.
 
-        Raises RepositoryError, in the end, if a repository does not take something.
+        Raises RepositoryError, at the end, if a repository does not accept something.
         """
         if self._repositories.enabled:
             await self._follow_all([cluster.name for cluster in self._repositories.clusters])
 
     async def compare(self, cluster_name: str) -> None:
-        """Look for all that another repository lacks, and carry that on.
+        """Find all that another repository lacks, and copy it.
 
-        Raises RepositoryError if it does not take it.
+        Raises RepositoryError if it does not accept it.
         """
         await self._follow_all([cluster_name], anew=True)
 
@@ -104,11 +104,11 @@ class Mirror:
             self._write(name, number, _Mark(mark.place, mark.reached))
 
     async def _lacking(self, name: str, number: int, there: Sequence[str]) -> list[str]:
-        """What of the local log a repository needs for its own backups, and does not have."""
+        """Return what a repository lacks of the local log and needs for its own backups."""
         held = await self._repositories.held(name, number)
         since = min((backup.wal_start for backup in held.backups), default=None)
         if since is None or held.archive is None:
-            return list(there[-1:])  # its first backup needs what comes after it only
+            return list(there[-1:])  # its first backup needs only what follows
         pgbackrest = self._repositories.pgbackrest
         has = set(await pgbackrest.segments(name, held.archive, repository=number))
         return [each for each in there if each not in has and (each >= since or "." in each)]
@@ -127,7 +127,7 @@ class Mirror:
 
     @contextlib.contextmanager
     def _scratch(self, name: str, number: int) -> Iterator[Path]:
-        """A folder for what is being carried, without what a killed worker has left there."""
+        """A folder for files being copied, emptied of what a killed worker has left there."""
         folder = self._folder / f"{name}-{number}"
         shutil.rmtree(folder, ignore_errors=True)
         files.ensure_folder(folder)
@@ -136,16 +136,16 @@ class Mirror:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    # ── how far it is ────────────────────────────────────────────────────────
+    # ── progress ─────────────────────────────────────────────────────────────
 
     def behind(self, cluster_name: str) -> list[Behind]:
-        """What the other repositories do not have yet; nothing where there is none to be read."""
+        """Return what the other repositories lack; nothing if the local one cannot be read."""
         with contextlib.suppress(OSError):
             return [self._behind(cluster_name, number, str(at)) for number, at in self._others]
         return []
 
     def reached(self, cluster_name: str, number: int) -> str | None:
-        """The last file of the log that another repository has; None for the local one."""
+        """Return the last file of the log that another repository has; None for the local one."""
         mark = self._read(cluster_name, number)
         return None if mark is None else max(mark.reached.values(), key=_newest, default="")
 
@@ -172,7 +172,7 @@ class Mirror:
 
 
 async def _each_to_its_end(tasks: Iterable[Awaitable[None]]) -> None:
-    """Do all of them at once. What the first of them that failed raised is raised after all."""
+    """Await all of them at the same time, and then raise the first one's error, if any."""
     for failure in await asyncio.gather(*tasks, return_exceptions=True):
         if failure is not None:
             raise failure

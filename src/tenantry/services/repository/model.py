@@ -1,4 +1,4 @@
-"""How a cluster's backups do, and what somebody has to see to. Values only."""
+"""The state of a cluster's backups, and alerts about them. Values only."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ Known = Literal["ok", "none", "unknown"]
 
 
 class OfCluster(Params):
-    """Which cluster an operation is about."""
+    """The cluster of an operation."""
 
     cluster: str
 
 
 class BackupParams(OfCluster):
-    """Which backup to make; in all repositories, if none is named by its number."""
+    """The backup to make; in all repositories, unless some are given by their numbers."""
 
     type: BackupType
     repositories: tuple[int, ...] = ()
 
 
 class Looked(State):
-    """The repositories that an operation is about, by their places."""
+    """The repositories of an operation, by their places."""
 
     places: list[str] = Field(default_factory=list)
 
 
 class BackupState(Looked):
-    """What was made, in which repositories it failed and why, and what went afterwards."""
+    """The backups made, the repositories where it failed and why, and the expired backups."""
 
     began: dt.datetime | None = None
     backups: list[dict[str, Any]] = Field(default_factory=list)
@@ -47,13 +47,13 @@ VERIFY = Kind("cluster.verify", OfCluster, Looked)
 
 @dataclass(frozen=True, slots=True)
 class RepositoryState:
-    """What can be restored of a cluster from one repository, as it was at ``looked_at``.
+    """The moments that can be restored from one repository of a cluster, as of ``looked_at``.
 
-    ``problem`` is why that is not known, or nothing can be; then nothing else is. ``trouble`` is
-    what is wrong with a repository that can be read all the same. The last backups are usable
-    ones. Every moment from ``restorable_from`` to ``restorable_until`` can be restored from it
-    alone; the latter is told of the local repository only. ``missing`` are segments that its log
-    lacks, and ``broken`` is whether one is behind the last backup.
+    ``problem`` is why that is not known, or nothing can be restored; then no other field is set.
+    ``trouble`` is what is wrong with a repository that can be read all the same. The last backups
+    are usable ones. Every moment from ``restorable_from`` to ``restorable_until`` can be restored
+    from it alone; the latter is known for the local repository only. ``missing`` is the number of
+    segments that its log lacks, and ``broken`` is whether one is after the last backup.
     """
 
     number: int
@@ -79,9 +79,9 @@ class RepositoryState:
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """What of the log another repository does not have yet, though the local one does.
+    """The part of the log that another repository does not have yet, though the local one does.
 
-    The oldest of it waits for ``seconds``; ``problem`` is why, as far as that is known.
+    The oldest of it has waited for ``seconds``; ``problem`` is why, as far as that is known.
     """
 
     place: str
@@ -92,13 +92,13 @@ class Behind:
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What is known of a cluster's backups, and of its way into the repositories.
+    """The state of a cluster's backups, and of its archiving into the repositories.
 
-    ``archiver`` is None while the cluster does not answer, ``waiting`` where its files cannot
-    be read. ``complaint`` is what was wrong when a segment was last archived. ``backup_error``
-    and ``damage`` are how the last backup into these repositories failed, and what their last
-    verification found; ``making`` is whether a backup is being made, ``moved`` whether backups went
-    elsewhere before.
+    ``archiver`` is None if the cluster does not answer, ``waiting`` if its files cannot be read.
+    ``complaint`` is what was wrong when a segment was last archived. ``backup_error`` and
+    ``damage`` are how the last backup into these repositories failed, and what their last
+    verification found; ``making`` is whether a backup is being made, ``moved`` whether backups were
+    made elsewhere before.
     """
 
     cluster: str
@@ -115,7 +115,7 @@ class Upkeep:
 
     @property
     def last_backup_at(self) -> dt.datetime | None:
-        """When the newest usable backup ended that is in a repository now."""
+        """When the newest usable backup that is in a repository now ended."""
         return max(
             (each.last_backup_at for each in self.repositories if each.last_backup_at),
             default=None,
@@ -130,7 +130,7 @@ class Upkeep:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """What somebody has to see to: ``danger`` once tenants are about to notice."""
+    """A problem that needs attention; at the level ``danger`` tenants will soon notice it."""
 
     level: Literal["warning", "danger"]
     cluster: str

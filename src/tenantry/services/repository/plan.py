@@ -1,4 +1,4 @@
-"""When to make a backup, what may go, what is missing, and how long the disk lasts. Pure."""
+"""When to make a backup, which may be deleted, what is missing, how long the disk lasts. Pure."""
 
 import datetime as dt
 import re
@@ -21,9 +21,9 @@ _NUMBERS = 1 << 32  # bytes of the log that share the second part of a segment's
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A backup each day at ``time`` (UTC); on ``weekday`` (Monday is 0) it is a full one.
+    """A backup each day at ``time`` (UTC); on ``weekday`` (Monday is 0) a full one.
 
-    ``window`` is how far back every moment can be restored to.
+    ``window`` is how far back every moment can be restored.
     """
 
     time: dt.time
@@ -33,7 +33,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A backup that should be there by now and is not, in the repositories of these numbers."""
+    """A backup that is due, in the repositories of these numbers."""
 
     type: BackupType
     repositories: tuple[int, ...]
@@ -46,12 +46,12 @@ def due(
     *,
     full_since: dt.datetime | None = None,
 ) -> Due | None:
-    """What is to be made next by what the repositories hold, the local one first among them.
+    """Return the next backup to make, by the repositories' states, the local one first.
 
-    What was slept through is made up for. A new repository begins with a full backup, and one
-    that lacks what the local one got gets one. Where that is not known, nothing is; and without
-    the local repository, through which the log goes, no other one can take a backup. A full one
-    is due if none was made after ``full_since``.
+    A missed backup is made later. A new repository begins with a full backup, and one that lacks
+    the local one's last backup gets one. In a repository of unknown state nothing is due; and if
+    that is the local one, through which the log goes, in no other one either. A full one is due if
+    none was made after ``full_since``.
     """
     local = states[0]
     if local.known == "unknown":
@@ -85,13 +85,13 @@ def _due(
     return "full" if last_full < full_slot else "incr"
 
 
-# ── what there is ────────────────────────────────────────────────────────────
+# ── what can be restored ─────────────────────────────────────────────────────
 
 
 def state(
     number: int, place: str, backups: Sequence[Backup], *, now: dt.datetime
 ) -> RepositoryState:
-    """What can be restored from a repository that holds these backups, and the log for them."""
+    """Return what can be restored from a repository with these backups, and the log for them."""
     usable = reaching(backups, None)
     fulls = [each.stopped for each in usable if each.type == "full"]
     return RepositoryState(
@@ -113,11 +113,11 @@ def with_log(
     last_archived: str,
     archived_until: dt.datetime | None,
 ) -> RepositoryState:
-    """The same, by the segments of the log that are in the repository.
+    """Return the state corrected by the segments of the log that are in the repository.
 
-    ``last_archived`` is the segment of which the server says that it is the last one archived,
-    and ``archived_until`` a moment before which everything committed is in that one or before.
-    It may have gone elsewhere: into the folder that was the repository before.
+    ``last_archived`` is the segment that the server reports as the last one archived, and
+    ``archived_until`` a moment before which everything committed is in that one or before. It may
+    have been archived elsewhere: into the folder that was the repository before.
     """
     usable = reaching(backups, None)
     if not usable:
@@ -150,7 +150,7 @@ def with_log(
 def remembered(
     number: int, place: str, look: LookRow | None, *, now: dt.datetime
 ) -> RepositoryState:
-    """What is known of a repository that is looked at once a minute."""
+    """Return what is known of a repository that is looked at once a minute."""
     if look is None:
         return RepositoryState(number, place, now, problem="nobody has looked into it yet.")
     problem = look.problem
@@ -172,9 +172,9 @@ _LOOKED = dt.timedelta(minutes=5)
 
 
 def reaching(backups: Iterable[Backup], moment: dt.datetime | None) -> list[Backup]:
-    """The usable backups from which a moment (None: the end of the log) can be reached.
+    """Return the usable backups from which a moment (None: the end of the log) can be reached.
 
-    First the one from which the least log is to be read.
+    First the one from which the least log has to be replayed.
     """
     found = [each for each in backups if each.usable]
     if moment is not None:
@@ -183,10 +183,10 @@ def reaching(backups: Iterable[Backup], moment: dt.datetime | None) -> list[Back
 
 
 def expired(backups: Sequence[Backup], *, now: dt.datetime, window: dt.timedelta) -> list[Backup]:
-    """The backups of one repository that no moment of the window needs, newest first.
+    """Return the backups of one repository that no moment of the window needs, newest first.
 
-    A moment is restored from the newest usable backup that was complete by then, with all that
-    this one was made upon. So the newest that is older than the window stays as well.
+    A moment is restored from the newest usable backup that was complete by then, with all those
+    that it is based on. So the newest that is older than the window is retained as well.
     """
     begins = now - window
     needed = {backup.label for backup in backups if backup.reachable_from > begins}
@@ -204,7 +204,7 @@ def _age(backup: Backup) -> tuple[dt.datetime, str]:
 
 
 def _with_foundations(backups: Sequence[Backup], labels: set[str]) -> set[str]:
-    """These, and all that they were made upon or have files in."""
+    """Return these, and all that they are based on or have files in."""
     known = {backup.label: backup for backup in backups}
     found: set[str] = set()
     waiting = [*labels]
@@ -221,10 +221,10 @@ def _with_foundations(backups: Sequence[Backup], labels: set[str]) -> set[str]:
 def missing_segments(
     names: Iterable[str], *, since: str, until: str, segment_bytes: int
 ) -> list[int]:
-    """The numbers of segments that a recovery from ``since`` on to ``until`` would stop at.
+    """Return the numbers of segments whose absence stops a recovery from ``since`` to ``until``.
 
-    ``names`` are those that are there. A new timeline goes on at most one segment after the
-    one that it left.
+    ``names`` are the existing ones. A new timeline continues at most one segment after the one that
+    it left.
     """
     per_name = _NUMBERS // segment_bytes
     first, last = number(since, per_name), number(until, per_name)
@@ -250,7 +250,7 @@ def is_segment(name: str) -> bool:
 
 
 def number(segment: str, per_name: int) -> int:
-    """The number of a segment in the whole log, whatever its timeline."""
+    """Return the number of a segment in the whole log, whatever its timeline."""
     found = _SEGMENT.fullmatch(segment[:24])
     if found is None:
         raise ValueError(f"{segment} is not a segment of the write-ahead log")
@@ -258,7 +258,7 @@ def number(segment: str, per_name: int) -> int:
 
 
 def seconds_left(waiting: Waiting) -> float | None:
-    """How long until the disk is full, if the log keeps growing as it has since it waits.
+    """Return in how many seconds the disk is full, if the log grows as it has while waiting.
 
     None while nothing waits.
     """
@@ -268,7 +268,7 @@ def seconds_left(waiting: Waiting) -> float | None:
     return waiting.free_bytes / growth
 
 
-_SHORTEST = dt.timedelta(minutes=1)  # a burst of writing says nothing about a longer time
+_SHORTEST = dt.timedelta(minutes=1)  # a short burst of writing is not typical of a longer time
 _LAGS = dt.timedelta(minutes=5)
 _DANGER = dt.timedelta(hours=1)
 _FIRST = dt.timedelta(hours=1)
@@ -276,7 +276,7 @@ _TOO_OLD = dt.timedelta(hours=36)
 
 
 def alerts(found: Upkeep, now: dt.datetime) -> list[Alert]:
-    """What somebody has to see to, the worst first."""
+    """Return the problems that need attention, the worst first."""
     told = (*_about_repositories(found, now), *_about_others(found), *_about_backups(found))
     said = [*_about_the_log(found), *(("warning", text) for text in told)]
     ordered = sorted(said, key=lambda each: each[0] != "danger")
@@ -365,7 +365,7 @@ _FOR_EVER = 365 * 24 * 3600
 
 
 def _told(span: dt.timedelta) -> str:
-    """A time, to two digits or so."""
+    """Return a time in words, to about two digits."""
     minutes = round(span.total_seconds() / 60)
     if minutes < 120:  # noqa: PLR2004
         return f"{minutes} minutes"

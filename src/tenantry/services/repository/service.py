@@ -1,4 +1,4 @@
-"""Having the repositories: known to pgBackRest, with a stanza for each cluster, and up to date."""
+"""Sets the repositories up: pgBackRest's configuration, and a stanza for each cluster."""
 
 import asyncio
 import datetime as dt
@@ -33,11 +33,11 @@ _NOT_IN_USE = (
 _KEY_BYTES = 32
 _POLL_SECONDS = 0.05
 _ASK_SECONDS = 30.0
-_TRIES = 3  # after so many PostgreSQL lets an archive_command rest for a minute
+_TRIES = 3  # after so many PostgreSQL does not retry archive_command for a minute
 
 
 class Repositories:
-    """The local repository, which is number 1, and the remote ones that the settings tell of."""
+    """The local repository, which is number 1, and the remote ones in the settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -50,7 +50,7 @@ class Repositories:
         return self._settings.backups
 
     def require_enabled(self) -> None:
-        """Raises Conflict where physical backups are switched off."""
+        """Raise Conflict where physical backups are switched off."""
         if not self.enabled:
             raise Conflict(
                 "Physical backups are off on this server.",
@@ -59,7 +59,7 @@ class Repositories:
 
     @property
     def places(self) -> tuple[Repository, ...]:
-        """Where backups go, in the order of their numbers from 1 on."""
+        """The repositories, in the order of their numbers from 1 on."""
         local = LocalRepository(self._settings.repository_dir)
         return (local, *repositories.remote(self._settings))
 
@@ -71,19 +71,19 @@ class Repositories:
     def cluster(self, name: str) -> ProcessCluster:
         return next(each for each in self.clusters if each.name == name)
 
-    # ── there, and known ─────────────────────────────────────────────────────
+    # ── setting up ───────────────────────────────────────────────────────────
 
     def ensure_files(self) -> bool:
-        """Have the key, the configuration and the local folder. Returns whether that changed.
+        """Create the key, the configuration and the local folder. Return whether that changed any.
 
         Raises MachineError if the key of a repository is gone, or its folder cannot be written;
-        RepositoryError if the folder is no longer there.
+        RepositoryError if the folder does not exist any more.
         """
         if not self.enabled:
             return False
         key = self._ensure_key()
         stanzas = [Stanza(each.name, each.data, each.address) for each in self.clusters]
-        # First of all: with a folder that cannot be used, nothing goes on into the one before it.
+        # First: even if the folder cannot be used, nothing is written to the previous one.
         changed = self.pgbackrest.ensure_configuration(self.places, stanzas, key)
         folder = self._settings.repository_dir
         if not self._known.get(str(folder)):
@@ -119,9 +119,9 @@ class Repositories:
 
     @property
     def _known(self) -> dict[str, list[str]]:
-        """The stanzas that were made, by the repository that they are in.
+        """The stanzas that were created, by the repository that they are in.
 
-        pgBackRest makes a missing stanza anew wherever it is told to, and so would begin an
+        pgBackRest creates a missing stanza again wherever it is configured, and so would begin an
         empty repository below the mount point of a disk that is not mounted.
         """
         try:
@@ -131,9 +131,9 @@ class Repositories:
         return found
 
     async def ensure_stanzas(self) -> None:
-        """Have every repository know every cluster; they have to run.
+        """Create the stanza of every cluster in every repository; the clusters have to run.
 
-        Raises RepositoryError if a repository that was there is gone, or does not take one.
+        Raises RepositoryError if a repository does not exist any more, or refuses one.
         """
         if not self.enabled:
             return
@@ -151,15 +151,15 @@ class Repositories:
             files.write_atomically(self._known_file, json.dumps(known | made))
 
     def has_stanza(self, place: Repository, cluster_name: str) -> bool:
-        """Whether a repository was once made to know a cluster."""
+        """Whether a cluster's stanza was once created in a repository."""
         return cluster_name in self._known.get(str(place), [])
 
     def log_folder(self, cluster_name: str) -> Path:
-        """Where the local repository has a cluster's log."""
+        """Return the folder of a cluster's log in the local repository."""
         return self._settings.repository_dir / "archive" / cluster_name
 
     def require_local(self) -> None:
-        """Raises RepositoryError if the local repository was there, and is gone or unreadable."""
+        """Raise RepositoryError if the local repository was created, and is gone or unreadable."""
         folder = self._settings.repository_dir
         for name in self._known.get(str(folder), []):
             try:
@@ -178,11 +178,11 @@ class Repositories:
 
     @property
     def moved(self) -> bool:
-        """Whether backups went to a place before that the settings no longer name."""
+        """Whether backups were made in a place that the settings no longer name."""
         return bool(self._known.keys() - {str(place) for place in self.places})
 
     def left_behind(self) -> list[tuple[str, str]]:
-        """The places that are new by the settings, each with the one that it takes the place of.
+        """Return the places that are new in the settings, each with the one that it replaces.
 
         What is in those cannot be reached from the new ones, unless it is copied.
         """
@@ -197,15 +197,15 @@ class Repositories:
             if _is_folder(old) == _is_folder(new)
         ]
 
-    # ── up to date ───────────────────────────────────────────────────────────
+    # ── archiving ────────────────────────────────────────────────────────────
 
     async def secure(self, cluster_name: str, *, deadline: float = 60.0) -> dt.datetime:
-        """Have everything that a cluster has committed up to now in the local repository.
+        """Archive everything that a cluster has committed up to now into the local repository.
 
-        Returns a moment to which it can be restored: nothing committed before this call is
-        missing there. Takes a tenth of a second.
+        Return a moment to which it can be restored: nothing committed before this call is missing
+        there. Takes a tenth of a second.
 
-        Raises Unavailable if it is not there after ``deadline`` seconds, or archiving fails;
+        Raises Unavailable if it is not archived after ``deadline`` seconds, or archiving fails;
         Conflict where backups are off.
         """
         self.require_enabled()
@@ -228,7 +228,7 @@ class Repositories:
 
     @property
     def numbers(self) -> range:
-        """What the repositories are called by."""
+        """The numbers of the repositories."""
         return range(1, len(self.places) + 1)
 
     async def contents(
@@ -238,14 +238,14 @@ class Repositories:
         *,
         deadline: float = _ASK_SECONDS,
     ) -> list[Contents]:
-        """What repositories, by default all, hold of a cluster; one that is silent says why."""
+        """Return what repositories (default: all) hold of a cluster, or the problem of each."""
         asked = self.numbers if numbers is None else numbers
         return await asyncio.gather(
             *(self._contents(cluster_name, number, deadline) for number in asked)
         )
 
     async def held(self, cluster_name: str, number: int) -> Contents:
-        """What one repository holds of a cluster. Raises RepositoryError if that cannot be told."""
+        """Return what a repository holds of a cluster. Raises RepositoryError if it is unknown."""
         found = await self._ask(cluster_name, number, _ASK_SECONDS)
         if found.problem is not None:
             place = self.places[number - 1]
@@ -259,7 +259,7 @@ class Repositories:
             return Contents(name, number, str(error), (), None, None)
 
     async def _ask(self, name: str, number: int, deadline: float) -> Contents:
-        """What a repository holds. Never what is in another place, or another cluster's."""
+        """Return what a repository holds; never what is in another place, or another cluster's."""
         if not self.pgbackrest.knows(number, self.places[number - 1]):
             return Contents(name, number, _NOT_IN_USE, (), None, None)
         (found,) = await self.pgbackrest.info(repository=number, stanza=name, deadline=deadline)
@@ -271,18 +271,17 @@ class Repositories:
 
     @property
     def is_read(self) -> bool:
-        """Whether an operation restores something, or lets it recover, at this moment."""
+        """Whether an operation is restoring something, or recovering it, right now."""
         scratch, clusters = self._home.scratch, self._home.clusters
         return any((*scratch.glob("*/cluster"), *clusters.glob("*/restored")))
 
     async def expire(
         self, cluster_name: str, *, window: dt.timedelta, numbers: Iterable[int] | None = None
     ) -> list[Backup]:
-        """Remove what no moment of the window needs from repositories, by default all.
+        """Delete what no moment of the window needs from repositories (default: all).
 
-        Returns what has gone.
-
-        Raises RepositoryBusy while a backup is being made, RepositoryError.
+        Return the deleted backups. Raises RepositoryBusy while a backup is being made,
+        RepositoryError.
         """
         removed: list[Backup] = []
         now = dt.datetime.now(dt.UTC)
@@ -304,15 +303,15 @@ class Repositories:
         return removed
 
     async def missing(self, held: Contents, *, until: str | None = None) -> int:
-        """How many segments lack of the log from a repository's first backup on.
+        """Return how many segments of the log are missing from a repository's first backup on.
 
-        ``until`` is the last that has to be there, by default the last that was archived.
+        ``until`` is the last that is required, by default the last that was archived.
 
         Raises Unavailable if the cluster does not answer, RepositoryError.
         """
         if not held.backups or held.archive is None:
             return 0
-        if until is None:  # asked before the look: what is archived meanwhile is not missed
+        if until is None:  # read first: what is archived later is not required
             async with connect(self.cluster(held.stanza).address, user=ADMIN) as admin:
                 until = (await archiving.archiver(admin)).last_archived[:24]
         names = await self.pgbackrest.segments(
@@ -330,7 +329,7 @@ class Repositories:
         )
 
     def complaint(self, cluster_name: str) -> str | None:
-        """What was wrong when a segment was last archived; None if nothing was."""
+        """Return what was wrong when a segment was last archived; None if nothing was."""
         try:
             said = self.pgbackrest.complaint(cluster_name).read_text(errors="replace")
         except OSError:
@@ -356,9 +355,9 @@ def _is_folder(place: str) -> bool:
 
 
 async def ensure_ready(found: Repositories) -> str | None:
-    """Have the stanzas of running clusters; say what is in the way, if anything is.
+    """Create the files and stanzas; return what prevents it, if anything does.
 
-    Tenants are served all the same: what cannot be archived waits, and the alerts tell.
+    Tenants are served all the same: what cannot be archived waits, and alerts report it.
     """
     try:
         found.ensure_files()

@@ -1,1 +1,1 @@
-"""Requests, whichever entry point took them in: who asks, how often, and each change once."""
+"""Requests of all entry points: authentication, rate limits, idempotency."""

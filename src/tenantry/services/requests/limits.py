@@ -1,9 +1,9 @@
-"""How many requests a caller may send, and how many of them are worked on at the same time.
+"""Limits on how many requests a caller may send, and how many of them run at the same time.
 
 Requests are counted in this process, in windows of a minute (one process serves them all): by
-address, by key or session, and by failed proof.
+address, by key or session, and by failed authentication.
 
-What runs at the same time has places, of which nobody gets more than a share.
+Requests that run at the same time take places, of which each caller has only a share.
 """
 
 import math
@@ -53,7 +53,7 @@ async def _having(place: AbstractAsyncContextManager[None], refusal: str) -> Asy
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What is left of one policy: ``reset`` is in how many seconds it begins anew."""
+    """The state of one rate limit after a request: in ``reset`` seconds a new window begins."""
 
     policy: str
     quota: int
@@ -62,7 +62,7 @@ class Use:
     over: bool = False
 
     def check(self) -> None:
-        """Raises TooManyRequests if this one was too many."""
+        """Raise TooManyRequests if this request was one too many."""
         if self.over:
             raise TooManyRequests(
                 f"More than {self.quota:,} requests {_WHAT[self.policy]} within a minute.",
@@ -72,7 +72,7 @@ class Use:
 
 
 class Limits:
-    """The counters of this process."""
+    """The request counters and places of this process."""
 
     def __init__(self, settings: Settings) -> None:
         self._counters = FixedWindowRateLimiter(MemoryStorage())
@@ -96,18 +96,18 @@ class Limits:
         return await self._hit(self._key, "key", str(caller))
 
     async def login(self, address: str | None, device: str | None = None) -> Use:
-        """Count a try to log in from this address, good or not; of a known device, by itself."""
+        """Count an attempt to log in from this address, or this known device, successful or not."""
         return await self._hit(self._logins, "login", device or network_of(address))
 
     async def failure(self, address: str | None) -> Use:
-        """Count a request from this address that proves nothing."""
+        """Count a request from this address that failed to authenticate."""
         return await self._hit(self._failures, "failure", network_of(address))
 
     async def is_audited(self, known: object = None) -> bool:
-        """Count a refusal. Whether there were few enough for the audit.
+        """Count a refusal. Return whether there were few enough to record it in the audit.
 
-        Those of a ``known`` key or session that has ended are counted by themselves: nobody
-        hides them behind many of unknown keys.
+        Refusals of a ``known`` key or session that has ended are counted separately, so that they
+        cannot be hidden behind many of unknown keys.
         """
         if known is not None:
             return not (await self._hit(self._failures, "audited", str(known))).over
@@ -117,7 +117,7 @@ class Limits:
 
     @asynccontextmanager
     async def running(self, caller: Hashable, customer: Hashable | None) -> AsyncIterator[None]:
-        """Work on a request of this key or session. Raises TooManyAtOnce."""
+        """Hold a place for a request of this key or session. Raises TooManyAtOnce."""
         key = _TOO_MANY.format(whose="with this API key or session")
         all_of_it = _TOO_MANY.format(whose="of this customer, with any key,")
         async with AsyncExitStack() as held:
@@ -128,18 +128,18 @@ class Limits:
             yield
 
     def recognising(self, address: str | None) -> AbstractAsyncContextManager[None]:
-        """Find out who asks from this address. Raises TooManyAtOnce."""
+        """Hold a place for authenticating a request from this address. Raises TooManyAtOnce."""
         place = self._recognitions.place(network_of(address), within=_WAIT_SECONDS)
         return _having(place, _TOO_MANY.format(whose="from this address"))
 
     def visiting(self, owner: Hashable) -> AbstractAsyncContextManager[None]:
-        """Work on what may wait for a tenant's database, for this owner. Raises TooManyAtOnce."""
+        """Hold a place for work that may wait for this owner's databases. Raises TooManyAtOnce."""
         place = self._visits.place(owner, within=_WAIT_SECONDS)
         return _having(place, _TOO_MANY.format(whose="that wait for databases of this customer"))
 
     @asynccontextmanager
     async def turn(self, resource: Hashable, *, within: float) -> AsyncIterator[None]:
-        """Be the only request that changes a database, or a cluster. Raises Busy."""
+        """Be the only request that changes a database or cluster. Raises Busy."""
         async with AsyncExitStack() as held:
             try:
                 await held.enter_async_context(self._turns.place(resource, within=within))

@@ -11,15 +11,15 @@ from tenantry.services.requests.limits import Use
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One request, without how it came in. The entry point makes it.
+    """One request, independent of its transport. The entry point creates it.
 
-    ``action`` names what is asked for and of what, such as a method and a path. ``target`` is the
-    database or the cluster that the request is about, if it is about one: of a customer's
-    requests one at a time changes it. ``content`` is everything else that tells it from other
-    requests; only one with an ``idempotency_key`` needs it.
+    ``action`` names what is requested of which resource, such as a method and a path. ``target`` is
+    the database or the cluster that the request is about, if any: requests of one customer change
+    it one at a time. ``content`` is everything else that distinguishes it from other requests; only
+    one with an ``idempotency_key`` needs it.
 
-    ``uses`` are the rate limits that were charged, ``held`` has what is to be given back once the
-    request is answered, and ``replayed`` tells that it was done before.
+    ``uses`` are the rate limits that were charged, ``held`` holds the places to release once the
+    request is answered, and ``replayed`` is whether it was carried out before.
     """
 
     action: str
@@ -34,11 +34,11 @@ class Call:
     replayed: bool = False
 
     def charge(self, use: Use) -> None:
-        """Count a use of a rate limit, and tell the caller of it. Raises TooManyRequests."""
+        """Record the use of a rate limit, which the caller is shown. Raises TooManyRequests."""
         self.uses.append(use)
         use.check()
 
     @property
     def anonymous_actor(self) -> Actor:
-        """Whoever asks, as long as nothing proves who that is."""
+        """The actor of a request that is not authenticated."""
         return Actor("anonymous", "anonymous", address=self.address, request_id=self.request_id)

@@ -1,7 +1,7 @@
-"""Results of requests as they are kept for repeats: JSON, without the secrets in them.
+"""Results of requests, stored for repeated requests as JSON without their secrets.
 
-Each secret is named instead, and made again from the caller's own keys (``SecretSource``). A
-result with any other secret is not kept: its request fails.
+Each secret is named instead, and derived again from the caller's own keys (``SecretSource``). A
+result with any other secret is not stored: its request fails.
 """
 
 from functools import cache
@@ -16,12 +16,12 @@ Result = TypeVar("Result")
 
 
 def write(kind: type[Result], result: Result, source: SecretSource) -> str:
-    """The text to keep of a result."""
+    """Return the text to store of a result."""
     return _adapter(cast("Any", kind)).dump_json(result, context=source).decode()
 
 
 def read(kind: type[Result], text: str, source: SecretSource) -> Result:
-    """The result that was kept. Raises Conflict if another version of Tenantry kept it."""
+    """Return a stored result. Raises Conflict if another version of Tenantry stored it."""
     try:
         result: Result = _adapter(cast("Any", kind)).validate_json(text, context=source)
     except ValidationError:

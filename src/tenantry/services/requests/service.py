@@ -1,4 +1,4 @@
-"""The path that each request takes: authenticated, authorized, counted, and done once."""
+"""The path of each request: authenticated, authorized, counted, and carried out once."""
 
 import contextlib
 import hashlib
@@ -28,7 +28,7 @@ _TURN_SECONDS = 15.0  # how long a customer's request waits for its turn with a 
 
 
 class Requests:
-    """What all entry points of this process share: the counters, and who may do what."""
+    """Authentication and limits, shared by all entry points of this process."""
 
     def __init__(self, store: ControlStore, access: Access, limits: Limits) -> None:
         self._store = store
@@ -56,13 +56,13 @@ class Requests:
         return Caller(found, call, self._store, self._access, limits)
 
     async def charge_login(self, call: Call, device: str | None) -> None:
-        """Count an attempt to log in, good or not. Raises TooManyRequests."""
+        """Count an attempt to log in, successful or not. Raises TooManyRequests."""
         call.charge(await self.limits.login(call.address, device))
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a call, and the way in which it changes something."""
+    """The authenticated caller of a request, with the ways in which it changes something."""
 
     principal: Principal
     call: Call
@@ -75,22 +75,23 @@ class Caller:
         return self.principal.actor
 
     async def require(self, scope: str) -> None:
-        """Raises Forbidden unless the caller has the scope; the refusal is audited."""
+        """Raise Forbidden unless the caller has the scope; the refusal is audited."""
         await self._access.authorize(
             self.principal, scope, action=self.call.action[:_LONGEST_ACTION]
         )
 
     def visiting(self) -> AbstractAsyncContextManager[None]:
-        """Do what may wait for a tenant's database. Raises TooManyAtOnce."""
+        """Hold a place for work that may wait for a tenant's database. Raises TooManyAtOnce."""
         return self._limits.visiting(self.actor.customer_id or self.principal.caller_id)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
         """A transaction for what the call changes; its follow-ups are done when the block ends.
 
-        What changes a database or a cluster may wait for a tenant, for an operation on it, or for
-        a repository elsewhere. So one request of a customer at a time has it, and the transaction
-        a connection of its own; whoever waits for a turn holds nothing. Raises Busy, TooManyAtOnce.
+        A change of a database or a cluster may wait for a tenant, for an operation on it, or for a
+        remote repository. So the requests of a customer change it one at a time, each in a
+        transaction on a connection of its own; a request that waits for its turn holds nothing.
+        Raises Busy, TooManyAtOnce.
         """
         target = self.call.target
         if target is None:
@@ -98,7 +99,7 @@ class Caller:
                 yield tx
             return
         async with (
-            # Nobody waits for requests of a customer who asks for a neighbour's.
+            # By customer: requests for a neighbour's resource do not make the neighbour wait.
             self._limits.turn((self.actor.customer_id, target), within=_TURN_SECONDS),
             self.visiting(),
             self._store.long_transaction(self.actor) as tx,
@@ -110,8 +111,9 @@ class Caller:
     ) -> Result:
         """Do ``work`` in one transaction; under an idempotency key, at most once.
 
-        ``kind`` is what it returns. That is kept under the key, and returned to a repeat, which
-        does nothing; secrets in it have to be made by the source that ``work`` is given.
+        ``kind`` is the type of its result. That is stored under the key, and returned to a repeated
+        request, which does nothing; secrets in it have to be made by the source that ``work`` is
+        given.
 
         Raises InvalidInput, IdempotencyKeyReused, RequestInProgress, Conflict, and what ``work``
         and the follow-ups of its transaction raise.
@@ -124,7 +126,7 @@ class Caller:
             return await self._under_key(tx, key, kind, work)
 
     async def begin(self, want: Callable[[Tx], Awaitable[OperationRow]]) -> OperationRow:
-        """Want an operation, under an idempotency key at most once. Raises as ``once``."""
+        """Begin an operation, under an idempotency key at most once. Raises as ``once``."""
         return await self.once(OperationRow, lambda tx, _: want(tx))
 
     async def is_repeated(self) -> bool:
@@ -187,14 +189,14 @@ class Caller:
         return result
 
     def _fingerprint(self) -> bytes:
-        """What the call asks for, however its JSON is spaced and ordered.
+        """A digest of what the call requests, independent of the spacing and order of its JSON.
 
-        Keyed with what only the caller holds: a body may have a user's password in it, and
-        nobody shall guess that from what is kept. The caller's rights are part of it, so that a
-        result is not returned again to who has lost the right to it.
+        It is keyed with a secret that only the caller holds: a body may contain a user's password,
+        which shall not be guessed from what is stored. The caller's rights are part of it, so that
+        a result is not returned again to a caller that has lost the right to it.
         """
         content = self.call.content
-        # Where no content is expected nobody has looked whether it is JSON.
+        # Content that is not expected was not checked to be JSON.
         with contextlib.suppress(ValueError, RecursionError):
             content = json.dumps(json.loads(content), sort_keys=True).encode()
         rights = f"{self.actor.customer_id} {' '.join(sorted(self.principal.scopes))}"

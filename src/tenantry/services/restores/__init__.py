@@ -1,1 +1,1 @@
-"""Restores: one database brought back to a moment, alone, while its neighbours go on."""
+"""Restores: one database restored to a moment, or from a backup, without affecting the others."""

@@ -1,9 +1,10 @@
 """The steps of a restore. Each finds what an earlier try of it has done.
 
-The invariant of a restore in place: at every moment exactly one whole database is in service
-under the database's name, the old one or the new one. The new one is made under another name,
-which ``making`` in the operation's state tells to convergence; then one transaction of
-PostgreSQL's gives the old one a name to be kept under and the new one its own.
+The invariant of a restore in place: at every moment exactly one whole database is in service under
+the database's name, the old one or the new one. The new one is built under another name
+(``staging_name`` in the operation's state, by which reconciliation knows it); then one transaction
+of PostgreSQL renames the old one to the name under which it is retained, and the new one to its
+own.
 """
 
 import datetime as dt
@@ -59,7 +60,7 @@ from tenantry.services.side_instances.service import SideInstances
 
 Connection = AsyncConnection[TupleRow]
 
-_COPIES = 3  # of the database, for a while: in the side instance, dumped, and loaded
+_COPIES = 3  # of the database, for a while: in the side cluster, dumped, and loaded
 _NOTHING_CHANGED = "Nothing was changed."
 
 
@@ -147,14 +148,14 @@ class RestoreFlow:
         run.state.file = str(file)
 
     async def _size(self, row: DatabaseRow, moment: dt.datetime) -> int:
-        """The bytes it takes now, or took since; it may have shrunk by what is to be restored."""
+        """Return its bytes now, or the most since the moment: it may have become smaller since."""
         async with self.clusters.own_connection(row.cluster_id) as server:
             now = await catalog.sizes(server, [row.database_name])
         async with self.store.transaction(audit.PLATFORM) as tx:
             before = await database_stats.largest_since(tx, row.id, moment)
         return max(now.get(row.database_name, 0), before)
 
-    # ── the side instance ────────────────────────────────────────────────────
+    # ── the side cluster ─────────────────────────────────────────────────────
 
     async def _past(self, run: RestoreRun) -> Past:
         row = await self._row(run)
@@ -179,7 +180,7 @@ class RestoreFlow:
         return Next()
 
     async def _roles(self, run: RestoreRun, row: DatabaseRow, *, since_then: bool) -> list[RoleRow]:
-        """Its further roles that were made after the moment, or that were there then."""
+        """Return its additional roles that were created after the moment, or those of before."""
         if run.params.is_new:
             return []
         roles_ = await active_roles(self.store, row)
@@ -192,7 +193,7 @@ class RestoreFlow:
         cluster = await self.clusters.cluster(row.cluster_id)
         staging, target_role = _staging_name(run), run.state.target_role
         await self._make(run, row, cluster.address)
-        # A backup's file is of another time: whose things are in it is settled once it is loaded.
+        # The owners in a backup's file are those of its time: they change once it is loaded.
         file = run.state.file
         roles_ = [each.username for each in await self._roles(run, row, since_then=False)]
         if file is not None and run.params.is_new:
@@ -239,7 +240,7 @@ class RestoreFlow:
             return await catalog.roles_of(server, row.username)
 
     async def _make(self, run: RestoreRun, row: DatabaseRow, address: Address) -> None:
-        """Have an empty database, whatever an earlier try has loaded."""
+        """Create an empty staging database, in place of what an earlier try has loaded."""
         staging, target_role = _staging_name(run), run.state.target_role
         async with self.clusters.own_connection(row.cluster_id) as server:
             await objects.drop_database(server, staging)
@@ -252,7 +253,7 @@ class RestoreFlow:
                 await objects.ensure_database(server, address, shadow, tenant=target_role)
 
     async def _check(self, run: RestoreRun) -> Outcome:
-        """Count the rows of each table, and compare with the side instance if there is one."""
+        """Count the rows of each table, and compare them with the side cluster's if it exists."""
         row = await self._row(run)
         cluster = await self.clusters.cluster(row.cluster_id)
         settings = await settings_of(cluster.address, row.username, row.database_name)
@@ -291,12 +292,12 @@ class RestoreFlow:
             row = await self._locked(tx, run)
             staging = _staging_name(run)
             if not await self.replacement.can_swap(row, staging, run.row.id):
-                return Next("load")  # somebody has dropped it by hand
+                return Next("load")  # it was dropped by hand
             if run.params.is_new:
                 is_first = await self._own(tx, run, row)
             else:
                 is_first = await self.replacement.swap(tx, row, staging, operation_id=run.row.id)
-            if is_first:  # a crash before this step is noted has it done again
+            if is_first:  # after a crash before this step is recorded it runs again
                 await audit.record_on(
                     tx,
                     run.actor,
@@ -311,9 +312,9 @@ class RestoreFlow:
         return Next()
 
     async def _own(self, tx: Tx, run: RestoreRun, row: DatabaseRow) -> bool:
-        """Give the new database to the owner of the other one; nobody knows its password yet.
+        """Give the new database to the owner of the original; nobody knows its password yet.
 
-        Returns False if that was done before.
+        Return False if that was done before.
         """
         database_id = _database_id(run)
         if await rows.find(tx, database_id, customer_id=None) is not None:
@@ -338,12 +339,12 @@ class RestoreFlow:
         try:
             async with tx.transaction():
                 await activate(wanted)
-        except NameTaken:  # meanwhile; what was restored is not thrown away for that
+        except NameTaken:  # since the check; the restore shall not fail for that
             await activate(replace(wanted, name=None))
         made = await rows.find(tx, database_id, customer_id=None)
         if made is None:
             raise MachineError("A database that was just made is gone.")
-        # Who could not reach the one shall not reach its copy.
+        # Clients that could not reach the original shall not reach its copy.
         await whitelist.copy(tx, row.id, database_id)
         await blueprints.follow(tx, row.id, database_id)
         await self.network.apply(tx)
@@ -364,7 +365,7 @@ class RestoreFlow:
             "lost": run.state.exceptions.lost,
         }
         if run.params.is_new:
-            with suppress(TenantryError):  # a pass does it as well
+            with suppress(TenantryError):  # a reconciliation pass does it as well
                 await self.pooler.refresh_users(self.store)
             database_id = _database_id(run)
             async with self.store.transaction(audit.PLATFORM) as tx:
@@ -413,7 +414,7 @@ class RestoreFlow:
 
 
 def _backup_id(run: RestoreRun) -> uuid.UUID | None:
-    """The logical backup that is to be restored, if it is one."""
+    """The logical backup to restore from, if it is one."""
     return run.params.to if isinstance(run.params.to, uuid.UUID) else None
 
 

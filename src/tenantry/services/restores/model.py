@@ -1,4 +1,4 @@
-"""What can be asked of a restore, and what is kept of the databases that one has replaced."""
+"""The parameters of a restore, and what is known of retained databases."""
 
 import datetime as dt
 import uuid
@@ -18,14 +18,14 @@ Into = Literal["new", "in_place"]
 
 
 class Exceptions(BaseModel):
-    """The objects that a copy has in another form, and those it lacks, each with the reason."""
+    """The objects that a copy has in another form, and those that it lacks, with the reasons."""
 
     changed: list[dict[str, str]] = Field(default_factory=list)
     lost: list[dict[str, str]] = Field(default_factory=list)
 
     @classmethod
     def of(cls, reloaded: reloading.Reloaded) -> "Exceptions":
-        """Those of a load."""
+        """Return those of a load."""
         return cls.model_validate(reloaded.as_json())
 
 
@@ -44,10 +44,10 @@ class RestoreParams(Params):
 
 
 class RestoreState(State):
-    """What the steps of a restore keep.
+    """The state of a restore.
 
-    ``staging_name`` is the database that is loaded before it is put in service, and
-    ``target_role`` the role that is going to own what is in it; ``file`` is a logical backup's.
+    ``staging_name`` is the database that is loaded before it is put in service, and ``target_role``
+    the role that will own its contents; ``file`` is a logical backup's.
     """
 
     moment: dt.datetime | None = None
@@ -77,14 +77,14 @@ PutBackRun = Run[PutBackParams, State]
 
 
 class WouldLose(Conflict):
-    """What was loaded lacks something of the original, and was to replace a database."""
+    """A copy lacks objects of the original, and was to replace a database."""
 
     code = "restore_would_lose"
     title = "The restore would lose something"
 
     @classmethod
     def require_nothing(cls, database: str, lost: Sequence[Mapping[str, str]]) -> None:
-        """Raises it if anything is ``lost``: the objects, each with its reason."""
+        """Raise this error if anything is ``lost``: the objects, each with its reason."""
         if not lost:
             return
         raise cls(
@@ -97,13 +97,13 @@ class WouldLose(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class NewRestore:
-    """What a caller wants back, and where.
+    """A request for a restore: from what, and as what.
 
-    ``to`` is a moment, now ("latest"), what the last restore in place has replaced ("previous"),
-    or the id of a logical backup or of a database that was replaced. Left out, ``into`` is a new
-    database: a database in service is replaced by nobody who has not said so. What was replaced
-    only goes in place. In place, what cannot be built again keeps the restore from being done,
-    unless ``accept_losses``.
+    ``to`` is a moment, now ("latest"), the database that the last restore in place has replaced
+    ("previous"), or the id of a logical backup or of a replaced database. ``into`` defaults to a
+    new database: one in service is replaced only on request. A replaced database can only be put
+    back in place. In place, a restore fails if objects cannot be built again, unless
+    ``accept_losses``.
     """
 
     to: dt.datetime | uuid.UUID | Literal["latest", "previous"]
@@ -115,7 +115,7 @@ class NewRestore:
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """A database that was replaced, and what it takes on disk; 0 if it is not there."""
+    """A database that was replaced, and its size on disk; 0 if it does not exist."""
 
     row: ReplacedRow
     size_bytes: int
@@ -123,10 +123,10 @@ class Replaced:
 
 @dataclass(frozen=True, slots=True)
 class Restorable:
-    """Whether a database can be restored to moments, and to which.
+    """Whether, and to which moments, a database can be restored.
 
-    ``off`` is where nothing is backed up, ``none`` where no moment is within a backup's reach,
-    ``unknown`` where the repository cannot be read; there is no window then.
+    ``off``: nothing is backed up. ``none``: no backup reaches any moment. ``unknown``: the
+    repository cannot be read. Only ``ok`` has a window.
     """
 
     state: Literal["ok", "none", "unknown", "off"]

@@ -1,4 +1,4 @@
-"""A database as it was at a moment, in the side cluster of an operation.
+"""A database at a past moment, in the side cluster of an operation.
 
 Used by restores, branches of a past moment, and drills. Each method is a step that can be repeated.
 """
@@ -14,7 +14,7 @@ from tenantry.services.restores import transfer
 from tenantry.services.side_instances.model import SideInstance, Wanted
 from tenantry.services.side_instances.service import SideInstances
 
-_MOST_TOLD = 0.95  # of a step, by bytes: what the database takes is an estimate
+_MOST_TOLD = 0.95  # of a step, by bytes: the database's size is an estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class Past:
         return await self.sides.recover(self.run.row.id, self._wanted)
 
     async def dump(self, *, target_role: str, kept: Collection[str] = ()) -> Path:
-        """Dump the database, all of which becomes ``target_role``'s. Returns the dump's folder.
+        """Dump the database, all of which becomes ``target_role``'s. Return the dump's folder.
 
-        ``kept`` are other roles that keep what they were granted.
+        ``kept`` are other roles whose grants are retained.
         """
         return await transfer.dump_out(
             await self.recover(),

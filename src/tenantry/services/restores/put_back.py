@@ -1,4 +1,4 @@
-"""Putting a database that was replaced back in service, which replaces the one that serves now."""
+"""Puts a retained database back in service, in place of the present one."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from tenantry.services.restores.model import PUT_BACK, PutBackParams, PutBackRun
 
 
 async def active_roles(store: ControlStore, row: DatabaseRow) -> list[RoleRow]:
-    """The additional roles of a database that can log in."""
+    """Return the additional roles of a database that can log in."""
     async with store.transaction(audit.PLATFORM) as tx:
         return [each for each in await roles.of_database(tx, row.id) if each.status == "active"]
 
@@ -25,7 +25,7 @@ async def active_roles(store: ControlStore, row: DatabaseRow) -> list[RoleRow]:
 async def grant_access(
     roles_: list[RoleRow], address: Address, row: DatabaseRow, database: str
 ) -> None:
-    """Give additional roles in ``database`` what they would have been given at their creation."""
+    """Grant additional roles in ``database`` what they would be granted at their creation."""
     for role in roles_:
         await logins.grant(
             address, database, tenant=row.username, role=role.username, access=role.access
@@ -70,10 +70,10 @@ class PutBackFlow:
         async with self.store.long_transaction(audit.PLATFORM) as tx:
             row = require_row(await rows.lock(tx, run.row.resource_id, wait=True))
             if not await self.replacement.can_swap(row, name, run.row.id):
-                return Next("prepare")  # which reports that somebody has dropped it by hand
+                return Next("prepare")  # which reports that it was dropped by hand
             is_first = await self.replacement.swap(tx, row, name, operation_id=run.row.id)
             await replaced.remove(tx, name, row.id)
-            if is_first:  # a crash before this step is noted has it done again
+            if is_first:  # after a crash before this step is recorded it runs again
                 details: dict[str, object] = {"operation_id": str(run.row.id)}
                 await audit.record_on(tx, run.actor, "database.put_back", row, details=details)
         return Done(
@@ -85,4 +85,4 @@ class PutBackFlow:
         )
 
     async def _undo(self, _: AnyRun) -> None:
-        """Nothing is made before it is in service."""
+        """Do nothing: nothing is created before the database is in service."""

@@ -1,6 +1,6 @@
-"""Whose things are in a database that comes from another time: settled before it is dumped.
+"""Settles who owns what in a database of another time, before it is dumped.
 
-In the side instance, where nobody else is and nothing is kept.
+This happens in the side cluster, which has no other users and is removed afterwards.
 """
 
 from collections.abc import Collection
@@ -15,9 +15,9 @@ from tenantry.pg.visitors import Visitor
 
 
 async def open_up(address: Address, database: str, *, first: str, heir: str) -> list[str]:
-    """Let visitors in, whatever limits there were, and give the first role its name of now.
+    """Let visitors in, whatever the limits were, and give the owner role its present name.
 
-    Returns the tenants' other roles that the database knows: owners, and who has rights there.
+    Return the other tenants' roles that the database refers to, as owners or by rights.
     """
     name = sql.Identifier(database)
     async with connect(address, user=ADMIN) as admin:
@@ -50,10 +50,10 @@ async def open_up(address: Address, database: str, *, first: str, heir: str) -> 
 async def settle(
     guest: Visitor, database: str, *, heir: str, others: Collection[str], kept: Collection[str]
 ) -> None:
-    """Make everything in a database the heir's, as a visitor who is a member of all of them.
+    """Make ``heir`` the owner of everything in a database, as a visitor that is in all roles.
 
-    Other roles keep what they were granted if they are among ``kept``; the rest, which the
-    live server may not know any more, or as somebody else, are not mentioned afterwards.
+    Other roles retain their grants if they are among ``kept``. All others are removed from the
+    database: on the live cluster they may not exist, or belong to another tenant.
     """
     async with visitors.connect_as(guest, database) as inside, inside.transaction():
         for role in others:

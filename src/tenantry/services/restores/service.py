@@ -1,4 +1,4 @@
-"""The verbs on restores, and the end of what they have replaced."""
+"""Restores databases, and drops retained ones that have expired."""
 
 import datetime as dt
 import uuid
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 
 class Restores:
-    """Everything that can be done to have a database back as it was."""
+    """The verbs on restores."""
 
     def __init__(self, flow: RestoreFlow, databases: Databases, operations: Operations) -> None:
         self._store = flow.store
@@ -54,7 +54,10 @@ class Restores:
     async def begin(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: NewRestore
     ) -> OperationRow:
-        """Want a database back. Raises NotFound, Conflict, OutsideWindow, RepositoryError."""
+        """Begin a restore.
+
+        Raises NotFound, Conflict, InvalidInput, NameTaken, OutsideWindow, RepositoryError.
+        """
         row = await self._databases.lock_active(tx, actor, database_id)
         if wanted.name is not None:
             await self._require_free(tx, row, wanted)
@@ -76,9 +79,9 @@ class Restores:
         return await self._begin(tx, actor, row, RESTORE, _params(wanted, wanted.to))
 
     async def _require_free(self, tx: Tx, row: DatabaseRow, wanted: NewRestore) -> None:
-        """Raises InvalidInput unless a new database is wanted, NameTaken if it cannot be called so.
+        """Raise InvalidInput unless a new database is wanted, NameTaken if its name is in use.
 
-        Somebody may take the name meanwhile; then the database comes without one.
+        The name may be taken later all the same; then the database is created without one.
         """
         if wanted.into == "in_place":
             raise InvalidInput.of("name", "is for a new database; in place it keeps its own")
@@ -87,7 +90,7 @@ class Restores:
             raise rows.name_taken(wanted.name, row.environment)
 
     async def window(self, actor: Actor, database_id: uuid.UUID) -> Restorable:
-        """Between which moments a database can be restored from the local repository alone."""
+        """Return the moments to which the local repository alone can restore a database."""
         if not self._repositories.enabled:
             return Restorable("off")
         try:
@@ -135,7 +138,7 @@ class Restores:
     async def _begin(
         self, tx: Tx, actor: Actor, row: DatabaseRow, kind: Kind[P, S], params: P
     ) -> OperationRow:
-        # Either a new one, or the one that it replaces, which is retained.
+        # One more either way: a new database, or a retained one.
         await self._databases.check_count(tx, actor, row.customer_id, more=1)
         operation = await self._operations.begin(
             tx,
@@ -151,7 +154,7 @@ class Restores:
         return operation
 
     async def kept(self, actor: Actor, database_id: uuid.UUID) -> list[Replaced]:
-        """What restores in place have replaced of a database. Raises NotFound."""
+        """Return the databases that restores in place have replaced. Raises NotFound."""
         row = await self._databases.show(actor, database_id)
         async with self._store.transaction(actor) as tx:
             found = await replaced.of_database(tx, row.id)
@@ -160,7 +163,7 @@ class Restores:
         return [Replaced(each, sizes.get(each.database_name, 0)) for each in found]
 
     async def converge(self) -> list[str]:
-        """Drop what was replaced and has had its time. Returns what is gone."""
+        """Drop the retained databases that have expired. Return their names."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             due = await replaced.expired(tx)
         gone: list[str] = []

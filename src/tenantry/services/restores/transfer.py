@@ -1,6 +1,6 @@
-"""A database of a side instance, or of a file, into an empty one: for restores, branches, drills.
+"""Copies a database of a side cluster, or a dump, into an empty database.
 
-All three go the same way, so that a drill proves what a restore does.
+Restores, branches and drills all do it in this way, so that a drill proves what a restore does.
 """
 
 import asyncio
@@ -36,10 +36,10 @@ async def dump_out(
     kept: Collection[str] = (),
     tell: Tell,
 ) -> Path:
-    """Dump a database of a side instance, once everything in it is the heir's.
+    """Dump a database of a side cluster, after making ``heir`` the owner of everything in it.
 
-    ``first`` is its first role's name there; ``kept`` are other roles that keep what they were
-    granted. Returns a folder in that of the side instance.
+    ``first`` is the name of its owner role there; ``kept`` are other roles whose grants are
+    retained. Return a folder in the side cluster's.
     """
     others = await roles.open_up(side.address, database, first=first, heir=heir)
     target = side.folder / "dump"
@@ -62,7 +62,7 @@ async def dump_out(
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An empty database that is the heir's; ``roles`` are others named in what is loaded."""
+    """An empty database that ``heir`` owns; ``roles`` are others that the dump names."""
 
     address: Address
     bindir: Path
@@ -83,7 +83,7 @@ async def load_in(
     settle: Inside | None = None,
     tell: Tell,
 ) -> Reloaded:
-    """Load a dump and give all of it to the heir; ``settle`` comes before that.
+    """Load a dump and make the target's ``heir`` the owner of it all; ``settle`` runs before that.
 
     ``settings`` are the tenant's; each statement may take ``seconds``.
     """
@@ -114,7 +114,7 @@ async def load_in(
     return done
 
 
-# ── what came of it ──────────────────────────────────────────────────────────
+# ── comparing ────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The tables that are not as they were, and the materialized views that were brought up to
-    date by loading them."""
+    """The tables whose row counts differ, and the materialized views that loading has refreshed."""
 
     wrong: list[str]
     refreshed: list[dict[str, str]]
@@ -140,7 +139,7 @@ async def count(inside: AsyncConnection[TupleRow]) -> Counts:
 
 
 def compare(then: Counts, now: Counts, lost: Sequence[Mapping[str, str]]) -> Difference:
-    """Say where the rows are not as many as they were; not of what is ``lost``."""
+    """Return where the row counts differ, except for what is ``lost``."""
     names = {name for name in then.tables.keys() | now.tables.keys()
              if then.tables.get(name) != now.tables.get(name)
              and not any(each["object"].endswith(f" {name}") for each in lost)}  # fmt: skip

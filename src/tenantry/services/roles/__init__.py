@@ -1,1 +1,1 @@
-"""Roles: further logins of a database, with less right than its first one."""
+"""Additional roles: further logins of a database, with fewer rights than its owner role."""

@@ -1,4 +1,4 @@
-"""What is wanted of a role, and what its owner is told about it. Values only."""
+"""Requests for additional roles, and the roles as their owner sees them. Values only."""
 
 import re
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ MOST_ROLES = 20  # of one database: each is named in the rights of every table
 
 @dataclass(frozen=True, slots=True)
 class NewRole:
-    """What a caller asks for; without ``max_connections``, a few."""
+    """A role to create; ``max_connections`` defaults to a small number."""
 
     name: str
     access: Access
     max_connections: int | None
 
     def username_in(self, database: DatabaseRow) -> str:
-        """What it logs in as."""
+        """Return the name that it logs in with."""
         return names.additional(database.username, self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role and the database that it is of."""
+    """A role and its database."""
 
     database: DatabaseRow
     row: RoleRow
@@ -38,7 +38,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class OpenedRole:
-    """A role and the password that opens it, which is shown once."""
+    """A role and its password, which is shown once."""
 
     role: Role
     password: Secret

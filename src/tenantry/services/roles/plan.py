@@ -1,7 +1,7 @@
-"""The difference between the roles that should be and those that are. Pure.
+"""The differences between the wanted roles and those that exist. Pure.
 
-A role that nobody wants belongs to a creation that was not finished, or that is under
-way: then its database's row is locked, and whoever would drop the role has to wait.
+A role that is not wanted belongs to a creation that was not finished, or that is in progress: then
+its database's row is locked, and dropping the role has to wait.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -16,7 +16,7 @@ from tenantry.pg.catalog import RoleState
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The tenants' roles on a cluster, and by database who may connect to it."""
+    """The tenants' roles on a cluster, and by database the roles that may connect to it."""
 
     roles: Mapping[str, RoleState]
     connectable: Mapping[str, Collection[str]]
@@ -24,7 +24,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Restore:
-    """Make a role that is missing, or let it in and give it its rights again."""
+    """Create a missing role, or admit it and grant its rights again."""
 
     database_id: UUID
     username: str
@@ -32,7 +32,7 @@ class Restore:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Put a role's connection limit right."""
+    """Correct a role's connection limit."""
 
     database_id: UUID
     username: str
@@ -40,7 +40,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class UndoRotation:
-    """Bring back the password from before a change that was not finished."""
+    """Restore the password from before a change that was not finished."""
 
     database_id: UUID
     username: str
@@ -56,7 +56,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class DropStranger:
-    """Remove a role that nobody wants."""
+    """Drop a role that is not wanted."""
 
     database_id: UUID
     username: str
@@ -81,9 +81,9 @@ def _of_role(database: DatabaseRow, role: RoleRow, world: World) -> Iterable[Act
 def differences(
     databases: Iterable[DatabaseRow], wanted: Mapping[UUID, Iterable[RoleRow]], world: World
 ) -> list[Action]:
-    """What to do, in order, about the roles of databases that somebody owns or waits for.
+    """Return the actions, in order, for the roles of active and warm databases.
 
-    One that waits has none: they are of a creation that was not finished.
+    A warm database has none: its roles are of a creation that was not finished.
     """
     further: dict[str, list[str]] = {}
     for username in sorted(world.roles):

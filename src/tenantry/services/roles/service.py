@@ -1,4 +1,4 @@
-"""The verbs on a database's further roles, and the convergence that makes them what is wanted."""
+"""The verbs on a database's additional roles, and their reconciliation."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 class Roles:
-    """Everything that can be done with roles."""
+    """The verbs on additional roles."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class Roles:
     # As those on databases, they work in the caller's transaction.
 
     async def of_database(self, actor: Actor, database_id: uuid.UUID) -> list[Role]:
-        """A database's roles besides its first one. Raises NotFound."""
+        """Return a database's additional roles. Raises NotFound."""
         database = await self._databases.show(actor, database_id)
         async with self._store.transaction(actor) as tx:
             return [Role(database, row) for row in await rows.of_database(tx, database_id)]
 
     async def show(self, actor: Actor, database_id: uuid.UUID, role_id: uuid.UUID) -> Role:
-        """One role. Raises NotFound."""
+        """Return one role. Raises NotFound."""
         database = await self._databases.show(actor, database_id)
         async with self._store.transaction(actor) as tx:
             return Role(database, await self._find(tx, database_id, role_id))
@@ -70,7 +70,7 @@ class Roles:
     async def create(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: NewRole, password: Secret
     ) -> OpenedRole:
-        """Make a login. Raises NotFound, NameTaken, InvalidInput, Conflict, Unavailable."""
+        """Create a role. Raises NotFound, NameTaken, InvalidInput, Conflict, Unavailable."""
         database = await self._databases.lock_there(tx, actor, database_id)
         return (await self.create_all(tx, actor, database, [(wanted, password)]))[0]
 
@@ -81,7 +81,7 @@ class Roles:
         database: DatabaseRow,
         wanted: Sequence[tuple[NewRole, Secret]],
     ) -> list[OpenedRole]:
-        """Make logins of a database whose row ``tx`` holds. Raises as ``create``."""
+        """Create roles of a database whose row ``tx`` holds. Raises as ``create``."""
         if len(await rows.of_database(tx, database.id)) + len(wanted) > MOST_ROLES:
             raise InvalidInput(
                 f"A database may have {MOST_ROLES} roles besides its first one.",
@@ -89,11 +89,11 @@ class Roles:
             )
         made = [await self._want(tx, database, each) for each, _ in wanted]
         for role in made:
-            # What an unfinished creation left may have other rights.
+            # A role that an unfinished creation left may have other rights.
             await steps.remove(self._clusters, self._pooler, database, role.username)
             await steps.build(self._clusters, database, role.username, role.access)
-        # Last: whoever else changes an allowlist waits from here to the end of ``tx``, and so
-        # nothing that follows waits for a tenant.
+        # Last: other changes of allowlists wait from here to the end of ``tx``, so nothing that
+        # follows may wait for a tenant.
         if made and await whitelist.of_database(tx, database.id):
             await self._network.apply(tx)
         opened = []
@@ -127,7 +127,7 @@ class Roles:
         return role
 
     async def imitate(self, database: DatabaseRow, wanted: NewRole) -> None:
-        """Have a role of that kind in a scratch, with all its rights; nobody logs in as it."""
+        """Create such a role in a scratch database, with all its rights; it cannot log in."""
         await steps.build(self._clusters, database, wanted.username_in(database), wanted.access)
 
     async def update(
@@ -138,7 +138,7 @@ class Roles:
         role_id: uuid.UUID,
         max_connections: int,
     ) -> Role:
-        """Change a role's connection limit; open sessions go on.
+        """Change a role's connection limit; open sessions continue.
 
         Raises NotFound, InvalidInput, Conflict.
         """
@@ -153,9 +153,9 @@ class Roles:
         return Role(database, await self._find(tx, database.id, role.id))
 
     async def delete(self, caller: Caller, database_id: uuid.UUID, role_id: uuid.UUID) -> bool:
-        """Delete a role and end its sessions. Returns whether it is gone.
+        """Delete a role and end its sessions. Return whether it is gone.
 
-        If not, nobody can log in; a convergence pass removes it. Raises NotFound, Conflict.
+        If not, it cannot log in; a reconciliation pass removes it. Raises NotFound, Conflict.
         """
         async with caller.transaction() as tx:
             database, role = await self._lock(tx, caller.actor, database_id, role_id)
@@ -188,9 +188,9 @@ class Roles:
         *,
         reason: str | None = None,
     ) -> OpenedRole:
-        """Give a role a new password; open sessions go on. Raises NotFound, Conflict.
+        """Give a role a new password; open sessions continue. Raises NotFound, Conflict.
 
-        As with a database's, the old verifier is remembered until ``tx`` is committed.
+        As with a database's, the old verifier is stored until ``tx`` is committed.
         """
         database, role = await self._lock(tx, actor, database_id, role_id)
         await self._databases.change_password(
@@ -207,10 +207,10 @@ class Roles:
         emit(StepDone("role_rotate", "recorded", role.username))
         return OpenedRole(Role(database, await self._find(tx, database.id, role.id)), password)
 
-    # ── convergence ──────────────────────────────────────────────────────────
+    # ── reconciliation ───────────────────────────────────────────────────────
 
     async def converge(self, passed: Pass) -> None:
-        """Complete or undo whatever a crash or a hand left behind."""
+        """Complete or undo what a crash or a change by hand left behind."""
         for cluster in await self._clusters.with_databases():
             world = await self._world(cluster.id)
             async with self._store.transaction(audit.PLATFORM) as tx:
@@ -228,7 +228,7 @@ class Roles:
             )
 
     async def _act(self, action: plan.Action) -> bool:
-        """Do it, if nobody works on the database and it is still to be done."""
+        """Perform an action, if the database is not locked and the action is still needed."""
         async with self._store.long_transaction(audit.PLATFORM) as tx:
             database = await databases.lock(tx, action.database_id, wait=False)
             if database is None:
@@ -283,7 +283,7 @@ class Roles:
     async def _lock(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, role_id: uuid.UUID
     ) -> tuple[DatabaseRow, RoleRow]:
-        """An active role of an active database, which is held until ``tx`` ends."""
+        """Return an active role of an active database, whose row is locked until ``tx`` ends."""
         database = await self._databases.lock_there(tx, actor, database_id)
         role = await self._find(tx, database.id, role_id)
         if role.status != "active":

@@ -1,7 +1,7 @@
-"""The steps by which a role comes to be and goes, on the locked row of its database.
+"""The steps that create and drop a role, while its database's row is locked.
 
-A crash while a role is made leaves one that nobody wants and nobody has the password of:
-the next convergence pass drops it. A crash while it is removed leaves a row that says so.
+A crash during the creation leaves a role that is not wanted and whose password nobody has: the next
+reconciliation pass drops it. A crash during the removal leaves a row that says so.
 """
 
 from contextlib import suppress
@@ -20,12 +20,12 @@ from tenantry.services.pooling.service import Pooler
 async def build(
     clusters: ClusterPools, database: DatabaseRow, username: str, access: Access
 ) -> None:
-    """Have the role and its rights; a new one cannot log in yet."""
+    """Create the role, if missing, and grant its rights; a new one cannot log in yet."""
     cluster = await clusters.cluster(database.cluster_id)
     async with clusters.connection(cluster.id) as server:
         await objects.ensure_role(server, username)
     emit(StepDone("role", "made", username))
-    # Inside it a tenant's locks are waited for, and no pooled connection is held meanwhile.
+    # This may wait for a tenant's locks, so it holds no connection of a pool meanwhile.
     await logins.grant(
         cluster.address,
         database.database_name,
@@ -34,7 +34,7 @@ async def build(
         access=access,
     )
     emit(StepDone("role", "granted", username))
-    # Last: who may connect has all other rights, which convergence relies on.
+    # Last: a role that may connect has all other rights, which reconciliation relies on.
     async with clusters.connection(cluster.id) as server:
         await logins.admit(server, database.database_name, username, access)
     emit(StepDone("role", "admitted", username))
@@ -43,7 +43,7 @@ async def build(
 async def remove(
     clusters: ClusterPools, pooler: Pooler, database: DatabaseRow, username: str
 ) -> None:
-    """Shut a role out through both doors, now, and drop it."""
+    """Refuse a role's logins at both endpoints, end its sessions, and drop it."""
     cluster = await clusters.cluster(database.cluster_id)
     async with clusters.own_connection(cluster.id) as server:
         if not await objects.role_exists(server, username):
@@ -51,7 +51,7 @@ async def remove(
         close = partial(objects.close_role, server, username)
         await without_blockers(server, close, roles=[username])
         emit(StepDone("role_delete", "closed", username))
-        # Without the pooler no pooled session is left; and it must not keep this waiting.
+        # Without the pooler there are no pooled sessions; and it must not delay this.
         with suppress(TenantryError):
             await pooler.end_clients_of([username])
         await objects.end_sessions(server, username)

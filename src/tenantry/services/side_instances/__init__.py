@@ -1,1 +1,1 @@
-"""Side instances: a cluster as it was at a moment, in files of its own, for one operation."""
+"""Side clusters: temporary clusters at a past moment, in files of their own, for one operation."""

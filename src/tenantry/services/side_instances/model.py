@@ -1,4 +1,4 @@
-"""What is asked of a side instance, and what it is. Values only."""
+"""The specification of a side cluster, and a running one. Values only."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class LogMissing(MachineError):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Every moment of it can be restored from what is in a repository."""
+    """The moments that can be restored from a repository, without a gap."""
 
     since: dt.datetime
     until: dt.datetime
@@ -29,10 +29,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A cluster as it was at a moment, with the databases named; of the others there is nothing.
+    """A cluster at a moment, with the named databases only.
 
-    ``label`` is the backup to begin with, by default the one from which the least log is to be
-    read; "immediate" is the end of that very backup.
+    ``label`` is the backup to begin with, by default the one from which the least log has to be
+    replayed; "immediate" is the end of that very backup.
     """
 
     cluster: str
@@ -43,7 +43,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class SideInstance:
-    """A running server that was recovered, and takes writes: nobody else comes there.
+    """A running server that has been recovered and accepts writes; it has no other clients.
 
     ``unreadable`` are the better backups that could not be read.
     """

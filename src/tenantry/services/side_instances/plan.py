@@ -1,4 +1,4 @@
-"""Which backup a moment is reached from, and what a side instance has to be like. Pure."""
+"""From which backup a moment is reached, and how a side cluster is configured. Pure."""
 
 import datetime as dt
 import re
@@ -10,8 +10,8 @@ from tenantry.pg.pgbackrest_output import Backup
 from tenantry.services.repository.plan import reaching
 from tenantry.services.side_instances.model import OutsideWindow
 
-# What hot standby needs at least as much of as the server that wrote the log
-# (manual, section 27.4.3), by the name that pg_controldata has for it.
+# The parameters that hot standby needs at least as high as the server that wrote the log
+# (manual, section 27.4.3), by their names in pg_controldata.
 _AT_LEAST = (
     "max_connections",
     "max_worker_processes",
@@ -27,7 +27,7 @@ _RECOVERY = re.compile(r"\s*(restore_command|recovery_target\w*|archive_mode)\s*
 
 
 def candidates(backups: Sequence[Backup], moment: dt.datetime) -> list[Backup]:
-    """The backups that can be begun with, first the one from which the least log is to be read.
+    """Return the backups to begin with, first the one from which the least log has to be replayed.
 
     Raises OutsideWindow if the moment is before the oldest, Conflict if there is no backup.
     """
@@ -50,10 +50,10 @@ def candidates(backups: Sequence[Backup], moment: dt.datetime) -> list[Backup]:
 def names_in_backup(
     wanted: Collection[str], known: Mapping[str, int], oids: Collection[int]
 ) -> list[str]:
-    """Of the databases that a backup knows (with their oids), those to restore the files of.
+    """Return the databases of a backup (given with their oids) whose files have to be restored.
 
-    A database that was replaced or put back meanwhile had another name then, which begins with
-    its own, or is told by its oid. One that came after the backup is all in the log.
+    A database that was replaced or put back later had another name then, which begins with its own,
+    or is known by its oid. One created after the backup is completely in the log.
     """
     return sorted(
         name
@@ -63,7 +63,7 @@ def names_in_backup(
 
 
 def at_least(told: str) -> dict[str, int]:
-    """The parameters that a server needs to read the log, by what pg_controldata has printed."""
+    """Return the parameters that a server needs to replay the log, from pg_controldata's output."""
     found: dict[str, int] = {}
     for name in _AT_LEAST:
         line = re.search(rf"^{name} setting:\s+(\d+)$", told, re.MULTILINE)
@@ -73,7 +73,7 @@ def at_least(told: str) -> dict[str, int]:
 
 
 def parameters(least: Mapping[str, int], *, socket_dir: str, port: int) -> dict[str, str]:
-    """A side instance's: no network, little memory, and no care for a loss of power."""
+    """Return a side cluster's parameters: no network, little memory, not durable."""
     return {name: str(value) for name, value in least.items()} | {
         "listen_addresses": "",
         "ssl": "off",
@@ -103,15 +103,14 @@ def parameters(least: Mapping[str, int], *, socket_dir: str, port: int) -> dict[
 
 
 def recovery_settings(automatic: str) -> str:
-    """Of the ``postgresql.auto.conf`` that pgBackRest has left, what tells how to recover.
+    """Return the recovery settings in the ``postgresql.auto.conf`` that pgBackRest has written.
 
-    Whatever else somebody has set on the live server by ALTER SYSTEM must not hold here: it
-    could open a port.
+    What was set on the live server by ALTER SYSTEM must not apply here: it could open a port.
     """
     kept = [line for line in automatic.splitlines() if _RECOVERY.match(line)]
     return "\n".join([*kept, ""])
 
 
 def segment_after(lsn: str, *, timeline: int, size: int) -> str:
-    """The name of the segment of the log that follows the one with this position."""
+    """Return the name of the segment of the log that follows the one with this position."""
     return f"{timeline:08X}{timelines.segment_of(timelines.read_lsn(lsn) + size, size)}"

@@ -1,6 +1,6 @@
-"""Having a side instance: restored, recovered to exactly the moment, checked, and removed.
+"""Restores side clusters, recovers them to exactly a moment, checks and removes them.
 
-Each verb is idempotent, and finds by the files of the operation how far an earlier try came.
+Each verb is idempotent: from the operation's files it knows how far an earlier try came.
 """
 
 import asyncio
@@ -56,9 +56,9 @@ _DEADLINE = 12 * _HOURS
 _POLL_SECONDS = 0.05
 _TELL_SECONDS = 0.5
 _FETCHED_BYTES = 2 * archiving.SEGMENT_BYTES
-_OWN_BYTES = 256 * 1024**2  # of every side instance: the log, the templates, what all share
-# A database made after the backup was copied from the template, by the log; and one has to be
-# named, or all are restored.
+_OWN_BYTES = 256 * 1024**2  # of every side cluster: the log, the templates, what all share
+# The log copies a database that was created after the backup from the template; and at least one
+# has to be named, or all are restored.
 _ALWAYS = frozenset({AUTH_DATABASE, TEMPLATE})
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _ALL_TIME = dt.datetime.max.replace(tzinfo=dt.UTC)
@@ -66,22 +66,22 @@ _UNREACHED = "recovery ended before configured recovery target was reached"
 
 
 class SideInstances:
-    """All side instances, each that of one operation."""
+    """All side clusters, each that of one operation."""
 
     def __init__(self, settings: Settings, repositories: Repositories) -> None:
         self._home = Home(settings.home)
         self._repositories = repositories
 
     def folder(self, operation_id: uuid.UUID) -> Path:
-        """Where an operation has its files; gone with its side instance."""
+        """Return the folder of an operation's files; it is removed with the side cluster."""
         return self._home.scratch / str(operation_id)
 
     # ── before beginning ─────────────────────────────────────────────────────
 
     async def check(self, cluster: str, moment: dt.datetime) -> None:
-        """See whether a cluster can be brought back to a moment.
+        """Check that a cluster can be restored to a moment.
 
-        Raises OutsideWindow if not, Conflict without a backup, RepositoryError if none is told of.
+        Raises OutsideWindow if not, Conflict without a backup, RepositoryError if that is unknown.
         """
         if moment > dt.datetime.now(dt.UTC):
             raise OutsideWindow(
@@ -91,9 +91,9 @@ class SideInstances:
         await anext(self._candidates(cluster, moment))
 
     async def window(self, cluster: str) -> Window | None:
-        """Between which moments a cluster can be brought back from the local repository alone.
+        """Return the moments to which the local repository alone can restore a cluster.
 
-        None if there is no backup there that is whole. Raises RepositoryError.
+        None if it has no complete backup. Raises RepositoryError.
         """
         found = await looking.local_state(self._repositories, cluster)
         if found.problem is not None:
@@ -103,7 +103,7 @@ class SideInstances:
         return Window(found.restorable_from, found.restorable_until)
 
     def require_room(self, needed: int) -> None:
-        """Raises NotEnoughDisk without so many bytes for a side instance and what is made of it."""
+        """Raise NotEnoughDisk without so many bytes for a side cluster and its copies."""
         files.require_room(
             self._home.scratch,
             needed + _OWN_BYTES,
@@ -114,7 +114,7 @@ class SideInstances:
     async def _candidates(
         self, cluster: str, moment: dt.datetime, *, label: str | None = None
     ) -> AsyncIterator[Backup]:
-        """The backups to begin with, the best first. A repository is asked when it is its turn.
+        """Yield the backups to begin with, the best first. Each repository is asked in its turn.
 
         Raises the first problem if no repository has any.
         """
@@ -142,14 +142,14 @@ class SideInstances:
             )
         return [each for each in found if label in {None, each.label}]
 
-    # ── having one ───────────────────────────────────────────────────────────
+    # ── restoring and recovering ─────────────────────────────────────────────
 
     async def restore(
         self, operation_id: uuid.UUID, wanted: Wanted, *, tell: Tell | None = None
     ) -> None:
-        """Have its files, from the best backup that can be read.
+        """Restore the side cluster's files, from the best backup that can be read.
 
-        ``tell`` is called about twice a second with the bytes that are there of the wanted
+        ``tell`` is called about twice a second with the bytes restored so far of the wanted
         databases. Raises OutsideWindow, RepositoryError with what to do.
         """
         if self._note(operation_id).get("wanted") == _written(wanted):
@@ -195,7 +195,7 @@ class SideInstances:
         oids: Collection[int],
         tell: Tell | None,
     ) -> tuple[dict[str, int], list[str]]:
-        """Have the files of a backup. Returns what databases it knows, and those that are there."""
+        """Restore a backup's files. Return its databases with their oids, and the restored ones."""
 
         def choose(known: Mapping[str, int]) -> list[str]:
             return plan.names_in_backup(wanted.databases, known, oids)
@@ -236,9 +236,9 @@ class SideInstances:
         backup: Backup,
         choose: Callable[[Mapping[str, int]], list[str]],
     ) -> tuple[dict[str, int], Path | None]:
-        """What databases a backup knows, and a repository in which it lacks those not chosen.
+        """Return the databases of a backup, and a repository with it that lacks those not chosen.
 
-        That is only a way to be faster: where it cannot be, the backup is restored as it is.
+        This only makes it faster: where it is not possible, the backup is restored as it is.
         """
         pgbackrest = self._repositories.pgbackrest
         place = self._repositories.places[backup.repository - 1]
@@ -279,7 +279,7 @@ class SideInstances:
         )
 
     async def _at_least(self, cluster: str, least: dict[str, int]) -> dict[str, int]:
-        # They may have been raised since the backup, which the log tells of in its midst only.
+        # They may have been raised since the backup, which only a record in the log would show.
         try:
             async with connect(self._repositories.cluster(cluster).address, user=ADMIN) as live:
                 return {
@@ -293,14 +293,14 @@ class SideInstances:
             return least
 
     async def recover(self, operation_id: uuid.UUID, wanted: Wanted) -> SideInstance:
-        """Have it run, recovered to exactly the moment, with its databases in it.
+        """Start the side cluster, recovered to exactly the moment, with its databases.
 
-        Raises LogMissing if the log ends before the moment, OutsideWindow if one of the
-        databases was not there then.
+        Raises LogMissing if the log ends before the moment, OutsideWindow if one of the databases
+        did not exist then.
         """
         note = self._note(operation_id)
         if note.get("wanted") != _written(wanted) or note["boot"] != _boot():
-            # What was there when the power went was not on the disk for certain.
+            # After a power failure its files may be incomplete: they were not synced.
             await self._restore(operation_id, wanted, ())
             note = self._note(operation_id)
         cluster = self._cluster(operation_id, wanted.cluster)
@@ -313,7 +313,7 @@ class SideInstances:
                    for name, each in note["known"].items())
         }  # fmt: skip
         if lacking:
-            # It had the name of another when the backup was made.
+            # It had another database's name when the backup was made.
             await self._restore(operation_id, wanted, lacking)
             await self._recovered(cluster, wanted)
         emit(SideInstanceRecovered(str(operation_id)))
@@ -352,12 +352,12 @@ class SideInstances:
     async def _why(
         self, cluster: ProcessCluster, wanted: Wanted, error: MachineError
     ) -> MachineError:
-        """What a server that did not come up, or not as far as the moment, has died of."""
+        """Return why a server did not start, or did not reach the moment."""
         try:
             said = _log_of(cluster).read_text(errors="replace")
         except OSError:
             return error
-        # What fetches the log cannot write it either, and says no more than that it failed.
+        # On a full disk pgBackRest cannot store the log either, and only reports that it failed.
         if files.NO_SPACE in said or files.free_bytes(cluster.data) < _FETCHED_BYTES:
             return files.became_full(f"that of {cluster.data}")
         if _UNREACHED not in said and "could not locate required checkpoint" not in said:
@@ -397,7 +397,7 @@ class SideInstances:
     # ── the end ──────────────────────────────────────────────────────────────
 
     async def remove(self, operation_id: uuid.UUID) -> bool:
-        """End it, and delete all files of the operation. Returns whether there was something."""
+        """Stop the side cluster and delete the operation's files. Return whether there were any."""
         folder = self.folder(operation_id)
         cluster = self._cluster(operation_id, None)
         there = folder.exists() or cluster.address.socket_dir.exists()
@@ -408,7 +408,7 @@ class SideInstances:
         return there
 
     def every(self) -> set[uuid.UUID]:
-        """The operations that have files here."""
+        """Return the operations that have files here."""
         if not self._home.scratch.exists():
             return set()
         found = {parse_id(folder.name) for folder in self._home.scratch.iterdir()}
@@ -418,7 +418,7 @@ class SideInstances:
 
     def _cluster(self, operation_id: uuid.UUID, origin: str | None) -> ProcessCluster:
         folder = self.folder(operation_id)
-        # The name of a socket has little room (see base.settings).
+        # A socket's path must be short (see base.settings).
         socket_dir = self._home.run / f"side-{operation_id.hex[:11]}"
         return ProcessCluster(
             name="side",
@@ -440,7 +440,7 @@ class SideInstances:
 
 
 def _unreadable(cluster: str, label: str, error: RepositoryError) -> RepositoryError:
-    """What to tell where no backup can be read, of the best of them."""
+    """Return the error to raise where no backup can be read, for the best of them."""
     if isinstance(error, BackupDamaged):
         return BackupDamaged(
             f"The backup {label} is damaged. {error.detail}",
@@ -462,7 +462,7 @@ def _written(wanted: Wanted) -> dict[str, Any]:
 
 
 def _boot() -> str:
-    """Since when the machine has had power (random(4))."""
+    """Return the id of the machine's present boot (random(4))."""
     return _BOOT.read_text()
 
 

@@ -1,1 +1,1 @@
-"""What is logged of the statements in a database, for its owner: settings, entries, collection."""
+"""The log of the statements in a database, for its owner: settings, entries, collection."""

@@ -1,4 +1,4 @@
-"""Having what sessions log reach the entries of their databases, and nobody log too much."""
+"""Moves what sessions log to the entries of their databases, and limits how much they log."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ _STOPPED = (
 
 
 class Collecting:
-    """What fills the entries of the databases of the local shared cluster."""
+    """The collection of entries from the log of the local shared cluster."""
 
     def __init__(
         self,
@@ -53,11 +53,11 @@ class Collecting:
         self._days = days
         self._mover = Mover(shared, entries)
         self._meter = Meter(MOST_LOGGED)
-        self._stopped: dict[uuid.UUID, str] = {}  # which are not told of it yet
+        self._stopped: dict[uuid.UUID, str] = {}  # whose notice is not in their log yet
         self._forgot_at = -_FORGET_SECONDS
 
     async def collect(self) -> None:
-        """Move what was logged since the last time. For one process at a time."""
+        """Move what was logged since the last time. To be called by one process at a time."""
         cluster = await self._clusters.named(self._shared.name)
         if cluster is None:
             return
@@ -82,7 +82,7 @@ class Collecting:
             self._forgot_at = time.monotonic()
 
     async def _stop(self, found: DatabaseRow) -> None:
-        """Switch the logging of a database off, and end its sessions: they would go on."""
+        """Switch a database's logging off, and end its sessions, which would continue to log."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             row = await rows.lock(tx, found.id, wait=False)
             if row is not None and row.status == "active" and row.log_settings.is_on:
@@ -106,7 +106,7 @@ class Collecting:
 
 
 def with_settings(row: DatabaseRow, wanted: LogSettings) -> DatabaseRow:
-    """A database's row with other settings of its log."""
+    """Return a database's row with other log settings."""
     return replace(
         row,
         log_statements=wanted.statements,

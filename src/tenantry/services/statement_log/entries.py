@@ -1,7 +1,7 @@
-"""The entries of each database: a folder of files that only grow, bounded together.
+"""The entries of each database: a folder of files that are only appended to, bounded together.
 
-An entry's id is its file's number and its place in there, so that ids grow and a page begins where
-the last one ended. A file is JSON, an entry a line.
+An entry's id is its file's number and its position in the file, so that ids increase and a page
+begins where the last one ended. A file has one entry per line, as JSON.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ FIRST = Place(0, 0)
 
 
 def parse_place(text: str) -> Place | None:
-    """The place that an entry's id names; None if it is no id."""
+    """Return the place that an entry's id names; None if it is not an id."""
     found = _ID.fullmatch(text)
     return Place(int(found[1]), int(found[2])) if found and text.isascii() else None
 
@@ -62,14 +62,14 @@ class EntryFiles:
         return sorted((int(found[1]), p) for p in paths if (found := _FILE.fullmatch(p.name)))
 
     def databases(self) -> set[uuid.UUID]:
-        """Those that there are entries of."""
+        """Return the databases that have entries."""
         found = {parse_id(path.name) for path in files.entries(self.root)}
         return {each for each in found if each is not None}
 
     # ── writing ──────────────────────────────────────────────────────────────
 
     def end(self, database_id: uuid.UUID) -> Place:
-        """Where the next entry goes."""
+        """Return the place of the next entry."""
         there = self._files(database_id)
         return Place(there[-1][0], there[-1][1].stat().st_size) if there else FIRST
 
@@ -84,9 +84,9 @@ class EntryFiles:
     def append(
         self, database_id: uuid.UUID, end: Place, entries: Iterable[Mapping[str, Any]]
     ) -> Place:
-        """Add entries after a place, and delete the oldest file of too many.
+        """Append entries at a place, and delete the oldest file if there are too many.
 
-        Returns where they end. A file that is gone by now has no successor of the same number.
+        Return where they end. The number of a file that has been deleted is not used again.
         """
         folder = self._folder(database_id)
         files.ensure_folder(folder)
@@ -111,7 +111,7 @@ class EntryFiles:
             path.unlink(missing_ok=True)
 
     def forget(self, existing: Collection[uuid.UUID], *, days: int) -> None:
-        """Delete the entries of databases that are not there, and files that are older."""
+        """Delete the entries of databases that do not exist, and files older than ``days``."""
         for database_id in self.databases():
             if database_id not in existing:
                 shutil.rmtree(self._folder(database_id))
@@ -124,7 +124,7 @@ class EntryFiles:
     # ── reading ──────────────────────────────────────────────────────────────
 
     def newest_first(self, database_id: uuid.UUID, *, before: Place | None) -> Iterator[Found]:
-        """The entries before a place, each with its id, the newest first."""
+        """Yield the entries before a place, each with its id, the newest first."""
         for number, path in reversed(self._files(database_id)):
             if before is None or number <= before.number:
                 yield from reversed(
@@ -136,7 +136,7 @@ class EntryFiles:
                 )
 
     def oldest_first(self, database_id: uuid.UUID, *, after: Place) -> Iterator[Found]:
-        """The entries after that one, each with its id."""
+        """Yield the entries after a place, each with its id."""
         for number, path in self._files(database_id):
             if number >= after.number:
                 start = after.offset if number == after.number else 0
@@ -150,7 +150,7 @@ def _name(number: int) -> str:
 
 
 def _read(number: int, path: Path, start: int) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The entries of a file from where one begins; without what is being written."""
+    """Yield the entries of a file from a position on; without one that is still being written."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         file.seek(start)
         for line in file:

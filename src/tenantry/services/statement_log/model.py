@@ -16,7 +16,7 @@ HIDDEN = "***"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a session did, or what the platform notes (``notice``). ``id`` grows with each."""
+    """An action of a session, or a message of the platform (``notice``). ``id`` increases."""
 
     id: str
     time: dt.datetime
@@ -34,9 +34,9 @@ class Entry:
 
 
 def without_secrets(told: Told) -> tuple[str | None, str | None]:
-    """An entry's statement and message, without what may be a secret.
+    """Return an entry's statement and message, without what may be a secret.
 
-    What has a syntax error has no literals to be told apart, and an error's message quotes them.
+    In a statement with a syntax error literals cannot be recognized, and error messages quote them.
     """
     if told.kind != "error":
         return None if told.text is None else redaction.redact(told.text), None

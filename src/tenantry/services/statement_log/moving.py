@@ -1,10 +1,10 @@
-"""Moving what sessions have logged from the server's log to the entries of their databases.
+"""Moves what sessions have logged from the server's log to the entries of their databases.
 
-The invariant. The file ``position.json`` names a position in the server's log, and where the
-entries of each database ended when all before that position had been moved. Whatever was written
-after it is cut off before the log is read on from there: a kill at any moment neither loses an
-entry nor has one twice. A secret is overwritten in the server's log, in place, before the position
-moves on; an entry that is read again after that is the same.
+The invariant. The file ``position.json`` has a position in the server's log, and where the entries
+of each database ended when everything before that position was moved. Whatever was written after
+that is cut off before the log is read from there: a kill at any moment neither loses an entry nor
+duplicates one. A secret is overwritten in the server's log, in place, before the position advances;
+an entry that is read again after that is the same.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _GAP = "The server's log was deleted before it was read: entries before this one
 
 @dataclass(slots=True)
 class _Position:
-    """Up to where the server's log was read, and where the entries of each database ended then."""
+    """How far the server's log was read, and where the entries of each database ended then."""
 
     file: str
     offset: int
@@ -44,7 +44,7 @@ class _Position:
 
 @dataclass(slots=True)
 class _Batch:
-    """What was read: new entries, bytes by database, and lines with what they become."""
+    """The parts of the log just read: new entries, bytes by database, and lines to replace."""
 
     new: defaultdict[uuid.UUID, list[dict[str, Any]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -55,14 +55,14 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """How many bytes the sessions of each database had written, and whether there is more."""
+    """How many bytes the sessions of each database wrote, and whether there is more to read."""
 
     written: Counter[str]
     more: bool
 
 
 class Mover:
-    """What moves entries from the log of a cluster; in one process, and one thread at a time."""
+    """A mover of entries from a cluster's log; for one process, and one thread at a time."""
 
     def __init__(self, cluster: ProcessCluster, entries_: EntryFiles) -> None:
         self._cluster = cluster
@@ -78,7 +78,7 @@ class Mover:
         position = self._position or self._begin()
         if position is None:
             return Moved(Counter(), more=False)
-        self._position = None  # what fails on the way begins anew from what is noted
+        self._position = None  # after a failure the next call begins at the stored position
         before = replace(position, ends=dict(position.ends))
         batch = _Batch()
         for database_id, text in notices.items():
@@ -93,7 +93,7 @@ class Mover:
         return Moved(batch.written, more=more)
 
     def _read_on(self, position: _Position, batch: _Batch, logged: Mapping[str, uuid.UUID]) -> bool:
-        """Read from the position on, and move it. Returns whether there is more."""
+        """Read from the position on, and advance it. Return whether there is more."""
         paths = self._cluster.entries_from(position.file)
         if paths and paths[0].name != position.file:
             for database_id in logged.values():
@@ -103,7 +103,7 @@ class Mover:
             if path.name != position.file:
                 position.file, position.offset = path.name, 0
             start = position.offset
-            with contextlib.suppress(FileNotFoundError):  # it is told of at the next look
+            with contextlib.suppress(FileNotFoundError):  # the next call adds a notice of it
                 for line in server_log.lines(path, start, most=left):
                     _take(batch, line, logged)
                     position.offset = line.end
@@ -115,14 +115,14 @@ class Mover:
         return False
 
     def forget(self, existing: Collection[uuid.UUID], *, days: int) -> None:
-        """Delete the entries of databases that are not there, and files that are older."""
+        """Delete the entries of databases that do not exist, and files older than ``days``."""
         self._entries.forget(existing, days=days)
         if self._position is not None:
             for gone in self._position.ends.keys() - existing:
                 del self._position.ends[gone]
 
     def _begin(self) -> _Position | None:
-        """Where it stopped, with what was written after that cut off; at first, at the end."""
+        """Return the stored position, and cut off what was written later; at first, the end."""
         files.ensure_folder(self._entries.root)
         found = self._read()
         there = self._entries.databases()
@@ -160,7 +160,7 @@ class Mover:
 
 
 def _take(batch: _Batch, line: Line, logged: Mapping[str, uuid.UUID]) -> None:
-    """Count a line for its database, and take its entry if that is logged."""
+    """Count a line for its database, and add its entry if the database is logged."""
     found = server_log.entry(line)
     session = server_log.session_of(found) if found else None
     if found is None or session is None or found.get("error_severity") in _ENDS_A_SESSION:
@@ -205,21 +205,21 @@ def _notice(text: str) -> dict[str, Any]:
 
 
 def _time(text: str) -> str:
-    """The moment of an entry; the log's are of UTC."""
+    """Return the time of an entry in ISO format; the log's times are UTC."""
     if text.endswith(" UTC"):
         return f"{text[:-4].replace(' ', 'T')}+00:00"
     return dt.datetime.now(dt.UTC).isoformat()
 
 
 def _clean(text: str | None) -> str | None:
-    """The beginning of a text, without bytes that were no UTF-8."""
+    """Return the beginning of a text, without bytes that were no UTF-8."""
     return None if text is None else text[:MOST_TEXT].encode(errors="replace").decode()
 
 
 def _without(
     found: Mapping[str, Any], told: Told, statement: str | None, message: str | None
 ) -> bytes:
-    """A line of the log with no secret in it, which is not longer."""
+    """Return a line of the log without the secret, and not longer."""
     kept = {name: value for name, value in found.items() if name not in _NOT_SHOWN}
     if told.kind == "error":
         kept |= {"message": message or HIDDEN} | ({"statement": statement} if statement else {})
@@ -229,9 +229,9 @@ def _without(
 
 
 def _overwrite(path: Path, secrets: list[tuple[Line, bytes]]) -> None:
-    """Write other lines over these, filled with spaces to the same length.
+    """Overwrite these lines with others, filled with spaces to the same length.
 
-    The file's time stays, by which the newest is known. The server only ever adds to it.
+    The file's time is restored, as the newest is found by it. The server only ever appends.
     """
     if not secrets:
         return

@@ -1,4 +1,4 @@
-"""The verbs on what is logged of a database, and on the entries of its log."""
+"""The verbs on the log settings of a database, and on the entries of its log."""
 
 import asyncio
 import datetime as dt
@@ -28,7 +28,7 @@ from tenantry.services.statement_log.model import Entry, Kind
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which entries of a database; None means any."""
+    """The entries of a database to return; None means any."""
 
     kind: Kind | None = None
     since: dt.datetime | None = None
@@ -43,7 +43,7 @@ class Filter:
 
 
 class StatementLog:
-    """What is logged of the statements in databases."""
+    """The log of the statements in databases."""
 
     def __init__(self, clusters: ClusterPools, databases: Databases, entries: EntryFiles) -> None:
         self._clusters = clusters
@@ -53,7 +53,7 @@ class StatementLog:
     async def change(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: LogSettings
     ) -> DatabaseRow:
-        """Have this logged of new sessions, and of pooled clients as their pool is renewed.
+        """Change what is logged of new sessions, and of pooled clients as their pool is renewed.
 
         Raises NotFound, Conflict, Busy.
         """
@@ -85,9 +85,9 @@ class StatementLog:
         after: str | None,
         limit: int,
     ) -> Page[Entry]:
-        """Entries, the newest first; with ``after``, an entry's id, those that came after it.
+        """Return entries, the newest first; with ``after``, an entry's id, those that followed it.
 
-        These come in their order, and there is no cursor: the last one's id goes on.
+        These are the oldest first, and have no cursor: continue with the id of the last one.
 
         Raises NotFound, and InvalidInput for a bad cursor or id.
         """

@@ -1,1 +1,1 @@
-"""Tenants' databases, one or many of them, brought through the migrations of a folder."""
+"""Migrations of tenants' databases, one or many, by a folder of files."""

@@ -1,7 +1,7 @@
-"""How databases are migrated: inside each as a visitor, with its tenant's rights alone.
+"""Migrates databases: inside each as a visitor, with its tenant's rights alone.
 
-A file is all or nothing (``services.migrations``), and the database itself knows how far it is:
-whatever dies, the next try goes on from there.
+A file is all or nothing (``services.migrations``), and the database itself records its version:
+after any crash the next try continues from there.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ _DEADLINE = dt.timedelta(hours=24)
 
 
 class HowParams(Params):
-    """How files are run: see ``Files``."""
+    """The options of a run: see ``Files``."""
 
     limits: Limits
     accept: Acceptance
@@ -55,9 +55,9 @@ class MigrateParams(HowParams):
 
 
 class MigrateState(FlowState):
-    """The version that is the target (None is none at all), once ``is_chosen``.
+    """The target version (None: before the first), once ``is_chosen``.
 
-    ``short`` is how many steps of ``n`` there were no files for.
+    ``short`` is for how many of ``n`` steps there were no files.
     """
 
     is_chosen: bool = False
@@ -81,7 +81,7 @@ FleetRun = Run[FleetParams, FlowState]
 
 @dataclass(frozen=True, slots=True)
 class MigrationFlow:
-    """What the steps work with."""
+    """The flows that migrate one database, and many."""
 
     visits: Visits
 
@@ -112,13 +112,13 @@ class MigrationFlow:
         try:
             return await self._migrate(run, await self.visits.database(run.row.resource_id))
         except psycopg.OperationalError:
-            raise  # the server is away: it is tried again
+            raise  # the server is down: it is tried again
         except psycopg.Error as error:
             raise in_words(error) from error
 
     async def _migrate(self, run: MigrateRun, database: DatabaseRow) -> Outcome:
         clients = self.visits.clients(database.database_name)
-        if run.state.is_chosen:  # what died may have been holding clients, or owe them a refresh
+        if run.state.is_chosen:  # a crash may have left clients paused, or with outdated plans
             await clients.refresh()
         files = await self._files(run)
         how = _how(run.params)
@@ -144,7 +144,7 @@ class MigrationFlow:
     async def _choose(
         self, run: MigrateRun, migrations: tuple[Migration, ...], state: State
     ) -> list[Step]:
-        """The steps to take. Where to is worked out once: another try must not go ``n`` further."""
+        """Return the steps to take. The target is computed once: a retry must not go further."""
         if run.state.is_chosen:
             return steps.goto(migrations, state, run.state.target)
         n = run.params.n
@@ -162,7 +162,7 @@ class MigrationFlow:
         return ahead
 
     async def _undo_one(self, run: MigrateRun) -> None:
-        """Files that were applied stay, each of them whole; only clients must not wait for ever."""
+        """Resume clients, which must not wait for ever. Applied files stay, each complete."""
         await self.visits.let_go(run.row.resource_id)
 
     # ── many ─────────────────────────────────────────────────────────────────
@@ -188,7 +188,7 @@ class MigrationFlow:
         return Done(plan.counts(targets))
 
     async def _course(self, run: FleetRun, fleet: "_Course") -> None:
-        """Migrate one database after another, as long as it may go on."""
+        """Migrate the databases in order, as long as the run may continue."""
         files = await self._files(run)
         running: dict[asyncio.Task[TargetStatus], int] = {}
         canary, budget = run.params.canary, run.params.max_failures
@@ -227,7 +227,7 @@ class MigrationFlow:
                     taken = await runner.up(conn, files, **how, around=clients.around)
                 state = await runner.version(conn)
         except Unavailable:
-            raise  # it is the server's fault, not this database's: all of it is tried again
+            raise  # a failure of the server, not of this database: the whole run is tried again
         except (TenantryError, psycopg.Error) as error:
             return await self._ended(run, target, "failed", error=in_words(error))
         emit(StepDone(FLEET.name, "migrated", database.database_name))
@@ -267,7 +267,7 @@ class MigrationFlow:
                 await self.visits.clients(target.database_name).refresh()
                 await self._ended(run, target, "pending")
 
-    # ── what both need ───────────────────────────────────────────────────────
+    # ── shared by both ───────────────────────────────────────────────────────
 
     async def _files(self, run: AnyRun) -> dict[str, bytes]:
         async with self.visits.store.transaction(audit.PLATFORM) as tx:
@@ -276,7 +276,7 @@ class MigrationFlow:
 
 
 class _Course:
-    """The databases of a run, as they are now."""
+    """The databases of a run, with their present status."""
 
     def __init__(self, targets: list[TargetRow]) -> None:
         self.targets = targets
@@ -286,7 +286,7 @@ class _Course:
 
     @property
     def settled(self) -> float:
-        """How much is over, from 0 to 1."""
+        """The part of the databases that are done, from 0 to 1."""
         over = sum(each.status not in {"pending", "running"} for each in self.targets)
         return over / max(1, len(self.targets))
 
@@ -306,7 +306,7 @@ def _seconds(limits: Limits) -> float:
 
 
 def result(state: State, taken: list[Step]) -> dict[str, object]:
-    """What a run tells of itself in the end."""
+    """Return the result of a run."""
     return {
         "version": state.version,
         "dirty": state.dirty,

@@ -1,4 +1,4 @@
-"""A folder of migration files on its way in: a tar archive, of which one file is read at a time.
+"""An uploaded folder of migration files: a tar archive, of which one file is read at a time.
 
 Its first member, ``request.json``, says what to do with the files that follow.
 """
@@ -18,14 +18,14 @@ MOST_FILES = 2000
 MOST_REQUEST_BYTES = 64 * 1024
 # With its headers, and the blocks that its end is filled up to.
 MOST_ARCHIVE_BYTES = MOST_BYTES + (MOST_FILES + 1) * 2048 + 64 * 1024
-_END = b"\0" * tarfile.BLOCKSIZE  # without it tarfile takes a cut archive for a whole one
+_END = b"\0" * tarfile.BLOCKSIZE  # without this check tarfile accepts a truncated archive
 
 
 class Folder(Mapping[str, str]):
-    """The texts of the files in an archive, by name; each is read when it is asked for.
+    """The texts of the files in an archive, by name; each is read on access.
 
-    ``request`` is what ``request.json`` holds. Raises InvalidInput if the archive is none, or has
-    something else in it; BadMigrations as ``plan.collect``.
+    ``request`` is the content of ``request.json``. Raises InvalidInput if the file is not an
+    archive, or has other members; BadMigrations as ``plan.collect``.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -77,7 +77,7 @@ class Folder(Mapping[str, str]):
 
 
 def _is_plain(member: tarfile.TarInfo) -> bool:
-    # A sparse one may say that it has terabytes of zeros.
+    # A sparse member may claim terabytes of zeros.
     return member.type in {tarfile.REGTYPE, tarfile.AREGTYPE} and not member.issparse()
 
 

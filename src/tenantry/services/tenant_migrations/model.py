@@ -1,8 +1,8 @@
-"""What is asked of a run of migrations, and what can go wrong with one over many databases.
+"""The requests for migrations of tenants' databases, and the error of one over many.
 
 TenantryError
 └── Conflict
-    └── FleetStopped         409  databases failed, and the others were left as they are
+    └── FleetStopped         409  databases failed, and the others were not migrated
 """
 
 from collections.abc import Mapping
@@ -12,15 +12,14 @@ from typing import Literal
 from tenantry.base.errors import Conflict
 from tenantry.services.migrations.model import Acceptance, Limits
 
-STATEMENT_SECONDS = 600.0  # how long each statement of files may run if nothing is asked for
+STATEMENT_SECONDS = 600.0  # how long each statement of files may run by default
 
 Action = Literal["up", "down", "goto", "force"]
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Migration files by name, how long a run of them may stand in others' way, what it takes for
-    applied, and whether it may begin a record beside another tool's."""
+    """Migration files by name, and how to run them: see ``Limits``, ``Acceptance`` and ``How``."""
 
     texts: Mapping[str, str]
     limits: Limits
@@ -30,7 +29,7 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to do with one database: ``n`` steps, or to ``version``."""
+    """An action on one database: ``n`` steps, or to ``version``."""
 
     action: Action
     files: Files
@@ -40,10 +39,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Which databases to bring up to the last file, and how.
+    """The databases to migrate to the last file, and how.
 
-    ``canary`` databases go first, and all of them must succeed. After more than
-    ``max_failures`` no further one is begun. ``parallel`` are migrated at a time.
+    ``canary`` databases go first, and all of them must succeed. After more than ``max_failures`` no
+    further one is begun. ``parallel`` are migrated at a time.
     """
 
     files: Files

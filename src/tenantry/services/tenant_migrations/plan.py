@@ -1,4 +1,4 @@
-"""Who is next in a run over many databases, and which files outdate others' plans. Pure."""
+"""The order of a run over many databases, and which files outdate prepared plans. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from tenantry.pg.statements import Unreadable
 from tenantry.services.migrations.model import Script
 
 _ENVIRONMENTS = ("development", "staging", "production")
-# What changes the shape of results that others have prepared, or may hide something that does.
+# Statements that change the result types of prepared statements, or may contain some that do.
 _SHAPES = (
     ast.AlterExtensionStmt,
     ast.AlterObjectSchemaStmt,
@@ -28,7 +28,7 @@ _REMEMBERED = 64 * 1024  # characters of a file
 
 
 def may_outdate(script: Script) -> bool:
-    """Whether plans that others have prepared may be outdated after this file."""
+    """Whether this file may outdate plans that other sessions have prepared."""
     return _remembered(script) if len(script.sql) <= _REMEMBERED else _may_outdate(script)
 
 
@@ -44,12 +44,12 @@ _remembered = lru_cache(maxsize=64)(_may_outdate)
 
 
 def rank(environment: str, name: str) -> tuple[int, str]:
-    """Where a database comes in a run over many: those that matter least go first."""
+    """Return the sort key of a database in a run over many: the least important ones go first."""
     return _ENVIRONMENTS.index(environment), name
 
 
 def startable(targets: Sequence[TargetRow], *, canary: int, max_failures: int) -> list[int]:
-    """The positions of the databases that may be begun now; none once the run has to stop."""
+    """Return the positions of the databases that may begin now; none once the run has to stop."""
     first = targets[:canary]
     if failed(first) or failed(targets) > max_failures:
         return []
@@ -58,12 +58,12 @@ def startable(targets: Sequence[TargetRow], *, canary: int, max_failures: int) -
 
 
 def failed(targets: Sequence[TargetRow]) -> int:
-    """How many databases failed."""
+    """Return how many databases failed."""
     return sum(each.status == "failed" for each in targets)
 
 
 def counts(targets: Sequence[TargetRow]) -> dict[str, object]:
-    """How many databases are how."""
+    """Return how many databases have each status."""
     found = Counter(each.status for each in targets)
     return {
         "databases": len(targets),
@@ -72,7 +72,7 @@ def counts(targets: Sequence[TargetRow]) -> dict[str, object]:
 
 
 def told(targets: Sequence[TargetRow]) -> str:
-    """Why a run was stopped, for people."""
+    """Return why a run was stopped, for users."""
     found = counts(targets)
     worst = next((each for each in targets if each.status == "failed"), None)
     text = (

@@ -1,4 +1,4 @@
-"""The verbs: migrate a database or many, tell where one stands, and what came of a run."""
+"""The verbs: migrate one database or many, and report a database's status or a run's results."""
 
 import dataclasses
 import uuid
@@ -34,7 +34,7 @@ _MOST_WAITING = 4 * folders.MOST_BYTES  # of a customer, whose quotas do not cou
 
 
 class TenantMigrations:
-    """Everything that can be done with tenants' migrations."""
+    """The verbs on migrations of tenants' databases."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class TenantMigrations:
     async def begin(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: Wanted
     ) -> OperationRow:
-        """Want a database migrated. Raises NotFound, Conflict, InvalidInput."""
+        """Begin to migrate a database. Raises NotFound, Conflict, InvalidInput."""
         database = await self._databases.lock_active(tx, actor, database_id)
         operation = await self._operations.begin(
             tx,
@@ -87,7 +87,7 @@ class TenantMigrations:
         return operation
 
     async def begin_fleet(self, tx: Tx, actor: Actor, wanted: Fleet) -> OperationRow:
-        """Want many databases brought up to the last file. Raises NotFound, InvalidInput."""
+        """Begin to migrate many databases to the last file. Raises NotFound, InvalidInput."""
         chosen = await _choose(tx, actor, wanted)
         operation = await self._operations.begin(
             tx,
@@ -133,7 +133,7 @@ class TenantMigrations:
         cursor: str | None,
         limit: int,
     ) -> Page[TargetRow]:
-        """What came of a run in each database. Raises NotFound, InvalidInput for a bad cursor."""
+        """Return a run's result by database. Raises NotFound, InvalidInput for a bad cursor."""
         operation = await self._operations.show(actor, operation_id)
         if operation.kind != flow.FLEET.name:
             raise NotFound("There is no such run over many databases.")
@@ -145,7 +145,7 @@ class TenantMigrations:
         return pages.cut(found, limit, lambda row: (row.position,))
 
     async def status(self, actor: Actor, database_id: uuid.UUID) -> Status:
-        """Where a database stands, and what was applied. Raises NotFound, Conflict."""
+        """Return a database's version, and what was applied. Raises NotFound, Conflict."""
         database = await self._databases.show(actor, database_id)
         cluster = await self._clusters.cluster(database.cluster_id)
         try:
@@ -165,7 +165,7 @@ class TenantMigrations:
 
 
 async def _schema(session: AsyncConnection[TupleRow], database: DatabaseRow) -> str:
-    """Where the tenant's new tables go, and so its migrations' own."""
+    """Return the schema of the tenant's new tables, and so of the migrations' own."""
     cursor = await session.execute(
         "SELECT nspname FROM pg_namespace WHERE nspname = %s", (database.username,)
     )
@@ -198,7 +198,7 @@ async def _choose(tx: Tx, actor: Actor, wanted: Fleet) -> list[DatabaseRow]:
 
 
 async def _keep(tx: Tx, actor: Actor, operation: OperationRow, files: Files) -> None:
-    """Keep a run's files until it is over. Raises Conflict."""
+    """Store a run's files until it has ended. Raises Conflict if too many bytes wait."""
     await migration_runs.insert(tx, operation.id, files.texts)
     if actor.customer_id is not None and await migration_runs.waiting_bytes(tx) > _MOST_WAITING:
         raise Conflict(

@@ -1,6 +1,6 @@
-"""Ways into tenants' databases for files of SQL: a session that is the tenant's, and its clients.
+"""Sessions in tenants' databases for files of SQL, and the pooled clients of these databases.
 
-In a session everything is the tenant's: its rights, its names, what it makes.
+A session runs with the tenant's rights and search_path, and what it creates is the tenant's.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ from tenantry.services.migrations.model import Script
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.tenant_migrations import plan
 
-_PAUSE_SECONDS = 1.0  # how long open transactions of pooled clients hold a file up
-_HOLD_SECONDS = 2.0  # how long they are held up
+_PAUSE_SECONDS = 1.0  # how long a file waits for open transactions of pooled clients
+_HOLD_SECONDS = 2.0  # how long pooled clients are paused
 _ENTRIES = 3
 _BEFORE_ENTRY_SECONDS = 0.5
 
@@ -39,10 +39,11 @@ _BEFORE_ENTRY_SECONDS = 0.5
 class Clients:
     """The pooled clients of a database, while its tables change under their prepared statements.
 
-    One that waits for a table in the server would find its plan outdated; one that waits in the
-    pooler gets a new server connection. So from the first file that may outdate plans they wait
-    there, until the run is over. If that takes long they are let go, and get new connections after
-    each such file, as they do after one without a transaction, for which nobody has to wait.
+    A client that waits for a table in the server would find its plan outdated; one that waits in
+    the pooler gets a new server connection. So from the first file that may outdate plans they wait
+    in the pooler, until the run is over. If that takes long they are resumed, and get new
+    connections after each such file, as they do after one without a transaction, for which they do
+    not wait.
     """
 
     def __init__(self, pooler: Pooler, database: str) -> None:
@@ -59,7 +60,7 @@ class Clients:
 
     @asynccontextmanager
     async def around(self, script: Script) -> AsyncIterator[None]:
-        # Aside: a large statement is parsed by a child first, which is waited for.
+        # Aside: a large statement is parsed in a child process first, which takes a while.
         outdates, transactional = await statements.aside(
             lambda: (plan.may_outdate(script), script.transactional)
         )
@@ -68,7 +69,7 @@ class Clients:
         try:
             yield
         except BaseException:
-            await self._release()  # nobody waits until it is tried again
+            await self._release()  # clients do not wait for the next try
             raise
         finally:
             if outdates and self._hold is None:
@@ -80,7 +81,7 @@ class Clients:
             self._pooler.paused(self._database, within=_PAUSE_SECONDS)
         )
         emit(StepDone("migrate", "held", self._database))
-        if not ended:  # whoever is still in a transaction keeps its server connection
+        if not ended:  # clients still in a transaction retain their server connections
             hold.push_async_callback(self.refresh)
         self._hold = hold
         self._letting_go = asyncio.create_task(self._let_go())
@@ -92,7 +93,7 @@ class Clients:
     async def _release(self) -> None:
         if self._letting_go is None:
             return
-        if self._hold is not None:  # not while it is at it
+        if self._hold is not None:  # else _let_go is already resuming them
             self._letting_go.cancel()
         await self._free()
         await asyncio.gather(self._letting_go, return_exceptions=True)
@@ -103,14 +104,14 @@ class Clients:
             await hold.aclose()
 
     async def refresh(self) -> None:
-        """Have them go on, with new connections."""
+        """Resume the clients, with new connections."""
         with suppress(Unavailable):  # without the pooler there are no clients
             await self._pooler.renew_servers(self._database, within=_PAUSE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """What the steps of operations that run tenants' files work with."""
+    """The sessions and clients that operations with tenants' files work with."""
 
     store: ControlStore
     clusters: ClusterPools
@@ -118,7 +119,7 @@ class Visits:
     home: Home
 
     async def database(self, database_id: uuid.UUID) -> DatabaseRow:
-        """An active database. Raises NotFound."""
+        """Return an active database. Raises NotFound."""
         async with self.store.transaction(audit.PLATFORM) as tx:
             found = await rows.find(tx, database_id, customer_id=None)
         if found is None or found.status != "active":
@@ -126,11 +127,11 @@ class Visits:
         return found
 
     def clients(self, database: str) -> Clients:
-        """The pooled clients of a database."""
+        """Return the pooled clients of a database."""
         return Clients(self.pooler, database)
 
     async def let_go(self, database_id: uuid.UUID) -> None:
-        """Whatever was under way in a database: its clients must not wait for ever."""
+        """Resume the clients of a database, if it still exists: they must not wait for ever."""
         with suppress(NotFound):
             await self.clients((await self.database(database_id)).database_name).refresh()
 
@@ -138,9 +139,9 @@ class Visits:
     async def inside(
         self, operation_id: uuid.UUID, database: DatabaseRow, statement_seconds: float
     ) -> AsyncIterator[Connection]:
-        """A session in a database, inside ``with_scratch`` of the operation.
+        """Open a session in a database, inside ``with_scratch`` of the operation.
 
-        Raises Conflict if the database lets nobody in, Unavailable if the server does not answer,
+        Raises Conflict if the database refuses it, Unavailable if the server does not answer,
         StatementTooLong if the session was ended for a statement of more than so many seconds.
         """
         cluster = await self.clusters.cluster(database.cluster_id)
@@ -163,7 +164,7 @@ class Visits:
                     yield conn
                     nothing = await _has_nothing(conn)
             finally:
-                # A file may have said RESET ROLE before it made something.
+                # A file may have executed RESET ROLE before it created something.
                 if not nothing:
                     with suppress(psycopg.Error):
                         await visitors.leave(visitor, name, tenant)
@@ -173,7 +174,7 @@ class Visits:
 
     @asynccontextmanager
     async def with_scratch(self, operation_id: uuid.UUID) -> AsyncIterator[None]:
-        """A folder for what an operation has on disk, for that time."""
+        """Create a folder for an operation's files, and remove it at the end of the block."""
         folder = self._scratch(operation_id)
         host_files.ensure_folder(folder)
         try:
@@ -192,7 +193,7 @@ async def _has_nothing(conn: Connection) -> bool:
 
 
 async def _enter(visitor: visitors.Visitor, database: str) -> Connection:
-    """A session of the visitor's. Raises Conflict if the database lets nobody in."""
+    """Open a session of the visitor's. Raises Conflict if the database refuses it."""
     for last in (*[False] * (_ENTRIES - 1), True):
         try:
             return await psycopg.AsyncConnection.connect(
@@ -211,7 +212,7 @@ async def _enter(visitor: visitors.Visitor, database: str) -> Connection:
 
 
 def in_words(error: TenantryError | psycopg.Error) -> TenantryError:
-    """What PostgreSQL objects to outside the files, for people."""
+    """Return an error of PostgreSQL outside the files as one for users."""
     if isinstance(error, TenantryError):
         return error
     return Conflict(

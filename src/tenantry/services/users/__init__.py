@@ -1,1 +1,1 @@
-"""What administrators do about users; what people do about their own login is in ``people``."""
+"""Administration of users; what users do about their own login is in ``people``."""

@@ -1,6 +1,6 @@
-"""What administrators do about users: make, change, shut out and let in again.
+"""Administration of users: create, change, disable and enable again.
 
-What each does about their own login is ``services.people``, whose rules hold here, too.
+What users do about their own login is ``services.people``, whose rules apply here, too.
 """
 
 import uuid
@@ -19,7 +19,7 @@ from tenantry.services.access.service import Principal
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """A user to make. Without a password of their own they get a random one."""
+    """A user to create. Without a password they get a random one."""
 
     email: str
     name: str | None
@@ -29,17 +29,16 @@ class NewUser:
 
 
 class Users:
-    """The verbs on users. Each raises Forbidden unless an unbound administrator asks."""
+    """The verbs on users. Each raises Forbidden unless an unbound administrator calls it."""
 
     def __init__(self, store: ControlStore, hashing: Hashing) -> None:
         self._store = store
         self._hashing = hashing
 
     async def good_hash(self, wanted: NewUser) -> str | None:
-        """The hash of the wished password, if there is one.
+        """Return the hash of the requested password, if there is one.
 
-        Raises InvalidInput if it is not good enough. It takes a while: call it outside of a
-        transaction.
+        Raises InvalidInput if it is too weak. It takes a while: call it outside of a transaction.
         """
         if wanted.password is None:
             return None
@@ -56,9 +55,9 @@ class Users:
         password_hash: str | None,
         generated: Secret,
     ) -> UserRow:
-        """Make a user, with the password ``generated`` unless a hash is given.
+        """Create a user, with the password ``generated`` unless a hash is given.
 
-        Raises Conflict for an address that has a user.
+        Raises Conflict for an e-mail address that has a user.
         """
         _administrators_only(principal)
         customer_id = None
@@ -76,7 +75,7 @@ class Users:
         return row
 
     async def page(self, principal: Principal, *, cursor: str | None, limit: int) -> Page[UserRow]:
-        """Users, newest first."""
+        """Return users, newest first."""
         _administrators_only(principal)
         after = pages.read_key(cursor)
         async with self._store.transaction(principal.actor) as tx:
@@ -84,7 +83,7 @@ class Users:
         return pages.cut(found, limit, lambda row: (row.created_at, row.id))
 
     async def show(self, principal: Principal, user_id: uuid.UUID) -> UserRow:
-        """One user. Raises NotFound."""
+        """Return one user. Raises NotFound."""
         async with self._store.transaction(principal.actor) as tx:
             return await _find(tx, principal, user_id)
 
@@ -97,7 +96,7 @@ class Users:
         name: str | None,
         disabled: bool | None,
     ) -> UserRow:
-        """Rename a user; shut one out with all sessions and keys, or let one in again."""
+        """Rename a user; disable one and all their sessions and keys, or enable one again."""
         row = await _find(tx, principal, user_id)
         if name is not None:
             await users.set_name(tx, user_id, name)
@@ -110,7 +109,7 @@ class Users:
         return await _find(tx, principal, user_id)
 
     async def unlock(self, tx: Tx, principal: Principal, user_id: uuid.UUID) -> UserRow:
-        """Forget an account's failed logins."""
+        """Delete the record of an account's failed logins."""
         row = await _find(tx, principal, user_id)
         await attempts.clear_account(tx, row.email)
         await _record(tx, principal, "user.unlock", row)
@@ -128,7 +127,7 @@ class Users:
         return await _find(tx, principal, user_id)
 
     async def remove_totp(self, tx: Tx, principal: Principal, user_id: uuid.UUID) -> UserRow:
-        """Ask no code of a user who has lost the authenticator; their sessions end."""
+        """Require no code of a user who has lost the authenticator; their sessions end."""
         row = await _find(tx, principal, user_id)
         await users.remove_totp(tx, user_id)
         await sessions.revoke_all(tx, user_id)
@@ -136,7 +135,7 @@ class Users:
         return await _find(tx, principal, user_id)
 
     async def delete(self, tx: Tx, principal: Principal, user_id: uuid.UUID) -> UserRow:
-        """Delete a user; their sessions end, and the keys that they and these keys created."""
+        """Delete a user; their sessions end, and the keys that they or these keys have created."""
         row = await _find(tx, principal, user_id)
         await keys.revoke_made_by(tx, user_id)
         await users.delete(tx, user_id)

@@ -1,1 +1,1 @@
-"""Giving back the disk that deleted rows have taken: VACUUM FULL, as an operation."""
+"""Returns the disk space of deleted rows: VACUUM FULL, as an operation."""

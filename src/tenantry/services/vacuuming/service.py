@@ -1,8 +1,8 @@
-"""Rewriting a database's tables, one after the other, as an operation.
+"""Rewrites a database's tables, one after the other, as an operation.
 
-Each table is a transaction of PostgreSQL's: at any moment every table is as it was, or rewritten.
-While one is written there are two of it, for which the quota makes an allowance. The write-ahead
-log of it counts as the database's own: the operation waits until it may write that much.
+Each table is a transaction of its own: at any moment every table is either unchanged or rewritten.
+While one is rewritten it exists twice, for which the quota makes an allowance. Its write-ahead log
+counts as the database's own: the operation waits until it may write that much.
 """
 
 import asyncio
@@ -47,12 +47,12 @@ from tenantry.services.operations.service import Operations
 from tenantry.services.overuse.service import Overuse
 
 _DEADLINE = dt.timedelta(hours=24)
-_USUAL_SECONDS = 4 * 3600.0  # for one table, where nothing else is said
-_RESERVE = 0.08  # of the disk: below 5 % the platform calls itself not ready
+_USUAL_SECONDS = 4 * 3600.0  # for one table, by default
+_RESERVE = 0.08  # of the disk: below 5 % the platform reports that it is not ready
 _TRIES = 3
 _PAUSE_SECONDS = 1.0
 _WAIT_SECONDS = 30.0
-_MOST_TABLES = 1000  # of one operation, which lists them
+_MOST_TABLES = 1000  # of one operation, as its result lists them
 
 
 class Rewritten(BaseModel):
@@ -79,7 +79,7 @@ class Rewriting(Params):
 
 
 class Progress(State):
-    """The tables that are done. ``before`` has their sizes in bytes, kept for a second try."""
+    """The tables that are done. ``before`` has their sizes in bytes, stored for a second try."""
 
     done: list[Rewritten] = Field(default_factory=list)
     skipped: list[Skipped] = Field(default_factory=list)
@@ -91,9 +91,9 @@ VACUUM_FULL = Kind("database.vacuum_full", Rewriting, Progress)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which tables to rewrite (``schema.table``; none: those that are worth it), and how patiently.
+    """The tables to rewrite (``schema.table``; none: those that are worth it), and the timeouts.
 
-    ``lock_seconds`` is how long each table is waited for, and others who come to it with it.
+    ``lock_seconds`` is how long each table's lock is waited for, and how long others wait with it.
     """
 
     tables: Sequence[str]
@@ -102,7 +102,7 @@ class Wanted:
 
 
 class Vacuuming:
-    """The estimate of what rewriting tables gives back, and the operation that does it."""
+    """The estimate of the space that rewriting tables returns, and the operation that does it."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class Vacuuming:
         )
 
     async def estimate(self, actor: Actor, database_id: uuid.UUID) -> list[Table]:
-        """The tables of a database, those first that would give back most.
+        """Return the tables of a database, those first that would return most space.
 
         Raises NotFound, Conflict, Unavailable.
         """
@@ -143,7 +143,7 @@ class Vacuuming:
     async def begin(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, wanted: Wanted
     ) -> OperationRow:
-        """Want tables rewritten. Raises NotFound, InvalidInput, Conflict."""
+        """Begin to rewrite tables. Raises NotFound, InvalidInput, Conflict."""
         row = await self._databases.lock_there(tx, actor, database_id)
         seconds = database_plan.statement_seconds(
             [row], wanted.statement_seconds, usual=_USUAL_SECONDS
@@ -184,7 +184,7 @@ class Vacuuming:
         cluster = await self._clusters.cluster(row.cluster_id)
         seconds = run.params.statement_seconds
         done, skipped = run.state.done, run.state.skipped
-        # A worker that is killed leaves PostgreSQL at a table, and the next one finds it smaller.
+        # PostgreSQL may complete the table of a killed worker, and the next one finds it smaller.
         before = run.state.before
         if row.paused_until is not None:
             return Wait(_WAIT_SECONDS)
@@ -205,7 +205,7 @@ class Vacuuming:
             for name, value in (
                 ("lock_timeout", f"{run.params.lock_seconds * 1000:.0f}"),
                 ("statement_timeout", f"{seconds * 1000:.0f}"),
-                # Not what the database has for a default when it is full.
+                # A database that is over its quota is read-only by default.
                 ("default_transaction_read_only", "off"),
             ):
                 await inside.execute("SELECT set_config(%s, %s, false)", (name, value))
@@ -258,7 +258,7 @@ class Vacuuming:
         )
 
     def _require_room(self, table: Table) -> None:
-        """Raises NotEnoughDisk unless there is room for a copy, and for the log of writing it."""
+        """Raise NotEnoughDisk unless there is room for a copy, and for its write-ahead log."""
         files.require_room(
             self._home.clusters,
             2 * table.size_bytes,
@@ -272,14 +272,14 @@ class Vacuuming:
             await usage.allow(tx, row.id, run.row.id, table.size_bytes)
 
     async def _clean_up(self, run: Run[Rewriting, Progress]) -> None:
-        # What was rewritten stays so, and the allowance ends with the operation.
+        # Rewritten tables need no undo, and the allowance ends with the operation.
         await asyncio.to_thread(
             shutil.rmtree, self._home.scratch / str(run.row.id), ignore_errors=True
         )
 
 
 def chosen(tables: Sequence[Table], names: Sequence[str]) -> list[Table]:
-    """The tables to rewrite, the smallest first: each makes room for the next.
+    """Return the tables to rewrite, the smallest first: each makes room for the next.
 
     Raises NotFound for a name that no table has, Conflict for too many tables.
     """
@@ -306,7 +306,7 @@ async def _rewrite(inside: visitors.Connection, table: Table) -> None:
         except psycopg.errors.LockNotAvailable:
             if attempt == _TRIES - 1:
                 raise
-        # Whoever waited behind it goes first.
+        # Sessions that waited behind the lock request go first.
         await asyncio.sleep(_PAUSE_SECONDS)
     return None
 
