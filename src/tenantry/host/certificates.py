@@ -200,7 +200,7 @@ def _builder(
 
 @dataclass(frozen=True, slots=True)
 class OwnAuthority:
-    """The platform's own certificate authority, created at first start and never replaced.
+    """The platform's own certificate authority, created at first start and then reused.
 
     ``certificate`` is the file for clients; the authority's own is the first in it.
     """

@@ -116,7 +116,7 @@ class Archive:
         ``heard`` is called for each item. Returns the reasons of the items that failed, by item
         number; with several jobs a reason may be that of another item.
 
-        Raises CommandFailed if pg_restore itself fails, or if the server stops answering.
+        Raises CommandFailed if pg_restore itself fails, or if the server cannot continue.
         """
         said = _Said(heard)
         await visitors.renew(self.visitor)

@@ -19,7 +19,7 @@ from tenantry.pg.connections import fetch_value
 _SEGMENT = re.compile("[0-9A-F]{24}")
 _PAGE_HEADER = struct.Struct("=HHIQ")  # magic, flags, timeline, address (xlog_internal.h)
 SEGMENT_BYTES = 16 * 1024 * 1024  # initdb's default
-# How pgBackRest names a segment, and a timeline's history; the first also occurs in file names.
+# How pgBackRest names the file of a segment, with its hash, and that of a timeline's history.
 _ARCHIVED = re.compile(r"([0-9A-F]{24})-[0-9a-f]{40}(\.\w+)?|([0-9A-F]{8}\.history)")
 
 
@@ -98,7 +98,7 @@ class Archiver:
 
 
 def unarchived(data: Path) -> list[Path]:
-    """Return the segments that a stopped cluster has written, and that may be archived nowhere."""
+    """Return the segments that a stopped cluster has written, and that may not be archived yet."""
     folder = data / "pg_wal"
     return sorted(
         path
@@ -131,8 +131,7 @@ def have_archived(old: Path, recovered: Path, *, timeline: int) -> list[str]:
 
 
 def _is_its_own(segment: Path) -> bool:
-    # A segment that is recycled for later use already has its name, and the contents of an older
-    # one.
+    # A segment recycled for later use already has its name, and the contents of an older one.
     with segment.open("rb") as file:
         start = file.read(_PAGE_HEADER.size)
     if len(start) < _PAGE_HEADER.size or _SEGMENT.fullmatch(segment.name) is None:

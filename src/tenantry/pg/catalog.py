@@ -122,7 +122,7 @@ async def roles_of(connection: AsyncConnection[TupleRow], username: str) -> list
 
 
 async def databases_beside(connection: AsyncConnection[TupleRow], database: str) -> list[str]:
-    """Return the databases of a main one: its shadow, staging and retained databases."""
+    """Return the databases that belong to a main one: shadow, staging, retained and others."""
     cursor = await connection.execute(
         "SELECT datname FROM pg_database WHERE starts_with(datname, %s) ORDER BY 1",
         (names.beginning_of_those_beside(database),),

@@ -105,7 +105,7 @@ class ProcessCluster:
         return True
 
     async def ensure_filled(self, fill: Callable[[Path], Awaitable[None]]) -> bool:
-        """Have ``fill`` create the data folder if missing; if interrupted, it starts anew."""
+        """Create the data folder by ``fill`` if missing; an interrupted one is begun anew."""
         if self.data.exists():
             return False
         files.ensure_folder(self.folder)

@@ -1,4 +1,4 @@
-"""Run a tenant's statements and discard their results.
+"""Run a tenant's statements and discard their rows: only whether they fail is of interest.
 
 ``execute`` of psycopg keeps all rows that a script returns, and libpq all of a row: one ``SELECT
 repeat('x', 1000000000)`` in a migration would take gigabytes of the worker's memory.

@@ -89,7 +89,7 @@ def main(suffix: str) -> str:
 
 
 def beside(database: str, part: Alone) -> str:
-    """Return the database of a main or staging one, without an operation in its name."""
+    """Return a database that belongs to a main or staging one, without an operation's id."""
     return f"{database}_{part}"
 
 

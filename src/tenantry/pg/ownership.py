@@ -16,7 +16,7 @@ from tenantry.pg import visibility
 from tenantry.pg.connections import ADMIN
 
 _BOOTSTRAP = 10  # BOOTSTRAP_SUPERUSERID, the oid of the first superuser (pg_authid.dat)
-_FIRST_OID = 16384  # FirstNormalObjectId: whatever initdb has made is below (manual, section 74.2)
+_FIRST_OID = 16384  # FirstNormalObjectId: initdb's objects are all below it (manual, section 74.2)
 
 # Rows have the catalog, the object and its owner. Dependent parts (a row type, an index, a toast
 # table) are left out by their parent's pg_depend entry of type i.

@@ -93,7 +93,7 @@ def _number(value: str, key: str) -> int:
 
 
 class _Checksum:
-    """pgBackRest's checksum of such a file (its source's src/info/info.c): that of it as JSON."""
+    """pgBackRest's checksum of such a file, of its JSON form (its source's src/info/info.c)."""
 
     def __init__(self) -> None:
         self._sha1 = hashlib.sha1(b"{", usedforsecurity=False)

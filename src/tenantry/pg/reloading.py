@@ -108,8 +108,8 @@ async def load(
     list to read, or all; ``settings`` those of the tenant's sessions. ``tell`` is called about
     twice a second with the number of items done, and of all.
 
-    Raises CommandFailed if pg_restore fails, or if the server stops working; psycopg.Error if that
-    ends a session.
+    Raises CommandFailed if pg_restore fails, or if the server cannot continue; psycopg.Error if
+    that ends a session.
     """
     if contents is None:
         contents = await archives.contents(bindir, source)

@@ -49,9 +49,9 @@ class DatabaseAge:
 class Holder:
     """A session or other object that keeps transaction IDs from being reused.
 
-    ``pid`` and ``began`` are those of a session, None of anything else. The age is how many IDs
-    were assigned since. ``assigned`` is the age of its own transaction ID, if it has one; a greater
-    age can only be that of a snapshot.
+    ``pid`` and ``began`` are those of a session, None of anything else. ``age`` is how many IDs
+    have been assigned since. ``assigned`` is the age of its own transaction ID, if it has one; a
+    greater ``age`` can only be that of a snapshot.
     """
 
     kind: Literal["session", "prepared transaction", "replication slot"]

@@ -355,7 +355,7 @@ _DROP_A_PIECE: LiteralString = """
 
 @asynccontextmanager
 async def _at_leisure(visitor_: Visitor, database: str) -> AsyncIterator[Connection]:
-    """Open a session without the database's default timeouts."""
+    """Open a session with long timeouts, whatever the database's defaults are."""
     async with connect_as(visitor_, database) as inside:
         for name, value in (
             ("default_transaction_read_only", "off"),

@@ -97,10 +97,10 @@ class ConnectionSettings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "ConnectionSettings":
-        """Read ``DB_HOST``, ``DB_PORT``, ``DB_NAME``, ``DB_USER``, ``DB_PASSWORD`` and others.
+        """Read the database's address and the login from ``DB_…`` variables.
 
-        The others are ``DB_SSL_MODE`` and ``DB_SSLMODE``, which mean the same. Raises
-        InvalidSettings.
+        ``DB_HOST``, ``DB_PORT``, ``DB_NAME``, ``DB_USER``, ``DB_PASSWORD`` and ``DB_SSL_MODE``,
+        which may also be named ``DB_SSLMODE``. Raises InvalidSettings.
         """
         kind = environ.get("DB_TYPE") or "postgresql"
         if kind != "postgresql":
