@@ -49,7 +49,7 @@ async def packages(names: Sequence[str]) -> dict[str, Package]:
 
 
 def packages_changed_at() -> float:
-    """Return when packages or apt's lists last changed: before, a new query is pointless."""
+    """Return when packages or apt's lists last changed; earlier results are outdated."""
     times = [path.stat().st_mtime for path in (_DPKG_STATUS, _APT_LISTS) if path.exists()]
     return max(times, default=0.0)
 

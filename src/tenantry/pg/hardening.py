@@ -125,7 +125,10 @@ async def ensure_standing_roles(address: Address, *, shared: bool) -> list[str]:
 async def _reset_settings(
     admin: AsyncConnection[TupleRow], wanted: Mapping[str, list[str]]
 ) -> list[str]:
-    """Reset all settings of the platform's roles and databases but these, by role."""
+    """Give the platform's roles and databases exactly these settings, by role.
+
+    Returns what was undone.
+    """
     cursor = await admin.execute(
         sql.SQL("""
         SELECT s.setrole, s.setdatabase, r.rolname, d.datname, s.setconfig

@@ -221,9 +221,9 @@ async def end_sessions_in(
 
 
 async def roles_with_large_settings(connection: AsyncConnection[TupleRow], most: int) -> set[str]:
-    """Return the tenants' roles with more than ``most`` bytes of settings of their own.
+    """Return the tenants' roles that have set more than ``most`` bytes, in a database or for all.
 
-    They are stored in a catalog that all databases share, and read at each login.
+    Settings are stored in a catalog that all databases share, and read at each login.
     """
     cursor = await connection.execute(
         sql.SQL("""
