@@ -1,9 +1,9 @@
 """Certificates from an authority that speaks ACME (RFC 8555), by certbot's own library.
 
-The library blocks, so each of its calls runs in a thread, and none for long: whoever
-awaits them can be cancelled. It reads whatever comes, so an answer that is too large for one is
-cut off below it. A challenge is answered over HTTP, by a server that listens
-only while it is under way, or in DNS, by a command of the administrator's.
+The library blocks, so each of its calls runs in a thread, and none for long: the task that awaits
+it can be cancelled. It reads any answer whole, so an answer that is too large is cut off below it.
+A challenge is answered over HTTP, by a server that listens only while it is under way, or in DNS,
+by a command of the administrator's.
 """
 
 import asyncio
@@ -44,14 +44,14 @@ _HOOK_SECONDS = 300.0
 
 
 class AcmeFailed(MachineError):
-    """The authority gave no certificate, or took none back."""
+    """The authority did not issue or revoke a certificate."""
 
     code = "acme_failed"
     title = "The certificate authority did not do it"
 
 
 class _Bounded(HTTPAdapter):
-    """Reads answers as they come, never unpacked, and up to a bound."""
+    """Reads answers as they come, never unpacked, and up to a limit."""
 
     def send(
         self, request: requests.PreparedRequest, *args: Any, **options: Any
@@ -71,9 +71,9 @@ class _Bounded(HTTPAdapter):
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """An ACME authority, and how to show it that a name is ours.
+    """An ACME authority, and how to prove control of a name to it.
 
-    ``ca_file`` holds what the authority's own server is verified by, if not the system's.
+    ``ca_file`` holds the certificates that verify the authority's own server, if not the system's.
     ``dns_hook`` answers challenges in DNS; without it they are answered at ``http_port``.
     """
 
@@ -85,7 +85,7 @@ class Authority:
     dns_hook: Path | None = None
 
     async def obtain(self, name: str) -> ServerCertificate:
-        """A new certificate with a new key. Raises AcmeFailed, and MachineError for the hook."""
+        """Obtain a certificate with a new key. Raises AcmeFailed, and MachineError for the hook."""
         key = certificates.key_pem(certificates.new_key())
         with _explained(self.directory):
             session = await asyncio.to_thread(self._log_in)
@@ -114,7 +114,7 @@ class Authority:
                     raise
 
     def _log_in(self) -> client.ClientV2:
-        """A session of our account, which is made if the authority does not know the key."""
+        """Return a session of our account; create it if the authority does not know the key."""
         if not self.account_key.exists():
             new = certificates.key_pem(certificates.new_key())
             files.write_atomically(self.account_key, new, mode=0o600)
@@ -150,7 +150,7 @@ class Authority:
     async def _answer(
         self, session: client.ClientV2, challenge: messages.ChallengeBody, name: str
     ) -> AsyncIterator[None]:
-        """Have the answer where the authority looks for it for as long as the block lasts."""
+        """Publish the answer to a challenge for the duration of the block."""
         response, validation = challenge.response_and_validation(session.net.key)
         if self.dns_hook:
             answered = self._in_dns(self.dns_hook, name, validation)
@@ -171,7 +171,7 @@ class Authority:
             chall=challenge.chall, response=response, validation=validation
         )
         try:
-            # It serves one client after the other, so a silent one would keep the authority out.
+            # It serves one client after the other, so a silent one would block the authority.
             server = standalone.HTTP01DualNetworkedServers(
                 ("", self.http_port), {resource}, timeout=_SILENT_SECONDS
             )
@@ -197,7 +197,7 @@ class Authority:
             await commands.run([hook, "set"], env=told, deadline=_HOOK_SECONDS)
             yield
         finally:
-            # What is left in the DNS harms nobody; a certificate that was given is worth more.
+            # A left-over DNS record does no harm; an issued certificate must not be lost for it.
             try:
                 await commands.run([hook, "remove"], env=told, deadline=_HOOK_SECONDS)
             except commands.CommandFailed as error:
@@ -205,7 +205,7 @@ class Authority:
 
 
 async def _patiently(poll: Callable[[dt.datetime], T]) -> T:
-    """Poll until there is an answer, in slices that a thread ends soon after we are cancelled."""
+    """Poll until there is an answer, in slices, so that a thread ends soon after cancellation."""
     give_up = time.monotonic() + _VALIDATION_SECONDS
     while True:
         try:
@@ -236,14 +236,14 @@ def _explained(directory: str) -> Iterator[None]:
 
 
 def _innermost(error: BaseException) -> str:
-    """What is at the bottom of an error that requests and urllib3 have wrapped."""
+    """Return the root cause of an error that requests and urllib3 have wrapped."""
     while (inner := error.__context__ or error.__cause__) is not None:
         error = inner
     return str(error)
 
 
 def _said(error: Exception) -> str:
-    """The authority's own words."""
+    """Return the authority's own message."""
     if isinstance(error, errors.ValidationError):
         told = [
             challenge.error.detail

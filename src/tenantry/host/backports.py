@@ -16,7 +16,7 @@ from tenantry.host import commands
 
 _ETC_APT = Path("/etc/apt")
 _ENGLISH = {"LC_ALL": "C"}
-_KEPT_OPTIONS = {  # of a source: whom to trust. The rest says which binaries to list.
+_KEPT_OPTIONS = {  # of a source: which keys are trusted. The rest says which binaries to list.
     "signed-by": "Signed-By",
     "trusted": "Trusted",
     "check-valid-until": "Check-Valid-Until",
@@ -29,7 +29,7 @@ _ONE_LINE = re.compile(r"deb(?:-src)?\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S
 
 @dataclass(frozen=True, slots=True)
 class AptSource:
-    """A place that apt takes packages from (sources.list(5)); ``options`` say whom to trust."""
+    """A source of apt's packages (sources.list(5)); ``options`` say which keys are trusted."""
 
     uris: str
     suites: tuple[str, ...]
@@ -37,11 +37,11 @@ class AptSource:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-# Reading the machine's sources, and writing ours: pure
+# Read the machine's sources, and write ours: pure
 
 
 def read_one_line(text: str) -> list[AptSource]:
-    """The sources in a ``.list`` file; lines that are none are passed over."""
+    """Return the sources in a ``.list`` file; other lines are ignored."""
     found = (_ONE_LINE.fullmatch(line.partition("#")[0].strip()) for line in text.splitlines())
     return [_from_line(match) for match in found if match]
 
@@ -54,7 +54,7 @@ def _from_line(match: re.Match[str]) -> AptSource:
 
 
 def read_deb822(text: str) -> list[AptSource]:
-    """The enabled sources in a ``.sources`` file; a key may stand in it, over many lines."""
+    """Return the enabled sources in a ``.sources`` file, which may contain multi-line keys."""
     uncommented = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     stanzas = (dict(_fields(stanza)) for stanza in re.split(r"\n[ \t]*\n", uncommented))
     return [
@@ -79,11 +79,11 @@ def _trust(options: Mapping[str, str]) -> dict[str, str]:
 
 
 def render(sources: list[AptSource], codename: str, suite: str) -> str:
-    """``sources`` as ``deb-src`` of another suite, in deb822; "" if none follows the release.
+    """Return ``sources`` as ``deb-src`` of another suite, in deb822; "" if none is of the release.
 
-    ``codename`` is the machine's own release: ``bookworm``, ``bookworm-updates``
-    and ``bookworm-security`` become ``trixie``, ``trixie-updates`` and so on;
-    sid and Ubuntu's devel have no such sides.
+    ``codename`` is the machine's own release: ``bookworm``, ``bookworm-updates`` and
+    ``bookworm-security`` become ``trixie``, ``trixie-updates`` and so on; sid and Ubuntu's devel
+    have no such additional suites.
     """
     stanzas = {
         _stanza(source, suites)
@@ -109,11 +109,11 @@ def _stanza(source: AptSource, suites: list[str]) -> str:
     )
 
 
-# Running apt on them
+# Run apt on them
 
 
 def machine_sources(etc_apt: Path = _ETC_APT) -> list[AptSource]:
-    """Every source that this machine's apt has."""
+    """Return every source of this machine's apt."""
     parts = etc_apt / "sources.list.d"
     lines = [etc_apt / "sources.list", *sorted(parts.glob("*.list"))]
     return [
@@ -124,16 +124,16 @@ def machine_sources(etc_apt: Path = _ETC_APT) -> list[AptSource]:
 
 @dataclass(frozen=True, slots=True)
 class SourcePackages:
-    """The source packages of one suite, as apt sees them from ``folder``."""
+    """The source packages of one suite, as apt lists them in ``folder``."""
 
     folder: Path
     options: tuple[str, ...]
 
     @classmethod
     async def of(cls, suite: str, folder: Path) -> "SourcePackages":
-        """Fetch the suite's lists into ``folder``, which is empty and apt's to read.
+        """Fetch the suite's lists into ``folder``, which is empty and readable for apt.
 
-        Raises MachineError if no source of this machine leads to that suite.
+        Raises MachineError if no source of this machine provides that suite.
         """
         codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
         text = render(machine_sources(), codename, suite)
@@ -152,12 +152,12 @@ class SourcePackages:
             "Acquire::http::Timeout": "20",
         }
         options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
-        # A suite without its security side is told by an exit code of 100: what counts is below.
+        # A suite without security updates makes apt exit with 100: the lists below decide.
         await commands.run(["apt-get", *options, "update"], env=_ENGLISH, deadline=150, check=False)
         return cls(folder, tuple(options))
 
     async def newest(self, package: str) -> str:
-        """The newest version of a source package.
+        """Return the newest version of a source package.
 
         Raises MachineError if the suite has none, or could not be fetched.
         """
@@ -176,7 +176,7 @@ class SourcePackages:
     async def download(self, package: str, version: str) -> Path:
         """Fetch a source package, each file checked by apt, and return its ``.dsc``.
 
-        Raises MachineError if a file is not where the lists say, or not what they say.
+        Raises MachineError if a file is missing, or does not match the lists.
         """
         await commands.run(
             ["apt-get", *self.options, "source", "--download-only", f"{package}={version}"],

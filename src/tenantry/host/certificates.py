@@ -41,7 +41,7 @@ _TRUSTED_BY_THE_SYSTEM = Path("/etc/ssl/certs/ca-certificates.crt")
 class ServerCertificate:
     """A private key and its certificate with those that lead from it to a root.
 
-    ``source`` is where it comes from: OWN, the URL of an ACME directory, or that of a file.
+    ``source`` is its origin: OWN, the URL of an ACME directory, or that of a file.
     """
 
     source: str
@@ -54,12 +54,12 @@ class ServerCertificate:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the server's own certificate, in hex."""
+        """Return the SHA-256 of the server's own certificate, in hex."""
         return self.leaf.fingerprint(hashes.SHA256()).hex()
 
     @property
     def names(self) -> frozenset[str]:
-        """The host names and addresses that it is for."""
+        """Return the host names and addresses that it is valid for."""
         held = self.leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         return frozenset(
             [
@@ -69,12 +69,12 @@ class ServerCertificate:
         )
 
     def render(self) -> bytes:
-        """The PEM file; what stands before its first block is a comment (RFC 7468, section 2)."""
+        """Return the PEM file; its first lines are a comment (RFC 7468, section 2)."""
         return b"".join([f"Source: {self.source}\n".encode(), self.key, *map(_pem, self.chain)])
 
     @classmethod
     def parse(cls, text: bytes) -> Self:
-        """Raises ValueError if the file is not a key with its own, whole certificate."""
+        """Parse a PEM file. Raises ValueError if it is no key with its own, whole certificate."""
         source, key = _SOURCE.match(text), _KEY.search(text)
         chain = tuple(x509.load_pem_x509_certificates(text))
         if source is None or key is None:
@@ -91,7 +91,7 @@ class ServerCertificate:
 
 
 def read_server_certificate(path: Path) -> ServerCertificate | None:
-    """What is in the file; None if it is not there, or of no use."""
+    """Return the file's key and certificate; None if it is missing or unusable."""
     try:
         return ServerCertificate.parse(path.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -99,10 +99,10 @@ def read_server_certificate(path: Path) -> ServerCertificate | None:
 
 
 def read_given(path: Path, key_path: Path, domain: str) -> ServerCertificate:
-    """A certificate that somebody else looks after: with its chain in one file, its key in another.
+    """Read a certificate that the administrator renews: chain in one file, key in another.
 
-    Raises MachineError with the file, and what is wrong with it: it cannot be read, it has no
-    certificate for ``domain`` that is valid now, or the key is another one's or encrypted.
+    Raises MachineError with the file and the reason: it cannot be read, it has no certificate for
+    ``domain`` that is valid now, or the key is another one's or encrypted.
     """
     text, key_text = _read(path), _read(key_path)
     try:
@@ -142,12 +142,12 @@ def _unusable(path: Path, why: str) -> MachineError:
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
-    """A new private key, of the kind that every client takes."""
+    """Return a new private key, of a kind that every client supports."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def key_pem(key: PrivateKeyTypes) -> bytes:
-    """A private key as PEM (PKCS #8, not encrypted)."""
+    """Return a private key as PEM (PKCS #8, not encrypted)."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -156,7 +156,7 @@ def key_pem(key: PrivateKeyTypes) -> bytes:
 
 
 def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """Raises FileNotFoundError; TypeError or ValueError if it holds anything else."""
+    """Read a private key. Raises FileNotFoundError; TypeError or ValueError for other contents."""
     key = serialization.load_pem_private_key(path.read_bytes(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError(f"{path} does not hold an EC key")
@@ -164,7 +164,7 @@ def read_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def server_names(domain: str) -> list[str]:
-    """The names by which this machine's doors are reached, the domain first."""
+    """Return the names by which this machine's endpoints are reached, the domain first."""
     return list(
         dict.fromkeys([domain, "localhost", socket.gethostname().lower(), "127.0.0.1", "::1"])
     )
@@ -191,7 +191,7 @@ def _builder(
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        # Clocks differ; a certificate of this second must be good everywhere.
+        # Clocks differ; a certificate of this second must be valid everywhere.
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
@@ -200,16 +200,16 @@ def _builder(
 
 @dataclass(frozen=True, slots=True)
 class OwnAuthority:
-    """The platform's own certificate authority, made at first start and then kept.
+    """The platform's own certificate authority, created at first start and then reused.
 
-    ``certificate`` is what clients are given; the authority's own is the first in it.
+    ``certificate`` is the file for clients; the authority's own is the first in it.
     """
 
     certificate: Path
     key: Path
 
     def ensure(self) -> bool:
-        """Have an authority. Returns whether it is new."""
+        """Create the authority unless it exists. Returns whether it is new."""
         if self.certificate.exists() and self.key.exists():
             return False
         key = new_key()
@@ -233,21 +233,21 @@ class OwnAuthority:
             )
             .sign(key, hashes.SHA256())
         )
-        # The key first: a certificate without its key would be handed out and never sign anything.
+        # The key first: without it, a certificate would be handed out that can never sign anything.
         files.write_atomically(self.key, key_pem(key), mode=0o600)
         files.write_atomically(self.certificate, _pem(certificate), mode=0o644)
         return True
 
     def read(self) -> x509.Certificate:
-        """The authority's own certificate."""
+        """Return the authority's own certificate."""
         return x509.load_pem_x509_certificate(self.certificate.read_bytes())
 
     def signed(self, certificate: x509.Certificate) -> bool:
-        """Whether a certificate is of this authority."""
+        """Whether a certificate was signed by this authority."""
         return self.certificate.exists() and _signed(self.read(), certificate)
 
     def issue(self, names: list[str]) -> ServerCertificate:
-        """A new certificate for ``names``, the first of which is its subject."""
+        """Return a new certificate for ``names``, the first of which is its subject."""
         authority, signer, key = self.read(), read_key(self.key), new_key()
         issuer = authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
         certificate = (
@@ -264,7 +264,7 @@ class OwnAuthority:
         return ServerCertificate(OWN, key_pem(key), (certificate,))
 
     def ensure_handed_out(self, root: x509.Certificate | None) -> bool:
-        """Have clients given this authority's certificate, and ``root`` beside it.
+        """Write the file for clients: this authority's certificate, and ``root`` after it.
 
         Returns whether that changed.
         """
@@ -283,7 +283,7 @@ def _signed(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
 def find_root(
     chain: Iterable[x509.Certificate], trusted: Iterable[Path | None]
 ) -> x509.Certificate | None:
-    """The certificate that a chain ends at, among those in files that we trust, if it is there."""
+    """Return the root certificate of a chain, if it is in a trusted file."""
     *_, last = chain
     for path in filter(None, (*trusted, _TRUSTED_BY_THE_SYSTEM)):
         for root in _read_roots(path):
@@ -298,7 +298,7 @@ def _read_roots(path: Path) -> Iterator[x509.Certificate]:
     except OSError:
         return
     for block in _CERTIFICATE.findall(text):
-        # A system's file may hold one that breaks a rule; the others count all the same.
+        # A system's file may hold a certificate that breaks a rule; the others count nevertheless.
         with warnings.catch_warnings(), contextlib.suppress(ValueError):
             warnings.simplefilter("ignore")
             yield x509.load_pem_x509_certificate(block)

@@ -1,8 +1,8 @@
-"""Programs of ours that read what somebody else wrote, each in a process of its own.
+"""Programs of ours that read untrusted input, each in a process of its own.
 
-What they read may be hostile: it may have them need more memory than there is, or take hours. A
-child has a memory limit, can be killed, and nobody waits behind it. It says what came of it in one
-JSON object on standard output, and how far it is in lines on standard error.
+The input may be hostile: it may make them need more memory than there is, or take hours. A child
+has a memory limit, can be killed, and blocks no other work. It reports its result as one JSON
+object on standard output, and its progress in lines on standard error.
 """
 
 import json
@@ -30,13 +30,13 @@ async def run(
 ) -> dict[str, Any]:
     """Run a module of ours as a program, with ``env`` and nothing else of this environment.
 
-    Returns the object that it prints. Raises CommandFailed as ``commands.run``, also if it
-    prints no JSON object.
+    Returns the object that it prints. Raises CommandFailed as ``commands.run``, and if it prints no
+    JSON object.
     """
     done = await commands.run(
         [sys.executable, "-P", "-m", module.__name__, *arguments],
         env={**env, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        inherit=False,  # where somebody's PG… would lead elsewhere
+        inherit=False,  # a PG… variable of this environment would redirect the connection
         memory=memory,
         deadline=deadline,
         on_error_line=on_error_line,

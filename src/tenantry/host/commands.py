@@ -1,4 +1,4 @@
-"""Running other programs: argument lists only, always with a deadline, output captured."""
+"""Run other programs: argument lists only, always with a deadline, output captured."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,8 @@ _LAST_LINES = 15
 _LAST_BYTES = 64 * 1024  # of standard error
 _MOST_OUTPUT = 64 * 1024 * 1024
 _LOOK_SECONDS = 0.5
-_KILLED_SECONDS = 1.0  # for what was killed to end
-_NICE = 10  # a tenth of the processor while all others want it too
+_KILLED_SECONDS = 1.0  # for a killed program to end
+_NICE = 10  # a tenth of the processor while other processes need all of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Completed:
 
 
 class CommandFailed(MachineError):
-    """A program ended badly, or not in time."""
+    """A program failed, or did not end in time."""
 
     code = "command_failed"
     title = "A program that Tenantry runs failed"
@@ -65,18 +65,18 @@ async def run(
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
-    ``env`` is added to this process's environment, or is all that the program gets if it does
-    not ``inherit``. One that is run ``gently`` leaves processors and disks to whoever else wants
-    them. ``deadline`` is in seconds; past it the program and its children are killed.
-    ``memory`` is how many bytes of address space it may take, and each of its children.
-    It may print 64 MiB on standard output; of standard error the end is kept.
-    ``on_error_line`` hears each line of its standard error as it comes, of which only the last
-    ones are returned then; ``while_running`` is called about twice a second. ``stdin`` is what
-    it reads; ``into`` is a new file, for us alone, that gets all its standard output instead.
-    If root runs it ``as_owner_of`` a file or folder, it does so as that one's user.
+    ``env`` is added to this process's environment, or is all that the program gets if it does not
+    ``inherit``. One that is run ``gently`` gives way to other processes on processors and disks.
+    ``deadline`` is in seconds; past it the program and its children are killed. ``memory`` is how
+    many bytes of address space it may take, and each of its children. It may print 64 MiB on
+    standard output; of standard error the end is kept. ``on_error_line`` is called with each line
+    of its standard error as it comes, of which only the last ones are returned then;
+    ``while_running`` is called about twice a second. ``stdin`` is its input; ``into`` is a new
+    file, readable only for this user, that gets all its standard output instead. If root runs it
+    ``as_owner_of`` a file or folder, it runs as that one's user.
 
-    Raises CommandFailed if it cannot be started, is too slow, prints too much, or (with
-    ``check``) ends with anything but 0.
+    Raises CommandFailed if it cannot be started, is too slow, prints too much, or (with ``check``)
+    ends with anything but 0.
     """
     name = Path(arguments[0]).name
     try:
@@ -130,15 +130,15 @@ async def run(
 
 
 async def _kill(process: asyncio.subprocess.Process, talks: Iterable["asyncio.Task[Any]"]) -> None:
-    """Kill a program and its children, and wait for their end, though not for ever."""
+    """Kill a program and its children, and wait for their end, for a limited time."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     for talk in talks:
         talk.cancel()
     await asyncio.gather(*talks, return_exceptions=True)
-    # What is left in its pipes has to be read: asyncio waits for their end, too.
+    # Its pipes have to be read to their end: asyncio waits for that, too.
     end = asyncio.gather(_end_of(process.stdout), _end_of(process.stderr), process.wait())
-    # What waits for a file system that does not answer ends only when that does.
+    # A process that waits for an unresponsive file system ends only when that responds.
     try:
         await asyncio.wait_for(end, _KILLED_SECONDS)
     except TimeoutError:
@@ -150,7 +150,7 @@ def _new(path: Path) -> BinaryIO:
 
 
 def _identity(owner_of: Path | None) -> dict[str, Any]:
-    """Arguments with which root starts a program as somebody else."""
+    """Return the arguments with which root starts a program as another user."""
     if owner_of is None or os.geteuid() != 0:
         return {}
     try:
@@ -162,17 +162,17 @@ def _identity(owner_of: Path | None) -> dict[str, Any]:
 
 
 def _mark() -> dict[str, str]:
-    """Return the variable by which a supervisor finds what was started below it."""
+    """Return the variable by which a supervisor finds the processes started below it."""
     home = os.environ.get(processes.OF_HOME)
     return {} if home is None else {processes.OF_HOME: home}
 
 
 def _step_back(session: int) -> None:
-    """Have the processes of a session give way to all others.
+    """Give the processes of a session a lower priority than all others.
 
-    The disk's priority follows from the processor's (ionice(1)). Where the kernel groups
-    processes by session, one's niceness only counts within it, and the group has its own
-    (sched(7), autogroup).
+    The disk's priority follows from the processor's (ionice(1)). Where the kernel groups processes
+    by session, one's niceness only counts within it, and the group has its own (sched(7),
+    autogroup).
     """
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PGRP, session, _NICE)
@@ -181,7 +181,7 @@ def _step_back(session: int) -> None:
 
 
 def _limit_memory(pid: int, most: int) -> None:
-    """Limit a program that has just begun, and what it starts (prlimit(2)); no core is written."""
+    """Limit the memory of a started program and its children (prlimit(2)); no core is written."""
     with contextlib.suppress(ProcessLookupError):
         resource.prlimit(pid, resource.RLIMIT_AS, (most, most))
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
@@ -190,7 +190,7 @@ def _limit_memory(pid: int, most: int) -> None:
 async def _feed(stream: asyncio.StreamWriter | None, text: str | None) -> None:
     if stream is None or text is None:
         return
-    # A program that reads no further has its own reason, and tells it.
+    # A program that stops reading has a reason of its own, and reports it.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         stream.write(text.encode())
         await stream.drain()
@@ -198,7 +198,7 @@ async def _feed(stream: asyncio.StreamWriter | None, text: str | None) -> None:
 
 
 async def _all_of(stream: asyncio.StreamReader | None) -> bytes:
-    """All that a program prints. Raises _TooMuchOutput."""
+    """Return all that a program prints. Raises _TooMuchOutput."""
     found = bytearray()
     while stream is not None and (piece := await stream.read(_LAST_BYTES)):
         found += piece
@@ -208,7 +208,7 @@ async def _all_of(stream: asyncio.StreamReader | None) -> bytes:
 
 
 async def _end_of(stream: asyncio.StreamReader | None) -> bytes:
-    """The last 64 KiB that a program prints."""
+    """Return the last 64 KiB that a program prints."""
     found = bytearray()
     while stream is not None and (piece := await stream.read(_LAST_BYTES)):
         found += piece
@@ -229,7 +229,7 @@ async def _lines_of(
 
 
 async def _line_of(stream: asyncio.StreamReader) -> bytes:
-    """The next line; one that is too long for the buffer comes in pieces."""
+    """Return the next line; one that is too long for the buffer comes in pieces."""
     try:
         return await stream.readuntil()
     except asyncio.IncompleteReadError as end:
@@ -241,6 +241,6 @@ async def _line_of(stream: asyncio.StreamReader) -> bytes:
 async def _again(look: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
-        # How far it is, is not worth failing for.
+        # A failed progress report must not fail the program.
         with contextlib.suppress(Exception):
             await look()

@@ -1,11 +1,11 @@
-"""PgBouncer, the best that this machine can have.
+"""Find or build the best PgBouncer for this machine.
 
-Drivers' default prepared statements need PgBouncer 1.21, and 1.26.1 closes a
-hole (CVE-2026-107350), but Debian 12 offers 1.18. So the engine is the best of
-what is installed, what apt would install, and a backport: the source package of
-a newer Debian, fetched and verified by apt with the machine's own sources and
-keys (only the suite is another), and built into the engines folder. Each try has
-a deadline and the next follows when it fails. See docs/decisions/0002-engines.md.
+Drivers' default prepared statements need PgBouncer 1.21, and 1.26.1 closes a hole
+(CVE-2026-107350), but Debian 12 offers 1.18. So the engine is the best of what is installed, what
+apt would install, and a backport: the source package of a newer Debian, fetched and verified by apt
+with the machine's own sources and keys (only the suite is another), and built into the engines
+folder. Each try has a deadline and the next follows when it fails. See
+docs/decisions/0002-engines.md.
 """
 
 import contextlib
@@ -41,8 +41,8 @@ _ENGLISH = {"LC_ALL": "C"}
 class PgBouncerEngine:
     """A PgBouncer that runs on this machine.
 
-    ``package`` is the version of the Debian package that it is, or was built
-    from ("" if it is neither), and ``mended`` holds the CVEs its changelog names.
+    ``package`` is the version of the Debian package that it is, or was built from ("" if it is
+    neither), and ``mended`` holds the CVEs its changelog names.
     """
 
     version: tuple[int, ...]
@@ -52,15 +52,15 @@ class PgBouncerEngine:
 
     @property
     def release(self) -> str:
-        """Its version as Debian compares versions."""
+        """Return its version as Debian compares versions."""
         return self.package or ".".join(map(str, self.version))
 
     def built_in(self, engines_dir: Path) -> bool:
-        """Whether it was built here, so that no package manager keeps it up to date."""
+        """Whether it was built here, so that no package manager updates it."""
         return engines_dir in self.path.parents
 
     def weaknesses(self) -> list[weaknesses.Weakness]:
-        """What is known against it: Debian mends old releases too."""
+        """Return its known weaknesses, without those that Debian has fixed in its release."""
         return [
             weakness
             for weakness in weaknesses.PGBOUNCER
@@ -69,7 +69,7 @@ class PgBouncerEngine:
         ]
 
     def warnings(self) -> list[str]:
-        """The same, a sentence each."""
+        """Return the same, a sentence each."""
         return [
             f"PgBouncer {self.release} has {weakness.cve}: {weakness.allows} "
             f"(ended in {'.'.join(map(str, weakness.ended_in))})."
@@ -78,7 +78,7 @@ class PgBouncerEngine:
 
 
 async def find_pgbouncer(engines_dir: Path) -> PgBouncerEngine:
-    """The best PgBouncer that is already here.
+    """Return the best PgBouncer that is installed or built.
 
     Raises MachineError if there is none from 1.21 on.
     """
@@ -92,26 +92,26 @@ async def find_pgbouncer(engines_dir: Path) -> PgBouncerEngine:
 
 
 async def ensure_pgbouncer(engines_dir: Path, say: Say) -> PgBouncerEngine:
-    """The best PgBouncer that can be had, installed or built where that is needed.
+    """Return the best available PgBouncer; install or build it if needed.
 
-    One that is good enough but not the one wanted is used as it is, and a
-    better one is looked for at most daily. So is a newer source of one that was built
-    here: apt upgrades what it has installed, and nobody else what we have built.
+    One that is sufficient but not the wanted version is used as it is, and a better one is searched
+    for at most daily. So is a newer source of one that was built here: apt upgrades what it has
+    installed, but not what was built here.
 
-    Raises MachineError saying what to do if none from 1.21 on can be had.
+    Raises MachineError, with what to do, if none from 1.21 on is available.
     """
     if settled := await _settled(engines_dir):
         return settled
     if _may_write(engines_dir):
         async with packages.locked(engines_dir / "lock"):
-            if not await _settled(engines_dir):  # another process may just have seen to it
+            if not await _settled(engines_dir):  # another process may have done it meanwhile
                 await _search(engines_dir, say)
                 (engines_dir / "searched").touch()
     return await find_pgbouncer(engines_dir)
 
 
 async def _settled(engines_dir: Path) -> PgBouncerEngine | None:
-    """The best that is here, if there is no reason to look for a better one now."""
+    """Return the best that is here, if there is no reason to search for a better one now."""
     best = await _best(engines_dir)
     if best is None or _searched_lately(engines_dir):
         return best
@@ -130,18 +130,18 @@ def _searched_lately(engines_dir: Path) -> bool:
 
 
 def days_since_search(engines_dir: Path) -> float | None:
-    """How long ago a better PgBouncer was last looked for; None if never."""
+    """Return how long ago a better PgBouncer was last searched for; None if never."""
     try:
         return (time.time() - (engines_dir / "searched").stat().st_mtime) / _DAY
     except FileNotFoundError:
         return None
 
 
-# What is here
+# Engines on this machine
 
 
 async def _best(engines_dir: Path) -> PgBouncerEngine | None:
-    """The newest engine from 1.21 on that runs; of equals the one built last."""
+    """Return the newest engine from 1.21 on that runs; of equals the one built last."""
     best: PgBouncerEngine | None = None
     for program, package, mended in _candidates(engines_dir):
         version = await _version(program) if _may_run(program) else ()
@@ -151,7 +151,7 @@ async def _best(engines_dir: Path) -> PgBouncerEngine | None:
 
 
 def _candidates(engines_dir: Path) -> Iterator[tuple[Path, str, frozenset[str]]]:
-    """Each PgBouncer on this machine, with its Debian version and the CVEs mended in it."""
+    """Yield each PgBouncer on this machine, with its Debian version and the CVEs fixed in it."""
     records = engines_dir.glob("pgbouncer-*/engine.json")
     for record in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True):
         known = json.loads(record.read_text())
@@ -165,12 +165,12 @@ def _candidates(engines_dir: Path) -> Iterator[tuple[Path, str, frozenset[str]]]
 
 
 def _may_run(program: Path) -> bool:
-    """Root runs nothing that another user could have put there."""
+    """Whether a program is safe for root: no other user could have put it there."""
     return program.stat().st_uid in {0, os.geteuid()}
 
 
 async def _faults(engines_dir: Path) -> list[str]:
-    """Why each PgBouncer that is here was not taken, a sentence each."""
+    """Return why each PgBouncer on this machine was rejected, a sentence each."""
     faults = []
     for program, _, _ in _candidates(engines_dir):
         if not _may_run(program):
@@ -186,7 +186,7 @@ async def _faults(engines_dir: Path) -> list[str]:
 
 
 async def _version(program: Path) -> tuple[int, ...]:
-    """The version of ``program``; () if it does not run."""
+    """Return the version of ``program``; () if it does not run."""
     try:
         return upstream(await _ask_version(program))
     except commands.CommandFailed:
@@ -199,28 +199,31 @@ async def _ask_version(program: Path) -> str:
 
 
 def upstream(version: str) -> tuple[int, ...]:
-    """The numbers a version begins with: ``1.24.1-1+deb13u2`` is (1, 24, 1), nonsense is ()."""
+    """Return the numbers that a version begins with.
+
+    ``1.24.1-1+deb13u2`` is (1, 24, 1), invalid text is ().
+    """
     found = re.match(r"\d+(\.\d+)*", version)
     return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def read_changelog(changelog: str) -> tuple[str, frozenset[str]]:
-    """The newest version in a Debian changelog, and every CVE that it names."""
+    """Return the newest version in a Debian changelog, and every CVE that it names."""
     head = re.match(r"\S+ \(([^)]+)\)", changelog)
     return (head[1] if head else ""), frozenset(re.findall(r"CVE-\d{4}-\d+", changelog))
 
 
-# What can be had
+# Available engines
 
 
 async def _search(engines_dir: Path, say: Say) -> None:
-    """Install or build the best there is, and say why a try came to nothing.
+    """Install or build the best available engine, and report why an attempt failed.
 
-    Raises MachineError if that leaves us without any.
+    Raises MachineError if none is left after that.
     """
     say("Looking for the best PgBouncer that can be had")
     await packages.refresh()
-    # One that is installed is its administrator's: an upgrade would restart their server.
+    # An installed one is the administrator's: an upgrade would restart their server.
     absent = await packages.missing(["pgbouncer"])
     offered = (await packages.candidate("pgbouncer") or "") if absent else ""
     failures: list[str] = []
@@ -246,7 +249,7 @@ async def _can_build(say: Say) -> bool:
 async def _install_offered(
     offered: str, best: PgBouncerEngine | None, failures: list[str], say: Say
 ) -> None:
-    """Install apt's PgBouncer where nothing better is here; ``failures`` is why none was built."""
+    """Install apt's PgBouncer if none better is here; ``failures`` says why none was built."""
     if best and (os.geteuid() != 0 or not await backports.is_newer(offered, best.release)):
         return
     if upstream(offered) >= REQUIRED:
@@ -263,7 +266,7 @@ async def _install_offered(
 
 
 async def _backport(engines_dir: Path, suite: str, offered: str, say: Say) -> bool:
-    """Build PgBouncer from a suite's source package, if that is newer than all there is.
+    """Build PgBouncer from a suite's source package, if that is newer than all others.
 
     Raises MachineError where the suite, its files or the build fail.
     """
@@ -288,7 +291,7 @@ async def _backport(engines_dir: Path, suite: str, offered: str, say: Say) -> bo
 
 @contextlib.contextmanager
 def _workshop(engines_dir: Path) -> Iterator[Path]:
-    """A folder to build in, gone afterwards, as are those that a kill has left."""
+    """Create a folder to build in; delete it afterwards, and those that a kill has left."""
     for left in engines_dir.glob("building-*"):
         shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="building-", dir=engines_dir))
@@ -300,7 +303,7 @@ def _workshop(engines_dir: Path) -> Iterator[Path]:
 
 
 async def _build(description: Path, engine: Path) -> None:
-    """Compile the source package that a ``.dsc`` describes into the new folder ``engine``."""
+    """Compile the source package of a ``.dsc`` into the new folder ``engine``."""
     source = description.with_name("source")
     await commands.run(["dpkg-source", "--extract", description, source], env=_ENGLISH)
     # Debian's own flags: a daemon that faces the network is built hardened.
@@ -317,7 +320,7 @@ async def _build(description: Path, engine: Path) -> None:
 
 
 def _collect(source: Path, engine: Path) -> None:
-    """Take from a built source tree the program, and what its changelog says of it."""
+    """Copy the program from a built source tree, and record what its changelog says."""
     engine.mkdir(mode=0o755)
     shutil.copy2(source / "pgbouncer", engine / "pgbouncer")
     package, mended = read_changelog((source / "debian" / "changelog").read_text())
@@ -326,8 +329,8 @@ def _collect(source: Path, engine: Path) -> None:
 
 
 def _keep(engine: Path, place: Path) -> None:
-    """Move a finished engine into its place, from where one that no longer runs has to go."""
+    """Move a finished engine into its place; one there that no longer runs is removed first."""
     if place.exists():
         place.rename(engine.with_name("replaced"))
-    os.sync()  # else a power cut could leave the name and lose what is in it
+    os.sync()  # else a power failure could leave the name and lose the contents
     engine.rename(place)

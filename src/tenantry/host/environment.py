@@ -4,10 +4,10 @@ It is two folders that never change once they are complete, and a link:
 
     venv-packages-<digest>    what requirements/runtime.txt pins
     venv-<digest>             Tenantry itself and its libraries, on top of those
-    venv -> venv-<digest>     moved in one step: a kill leaves the old one or the new one
+    venv -> venv-<digest>     replaced in one step: a kill leaves the old one or the new one
 
-The launcher uses this before any package is installed, so there is only the
-standard library here, and in what it imports.
+The launcher uses this before any package is installed, so this module, and what it
+imports, use the standard library only.
 """
 
 import contextlib
@@ -30,25 +30,25 @@ from tenantry.host import files
 
 PYTHON = Path("/usr/bin/python3")  # one that every user can run, unlike one below /root
 USER = "tenantry"
-_MADE = "Tenantry"  # in the comment of a user that we have made
+_MADE = "Tenantry"  # in the comment of a user that we have created
 _HOMES = Path("/etc/tenantry/homes")  # of root's installations on this machine, a line each
 _PIP = ("-I", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check")
 _METADATA = ("pyproject.toml", "README.md", "LICENSE", "requirements/runtime.txt")
 
 
 def has_venv() -> bool:
-    """Whether Python can make environments: Debian leaves half of that to another package."""
+    """Whether Python can create environments: Debian has half of that in another package."""
     return importlib.util.find_spec("ensurepip") is not None
 
 
 def ensure_venv_module(say: Callable[[str], None]) -> None:
-    """Have what Python needs to make environments.
+    """Install what Python needs to create environments.
 
     Raises MachineError with the command to run if only root could install it.
     """
     if has_venv():
         return
-    # Here, for asyncio would double the time of every start.
+    # Here, since asyncio would double the time of every start.
     import asyncio  # noqa: PLC0415
 
     from tenantry.host import packages  # noqa: PLC0415
@@ -61,7 +61,7 @@ def ensure_venv_module(say: Callable[[str], None]) -> None:
 
 
 def ensure_user(home: Path) -> pwd.struct_passwd:
-    """The user whom everything runs as that root starts; made, with that home, if missing."""
+    """Return the user that root's installations run as; create it, with that home, if missing."""
     try:
         return pwd.getpwnam(USER)
     except KeyError:
@@ -71,7 +71,7 @@ def ensure_user(home: Path) -> pwd.struct_passwd:
 
 
 def remember_home(home: Path) -> None:
-    """Note that root has an installation there, so that its user stays as long as there is one."""
+    """Record root's installation in ``home``, so that its user stays as long as there is one."""
     homes = _homes()
     if home not in homes:
         _HOMES.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def remember_home(home: Path) -> None:
 
 
 def remove_user(home: Path) -> str | None:
-    """Forget the installation in ``home``; if it was the last, remove the user that we have made.
+    """Forget the installation in ``home``; after the last one, remove the user that we created.
 
     Returns why the user stays, None if it is gone.
     """
@@ -92,7 +92,7 @@ def remove_user(home: Path) -> str | None:
     finally:
         if _HOMES.exists():
             _note_homes(homes)
-    if homes:  # one that is not there may be on a disk that is not mounted
+    if homes:  # a missing one may be on a disk that is not mounted
         return f"the installation in {homes[0]} runs as it"
     try:
         run(["userdel", USER])
@@ -121,9 +121,9 @@ def is_current(venv: Path, checkout: Path) -> bool:
 
 
 def ensure(venv: Path, checkout: Path) -> None:
-    """Have the link ``venv`` lead to the code of ``checkout``, installed with its packages.
+    """Make the link ``venv`` lead to the code of ``checkout``, installed with its packages.
 
-    Raises MachineError with what pip said if that fails; then all is as it was.
+    Raises MachineError with pip's output if that fails; then nothing is changed.
     """
     requirements = checkout / "requirements" / "runtime.txt"
     _remove_old(venv, keep={_overlay(venv, checkout), _packages(venv, requirements)})
@@ -136,7 +136,7 @@ def ensure(venv: Path, checkout: Path) -> None:
 
 
 def ensure_packages(venv: Path, requirements: Path) -> Path:
-    """The folder beside ``venv`` with what ``requirements`` pins, made if it is not there."""
+    """Return the folder beside ``venv`` with what ``requirements`` pins; create it if missing."""
     folder = _packages(venv, requirements)
 
     def fill() -> None:
@@ -154,10 +154,10 @@ def ensure_packages(venv: Path, requirements: Path) -> Path:
 def ensure_overlay(
     venv: Path, packages: Path, checkout: Path, *, home_of_scripts: Path | None = None
 ) -> Path:
-    """The folder beside ``venv`` with ``checkout`` installed, which finds all else in ``packages``.
+    """Return the folder beside ``venv`` with ``checkout`` installed, on top of ``packages``.
 
-    Its scripts name the Python in ``home_of_scripts`` as theirs, so that what was
-    started through a link starts its children through the link too.
+    Its scripts name the Python in ``home_of_scripts`` as theirs, so that a program started through
+    a link starts its children through the link too.
     """
     folder = _overlay(venv, checkout)
 
@@ -193,12 +193,12 @@ def _overlay(venv: Path, checkout: Path) -> Path:
 
 
 def _libraries(checkout: Path) -> list[Path]:
-    """The distributions that live with Tenantry and can be installed without it."""
+    """Return the distributions in Tenantry's repository that can be installed without it."""
     return sorted(path.parent for path in (checkout / "libs").glob("*/pyproject.toml"))
 
 
 def _digest(files: Iterable[Path]) -> str:
-    """A name for the contents of ``files`` under Python 3.11, 3.12 and so on.
+    """Return a name for the contents of ``files`` under Python 3.11, 3.12 and so on.
 
     Not for each of their builds: apt changes those, even while we install python3-venv.
     """
@@ -210,7 +210,7 @@ def _digest(files: Iterable[Path]) -> str:
 
 
 def _once(folder: Path, fill: Callable[[], None]) -> None:
-    """Have ``fill`` make ``folder``, unless that was done; what a kill left is begun anew."""
+    """Create ``folder`` by ``fill`` unless complete; one that a kill left is created anew."""
     if (folder / "complete").exists():
         return
     shutil.rmtree(folder, ignore_errors=True)
@@ -219,12 +219,12 @@ def _once(folder: Path, fill: Callable[[], None]) -> None:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    os.sync()  # else a power cut could keep the mark and lose the files
+    os.sync()  # else a power failure could keep the mark and lose the files
     (folder / "complete").touch()
 
 
 def _remove_old(venv: Path, keep: set[Path]) -> None:
-    """Drop what is neither wanted nor linked to: a platform that runs still loads from that."""
+    """Delete what is neither wanted nor linked to: a running platform still loads from that."""
     if venv.is_symlink() and (venv / "packages").exists():
         keep |= {venv.resolve(), venv.with_name((venv / "packages").read_text())}
     ours = re.compile(rf"{re.escape(venv.name)}(-packages)?-[0-9a-f]{{16}}")

@@ -1,7 +1,7 @@
-"""Calls that touch a file system which may not answer, as that of an NFS server that is gone.
+"""Calls on a file system that may not respond, such as that of an unreachable NFS server.
 
-Such a call holds its thread, and no signal ends it. So each has a thread of its own, which does not
-keep this process from ending, and there are only so many of them.
+Such a call blocks its thread, and no signal ends it. So each has a thread of its own, which does
+not keep this process from ending, and their number is limited.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _places = threading.BoundedSemaphore(_MOST)
 
 
 async def call(look: Callable[..., Found], *arguments: object) -> Found:
-    """Call ``look`` in a thread; whoever waits for it may give up.
+    """Call ``look`` in a thread; the caller may stop waiting for it.
 
     Raises what it raises, and TimeoutError if too many such calls have no answer yet.
     """
@@ -38,7 +38,7 @@ async def call(look: Callable[..., Found], *arguments: object) -> Found:
             take = partial(answer.set_exception, error)
         finally:
             _places.release()
-        with suppress(RuntimeError):  # nobody waits any more: the loop has ended
+        with suppress(RuntimeError):  # the caller is gone: the loop has ended
             loop.call_soon_threadsafe(tell, take)
 
     threading.Thread(target=run, name="file-system", daemon=True).start()

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all. And the room that there is for them."""
+"""Write files whole or not at all, and measure the space for them."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ def write_atomically(
         with contextlib.suppress(FileNotFoundError):
             Path(temporary).unlink()
         if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # write(2) knows of no name
+            error.filename = str(path)  # write(2) reports no name
         raise
     sync_folder(path.parent)
 
@@ -55,7 +55,7 @@ def write_atomically(
 def replace(path: Path, data: str) -> None:
     """Replace ``path`` by ``data``: a reader sees the old file or the new one.
 
-    For what is written all the time and is worth no fsync: a power failure may leave it empty.
+    For what is written often and does not justify an fsync: a power failure may leave it empty.
     """
     new = path.with_name(f"{path.name}.new")
     new.write_text(data)
@@ -63,7 +63,7 @@ def replace(path: Path, data: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
+    """Write the names in a folder to the disk (fsync)."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(opened)
@@ -84,10 +84,10 @@ def ensure_file(path: Path, data: str, *, mode: int = 0o600) -> bool:
 
 @contextlib.contextmanager
 def until_read(owed: Path) -> Iterator[bool]:
-    """A block that has files as they should be, and a server read those that were not.
+    """In the block, write files and make a server read those that changed.
 
-    Gives whether an earlier one was cut off, maybe in between: then they have to be read
-    although nothing differs any more. The file ``owed`` is there for as long as that holds.
+    Yields whether an earlier block was interrupted, maybe in between: then the server must read
+    them although nothing differs any more. The file ``owed`` exists as long as that holds.
     """
     before = owed.exists()
     owed.touch()
@@ -96,38 +96,38 @@ def until_read(owed: Path) -> Iterator[bool]:
 
 
 def ensure_folder(path: Path, *, mode: int = 0o700) -> None:
-    """Make ``path`` a folder with ``mode``, and its parents."""
+    """Create the folder ``path`` with ``mode``, and its parents."""
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(mode)
 
 
 def make_anew(path: Path, *, mode: int = 0o600) -> None:
-    """Have an empty file there, another one than was there before."""
+    """Create an empty file, which replaces an existing one."""
     path.unlink(missing_ok=True)
     path.touch(mode, exist_ok=False)
 
 
 def entries(folder: Path) -> list[Path]:
-    """What is in a folder; nothing if it is not there."""
+    """Return the entries of a folder; none if it does not exist."""
     with contextlib.suppress(FileNotFoundError):
         return list(folder.iterdir())
     return []
 
 
 async def remove_folder(folder: Path) -> None:
-    """Delete a folder with all that is in it, maybe a million files, while other tasks go on."""
+    """Delete a folder with its contents, maybe a million files, while other tasks run."""
     removing = asyncio.create_task(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
     try:
         await asyncio.shield(removing)
     except asyncio.CancelledError:
-        await removing  # a thread goes on, and would delete what is put there next
+        await removing  # the thread goes on, and would delete what is put there next
         raise
 
 
 def shares_blocks(folder: Path) -> bool:
     """Whether copies of files in a folder can share their blocks (reflinks: XFS, Btrfs).
 
-    It is tried (ioctl_ficlone(2)), with two files that have no name.
+    This is tested (ioctl_ficlone(2)), with two files that have no name.
     """
     block = os.statvfs(folder).f_bsize
     try:
@@ -149,7 +149,7 @@ def _nameless(folder: Path) -> Iterator[int]:
 
 
 def last_words(log: Path) -> str:
-    """The last lines of a log, for whoever asks why its writer has ended; "" if there are none."""
+    """Return the last lines of a log, for error messages; "" if there are none."""
     with contextlib.suppress(OSError):
         return "\n".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
     return ""
@@ -157,16 +157,16 @@ def last_words(log: Path) -> str:
 
 # ── the disk ─────────────────────────────────────────────────────────────────
 
-NO_SPACE = os.strerror(errno.ENOSPC)  # as programs say it, in English
+NO_SPACE = os.strerror(errno.ENOSPC)  # as programs report it, in English
 
 
 def used_bytes(folder: Path) -> int:
-    """What the files in a folder take of its disk: what was left out of one takes nothing.
+    """Return the disk space of the files in a folder; holes of sparse files take none.
 
     Files and folders may vanish while they are counted.
     """
     total = 0
-    for inside, _, names in os.walk(folder):  # which passes over what vanishes, unlike rglob
+    for inside, _, names in os.walk(folder):  # it ignores what vanishes, unlike rglob
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 total += os.lstat(os.path.join(inside, name)).st_blocks * 512  # noqa: PTH118
@@ -174,7 +174,7 @@ def used_bytes(folder: Path) -> int:
 
 
 def free_bytes(folder: Path, *, spare: float = 0.0) -> int:
-    """The room on the disk where a folder is, or will be, beyond ``spare``, a share of it."""
+    """Return the free bytes on a folder's (future) disk, without ``spare``, a share of the disk."""
     there = next(place for place in (folder, *folder.parents) if place.is_dir())
     usage = shutil.disk_usage(there)
     return usage.free - int(usage.total * spare)
@@ -186,7 +186,7 @@ def is_nearly_full(folder: Path) -> bool:
 
 
 def became_full(where: str) -> NotEnoughDisk:
-    """What it means that something met a full disk in the midst of its work, and ``where``."""
+    """Return the error for a disk that became full during work; ``where`` says which."""
     return NotEnoughDisk(
         f"A disk became full meanwhile: {where}.",
         hint="Make room there, and ask again. What had been done is taken back.",
@@ -194,7 +194,7 @@ def became_full(where: str) -> NotEnoughDisk:
 
 
 def require_room(folder: Path, needed: int, *, what: str, hint: str, spare: float = 0.0) -> None:
-    """Raises NotEnoughDisk if ``what`` may take more than the free bytes beyond ``spare``.
+    """Raise NotEnoughDisk if ``what`` may take more than the free bytes beyond ``spare``.
 
     ``hint`` says what to do about it.
     """

@@ -1,4 +1,4 @@
-"""Who this process is. Nothing of the platform serves as root."""
+"""The user of this process. Nothing of the platform serves as root."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ _MOST_FILES = 65_536  # each pooled client is one
 
 
 def become_service_user() -> None:
-    """If this is root, be the platform's system user from here on; there is no way back.
+    """If this is root, become the platform's system user for good.
 
     Raises MachineError if that user does not exist.
     """
@@ -34,5 +34,5 @@ def become_service_user() -> None:
     os.setuid(user.pw_uid)
     os.environ |= {"HOME": user.pw_dir, "USER": SERVICE_USER, "LOGNAME": SERVICE_USER}
     os.umask(0o077)
-    # A folder that only root can enter would make every program we start fail.
+    # A folder that only root can enter would make every program that we start fail.
     os.chdir("/")

@@ -1,4 +1,4 @@
-"""Keeping logs within a size, whoever writes them and however fast."""
+"""Limit the size of logs, independently of their writers and of their speed."""
 
 import contextlib
 import os
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 MOST_OF_A_SERVER = 64 * 1024 * 1024  # of all files of one PostgreSQL server together
-MOST_OF_A_FILE = 16 * 1024 * 1024  # of a file that is never closed; twice that with what it had
+MOST_OF_A_FILE = 16 * 1024 * 1024  # of a file that is never closed; twice that with its ``.1``
 
 
 def by_age(paths: Iterable[Path]) -> list[Path]:
-    """Those that are there, the one that was written last at the end."""
+    """Return the existing files, the one that was written last at the end."""
     dated = []
     for path in paths:
         with contextlib.suppress(FileNotFoundError):  # they are deleted by size
@@ -21,7 +21,7 @@ def by_age(paths: Iterable[Path]) -> list[Path]:
 def delete_oldest(paths: Iterable[Path], most: int) -> int:
     """Delete the oldest files until all have at most ``most`` bytes together.
 
-    The newest stays: somebody writes it. Returns how many were deleted.
+    The newest stays: it is in use. Returns how many were deleted.
     """
     found = []
     for path in paths:
@@ -41,8 +41,8 @@ def delete_oldest(paths: Iterable[Path], most: int) -> int:
 def cut(path: Path, most: int) -> bool:
     """Empty a file of more than ``most`` bytes, keeping its last ones in ``NAME.1``.
 
-    Its writers go on, if they have opened it to append. What they write meanwhile may be lost.
-    Returns whether it was so large.
+    Writers that have opened it to append continue. What they write meanwhile may be lost. Returns
+    whether it was so large.
     """
     try:
         with path.open("r+b") as file:

@@ -1,6 +1,6 @@
 """A limit on connections from one address, in the kernel's packet filter (nft(8)).
 
-It counts before a server has to make a process for a connection, and is root's to set. Each
+It counts before a server has to start a process for a connection, and only root can set it. Each
 installation has a table of its own, named after its PostgreSQL port, and touches no other.
 """
 
@@ -41,29 +41,29 @@ table inet {name} {{
 
 
 def table(port: int) -> str:
-    """The name of the table of the installation with this PostgreSQL port."""
+    """Return the name of the table of the installation with this PostgreSQL port."""
     return f"tenantry_{port}"
 
 
 def render(name: str, ports: Sequence[int], most: int) -> str:
-    """A rule file: at these ports, so many connections and new ones a second of each address."""
+    """Return rules for these ports: the most open and new connections (a second) of an address."""
     return _TABLE.format(
         name=name, ports=", ".join(map(str, ports)), most=most, network="ffff:ffff:ffff:ffff::"
     )
 
 
 async def apply(text: str) -> None:
-    """Have a rule file in force. As root. Raises CommandFailed."""
+    """Apply a rule file. As root. Raises CommandFailed."""
     await commands.run([PROGRAM, "--file", "-"], stdin=text, deadline=20)
 
 
 async def remove(name: str) -> None:
-    """Have no table of this name. As root. Raises CommandFailed."""
+    """Delete the table of this name, if any. As root. Raises CommandFailed."""
     await apply(f"table inet {name}\ndelete table inet {name}\n")
 
 
 async def exists(name: str) -> bool:
-    """Whether there is a table of this name; False also where nobody can tell."""
+    """Whether there is a table of this name; False also where this cannot be found out."""
     try:
         await commands.run([PROGRAM, "list", "table", "inet", name])
     except commands.CommandFailed:

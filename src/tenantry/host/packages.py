@@ -1,9 +1,9 @@
-"""Packages from apt, without any of Debian's own servers coming up.
+"""Install packages from apt without starting Debian's own servers.
 
-Installing ``postgresql-15`` or ``pgbouncer`` the usual way starts a server on
-the very port that ours wants. So while we install, ``policy-rc.d`` refuses
-every start, and a drop-in keeps postgresql-common from making its ``main``
-cluster. Both are gone afterwards; servers that were there before are not touched.
+Installing ``postgresql-15`` or ``pgbouncer`` the usual way starts a server on the very port that
+ours needs. So while we install, ``policy-rc.d`` refuses every start, and a drop-in keeps
+postgresql-common from creating its ``main`` cluster. Both are removed afterwards; servers that were
+there before are not touched.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ from tenantry.host import commands
 Say = Callable[[str], None]
 
 SUPPORTED = range(15, 19)  # the majors of PostgreSQL that Tenantry is tested with
-PGBACKREST = Path("/usr/bin/pgbackrest")  # as its package has it
+PGBACKREST = Path("/usr/bin/pgbackrest")  # the path in its package
 _LIBRARY = Path("/usr/lib/postgresql")
 _LOCK = Path("/run/tenantry-packages.lock")
-_PLAIN = {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}  # answers in English, no questions
+_PLAIN = {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}  # messages in English, no questions
 _NO_CLUSTER = "create_main_cluster = off\n"
 _POLICY = "usr/sbin/policy-rc.d"
 _MARK = "# Tenantry installs packages; their servers must not start. Void without it.\n"
@@ -42,7 +42,7 @@ class PostgresEngine:
 
 
 def find_postgres(version: int | None = None, *, library: Path = _LIBRARY) -> PostgresEngine:
-    """The newest installed PostgreSQL that is supported, or exactly ``version``.
+    """Return the newest installed PostgreSQL that is supported, or exactly ``version``.
 
     A cluster that exists needs its own major version, whatever was installed since.
 
@@ -58,7 +58,7 @@ def find_postgres(version: int | None = None, *, library: Path = _LIBRARY) -> Po
 
 
 def installed_clients(*, library: Path = _LIBRARY) -> list[PostgresEngine]:
-    """The releases whose client programs are installed, oldest first, with or without a server."""
+    """Return the releases with installed client programs, oldest first, even without a server."""
     majors = sorted(int(each.name) for each in library.glob("*") if each.name.isdecimal())
     engines = [PostgresEngine(major, library / str(major) / "bin") for major in majors]
     return [each for each in engines if (each.bindir / "pg_restore").exists()]
@@ -91,7 +91,7 @@ def has_pgbackrest() -> bool:
 
 
 async def ensure_pgbackrest(say: Say) -> None:
-    """Have pgBackRest installed. Raises MachineError if only root could install it."""
+    """Install pgBackRest if missing. Raises MachineError if only root could install it."""
     if has_pgbackrest() and not await _was_killed():
         return
     if os.geteuid() != 0:
@@ -104,12 +104,12 @@ async def ensure_pgbackrest(say: Say) -> None:
 
 
 def find_jemalloc() -> Path | None:
-    """The library of the package libjemalloc2, if it is installed."""
+    """Return the library of the package libjemalloc2, if it is installed."""
     return next(Path("/usr/lib").glob("*/libjemalloc.so.2"), None)
 
 
 def find_eatmydata() -> Path | None:
-    """The library of the package libeatmydata1, if it is installed.
+    """Return the library of the package libeatmydata1, if it is installed.
 
     A program that is started with it loaded does not wait for the disk (fsync(2) does nothing).
     """
@@ -117,7 +117,7 @@ def find_eatmydata() -> Path | None:
 
 
 async def ensure_libraries(say: Say) -> None:
-    """Install libraries that make programs faster, where we may; all run without them, too.
+    """Install libraries that make programs faster, if permitted; all run without them, too.
 
     See pg/clusters.py for jemalloc, and pg/pgbackrest.py for eatmydata.
     """
@@ -132,13 +132,13 @@ async def ensure_libraries(say: Say) -> None:
 
 
 async def ensure_nftables(say: Say) -> None:
-    """Have nft installed. Raises MachineError if only root could install it."""
+    """Install nft if missing. Raises MachineError if only root could install it."""
     if await missing(["nftables"]):
         await install(["nftables"], say)
 
 
 async def refresh() -> None:
-    """Fetch apt's lists anew, where we may. One broken source is no reason to stop."""
+    """Fetch apt's lists again, if permitted. One broken source is no reason to stop."""
     if os.geteuid() == 0:
         options = ["-o", "Acquire::http::Timeout=20", "-o", "Acquire::Retries=0"]
         with contextlib.suppress(commands.CommandFailed):
@@ -146,7 +146,7 @@ async def refresh() -> None:
 
 
 async def _apt_get(*arguments: str, deadline: float) -> None:
-    """Run apt-get, after any other apt of this machine: a new one upgrades itself first."""
+    """Run apt-get, after any other apt of this machine: a new machine upgrades itself first."""
     give_up = time.monotonic() + _WAIT_FOR_APT
     command = ["apt-get", "-o", f"DPkg::Lock::Timeout={_WAIT_FOR_APT}", *arguments]
     while True:
@@ -162,19 +162,19 @@ async def _apt_get(*arguments: str, deadline: float) -> None:
 
 
 async def candidate(package: str) -> str | None:
-    """The version of ``package`` that apt would install, or None."""
+    """Return the version of ``package`` that apt would install, or None."""
     policy = await commands.run(["apt-cache", "policy", package], env=_PLAIN, check=False)
     return read_candidate(policy.stdout)
 
 
 def read_candidate(policy: str) -> str | None:
-    """The candidate named by what ``apt-cache policy`` printed about one package."""
+    """Return the candidate in the output of ``apt-cache policy`` about one package."""
     found = re.search(r"^ {2}Candidate: (\S+)$", policy, re.MULTILINE)
     return found[1] if found and found[1] != "(none)" else None
 
 
 async def missing(packages: Sequence[str]) -> list[str]:
-    """Those of ``packages`` that are not installed."""
+    """Return those of ``packages`` that are not installed."""
     known = await commands.run(
         ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package}\n", *packages],
         env=_PLAIN,
@@ -189,7 +189,7 @@ _INSTALL = ("install", "--yes", "--no-install-recommends")
 
 
 def command_for(packages: Sequence[str]) -> str:
-    """What an administrator types to install ``packages``, with no server of Debian's coming up."""
+    """Return the command that installs ``packages`` without starting a server of Debian's."""
     install_them = shlex.join(["apt-get", *_INSTALL, *packages])
     if not any(package.startswith("postgresql-") for package in packages):
         return f"sudo {install_them}"
@@ -201,10 +201,10 @@ def command_for(packages: Sequence[str]) -> str:
 
 
 async def install(packages: Sequence[str], say: Say) -> None:
-    """Install ``packages`` as they are in apt, and start nothing.
+    """Install ``packages`` from apt, and start nothing.
 
-    Raises MachineError with the command to run if we are not root, or with
-    apt's own words if it fails.
+    Raises MachineError with the command to run if we are not root, or with apt's own message if it
+    fails.
     """
     if os.geteuid() != 0:
         raise MachineError(
@@ -214,25 +214,25 @@ async def install(packages: Sequence[str], say: Say) -> None:
     say(f"Installing {', '.join(packages)} with apt")
     async with locked(_LOCK):
         with no_servers():
-            # An installation that was killed leaves dpkg half way; this finishes it.
+            # A killed installation leaves dpkg incomplete; this completes it.
             await commands.run(["dpkg", "--configure", "-a"], env=_PLAIN, deadline=300)
             keep = "Dpkg::Options::=--force-confold"
             await _apt_get("-o", keep, *_INSTALL, *packages, deadline=1200)
 
 
 async def disable_service(name: str) -> None:
-    """Keep the service that a package brought from starting at the next boot."""
+    """Keep the service of a package from starting at the next boot."""
     await commands.run(["deb-systemd-helper", "disable", f"{name}.service"], check=False)
     await commands.run(["update-rc.d", name, "disable"], check=False)
 
 
 @contextlib.contextmanager
 def no_servers(root: Path = Path("/")) -> Iterator[None]:
-    """While this lasts, no package starts a server or makes a PostgreSQL cluster.
+    """In the block, no package starts a server or creates a PostgreSQL cluster.
 
-    What it puts in place is void once this process is gone, and is cleared
-    away by the next installation, so a kill leaves no machine whose services
-    never start again. ``root`` is the machine's, except in tests.
+    The files that it creates have no effect once this process is gone, and are removed by the next
+    installation, so a kill leaves no machine whose services never start again. ``root`` is the
+    machine's, except in tests.
     """
     policy = root / _POLICY
     before = policy.with_name("policy-rc.d.before-tenantry")
@@ -255,15 +255,15 @@ def no_servers(root: Path = Path("/")) -> Iterator[None]:
     finally:
         drop_in.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            drop_in.parent.rmdir()  # unless it holds what is not ours
+            drop_in.parent.rmdir()  # unless it holds files that are not ours
         policy.unlink(missing_ok=True)
         _restore(root, before)
 
 
 async def _was_killed() -> bool:
-    """Whether an installation of ours was killed; one that is under way is waited for.
+    """Whether an installation of ours was killed; waits for one that is under way.
 
-    To begin another beside it would upgrade what is installed, under servers that run.
+    A second one beside it would upgrade installed packages under servers that run.
     """
     if was_interrupted() and os.geteuid() == 0:
         async with locked(_LOCK):
@@ -278,7 +278,7 @@ def was_interrupted(root: Path = Path("/")) -> bool:
 
 
 def _restore(root: Path, before: Path) -> None:
-    """Put back the ``policy-rc.d`` that was there first; drop one of ours that a kill left."""
+    """Restore the original ``policy-rc.d``; delete one of ours that a kill left."""
     if os.path.lexists(before):
         before.rename(root / _POLICY)
     elif was_interrupted(root):
@@ -287,7 +287,7 @@ def _restore(root: Path, before: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def locked(path: Path, *, deadline: float = 900.0) -> AsyncIterator[None]:
-    """Hold the lock file ``path``, which one process of this machine can at a time.
+    """Hold the lock file ``path``, which one process of this machine can hold at a time.
 
     Raises MachineError if another holds it for longer than ``deadline`` seconds.
     """
@@ -310,4 +310,4 @@ async def _lock(handle: int, path: Path, deadline: float) -> None:
                     f"Another process has been holding {path} for {deadline:.0f} seconds.",
                     hint="Wait for it to end, or stop it.",
                 ) from None
-        await asyncio.sleep(0.2)  # flock(2) can be neither awaited nor given up from a thread
+        await asyncio.sleep(0.2)  # flock(2) can be neither awaited nor cancelled in a thread

@@ -1,7 +1,7 @@
-"""What has to be true of this machine before the platform starts.
+"""The requirements of this machine before the platform starts.
 
-Each check answers with a finding, so that ``doctor`` shows them all; ``up``
-refuses to start upon the first problem (``require``).
+Each check returns a finding, so that ``doctor`` shows them all; ``up`` refuses to start upon the
+first problem (``require``).
 """
 
 import os
@@ -24,7 +24,7 @@ _LISTENING = "0A"  # TCP_LISTEN, as /proc/net/tcp writes it
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found, and for a warning or a problem what to do about it."""
+    """The result of one check, and for a warning or a problem what to do about it."""
 
     level: Literal["ok", "warning", "problem"]
     subject: str
@@ -43,7 +43,7 @@ class Port:
 
 
 async def examine(home: Path, ports: Iterable[Port], *, user: str | None = None) -> list[Finding]:
-    """All findings. ``user`` is the one everything will run as, when root starts it.
+    """Return all findings. ``user`` is the one everything will run as, when root starts it.
 
     ``ports`` are those of the parts that do not run yet.
     """
@@ -70,7 +70,7 @@ def require(findings: Iterable[Finding]) -> None:
 
 
 def check_user(user: str | None) -> Finding:
-    """PostgreSQL refuses to run as root, and nothing else of ours should."""
+    """Check that the user is not root: PostgreSQL refuses that, and nothing of ours needs it."""
     try:
         account = pwd.getpwnam(user) if user else pwd.getpwuid(os.geteuid())
     except KeyError:
@@ -88,7 +88,7 @@ def check_user(user: str | None) -> Finding:
 
 
 async def check_home(home: Path, user: str | None) -> Finding:
-    """Whether that user can work in the home, and whether what is in it is that user's."""
+    """Whether that user can work in the home, and owns what is in it."""
     name = user or pwd.getpwuid(os.geteuid()).pw_name
     for place, needs in _needs(home).items():
         if not await _allowed(place, needs, user):
@@ -111,7 +111,7 @@ def _needs(home: Path) -> dict[Path, tuple[str, ...]]:
 
 
 async def _allowed(place: Path, needs: Iterable[str], user: str | None) -> bool:
-    """Ask the kernel, as that user: modes alone say nothing of groups, ACLs and read-only disks."""
+    """Ask the kernel, as that user: modes alone do not show groups, ACLs and read-only disks."""
     become: list[str] = []
     if user:
         group = pwd.getpwnam(user).pw_gid
@@ -124,7 +124,7 @@ async def _allowed(place: Path, needs: Iterable[str], user: str | None) -> bool:
 
 
 def check_space(home: Path) -> Finding:
-    """Room for the servers to start in, and a warning before it runs out."""
+    """Whether the servers have space to start in; warn before it runs out."""
     free = files.free_bytes(home)
     detail = f"{readable(free)} are free where {home} is."
     if free >= LITTLE_SPACE:
@@ -139,7 +139,7 @@ def check_space(home: Path) -> Finding:
 
 
 def check_port(port: Port) -> Finding:
-    """Whether the port can be listened on, and if not, who does."""
+    """Whether the port is free to listen on, and if not, which process listens."""
     subject = f"port {port.number}"
     elsewhere = f"or set {port.setting} to another port"
     if port.number < _first_open_port():
@@ -174,7 +174,7 @@ def _first_open_port() -> int:
 
 
 def _holder(port: int) -> str:
-    """The process that listens on ``port``, as far as this user may know; "" if nobody does."""
+    """Return the process that listens on ``port``, if this user may see it; "" if none does."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in Path(table).read_text().splitlines()[1:] if Path(table).exists() else ():
             _, local, _, state, _, _, _, uid, _, inode, *_ = line.split()
@@ -190,7 +190,7 @@ def _process_with_socket(inode: str) -> str:
                 process = descriptor.parents[1]
                 return f"{(process / 'comm').read_text().strip()} (process {process.name})"
         except OSError:
-            continue  # another user's, or gone meanwhile
+            continue  # another user's, or ended meanwhile
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Processes that outlive us: found again by pid file, awaited by pidfd, ended with a deadline."""
+"""Processes that outlive us: found by pid file, awaited by pidfd, ended with a deadline."""
 
 import asyncio
 import contextlib
@@ -9,13 +9,13 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-# The variable that names the home whose supervisor a process descends from. Processes of sessions
-# and process groups of their own, and those whose parents are gone, are found by it.
+# The variable with the home whose supervisor started a process. It also finds processes in sessions
+# and process groups of their own, and those whose parents are gone.
 OF_HOME = "TENANTRY_CHILD_OF"
 
 
 def read_pid(path: Path) -> int | None:
-    """The pid on the first line of a pid file, if that process lives."""
+    """Return the pid on the first line of a pid file, if that process lives."""
     try:
         pid = int(path.read_text().split("\n", 1)[0])
     except (FileNotFoundError, ValueError):
@@ -33,7 +33,7 @@ def is_alive(pid: int) -> bool:
 
 
 def children(pid: int | None) -> list[int]:
-    """The processes that this one has forked (proc(5)); none if it is gone."""
+    """Return the processes that this one has forked (proc(5)); none if it is gone."""
     try:
         return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
@@ -41,7 +41,7 @@ def children(pid: int | None) -> list[int]:
 
 
 def memory(pid: int) -> int | None:
-    """The bytes of memory that a process has now (VmRSS of proc(5)); None if it is gone."""
+    """Return the bytes of memory that a process has now (VmRSS of proc(5)); None if it is gone."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -51,7 +51,7 @@ def memory(pid: int) -> int | None:
 
 
 def command_line(pid: int) -> list[str]:
-    """The arguments a process was started with; empty if it is gone."""
+    """Return the arguments that a process was started with; empty if it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").rstrip("\0").split("\0")
     except (FileNotFoundError, ProcessLookupError):
@@ -59,7 +59,7 @@ def command_line(pid: int) -> list[str]:
 
 
 def started_by(pid: int | None, program: str, argument: Path | str) -> bool:
-    """Whether ``pid`` is ``program`` run on ``argument``, and not a stranger with a reused pid."""
+    """Whether ``pid`` is ``program`` run on ``argument``, and not another with a reused pid."""
     if pid is None:
         return False
     words = command_line(pid)
@@ -67,7 +67,7 @@ def started_by(pid: int | None, program: str, argument: Path | str) -> bool:
 
 
 def started_on(argument: Path) -> list[int]:
-    """The processes that name this file or folder, or one below it, in their arguments."""
+    """Return the processes with this file or folder, or one below it, in their arguments."""
     return [
         int(entry.name)
         for entry in Path("/proc").iterdir()
@@ -82,7 +82,7 @@ def descending_from(home: Path) -> set[int]:
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
-            # Those of others cannot be read, and are none of ours.
+            # The environment of another user's process cannot be read, and it is none of ours.
             with contextlib.suppress(OSError):
                 if mark in (entry / "environ").read_text(errors="replace").split("\0"):
                     found.add(int(entry.name))
@@ -145,7 +145,7 @@ async def stop(pid: int, *, signal_number: int = signal.SIGTERM, deadline: float
 
 
 def leave_no_core_dumps() -> None:
-    """Have this process and those it starts leave no core dumps, which no quota counts.
+    """Disable core dumps of this process and those it starts: no quota counts them.
 
     Each of a server's has the size of its shared memory. Its owner may raise the limit again.
     """
@@ -154,7 +154,7 @@ def leave_no_core_dumps() -> None:
 
 
 async def lifeline() -> None:
-    """Return when whoever started this process is gone: standard input has come to its end."""
+    """Return when the parent process is gone: standard input has reached its end."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     transport, _ = await loop.connect_read_pipe(

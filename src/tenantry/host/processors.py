@@ -1,4 +1,4 @@
-"""This machine's processors: how many there are for us, and how many nobody uses."""
+"""This machine's processors: how many this process may use, and how many are idle."""
 
 import asyncio
 import os
@@ -10,12 +10,12 @@ _IDLE = (3, 4)  # of a line's times: idle, and waiting for a disk (proc(5))
 
 
 def count() -> int:
-    """How many processors this process may use."""
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 async def idle(seconds: float = _LOOK_SECONDS) -> float:
-    """How many of them nobody uses, on average over so many seconds."""
+    """Return how many of them are idle, on average over so many seconds."""
     before = _times()
     await asyncio.sleep(seconds)
     after = _times()
@@ -28,13 +28,13 @@ def _times() -> dict[int, tuple[int, ...]]:
 
 
 def read_times(stat: str) -> dict[int, tuple[int, ...]]:
-    """What each processor has spent its time on, by what /proc/stat says (proc(5))."""
+    """Return the times that each processor has spent, from /proc/stat (proc(5))."""
     lines = [line.split() for line in stat.splitlines() if line.startswith("cpu")]
-    # What is run for guests is in the first two already.
+    # Time for virtual guests is included in the first two already.
     return {int(each[0][3:]): tuple(map(int, each[1:9])) for each in lines if each[0] != "cpu"}
 
 
 def share_idle(before: tuple[int, ...], after: tuple[int, ...]) -> float:
-    """The part of the time between that a processor had nothing to do; 0 if no time has gone by."""
+    """Return the share of the time between that a processor was idle; 0 if no time has passed."""
     spent = [later - earlier for earlier, later in zip(before, after, strict=True)]
     return sum(spent[each] for each in _IDLE) / max(1, sum(spent))

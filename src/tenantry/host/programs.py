@@ -1,7 +1,7 @@
-"""The programs on everybody's PATH: links in /usr/local/bin, and what completes them in shells.
+"""The programs on the users' PATH: links in /usr/local/bin, and completion in shells.
 
-Only what leads into the same environment is replaced or removed, and a link to a program that is
-gone. A file of anybody else's stays as it is.
+Only a link into the same environment is replaced or removed, and a link to a program that does not
+exist any more. Other files stay as they are.
 """
 
 import contextlib
@@ -13,8 +13,8 @@ from tenantry.host import files
 
 NAMES = ("tenantry", "pg-status", "pg-list-databases", "pg-backup-control")
 LOCAL = Path("/usr/local")
-COMPLETE_VARIABLE = "_TENANTRY_COMPLETE"  # by which a script asks the program; no other has it
-# Where each shell looks for what completes the first of the programs.
+COMPLETE_VARIABLE = "_TENANTRY_COMPLETE"  # by which a script calls the program; no other has it
+# Where each shell looks for the completion of the first of the programs.
 COMPLETIONS: Mapping[str, str] = MappingProxyType(
     {
         "bash": "share/bash-completion/completions/tenantry",
@@ -25,10 +25,10 @@ COMPLETIONS: Mapping[str, str] = MappingProxyType(
 
 
 def link(bin_folder: Path, scripts: Mapping[str, str], *, local: Path = LOCAL) -> list[str]:
-    """Have a link to each program of an environment, and the completion ``scripts`` of shells.
+    """Link each program of an environment, and write the completion ``scripts`` of shells.
 
-    Returns what is not there, and why. An environment without the programs is left alone: it is
-    that of a checkout.
+    Returns what is missing, and why. An environment without the programs is left alone: it is that
+    of a checkout.
     """
     if not (bin_folder / NAMES[0]).exists():
         return []
@@ -57,7 +57,7 @@ def link(bin_folder: Path, scripts: Mapping[str, str], *, local: Path = LOCAL) -
 
 
 def unlink(bin_folder: Path, *, local: Path = LOCAL) -> list[Path]:
-    """Remove what ``link`` has made for this environment, be it still there or not.
+    """Remove what ``link`` has created for this environment, even if that is gone.
 
     Returns what was removed.
     """
@@ -67,7 +67,7 @@ def unlink(bin_folder: Path, *, local: Path = LOCAL) -> list[Path]:
         found += [
             path for path in map(local.joinpath, COMPLETIONS.values()) if _is_completion(path)
         ]
-    for path in reversed(found):  # the first link last: it says whose the scripts are
+    for path in reversed(found):  # the first link last: it shows whose the scripts are
         path.unlink()
     return found
 

@@ -1,7 +1,7 @@
-"""Whether others reach the ports of this machine, as far as it can tell itself.
+"""Whether others can reach the ports of this machine, as far as it can find out itself.
 
-It knows who listens, what its own packet filter does, and that its own address answers. What
-filters in front of it, a cloud's firewall for example, only others can tell.
+It checks which ports are listened on, its own packet filter, and that its own address answers. A
+filter in front of it, a cloud's firewall for example, is only visible from outside.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from tenantry.host.preflight import Finding, Port
 
 Family = Literal["IPv4", "IPv6"]
 Verdict = Literal["open", "some", "closed"]
-_Outcomes = frozenset[str]  # of "accept", "drop" and "next", where the rules may go on
+_Outcomes = frozenset[str]  # of "accept", "drop" and "next", where evaluation may continue
 
 _LISTENING = "0A"  # TCP_LISTEN, as /proc/net/tcp writes it
 _CONNECT_SECONDS = 3.0
@@ -34,7 +34,7 @@ _VERDICTS = {"accept": "accept", "drop": "drop", "reject": "drop", "return": "en
 
 
 async def examine(ports: Iterable[Port], *, host: str) -> list[Finding]:
-    """What others find at ports of parts that run; ``host`` is what they call this machine."""
+    """Return findings about ports of running parts; ``host`` is the machine's public name."""
     rules = await _ruleset()
     addresses = _own_addresses()
     findings, public = [], []
@@ -103,11 +103,11 @@ async def _examine(
     return Finding("ok", subject, f"{said}{answers}; {rest}.")
 
 
-# ── who listens ──────────────────────────────────────────────────────────────
+# ── listeners ──────────────────────────────────────────────────────────────────
 
 
 def listening(port: int) -> list[str]:
-    """The addresses at which somebody on this machine listens on a port."""
+    """Return the addresses at which a process of this machine listens on a port."""
     found = set()
     for table in ("tcp", "tcp6"):
         path = Path("/proc/net") / table
@@ -120,13 +120,13 @@ def listening(port: int) -> list[str]:
 
 
 def _address(text: str) -> str:
-    # Each word of 32 bits is written as this machine has it in memory.
+    # Each word of 32 bits is written in the byte order of this machine.
     words = [bytes.fromhex(text[at : at + 8])[::-1] for at in range(0, len(text), 8)]
     return str(ipaddress.ip_address(b"".join(words)))
 
 
 def _own_addresses() -> dict[Family, str]:
-    """The addresses that this machine goes out with; none of a family that has no way out."""
+    """Return this machine's source addresses by family; none without a route out."""
     found: dict[Family, str] = {}
     for family, nowhere in _NOWHERE.items():
         kind = socket.AF_INET if family == "IPv4" else socket.AF_INET6
@@ -137,7 +137,7 @@ def _own_addresses() -> dict[Family, str]:
 
 
 def _serves(listening_at: Sequence[str], family: Family) -> bool:
-    """Whether others of a family reach one of these addresses; :: serves both, as Linux has it."""
+    """Whether others of a family reach one of these addresses; :: serves both, as on Linux."""
     found = [ipaddress.ip_address(each) for each in listening_at]
     version = 4 if family == "IPv4" else 6
     return any(
@@ -162,7 +162,7 @@ async def _answers(address: str, port: int) -> bool:
 
 
 async def _ruleset() -> Mapping[str, Any] | None:
-    """What nft tells of all rules, those of iptables-nft and ufw too; None if it does not tell."""
+    """Return nft's rules, including those of iptables-nft and ufw; None if it cannot list them."""
     try:
         done = await commands.run([nftables.PROGRAM, "-j", "list", "ruleset"], check=False)
     except CommandFailed:
@@ -174,10 +174,10 @@ async def _ruleset() -> Mapping[str, Any] | None:
 
 
 def verdict(ruleset: Mapping[str, Any], port: int, family: Family = "IPv4") -> Verdict:
-    """Return whether rules let all new connections from elsewhere to a TCP port in, none, or some.
+    """Return whether rules admit all, none, or some new connections from elsewhere to a TCP port.
 
-    ``ruleset`` is what ``nft -j list ruleset`` tells. What is not understood may do anything, but
-    the platform's own limits, which let in whoever keeps them, are left out.
+    ``ruleset`` is the output of ``nft -j list ruleset``. An unknown expression may do anything; the
+    platform's own limits, which admit all clients that keep to them, are left out.
     """
     rules = _Rules(ruleset, port, family)
     outcomes = [rules.of_base(chain) for chain in rules.bases]
@@ -236,7 +236,7 @@ class _Rules:
     def _rule(
         self, table: tuple[str, str], expressions: list[Any]
     ) -> tuple[bool | None, _Outcomes]:
-        """Whether a rule applies (None: perhaps), and what comes of it then."""
+        """Return whether a rule applies (None: perhaps), and its outcomes then."""
         applies: bool | None = True
         for expression in expressions:
             ((kind, found),) = expression.items()

@@ -1,4 +1,4 @@
-"""The platform as a service of systemd: the unit, rendered, checked and put in place."""
+"""The platform as a service of systemd: the unit is rendered, checked and installed."""
 
 import os
 import shutil
@@ -17,11 +17,11 @@ _START_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What the unit of one installation is made from.
+    """The values that the unit of one installation is made from.
 
-    ``program`` is the ``tenantry`` in the environment's link, so that an upgrade
-    reaches it; ``environment`` holds the TENANTRY_… settings, ``folders`` are those outside
-    the home that the platform writes to.
+    ``program`` is the ``tenantry`` in the environment's link, so that an upgrade reaches it;
+    ``environment`` holds the TENANTRY_… settings, ``folders`` are those outside the home that the
+    platform writes to.
     """
 
     name: str
@@ -37,9 +37,9 @@ class Unit:
 
 
 def render(unit: Unit) -> str:
-    """The unit file.
+    """Return the unit file.
 
-    Raises InvalidInput for a value that holds a control character.
+    Raises InvalidInput for a value that contains a control character.
     """
     settings = {**unit.environment, "TENANTRY_HOME": str(unit.home)}
     environment = "\n".join(
@@ -48,7 +48,7 @@ def render(unit: Unit) -> str:
     # A home in one of these would otherwise be hidden from the service.
     in_a_home = unit.home.is_relative_to("/home") or unit.home.is_relative_to("/root")
     program = _quote(str(unit.program)).replace("$", "$$")
-    # One whose disk is not mounted must not keep the service from starting.
+    # A folder whose disk is not mounted must not keep the service from starting.
     others = (_quote(f"-{folder}") for folder in unit.folders)
     writable = " ".join([_quote(str(unit.home)), *others])
     return f"""\
@@ -103,25 +103,25 @@ WantedBy=multi-user.target
 
 
 def _percent(text: str) -> str:
-    """``text`` with nothing in it that systemd would expand or end the line at."""
+    """Return ``text`` without anything that systemd would expand or end the line at."""
     if not text.isprintable():
         raise InvalidInput(f"A unit file cannot hold {text!r}.")
     return text.replace("%", "%%")
 
 
 def _quote(text: str) -> str:
-    """``text`` as one word of a unit file (systemd.syntax(7))."""
+    """Return ``text`` as one word of a unit file (systemd.syntax(7))."""
     escaped = _percent(text).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 async def install(unit: Unit, say: Say, *, units: Path = UNITS) -> None:
-    """Write the unit, have systemd check it, and start it now and at every boot.
+    """Write the unit, let systemd check it, and start it now and at every boot.
 
     Where systemd does not run (a container), it is written and checked only.
 
-    Raises MachineError if we are not root, or systemd finds fault with the unit,
-    which is then not left there.
+    Raises MachineError if we are not root, or systemd rejects the unit, which is then removed
+    again.
     """
     _require_root("install")
     path = units / unit.file
@@ -142,14 +142,14 @@ async def install(unit: Unit, say: Say, *, units: Path = UNITS) -> None:
 
 
 async def uninstall(name: str, say: Say, *, units: Path = UNITS) -> None:
-    """Stop the service and remove its unit; the home stays. Without one, say so."""
+    """Stop the service and remove its unit; the home stays. Without a unit, say so."""
     _require_root("uninstall")
     path = units / f"{name}.service"
     if not path.exists():
         say(f"There is no {path.name}.")
         return
     if is_running():
-        # As long as the unit gives its processes to stop, and a little.
+        # A little longer than the unit gives its processes to stop.
         await commands.run(["systemctl", "disable", "--now", path.name], deadline=150)
     path.unlink()
     if is_running():
@@ -158,7 +158,7 @@ async def uninstall(name: str, say: Say, *, units: Path = UNITS) -> None:
 
 
 def is_installed(name: str, home: Path, *, units: Path = UNITS) -> bool:
-    """Whether a unit of this name is there, and is that of this home."""
+    """Whether there is a unit of this name, and it is that of this home."""
     try:
         return (
             f"Environment={_quote(f'TENANTRY_HOME={home}')}\n"

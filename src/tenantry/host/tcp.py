@@ -1,4 +1,4 @@
-"""What the kernel tells of TCP connections of this machine (sock_diag(7)); no rights are needed."""
+"""The kernel's data on TCP connections of this machine (sock_diag(7)); no rights are needed."""
 
 import ipaddress
 import socket
@@ -22,9 +22,9 @@ _SECONDS = 5
 
 
 def bytes_received(port: int) -> dict[Peer, int]:
-    """The bytes that have come in by each connection to a local port.
+    """Return the bytes that have come in by each connection to a local port.
 
-    Raises OSError where the kernel does not tell.
+    Raises OSError where the kernel does not report them.
     """
     return {
         _peer(family, found): _received(found)
@@ -61,7 +61,7 @@ def _peer(family: int, found: bytes) -> Peer:
 
 
 def _plain(address: bytes) -> str:
-    """An IP address as text; one of IPv4 as that, also where it came as one of IPv6."""
+    """Return an IP address as text; an IPv4 address mapped into IPv6 as IPv4."""
     found = ipaddress.ip_address(address)
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
     return str(mapped or found)

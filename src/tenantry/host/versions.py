@@ -1,4 +1,4 @@
-"""Which version of a program runs, which is installed, and which apt would install."""
+"""The version of a program that runs, is installed, and would be installed by apt."""
 
 import hashlib
 import re
@@ -20,14 +20,14 @@ _NOT_FILES = ("/dev/zero", "/SYSV", "/memfd:", "/anon_hugepage")
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A Debian package: the version that is installed, and the one that apt would install."""
+    """A Debian package: the installed version, and the one that apt would install."""
 
     installed: str | None
     candidate: str | None
 
 
 def read_policy(text: str) -> dict[str, Package]:
-    """What ``apt-cache policy`` printed about packages, by name."""
+    """Return the packages in the output of ``apt-cache policy``, by name."""
     found = {}
     for name, rest in re.findall(r"^(\S+):\n((?: .*\n?)*)", text, re.MULTILINE):
         values = {
@@ -39,25 +39,25 @@ def read_policy(text: str) -> dict[str, Package]:
 
 
 async def packages(names: Sequence[str]) -> dict[str, Package]:
-    """These packages, by name; from apt's own lists, without a network.
+    """Return these packages, by name; from apt's own lists, without a network.
 
-    It takes apt up to a second of processor time, and gives way to others. Raises
-    CommandFailed if there is no apt.
+    It takes apt up to a second of processor time, at a low priority. Raises CommandFailed if there
+    is no apt.
     """
     shown = await commands.run(["apt-cache", "policy", *names], env=_PLAIN, gently=True)
     return read_policy(shown.stdout)
 
 
 def packages_changed_at() -> float:
-    """When packages or apt's lists last changed: nothing is to be asked again before."""
+    """Return when packages or apt's lists last changed; earlier results are outdated."""
     times = [path.stat().st_mtime for path in (_DPKG_STATUS, _APT_LISTS) if path.exists()]
     return max(times, default=0.0)
 
 
 def packages_are_changing(*, lock: Path = _DPKG_LOCK, locks: Path = Path("/proc/locks")) -> bool:
-    """Whether apt or dpkg is at work, so that programs and their libraries may not fit yet.
+    """Whether apt or dpkg is at work, so that programs and their libraries may not match yet.
 
-    Only root can try the lock itself; who holds which is told to everybody (proc(5)).
+    Only root can try the lock itself; its holder is visible to all users (proc(5)).
     """
     try:
         inode = str(lock.stat().st_ino)
@@ -72,11 +72,10 @@ def packages_are_changing(*, lock: Path = _DPKG_LOCK, locks: Path = Path("/proc/
 
 
 def replaced_files(pid: int, *, proc: Path = Path("/proc")) -> tuple[str, ...]:
-    """The programs and libraries that a process runs and that are not on disk any more.
+    """Return the programs and libraries that a process runs and that are not on disk any more.
 
-    A package that is upgraded replaces its files; who has loaded the old ones goes on with
-    them, and loads the new ones for what comes later. Empty if the process is gone, or another
-    user's.
+    An upgrade of a package replaces its files; a process that has loaded the old ones continues
+    with them, and loads the new ones from then on. Empty if the process is gone, or another user's.
     """
     try:
         lines = (proc / str(pid) / "maps").read_text(errors="replace").splitlines()
@@ -92,7 +91,7 @@ def replaced_files(pid: int, *, proc: Path = Path("/proc")) -> tuple[str, ...]:
 
 
 def is_program(pid: int, program: Path) -> bool:
-    """Whether a process runs the very file that is there now; True where nobody can tell."""
+    """Whether a process runs the very file that is there now; True if this cannot be found out."""
     try:
         return Path(f"/proc/{pid}/exe").readlink() == program.resolve()
     except OSError:
@@ -100,12 +99,12 @@ def is_program(pid: int, program: Path) -> bool:
 
 
 def code() -> str:
-    """The version of the platform's code that is installed now: ``0.3.0+3f2a91bc``.
+    """Return the version of the platform's code that is installed now: ``0.3.0+3f2a91bc``.
 
-    What follows the plus sign tells two builds of a release apart, by where they lie: an
-    environment is named by its contents (host.environment). Raises OSError if nothing is there.
+    The part behind the plus sign distinguishes two builds of a release, by their folder: an
+    environment is named by its contents (host.environment). Raises OSError if the code is missing.
     """
-    # Through the link that leads to the environment, which may lead elsewhere by now.
+    # Through the link to the environment, which may lead elsewhere by now.
     folder = Path(tenantry.__file__).resolve().parent
     version = _VERSION.search((folder / "__init__.py").read_text())
     build = _ENVIRONMENT.search(str(folder))

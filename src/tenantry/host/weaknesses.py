@@ -1,16 +1,16 @@
 """Published weaknesses of the programs that the platform runs, and the releases without them.
 
-As known on ``AS_OF``; a release from after that day is taken to have none of these. Sources:
+As known on ``AS_OF``; a later release is assumed to have none of these. Sources:
 
 - PostgreSQL 15: the release notes of each minor release, as repeated in the changelog of Debian's
-  package postgresql-15 15.20-0+deb12u1, which names every CVE with the release that ended it.
+  package postgresql-15 15.20-0+deb12u1, which names every CVE with the release that fixed it.
 - PostgreSQL 16 to 18: the project's security page and the announcements of the same rounds of
   minor releases up to May 2026 (https://www.postgresql.org/support/security/). Of the rounds of
   August and November 2026 only what is known to affect them is listed.
 - PgBouncer: its changelog (https://www.pgbouncer.org/changelog.html) and, for CVE-2026-107350,
   its announcement: 1.17.0 to 1.26.0 are affected, 1.26.1 is not.
 
-A release that a distribution repairs without changing the version is compared by the CVEs that
+A release that a distribution fixes without changing the version is compared by the CVEs that
 the package's changelog names (engines.py).
 """
 
@@ -23,7 +23,7 @@ AS_OF = dt.date(2026, 11, 28)
 
 @dataclass(frozen=True, slots=True)
 class Weakness:
-    """A published weakness of PgBouncer: what it allows, since when, and what ended it."""
+    """A published weakness of PgBouncer: its effect, and the releases that began and ended it."""
 
     cve: str
     ended_in: tuple[int, ...]
@@ -90,7 +90,7 @@ POSTGRES = (
 
 
 def of_postgres(major: int, minor: int) -> list[str]:
-    """The CVEs that a release of PostgreSQL is known to have, the newest first."""
+    """Return the CVEs that a release of PostgreSQL is known to have, the newest first."""
     found = [
         cve
         for each in POSTGRES

@@ -1,4 +1,4 @@
-"""Archives of pg_dump's (any format but SQL), read back by pg_restore, item by item if need be."""
+"""Read pg_dump archives (every format but SQL) with pg_restore, item by item where necessary."""
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -15,27 +15,27 @@ from tenantry.pg.visitors import Visitor
 
 Section = Literal["pre-data", "data", "post-data"]
 
-# Of each process. PostgreSQL's largest value, 1 GB, takes libpq three times as much.
+# Limit of each process. PostgreSQL's largest value, 1 GB, takes libpq three times as much.
 MEMORY_BYTES = 4 * 2**30
 
 _COUNTED = re.compile(r"\d+; ")
 _DONE = re.compile(r"^pg_restore: (creating|processing data|executing) ")
 _LINE = re.compile(r"(?P<number>\d+); \d+ \d+ (?P<kind>(?:[A-Z]+ )+)(?P<name>.*?) ?(?P<owner>\S*)$")
-# With several jobs, what one of them writes may begin in the midst of another's line.
+# With several jobs, a line of one of them may begin in the middle of another's line.
 _FAILED_ITEM = re.compile(r"from TOC entry (\d+);")
 _REASON = re.compile(r"ERROR:  (.*)")
 _ERROR = re.compile(r"(?:^|pg_restore: )error: (?!.*ERROR:  )(.*)")
-# What has nothing to do with what is loaded. pg_restore tells no codes; the server's messages are
-# in English (lc_messages = C).
+# Messages that say nothing about what is loaded. pg_restore reports no SQLSTATEs; the server's
+# messages are in English (lc_messages = C).
 _PASSING = re.compile(
     r"canceling statement due to|deadlock detected|out of memory|out of shared memory"
     r"|in a read-only transaction|terminating connection|could not (?:extend|write|fsync) "
     rf"|{files.NO_SPACE}"
 )
-_UNKNOWN_SETTING = "unrecognized configuration parameter"  # of a newer pg_restore's
+_UNKNOWN_SETTING = "unrecognized configuration parameter"  # set by a newer pg_restore
 _RESTRICTION = re.compile(r"^\\(?:un)?restrict [A-Za-z0-9]+$", re.MULTILINE)
 
-# What pg_dump writes into each archive's third item, and what takes its place byte for byte.
+# The statement in each archive's third item by pg_dump, and its replacement of the same length.
 _EMPTIED = EMPTIES_SEARCH_PATH + b"\n"
 _RESET = b"RESET search_path;".ljust(len(_EMPTIED) - 1) + b"\n"
 _BEGINNING = 64 * 1024  # bytes
@@ -43,7 +43,7 @@ _BEGINNING = 64 * 1024  # bytes
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item of an archive, as ``pg_restore --list`` has it."""
+    """An item of an archive, as ``pg_restore --list`` shows it."""
 
     number: int
     kind: str
@@ -52,7 +52,7 @@ class Item:
 
     @classmethod
     def of(cls, line: str) -> "Item":
-        """The item of a line of the list: ``216; 1255 16386 FUNCTION public norm(text) shop``."""
+        """Parse a line of the list: ``216; 1255 16386 FUNCTION public norm(text) shop``."""
         found = _LINE.match(line)
         if found is None:
             number = int(line.partition(";")[0])
@@ -65,22 +65,22 @@ class Item:
 
 
 async def contents(bindir: Path, source: Path) -> list[str]:
-    """The items of an archive's list. Raises CommandFailed if that cannot be read."""
+    """Return the items of an archive's list. Raises CommandFailed if the list cannot be read."""
     told = await commands.run([bindir / "pg_restore", "--list", source], memory=MEMORY_BYTES)
     return [line for line in told.stdout.splitlines() if _COUNTED.match(line)]
 
 
 def only(file: Path, lines: Iterable[str]) -> str:
-    """pg_restore's option to read no other items than these of a list, written to ``file``."""
+    """Write these items of a list to ``file``; return pg_restore's option to read no others."""
     files.write_atomically(file, "".join(f"{line}\n" for line in lines))
     return f"--use-list={file}"
 
 
 def keep_search_path(archive: Path) -> None:
-    """Have pg_restore leave each session the search path that it begins with.
+    """Keep pg_restore from emptying the search path of its sessions.
 
-    pg_dump has it emptied, since all names that it writes have their schema. What a function
-    names inside is not written by pg_dump, and is found as it was only by the same path.
+    pg_dump empties it, since it writes all names with their schema. But the names inside a
+    function's body are not written by pg_dump, and resolve only with the original path.
     """
     table_of_contents = archive / "toc.dat" if archive.is_dir() else archive
     with table_of_contents.open("r+b") as file:
@@ -113,10 +113,10 @@ class Archive:
     ) -> dict[int, str]:
         """Read items of one section, with these settings in each session.
 
-        ``heard`` is called for each item. Returns why those that failed did, by their numbers;
-        with several jobs a reason may be that of another item.
+        ``heard`` is called for each item. Returns the reasons of the items that failed, by item
+        number; with several jobs a reason may be that of another item.
 
-        Raises CommandFailed if pg_restore itself fails, or the server does not go on.
+        Raises CommandFailed if pg_restore itself fails, or if the server cannot continue.
         """
         said = _Said(heard)
         await visitors.renew(self.visitor)
@@ -148,8 +148,8 @@ class Archive:
         return said.failed
 
     async def statements(self, item: Item) -> str:
-        """The statements by which one item is made, after those that set the session up."""
-        # Not of a section: comments and grants have that of the item before them, if there is one.
+        """Return the statements that create one item, after those that set the session up."""
+        # Without a section: comments and grants have that of the item before them, if there is one.
         done = await commands.run(
             [
                 self.bindir / "pg_restore",
@@ -166,12 +166,12 @@ class Archive:
         return self.visitor.environment(self.database) | {"PGOPTIONS": startup_options(settings)}
 
     def _only(self, items: Collection[Item]) -> str:
-        # Beside the visitor's password: gone with the visitor.
+        # Beside the visitor's password file: deleted with the visitor.
         return only(self.visitor.passfile.with_name("items"), (each.line for each in items))
 
 
 class _Said:
-    """What pg_restore says: which items failed, and why, or that it cannot go on."""
+    """The messages of pg_restore: which items failed, and why, or that it cannot continue."""
 
     def __init__(self, heard: Callable[[], None] | None) -> None:
         self.failed: dict[int, str] = {}
@@ -181,7 +181,7 @@ class _Said:
         self._item: int | None = None  # none while the session is set up
 
     def hear(self, line: str) -> None:
-        """Take in a line."""
+        """Parse a line."""
         if self._heard is not None and _DONE.match(line):
             self._heard()
         if (item := _FAILED_ITEM.search(line)) is not None:
@@ -203,5 +203,5 @@ class _Said:
 
 
 def stopped(said: str) -> CommandFailed:
-    """What to raise where it is not for what is loaded that loading ended."""
+    """Return the error for a load that ended for a reason other than what is loaded."""
     return CommandFailed(f"The server did not go on with the load: {said}")

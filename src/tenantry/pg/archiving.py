@@ -1,4 +1,4 @@
-"""The write-ahead log on its way into the repositories: how far it is, and what still waits."""
+"""Archiving of the write-ahead log into the repositories: its progress, and what waits."""
 
 import contextlib
 import datetime as dt
@@ -18,8 +18,8 @@ from tenantry.pg.connections import fetch_value
 
 _SEGMENT = re.compile("[0-9A-F]{24}")
 _PAGE_HEADER = struct.Struct("=HHIQ")  # magic, flags, timeline, address (xlog_internal.h)
-SEGMENT_BYTES = 16 * 1024 * 1024  # what initdb makes them
-# What pgBackRest calls a segment, and a timeline's history; the first names the file as well.
+SEGMENT_BYTES = 16 * 1024 * 1024  # initdb's default
+# How pgBackRest names the file of a segment, with its hash, and that of a timeline's history.
 _ARCHIVED = re.compile(r"([0-9A-F]{24})-[0-9a-f]{40}(\.\w+)?|([0-9A-F]{8}\.history)")
 
 
@@ -27,7 +27,7 @@ _ARCHIVED = re.compile(r"([0-9A-F]{24})-[0-9a-f]{40}(\.\w+)?|([0-9A-F]{8}\.histo
 class Waiting:
     """The segments that are not archived yet; the oldest waits for ``seconds``.
 
-    ``free_bytes`` is the room that is left where they are.
+    ``free_bytes`` is the free space where they are.
     """
 
     segments: int
@@ -40,7 +40,7 @@ class Waiting:
 
 
 def waiting(data: Path) -> Waiting:
-    """What waits in a cluster's data folder. Raises OSError if it cannot be read."""
+    """Return what waits in a cluster's data folder. Raises OSError if it cannot be read."""
     since: list[float] = []
     for ready in (data / "pg_wal" / "archive_status").glob("*.ready"):
         with contextlib.suppress(FileNotFoundError):  # it has just been archived
@@ -50,18 +50,18 @@ def waiting(data: Path) -> Waiting:
 
 
 def part_of(name: str) -> str:
-    """What a file of the log is one after another of: a timeline's segments, or the histories."""
+    """Return the series that a file of the log is in: a timeline's segments, or the histories."""
     return "history" if name.endswith(".history") else name[:8]
 
 
 def archived(folder: Path, *, after: Mapping[str, str]) -> dict[str, Path]:
-    """The files of the log that a local repository has of a stanza, by their names, in order.
+    """Return the files of the log that a local repository has of a stanza, by name, in order.
 
-    ``folder`` is the stanza's, and ``after`` has names by what they are part of; what comes
-    after those is wanted only. An older timeline may have more when a newer one has begun. A
-    timeline's history comes before its segments. Raises OSError if it cannot be read.
+    ``folder`` is the stanza's, and ``after`` has the last known name of each series (``part_of``);
+    only later files are returned. An older timeline may still grow when a newer one has begun. A
+    timeline's history comes before its segments. Raises OSError if the folder cannot be read.
     """
-    # One for each identity that the cluster has had, as 15-1; the last one counts.
+    # One folder for each identity that the cluster has had, such as 15-1; the last one counts.
     logs = sorted(folder.glob("*-*/"), key=lambda log: int(log.name.rpartition("-")[2]))
     found: dict[str, Path] = {}
     for place in [logs[-1], *logs[-1].glob("*/")] if logs else []:
@@ -76,7 +76,7 @@ def archived(folder: Path, *, after: Mapping[str, str]) -> dict[str, Path]:
 
 @dataclass(frozen=True, slots=True)
 class Archiver:
-    """What a server says of its archiver since its statistics began.
+    """What a server reports of its archiver since its statistics began.
 
     ``last_archived`` and ``last_failed`` are names of files of the log, "" where there was none.
     ``enabled`` is whether the server was started with archiving on.
@@ -98,7 +98,7 @@ class Archiver:
 
 
 def unarchived(data: Path) -> list[Path]:
-    """The segments that a cluster that does not run has written, and perhaps nobody else has."""
+    """Return the segments that a stopped cluster has written, and that may not be archived yet."""
     folder = data / "pg_wal"
     return sorted(
         path
@@ -108,12 +108,12 @@ def unarchived(data: Path) -> list[Path]:
 
 
 def have_archived(old: Path, recovered: Path, *, timeline: int) -> list[str]:
-    """Have a recovered cluster archive what it read and nobody has archived. Returns the names.
+    """Make a recovered cluster archive the unarchived segments that it read. Return their names.
 
-    ``old`` is the cluster, which does not run, whose ``pg_wal`` it also read, ``timeline`` the
-    one that it went over to. PostgreSQL takes whatever it reads in an archive recovery for
-    archived, and removes it with the checkpoint at the end (XLogArchiveCheckDone in xlog.c);
-    whoever reads the log again, from an older backup, would lack it for all that comes later.
+    ``old`` is the stopped cluster whose ``pg_wal`` it also read, ``timeline`` the one that the
+    recovered cluster switched to. PostgreSQL takes all that it reads in an archive recovery for
+    archived, and removes it with the checkpoint at the end (XLogArchiveCheckDone in xlog.c). A
+    later recovery from an older backup would lack these segments, and so all that comes after them.
     """
     log = recovered / "pg_wal"
     left_at = timelines.forks((log / f"{timeline:08X}.history").read_text())
@@ -131,7 +131,7 @@ def have_archived(old: Path, recovered: Path, *, timeline: int) -> list[str]:
 
 
 def _is_its_own(segment: Path) -> bool:
-    # One that is to be written yet has the name already, and the contents of an older one.
+    # A segment recycled for later use already has its name, and the contents of an older one.
     with segment.open("rb") as file:
         start = file.read(_PAGE_HEADER.size)
     if len(start) < _PAGE_HEADER.size or _SEGMENT.fullmatch(segment.name) is None:
@@ -142,7 +142,7 @@ def _is_its_own(segment: Path) -> bool:
 
 
 async def archiver(connection: AsyncConnection[TupleRow]) -> Archiver:
-    """How archiving goes."""
+    """Return the state of archiving."""
     async with connection.cursor(row_factory=class_row(Archiver)) as cursor:
         await cursor.execute(
             """
@@ -160,11 +160,11 @@ async def archiver(connection: AsyncConnection[TupleRow]) -> Archiver:
 
 
 def closed_at(data: Path, segment: str) -> dt.datetime | None:
-    """When an archived segment was ended: what was committed before is in it, or in one before.
+    """Return when an archived segment was ended: earlier commits are in it, or in one before.
 
-    None once the server has forgotten.
+    None if the server no longer knows it.
     """
-    # It is made as .ready when the segment ends, and renamed when that is archived.
+    # The file is made as .ready when the segment ends, and renamed when that is archived.
     with contextlib.suppress(OSError):
         ended = (data / "pg_wal" / "archive_status" / f"{segment}.done").stat().st_mtime
         return dt.datetime.fromtimestamp(ended, dt.UTC)
@@ -172,10 +172,10 @@ def closed_at(data: Path, segment: str) -> dt.datetime | None:
 
 
 async def close_segment(connection: AsyncConnection[TupleRow]) -> tuple[dt.datetime, str]:
-    """End the segment that is being written, so that it can be archived now.
+    """End the current segment, so that it can be archived now.
 
-    Returns a moment before which everything committed is in that segment or an earlier one,
-    and the segment's name. For a superuser.
+    Returns a moment before which everything committed is in that segment or an earlier one, and the
+    segment's name. For a superuser.
     """
     moment = await fetch_value(connection, "SELECT clock_timestamp()")
     # Recovery to a moment ends at the first commit after it: without one it would fail.

@@ -1,4 +1,4 @@
-"""Getting on with what a tenant's open transaction keeps from its lock."""
+"""Statements that must not wait for the locks of a tenant's open transaction."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -11,7 +11,7 @@ from tenantry.base.events import BlockersEnded, emit
 from tenantry.pg import names
 
 _Result = TypeVar("_Result")
-_TRIES = 6  # a client that comes back at once may be in the way once more
+_TRIES = 6  # a client that reconnects at once may block once more
 
 
 async def without_blockers(
@@ -21,16 +21,16 @@ async def without_blockers(
     roles: Sequence[str] = (),
     databases: Sequence[str] = (),
 ) -> _Result:
-    """Do something to roles or databases of a cluster, and end the sessions that are in its way.
+    """Do something to roles or databases of a cluster, and end the sessions that block it.
 
-    For what must not wait for a tenant: shutting roles out, limits, removing databases. ``do``
-    works on ``server``, whose lock_timeout bounds each try. Only sessions that hold a lock on one
-    of these ``roles`` or ``databases`` are ended. Raises LockNotAvailable, InternalError.
+    For what must not wait for a tenant: revoking access, limits, removing databases. ``do`` works
+    on ``server``, whose lock_timeout bounds each try. Only sessions that hold a lock on one of
+    these ``roles`` or ``databases`` are ended. Raises LockNotAvailable, InternalError.
     """
     for _ in range(_TRIES - 1):
         try:
             return await do()
-        # A role that changes its own row all the time has others fail with InternalError ("tuple
+        # A role that changes its own row all the time makes others fail with InternalError ("tuple
         # concurrently updated").
         except (psycopg.errors.LockNotAvailable, psycopg.InternalError):
             await _end_holders(server, roles, databases)
@@ -42,9 +42,9 @@ async def _end_holders(
 ) -> None:
     """End the transactions of tenants that hold a lock on one of these roles or databases.
 
-    Whose lock it was cannot be found out any more once the wait for it has ended. Others than the
-    roles themselves are ended only if they have held theirs for a second: a transaction that
-    names a role is short, unless somebody means to hold others up.
+    Which lock was waited for cannot be found out after the wait. Sessions of other roles are ended
+    only if their transaction is older than a second: a transaction that names a role is short,
+    unless it is meant to block others.
     """
     cursor = await server.execute(
         sql.SQL("""

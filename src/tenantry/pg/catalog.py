@@ -1,4 +1,4 @@
-"""What a cluster says of itself: named queries with typed rows. All read shared catalogs only."""
+"""Named queries on a cluster's catalogs, with typed rows. All read shared catalogs only."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from tenantry.pg.hardening import LOGGING, PLATFORM_DATABASES
 
 @dataclass(frozen=True, slots=True)
 class RoleState:
-    """A tenant's role as it is."""
+    """The state of a tenant's role."""
 
     name: str
     can_login: bool
@@ -22,7 +22,7 @@ class RoleState:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseState:
-    """What holds for every session in a database: defaults by name, and how many there may be.
+    """The defaults of all sessions in a database, by name, and its connection limit.
 
     A connection limit of -1 is none. The defaults are those of ``MANAGED`` that are set.
     """
@@ -65,7 +65,7 @@ class RuleError:
 
 
 async def tenant_roles(connection: AsyncConnection[TupleRow]) -> dict[str, RoleState]:
-    """Every role that is a tenant's, by name."""
+    """Return all tenants' roles, by name."""
     async with connection.cursor(row_factory=class_row(RoleState)) as cursor:
         await cursor.execute(
             sql.SQL("""
@@ -77,7 +77,7 @@ async def tenant_roles(connection: AsyncConnection[TupleRow]) -> dict[str, RoleS
 
 
 async def roles_with_password(connection: AsyncConnection[TupleRow]) -> set[str]:
-    """The tenants' roles that somebody has been given the password of. For a superuser."""
+    """Return the tenants' roles that have a password. For a superuser."""
     cursor = await connection.execute(
         sql.SQL("""
         SELECT rolname FROM pg_authid
@@ -89,7 +89,7 @@ async def roles_with_password(connection: AsyncConnection[TupleRow]) -> set[str]
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What lets a tenant's role in. A ``verifier`` is a secret; None is no password."""
+    """The login rights of a tenant's role. A ``verifier`` is a secret; None is no password."""
 
     can_login: bool
     max_connections: int
@@ -97,12 +97,12 @@ class Login:
 
     @property
     def opens(self) -> bool:
-        """Whether somebody who knows the password gets in."""
+        """Whether a client that knows the password can log in."""
         return self.can_login and self.verifier is not None
 
 
 async def logins(connection: AsyncConnection[TupleRow]) -> dict[str, Login]:
-    """The tenants' roles with their passwords' verifiers, by name. For a superuser."""
+    """Return the login rights of tenants' roles with the verifiers, by name. For a superuser."""
     cursor = await connection.execute(
         sql.SQL("""
         SELECT rolname, rolcanlogin, rolconnlimit, rolpassword FROM pg_authid
@@ -113,7 +113,7 @@ async def logins(connection: AsyncConnection[TupleRow]) -> dict[str, Login]:
 
 
 async def roles_of(connection: AsyncConnection[TupleRow], username: str) -> list[str]:
-    """A database's first role and those made beside it, as far as they are there."""
+    """Return those of a database's owner role and additional roles that exist."""
     cursor = await connection.execute(
         "SELECT rolname FROM pg_roles WHERE rolname = %s OR starts_with(rolname, %s) ORDER BY 1",
         (username, names.beginning_of_additional(username)),
@@ -122,7 +122,7 @@ async def roles_of(connection: AsyncConnection[TupleRow], username: str) -> list
 
 
 async def databases_beside(connection: AsyncConnection[TupleRow], database: str) -> list[str]:
-    """What belongs to a tenant's database: its shadow, and what a restore has replaced or makes."""
+    """Return the databases that belong to a main one: shadow, staging, retained and others."""
     cursor = await connection.execute(
         "SELECT datname FROM pg_database WHERE starts_with(datname, %s) ORDER BY 1",
         (names.beginning_of_those_beside(database),),
@@ -131,7 +131,7 @@ async def databases_beside(connection: AsyncConnection[TupleRow], database: str)
 
 
 async def connectable(connection: AsyncConnection[TupleRow]) -> dict[str, set[str]]:
-    """By database, the tenants' roles that may connect to it."""
+    """Return the tenants' roles that may connect to each database, by database."""
     cursor = await connection.execute(
         sql.SQL("""
         SELECT d.datname, array_agg(r.rolname::text)
@@ -145,7 +145,7 @@ async def connectable(connection: AsyncConnection[TupleRow]) -> dict[str, set[st
 
 
 async def dependencies_of(connection: AsyncConnection[TupleRow], username: str) -> list[str]:
-    """The databases in which a role owns something or has been granted something."""
+    """Return the databases in which a role owns something or has been granted something."""
     cursor = await connection.execute(
         """
         SELECT DISTINCT d.datname FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
@@ -161,7 +161,7 @@ async def dependencies_of(connection: AsyncConnection[TupleRow], username: str) 
 async def databases_with_objects_of(
     connection: AsyncConnection[TupleRow], username: str
 ) -> list[str]:
-    """The databases in which a role owns something."""
+    """Return the databases in which a role owns something."""
     cursor = await connection.execute(
         """
         SELECT DISTINCT d.datname FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
@@ -175,7 +175,7 @@ async def databases_with_objects_of(
 
 
 async def tenant_databases(connection: AsyncConnection[TupleRow]) -> dict[str, DatabaseState]:
-    """Every database that is not the platform's own, by name."""
+    """Return all databases that are not the platform's own, by name."""
     cursor = await connection.execute(
         """
         SELECT d.datname, d.datconnlimit, s.setconfig
@@ -201,7 +201,7 @@ async def tenant_databases(connection: AsyncConnection[TupleRow]) -> dict[str, D
 async def defaults_set(
     connection: AsyncConnection[TupleRow], names: Sequence[str]
 ) -> set[tuple[str, str]]:
-    """The databases of these that have a default of ``MANAGED``, each with that parameter."""
+    """Return which of these databases have a default of ``MANAGED``, each with that parameter."""
     cursor = await connection.execute(
         """
         SELECT d.datname, split_part(setting, '=', 1)
@@ -218,7 +218,7 @@ async def defaults_set(
 async def database_use(
     connection: AsyncConnection[TupleRow], names: list[str]
 ) -> dict[str, DatabaseUse]:
-    """Size, sessions and counters of the databases named, seen from outside them."""
+    """Return size, sessions and counters of these databases, without connecting to them."""
     async with connection.cursor(row_factory=class_row(DatabaseUse)) as cursor:
         await cursor.execute(
             """
@@ -245,7 +245,7 @@ class Activity:
 
 
 async def activity(connection: AsyncConnection[TupleRow]) -> dict[str, Activity]:
-    """How busy every database is, by name."""
+    """Return the activity of every database, by name."""
     cursor = await connection.execute(
         "SELECT datname, numbackends, xact_commit + xact_rollback FROM pg_stat_database"
         " WHERE datname IS NOT NULL"
@@ -255,14 +255,14 @@ async def activity(connection: AsyncConnection[TupleRow]) -> dict[str, Activity]
 
 @dataclass(frozen=True, slots=True)
 class SessionCount:
-    """The sessions of a database that have begun, and whether a tenant's is open."""
+    """The number of sessions begun in a database, and whether one of a tenant is open."""
 
     begun: int
     tenants_open: bool
 
 
 async def session_counts(connection: AsyncConnection[TupleRow]) -> dict[str, SessionCount]:
-    """The sessions of clients in every database, by name, since its counters began."""
+    """Return the client sessions of every database, by name, since its counters began."""
     cursor = await connection.execute(
         sql.SQL("""
         SELECT d.datname, d.sessions, EXISTS (
@@ -276,7 +276,7 @@ async def session_counts(connection: AsyncConnection[TupleRow]) -> dict[str, Ses
 
 
 async def sizes(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> dict[str, int]:
-    """The bytes that the databases named take on disk, by name. About 0.5 ms for each."""
+    """Return the bytes that these databases take on disk, by name. About 0.5 ms for each."""
     cursor = await connection.execute(
         "SELECT datname, pg_database_size(oid) FROM pg_database WHERE datname = ANY (%s)",
         (list(names),),
@@ -286,7 +286,7 @@ async def sizes(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An open session from an address. Its pid is another's one day, but not with this start."""
+    """An open session from an address. Its pid can be reused, but not with the same start."""
 
     pid: int
     began: dt.datetime
@@ -295,7 +295,7 @@ class Session:
 
 
 async def sessions_in(connection: AsyncConnection[TupleRow], database: str) -> int:
-    """How many sessions a database has, of whomever. Autovacuum's are none: they make way."""
+    """Return how many sessions a database has. Autovacuum's do not count: they give way."""
     cursor = await connection.execute(
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = %s AND backend_type <> 'autovacuum worker'",
@@ -306,7 +306,7 @@ async def sessions_in(connection: AsyncConnection[TupleRow], database: str) -> i
 
 
 async def open_transactions(connection: AsyncConnection[TupleRow]) -> int:
-    """How many tenants' sessions are in a transaction."""
+    """Return how many tenants' sessions are in a transaction."""
     cursor = await connection.execute(
         sql.SQL("""
         SELECT count(*) FROM pg_stat_activity
@@ -319,7 +319,7 @@ async def open_transactions(connection: AsyncConnection[TupleRow]) -> int:
 
 
 async def can_clone(connection: AsyncConnection[TupleRow]) -> bool:
-    """Whether the server can have files cloned: from PostgreSQL 18 on, where its system can."""
+    """Whether the server can clone files: from PostgreSQL 18 on, where its system can."""
     cursor = await connection.execute(
         "SELECT 'clone' = ANY (enumvals) FROM pg_settings WHERE name = 'file_copy_method'"
     )
@@ -328,7 +328,7 @@ async def can_clone(connection: AsyncConnection[TupleRow]) -> bool:
 
 
 async def admitted_anywhere(connection: AsyncConnection[TupleRow]) -> set[str]:
-    """The tenants' roles that are members of both their arrival roles."""
+    """Return the tenants' roles that are members of both their arrival roles."""
     cursor = await connection.execute(
         sql.SQL("""
         SELECT pg_get_userbyid(m.member)::text, g.rolname FROM pg_auth_members m
@@ -345,7 +345,7 @@ async def admitted_anywhere(connection: AsyncConnection[TupleRow]) -> set[str]:
 
 
 async def sessions_from_addresses(connection: AsyncConnection[TupleRow]) -> list[Session]:
-    """The open sessions that have come over the network; the others are the platform's."""
+    """Return the open sessions that came over the network; the others are the platform's."""
     async with connection.cursor(row_factory=class_row(Session)) as cursor:
         await cursor.execute(
             """
@@ -357,7 +357,7 @@ async def sessions_from_addresses(connection: AsyncConnection[TupleRow]) -> list
 
 
 async def rule_errors(connection: AsyncConnection[TupleRow]) -> list[RuleError]:
-    """What is wrong with the rule file on disk (pg_hba_file_rules); empty if it can be loaded."""
+    """Return the errors of the rule file on disk (pg_hba_file_rules); empty if it can be loaded."""
     async with connection.cursor(row_factory=class_row(RuleError)) as cursor:
         await cursor.execute(
             "SELECT line_number AS line, error FROM pg_hba_file_rules WHERE error IS NOT NULL"
@@ -368,11 +368,12 @@ async def rule_errors(connection: AsyncConnection[TupleRow]) -> list[RuleError]:
 async def lock_holders(
     connection: AsyncConnection[TupleRow], *, part: int
 ) -> AsyncCursor[TupleRow]:
-    """In an open transaction: each ``FETCH 1 FROM holders`` tells as it is then, in one row, the
-    pids that hold more than one ``part``-th of the lock table (manual, section 20.12), or NULL.
+    """Declare the cursor ``holders``, in an open transaction.
 
-    A cursor has done with all look-ups of roles and rights, so that it needs no lock itself.
-    (In FROM, a function would be asked once only, and for all it has.)
+    Each ``FETCH 1`` returns one row: the pids that hold at that moment more than one ``part``-th of
+    the lock table (manual, section 20.12), or NULL. An open cursor has completed all look-ups of
+    roles and rights, so that it needs no lock itself. (In FROM, the function would be called only
+    once, for the whole result.)
     """
     cursor = connection.cursor()
     await cursor.execute(
@@ -400,7 +401,7 @@ async def _lock_table_size(connection: AsyncConnection[TupleRow]) -> int:
 
 
 async def shared_catalogs(connection: AsyncConnection[TupleRow]) -> dict[str, int]:
-    """The bytes of each catalog that all databases share, with its indexes, by its name."""
+    """Return the bytes of each catalog that all databases share, with its indexes, by name."""
     cursor = await connection.execute(
         "SELECT relname, pg_total_relation_size(oid) FROM pg_class"
         " WHERE relisshared AND relkind = 'r'"

@@ -1,7 +1,7 @@
 """The ``process`` driver: a cluster as a data folder and a postmaster on this machine.
 
-The postmaster is nobody's child: it goes on serving when the control plane
-stops or dies. Every verb is idempotent, and finds out what is there by itself.
+The postmaster is not a child of the control plane: it goes on serving when the control plane stops
+or dies. Every method is idempotent, and finds out the actual state by itself.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _JEMALLOC = "narenas:1,thp:always,dirty_decay_ms:60000"
 
 @dataclass(frozen=True, slots=True)
 class ClusterFiles:
-    """The rendered files of a cluster; ``rules`` are None where somebody else keeps them."""
+    """The rendered files of a cluster; ``rules`` are None where somebody else maintains them."""
 
     parameters: str
     identities: str
@@ -51,7 +51,7 @@ class ProcessCluster:
 
     @property
     def held(self) -> Path:
-        """While this file is there, it is being replaced and must not be started."""
+        """Return the file that marks a cluster being replaced, which must not start."""
         return self.folder / "held"
 
     @property
@@ -59,7 +59,7 @@ class ProcessCluster:
         return self.folder / "data.new"
 
     def pid(self) -> int | None:
-        """The postmaster's pid, if it runs."""
+        """Return the postmaster's pid, None if it does not run."""
         pid = processes.read_pid(self.data / "postmaster.pid")
         return pid if self._is_postmaster(pid) else None
 
@@ -67,15 +67,15 @@ class ProcessCluster:
         return processes.started_by(pid, "postgres", self.data)
 
     def system_id(self) -> int | None:
-        """The system identifier of a cluster that runs, by its control file; None otherwise."""
+        """Return the system identifier of a running cluster, from its control file; else None."""
         if self.pid() is None:
-            return None  # what it has left may be damaged
+            return None  # its files may be damaged
         with (self.data / "global" / "pg_control").open("rb") as file:
             (found,) = _SYSTEM_ID.unpack(file.read(_SYSTEM_ID.size))
         return int(found)
 
     async def ensure_initialised(self, rules: str) -> bool:
-        """Have a data folder, with these rules at first. A crash leaves nothing that counts."""
+        """Create the data folder, with these rules, if missing. A crash leaves no partial one."""
         if self.data.exists():
             return False
         files.ensure_folder(self.folder)
@@ -105,7 +105,7 @@ class ProcessCluster:
         return True
 
     async def ensure_filled(self, fill: Callable[[Path], Awaitable[None]]) -> bool:
-        """Have a data folder, filled by somebody who may be cut off and asked again."""
+        """Create the data folder by ``fill`` if missing; an interrupted one is begun anew."""
         if self.data.exists():
             return False
         files.ensure_folder(self.folder)
@@ -117,7 +117,7 @@ class ProcessCluster:
         return True
 
     def ensure_files(self, wanted: ClusterFiles) -> bool:
-        """Have exactly these files. Returns whether a running server must reload them."""
+        """Write exactly these files. Returns whether a running server must reload them."""
         changed = [
             files.ensure_file(self.data / "postgresql.conf", wanted.parameters),
             files.ensure_file(self.data / "pg_ident.conf", wanted.identities),
@@ -127,24 +127,25 @@ class ProcessCluster:
         return any(changed)
 
     def reload(self) -> None:
-        """Have the server read its files again (SIGHUP)."""
+        """Make the server read its files again (SIGHUP)."""
         if (pid := self.pid()) is not None:
             os.kill(pid, signal.SIGHUP)
 
     async def ensure_running(
         self, *, options: Sequence[str] = (), deadline: float = _START_SECONDS
     ) -> bool:
-        """Have the server up and accepting connections. Returns whether it had to be started.
+        """Start the server unless it runs, and wait until it accepts connections.
 
-        ``options`` are the postmaster's own, for this start only. Raises MachineError with the
-        log's last lines if it does not come up within ``deadline`` seconds.
+        Returns whether it was started. ``options`` are the postmaster's own, for this start only.
+        Raises MachineError with the log's last lines if it is not ready within ``deadline``
+        seconds.
         """
         if self.pid() is not None:
             return False
         files.ensure_folder(self.address.socket_dir)
         await self._end_orphans()
-        # Until init has buried it, a killed postmaster is a zombie; kill(2), by which the
-        # next one judges these files, says that it lives, and init may take seconds.
+        # Until init has reaped it, a killed postmaster is a zombie; kill(2), by which the next one
+        # judges these files, reports it as alive, and init may take seconds.
         for lock in (
             self.data / "postmaster.pid",
             self.address.socket_dir / f".s.PGSQL.{self.address.port}.lock",
@@ -174,7 +175,7 @@ class ProcessCluster:
         return True
 
     async def stop(self) -> None:
-        """End all sessions and stop, losing nothing committed ("fast" shutdown)."""
+        """End all sessions and stop; nothing committed is lost ("fast" shutdown)."""
         if self.pid() is None:
             return
         await commands.run(
@@ -190,20 +191,21 @@ class ProcessCluster:
         )
 
     async def remove(self) -> None:
-        """End it at once, with whatever else works in its folder, and delete all its files."""
+        """Kill the server and all processes that work in its folder, and delete all its files."""
         await self._end_orphans()
         for folder in (self.folder, self.address.socket_dir):
             await files.remove_folder(folder)
 
     def last_words(self) -> str:
-        """The end of what the server has logged last; "" if nothing is there."""
+        """Return the end of the server's newest log; "" if there is none."""
         log = self.newest_log(start=True)
         return server_log.readable(files.last_words(log)) if log else ""
 
     def logs(self) -> list[Path]:
-        """The files that the server's logging collector has written.
+        """Return the files that the server's logging collector has written.
 
-        Where it writes JSON, what the programs say that the server runs is in other ones (.log).
+        Where it writes JSON, the output of programs that the server runs is in separate files
+        (.log).
         """
         found = [path for path in self.log_dir.glob(f"{self.name}-*.log") if path != self.start_log]
         return [*found, *self._entries()]
@@ -213,36 +215,36 @@ class ProcessCluster:
 
     @property
     def start_log(self) -> Path:
-        """What the server says before its logging collector runs."""
+        """Return the log of what the server reports before its logging collector runs."""
         return self.log_dir / f"{self.name}-start.log"
 
     def newest_log(self, *, start: bool = False) -> Path | None:
-        """The file of entries that was written last; with ``start``, maybe that of the start."""
+        """Return the newest file of entries; with ``start``, the start log also counts."""
         paths = self._entries() or self.logs()
         found = log_files.by_age([*paths, *([self.start_log] if start else [])])
         return found[-1] if found else None
 
     def entries_from(self, name: str) -> list[Path]:
-        """That file of entries and those that were begun after it; all, if it is gone."""
+        """Return this file of entries and those begun after it; all, if it is gone."""
         found = log_files.by_age(self._entries())
         names = [path.name for path in found]
         return found[names.index(name) :] if name in names else found
 
     async def _end_orphans(self) -> None:
-        # After kill -9 of a postmaster its backends still hold the shared memory for a
-        # moment, and a new postmaster refuses to start beside them; and the initdb, pg_ctl or
-        # pgbackrest of somebody who was killed goes on without them.
+        # After kill -9 of a postmaster its backends still hold the shared memory for a moment, and
+        # a new postmaster refuses to start beside them; and the initdb, pg_ctl or pgbackrest of a
+        # killed process continues without it.
         for pid in _processes_of(self.data, self._unfinished):
             await processes.stop(pid, signal_number=signal.SIGQUIT, deadline=5)
 
 
 def _allocator() -> dict[str, str]:
-    """The variables that have a program use jemalloc, where that is installed.
+    """Return the variables that make a program use jemalloc, where that is installed.
 
-    A backend frees what it has inherited of the rules, in pieces of 8 kB. glibc's free
-    writes into each, so that each is copied first: 6 ms a login with 10,000 rules, where
-    jemalloc takes half a one if its memory lies in huge pages, which fork(2) copies by
-    the 2 MiB, and is kept rather than given back piecemeal. See docs/decisions/0008.
+    A backend frees the rules that it has inherited, in pieces of 8 kB. glibc's free writes into
+    each, so that each is copied first: 6 ms a login with 10,000 rules. jemalloc takes half a
+    millisecond if its memory lies in huge pages, which fork(2) copies by the 2 MiB, and is kept
+    rather than given back piecemeal. See docs/decisions/0008.
     """
     library = packages.find_jemalloc()
     if library is None:
@@ -251,7 +253,7 @@ def _allocator() -> dict[str, str]:
 
 
 def _processes_of(*folders: Path) -> Iterable[int]:
-    """Those that work in one of these folders, or were told of it by an argument."""
+    """Return the processes that work in one of these folders, or have it in an argument."""
     options = ("", "--pgdata=", "--pg1-path=")
     told = {f"{option}{folder}" for folder in folders for option in options}
     for entry in Path("/proc").iterdir():

@@ -1,4 +1,4 @@
-"""Connecting to a server of ours: over its Unix socket, as an operating-system user (peer)."""
+"""Connections to the platform's own servers: by Unix socket, as an operating-system user (peer)."""
 
 import asyncio
 import os
@@ -21,8 +21,8 @@ from tenantry.base.errors import Conflict, Unavailable
 from tenantry.base.secrets import Secret
 
 ADMIN = "tenantry_admin"  # the bootstrap superuser
-PLATFORM = "tenantry_platform"  # what the control plane works as; not a superuser
-CUSTOMER = "tenantry_customer"  # what the control plane works as for a customer; cannot log in
+PLATFORM = "tenantry_platform"  # the control plane's role; not a superuser
+CUSTOMER = "tenantry_customer"  # the control plane's role for a customer; cannot log in
 POOLER = "tenantry_pooler"  # may look up verifiers, nothing else
 OWNER = "tenantry_owner"  # owns every tenant's database; cannot log in, nor connect to one
 
@@ -30,7 +30,7 @@ LOCAL_ROLES = (ADMIN, PLATFORM, POOLER)  # log in by the Unix socket, as an oper
 PLATFORM_ROLES = (*LOCAL_ROLES, OWNER)  # no network port admits them
 
 CONNECT_SECONDS = 5
-MOST_BYTES = 16 * 1024 * 1024  # of what one query may tell of what is a tenant's
+MOST_BYTES = 16 * 1024 * 1024  # of the result of one query about what a tenant made
 _RESTART_SECONDS = 2.0
 _RETRY_SECONDS = 0.1
 
@@ -52,9 +52,9 @@ class Address:
         search_path: str = "pg_catalog",
         lock_seconds: int = 0,
     ) -> str:
-        """A libpq connection string. The search path is in force from the first statement on.
+        """Return a libpq connection string. The search path is in force from the start.
 
-        A lock is waited for at most ``lock_seconds``; with 0, as long as the database has it.
+        Statements wait at most ``lock_seconds`` for a lock; with 0, the database's default applies.
         """
         return make_conninfo(
             host=str(self.socket_dir),
@@ -69,9 +69,9 @@ class Address:
 
 
 def startup_options(settings: Mapping[str, str]) -> str:
-    """Settings as libpq's ``options`` has them (manual, section 34.1.2), in force from the start.
+    """Return settings as libpq's ``options`` (manual, section 34.1.2), in force from the start.
 
-    RESET has them again.
+    RESET restores these values.
     """
     return " ".join(
         f"-c{name}=" + re.sub(r"([\s\\])", r"\\\1", value) for name, value in settings.items()
@@ -88,7 +88,7 @@ async def connect(
     lock_seconds: int = 0,
     password: Secret | None = None,
 ) -> AsyncIterator[AsyncConnection[TupleRow]]:
-    """One connection in autocommit mode, closed at the end.
+    """Open one connection in autocommit mode, and close it at the end.
 
     Raises Unavailable if the server does not answer, or does not admit the user.
     """
@@ -111,7 +111,7 @@ async def connect(
 
 
 def cut(connection: AsyncConnection[Any]) -> None:
-    """Shut the socket of a connection: whoever waits for an answer on it gets OperationalError.
+    """Shut the socket of a connection down: code that waits on it gets OperationalError.
 
     A server that is stopped or hostile never answers; and psycopg has no deadline, and waits for
     the answer once more when it is cancelled.
@@ -122,7 +122,7 @@ def cut(connection: AsyncConnection[Any]) -> None:
 
 @contextmanager
 def answering_within(connection: AsyncConnection[Any], seconds: float) -> Iterator[None]:
-    """Cut a connection whose server needs longer for the block. Raises TimeoutError then."""
+    """Cut a connection if the block takes longer than ``seconds``. Raises TimeoutError then."""
     late = False
 
     def end() -> None:
@@ -142,7 +142,7 @@ def answering_within(connection: AsyncConnection[Any], seconds: float) -> Iterat
 
 
 class PersistentConnection(AsyncConnection[TupleRow]):
-    """Keeps trying to connect while a server is being started again: for less than a second.
+    """A connection that retries for less than a second while a server restarts.
 
     The pool itself waits for one, two, four seconds between its attempts.
     """
@@ -161,10 +161,10 @@ class PersistentConnection(AsyncConnection[TupleRow]):
 
 
 async def _check(connection: AsyncConnection[TupleRow]) -> None:
-    """Raises psycopg.OperationalError if the server has ended the connection.
+    """Raise psycopg.OperationalError if the server has ended the connection.
 
-    A server that did so, or died, leaves the end of the stream in the socket, and one that
-    waits for a query says nothing: it need only be asked where there is something to read.
+    A server that did so, or died, leaves the end of the stream in the socket, and one that waits
+    for a query sends nothing: so a query is needed only where there is something to read.
     """
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
@@ -183,14 +183,14 @@ def pool(
     lock_seconds: int = 0,
     kind: type[_Connection],
 ) -> AsyncConnectionPool[_Connection]:
-    """A pool of such connections, not yet open. A dead one is replaced when it is asked for."""
+    """Create a pool of such connections, not yet open. A dead one is replaced when requested."""
 
     async def check(connection: _Connection) -> None:
         try:
             await _check(connection)
         except psycopg.OperationalError:
-            # A server that was restarted has ended them all; found one by one, each would
-            # make who waits for a connection wait twice as long as the one before.
+            # A restarted server has ended all connections; found one by one, each would double the
+            # wait of the client that asks for a connection.
             await made.drain()
             raise
 
@@ -213,7 +213,7 @@ def pool(
 async def fetch_value(
     connection: AsyncConnection[TupleRow], query: LiteralString, parameters: tuple[object, ...] = ()
 ) -> object:
-    """The first column of the first row, or None."""
+    """Return the first column of the first row, or None."""
     row = await (await connection.execute(query, parameters)).fetchone()
     return row[0] if row else None
 
@@ -225,10 +225,10 @@ async def fetch_bounded(
     *,
     most_bytes: int = MOST_BYTES,
 ) -> list[TupleRow]:
-    """All rows of a query about what a tenant made, if they are not larger than ``most_bytes``.
+    """Return all rows of a query about what a tenant made, if they are not over ``most_bytes``.
 
-    The server measures them, as text, before it sends the first: libpq keeps an answer whole, and
-    a function's body alone may have a gigabyte. The columns of the query need names.
+    The server measures them, as text, before it sends the first: libpq holds a whole answer in
+    memory, and a function's body alone may have a gigabyte. The columns of the query need names.
 
     Raises Conflict if they are larger.
     """

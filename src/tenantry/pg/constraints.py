@@ -1,8 +1,8 @@
-"""Constraints that are put on only after the rows, since not all rows satisfy them.
+"""Constraints that are restored only after the rows, since not all rows satisfy them.
 
-What was true of a row when it was written need not be true now: ``CHECK (ends > now())``, or one
-that reads another table. Here such a constraint is dropped and comes back NOT VALID: in force for
-what is written from then on, and valid again if all rows satisfy it.
+A row that satisfied a constraint when it was written need not satisfy it now: ``CHECK (ends >
+now())``, or one that reads another table. Here such a constraint is dropped and restored as NOT
+VALID: it applies to new rows, and becomes valid again if all rows satisfy it.
 """
 
 from collections import defaultdict
@@ -45,7 +45,7 @@ class Constraint:
         return f"{self.kind} {self.schema}.{self.relation} {self.name}"
 
     def of(self) -> sql.Composed:
-        """What it is a constraint of, as ALTER has it."""
+        """Return the object that it constrains, as ALTER names it."""
         return _of(self.of_domain, self.schema, self.relation)
 
 
@@ -56,7 +56,7 @@ def _of(of_domain: bool, schema: str, relation: str) -> sql.Composed:
 
 
 async def not_valid(inside: Connection) -> set[Constraint]:
-    """The constraints for which not all rows have been checked; not those of partitions alone."""
+    """Return the constraints that not all rows were checked for; none that only a partition has."""
     cursor = await inside.execute(
         _IDENTITY
         + _THEIRS
@@ -69,13 +69,14 @@ async def not_valid(inside: Connection) -> set[Constraint]:
 async def validate(tenant: Connection, wanted: set[Constraint], failed: Failed) -> None:
     """Check all rows for these constraints; ``failed`` is called with those that stay NOT VALID.
 
-    It runs what the constraints call, so ``tenant`` is a session as its tenant has them.
+    It runs the functions that the constraints call, so ``tenant`` is a session with the tenant's
+    own rights and settings.
     """
     together: dict[tuple[bool, str, str], list[Constraint]] = defaultdict(list)
     for each in sorted(wanted):
         together[each.of_domain, each.schema, each.relation].append(each)
     for those in together.values():
-        # A table is read once for all of them; a domain takes one at a time.
+        # One read of a table checks all of its constraints; a domain takes one at a time.
         if len(those) > 1 and not those[0].of_domain and await _do(tenant, _validation(those)):
             continue
         for each in those:
@@ -104,8 +105,8 @@ async def _do(
     return True
 
 
-_Dropped = tuple[Constraint, str, str | None]  # with its definition and comment
-# The types of some tables' columns, and of what these are made of.
+_Dropped = tuple[Constraint, str, str | None]  # with definition and comment
+# The types of some tables' columns, and the types that they consist of.
 _USED: LiteralString = """(
     WITH RECURSIVE used(type) AS (
         SELECT a.atttypid FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
@@ -127,7 +128,7 @@ _NOT_NULL: LiteralString = """
 
 
 class SetAside:
-    """The checks of a database that has its tables, but not all of their rows yet."""
+    """The checks that are dropped in a database with its tables, but not all of its rows yet."""
 
     def __init__(self) -> None:
         self._dropped: list[_Dropped] = []
@@ -135,15 +136,15 @@ class SetAside:
 
     async def drop_of_tables(self, inside: Connection) -> None:
         """Drop all checks of tables."""
-        # A table's own check may be one that it would inherit, too: once those are gone, the
-        # parents' first, it is the next to go.
+        # A table's own check may also be one that it inherits: once the checks of the parents are
+        # dropped, it is the next one.
         while found := await _checks(inside, "k.conrelid <> 0"):
             await self._drop(inside, found)
 
     async def drop_of_domains(self, inside: Connection, tables: Sequence[str]) -> None:
         """Drop all checks, and the NOT NULL, of the domains that columns of these tables have.
 
-        Not of others: PostgreSQL validates none of a domain that is in an array somewhere.
+        Not of others: PostgreSQL validates no constraint of a domain that is in an array somewhere.
         ``tables`` are named ``schema table``.
         """
         await self._drop(inside, await _checks(inside, "k.contypid IN " + _USED, list(tables)))
@@ -160,7 +161,7 @@ class SetAside:
         self._dropped += found
 
     async def put_back(self, inside: Connection, failed: Failed) -> set[Constraint]:
-        """Put back what was dropped, as NOT VALID; ``failed`` is called with what cannot be."""
+        """Restore what was dropped, as NOT VALID; ``failed`` is called with what fails."""
         back = set()
         for each, definition, comment in self._dropped:
             add = sql.SQL("ALTER {} ADD CONSTRAINT {} {} NOT VALID").format(
@@ -176,7 +177,7 @@ class SetAside:
 
 
 async def _checks(inside: Connection, which: LiteralString, *parameters: object) -> list[_Dropped]:
-    """The checks that nothing else is the parent of, with their definitions and comments."""
+    """Return the checks that are not inherited, with their definitions and comments."""
     cursor = await inside.execute(
         _IDENTITY
         + ", pg_get_constraintdef(k.oid), obj_description(k.oid, 'pg_constraint')"

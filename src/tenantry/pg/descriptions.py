@@ -1,8 +1,8 @@
-"""What is in a database, in PostgreSQL's own words, so that two of them can be compared.
+"""The contents of a database, as PostgreSQL's own definitions, so that two can be compared.
 
-For a session of ``logins.inside``, whose names are those of pg_catalog: definitions name everything
-with its schema, and nothing of the tenant's is called. What belongs to an extension, and the tables
-that runners of migrations keep, are left out.
+For a session of ``logins.inside``, which resolves names in pg_catalog: definitions name everything
+with its schema, and no code of the tenant is called. Members of extensions, and the tables of
+migration runners, are left out.
 """
 
 from collections.abc import Collection
@@ -17,7 +17,7 @@ from tenantry.pg.connections import fetch_bounded
 
 @dataclass(frozen=True, slots=True, order=True)
 class Thing:
-    """A table, a column, a policy … ``part_of`` is the thing that it goes with, or empty."""
+    """A table, a column, a policy … ``part_of`` is the object that it belongs to, or empty."""
 
     kind: str
     name: str
@@ -187,7 +187,7 @@ FROM granted WHERE grantee = ANY (%s) GROUP BY object, grantee
 
 
 async def describe(guest: AsyncConnection[TupleRow], roles: Collection[str]) -> Description:
-    """All that there is, and what ``roles`` and PUBLIC may do with it.
+    """Return all objects, and what ``roles`` and PUBLIC may do with them.
 
     Raises Conflict if that is more than 16 MiB.
     """
@@ -196,7 +196,7 @@ async def describe(guest: AsyncConnection[TupleRow], roles: Collection[str]) -> 
 
 
 def renamed(description: Description, old: str, new: str) -> Description:
-    """The same with one role called by another's name, and what is named after it."""
+    """Return the description with role ``old``, and objects named after it, renamed to ``new``."""
     return {
         Thing(thing.kind, thing.name.replace(old, new), thing.part_of.replace(old, new)): (
             definition.replace(old, new)

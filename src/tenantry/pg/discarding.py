@@ -1,7 +1,7 @@
-"""Statements of a tenant's, of which only whether they fail is of interest.
+"""Run a tenant's statements and discard their rows: only whether they fail is of interest.
 
-``execute`` of psycopg keeps all rows that a script answers with, and libpq all of a row: one
-``SELECT repeat('x', 1000000000)`` in a migration would take gigabytes of the worker's memory.
+``execute`` of psycopg keeps all rows that a script returns, and libpq all of a row: one ``SELECT
+repeat('x', 1000000000)`` in a migration would take gigabytes of the worker's memory.
 """
 
 import array
@@ -27,10 +27,9 @@ async def execute_discarding(
     statements: bytes,
     done: Callable[[], None] | None = None,
 ) -> None:
-    """Carry out statements on a connection in autocommit mode, as one message; ``done`` is called
-    after each.
+    """Run statements in autocommit mode, as one message; ``done`` is called after each.
 
-    Rows are dropped as they come. Raises psycopg.Error, ProgramLimitExceeded among them for one of
+    Rows are dropped as they come. Raises psycopg.Error, including ProgramLimitExceeded for a row of
     more than 256 MiB, after which the connection is closed.
     """
     async with connection.lock:
@@ -51,7 +50,7 @@ def _execute(server: pq.abc.PGconn, statements: bytes, done: Callable[[], None] 
         if result.status == pq.ExecStatus.FATAL_ERROR:
             failure = failure or error_from_result(result)
         elif result.status in _COPIES:
-            server.finish()  # there is nobody to copy from or to
+            server.finish()  # there is no other side of a COPY
             raise psycopg.ProgrammingError("COPY to or from the client cannot be used here")
         elif done is not None and result.status in _DONE:
             done()

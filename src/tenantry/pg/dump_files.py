@@ -1,4 +1,4 @@
-"""A dump's file: whether all of it can be read, how large it is, its hash; and copies of it."""
+"""The file of a dump: check that it is readable, its size and hash, and copy it."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ Heard = Callable[[int], Awaitable[None]]
 
 
 class Unreadable(Conflict):
-    """A dump's file is not what it should be; ``detail`` says how."""
+    """A dump's file is damaged or missing; ``detail`` says how."""
 
     code = "backup_damaged"
     title = "The backup is damaged"
@@ -28,14 +28,14 @@ class Unreadable(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a file has that can be read from its beginning to its end."""
+    """The size and hash of a file that can be read from its beginning to its end."""
 
     size_bytes: int
     sha256: str
 
 
 async def look_at(file: Path, form: Literal["custom", "plain"], bindir: Path, heard: Heard) -> Look:
-    """Read a dump's file; ``heard`` is told the bytes read so far. Raises Unreadable."""
+    """Read a dump's file; ``heard`` is called with the bytes read so far. Raises Unreadable."""
     digest = hashlib.sha256()
     unpacked = _Unpacked() if form == "plain" else None
     size = 0
@@ -61,7 +61,7 @@ async def look_at(file: Path, form: Literal["custom", "plain"], bindir: Path, he
 
 
 async def copy(file: Path, target: Path) -> None:
-    """Copy a dump's file for reading it back; where the file system can, without its blocks."""
+    """Copy a dump's file for a restore; without copying blocks where the file system can."""
     await commands.run(["cp", "--reflink=auto", "--", file, target], deadline=_COPY_SECONDS)
 
 

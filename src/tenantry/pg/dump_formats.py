@@ -1,4 +1,4 @@
-"""The forms in which a dump arrives: SQL, an archive for pg_restore, either of them packed.
+"""The forms of an incoming dump: SQL, an archive for pg_restore, either of them packed.
 
 An archive begins with its own format's version, which newer releases of pg_dump raise; an older
 pg_restore refuses it (WriteHead and ReadHead in PostgreSQL's src/bin/pg_dump/pg_backup_archiver.c).
@@ -20,7 +20,7 @@ from tenantry.host import packages
 from tenantry.pg.script_loading import GZIP
 
 ARCHIVE = b"PGDMP"
-HEAD_BYTES = 512  # of which a form is known
+HEAD_BYTES = 512  # enough to recognise a form
 _TAR = slice(257, 262)
 _CONTENTS = "toc.dat"
 _SCRIPT_IN_TAR = "restore.sql"  # pg_dump --format=tar adds it, --format=directory does not
@@ -28,10 +28,10 @@ _OF_A_FOLDER = re.compile(
     r"toc\.dat|\d+\.dat(\.gz|\.lz4|\.zst)?|blobs(_\d+)?\.toc|blob_\d+\.dat(\.gz|\.lz4|\.zst)?"
 )
 _PIECE = 1024 * 1024
-_BYTE_COMPRESSION = (1, 15)  # since then a byte names the compression, before it an integer
-# Of an archive's format, by pg_restore's major version.
+_BYTE_COMPRESSION = (1, 15)  # from here on a byte names the compression, before it an integer
+# The newest archive format that is read, by pg_restore's major version.
 _READS = {15: (1, 14), 16: (1, 15), 17: (1, 16), 18: (1, 16)}
-_ANY = (255, 255)  # of a release that is newer than this list
+_ANY = (255, 255)  # for a release that is newer than this list
 _MOST_FILES = 100_000  # in a folder, one or two a table
 
 Form = Literal["script", "archive", "tar"]
@@ -39,22 +39,21 @@ Form = Literal["script", "archive", "tar"]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an archive says of itself. ``made_by`` is pg_dump's version, if it can be read."""
+    """The header of an archive. ``made_by`` is pg_dump's version, if it can be read."""
 
     format: tuple[int, int]
     made_by: str | None
 
 
 class NewerDump(Conflict):
-    """An archive that no pg_restore here reads."""
+    """An archive that no installed pg_restore can read."""
 
     code = "newer_dump"
     title = "The dump was made by a newer pg_dump"
 
 
 def form_of(head: bytes) -> Form | None:
-    """The form that the first bytes of a dump tell, unpacked if they are gzipped; None if it can
-    be none of them."""
+    """Return the form that a dump's first bytes show, unpacked if gzipped; None if it is none."""
     if head.startswith(GZIP):
         try:
             head = zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
@@ -68,13 +67,13 @@ def form_of(head: bytes) -> Form | None:
 
 
 def header_of(head: bytes) -> Header | None:
-    """What an archive's first bytes say; None if they are no archive's."""
+    """Return the header in an archive's first bytes; None if they are not an archive's."""
     if not head.startswith(ARCHIVE) or len(head) < len(ARCHIVE) + 6:
         return None
     major, minor, _, size = head[5:9]
     at = 11
     at += 1 if (major, minor) >= _BYTE_COMPRESSION else 1 + size
-    at += 7 * (1 + size)  # when it was made
+    at += 7 * (1 + size)  # the time of creation
     made_by: bytes | None = None
     for _ in range(3):  # the database's name, the server's version, pg_dump's
         length = int.from_bytes(head[at + 1 : at + 1 + size], "little")
@@ -86,10 +85,10 @@ def header_of(head: bytes) -> Header | None:
 
 
 def reader(header: Header, version: int) -> packages.PostgresEngine:
-    """The programs to read an archive with: those of the server's major version, or, if they do not
-    know its format, the oldest newer ones that are installed.
+    """Return the programs to read an archive with.
 
-    Raises NewerDump if there are none.
+    Those of the server's major version, or, if they do not know its format, the oldest newer ones
+    that are installed. Raises NewerDump if there are none.
     """
     installed = packages.installed_clients()
     for engine in installed:
@@ -109,12 +108,11 @@ def reader(header: Header, version: int) -> packages.PostgresEngine:
 
 
 def unpack(dump: Path, most: int) -> None:
-    """Have an archive lie as pg_restore takes it: not gzipped, and a folder that was packed by tar
-    as a folder. A script is left as it is.
+    """Unpack an archive for pg_restore: gunzip it, and extract a folder from a tar file.
 
-    Raises Conflict if it is damaged, or larger than ``most`` bytes.
+    A script is left as it is. Raises Conflict if it is damaged, or larger than ``most`` bytes.
     """
-    if dump.is_dir():  # that is done
+    if dump.is_dir():  # already done
         return
     with dump.open("rb") as file:
         head = file.read(HEAD_BYTES)
@@ -140,14 +138,14 @@ def _replace_by_unzipped(dump: Path, most: int) -> None:
 
 
 def _replace_by_folder(dump: Path, most: int) -> None:
-    """Put a folder in place of a tar file that is one of pg_dump's --format=directory."""
+    """Replace a tar file by its folder if that is one of pg_dump's --format=directory."""
     folder = dump.with_name(f"{dump.name}.folder")
     with tarfile.open(dump) as packed:
         members = [each for each in islice(packed, _MOST_FILES) if each.isfile()]
         names = {Path(each.name).name for each in members}
         if _SCRIPT_IN_TAR in names or _CONTENTS not in names:
-            return  # pg_restore reads it as it is, or says what is wrong
-        shutil.rmtree(folder, ignore_errors=True)  # of a try that was cut off
+            return  # pg_restore reads it as it is, or reports the error
+        shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted try
         folder.mkdir(mode=0o700)
         for each in members:
             name = Path(each.name).name
@@ -182,12 +180,12 @@ def remove(dump: Path) -> None:
 
 
 def is_tar(dump: Path) -> bool:
-    """Whether a dump is in tar's format, which one job reads."""
+    """Whether a dump is in tar's format, which only one job can read."""
     return not dump.is_dir() and form_of(_read_head(dump)) == "tar"
 
 
 def head_of(dump: Path) -> bytes:
-    """The first bytes of a dump that lies as pg_restore takes it."""
+    """Return the first bytes of an unpacked dump."""
     if dump.is_dir():
         dump = dump / _CONTENTS
     elif is_tar(dump):

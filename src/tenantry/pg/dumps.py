@@ -1,8 +1,8 @@
-"""Dumps: a whole database to a file, and what is SQL back into one, with the rights of a visitor.
+"""Dump a whole database to a file, and load an SQL script into one with the rights of a visitor.
 
-A dump is the tenant's: reading one back runs whatever its author wrote into it. So it is done
-by a visitor of the very tenant, and psql, which runs programs for a script, reads none: see
-``script_loading``. What is not SQL is read back by ``reloading``.
+A dump is the tenant's: loading one runs all code that its author put into it. So it is done by a
+visitor of the same tenant, and no psql reads it, since psql runs programs for a script: see
+``script_loading``. Dumps that are not SQL are loaded by ``reloading``.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _PARTS: dict[Part, list[str]] = {"all": [], "schema": ["--schema-only"], "data":
 
 
 class Login(Protocol):
-    """Who a program comes to a server as: a visitor here, or somebody elsewhere."""
+    """The login of a program: a visitor here, or a role of another server."""
 
     def environment(self, database: str) -> dict[str, str]: ...
 
@@ -49,19 +49,19 @@ async def dump(
     deadline: float = DEADLINE,
     memory: int = MEMORY_BYTES,
 ) -> None:
-    """Write a database to ``target``: a new file, or for ``directory`` a folder not there yet.
+    """Write a database to ``target``: a new file, or for ``directory`` a new folder.
 
-    ``plain`` is SQL, compressed by gzip, without owners and rights, so that whoever loads it owns
-    it. Where nobody waits for it, it works ``gently`` (see ``commands.run``). ``tell`` is called
-    about twice a second with the bytes written so far; ``memory`` is what each of its processes may
-    take. Other sessions go on: it reads one
-    snapshot, and holds up only what would drop or rewrite a table.
+    ``plain`` is SQL, compressed by gzip, without owners and rights, so that the role that loads it
+    owns it. With ``gently`` it gives way to other processes (see ``commands.run``). ``tell`` is
+    called about twice a second with the bytes written so far; ``memory`` limits each of its
+    processes, in bytes. Other sessions go on: it reads one snapshot, and blocks only what would
+    drop or rewrite a table.
 
-    Raises Conflict if the database's connections are all taken, or if a transaction keeps a
-    table from being read for five minutes; CommandFailed with pg_dump's own words.
+    Raises Conflict if the database's connections are all taken, or if a transaction keeps a table
+    from being read for five minutes; CommandFailed with pg_dump's own message.
     """
     if form != "directory":
-        # Another file than that which a pg_dump whose worker was killed may write to still.
+        # A new file, not one that the pg_dump of a killed worker may still write to.
         files.make_anew(target)
     plain = ["--compress=6", "--no-owner", "--no-privileges"] if form == "plain" else []
     try:
@@ -87,8 +87,8 @@ async def dump(
 
 
 def _refusal(error: CommandFailed, database: str) -> TenantryError:
-    """What pg_dump met, where a tenant can do something about it."""
-    # It knows of no codes; the server's messages are in English (lc_messages = C).
+    """Return the error for a failure of pg_dump, where a tenant can do something about it."""
+    # pg_dump reports no SQLSTATEs; the server's messages are in English (lc_messages = C).
     if "too many connections for database" in error.detail:
         return logins.full(database)
     if "canceling statement due to statement timeout" in error.detail:  # its --lock-wait-timeout
@@ -103,7 +103,7 @@ def _refusal(error: CommandFailed, database: str) -> TenantryError:
 
 
 def size_of(path: Path) -> int:
-    """The bytes of a file, or of all files in a folder; 0 if it is not there (yet)."""
+    """Return the bytes of a file, or of all files in a folder; 0 if it does not exist (yet)."""
     with contextlib.suppress(FileNotFoundError):
         if path.is_dir():
             return sum(each.stat().st_size for each in path.iterdir())
@@ -112,9 +112,9 @@ def size_of(path: Path) -> int:
 
 
 async def as_script(bindir: Path, source: Path, target: Path, *, options: Sequence[str]) -> None:
-    """Write what a dump (no script) has as SQL.
+    """Write the contents of a dump that is not a script as SQL.
 
-    Raises CommandFailed with pg_restore's own words.
+    Raises CommandFailed with pg_restore's own message.
     """
     files.make_anew(target)
     await commands.run(
@@ -126,8 +126,10 @@ async def as_script(bindir: Path, source: Path, target: Path, *, options: Sequen
 
 @dataclass(frozen=True, slots=True)
 class LoadedScript:
-    """What of a script was left out, and the settings that it has for its database, none of which
-    are made; their values are as pg_db_role_setting has them."""
+    """What was left out of a script, and the settings that it has for its database.
+
+    The settings are not applied; their values are as in pg_db_role_setting.
+    """
 
     left_out: list[str]
     settings: dict[str, str]
@@ -144,14 +146,14 @@ async def load_script(
     tell: Tell | None = None,
     deadline: float = DEADLINE,
 ) -> LoadedScript:
-    """Read a script into a database; the first error ends it, unless the others can do without
-    what failed, or ``accepts_losses``.
+    """Load a script into a database.
 
-    ``room`` is how many bytes the database may take; ``roles`` are the logins of the database, by
-    the names that the script has for them; ``tell`` is called about twice a second with the bytes
-    of the file that are read, and how many it has.
+    The first error ends the load, unless the other statements do not need what failed, or the
+    caller ``accepts_losses``. ``room`` is how many bytes the database may take; ``roles`` are the
+    logins of the database, by the names that the script has for them; ``tell`` is called about
+    twice a second with the bytes of the file that are read, and its size.
 
-    Raises Conflict if the script is not taken, CommandFailed with the server's own words.
+    Raises Conflict if the script is refused, CommandFailed with the server's own message.
     """
     size, read = size_of(source), 0
 
@@ -161,7 +163,7 @@ async def load_script(
             read = int(line.removeprefix("read "))
 
     environment = visitor.environment(database) | {
-        # As psql would find it: a script that was written by hand names no schema.
+        # As psql would resolve names: a script that was written by hand names no schema.
         "PGOPTIONS": "-csearch_path=public -cstatement_timeout=0",
     }
     told = await children.run(

@@ -1,7 +1,7 @@
 """Extensions of a tenant's database, with the rights of its tenant and no more.
 
-PostgreSQL says which may be made by who is no superuser: those whose control file has
-``trusted``. All functions work in a session of ``logins.inside``.
+PostgreSQL reports which ones a role that is not a superuser may create: those whose control file
+has ``trusted``. All functions work in a session of ``logins.inside``.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Extension:
 
 
 async def every(guest: Connection) -> list[Extension]:
-    """All that the server has, by name."""
+    """Return all extensions that the server has, by name."""
     rows = await fetch_bounded(
         guest,
         """
@@ -46,7 +46,7 @@ async def every(guest: Connection) -> list[Extension]:
 
 
 async def create(guest: Connection, name: str, *, schema: str, tenant: str) -> None:
-    """Have an extension, and what it requires, as the tenant's."""
+    """Create an extension, and those that it requires, owned by the tenant."""
     await _be(guest, tenant)
     await guest.execute(
         sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} CASCADE").format(
@@ -57,12 +57,12 @@ async def create(guest: Connection, name: str, *, schema: str, tenant: str) -> N
 
 
 async def drop(guest: Connection, name: str, *, tenant: str) -> None:
-    """Remove an extension that nothing uses."""
+    """Drop an extension that nothing uses."""
     await _be(guest, tenant)
     await guest.execute(sql.SQL("DROP EXTENSION {}").format(sql.Identifier(name)))
     await guest.execute("RESET ROLE")
 
 
 async def _be(guest: Connection, tenant: str) -> None:
-    """What is made from here on is the tenant's, not the guest's."""
+    """Switch to the tenant's role, so that new objects belong to it and not to the visitor."""
     await guest.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(tenant)))

@@ -1,8 +1,8 @@
-"""What is in the tables of one database: how many rows, and a sum over all that they say.
+"""Fingerprints of the tables of one database: the number of rows, and a sum of their hashes.
 
-Two databases whose tables have the same fingerprints hold the same data, in whatever order.
-Everything runs as whoever is in the database, and names are those of pg_catalog first: reading
-a tenant's rows may run its functions.
+Two databases whose tables have the same fingerprints hold the same data, in any order. Everything
+runs as the role of the session, and names resolve in pg_catalog first: reading a tenant's rows may
+run its functions.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from tenantry.pg.connections import Address, connect, fetch_bounded
 from tenantry.pg.tenant_settings import Settings
 from tenantry.pg.visitors import Visitor
 
-# So that both sides write the same value the same way, whatever is set there.
+# Both sides write the same value the same way, whatever their settings are.
 _SPELLING = """
     SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres';
     SET extra_float_digits = 1; SET bytea_output = 'hex'; SET row_security = off;
@@ -28,7 +28,7 @@ _SPELLING = """
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table that has rows of its own, with what it takes on disk, in bytes."""
+    """A table that has rows of its own, with its size on disk, in bytes."""
 
     schema: str
     name: str
@@ -40,7 +40,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """How many rows there are, and the sum of the hashes of all of them, as text."""
+    """The number of rows, and the sum of the hashes of all of them, as text."""
 
     rows: int
     sum: str
@@ -50,14 +50,14 @@ class Fingerprint:
 async def reading(
     guest: Visitor, database: str, settings: Settings
 ) -> AsyncIterator[AsyncConnection[TupleRow]]:
-    """A session, with its tenant's settings, whose fingerprints can be compared with others."""
+    """Open a session with the tenant's settings, whose fingerprints are comparable with others."""
     async with tenant_settings.reading(guest, database, settings) as inside:
         await inside.execute(_SPELLING)
         yield inside
 
 
 async def tables(inside: AsyncConnection[TupleRow]) -> list[Table]:
-    """What can be read here, the smallest first; not what is an extension's or not logged."""
+    """Return the readable tables, the smallest first; not those of extensions or unlogged ones."""
     found = await fetch_bounded(
         inside,
         """
@@ -78,7 +78,7 @@ async def tables(inside: AsyncConnection[TupleRow]) -> list[Table]:
 async def fingerprint(
     inside: AsyncConnection[TupleRow], table: Table, *, but: Sequence[str] = ()
 ) -> Fingerprint:
-    """What is in a table now, ``but`` for some columns; every page of it is read.
+    """Return a table's fingerprint, ``but`` for some columns; every page of it is read.
 
     Raises psycopg.Error if it is gone, locked, or damaged.
     """
@@ -98,7 +98,7 @@ async def fingerprint(
 
 
 async def generated(inside: AsyncConnection[TupleRow], table: Table) -> list[str]:
-    """The columns of a table that are computed from others as a row is written."""
+    """Return the columns of a table that are computed from others when a row is written."""
     cursor = await inside.execute(
         """
         SELECT a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
@@ -111,9 +111,10 @@ async def generated(inside: AsyncConnection[TupleRow], table: Table) -> list[str
 
 
 async def allow_amcheck(address: Address, *, admin: str, database: str, guest: Visitor) -> None:
-    """Let a visitor check the structure of a database on a server that is nobody's but ours.
+    """Let a visitor check the structure of a database on a server that only the platform uses.
 
-    Only a superuser can; it does nothing but this, in a session where names are pg_catalog's.
+    Only a superuser can grant this; here it does nothing else, in a session that resolves names in
+    pg_catalog.
     """
     async with connect(address, user=admin, dbname=database) as server:
         await server.execute("CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA pg_catalog")
@@ -125,7 +126,7 @@ async def allow_amcheck(address: Address, *, admin: str, database: str, guest: V
             """
         )
         for (function,) in await cursor.fetchall():
-            # regprocedure writes it as SQL reads it.
+            # regprocedure returns it in the form that SQL reads.
             await server.execute(
                 sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(
                     sql.SQL(function), sql.Identifier(guest.name)
@@ -134,5 +135,5 @@ async def allow_amcheck(address: Address, *, admin: str, database: str, guest: V
 
 
 def differing(expected: Mapping[str, Fingerprint], found: Mapping[str, Fingerprint]) -> list[str]:
-    """The tables whose fingerprint is not the expected one, or that are not there."""
+    """Return the tables that are missing, or whose fingerprint is not the expected one."""
     return sorted(name for name, value in expected.items() if found.get(name) != value)

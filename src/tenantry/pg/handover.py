@@ -1,8 +1,8 @@
-"""Inside a database that is a copy: make what was one tenant's roles' another role's.
+"""Inside a database that is a copy: transfer the objects of one tenant's roles to another role.
 
 All of it is done by a visitor (see ``visitors``), who is a member of the roles concerned and of
 nothing else. So ``DROP OWNED``, which would also revoke what these roles have outside this
-database, cannot: the databases themselves are not theirs.
+database, cannot do so: the databases themselves are not theirs.
 """
 
 from collections import defaultdict
@@ -26,15 +26,15 @@ _KINDS: dict[str, LiteralString] = {
 
 
 async def hand_over(inside: Connection, *, first: str, others: Collection[str], heir: str) -> None:
-    """Make everything the heir's that ``first`` or ``others`` own, in one transaction.
+    """Make role ``heir`` the owner of all that ``first`` or ``others`` own, in one transaction.
 
-    What ``first`` was granted, what it grants by default, and the policies that name it become
-    the heir's. What the others were granted they lose, and policies no longer name them; one that
-    was for nobody else is gone. None of them is known in this database afterwards.
+    ``heir`` also takes over the grants to ``first``, its default privileges, and its place in
+    policies. The others lose their grants, and policies no longer name them; a policy for nobody
+    else is dropped. None of the old roles is referred to in this database afterwards.
     """
     old = [first, *others]
     async with inside.transaction():
-        # First, so that the heir may have in them what is given to it next.
+        # First, since the new owner of an object needs rights in its schema.
         await _give_schemas(inside, old, heir)
         await inside.execute(
             sql.SQL("REASSIGN OWNED BY {} TO {}").format(_names(old), sql.Identifier(heir))
@@ -49,10 +49,10 @@ async def hand_over(inside: Connection, *, first: str, others: Collection[str], 
 async def copy_settings(
     admin: Connection, *, first: str, source: str, heir: str, target: str
 ) -> None:
-    """Have for the heir what ``first`` has set for itself, everywhere or in the source alone.
+    """Copy to ``heir`` the settings of ``first``, those for all databases and for the source.
 
-    As the superuser, in the maintenance database: there is no statement that copies settings,
-    lists and quotes included. A tenant can only set what any session may.
+    As the superuser, in the maintenance database: there is no statement that copies settings, lists
+    and quotes included. A tenant can only set what any session may.
     """
     async with admin.transaction():
         await admin.execute(
@@ -91,7 +91,7 @@ async def _give_schemas(inside: Connection, old: Collection[str], heir: str) -> 
 
 
 async def _grant_by_default(inside: Connection, first: str, heir: str) -> None:
-    """Have the heir's default privileges be what the first role's are."""
+    """Give role ``heir`` the default privileges that ``first`` has."""
     cursor = await inside.execute(
         """
         SELECT d.defaclobjtype, n.nspname, a.grantee = 0, a.privilege_type, a.is_grantable
@@ -110,7 +110,7 @@ async def _grant_by_default(inside: Connection, first: str, heir: str) -> None:
         what = sql.SQL(_KINDS[kind])
         alter = sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {}").format(sql.Identifier(heir))
         if schema is None:
-            # Those of all schemas are the whole of it; those of one are added to that.
+            # Entries for all schemas replace the built-in ones; those for one schema add to them.
             await inside.execute(
                 sql.SQL("{} REVOKE ALL ON {} FROM PUBLIC, {}").format(
                     alter, what, sql.Identifier(heir)
@@ -122,7 +122,7 @@ async def _grant_by_default(inside: Connection, first: str, heir: str) -> None:
             await inside.execute(
                 sql.SQL("{} GRANT {} ON {} TO {}{}").format(
                     alter,
-                    sql.SQL(privilege),  # one of PostgreSQL's own words
+                    sql.SQL(privilege),  # one of PostgreSQL's keywords
                     what,
                     _PUBLIC if public else sql.Identifier(heir),
                     sql.SQL(" WITH GRANT OPTION" if grantable else ""),

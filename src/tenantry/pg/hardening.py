@@ -1,8 +1,7 @@
-"""What a shared cluster needs before its first tenant: the platform's roles, a closed PUBLIC,
-the template that tenants' databases are copied from, and the pooler's lookup.
+"""Prepare a cluster for tenants: the platform's roles, no rights for PUBLIC, template, and lookup.
 
-Everything here is idempotent and runs as the bootstrap superuser, in databases that no
-tenant can enter.
+The template is what tenants' databases are copied from; the lookup is the pooler's. Everything here
+is idempotent and runs as the bootstrap superuser, in databases that no tenant can enter.
 """
 
 from collections.abc import Mapping
@@ -29,10 +28,10 @@ from tenantry.pg.connections import (
     fetch_value,
 )
 
-_LOCK_SECONDS = 2  # a tenant's open transaction may hold what is waited for
+_LOCK_SECONDS = 2  # a tenant's open transaction may hold the lock
 TEMPLATE = "tenantry_template"
 AUTH_DATABASE = "tenantry_auth"
-# What of a database's sessions is written to the server's log.
+# The parameters that decide what a database's sessions write to the server's log.
 LOGGING = (
     "log_error_verbosity",
     "log_min_duration_statement",
@@ -44,8 +43,8 @@ LOGGING = (
 _DEFAULTS_OF_SUPERUSERS = ("temp_file_limit", *LOGGING)
 PLATFORM_DATABASES = ("postgres", "template0", "template1", TEMPLATE, AUTH_DATABASE)
 
-# SECURITY DEFINER, because verifiers are for superusers only; it tells them of
-# tenants' roles alone, and only to the pooler.
+# SECURITY DEFINER, because only superusers can read verifiers; it returns those of tenants' roles
+# alone, and only to the pooler.
 _LOOKUP: LiteralString = """
     CREATE SCHEMA IF NOT EXISTS pooler;
     REVOKE ALL ON SCHEMA public FROM PUBLIC;
@@ -90,29 +89,29 @@ async def _close_to_public(connection: AsyncConnection[TupleRow], name: str) -> 
     )
 
 
-# All that may be set for the platform's roles on a shared cluster.
+# The only settings that the platform's roles may have on a shared cluster.
 _SETTINGS = {role: ["log_min_messages=warning"] for role in LOCAL_ROLES}
 
 
 async def _keep_tenants_out_of_the_log(connection: AsyncConnection[TupleRow]) -> None:
-    """Let no session but the platform's own write what it likes into the server's log.
+    """Restrict what sessions other than the platform's own can write into the server's log.
 
-    An error quotes what was typed, a password too (``syntax error at or near``), and RAISE LOG
-    and debug_print_plan write as much as one asks for. A tenant cannot undo it: the parameter
-    is a superuser's. Autovacuum runs as the bootstrap superuser, and so is still logged.
+    An error quotes what was typed, a password too (``syntax error at or near``), and RAISE LOG and
+    debug_print_plan write as much as a tenant likes. A tenant cannot undo it: only a superuser can
+    set the parameter. Autovacuum runs as the bootstrap superuser, and so is still logged.
     """
     await connection.execute("ALTER ROLE ALL SET log_min_messages = fatal")
     await _reset_settings(connection, _SETTINGS)
 
 
 async def ensure_standing_roles(address: Address, *, shared: bool) -> list[str]:
-    """Restore what holds of the platform's standing roles at all times. Returns what was undone.
+    """Restore the invariants of the platform's standing roles. Returns what was undone.
 
     They have no settings but the platform's, for no database; none of them is a member of a
     tenant's or a visitor's role; and neither they nor PUBLIC may connect to a tenant's database.
     """
     async with connect(address, user=ADMIN, lock_seconds=_LOCK_SECONDS) as admin:
-        # Whatever is set for this database or role.
+        # In spite of any setting of this database or role.
         await admin.execute("SET default_transaction_read_only = off")
         undone = await _reset_settings(admin, _SETTINGS if shared else {})
         if shared:
@@ -126,7 +125,10 @@ async def ensure_standing_roles(address: Address, *, shared: bool) -> list[str]:
 async def _reset_settings(
     admin: AsyncConnection[TupleRow], wanted: Mapping[str, list[str]]
 ) -> list[str]:
-    """Leave the platform's roles and databases with these settings, by role, and no others."""
+    """Give the platform's roles and databases exactly these settings, by role.
+
+    Returns what was undone.
+    """
     cursor = await admin.execute(
         sql.SQL("""
         SELECT s.setrole, s.setdatabase, r.rolname, d.datname, s.setconfig
@@ -163,8 +165,8 @@ async def _reset_settings(
 async def _end_memberships(admin: AsyncConnection[TupleRow]) -> list[str]:
     """End memberships of standing roles in roles of tenants and visitors.
 
-    From PostgreSQL 16 on, the role that makes another one has ADMIN OPTION on it, without the
-    use of its rights (manual, CREATE ROLE): this stays.
+    From PostgreSQL 16 on, a role that creates another one has ADMIN OPTION on it, without the use
+    of its rights (manual, CREATE ROLE): this stays.
     """
     cursor = await admin.execute(
         sql.SQL("""
@@ -188,7 +190,7 @@ async def _end_memberships(admin: AsyncConnection[TupleRow]) -> list[str]:
 
 
 async def _revoke_standing_access(admin: AsyncConnection[TupleRow]) -> list[str]:
-    """Revoke what PUBLIC and standing roles may do in tenants' databases that are in use."""
+    """Revoke the rights of PUBLIC and standing roles in tenants' databases that are in use."""
     cursor = await admin.execute(
         sql.SQL("""
         SELECT DISTINCT d.datname, r.rolname
@@ -205,7 +207,7 @@ async def _revoke_standing_access(admin: AsyncConnection[TupleRow]) -> list[str]
         revoke = sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(
             sql.Identifier(database), sql.SQL("PUBLIC") if role is None else sql.Identifier(role)
         )
-        # A tenant that holds its database's row holds up nobody else; the next pass tries again.
+        # A tenant that locks its database's row delays no other one; the next pass tries again.
         with suppress(psycopg.errors.LockNotAvailable, psycopg.InternalError):
             await without_blockers(admin, partial(admin.execute, revoke), databases=[database])
             undone.append(f"rights of {role or 'PUBLIC'} in {database}")
@@ -213,9 +215,9 @@ async def _revoke_standing_access(admin: AsyncConnection[TupleRow]) -> list[str]
 
 
 async def ensure_control_roles(address: Address) -> None:
-    """On the control cluster: the roles that the control plane works as."""
+    """Create the control plane's roles on the control cluster."""
     async with connect(address, user=ADMIN) as admin:
-        # It becomes a customer's role on purpose, and has nothing of it otherwise.
+        # It switches to a customer's role explicitly, and inherits nothing from it.
         await _ensure_platform_role(admin, PLATFORM, "LOGIN NOSUPERUSER NOINHERIT")
         await _ensure_platform_role(admin, CUSTOMER, "NOLOGIN NOSUPERUSER")
         await admin.execute(
@@ -226,7 +228,7 @@ async def ensure_control_roles(address: Address) -> None:
 
 
 async def ensure_hardened(address: Address, *, version: int) -> None:
-    """On a shared cluster: roles, closed databases, template, pooler's lookup."""
+    """Prepare a shared cluster: roles, closed databases, template, pooler's lookup."""
     async with connect(address, user=ADMIN) as admin:
         await _ensure_platform_role(admin, OWNER, "NOLOGIN")
         await _ensure_platform_role(

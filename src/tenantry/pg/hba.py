@@ -19,12 +19,12 @@ ANYWHERE: tuple[Network, ...] = (
     ipaddress.ip_network("::/0"),
 )
 ALL = "all"
-SAME_ROLE = "samerole"  # of databases: those whose name is that of a role that one is a member of
+SAME_ROLE = "samerole"  # of databases: those named like a role that the user is a member of
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line: who may come to what, through which door, from where, and how they prove it."""
+    """One line: the connection type, user, database and source address, and how to authenticate."""
 
     door: Door
     method: Method
@@ -47,7 +47,7 @@ def _name(name: str) -> str:
 
 
 def render(rules: Iterable[Rule]) -> str:
-    """The file's whole text, one rule a line, first match wins."""
+    """Return the file's whole text, one rule a line, first match wins."""
     lines = ["# Written by Tenantry; changes by hand are undone."]
     for rule in rules:
         words = [
@@ -63,25 +63,25 @@ def render(rules: Iterable[Rule]) -> str:
 
 
 def render_identities(map_name: str, pairs: Iterable[tuple[str, str]]) -> str:
-    """pg_ident.conf: which operating-system user may be which role."""
+    """Return pg_ident.conf: which operating-system user may log in as which role."""
     lines = ["# Written by Tenantry; changes by hand are undone."]
     lines += [f"{map_name} {_name(system)} {_name(role)}" for system, role in pairs]
     return "\n".join(lines) + "\n"
 
 
 def control_rules(roles: Sequence[str]) -> list[Rule]:
-    """The control cluster: the platform itself, by operating-system user, and nobody else."""
+    """Return the control cluster's rules: the platform itself, by operating-system user, only."""
     return [Rule("local", "peer", users=roles, options={"map": "platform"})]
 
 
 def shared_rules(
     roles: Sequence[str], admitted: Iterable[tuple[Network, Sequence[str]]]
 ) -> list[Rule]:
-    """A shared cluster: ``admitted`` are the roles with allowlists, by network.
+    """Return a shared cluster's rules: ``admitted`` are the roles with allowlists, by network.
 
-    The platform's roles come through the Unix socket only. So does the pooler with
-    tenants' own SCRAM keys, which is how pooled clients are told from direct ones; the
-    socket's folder is closed to other users of the machine.
+    The platform's roles come through the Unix socket only. So does the pooler with tenants' own
+    SCRAM keys, which distinguishes pooled clients from direct ones; the socket's folder is closed
+    to other users of the machine.
     """
     return [
         Rule("local", "peer", users=roles, options={"map": "platform"}),
@@ -99,7 +99,7 @@ def shared_rules(
 
 
 def side_rules(roles: Sequence[str]) -> list[Rule]:
-    """A side instance: the platform itself, and visitors with their passwords; no network."""
+    """Return a side cluster's rules: the platform, and visitors with passwords; no network."""
     return [
         Rule("local", "peer", users=roles, options={"map": "platform"}),
         Rule("local", "scram-sha-256"),

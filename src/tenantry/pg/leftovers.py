@@ -1,4 +1,4 @@
-"""What a database has that an empty one has not: an import needs an empty one."""
+"""Find the objects in a database that a new one does not have: an import needs an empty one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ _PLURALS = {
     "large object": "large objects",
 }
 
-# Of what is in a schema of its own, the schema is named. What belongs to an extension goes with it,
-# and so does a schema that was made for extensions alone.
+# For the objects of a schema of its own, only the schema is listed. Members of an extension are
+# left out, and so is a schema that was created for extensions alone.
 _THERE = """
     SELECT kind, count(*)::int, (array_agg(name ORDER BY name))[1:5]
     FROM (
@@ -80,7 +80,7 @@ class Leftovers:
 
 
 async def find(guest: AsyncConnection[TupleRow]) -> list[Leftovers]:
-    """What there is in a database, schemas first; nothing if it is as empty as a new one."""
+    """Return the objects in a database, schemas first; empty if it is like a new one."""
     rows = await fetch_bounded(guest, _THERE)
     there = {kind: Leftovers(kind, count, names) for kind, count, names in rows}
     return [there[kind] for kind in _PLURALS if kind in there]

@@ -1,8 +1,8 @@
 """Additional roles of a tenant's database, and sessions in it with its tenant's rights.
 
-``inside`` opens a session of a login that is made for it alone (see ``visitors``): whatever a
-trojan function there could get by it, its tenant has already. And nothing that is done inside
-calls functions or operators of the tenant's: names are looked up in pg_catalog only.
+``inside`` opens a session of a login that is made for it alone (see ``visitors``): a trojan
+function there gets no rights by it that its tenant does not have already. And the statements here
+call no functions or operators of the tenant: names are looked up in pg_catalog only.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ Access = Literal["read_only", "read_write"]
 Connection = AsyncConnection[TupleRow]
 
 _WAIT_SECONDS = 10  # for one statement, and for a lock of the tenant's
-_VISIT_SECONDS = 600  # for all of it: a session ends whatever code of the tenant's runs in it
+_VISIT_SECONDS = 600  # for all of it: a session ends even if the tenant's code keeps running in it
 _BATCH = 500  # relations in one GRANT
 _ATTEMPTS = 12
 _PAUSE_SECONDS = 0.1  # at most, before another attempt
-# What a GRANT answers when a table is dropped or changed under it ("tuple concurrently
+# The errors of a GRANT when a table is dropped or changed at the same time ("tuple concurrently
 # updated" has no code of its own).
 _CHANGED_MEANWHILE = (
     psycopg.errors.InternalError_,
@@ -69,10 +69,10 @@ _SCHEMAS: LiteralString = """
 async def inside(
     address: Address, database: str, roles: Sequence[str]
 ) -> AsyncIterator[Connection]:
-    """A transaction in a tenant's database, with the rights of these roles of the tenant's.
+    """Open a transaction in a tenant's database, with the rights of these roles of the tenant.
 
-    Raises Conflict if the database's connections are all taken, or if the tenant's own
-    transactions are in the way for too long; Unavailable if the server does not answer.
+    Raises Conflict if the database's connections are all taken, or if the tenant's own transactions
+    block it for too long; Unavailable if the server does not answer.
     """
     try:
         async with (
@@ -106,7 +106,7 @@ def _milliseconds() -> str:
 
 
 def busy(database: str) -> Conflict:
-    """Why nobody of the platform's could get at what is in a database."""
+    """Return the error for a database whose objects are locked by its tenant for too long."""
     return Conflict(
         f"Open transactions in {database} kept this waiting for too long.",
         hint="End what changes tables there, and try again.",
@@ -114,7 +114,7 @@ def busy(database: str) -> Conflict:
 
 
 def full(database: str) -> Conflict:
-    """Why nobody of the platform's could get into a database."""
+    """Return the error for a database whose connections are all taken."""
     return Conflict(
         f"All connections of {database} are taken.",
         hint="Close some, or raise its max_connections, and try again.",
@@ -122,7 +122,7 @@ def full(database: str) -> Conflict:
 
 
 async def verifier_of(address: Address, username: str) -> str | None:
-    """What a tenant's role is recognised by, if it can log in."""
+    """Return the password verifier of a tenant's role, if it can log in."""
     async with connect(address, user=PLATFORM, dbname=AUTH_DATABASE) as server:
         found = await fetch_value(server, "SELECT passwd FROM pooler.credentials(%s)", (username,))
     return None if found is None else str(found)
@@ -139,7 +139,7 @@ async def admit(server: Connection, database: str, role: str, access: Access) ->
         )
     )
     if access == "read_only":
-        # A belt: whoever means to can unset it, and still finds nothing that may be written.
+        # A safeguard only: a session can unset it, and still has no right to write.
         await server.execute(
             sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(
                 sql.Identifier(role)
@@ -148,9 +148,9 @@ async def admit(server: Connection, database: str, role: str, access: Access) ->
 
 
 async def grant(address: Address, database: str, *, tenant: str, role: str, access: Access) -> None:
-    """Give a role its rights on all that the tenant has in a database and ever makes in it.
+    """Give a role its rights on all present and future objects of the tenant in a database.
 
-    Whatever the tenant makes later, in whichever schema, gets them by its default privileges.
+    Objects that the tenant creates later, in any schema, get them by its default privileges.
 
     Raises Conflict as ``inside``, and if the tenant changes its tables all the time.
     """
@@ -166,7 +166,7 @@ async def grant(address: Address, database: str, *, tenant: str, role: str, acce
 
 async def _grant(session: Connection, tenant: str, role: str, access: Access) -> None:
     who = sql.Identifier(role)
-    # First what comes later, so that nothing is made in between without.
+    # First the default privileges, so that nothing is created in between without the rights.
     for what, rights in (
         ("SCHEMAS", "USAGE"),
         ("TABLES", _ON_TABLES[access]),
@@ -210,7 +210,7 @@ async def _grant_on(
 
 
 async def shut_out(server: Connection, database: str, role: str) -> None:
-    """Take back what ``admit`` gave."""
+    """Revoke what ``admit`` granted."""
     await server.execute(
         sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(
             sql.Identifier(database), sql.Identifier(role)
@@ -221,8 +221,8 @@ async def shut_out(server: Connection, database: str, role: str) -> None:
 async def drop(server: Connection, address: Address, role: str) -> bool:
     """Drop a role. What it owns becomes its tenant's; what it was granted is revoked.
 
-    Returns whether it is gone. A neighbour that has granted it something keeps it, locked
-    (``objects.drop_role``): nobody acts in the neighbour's database for this tenant.
+    Returns whether it is gone. If another tenant has granted it something, it stays, locked
+    (``objects.drop_role``): nothing is done in that tenant's database for this one.
     """
     tenant = names.owner_role(role)
     for database in await catalog.dependencies_of(server, role):

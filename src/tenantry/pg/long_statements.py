@@ -1,8 +1,8 @@
-"""An end to statements that run too long, which the code that runs them cannot put off.
+"""End statements that run too long, which the code that runs them cannot prevent.
 
 ``statement_timeout`` is a default: a file or a dump may set it to 0, and a function may catch the
-cancellation. So the server is asked how long each session of a login has been at its statement,
-and a session past the bound is terminated.
+cancellation. So the server is asked how long each session of a login has been at its statement, and
+a session past the limit is terminated.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from tenantry.base.errors import Conflict, TenantryError
 from tenantry.pg.connections import ADMIN, Address, connect
 
 _LOOK_SECONDS = 1.0
-_GRACE_SECONDS = 2.0  # PostgreSQL's own timeout, which tells where, comes first
+_GRACE_SECONDS = 2.0  # PostgreSQL's own timeout, which reports where, comes first
 
 
 class StatementTooLong(Conflict):
@@ -27,7 +27,7 @@ class StatementTooLong(Conflict):
 async def bounded(address: Address, role: str, seconds: float) -> AsyncIterator[None]:
     """End each session of ``role`` in which one statement runs longer than ``seconds``.
 
-    Raises StatementTooLong in place of whatever the block raises after that.
+    Raises StatementTooLong in place of any error that the block raises after that.
     """
     ended = False
 

@@ -1,4 +1,4 @@
-"""Definitions that PostgreSQL would not take now, taken as they once were, or with less in them."""
+"""Load definitions that PostgreSQL would reject now, as they were once accepted, or reduced."""
 
 from typing import LiteralString
 
@@ -10,7 +10,7 @@ from tenantry.pg.archives import Item
 
 Connection = AsyncConnection[TupleRow]
 
-_IGNORES_SEARCH_PATH = 170_000  # from this version on, what builds indexes and views does
+_IGNORES_SEARCH_PATH = 170_000  # from this version on, building indexes and views ignores it
 _NOT_IMMUTABLE = "42P17"  # invalid_object_definition
 _NOT_FOUND = {"42883", "42P01", "42704", "3F000"}  # function, table, object, schema
 _OTHER_PARTITION = "violates partition constraint"
@@ -26,16 +26,16 @@ _FUNCTIONS: LiteralString = """
 
 
 def helps(error: psycopg.Error, *, version: int) -> bool:
-    """Whether ``execute_as_once`` may do what has failed with this error."""
+    """Whether ``execute_as_once`` may succeed where this error was raised."""
     ignored = version >= _IGNORES_SEARCH_PATH and error.sqlstate in _NOT_FOUND
     return error.sqlstate == _NOT_IMMUTABLE or ignored
 
 
 async def execute_as_once(plain: Connection, tenant: Connection, statements: str) -> None:
-    """Carry statements out as if all functions were IMMUTABLE, as those in them once were.
+    """Run statements as if all functions were IMMUTABLE, as those that they call once were.
 
-    And with the session's search path where PostgreSQL would have them ignore it: all in one
-    transaction, after which the functions are what they were. Raises psycopg.Error.
+    The session's search path also applies where PostgreSQL would ignore it. All of it is one
+    transaction, after which the functions are as before. Raises psycopg.Error.
     """
     ignored = tenant.info.server_version >= _IGNORES_SEARCH_PATH
     cursor = await plain.execute(_FUNCTIONS)
@@ -55,9 +55,9 @@ async def execute_as_once(plain: Connection, tenant: Connection, statements: str
 
 
 async def loosen(plain: Connection, item: Item, reason: str) -> tuple[str, str] | None:
-    """Have the table of a TABLE DATA item take more rows than now. Returns what of it is lost.
+    """Make the table of a TABLE DATA item accept more rows. Returns what of it is lost.
 
-    That is an object and what has become of it; None if there is nothing left to be done.
+    That is an object and what was changed about it; None if nothing more can be done.
     """
     found = await _table_of(plain, item)
     if found is None:
@@ -89,7 +89,7 @@ async def loosen(plain: Connection, item: Item, reason: str) -> tuple[str, str] 
 async def _table_of(
     plain: Connection, item: Item
 ) -> tuple[str, str, list[str], tuple[str, str] | None] | None:
-    """Schema, name, generated columns and parent of an item's table."""
+    """Return schema, name, generated columns and parent of an item's table."""
     cursor = await plain.execute(
         """
         SELECT n.nspname, c.relname,

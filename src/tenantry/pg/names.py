@@ -67,7 +67,7 @@ class RoleName:
 
 
 def parse_database(text: str) -> DatabaseName | None:
-    """What a name says, if it is one that the platform builds."""
+    """Parse a name; None if it is not one that the platform builds."""
     found = _DATABASE_NAME.fullmatch(text)
     if found is None:
         return None
@@ -84,17 +84,17 @@ def parse_role(text: str) -> RoleName | None:
 
 
 def main(suffix: str) -> str:
-    """The database with this random end."""
+    """Return the main database with this suffix."""
     return str(DatabaseName(suffix))
 
 
 def beside(database: str, part: Alone) -> str:
-    """What belongs to a main database, or to what is going to be one, without an operation."""
+    """Return a database that belongs to a main or staging one, without an operation's id."""
     return f"{database}_{part}"
 
 
 def of_operation(database: str, part: OfOperation, operation_id: uuid.UUID) -> str:
-    """What an operation makes of a main database, or retains."""
+    """Return the staging or retained database of an operation on a main one."""
     return f"{database}_{part}_{operation_id.hex[:_OPERATION_DIGITS]}"
 
 
@@ -103,7 +103,7 @@ def shadow(database: str) -> str:
 
 
 def main_of(database: str) -> str:
-    """The main database of a shadow; any other name is returned as it is."""
+    """Return the main database of a shadow; any other name is returned as it is."""
     return database.removesuffix(_SHADOW)
 
 
@@ -113,12 +113,12 @@ def is_beside(database: str, main: str) -> bool:
 
 
 def suffix_of(database: str) -> str:
-    """The random end that a tenant's database has in common with its role."""
+    """Return the random suffix that a tenant's database has in common with its role."""
     return database.removeprefix(_DATABASE).partition("_")[0]
 
 
 def beginning_of_those_beside(database: str) -> str:
-    """What the names of all databases begin with that belong to a main one."""
+    """Return the prefix of the names of all databases that belong to a main one."""
     return f"{database}_"
 
 
@@ -130,22 +130,25 @@ def is_tenants_database(name: str) -> bool:
 
 
 def owner(suffix: str) -> str:
-    """The owner role of the database with this random end."""
+    """Return the owner role of the database with this suffix."""
     return str(RoleName(suffix))
 
 
 def owner_of(database: str) -> str:
-    """The owner role of a tenant's database, of its shadow, or of one that is beside it."""
+    """Return the owner role of a tenant's database, or of any that belongs to that one."""
     return owner(suffix_of(database))
 
 
 def additional(owner_role: str, name: str) -> str:
-    """An additional role of a database, by what its owner calls it."""
+    """Return an additional role of a database, by the name that its owner has given it."""
     return f"{owner_role}_{name}"
 
 
 def owner_role(role: str) -> str:
-    """The owner role of the database that a role was made for; additional roles extend its name."""
+    """Return the owner role of the database that a role was made for.
+
+    The names of additional roles extend it.
+    """
     return "_".join(role.split("_")[:2])
 
 
@@ -154,17 +157,17 @@ def is_additional(role: str) -> bool:
 
 
 def beginning_of_additional(owner_role: str) -> str:
-    """What the names of a database's additional roles begin with."""
+    """Return the prefix of the names of a database's additional roles."""
     return f"{owner_role}_"
 
 
 def database_of(role: str) -> str:
-    """The database that a tenant's role was made for; the opposite of ``owner_of``."""
+    """Return the database that a tenant's role was made for; the inverse of ``owner_of``."""
     return main("_".join(role.split("_")[1:2]))
 
 
 def arrival_roles(role: str) -> tuple[str, str]:
-    """The roles named as a tenant's databases are: who is a member of them may come from anywhere.
+    """Return the roles named like a tenant's databases, whose members may connect from anywhere.
 
     By the keyword ``samerole`` of pg_hba.conf. They are that tenant's alone, cannot log in and have
     no rights.
@@ -181,7 +184,7 @@ def is_tenants_role(name: str) -> bool:
 
 
 def visitor(purpose: str) -> str:
-    """The login for one operation, or for one short visit."""
+    """Return the login for one operation, or for one short visit."""
     return f"{_VISITOR}{purpose}"
 
 
@@ -214,7 +217,7 @@ def sql_arrival_role(of: LiteralString) -> sql.Composed:
 
 
 def sql_platforms(of: LiteralString) -> sql.Composed:
-    """A standing role of the platform's, or a visitor."""
+    """Return the condition for a standing role of the platform, or a visitor."""
     return _starts_with(of, _PLATFORM)
 
 

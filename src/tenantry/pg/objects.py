@@ -1,7 +1,6 @@
 """Roles and databases of a cluster: idempotent ensure and drop, as the platform's own role.
 
-None of this runs inside a database that a tenant has ever used, but for
-``drop_database``, which does not connect to it.
+None of this connects to a database that a tenant has ever used.
 """
 
 import datetime as dt
@@ -48,7 +47,7 @@ async def database_exists(connection: AsyncConnection[TupleRow], name: str) -> b
 
 
 async def ensure_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
-    """Have a role that cannot log in. Returns whether it had to be made."""
+    """Create a role that cannot log in, unless it exists. Returns whether it was created."""
     if await role_exists(connection, name):
         return False
     await connection.execute(
@@ -63,7 +62,7 @@ async def ensure_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
 
 
 async def admit_anywhere(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> None:
-    """Let roles in from every address: none of them has an allowlist."""
+    """Admit roles from every address: none of them has an allowlist."""
     wanted = {name: arrival_roles(name) for name in names}
     for role in {role for roles in wanted.values() for role in roles}:
         if not await role_exists(connection, role):
@@ -77,7 +76,7 @@ async def admit_anywhere(connection: AsyncConnection[TupleRow], names: Sequence[
 
 
 async def admit_by_list(connection: AsyncConnection[TupleRow], names: Sequence[str]) -> None:
-    """Let roles in from the networks of their allowlists only."""
+    """Admit roles from the networks of their allowlists only."""
     for name in names:
         for role in arrival_roles(name):
             if await role_exists(connection, role):
@@ -89,7 +88,7 @@ async def admit_by_list(connection: AsyncConnection[TupleRow], names: Sequence[s
 async def open_role(
     connection: AsyncConnection[TupleRow], name: str, *, verifier: str, max_connections: int
 ) -> None:
-    """Let a role log in with the password behind ``verifier``, so many times at once."""
+    """Let a role log in with the password behind ``verifier``, up to ``max_connections`` times."""
     await connection.execute(
         sql.SQL("ALTER ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT {}").format(
             sql.Identifier(name), sql.Literal(verifier), sql.Literal(max_connections)
@@ -107,7 +106,7 @@ async def set_verifier(connection: AsyncConnection[TupleRow], name: str, verifie
 async def set_connection_limit(
     connection: AsyncConnection[TupleRow], name: str, max_connections: int
 ) -> None:
-    """Let a role log in so many times at once; sessions that are open stay."""
+    """Set how many sessions a role may have; sessions that are open stay."""
     await connection.execute(
         sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(
             sql.Identifier(name), sql.Literal(max_connections)
@@ -118,14 +117,14 @@ async def set_connection_limit(
 async def configure_databases(
     connection: AsyncConnection[TupleRow], names: Sequence[str], state: DatabaseState
 ) -> None:
-    """Have these defaults and this connection limit in force for new sessions in databases.
+    """Set these defaults and this connection limit for new sessions in databases.
 
-    They belong to the database, not to a role: they hold for each of its roles, and what a
-    tenant sets for its own role is left alone. Raises InvalidInput for a value that the server
-    does not accept; then nothing is changed.
+    They belong to the database, not to a role: they hold for each of its roles, and what a tenant
+    sets for its own role is left alone. Raises InvalidInput for a value that the server does not
+    accept; then nothing is changed.
     """
     statements = []
-    # Each RESET writes to a catalog that all databases share, also where nothing is set.
+    # Each RESET writes to a catalog that all databases share, even where nothing is set.
     there = await defaults_set(connection, names)
     for name in names:
         alter = sql.SQL("ALTER DATABASE {} ").format(sql.Identifier(name))
@@ -152,7 +151,7 @@ async def configure_databases(
 async def close_to_new_sessions(
     connection: AsyncConnection[TupleRow], names: Sequence[str]
 ) -> None:
-    """Let nobody but superusers into databases any more; sessions that are open stay."""
+    """Admit only superusers to databases; sessions that are open stay."""
     for name in names:
         await connection.execute(
             sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 0").format(sql.Identifier(name))
@@ -160,7 +159,7 @@ async def close_to_new_sessions(
 
 
 async def close_role(connection: AsyncConnection[TupleRow], name: str) -> None:
-    """Shut a role out: no login, no password. Its open sessions stay until they are ended."""
+    """Revoke a role's login and password. Its open sessions stay until they are ended."""
     await connection.execute(
         sql.SQL("ALTER ROLE {} NOLOGIN PASSWORD NULL CONNECTION LIMIT 0").format(
             sql.Identifier(name)
@@ -169,7 +168,7 @@ async def close_role(connection: AsyncConnection[TupleRow], name: str) -> None:
 
 
 async def set_login(connection: AsyncConnection[TupleRow], name: str, login: Login) -> None:
-    """Have a role's login be exactly this. For a superuser."""
+    """Set exactly these login rights of a role. For a superuser."""
     await connection.execute(
         sql.SQL("ALTER ROLE {} {} PASSWORD {} CONNECTION LIMIT {}").format(
             sql.Identifier(name),
@@ -192,7 +191,7 @@ async def end_sessions(connection: AsyncConnection[TupleRow], *usernames: str) -
 async def end_these_sessions(
     connection: AsyncConnection[TupleRow], sessions: Sequence[Session]
 ) -> None:
-    """End these sessions, but for those that have ended by themselves."""
+    """End these sessions, unless they have ended by themselves."""
     await connection.execute(
         """
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -206,7 +205,7 @@ async def end_these_sessions(
 async def end_sessions_in(
     connection: AsyncConnection[TupleRow], names: Sequence[str], *, before: dt.datetime | None
 ) -> int:
-    """End the tenants' sessions in databases, whoever's they are; only those begun ``before``.
+    """End the sessions of all tenants' roles in databases; only those begun ``before``.
 
     Returns how many were ended.
     """
@@ -222,9 +221,9 @@ async def end_sessions_in(
 
 
 async def roles_with_large_settings(connection: AsyncConnection[TupleRow], most: int) -> set[str]:
-    """The tenants' roles that have set more than ``most`` bytes for themselves, somewhere.
+    """Return the tenants' roles that have set more than ``most`` bytes, in a database or for all.
 
-    It is kept in a catalog that all databases share, and read at each login.
+    Settings are stored in a catalog that all databases share, and read at each login.
     """
     cursor = await connection.execute(
         sql.SQL("""
@@ -237,7 +236,7 @@ async def roles_with_large_settings(connection: AsyncConnection[TupleRow], most:
 
 
 async def reset_settings(connection: AsyncConnection[TupleRow], role: str) -> None:
-    """Reset what a role has set for itself, everywhere and in each database."""
+    """Reset the settings that a role has made for itself, everywhere and in each database."""
     cursor = await connection.execute(
         """
         SELECT d.datname FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase
@@ -274,13 +273,13 @@ async def end_oldest_transaction(
 
 
 async def grant_database(connection: AsyncConnection[TupleRow], name: str, *, tenant: str) -> None:
-    """Open a database to one role."""
+    """Let one role use a database: connect, create, and temporary tables."""
     await _revoke_standing(connection, name)
     await admit(connection, name, tenant)
 
 
 async def _revoke_standing(connection: AsyncConnection[TupleRow], name: str) -> None:
-    """Take away what everybody has in a new database, and its owner, whose members could enter."""
+    """Revoke the rights on a new database of PUBLIC and its owner, whose members could enter."""
     for grantee in (sql.SQL("PUBLIC"), sql.Identifier(OWNER)):
         await connection.execute(
             sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(sql.Identifier(name), grantee)
@@ -290,14 +289,14 @@ async def _revoke_standing(connection: AsyncConnection[TupleRow], name: str) -> 
 async def ensure_database(
     connection: AsyncConnection[TupleRow], address: Address, name: str, *, tenant: str
 ) -> None:
-    """Create an empty, hardened database for ``tenant``: owned by the platform, opened to the role.
+    """Create an empty, hardened database for ``tenant``, owned by the platform.
 
     The role gets CONNECT, CREATE and TEMPORARY and owns schema ``public``; PUBLIC and the owner
-    have nothing. A database that is there and open to the role is not entered: it may have been
-    used. Must not be called for a closed one (``close_database``) that a tenant has used.
+    have nothing. A database that exists and admits the role is not entered: it may have been used.
+    Must not be called for a closed one (``close_database``) that a tenant has used.
     """
     if not await database_exists(connection, name):
-        # Who has lost the row's lock with the control cluster may be at it still, and now done.
+        # A process that has lost the row's lock with the control cluster may still be creating it.
         with suppress(psycopg.errors.UniqueViolation, psycopg.errors.DuplicateDatabase):
             await connection.execute(
                 # A new database is open to everybody until that has been revoked.
@@ -309,8 +308,8 @@ async def ensure_database(
     if not await _is_open(connection, name, tenant):
         await _revoke_standing(connection, name)
         await _allow_connections(connection, name)
-        # To give a schema away one must be a member of whom it goes to, or a superuser. No role
-        # may be a member of several tenants' roles, and nobody else has ever been in here.
+        # To give a schema away, a role must be a member of the new owner, or a superuser. No role
+        # may be a member of several tenants' roles, and no tenant has ever been in this database.
         async with connect(address, user=ADMIN, dbname=name) as inside:
             await inside.execute(
                 sql.SQL("ALTER SCHEMA public OWNER TO {}").format(sql.Identifier(tenant))
@@ -339,7 +338,7 @@ async def _is_open(connection: AsyncConnection[TupleRow], name: str, role: str) 
 
 
 async def rename_database(connection: AsyncConnection[TupleRow], name: str, after: str) -> None:
-    """Give a database, in which nobody may be, another name."""
+    """Rename a database without sessions."""
     await connection.execute(
         sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
             sql.Identifier(name), sql.Identifier(after)
@@ -355,12 +354,13 @@ async def copy_database(
     tenant: str | None,
     clone: bool = False,
 ) -> bool:
-    """Copy a database block by block, if nobody is in it. Returns whether that is done.
+    """Copy a database block by block, unless it has sessions. Returns whether that is done.
 
     With ``clone`` the copy shares its blocks with the source, where server and file system can
     (``catalog.can_clone``, ``files.shares_blocks``): else the server copies them. Meanwhile nobody
-    gets into the source; so after a second it is given up, and nothing is left. Nobody gets into
-    the copy either before it is closed to all but ``tenant``, or to all without one.
+    can connect to the source; so the copy is cancelled after a second, and nothing is left of it.
+    Nobody can connect to the copy either before it is closed to all but ``tenant``, or to all
+    without one.
     """
     wanted = {"statement_timeout": _COPY_MS} | ({"file_copy_method": "clone"} if clone else {})
     before = {
@@ -379,7 +379,7 @@ async def copy_database(
                 sql.Identifier("file_copy" if clone else "wal_log"),
             )
         )
-    except psycopg.OperationalError:  # somebody is there, or it takes too long
+    except psycopg.OperationalError:  # it has sessions, or it takes too long
         return False
     finally:
         await _set(connection, before)
@@ -398,7 +398,7 @@ async def _set(connection: AsyncConnection[TupleRow], values: Mapping[str, objec
 
 
 async def drop_database(connection: AsyncConnection[TupleRow], name: str) -> bool:
-    """Drop a database and end its sessions. Returns whether it was there."""
+    """Drop a database and end its sessions. Returns whether it existed."""
     if not await database_exists(connection, name):
         return False
     await connection.execute(
@@ -409,15 +409,15 @@ async def drop_database(connection: AsyncConnection[TupleRow], name: str) -> boo
 
 
 async def drop_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
-    """Drop a role whose databases are gone. Returns whether it is gone by this.
+    """Drop a role whose databases are gone. Returns whether this call dropped it.
 
     Any tenant may GRANT what is its own to any role, and PostgreSQL then keeps that role for as
-    long as the grant is there. A closed role that nothing but a stranger's grant remembers does
-    no harm; nobody must be able to hold up a deletion with it, and a later pass tries again.
+    long as the grant exists. A locked role that only another tenant's grant refers to does no harm;
+    nobody must be able to delay a deletion with it, and a later pass tries again.
     """
     if not await role_exists(connection, name):
         return False
-    # The last first: what a crash leaves is found by the name of the role itself.
+    # The role itself last: what a crash leaves is found by its name.
     going = [name]
     if not is_additional(name):
         going[:0] = arrival_roles(name)
@@ -433,5 +433,5 @@ async def drop_role(connection: AsyncConnection[TupleRow], name: str) -> bool:
 
 
 async def vacuum_catalog(connection: AsyncConnection[TupleRow], name: str) -> None:
-    """Vacuum a catalog. Raises LockNotAvailable as the connection says."""
+    """Vacuum a catalog. Raises LockNotAvailable after the connection's lock_timeout."""
     await connection.execute(sql.SQL("VACUUM pg_catalog.{}").format(sql.Identifier(name)))

@@ -1,8 +1,8 @@
-"""Who owns what is in a tenant's database: its tenant, or PostgreSQL itself, and nobody else.
+"""Check that objects in a tenant's database belong to its tenant or to PostgreSQL itself.
 
-An object of another role would run with that role's rights for whoever calls it (SECURITY
-DEFINER), or come back with a restore. pg_shdepend does not tell of them all: it has no entries for
-the bootstrap superuser (manual, section 53.51). So each catalog that has an owner is read.
+An object of another role would run with that role's rights for every caller (SECURITY DEFINER), or
+be restored with a backup. pg_shdepend does not list them all: it has no entries for the bootstrap
+superuser (manual, section 53.51). So each catalog that has an owner is read.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from tenantry.pg import visibility
 from tenantry.pg.connections import ADMIN
 
 _BOOTSTRAP = 10  # BOOTSTRAP_SUPERUSERID, the oid of the first superuser (pg_authid.dat)
-_FIRST_OID = 16384  # FirstNormalObjectId: whatever initdb has made is below (manual, section 74.2)
+_FIRST_OID = 16384  # FirstNormalObjectId: initdb's objects are all below it (manual, section 74.2)
 
-# Rows have the catalog, the object and its owner. What belongs to something else by itself (a row
-# type, an index, a toast table) is left out with its parent's pg_depend entry of type i.
+# Rows have the catalog, the object and its owner. Dependent parts (a row type, an index, a toast
+# table) are left out by their parent's pg_depend entry of type i.
 _FOREIGN: LiteralString = """
     WITH owned (classid, objid, owner) AS (
         SELECT 'pg_class'::regclass, oid, relowner FROM pg_class WHERE relkind IN
@@ -81,11 +81,11 @@ async def foreign_objects(
     *,
     of_the_template: Sequence[str] = visibility.FUNCTIONS,
 ) -> list[Foreign]:
-    """What is in this database that neither these roles own nor PostgreSQL itself; 100 at most.
+    """Return the objects that neither these roles own nor PostgreSQL itself; 100 at most.
 
-    Functions that every database has from the template are left out.
-    Members of a tenant's extension may belong to the bootstrap superuser, and to nobody else: a
-    tenant can add what it owns to an extension of its own.
+    Functions that every database has from the template are left out. Members of a tenant's
+    extension may belong to the bootstrap superuser, and to nobody else: a tenant can add what it
+    owns to an extension of its own.
     """
     async with session.cursor(row_factory=class_row(Foreign)) as cursor:
         await cursor.execute(

@@ -11,14 +11,14 @@ _NOTIFY_PAGES = 16_384  # of 8 KiB: 128 MiB
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What there is to share out."""
+    """The resources to share out."""
 
     memory_bytes: int
     cores: int
 
     @classmethod
     def this(cls, memory_mb: int | None = None) -> Self:
-        """This machine, or ``memory_mb`` of it."""
+        """Return this machine, or ``memory_mb`` of it."""
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return cls(
             min(whole, memory_mb * _MIB) if memory_mb else whole, len(os.sched_getaffinity(0))
@@ -40,11 +40,11 @@ class Sizing:
 
 
 def size(machine: Machine) -> Sizing:
-    """Sizes by the usual rules: a quarter of memory for buffers, about 20 MiB a connection."""
+    """Return sizes by the usual rules: a quarter of memory for buffers, 20 MiB a connection."""
     memory = machine.memory_bytes // _MIB
     most = max(200, min(1000, memory // 20))
     reserved = 16
-    # What one tenant cannot take away from the others: two fifths.
+    # The rest, two fifths, is what one tenant cannot take away from the others.
     share = (most - reserved) * 3 // 5
     return Sizing(
         shared_buffers_mb=max(64, min(16_384, memory // 4)),
@@ -86,7 +86,7 @@ _ALWAYS = _QUIET_LOG | {
 
 
 def control_parameters() -> dict[str, str]:
-    """The control cluster: small, and no network at all."""
+    """Return the control cluster's parameters: small, and no network at all."""
     return _ALWAYS | {
         "listen_addresses": "",
         "max_connections": "100",
@@ -96,12 +96,13 @@ def control_parameters() -> dict[str, str]:
 
 
 def shared_parameters(sizing: Sizing, *, version: int, certificate: str) -> dict[str, str]:
-    """A shared cluster: TLS at every network door, sized to the machine.
+    """Return a shared cluster's parameters: TLS at every network endpoint, sized to the machine.
 
     ``certificate`` is a file that also holds the key.
     """
     parameters = _ALWAYS | {
-        # Who logs in chooses names, and a tenant texts: in JSON none of them looks like an entry.
+        # A client that logs in chooses names, and a tenant texts: in JSON none of them can imitate
+        # an entry.
         "log_destination": "jsonlog",
         "listen_addresses": "*",
         "ssl": "on",
@@ -109,7 +110,7 @@ def shared_parameters(sizing: Sizing, *, version: int, certificate: str) -> dict
         "ssl_key_file": certificate,
         "ssl_min_protocol_version": "TLSv1.2",
         "max_connections": str(sizing.max_connections),
-        # Who stops in the middle of a login has a connection's place meanwhile.
+        # A client that stops in the middle of a login takes a connection slot meanwhile.
         "authentication_timeout": "10s",
         "superuser_reserved_connections": str(sizing.reserved // 2),
         "shared_buffers": f"{sizing.shared_buffers_mb}MB",
@@ -132,9 +133,9 @@ def shared_parameters(sizing: Sizing, *, version: int, certificate: str) -> dict
 
 
 def archiving(command: str | None) -> dict[str, str]:
-    """Have each segment of the write-ahead log taken away by ``command``, or (None) by nobody.
+    """Return the parameters by which ``command`` archives each segment; None turns archiving off.
 
-    One that is not full is closed after a minute, so that no more than that can be lost
+    A segment that is not full is closed after a minute, so that no more than that can be lost
     together with this machine; where nothing is written, none is.
     """
     if command is None:
@@ -143,7 +144,7 @@ def archiving(command: str | None) -> dict[str, str]:
 
 
 def render(parameters: Mapping[str, str]) -> str:
-    """postgresql.conf, whole. Values are quoted as the manual says (section 20.1.2)."""
+    """Return postgresql.conf, whole. Values are quoted as the manual says (section 20.1.2)."""
     lines = ["# Written by Tenantry. Your own settings go to custom.conf beside this file."]
     for name, value in sorted(parameters.items()):
         if "\n" in value or "\r" in value or "\0" in value:

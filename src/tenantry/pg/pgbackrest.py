@@ -1,10 +1,11 @@
-"""pgBackRest's verbs, each with a deadline, and what PostgreSQL calls it by.
+"""The pgBackRest commands, each with a deadline, and the command that PostgreSQL archives with.
 
-A *stanza* is pgBackRest's word for one cluster's part of the repositories. Every repository
-holds all stanzas: their write-ahead log, and their backups, each whole (full), or what has
-changed since the last full (diff) or the last of any kind (incr).
+A *stanza* is pgBackRest's word for one cluster's part of the repositories. Every repository holds
+all stanzas: their write-ahead log, and their backups, each whole (full), or the changes since the
+last full (diff) or the last of any kind (incr).
 
-With a repository gone pgBackRest tries for minutes, so that every verb has a deadline here.
+When a repository is unreachable pgBackRest retries for minutes, so every command has a deadline
+here.
 """
 
 import asyncio
@@ -45,15 +46,15 @@ Tell = Callable[[int, int | None], Awaitable[None]]
 Moment = dt.datetime | Literal["latest", "immediate"]
 
 _ENV = "/usr/bin/env"  # coreutils'
-# All that it gets of the environment. It names backups by the time of day, and refuses to make
-# one whose name is not after the last one's: it must not have another zone one day.
+# Its whole environment. It names backups by the local time, and refuses to make one whose name is
+# not after the last one's: the time zone must never change.
 _ENVIRONMENT = {"TZ": "UTC"}
 _SECOND_TIMELINE = "00000002"
-# What a file that is not as it was written fails with: by its hash, its form, or its cipher.
+# The errors of a file that is not as it was written: its hash, its form, or its cipher.
 _DAMAGED = re.compile(r"ChecksumError|FormatError|CryptoError|unable to flush|decompress")
-_HEAVY = {"backup", "verify"}  # what nobody waits for, and nobody shall notice
+_HEAVY = {"backup", "verify"}  # run in the background, without slowing others down
 _ASK_SECONDS = 30.0
-_LOG_SECONDS = 300.0  # of one segment, by a slow line; what is silent is given up much sooner
+_LOG_SECONDS = 300.0  # of one segment, by a slow line; a silent connection is given up much sooner
 _WORK_SECONDS = 24 * 3600.0
 
 
@@ -62,7 +63,7 @@ class PgBackRest:
     """The program, on the configurations and the locks of one folder.
 
     There is a configuration of all repositories, and one of each alone: pgBackRest's
-    ``archive-push`` puts a segment into all that it knows, as slowly as the slowest.
+    ``archive-push`` puts a segment into all that it has configured, as slowly as the slowest.
     """
 
     program: Path
@@ -73,27 +74,27 @@ class PgBackRest:
 
     @property
     def command(self) -> str:
-        """The program for a shell that has whatever environment.
+        """Return the program for a shell with any environment.
 
-        pgBackRest takes every option from a variable as well: one that is set where somebody
-        starts a server would have its log go elsewhere.
+        pgBackRest takes every option from a variable as well: one that is set where the server is
+        started would redirect its log.
         """
         variables = [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
         return shlex.join([_ENV, "-i", *variables, str(self.program)])
 
     def configuration(self, repository: int | None = None) -> Path:
-        """The file that tells of one repository, or of all."""
+        """Return the configuration file of one repository, or of all."""
         name = "pgbackrest" if repository is None else f"repository-{repository}"
         return self.folder / f"{name}.conf"
 
     def complaint(self, stanza: str) -> Path:
-        """Where the last try to archive a segment has left what was wrong."""
+        """Return the file with the error of the last try to archive a segment."""
         return self.folder / f"{stanza}.complaint"
 
     def ensure_configuration(
         self, repositories: Sequence[Repository], stanzas: Sequence[Stanza], passphrase: Secret
     ) -> bool:
-        """Have pgBackRest know these, the first repository as number 1.
+        """Write the configuration of these repositories, the first as number 1, and stanzas.
 
         Returns whether something changed.
         """
@@ -109,14 +110,14 @@ class PgBackRest:
         return any(changed)
 
     def knows(self, number: int, repository: Repository) -> bool:
-        """Whether this repository is the one that is used by this number now."""
+        """Whether this repository is configured with this number now."""
         try:
             return is_configured(self.configuration().read_text(), number, repository)
         except FileNotFoundError:
             return False
 
     def archive_command(self, stanza: str) -> str:
-        """PostgreSQL's ``archive_command``: puts a segment into the first repository."""
+        """Return PostgreSQL's ``archive_command``: puts a segment into the first repository."""
         words = [f"--config={self.configuration(1)}", f"--stanza={stanza}"]
         command = f"{self.command} {shlex.join(words)} archive-push"
         complaint = shlex.quote(str(self.complaint(stanza)))
@@ -125,7 +126,7 @@ class PgBackRest:
     # ── verbs ────────────────────────────────────────────────────────────────
 
     async def create_stanza(self, stanza: str, *, deadline: float = _ASK_SECONDS) -> None:
-        """Have every repository know this cluster, which has to run. Idempotent.
+        """Create the stanza of this cluster, which has to run, in every repository. Idempotent.
 
         Raises RepositoryError if the name is that of another cluster there.
         """
@@ -142,7 +143,7 @@ class PgBackRest:
     ) -> None:
         """Make a backup of the running cluster; without a full one before it, a full one.
 
-        ``tell`` is called about twice a second with the bytes that are done and to be done.
+        ``tell`` is called about twice a second with the bytes done and the bytes in all.
 
         Raises RepositoryBusy if one is being made, RepositoryError if it fails.
         """
@@ -165,26 +166,26 @@ class PgBackRest:
         tell: Tell | None = None,
         deadline: float = _WORK_SECONDS,
     ) -> None:
-        """Put the files of a cluster into a folder, and have it recover ``to`` when it starts.
+        """Restore the files of a cluster into a folder, to recover ``to`` when it starts.
 
-        ``to`` is a moment, the end of all there is, or ("immediate") the end of the backup
-        ``label``; without a label the newest before the moment is taken. Where ``databases``
-        are named, only those and PostgreSQL's own three are restored, and of the others there
-        are sparse files of zeros. A cluster that starts without ``archiving`` archives nothing,
-        and cannot disturb the one it was made from. What is not ``durable`` waits for no disk,
-        and may be lost with the machine's power. ``local`` is where repository 1 is now.
-        ``tell`` is as for ``backup``.
+        ``to`` is a moment, the end of the log ("latest"), or ("immediate") the end of the backup
+        ``label``; without a label the newest before the moment is taken. Where ``databases`` are
+        named, only those and PostgreSQL's own three are restored, and of the others there are
+        sparse files of zeros. A cluster that starts without ``archiving`` archives nothing, and
+        cannot disturb the one it was made from. What is not ``durable`` waits for no disk, and may
+        be lost with the machine's power. ``local`` is where repository 1 is now. ``tell`` is as for
+        ``backup``.
 
         Raises RepositoryError if no backup or not all of its files are there, BackupDamaged if one
         cannot be read back as it was written, NotEnoughDisk if the folder's disk becomes full.
         """
         files.ensure_folder(into)
-        lock = into.with_name(f"{into.name}.lock")  # several at once, each into its own folder
+        lock = into.with_name(f"{into.name}.lock")  # for several at once, each into its own folder
         options = [
             f"--pg1-path={into}",
             f"--lock-path={lock}",
             f"--process-max={workers()}",
-            "--job-retry=1",  # the next would come in 15 seconds, and what is damaged stays so
+            "--job-retry=1",  # the next would come in 15 seconds, and damage does not go away
         ]
         match to:
             case dt.datetime():
@@ -226,13 +227,13 @@ class PgBackRest:
         choose: reduced_backups.Choose,
         deadline: float = 600.0,
     ) -> dict[str, int]:
-        """Have a repository in a folder that is the local one, but for one backup.
+        """Create a repository in a folder that links to the local one, with one backup reduced.
 
-        That seems to have been made of those databases that ``choose`` names, of PostgreSQL's
-        own, and of the large files of others. Returns the databases that it knows, with their oids.
+        That backup seems to contain only the databases that ``choose`` names, PostgreSQL's own, and
+        the large files of others. Returns the databases that it lists, with their oids.
 
-        Raises reduced_backups.Unknown or RepositoryError if that cannot be: it says nothing of
-        what the backup is worth.
+        Raises reduced_backups.Unknown or RepositoryError if that is not possible: this does not
+        mean that the backup is unusable.
         """
         name = f"backup/{stanza}/{label}/{reduced_backups.MANIFEST}"
         listed = into.with_name("listed")
@@ -244,7 +245,7 @@ class PgBackRest:
         except UnicodeDecodeError as error:
             raise reduced_backups.Unknown("it is no text") from error
         finally:
-            listed.unlink(missing_ok=True)  # the key of the backup's files is in it
+            listed.unlink(missing_ok=True)  # it contains the key of the backup's files
         about = f"backup/{stanza}/backup.info"
         told = await self._run("repo-get", None, about, "--repo=1", deadline=deadline)
         key = reduced_backups.cipher_key(told.stdout)
@@ -257,7 +258,7 @@ class PgBackRest:
     async def expire(
         self, stanza: str, label: str, *, repository: int, deadline: float = 3600.0
     ) -> None:
-        """Remove a backup, and those that were made upon it.
+        """Remove a backup, and those that depend on it.
 
         Raises RepositoryBusy while a backup is being made.
         """
@@ -275,7 +276,7 @@ class PgBackRest:
     async def info(
         self, *, repository: int, stanza: str | None = None, deadline: float = _ASK_SECONDS
     ) -> list[Contents]:
-        """What a repository holds of one stanza, or of all that it has.
+        """Return the contents of a repository for one stanza, or for all that it has.
 
         Raises RepositoryError if it does not answer.
         """
@@ -296,7 +297,7 @@ class PgBackRest:
             except RepositoryError as error:
                 if error.number != MISSING:
                     raise
-                return contents  # nobody can tell any more
+                return contents  # nothing shows it any more
             self._histories[key] = done.stdout
         left_at = timelines.forks(self._histories[key])
         current = int(contents.wal[1][:8], 16)
@@ -316,7 +317,7 @@ class PgBackRest:
     async def segments(
         self, stanza: str, archive: str, *, repository: int, deadline: float = 300.0
     ) -> list[str]:
-        """The names of the segments that a repository has in a folder of a stanza's log."""
+        """Return the names of the segments that a repository has in a folder of a stanza's log."""
         path = f"archive/{stanza}/{archive}"
         options = [path, "--recurse", "--output=json", f"--repo={repository}"]
         done = await self._run("repo-ls", None, *options, deadline=deadline)
@@ -333,9 +334,9 @@ class PgBackRest:
     async def push(
         self, stanza: str, file: Path, *, repository: int, deadline: float = _LOG_SECONDS
     ) -> None:
-        """Have a repository hold a file of the log; it may hold it already.
+        """Write a file of the log to a repository, which may have it already.
 
-        Raises RepositoryError if it does not take it, or holds another of that name.
+        Raises RepositoryError if it rejects the file, or has another of that name.
         """
         config = self.configuration(repository)
         await self._run("archive-push", stanza, str(file), deadline=deadline, config=config)
@@ -345,7 +346,7 @@ class PgBackRest:
     ) -> list[str]:
         """Read all that a repository has of a stanza. Returns what is wrong with it.
 
-        A segment that is not there at all is not missed (see ``segments``).
+        A segment that is missing altogether is not reported (see ``segments``).
         """
         options = ["--output=text", f"--repo={repository}"]
         done = await self._run("verify", stanza, *options, deadline=deadline)
@@ -354,9 +355,9 @@ class PgBackRest:
     async def databases(
         self, stanza: str, label: str, *, repository: int, deadline: float = _ASK_SECONDS
     ) -> dict[str, int]:
-        """The databases that a backup knows, with their oids.
+        """Return the databases of a backup, with their oids.
 
-        Raises RepositoryError if what tells of them is gone, or cannot be read.
+        Raises RepositoryError if the backup's list of them is gone, or cannot be read.
         """
         told = await self._ask(stanza, f"--repo={repository}", f"--set={label}", deadline=deadline)
         if not told[0]["backup"]:
@@ -370,25 +371,26 @@ class PgBackRest:
     async def put_file(
         self, name: str, text: str, *, repository: int, deadline: float = _ASK_SECONDS
     ) -> None:
-        """Have a repository hold a file as it is: pgBackRest does not encrypt this one.
+        """Write a file to a repository unencrypted, unlike pgBackRest's own files.
 
-        Raises RepositoryError if it does not take it.
+        Raises RepositoryError if the repository rejects it.
         """
         await self._run(
             "repo-put", None, f"--repo={repository}", "--raw", name, deadline=deadline, stdin=text
         )
 
     async def get_file(self, name: str, *, repository: int, deadline: float = _ASK_SECONDS) -> str:
-        """What a repository holds under that name. Raises RepositoryError."""
+        """Return the text of a file of a repository. Raises RepositoryError."""
         options = [f"--repo={repository}", "--raw", name]
         return (await self._run("repo-get", None, *options, deadline=deadline)).stdout
 
     async def file_names(
         self, folder: str, *, repository: int, deadline: float = _ASK_SECONDS
     ) -> list[str]:
-        """The names of the files below a folder of a repository, in order; none if it is not there.
+        """Return the names of the files below a folder of a repository, in order.
 
-        Raises RepositoryError if the repository does not answer.
+        Empty if the folder does not exist. Raises RepositoryError if the repository does not
+        answer.
         """
         options = [f"--repo={repository}", "--output=json", "--recurse", folder]
         told = json.loads((await self._run("repo-ls", None, *options, deadline=deadline)).stdout)
@@ -398,7 +400,7 @@ class PgBackRest:
 
     async def _ask(self, stanza: str | None, *options: str, deadline: float) -> Any:
         done = await self._run("info", stanza, "--output=json", *options, deadline=deadline)
-        # With a wrong key it quotes what it read, control characters and all.
+        # With a wrong key it quotes what it read, control characters included.
         return json.loads(done.stdout, strict=False)
 
     async def _run(
@@ -425,7 +427,7 @@ class PgBackRest:
             deadline=deadline,
             check=False,
             into=into,
-            as_owner_of=self.folder,  # what root can read is no use to whoever restores
+            as_owner_of=self.folder,  # files that only root can read are of no use to a restore
         )
         if tell is None:
             done = await run(words, stdin=stdin)
@@ -442,7 +444,7 @@ class PgBackRest:
 
 
 def _no_fsync() -> dict[str, str]:
-    """The variables that have a program wait for no disk, where the library for it is installed.
+    """Return the variables that make a program skip fsync, where the library for it is installed.
 
     pgBackRest calls fsync(2) for each file, and there are 300 of every excluded database.
     """

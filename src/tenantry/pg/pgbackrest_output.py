@@ -1,4 +1,4 @@
-"""What pgBackRest prints, as values: what repositories hold, how far it is, and what is wrong."""
+"""Parse the output of pgBackRest: repositories' contents, progress, and errors."""
 
 import datetime as dt
 import re
@@ -26,13 +26,13 @@ _MEANINGS = {
     "missing stanza data": "nothing of this cluster is there: is its disk mounted?",
     "unable to open missing file": "a file of it is not there: is its disk mounted?",
 }
-_SECOND = dt.timedelta(seconds=1)  # when a backup ended is told without its fractions
-MISSING = 55  # what pgBackRest calls its errors; its source's src/build/error/error.yaml
+_SECOND = dt.timedelta(seconds=1)  # the end of a backup is reported without fractions
+MISSING = 55  # an error number of pgBackRest; its source's src/build/error/error.yaml
 _LOCKED = 50
 
 
 class RepositoryError(MachineError):
-    """pgBackRest could not do it. ``number`` is what it calls the error, if it said so."""
+    """A failure of pgBackRest. ``number`` is its own error number, if it reported one."""
 
     code = "repository_error"
     title = "The backup repository cannot do that"
@@ -56,11 +56,11 @@ class RepositoryBusy(Conflict):
 class Backup:
     """A backup that is in a repository. Sizes are in bytes.
 
-    ``prior`` is the backup that it was made upon, ``references`` are all whose files it needs.
-    ``wal_start`` and ``wal_stop`` are the segments that make it consistent. ``stored`` is
-    what it takes in the repository itself; ``damaged`` means pages whose checksum is wrong, and
-    ``left`` that the cluster was restored to a moment before it: it is none of its past any more.
-    ``stop_lsn`` is where it is consistent.
+    ``prior`` is the backup that it is based on, ``references`` are all whose files it needs.
+    ``wal_start`` and ``wal_stop`` are the segments that make it consistent. ``stored`` is its size
+    in the repository itself; ``damaged`` means pages whose checksum is wrong, and ``left`` that the
+    cluster was restored to a moment before it: it is no longer part of its history. ``stop_lsn`` is
+    where it is consistent.
     """
 
     repository: int
@@ -80,17 +80,17 @@ class Backup:
 
     @property
     def reachable_from(self) -> dt.datetime:
-        """The first moment that it can be recovered to: when all its files were there."""
+        """Return the first moment that it can be recovered to: when all its files were there."""
         return self.stopped + _SECOND
 
     @property
     def usable(self) -> bool:
-        """Whether the cluster as it is now can be brought back from it."""
+        """Whether the cluster in its present history can be restored from it."""
         return not self.damaged and not self.left
 
     @classmethod
     def read(cls, told: dict[str, Any]) -> Self:
-        """What ``info`` tells of one."""
+        """Parse an entry of ``info``."""
         return cls(
             repository=told["database"]["repo-key"],
             label=told["label"],
@@ -110,12 +110,12 @@ class Backup:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a repository holds of a stanza, the oldest backup first.
+    """The contents of a repository for a stanza, the oldest backup first.
 
-    ``system_id`` is the identity of the newest cluster that wrote to it, ``archive`` the folder
-    of its log, ``wal`` the first and the last segment that are there; there may be gaps.
-    ``problem`` says why nothing could be told, and is None also where there is a stanza
-    without any backup yet; ``absent`` is whether that is because there is no stanza.
+    ``system_id`` is the identity of the newest cluster that wrote to it, ``archive`` the folder of
+    its log, ``wal`` the first and the last segment that are there; there may be gaps. ``problem``
+    says why nothing could be read, and is None also where there is a stanza without any backup yet;
+    ``absent`` is whether that is because there is no stanza.
     """
 
     stanza: str
@@ -145,18 +145,18 @@ class Contents:
 
 # The codes of a stanza's status (pgBackRest's src/command/info/info.c).
 _FINE = {0, 2}  # ok, no backup yet
-_ABSENT = {1, 3}  # neither its folder, nor what tells of it
+_ABSENT = {1, 3}  # neither its folder, nor its description
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a backup or a restore is, by what it says of each file."""
+    """The progress of a backup or a restore, from the lines that it prints for each file."""
 
     done_bytes: int = 0
     total_bytes: int | None = None
 
     def hear(self, line: str) -> None:
-        """A line that pgBackRest printed."""
+        """Parse a line that pgBackRest printed."""
         if found := _FILE.search(line):
             self.done_bytes += round(float(found[1]) * _UNITS[found[2]])
             if percent := float(found[3]):
@@ -164,7 +164,7 @@ class Progress:
 
 
 def read_verification(said: str) -> list[str]:
-    """What is wrong, by what ``verify`` printed."""
+    """Return the errors in the output of ``verify``."""
     problems: list[str] = []
     for line in map(str.strip, said.splitlines()):
         if line.startswith("No usable"):
@@ -177,12 +177,12 @@ def read_verification(said: str) -> list[str]:
 
 
 def explained(reason: str) -> str:
-    """An error of pgBackRest's, on one line, and what it means where that is not plain."""
+    """Return an error of pgBackRest on one line, with an explanation where it needs one."""
     text = "".join(letter if letter.isprintable() else " " for letter in reason)
     text = " ".join(text.split())
     for sign, meaning in _MEANINGS.items():
         if sign in text:
-            # What follows may be the garbage that a wrong key makes of a file.
+            # The rest may be the garbage that a wrong key makes of a file.
             brief = re.split(r":? (?:HINT|FormatError|FileMissingError):", text)[0]
             return f"{meaning} ({brief[:300]})"
     return text[:1000]
@@ -191,7 +191,7 @@ def explained(reason: str) -> str:
 def failure(
     verb: str, stanza: str | None, said: str, code: int
 ) -> RepositoryError | RepositoryBusy:
-    """What it means that pgBackRest ended so, having said that."""
+    """Return the error for an exit of pgBackRest with this code and output."""
     number, reason = read_error(said)
     if number == _LOCKED:
         return RepositoryBusy(
@@ -203,7 +203,7 @@ def failure(
 
 
 def read_error(said: str) -> tuple[int | None, str]:
-    """The number and the text of the error that pgBackRest has printed; (None, "") without."""
+    """Return the number and the text of the error that pgBackRest printed; else (None, "")."""
     found = re.search(r"ERROR: \[(\d+)\]: (.*?)(?=\n(?:P\d+ +)?[A-Z]+: |\Z)", said, re.DOTALL)
     if found is None:
         return None, ""

@@ -1,9 +1,9 @@
-"""Taking secrets out of statements.
+"""Remove secrets from statements.
 
-Where a statement has a word that goes with secrets, all its literals and comments go, whatever it
-is: an unfinished or mistyped statement has no tree to look into, and what a function makes of its
-arguments no tree tells. So a table's other values are lost with a password's; a text is never
-parsed, and no text takes long.
+Where a statement has a word that goes with secrets, all its literals and comments are replaced, in
+any kind of statement: an unfinished or mistyped statement has no tree to inspect, and no tree shows
+what a function makes of its arguments. So a table's other values are lost with a password's; a text
+is never parsed, and no text takes long.
 """
 
 import re
@@ -46,7 +46,7 @@ def is_suspicious(statement: str) -> bool:
 
 
 def redact(statement: str) -> str:
-    """The statement without what may be a secret; it is never longer, and twice changes no more."""
+    """Return the statement without possible secrets, never longer. A second call is a no-op."""
     if not is_suspicious(statement):
         return statement
     if sets := _SETS.match(statement):
@@ -61,7 +61,7 @@ def redact(statement: str) -> str:
         said.append(_instead_of(piece[0]))
         is_plain = piece[0].startswith("'") or piece["tag"] is not None
         if is_plain and "\\'" in piece[0]:
-            # Without standard_conforming_strings it goes on where it seems to have ended.
+            # Without standard_conforming_strings the literal continues behind its apparent end.
             at = len(statement)
             break
     said.append(statement[at:])

@@ -1,10 +1,10 @@
-"""A backup as if the other databases were empty: pgBackRest then makes no files for them.
+"""A backup as if the other databases were empty: pgBackRest then creates no files for them.
 
-A restore of one database makes all the files of all the others too, as zeros: 300 for each,
-a quarter of a million for 400 databases with their shadows. Nobody reads them, and PostgreSQL's
-recovery makes what is missing, as it does for what is dropped later in the log; what is wrong with
-a page of zeros is wrong with a missing one. So pgBackRest is given a repository in which the list
-of a backup's files (backup.manifest) lacks them, and all else is a link to the real one.
+A restore of one database creates all the files of all the others too, as zeros: 300 for each, a
+quarter of a million for 400 databases with their shadows. They are never read, and PostgreSQL's
+recovery creates what is missing, as it does for what is dropped later in the log; it treats a
+missing page as it treats a page of zeros. So pgBackRest gets a repository in which the list of a
+backup's files (backup.manifest) lacks them, and all else is a link to the real one.
 
 Only small files are left out: recovery fills the space before a page that it writes.
 """
@@ -22,7 +22,7 @@ Choose = Callable[[dict[str, int]], Iterable[str]]
 
 MOST_BYTES = 1024**2  # of a file that is left out: what recovery may have to fill for one page
 MANIFEST = "backup.manifest"
-_FIRST_OID = 16384  # of what is not PostgreSQL's own (access/transam.h)
+_FIRST_OID = 16384  # lower ones are PostgreSQL's own (access/transam.h)
 _OWN = {"postgres", "template0", "template1"}
 _SECTION = re.compile(r"\[(.+)\]")
 _OF_DATABASE = re.compile(r"pg_data/base/(\d+)/(?!PG_VERSION=)[^=]+=(\{.*\})")
@@ -31,12 +31,12 @@ _CIPHER = "cipher-pass="
 
 
 class Unknown(Exception):
-    """The list is damaged, or has another form than is known here."""
+    """The list is damaged, or has an unknown form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reduced:
-    """A list without others' files, and the databases that the backup knows, with their oids."""
+    """A list without others' files, and the databases that the backup lists, with their oids."""
 
     text: str
     known: dict[str, int]
@@ -45,9 +45,8 @@ class Reduced:
 def reduced(lines: Iterable[str], choose: Choose) -> Reduced:
     """Leave the small files of databases out of a list.
 
-    Those of PostgreSQL's own databases stay, and of those that ``choose`` names, given all others.
-
-    Raises Unknown.
+    The files of PostgreSQL's own databases stay, and of those that ``choose`` returns, which is
+    called with all others. Raises Unknown.
     """
     before, after = _Checksum(), _Checksum()
     found: list[str] = []
@@ -61,7 +60,7 @@ def reduced(lines: Iterable[str], choose: Choose) -> Reduced:
             continue
         if opened := _SECTION.fullmatch(line):
             section = opened[1]
-            if section == "target:file":  # which comes after the databases
+            if section == "target:file":  # it comes after the databases
                 keep = {known[name] for name in _OWN & known.keys()}
                 known = {name: oid for name, oid in known.items() if name not in _OWN}
                 keep |= {known[name] for name in choose(known)}
@@ -94,7 +93,7 @@ def _number(value: str, key: str) -> int:
 
 
 class _Checksum:
-    """pgBackRest's, of a file like this (its source's src/info/info.c): that of it as JSON."""
+    """pgBackRest's checksum of such a file, of its JSON form (its source's src/info/info.c)."""
 
     def __init__(self) -> None:
         self._sha1 = hashlib.sha1(b"{", usedforsecurity=False)
@@ -117,7 +116,7 @@ class _Checksum:
 
 
 def _split(line: str) -> tuple[str, str]:
-    """A key, which may have an equals sign in it, and its value, which is JSON."""
+    """Return a key, which may have an equals sign in it, and its value, which is JSON."""
     key, sign, value = line.partition("=")
     if sign and "=" not in value:
         return key, value
@@ -133,7 +132,7 @@ def _split(line: str) -> tuple[str, str]:
 
 
 def cipher_key(info: str) -> str:
-    """The key that the list is encrypted with, by what backup.info says. Raises Unknown."""
+    """Return the key that the list is encrypted with, from backup.info. Raises Unknown."""
     for line in info.splitlines():
         if line.startswith(_CIPHER):
             key: str = json.loads(line.removeprefix(_CIPHER))
@@ -142,9 +141,9 @@ def cipher_key(info: str) -> str:
 
 
 def link(repository: Path, stanza: str, label: str, into: Path) -> None:
-    """Have a repository in ``into`` that is the other one, but for the list of one backup.
+    """Create a repository in ``into`` of links to the other one, without the list of one backup.
 
-    That list is not there yet.
+    That list is written afterwards.
     """
     backups, linked = repository / "backup" / stanza, into / "backup" / stanza
     files.ensure_folder(linked / label)

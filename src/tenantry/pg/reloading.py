@@ -1,17 +1,17 @@
-"""Loading a dump into an empty database so that whatever ran in the original is there again.
+"""Load a dump into an empty database so that whatever worked in the original works there.
 
-PostgreSQL is stricter with a load than with a database that runs. It looks names up with another
-search path, checks all rows against constraints that looked at each of them once, and computes
-again what was computed with functions and rows as they were. So here each session has the
-tenant's own search path, and what fails is tried again, by itself, in ways that need less:
+PostgreSQL is stricter with a load than with a database that runs. It resolves names with another
+search path, checks all rows against constraints that saw each of them once, and computes again what
+was computed with the functions and rows of that time. So here each session has the tenant's own
+search path, and what fails is tried again, by itself, in ways that need less:
 
 - after the others, since it may need what was not there yet;
 - with the schemas that are not on the path at its end;
-- without the checks, which come back NOT VALID unless all rows satisfy them;
+- without the checks, which are restored NOT VALID unless all rows satisfy them;
 - with functions taken for IMMUTABLE, which they were when they were used;
 - a partition as a table of its own, a generated column as an ordinary one.
 
-What came back in another form is reported as ``changed``, what cannot be built as ``lost``, with
+What was loaded in another form is reported as ``changed``, what cannot be built as ``lost``, with
 PostgreSQL's reason. All of it is done as a visitor, with the rights of one tenant.
 """
 
@@ -39,7 +39,7 @@ _LONGEST_REASON = 300
 _MOST_TOLD = 200
 _MOST_NAMED = 5
 _AS_DUMPED = {"search_path": "pg_catalog"}
-# Codes that say something of the server or the session, and nothing of what is loaded.
+# Classes of errors of the server or the session, which say nothing about what is loaded.
 _CLASSES_OF_THE_SERVER = {"08", "40", "53", "57", "58"}
 _OF_THE_SERVER = {"25006", "55P03"}  # read only, lock not available
 _THERE_ALREADY = (
@@ -53,7 +53,7 @@ _VALIDATABLE = ("FK CONSTRAINT", "CHECK CONSTRAINT")
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something that is not as it was, as ``pg_restore --list`` names it, and why."""
+    """An object that was changed or lost, as ``pg_restore --list`` names it, and the reason."""
 
     object: str
     reason: str
@@ -61,21 +61,21 @@ class Remark:
 
 @dataclass(slots=True)
 class Reloaded:
-    """What of a dump is not there as it was: in another form, or not at all."""
+    """The objects of a dump that were loaded in another form, or not at all."""
 
     changed: list[Remark] = field(default_factory=list)
     lost: list[Remark] = field(default_factory=list)
 
     def change(self, what: object, reason: str) -> None:
-        """Note what came back in another form."""
+        """Note an object that was loaded in another form."""
         self.changed.append(Remark(str(what), readable(reason, _LONGEST_REASON)))
 
     def lose(self, what: object, reason: str) -> None:
-        """Note what did not come back."""
+        """Note an object that could not be loaded."""
         self.lost.append(Remark(str(what), readable(reason, _LONGEST_REASON)))
 
     def as_json(self) -> dict[str, list[dict[str, str]]]:
-        """The same as JSON; of very many the first."""
+        """Return the same as JSON; of very many the first."""
         return {
             name: [asdict(each) for each in remarks[:_MOST_TOLD]]
             for name, remarks in (("changed", self.changed), ("lost", self.lost))
@@ -83,7 +83,7 @@ class Reloaded:
 
 
 def named(lost: Sequence[Mapping[str, str]]) -> str:
-    """The first of what is lost (as ``Reloaded.as_json`` has it) with its reasons, in words."""
+    """Return the first of the lost objects (of ``Reloaded.as_json``) with reasons, as text."""
     words = [f"{each['object']} ({each['reason']})" for each in lost[:_MOST_NAMED]]
     more = len(lost) - _MOST_NAMED
     return "; ".join([*words, *([f"and {more} more"] if more > 0 else [])])
@@ -102,14 +102,14 @@ async def load(
     tell: Tell | None = None,
     deadline: float = DEADLINE,
 ) -> Reloaded:
-    """Read a dump (no script) into a database, which has nothing yet.
+    """Load a dump (not a script) into an empty database.
 
     ``source`` is written to (see ``archives.keep_search_path``). ``contents`` are the lines of its
-    list to read, or all; ``settings`` what the tenant's sessions have. ``tell`` is called about
-    twice a second with the items that are done, and how many there are.
+    list to read, or all; ``settings`` those of the tenant's sessions. ``tell`` is called about
+    twice a second with the number of items done, and of all.
 
-    Raises CommandFailed if pg_restore fails, or the server does not go on; psycopg.Error if that
-    ends a session.
+    Raises CommandFailed if pg_restore fails, or if the server cannot continue; psycopg.Error if
+    that ends a session.
     """
     if contents is None:
         contents = await archives.contents(bindir, source)
@@ -124,7 +124,7 @@ async def load(
 
 
 class _Loading:
-    """One load: what of it failed, and what came of that in the end."""
+    """One load: the items that failed, and how each ended."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class _Loading:
         self._tell = tell
         self._count = 0
         self._aside = SetAside()
-        self._not_valid: set[Constraint] = set()  # what was valid in the original
+        self._not_valid: set[Constraint] = set()  # those that were valid in the original
 
     async def _all(self, section: Section, settings: Settings) -> list[Item]:
         """Read the items of a section. Returns those that failed."""
@@ -161,7 +161,7 @@ class _Loading:
 
     @asynccontextmanager
     async def _sessions(self) -> AsyncIterator[tuple[Connection, Connection]]:
-        """A session in which names are pg_catalog's, and one as the tenant has them."""
+        """Open a session that resolves names in pg_catalog, and one with the tenant's settings."""
         visitor, database = self._archive.visitor, self._archive.database
         async with (
             visitors.connect_as(visitor, database) as plain,
@@ -178,7 +178,7 @@ class _Loading:
     # ── definitions ──────────────────────────────────────────────────────────
 
     async def definitions(self, section: Section, settings: Settings) -> None:
-        """Read what is before or after the rows."""
+        """Load the definitions before or after the rows."""
         failed = await self._all(section, settings)
         if not failed:
             return
@@ -199,7 +199,7 @@ class _Loading:
     async def _otherwise(
         self, plain: Connection, tenant: Connection, item: Item, statements: str
     ) -> psycopg.Error | None:
-        """Make an item, in another way if need be. Returns why it cannot be made as it was."""
+        """Create an item, in another way if needed. Returns the error if it cannot be created."""
         error = await _execute(tenant, statements)
         if error is None:
             return None
@@ -221,7 +221,7 @@ class _Loading:
     # ── rows ─────────────────────────────────────────────────────────────────
 
     async def rows(self) -> None:
-        """Read the rows of all tables, and what else is data."""
+        """Load the rows of all tables, and all other data."""
         failed = await self._all("data", self._settings)
         if not failed:
             return
@@ -257,7 +257,7 @@ class _Loading:
     # ── the end ──────────────────────────────────────────────────────────────
 
     async def finish(self) -> None:
-        """Put back what was set aside, and have statistics, which a dump has none of."""
+        """Restore the checks that were dropped, and collect statistics, which a dump lacks."""
         async with self._sessions() as (plain, tenant):
 
             def lose(what: object, error: psycopg.Error) -> None:
@@ -274,7 +274,7 @@ class _Loading:
 async def _retry(
     items: Iterable[Item], act: Callable[[Item], Awaitable[str | None]]
 ) -> dict[Item, str]:
-    """Do something about items as long as it helps any. Returns the reasons of the others."""
+    """Repeat an action on the failed items as long as more succeed. Returns the others' reasons."""
     left = list(items)
     while True:
         reasons = {item: reason for item in left if (reason := await act(item)) is not None}
@@ -284,12 +284,12 @@ async def _retry(
 
 
 async def _execute(session: Connection, statements: str) -> psycopg.Error | None:
-    """Carry out statements in one transaction. Returns why they are not, if it is their fault."""
+    """Run statements in one transaction. Returns the error if they are at fault."""
     try:
-        # Several statements cannot be prepared, as psycopg does with what comes again and again.
+        # Several statements cannot be prepared, as psycopg does with repeated ones.
         await session.execute(statements.encode(), prepare=False)
     except _THERE_ALREADY:
-        return None  # its owner was not there, or had no rights yet
+        return None  # its owner did not exist yet, or had no rights
     except psycopg.Error as error:
         _require_server(session, error)
         return error
@@ -297,7 +297,7 @@ async def _execute(session: Connection, statements: str) -> psycopg.Error | None
 
 
 def _require_server(session: Connection, error: psycopg.Error) -> None:
-    """Raises CommandFailed if an error says nothing of what is loaded, and much of the server."""
+    """Raise CommandFailed if an error is the server's and says nothing about what is loaded."""
     code = error.sqlstate
     if (
         session.broken
@@ -313,7 +313,7 @@ def _reason(error: psycopg.Error | None) -> str | None:
 
 
 async def _analyze(plain: Connection, tenant: Connection) -> None:
-    """Have statistics of all tables, but of those whose indexes call what fails."""
+    """Collect statistics of all tables, except those whose indexes call functions that fail."""
     if await _execute(tenant, "ANALYZE") is None:
         return
     cursor = await plain.execute(

@@ -1,7 +1,7 @@
-"""Putting one database in the place of another, by name: whole, in one transaction.
+"""Replace one database by another, by name: whole, in one transaction.
 
-All of it is done in the maintenance database, as the superuser that alone may move settings,
-and without entering either database.
+All of it is done in the maintenance database, as the superuser, which alone may move settings, and
+without entering either database.
 """
 
 import asyncio
@@ -17,15 +17,15 @@ from tenantry.pg.connections import ADMIN, Address, connect, fetch_value
 
 _TRIES = 20
 _PAUSE_SECONDS = 0.1
-_MAINTENANCE = 2  # sessions of visitors, for what a role that is dropped has in there
+_MAINTENANCE = 2  # sessions of visitors, to remove objects and rights of roles that are dropped
 
 Connection = AsyncConnection[TupleRow]
 
 
 async def close_database(server: Connection, name: str) -> None:
-    """Admit nobody to a database, its owner included, but whom ``admit`` admits afterwards."""
+    """Admit no role to a database, not even its owner, unless ``admit`` admits it afterwards."""
     database = sql.Identifier(name)
-    # First, since before it an owner and PUBLIC have rights that are written nowhere.
+    # First, since an owner and PUBLIC have default rights that no catalog row shows before.
     await server.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
     for grantee in await _grantees(server, name):
         await server.execute(
@@ -34,7 +34,7 @@ async def close_database(server: Connection, name: str) -> None:
 
 
 async def admit(server: Connection, name: str, role: str) -> None:
-    """Let one role do in a database what a tenant may."""
+    """Grant one role the rights of a tenant in a database."""
     await server.execute(
         sql.SQL("GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {} TO {}").format(
             sql.Identifier(name), sql.Identifier(role)
@@ -57,20 +57,20 @@ async def _grantees(server: Connection, name: str) -> list[str]:
 async def replace(
     address: Address, *, service: str, incoming: str, outgoing: str, connection_limit: int
 ) -> None:
-    """Have ``incoming`` be ``service`` from now on, and what was that until now ``outgoing``.
+    """Rename ``service`` to ``outgoing``, and ``incoming`` to ``service``.
 
-    Who may connect, how often, and what roles have set there go with the name. Sessions in
-    either are ended. Both renames are one transaction: whatever happens, there is exactly one
-    database of the name ``service``, whole. Done already, it changes nothing.
+    Who may connect, how often, and the roles' settings there stay with the name ``service``.
+    Sessions in either are ended. Both renames are one transaction: after any failure there is
+    exactly one database named ``service``, whole. If it was done already, nothing changes.
 
-    Raises Unavailable if sessions keep coming in.
+    Raises Unavailable if new sessions keep coming in.
     """
     async with connect(address, user=ADMIN) as admin:
         if not await _is_there(admin, incoming):
             if await _is_there(admin, service) and await _is_there(admin, outgoing):
                 return
             raise MachineError(f"There is no {incoming} to be put in the place of {service}.")
-        # Whoever comes now is refused; a convergence pass would undo it after a crash.
+        # New sessions are refused from here on; after a crash, reconciliation undoes it.
         await admin.execute(
             sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 0").format(sql.Identifier(service))
         )
@@ -143,7 +143,7 @@ async def _exchange(
                     sql.Identifier(name), sql.Literal(limit)
                 )
             )
-        # There is no statement that copies what is set, lists and quotes included.
+        # There is no statement that copies settings, lists and quotes included.
         await admin.execute(
             "DELETE FROM pg_db_role_setting"
             " WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = %s)",

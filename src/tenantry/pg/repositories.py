@@ -1,4 +1,4 @@
-"""Where backups go, and the file that tells pgBackRest.
+"""The repositories for backups, and the configuration file of pgBackRest.
 
 All secrets are in that file alone. Another kind of repository is a class here, in ``REMOTE_KINDS``,
 and its group of settings, ``TENANTRY_BACKUP_<its name>_…``.
@@ -15,25 +15,25 @@ from tenantry.base.settings import Settings
 from tenantry.host import processors
 from tenantry.pg.connections import ADMIN, Address
 
-_MOST_WORKERS = 8  # each takes a hundred megabytes
-_FOR_EVER = "9999999"  # what is no longer needed is services.repository's to say
+_MOST_WORKERS = 8  # each takes 100 MB
+_FOR_EVER = "9999999"  # services.repository decides what is no longer needed
 
 
 class Repository(Protocol):
-    """A place that backups go to; as text it is where that is, and another's is another."""
+    """A place for backups; its text form is its location, by which two are told apart."""
 
     def options(self) -> dict[str, str]:
-        """What pgBackRest is told of it (``repo1-…``), without the number."""
+        """Return pgBackRest's options for it (``repo1-…``), without the number."""
 
 
 class RemoteRepository(Repository, Protocol):
-    """One that is not on this machine, and that the settings may tell of."""
+    """A repository that is not on this machine, and that the settings can configure."""
 
     name: ClassVar[str]
 
     @classmethod
     def configured(cls, settings: Settings) -> Self | None:
-        """Return the one that the settings tell of, if they do."""
+        """Return the one that the settings configure, None if they do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class S3Repository:
             "s3-region": self.region,
             "s3-key": self.key.reveal(),
             "s3-key-secret": self.secret.reveal(),
-            "s3-uri-style": "path",  # the one that every such server takes
+            "s3-uri-style": "path",  # the style that every such server supports
             "storage-port": str(server.port or 443),
         }
         return found | ({} if self.ca_file is None else {"storage-ca-file": str(self.ca_file)})
@@ -102,13 +102,13 @@ REMOTE_KINDS: tuple[type[RemoteRepository], ...] = (S3Repository,)
 
 
 def remote(settings: Settings) -> list[RemoteRepository]:
-    """Those that the settings tell of, each of another kind."""
+    """Return the repositories that the settings configure, each of another kind."""
     return [each for kind in REMOTE_KINDS if (each := kind.configured(settings)) is not None]
 
 
 @dataclass(frozen=True, slots=True)
 class Stanza:
-    """A cluster as pgBackRest knows it."""
+    """A cluster in pgBackRest's configuration."""
 
     name: str
     data: Path
@@ -122,14 +122,14 @@ def render(
     stanzas: Sequence[Stanza],
     passphrase: Secret,
 ) -> str:
-    """pgBackRest's configuration, whole, with repositories by their numbers.
+    """Return pgBackRest's configuration, whole, with repositories by their numbers.
 
     ``command`` is what it writes into restore_command.
     """
     general = {
         "cmd": command,
         "lock-path": str(folder / "lock"),
-        "spool-path": str(folder / "spool"),  # a restore looks there, though there is nothing
+        "spool-path": str(folder / "spool"),  # a restore looks there, though it is empty
         "log-level-file": "off",
         "log-level-console": "off",
         "log-level-stderr": "warn",
@@ -138,7 +138,7 @@ def render(
         "process-max": str(workers()),
         "start-fast": "y",
         "expire-auto": "n",
-        "io-timeout": "5",  # seconds; with a server gone, what asks it takes four times as long
+        "io-timeout": "5",  # seconds; with a server unreachable, a request takes four times as long
     }
     for number, repository in repositories.items():
         options = repository.options() | {
@@ -167,7 +167,7 @@ def render(
 
 
 def is_configured(text: str, number: int, repository: Repository) -> bool:
-    """Whether a configuration that ``render`` has made tells of this repository by this number."""
+    """Whether a configuration of ``render`` has this repository under this number."""
     there = set(text.splitlines())
     return all(
         f"repo{number}-{name}={value}" in there for name, value in repository.options().items()
@@ -175,13 +175,13 @@ def is_configured(text: str, number: int, repository: Repository) -> bool:
 
 
 def workers() -> int:
-    """How many processes pgBackRest takes at least: tenants need the other cores."""
+    """Return the minimum number of pgBackRest's processes: tenants need the other cores."""
     return max(1, min(4, processors.count() // 2))
 
 
 async def spare_workers() -> int:
-    """How many processes a backup takes: as many as there are cores that nobody uses now.
+    """Return how many processes a backup takes: as many as there are idle cores.
 
-    It steps back where somebody comes (it is run gently).
+    It gives way to other processes when they need the cores (it is run gently).
     """
     return max(workers(), min(_MOST_WORKERS, round(await processors.idle())))

@@ -1,4 +1,4 @@
-"""What sessions in one database begin with (ALTER DATABASE … SET, ALTER ROLE … IN DATABASE)."""
+"""Initial settings of sessions in one database (ALTER DATABASE … SET, ALTER ROLE … IN DATABASE)."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from tenantry.pg.connections import ADMIN, Address, connect
 
 
 async def of_login(address: Address, role: str, database: str) -> dict[str, str]:
-    """What a role's sessions in a database begin with."""
+    """Return the initial settings of a role's sessions in a database."""
     async with connect(address, user=ADMIN) as admin:
         cursor = await admin.execute(
             """
@@ -21,16 +21,16 @@ async def of_login(address: Address, role: str, database: str) -> dict[str, str]
             """,
             (role, database),
         )
-        return dict(await cursor.fetchall())  # the later counts more
+        return dict(await cursor.fetchall())  # later rows take precedence
 
 
 async def apply(
     address: Address, role: str, database: str, settings: Mapping[str, str]
 ) -> dict[str, str]:
-    """Have these settings for a role's new sessions in a database, with the rights of that role.
+    """Set these settings of a role's new sessions in a database, with the rights of that role.
 
-    Returns why some of them cannot be, by name. The values are as pg_db_role_setting has them:
-    set_config takes them so, lists included, where SET would need them taken apart.
+    Returns the reasons of those that cannot be set, by name. The values are as in
+    pg_db_role_setting: set_config takes them so, lists included, where SET would need them split.
     """
     failed: dict[str, str] = {}
     async with connect(address, user=ADMIN) as admin, admin.transaction():

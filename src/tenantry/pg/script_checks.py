@@ -1,13 +1,13 @@
 """Checks of tables and domains that old rows of a script no longer satisfy.
 
-As ``constraints`` does for archives: a check is dropped before such rows and comes back NOT VALID
-in the end, and valid if all rows satisfy it.
+As ``constraints`` does for archives: a check is dropped before such rows and restored NOT VALID at
+the end, and valid if all rows satisfy it.
 """
 
 from tenantry.pg.script_session import Failed, Session
 
 _OF: dict[bool, bytes] = {False: b"TABLE", True: b"DOMAIN"}
-# What nothing else is the parent of: once that is gone, its children's are.
+# Checks that are not inherited: once a parent's is dropped, those of its children are gone.
 _CHECKS = b"""
     SELECT (k.contypid <> 0)::int,
         format('%I.%I', n.nspname, coalesce(c.relname, t.typname)), quote_ident(k.conname),
@@ -32,7 +32,7 @@ _THIS_DOMAIN = b"(n.nspname, t.typname) = (%s, %s)"
 
 
 class Checks:
-    """The checks that are dropped while rows are read, and come back with ``restore``."""
+    """The checks that are dropped while rows are read, until ``restore``."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -49,8 +49,8 @@ class Checks:
     def suspend_of_domain(self, schema: bytes, name: bytes) -> bool:
         """Drop the checks of a domain, and its NOT NULL. Returns whether there were any.
 
-        Not of others: PostgreSQL validates none of a domain that is in an array somewhere. Raises
-        Failed.
+        Not of others: PostgreSQL validates no constraint of a domain that is in an array somewhere.
+        Raises Failed.
         """
         literals = tuple(b"'%s'" % each.replace(b"'", b"''") for each in (schema, name))
         this = _THIS_DOMAIN % literals
@@ -69,7 +69,7 @@ class Checks:
         self._dropped += found
 
     def restore(self) -> tuple[list[str], list[str]]:
-        """Have all of them back. Returns what is in another form, and what is lost, and why."""
+        """Restore all of them. Returns those in another form, and those lost, with the reasons."""
         changed, lost = [], []
         for of_domain, relation, name, definition, comment, words in self._dropped:
             kind = _OF[of_domain == b"1"]
@@ -93,7 +93,7 @@ class Checks:
         return changed, lost
 
     def _fails(self, change: bytes) -> str:
-        """Why it cannot be done; empty if it is. Functions find what they name."""
+        """Return why a change fails; empty if it succeeds. Functions can resolve all names."""
         try:
             with self._session.all_schemas(), self._session.savepoint():
                 self._session.rows(change)

@@ -1,8 +1,8 @@
-"""What of a script is carried out: all but what pg_restore leaves out of a dump that is imported.
+"""Choose what of a script is run: all but what pg_restore leaves out of an imported dump.
 
 Owners, grants and policies name roles of the server that the script is from: those that are mapped
-to a login of the database here stand for it, the others are left out. What needs a superuser
-cannot be here. And whole databases, roles and tablespaces are not one database's contents.
+to a login of this database are replaced by it, the others are left out. What needs a superuser is
+left out too. And whole databases, roles and tablespaces are not one database's contents.
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,7 +45,7 @@ _STATISTICS = (
 _WITH_STATISTICS = 18_00_00  # the first version that has these functions
 _LONGEST_TOLD = 200  # bytes
 _MOST_TOLD = 1000
-# Of the database's own, with which pg_dump --create begins.
+# Statements about the database itself, with which pg_dump --create begins.
 _OF_A_DATABASE = (ast.CreatedbStmt, ast.DropdbStmt, ast.AlterDatabaseStmt)
 _OF_A_SERVER = (
     *_OF_A_DATABASE,
@@ -88,7 +88,7 @@ _GIVES_AWAY = (
     ast.ReassignOwnedStmt,
     ast.SecLabelStmt,
 )
-# pg_dump bounds nothing by them: it sets them to 0.
+# pg_dump limits nothing by them: it sets them to 0.
 _LIMITS = {"transaction_timeout"}
 _MAKES_NOTHING = (ast.VariableSetStmt, ast.TransactionStmt)
 _DROPS = (ast.DropStmt, ast.DropSubscriptionStmt, ast.DropUserMappingStmt)
@@ -111,7 +111,7 @@ _NOT_ALLOWED = b"42501"  # insufficient_privilege
 _NOT_AVAILABLE = {b"0A000", b"58P01"}
 # invalid_parameter_value: not in this version.
 _NO_EXTENSION = _MISSING | _NOT_AVAILABLE | {_NOT_ALLOWED, b"22023"}
-# Left out with an extension that they need; neither rows nor what guards them.
+# Left out with an extension that they need; neither rows nor what protects them.
 _GOES_WITH_IT = (
     ast.ViewStmt,
     ast.CreateTableAsStmt,
@@ -128,8 +128,11 @@ _NO_RELATION = frozenset((b"42P01",))
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A statement to carry out. The others go on if it fails with one of ``may_fail``
-    (SQLSTATEs), which is reported if ``reported``. ``name`` is an extension's."""
+    """A statement to run. ``name`` is an extension's.
+
+    The load continues if it fails with one of ``may_fail`` (SQLSTATEs), which is reported if
+    ``reported``.
+    """
 
     statement: Statement
     may_fail: frozenset[bytes] = frozenset()
@@ -139,11 +142,11 @@ class Chosen:
 
 
 class Choice:
-    """Says what is carried out for each statement of a script, and records what is left out.
-    ``settings`` are those that it has for its database, as pg_db_role_setting has them.
+    """Chooses what to run for each statement of a script, and records what is left out.
 
-    ``roles`` are the logins that may be named, by the names that the script has for them;
-    ``version`` is the server's, as PostgreSQL numbers it.
+    ``settings`` are those that the script has for its database, as in pg_db_role_setting. ``roles``
+    are the logins that may be named, by the names that the script has for them; ``version`` is the
+    server's, as PostgreSQL numbers it.
     """
 
     def __init__(self, roles: Mapping[str, str], version: int) -> None:
@@ -158,7 +161,7 @@ class Choice:
 
     @property
     def left_out(self) -> list[str]:
-        """What a person should know of."""
+        """Return what the user should know was left out."""
         return [
             *_list("owners and grants for", self._unknown),
             *_list("tablespaces:", self._tablespaces),
@@ -166,12 +169,12 @@ class Choice:
         ]
 
     def tell(self, what: str) -> None:
-        """Have it among what was left out, unless that is too much for anybody to read."""
+        """Add to what was left out, unless the list is already too long to be read."""
         if len(self._told) < _MOST_TOLD:
             self._told.append(what)
 
     def failed(self, chosen: Chosen, why: str, code: bytes | None) -> None:
-        """Note that a statement failed which may, with the server's words and its SQLSTATE."""
+        """Note the allowed failure of a statement, with the server's message and its SQLSTATE."""
         if chosen.makes == "extension":
             self._lacks_extensions = True
             if code == _NOT_ALLOWED:
@@ -183,11 +186,11 @@ class Choice:
             self.tell(f"{_beginning(chosen.statement)} ({why})")
 
     def chosen(self, statement: Statement) -> Chosen | None:
-        """What is to be carried out in place of a statement. What cannot be parsed is taken as it
-        is: the server may know more.
+        """Return the statement to run in place of one, None for none.
 
-        What drops or alters things before there are any is what pg_dump --clean begins with, and
-        what makes a database, pg_dump --create.
+        One that cannot be parsed is run as it is: the server may have a newer grammar. Left out are
+        the statements that drop or alter objects before there are any, with which pg_dump --clean
+        begins, and those that create the database, of pg_dump --create.
 
         Raises Refused if it is about more than one database.
         """
@@ -225,7 +228,7 @@ class Choice:
         return True
 
     def _here(self, statement: Statement, node: Any) -> Statement:
-        """The statement without owners and tablespaces, which are noted."""
+        """Return the statement without owners and tablespaces, which are noted."""
         if isinstance(node, ast.AlterTableStmt):
             statement, taken = without_changes_of_place(statement, node)
             self._note_tablespaces(each.name for each in taken if each.newowner is None)
@@ -236,7 +239,7 @@ class Choice:
 
     def _sets_for_the_database(self, node: Any) -> bool:
         if isinstance(node, ast.AlterRoleSetStmt):
-            role: Any = node.role  # None for all
+            role: Any = node.role  # None means all roles
             return node.database is not None and (role is None or role.rolename in self._roles)
         return isinstance(node, ast.AlterDatabaseSetStmt)
 
@@ -253,14 +256,14 @@ class Choice:
         if statement.text.strip() == EMPTIES_SEARCH_PATH:
             return None
         if statement.text.startswith(_STATISTICS) and self._version < _WITH_STATISTICS:
-            return None  # the server makes its own
+            return None  # the server collects its own
         missing = _MISSING if statement.verb == b"COPY" and self._lacks_extensions else frozenset()
         return Chosen(statement, missing)
 
     # ── roles ────────────────────────────────────────────────────────────────
 
     def _granted(self, statement: Statement, node: Any) -> Chosen | None:
-        """Leave out owners, and grants but for those to roles that are mapped."""
+        """Leave out owners, and grants except those to mapped roles."""
         roles = roles_in(node)
         if isinstance(node, ast.GrantStmt) and node.is_grant:
             named = [each for each in roles if each.roletype == RoleSpecType.ROLESPEC_CSTRING]
@@ -286,7 +289,7 @@ class Choice:
         self._tablespaces.update(name for name in names if name not in _DEFAULT_TABLESPACES)
 
     def _policy(self, statement: Statement, node: Any) -> Chosen | None:
-        """A policy for those of its roles that are here; none without any."""
+        """Return a policy for those of its roles that are mapped; None without any."""
         roles = node.roles or ()
         known = [
             each
@@ -305,9 +308,9 @@ class Choice:
         return Chosen(self._renamed(statement, roles, known), _MISSING)
 
     def _renamed(self, statement: Statement, roles: Any, known: list[Any]) -> Statement:
-        """The statement for these of its roles, with the names that they have here."""
+        """Return the statement for these of its roles, under their names here."""
         if all(each.roletype != RoleSpecType.ROLESPEC_CSTRING for each in roles):
-            return statement  # where none is written, the parser says PUBLIC, in no place
+            return statement  # where none is written, the parser returns PUBLIC, without a position
         text, _ = decoded(statement.text)
         ends = {token.start: token.end + 1 for token in parser.scan(text)}
         names = [
@@ -328,7 +331,7 @@ def _beginning(statement: Statement) -> str:
 
 
 def _list(what: str, names: Iterable[str]) -> list[str]:
-    """What it says of several names, if there are any."""
+    """Return one line that lists these names, if there are any."""
     told = ", ".join(sorted(names))
     return [f"{what} {told}"] if told else []
 
@@ -338,12 +341,12 @@ def _table(relation: Any) -> str:
 
 
 def _adapted(statement: Statement, node: Any) -> Chosen:
-    """A statement as it is carried out, and whether the others can do without it."""
+    """Return a statement as it is run, with the failures that are allowed."""
     chosen = Chosen(statement)
     match node:
         case ast.VariableSetStmt() if (
             node.name != "role"
-        ):  # a newer pg_dump sets what only newer servers know
+        ):  # a newer pg_dump sets what only newer servers have
             may_fail = frozenset((_UNKNOWN_SETTING, _NOT_ALLOWED))
             chosen = Chosen(statement, may_fail, reported=node.name not in _LIMITS)
         case ast.CommentStmt():
@@ -367,16 +370,16 @@ def _adapted(statement: Statement, node: Any) -> Chosen:
 
 
 def _without_extensions(node: Any) -> frozenset[bytes]:
-    """The SQLSTATEs with which a statement may fail where an extension is lacking."""
+    """Return the SQLSTATEs with which a statement may fail where an extension is missing."""
     if isinstance(node, _GOES_WITH_IT):
         return _MISSING
     return _NO_RELATION if isinstance(node, ast.IndexStmt) else frozenset()
 
 
 def _with_schema(statement: Statement, node: Any) -> Statement:
-    """The statement behind one that makes the schema which the extension is to be in."""
+    """Return the statement after one that creates the schema for the extension."""
     names = [each.arg.sval for each in node.options or () if each.defname == "schema"]
-    if not names or names[0].startswith("pg_"):  # which none may make
+    if not names or names[0].startswith("pg_"):  # reserved by PostgreSQL
         return statement
     make = f"CREATE SCHEMA IF NOT EXISTS {quoted(names[0])}; "
     return replace(statement, text=make.encode() + statement.text)
@@ -398,7 +401,7 @@ def _only_drops(node: Any) -> bool:
 
 
 def _takes_away_or_makes_a_database(node: Any) -> bool:
-    """Whether pg_dump --clean or --create begins with such statements."""
+    """Whether a statement is one of those that pg_dump --clean or --create begins with."""
     match node:
         case ast.AlterTableStmt():
             return _only_drops(node)
@@ -416,7 +419,7 @@ def _cannot_be_here(node: Any) -> bool:
 
 
 def _is_placeholder(node: Any) -> bool:
-    """Whether it is what pg_dump --clean puts in place of a view whose parts are dropped first."""
+    """Whether it is pg_dump --clean's placeholder for a view whose parts are dropped first."""
     if not isinstance(node, ast.ViewStmt) or not node.replace:
         return False
     query: Any = node.query
@@ -456,7 +459,7 @@ def _gives_away(node: Any) -> bool:
 
 
 def roles_in(node: Any) -> list[Any]:
-    """The roles whom such a statement gives something to."""
+    """Return the roles that such a statement gives something to."""
     if isinstance(node, ast.AlterOwnerStmt):
         return [node.newowner]
     if isinstance(node, ast.ReassignOwnedStmt):

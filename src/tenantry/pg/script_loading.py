@@ -1,16 +1,16 @@
-"""A program of its own that reads a script into a database: ``python -m … FILE ROOM ROLES LOSSES``.
+"""A program that loads a script into a database: ``python -m … FILE ROOM ROLES LOSSES``.
 
 ``ROOM`` is how many bytes the database may take. ``ROLES`` is a JSON object: the logins of the
 database that grants and policies may name, by the names that the script has for them. ``LOSSES`` is
-``true`` to go on without what the server does not build, else ``false``.
+``true`` to continue without what the server does not build, else ``false``.
 
-It comes to the server as libpq's environment says. A script may have the server answer with more
-than there is memory, and take hours to be taken apart: so it runs as a child (``host.children``).
+It connects by libpq's environment variables. A script may make the server answer with more than
+there is memory, and take hours to parse: so it runs as a child (``host.children``).
 
-How far it is in the file it tells on standard error (``read 1234``), and what came of it in one
-line of JSON on standard output: ``{"left_out": […], "settings": {name: value, …}}``, the settings
-being those of its database, or ``{"refused": …, "hint": …}`` if the script is at fault, or
-``{"failed": …}`` with the server's words.
+It reports its progress in the file on standard error (``read 1234``), and the result as one line of
+JSON on standard output: ``{"left_out": […], "settings": {name: value, …}}``, the settings being
+those of its database, or ``{"refused": …, "hint": …}`` if the script is at fault, or ``{"failed":
+…}`` with the server's message.
 """
 
 import gzip
@@ -37,12 +37,12 @@ from tenantry.pg.script_triggers import (
 from tenantry.pg.scripts import Refused, Script, Statement
 
 GZIP = b"\x1f\x8b"
-# Of SQL, for one byte in the database: bytea is written with two digits a byte, and long values are
-# compressed there. No room on the disk depends on it, only how long it may take.
+# Bytes of SQL for one byte in the database: bytea is written with two digits a byte, and long
+# values are compressed there. It limits only how long a load may take, not the room on the disk.
 _TIMES = 4
 _BUFFER = 1024 * 1024
 _TELL_SECONDS = 0.5
-# Each INSERT alone would wait for the disk alone.
+# Each INSERT in a transaction of its own would wait for the disk.
 _MOST_TOGETHER = 1000
 _MOST_BYTES_TOGETHER = 1024 * 1024
 _CONTROL = {b"BEGIN", b"START", b"COMMIT", b"END", b"ROLLBACK", b"ABORT", b"SAVEPOINT", b"RELEASE"}
@@ -51,14 +51,14 @@ _ACCEPT = "Change that at the source; or go on without it, by accept_losses (--a
 # SQLSTATEs (PostgreSQL's manual, appendix A).
 _NOT_FOUND = {b"42883", b"42P01", b"42704", b"3F000"}  # function, table, object, schema
 _NOT_NULL = b"23502"
-# Of rows: a check or NOT NULL violated, and what a check's function raises.
+# Errors of rows: a check or NOT NULL violated, and those that a check's function raises.
 _OF_ROWS = {b"23514", _NOT_NULL, b"P0001", b"22012"}
-# Their classes: connection, rollback, resources, intervention, system.
+# Classes of the server's errors: connection, rollback, resources, intervention, system.
 _OF_THE_SERVER = {b"08", b"40", b"53", b"57", b"58"}
 
 
 class Unpacked(io.RawIOBase):
-    """What a file has in it, unpacked if it is compressed, if a database has ``room`` for it."""
+    """A file's contents, unpacked if it is compressed, limited by the ``room`` of the database."""
 
     def __init__(self, file: BinaryIO, room: int) -> None:
         self._file = file
@@ -108,7 +108,7 @@ class Unpacked(io.RawIOBase):
 
 
 class _Loader:
-    """Reads one script into the database.
+    """Loads one script into the database.
 
     A load is stricter than a running database (see ``reloading``): what fails for that is tried
     again, with all schemas on the search path and without checks.
@@ -125,7 +125,7 @@ class _Loader:
         self._size = 0
 
     def load(self) -> dict[str, object]:
-        """Do all of it. Returns what was left out, and the settings."""
+        """Load the whole script. Returns what was left out, and the settings."""
         for statement in self._script.statements():
             if statement.verb == b"INSERT":
                 self._keep(statement)
@@ -168,7 +168,7 @@ class _Loader:
             self._do(chosen)
 
     def _do(self, chosen: Chosen) -> None:
-        """Carry it out; a failure that the others can do without is taken back alone."""
+        """Run a statement; an allowed failure rolls back this statement alone."""
         try:
             if chosen.makes == "foreign key":
                 self._add_foreign_key(chosen.statement)
@@ -183,12 +183,12 @@ class _Loader:
             self._choice.failed(chosen, error.said, error.code)
 
     def _can_do_without(self, error: Failed) -> bool:
-        """Whether a failure is a loss that was accepted, and says nothing of the server."""
+        """Whether a failure is a loss that the caller accepts, and not an error of the server."""
         code = error.code or b"08"
         return self._accepts_losses and code[:2] not in _OF_THE_SERVER
 
     def _do_with_less(self, statements: list[Statement]) -> None:
-        """Carry statements out, in a way that needs less if that helps. Raises Failed."""
+        """Run statements, in a way that needs less if that helps. Raises Failed."""
         if statements[0].verb in _CONTROL:  # of transactions, and so of savepoints
             self._session.do(statements, self._script)
             return
@@ -200,7 +200,7 @@ class _Loader:
             failure = error
         else:
             return
-        # What somebody wrote by hand is wrong if it fails; what was dumped was there.
+        # A failure in a script written by hand is an error; what was dumped did work before.
         looks_further = self._script.is_dump and statements[0].verb != b"DROP"
         while (looks_further and failure.code in _NOT_FOUND) or self._suspend_checks(failure):
             looks_further = False
@@ -215,7 +215,7 @@ class _Loader:
         raise failure
 
     def _suspend_checks(self, failure: Failed) -> bool:
-        """Drop the checks that rows may have failed for. Returns whether there were any."""
+        """Drop the checks that may have rejected rows. Returns whether there were any."""
         if not self._script.is_dump or failure.code not in _OF_ROWS:
             return False
         if failure.domain is not None:
@@ -235,7 +235,7 @@ class _Loader:
 def load(
     file: BinaryIO, room: int, roles: Mapping[str, str], *, accepts_losses: bool
 ) -> dict[str, object]:
-    """Read a script into the database. Returns what was left out, and the settings.
+    """Load a script into the database. Returns what was left out, and the settings.
 
     Raises Failed, Refused, psycopg.Error.
     """
@@ -244,7 +244,7 @@ def load(
 
 
 def main() -> None:
-    """Do what the module says. The process ends with 0 if it has said what came of it."""
+    """Run the program. The process ends with 0 if it has printed a result."""
     path, room, roles, losses = sys.argv[1:]
     told: dict[str, object]
     try:

@@ -1,4 +1,4 @@
-"""Statements without what is of the server that they are from alone: its owners and tablespaces."""
+"""Remove from statements what is of their server alone: owners and tablespaces."""
 
 import re
 from dataclasses import replace
@@ -12,7 +12,7 @@ from tenantry.pg.scripts import Statement
 
 _MENTIONS = re.compile(rb"\btablespace\b", re.IGNORECASE)
 _SETTINGS = {"default_tablespace", "temp_tablespaces"}
-_FEW = 100  # tablespaces in a statement, each of which is parsed again for
+_FEW = 100  # tablespaces in a statement, which is parsed again for each
 _ELSEWHERE = {AlterTableType.AT_ChangeOwner, AlterTableType.AT_SetTableSpace}
 _LAST_TOKENS = 3  # OWNER TO role, SET TABLESPACE name
 _BETWEEN = {"ASCII_59", "SQL_COMMENT", "C_COMMENT"}  # the first is the semicolon
@@ -52,7 +52,7 @@ def _tablespaces(statement: Statement) -> list[str] | None:
 
 
 def without_tablespaces(statement: Statement) -> tuple[Statement, list[str]]:
-    """The statement with what it makes in the default tablespace, and the names of the others."""
+    """Return the statement for the default tablespace, and the names of the removed ones."""
     if _MENTIONS.search(statement.text) is None:
         return statement, []
     names = _tablespaces(statement) or []
@@ -61,7 +61,7 @@ def without_tablespaces(statement: Statement) -> tuple[Statement, list[str]]:
         return statement, []
     text = decoded(statement.text)[0]
     tokens = parser.scan(text)
-    # From the end, where the places of those before stay as they are. It may be the name of a
+    # From the end, where the positions of earlier ones stay as they are. It may be the name of a
     # column too: then the statement has another meaning without it, or none.
     for i in reversed(range(len(tokens) - 1)):
         if tokens[i].name != "TABLESPACE":
@@ -76,7 +76,7 @@ def without_tablespaces(statement: Statement) -> tuple[Statement, list[str]]:
 
 
 def moves_to(node: Any) -> list[str] | None:
-    """The tablespaces that a statement names which is about nothing else (or owners); else None."""
+    """Return the tablespaces of a statement that is only about them (or owners); else None."""
     if isinstance(node, ast.AlterTableMoveAllStmt):
         return [each for each in (node.orig_tablespacename, node.new_tablespacename) if each]
     if isinstance(node, ast.VariableSetStmt) and node.name in _SETTINGS:
@@ -89,8 +89,10 @@ def moves_to(node: Any) -> list[str] | None:
 
 
 def without_changes_of_place(statement: Statement, node: Any) -> tuple[Statement, list[Any]]:
-    """``ALTER TABLE`` without those of its changes that are about owners and tablespaces, and
-    these. Some others are to be left."""
+    """Return ``ALTER TABLE`` without changes of owners and tablespaces, and these changes.
+
+    At least one other change must be left.
+    """
     commands: Any = node.cmds
     taken = [each for each in commands if each.subtype in _ELSEWHERE]
     if not taken:
@@ -111,7 +113,7 @@ def without_changes_of_place(statement: Statement, node: Any) -> tuple[Statement
 
 
 def _parts(tokens: list[Any]) -> list[list[Any]]:
-    """What is between the commas that are in no parentheses."""
+    """Split tokens at the commas that are in no parentheses."""
     parts: list[list[Any]] = [[]]
     depth = 0
     for token in tokens:
@@ -124,7 +126,7 @@ def _parts(tokens: list[Any]) -> list[list[Any]]:
 
 
 def without_owner(statement: Statement, node: Any) -> Statement:
-    """CREATE SCHEMA … AUTHORIZATION, which has the name of its owner if it has none itself."""
+    """Return CREATE SCHEMA without AUTHORIZATION; a schema without a name is named by its owner."""
     if node.authrole is None:
         return statement
     name = quoted(node.schemaname or node.authrole.rolename)

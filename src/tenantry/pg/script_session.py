@@ -1,4 +1,4 @@
-"""The server that a script is read into, by libpq alone: a statement goes there as it is."""
+"""The connection that a script is loaded over, by libpq alone: it sends statements unchanged."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +19,11 @@ _ERROR, _SQLSTATE = pq.DiagnosticField.MESSAGE_PRIMARY, pq.DiagnosticField.SQLST
 
 
 class Failed(Exception):
-    """The server does not do what a statement says. ``code`` is its SQLSTATE, ``said`` its words;
-    ``has_data`` if the data of a COPY is still to be read, ``domain`` the one (its schema, its
-    name) that a value is not of."""
+    """The server rejects a statement. ``code`` is its SQLSTATE, ``said`` its message.
+
+    ``has_data`` if the data of a COPY is still to be read; ``domain`` is the one (its schema, its
+    name) that a value violates.
+    """
 
     def __init__(
         self,
@@ -40,7 +42,7 @@ class Failed(Exception):
 
 
 class Session:
-    """The server, which takes one statement after the other."""
+    """A connection to the server, which runs one statement after the other."""
 
     def __init__(self) -> None:
         self._server = pq.PGconn.connect(b"")
@@ -59,9 +61,9 @@ class Session:
         return self._server.transaction_status != pq.TransactionStatus.IDLE
 
     def do(self, statements: list[Statement], script: Script) -> None:
-        """Carry out statements, a COPY alone among them. Raises Failed, Refused."""
+        """Run statements, a COPY alone among them. Raises Failed, Refused."""
         self._server.send_query(b"\n".join(each.text for each in statements))
-        # What it answers is nobody's: row by row it takes no memory.
+        # The results are discarded: row by row they take no memory.
         self._server.set_single_row_mode()
         done, failure = 0, None
         has_data = statements[0].verb == b"COPY"
@@ -86,7 +88,7 @@ class Session:
             raise failure
 
     def rows(self, query: bytes) -> list[list[bytes]]:
-        """What a query of ours answers, in the script's encoding. Raises Failed."""
+        """Return the result of one of our queries, in the script's encoding. Raises Failed."""
         result = self._server.exec_(query)
         if result.status not in {pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK}:
             raise _failure(Statement(query, 0), result)
@@ -96,18 +98,18 @@ class Session:
         ]
 
     def look(self, query: bytes) -> list[list[bytes]]:
-        """What a query about the catalogs answers, whose names are pg_catalog's. Raises Failed.
+        """Return the result of a query on the catalogs, with names of pg_catalog. Raises Failed.
 
-        Names in definitions are written out: the path leads to none of them.
+        The search path is otherwise empty, so that names in definitions are qualified.
         """
         with self._path(b"pg_catalog"):
             return self.rows(query)
 
     @contextmanager
     def all_schemas(self) -> Iterator[None]:
-        """Have the search path end with all schemas in the block.
+        """In the block, add all schemas to the end of the search path.
 
-        What the script was dumped from may have had a path that the script does not tell.
+        The database that the script was dumped from may have had a path that is not in the script.
         """
         [[path]] = self.rows(_SEARCH_PATH)
         [[schemas]] = self.rows(_SCHEMAS)
@@ -129,7 +131,7 @@ class Session:
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """Within a transaction, have what fails in the block take back the block alone."""
+        """Within a transaction, roll back only the block if something in it fails."""
         if not self.is_in_transaction:
             yield
             return

@@ -1,4 +1,4 @@
-"""Single statements of a script: what they say, and the same statements with other text."""
+"""Parse single statements of a script, and replace parts of their text."""
 
 import re
 from dataclasses import replace
@@ -14,12 +14,12 @@ _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 _KEYWORDS = (
     keywords.RESERVED_KEYWORDS | keywords.COL_NAME_KEYWORDS | keywords.TYPE_FUNC_NAME_KEYWORDS
 )
-# Whose values are lists of names (GUC_LIST_QUOTE in PostgreSQL's guc_tables.c).
+# Settings whose values are lists of names (GUC_LIST_QUOTE in PostgreSQL's guc_tables.c).
 _LISTS_OF_NAMES = {"search_path", "temp_tablespaces"}
 
 
 def parsed(statement: Statement) -> Any:
-    """What a statement says, if our parser takes it."""
+    """Return a statement's tree, None if our parser does not accept it."""
     if len(statement.text) > _MOST_PARSED:
         return None
     try:
@@ -30,7 +30,7 @@ def parsed(statement: Statement) -> Any:
 
 
 def decoded(text: bytes) -> tuple[str, str]:
-    """A statement's text, and the encoding in which its bytes are the same again."""
+    """Return a statement's text, and the encoding in which it has the same bytes again."""
     try:
         return text.decode(), "utf-8"
     except UnicodeDecodeError:
@@ -38,7 +38,7 @@ def decoded(text: bytes) -> tuple[str, str]:
 
 
 def spliced(statement: Statement, start: int, end: int, text: str) -> Statement:
-    """The statement with other text from one character to another."""
+    """Return the statement with ``text`` in place of the characters from ``start`` to ``end``."""
     whole, encoding = decoded(statement.text)
     before, after = whole[:start].encode(encoding), whole[end:].encode(encoding)
     return replace(statement, text=before + text.encode() + after)
@@ -54,7 +54,7 @@ def quoted(name: str) -> str:
 
 
 def assigned(change: Any) -> list[str] | None:
-    """The values that ``SET name TO value, …`` gives; None if it gives none by itself."""
+    """Return the values that ``SET name TO value, …`` gives; None if it gives none by itself."""
     if change.kind != VariableSetKind.VAR_SET_VALUE:
         return None
     values = []
@@ -73,7 +73,7 @@ def assigned(change: Any) -> list[str] | None:
 
 
 def database_setting(change: Any) -> str | None:
-    """The value that ``ALTER DATABASE … SET`` gives, as pg_db_role_setting has it; None if none."""
+    """Return the value of ``ALTER DATABASE … SET``, as in pg_db_role_setting; None if none."""
     values = assigned(change)
     if values is not None and change.name.lower() in _LISTS_OF_NAMES:
         values = [each if _is_plain(each) else quoted(each) for each in values]

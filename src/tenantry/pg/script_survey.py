@@ -1,11 +1,11 @@
-"""A program of its own that says what a script has, without a server: ``python -m … FILE ROOM``.
+"""A program that lists a script's contents, without a server: ``python -m … FILE ROOM``.
 
-``ROOM`` is how many bytes the database may take that it is for. It prints ``{"version": …,
-"schemas": […], "tables": [[schema, name], …], "extensions": […], "roles": [[schema, name, use,
-count], …]}``, or ``{"refused": …, "hint": …}``. The version is that of the server which was dumped,
-if the script says so; the use of a role is ``policies``, ``grants`` or ``owns``.
+``ROOM`` is how many bytes the target database may take. It prints ``{"version": …, "schemas": […],
+"tables": [[schema, name], …], "extensions": […], "roles": [[schema, name, use, count], …]}``, or
+``{"refused": …, "hint": …}``. The version is that of the dumped server, if the script has it; the
+use of a role is ``policies``, ``grants`` or ``owns``.
 
-A script may take hours to be taken apart: so it runs as a child (``host.children``).
+A script may take hours to parse: so it runs as a child (``host.children``).
 """
 
 import io
@@ -36,7 +36,7 @@ _SETTING = re.compile(
 
 
 class _Survey:
-    """What is known of a script."""
+    """The contents found in a script."""
 
     def __init__(self, file: io.BufferedReader) -> None:
         found = _VERSION.search(file.peek(_HEAD_BYTES))
@@ -63,7 +63,7 @@ class _Survey:
 
     def _take(self, statement: Statement) -> None:
         node: Any = parsed(statement)
-        kind = type(node)  # compared, since the tree's types say of each part that it may be None
+        kind = type(node)  # compared, since the tree's types allow None for each part
         if kind is ast.CreateSchemaStmt:
             owner = node.authrole and node.authrole.rolename
             self.schemas[node.schemaname or owner] = None
@@ -101,7 +101,7 @@ class _Survey:
 
 
 def main() -> None:
-    """Do what the module says. The process ends with 0 if it has said what came of it."""
+    """Run the program. The process ends with 0 if it has printed a result."""
     path, room = sys.argv[1:]
     told: dict[str, object]
     try:

@@ -1,9 +1,9 @@
-"""Triggers and foreign keys that a script turns off while it has data read in.
+"""Triggers and foreign keys that a script turns off while it loads data.
 
 pg_dump --disable-triggers writes ALTER TABLE … DISABLE TRIGGER ALL, others set
 session_replication_role. Both need a superuser, because they switch off foreign keys. An owner may
-drop those and make them again: which also finds rows that do not fit, where a superuser would
-have taken them unseen. So foreign keys come back at the end; one that rows violate is NOT VALID.
+drop those and create them again: which also finds violating rows, where a superuser would have
+accepted them unseen. So foreign keys are restored at the end; one that rows violate is NOT VALID.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ _TRIGGERS = b"""
 
 
 class Triggers:
-    """What of a database is turned off, and comes back with ``restore``."""
+    """The triggers and foreign keys that are turned off until ``restore``."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -42,7 +42,7 @@ class Triggers:
         self._keys: list[list[bytes]] = []
 
     def disable(self) -> None:
-        """Turn off what session_replication_role = replica does. Raises Failed."""
+        """Turn off what session_replication_role = replica turns off. Raises Failed."""
         self.suspend_foreign_keys()
         found = self._session.look(_TRIGGERS)
         for table, trigger in found:
@@ -56,14 +56,14 @@ class Triggers:
         self._triggers = []
 
     def suspend_foreign_keys(self) -> None:
-        """Drop the foreign keys that there are, until ``restore``. Raises Failed."""
+        """Drop all foreign keys, until ``restore``. Raises Failed."""
         found = self._session.look(_KEYS)
         for table, name, _ in found:
             self._session.rows(b"ALTER TABLE %s DROP CONSTRAINT %s" % (table, name))
         self._keys += found
 
     def restore(self) -> list[str]:
-        """Have all of it back. Returns what could not be as it was. Raises Failed."""
+        """Restore all of it. Returns what could not be restored unchanged. Raises Failed."""
         self.enable()
         changes = [
             b"ALTER TABLE %s ADD CONSTRAINT %s %s" % (table, name, definition)
@@ -73,9 +73,9 @@ class Triggers:
 
 
 def add_foreign_key(session: Session, change: bytes) -> str:
-    """Do an ALTER TABLE … ADD FOREIGN KEY, NOT VALID if rows do not fit.
+    """Run an ALTER TABLE … ADD FOREIGN KEY, NOT VALID if rows violate it.
 
-    Returns what to tell of it, empty if it is as it says. Raises Failed.
+    Returns what to report of it, empty if it is valid. Raises Failed.
     """
     try:
         with session.savepoint():
@@ -90,13 +90,13 @@ def add_foreign_key(session: Session, change: bytes) -> str:
     try:
         with session.savepoint():
             session.rows(change + b" NOT VALID")
-    except Failed:  # before version 18 a partitioned table cannot have such a one
+    except Failed:  # before version 18 a partitioned table cannot have one
         return f"{readable} (left out: {why})"
     return f"{readable} (NOT VALID: {why})"
 
 
 def disables_triggers(statement: Statement) -> Statement | None:
-    """``ALTER TABLE … DISABLE (ENABLE) TRIGGER ALL`` as an owner may say it, else None.
+    """Return ``ALTER TABLE … DISABLE (ENABLE) TRIGGER ALL`` as an owner may run it, else None.
 
     ALL includes those of foreign keys, which only a superuser may disable.
     """
@@ -114,8 +114,10 @@ def disables_triggers(statement: Statement) -> Statement | None:
 
 
 def replicates(statement: Statement) -> bool | None:
-    """Whether ``SET session_replication_role`` turns triggers and foreign keys off (True) or on
-    (False); None for other statements. Only a superuser may set it."""
+    """Whether ``SET session_replication_role`` turns triggers and foreign keys off (or on).
+
+    True is off, False is on; None for other statements. Only a superuser may set it.
+    """
     node = parsed(statement) if statement.verb in {b"SET", b"RESET"} else None
     if not isinstance(node, ast.VariableSetStmt) or node.name != "session_replication_role":
         return None

@@ -1,8 +1,8 @@
-"""SQL scripts, as pg_dump writes them: taken apart into statements and the data of COPY.
+"""SQL scripts, as pg_dump writes them: split into statements and the data of COPY.
 
-psql, which reads them elsewhere, runs programs for whoever wrote one. Here nothing is between a
-script and the server: what is SQL goes there as it is, and what is psql's own is refused. So
-where a statement ends is a question of being right, not of being safe (docs/decisions/0025).
+psql, which usually reads them, runs programs that a script names. Here nothing stands between a
+script and the server: SQL is sent as it is, and psql's own commands are refused. So an error about
+where a statement ends breaks a load, and not its security (docs/decisions/0025).
 """
 
 import re
@@ -13,8 +13,8 @@ from typing import BinaryIO
 MOST_STATEMENT_BYTES = 128 * 1024 * 1024
 _PIECE = 1024 * 1024
 
-# What the server's own scanner takes for one thing, as far as an end of a statement might hide in
-# it; whatever is none of it comes in runs.
+# One token of the server's own scanner, as far as an end of a statement might be inside it; all
+# other characters come in runs.
 _TOKEN = re.compile(
     rb"""
     --[^\n]*
@@ -29,9 +29,9 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-# A statement about rows that is a line of its own and has nothing in which an end might hide, as
-# pg_dump --inserts writes them by the million: taking each apart would take ten times as long.
-# (Not with possessive groups: those of Python before 3.11.5 match what they should not.)
+# A statement about rows that is a line of its own and contains nothing that might hide an end, as
+# pg_dump --inserts writes them by the million: splitting each into tokens would take ten times as
+# long. (Not with possessive groups: those of Python before 3.11.5 match what they should not.)
 _WHOLE = rb"""(?: '[^'\\\n]*' | "[^"\n]*" | -(?!-) | /(?!\*) )"""
 _ROWS_IN_A_LINE = re.compile(
     rb"""
@@ -42,7 +42,7 @@ _ROWS_IN_A_LINE = re.compile(
     % _WHOLE,
     re.VERBOSE | re.IGNORECASE,
 )
-# Of an INSERT, between its first line and its last: rows without parentheses in them.
+# Lines of an INSERT between its first and its last: rows without parentheses in them.
 _ROWS_BETWEEN = re.compile(
     rb"""(?: \( [^'";\\$/\n()-]* (?: %s [^'";\\$/\n()-]* )* \) [ \t]*,\s* )+""" % _WHOLE,
     re.VERBOSE,
@@ -50,8 +50,8 @@ _ROWS_BETWEEN = re.compile(
 # With backslashes, a quote is doubled or escaped.
 _ESCAPED = re.compile(rb"(?:[^'\\]++|\\.|'')*+'", re.DOTALL)
 _COMMENT = re.compile(rb"/\*|\*/")
-# Commands of psql's that change nothing of what a script does: how pg_dump guards psql against
-# itself, and what people have psql print.
+# Commands of psql's that do not change what a script does: pg_dump's safeguards against psql
+# itself, and those that print something.
 _HARMLESS = re.compile(
     rb"\\(?:(?:un)?restrict [A-Za-z0-9]+|(?:echo|qecho|warn|timing|pset|x)\b[^\n\\]*"
     rb"|set (?:ON_ERROR_STOP|ON_ERROR_ROLLBACK|ECHO|QUIET|VERBOSITY)\b[\w ]*)\s*"
@@ -63,9 +63,9 @@ _MOST_WORDS = 4  # CREATE OR REPLACE FUNCTION
 _BEGINS = b"-- PostgreSQL database dump"
 _ENDS = b"-- PostgreSQL database dump complete"
 _CLUSTER = b"-- PostgreSQL database cluster dump"
-# Those in which a byte of a letter may look like a quote or a backslash.
+# Encodings in which a byte of a letter may look like a quote or a backslash.
 _AMBIGUOUS = {b"BIG5", b"GB18030", b"GBK", b"JOHAB", b"SHIFT_JIS_2004", b"SJIS", b"UHC"}
-# By which pg_dump has functions not find what they name without its schema.
+# By this pg_dump prevents functions from finding names without a schema.
 EMPTIES_SEARCH_PATH = b"SELECT pg_catalog.set_config('search_path', '', false);"
 FOR_ONE_DATABASE = "Dump one database: pg_dump --no-owner --no-privileges, or --format=custom."
 _MAKES_A_DATABASE = [b"create", b"database"]
@@ -74,7 +74,7 @@ _MAKES_CONTENTS = {b"create", b"insert", b"copy"}
 
 
 class Refused(Exception):
-    """A script cannot be taken; ``hint`` says what can be done about it."""
+    """A script is refused; ``hint`` says what can be done about it."""
 
     def __init__(self, detail: str, *, hint: str | None = None) -> None:
         super().__init__(detail)
@@ -91,7 +91,7 @@ class Statement:
 
     @property
     def verb(self) -> bytes:
-        """Its first word, in capitals."""
+        """Return its first word, in capitals."""
         found = _TOKEN.match(self.text)
         return found[0].upper() if found else b""
 
@@ -105,24 +105,24 @@ class Place:
 
 
 class Script:
-    """A script, read once from its beginning to its end, but for the data of a COPY.
+    """A script, read once from beginning to end, except for the data of a COPY.
 
-    ``setting`` tells the server's value of ``standard_conforming_strings`` or ``client_encoding``
-    at that moment, which earlier statements change. So a statement is to be carried out before the
-    next one is asked for, unless it surely changes neither.
+    ``setting`` returns the server's value of ``standard_conforming_strings`` or ``client_encoding``
+    at that moment, which earlier statements change. So a statement must be run before the next one
+    is requested, unless it surely changes neither.
     """
 
     def __init__(self, file: BinaryIO, setting: Callable[[str], bytes]) -> None:
         self._file = file
         self._setting = setting
         self.line = 0
-        self._rest = b""  # of the line, behind the statement that was given last
+        self._rest = b""  # of the line, behind the last returned statement
         self._new()
         self._closes: Callable[[bytes, int], int] | None = None  # of a quote or comment, if in one
         self._is_dump = self._is_whole = False
         self._has_statements = False
         self._was_dumped = False
-        self._databases = 0  # that it makes
+        self._databases = 0  # how many it creates
         self._has_contents = False
 
     def _new(self) -> None:
@@ -135,7 +135,7 @@ class Script:
         self._escaped_until = 0  # the line, if nothing has followed a string with backslashes yet
 
     def statements(self) -> Iterator[Statement]:
-        """Each statement. After a COPY that the server wants data for, read ``data`` first.
+        """Yield each statement. After a COPY that the server wants data for, read ``data`` first.
 
         Raises Refused.
         """
@@ -153,21 +153,23 @@ class Script:
 
     @property
     def is_dump(self) -> bool:
-        """Whether it begins as pg_dump's output does, whose names all have their schema; somebody
-        may have put a BEGIN before that."""
+        """Whether it begins as pg_dump's output does, whose names all have their schema.
+
+        A BEGIN may come before that.
+        """
         return self._was_dumped
 
     def place(self) -> Place:
-        """Where it is: for ``go_back``, before ``data`` or behind a statement."""
+        """Return the position: for ``go_back``, before ``data`` or behind a statement."""
         return Place(self._file.tell(), self.line)
 
     def go_back(self, place: Place) -> None:
-        """Go on at a place again, within the data of the same COPY."""
+        """Continue at an earlier position, within the data of the same COPY."""
         self._file.seek(place.offset)
         self.line = place.line
 
     def data(self) -> Iterator[bytes]:
-        """What follows a COPY … FROM stdin, up to its end. Raises Refused if there is none."""
+        """Yield the data after a COPY … FROM stdin, up to its end. Raises Refused if none."""
         if self._rest.strip():
             raise Refused(f"Line {self.line} has more behind the COPY, whose data begins there.")
         begins = True
@@ -202,7 +204,7 @@ class Script:
         return line
 
     def _in_line(self, line: bytes) -> Iterator[Statement]:
-        """The statements that end in a line."""
+        """Yield the statements that end in a line."""
         start = position = 0
         while position < len(line):
             if self._closes is not None:
@@ -265,7 +267,7 @@ class Script:
     # ── tokens ───────────────────────────────────────────────────────────────
 
     def _begins(self, token: re.Match[bytes]) -> bool:
-        """Whether a statement begins with it, rather than a comment or something of psql's."""
+        """Whether a statement begins with a token, rather than a comment or a psql command."""
         text = token[0]
         if text.startswith(b"--"):
             self._hear(text.strip())
@@ -281,8 +283,10 @@ class Script:
         return True
 
     def _is_passed_over(self, line: bytes, position: int) -> bool:
-        """Whether a command of psql's changes nothing here: pg_dump --create connects to the
-        database that it has made."""
+        """Whether a psql command is ignored: it changes nothing here.
+
+        pg_dump --create connects to the database that it has created.
+        """
         if _HARMLESS.fullmatch(line, position):
             return True
         makes_its_own = self._databases == 1 and not self._has_contents
@@ -291,18 +295,18 @@ class Script:
     def _hear(self, comment: bytes) -> None:
         self._is_whole |= comment == _ENDS
         self._was_dumped |= comment == _BEGINS and not self._has_contents
-        if self._has_statements:  # a script of another kind, with a part that is from a dump
+        if self._has_statements:  # a script of another kind that includes part of a dump
             return
         if comment == _CLUSTER:
             raise Refused("It is a dump of a whole server, by pg_dumpall.", hint=FOR_ONE_DATABASE)
         self._is_dump |= comment == _BEGINS
 
     def _take(self, token: re.Match[bytes]) -> bool:
-        """Go on behind a token of a statement's. Returns whether it was the last one."""
+        """Process a token of a statement. Returns whether it was the last one."""
         text = token[0]
         if text.startswith(b"--"):
             return False
-        # Strings that only a new line is between are one, of the kind of the first.
+        # String literals that only a new line separates are one, of the kind of the first.
         continues, self._escaped_until = 0 < self._escaped_until < self.line, 0
         if text == b";":
             return self._parentheses <= 0 and not self._blocks
@@ -319,7 +323,7 @@ class Script:
         return False
 
     def _end_of(self, text: bytes) -> Callable[[bytes, int], int] | None:
-        """What finds the end of the quote or comment that a token opens; None if it opens none."""
+        """Return the function that finds the end of a quote or comment; None for other tokens."""
         if text == b"/*":
             return _Comment()
         if text == b'"' or (text != b"$" and text[:1] == text[-1:] == b"$"):
@@ -329,7 +333,7 @@ class Script:
         return _escaped if text.lower() in {b"'", b"e'"} else None
 
     def _hear_word(self, word: bytes) -> None:
-        """Have the depth of a routine's body, as psql counts it."""
+        """Track the depth of a routine's body, as psql counts it."""
         if len(self._words) < _MOST_WORDS:
             self._words.append(word)
         if self._parentheses or word not in {b"begin", b"case", b"end"}:
@@ -343,7 +347,7 @@ class Script:
             self._blocks += 1
 
     def _leave(self, closes: Callable[[bytes, int], int], line: bytes, position: int) -> int:
-        """Where in the line it goes on behind a quote or comment: its end, if that is longer."""
+        """Return the position behind a quote or comment: the end of the line if it goes on."""
         end = closes(line, position)
         if end < 0:
             return len(line)
@@ -383,7 +387,7 @@ def _rest_of_line(line: bytes, _: int) -> int:
 
 
 class _Comment:
-    """Comments of this kind nest."""
+    """The end of a comment; comments of this kind nest."""
 
     def __init__(self) -> None:
         self._depth = 1

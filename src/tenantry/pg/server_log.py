@@ -1,8 +1,8 @@
-"""The server's log in JSON (``log_destination = jsonlog``): its lines, and what they tell.
+"""The server's log in JSON (``log_destination = jsonlog``): its lines and entries.
 
-PostgreSQL escapes all that a client can choose, so that a line is an entry, and a bare quote ends a
-text. Which function has made an entry is in it with ``log_error_verbosity = verbose``, and nothing
-else tells a statement that PostgreSQL logs from a RAISE LOG that looks like one.
+PostgreSQL escapes all text that a client can choose, so that a line is an entry, and a bare quote
+ends a text. Entries name the function that wrote them with ``log_error_verbosity = verbose``: only
+this distinguishes a statement that PostgreSQL logs from a RAISE LOG that looks like one.
 """
 
 import json
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 _BLOCK = 1 << 20
-_HEAD = 64 * 1024  # of a line that is kept, which holds all that comes before the texts
-_TAIL = 4 * 1024  # that comes after them
+_HEAD = 64 * 1024  # bytes kept of a line, which include everything before the texts
+_TAIL = 4 * 1024  # bytes kept of what comes after them
 _AFTER_TEXTS = b',"func_name":"'
 _LONGEST_ESCAPE = 6  # \uXXXX
 _LOGS_IN = {"initializing", "authentication", "startup", ""}
-# Who logs statements, and which file of PostgreSQL's source it is in.
+# The functions that log statements, with their file in PostgreSQL's source.
 _LOGGERS = {
     ("exec_simple_query", "postgres.c"),
     ("exec_execute_message", "postgres.c"),
@@ -32,9 +32,9 @@ Kind = Literal["statement", "duration", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the log: where it begins, its length without the line's end, and what is kept.
+    """A line of the log: its position, its length without the line's end, and its bytes.
 
-    Of one that is very long that is its beginning and its end.
+    Of one that is very long, only its beginning and its end are kept.
     """
 
     start: int
@@ -69,7 +69,7 @@ class _Partial:
 
 
 def lines(path: Path, start: int, *, most: int) -> Iterator[Line]:
-    """The lines of a file from a position on that have ended, in about ``most`` bytes of it."""
+    """Yield the complete lines of a file from a position on, in about ``most`` bytes of it."""
     partial = _Partial(start)
     with path.open("rb") as file:
         file.seek(start)
@@ -86,7 +86,7 @@ def lines(path: Path, start: int, *, most: int) -> Iterator[Line]:
 
 
 def read(line: bytes) -> dict[str, Any] | None:
-    """The entry that a line is; None if it is none. Bytes that are no UTF-8 become surrogates."""
+    """Parse a line; None if it is no entry. Bytes that are not UTF-8 become surrogates."""
     try:
         found = json.loads(line.decode(errors="surrogateescape"))
     except ValueError:
@@ -95,7 +95,7 @@ def read(line: bytes) -> dict[str, Any] | None:
 
 
 def entry(line: Line) -> dict[str, Any] | None:
-    """The entry that a line is; of one that is very long, with a text that is cut off."""
+    """Return the entry of a line; one that is very long has a truncated text."""
     if line.is_whole:
         return read(line.head + line.tail)
     at = line.tail.find(_AFTER_TEXTS)
@@ -106,13 +106,13 @@ def entry(line: Line) -> dict[str, Any] | None:
 
 
 def write(found: dict[str, Any]) -> bytes:
-    """An entry as PostgreSQL writes it."""
+    """Return an entry as PostgreSQL writes it."""
     text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
     return text.encode(errors="surrogateescape")
 
 
 def session_of(found: dict[str, Any]) -> tuple[str, str] | None:
-    """The role and the database of the session that made an entry, if it has proved who it is."""
+    """Return the role and database of an entry's session, if it has authenticated; else None."""
     role, database = found.get("user"), found.get("dbname")
     if not role or not database or found.get("ps") in _LOGS_IN:
         return None
@@ -121,7 +121,7 @@ def session_of(found: dict[str, Any]) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What an entry tells of a statement: an error's ``text`` is that of the whole message."""
+    """A statement in an entry; ``text`` of an error is that of the whole message."""
 
     kind: Kind
     text: str | None
@@ -131,7 +131,7 @@ class Told:
 
 
 def told(found: dict[str, Any]) -> Told | None:
-    """What a session's entry tells of a statement; None if it is of something else."""
+    """Return the statement in a session's entry; None if it has none."""
     message = str(found.get("message", ""))
     if found.get("error_severity") == "ERROR":
         text = found.get("statement")
@@ -150,7 +150,7 @@ def told(found: dict[str, Any]) -> Told | None:
 
 
 def readable(text: str) -> str:
-    """Entries as people read them; what is no entry stays."""
+    """Return entries in a readable form; lines that are no entries stay."""
     said = []
     for line in text.splitlines():
         found = read(line.encode(errors="surrogateescape"))

@@ -1,20 +1,21 @@
-"""A program of its own that reads somebody else's server, which may be hostile.
+"""A program that reads a foreign server, which may be hostile.
 
-``python -m … look`` prints what its database has: ``{"version": …, "extensions": […], "uses":
-[[extension, schema, table, what, holds_rows], …], "tables": [[schema, name, bytes], …], "roles":
-[[schema, name, use, count], …], "settings": {name: value}}``, where the uses are what depends on
-extensions (at most 1,000 of each), with the schema and the table that it is part of or null, the
-use of a role is ``policies``, ``grants`` or ``owns``, and the settings are those that this login's
-sessions begin with.
+``python -m … look`` prints the contents of its database: ``{"version": …, "extensions": […],
+"uses": [[extension, schema, table, what, holds_rows], …], "tables": [[schema, name, bytes], …],
+"roles": [[schema, name, use, count], …], "settings": {name: value}}``, where the uses are the
+objects that depend on extensions (at most 1,000 of each), with the schema and the table that they
+are part of or null, the use of a role is ``policies``, ``grants`` or ``owns``, and the settings are
+the initial ones of this login's sessions.
+
 ``python -m … hold FILE`` begins a transaction that sees one moment, counts the rows of each table,
-and goes on until it is ended. On standard error it tells ``{"table": [schema, name]}`` of each that
-is counted, ``{"snapshot": name}``, for each table ``{"count": rows}``, and ``{"counted": true}``.
-FILE is JSON: ``{"schemas": […], "exclude": [[schema, name], …]}``. In place of all that it prints
-``{"refused": why}``.
+and goes on until it is ended. On standard error it prints ``{"table": [schema, name]}`` of each
+that is counted, ``{"snapshot": name}``, for each table ``{"count": rows}``, and ``{"counted":
+true}``. FILE is JSON: ``{"schemas": […], "exclude": [[schema, name], …]}``. In place of all that it
+prints ``{"refused": why}``.
 
-It comes to the server as libpq's environment says, as a child with a memory limit
-(``host.children``): libpq and psycopg keep whatever a server sends, be it one row of a gigabyte or
-a message without end.
+It connects by libpq's environment variables, as a child with a memory limit (``host.children``):
+libpq and psycopg keep all that a server sends, be it one row of a gigabyte or a message without
+end.
 """
 
 import json
@@ -35,7 +36,7 @@ _MOST_EXTENSIONS = 500
 _LONGEST_DESCRIPTION = 600  # characters
 _MOST_SETTINGS = 200
 _WITH_POLICIES = 9_05_00
-_LONGEST_NAME = 63 * 4  # bytes: NAMEDATALEN, and what a server says that has a larger one
+_LONGEST_NAME = 63 * 4  # bytes: NAMEDATALEN, and room for a server that has a larger one
 _LONGEST_MESSAGE = 2000
 _MOST_SECONDS = 60
 
@@ -54,7 +55,7 @@ _TABLES: LiteralString = """
 _EXTENSIONS: LiteralString = """
     SELECT extname::text FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1
 """
-# What an extension's own things depend on is no use of it: they go with it.
+# Dependencies of an extension's own members do not count: they are created with it.
 _USES: LiteralString = """
     SELECT u.extension, n.nspname::text, c.relname::text,
         pg_describe_object(u.classid, u.objid, u.objsubid), u.holds_rows
@@ -97,8 +98,8 @@ _POLICIES: LiteralString = """
         JOIN pg_roles r ON r.oid = ANY (p.polroles)
     GROUP BY 1, 2 ORDER BY 1, 2
 """
-# Owners and grants of what is not PostgreSQL's own or an extension's; predefined roles are on every
-# server.
+# Owners and grants of objects that are neither PostgreSQL's own nor an extension's; predefined
+# roles are on every server.
 _OTHER_ROLES: LiteralString = """
     SELECT n.nspname::text, r.rolname::text, used.use, count(*)
     FROM (
@@ -116,7 +117,7 @@ _OTHER_ROLES: LiteralString = """
       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = used.oid AND d.deptype = 'e')
     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 """
-# The more it is for this login in this database, the more it counts.
+# Rows that are more specific to this login in this database take precedence.
 _SETTINGS: LiteralString = """
     SELECT DISTINCT ON (name) name, value
     FROM (
@@ -133,13 +134,13 @@ _SETTINGS: LiteralString = """
 
 
 class Refused(Exception):
-    """The server answers as no PostgreSQL does, or has too much."""
+    """The server does not answer as PostgreSQL does, or has too much."""
 
 
 def _rows(
     server: Connection[TupleRow], query: LiteralString | sql.Composed, *, most: int
 ) -> Iterator[TupleRow]:
-    """Rows as they come. Raises Refused if there are too many."""
+    """Yield rows as they come. Raises Refused if there are too many."""
     with server.cursor() as cursor:
         for number, row in enumerate(cursor.stream(query)):
             if number >= most:
@@ -162,11 +163,11 @@ def _tell(what: str, value: object) -> None:
 
 
 def look(server: Connection[TupleRow]) -> dict[str, object]:
-    """What a database has. Raises psycopg.Error, Refused, ValueError, TypeError."""
+    """Return the contents of a database. Raises psycopg.Error, Refused, ValueError, TypeError."""
     for statement in (
         "SET search_path = pg_catalog",
         "SET statement_timeout = '10s'",
-        "SET lock_timeout = '5s'",  # a size is read under a lock
+        "SET lock_timeout = '5s'",  # reading a size takes a lock
     ):
         server.execute(statement)
     extensions = _rows(server, _EXTENSIONS, most=_MOST_EXTENSIONS)
@@ -237,17 +238,17 @@ def hold(server: Connection[TupleRow], selection: dict[str, list[object]]) -> No
 
 
 def _readable(error: BaseException) -> str:
-    """Its words, without the password, which a server may have repeated."""
+    """Return an error's message without the password, which a server may have repeated."""
     text = str(error)[: 2**20]
     password = os.environ.get("PGPASSWORD")
     return (text.replace(password, "***") if password else text)[:_LONGEST_MESSAGE]
 
 
 def main() -> None:
-    """Do what the module says. The process ends with 0 if it has said what came of it."""
+    """Run the program. The process ends with 0 if it has printed a result."""
     told: dict[str, object]
     if sys.argv[1:] == ["look"]:
-        signal.alarm(_MOST_SECONDS)  # should nobody be there any more to end it
+        signal.alarm(_MOST_SECONDS)  # in case the parent dies without ending it
     try:
         with psycopg.connect("", autocommit=True) as server:
             match sys.argv[1:]:

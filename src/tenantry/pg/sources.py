@@ -1,9 +1,9 @@
-"""Somebody else's PostgreSQL server, to copy a database from: how it is reached, what it says.
+"""A foreign PostgreSQL server to copy a database from: how to connect, and what it contains.
 
-It may be hostile, and so may whoever names it. So its connection string is taken apart into
-typed parts, of which an allowlist goes to libpq: nothing in it names a file, a socket, or a
-second server. Its host's name is resolved once, and that address is connected to. Whatever it
-answers is read by a child with a memory limit (``source_reading``), and shown cut and cleaned.
+It may be hostile, and so may the user who names it. So its connection string is parsed into typed
+parts, of which an allowlist goes to libpq: nothing in it names a file, a socket, or a second
+server. Its host's name is resolved once, and that address is connected to. All that it answers is
+read by a child with a memory limit (``source_reading``), and shown cut and cleaned.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from tenantry.pg import source_reading
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Debian's and Ubuntu's bundle of the authorities that browsers trust, too.
+# Debian's and Ubuntu's bundle of the authorities that browsers trust.
 _AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 _NO_FILE = "/nonexistent/tenantry"
 _SSL_MODES = ("disable", "prefer", "require", "verify-ca", "verify-full")
@@ -42,7 +42,7 @@ _LONGEST_MESSAGE = 600
 _PORT = 5432
 _LAST_PORT = 65_535
 
-# Threads of their own: a name server that does not answer holds each of them for a while.
+# Threads of their own: a name server that does not answer blocks each of them for a while.
 _resolvers = ThreadPoolExecutor(16, thread_name_prefix="resolve")
 
 _AUTHORITY = re.compile(
@@ -53,7 +53,7 @@ _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class SourceError(TenantryError):
-    """The server to import from does not answer, or not as it has to."""
+    """The server to import from does not answer, or not as PostgreSQL does."""
 
     code = "source_error"
     status = 422
@@ -67,7 +67,7 @@ class SourceError(TenantryError):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A database elsewhere, as its connection string names it."""
+    """A database of a foreign server, as its connection string names it."""
 
     host: str
     port: int
@@ -101,9 +101,9 @@ class Source:
         }
 
     def environment(self, address: IPAddress) -> dict[str, str]:
-        """What has a program of PostgreSQL's log in there (manual, section 34.15).
+        """Return the variables that connect a PostgreSQL client program (manual, section 34.15).
 
-        Only that program and its user can read it, as long as it runs: it is in no file.
+        Only that program and its user can read them, as long as it runs: they are in no file.
         """
         names = {
             "dbname": "PGDATABASE",
@@ -116,12 +116,12 @@ class Source:
         }
 
     def without_password(self, text: str) -> str:
-        """A message, in which a server may have repeated what it was told."""
+        """Remove the password from a message, in which a server may have repeated it."""
         password = self.password.reveal()
         return text.replace(password, "***") if password else text
 
     def refusal(self, why: object) -> SourceError:
-        """What the server said, as its caller may read it."""
+        """Return the error for a server's message, cleaned for the caller."""
         said = readable(self.without_password(str(why)))
         hint = "Look at the connection string: host, port, user, password, database."
         if "SSL" in said and self.sslmode == "require":
@@ -130,7 +130,7 @@ class Source:
 
 
 def readable(text: str, longest: int = _LONGEST_MESSAGE) -> str:
-    """Somebody else's text, in one line without control characters, cut."""
+    """Return foreign text in one line without control characters, cut."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= longest else f"{line[:longest]}…"
 
@@ -139,7 +139,7 @@ def readable(text: str, longest: int = _LONGEST_MESSAGE) -> str:
 
 
 def parse(text: Secret, *, name: str = "from") -> Source:
-    """What a connection string says. Raises InvalidInput, which never repeats it."""
+    """Parse a connection string. Raises InvalidInput, which never repeats it."""
 
     def wrong(why: str) -> InvalidInput:
         return InvalidInput.of(name, why)
@@ -188,7 +188,7 @@ def _decoded(text: str, wrong: Any) -> str:
 
 
 def _options(query: str, wrong: Any) -> dict[str, Any]:
-    """The parameters of libpq's that are taken; any other might read a file, or another server."""
+    """Return the allowed libpq parameters; others might read a file, or another server."""
     options: dict[str, Any] = {}
     for pair in filter(None, query.split("&")):
         name, _, value = pair.partition("=")
@@ -219,7 +219,7 @@ def _options(query: str, wrong: Any) -> dict[str, Any]:
 
 
 async def resolve(source: Source) -> list[IPAddress]:
-    """The addresses of a source's host, in the order to try. Raises SourceError."""
+    """Return the addresses of a source's host, in the order to try. Raises SourceError."""
     loop = asyncio.get_running_loop()
     ask = partial(socket.getaddrinfo, source.host, source.port, type=socket.SOCK_STREAM)
     try:
@@ -230,7 +230,7 @@ async def resolve(source: Source) -> list[IPAddress]:
             f"There is no address for {source.host}.",
             hint="Write the host's full name, as the server here can find it.",
         ) from None
-    # A zone (fe80::1%eth0) only tells link-local addresses apart.
+    # A zone (fe80::1%eth0) only distinguishes link-local addresses.
     return [ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in found]
 
 
@@ -239,7 +239,7 @@ async def resolve(source: Source) -> list[IPAddress]:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """An ordinary table there, partitions included; ``size_bytes`` with its indexes."""
+    """An ordinary table of the source, or a partition; ``size_bytes`` with its indexes."""
 
     schema: str
     name: str
@@ -248,10 +248,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class ExtensionUse:
-    """Something that depends on an extension, in PostgreSQL's words: ``view stats``.
+    """An object that depends on an extension, in PostgreSQL's words: ``view stats``.
 
     ``schema`` and ``table`` say what it is a part of, if it is part of a table. With ``holds_rows``
-    rows could not be here without it.
+    rows could not be loaded without it.
     """
 
     extension: str
@@ -266,7 +266,7 @@ Use = Literal["policies", "grants", "owns"]
 
 @dataclass(frozen=True, slots=True)
 class RoleUse:
-    """How often policies or grants of a schema name a role, or how much in it the role owns."""
+    """How often policies or grants of a schema name a role, or how many objects it owns there."""
 
     schema: str
     role: str
@@ -276,9 +276,9 @@ class RoleUse:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What there is to copy. ``version`` as PostgreSQL numbers it: 150004 for 15.4.
+    """What can be copied. ``version`` as PostgreSQL numbers it: 150004 for 15.4.
 
-    ``settings`` are what the login's sessions there begin with.
+    ``settings`` are the initial ones of the login's sessions there.
     """
 
     version: int
@@ -294,7 +294,7 @@ class Contents:
 
 
 async def look(source: Source, address: IPAddress) -> Contents:
-    """What a database has, within seconds. Raises SourceError."""
+    """Return the contents of a database, within seconds. Raises SourceError."""
     told = await _read(source, address, "look", deadline=source.connect_timeout + 5 + _LOOK_SECONDS)
     return Contents(
         version=told["version"],
@@ -307,9 +307,10 @@ async def look(source: Source, address: IPAddress) -> Contents:
 
 
 class Snapshot:
-    """A source as it is at one moment, for as long as ``hold`` lasts.
+    """A source at one moment, for as long as ``hold`` lasts.
 
-    ``name`` is how others see the same moment; ``counts`` grows to the rows of each of ``tables``.
+    ``name`` is that of the snapshot, for other sessions; ``counts`` grows to the rows of each of
+    ``tables``.
     """
 
     def __init__(self) -> None:
@@ -320,7 +321,7 @@ class Snapshot:
         self._counted = asyncio.Event()
 
     def hear(self, line: str) -> None:
-        """Take in what the reader says. What is none of its words is left to the error."""
+        """Parse a line of the reader. Any other output is left to the error."""
         with suppress(ValueError, TypeError, KeyError):
             told = json.loads(line)
             if "table" in told:
@@ -359,8 +360,8 @@ async def hold(
 ) -> AsyncIterator[Snapshot]:
     """Hold one moment of a source, and count the rows of its tables meanwhile.
 
-    ``selection`` is a file for ``source_reading``, which says which tables to count. Raises
-    SourceError, also in the block.
+    ``selection`` is a file for ``source_reading``, with the tables to count. Raises SourceError,
+    also in the block.
     """
     snapshot = Snapshot()
 

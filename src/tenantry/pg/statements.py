@@ -1,9 +1,9 @@
-"""SQL taken apart by PostgreSQL's own parser (pglast, which is that of version 18).
+"""Parse SQL with PostgreSQL's own parser (pglast, which is that of version 18).
 
 The tree of one statement can be so deep that making it exhausts the stack, which ends the process,
-or so large that it takes minutes, during which no other thread runs. So a statement of more than
-16 KiB is parsed by a child first (``python -m tenantry.pg.statements SECONDS``), with half the
-stack and a few seconds of processor time.
+or so large that it takes minutes, during which no other thread runs. So a statement of more than 16
+KiB is parsed by a child first (``python -m tenantry.pg.statements SECONDS``), with half the stack
+and a few seconds of processor time.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from tenantry.pg.scripts import Refused, Script
 _HARMLESS_LENGTH = 16 * 1024  # two characters a level: 8 MiB of stack take 40 KiB of "1+1+1…"
 _CHILD_STACK = 4 * 1024 * 1024
 _CHILD_BYTES = 1024 * 1024 * 1024
-_CHILD_SECONDS = 4.0  # of the processor
+_CHILD_SECONDS = 4.0  # of processor time
 _CHILD_DEADLINE = 60
 _LARGE = 1024 * 1024  # characters
 _SETTINGS = {"standard_conforming_strings": b"on", "client_encoding": b"UTF8"}
@@ -42,7 +42,7 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 class Unreadable(Exception):
-    """The parser does not take it, at ``line``: an error, a newer server's SQL, or psql's."""
+    """The parser rejects it, at ``line``: an error, a newer server's SQL, or psql's."""
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
@@ -51,7 +51,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement: its text, the comments above it, where it begins, and what it says."""
+    """One statement: its text, the comments above it, its first line, and its tree."""
 
     text: str
     comments: str
@@ -61,7 +61,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``count`` statements, from that of the index ``first`` on, with what is between them."""
+    """``count`` statements, from the index ``first`` on, with the text between them."""
 
     text: bytes
     first: int
@@ -69,10 +69,10 @@ class Batch:
 
 
 def split(sql: str) -> Sequence[Statement]:
-    """The statements of a text, in order. Raises Unreadable.
+    """Return the statements of a text, in order. Raises Unreadable.
 
-    Of more than 1 MiB, each is parsed when it is asked for, and not at all if it inserts values:
-    there may be a million of them. One that the parser does not take has None for a tree then.
+    Of more than 1 MiB, each is parsed when it is requested, and not at all if it inserts values:
+    there may be a million of them. One that the parser rejects has None for a tree then.
     """
     if len(sql) > _LARGE:
         return _large(sql)
@@ -80,19 +80,20 @@ def split(sql: str) -> Sequence[Statement]:
 
 
 async def aside(work: Callable[[], _Result]) -> _Result:
-    """Do what parses SQL in one of a few threads that do nothing else.
+    """Run code that parses SQL in one of a few threads for this alone.
 
-    A large text takes seconds, and its trees 80 times as much memory as itself: so only a few at a
-    time, and in the threads of ``asyncio.to_thread`` the watch over what tenants write would wait.
+    A large text takes seconds, and its trees 80 times as much memory as itself: so only a few run
+    at a time, and not in the threads of ``asyncio.to_thread``, where they would delay the
+    monitoring of what tenants write.
     """
     return await asyncio.get_running_loop().run_in_executor(_PARSERS, work)
 
 
 def batch(parts: Sequence[Statement], first: int, *, most: int, most_bytes: int) -> Batch:
-    """The statement of an index with those that follow it and can be sent in one message with it.
+    """Return the statement at an index with the next ones that fit into one message with it.
 
-    They only change rows, so that none of them makes a difference to how the next one is read, or
-    to whether there is a transaction. There are ``most`` at most, and one or ``most_bytes``.
+    They only change rows, so that none of them changes how the next one is parsed, or whether there
+    is a transaction. They are ``most`` at most, and have ``most_bytes`` at most unless it is one.
     """
     if isinstance(parts, _Large):
         return parts.batch(first, most, most_bytes)
@@ -116,12 +117,12 @@ def _changes_rows(statement: Statement) -> bool:
 
 
 def without_rows(parts: Sequence[Statement]) -> Iterator[Statement]:
-    """The statements but for some of those that only change rows: there may be a million."""
+    """Return the statements without some of those that only change rows: there may be a million."""
     return parts.without_rows() if isinstance(parts, _Large) else iter(parts)
 
 
 class _Large(Sequence[Statement]):
-    """The statements of a large text: only where they are is kept."""
+    """The statements of a large text, of which only the positions are stored."""
 
     def __init__(self, sql: str) -> None:
         self._text = sql.encode()
@@ -181,13 +182,13 @@ def _tree(text: str) -> Any:
         return None
 
 
-# A run asks for the statements of a file several times, and of one file after the other.
+# A run requests the statements of a file several times, and one file after the other.
 _large = lru_cache(maxsize=1)(_Large)
 
 
 def _split(sql: str) -> tuple[Statement, ...]:
-    # Where they are is asked of a text that is all ASCII, to the grammar the same: pglast counts
-    # characters from the start for each position else, which takes minutes in a large dump.
+    # Positions are taken from a text that is all ASCII, and the same to the grammar: in others
+    # pglast counts characters from the start for each, which takes minutes in a large dump.
     ascii_only = _NOT_ASCII.sub("x", sql)
     found = []
     before, line = 0, 1
@@ -216,7 +217,7 @@ _remembered_large = lru_cache(maxsize=2)(_split)
 
 
 def _require_parseable(sql: str) -> None:
-    """Raises Unreadable if a child does not survive parsing it, or takes too long."""
+    """Raise Unreadable if a child does not survive parsing it, or takes too long."""
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", __name__, str(_CHILD_SECONDS)],
@@ -234,11 +235,11 @@ def _require_parseable(sql: str) -> None:
 
 
 def main() -> None:
-    """Parse what standard input has, within limits; the process ends with 0 if it can be.
+    """Parse standard input, within limits; the process ends with 0 if that succeeds.
 
-    The first argument is how many seconds of the processor that may take.
+    The first argument is the limit of processor time, in seconds.
     """
-    # It ends the process, unless somebody handles it; RLIMIT_CPU counts in whole seconds.
+    # SIGPROF ends the process, unless it is handled; RLIMIT_CPU counts in whole seconds.
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_PROF, float(sys.argv[1]))
     resource.setrlimit(resource.RLIMIT_AS, (_CHILD_BYTES, _CHILD_BYTES))
@@ -259,7 +260,7 @@ def main() -> None:
 
 
 def _complaint(sql: str, error: parser.ParseError) -> str:
-    """What the parser says of the text as it is."""
+    """Return the parser's message about the text as it is."""
     try:
         parser.parse_sql(sql)
     except parser.ParseError as itself:
@@ -268,7 +269,7 @@ def _complaint(sql: str, error: parser.ParseError) -> str:
 
 
 def line_of(sql: str, position: int) -> int:
-    """The line, from 1, of the character at ``position``, which PostgreSQL counts from 1."""
+    """Return the line, from 1, of the character at ``position``, which PostgreSQL counts from 1."""
     return sql.count("\n", 0, position - 1) + 1
 
 
@@ -303,7 +304,7 @@ def refuses_transaction(statement: Statement) -> bool:
 
 
 def is_concurrent(reindex: Any) -> bool:
-    """Whether a REINDEX leaves its tables to others meanwhile."""
+    """Whether a REINDEX does not lock its tables meanwhile."""
     return any(option.defname == "concurrently" for option in reindex.params or ())
 
 
@@ -334,12 +335,12 @@ _LASTING = {
 
 
 def only_sets(statement: Statement) -> bool:
-    """Whether it sets or shows something of the session, and does nothing else."""
+    """Whether it only sets or shows settings of the session."""
     return isinstance(statement.node, ast.VariableSetStmt | ast.VariableShowStmt)
 
 
 def leaves_nothing(statement: Statement) -> bool:
-    """Whether its failure, outside a transaction, leaves nothing that the catalog does not tell."""
+    """Whether its failure, outside a transaction, leaves nothing that the catalogs do not show."""
     return type(statement.node) not in _LASTING
 
 

@@ -1,4 +1,4 @@
-"""The tables of one database, as whoever is in it may see them."""
+"""The tables of one database that the session's role may see."""
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
@@ -7,7 +7,7 @@ from tenantry.pg.connections import fetch_bounded
 
 
 async def materialized_views(connection: AsyncConnection[TupleRow]) -> set[str]:
-    """The materialized views that have rows, by their names with their schemas."""
+    """Return the populated materialized views, by their names with their schemas."""
     found = await fetch_bounded(
         connection,
         """
@@ -21,10 +21,10 @@ async def materialized_views(connection: AsyncConnection[TupleRow]) -> set[str]:
 async def row_counts(
     connection: AsyncConnection[TupleRow], *, unlogged: bool = False
 ) -> dict[str, int]:
-    """How many rows each table and materialized view has, by its name with its schema.
+    """Return the number of rows of each table and materialized view, by qualified name.
 
-    Not those of extensions, nor what is on other servers. ``unlogged`` tables are empty after a
-    crash and in physical backups, and so counted only where asked for.
+    Without those of extensions and foreign tables. ``unlogged`` tables are empty after a crash and
+    in physical backups, and so counted only where requested.
     """
     tables = await fetch_bounded(
         connection,

@@ -1,7 +1,7 @@
-"""What a tenant's own sessions have, for a visitor that runs what the tenant has defined.
+"""Settings of a tenant's own sessions, for a visitor that runs the tenant's functions.
 
-A function that names another one without its schema finds it by the search path. PostgreSQL looks
-into the functions of a table's indexes even to plan that its rows are counted.
+A function that names another one without its schema finds it by the search path. PostgreSQL calls
+the functions of a table's indexes even to plan a count of its rows.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -18,7 +18,7 @@ Connection = AsyncConnection[TupleRow]
 Settings = Mapping[str, str]
 
 USUAL: Settings = {"search_path": '"$user", public'}
-# What decides how functions work, and not on what terms.
+# Settings that decide what functions do, and not limits or logging.
 _DECIDES = {
     "datestyle",
     "default_text_search_config",
@@ -32,12 +32,12 @@ _DECIDES = {
 
 
 def deciding(settings: Settings) -> dict[str, str]:
-    """Those of somebody's settings by which functions may work in another way."""
+    """Return those of a role's settings that may change what functions do."""
     return {name: value for name, value in settings.items() if name.lower() in _DECIDES}
 
 
 async def settings_of(address: Address, role: str, database: str) -> dict[str, str]:
-    """What a role's sessions in a database begin with that decides how its functions work."""
+    """Return the initial settings of a role's sessions that decide what its functions do."""
     set_for_it = await role_settings.of_login(address, role, database)
     found = {**USUAL} | deciding(set_for_it)
     own = sql.Identifier(role).as_string()
@@ -45,7 +45,7 @@ async def settings_of(address: Address, role: str, database: str) -> dict[str, s
 
 
 async def with_all_schemas(inside: Connection, settings: Settings) -> dict[str, str]:
-    """The same settings, with all schemas of a database at the end of the search path.
+    """Return the settings with all schemas of a database at the end of the search path.
 
     A session may have set another path for itself than its role has.
     """
@@ -61,7 +61,7 @@ async def with_all_schemas(inside: Connection, settings: Settings) -> dict[str, 
 
 @asynccontextmanager
 async def reading(visitor: Visitor, database: str, settings: Settings) -> AsyncIterator[Connection]:
-    """A session to read tables in: names are those of pg_catalog first, then as the tenant's."""
+    """Open a session to read tables: names resolve in pg_catalog first, then as the tenant's."""
     async with visitors.connect_as(visitor, database) as inside:
         longer = await with_all_schemas(inside, settings)
     longer["search_path"] = f"pg_catalog, {longer['search_path']}"

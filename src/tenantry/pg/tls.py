@@ -1,4 +1,4 @@
-"""What a port shows to who asks it for TLS, one of PostgreSQL's above all."""
+"""Read the certificate that a port presents, PostgreSQL's protocol included."""
 
 import asyncio
 import ssl
@@ -11,9 +11,9 @@ _SECONDS = 5.0
 
 
 async def shown_certificate(host: str, port: int, *, postgres: bool = True) -> bytes:
-    """The certificate that a server shows there, in DER. Whether to trust it is the caller's.
+    """Return the certificate that a server presents, in DER. The caller decides about trust.
 
-    A server of ``postgres``'s protocol is asked for TLS first, another speaks nothing else.
+    A server of ``postgres``'s protocol is asked for TLS first, any other speaks TLS at once.
 
     Raises Unavailable if nothing answers, or it does no TLS.
     """
@@ -30,7 +30,7 @@ async def shown_certificate(host: str, port: int, *, postgres: bool = True) -> b
                 await writer.start_tls(context, server_hostname=host)
                 shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
             finally:
-                writer.close()  # with a farewell: a server logs who leaves without one
+                writer.close()  # closes TLS properly: a server logs clients that do not
                 await writer.wait_closed()
     except (OSError, EOFError, TimeoutError) as error:
         raise Unavailable(f"Port {port} does not answer a request for TLS.") from error

@@ -1,10 +1,10 @@
-"""How many transaction IDs and multixacts a cluster has used, and who keeps old ones in use.
+"""How many transaction IDs and multixacts a cluster has used, and what keeps old ones in use.
 
-Both are 32-bit counters that wrap around: PostgreSQL refuses to assign another one when the
-oldest that a table may still contain is 2^31 behind (manual, section 25.1.5). Vacuum moves the
-oldest forward, but not past what the oldest transaction can still see, and not in the temporary
-tables of others. Shared catalogs are part of every database, so one old transaction anywhere
-holds back all databases. Everything here is read in ``postgres``.
+Both are 32-bit counters that wrap around: PostgreSQL refuses to assign another one when the oldest
+that a table may still contain is 2^31 behind (manual, section 25.1.5). Vacuum moves the oldest
+forward, but not past what the oldest transaction can still see, and not in the temporary tables of
+others. Shared catalogs are part of every database, so one old transaction anywhere holds back all
+databases. Everything here is read in ``postgres``.
 """
 
 import datetime as dt
@@ -33,7 +33,7 @@ MEMBERS_LIMIT = 2**32
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAge:
-    """How far behind the newest ID the oldest is that a database may contain."""
+    """How far the oldest ID that a database may contain is behind the newest."""
 
     name: str
     oid: int
@@ -41,16 +41,17 @@ class DatabaseAge:
     multixacts: int
 
     def of(self, kind: Kind) -> int:
-        """The age in transaction IDs or in multixacts."""
+        """Return the age in transaction IDs or in multixacts."""
         return self.transactions if kind == "transactions" else self.multixacts
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who keeps transaction IDs from being reused, and how many have been assigned since.
+    """A session or other object that keeps transaction IDs from being reused.
 
-    ``pid`` and ``began`` are those of a session, None of anything else. ``assigned`` is the age
-    of its own transaction ID, if it has one; older than that it can only be by a snapshot.
+    ``pid`` and ``began`` are those of a session, None of anything else. ``age`` is how many IDs
+    have been assigned since. ``assigned`` is the age of its own transaction ID, if it has one; a
+    greater ``age`` can only be that of a snapshot.
     """
 
     kind: Literal["session", "prepared transaction", "replication slot"]
@@ -71,11 +72,11 @@ class Consumed:
     multixacts: int
 
     def of(self, kind: Kind) -> int:
-        """The one or the other counter."""
+        """Return one of the two counters."""
         return self.transactions if kind == "transactions" else self.multixacts
 
     def since(self, before: "Consumed") -> "Consumed":
-        """How many were assigned between two moments."""
+        """Return how many were assigned between two moments."""
         return Consumed(
             (self.transactions - before.transactions) % _WRAP,
             (self.multixacts - before.multixacts) % _WRAP,
@@ -96,12 +97,12 @@ class State:
     freeze_at: dict[Kind, int]
 
     def oldest(self, kind: Kind) -> DatabaseAge:
-        """The database that the whole cluster's limit counts from."""
+        """Return the database that the whole cluster's limit counts from."""
         return max(self.databases, key=lambda each: each.of(kind))
 
 
 async def consumed(connection: AsyncConnection[TupleRow]) -> Consumed:
-    """The counters now. Outside of a transaction: in one, they do not move."""
+    """Return the counters now. Outside of a transaction: in one, they do not move."""
     # 3 is the first transaction ID of a new cluster, 1 the first multixact.
     cursor = await connection.execute("SELECT age('3'::xid), mxid_age('1'::xid)")
     row = await cursor.fetchone()
@@ -111,10 +112,10 @@ async def consumed(connection: AsyncConnection[TupleRow]) -> Consumed:
 
 
 async def ages(connection: AsyncConnection[TupleRow]) -> list[DatabaseAge]:
-    """The ages of all databases, the oldest first.
+    """Return the ages of all databases, the oldest first.
 
-    Not those that a DROP DATABASE left half-deleted (``datconnlimit = -2``): nobody vacuums
-    them, and PostgreSQL does not count them.
+    Not those that a DROP DATABASE left half-deleted (``datconnlimit = -2``): they are not vacuumed,
+    and PostgreSQL does not count them.
     """
     async with connection.cursor(row_factory=class_row(DatabaseAge)) as cursor:
         await cursor.execute(
@@ -129,7 +130,7 @@ async def ages(connection: AsyncConnection[TupleRow]) -> list[DatabaseAge]:
 
 
 async def holders(connection: AsyncConnection[TupleRow]) -> list[Holder]:
-    """Who holds back transaction IDs, the oldest first. Vacuum's own workers hold back nothing."""
+    """Return what holds back transaction IDs, the oldest first. Vacuum's own workers do not."""
     async with connection.cursor(row_factory=class_row(Holder)) as cursor:
         await cursor.execute(
             """
@@ -155,7 +156,7 @@ async def holders(connection: AsyncConnection[TupleRow]) -> list[Holder]:
 
 
 async def state(connection: AsyncConnection[TupleRow]) -> State:
-    """All of it, for who reports."""
+    """Return the counters, the databases and the holders together, for reports."""
     cursor = await connection.execute(
         "SELECT current_setting('autovacuum_freeze_max_age')::bigint,"
         " current_setting('autovacuum_multixact_freeze_max_age')::bigint"
@@ -172,12 +173,12 @@ async def state(connection: AsyncConnection[TupleRow]) -> State:
 
 
 async def busiest(connection: AsyncConnection[TupleRow], *, looks: int) -> Counter[str]:
-    """The databases whose sessions use up IDs, with how many were seen in so many looks.
+    """Return the databases whose sessions use up IDs, with how many were seen in these looks.
 
-    PostgreSQL does not count IDs by session. But a session holds a lock on each of its
-    transaction IDs while it is in use: who uses up many has another one at every look, and who
-    has long transactions the same. It is so for multixacts too: the same transactions lock
-    another row with the multixact that they have.
+    PostgreSQL does not count IDs by session. But a session holds a lock on each of its transaction
+    IDs while it is in use: one that uses up many has another ID at every look, and so has one with
+    long transactions. It is so for multixacts too: the same transactions lock another row with the
+    multixact that they have.
     """
     # Only IDs that are assigned meanwhile: savepoints of one long transaction have many old ones.
     first = int(
@@ -206,7 +207,7 @@ async def busiest(connection: AsyncConnection[TupleRow], *, looks: int) -> Count
 
 
 def members(data: Path) -> int:
-    """How many members of multixacts a cluster keeps, by the files in its data folder."""
+    """Return how many members of multixacts a cluster keeps, by the files in its data folder."""
     try:
         files = sum(1 for _ in (data / "pg_multixact" / "members").iterdir())
     except FileNotFoundError:
@@ -215,10 +216,10 @@ def members(data: Path) -> int:
 
 
 def oldest_temporary_use(data: Path, databases: Sequence[DatabaseAge]) -> dict[str, dt.datetime]:
-    """By database with temporary tables, when the file of the oldest was last written.
+    """Return, by database with temporary tables, when the oldest one's file was last written.
 
-    Autovacuum cannot freeze temporary tables of a session that is still there. Which session
-    has them is not visible from outside; it began before that moment.
+    Autovacuum cannot freeze temporary tables of a session that is still open. Which session has
+    them is not visible from outside; it began before that moment.
     """
     found = {}
     for each in databases:

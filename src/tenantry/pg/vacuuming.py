@@ -8,16 +8,15 @@ from psycopg.rows import TupleRow
 
 from tenantry.pg.connections import fetch_bounded, fetch_value
 
-_WORTH = 0.1  # of a table's size: less is not worth its lock
+_WORTH = 0.1  # of a table's size: less does not justify its lock
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table or materialized view, with its indexes and TOAST.
 
-    ``live_bytes`` is an estimate of what it would take if it were written anew, and None where the
-    server has no statistics to estimate it by. ``root`` is the partitioned table that it is a part
-    of.
+    ``live_bytes`` is an estimate of its size after a rewrite, and None where the server has no
+    statistics to estimate it by. ``root`` is the partitioned table that it is a part of.
     """
 
     schema: str
@@ -32,7 +31,7 @@ class Table:
 
     @property
     def returned_bytes(self) -> int | None:
-        """An estimate of what rewriting it gives back."""
+        """Return an estimate of the bytes that rewriting it frees."""
         return None if self.live_bytes is None else max(0, self.size_bytes - self.live_bytes)
 
     def is_named(self, names: Collection[str]) -> bool:
@@ -40,14 +39,14 @@ class Table:
         return self.title in names or self.root in names
 
     def is_worth_it(self) -> bool:
-        """Whether rewriting it gives back a good part of it, as far as that is known."""
+        """Whether rewriting it frees a good part of it, as far as that is known."""
         returned = self.returned_bytes
         return returned is not None and returned > 0 and returned >= self.size_bytes * _WORTH
 
 
 # A row takes a header of 24 bytes and a pointer of 4 beside its data, which is aligned to 8; a page
-# has 8,168 bytes for rows. What is known of a table's width is what ANALYZE has seen; how many rows
-# are alive the server counts. Indexes are taken to shrink as their table does.
+# has 8,168 bytes for rows. A table's width is known from ANALYZE, its number of live rows from the
+# server's counters. Indexes are assumed to shrink as their table does.
 _TABLES = """
     WITH widths AS (
         SELECT schemaname, tablename, sum((1 - null_frac) * avg_width) AS width
@@ -93,7 +92,7 @@ _TABLES = """
 
 
 async def tables(inside: AsyncConnection[TupleRow]) -> list[Table]:
-    """The tables of a database whose owner's rights the session has, the smallest first.
+    """Return the tables of a database that the session's role owns, the smallest first.
 
     Raises Conflict if there are too many.
     """
@@ -101,7 +100,7 @@ async def tables(inside: AsyncConnection[TupleRow]) -> list[Table]:
 
 
 async def size(inside: AsyncConnection[TupleRow], table: Table) -> int:
-    """What a table takes now; 0 if it is gone."""
+    """Return the size of a table now; 0 if it is gone."""
     found = await fetch_value(
         inside,
         """
@@ -115,9 +114,10 @@ async def size(inside: AsyncConnection[TupleRow], table: Table) -> int:
 
 
 async def rewrite(inside: AsyncConnection[TupleRow], table: Table) -> None:
-    """Write a table anew, without the room that deleted rows have left, and analyze it.
+    """Rewrite a table without the space of deleted rows, and analyze it.
 
-    In no transaction. Nobody reads or writes it meanwhile. Cut off, it leaves the table as it was.
+    In no transaction. The table cannot be read or written meanwhile. If interrupted, it stays
+    unchanged.
     """
     name = sql.Identifier(table.schema, table.name)
     await inside.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(name))

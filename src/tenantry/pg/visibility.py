@@ -1,14 +1,15 @@
-"""What a tenant sees of sessions, locks and counters: its own databases', and nothing else.
+"""Limit the sessions, locks and counters that a tenant can see to those of its own databases.
 
 PostgreSQL shows everybody the sessions of all databases. In tenants' databases the views of
 ``pg_catalog`` that do so (``pg_stat_activity``, ``pg_locks``, ``pg_stat_database`` and others) are
 therefore replaced by ones of the same columns that show the rows of those databases that the login
 may connect to. They read SECURITY DEFINER functions, which PostgreSQL never inlines, so that no
-condition or function of a tenant's meets another row. The functions that PostgreSQL's own views
-read are closed. All of it is in ``pg_catalog``, which pg_dump leaves out and no tenant can change.
+condition or function of a tenant's is applied to other rows. EXECUTE on the functions that
+PostgreSQL's own views read is revoked. All of it is in ``pg_catalog``, which pg_dump leaves out and
+no tenant can change.
 
-``tenantry_template`` has it, and so has every database that is copied from it; ``ensure`` brings
-along those that are older.
+``tenantry_template`` has it, and so has every database that is copied from it; ``ensure`` updates
+those that are older.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ Connection = AsyncConnection[TupleRow]
 _LOCK_SECONDS = 2  # a tenant's open transaction may hold the lock of a view that it has read
 
 _BY_DATABASE = ("pg_stat_database", "pg_stat_database_conflicts")
-# Of other roles' sessions PostgreSQL shows in these some columns only ...
+# Of other roles' sessions, PostgreSQL shows only some columns in these ...
 _MASKED = (
     "pg_stat_activity",
     "pg_stat_progress_analyze",
@@ -39,11 +40,11 @@ _OF_OTHERS = (
     "datid", "datname", "pid", "usesysid", "usename", "application_name", "backend_xid",
     "backend_xmin", "query",
 )  # fmt: skip
-# ... and in these nothing.
+# ... and nothing in these.
 _ONLY_OWN = ("pg_stat_gssapi", "pg_stat_ssl")
 VIEWS = (*_BY_DATABASE, *_MASKED, *_ONLY_OWN, "pg_locks")
 
-# The functions that are in the template besides PostgreSQL's own.
+# The functions that the template has in addition to PostgreSQL's own.
 FUNCTIONS = (
     "pg_catalog.pg_blocking_pids(integer)",
     "pg_catalog.tenantry_sessions()",
@@ -51,22 +52,22 @@ FUNCTIONS = (
 )
 
 _DEFINER = sql.SQL("SECURITY DEFINER SET search_path = pg_catalog, pg_temp")
-# Whom this connection was opened as. Not current_user, which is the definer here, nor
+# The role that this connection was opened as. Not current_user, which is the definer here, nor
 # session_user, which in autovacuum is the superuser while it runs an index's function.
 _LOGIN = sql.SQL(
     """(SELECT r.oid, r.rolsuper FROM pg_catalog.pg_authid r
         JOIN pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a ON a.usesysid = r.oid
     ) l (oid, is_superuser)"""
 )
-# A superuser's VACUUM runs functions of indexes, too: so it has no more to be seen than they.
+# A superuser's VACUUM runs functions of indexes, too: so it may see no more than the tenant.
 _MAY_CONNECT = sql.SQL(
     """CASE WHEN l.is_superuser THEN v.datid = (SELECT d.oid FROM pg_catalog.pg_database d
             WHERE d.datname = pg_catalog.current_database())
         ELSE pg_catalog.has_database_privilege(l.oid, v.datid, 'CONNECT') END"""
 )
 
-# pg_blocking_pids has a fixed oid, by which the server finds its code whatever the catalog says.
-# So it gets another name, and its own goes to a function that looks at whom it tells of.
+# pg_blocking_pids has a fixed oid, by which the server finds its code whatever the catalog says. So
+# it gets another name, and its own name goes to a function that checks whose sessions it lists.
 _BASE = sql.SQL(
     """
     CREATE OR REPLACE FUNCTION pg_catalog.tenantry_sessions()
@@ -104,8 +105,8 @@ _VIEW = sql.SQL(
 )
 
 # Neither psql nor pg_dump needs any of these. (pg_dump reads pg_shdescription and
-# pg_db_role_setting: they stay open, as pg_roles and pg_database do.) pg_logical_emit_message tells
-# nobody anything: it writes up to 1 GB of write-ahead log that belongs to no database's relations.
+# pg_db_role_setting: they stay open, as pg_roles and pg_database do.) pg_logical_emit_message
+# reveals nothing: it writes up to 1 GB of write-ahead log that belongs to no database's relations.
 _CLOSED = sql.SQL(
     r"""
     SELECT oid FROM pg_catalog.pg_proc
@@ -120,9 +121,8 @@ _CLOSED = sql.SQL(
     """
 )
 
-# A dump repeats what was changed of the rights on the system's own objects, and no tenant could
-# restore it. So that pg_dump takes it for how the database began, it is noted as initdb notes such
-# things.
+# A dump repeats changed rights on the system's own objects, and no tenant could restore it. So that
+# pg_dump takes them for the initial rights, they are recorded as initdb records its own.
 _RIGHTS = sql.SQL(
     """
     GRANT SELECT ON pg_catalog.pg_locks, pg_catalog.pg_stat_activity, pg_catalog.pg_stat_database
@@ -155,7 +155,7 @@ _RIGHTS = sql.SQL(
 
 @dataclass(frozen=True, slots=True)
 class Visibility:
-    """The statements that limit what is seen in a database, and a mark that tells them apart."""
+    """The statements that limit what is visible in a database, and a mark that identifies them."""
 
     statements: str
 
@@ -165,7 +165,7 @@ class Visibility:
 
 
 def _view(name: str, definition: str, columns: Sequence[tuple[str, str]]) -> sql.Composed:
-    """Define a view anew over a function that leaves out the rows of others.
+    """Redefine a view over a function that leaves out the rows of others.
 
     ``definition`` is PostgreSQL's own; ``columns`` are names and types.
     """
@@ -179,8 +179,8 @@ def _view(name: str, definition: str, columns: Sequence[tuple[str, str]]) -> sql
         ),
         definer=_DEFINER,
         volatility=sql.SQL("VOLATILE" if now else "STABLE"),
-        # Sessions are as of the transaction's first look, and locks as of now: the process of a
-        # session that is gone may be a neighbour's by then.
+        # Sessions are as of the transaction's first look, and locks as of now: the process ID of a
+        # session that has ended may be another tenant's by then.
         before=sql.SQL("SELECT pg_catalog.pg_stat_clear_snapshot();" if now else ""),
         values=sql.SQL(", ").join(_value(name, column) for column, _ in columns),
         definition=_trusted(definition),
@@ -189,7 +189,7 @@ def _view(name: str, definition: str, columns: Sequence[tuple[str, str]]) -> sql
 
 
 def _trusted(text: str) -> sql.SQL:
-    """SQL that PostgreSQL has written, of objects of its own."""
+    """Return SQL that PostgreSQL has written, of objects of its own."""
     return sql.SQL(text)
 
 
@@ -209,7 +209,7 @@ def _rows(view: str) -> sql.Composed:
 
 
 async def wanted(maintenance: Connection) -> Visibility:
-    """What is to hold in tenants' databases of a cluster.
+    """Return the statements and the mark for tenants' databases of a cluster.
 
     ``maintenance`` is in database ``postgres``, where the views are PostgreSQL's own.
     """
@@ -232,7 +232,7 @@ async def wanted(maintenance: Connection) -> Visibility:
 
 
 async def mark_of(session: Connection) -> str | None:
-    """The mark of what holds in a session's database; None if nothing was done there."""
+    """Return the mark in a session's database; None if nothing was done there."""
     found = await fetch_value(
         session,
         "SELECT pg_catalog.obj_description("
@@ -242,10 +242,10 @@ async def mark_of(session: Connection) -> str | None:
 
 
 async def ensure(address: Address, database: str, wanted: Visibility) -> bool:
-    """Limit what is seen in a database. Returns whether something had to be done.
+    """Limit what is visible in a database. Returns whether anything was changed.
 
-    The bootstrap superuser does it, the only role that can. Where a tenant has been, none of its
-    code runs: only objects of ``pg_catalog`` are named, and definitions run nothing.
+    The bootstrap superuser does it, the only role that can. In a database that a tenant has used,
+    none of its code runs: only objects of ``pg_catalog`` are named, and definitions run nothing.
 
     Raises psycopg.errors.LockNotAvailable while an open transaction has read one of the views.
     """

@@ -1,10 +1,10 @@
 """Visitors: logins that are made for one operation inside one tenant's database.
 
-No standing role of the platform's enters a database that a tenant has used: whatever a tenant
-defines there (a cast, a view, a policy, an index expression) may run in the session of whoever
-reads it. So each piece of work in there has a login of its own, a member of that tenant's roles
-and of nothing else, which comes by the Unix socket with a random password and is dropped
-afterwards. Nothing of it is shared between tenants: no role, no lock, no session.
+No standing role of the platform's enters a database that a tenant has used: what a tenant defines
+there (a cast, a view, a policy, an index expression) may run in the session of any role that reads
+it. So each piece of work in there has a login of its own, a member of that tenant's roles and of
+nothing else, which connects by the Unix socket with a random password and is dropped afterwards.
+Nothing of it is shared between tenants: no role, no lock, no session.
 
 Row-level security applies to a visitor as to the tenant, except while it dumps, loads, counts or
 compares that tenant's own rows (``bypass_rls``), which must be all of them.
@@ -51,7 +51,7 @@ Connection = AsyncConnection[TupleRow]
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """A login for the time of a block; ``passfile`` holds its password as libpq reads it."""
+    """A login for the duration of a block; ``passfile`` holds its password as libpq reads it."""
 
     name: str
     address: Address
@@ -59,7 +59,7 @@ class Visitor:
     passfile: Path
 
     def environment(self, database: str) -> dict[str, str]:
-        """What has a program of PostgreSQL's log in as it (manual, section 34.15)."""
+        """Return the variables that log a client program in as it (manual, section 34.15)."""
         emit(SessionAnnounced(database))
         return {
             "PGHOST": str(self.address.socket_dir),
@@ -82,15 +82,15 @@ async def visitor(
     database: str | None = None,
     bypass_rls: bool = True,
 ) -> AsyncIterator[Visitor]:
-    """A login with the rights of these roles, which are one tenant's.
+    """Create a login with the rights of these roles, which are one tenant's, for a block.
 
-    Where they may not enter ``database`` themselves, it may, and make schemas in it.
+    Where they may not enter ``database`` themselves, it may, and create schemas in it.
 
-    ``purpose`` is the hexadecimal id of the operation that it is for, with ``_`` and more behind it
-    where that has several: the login is named after it, so that one left by a crash is used again
-    or dropped. What it owns in the end must have been given away (``leave``), or it stays, locked,
-    until ``drop`` gives it away. ``folder`` is where the passfile is, for that time: the
-    operation's scratch, so that a crash leaves none.
+    ``purpose`` is the hexadecimal id of the operation, followed by ``_`` and more where that has
+    several: the login is named after it, so that one left by a crash is used again or dropped. What
+    it owns in the end must have been given away (``leave``), or it stays, locked, until ``drop``
+    gives it away. ``folder`` is where the passfile is, for that time: the operation's scratch
+    folder, so that a crash leaves none.
 
     Raises Unavailable if the server does not answer.
     """
@@ -114,10 +114,10 @@ async def visitor(
 async def session(
     address: Address, database: str, roles: Sequence[str]
 ) -> AsyncIterator[Connection]:
-    """One session in a database with the rights of these roles of its tenant's, and no more.
+    """Open one session in a database with the rights of these roles of its tenant, and no more.
 
-    In autocommit mode, names are those of pg_catalog, and a policy that would hide rows is an
-    error. The login expires, by which one that a crash leaves is known (``drop_abandoned``).
+    In autocommit mode; names resolve in pg_catalog, and a policy that would hide rows is an error.
+    The login expires, by which one that a crash leaves is recognised (``drop_abandoned``).
 
     Raises Unavailable if the server does not answer, or if the database does not admit it.
     """
@@ -157,8 +157,8 @@ async def _make(
     bypass_rls: bool,
     seconds: int | None = None,
 ) -> None:
-    # Only a superuser may give BYPASSRLS, and (from 16 on) make it a member of roles that the
-    # platform's own role has not made.
+    # Only a superuser may give BYPASSRLS, and (from 16 on) grant it roles that the platform's own
+    # role has not created.
     async with admin.transaction():
         await _end_sessions(admin, name)
         known = await role_exists(admin, name)
@@ -193,7 +193,7 @@ async def _expiry(admin: Connection, seconds: int | None) -> str:
 
 
 async def _reset_settings(admin: Connection, name: str) -> None:
-    """Forget what a role has set for itself, in all databases: RESET ALL is for one at a time."""
+    """Reset a role's own settings, in all databases: RESET ALL is for one at a time."""
     await admin.execute(
         "DELETE FROM pg_db_role_setting"
         " WHERE setrole = (SELECT oid FROM pg_roles WHERE rolname = %s)",
@@ -216,11 +216,11 @@ async def _drop(admin: Connection, name: str) -> bool:
     for _ in range(_TRIES):
         try:
             async with admin.transaction():
-                # It may have been let into a database; in this one, for maintenance, it has
-                # nothing.
+                # It may have been granted access to a database; in this one, for maintenance, it
+                # has nothing.
                 await admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
                 await admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
-        except psycopg.InternalError:  # somebody else changes who may enter that database
+        except psycopg.InternalError:  # somebody else changes the grants on that database
             await asyncio.sleep(_PAUSE_SECONDS)
         except (psycopg.errors.DependentObjectsStillExist, psycopg.errors.LockNotAvailable):
             break
@@ -231,7 +231,7 @@ async def _drop(admin: Connection, name: str) -> bool:
 
 
 async def _lock(admin: Connection, name: str) -> None:
-    """Take a visitor's login and rights away: it owns something, or was granted something."""
+    """Revoke a visitor's login and rights: it owns something, or was granted something."""
     await admin.execute(
         sql.SQL("ALTER ROLE {} NOLOGIN NOBYPASSRLS PASSWORD NULL").format(sql.Identifier(name))
     )
@@ -247,16 +247,16 @@ async def _lock(admin: Connection, name: str) -> None:
 
 
 async def leave(visitor_: Visitor, database: str, owner: str) -> None:
-    """Give what a visitor made in a database, an extension for example, to one of its roles.
+    """Give what a visitor created in a database, such as an extension, to one of its roles.
 
-    Much of it goes in pieces, as with ``wipe``: after a failure it is to be done again.
+    Much of it is done in batches, as with ``wipe``: it must be repeated after a failure.
     """
     me, to = sql.Identifier(visitor_.name), sql.Identifier(owner)
     async with _at_leisure(visitor_, database) as inside:
         cursor = await inside.execute(
             "SELECT nspname FROM pg_namespace WHERE nspowner = current_user::regrole"
         )
-        # Before what is in them: who is given a function must have rights in its schema.
+        # Schemas before their contents: the new owner of a function must have rights in its schema.
         for (name,) in await cursor.fetchall():
             await inside.execute(
                 sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(sql.Identifier(name), to)
@@ -269,7 +269,7 @@ async def leave(visitor_: Visitor, database: str, owner: str) -> None:
 
 
 async def owned(connection: Connection, name: str) -> int:
-    """How many objects a role owns, in all databases of a server."""
+    """Return how many objects a role owns, in all databases of a server."""
     found = await fetch_value(
         connection,
         "SELECT count(*) FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass"
@@ -282,8 +282,8 @@ async def owned(connection: Connection, name: str) -> int:
 async def wipe(visitor_: Visitor, database: str) -> None:
     """Drop what a visitor owns in a database, with all that depends on it, and its rights there.
 
-    In pieces, since each object takes a lock and locks are everybody's; so it may have to be
-    done again after a failure.
+    In batches, since each object takes a lock and all share the lock table; so it may have to be
+    repeated after a failure.
     """
     async with _at_leisure(visitor_, database) as inside:
         await _in_pieces(inside, visitor_.name, _DROP_A_PIECE)
@@ -293,7 +293,7 @@ async def wipe(visitor_: Visitor, database: str) -> None:
 
 
 async def _in_pieces(inside: Connection, name: str, do: LiteralString) -> None:
-    """Have few enough objects left for one transaction, or none that ``do`` does away with."""
+    """Run ``do`` until one transaction can take the remaining objects, or nothing changes."""
     left = await owned(inside, name)
     while left > _PIECE:
         await inside.execute(do)
@@ -303,7 +303,7 @@ async def _in_pieces(inside: Connection, name: str, do: LiteralString) -> None:
 
 
 _PIECE = 1000
-# A sequence of a column's goes with its table, and cannot go alone.
+# A column's sequence changes owner with its table, and cannot alone.
 _GIVE_A_PIECE: LiteralString = """
     DO $$
     DECLARE each regclass;
@@ -355,7 +355,7 @@ _DROP_A_PIECE: LiteralString = """
 
 @asynccontextmanager
 async def _at_leisure(visitor_: Visitor, database: str) -> AsyncIterator[Connection]:
-    """A session that takes its time, whatever the database has for a default."""
+    """Open a session with long timeouts, whatever the database's defaults are."""
     async with connect_as(visitor_, database) as inside:
         for name, value in (
             ("default_transaction_read_only", "off"),
@@ -370,7 +370,7 @@ async def _at_leisure(visitor_: Visitor, database: str) -> AsyncIterator[Connect
 async def connect_as(
     visitor_: Visitor, database: str, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Connection]:
-    """A session of a visitor's, in autocommit mode, in which names are those of pg_catalog.
+    """Open a session of a visitor, in autocommit mode, that resolves names in pg_catalog.
 
     With ``settings``, it has these instead, from the start.
 
@@ -391,7 +391,7 @@ async def connect_as(
 
 
 async def renew(visitor_: Visitor) -> None:
-    """Give it its password and no settings again, which code in an earlier session may change."""
+    """Reset its password and settings, which code in an earlier session may have changed."""
     async with connect(visitor_.address, user=ADMIN) as admin:
         await admin.execute(
             sql.SQL("ALTER ROLE {} PASSWORD {}").format(
@@ -402,7 +402,7 @@ async def renew(visitor_: Visitor) -> None:
 
 
 async def purposes(address: Address) -> set[str]:
-    """What the visitors were made for that expire by themselves at no time: operations' ids."""
+    """Return the purposes of the visitors that do not expire: operations' ids."""
     return await _names(address, sql.SQL("coalesce(rolvaliduntil, 'infinity') = 'infinity'"))
 
 
@@ -418,10 +418,10 @@ async def drop_abandoned(address: Address) -> None:
 
 
 def in_time(purposes: Collection[str]) -> Iterator[str]:
-    """As many of these as one pass may drop, in no order: the next pass goes on.
+    """Yield as many of these as one pass may drop, in random order: the next pass continues.
 
-    A tenant that holds a lock on some visitors makes each of them take seconds, and must not keep
-    others from being dropped, nor whoever drops them from what comes next.
+    A tenant that holds a lock on some visitors makes each of them take seconds, and must neither
+    keep others from being dropped, nor delay the caller's next work.
     """
     ends = time.monotonic() + _PASS_SECONDS
     for purpose in secrets.SystemRandom().sample(sorted(purposes), len(purposes)):
@@ -441,10 +441,10 @@ async def _names(address: Address, which: sql.Composable) -> set[str]:
 
 
 async def drop(address: Address, purpose: str) -> bool:
-    """Drop the visitor that was made for this, and end its sessions. Returns whether it is gone.
+    """Drop the visitor of this purpose, and end its sessions. Returns whether it is gone.
 
     What it owns in a tenant's database becomes that tenant's. It stays, without login and rights,
-    while somebody grants it something, or while a database with things of its lets nobody in.
+    while somebody grants it something, or while a database with objects of its own admits nobody.
     """
     gone = await _remove(address, purpose)
     if gone:

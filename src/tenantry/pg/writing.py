@@ -1,4 +1,4 @@
-"""Which databases wrote what a server cannot bound, read from outside them.
+"""Which databases wrote what a server cannot limit, read from outside them.
 
 PostgreSQL counts neither write-ahead log, nor notifications, nor lines of its own log, nor
 temporary files by database while a statement runs. All are files of the platform's own user, so
@@ -29,7 +29,7 @@ _TEMPORARY = re.compile(r"pgsql_tmp(\d+)\.")
 
 
 def lsn(position: int) -> str:
-    """A position in the write-ahead log as PostgreSQL writes it."""
+    """Return a position in the write-ahead log as PostgreSQL writes it."""
     return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
 
 
@@ -37,7 +37,7 @@ def lsn(position: int) -> str:
 class Records:
     """The bytes of records of the write-ahead log.
 
-    ``databases`` is those that change a database's relations, by its OID; ``shared`` those that
+    ``databases`` has those that change a database's relations, by its OID; ``shared`` those that
     change a relation in ``global``, which name no database, by its file and by the transaction (0:
     none). ``seen`` is the database that other records of a transaction name; ``total`` is all.
     """
@@ -51,23 +51,23 @@ class Records:
 async def wal_records(
     program: Path, folder: Path, *, timeline: int, start: int, end: int
 ) -> Records:
-    """What the records in a part of the write-ahead log change.
+    """Return the bytes of the records in a part of the write-ahead log.
 
-    ``program`` is pg_waldump. Nothing is found if the part cannot be read.
+    ``program`` is pg_waldump. Empty if the part cannot be read.
     """
     words: list[str | Path] = [
         program, f"--path={folder}", f"--timeline={timeline}",
         f"--start={lsn(start)}", f"--end={lsn(end)}",
     ]  # fmt: skip
     with contextlib.suppress(commands.CommandFailed):
-        # It ends with 1 where the part ends within a record.
+        # Its exit code is 1 where the part ends within a record.
         done = await commands.run(words, deadline=_DUMP_SECONDS, check=False)
         return count_records(done.stdout.encode())
     return Records()
 
 
 def count_records(text: bytes) -> Records:
-    """As ``wal_records``, of what pg_waldump prints."""
+    """Return the same from the output of pg_waldump."""
     found = Records()
     for line in text.splitlines():
         if record := _RECORD.search(line):
@@ -84,7 +84,7 @@ def count_records(text: bytes) -> Records:
 
 
 def shared_catalogs_bytes(folder: Path) -> int:
-    """The size of the relations that all databases share; ``folder`` is the data's."""
+    """Return the size of the relations that all databases share; ``folder`` is the data folder."""
     sizes = 0
     for path in (folder / "global").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError):
@@ -93,7 +93,7 @@ def shared_catalogs_bytes(folder: Path) -> int:
 
 
 def queue_shares(folder: Path) -> Counter[int]:
-    """The bytes of the newest notifications in the queue, by the OID of their database.
+    """Return the bytes of the newest notifications in the queue, by the OID of their database.
 
     ``folder`` is pg_notify; some of its newest files are read.
     """
@@ -114,7 +114,7 @@ def _newest(paths: Iterable[Path], count: int) -> list[Path]:
 
 
 def _entries(data: bytes) -> Iterator[tuple[int, int]]:
-    """Length and database of each notification; entries do not cross pages (async.c)."""
+    """Yield length and database of each notification; entries do not cross pages (async.c)."""
     for start in range(0, len(data), _PAGE):
         at, end = start, min(start + _PAGE, len(data))
         while at + _ENTRY.size <= end:
@@ -127,13 +127,13 @@ def _entries(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def log_shares(text: bytes) -> Counter[str]:
-    """The bytes that logins wrote to a server's log, by the role.
+    """Return the bytes that sessions wrote to a server's log, by role.
 
-    Only those count that had proved who they are: whoever has not can name any role.
+    Only authenticated sessions count: before that, a client can name any role.
     """
     found: Counter[str] = Counter()
     for line in text.splitlines(keepends=True):
-        # Of what is in a text every quote has a backslash before it.
+        # Inside a text every quote has a backslash before it.
         if b'"ps":"startup"' in line and (record := server_log.read(line)):
             role = str(record.get("user"))
             if names.parse_role(role) is not None:
@@ -142,7 +142,7 @@ def log_shares(text: bytes) -> Counter[str]:
 
 
 def temporary_bytes(folder: Path) -> Counter[int]:
-    """What the temporary files of each session take now, by its pid; ``folder`` is the data's."""
+    """Return the bytes of each session's temporary files, by pid; ``folder`` is the data folder."""
     found: Counter[int] = Counter()
     for path in (folder / "base" / "pgsql_tmp").glob("pgsql_tmp*"):
         if name := _TEMPORARY.match(path.name):
@@ -154,7 +154,7 @@ def temporary_bytes(folder: Path) -> Counter[int]:
 
 
 async def names_of(connection: AsyncConnection[TupleRow], oids: Iterable[int]) -> dict[int, str]:
-    """The names of these databases, by OID; without those that are gone."""
+    """Return the names of these databases, by OID; without those that are gone."""
     cursor = await connection.execute(
         "SELECT oid::bigint, datname FROM pg_database WHERE oid::bigint = ANY (%s::bigint[])",
         (list(oids),),
@@ -163,7 +163,7 @@ async def names_of(connection: AsyncConnection[TupleRow], oids: Iterable[int]) -
 
 
 async def writing_now(connection: AsyncConnection[TupleRow]) -> dict[int, str]:
-    """The databases of the transactions that write now, by transaction ID."""
+    """Return the databases of the transactions that write now, by transaction ID."""
     cursor = await connection.execute(
         """
         SELECT backend_xid::text::bigint, datname FROM pg_stat_activity
@@ -174,7 +174,7 @@ async def writing_now(connection: AsyncConnection[TupleRow]) -> dict[int, str]:
 
 
 async def holding_shared_catalogs(connection: AsyncConnection[TupleRow]) -> list[str]:
-    """The databases of the sessions that change a catalog which all share, one for each."""
+    """Return the databases of the sessions that change a shared catalog, one for each."""
     cursor = await connection.execute(
         """
         SELECT a.datname FROM pg_stat_activity a WHERE a.datname IS NOT NULL AND a.pid IN (
@@ -188,7 +188,7 @@ async def holding_shared_catalogs(connection: AsyncConnection[TupleRow]) -> list
 async def databases_of(
     connection: AsyncConnection[TupleRow], pids: Iterable[int]
 ) -> dict[int, str]:
-    """The databases that these sessions are in."""
+    """Return the databases that these sessions are in, by pid."""
     cursor = await connection.execute(
         "SELECT pid, datname FROM pg_stat_activity WHERE datname IS NOT NULL AND pid = ANY (%s)",
         (list(pids),),
@@ -199,7 +199,7 @@ async def databases_of(
 async def temporary_by_database(
     connection: AsyncConnection[TupleRow], folder: Path
 ) -> Counter[str]:
-    """What the temporary files of each database's sessions take now, by its name.
+    """Return the bytes of temporary files of each database's sessions, by its name.
 
     A shadow's count for its main database.
     """

@@ -1,10 +1,10 @@
-"""Customers' rows kept apart by PostgreSQL's row-level security.
+"""Isolate customers' rows by PostgreSQL's row-level security.
 
     with tenant_transaction(connection, TenantContext(customer_id=42)):
         connection.execute("SELECT * FROM sites")  # customer 42's, and no others
 
-``TenantContext`` says whose transaction it is, and ``tenant_transaction`` tells PostgreSQL,
-for one transaction only. ``tenantry_rls.tables`` puts the policies on a table, and
+``TenantContext`` names the customer of a transaction, and ``tenant_transaction`` sets it in
+PostgreSQL, for one transaction only. ``tenantry_rls.tables`` creates the policies of a table, and
 ``tenantry_rls.check`` proves that they hold; both need psycopg.
 """
 

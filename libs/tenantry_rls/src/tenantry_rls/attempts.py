@@ -1,8 +1,8 @@
-"""What is really tried: as one customer, to reach the rows of another.
+"""Attempts, as one customer, to reach the rows of another.
 
-Everything happens in a transaction that the caller rolls back, and each attempt in a
-savepoint of its own. Refused is what PostgreSQL refuses or what finds nothing; crossed is
-what reaches the other customer's row; where neither can be said, it was not tried.
+Everything happens in a transaction that the caller rolls back, and each attempt in a savepoint of
+its own. *Refused* means that PostgreSQL refuses it or finds nothing; *crossed* that it reaches the
+other customer's row; otherwise it counts as *not tried*.
 """
 
 import re
@@ -18,7 +18,7 @@ from tenantry_rls.context import CUSTOMER_SETTING, ROLE_SETTING
 from tenantry_rls.report import Attempt, Outcome
 from tenantry_rls.samples import CannotMake, Samples
 
-# Errors by which a policy without a context says no: an empty id, or a setting nobody set.
+# Errors by which a policy without a context refuses: an empty id, or a setting that was never set.
 _NOBODY = (psycopg.errors.InvalidTextRepresentation, psycopg.errors.UndefinedObject)
 _REFUSALS = (psycopg.errors.InsufficientPrivilege, psycopg.errors.GeneratedAlways)
 _LONGEST = 10_000  # milliseconds for one attempt
@@ -40,7 +40,7 @@ class Attempts:
         self._done: list[Attempt] = []
 
     def make(self) -> list[Attempt]:
-        """All of them. Raises psycopg.Error if the connection itself fails."""
+        """Make all attempts. Raises psycopg.Error if the connection itself fails."""
         self._conn.execute(f"SET LOCAL statement_timeout = {_LONGEST}".encode())
         self._conn.execute("SET LOCAL lock_timeout = 2000")
         ann, bob, zoe = (self._samples.customer_id() for _ in range(3))  # Zoe has no rows
@@ -62,7 +62,7 @@ class Attempts:
         return self._done
 
     def _have(self, tenant: TenantTable, customer: str) -> str | None:
-        """Have a row of that customer's; else why there is none."""
+        """Ensure that the customer has a row; return the reason if that is impossible."""
         try:
             self._samples.row(tenant.relation, customer)
         except CannotMake as reason:
@@ -79,7 +79,7 @@ class Attempts:
         except CannotMake as reason:
             self._tell(table.label, "all", "not tried", str(reason))
             return
-        # A row without a customer is nobody's, and may be meant for everybody.
+        # A row without a customer belongs to no one, and may be meant for all customers.
         everybodys = sql.SQL("SELECT FROM {} WHERE {} IS NOT NULL LIMIT 1").format(
             table.identifier, sql.Identifier(tenant.column)
         )
@@ -119,14 +119,15 @@ class Attempts:
             self._try(label, "DELETE of another's", query, (others,), customer=ann)
 
     def _write_blindly(self, tenant: TenantTable, others: object, ann: str, zoe: str) -> None:
-        """Without a condition SELECT's policies are not asked, only those of the command."""
+        """Without a condition only the policies of the command apply, not those of SELECT."""
         table, may = tenant.relation, tenant.relation.privileges
         names = {"table": table.identifier, "column": sql.Identifier(tenant.column)}
         if "DELETE" in may:
             delete = sql.SQL("DELETE FROM {table}").format(**names)
             self._try(table.label, "DELETE without a condition", delete, (), customer=zoe)
         if "UPDATE" in may:
-            # NULL reads no column, and where it may not be, it says that a row was reached.
+            # NULL reads no column, and where it is not allowed, the error shows that a row was
+            # reached.
             clear = sql.SQL("UPDATE {table} SET {free} = NULL").format(
                 **names, free=self._free(table)
             )
@@ -137,12 +138,12 @@ class Attempts:
                 self._try(table.label, action, give, (others,), customer=ann)
 
     def _free(self, relation: Relation) -> sql.Identifier:
-        """A column that the role may set, where it may set any."""
+        """Return a column that the role may set, if it may set any."""
         columns = [each for each in self._catalog.columns[relation.oid].values() if not each.always]
         return sql.Identifier(max(columns, key=lambda each: each.updatable).name)
 
     def _own_is_seen(self, tenant: TenantTable, ann: str, own: object) -> None:
-        """Else all the refusals would prove nothing."""
+        """Check that a customer sees its own row: otherwise refusals would prove nothing."""
         query = sql.SQL("SELECT FROM {} WHERE {} = %s").format(
             tenant.relation.identifier, sql.Identifier(tenant.column)
         )
@@ -157,10 +158,10 @@ class Attempts:
             self._tell(tenant.relation.label, "SELECT of one's own", "not tried", reason)
 
     def _before_any_context(self, tenant: TenantTable, ann: str, own: object) -> None:
-        """Would a policy let this customer's row through where no setting was ever made?
+        """Check whether a policy admits this customer's row where no setting was ever made.
 
-        In this session they have been, and what was set is "" at least. So each policy is asked
-        with NULL in their place.
+        In this session they were, and are "" at least. So each policy is evaluated with NULL in
+        their place.
         """
         for policy in self._catalog.policies[tenant.relation.oid]:
             for part in (policy.using, policy.check):
@@ -173,7 +174,7 @@ class Attempts:
                     self._try(tenant.relation.label, action, query, (own,), customer=ann)
 
     def _give_to_nobody(self, tenant: TenantTable, ann: str, own: object) -> None:
-        """A row without a customer that one customer makes and another sees."""
+        """Try to create, as one customer, a row without a customer that another could see."""
         table, may = tenant.relation, tenant.relation.privileges
         names = {"table": table.identifier, "column": sql.Identifier(tenant.column)}
         done = " RETURNING {column}) SELECT FROM done WHERE {column} IS NULL"
@@ -181,7 +182,7 @@ class Attempts:
             try:
                 values = self._samples.values(table, ann) | {tenant.column: None}
             except CannotMake:
-                return  # which is told already
+                return  # this was reported already
             insert = sql.SQL("WITH done AS (") + self._samples.insert(table, values)
             query = insert + sql.SQL(done).format(**names)
             self._try(table.label, "INSERT for nobody", query, values, customer=ann)
@@ -216,11 +217,11 @@ class Attempts:
     # ── views and functions ──────────────────────────────────────────────────────
 
     def _on_view(self, view: Relation, ann: str, bob: str) -> None:
-        """A view with the customer's column is tried as a table is."""
+        """Try a view with the customer's column as a table is tried."""
         self._read_and_write(view, self._catalog.column, ann, bob, ann)
 
     def _readers(self) -> Iterator[Reader]:
-        """What shows something of customers' rows without being a table."""
+        """Yield the queries that show parts of customers' rows other than from a table."""
         digest = (
             "SELECT count(*), coalesce(sum(hashtextextended(x::text, 0)::numeric), 0) FROM {} AS x"
         )
@@ -240,7 +241,7 @@ class Attempts:
     def _read_all(
         self, ann: str, bob: str, only: str | None = None
     ) -> dict[str, tuple[Any, ...] | psycopg.Error]:
-        """What each reader shows to Ann, or why it shows nothing; in a read-only savepoint."""
+        """Return what each reader shows to Ann, or its error; in a read-only savepoint."""
         shown: dict[str, tuple[Any, ...] | psycopg.Error] = {}
         for name, query, required in self._readers():
             if only not in {None, name}:
@@ -255,7 +256,7 @@ class Attempts:
         return shown
 
     def _compare(self, name: str, before: object, again: object, after: dict[str, Any]) -> None:
-        """What another customer has must make no difference to what is shown."""
+        """Check that the rows of another customer do not change what is shown."""
         action = "read, before and after another's rows were there"
         now = after.get(name)
         if isinstance(now, psycopg.errors.InsufficientPrivilege):
@@ -280,7 +281,7 @@ class Attempts:
     def _judge(
         self, label: str, action: str, run: Callable[[], int], *, customer: str | None
     ) -> Outcome:
-        """Run it as that customer; a row that is reached is a crossing."""
+        """Run an attempt as that customer; a row that is reached is a crossing."""
         outcome: Outcome = "refused"
         detail = ""
         with self._acting(customer):
@@ -288,7 +289,7 @@ class Attempts:
                 outcome = "crossed" if run() else "refused"
             except _REFUSALS:
                 pass
-            except psycopg.IntegrityError:  # policies are asked before constraints are
+            except psycopg.IntegrityError:  # policies are checked before constraints
                 outcome, detail = "crossed", _STOPPED
             except psycopg.Error as error:
                 if customer is not None or not isinstance(error, _NOBODY):
@@ -298,7 +299,7 @@ class Attempts:
 
     @contextmanager
     def _acting(self, customer: str | None) -> Iterator[None]:
-        """As the role, in the customer's context; all that is done is undone."""
+        """Act as the role, in the customer's context; everything is rolled back."""
         with self._conn.transaction(force_rollback=True):
             self._conn.execute(
                 "SELECT set_config(%s, %s, true), set_config(%s, %s, true),"

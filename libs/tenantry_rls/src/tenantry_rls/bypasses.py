@@ -1,4 +1,4 @@
-"""What goes round the policies of tables: views, functions, rules. Pure: findings by a catalog."""
+"""Ways around the policies of tables: views, functions, rules. Pure: a catalog in, findings out."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _WRITES = {"INSERT", "UPDATE", "DELETE"}
 
 
 def judge(catalog: Catalog) -> Iterator[Finding]:
-    """Every view of customers' rows, and every function and rule."""
+    """Judge every view of customers' rows, and every function and rule."""
     for view in catalog.owners_views():
         yield from _view(view)
     for function in catalog.functions:
@@ -95,7 +95,7 @@ def _function(catalog: Catalog, function: Function) -> Iterator[Finding]:
 
 
 def _touched(catalog: Catalog, function: Function) -> str | None:
-    """What a function has to do with customers' rows, as far as its text tells."""
+    """Return how a function may touch customers' rows, as far as its text shows."""
     if function.language not in _READABLE_LANGUAGES:
         return f"what it does in {function.language} cannot be told from here"
     relations = [*(each.relation for each in catalog.tenants.values()), *catalog.views()]

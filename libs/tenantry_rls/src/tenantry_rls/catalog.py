@@ -1,4 +1,4 @@
-"""What a database says of itself, as far as isolation depends on it. Only reads."""
+"""Read the parts of a database's catalogs that isolation depends on."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -58,7 +58,7 @@ class Index:
     table: int
     name: str
     columns: list[str | None]  # None is an expression
-    unique: bool  # or an exclusion constraint's, which tells as much
+    unique: bool  # or an exclusion constraint's, which reveals as much
     primary: bool
     partial: bool
 
@@ -128,7 +128,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rewrite rule that does something else, or more, than it is asked."""
+    """A rewrite rule that does something else, or more, than the command."""
 
     table: int
     name: str
@@ -143,10 +143,10 @@ class Role(NamedTuple):
 
 @dataclass(frozen=True)
 class TenantTable:
-    """A table with customers' rows: ``column`` tells whose a row is.
+    """A table with customers' rows: ``column`` identifies the customer of a row.
 
-    By the customer's id (``column``; in the table that the ids refer to, ``registry``), or by
-    the row that it refers to (``reference``).
+    By the customer's id (``column``; in the table that the ids refer to, ``registry``), or by the
+    row that it refers to (``reference``).
     """
 
     relation: Relation
@@ -165,20 +165,20 @@ class Catalog:
     foreign_keys: dict[int, list[ForeignKey]]
     indexes: dict[int, list[Index]]
     checks: dict[int, list[Check]]
-    reads: dict[int, set[int]]  # of a view: what it names
+    reads: dict[int, set[int]]  # of a view: the relations that it names
     functions: list[Function]
     rules: list[Rule]
     settings: list[tuple[str | None, str | None, str]]  # role, database, name of a preset context
-    left_over: str  # a context in force before anybody set one
+    left_over: str  # a context in force before a client set one
     tenants: dict[int, TenantTable] = field(default_factory=dict)
 
     def views(self) -> list[Relation]:
-        """Those that stand on a tenant table, through other views too."""
+        """Return the views that read a tenant table, through other views too."""
         views = [self.relations[oid] for oid in sorted(self.reads) if oid in self.relations]
         return [view for view in views if self._below(view) & self.tenants.keys()]
 
     def owners_views(self) -> list[Relation]:
-        """Those through which a tenant table is read with the rights of a view's owner.
+        """Return the views that read a tenant table with the rights of a view's owner.
 
         Where a view with ``security_invoker`` is in between, the reader's own rights count.
         """
@@ -330,7 +330,7 @@ _MAY_READ_SETTINGS = "SELECT has_table_privilege('pg_db_role_setting', 'SELECT')
 
 _ROLE = (
     "SELECT rolname, rolsuper OR rolbypassrls, ARRAY(SELECT b.rolname FROM pg_roles b"
-    # The last three reach the files of the data directory, or whatever the server may run.
+    # The last three can read the files of the data directory, or run any program as the server.
     " WHERE (b.rolsuper OR b.rolbypassrls OR b.rolname IN ('pg_read_server_files',"
     "   'pg_write_server_files', 'pg_execute_server_program')) AND b.oid <> r.oid"
     " AND pg_has_role(r.oid, b.oid, 'MEMBER'))::text[] FROM pg_roles r WHERE rolname = %(role)s"
@@ -343,7 +343,7 @@ _LEFT_OVER = (
 
 
 def read(conn: Connection[Any], *, column: str, role: str | None) -> Catalog:
-    """Read it, as ``role`` (the one that is connected, unless said) meets it.
+    """Read the catalog for ``role`` (default: the connection's own).
 
     Raises LookupError if there is no such role.
     """
@@ -389,14 +389,17 @@ def _read(conn: Connection[Any], column: str, role: str | None) -> Catalog:
 
 
 def _settings(conn: Connection[Any]) -> list[tuple[str | None, str | None, str]]:
-    """None where a provider hides them; those of one's own role are in force, and so left over."""
+    """Return preset contexts, empty where a provider hides them.
+
+    Each is role, database and name. Those of the own role are in force, and so left over.
+    """
     if not conn.cursor(row_factory=scalar_row).execute(_MAY_READ_SETTINGS).fetchone():
         return []
     return [(role, database, name) for role, database, name in conn.cursor().execute(_SETTINGS)]
 
 
 def _tenants(catalog: Catalog) -> dict[int, TenantTable]:
-    """The tables with customers' rows: by their column, or by what they refer to."""
+    """Return the tables with customers' rows: by their column, or by what they refer to."""
     tables = [each for each in catalog.relations.values() if each.kind in "rpf"]
     found = {
         table.oid: TenantTable(table, catalog.column, "column")
@@ -424,7 +427,7 @@ def _tenants(catalog: Catalog) -> dict[int, TenantTable]:
 def _hanging_on(
     catalog: Catalog, table: Relation, key: ForeignKey, parent: TenantTable
 ) -> TenantTable | None:
-    """Whose a row of ``table`` is by that key; None if it need not be anybody's."""
+    """Return how a row of ``table`` belongs to a customer by that key; None if it need not."""
     columns = catalog.columns[table.oid]
     whose = dict(zip(key.keys, key.columns, strict=True)).get(parent.column)
     if any(columns[name].nullable for name in key.columns):

@@ -1,4 +1,4 @@
-"""Prove that a database keeps customers apart: by what its catalog says, then by trying."""
+"""Prove that a database isolates customers: by its catalogs, then by attempts."""
 
 from collections.abc import Collection
 from typing import Any
@@ -13,7 +13,7 @@ from tenantry_rls.report import Attempt, Finding, Report
 
 
 class CannotCheck(TenantError):
-    """The check itself could not be done; says why."""
+    """The check itself failed; the message says why."""
 
 
 def check(
@@ -23,12 +23,12 @@ def check(
     role: str | None = None,
     allow: Collection[str] = (),
 ) -> Report:
-    """Look at every table with ``column``, and try to cross as ``role``.
+    """Check every table with ``column``, and try to reach other customers' rows as ``role``.
 
-    ``role`` is the application's, which the connection's must be able to become; unless said
-    it is the connection's own. ``allow`` holds ``kind:subject`` of findings that are known and
-    meant. Nothing stays: it all happens in one transaction that is rolled
-    back (numbers drawn from sequences are drawn). Raises CannotCheck.
+    ``role`` is the application's, which the connection's must be able to become (default: the
+    connection's own). ``allow`` holds ``kind:subject`` of findings that are known and accepted.
+    Nothing stays: it all happens in one transaction that is rolled back (but sequences advance).
+    Raises CannotCheck.
     """
     try:
         with conn.transaction(force_rollback=True):

@@ -23,7 +23,7 @@ _FROM_ENVIRONMENT = "unless said, DATABASE_URL, or what libpq finds (PGHOST, PGD
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """The entry point; gives the exit code."""
+    """Run the program; return the exit code."""
     parser = _parser()
     asked = parser.parse_args(arguments)
     try:

@@ -1,4 +1,4 @@
-"""Whose transaction it is: values, checked before they reach the database."""
+"""The context of a transaction: values, checked before they reach the database."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
@@ -17,11 +17,11 @@ class TenantError(Exception):
 
 
 class InvalidContext(TenantError, ValueError):
-    """A context that names nobody, or that no policy knows."""
+    """A context without a customer, or with a role that no policy has."""
 
 
 class NestedContext(TenantError):
-    """A context inside another that cannot be put back afterwards."""
+    """A context inside another that cannot be restored afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,6 @@ class TenantContext:
 
     @property
     def settings(self) -> tuple[str, str]:
-        """The values of ``app.current_customer_id`` and ``app.current_user_role``."""
+        """Return the values of ``app.current_customer_id`` and ``app.current_user_role``."""
         customer = "" if self.customer_id is None else str(self.customer_id)
         return customer, self.user_role

@@ -1,7 +1,7 @@
-"""How an application connects and how large its pool is, from its environment.
+"""An application's connection and pool size, from its environment.
 
-The names and defaults are those that Go's ``database/sql`` made usual (``MaxOpenConns`` and
-so on), and the ``DB_…`` variables of twelve-factor applications.
+The names and defaults are those that Go's ``database/sql`` made usual (``MaxOpenConns`` and so on),
+and the ``DB_…`` variables of twelve-factor applications.
 """
 
 import os
@@ -16,12 +16,12 @@ HIGHEST_PORT = 65_535
 
 
 class InvalidSettings(TenantError, ValueError):
-    """A variable whose value cannot be; the message names it."""
+    """A variable with an invalid value; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
-    """One process's pool. Times are in seconds.
+    """The settings of one process's pool. Times are in seconds.
 
     Without an environment: 25 connections, 5 of them kept when idle.
     """
@@ -42,7 +42,7 @@ class PoolSettings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "PoolSettings":
-        """By ``DB_POOL_MAX`` (50), ``DB_POOL_IDLE_TIMEOUT`` and ``DB_POOL_CONNECTION_TIMEOUT``.
+        """Read ``DB_POOL_MAX`` (50), ``DB_POOL_IDLE_TIMEOUT``, ``DB_POOL_CONNECTION_TIMEOUT``.
 
         The two times are in milliseconds there (600000 and 30000). Raises InvalidSettings.
         """
@@ -55,7 +55,7 @@ class PoolSettings:
         )
 
     def for_psycopg(self) -> dict[str, Any]:
-        """The arguments of ``psycopg_pool.ConnectionPool`` and its asynchronous one."""
+        """Return the arguments of ``psycopg_pool.ConnectionPool`` and its asynchronous one."""
         return {
             "min_size": self.max_idle_conns,
             "max_size": self.max_open_conns,
@@ -65,7 +65,7 @@ class PoolSettings:
         }
 
     def for_asyncpg(self) -> dict[str, Any]:
-        """The arguments of ``asyncpg.create_pool``, which knows no lifetime but an idle one."""
+        """Return the arguments of ``asyncpg.create_pool``, whose only lifetime is an idle one."""
         return {
             "min_size": self.max_idle_conns,
             "max_size": self.max_open_conns,
@@ -74,8 +74,8 @@ class PoolSettings:
         }
 
     def for_sqlalchemy(self) -> dict[str, Any]:
-        """The arguments of ``create_engine``, whose pool keeps its size and overflows beyond."""
-        kept = max(1, self.max_idle_conns)  # 0 would be "as many as there are"
+        """Return the arguments of ``create_engine``, whose pool has a fixed size and overflow."""
+        kept = max(1, self.max_idle_conns)  # 0 would mean no limit
         return {
             "pool_size": kept,
             "max_overflow": self.max_open_conns - kept,
@@ -86,7 +86,7 @@ class PoolSettings:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """Where the database is and who comes; the password is not shown."""
+    """The database's address and the login; the password is not shown."""
 
     host: str
     dbname: str
@@ -97,9 +97,10 @@ class ConnectionSettings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "ConnectionSettings":
-        """By ``DB_HOST``, ``DB_PORT``, ``DB_NAME``, ``DB_USER``, ``DB_PASSWORD``, ``DB_SSL_MODE``.
+        """Read the database's address and the login from ``DB_…`` variables.
 
-        ``DB_SSLMODE`` means the same as ``DB_SSL_MODE``. Raises InvalidSettings.
+        ``DB_HOST``, ``DB_PORT``, ``DB_NAME``, ``DB_USER``, ``DB_PASSWORD`` and ``DB_SSL_MODE``,
+        which may also be named ``DB_SSLMODE``. Raises InvalidSettings.
         """
         kind = environ.get("DB_TYPE") or "postgresql"
         if kind != "postgresql":
@@ -123,7 +124,7 @@ class ConnectionSettings:
         )
 
     def for_libpq(self) -> dict[str, Any]:
-        """The keyword arguments of ``psycopg.connect``."""
+        """Return the keyword arguments of ``psycopg.connect``."""
         return {
             "host": self.host,
             "port": self.port,
@@ -134,7 +135,7 @@ class ConnectionSettings:
         }
 
     def for_asyncpg(self) -> dict[str, Any]:
-        """The keyword arguments of ``asyncpg.connect``, and of ``create_pool``."""
+        """Return the keyword arguments of ``asyncpg.connect``, and of ``create_pool``."""
         return {
             "host": self.host,
             "port": self.port,
@@ -145,7 +146,7 @@ class ConnectionSettings:
         }
 
     def for_sqlalchemy(self, driver: Literal["psycopg", "asyncpg"] = "psycopg") -> dict[str, Any]:
-        """The keyword arguments of ``sqlalchemy.URL.create``."""
+        """Return the keyword arguments of ``sqlalchemy.URL.create``."""
         return {
             "drivername": f"postgresql+{driver}",
             "host": self.host,

@@ -1,4 +1,4 @@
-"""What a check found: values, and their text, JSON and JUnit."""
+"""The findings of a check: values, and their text, JSON and JUnit."""
 
 import json
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ BY_ATTEMPT = ("crossed", "not-tried")  # kinds of findings that an attempt led t
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A hole, or with severity ``warning`` what may become one. ``mend`` is SQL."""
+    """A hole, or with severity ``warning`` a possible one. ``mend`` is the SQL that fixes it."""
 
     kind: str
     subject: str
@@ -26,7 +26,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One thing that was tried as one customer on another's rows."""
+    """One attempt as one customer on another's rows."""
 
     subject: str
     action: str
@@ -36,7 +36,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was looked at (``subjects``), found and tried; ``allowed`` is known and meant."""
+    """The ``subjects``, findings and attempts of a check; ``allowed`` are known and accepted."""
 
     database: str
     role: str
@@ -54,16 +54,16 @@ class Report:
         return tuple(each for each in self.findings if each.severity == "warning")
 
     def count(self, outcome: Outcome) -> int:
-        """How many attempts ended so."""
+        """Return how many attempts had this outcome."""
         return sum(attempt.outcome == outcome for attempt in self.attempts)
 
     def passes(self, *, strict: bool = False) -> bool:
-        """Whether the isolation holds; ``strict``: without a warning either."""
+        """Whether the isolation holds; with ``strict``, warnings fail too."""
         return not (self.findings if strict else self.errors)
 
 
 def as_text(report: Report) -> str:
-    """For people."""
+    """Return the report for people."""
     lines = []
     for finding in sorted(report.findings, key=lambda each: each.severity):
         lines += [f"{finding.severity.upper()} {finding.kind}: {finding.subject}"]
@@ -86,12 +86,12 @@ def as_text(report: Report) -> str:
 
 
 def as_json(report: Report) -> str:
-    """For programs: the fields of Report, and ``isolated``."""
+    """Return the report for programs: the fields of Report, and ``isolated``."""
     return json.dumps({"isolated": report.passes(), **asdict(report)}, indent=2)
 
 
 def as_junit(report: Report) -> str:
-    """For CI: a suite of what was looked at, and one of what was tried."""
+    """Return the report for CI: a suite of the subjects, and one of the attempts."""
     root = ET.Element("testsuites", name="tenantry_rls")
     looked = ET.SubElement(root, "testsuite", name="rules")
     by_rule = [each for each in report.findings if each.kind not in BY_ATTEMPT]
@@ -124,10 +124,10 @@ def _indented(text: str) -> Iterable[str]:
 
 
 def _plain(text: str) -> str:
-    """Names come from strangers: none may act on a terminal."""
+    """Escape control characters: names are untrusted, and must not act on a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _xml(text: str) -> str:
-    """Without what XML cannot hold."""
+    """Replace the characters that XML does not allow."""
     return "".join(c if c == "\n" or c.isprintable() else "?" for c in text)

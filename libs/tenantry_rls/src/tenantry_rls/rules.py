@@ -1,6 +1,6 @@
-"""What must be so for customers to be kept apart, and why. Pure: a catalog in, findings out.
+"""The rules for isolated customers, with reasons. Pure: a catalog in, findings out.
 
-The database, the role and the tables are here; what goes round tables is ``bypasses``.
+The database, the role and the tables are here; ways around tables are in ``bypasses``.
 """
 
 import re
@@ -14,11 +14,11 @@ from tenantry_rls.context import CUSTOMER_SETTING
 from tenantry_rls.report import Finding
 
 _CONTEXT = re.compile(r"current_setting|\bapp\.current_|\bSELECT\b|\w\(", re.IGNORECASE)
-_OF_THEIR_OWN = {"uuid", "int2", "int4", "int8"}  # types of keys that the database makes up
+_OF_THEIR_OWN = {"uuid", "int2", "int4", "int8"}  # types of keys that the database generates
 
 
 def judge(catalog: Catalog) -> list[Finding]:
-    """Every rule on everything it is about."""
+    """Apply every rule to all that it concerns."""
     found = [*_database(catalog), *_role(catalog)]
     for tenant in catalog.tenants.values():
         for rule in _TABLE_RULES:
@@ -158,13 +158,13 @@ def _policies(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
 
 
 def _shows_nobodys(policy: Policy, tenant: TenantTable) -> bool:
-    """Whether it lets only be read what has no customer, such as what is public."""
+    """Whether a policy only admits reading rows without a customer, such as public ones."""
     using = (policy.using or "").replace('"', "")
     return policy.command == "r" and using == f"({tenant.column} IS NULL)"
 
 
 def _open_part(policy: Policy) -> str | None:
-    """The part of a policy that does not depend on whose transaction it is."""
+    """Return the part of a policy that does not depend on the transaction's customer."""
     for keyword, expression in (("USING", policy.using), ("WITH CHECK", policy.check)):
         if expression is not None and expression != "false" and not _CONTEXT.search(expression):
             return f"{keyword} ({expression})"
@@ -246,14 +246,14 @@ def _column(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
 
 
 def _of_nobody_in_particular(default: str) -> bool:
-    """Whether it is a constant, or a setting other than the customer's."""
+    """Whether a default is a constant, or a setting other than the customer's."""
     if "current_setting" in default:
         return CUSTOMER_SETTING not in default
     return "(" not in default and not default.startswith("NULL")
 
 
 def _hanging(catalog: Catalog, table: Relation) -> Iterator[Finding]:
-    """A table whose rows may go with customers' rows, though nothing says that they must."""
+    """Find a table whose rows may belong to customers' rows, though no constraint requires it."""
     if table.oid in catalog.tenants or table.secured or not table.privileges:
         return
     for key in catalog.foreign_keys[table.oid]:
@@ -270,13 +270,13 @@ def _hanging(catalog: Catalog, table: Relation) -> Iterator[Finding]:
 
 
 def _foreign_keys(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
-    """A reference is checked past all policies: without the customer in it, it may cross."""
+    """Find references that may cross: they are checked without policies, and lack the customer."""
     for key in catalog.foreign_keys[tenant.relation.oid]:
         parent = catalog.tenants.get(key.referenced)
         if parent is None or parent.how == "registry":
             continue
         if tenant.how == "reference" and key.columns == [tenant.column]:
-            continue  # it is what tells whose the row is
+            continue  # it is the one that identifies the customer of a row
         if (tenant.column, parent.column) in zip(key.columns, key.keys, strict=True):
             continue
         both = tenant.how == parent.how == "column"
@@ -314,7 +314,7 @@ def _with_the_customer(tenant: TenantTable, parent: TenantTable, key: ForeignKey
 
 
 def _unique(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
-    """A unique key over all customers tells each what the others have."""
+    """Find unique keys over all customers, which reveal what the others have."""
     table = tenant.relation
     columns = catalog.columns[table.oid]
     bound = {

@@ -1,7 +1,7 @@
-"""Rows of two customers that never were, made from what the catalog says of the columns.
+"""Rows of two invented customers, made from the catalog's description of the columns.
 
-A row is made together with those that it must refer to. What cannot be made up (a check
-that nobody could guess, a privilege that is missing) is told, not worked around.
+A row is made together with those that it must refer to. If one cannot be made (a check with values
+that cannot be guessed, a missing privilege), this is reported, not worked around.
 """
 
 import re
@@ -40,18 +40,18 @@ _FIXED = {
     "bit": "1",
 }
 _BY_CATEGORY = {"A": "{}", "R": "empty"}  # arrays, ranges
-_MOST_TRIED = 64  # combinations of what a table's columns may be
+_MOST_TRIED = 64  # combinations of the possible values of a table's columns
 _SHORT = 12  # characters, in which eight random ones do not fit
 # Beyond what sequences have reached, within each type.
 _HIGH = {"int2": 32_000, "int4": 2_147_400_000, "int8": 9_223_372_036_854_000_000}
 
 
 class CannotMake(Exception):
-    """There can be no row of that table here; says why."""
+    """No row of that table can be made here; the message says why."""
 
 
 class Samples:
-    """Makes rows in an open transaction, which somebody else rolls back."""
+    """Makes rows in an open transaction, which the caller rolls back."""
 
     def __init__(self, conn: Connection[Any], catalog: Catalog) -> None:
         self._conn = conn
@@ -61,7 +61,7 @@ class Samples:
         self._made: dict[tuple[int, str], Row | CannotMake] = {}
 
     def customer_id(self) -> str:
-        """The id of a customer who does not exist, of the type that the column has."""
+        """Return the id of a customer who does not exist, of the column's type."""
         columns = [
             self._catalog.columns[oid][tenant.column]
             for oid, tenant in self._catalog.tenants.items()
@@ -71,7 +71,7 @@ class Samples:
         return str(self._unique(narrowest))
 
     def row(self, table: Relation, customer: str) -> Row:
-        """A row of that customer's, made if there is none yet. Raises CannotMake."""
+        """Return a row of that customer, made if there is none yet. Raises CannotMake."""
         key = (table.oid, customer)
         if key not in self._made:
             self._made[key] = CannotMake(f"{table.label} must refer to itself.")
@@ -85,7 +85,7 @@ class Samples:
         return made
 
     def values(self, table: Relation, customer: str) -> Row:
-        """What another row of that customer's could hold. Raises CannotMake."""
+        """Return possible values of another row of that customer. Raises CannotMake."""
         columns = self._catalog.columns[table.oid]
         indexes = self._catalog.indexes[table.oid]
         unique = {name for index in indexes if index.unique for name in index.columns}
@@ -107,7 +107,7 @@ class Samples:
         return found
 
     def insert(self, table: Relation, values: Row) -> sql.Composed:
-        """The statement that inserts them, with named placeholders."""
+        """Return the statement that inserts them, with named placeholders."""
         return sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({})").format(
             table.identifier,
             sql.SQL(", ").join(map(sql.Identifier, values)),
@@ -121,7 +121,7 @@ class Samples:
             refused = error
         except psycopg.Error as error:
             raise _cannot(table, error) from error
-        # Each column may take what it does, but not all of them together.
+        # Each column accepts its value, but a check may not accept all of them together.
         choices = {
             name: self._choices(table, column)
             for name, column in self._catalog.columns[table.oid].items()
@@ -135,7 +135,7 @@ class Samples:
         raise _cannot(table, refused)
 
     def _insert(self, table: Relation, customer: str) -> Row:
-        """Raises psycopg.Error."""
+        """Insert a row of that customer. Raises psycopg.Error."""
         values = self.values(table, customer)
         try:
             return self._insert_as("customer", customer, table, values)
@@ -143,7 +143,7 @@ class Samples:
             return self._insert_as("administrator", customer, table, values)
 
     def _there_already(self, table: Relation) -> Row | None:
-        """A row of a table that is no customer's, such as one of currencies."""
+        """Return an existing row of a table that is no customer's, such as one of currencies."""
         if table.oid in self._catalog.tenants:
             return None
         query = sql.SQL("SELECT * FROM {} LIMIT 1").format(table.identifier)
@@ -180,7 +180,7 @@ class Samples:
         return self._unique(column) if fixed is None or unique else fixed
 
     def _choices(self, table: Relation, column: Column) -> list[str]:
-        """What a check of that column alone, or its type, says that it may be."""
+        """Return the values that a check of that column alone, or its type, allows."""
         checks: list[Check] = self._catalog.checks[table.oid]
         for check in checks:
             if check.columns == [column.name] and (found := _LITERAL.findall(check.definition)):

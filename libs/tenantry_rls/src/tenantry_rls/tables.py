@@ -1,14 +1,14 @@
-"""Tenant policies on a table: put there, and taken away.
+"""Create and drop the tenant policies of a table.
 
-``enable`` has a table show each customer its own rows and administrators all:
+``enable`` makes a table show each customer its own rows and administrators all:
 
     tenant_select, tenant_insert, tenant_update, tenant_delete
                               the rows whose column is ``app.current_customer_id``
     tenant_administrator      all rows, where ``app.current_user_role`` is ``administrator``
 
-Row-level security is also *forced*, so that the owner is under it as well. What a policy
-compares with stands in a sub-select, so that it is worked out once for a query, not once for
-a row. A table without the column is secured through the one that it refers to.
+Row-level security is also *forced*, so that it applies to the owner as well. The value that a
+policy compares with is in a sub-select, so that it is computed once for a query, not once for a
+row. A table without the column is secured through the one that it refers to.
 
 Names go through ``psycopg.sql``; types and referenced columns are the catalog's own.
 """
@@ -32,7 +32,7 @@ class UnknownTable(TenantError):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The statements that bring a table where it should be, and whether they changed it."""
+    """The statements that bring a table to the wanted state, and whether they changed it."""
 
     statements: tuple[sql.Composed, ...]
     changed: bool
@@ -61,14 +61,14 @@ def enable(
     admin_role: str | None = EVERY_LOGIN,
     dry_run: bool = False,
 ) -> Change:
-    """Put the policies on ``table``, its partitions and what inherits from it.
+    """Create the policies on ``table``, its partitions and what inherits from it.
 
-    ``column`` holds the customer's id; or ``through`` names a column that refers to a table
-    which is secured, and the rows go with that table's. ``admin_role`` is whose logins may
-    act as administrators: everybody's, unless it names a role; nobody's, if it is None.
+    ``column`` holds the customer's id; or ``through`` names a column that refers to a secured
+    table, and the rows belong to the customers of that table's rows. ``admin_role`` is the role
+    whose logins may act as administrators (default: every login); None admits none.
 
-    Raises UnknownTable where the table, the column or the reference is not there. All is done
-    in one transaction, or nothing.
+    Raises UnknownTable where the table, the column or the reference does not exist. All is done in
+    one transaction, or nothing.
     """
     with conn.transaction():
         statements: list[sql.Composed] = []
@@ -84,7 +84,7 @@ def enable(
 
 
 def disable(conn: Connection[Any], table: str, *, dry_run: bool = False) -> Change:
-    """Take the policies off again, and the security too unless somebody else's policies need it.
+    """Drop the policies, and turn row-level security off unless other policies need it.
 
     The index stays. Raises UnknownTable.
     """
@@ -118,7 +118,7 @@ def _carry_out(
 
 
 def _family(conn: Connection[Any], table: str) -> list[_Table]:
-    """The table, then its partitions and heirs."""
+    """Return the table, then its partitions and children."""
     found = conn.cursor(row_factory=namedtuple_row).execute(
         "WITH RECURSIVE family(oid) AS (SELECT to_regclass(%s)::oid"
         " UNION SELECT inhrelid FROM pg_inherits JOIN family ON inhparent = oid)"
@@ -182,7 +182,7 @@ def _drop(table: _Table, policy: str) -> sql.Composed:
 
 
 def _policies(table: _Table, own: sql.Composed, admin_role: str | None) -> list[sql.Composed]:
-    """Each dropped and made anew: one that was altered is as it should be again."""
+    """Return statements that drop and create each policy: an altered one is replaced."""
     using = sql.SQL("USING ({})").format(own)
     check = sql.SQL("WITH CHECK ({})").format(own)
     bodies = {
@@ -207,7 +207,7 @@ def _policies(table: _Table, own: sql.Composed, admin_role: str | None) -> list[
 
 
 def _index(conn: Connection[Any], table: _Table, column: str) -> list[sql.Composed]:
-    """An index that begins with the column, unless there is one."""
+    """Return the statement for an index that begins with the column, unless there is one."""
     there = conn.execute(
         "SELECT 1 FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]"
         " WHERE indrelid = %s AND attname = %s AND indisvalid AND indpred IS NULL",
@@ -225,7 +225,7 @@ def _policy_names(conn: Connection[Any], table: _Table) -> set[str]:
 
 
 def _snapshot(conn: Connection[Any], table: str) -> list[tuple[Any, ...]]:
-    """All that ``enable`` and ``disable`` touch."""
+    """Return the state of all that ``enable`` and ``disable`` change."""
     return conn.execute(
         "WITH RECURSIVE family(oid) AS (SELECT to_regclass(%s)::oid"
         " UNION SELECT inhrelid FROM pg_inherits JOIN family ON inhparent = oid)"

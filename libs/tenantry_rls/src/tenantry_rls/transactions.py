@@ -1,10 +1,9 @@
-"""``tenant_transaction``: one transaction, in one context, on whatever connection there is.
+"""``tenant_transaction``: one transaction, in one context, on any supported connection.
 
-Its settings are local to the transaction, and travel with BEGIN: PostgreSQL itself takes
-them back at COMMIT and ROLLBACK, so that a pooler in transaction mode has nothing to hand on.
+Its settings are local to the transaction, and are sent with BEGIN: PostgreSQL itself resets them at
+COMMIT and ROLLBACK, so that a pooler in transaction mode passes nothing on.
 
-Within a transaction that is open already it is a savepoint, and what was in force before is
-in force again afterwards.
+Within an open transaction it is a savepoint, and the previous context is restored afterwards.
 """
 
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -48,12 +47,12 @@ def tenant_transaction(
 
 
 def tenant_transaction(conn: Any, context: TenantContext) -> Any:
-    """A transaction on ``conn`` that is ``context``'s, committed at the end of the block.
+    """Open a transaction on ``conn`` in ``context``, committed at the end of the block.
 
-    For connections of psycopg 3 and asyncpg, and connections and sessions of SQLAlchemy;
-    ``with`` for the synchronous ones, ``async with`` for the others. An exception rolls it
-    back. Raises TypeError for any other object, NestedContext where SQLAlchemy's session is
-    in another context's transaction.
+    For connections of psycopg 3 and asyncpg, and connections and sessions of SQLAlchemy; ``with``
+    for the synchronous ones, ``async with`` for the others. An exception rolls it back. Raises
+    TypeError for any other object, NestedContext where SQLAlchemy's session is in another context's
+    transaction.
     """
     if not isinstance(context, TenantContext):
         raise TypeError(f"context is a {type(context).__name__}; it must be a TenantContext.")

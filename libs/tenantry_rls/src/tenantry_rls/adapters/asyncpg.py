@@ -1,4 +1,4 @@
-"""asyncpg: ``Connection``, and what its pool lends."""
+"""asyncpg: ``Connection``, and the connections of its pool."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,7 +25,7 @@ def transaction(conn: Any, context: TenantContext) -> Any:
 
 
 class _Begun(Transaction):
-    """A transaction of asyncpg's that begins in its context; the rest is asyncpg's."""
+    """A transaction of asyncpg's that begins in a context; the rest is asyncpg's."""
 
     def __init__(self, conn: Any, settings: Settings) -> None:
         self._conn = getattr(conn, "_con", conn)  # not the pool's proxy of it
@@ -37,7 +37,7 @@ class _Begun(Transaction):
         conn._top_xact = self  # noqa: SLF001 (conn.transaction() is a savepoint within this one)
         try:
             await conn.execute(self._begin)
-        except BaseException:  # a cancelled task's as well: nobody is to inherit the context
+        except BaseException:  # also a cancelled task's: the context must not stay
             self._state = TransactionState.FAILED
             conn._top_xact = None  # noqa: SLF001
             if not conn.is_closed():  # it may not know yet that a transaction has begun

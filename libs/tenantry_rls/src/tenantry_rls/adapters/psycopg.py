@@ -29,20 +29,20 @@ def transaction(conn: Any, context: TenantContext) -> Any:
 
 
 def begin(conn: Connection[Any], settings: Settings) -> None:
-    """Begin a transaction in a context, in one round trip, for who ends it by themselves."""
+    """Begin a transaction in a context, in one round trip; the caller ends it."""
     with conn.lock:
         conn.wait(_beginning(conn, settings))
 
 
 async def async_begin(conn: AsyncConnection[Any], settings: Settings) -> None:
-    """The same."""
+    """Begin such a transaction on an asynchronous connection."""
     async with conn.lock:
         await conn.wait(_beginning(conn, settings))
 
 
 def _beginning(conn: Any, settings: Settings) -> PQGen[None]:
-    """One message of the simple protocol: psycopg's own way is one for each statement."""
-    # The connection's own BEGIN, with the isolation level and so on that it was given.
+    """Send one message of the simple protocol: psycopg itself sends one for each statement."""
+    # The connection's own BEGIN, with its isolation level and other options.
     own = conn._get_tx_start_command()  # noqa: SLF001
     conn.pgconn.send_query(own + b"; " + statements.set_local(settings).encode())
     for result in (yield from generators.execute(conn.pgconn)):
@@ -51,7 +51,7 @@ def _beginning(conn: Any, settings: Settings) -> PQGen[None]:
 
 
 class _Begun(BaseTransaction[Any]):
-    """A transaction of psycopg's that begins in its context; the rest is psycopg's."""
+    """A transaction of psycopg's that begins in a context; the rest is psycopg's."""
 
     def __init__(self, conn: Any, settings: Settings) -> None:
         super().__init__(conn)
@@ -78,7 +78,10 @@ def _idle(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
 
 
 def _in_pipeline(conn: Connection[Any] | AsyncConnection[Any]) -> bool:
-    """Then all travels together anyway, and none of it by the simple protocol."""
+    """Whether the connection is in pipeline mode.
+
+    All statements are sent together then, and the simple protocol is not allowed.
+    """
     return conn.pgconn.pipeline_status != PipelineStatus.OFF
 
 

@@ -1,8 +1,8 @@
 """SQLAlchemy 2: ``Connection`` and ``Session``, and their asynchronous ones.
 
-A session keeps objects by primary key and answers ``get`` from them, without asking
-PostgreSQL. So it begins without any (they are expired, to be read again), and cannot
-change the customer in the middle of a transaction.
+A session keeps objects by primary key and answers ``get`` from them, without a query. So it begins
+without any (they are expired, to be read again), and cannot change the customer in the middle of a
+transaction.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -32,7 +32,7 @@ def _pair(row: Sequence[Any]) -> Settings:
 
 
 def _begin(conn: Connection, settings: Settings) -> None:
-    """Say it first of all in the transaction that ``conn`` is about to send the BEGIN of."""
+    """Set the context as the first statement of the transaction that ``conn`` is about to begin."""
     if _by_psycopg(conn):
         driver: Any = conn.connection.driver_connection
         if not driver.autocommit:
@@ -51,7 +51,7 @@ async def _async_begin(conn: AsyncConnection, settings: Settings) -> None:
 
 
 def _by_psycopg(conn: Connection | AsyncConnection) -> bool:
-    """Whether BEGIN and the settings can go in one message; asyncpg is given BEGIN by itself."""
+    """Whether BEGIN and the settings can go in one message; asyncpg needs BEGIN by itself."""
     return conn.dialect.driver == _PSYCOPG
 
 

@@ -1,4 +1,4 @@
-"""What is said to PostgreSQL, in the placeholders of each driver or in none."""
+"""The statements that set the context, with the placeholders of each driver or without."""
 
 import re
 from functools import lru_cache
@@ -16,7 +16,7 @@ _UNLIKE_ITSELF = re.compile(r"[^A-Za-z0-9_.@ -]")
 
 
 def write(customer: str, role: str) -> str:
-    """The statement that sets both until the transaction ends, with these placeholders."""
+    """Return the statement that sets both until the transaction ends, with these placeholders."""
     return (
         f"SELECT set_config('{CUSTOMER_SETTING}', {customer}, true),"
         f" set_config('{ROLE_SETTING}', {role}, true)"
@@ -25,18 +25,18 @@ def write(customer: str, role: str) -> str:
 
 @lru_cache(maxsize=1024)
 def set_local(settings: Settings) -> str:
-    """Statements that do the same without parameters, to go in one message with BEGIN.
+    """Return statements that do the same without parameters, for one message with BEGIN.
 
-    PostgreSQL neither plans nor answers them, which ``set_config`` in a SELECT costs.
+    PostgreSQL neither plans them nor returns rows, unlike ``set_config`` in a SELECT.
     """
     customer, role = map(_literal, settings)
     return f"SET LOCAL {CUSTOMER_SETTING} = {customer}; SET LOCAL {ROLE_SETTING} = {role}"
 
 
 def _literal(text: str) -> str:
-    """An SQL string in which nothing but letters and digits of ASCII stands for itself.
+    """Return an SQL string in which only ASCII letters and digits are not escaped.
 
-    So there is nothing in it that a setting of the server, a client's encoding or a driver's
-    placeholders could read in another way.
+    So no setting of the server, no encoding of the client and no placeholder of a driver can change
+    its meaning.
     """
     return "E'" + _UNLIKE_ITSELF.sub(lambda each: f"\\U{ord(each[0]):08x}", text) + "'"
