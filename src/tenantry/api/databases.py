@@ -196,7 +196,7 @@ async def strings(
     verify_full: Annotated[bool, Query(description="Verify the server's certificate.")] = False,
     ca_file: CaFile = CA_FILE,
 ) -> Response:
-    """Return all connection strings, without the password. Those for Node verify the server."""
+    """Return all connection strings, without passwords. Those for Node always verify the server."""
     row = await platform.databases.show(principal.actor, database_id)
     style = Style(form, verify_full=verify_full, ca_file=ca_file)
     return answers.answer(answers.strings(platform.settings, row, style))

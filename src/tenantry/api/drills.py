@@ -32,7 +32,7 @@ class Remark(BaseModel):
 
 
 class Compared(BaseModel):
-    """What a drill has compared; null for what it did not reach.
+    """The comparison of a drill; null for what it did not reach.
 
     All ``tables`` of the copy were read. Of those, ``equal_to_live`` match the live ones,
     ``changing`` were written to meanwhile, and ``too_large`` ones were not read in the live one.

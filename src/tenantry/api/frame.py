@@ -128,7 +128,7 @@ class Frame:
         except (TooManyRequests, RepeatedHeader) as error:
             answer = problems.of_error(call.request_id, scope["path"], error)
             await reply.instead(answer, scope, receive)
-        except ClientDisconnect:  # the request's transaction is already rolled back
+        except ClientDisconnect:  # what the request began is already undone
             reply.gone = True
         except Exception:
             log.exception("request.broke", method=scope["method"], path=scope["path"])

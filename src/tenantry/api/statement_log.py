@@ -63,7 +63,7 @@ async def index(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """List what was logged of the database, newest first, without secrets."""
+    """List what was logged of the database, newest first, without secrets; see its log settings."""
     page = await platform.statement_log.page(
         principal.actor,
         database_id,

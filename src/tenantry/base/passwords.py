@@ -33,7 +33,7 @@ def fault(password: Secret, *, email: str) -> str | None:
     phrase = len(text.split()) >= _PHRASE_WORDS and len(text) >= _SHORTEST_PHRASE
     if len(text) < SHORTEST and not phrase:
         return f"needs at least {SHORTEST} characters, or {_PHRASE_WORDS} words"
-    # Its dictionaries take 25 ms to load.
+    # Its dictionaries take 25 ms to load, in every process that can create a user.
     from zxcvbn import zxcvbn  # noqa: PLC0415
 
     with _judging:

@@ -52,7 +52,7 @@ def _proxy(url: str) -> str | None:
     from urllib import request  # noqa: PLC0415 (it takes 10 ms, and few have a proxy)
 
     parts = urlsplit(url)
-    # A proxy cannot reach this machine's loopback, and would see the key.
+    # A proxy is for other machines only, and would see the key.
     if is_loopback(parts.hostname or "") or request.proxy_bypass(parts.netloc):
         return None
     named = request.getproxies()

@@ -270,7 +270,7 @@ async def set_status(tx: Tx, database_id: uuid.UUID, status: Status) -> None:
 
 
 async def delete_unfinished(tx: Tx, database_id: uuid.UUID) -> None:
-    """Mark an unfinished branch for deletion; any other database stays unchanged."""
+    """Mark a database that was never opened (branching) for deletion; others stay unchanged."""
     await tx.execute(
         "UPDATE databases SET status = 'deleting', updated_at = clock_timestamp()"
         " WHERE id = %s AND status = 'branching'",

@@ -57,7 +57,7 @@ async def openings(connection: AsyncConnection[TupleRow]) -> Openings:
 
 
 async def revoke_again(tx: Tx, now: Openings) -> list[str]:
-    """Revoke in ``tx``'s database whatever is not valid in ``now``, and restore current secrets.
+    """Revoke in ``tx``'s database what is not valid in ``now``, and copy users' current secrets.
 
     Returns the keys and users that lost access, as text.
     """
