@@ -102,7 +102,7 @@ def create(
     seeds: blueprints.Seeds = None,
     as_json: Json = False,
 ) -> None:
-    """Create a database, and show its connection strings and, only once, its password.
+    """Create a database, and show its connection strings and its password once.
 
     Examples:
 

@@ -88,7 +88,7 @@ def up(
 
 
 async def _bring_up(here: Settings, *, is_read: bool) -> BroughtUp:
-    """Start the platform. On a terminal, log to the platform's log file meanwhile."""
+    """Start the platform. If a person reads along (``is_read``), log to the log file meanwhile."""
     await supervisor.end_leftovers(here)
     preflight.require(await examine(here))
     counts = observe(Home(here.home), "supervisor")
