@@ -1,1 +1,1 @@
-"""The REST API: the door for programs. It validates, asks a service, and answers in one shape."""
+"""The REST API: validates requests, calls one service, and answers in one envelope."""

@@ -1,4 +1,4 @@
-"""``python -m tenantry.api``: serve the API until told to stop, or the supervisor is gone."""
+"""``python -m tenantry.api``: serve the API until a signal or the supervisor's end stops it."""
 
 import asyncio
 import signal
@@ -20,9 +20,9 @@ log = structlog.get_logger()
 
 
 async def serve(server: uvicorn.Server, here: Settings) -> None:
-    """Serve for as long as both we and the supervisor are wanted.
+    """Serve until the server is stopped or the supervisor has ended.
 
-    SIGHUP has new connections shown the certificate that is in place then; others go on.
+    SIGHUP reloads the certificate for new connections; open ones are unaffected.
     """
     if (context := server.config.ssl) is not None:
         loop = asyncio.get_running_loop()
@@ -57,7 +57,7 @@ def main() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # api.proxies reads them: uvicorn believes whatever is on this machine
+        proxy_headers=False,  # api.proxies reads them: uvicorn trusts every program of this machine
         http=deadlines.protocol(here),
         timeout_keep_alive=here.api.idle_seconds,
         timeout_graceful_shutdown=15,

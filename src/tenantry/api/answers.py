@@ -1,4 +1,4 @@
-"""What callers are sent: one envelope, and the shape of each thing in it."""
+"""The answers of the API: one envelope, and the model of each resource in it."""
 
 import dataclasses
 import datetime as dt
@@ -31,7 +31,7 @@ Data = TypeVar("Data")
 
 
 class Answer(BaseModel, Generic[Data]):
-    """A success."""
+    """A successful answer."""
 
     success: Literal[True] = True
     message: str | None = None
@@ -54,7 +54,7 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """A failure (RFC 9457)."""
+    """A failed request (RFC 9457)."""
 
     type: str = Field(examples=["urn:tenantry:error:name_taken"])
     title: str = Field(examples=["The name is taken"])
@@ -69,7 +69,7 @@ class Problem(BaseModel):
 
 
 class Limits(BaseModel):
-    """What a database may take. A timeout of 0 is none, and each session may change it."""
+    """Limits of a database. A timeout of 0 means none; each session may change its timeouts."""
 
     max_connections: int = Field(examples=[50])
     pool_size: int = Field(examples=[25])
@@ -89,7 +89,7 @@ class Plan(Limits):
 
 
 class Disk(BaseModel):
-    """What it and its shadow take. ``used_bytes`` is null until it has been measured.
+    """Disk usage of a database and its shadow. ``used_bytes`` is null until it has been measured.
 
     ``detail`` says what the state means, how long it lasts, and what to do; null if it is ok.
     """
@@ -101,7 +101,7 @@ class Disk(BaseModel):
 
 
 class Paused(BaseModel):
-    """Nobody connects to it until then; ``detail`` says why, and what to do."""
+    """A pause: no client can connect until ``until``; ``detail`` says why and what to do."""
 
     until: dt.datetime
     reason: PauseReason = Field(examples=["wal"])
@@ -109,14 +109,18 @@ class Paused(BaseModel):
 
 
 class HasBlueprint(BaseModel):
-    """``version`` is where the platform last brought it; GET …/blueprint asks the database."""
+    """A database's blueprint.
+
+    ``version`` is the one that the platform applied last; GET …/blueprint reads it from the
+    database.
+    """
 
     name: str = Field(examples=["hosting"])
     version: int | None = Field(examples=[2])
 
 
 class Log(BaseModel):
-    """What is logged of a database, for its owner."""
+    """Which statements of a database are logged for its owner."""
 
     statements: LoggedStatements = Field(
         description="The classes of statements, as log_statement has them.", examples=["ddl"]
@@ -202,7 +206,7 @@ class Strings(BaseModel):
 
 
 class OpenedDatabase(Database):
-    """With the password, which is shown this once and kept nowhere."""
+    """A database with its password, which is shown only once and not stored."""
 
     password: str = Field(examples=["aB3dEf7GhJk9mN2pQr5tUv8x"])
     connection_string: str = Field(
@@ -243,7 +247,7 @@ class Deleted(BaseModel):
 
 
 class Role(BaseModel):
-    """A login besides the first one; the strings have a mask for the password."""
+    """An additional role of a database. Its connection strings have a mask for the password."""
 
     id: uuid.UUID
     database_id: uuid.UUID
@@ -262,22 +266,22 @@ class Role(BaseModel):
 
 
 class OpenedRole(Role):
-    """With the password, which is shown this once and kept nowhere."""
+    """An additional role with its password, which is shown only once and not stored."""
 
     password: str = Field(examples=["aB3dEf7GhJk9mN2pQr5tUv8x"])
 
 
 class CreatedDatabase(OpenedDatabase):
-    """With the logins of its blueprint and their passwords, shown this once as well.
+    """A new database, with the additional roles of its blueprint; passwords are shown only once.
 
-    ``blueprint`` has no version if it was not there yet, which the operation tells of.
+    ``blueprint`` has no version while it is still being applied; the operation reports it.
     """
 
     roles: list[OpenedRole] = []
 
 
 class OperationDatabase(BaseModel):
-    """What an operation is about. Names and environment are null once it is deleted."""
+    """The database of an operation. Names and environment are null once it is deleted."""
 
     id: uuid.UUID
     database_name: str = Field(examples=["tenant_b7kx2mw9qz4p"])
@@ -312,13 +316,13 @@ class Operation(BaseModel):
 
 
 class Branch(OpenedDatabase):
-    """With the password that is going to open it, and the operation that makes it."""
+    """A new branch with its password, valid once the operation that makes it has succeeded."""
 
     operation: Operation
 
 
 def answer(data: BaseModel, *, message: str | None = None, status: int = 200) -> JSONResponse:
-    """A success with one thing in it."""
+    """Return a successful answer with one resource."""
     body: dict[str, object] = {"success": True}
     if message is not None:
         body["message"] = message
@@ -327,7 +331,7 @@ def answer(data: BaseModel, *, message: str | None = None, status: int = 200) ->
 
 
 def listing(rows: list[BaseModel], *, next_cursor: str | None = None) -> JSONResponse:
-    """A success with a page of things in it."""
+    """Return a successful answer with a page of resources."""
     body: dict[str, object] = {"success": True, "count": len(rows)}
     if next_cursor is not None:
         body["next_cursor"] = next_cursor
@@ -340,7 +344,7 @@ def database(row: DatabaseRow) -> Database:
 
 
 def _fields(row: DatabaseRow) -> dict[str, object]:
-    """Those of ``Database``: the row's own, and what is put together of several."""
+    """Return the fields of ``Database``: the row's own, and those composed of several columns."""
     own = {name: getattr(row, name) for name in Database.model_fields if hasattr(row, name)}
     return own | {
         "limits": dataclasses.asdict(row.limits),
@@ -453,7 +457,7 @@ def opened_role(settings: Settings, opened: roles.OpenedRole) -> OpenedRole:
 
 
 def pretty_size(size: int) -> str:
-    """Bytes as PostgreSQL's pg_size_pretty writes them."""
+    """Return bytes as PostgreSQL's pg_size_pretty formats them."""
     value, unit = float(size), "bytes"
     for larger in ("kB", "MB", "GB", "TB"):
         if abs(value) < 10 * 1024:  # as pg_size_pretty does
@@ -495,14 +499,14 @@ def _database_of(row: OperationRow) -> OperationDatabase | None:
 
 
 def accepted(row: OperationRow, message: str) -> JSONResponse:
-    """What was asked for has begun, and is followed as an operation."""
+    """Return 202 with the operation that carries out the request."""
     response = answer(operation(row), message=message, status=202)
     response.headers["Location"] = f"/api/operations/{row.id}"
     return response
 
 
 def branch(settings: Settings, made: branches.OpenedBranch) -> JSONResponse:
-    """A branch that is being made, and followed as an operation."""
+    """Return 202 with a branch and the operation that makes it."""
     row = Branch.model_validate(
         _with_password(settings, made.opened) | {"operation": operation(made.operation)}
     )

@@ -1,4 +1,4 @@
-"""The application: the routes, what surrounds them, and what lives as long as they do."""
+"""The application: routes, middleware and lifespan."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,7 +46,7 @@ _FAILURE = {"model": Problem, "description": "What was wrong, and what to do nex
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The API over the platform that these settings name."""
+    """Create the API for the platform that these settings describe."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -118,7 +118,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _tell_problems_apart(app: FastAPI) -> None:
-    """FastAPI documents failures in the success's media type; ours have one of their own."""
+    """Document failures as ``application/problem+json``; FastAPI uses the success's media type."""
     document = app.openapi()
     for methods in document["paths"].values():
         for operation in methods.values():

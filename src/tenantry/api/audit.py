@@ -93,7 +93,7 @@ async def index(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """What was done or refused, newest first: who, what, which, from where, with what result."""
+    """List changes and refusals, newest first, each with its actor, action, target and result."""
     page = await platform.access.page_of_audit(principal, wanted, cursor=cursor, limit=limit)
     return answers.listing([_shown(row) for row in page.rows], next_cursor=page.next_cursor)
 
@@ -104,7 +104,7 @@ async def index(
     responses={200: {"content": {"application/x-ndjson": {}}, "description": "A row a line"}},
 )
 async def export(platform: CurrentPlatform, principal: Auditor, wanted: Wanted) -> Response:
-    """All of it as a stream of JSON objects, one a line, newest first."""
+    """Stream the audit log as JSON objects, one per line, newest first."""
 
     async def lines() -> AsyncIterator[str]:
         cursor: str | None = None

@@ -1,7 +1,7 @@
-"""/api/auth: logging in and out, and one's own password, authenticator and sessions.
+"""/api/auth: log in and out, and manage one's own password, authenticator and sessions.
 
-``login``, ``mfa``, ``logout`` and ``password`` take no notice of an Idempotency-Key: a
-repeat is a login of its own, or finds the old password gone, and no token is kept.
+``login``, ``mfa``, ``logout`` and ``password`` ignore an Idempotency-Key: a repeated login is a
+login of its own, a repeated change fails on the old password, and no token is stored.
 """
 
 from typing import Annotated
@@ -46,7 +46,7 @@ def _agent(request: Request) -> str | None:
 async def login(
     request: Request, body: Credentials, platform: CurrentPlatform, call: CurrentCall
 ) -> Response:
-    """Begin a session: its token, or a challenge if the user has an authenticator."""
+    """Log in. Returns a session token, or a challenge if the user has an authenticator."""
     token = None if body.device_token is None else secret(body.device_token)
     device = platform.people.device_of(token, body.email)
     await platform.requests.charge_login(call, device)
@@ -64,7 +64,7 @@ async def login(
 async def mfa(
     request: Request, body: LoginCode, platform: CurrentPlatform, call: CurrentCall
 ) -> Response:
-    """Answer a login's challenge with a code of the authenticator, or with a recovery code."""
+    """Complete a login: answer its challenge with an authenticator or recovery code."""
     challenge = secret(body.challenge)
     token = None if body.device_token is None else secret(body.device_token)
     async with platform.requests.limits.recognising(call.address):
@@ -78,14 +78,14 @@ async def mfa(
 
 @router.post("/logout", response_model=Answer[Done])
 async def logout(platform: CurrentPlatform, principal: Anybody) -> Response:
-    """End this session."""
+    """End the current session."""
     await platform.people.logout(principal)
     return answers.answer(Done(), message="Logged out.")
 
 
 @router.get("/me", response_model=Answer[Me])
 async def me(platform: CurrentPlatform, principal: Anybody) -> Response:
-    """Who asks, and what they may do."""
+    """Return the caller's identity and permissions."""
     row, codes = None, None
     if principal.actor.kind == "user":
         row, codes = await platform.people.me(principal)
@@ -106,7 +106,7 @@ async def me(platform: CurrentPlatform, principal: Anybody) -> Response:
 async def sessions(
     platform: CurrentPlatform, principal: Anybody, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
-    """One's own sessions, newest first."""
+    """List the caller's own sessions, newest first."""
     page = await platform.people.page_of_sessions(principal, cursor=cursor, limit=limit)
     return answers.listing(
         [person.session(row, principal) for row in page.rows], next_cursor=page.next_cursor
@@ -117,7 +117,7 @@ async def sessions(
 async def revoke_session(
     platform: CurrentPlatform, principal: Anybody, session_id: SessionId
 ) -> Response:
-    """End one of one's own sessions."""
+    """End one of the caller's own sessions."""
     row = await platform.people.revoke_session(principal, session_id)
     return answers.answer(person.session(row, principal), message="Session ended.")
 
@@ -126,7 +126,7 @@ async def revoke_session(
 async def change_password(
     body: ChangePassword, platform: CurrentPlatform, principal: Anybody
 ) -> Response:
-    """Change one's own password; one's other sessions end."""
+    """Change the caller's own password and end all other sessions of the caller."""
     await platform.people.change_password(
         principal, secret(body.current_password), secret(body.new_password)
     )
@@ -135,7 +135,7 @@ async def change_password(
 
 @router.post("/totp", response_model=Answer[TotpSecret])
 async def begin_totp(body: Proof, platform: CurrentPlatform, caller: AnyCaller) -> Response:
-    """Make a secret for an authenticator; a code of it at .../totp/confirm puts it in force."""
+    """Create a secret for an authenticator; it takes effect once .../totp/confirm gets a code."""
     await platform.people.prove(caller.principal, secret(body.password))
 
     async def work(tx: Tx, secrets: SecretSource) -> Secret:
@@ -150,7 +150,7 @@ async def begin_totp(body: Proof, platform: CurrentPlatform, caller: AnyCaller) 
 
 @router.post("/totp/confirm", response_model=Answer[RecoveryCodes])
 async def confirm_totp(body: TotpCode, platform: CurrentPlatform, caller: AnyCaller) -> Response:
-    """Show a code of the new authenticator: from now on each login asks for one."""
+    """Confirm the new authenticator with a code. From then on every login requires one."""
 
     async def work(tx: Tx, secrets: SecretSource) -> list[Secret]:
         codes = secrets.recovery_codes()
@@ -166,7 +166,7 @@ async def confirm_totp(body: TotpCode, platform: CurrentPlatform, caller: AnyCal
 
 @router.post("/totp/remove", response_model=Answer[Done])
 async def remove_totp(body: RemoveTotp, platform: CurrentPlatform, principal: Anybody) -> Response:
-    """Use no authenticator any more."""
+    """Remove the authenticator. Logins then require no code."""
     await platform.people.prove(principal, secret(body.password))
     await platform.people.remove_totp(principal, body.code)
     return answers.answer(Done(), message="Logins need no code any more.")
@@ -174,7 +174,7 @@ async def remove_totp(body: RemoveTotp, platform: CurrentPlatform, principal: An
 
 @router.post("/recovery-codes", response_model=Answer[RecoveryCodes])
 async def recovery_codes(body: Proof, platform: CurrentPlatform, caller: AnyCaller) -> Response:
-    """Make new recovery codes; the old ones open nothing any more."""
+    """Create new recovery codes and invalidate the old ones."""
     await platform.people.prove(caller.principal, secret(body.password))
 
     async def work(tx: Tx, secrets: SecretSource) -> list[Secret]:

@@ -38,7 +38,7 @@ class _Schedule(BaseModel):
 
 
 class LastAttempt(BaseModel):
-    """The last backup that the schedule began; one that failed is tried again twice."""
+    """The last backup that the schedule started. A failed one is retried twice."""
 
     begun_at: dt.datetime
     tries: int
@@ -47,7 +47,10 @@ class LastAttempt(BaseModel):
 
 
 class Schedule(_Schedule):
-    """``source`` tells whose it is: the database's own, or its environment's default."""
+    """The backup schedule of a database.
+
+    ``source`` is ``own`` for the database's own schedule, ``default`` for its environment's.
+    """
 
     source: Literal["own", "default"]
     next_at: dt.datetime | None = Field(description="When the next backup is due; null: never.")
@@ -55,7 +58,7 @@ class Schedule(_Schedule):
 
 
 class Default(_Schedule):
-    """When databases of an environment are backed up that have no schedule of their own."""
+    """The schedule of databases in an environment that have no schedule of their own."""
 
     environment: Environment
 
@@ -72,7 +75,7 @@ def _schedule(row: ScheduleRow) -> Schedule:
 
 @router.get(_OF_DATABASE, response_model=Answer[Schedule])
 async def show(platform: CurrentPlatform, principal: Reader, database_id: DatabaseId) -> Response:
-    """When it is backed up by itself, what is kept, and what came of the last backup."""
+    """Return the database's backup schedule, its retention, and the result of the last backup."""
     return answers.answer(
         _schedule(await platform.backup_schedules.show(principal.actor, database_id))
     )
@@ -85,7 +88,7 @@ async def set_own(
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Give it a schedule of its own. What has had its time goes within a minute."""
+    """Set the database's own schedule. Backups past their retention are removed within a minute."""
     async with caller.transaction() as tx:
         found = await platform.backup_schedules.set_own(
             tx, caller.actor, database_id, body.wanted()
@@ -97,7 +100,7 @@ async def set_own(
 async def remove_own(
     platform: CurrentPlatform, caller: Writer, database_id: DatabaseId
 ) -> Response:
-    """Have it follow its environment's default again."""
+    """Remove the database's own schedule, so that its environment's default applies again."""
     async with caller.transaction() as tx:
         found = await platform.backup_schedules.set_own(tx, caller.actor, database_id, None)
     return answers.answer(_schedule(found), message="It follows its environment's default.")
@@ -105,7 +108,7 @@ async def remove_own(
 
 @router.get(_DEFAULTS, response_model=Listing[Default])
 async def defaults(platform: CurrentPlatform, principal: Reader) -> Response:
-    """The schedules by environment."""
+    """List the default schedules of the environments."""
     found = await platform.backup_schedules.defaults(principal.actor)
     return answers.listing(
         [Default(environment=name, **asdict(schedule)) for name, schedule in found.items()]
@@ -119,7 +122,7 @@ async def set_default(
     caller: Administrator,
     environment: Environment,
 ) -> Response:
-    """Change an environment's schedule, for all databases without one of their own."""
+    """Set an environment's default schedule, for all databases without a schedule of their own."""
     wanted = body.wanted()
     async with caller.transaction() as tx:
         await platform.backup_schedules.set_default(tx, caller.actor, environment, wanted)

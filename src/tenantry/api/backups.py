@@ -20,7 +20,7 @@ from tenantry.services.requests.service import Caller
 
 router = APIRouter(prefix="/api/databases/{identifier}/backups", tags=["backups"])
 
-_ONE = "/{backup_id:uuid}"  # which "schedule" is not
+_ONE = "/{backup_id:uuid}"  # does not match "schedule"
 BackupId = Annotated[uuid.UUID, Path()]
 
 Reader = Annotated[Principal, allowed("backups:read")]
@@ -28,7 +28,7 @@ Writer = Annotated[Caller, calling("backups:write")]
 
 
 class Backup(BaseModel):
-    """A file of pg_dump's. Size, hash and version are null while it is being made.
+    """A dump made by pg_dump. Size, hash and version are null while it is being made.
 
     ``damage`` says what is wrong with the file of a damaged one.
     """
@@ -51,7 +51,7 @@ class Backup(BaseModel):
 
 
 class LastProof(BaseModel):
-    """When the database was last restored into a sandbox, and whether that went well."""
+    """When the database was last restored by a drill, and whether the drill passed."""
 
     at: dt.datetime
     passed: bool
@@ -59,14 +59,13 @@ class LastProof(BaseModel):
 
 
 class BackupListing(Listing[Backup]):
-    """A page of a database's backups; ``total_bytes`` is what all of them take together.
+    """A page of a database's backups; ``total_bytes`` is the size of all of them together.
 
-    Of the physical ones, every moment from ``restorable_from`` to ``restorable_until`` can be
-    restored from what is in the local repository by now. The latter is when the log was archived
-    last: a restore to a later moment has the rest archived first. Both are null unless
-    ``restorable`` is ``ok``: there may be no moment that can be restored (``none``), or nothing
-    known of that as the repository cannot be read (``unknown``), or nothing backed up (``off``).
-    ``last_proof`` is null if the database was never drilled.
+    From the physical backups, every moment from ``restorable_from`` to ``restorable_until`` can be
+    restored out of the local repository. The latter is when WAL was last archived; a restore to a
+    later moment archives the rest first. Both are null unless ``restorable`` is ``ok``: there may
+    be no moment that can be restored (``none``), the repository may be unreadable (``unknown``), or
+    physical backups may be turned off (``off``). ``last_proof`` is null if there was no drill yet.
     """
 
     total_bytes: int
@@ -82,7 +81,7 @@ class DeletedBackup(BaseModel):
 
 
 class Dump(FileResponse):
-    """The file itself."""
+    """The backup file."""
 
     media_type = "application/octet-stream"
 
@@ -106,7 +105,7 @@ async def index(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """Its logical backups, newest first. Those that a deleted database has left, too."""
+    """List the database's logical backups, newest first, including those of a deleted database."""
     page, total = await platform.backups.page(
         principal.actor, database_id, cursor=cursor, limit=limit
     )
@@ -132,7 +131,7 @@ async def create(
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Make one now, while the database goes on. Its result has the backup's id."""
+    """Create a logical backup without interrupting the database. The result has the backup's id."""
     operation = await caller.begin(
         lambda tx: platform.backups.create(tx, caller.actor, database_id, body.wanted())
     )
@@ -143,7 +142,7 @@ async def create(
 async def show(
     platform: CurrentPlatform, principal: Reader, database_id: DatabaseId, backup_id: BackupId
 ) -> Response:
-    """One backup."""
+    """Return one backup."""
     return answers.answer(
         _backup(await platform.backups.show(principal.actor, database_id, backup_id))
     )
@@ -156,7 +155,7 @@ async def delete(
     database_id: DatabaseId,
     backup_id: BackupId,
 ) -> Response:
-    """Remove one and its file. The audit stays."""
+    """Delete a backup and its file. Audit entries remain."""
     async with caller.transaction() as tx:
         row = await platform.backups.delete(tx, caller.actor, database_id, backup_id)
     return answers.answer(DeletedBackup(id=row.id, status="deleted"), message="Backup deleted.")
@@ -166,12 +165,12 @@ async def delete(
 async def download(
     platform: CurrentPlatform, principal: Reader, database_id: DatabaseId, backup_id: BackupId
 ) -> Response:
-    """The file, as a stream. Repr-Digest (RFC 9530) has its SHA-256; ranges are served."""
+    """Download the file. Repr-Digest (RFC 9530) has its SHA-256; range requests are supported."""
     found = await platform.backups.open(principal.actor, database_id, backup_id)
     digest = found.backup.sha256 or ""
     return Dump(
         found.file,
-        media_type=Dump.media_type,  # else it would be guessed by the name
+        media_type=Dump.media_type,  # otherwise guessed from the name
         filename=found.backup.file_name,
         headers={
             "ETag": f'"{digest}"',
@@ -187,7 +186,7 @@ async def verify(
     database_id: DatabaseId,
     backup_id: BackupId,
 ) -> Response:
-    """Read its file, and compare it with the hash it had. Its result says ready or damaged."""
+    """Read the file and compare it with its recorded hash. The result is ready or damaged."""
     operation = await caller.begin(
         lambda tx: platform.backups.verify(tx, caller.actor, database_id, backup_id)
     )

@@ -22,7 +22,7 @@ Name = Annotated[str, Path(min_length=1, max_length=100, examples=["hosting"])]
 
 
 class Blueprint(BaseModel):
-    """A schema that a database can be made with; ``version`` is the newest."""
+    """A schema for databases; ``version`` is the newest."""
 
     name: str = Field(examples=["hosting"])
     title: str = Field(examples=["Hosting platform"])
@@ -33,7 +33,7 @@ class Blueprint(BaseModel):
 
 
 class Version(BaseModel):
-    """All migrations up to and with ``migration``."""
+    """A version of a blueprint: all migrations up to and including ``migration``."""
 
     version: int
     migration: int
@@ -41,7 +41,7 @@ class Version(BaseModel):
 
 
 class BlueprintRole(BaseModel):
-    """A login that is made with it, besides the database's first one."""
+    """An additional role that the blueprint creates."""
 
     name: str
     access: Literal["read_only", "read_write"]
@@ -53,7 +53,7 @@ class BlueprintMigration(BaseModel):
 
 
 class WholeBlueprint(Blueprint):
-    """``isolation`` is what ``tenantry_rls check`` is called with."""
+    """A blueprint in full; ``isolation`` holds the arguments for ``tenantry_rls check``."""
 
     readme: str
     versions: list[Version]
@@ -63,9 +63,9 @@ class WholeBlueprint(Blueprint):
 
 
 class StandingBlueprint(BaseModel):
-    """A database beside its blueprint, as the database itself tells.
+    """The blueprint of a database, and its version as read from the database.
 
-    ``version`` is null where no version is whole in it; ``migration`` and ``dirty`` are those of
+    ``version`` is null if no version is complete in it; ``migration`` and ``dirty`` are those of
     its migrations.
     """
 
@@ -78,9 +78,9 @@ class StandingBlueprint(BaseModel):
 
 
 class Difference(BaseModel):
-    """One thing that is not as its blueprint makes it, in PostgreSQL's own words.
+    """An object that differs from the blueprint, in PostgreSQL's own notation.
 
-    ``drift`` is false for what was made beside the blueprint.
+    ``drift`` is false for an object that was created in addition to the blueprint.
     """
 
     kind: str = Field(examples=["policy"])
@@ -92,14 +92,14 @@ class Difference(BaseModel):
 
 
 class Comparison(StandingBlueprint):
-    """``drifted`` is whether anything of the blueprint's is missing, changed or added to."""
+    """``drifted`` is whether anything of the blueprint is missing, changed or added to."""
 
     drifted: bool
     differences: list[Difference]
 
 
 class AppliedBlueprint(Operation):
-    """With the logins that were made for it, whose passwords are shown this once."""
+    """The operation, with the additional roles that it creates; passwords are shown only once."""
 
     roles: list[OpenedRole]
 
@@ -146,20 +146,20 @@ def _standing(found: Standing) -> StandingBlueprint:
 
 @router.get("/api/blueprints", response_model=Listing[Blueprint])
 async def index(platform: CurrentPlatform, _caller: Reader) -> Response:
-    """The schemas that a database can be made with, by name."""
+    """List the available blueprints by name."""
     found = await platform.blueprints.every()
     return answers.listing([Blueprint.model_validate(_summary(each)) for each in found])
 
 
 @router.get("/api/blueprints/{name}", response_model=Answer[WholeBlueprint])
 async def show(platform: CurrentPlatform, _caller: Reader, name: Name) -> Response:
-    """One of them: its README, versions, logins, extensions and migrations."""
+    """Return a blueprint: its README, versions, roles, extensions and migrations."""
     return answers.answer(_whole(await platform.blueprints.show(name)))
 
 
 @router.get("/api/databases/{identifier}/blueprint", response_model=Answer[StandingBlueprint])
 async def standing(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> Response:
-    """The blueprint that a database has, at which version it is, and whether there is a newer."""
+    """Return the blueprint of a database, its version, and whether there is a newer one."""
     async with caller.visiting():
         found = await platform.blueprints.standing(caller.actor, database_id)
     return answers.answer(_standing(found))
@@ -167,9 +167,9 @@ async def standing(platform: CurrentPlatform, caller: Reader, database_id: Datab
 
 @router.get("/api/databases/{identifier}/blueprint/diff", response_model=Answer[Comparison])
 async def compare(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> Response:
-    """What differs between a database and what its blueprint makes, to where it stands.
+    """Compare a database with its blueprint at the database's own version.
 
-    The blueprint is made in a scratch database for it, which takes a second or two.
+    The blueprint is applied to a scratch database for this, which takes a second or two.
     """
     async with caller.visiting():
         found = await platform.blueprints.compare(caller.actor, database_id)
@@ -195,9 +195,9 @@ async def apply(
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Bring a database to a version of a blueprint: from none, or forwards from an earlier one.
+    """Apply a blueprint to a database, or upgrade it from an earlier version of the blueprint.
 
-    With the rights of its first login. Logins of the blueprint that it does not have are made.
+    Migrations run with the rights of the owner role. Missing roles of the blueprint are created.
     """
 
     begun = await caller.once(

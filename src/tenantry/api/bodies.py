@@ -1,4 +1,4 @@
-"""Bodies that a route reads by itself, because it takes more than one kind of them."""
+"""Request bodies that a route reads itself because it accepts more than one media type."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -23,11 +23,11 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def parsed(model: type[_Model], body: bytes) -> _Model:
-    """A JSON body. Raises RequestValidationError."""
+    """Parse a JSON body. Raises RequestValidationError."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        # What came in may be a secret, or large, except where a name was expected.
+        # An input may be a secret, or large, except where one of a few names was expected.
         found: list[dict[str, Any]] = []
         for each in error.errors(include_url=False):
             given = each["input"] if each["type"] == "literal_error" else None
@@ -36,7 +36,7 @@ def parsed(model: type[_Model], body: bytes) -> _Model:
 
 
 def described(model: type[BaseModel], **others: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI's words for a body that is this model as JSON, or another one by its media type."""
+    """Return the OpenAPI description of a body: this model as JSON, or others by media type."""
     schema = model.model_json_schema(by_alias=True)
     parts: dict[str, Any] = schema.pop("$defs", {})
 
@@ -66,7 +66,7 @@ FOLDER_SCHEMA = {
 
 @asynccontextmanager
 async def received_folder(request: Request, home: Home) -> AsyncIterator[tuple[Folder, bytes]]:
-    """A folder that is sent, in a file without a name, and its hash.
+    """Yield the uploaded folder, which is in an unnamed temporary file, and its hash.
 
     Raises InvalidInput, BadMigrations, Conflict if it is too large, UploadTooSlow.
     """

@@ -22,7 +22,7 @@ Writer = Annotated[Caller, calling("databases:write")]
 
 
 class Masking(BaseModel):
-    """What is done in each branch before anybody gets in; null is nothing."""
+    """SQL that masks each branch before clients can connect; null means none."""
 
     sql: str | None = Field(examples=["UPDATE people SET email = id || '@example.com'"])
     updated_at: dt.datetime | None
@@ -39,9 +39,9 @@ async def create(
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Make a database with this one's data. Its password is in this answer and nowhere else,
+    """Create a database with a copy of this one's data. Its password is shown only in this answer.
 
-    and opens it once the operation has succeeded.
+    The password is valid once the operation has succeeded.
     """
 
     made = await caller.once(
@@ -61,7 +61,7 @@ async def index(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """Its branches, newest first."""
+    """List the database's branches, newest first."""
     page = await platform.branches.page(principal.actor, database_id, cursor=cursor, limit=limit)
     return answers.listing(
         [answers.database(row) for row in page.rows], next_cursor=page.next_cursor
@@ -76,7 +76,10 @@ async def reset(
     database_id: DatabaseId,
     branch_id: BranchId,
 ) -> Response:
-    """Have a branch as its parent is now, or was. What it was is kept for a while."""
+    """Reset a branch to its parent's present or past state.
+
+    The branch's previous contents are retained for a while.
+    """
     operation = await caller.begin(
         lambda tx: platform.branches.reset(
             tx,
@@ -98,9 +101,9 @@ async def promote(
     database_id: DatabaseId,
     body: PromoteBranch | None = None,
 ) -> Response:
-    """Have what is in this branch in its parent, under the parent's strings.
+    """Replace the parent's contents with this branch's; the parent's connection strings stay valid.
 
-    What the parent was is kept for a while, and the branch stays.
+    The parent's previous contents are retained for a while, and the branch remains.
     """
     operation = await caller.begin(
         lambda tx: platform.branches.promote(
@@ -117,7 +120,7 @@ async def promote(
 async def masking(
     platform: CurrentPlatform, principal: Reader, database_id: DatabaseId
 ) -> Response:
-    """What is done in each of its branches before anybody gets in."""
+    """Return the SQL that masks each branch before clients can connect."""
     return answers.answer(_masking(await platform.branches.masking(principal.actor, database_id)))
 
 
@@ -128,7 +131,7 @@ async def set_masking(
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Have this SQL done in each of its branches from now on; null is nothing."""
+    """Set the SQL that masks each new branch before clients can connect; null removes it."""
     async with caller.transaction() as tx:
         found = await platform.branches.set_masking(tx, caller.actor, database_id, body.sql)
     return answers.answer(

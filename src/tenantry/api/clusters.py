@@ -26,7 +26,7 @@ Administrator = Annotated[Caller, calling(ADMIN)]
 
 
 class PhysicalBackup(BaseModel):
-    """A backup of a whole cluster. ``stored_bytes`` is what it alone takes in its repository."""
+    """A backup of a whole cluster. ``stored_bytes`` is the space that it alone takes."""
 
     repository: int
     label: str
@@ -43,10 +43,10 @@ class PhysicalBackup(BaseModel):
 
 
 class HeldRepository(BaseModel):
-    """A repository, and from when on a cluster can be restored from it to any moment.
+    """A repository, and the moment from which on a cluster can be restored from it.
 
-    ``state`` is ``none`` where nothing can be, and ``unknown`` where ``problem`` says why that
-    cannot be told.
+    ``state`` is ``none`` if nothing can be restored, and ``unknown`` if the repository cannot be
+    read; ``problem`` says why.
     """
 
     number: int
@@ -95,7 +95,7 @@ def _held(found: Held) -> ClusterBackups:
 
 
 def platform_wide(principal: Principal) -> None:
-    """Raises Forbidden for whoever sees one customer's things only."""
+    """Raise Forbidden for a caller that is bound to one customer."""
     if principal.actor.customer_id is not None:
         raise Forbidden("This API key is a customer's and does not see the platform's own state.")
 
@@ -132,7 +132,7 @@ def _shown(row: ClusterRow, backups: Upkeep | None) -> Cluster:
 
 @router.get("", response_model=Listing[Cluster])
 async def index(platform: CurrentPlatform, principal: Watcher) -> Response:
-    """The PostgreSQL servers."""
+    """List the PostgreSQL clusters."""
     platform_wide(principal)
     rows = await platform.clusters.every()
     backups = {each.cluster: each for each in await platform.cluster_backups.upkeep()}
@@ -141,7 +141,7 @@ async def index(platform: CurrentPlatform, principal: Watcher) -> Response:
 
 @router.get("/{identifier}/backups", response_model=Answer[ClusterBackups])
 async def backups(platform: CurrentPlatform, principal: Watcher, cluster_id: ClusterId) -> Response:
-    """What each repository holds of a cluster: its backups, and how far back it can be restored."""
+    """Return each repository's backups of a cluster and the earliest moment to restore."""
     platform_wide(principal)
     return answers.answer(_held(await platform.cluster_backups.held(cluster_id)))
 
@@ -153,7 +153,7 @@ async def back_up(
     caller: Administrator,
     cluster_id: ClusterId,
 ) -> Response:
-    """Make a backup in every repository now, then remove what no longer is needed."""
+    """Create a backup in every repository, then remove backups past their retention."""
     platform_wide(caller.principal)
     operation = await caller.begin(
         lambda tx: platform.cluster_backups.begin(tx, caller.actor, cluster_id, body.type)
@@ -165,7 +165,7 @@ async def back_up(
 async def verify(
     platform: CurrentPlatform, caller: Administrator, cluster_id: ClusterId
 ) -> Response:
-    """Read all that the repositories hold of a cluster; the operation fails if it is damaged."""
+    """Read all backups and WAL of a cluster; the operation fails if anything is damaged."""
     platform_wide(caller.principal)
     operation = await caller.begin(
         lambda tx: platform.cluster_backups.begin_verification(tx, caller.actor, cluster_id)
@@ -180,10 +180,10 @@ async def restore(
     caller: Administrator,
     cluster_id: ClusterId,
 ) -> Response:
-    """Have a whole shared cluster, with all databases in it, as it was at a moment.
+    """Restore a whole shared cluster, with all its databases, to a point in time.
 
-    It serves until the new one is made and checked; then all sessions end for a few seconds. The
-    old one is kept. All other operations are given up.
+    The cluster serves until its replacement is built and checked; then all sessions end for a few
+    seconds. The old cluster is retained. All other operations are cancelled.
     """
     platform_wide(caller.principal)
     operation = await caller.begin(

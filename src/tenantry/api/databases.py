@@ -48,7 +48,7 @@ _FROM = "import_from"
 
 
 def _created(settings: Settings, made: Provisioned) -> Response:
-    """A new database, and how far its blueprint is."""
+    """Return a new database and the state of its blueprint."""
     row = answers.created_database(settings, made.opened)
     row.roles = [answers.opened_role(settings, each) for each in made.roles]
     message = "Database created. Keep the password: it is not shown again."
@@ -61,7 +61,7 @@ def _created(settings: Settings, made: Provisioned) -> Response:
 
 
 def _applied(operation: OperationRow) -> tuple[HasBlueprint | None, str]:
-    """The blueprint that an operation has applied, or what to add to a message instead."""
+    """Return the blueprint that an operation has applied, or else what to add to the message."""
     match operation.status, operation.result:
         case "succeeded", {"blueprint": str(name), "version": int(version)}:
             return HasBlueprint(name=name, version=version), ""
@@ -72,11 +72,11 @@ def _applied(operation: OperationRow) -> tuple[HasBlueprint | None, str]:
 
 @router.post("", status_code=201, response_model=Answer[CreatedDatabase])
 async def create(body: CreateDatabase, platform: CurrentPlatform, caller: Writer) -> Response:
-    """Make a database. Its password is in this answer and nowhere else.
+    """Create a database. Its password is shown only in this answer.
 
-    With ``import_from`` another database is copied into it, and with ``blueprint`` it gets a schema
-    and the logins that belong to it; ``operation_id`` tells of either. A schema is there when this
-    answers, unless it takes longer than ten seconds.
+    ``import_from`` copies another database into it; ``blueprint`` gives it a schema and the roles
+    that belong to it. ``operation_id`` is the operation that does either. A blueprint is applied
+    before this answers unless it takes longer than ten seconds.
     """
     made = await platform.provisioning.create(caller, body.wanted(), body.contents())
     return _created(platform.settings, made)
@@ -97,7 +97,7 @@ async def index(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """Databases, newest first. ``search`` looks into names, friendly names and owners."""
+    """List databases, newest first. ``search`` matches names, friendly names and owners."""
     page = await platform.databases.page(
         principal.actor,
         Filter(
@@ -118,7 +118,7 @@ async def index(
 
 @router.get("/{identifier}", response_model=Answer[Database])
 async def show(platform: CurrentPlatform, principal: Reader, database_id: DatabaseId) -> Response:
-    """One database."""
+    """Return one database."""
     return answers.answer(
         answers.database(await platform.databases.show(principal.actor, database_id))
     )
@@ -131,9 +131,9 @@ async def update(
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Change its attributes and its limits.
+    """Change attributes and limits of a database.
 
-    Open sessions go on as they are, except where a disk quota is overrun or no longer is.
+    Open sessions are unaffected, unless the database goes over its disk quota or back under it.
     """
     row = await platform.provisioning.update(caller, database_id, body.changes())
     return answers.answer(answers.database(row), message="Database updated.")
@@ -147,11 +147,11 @@ async def reconnect_pool(
     *,
     end_clients: bool = False,
 ) -> Response:
-    """Renew the server connections of its pooled clients, and of its shadow's.
+    """Replace the pooler's server connections of the database and its shadow.
 
-    Nobody is dropped: clients wait up to a second for each other's open transactions, and a
-    transaction that takes longer keeps its connection to its end. In session mode a client keeps
-    its connection until it disconnects. With ``end_clients`` all pooled sessions end at once.
+    No client is disconnected: clients wait up to a second for open transactions, and a longer
+    transaction keeps its connection to its end. In session mode a client keeps its connection until
+    it disconnects. With ``end_clients`` all pooled sessions end at once.
     """
     row = await platform.provisioning.reconnect_pool(caller, database_id, end_clients=end_clients)
     return answers.answer(answers.database(row), message="The pool is renewed.")
@@ -169,9 +169,10 @@ async def delete(
     *,
     keep_backups: bool = False,
 ) -> Response:
-    """Remove a database, its shadow, its role and all their sessions. The audit stays.
+    """Delete a database with its shadow and roles, and end all their sessions.
 
-    Its logical backups go within a minute, or stay until they are deleted, if they are to.
+    Audit entries remain. Its logical backups are removed within a minute, or with ``keep_backups``
+    remain until they are deleted.
     """
     deleted = await platform.provisioning.delete(caller, database_id, keep_backups=keep_backups)
     return answers.answer(
@@ -195,7 +196,7 @@ async def strings(
     verify_full: Annotated[bool, Query(description="Verify the server's certificate.")] = False,
     ca_file: CaFile = CA_FILE,
 ) -> Response:
-    """All ways to connect, without the password. Those for Node always verify the server."""
+    """Return all connection strings, without passwords. Those for Node always verify the server."""
     row = await platform.databases.show(principal.actor, database_id)
     style = Style(form, verify_full=verify_full, ca_file=ca_file)
     return answers.answer(answers.strings(platform.settings, row, style))
@@ -203,7 +204,7 @@ async def strings(
 
 @router.get("/{identifier}/stats", response_model=Answer[DatabaseStats])
 async def stats(platform: CurrentPlatform, principal: Reader, database_id: DatabaseId) -> Response:
-    """Size, sessions and counters as they are now, the shadow's size and sessions included."""
+    """Return current size, sessions and counters; size and sessions include the shadow's."""
     return answers.answer(
         answers.stats(await platform.databases.statistics(principal.actor, database_id))
     )
@@ -213,7 +214,7 @@ async def stats(platform: CurrentPlatform, principal: Reader, database_id: Datab
 async def rotate_password(
     platform: CurrentPlatform, caller: Writer, database_id: DatabaseId
 ) -> Response:
-    """Give it a new password, shown here only. Open sessions, pooled ones too, go on."""
+    """Set a new password, shown only in this answer. Open sessions, also pooled ones, go on."""
 
     opened = await caller.once(
         Opened,

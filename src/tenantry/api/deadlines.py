@@ -1,8 +1,8 @@
-"""Deadlines of the API's connections: no client that goes silent holds one for ever.
+"""Deadlines of the API's connections, so that no silent client holds one indefinitely.
 
-uvicorn ends only a connection that is idle after an answer. Here a request's head has to come
-within a time, its body and the reading of its answer have to go on at a rate, and so has a TLS
-handshake to end.
+uvicorn closes only connections that are idle after an answer. Here a request's head and a TLS
+handshake must complete within a time limit, and a body being sent and an answer being read must
+progress at a minimum rate.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from tenantry.base.settings import Settings
 
 log = structlog.get_logger()
 
-LEAST_RATE = 1024  # bytes a second, of a body that is sent and of an answer that is read
+LEAST_RATE = 1024  # bytes per second, of a body being sent and of an answer being read
 
 
 class DeadlineLoop(uvloop.Loop):
-    """An event loop whose TLS servers give a client so many seconds to end its handshake."""
+    """An event loop whose TLS servers limit the seconds that a handshake may take."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -40,9 +40,9 @@ class DeadlineLoop(uvloop.Loop):
 class DeadlineProtocol(LimitedProtocol):
     """HTTP/1.1 with limits on what a client may send, and with deadlines.
 
-    ``head_seconds`` is how long a request's head may take, from the connection or its first byte
-    on. Whoever sends less of a body, or reads less of an answer, than ``LEAST_RATE`` for
-    ``stall_seconds`` is cut off; a body that nobody here reads yet does not count.
+    ``head_seconds`` is how long a request's head may take, counted from the connection or from its
+    first byte. A client that for ``stall_seconds`` sends a body or reads an answer more slowly than
+    ``LEAST_RATE`` is disconnected; a body that the application does not read yet does not count.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class DeadlineProtocol(LimitedProtocol):
         self._stall_seconds = stall_seconds
         self._head_timer: TimerHandle | None = None
         self._stall_timer: TimerHandle | None = None
-        self._received = 0  # bytes, since the body began or was looked at last
+        self._received = 0  # bytes, since the body began or the last check
         self._since = 0.0  # when that was
-        self._unread = 0  # bytes of answers in our buffer, when that was looked at last
-        self._drained = False  # whether answers went on since
+        self._unread = 0  # bytes of answers in our buffer at the last check
+        self._drained = False  # whether writing resumed since
 
-    # ── what uvicorn is told ─────────────────────────────────────────────────
+    # ── uvicorn's callbacks ──────────────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -101,7 +101,7 @@ class DeadlineProtocol(LimitedProtocol):
         self._stall_timer = self.loop.call_later(self._stall_seconds, self._look)
 
     def _look(self) -> None:
-        """Cut off a client that has not gone on since the last look, or else look again."""
+        """Disconnect a client without progress since the last check, or schedule the next one."""
         least = LEAST_RATE * self._stall_seconds
         unread = self.transport.get_write_buffer_size()
         if unread > 0 and 0 < self._unread < unread + least and not self._drained:
@@ -129,7 +129,7 @@ class DeadlineProtocol(LimitedProtocol):
         )
 
     def _give_up(self, what: str, seconds: float) -> None:
-        """Answer 408 unless an answer has begun, and close."""
+        """Answer 408 unless an answer has begun, and close the connection."""
         if self.transport.is_closing():
             return
         log.info("client.stalled", what=f"sending {what}", address=self._address())
@@ -137,7 +137,7 @@ class DeadlineProtocol(LimitedProtocol):
         if cycle is None or not cycle.response_started:
             self.transport.write(_too_late(what, seconds))
         if cycle is not None:
-            # What the application still answers would follow ours.
+            # Otherwise the application's answer would follow ours.
             cycle.disconnected = True
             cycle.message_event.set()
         self.transport.close()
@@ -152,7 +152,7 @@ class DeadlineProtocol(LimitedProtocol):
 
 
 def _too_late(what: str, seconds: float) -> bytes:
-    """Return a whole answer of status 408."""
+    """Return a complete answer with status 408."""
     request_id = str(new_id())
     answer = problems.problem(
         request_id,
@@ -169,7 +169,7 @@ def _too_late(what: str, seconds: float) -> bytes:
 
 
 def protocol(settings: Settings) -> type[asyncio.Protocol]:
-    """Return the protocol with the deadlines of the settings, as uvicorn wants it."""
+    """Return the protocol class with the deadlines of the settings, in the form uvicorn expects."""
     made = partial(
         DeadlineProtocol,
         head_seconds=settings.api.head_seconds,

@@ -1,4 +1,4 @@
-"""What routes depend on: the platform, the call they answer, who makes it, and path parameters."""
+"""Dependencies of routes: the platform, the current call, its caller, and path parameters."""
 
 import uuid
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ _bearer = HTTPBearer(auto_error=False)
 _TARGETS = ("/api/databases/", "/api/clusters/")
 
 
-# Dependencies are coroutines even if they wait for nothing: FastAPI takes others to a thread.
+# Dependencies are coroutines even if they await nothing: FastAPI runs others in a thread.
 async def _platform(request: Request) -> Platform:
     platform: Platform = request.app.state.platform
     return platform
@@ -31,7 +31,7 @@ CurrentPlatform = Annotated[Platform, Depends(_platform)]
 
 
 async def _call(request: Request) -> Call:
-    """The call that the frame made of the request, with what its headers and its path add."""
+    """Return the frame's call, completed from the request's headers and path."""
     call: Call = request.state.call
     call.credential = _credential(request)
     call.idempotency_key = request.headers.get("idempotency-key")
@@ -44,7 +44,7 @@ CurrentCall = Annotated[Call, Depends(_call)]
 
 
 def _credential(request: Request) -> Secret | None:
-    """The API key or the session's token that a request carries, if any."""
+    """Return the API key or the session token that a request carries, if any."""
     given = request.headers.get("x-api-key")
     if given is None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -53,13 +53,13 @@ def _credential(request: Request) -> Secret | None:
 
 
 def calling(scope: str | None = None) -> Any:
-    """Who makes the call, if their key or session has this scope: a ``Caller``."""
+    """Depend on a ``Caller`` whose key or session has this scope."""
 
     async def caller(
         request: Request,
         call: CurrentCall,
         platform: CurrentPlatform,
-        # These two only tell OpenAPI how to authenticate.
+        # These two only document authentication in OpenAPI.
         _key: Annotated[object, Depends(_key_header)],
         _token: Annotated[object, Depends(_bearer)],
     ) -> Caller:
@@ -74,7 +74,7 @@ def calling(scope: str | None = None) -> Any:
 
 
 def allowed(scope: str | None = None) -> Any:
-    """As ``calling``, for routes that change nothing: the caller's ``Principal``."""
+    """Depend on the ``Principal`` of a caller as in ``calling``, for routes that change nothing."""
 
     async def principal(caller: Annotated[Caller, calling(scope)]) -> Principal:
         return caller.principal
@@ -83,7 +83,7 @@ def allowed(scope: str | None = None) -> Any:
 
 
 def _parameter(name: str, missing: str) -> Callable[[str], Awaitable[uuid.UUID]]:
-    """Reads an identifier from a path; what cannot be one is reported as ``missing``."""
+    """Return a dependency that reads an identifier from the path; raises NotFound(``missing``)."""
 
     async def read(text: Annotated[str, Path(alias=name)]) -> uuid.UUID:
         found = parse_id(text)

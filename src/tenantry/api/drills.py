@@ -20,7 +20,7 @@ Writer = Annotated[Caller, calling("backups:write")]
 
 
 class Remark(BaseModel):
-    """An object that is not as it was, and PostgreSQL's reason."""
+    """An object that was not restored unchanged, and PostgreSQL's reason."""
 
     object: str = Field(examples=["CHECK CONSTRAINT public.vouchers vouchers_ends_check"])
     reason: str = Field(
@@ -32,11 +32,11 @@ class Remark(BaseModel):
 
 
 class Compared(BaseModel):
-    """What a drill has looked at; null where it did not come so far.
+    """The comparison of a drill; null for what it did not reach.
 
-    All ``tables`` of the copy were read. Of those ``equal_to_live`` are as the live ones were,
-    ``changing`` were being written to meanwhile, and ``too_large`` ones were not read there.
-    ``changed`` is what a restore brings back in another form, ``lost`` what it does not.
+    All ``tables`` of the copy were read. Of those, ``equal_to_live`` match the live ones,
+    ``changing`` were written to meanwhile, and ``too_large`` ones were not read in the live one.
+    ``changed`` are objects that a restore changes, ``lost`` those that it loses.
     """
 
     tables: int | None = Field(None, examples=[12])
@@ -50,7 +50,7 @@ class Compared(BaseModel):
 
 
 class Proof(BaseModel):
-    """What came of restoring the database into a sandbox, as it was at ``moment``."""
+    """The result of a drill: restoring the database into a sandbox, to ``moment``."""
 
     id: uuid.UUID = Field(description="That of the operation.")
     database_id: uuid.UUID
@@ -64,7 +64,7 @@ class Proof(BaseModel):
 
 @router.post("/drill", status_code=202, response_model=Answer[Operation])
 async def drill(platform: CurrentPlatform, caller: Writer, database_id: DatabaseId) -> Response:
-    """Restore it into a sandbox now, and compare: an operation that fails if anything is wrong."""
+    """Restore the database into a sandbox and compare it; the operation fails on any difference."""
     operation = await caller.begin(lambda tx: platform.drills.begin(tx, caller.actor, database_id))
     return answers.accepted(operation, "The drill begins.")
 
@@ -77,7 +77,7 @@ async def proofs(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """What came of its drills, newest first."""
+    """List the results of the database's drills, newest first."""
     page = await platform.drills.page(principal.actor, database_id, cursor=cursor, limit=limit)
     return answers.listing(
         [Proof.model_validate(row, from_attributes=True) for row in page.rows],

@@ -27,7 +27,7 @@ async def _name(name: str) -> str:
 
 
 class Extension(BaseModel):
-    """What the server has. Not ``installable`` is what reaches beyond one database."""
+    """An extension of the server. It is not ``installable`` if it reaches beyond one database."""
 
     name: str = Field(examples=["pg_trgm"])
     description: str | None
@@ -43,7 +43,7 @@ def _shown(found: Offered) -> Extension:
 
 @router.get("", response_model=Listing[Extension])
 async def index(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> Response:
-    """The extensions that the server has, and which of them the database has."""
+    """List the server's extensions, and which of them the database has."""
     async with caller.visiting():
         found = await platform.extensions.of_database(caller.actor, database_id)
     return answers.listing([_shown(each) for each in found])
@@ -56,7 +56,7 @@ async def add(
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Have an extension, and those that it requires, in one of the database's schemas."""
+    """Install an extension, and those that it requires, in one of the database's schemas."""
 
     made = await caller.once(
         Offered,
@@ -74,7 +74,7 @@ async def remove(
     database_id: DatabaseId,
     name: Annotated[str, Depends(_name)],
 ) -> Response:
-    """Remove an extension that nothing uses."""
+    """Remove an extension that no object depends on."""
     async with caller.transaction() as tx:
         gone = await platform.extensions.remove(tx, caller.actor, database_id, name)
     return answers.answer(_shown(gone), message="Extension removed.")

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its limits, its log line, its measures."""
+"""The middleware around every request: its id, limits, log line and metrics."""
 
 import re
 import time
@@ -19,14 +19,14 @@ from tenantry.services.requests.model import Call
 log = structlog.get_logger()
 
 MOST_BODY_BYTES = 1024 * 1024
-CLIENT_GONE = 499  # in the log and in the measures only: nobody is there to be answered
+CLIENT_GONE = 499  # in the log and in metrics only: no client is left to be answered
 UPLOAD = "application/octet-stream"
 FOLDER = "application/x-tar"
 _STREAMED = {
     UPLOAD: re.compile(r"/api/databases/[^/]+/import(?:/preview)?"),
     FOLDER: re.compile(r"/api/(?:databases/[^/]+/)?migrations"),
 }
-# Two of them would be read as one thing here and as another one there.
+# If they were repeated, two readers of the request could take different values.
 _SINGLE = frozenset(
     (
         b"authorization",
@@ -45,19 +45,19 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,100}")
 
 
 class _BodyTooLargeError(HTTPException):
-    """An HTTPException: FastAPI lets nothing else through while it reads a body."""
+    """A body that is too large. FastAPI passes on no other exception while it reads a body."""
 
     def __init__(self) -> None:
         super().__init__(
             413,
             f"a body may have {MOST_BODY_BYTES:,} bytes",
-            # What is still coming is not read; the connection cannot be used again.
+            # The rest of the body is not read; the connection cannot be reused.
             headers={"Connection": "close"},
         )
 
 
 class RepeatedHeader(TenantryError):
-    """A header that has one value came twice."""
+    """A header that may appear once was repeated."""
 
     code = "repeated_header"
     status = 400
@@ -65,9 +65,9 @@ class RepeatedHeader(TenantryError):
 
 
 def rate_limit_headers(uses: Sequence[Use]) -> dict[str, str]:
-    """``RateLimit-Policy`` and ``RateLimit``, an item for each policy.
+    """Return ``RateLimit-Policy`` and ``RateLimit``, an item for each policy.
 
-    As draft-ietf-httpapi-ratelimit-headers has them.
+    The format is that of draft-ietf-httpapi-ratelimit-headers.
     """
     if not uses:
         return {}
@@ -78,7 +78,7 @@ def rate_limit_headers(uses: Sequence[Use]) -> dict[str, str]:
 
 
 class Frame:
-    """ASGI middleware, the outermost one: nothing inside it can fail without an answer."""
+    """The outermost ASGI middleware: whatever fails inside it gets an answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -95,7 +95,7 @@ class Frame:
             request_id=given.decode() if _REQUEST_ID.fullmatch(given) else str(new_id()),
             address=proxies.address_of(scope.get("client")),
         )
-        # The only place where Content-Type is read: what has no limit here is streamed there.
+        # The only place where Content-Type is read: a body without a limit here is streamed there.
         media_type = media_type_of(headers.get(b"content-type", b""))
         streamed = _is_upload(scope, media_type)
         scope.setdefault("state", {}).update(call=call, media_type=media_type, streamed=streamed)
@@ -128,7 +128,7 @@ class Frame:
         except (TooManyRequests, RepeatedHeader) as error:
             answer = problems.of_error(call.request_id, scope["path"], error)
             await reply.instead(answer, scope, receive)
-        except ClientDisconnect:  # whatever was begun for it has been undone on the way here
+        except ClientDisconnect:  # what the request began is already undone
             reply.gone = True
         except Exception:
             log.exception("request.broke", method=scope["method"], path=scope["path"])
@@ -137,9 +137,9 @@ class Frame:
 
 
 class _Reply:
-    """``send``, with our headers added and the status remembered.
+    """``send`` that adds our headers and remembers the status.
 
-    ``gone`` tells that the client left before all of the answer was sent.
+    ``gone`` is whether the client disconnected before the whole answer was sent.
     """
 
     def __init__(self, send: Send, call: Call, body: "_Body") -> None:
@@ -178,7 +178,7 @@ class _Reply:
 
 
 def _watched(receive: Receive, reply: _Reply) -> Receive:
-    """``receive``, which notes that the client has gone."""
+    """Return ``receive`` that records a client's disconnection in ``reply``."""
 
     async def watched() -> Message:
         message = await receive()
@@ -190,18 +190,18 @@ def _watched(receive: Receive, reply: _Reply) -> Receive:
 
 
 def _action(scope: Scope) -> str:
-    """Method and path as they were sent: printable, with nothing that a text column refuses."""
+    """Return method and raw path, in printable characters that a text column accepts."""
     path: bytes = scope["raw_path"]
     return f"{scope['method']} {path.decode('ascii', 'replace')}"
 
 
 def media_type_of(content_type: bytes) -> str:
-    """The type and subtype that a Content-Type names, in small letters, without parameters."""
+    """Return the media type of a Content-Type, in lower case and without parameters."""
     return content_type.partition(b";")[0].strip().lower().decode("latin-1")
 
 
 def _require_single(scope: Scope) -> None:
-    """Raises RepeatedHeader."""
+    """Raise RepeatedHeader if a header that may appear once is repeated."""
     names = [name for name, _ in scope["headers"] if name in _SINGLE]
     for name in names:
         if names.count(name) > 1:
@@ -211,13 +211,13 @@ def _require_single(scope: Scope) -> None:
 
 
 def _is_upload(scope: Scope, media_type: str) -> bool:
-    """Whether its route takes the body piece by piece, and has a limit of its own for it."""
+    """Whether the route streams the body and limits it itself."""
     streamed = _STREAMED.get(media_type)
     return streamed is not None and bool(streamed.fullmatch(scope["path"]))
 
 
 class _Body:
-    """``receive``, which gives up on a body that is, or is announced to be, more than ``most``."""
+    """``receive`` that fails if a body is, or is declared to be, larger than ``most``."""
 
     def __init__(self, headers: dict[bytes, bytes], receive: Receive, most: int | None) -> None:
         length = headers.get(b"content-length", b"0")
@@ -230,7 +230,7 @@ class _Body:
 
     @property
     def goes_on(self) -> bool:
-        """Whether more is to come than shall be read only to be thrown away."""
+        """Whether more of the body is coming than is worth reading and discarding."""
         return not self._ended and (self._is_chunked or self._announced > MOST_BODY_BYTES)
 
     async def __call__(self) -> Message:

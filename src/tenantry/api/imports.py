@@ -65,8 +65,8 @@ async def begin(
 ) -> Response:
     """Copy a database from elsewhere, or an uploaded dump of one, into an empty database.
 
-    Everything in it becomes the database's own login's. Connection strings are kept nowhere:
-    an import that a restart cuts off is taken back, and has to be sent again.
+    The owner role will own all of it. Connection strings are not stored: an import that is
+    interrupted by a restart is undone and has to be requested again.
     """
     if _is_dump(request):
         selection = Selection(
@@ -98,16 +98,16 @@ def _is_dump(request: Request) -> bool:
 
 
 def _announced(request: Request) -> int | None:
-    """How many bytes the body will have, if the client says so."""
+    """Return the declared length of the body in bytes, if any."""
     length = request.headers.get("content-length", "")
     return int(length) if length.isdigit() else None
 
 
-# ── what it would bring ──────────────────────────────────────────────────────
+# ── preview ──────────────────────────────────────────────────────────────────
 
 
 class PreviewTable(BaseModel):
-    """A table to copy; its size with its indexes, which a dump does not tell."""
+    """A table to copy; its size includes its indexes and is null for a dump."""
 
     schema_: str = Field(serialization_alias="schema", validation_alias="schema")
     name: str
@@ -115,9 +115,9 @@ class PreviewTable(BaseModel):
 
 
 class PreviewExtension(BaseModel):
-    """An extension, and whether the database can have it; if not, it is left out.
+    """An extension, and whether it is available here; if not, it is left out.
 
-    `used_by` names what depends on it at the source; it is empty for a dump, which does not tell.
+    `used_by` names what depends on it at the source; it is empty for a dump, where it is unknown.
     """
 
     name: str = Field(examples=["pg_trgm"])
@@ -128,7 +128,8 @@ class PreviewExtension(BaseModel):
 class PreviewRole(BaseModel):
     """A role of the source: how many policies and grants name it, how many objects it owns.
 
-    `login` is the database's login that stands for it; without one, what names it is left out.
+    `login` is the role of the database that replaces it; if null, its policies and grants are
+    left out.
     """
 
     name: str = Field(examples=["authenticated"])
@@ -139,7 +140,7 @@ class PreviewRole(BaseModel):
 
 
 class Preview(BaseModel):
-    """What an import would bring. Nothing of it is made."""
+    """The contents of an import. A preview changes nothing."""
 
     version: str | None = Field(
         description="Of the server that it is from, if known.", examples=["17.6"]
@@ -162,9 +163,9 @@ class Preview(BaseModel):
 async def preview(
     request: Request, platform: CurrentPlatform, caller: Writer, database_id: DatabaseId
 ) -> Response:
-    """See what an import of a database elsewhere, or of a dump, would bring; import nothing.
+    """Preview what an import from elsewhere or of a dump would bring, without importing it.
 
-    A dump is kept for an hour, and imported by its `upload_id` without being sent again.
+    A dump is retained for an hour and can be imported by its `upload_id` without sending it again.
     """
     if _is_dump(request):
         found = await platform.imports.preview_upload(

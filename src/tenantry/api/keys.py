@@ -23,7 +23,7 @@ Writer = Annotated[Caller, calling("keys:write")]
 
 
 class Creator(BaseModel):
-    """Who stands behind a key: at the beginning of the chain of keys that created it."""
+    """The creator of a key: the origin of the chain of keys that created it."""
 
     kind: Literal["user", "platform"]
     id: uuid.UUID | None = Field(description="Of the user, who may be deleted.")
@@ -56,7 +56,7 @@ class ApiKey(BaseModel):
 
 
 class NewApiKey(ApiKey):
-    """With the key itself, which is shown this once and kept as a hash."""
+    """An API key with its secret, which is shown only once and stored as a hash."""
 
     key: str
 
@@ -87,7 +87,7 @@ def _shown(key: ShownKey) -> ApiKey:
 
 @router.post("/api-keys", status_code=201, response_model=Answer[NewApiKey])
 async def create(body: CreateKey, platform: CurrentPlatform, caller: Writer) -> Response:
-    """Make an API key. It is in this answer and nowhere else."""
+    """Create an API key. It is shown only in this answer."""
 
     async def work(tx: Tx, secrets: SecretSource) -> tuple[ShownKey, Secret]:
         secret = secrets.api_key()
@@ -114,14 +114,14 @@ async def create(body: CreateKey, platform: CurrentPlatform, caller: Writer) -> 
 async def index(
     platform: CurrentPlatform, principal: Reader, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
-    """API keys, newest first, without what is secret of them."""
+    """List API keys, newest first, without their secrets."""
     page = await platform.access.page_of_keys(principal, cursor=cursor, limit=limit)
     return answers.listing([_shown(row) for row in page.rows], next_cursor=page.next_cursor)
 
 
 @router.delete("/api-keys/{identifier}", response_model=Answer[ApiKey])
 async def revoke(platform: CurrentPlatform, caller: Writer, key_id: KeyId) -> Response:
-    """End an API key, and those that it created, for good and from the next request on."""
+    """Revoke an API key, and those created with it, permanently; effective on the next request."""
     async with caller.transaction() as tx:
         row = await platform.access.revoke_key(tx, caller.principal, key_id)
     return answers.answer(_shown(row), message="API key revoked.")

@@ -35,7 +35,7 @@ _Body = TypeVar("_Body", MigrateDatabase, MigrateMany)
 
 
 class AppliedMigration(BaseModel):
-    """A file as it was when it was applied."""
+    """An applied migration file, with its hash when it was applied."""
 
     version: int
     file: str
@@ -44,10 +44,10 @@ class AppliedMigration(BaseModel):
 
 
 class Migrations(BaseModel):
-    """Where a database stands; ``version`` is null before the first migration.
+    """The migrations of a database; ``version`` is null before the first one.
 
-    golang-migrate leaves no trace among the ``applied``. Where it is ``dirty`` and ``running``,
-    another run is under way; otherwise a file stopped in the middle.
+    Migrations that golang-migrate itself ran are not in ``applied``. A database that is ``dirty``
+    and ``running`` has a run in progress; otherwise a file failed in the middle.
     """
 
     version: int | None
@@ -57,7 +57,7 @@ class Migrations(BaseModel):
 
 
 class Target(BaseModel):
-    """What came of a run in one of its databases."""
+    """The result of a run in one database."""
 
     database_id: uuid.UUID
     database_name: str
@@ -74,7 +74,7 @@ class Target(BaseModel):
 
 @router.get("/api/databases/{identifier}/migrations", response_model=Answer[Migrations])
 async def show(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> Response:
-    """The version at which a database stands, and the files that brought it there."""
+    """Return a database's migration version and its applied files."""
     async with caller.visiting():
         found = await platform.migrations.status(caller.actor, database_id)
     return answers.answer(
@@ -102,7 +102,7 @@ async def run(
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Run these files, with the rights of the database's first login. Its result has the steps."""
+    """Run migration files with the rights of the owner role. The result lists the steps."""
     async with _asked(request, caller, platform, MigrateDatabase) as (body, texts):
         operation = await caller.begin(
             lambda tx: platform.migrations.begin(tx, caller.actor, database_id, body.wanted(texts))
@@ -117,7 +117,7 @@ async def run(
     openapi_extra=described(MigrateMany, **FOLDER_SCHEMA),
 )
 async def run_many(request: Request, platform: CurrentPlatform, caller: Writer) -> Response:
-    """Bring many databases up to the last of these files: some first, then the others."""
+    """Migrate many databases to the last of these files, a few first as a canary."""
     async with _asked(request, caller, platform, MigrateMany) as (body, texts):
         operation = await caller.begin(
             lambda tx: platform.migrations.begin_fleet(tx, caller.actor, body.wanted(texts))
@@ -129,7 +129,7 @@ async def run_many(request: Request, platform: CurrentPlatform, caller: Writer) 
 async def _asked(
     request: Request, caller: Caller, platform: Platform, model: type[_Body]
 ) -> AsyncIterator[tuple[_Body, Mapping[str, str]]]:
-    """What a request asks for, and its files by name."""
+    """Yield the parsed request and its files by name."""
     media = request.state.media_type or JSON
     if media == FOLDER:
         async with received_folder(request, platform.home) as (folder, digest):
@@ -156,7 +156,7 @@ async def report(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """What came of a run over many databases, in each of them, by the operation's id."""
+    """List the results of a run over many databases, for each database, by operation id."""
     page = await platform.migrations.report(
         caller.actor, operation_id, status=status, cursor=cursor, limit=limit
     )

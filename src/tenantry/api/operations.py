@@ -32,7 +32,7 @@ async def index(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """Long tasks, newest first."""
+    """List operations, newest first."""
     page = await platform.operations.page(
         principal.actor,
         Filter(kind=kind, status=status, resource_id=resource_id),
@@ -46,7 +46,7 @@ async def index(
 
 @router.get("/{identifier}", response_model=Answer[Operation])
 async def show(platform: CurrentPlatform, principal: Reader, operation_id: OperationId) -> Response:
-    """How far a long task is: its step, its bytes, their rate, and the time that is left."""
+    """Return an operation's progress: step, bytes, rate and remaining time."""
     return answers.answer(
         answers.operation(await platform.operations.show(principal.actor, operation_id))
     )
@@ -54,7 +54,7 @@ async def show(platform: CurrentPlatform, principal: Reader, operation_id: Opera
 
 @router.post("/{identifier}/cancel", status_code=202, response_model=Answer[Operation])
 async def cancel(platform: CurrentPlatform, caller: Writer, operation_id: OperationId) -> Response:
-    """Have it given up, and what it did taken back. One that has come too far goes on."""
+    """Cancel an operation and undo its completed steps. One past its point of no return goes on."""
 
     operation = await caller.begin(
         lambda tx: platform.operations.cancel(tx, caller.actor, operation_id)
@@ -66,10 +66,10 @@ async def cancel(platform: CurrentPlatform, caller: Writer, operation_id: Operat
 async def abandon(
     platform: CurrentPlatform, caller: Administrator, operation_id: OperationId
 ) -> Response:
-    """End an operation at once, without undoing what it did.
+    """End an operation immediately, without undoing its steps.
 
-    The last resort for an operation that neither ends nor can be cancelled: its database can be
-    used, restored or deleted again.
+    This is the last resort for an operation that neither ends nor can be cancelled: its database
+    can be used, restored or deleted again.
     """
 
     row = await caller.once(

@@ -1,4 +1,4 @@
-"""What callers are sent about people: users, sessions, and the halves of a login."""
+"""Answers about users: users, sessions, and the two steps of a login."""
 
 import datetime as dt
 import uuid
@@ -29,13 +29,13 @@ class User(BaseModel):
 
 
 class NewUser(User):
-    """With the password if one was made, which is shown this once and kept as a hash."""
+    """A user, with the generated password if any, which is shown only once and stored as a hash."""
 
     password: str | None
 
 
 class Me(BaseModel):
-    """Who asks: a user in a session, or an API key."""
+    """The caller: a user in a session, or an API key."""
 
     kind: Literal["user", "api_key"]
     id: uuid.UUID
@@ -71,7 +71,7 @@ class Login(BaseModel):
 
 
 class Done(BaseModel):
-    """What was asked for is done, and there is nothing to tell of it."""
+    """The answer to a request that succeeds without further data."""
 
     done: Literal[True] = True
 

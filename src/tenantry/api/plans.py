@@ -17,7 +17,7 @@ Reader = Annotated[Principal, allowed("databases:read")]
 
 @router.get("", response_model=Listing[Plan])
 async def index(platform: CurrentPlatform, principal: Reader) -> Response:
-    """The plans that a database can have, the smallest first."""
+    """List the pricing plans, the smallest first."""
     async with platform.store.transaction(principal.actor) as tx:
         found = await plans.every(tx)
     return answers.listing([answers.plan(row) for row in found])

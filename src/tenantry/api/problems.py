@@ -1,4 +1,4 @@
-"""Every failure as application/problem+json (RFC 9457), with a stable code and a way on."""
+"""Failures as application/problem+json (RFC 9457), with a stable code and a hint."""
 
 import re
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ def problem(
     hint: str | None = None,
     fields: tuple[FieldError, ...] = (),
 ) -> JSONResponse:
-    """One failure, told to whoever asked."""
+    """Return one failure as an answer."""
     body: dict[str, object] = {
         "type": f"urn:tenantry:error:{code}",
         "title": title,
@@ -78,7 +78,7 @@ async def _tenantry_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def of_error(request_id: str, path: str, error: TenantryError) -> JSONResponse:
-    """One of our own errors, told to whoever asked."""
+    """Return one of our own errors as an answer."""
     answer = problem(
         request_id,
         path,
@@ -97,12 +97,12 @@ def of_error(request_id: str, path: str, error: TenantryError) -> JSONResponse:
 
 
 def _printable(text: object) -> str:
-    """Text that came in, fit to be sent back: no lone surrogates."""
+    """Return received text without lone surrogates, so that it can be sent back."""
     return str(text).encode(errors="replace").decode()
 
 
 def _message(error: Mapping[str, Any]) -> str:
-    """What pydantic says of a field; of a name that is none of a few, which it may have been."""
+    """Return pydantic's message for a field; an unknown name gets a suggestion."""
     if error["type"] != "literal_error":
         return _printable(error["msg"]).removeprefix("Value error, ")
     names = re.findall("'([^']*)'", error["ctx"]["expected"])
@@ -172,7 +172,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods(request: Request) -> list[str]:
-    """The methods of this path. A route knows its own only, and others may have the same path."""
+    """Return the methods of this path. A route knows only its own, and several may share a path."""
     return [
         method
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -184,7 +184,7 @@ def _methods(request: Request) -> list[str]:
 
 
 def unreadable(request_id: str, status: int, detail: str) -> JSONResponse:
-    """The answer to a request whose head is not HTTP, or is too large; its path is not known."""
+    """Return the answer to a request whose head is too large or not HTTP; its path is unknown."""
     code, title = _TITLES[status]
     return problem(
         request_id,
@@ -198,7 +198,7 @@ def unreadable(request_id: str, status: int, detail: str) -> JSONResponse:
 
 
 def internal_error(request_id: str, path: str) -> JSONResponse:
-    """What a caller is told of a defect of ours: nothing but how to find it in our log."""
+    """Return the answer to a defect of ours: only the request id, to find it in the log."""
     return problem(
         request_id,
         path,
@@ -211,7 +211,7 @@ def internal_error(request_id: str, path: str) -> JSONResponse:
 
 
 def register(app: FastAPI) -> None:
-    """Have every failure of ``app`` answered this way."""
+    """Register the handlers that answer every failure of ``app`` in this form."""
     app.add_exception_handler(TenantryError, _tenantry_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)

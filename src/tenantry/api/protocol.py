@@ -1,7 +1,7 @@
 """HTTP/1.1 as uvicorn reads it, with limits on what a client may send before its body.
 
-httptools keeps a line until it ends and uvicorn keeps every header, both without a bound and before
-anything of ours is called. So the bytes are counted here, where they arrive.
+httptools keeps a line until it ends and uvicorn keeps every header, both without a bound and
+before our code is called. Therefore the bytes are counted here, where they arrive.
 """
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -28,7 +28,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._waiting += len(data)
         super().data_received(data)
-        # A line that does not end calls nothing below, in the head, in a trailer, between chunks.
+        # An unfinished line in the head, in a trailer or between chunks calls no method below.
         if self._waiting > MOST_HEAD_BYTES and not self.transport.is_closing():
             self._refuse_head()
             self.send_400_response("")
@@ -77,7 +77,7 @@ class LimitedProtocol(HttpToolsProtocol):
         )
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn's own words)
-        """Answer what cannot be read, as any other failure is answered, and close."""
+        """Answer an unreadable request in the form of other failures, and close the connection."""
         answer = problems.unreadable(str(new_id()), self._status, self._detail)
         head = b"".join(b"%b: %b\r\n" % header for header in answer.raw_headers)
         self.transport.write(

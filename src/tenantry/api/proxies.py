@@ -1,9 +1,9 @@
-"""Where a request comes from, when a proxy passes it on.
+"""The client address of a request that a proxy forwards.
 
-Only what configured proxies (``TENANTRY_TRUSTED_PROXIES``) say is believed, and of what they say
-only ``X-Forwarded-For`` and ``X-Forwarded-Proto``. Each proxy appends the address that it was
-reached from, so the list is read from its end, and ends at the first address that is no proxy's:
-whatever stands before that was sent by the client itself.
+Only configured proxies (``TENANTRY_TRUSTED_PROXIES``) are trusted, and only for
+``X-Forwarded-For`` and ``X-Forwarded-Proto``. Each proxy appends the address from which it was
+reached, so the list is read from its end, up to the first address that is not a proxy's:
+everything before that was sent by the client itself.
 """
 
 import ipaddress
@@ -36,8 +36,8 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 def client_of(peer: str, forwarded: Sequence[str], trusted: Sequence[Network]) -> str | None:
     """Return the address of a request's client; None if the peer has no address.
 
-    ``forwarded`` are the values of ``X-Forwarded-For`` in the order in which they were sent. If
-    the nearest that is no trusted proxy's is no address, the proxy that named it is the client.
+    ``forwarded`` are the values of ``X-Forwarded-For`` in the order in which they were sent. If an
+    entry before the client's is not an address, the client is the proxy that appended it.
     """
     client = parse_address(peer)
     hops = [hop for value in forwarded for hop in value.split(",")]
@@ -54,7 +54,7 @@ def _is_in(address: IPv4Address | IPv6Address, networks: Sequence[Network]) -> b
 
 
 def address_of(client: tuple[str, int] | None) -> str | None:
-    """Where a request comes from, as ``resolve`` left it; None if it is unknown."""
+    """Return the client address that ``resolve`` set; None if it is unknown."""
     try:
         return str(ipaddress.ip_address(client[0] if client else ""))
     except ValueError:
@@ -62,7 +62,7 @@ def address_of(client: tuple[str, int] | None) -> str | None:
 
 
 def resolve(scope: Scope, trusted: Sequence[Network]) -> None:
-    """Have ``client`` of an ASGI scope be the client, and ``scheme`` the one that it used."""
+    """Set ``client`` and ``scheme`` of an ASGI scope to those of the real client."""
     peer, port = scope.get("client") or ("", 0)
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     sent = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]

@@ -26,7 +26,10 @@ _NEW = f"{_BEGUN} A new database gets its password by POST …/rotate-password."
 
 
 class Replaced(BaseModel):
-    """What a restore in place has replaced. Nobody may connect; it takes none of the quota."""
+    """A retained database, replaced by a restore in place. It does not count towards the quota.
+
+    Clients cannot connect to it.
+    """
 
     id: uuid.UUID
     database_id: uuid.UUID
@@ -48,10 +51,10 @@ async def restore(
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Have a database back as it was, beside it or in its place; its neighbours go on.
+    """Restore a database to a past state, beside it or in place. Other databases are unaffected.
 
-    In place, clients of the pooled port wait for a moment, direct sessions are ended, and what
-    was there is kept for a while.
+    In place, clients of the pooler wait for a moment, direct sessions are ended, and the replaced
+    contents are retained for a while.
     """
     wanted = body.wanted()
     operation = await caller.begin(
@@ -64,6 +67,6 @@ async def restore(
 async def replaced(
     platform: CurrentPlatform, principal: Reader, database_id: DatabaseId
 ) -> Response:
-    """What restores in place have replaced and is kept, the newest first."""
+    """List the retained databases that restores in place have replaced, newest first."""
     found = await platform.restores.kept(principal.actor, database_id)
     return answers.listing([_shown(each) for each in found])

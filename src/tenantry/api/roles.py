@@ -27,7 +27,7 @@ class DeletedRole(BaseModel):
 
 @router.get("", response_model=Listing[Role])
 async def index(platform: CurrentPlatform, principal: Reader, database_id: DatabaseId) -> Response:
-    """The database's logins besides its first one, oldest first."""
+    """List the database's additional roles, oldest first."""
     roles = await platform.roles.of_database(principal.actor, database_id)
     return answers.listing([answers.role(platform.settings, role) for role in roles])
 
@@ -39,9 +39,9 @@ async def create(
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Make a login that reads, or reads and writes, the tables that are and those to come.
+    """Create a role that can read, or read and write, all present and future tables.
 
-    Its password is in this answer and nowhere else.
+    Its password is shown only in this answer.
     """
 
     opened = await caller.once(
@@ -61,7 +61,7 @@ async def create(
 async def show(
     platform: CurrentPlatform, principal: Reader, database_id: DatabaseId, role_id: RoleId
 ) -> Response:
-    """One role, with its connection strings, without the password."""
+    """Return one additional role with its connection strings, without the password."""
     role = await platform.roles.show(principal.actor, database_id, role_id)
     return answers.answer(answers.role(platform.settings, role))
 
@@ -74,7 +74,7 @@ async def update(
     database_id: DatabaseId,
     role_id: RoleId,
 ) -> Response:
-    """Change its connection limit; open sessions go on."""
+    """Change the connection limit of a role; open sessions go on."""
     async with caller.transaction() as tx:
         role = await platform.roles.update(
             tx, caller.actor, database_id, role_id, body.max_connections
@@ -93,7 +93,7 @@ async def delete(
     database_id: DatabaseId,
     role_id: RoleId,
 ) -> Response:
-    """Remove a role and end its sessions. What it owns becomes the database's first role's."""
+    """Delete a role and end its sessions. What it owns passes to the owner role."""
     gone = await platform.roles.delete(caller, database_id, role_id)
     return answers.answer(
         DeletedRole(id=role_id, status="deleted" if gone else "deleting"),
@@ -109,7 +109,7 @@ async def rotate_password(
     database_id: DatabaseId,
     role_id: RoleId,
 ) -> Response:
-    """Give it a new password, shown here only. Open sessions, pooled ones too, go on."""
+    """Set a new password, shown only in this answer. Open sessions, also pooled ones, go on."""
 
     opened = await caller.once(
         model.OpenedRole,

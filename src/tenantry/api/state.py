@@ -1,4 +1,4 @@
-"""How the platform does: health, measures, clusters, pooler, operations; and its CA file."""
+"""State of the platform: health, metrics and pooler; and its CA certificate."""
 
 import asyncio
 import dataclasses
@@ -24,7 +24,7 @@ from tenantry.services.requests.model import Call
 
 router = APIRouter(tags=["platform"])
 
-# What proxies add, also those that nobody has configured.
+# Headers that proxies add, whether or not they are configured as trusted.
 _OF_PROXIES = {
     "forwarded",
     "via",
@@ -77,7 +77,7 @@ def _pooler(state: PoolerState) -> Pooler:
 
 @router.get("/health")
 async def live(platform: CurrentPlatform) -> dict[str, str]:
-    """Whether the API runs. Asks nobody else."""
+    """Report that the API runs, without checking other parts."""
     return {
         "status": "ok",
         "version": __version__,
@@ -87,7 +87,7 @@ async def live(platform: CurrentPlatform) -> dict[str, str]:
 
 
 async def _checked(request: Request, platform: Platform) -> health.Health:
-    """How the parts are; who asks while they are being asked gets the same answer."""
+    """Return the state of all parts; concurrent callers share one check."""
     state = request.app.state
     if state.checking is None or state.checking.done():
         state.checking = asyncio.create_task(health.check(platform))
@@ -96,9 +96,9 @@ async def _checked(request: Request, platform: Platform) -> health.Health:
 
 
 async def _may_see_details(request: Request, platform: Platform, call: Call) -> bool:
-    """Whether programs of this machine ask, or somebody who may see the whole platform.
+    """Whether the caller is a program of this machine, or may see the whole platform.
 
-    Raises Unauthenticated for a key or a session that is not in force.
+    Raises Unauthenticated for an invalid key or session.
     """
     if _is_local(request, call):
         return True
@@ -110,16 +110,16 @@ async def _may_see_details(request: Request, platform: Platform, call: Call) -> 
 
 @router.get("/ready", responses={503: {"description": "A part is down"}})
 async def ready(request: Request, platform: CurrentPlatform, call: CurrentCall) -> JSONResponse:
-    """Whether every part answers, and how fast.
+    """Report whether every part answers, and how fast.
 
-    ``detail`` names databases, files and versions: from elsewhere than this machine it takes a
-    key with the scope platform:read, and is null without one.
+    ``detail`` names databases, files and versions: callers from other machines need a key with the
+    scope platform:read; otherwise it is null.
     """
     found = await _checked(request, platform)
     try:
         detailed = await _may_see_details(request, platform, call)
     except Unavailable:
-        detailed = False  # the control database's own part says so
+        detailed = False  # the control database's own part reports this
     parts = [part if detailed else dataclasses.replace(part, detail=None) for part in found.parts]
     return JSONResponse(
         {
@@ -136,12 +136,12 @@ class CertificateResponse(Response):
 
 @router.get("/ca.crt", response_class=CertificateResponse)
 async def authority(platform: CurrentPlatform) -> Response:
-    """The certificate authority's certificate, for sslmode=verify-full."""
+    """Return the certificate authority's certificate, for sslmode=verify-full."""
     return CertificateResponse(platform.home.ca_certificate.read_bytes())
 
 
 def _is_local(request: Request, call: Call) -> bool:
-    """Whether a program of this machine asks for itself, and not a proxy for somebody else."""
+    """Whether the request comes from a program of this machine, and not through a proxy."""
     if set(request.headers) & _OF_PROXIES:
         return False
     try:
@@ -152,7 +152,7 @@ def _is_local(request: Request, call: Call) -> bool:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def measures(request: Request, platform: CurrentPlatform, call: CurrentCall) -> Response:
-    """Measures for Prometheus. From elsewhere than this machine a key is needed."""
+    """Return metrics for Prometheus. Callers from other machines need an API key."""
     if not _is_local(request, call):
         caller = await platform.requests.authenticate(call)
         await caller.require("platform:read")
@@ -163,6 +163,6 @@ async def measures(request: Request, platform: CurrentPlatform, call: CurrentCal
 
 @router.get("/api/pooler", response_model=Answer[Pooler])
 async def pooler(platform: CurrentPlatform, principal: Watcher) -> Response:
-    """Pools, clients, servers and counters of the pooler, and the budget they share."""
+    """Return the pooler's pools, clients, servers and counters, and its connection budget."""
     platform_wide(principal)
     return answers.answer(_pooler(await platform.pooler.state()))

@@ -30,9 +30,10 @@ After = Annotated[
 
 
 class LogEntry(BaseModel):
-    """What a session did, or (``notice``) what the platform has to say of the log itself.
+    """An event of a session, or a ``notice`` of the platform about the log itself.
 
-    ``application`` is what the client calls itself. ``client_address`` is null through the pooler.
+    ``application`` is the client's own name for itself. ``client_address`` is null through the
+    pooler.
     """
 
     id: str = Field(examples=["00000001-00004711"])
@@ -62,7 +63,7 @@ async def index(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
-    """What was logged of this database, newest first, without secrets; settings say what is."""
+    """List what was logged of the database, newest first, without secrets; see its log settings."""
     page = await platform.statement_log.page(
         principal.actor,
         database_id,
@@ -79,7 +80,7 @@ async def index(
 async def settings(
     platform: CurrentPlatform, principal: Reader, database_id: DatabaseId
 ) -> Response:
-    """What is logged of this database."""
+    """Return the log settings of the database."""
     row = await platform.databases.show(principal.actor, database_id)
     return answers.answer(answers.log(row))
 
@@ -91,9 +92,9 @@ async def change(
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Say what is logged of this database from now on; what is left out is not.
+    """Replace the log settings of the database; an omitted setting is turned off.
 
-    It holds for new sessions, and for pooled clients as the pool is renewed.
+    They apply to new sessions, and to pooled clients once the pool is renewed.
     """
     async with caller.transaction() as tx:
         row = await platform.statement_log.change(tx, caller.actor, database_id, body.wanted())

@@ -20,7 +20,7 @@ Administrator = Annotated[Caller, calling("admin")]
 
 @router.post("", status_code=201, response_model=Answer[NewUser])
 async def create(body: CreateUser, platform: CurrentPlatform, caller: Administrator) -> Response:
-    """Make a user. A password that was made for them is in this answer and nowhere else."""
+    """Create a user. A generated password is shown only in this answer."""
     wanted = body.wanted()
     hashed = await platform.users.good_hash(wanted)
 
@@ -39,14 +39,14 @@ async def create(body: CreateUser, platform: CurrentPlatform, caller: Administra
 async def index(
     platform: CurrentPlatform, caller: Administrator, limit: Limit = 50, cursor: Cursor = None
 ) -> Response:
-    """Users, newest first."""
+    """List users, newest first."""
     page = await platform.users.page(caller.principal, cursor=cursor, limit=limit)
     return answers.listing([person.user(row) for row in page.rows], next_cursor=page.next_cursor)
 
 
 @router.get("/{identifier}", response_model=Answer[User])
 async def show(platform: CurrentPlatform, caller: Administrator, user_id: UserId) -> Response:
-    """One user."""
+    """Return one user."""
     return answers.answer(person.user(await platform.users.show(caller.principal, user_id)))
 
 
@@ -54,7 +54,7 @@ async def show(platform: CurrentPlatform, caller: Administrator, user_id: UserId
 async def update(
     body: UpdateUser, platform: CurrentPlatform, caller: Administrator, user_id: UserId
 ) -> Response:
-    """Rename a user, or shut one out (``disabled``): sessions end, keys of theirs stop."""
+    """Rename a user, or disable one: their sessions end and their keys stop working."""
     async with caller.transaction() as tx:
         row = await platform.users.update(
             tx, caller.principal, user_id, name=body.name, disabled=body.disabled
@@ -64,7 +64,7 @@ async def update(
 
 @router.delete("/{identifier}", response_model=Answer[User])
 async def delete(platform: CurrentPlatform, caller: Administrator, user_id: UserId) -> Response:
-    """Delete a user, with sessions and with the keys that they made. The audit stays."""
+    """Delete a user with their sessions and the keys that they created. Audit entries remain."""
     async with caller.transaction() as tx:
         row = await platform.users.delete(tx, caller.principal, user_id)
     return answers.answer(person.user(row), message="User deleted.")
@@ -72,7 +72,7 @@ async def delete(platform: CurrentPlatform, caller: Administrator, user_id: User
 
 @router.post("/{identifier}/unlock", response_model=Answer[User])
 async def unlock(platform: CurrentPlatform, caller: Administrator, user_id: UserId) -> Response:
-    """Forget the failed logins of an account."""
+    """Reset the failed logins of an account."""
 
     async def work(tx: Tx, _: SecretSource) -> User:
         return person.user(await platform.users.unlock(tx, caller.principal, user_id))
@@ -84,7 +84,7 @@ async def unlock(platform: CurrentPlatform, caller: Administrator, user_id: User
 async def reset_password(
     platform: CurrentPlatform, caller: Administrator, user_id: UserId
 ) -> Response:
-    """Give a user a new password, shown here only; their sessions end."""
+    """Set a new password for a user, shown only in this answer, and end their sessions."""
 
     async def work(tx: Tx, secrets: SecretSource) -> tuple[User, Secret]:
         password = secrets.password()
@@ -102,7 +102,7 @@ async def reset_password(
 async def remove_totp(
     platform: CurrentPlatform, caller: Administrator, user_id: UserId
 ) -> Response:
-    """Ask no code of a user who has lost the authenticator; their sessions end."""
+    """Remove the authenticator of a user who has lost it, and end their sessions."""
 
     async def work(tx: Tx, _: SecretSource) -> User:
         return person.user(await platform.users.remove_totp(tx, caller.principal, user_id))

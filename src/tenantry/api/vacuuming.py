@@ -20,7 +20,7 @@ _MOST = 1000
 
 
 class Table(BaseModel):
-    """A table with its indexes. ``returned_bytes`` is an estimate, and null if nothing is known."""
+    """A table with its indexes. ``returned_bytes`` is an estimate, null if there is none."""
 
     table: str = Field(examples=["public.events"])
     size_bytes: int = Field(examples=[524_288_000])
@@ -29,7 +29,7 @@ class Table(BaseModel):
 
 @router.get("", response_model=Listing[Table])
 async def estimate(platform: CurrentPlatform, caller: Reader, database_id: DatabaseId) -> Response:
-    """What rewriting each table would give back, the most first; 1,000 tables at most."""
+    """Estimate what rewriting each table would give back, largest first; at most 1,000 tables."""
     async with caller.visiting():
         found = await platform.vacuuming.estimate(caller.actor, database_id)
     return answers.listing(
@@ -47,10 +47,10 @@ async def begin(
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Rewrite tables without the room that deleted rows have left. Nobody uses one meanwhile.
+    """Rewrite tables to give back the space of deleted rows. Each is locked while it is rewritten.
 
-    The result has ``tables`` with their sizes ``before_bytes`` and ``after_bytes``,
-    ``returned_bytes`` of all, and what was ``skipped``, with the ``reason``.
+    The result has ``tables`` with their sizes ``before_bytes`` and ``after_bytes``, the total
+    ``returned_bytes``, and what was ``skipped`` with the ``reason``.
     """
     operation = await caller.begin(
         lambda tx: platform.vacuuming.begin(tx, caller.actor, database_id, body.wanted())

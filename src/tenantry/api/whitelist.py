@@ -32,21 +32,21 @@ class WhitelistEntry(BaseModel):
 
 
 class AddedEntry(WhitelistEntry):
-    """``ended_sessions`` are those of the database that were open from elsewhere."""
+    """An added entry. ``ended_sessions`` counts the database's sessions from other addresses."""
 
     closes: bool = Field(description="Whether it is the first: all others are refused from now on.")
     ended_sessions: int
 
 
 class RemovedEntry(WhitelistEntry):
-    """``ended_sessions`` are those of the database that were open from there."""
+    """A removed entry. ``ended_sessions`` counts the database's sessions from its addresses."""
 
     opens: bool = Field(description="Whether it was the last: all are admitted from now on.")
     ended_sessions: int
 
 
 class WhitelistListing(Listing[WhitelistEntry]):
-    """The list; ``caller_address`` is where this request came from, as the server sees it."""
+    """The allowlist; ``caller_address`` is the address of this request as the server sees it."""
 
     caller_address: str | None
 
@@ -63,7 +63,7 @@ def _shown(row: EntryRow) -> WhitelistEntry:
 
 @router.get("", response_model=WhitelistListing)
 async def index(platform: CurrentPlatform, principal: Reader, database_id: DatabaseId) -> Response:
-    """From where the database may be reached; no entry means from anywhere."""
+    """List the addresses that may reach the database; an empty list allows all addresses."""
     entries = await platform.network.entries(principal.actor, database_id)
     told = WhitelistListing(
         count=len(entries),
@@ -80,9 +80,10 @@ async def add(
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Admit an address or a range; the first one closes the database to all others.
+    """Allow an address or a range. The first entry closes the database to all other addresses.
 
-    It is in force at both doors when this answers, and sessions from elsewhere are ended.
+    It is in force for direct and pooled connections when this answers, and sessions from other
+    addresses are ended.
     """
     added = await platform.network.add(caller, database_id, body.wanted())
     said = ["Address admitted."]
@@ -103,7 +104,7 @@ async def replace(
     caller: Writer,
     database_id: DatabaseId,
 ) -> Response:
-    """Make this the whole allowlist; an empty one opens the database."""
+    """Replace the whole allowlist; an empty one allows all addresses."""
     wanted = [entry.wanted() for entry in body.entries]
     entries = await platform.network.replace(caller, database_id, wanted)
     return answers.listing([_shown(row) for row in entries])
@@ -116,7 +117,7 @@ async def remove(
     database_id: DatabaseId,
     entry_id: EntryId,
 ) -> Response:
-    """No longer admit an address, and end its sessions; without the last entry it is open."""
+    """Remove an address and end its sessions. Removing the last entry allows all addresses."""
     removed = await platform.network.remove(caller, database_id, entry_id)
     said = "Address no longer admitted."
     if removed.opens:

@@ -1,9 +1,9 @@
-"""Connection strings, each in the form that one client takes.
+"""Connection strings in the formats of several clients.
 
-The names of parameters are those of libpq (PostgreSQL's manual, section 34.1.2) unless
-another source is named. A string with ``sslmode=require`` encrypts and verifies nothing. Node's
-drivers take ``require`` for ``verify-full``, so theirs always name the authority's certificate:
-without it they trust public authorities only.
+The names of parameters are those of libpq (PostgreSQL's manual, section 34.1.2) unless another
+source is named. A string with ``sslmode=require`` encrypts and verifies nothing. Node's drivers
+take ``require`` for ``verify-full``, so theirs always name the authority's certificate: without it
+they trust public authorities only.
 """
 
 import json
@@ -27,14 +27,14 @@ Format = Literal[
 ]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-MASK = "***"  # in place of a password that is not known
+MASK = "***"  # in place of an unknown password
 CA_FILE = "ca.crt"
 _VERIFIED = {"node", "prisma", "drizzle"}
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A role's way to one database."""
+    """A role's login to one database."""
 
     host: str
     port: int
@@ -45,7 +45,7 @@ class Login:
 
     @classmethod
     def parse(cls, url: str, *, pooled: bool = False) -> "Login":
-        """Take one of the platform's own URLs apart."""
+        """Parse one of the platform's own URLs."""
         parts = urlsplit(url)
         return cls(
             host=parts.hostname or "",
@@ -58,15 +58,17 @@ class Login:
 
     @property
     def address(self) -> str:
-        """Host and port as a URL has them."""
+        """Host and port as in a URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a string is written: for which client, and whether it verifies the server by ``ca_file``,
-    the path of the authority's certificate where the client runs."""
+    """The format of a string: for which client, and whether it verifies the server.
+
+    ``ca_file`` is the path of the authority's certificate where the client runs.
+    """
 
     format: Format = "psql"
     verify_full: bool = False
@@ -74,11 +76,11 @@ class Style:
 
     @property
     def verifies(self) -> bool:
-        """Whether a client of it verifies the server, and needs the file for that."""
+        """Whether clients verify the server, and therefore need the file."""
         return self.verify_full or self.format in _VERIFIED
 
     def render(self, login: Login) -> str:
-        """The string, of several lines for Django and pgAdmin. pgAdmin's has no password."""
+        """Return the string, in several lines for Django and pgAdmin. pgAdmin's has no password."""
         verified = {"sslmode": "verify-full", "sslrootcert": self.ca_file}
         tls = verified if self.verifies else _UNVERIFIED
         return _RENDERERS[self.format](login, tls)
@@ -108,12 +110,12 @@ def _query(parameters: Iterable[Parameter]) -> str:
 
 
 def _prisma(login: Login, tls: Tls) -> str:
-    """For Prisma's own engine, and for node-postgres, which Prisma 7 uses in the application.
+    """Return a string for Prisma's own engine, and for node-postgres, which Prisma 7 uses.
 
-    The engine does not know ``verify-full``, and would then do without TLS if it were offered none:
-    it takes ``require`` with ``sslaccept``, and ``sslcert`` for the authority's certificate. Of a
-    parameter given twice node-postgres takes the last. ``pgbouncer`` has the engine make do with a
-    session that is another one after each transaction.
+    The engine does not know ``verify-full``, and would then connect without TLS if offered none: it
+    takes ``require`` with ``sslaccept``, and ``sslcert`` for the authority's certificate.
+    node-postgres takes the last of a repeated parameter. ``pgbouncer`` lets the engine cope with
+    another session after each transaction.
     """
     engine = [("sslmode", "require"), ("sslaccept", "strict"), ("sslcert", tls["sslrootcert"])]
     pooled = [("pgbouncer", "true")] if login.pooled else []
@@ -121,7 +123,7 @@ def _prisma(login: Login, tls: Tls) -> str:
 
 
 def _django(login: Login, tls: Tls) -> str:
-    """The setting DATABASES. A server-side cursor does not outlive a pooled transaction."""
+    """Return the setting DATABASES. A server-side cursor does not outlive a pooled transaction."""
     fields = {
         "ENGINE": "django.db.backends.postgresql",
         "HOST": login.host,
@@ -140,13 +142,13 @@ def _sqlalchemy(login: Login, tls: Tls) -> str:
 
 
 def _jdbc(login: Login, tls: Tls) -> str:
-    """PgJDBC has the login among the parameters."""
+    """Return a URL for PgJDBC, which has the login among the parameters."""
     parameters = [("user", login.username), ("password", login.password), *tls.items()]
     return f"jdbc:postgresql://{login.address}/{_quote(login.database)}?{_query(parameters)}"
 
 
 def _pgadmin(login: Login, tls: Tls) -> str:
-    """A servers.json of one server (pgAdmin's manual, "Import/Export Servers").
+    """Return a servers.json of one server (pgAdmin's manual, "Import/Export Servers").
 
     pgAdmin imports no passwords. Releases before 7 have TLS outside of ConnectionParameters.
     """

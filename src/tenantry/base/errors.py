@@ -1,24 +1,24 @@
-"""The one tree of errors that reach people.
+"""The errors that reach users, in one hierarchy.
 
     TenantryError
-    ├── InvalidInput             422  the request says something that cannot be
-    │   └── IdempotencyKeyReused      the key belongs to a request that asked for something else
-    ├── Unauthenticated          401  no key, or one that is not (or no longer) ours
-    │   └── WrongCredentials          e-mail, password or code are not right
-    ├── Forbidden                403  the key's scopes do not reach this
-    ├── NotFound                 404  unknown, or somebody else's
-    ├── Conflict                 409  true of another moment, not of this one
+    ├── InvalidInput             422  the request has a value that cannot be used
+    │   └── IdempotencyKeyReused      the key belongs to a different request
+    ├── Unauthenticated          401  no key, or an unknown or expired one
+    │   └── WrongCredentials          wrong e-mail, password or code
+    ├── Forbidden                403  the key's scopes do not allow this
+    ├── NotFound                 404  unknown, or another customer's
+    ├── Conflict                 409  not possible in the current state
     │   ├── Busy                      a transaction or another change is in the way
     │   ├── RequestInProgress         the first request with this Idempotency-Key still runs
     │   └── NameTaken                 something else has the name
     ├── TooManyRequests          429  more than is allowed in a time
-    │   ├── TooManyAtOnce             more than is worked on at once
+    │   ├── TooManyAtOnce             more than is processed at once
     │   └── LoginLocked               after failed logins
     ├── Unavailable              503  a part that the answer needs is down
     └── MachineError             500  this machine cannot do it: port, disk, package, permission
 
-Each carries a stable ``code``, the HTTP status it becomes, what happened
-(``detail``) and what to do next (``hint``).
+Each has a stable ``code``, its HTTP status, what happened (``detail``) and what to do next
+(``hint``).
 """
 
 import math
@@ -36,7 +36,7 @@ class FieldError:
 
 
 class TenantryError(Exception):
-    """Any failure that a person is told about."""
+    """Any failure that is reported to a user."""
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
@@ -61,7 +61,7 @@ class InvalidInput(TenantryError):
 
     @classmethod
     def of(cls, field: str, message: str, *, code: str = "invalid") -> "InvalidInput":
-        """One field is wrong, and ``message`` says how."""
+        """Return the error for one field; ``message`` says what is wrong with it."""
         return cls(f"{field}: {message}", fields=(FieldError(field, message, code),))
 
 
@@ -115,7 +115,7 @@ class NameTaken(Conflict):
 
 
 class TooManyRequests(TenantryError):
-    """``seconds`` is when to try again."""
+    """``seconds`` is how long to wait before the next try."""
 
     code = "rate_limited"
     status = 429

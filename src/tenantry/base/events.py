@@ -1,4 +1,4 @@
-"""What happened, as typed values. Code emits; ``services.observations`` interprets, and tests do.
+"""Events of the platform, as typed values, interpreted by ``services.observations`` and by tests.
 
 An event's name follows from its class: ``RulesWritten`` is ``rules.written``.
 """
@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 
 
 class Event:
-    """Something that has happened."""
+    """An event."""
 
     __slots__ = ()
 
     @classmethod
     def name(cls) -> str:
-        """As it is called in the log, and in the metrics that count it."""
+        """Return its name in the log, and in the metrics that count it."""
         *words, verb = re.findall("[A-Z][a-z0-9]*", cls.__name__)
         return f"{'_'.join(words)}.{verb}".lower()
 
 
 @dataclass(frozen=True, slots=True)
 class StepDone(Event):
-    """A durable flow has finished a step. A crash after it is what reconciliation completes."""
+    """A durable flow has finished a step. Reconciliation completes what a crash after it leaves."""
 
     flow: str
     step: str
@@ -31,7 +31,7 @@ class StepDone(Event):
 
 @dataclass(frozen=True, slots=True)
 class SessionAnnounced(Event):
-    """The platform is about to begin a session in a tenant's database."""
+    """The platform is about to open a session in a tenant's database."""
 
     database: str
 
@@ -41,25 +41,25 @@ class SessionAnnounced(Event):
 
 @dataclass(frozen=True, slots=True)
 class Change(Event):
-    """Something was not as it should be, and now is. ``subject`` is what of its kind."""
+    """A difference to the wanted state was removed. ``subject`` identifies the object."""
 
     subject: str
 
 
 class BackupFileRemoved(Change):
-    """Of a logical backup that there is no more."""
+    """The file of a deleted logical backup."""
 
 
 class BlockersEnded(Change):
-    """Sessions that kept the platform waiting for a lock; the subject is how many."""
+    """Sessions that blocked the platform's wait for a lock; the subject is how many."""
 
 
 class CertificateInstalled(Change):
-    """By its domain."""
+    """The subject is the certificate's domain."""
 
 
 class CertificateRevoked(Change):
-    """By its serial number."""
+    """The configuration of a cluster."""
 
 
 class ClusterFilesWritten(Change):
@@ -87,7 +87,7 @@ class DatabaseReplaced(Change):
 
 
 class LogMirrored(Change):
-    """The write-ahead log is in a further repository, up to a segment."""
+    """WAL was copied to another repository, up to a segment."""
 
 
 class PoolSizeChanged(Change):
@@ -123,7 +123,7 @@ class RoleDropped(Change):
 
 
 class RoleRetained(Change):
-    """A role that was to be dropped owns something elsewhere, and has lost its login instead."""
+    """A role to be dropped owns objects elsewhere, and has lost its login instead."""
 
 
 class RulesReloaded(Change):
@@ -147,15 +147,15 @@ class SideInstanceRestored(Change):
 
 
 class StandingRoleRestored(Change):
-    """One of the platform's own roles, or what it may do."""
+    """One of the platform's own roles, or its privileges."""
 
 
 class VisibilityLimited(Change):
-    """What a tenant sees of others in the catalogs of its database."""
+    """What a tenant sees of other tenants in the catalogs of its database."""
 
 
 class VisitorDropped(Change):
-    """A login that was made for one operation."""
+    """A login that was created for one operation."""
 
 
 # ── reconciliation, jobs and operations ──────────────────────────────────────
@@ -171,7 +171,7 @@ class DifferenceRemoved(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationFailed(Event):
-    """A difference stays for now; the next pass tries again."""
+    """A difference remains for now; the next pass tries again."""
 
     action: str
     subject: str
@@ -180,7 +180,7 @@ class ReconciliationFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationEnded(Event):
-    """A pass is over."""
+    """A reconciliation pass has ended."""
 
     changes: int
     failures: int
@@ -188,7 +188,7 @@ class ReconciliationEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class DatabaseMissing(Event):
-    """A database that somebody owns is not on its cluster."""
+    """An owned database is missing on its cluster."""
 
     database: str
     cluster: str
@@ -196,7 +196,7 @@ class DatabaseMissing(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobFailed(Event):
-    """One of the worker's jobs could not be done; it is tried again when it is next due."""
+    """One of the worker's jobs failed; it runs again when it is next due."""
 
     job: str
     error: str
@@ -204,7 +204,7 @@ class JobFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobCrashed(Event):
-    """The same, by an error that nobody expects. To be emitted where that is handled."""
+    """A job failed with an unexpected error. To be emitted while the exception is handled."""
 
     job: str
 
@@ -220,7 +220,7 @@ class OperationEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class DrillFailed(Event):
-    """A backup was not proven to be restorable."""
+    """A drill could not prove a backup to be restorable."""
 
     database: str
     error: str
@@ -231,7 +231,7 @@ class DrillFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ProcessDied(Event):
-    """A process of the platform ended without having been asked to."""
+    """A process of the platform ended unexpectedly."""
 
     process: str
     code: int | None = None
@@ -239,14 +239,14 @@ class ProcessDied(Event):
 
 @dataclass(frozen=True, slots=True)
 class ProcessStarted(Event):
-    """One that had died runs again."""
+    """A process that had died runs again."""
 
     process: str
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessRestarted(Event):
-    """One was ended on purpose, to run anew."""
+    """A process was stopped on purpose, to be restarted."""
 
     process: str
     reason: str
@@ -254,7 +254,7 @@ class ProcessRestarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class StartFailed(Event):
-    """A process does not start; it is tried again."""
+    """A process does not start; the start is retried."""
 
     process: str
     error: str
@@ -274,7 +274,7 @@ class SessionsEnded(Event):
 
 @dataclass(frozen=True, slots=True)
 class LoginsEnded(Event):
-    """Unfinished logins were ended, as there were too many; with the addresses of the most."""
+    """Excess unfinished logins were ended; ``addresses`` are those with the most."""
 
     count: int
     addresses: Mapping[str, int] = field(hash=False)
@@ -289,7 +289,7 @@ class LoginsRefused(Event):
 
 @dataclass(frozen=True, slots=True)
 class DatabasePaused(Event):
-    """Nobody connects to a database for a while, as it wrote too much."""
+    """Connections to a database are refused for a while, because it wrote too much."""
 
     database: str
     reason: str
@@ -298,7 +298,7 @@ class DatabasePaused(Event):
 
 @dataclass(frozen=True, slots=True)
 class QuotaChanged(Event):
-    """A database's use of the disk has another consequence than before."""
+    """A database's disk usage has reached another quota state."""
 
     database: str
     state: str
@@ -310,12 +310,12 @@ _handlers: list[Callable[[Event], None]] = []
 
 
 def subscribe(handler: Callable[[Event], None]) -> None:
-    """Call ``handler`` with every event of this process from now on, once each."""
+    """Call ``handler`` once with every further event of this process."""
     if handler not in _handlers:
         _handlers.append(handler)
 
 
 def emit(event: Event) -> None:
-    """Tell every subscriber, in order of subscription."""
+    """Call every subscriber, in order of subscription."""
     for handler in _handlers:
         handler(event)

@@ -1,4 +1,4 @@
-"""Where everything of one installation is, below its home."""
+"""The paths of an installation, below its home."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ class Home:
 
     @property
     def seal_key(self) -> Path:
-        """The key that seals what the control database must not hold in clear."""
+        """The key that seals what the control database must not store in clear text."""
         return self.root / "seal.key"
 
     @property
@@ -46,7 +46,7 @@ class Home:
 
     @property
     def statements(self) -> Path:
-        """What was logged of the statements in databases, each in a folder named by its id."""
+        """Logged statements of databases, each in a folder named by the database's id."""
         return self.root / "statements"
 
     @property
@@ -55,7 +55,7 @@ class Home:
 
     @property
     def backup_key(self) -> Path:
-        """The passphrase of the backup repositories, which are worth nothing without it."""
+        """The passphrase of the backup repositories, which cannot be read without it."""
         return self.root / "backup.key"
 
     @property
@@ -65,12 +65,12 @@ class Home:
 
     @property
     def recovery(self) -> Path:
-        """How far a recovery has come; there only until it is complete."""
+        """The progress of a recovery; exists only until it is complete."""
         return self.root / "recovery.json"
 
     @property
     def scratch(self) -> Path:
-        """Files of operations under way, each in a folder named by the operation's id."""
+        """Files of running operations, each in a folder named by the operation's id."""
         return self.root / "scratch"
 
     @property
@@ -80,7 +80,7 @@ class Home:
 
     @property
     def counts(self) -> Path:
-        """What each process has counted, in a file of its own."""
+        """The counters of each process, in a file of its own."""
         return self.run / "counts"
 
     @property

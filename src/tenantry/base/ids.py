@@ -1,25 +1,25 @@
-"""Identifiers: what they look like, how they are made, and how they are recognised."""
+"""Identifiers: create and parse them."""
 
 import secrets
 import uuid
 
-# No vowels and no look-alikes: names are read out, and spell no words.
+# No vowels and no look-alikes: names are read aloud, and must not form words.
 _LETTERS = "bcdfghjkmnpqrstvwxz23456789"
-_SUFFIX_LENGTH = 12  # 57 bits: no two meet on one cluster
+_SUFFIX_LENGTH = 12  # 57 bits: no collisions on one cluster
 
 
 def new_id() -> uuid.UUID:
-    """A random identifier (RFC 9562, version 4)."""
+    """Return a random identifier (RFC 9562, version 4)."""
     return uuid.uuid4()
 
 
 def new_suffix() -> str:
-    """The random end of a database's and its role's name."""
+    """Return the random end of a database's and its role's name."""
     return "".join(secrets.choice(_LETTERS) for _ in range(_SUFFIX_LENGTH))
 
 
 def parse_id(text: str) -> uuid.UUID | None:
-    """The identifier that ``text`` writes in its usual form, or None."""
+    """Parse an identifier in its usual form. Returns None for anything else."""
     try:
         value = uuid.UUID(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Where this machine's own installation is, and how its API is reached.
+"""The home of this machine's own installation, and the address of its API.
 
-The CLI needs no more of the settings than this. The settings themselves cost it a
-sixth of a second, so they are loaded only when something here is not in its usual form.
+The CLI needs no other settings. Loading all settings takes a sixth of a second, so they are loaded
+only if something here is not in its usual form.
 """
 
 import ipaddress
@@ -32,19 +32,19 @@ class LocalApi:
 
     @property
     def tls(self) -> bool:
-        """Whether the API speaks TLS: wherever others than this machine reach it."""
+        """Whether the API uses TLS: whenever other machines can reach it."""
         return not is_loopback(self.host)
 
     @property
     def url(self) -> str:
-        """The API as a client on this machine reaches it."""
+        """The API's URL for a client on this machine."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104
         scheme = "https" if self.tls else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or name is this machine's own."""
+    """Whether an address or name is this machine's loopback."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -52,10 +52,10 @@ def is_loopback(host: str) -> bool:
 
 
 def default_home() -> Path:
-    """Where a home is when nobody says.
+    """Return the default home.
 
-    For root that is the home that this program is installed in, so that a link to it is enough,
-    or else the system's place; for others the XDG data folder.
+    For root it is the home in which this program is installed, so that a link to the program is
+    enough, or else the system's folder; for other users it is in the XDG data folder.
     """
     if os.geteuid() == 0:
         environment = Path(sys.prefix)
@@ -66,7 +66,7 @@ def default_home() -> Path:
 
 
 def load() -> LocalApi:
-    """What the settings in force say of the API.
+    """Return the API's settings in force.
 
     Raises MachineError naming each setting that cannot be used, and why.
     """
@@ -82,7 +82,7 @@ def load() -> LocalApi:
 
 
 def _read() -> LocalApi | None:
-    """The same from variables and file in their usual form; None if anything is unusual."""
+    """Return the same from variables and file in their usual form; None if anything is unusual."""
     said = {name.lower(): value for name, value in os.environ.items()}
     home = Path(said.get(f"{_PREFIX}home") or default_home()).expanduser().absolute()
     file = home / "tenantry.env"

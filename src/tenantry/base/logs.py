@@ -1,4 +1,4 @@
-"""Structured logs: a JSON line an event, or a coloured one where a person reads along."""
+"""Structured logs: one JSON line per event, or a coloured line on a terminal."""
 
 import logging
 import sys
@@ -9,9 +9,9 @@ import structlog
 
 
 def configure(part: str, *, to: TextIO | None = None) -> None:
-    """Log this process's events and those of its libraries as ``part``, on standard error.
+    """Log the events of this process and its libraries as ``part``, on standard error.
 
-    ``to`` is a file for what is logged until this is called again.
+    ``to`` is a file to log to instead, until the next call.
     """
     stream = sys.stderr if to is None else to
     shared: list[Any] = [

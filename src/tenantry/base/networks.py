@@ -1,4 +1,4 @@
-"""Networks of IP addresses, as allowlists have them."""
+"""Networks of IP addresses, as in allowlists."""
 
 import ipaddress
 
@@ -10,10 +10,10 @@ _MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 def parse_network(text: str) -> Network:
-    """An address or a CIDR range, as one canonical network.
+    """Return an address or a CIDR range as one canonical network.
 
-    Host bits are cut off; an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) becomes the IPv4
-    address that it stands for, since that is how such a client is seen.
+    Host bits are cut off; an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) becomes the IPv4 address
+    that it represents, since servers see such a client with that one.
 
     Raises InvalidInput for anything else.
     """

@@ -1,4 +1,4 @@
-"""People's passwords: which are good enough, and Argon2id (RFC 9106) for keeping them."""
+"""Users' passwords: their strength, and Argon2id (RFC 9106) hashes."""
 
 import asyncio
 import threading
@@ -13,14 +13,14 @@ SHORTEST = 16
 LONGEST = 256
 _SHORTEST_PHRASE = 12
 _PHRASE_WORDS = 4
-_GOOD_SCORE = 3  # zxcvbn: safely unguessable even where hashes were stolen
-_MOST_JUDGED = 72  # characters; zxcvbn takes no more
+_GOOD_SCORE = 3  # zxcvbn: safely unguessable even if the hashes are stolen
+_MOST_JUDGED = 72  # characters; zxcvbn accepts no more
 _AT_ONCE = 2  # each takes 64 MiB and all cores for a moment
 
-# zxcvbn keeps the words of its caller in a global.
+# zxcvbn stores its caller's words in a global.
 _judging = threading.Lock()
 
-# Of no password; compared with where there is no user, so that it takes as long.
+# A hash of no password, compared for unknown users so that they take as long.
 _NOBODYS = (
     "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA"
     "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -28,12 +28,12 @@ _NOBODYS = (
 
 
 def fault(password: Secret, *, email: str) -> str | None:
-    """What is wrong with a password that this person wants, or None. Takes milliseconds."""
+    """Return what is wrong with a new password of this user, or None. Takes milliseconds."""
     text = _normal(password)
     phrase = len(text.split()) >= _PHRASE_WORDS and len(text) >= _SHORTEST_PHRASE
     if len(text) < SHORTEST and not phrase:
         return f"needs at least {SHORTEST} characters, or {_PHRASE_WORDS} words"
-    # Its dictionaries take 25 ms, in every process that can make a user.
+    # Its dictionaries take 25 ms to load, in every process that can create a user.
     from zxcvbn import zxcvbn  # noqa: PLC0415
 
     with _judging:
@@ -47,24 +47,24 @@ def fault(password: Secret, *, email: str) -> str | None:
 
 
 def _normal(password: Secret) -> str:
-    """The same letters, however a keyboard composes them (NIST SP 800-63B)."""
+    """Return the password in NFKC, which does not depend on the keyboard (NIST SP 800-63B)."""
     return unicodedata.normalize("NFKC", password.reveal())
 
 
 class Hashing:
-    """Hashes and compares in threads, few at a time: a flood of logins takes no more memory."""
+    """Hash and compare in threads, few at a time: a flood of logins takes no more memory."""
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher()  # RFC 9106's second choice: 64 MiB, 3 passes, 4 lanes
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def hash(self, password: Secret) -> str:
-        """What is stored of a password."""
+        """Return the hash to store for a password."""
         async with self._places:
             return await asyncio.to_thread(self._hasher.hash, _normal(password))
 
     async def verify(self, password: Secret, kept: str | None) -> bool:
-        """Whether it is the password of this hash; without one no, after the same time."""
+        """Whether the password matches the hash; without a hash False, after the same time."""
         async with self._places:
             return await asyncio.to_thread(self._verify, password, kept)
 
@@ -76,6 +76,6 @@ class Hashing:
         return kept is not None
 
     async def fault(self, password: Secret, *, email: str) -> str | None:
-        """``fault``, in a thread."""
+        """Run ``fault`` in a thread."""
         async with self._places:
             return await asyncio.to_thread(fault, password, email=email)

@@ -1,4 +1,4 @@
-"""Pauses of what goes on until it is cancelled."""
+"""Pauses of loops that run until they are cancelled."""
 
 import asyncio
 
@@ -6,8 +6,8 @@ import asyncio
 def end_if_cancelled() -> None:
     """Raise CancelledError if this task was cancelled and still runs.
 
-    A cancellation gets lost where a result comes at the same moment: ``asyncio.wait_for`` of
-    Python 3.11 returns it instead, and psycopg waits by it. ``Task.cancelling`` still tells.
+    A cancellation is lost if a result arrives at the same moment: ``asyncio.wait_for`` of Python
+    3.11 returns the result instead, and psycopg waits with it. ``Task.cancelling`` still shows it.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
@@ -15,6 +15,6 @@ def end_if_cancelled() -> None:
 
 
 async def pause(seconds: float) -> None:
-    """``asyncio.sleep`` for what never ends by itself: see ``end_if_cancelled``."""
+    """Sleep as ``asyncio.sleep``, in loops that never end: see ``end_if_cancelled``."""
     end_if_cancelled()
     await asyncio.sleep(seconds)

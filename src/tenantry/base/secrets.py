@@ -1,10 +1,9 @@
-"""Secrets: made here, shown once, kept as hashes.
+"""Secrets: created here, shown once, stored as hashes.
 
-A result with a secret in it must be returned again to whoever repeats the same
-``Idempotency-Key``, and yet the secret is stored nowhere. So a secret that is
-made under such a key is *derived* (HKDF, RFC 5869) from what only the caller
-holds, the raw API key and the idempotency key, and from a random salt that we
-keep. The database alone gives nobody the secret.
+A result with a secret in it must be returned again for a repeated ``Idempotency-Key``, although
+the secret is not stored. Therefore a secret that is created under such a key is *derived* (HKDF,
+RFC 5869) from what only the caller holds, the raw API key and the idempotency key, and from a
+stored random salt. The database alone does not disclose the secret.
 """
 
 import base64
@@ -41,7 +40,7 @@ _CODE_ALPHABET = "bcdfghjkmnpqrstvwxz23456789"
 _CODE_LENGTH = 16  # 76 bits
 _TOTP_BYTES = 20  # as RFC 4226 recommends
 _NONCE_BYTES = 12
-_SCRAM_ITERATIONS = 4096  # as PostgreSQL itself (scram_iterations)
+_SCRAM_ITERATIONS = 4096  # PostgreSQL's default (scram_iterations)
 
 
 class Secret:
@@ -70,7 +69,7 @@ class Secret:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> "CoreSchema":
-        """In JSON it is the name that its source, the context, knows it by; there is no other."""
+        """Serialize as the secret's name in its source, the context; there is no other form."""
         from pydantic_core import core_schema  # noqa: PLC0415 (see above)
 
         return core_schema.with_info_plain_validator_function(
@@ -82,7 +81,7 @@ class Secret:
 
 
 def _spell(material: bytes, *, alphabet: str = _ALPHABET, length: int = PASSWORD_LENGTH) -> str:
-    """``material`` in letters and digits. 32 bytes for 24 characters leave no bias to speak of."""
+    """Spell ``material`` in letters and digits. 32 bytes for 24 characters: negligible bias."""
     number = int.from_bytes(material, "big")
     letters = []
     for _ in range(length):
@@ -93,14 +92,14 @@ def _spell(material: bytes, *, alphabet: str = _ALPHABET, length: int = PASSWORD
 
 @dataclass(frozen=True, slots=True)
 class SecretSource:
-    """Where a request's new secrets come from: chance, or the caller's own two keys."""
+    """The source of a request's new secrets: random, or derived from the caller's two keys."""
 
     salt: bytes = field(default_factory=lambda: random.token_bytes(SALT_BYTES), repr=False)
     caller_secret: Secret = field(default_factory=lambda: Secret(random.token_hex(32)))
 
     @classmethod
     def derived(cls, *, api_key: Secret, idempotency_key: str, salt: bytes) -> "SecretSource":
-        """A source that gives the same secrets again for the same keys and salt."""
+        """Return a source that derives the same secrets for the same keys and salt."""
         return cls(salt, Secret(f"{api_key.reveal()}\n{idempotency_key}"))
 
     def _material(self, purpose: str) -> bytes:
@@ -110,23 +109,23 @@ class SecretSource:
         return kdf.derive(self.caller_secret.reveal().encode())
 
     def password(self) -> Secret:
-        """A database password: 24 letters and digits, which no URL or shell has to escape."""
+        """Return a database password: 24 letters and digits, safe in URLs and shells."""
         return Secret(_spell(self._material("password")))
 
     def role_password(self, number: int) -> Secret:
-        """As ``password``, of one of several roles that are made at once."""
+        """Return a password as ``password`` does, for one of several roles created at once."""
         return Secret(_spell(self._material(f"role password {number}")))
 
     def api_key(self) -> Secret:
-        """An API key: 256 bits."""
+        """Return an API key: 256 bits."""
         return Secret(API_KEY_PREFIX + self._material("api key").hex())
 
     def totp_secret(self) -> Secret:
-        """What an authenticator app makes codes from, in Base32 (RFC 6238)."""
+        """Return a secret for an authenticator app, in Base32 (RFC 6238)."""
         return Secret(base64.b32encode(self._material("totp secret")[:_TOTP_BYTES]).decode())
 
     def recovery_code(self, number: int) -> Secret:
-        """A code that stands in for the authenticator once: ``xxxx-xxxx-xxxx-xxxx``."""
+        """Return a code that replaces the authenticator once: ``xxxx-xxxx-xxxx-xxxx``."""
         letters = _spell(
             self._material(f"recovery code {number}"), alphabet=_CODE_ALPHABET, length=_CODE_LENGTH
         )
@@ -136,14 +135,14 @@ class SecretSource:
         return [self.recovery_code(number) for number in range(RECOVERY_CODES)]
 
     def name_of(self, secret: Secret) -> str:
-        """Which of this source's secrets it is. Raises ValueError if it is none."""
+        """Return the name of a secret of this source. Raises ValueError for any other."""
         for name, derive in _NAMED.items():
             if derive(self) == secret:
                 return name
         raise ValueError("a secret that was not made for this request cannot be kept")
 
     def named(self, name: object) -> Secret:
-        """The secret of that name. Raises ValueError if there is none."""
+        """Return the secret of this name. Raises ValueError if there is none."""
         derive = _NAMED.get(name) if isinstance(name, str) else None
         if derive is None:
             raise ValueError("there is no such secret")
@@ -172,29 +171,29 @@ def _source_of(info: Any) -> SecretSource:
 
 
 def new_session_token() -> Secret:
-    """What a session is known by: 256 bits."""
+    """Return a new session token: 256 bits."""
     return Secret(SESSION_PREFIX + random.token_hex(32))
 
 
 def new_challenge() -> Secret:
-    """What proves the first half of a login: 256 bits."""
+    """Return a new token for the challenge of a login: 256 bits."""
     return Secret(CHALLENGE_PREFIX + random.token_hex(32))
 
 
 def hash_token(token: Secret) -> bytes:
-    """What is stored of a random secret. So many random bits need no slow hash."""
+    """Return the hash to store for a random secret. So many random bits need no slow hash."""
     return hashlib.sha256(token.reveal().encode()).digest()
 
 
 def hash_api_key(key: Secret) -> bytes:
-    """What is stored of an API key."""
+    """Return the hash to store for an API key."""
     return hash_token(key)
 
 
 class Seal:
-    """Keeps what must be read again, such as TOTP secrets: AES-256-GCM with a key of the home.
+    """Encrypts what must be read again, such as TOTP secrets: AES-256-GCM with a key in the home.
 
-    What is sealed is bound to its owner, so that it is of no use in another row.
+    A sealed value is bound to its owner, so that it is useless in another row.
     """
 
     KEY_BYTES = 32
@@ -208,19 +207,19 @@ class Seal:
 
     @classmethod
     def of(cls, key: Secret, *, purpose: str) -> "Seal":
-        """A seal for one purpose, by a key that has others and as many random bits (RFC 5869)."""
+        """Return a seal for one purpose, derived from a key with other uses (RFC 5869)."""
         kdf = HKDF(
             algorithm=SHA256(), length=cls.KEY_BYTES, salt=None, info=f"tenantry {purpose}".encode()
         )
         return cls(kdf.derive(key.reveal().encode()))
 
     def close(self, secret: Secret, *, owner: bytes) -> bytes:
-        """The sealed form."""
+        """Return the sealed form."""
         nonce = random.token_bytes(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, secret.reveal().encode(), owner)
 
     def open(self, sealed: bytes, *, owner: bytes) -> Secret | None:
-        """What was sealed; None if another key or owner was, or somebody changed it."""
+        """Return the secret; None if it was sealed with another key or owner, or was changed."""
         if len(sealed) < _NONCE_BYTES:
             return None
         try:
@@ -234,14 +233,14 @@ _DEVICE = b"device"
 
 
 def device_token(seal: Seal, device: str, email: str, ends: dt.datetime) -> Secret:
-    """What a device shows that a user has logged in from: sealed, kept by nobody but the device."""
+    """Return a token that proves a device's earlier login of a user: sealed, stored on it only."""
     text = json.dumps([device, email, int(ends.timestamp())])
     sealed = seal.close(Secret(text), owner=_DEVICE)
     return Secret(DEVICE_PREFIX + base64.urlsafe_b64encode(sealed).decode().rstrip("="))
 
 
 def read_device_token(seal: Seal, token: Secret, email: str, now: dt.datetime) -> str | None:
-    """Return the device, if the token is one of this user's that has not ended."""
+    """Return the device, if the token is this user's and has not expired."""
     text = token.reveal().removeprefix(DEVICE_PREFIX)
     try:
         sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -255,10 +254,10 @@ def read_device_token(seal: Seal, token: Secret, email: str, now: dt.datetime) -
 
 
 def scram_verifier(password: Secret, *, salt: bytes | None = None) -> str:
-    """What PostgreSQL keeps of a password of ASCII letters and digits (RFC 5803).
+    """Return PostgreSQL's SCRAM verifier of a password of ASCII letters and digits (RFC 5803).
 
-    Computed here, so that the server and its logs never see the password; and not by libpq,
-    which takes five times as long and holds up every other request meanwhile.
+    Computed here, so that the server and its logs never see the password; and not by libpq, which
+    takes five times as long and blocks every other request meanwhile.
     """
     salt = salt or random.token_bytes(SALT_BYTES)
     kdf = PBKDF2HMAC(SHA256(), length=32, salt=salt, iterations=_SCRAM_ITERATIONS)

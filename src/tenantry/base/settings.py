@@ -33,7 +33,7 @@ Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "satur
 Rate = Annotated[int, Field(ge=1, le=10_000_000)]
 
 _HOST_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
-# A name that authorities certify: not localhost, and not an address (whose last part is digits).
+# A name that authorities certify: not localhost, and not an address (its last part is digits).
 _CERTIFIABLE = re.compile(r".+\.(?=[a-z0-9-]*[a-z])[a-z0-9-]+")
 _WORD = re.compile(r"[A-Za-z0-9._/-]+")
 _VISIBLE = re.compile(r"[!-~]+")
@@ -66,9 +66,9 @@ OneLine = Annotated[SecretStr, AfterValidator(_one_line)]
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A setting as it is called outside; a secret one is written nowhere but where it was set.
+    """The variable of a setting; a secret one is never written anywhere else.
 
-    One of a group that may be left out is required if any other of the group is there.
+    One of an optional group is required if any other of the group is set.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Variable:
 
 
 class Group(BaseModel):
-    """Settings whose variables begin with one name: ``TENANTRY_ACME_EMAIL`` is ``acme.email``."""
+    """Settings whose variables share a prefix: ``TENANTRY_ACME_EMAIL`` is ``acme.email``."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -94,7 +94,7 @@ class Group(BaseModel):
 
 
 class Api(Group):
-    """Where the REST API listens, and how long it waits for clients."""
+    """The address of the REST API, and its deadlines for clients."""
 
     host: str = "127.0.0.1"
     port: Port = 3000
@@ -104,7 +104,7 @@ class Api(Group):
 
 
 class Pool(Group):
-    """The pooler."""
+    """The pooler's port and limits."""
 
     port: Port = 6432
     packet_mb: Annotated[int, Field(ge=1, le=1024)] = 64
@@ -112,14 +112,14 @@ class Pool(Group):
 
 
 class Customer(Group):
-    """What one customer may have."""
+    """Limits of each customer."""
 
     databases: Annotated[int, Field(ge=1, le=100_000)] = 100
     backup_gb: Annotated[int, Field(ge=1, le=1_000_000)] = 100
 
 
 class Backup(Group):
-    """When physical backups are made, for how long they are retained, and in which folder."""
+    """When physical backups are made, their retention, and their folder."""
 
     time: Annotated[str, Field(pattern=rf"^{_TIME}$")] = "02:00"
     weekday: Weekday = "sunday"
@@ -128,7 +128,7 @@ class Backup(Group):
 
 
 class BackupS3(Group):
-    """A further repository of backups, in a bucket of a server that speaks S3."""
+    """A further backup repository, in an S3 bucket."""
 
     endpoint: str
     bucket: Word
@@ -148,7 +148,7 @@ class BackupS3(Group):
 
 
 class Acme(Group):
-    """The authority that certifies the TLS endpoints, if that is not this installation's own."""
+    """The ACME authority that certifies the TLS endpoints, instead of the installation's own."""
 
     directory: str | None = None
     email: str | None = None
@@ -165,7 +165,7 @@ class Acme(Group):
 
 
 class Rates(Group):
-    """How many requests are answered within a minute."""
+    """Limits of requests per minute."""
 
     per_address: Rate = 120_000
     per_key: Rate = 60_000
@@ -174,14 +174,14 @@ class Rates(Group):
 
 
 class Concurrent(Group):
-    """How many requests are answered at the same time."""
+    """Limits of concurrent requests."""
 
     per_key: Annotated[int, Field(ge=1, le=10_000)] = 32
     per_customer: Annotated[int, Field(ge=1, le=10_000)] = 64
 
 
 class Session(Group):
-    """How long a login lasts."""
+    """The lifetime of sessions."""
 
     idle_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
     hours: Annotated[int, Field(ge=1, le=720)] = 12
@@ -195,16 +195,16 @@ class Restart(Group):
 
 
 class Settings(BaseSettings):
-    """What one installation is told from outside. Everything else is derived or in its home.
+    """The settings of one installation. Everything else is derived or in its home.
 
-    The name of a variable is that of its field, after those of its group if it is in one.
+    A variable is named after its field, with its group's name before it if it is in one.
     """
 
     model_config = SettingsConfigDict(
         env_prefix="TENANTRY_",
         env_nested_delimiter="_",
         env_nested_max_split=1,  # acme.http_port is TENANTRY_ACME_HTTP_PORT
-        enable_decoding=False,  # and nothing is JSON
+        enable_decoding=False,  # no value is JSON
         extra="ignore",
         frozen=True,
     )
@@ -300,7 +300,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def variables(cls) -> list[Variable]:
-        """Every setting, as it is called outside."""
+        """Return the variables of all settings."""
         found = []
         for name, field in cls.model_fields.items():
             group = _group_in(field.annotation)
@@ -313,9 +313,9 @@ class Settings(BaseSettings):
         return found
 
     def given_openly(self) -> dict[str, object]:
-        """The variables that somebody has set, and what they say, but for secrets.
+        """Return the values of the variables that are set, except secrets.
 
-        Nothing of a group that has a secret: it cannot be used without.
+        Groups with a secret are left out: they cannot be used without it.
         """
         found: dict[str, object] = {}
         for name in self.model_fields_set:
@@ -333,43 +333,43 @@ class Settings(BaseSettings):
 
     @property
     def proxy_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-        """From where ``X-Forwarded-For`` is believed."""
+        """The networks of proxies whose ``X-Forwarded-For`` is trusted."""
         parts = re.split(r"[\s,]+", self.trusted_proxies)
         return [ipaddress.ip_network(part) for part in parts if part]
 
     @property
     def engines_dir(self) -> Path:
-        """Where engines built on this machine live."""
+        """The folder of engines built on this machine."""
         return self.engines or self.home / "engines"
 
     @property
     def repository_dir(self) -> Path:
-        """Where the local repository of physical backups lives."""
+        """The folder of the local repository of physical backups."""
         return self.backup.dir or self.home / "backups" / "repository"
 
     @property
     def local_api(self) -> LocalApi:
-        """Where the API is for a client on this machine."""
+        """The API's address for a client on this machine."""
         return LocalApi(self.home, self.domain, self.api.host, self.api.port)
 
     @property
     def api_tls(self) -> bool:
-        """Whether the API speaks TLS: wherever others than this machine reach it."""
+        """Whether the API uses TLS: whenever other machines can reach it."""
         return self.local_api.tls
 
     @property
     def is_local(self) -> bool:
-        """Whether the connection strings that it hands out lead nowhere but to this machine."""
+        """Whether the connection strings that it issues lead only to this machine."""
         return is_loopback(self.domain)
 
     @property
     def api_url(self) -> str:
-        """The API as a client on this machine reaches it."""
+        """The API's URL for a client on this machine."""
         return self.local_api.url
 
 
 def load() -> Settings:
-    """The settings in force.
+    """Return the settings in force.
 
     Raises MachineError naming each setting that cannot be used, and why.
     """
@@ -396,7 +396,7 @@ def load() -> Settings:
 
 
 def _told(wrong: "ErrorDetails") -> str:
-    """One of the things that are wrong. What is between settings names them itself."""
+    """Describe one wrong setting. Errors about several settings name them themselves."""
     what = wrong["msg"].removeprefix("Value error, ")
     if wrong["type"] == "missing":
         what = "is missing, and others of its group need it"

@@ -1,4 +1,4 @@
-"""Places for what may run at once, of which no owner gets more than a share."""
+"""Places for concurrent work, with a limit for each owner."""
 
 import asyncio
 from collections import Counter
@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 
 
 class NoPlace(TimeoutError):
-    """All places of an owner, or all there are, were taken for too long."""
+    """All places of an owner, or all places, were taken for too long."""
 
 
 class Shares:
-    """``each`` places for an owner; together, if that is given, ``total``.
+    """``each`` places for an owner; together, if given, ``total``.
 
-    Whoever waits for one of its owner's places holds none, so that an owner with more to do than
-    it has places for is in nobody else's way. Of one process, and of one event loop.
+    A task that waits for a place of its owner holds none, so that an owner with more work than
+    places does not block others. For one process and one event loop.
     """
 
     def __init__(self, *, each: int, total: int | None = None) -> None:
@@ -25,7 +25,7 @@ class Shares:
 
     @asynccontextmanager
     async def place(self, owner: Hashable, *, within: float = 0.0) -> AsyncIterator[None]:
-        """A place for the time of the block. Raises NoPlace if there is none ``within`` seconds."""
+        """Hold a place during the block. Raises NoPlace if none is free ``within`` seconds."""
         own = self._of.setdefault(owner, asyncio.Semaphore(self._each))
         self._interested[owner] += 1
         held: list[asyncio.Semaphore] = []

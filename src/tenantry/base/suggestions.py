@@ -1,4 +1,4 @@
-"""What somebody may have meant who wrote a name that nothing has."""
+"""Suggestions for a name that matches nothing."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ _MOST = 3
 
 
 def closest(text: str, names: Iterable[str]) -> list[str]:
-    """The one of these names that ``text`` is a slip of, and those that it is a part of."""
+    """Return the name that ``text`` is probably a misspelling of, and those that contain it."""
     import difflib  # noqa: PLC0415 (for failures only)
 
     by_lower = {name.lower(): name for name in names}
@@ -17,6 +17,6 @@ def closest(text: str, names: Iterable[str]) -> list[str]:
 
 
 def did_you_mean(text: str, names: Iterable[str]) -> str | None:
-    """The same as a question; None if nothing is like it."""
+    """Return the same as a question; None if no name is similar."""
     found = closest(text, names)
     return f"Did you mean {' or '.join(found)}?" if found else None

@@ -1,1 +1,1 @@
-"""The door for people in a terminal. It talks to the REST API, and to nothing else."""
+"""The command-line interface: a client of the REST API, and commands for this machine itself."""

@@ -1,4 +1,4 @@
-"""Questions that a person answers on a terminal before something is done."""
+"""Confirmations on a terminal."""
 
 import sys
 
@@ -8,7 +8,7 @@ from tenantry.base.errors import InvalidInput
 
 
 def confirm(question: str) -> None:
-    """Go on only if a person says so. Raises InvalidInput where nobody can be asked."""
+    """Ask for confirmation. Raises InvalidInput if standard input is not a terminal."""
     if not sys.stdin.isatty():
         raise InvalidInput("Nobody can be asked here.", hint="Say --yes to mean it.")
     typer.confirm(question, abort=True, err=True)

@@ -1,6 +1,6 @@
 """A database's attributes on the command line: the options that set them, and how they are shown.
 
-What ``tenantry db create`` and ``tenantry db update`` have in common is defined here once.
+Defines once what ``tenantry db create`` and ``tenantry db update`` have in common.
 """
 
 import functools
@@ -25,10 +25,10 @@ def _same(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A field of the API's. ``option`` is typer's; ``sent`` is what the API gets for its value.
+    """A field of the API. ``option`` is typer's; ``sent`` converts its value for the API.
 
-    Without ``on_create`` only ``tenantry db update`` has the option. What ``is_shown`` has a line
-    in ``tenantry db show``.
+    Without ``on_create`` only ``tenantry db update`` has the option. ``tenantry db show`` prints
+    attributes that are ``is_shown``.
     """
 
     option: Any
@@ -40,11 +40,11 @@ class Attribute:
 ATTRIBUTES: dict[str, Attribute] = {
     "friendly_name": Attribute(
         Annotated[str | None, typer.Option(help="What people call it, in any words.")],
-        is_shown=False,  # above, with the other names
+        is_shown=False,  # shown above, with the other names
     ),
     "plan": Attribute(
         Annotated[str | None, typer.Option(help="Its plan: see `tenantry plan list`.")],
-        is_shown=False,  # with its limits
+        is_shown=False,  # shown with its limits
     ),
     **{field: Attribute(option, is_shown=False) for field, option in limits.OPTIONS.items()},
     "pool_mode": Attribute(
@@ -83,13 +83,13 @@ ATTRIBUTES: dict[str, Attribute] = {
         ],
         sent=lambda days: days or None,
         on_create=False,
-        is_shown=False,  # with its password
+        is_shown=False,  # shown with its password
     ),
 }
 
 
 def options(*, on_create: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the attributes' options in the place of its parameter ``chosen``."""
+    """Return a decorator that replaces a command's ``chosen`` with the attributes' options."""
     having = {field: each for field, each in ATTRIBUTES.items() if each.on_create or not on_create}
     injected = [
         inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=of.option)
@@ -119,7 +119,7 @@ def options(*, on_create: bool) -> Callable[[Callable[..., None]], Callable[...,
 
 
 def facts(row: Row) -> list[tuple[str, object]]:
-    """A line for each attribute that has one in ``tenantry db show``."""
+    """Return a line for each attribute that ``tenantry db show`` prints."""
     return [fact(row, field) for field, each in ATTRIBUTES.items() if each.is_shown]
 
 

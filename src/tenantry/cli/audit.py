@@ -1,4 +1,4 @@
-"""``tenantry audit``: who did what, to which, from where, and how it ended."""
+"""``tenantry audit``: the audit log, with actors, targets, addresses and results."""
 
 import datetime as dt
 from typing import Annotated, Literal
@@ -13,12 +13,12 @@ from tenantry.cli.finding import In, find
 
 
 def _what(row: Row) -> object:
-    """What it was done to, as people call it."""
+    """Return the name of an entry's target."""
     return row.get("resource_title") or row["resource_name"] or row["resource_kind"]
 
 
 def _details(row: Row) -> dict[str, object]:
-    """What else is told of it, without ids and without what is not known."""
+    """Return an entry's other details, without ids and unknown values."""
     told = {
         name: value
         for name, value in row["details"].items()
@@ -77,7 +77,7 @@ def audit(
         bool, typer.Option("--ndjson", help="Everything, as a JSON object a line.")
     ] = False,
 ) -> None:
-    """Show what was done, by whom and from where, the latest first.
+    """List what was done, by whom and from where, newest first.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""``tenantry backup schedule`` and ``defaults``: when databases are backed up by themselves."""
+"""``tenantry backup schedule`` and ``defaults``: when databases are backed up automatically."""
 
 from typing import Annotated, Any, Literal
 
@@ -73,7 +73,7 @@ def schedule(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Show when a database is backed up by itself, or give it a schedule of its own.
+    """Show a database's backup schedule, or set one of its own.
 
     Example:
 
@@ -119,7 +119,7 @@ def defaults(
     keep_manual_days: KeepManualDays = None,
     as_json: Json = False,
 ) -> None:
-    """Show when databases without a schedule of their own are backed up, or change it.
+    """Show or change the schedules of databases that have none of their own.
 
     Examples:
 

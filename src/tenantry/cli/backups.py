@@ -1,4 +1,4 @@
-"""``tenantry backup``: logical backups of one database, made, fetched and looked after."""
+"""``tenantry backup``: create, download, verify and delete logical backups of one database."""
 
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -37,7 +37,7 @@ _COLUMNS: dict[str, output.Cell] = {
 
 
 def _database(api: Api, text: str, env: str | None) -> Row:
-    """The database named; by its id also one that is gone and has left backups."""
+    """Return the named database; by id also a deleted one that has left backups."""
     try:
         return find(api, text, env)
     except ApiError as error:
@@ -80,7 +80,7 @@ def create(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Make a backup now, while the database goes on.
+    """Create a backup without interrupting the database.
 
     Example:
 
@@ -112,7 +112,7 @@ def create(
 
 
 def _restorable(told: Row) -> str:
-    """What `tenantry restore` can bring back, by what the API tells with a list."""
+    """Return which moments `tenantry restore` can restore, from the API's answer to a list."""
     match told["restorable"]:
         case "ok":
             ends = (times.local(told[f"restorable_{end}"]) for end in ("from", "until"))
@@ -192,10 +192,10 @@ def download(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch a backup's file. It is compared with its hash, and readable by you alone.
+    """Download a backup's file and verify its hash. Only you can read the file.
 
-    It is there under its name once it is whole; nothing that is there is overwritten. A download
-    that broke off goes on when it is asked for again, and one that is there is not repeated.
+    The file appears under its name once it is complete; an existing file is never overwritten. An
+    interrupted download is resumed when the command is run again; a complete one is not repeated.
 
     Examples:
 
@@ -230,7 +230,7 @@ def download(
 
 
 def _plain_name(name: str) -> str:
-    """The name, which a platform has chosen, if it leads nowhere else."""
+    """Return the platform's file name. Raises InvalidInput if it leads to another folder."""
     if Path(name).name != name:
         raise InvalidInput(
             f"The backup is called “{name}”, which is no file's name.",
@@ -241,7 +241,7 @@ def _plain_name(name: str) -> str:
 
 @app.command()
 def delete(database: Named, backup: BackupNamed, env: In = None, as_json: Json = False) -> None:
-    """Delete a backup and its file, for ever."""
+    """Delete a backup and its file permanently."""
     with connect() as api:
         owner = _database(api, database, env)
         row = _find(api, owner, backup)
@@ -256,7 +256,7 @@ def delete(database: Named, backup: BackupNamed, env: In = None, as_json: Json =
 def verify(
     database: Named, backup: BackupNamed = "latest", env: In = None, as_json: Json = False
 ) -> None:
-    """Read a backup's file on the server, and compare it with its hash. Exits 1 if damaged."""
+    """Compare a backup's file on the server with its hash. Exit code 1 if it is damaged."""
     with connect() as api:
         owner = _database(api, database, env)
         row = _find(api, owner, backup)

@@ -1,4 +1,4 @@
-"""``tenantry blueprint``: schemas that a database begins with, in versions."""
+"""``tenantry blueprint``: versioned schemas for databases."""
 
 import shlex
 from pathlib import Path
@@ -32,7 +32,7 @@ Seeds = Annotated[
     str | None, typer.Option(metavar="NAME", help="Rows to begin with, such as development.")
 ]
 
-_ENVIRONMENTS = ("development", "staging", "production")  # those that matter least go first
+_ENVIRONMENTS = ("development", "staging", "production")  # in the order of upgrades
 
 _COLUMNS: dict[str, output.Cell] = {
     "NAME": "name",
@@ -44,7 +44,7 @@ _COLUMNS: dict[str, output.Cell] = {
 
 @app.command("list")
 def list_blueprints(as_json: Json = False) -> None:
-    """List the blueprints that a database can be made with.
+    """List the available blueprints.
 
     Example:
 
@@ -60,7 +60,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Show one: its versions, logins, extensions, migrations, and what it is for.
+    """Show a blueprint: its README, versions, roles, extensions and migrations.
 
     Example:
 
@@ -88,7 +88,7 @@ def show(
 
 
 def _check(options: Row) -> str:
-    """The command that proves that customers are kept apart; an option for each of these."""
+    """Return the command that verifies the isolation of customers, with these options."""
     words = ["tenantry_rls", "check", "URL"]
     for name, value in options.items():
         for each in value if isinstance(value, list) else [value]:
@@ -117,7 +117,7 @@ def apply(
     statement_timeout: StatementTimeout = None,
     as_json: Json = False,
 ) -> None:
-    """Give a database a blueprint, with the rights of its first login.
+    """Apply a blueprint to a database, with the rights of its owner role.
 
     Examples:
 
@@ -163,10 +163,10 @@ def upgrade(
     statement_timeout: StatementTimeout = None,
     as_json: Json = False,
 ) -> None:
-    """Bring a database, or many, to a later version of the blueprint that they have.
+    """Upgrade a database, or many, to a later version of their blueprint.
 
-    With --all, development goes before staging, and staging before production; the first failure
-    ends it. Those that are there already have nothing to do when it is begun again.
+    With --all, development is upgraded before staging, and staging before production; the first
+    failure stops the run. Run the command again to continue: upgraded databases are left unchanged.
 
     Examples:
 
@@ -194,7 +194,7 @@ def upgrade(
 
 @app.command()
 def diff(*, database: On, env: In = None, as_json: Json = False) -> None:
-    """Show what differs between a database and its blueprint. Exit code 1 if it has drifted.
+    """Compare a database with its blueprint. Exit code 1 if it has drifted.
 
     Example:
 
@@ -226,8 +226,8 @@ def _definition(label: str, text: str) -> None:
 
 
 def _folder(folder: Path, name: str) -> Row:
-    """A folder of one's own, as the API takes it. Raises BadBlueprint."""
-    # Here, for every other command does without it.
+    """Return a custom blueprint's folder as the API takes it. Raises BadBlueprint."""
+    # Imported here because no other command needs it.
     from tenantry.services.blueprints import model  # noqa: PLC0415
 
     files = model.read(folder)
@@ -254,13 +254,13 @@ def _bring(api: Api, database: Row, asked: Row, *, as_json: bool) -> Row:
 
 
 def finish(api: Api, row: Row) -> None:
-    """Follow the blueprint of a new database to its end, if that was not there with the answer."""
+    """Follow the blueprint of a new database to its end, if the answer came before that."""
     if row["blueprint"] is None:
         follow(api, row["operation_id"])
 
 
 def show_roles(roles: list[Row]) -> None:
-    """The logins that came with a blueprint, and their passwords."""
+    """Print the roles that a blueprint has created, with their passwords."""
     for role in roles:
         strings = {
             f"{role['name']} direct": role["connection_string"],

@@ -1,4 +1,4 @@
-"""``tenantry branch``: databases made from others."""
+"""``tenantry branch``: databases made from other databases."""
 
 import sys
 from pathlib import Path
@@ -75,7 +75,7 @@ def create(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Make a database with the data of another; its password is shown once.
+    """Create a database with the data of another; its password is shown only once.
 
     Examples:
 
@@ -97,7 +97,7 @@ def create(
         row = api.post(
             f"{_path(parent)}/branches", {k: v for k, v in wanted.items() if v is not None}
         )
-        # First what is shown once, whatever comes of it.
+        # Show the password first: it is not shown again, whatever happens next.
         if not as_json:
             output.facts(labelled(row))
             output.secret("password     ", row["password"])
@@ -115,7 +115,7 @@ def create(
 
 @app.command("list")
 def list_branches(database: Named, env: In = None, as_json: Json = False) -> None:
-    """List a database's branches, the newest first.
+    """List a database's branches, newest first.
 
     Example:
 
@@ -138,7 +138,9 @@ def reset(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Have a branch as its parent is, its strings as they are; what it was is kept for a while.
+    """Reset a branch to its parent's state. Its connection strings stay valid.
+
+    The previous contents are retained for a while.
 
     Example:
 
@@ -167,7 +169,7 @@ def promote(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Have what is in a branch in its parent; what the parent was is kept for a while.
+    """Replace the parent's contents with a branch's; the previous ones are retained for a while.
 
     Example:
 
@@ -203,7 +205,7 @@ def masking(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Show or set the SQL that is done in a database's branches before anybody gets in.
+    """Show or set the SQL that masks a database's branches before clients can connect.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The REST API as the CLI sees it: where it is, with which key, and what its answers mean."""
+"""A client of the REST API: its address, its credentials, and the meaning of its answers."""
 
 import contextlib
 import json
@@ -53,7 +53,7 @@ class WrongFile(TenantryError):
 
 
 class ApiError(TenantryError):
-    """What the API refused, and why: its problem document (RFC 9457)."""
+    """A refusal by the API, with its problem document (RFC 9457)."""
 
     def __init__(self, problem: Mapping[str, Any], retry_after: str | None = None) -> None:
         hint = problem.get("hint")
@@ -71,7 +71,7 @@ class ApiError(TenantryError):
 
 
 class OperationFailed(ApiError):
-    """A long task failed, for a reason of its own, or was cancelled."""
+    """An operation failed or was cancelled."""
 
     code = "operation_failed"
     title = "The operation did not succeed"
@@ -79,9 +79,9 @@ class OperationFailed(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows of a list, and whether it goes on after them.
+    """Rows of a list; ``more`` is whether there are further rows.
 
-    ``told`` is what the answer says of the list itself.
+    ``told`` holds the answer's fields about the list itself.
     """
 
     rows: list[Row]
@@ -90,7 +90,7 @@ class Page:
 
 
 class Api:
-    """One installation's REST API, which has ``seconds`` for each answer."""
+    """The REST API of one installation. ``seconds`` is the timeout of each answer."""
 
     def __init__(self, url: str, key: str | None = None, *, seconds: float = _ANSWER_SECONDS):
         self.url = url.rstrip("/")
@@ -104,11 +104,11 @@ class Api:
         self._http.clear()
 
     def get(self, path: str, **query: object) -> Any:
-        """The ``data`` of a GET. Parameters that are None are left out."""
+        """Return the ``data`` of a GET. Parameters that are None are left out."""
         return self._ask("GET", path, query=query)["data"]
 
     def rows(self, path: str, *, limit: int | None = None, **query: object) -> Page:
-        """The first ``limit`` rows of a list, or all of them."""
+        """Return the first ``limit`` rows of a list; default: all rows."""
         found: list[Row] = []
         last = Page([], more=False)
         for last in self.pages(path, query, limit):
@@ -118,7 +118,7 @@ class Api:
     def pages(
         self, path: str, query: Mapping[str, object], limit: int | None = None
     ) -> Iterator[Page]:
-        """The same, page by page, each asked for when the one before has been taken."""
+        """Yield the same page by page, each requested when the previous one has been consumed."""
         cursor: str | None = None
         left = limit
         while left is None or left > 0:
@@ -134,11 +134,11 @@ class Api:
     def post(
         self, path: str, body: Mapping[str, object] | None = None, *, repeat: bool = True
     ) -> Any:
-        """The ``data`` of a POST.
+        """Return the ``data`` of a POST.
 
-        A lost connection does not tell whether the API has done its work, so the
-        request is sent once more under the same Idempotency-Key: what was done is
-        answered again, not done again. ``repeat`` is False for what takes no such key.
+        A lost connection leaves open whether the API has done its work, so the request is sent once
+        more under the same Idempotency-Key, which makes the API repeat its answer and not its work.
+        ``repeat`` is False for requests that take no such key.
         """
         key = str(uuid.uuid4())
 
@@ -153,7 +153,7 @@ class Api:
             return _send_again(send, lost)
 
     def put(self, path: str, body: Mapping[str, object]) -> Any:
-        """The ``data`` of a PUT."""
+        """Return the ``data`` of a PUT."""
         return self._ask("PUT", path, body=body)["data"]
 
     def upload(
@@ -165,9 +165,9 @@ class Api:
         seconds: float | None = None,
         **query: object,
     ) -> Any:
-        """The ``data`` of a POST whose body is a file; sent once more as by ``post``.
+        """Return the ``data`` of a POST whose body is a file; repeated as by ``post``.
 
-        ``seconds`` is how long its answer may take, if it may take longer than others.
+        ``seconds`` is the timeout of the answer, if it differs from that of others.
         """
         headers = {
             "Idempotency-Key": str(uuid.uuid4()),
@@ -187,15 +187,15 @@ class Api:
             return _send_again(send, lost)
 
     def patch(self, path: str, body: Mapping[str, object]) -> Any:
-        """The ``data`` of a PATCH."""
+        """Return the ``data`` of a PATCH."""
         return self._ask("PATCH", path, body=body)["data"]
 
     def delete(self, path: str) -> Any:
-        """The ``data`` of a DELETE."""
+        """Return the ``data`` of a DELETE."""
         return self._ask("DELETE", path)["data"]
 
     def text(self, path: str) -> str:
-        """A document that is no JSON, such as the authority's certificate."""
+        """Return a document that is not JSON, such as the authority's certificate."""
         answer = self._send("GET", path)
         if not transport.is_success(answer):
             raise self._refusal(answer)
@@ -210,10 +210,10 @@ class Api:
         start: int = 0,
         etag: str = "",
     ) -> None:
-        """Write what a GET answers to ``target``; ``tell`` hears how much of how much is there.
+        """Write the body of a GET to ``target``; calls ``tell`` with the bytes done and in total.
 
-        From byte ``start`` on, if what is there is still what has this ``etag``; else all of it.
-        Raises ConnectionLost if it breaks off.
+        Starts at byte ``start`` if the file still has this ``etag``; otherwise at its beginning.
+        Raises ConnectionLost if the connection is lost.
         """
         headers = {"Accept-Encoding": "identity"}
         if start:
@@ -241,7 +241,7 @@ class Api:
             answer.close()
 
     def readiness(self) -> tuple[bool, list[Row]]:
-        """Whether every part works, and how each does. ``/ready`` answers 503 when one does not."""
+        """Return whether every part works, and their states; ``/ready`` answers 503 if not."""
         answer = self._send("GET", "/ready")
         with contextlib.suppress(ValueError):
             said = answer.json()
@@ -250,7 +250,7 @@ class Api:
         raise self._refusal(answer)
 
     def wait(self, operation_id: str, tell: Callable[[Row], None] = lambda _: None) -> Row:
-        """The operation, once it has succeeded; ``tell`` hears how far it is.
+        """Wait for an operation to succeed and return it; calls ``tell`` with each state.
 
         Raises OperationFailed if it failed or was cancelled.
         """
@@ -327,7 +327,7 @@ class Api:
             ) from error
 
     def _refusal(self, answer: urllib3.BaseHTTPResponse) -> TenantryError:
-        """The error that an answer is, also when it is not Tenantry's."""
+        """Return the error for an unsuccessful answer, also for one that is not Tenantry's."""
         with contextlib.suppress(ValueError):
             problem = answer.json()
             if isinstance(problem, dict) and "code" in problem:
@@ -340,9 +340,9 @@ class Api:
 
 
 def _send_again(send: Callable[[], Any], lost: ConnectionLost) -> Any:
-    """Send until there is an answer: the API may be restarting, or still be at the first request.
+    """Repeat the request until it is answered: the API may be restarting or still processing it.
 
-    Raises ``lost`` if the API stays away, since what it did before is not known.
+    Raises ``lost`` if the API stays unreachable, since the result of the first request is unknown.
     """
     give_up = time.monotonic() + _SECOND_ANSWER_SECONDS
     while True:
@@ -359,7 +359,7 @@ def _send_again(send: Callable[[], Any], lost: ConnectionLost) -> Any:
 
 
 def address() -> str:
-    """``TENANTRY_URL``, or where this machine's settings put the API.
+    """Return ``TENANTRY_URL``, or the API's address from this machine's settings.
 
     Raises InvalidInput if it is unusable.
     """
@@ -371,19 +371,19 @@ def address() -> str:
 
 
 def is_safe(url: str) -> bool:
-    """Whether nobody on the way reads along."""
+    """Whether the connection is encrypted or stays on this machine."""
     parts = urlsplit(url)
     return parts.scheme == "https" or local_api.is_loopback(parts.hostname or "")
 
 
 def session_file() -> Path:
-    """Where `tenantry login` keeps its session."""
+    """Return the path of the file in which `tenantry login` stores its session."""
     config = environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(config) / "tenantry" / "session.json"
 
 
 def kept_session() -> tuple[str, str] | None:
-    """The address and the token of the session, if somebody is logged in."""
+    """Return the session's address and token, or None if no user is logged in."""
     try:
         kept = json.loads(session_file().read_text())
         return str(kept["url"]), str(kept["token"])
@@ -392,12 +392,12 @@ def kept_session() -> tuple[str, str] | None:
 
 
 def connect() -> Api:
-    """The API that the environment names, with a key or a session.
+    """Connect to the API that the environment names, with a key or a session.
 
-    In this order: ``TENANTRY_API_KEY``; the session of `tenantry login`, which goes to its own
+    In this order: ``TENANTRY_API_KEY``; the session of `tenantry login`, which is sent to its own
     address only; ``$TENANTRY_HOME/admin.key``, which is never sent to another machine.
 
-    Raises InvalidInput for an unusable address, Unauthenticated when there is no key.
+    Raises InvalidInput for an unusable address, Unauthenticated if there is no key.
     """
     url = address()
     key = environ.get("TENANTRY_API_KEY", "").strip()
@@ -420,9 +420,9 @@ def connect() -> Api:
 
 
 def connect_as_user() -> Api:
-    """The API with the session of `tenantry login`, whatever keys there are: they have no password.
+    """Connect with the session of `tenantry login`, ignoring API keys, which have no password.
 
-    Raises InvalidInput for an unusable address, Unauthenticated when nobody is logged in there.
+    Raises InvalidInput for an unusable address, Unauthenticated if no user is logged in there.
     """
     url = address()
     kept = kept_session()

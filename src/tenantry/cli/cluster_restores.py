@@ -1,4 +1,4 @@
-"""What ``tenantry cluster`` does on this machine itself: a whole cluster back, and psql on one."""
+"""The ``tenantry cluster`` commands that act on this machine itself: restores, and psql."""
 
 import asyncio
 import datetime as dt
@@ -26,7 +26,7 @@ from tenantry.services.recovery.service import require_complete
 
 
 def restore(name: str, *, to: str, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Bring one whole cluster back. ``to`` is a moment, or ``LATEST``."""
+    """Restore a whole cluster. ``to`` is a moment, or ``LATEST``."""
     here = settings.load()
     moment = None if to == times.LATEST else dt.datetime.fromisoformat(to)
     service.folders_of(here, name)
@@ -67,7 +67,7 @@ def _ask_for(here: Settings, name: str, moment: dt.datetime, *, yes: bool, as_js
 @contextmanager
 def _alone(here: Settings) -> Iterator[None]:
     with supervisor.only_one(here):
-        # One that was killed leaves its children for a moment, and what serves tenants.
+        # A killed supervisor leaves its children for a moment, and the daemons for tenants.
         asyncio.run(_clear(here))
         yield
 
@@ -154,7 +154,7 @@ def _tell(here: Settings, report: Report, *, as_json: bool, is_up: bool = False)
 
 
 def kept(*, as_json: bool) -> None:
-    """List what restores of whole clusters have replaced."""
+    """List the clusters that restores of whole clusters have replaced."""
     rows = [
         {
             "cluster": each.cluster,
@@ -182,7 +182,7 @@ def kept(*, as_json: bool) -> None:
 
 
 def discard(name: str, which: str | None, *, yes: bool) -> None:
-    """Delete what a restore of a whole cluster has replaced, or one of that by its name."""
+    """Delete the replaced versions of a cluster, or one of them by its name."""
     here = settings.load()
     folders = service.folders_of(here, name)
     found = [each for each in folders.kept() if which in {None, each.name}]
@@ -200,7 +200,7 @@ def discard(name: str, which: str | None, *, yes: bool) -> None:
 
 
 def psql(name: str, arguments: list[str]) -> None:
-    """Become psql on a cluster, as its superuser. Raises NotFound."""
+    """Replace this process with psql on a cluster, as its superuser. Raises NotFound."""
     local = LocalClusters(settings.load())
     for each in (local.control, local.shared):
         if each.name == name:

@@ -1,4 +1,4 @@
-"""``tenantry cluster``: the PostgreSQL servers, and their physical backups."""
+"""``tenantry cluster``: the PostgreSQL clusters and their physical backups."""
 
 from typing import Annotated, Literal
 
@@ -28,7 +28,7 @@ _COLUMNS: dict[str, output.Cell] = {
 
 
 def _state(repository: Row) -> str:
-    """What can be restored from a repository; what is wrong with it first of all."""
+    """Return a repository's state, with its problem if it has one."""
     states = {"ok": "ok", "none": "no backup yet", "unknown": "unknown"}
     state = states[repository["state"]]
     return f"{state}: {repository['problem']}" if repository["problem"] else state
@@ -36,7 +36,7 @@ def _state(repository: Row) -> str:
 
 @app.command()
 def backups(name: ClusterNamed, as_json: Json = False) -> None:
-    """List a cluster's physical backups, and how far back it can be restored.
+    """List a cluster's physical backups, and from which moment on it can be restored.
 
     Example:
 
@@ -75,7 +75,7 @@ def backup(
     wait: operations.Wait = True,
     as_json: Json = False,
 ) -> None:
-    """Back a cluster up now, into every repository.
+    """Back up a cluster into every repository.
 
     Example:
 
@@ -96,7 +96,7 @@ def backup(
 
 @app.command()
 def verify(name: ClusterNamed, wait: operations.Wait = True, as_json: Json = False) -> None:
-    """Read all backups of a cluster and its whole log again, and fail if anything is damaged.
+    """Read all backups and WAL of a cluster. Exit code 1 if anything is damaged.
 
     Example:
 
@@ -120,7 +120,7 @@ def psql(
 ) -> None:
     """Open psql on a cluster as its superuser, over its local socket.
 
-    What follows the name goes to psql: tenantry cluster psql shared-1 -c 'select 1'
+    Arguments after the name go to psql: tenantry cluster psql shared-1 -c 'select 1'
     """
     from tenantry.cli import cluster_restores  # noqa: PLC0415 (it loads the services)
 
@@ -144,10 +144,10 @@ def restore(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Bring one whole cluster back from its backups, to a moment or to the end of its log.
+    """Restore a whole cluster from its backups, to a moment or to the end of its WAL.
 
-    A shared cluster goes on while that is made, if the platform is up and it is to a moment.
-    What is in service now is kept beside, until it is discarded.
+    While the platform is up, a shared cluster that is restored to a moment keeps serving until its
+    replacement is ready. The replaced cluster is retained until it is discarded.
 
     Example:
 
@@ -160,7 +160,7 @@ def restore(
 
 @app.command()
 def kept(as_json: Json = False) -> None:
-    """List what restores of whole clusters have replaced, and how much room that takes.
+    """List the replaced clusters that are retained, and their disk usage.
 
     Example:
 
@@ -179,7 +179,7 @@ def discard(
     ] = None,
     yes: Yes = False,
 ) -> None:
-    """Delete what a restore of a whole cluster has replaced. There is no way back.
+    """Delete retained clusters that a restore has replaced. This cannot be undone.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""``tenantry db url`` and ``tenantry db psql``: the way to a database."""
+"""``tenantry db url`` and ``tenantry db psql``: connect to a database."""
 
 import os
 import sys
@@ -52,7 +52,7 @@ def url(
     shadow: Shadow = False,
     as_json: Json = False,
 ) -> None:
-    """Print a connection string, its password hidden: that was shown once, when it was made.
+    """Print a connection string. The password is hidden: it was shown only at creation.
 
     Examples:
 
@@ -93,11 +93,11 @@ def psql(
     pooled: Pooled = False,
     shadow: Shadow = False,
 ) -> None:
-    """Open psql on a database; the server's certificate is verified.
+    """Open psql on a database and verify the server's certificate.
 
-    Tenantry keeps no password: psql takes it from PGPASSWORD or ~/.pgpass, or asks.
+    Tenantry stores no passwords: psql takes it from PGPASSWORD or ~/.pgpass, or asks.
 
-    Tenantry's own options stand before the name, psql's after it.
+    Put Tenantry's own options before the name, and psql's after it.
 
     Examples:
 
@@ -112,13 +112,13 @@ def psql(
 
 
 def strings_of(api: Api, row: Row) -> Row:
-    """A database's connection strings, their passwords hidden."""
+    """Return a database's connection strings, with the passwords hidden."""
     strings: Row = api.get(f"/api/databases/{row['id']}/connection-strings")
     return strings
 
 
 def _written(strings: Row, style: Style, password: str) -> Row:
-    """The API's strings for another client, with a password."""
+    """Return the API's connection strings in another client's format, with a password."""
 
     def render(url: str, style: Style, *, pooled: bool) -> str:
         return style.render(replace(Login.parse(url, pooled=pooled), password=password))
@@ -137,7 +137,7 @@ def _written(strings: Row, style: Style, password: str) -> Row:
 
 
 def read_password() -> str:
-    """The password on standard input. Raises InvalidInput if there is none."""
+    """Read the password from standard input. Raises InvalidInput if there is none."""
     if sys.stdin.isatty():
         return str(typer.prompt("Password", hide_input=True, err=True))
     if password := sys.stdin.readline().rstrip("\r\n"):
@@ -156,7 +156,7 @@ def pick(strings: Row, *, pooled: bool, shadow: bool) -> str:
 
 
 def labelled(strings: Row) -> list[tuple[str, object]]:
-    """The four connection strings under the names that people read."""
+    """Return the four connection strings with their labels."""
     return [
         ("direct", strings.get("connection_string")),
         ("pooled", strings.get("connection_string_pooled")),
@@ -166,7 +166,7 @@ def labelled(strings: Row) -> list[tuple[str, object]]:
 
 
 def parameters(login: Login) -> dict[str, str]:
-    """A login as libpq's environment variables, its password left out."""
+    """Return libpq's environment variables for a login, without the password."""
     return {
         "PGHOST": login.host,
         "PGPORT": str(login.port),
@@ -177,14 +177,14 @@ def parameters(login: Login) -> dict[str, str]:
 
 
 def _become_psql(api: Api, url: str, arguments: Sequence[str]) -> NoReturn:
-    """Become psql on the database of ``url``.
+    """Replace this process with psql on the database of ``url``.
 
-    The server has to prove who it is (``verify-full``) by the platform's
-    authority, or by ``PGSSLROOTCERT`` where that is set. psql finds the password
-    as ever: ``PGPASSWORD``, ``~/.pgpass``, or it asks.
+    psql verifies the server (``verify-full``) by the platform's authority, or by
+    ``PGSSLROOTCERT`` if that is set. It takes the password from ``PGPASSWORD`` or ``~/.pgpass``,
+    or asks for it.
     """
     env = {**os.environ, **parameters(Login.parse(url))}
-    # A service file would override the host that was asked for.
+    # A service file would override the host.
     env.pop("PGSERVICE", None)
     if not env.get("PGSSLROOTCERT"):
         env["PGSSLROOTCERT"] = str(authority(api))
@@ -198,9 +198,10 @@ def _become_psql(api: Api, url: str, arguments: Sequence[str]) -> NoReturn:
 
 
 def authority(api: Api) -> Path:
-    """The platform's CA certificate on this machine.
+    """Return the path of the platform's CA certificate on this machine.
 
-    That of another machine's platform is asked for anew: a new installation has a new authority.
+    The certificate of a platform on another machine is requested each time: a new installation
+    has a new authority.
     """
     here = local_api.load()
     own = Home(here.home).ca_certificate

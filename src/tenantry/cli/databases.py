@@ -1,4 +1,4 @@
-"""``tenantry db``: databases, from the first to the last day."""
+"""``tenantry db``: create, list, show, change and delete databases."""
 
 import sys
 from typing import Annotated, Literal
@@ -32,7 +32,7 @@ app.command("vacuum-full")(vacuuming.vacuum_full)
 app.command("replaced")(restores.replaced)
 app.command("logs")(statement_log.logs)
 app.command("log-settings")(statement_log.log_settings)
-# After the database's name every word is psql's own, also one that starts with a dash.
+# All words after the database's name are psql's, also those that start with a dash.
 app.command("psql", context_settings={"allow_interspersed_args": False})(connecting.psql)
 
 Env = Annotated[
@@ -165,7 +165,7 @@ def list_databases(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List databases, the newest first.
+    """List databases, newest first.
 
     Examples:
 
@@ -306,9 +306,9 @@ def delete(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete a database, its shadow and its role, and end their sessions. There is no way back.
+    """Delete a database with its shadow and roles, and end their sessions. This cannot be undone.
 
-    Asks for the name on a terminal; elsewhere --yes is needed.
+    Asks for the name on a terminal; otherwise --yes is required.
 
     Example:
 
@@ -346,7 +346,7 @@ def _confirm(row: Row) -> None:
 
 @app.command("rotate-password")
 def rotate_password(database: Named, env: In = None, as_json: Json = False) -> None:
-    """Give a database a new password, and show it once. The old one opens nothing any more.
+    """Set a new password for a database and show it once. The old one stops working.
 
     Example:
 

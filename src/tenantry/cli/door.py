@@ -1,7 +1,7 @@
-"""How every program of the CLI begins and ends.
+"""Entry and exit of the CLI's programs.
 
-Exit codes: 0 it was done; 1 it was not, and standard error says why; 2 the
-command line is wrong; 3 Tenantry does not answer; 130 interrupted (Ctrl-C).
+Exit codes: 0 success; 1 failure, explained on standard error; 2 wrong usage; 3 Tenantry does
+not answer; 130 interrupted (Ctrl-C).
 """
 
 import os
@@ -25,12 +25,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def enter(app: typer.Typer, name: str) -> NoReturn:
-    """Run the program ``name`` on this process's arguments, and leave with the right exit code.
+    """Run the program ``name`` on this process's arguments, and exit with the right code.
 
-    A failure is told in words; with ``TENANTRY_DEBUG=1`` as a traceback too.
+    A failure is reported as a message; with ``TENANTRY_DEBUG=1`` as a traceback too.
     """
     for stream in (sys.stdout, sys.stderr):
-        # A name in letters that the locale lacks must not end the command.
+        # A name with characters that the locale lacks must not end the command.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     parsing.install()
     command = typer.main.get_command(app)
@@ -50,7 +50,7 @@ def enter(app: typer.Typer, name: str) -> NoReturn:
             words.here(command),
         )
         sys.exit(FAILED)
-    except Exception as error:  # the last line of defence: no traceback reaches a person
+    except Exception as error:  # the last resort: no traceback reaches the user
         _debug()
         output.failure(
             TenantryError(

@@ -1,7 +1,7 @@
-"""Files that are fetched: whole under their name, or not there; a download that broke off goes on.
+"""Downloads that are complete or absent under their name, and that can be resumed.
 
-What has come so far is beside the target as ``NAME.part``, for its owner only, and under a lock
-while somebody writes to it.
+The part received so far is beside the target as ``NAME.part``, readable by its owner only, and
+locked while it is written.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ from tenantry.base.errors import Conflict, InvalidInput
 from tenantry.cli.client import WrongFile
 from tenantry.host import files
 
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}  # as of FAT, and of some shares
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}  # such as FAT, and some network shares
 
-# Writes what comes from the given byte on; what it was told is there may be written anew.
+# Writes the body from the given byte on; it may also begin again at the first byte.
 Fetch = Callable[[BinaryIO, int], None]
 
 
 def ensure_file(target: Path, fetch: Fetch, *, size: int, sha256: str) -> bool:
-    """Have the file with this hash there, fetched if it is not. Returns whether it was fetched.
+    """Ensure that the file with this hash exists. Return whether it was downloaded.
 
-    Raises Conflict if another file is there, or somebody is fetching it; InvalidInput if it cannot
-    be written; WrongFile if what came has another hash, and whatever ``fetch`` raises.
+    Raises Conflict if another file exists or another program is downloading it; InvalidInput if it
+    cannot be written; WrongFile if the download has another hash; and whatever ``fetch`` raises.
     """
     try:
         with _part_of(target) as (part, file):
@@ -38,12 +38,12 @@ def ensure_file(target: Path, fetch: Fetch, *, size: int, sha256: str) -> bool:
                 part.unlink()
                 return False
             try:
-                # The last byte is always asked for, so that there is something to be answered.
+                # The last byte is always requested, so that the range is never empty.
                 file.truncate(start := max(0, min(os.fstat(file.fileno()).st_size, size - 1)))
                 file.seek(start)
                 fetch(file, start)
             except OSError:
-                part.unlink()  # a full disk is not left full
+                part.unlink()  # do not leave a full disk full
                 raise
             _keep(file, part, target, sha256)
     except OSError as error:
@@ -53,7 +53,7 @@ def ensure_file(target: Path, fetch: Fetch, *, size: int, sha256: str) -> bool:
 
 @contextlib.contextmanager
 def _part_of(target: Path) -> Iterator[tuple[Path, BufferedRandom]]:
-    """What has come of a file so far, for nobody else meanwhile."""
+    """Yield the locked file of the part received so far."""
     part = target.with_name(f"{target.name}.part")
     while True:
         with open(part, "r+b", opener=_private) as file:
@@ -65,7 +65,7 @@ def _part_of(target: Path) -> Iterator[tuple[Path, BufferedRandom]]:
                     hint="Wait for its end.",
                 ) from None
             found = os.fstat(file.fileno())
-            # Whoever had the lock may have put this very file in its place meanwhile.
+            # The previous holder of the lock may have moved this very file to its target meanwhile.
             if not part.exists() or not os.path.samestat(found, part.stat()):
                 continue
             if found.st_uid != os.geteuid() or not stat.S_ISREG(found.st_mode):

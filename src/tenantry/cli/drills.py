@@ -1,4 +1,4 @@
-"""``tenantry backup drill`` and ``proofs``: whether a database can be restored."""
+"""``tenantry backup drill`` and ``proofs``: prove that a database can be restored."""
 
 from tenantry.cli import output, times
 from tenantry.cli.client import connect
@@ -19,9 +19,9 @@ _COLUMNS: dict[str, output.Cell] = {
 
 
 def drill(database: Named, wait: Wait = True, env: In = None, as_json: Json = False) -> None:
-    """Restore a database into a sandbox, compare it, and keep what came of it as a proof.
+    """Restore a database into a sandbox, compare it, and record the result as a proof.
 
-    Exit code 1 if its backups are not good. The platform does this to another one each night.
+    Exit code 1 if the drill fails. The platform drills another database each night.
 
     Example:
 
@@ -49,7 +49,7 @@ def drill(database: Named, wait: Wait = True, env: In = None, as_json: Json = Fa
 
 
 def proofs(database: Named, env: In = None, as_json: Json = False) -> None:
-    """List what came of a database's drills, newest first.
+    """List the results of a database's drills, newest first.
 
     Example:
 

@@ -1,8 +1,8 @@
-"""``tenantry db env``: the variables by which programs find a database, in a ``.env`` file.
+"""``tenantry db env``: the variables with a database's connection, in a ``.env`` file.
 
-The lines of one database stand between two marks, and only those are this command's own. Every
-other line stays as it is, unless --replace takes it over because it sets the same variable; then
-that is said. A password in the file may be the only copy there is: it stays until another is given.
+The lines of one database stand between two marks, and this command changes only those. All other
+lines stay unchanged, except that --replace takes over lines that set the same variable, and reports
+them. A password in the file may be the only copy: it is preserved until another one is given.
 """
 
 import os
@@ -54,7 +54,7 @@ def env(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Print the variables by which programs find a database, or write them into .env.
+    """Print the variables with which programs connect to a database, or write them into .env.
 
     Examples:
 
@@ -91,7 +91,7 @@ def env(
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What has been written; ``replaced`` names the variables that other lines had set."""
+    """The files written; ``replaced`` names the variables that other lines had set."""
 
     env_file: str
     ca_file: str
@@ -102,7 +102,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the variables are made from."""
+    """The values from which the variables are made."""
 
     strings: Row
     ca_file: str
@@ -115,7 +115,7 @@ class Wanted:
         return str(self.strings["database_name"])
 
     def variables(self) -> dict[str, str]:
-        """The variables, in the order in which they are written."""
+        """Return the variables, in the order in which they are written."""
         url = Style("psql", verify_full=True, ca_file=self.ca_file).render
         direct = self._login("connection_string")
         pooled = self._login("connection_string_pooled")
@@ -153,7 +153,7 @@ def _print(variables: Mapping[str, str], *, as_json: bool) -> None:
 
 
 def _write(folder: Path, wanted: Wanted, called: str, pem: str, *, replace_lines: bool) -> Written:
-    """Write both files, the certificate first: what the other one names is there."""
+    """Write both files, the certificate first, so that .env never names a missing file."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         env_file, ca_file = folder / ".env", folder / CA_FILE
@@ -184,9 +184,9 @@ def _write(folder: Path, wanted: Wanted, called: str, pem: str, *, replace_lines
 
 
 def _read(path: Path) -> str:
-    """A file's text, "" if there is none.
+    """Return a file's text, "" if there is none.
 
-    Raises Conflict for a link: root would give its owner what another file holds.
+    Raises Conflict for a link: root would otherwise disclose the linked file to the link's owner.
     """
     if path.is_symlink():
         raise Conflict(f"{path} is a link.", hint=f"Write to the folder of {path.readlink()}.")
@@ -199,7 +199,7 @@ def _read(path: Path) -> str:
 
 
 def _owner(path: Path) -> tuple[int, int] | None:
-    """Whose a file of root's has to be for programs that are not root's to read it."""
+    """Return the owner and group to give to a file that root writes; None for other users."""
     if os.geteuid() != 0:
         return None
     found = path.stat()
@@ -212,9 +212,9 @@ def _owner(path: Path) -> tuple[int, int] | None:
 def merged(
     before: str, wanted: Wanted, called: str, *, replace_lines: bool = False
 ) -> tuple[str, list[str]]:
-    """The file with these variables in it, and the names of those that others had set.
+    """Return the file with these variables in it, and the names of those that other lines had set.
 
-    Raises Conflict with the names if there are any and they are not to be replaced.
+    Raises Conflict with those names if they are not to be replaced.
     """
     variables = wanted.variables()
     block = [
@@ -240,15 +240,15 @@ def merged(
 
 
 def _split(text: str) -> list[str]:
-    """Lines, with whatever else ends one left in them; none for an empty text."""
+    """Return the lines of a text, split at newlines only; none for an empty text."""
     return text.removesuffix("\n").split("\n") if text else []
 
 
 def _without(lines: list[str], variables: Container[str]) -> list[str]:
-    """The lines that set other variables; what is left of another block has no marks.
+    """Return the lines that set other variables; the rest of another block loses its marks.
 
-    Raises Conflict for a value that goes on in the next line: to take out one without the other
-    would break the file.
+    Raises Conflict for a value that continues on the next line: removing only its first line would
+    break the file.
     """
     for line in lines:
         found = re.fullmatch(_ASSIGNMENT, line)
@@ -268,15 +268,17 @@ def _without(lines: list[str], variables: Container[str]) -> list[str]:
 
 
 def own_lines(text: str, database_name: str) -> list[str]:
-    """The lines that this command has written for this database."""
+    """Return the lines that this command has written for this database."""
     lines = _split(text)
     first, last = _own_range(lines, database_name)
     return lines[first:last]
 
 
 def _own_range(lines: list[str], database_name: str) -> tuple[int, int]:
-    """Where they begin and end; both at the file's end if there are none, or the end mark is not
-    there."""
+    """Return where those lines begin and end.
+
+    Both are at the file's end if there are none, or if the end mark is missing.
+    """
     mark = f"{_BEGIN} {database_name}:"
     for first, line in enumerate(lines):
         if line.startswith(mark):
@@ -289,7 +291,7 @@ def _own_range(lines: list[str], database_name: str) -> tuple[int, int]:
 
 
 def kept_password(own: Iterable[str], wanted: Wanted) -> str | None:
-    """The password that the file already has for the same login, if it has one."""
+    """Return the password that the file already has for the same login, or None."""
     held = {
         found[1]: _unquoted(found[2]) for line in own if (found := re.fullmatch(_ASSIGNMENT, line))
     }
@@ -302,7 +304,7 @@ def kept_password(own: Iterable[str], wanted: Wanted) -> str | None:
 
 
 def _assigned(line: str) -> str | None:
-    """The variable that a line sets."""
+    """Return the variable that a line sets, or None."""
     found = re.fullmatch(_ASSIGNMENT, line)
     return found[1] if found else None
 
@@ -312,7 +314,7 @@ def _lines(variables: Mapping[str, str]) -> list[str]:
 
 
 def _quoted(value: str) -> str:
-    """A value as a shell, dotenv, systemd and Docker Compose all read it."""
+    """Return a value quoted so that a shell, dotenv, systemd and Docker Compose read it alike."""
     if re.fullmatch(_BARE, value):
         return value
     if value.isprintable() and "'" not in value:

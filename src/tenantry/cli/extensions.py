@@ -1,4 +1,4 @@
-"""``tenantry extension``: what a database has beyond PostgreSQL itself."""
+"""``tenantry extension``: the extensions of a database."""
 
 from typing import Annotated
 from urllib.parse import quote
@@ -27,7 +27,7 @@ _COLUMNS: dict[str, output.Cell] = {
 
 @app.command("list")
 def list_extensions(database: Named, env: In = None, as_json: Json = False) -> None:
-    """List the extensions that a database has or may have.
+    """List a database's extensions, and those available to it.
 
     Example:
 
@@ -52,7 +52,7 @@ def add(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Add an extension to a database.
+    """Install an extension in a database.
 
     Example:
 
@@ -72,7 +72,7 @@ def add(
 def remove(
     database: Named, extension: ExtensionNamed, env: In = None, as_json: Json = False
 ) -> None:
-    """Remove an extension that nothing uses.
+    """Remove an extension that no object depends on.
 
     Example:
 

@@ -1,5 +1,4 @@
-"""Which database a person means, by an id, a ``tenant_…`` name or a name they gave it; or which
-cluster."""
+"""Find a database by its id, its ``tenant_…`` name or its own name; or find a cluster."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +9,7 @@ from tenantry.base.ids import parse_id
 from tenantry.base.suggestions import did_you_mean
 from tenantry.cli.client import Api, Row
 
-_COMPARED = 500  # databases, with a name that none has
+_COMPARED = 500  # databases, with a name that matches none
 
 Environment = Literal["production", "staging", "development"]
 
@@ -32,12 +31,12 @@ ClusterNamed = Annotated[str, typer.Argument(metavar="NAME", help="control or sh
 
 
 def title(row: Row) -> str:
-    """What a person calls this database."""
+    """Return the name to show for a database."""
     return str(row.get("name") or row.get("friendly_name") or row["database_name"])
 
 
 def find(api: Api, text: str, environment: str | None = None) -> Row:
-    """The one database that ``text`` names.
+    """Return the database that ``text`` names.
 
     Raises NotFound for none, and Conflict with the candidates for several.
     """
@@ -45,7 +44,7 @@ def find(api: Api, text: str, environment: str | None = None) -> Row:
         row: Row = api.get(f"/api/databases/{text}")
         return row
     rows = api.rows("/api/databases", search=text, environment=environment).rows
-    # A database's own name is unique; a name that somebody chose must not stand in for it.
+    # A database's own name is unique; a chosen name that equals it must not shadow it.
     exact = [row for row in rows if row["database_name"] == text]
     for chosen in ("name", "friendly_name"):
         exact = exact or [row for row in rows if row.get(chosen) == text]
@@ -63,7 +62,7 @@ def find(api: Api, text: str, environment: str | None = None) -> Row:
             hint="Say which with --env, or by its tenant_… name.",
         )
     where = f" in {environment}" if environment else ""
-    # The search looks into owners' addresses too, and not for slips.
+    # The search also matches owners' addresses, and does not match misspelt names.
     every = [*rows, *api.rows("/api/databases", limit=_COMPARED, environment=environment).rows]
     raise NotFound(
         f"No database is called “{text}”{where}.",
@@ -72,7 +71,7 @@ def find(api: Api, text: str, environment: str | None = None) -> Row:
 
 
 def find_cluster(api: Api, name: str) -> Row:
-    """A cluster by its name or id. Raises NotFound."""
+    """Return a cluster by its name or id. Raises NotFound."""
     rows = api.rows("/api/clusters").rows
     for row in rows:
         if name in {row["name"], row["id"]}:

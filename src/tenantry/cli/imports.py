@@ -1,4 +1,4 @@
-"""``tenantry import``: a database from elsewhere into an empty one."""
+"""``tenantry import``: import an external database into an empty one."""
 
 import sys
 from os import environ
@@ -17,7 +17,7 @@ from tenantry.cli.operations import StatementTimeout, Wait, follow
 
 VARIABLE = "TENANTRY_IMPORT_FROM"
 _MOST_SHOWN = 40
-_PREVIEW_SECONDS = 960.0  # to wait for what is told of a large dump
+_PREVIEW_SECONDS = 960.0  # the timeout of the preview of a large dump
 
 
 def import_database(
@@ -61,11 +61,11 @@ def import_database(
     wait: Wait = True,
     as_json: Json = False,
 ) -> None:
-    """Copy a database from another PostgreSQL server, or from a dump, into an empty one.
+    """Import a database from another PostgreSQL server, or from a dump, into an empty one.
 
-    Asks for the connection string, which would else stay in your shell's history; or takes it
-    from TENANTRY_IMPORT_FROM, or without a terminal from standard input. On a terminal it then
-    asks which login of the database stands for each role that policies or grants name.
+    Asks for the connection string, which would otherwise stay in your shell's history; or takes it
+    from TENANTRY_IMPORT_FROM, or without a terminal from standard input. On a terminal it then asks
+    which role of the database replaces each role that policies or grants name.
 
     Examples:
 
@@ -115,7 +115,7 @@ def import_database(
 
 
 def connection_string() -> str:
-    """Where to import from, from wherever it leaves no trace.
+    """Return the connection string to import from, without leaving a trace of it.
 
     Raises InvalidInput if there is none.
     """
@@ -136,7 +136,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _preview(api: Api, path: str, file: Path | None, source: Row) -> Row:
-    """What the import would bring; a file is sent for that."""
+    """Return the preview of an import; a dump file is uploaded for it."""
     if file is not None:
         return _send(api, f"{path}/preview", file, seconds=_PREVIEW_SECONDS)
     row: Row = api.post(f"{path}/preview", source)
@@ -144,13 +144,13 @@ def _preview(api: Api, path: str, file: Path | None, source: Row) -> Row:
 
 
 def _asked(found: Row, mapped: dict[str, str]) -> dict[str, str]:
-    """Which login stands for each role, after asking for those that are in no mapping."""
+    """Return the role that replaces each role of the source; ask for those without a mapping."""
     unknown = [
         role
         for role in found["roles"]
         if role["login"] is None
         and role["name"] not in mapped
-        # What a role owns becomes the database's own login's, and needs no grants.
+        # What the source's role owns passes to the owner role and needs no grants.
         and (role["policies"] or (role["grants"] and not role["owns"]))
     ]
     if not unknown:
@@ -202,7 +202,7 @@ _ROLES: dict[str, output.Cell] = {
 
 
 def show_preview(found: Row, *, as_json: bool) -> None:
-    """Print what an import would bring."""
+    """Print the preview of an import."""
     if as_json:
         output.as_json(found)
         return
@@ -220,7 +220,7 @@ def show_preview(found: Row, *, as_json: bool) -> None:
 
 
 def show_result(where: str, result: Row) -> None:
-    """Tell what came of an import."""
+    """Print the result of an import."""
     tables = result["tables"]
     if tables:
         count = "1 table" if len(tables) == 1 else f"{len(tables):,} tables"

@@ -1,4 +1,4 @@
-"""What root changes on this machine outside of the home, before everything runs as another user."""
+"""The changes outside of the home that root makes before the service user takes over."""
 
 import os
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ _USUAL_HOME = Path("/var/lib/tenantry")
 
 
 def say(text: str) -> None:
-    """Tell what is being done."""
+    """Report a step."""
     output.note(f"{text} …")
 
 
 async def install(here: Settings) -> None:
-    """Have the programs that the platform runs."""
-    umask = os.umask(0o022)  # root installs it, and the service user runs it
+    """Install the programs that the platform runs."""
+    umask = os.umask(0o022)  # root installs them, and the service user runs them
     await packages.ensure_postgres(say)
     await packages.ensure_libraries(say)
     if here.backups:
@@ -32,9 +32,9 @@ async def install(here: Settings) -> None:
 
 
 async def limit_connections(here: Settings) -> None:
-    """As root, have the kernel limit connections by their address as the settings say, or not.
+    """As root, set or remove the kernel's limit of connections per address, as the settings say.
 
-    Raises MachineError if that is wanted and cannot be.
+    Raises MachineError if the limit is wanted and cannot be set.
     """
     name = nftables.table(here.pg_port)
     if here.connections_per_address is None:
@@ -52,9 +52,9 @@ async def limit_connections(here: Settings) -> None:
 
 
 def put_on_path(here: Settings) -> None:
-    """As root, have the programs found by everybody, and completed by shells.
+    """As root, link the programs into the path and install shell completion.
 
-    What cannot be is said, and is no reason not to start.
+    Failures are reported, and do not prevent the start.
     """
     if os.geteuid() != 0:
         return
@@ -71,9 +71,9 @@ def put_on_path(here: Settings) -> None:
 
 
 def unit_environment(here: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The settings among these variables, for the unit file, which everybody can read.
+    """Return the settings among these variables, for the unit file, which all users can read.
 
-    Raises MachineError if a secret one is among them.
+    Raises MachineError if one of them is secret.
     """
     told = [each for each in here.variables() if each.name in environ]
     if secrets := [each.name for each in told if each.is_secret]:
@@ -85,5 +85,5 @@ def unit_environment(here: Settings, environ: Mapping[str, str]) -> dict[str, st
 
 
 def unit_name(here: Settings) -> str:
-    """The name of this installation's unit of systemd."""
+    """Return the name of this installation's systemd unit."""
     return "tenantry" if here.home == _USUAL_HOME else f"tenantry-{here.home.name}"

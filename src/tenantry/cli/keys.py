@@ -1,4 +1,4 @@
-"""``tenantry key``: who may ask the API, and for what."""
+"""``tenantry key``: API keys and their scopes."""
 
 import datetime as dt
 from typing import Annotated
@@ -17,8 +17,8 @@ app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
 
 
 def _creator(row: Row) -> str | None:
-    """Return the key that created a key, if one did, and the user or platform behind it."""
-    if "created_by" not in row:  # an earlier release answers
+    """Return the key that created a key, if any, and the user or platform behind it."""
+    if "created_by" not in row:  # the API is of an earlier release
         return None
     creator = row["created_by"]
     who = "platform" if creator["kind"] == "platform" else creator["name"] or "a deleted user"
@@ -97,7 +97,7 @@ def create(
 
 @app.command("list")
 def list_keys(as_json: Json = False) -> None:
-    """List the API keys; never the keys themselves.
+    """List API keys, without their secrets.
 
     Example:
 
@@ -119,7 +119,7 @@ def revoke(
     key: Annotated[str, typer.Argument(help="Its id, or its name.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Revoke an API key: from now on it and the keys that it created open nothing.
+    """Revoke an API key, and those created with it, immediately.
 
     Example:
 

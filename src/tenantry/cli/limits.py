@@ -1,4 +1,4 @@
-"""Limits: how people write and read them, and ``tenantry plan``."""
+"""Limits: how they are written and shown, and ``tenantry plan``."""
 
 import re
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from tenantry.cli.door import Json
 
 app = typer.Typer(help="Plans: named sets of limits for databases.", no_args_is_help=True)
 
-_BYTES = {"kB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}  # as PostgreSQL has them
+_BYTES = {"kB": 2**10, "MB": 2**20, "GB": 2**30, "TB": 2**40}  # PostgreSQL's units
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _MILLISECONDS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _FIELDS = {
@@ -39,24 +39,24 @@ def _parsed(text: str, units: dict[str, int], example: str) -> int:
 
 
 def parse_size(text: str) -> int:
-    """``512MB`` in bytes; a unit is 1,024 of the one before, as PostgreSQL has it."""
+    """Parse ``512MB`` into bytes; a unit is 1,024 of the one before, as in PostgreSQL."""
     return _parsed(text, _BYTES, "512MB, 10GB")
 
 
 def parse_time(text: str) -> int:
-    """``30s`` in milliseconds; ``0`` is none."""
+    """Parse ``30s`` into milliseconds; ``0`` means none."""
     return _parsed(text, _MILLISECONDS, "500ms, 30s, 5min, 1h, or 0 for none")
 
 
 def parse_limit(text: str) -> str:
-    """``disk-quota`` as the API's field."""
+    """Return the API's field for a limit's name, such as ``disk-quota``."""
     if text not in _FIELDS:
         raise typer.BadParameter(f"write one of {', '.join(_FIELDS)}.")
     return _FIELDS[text]
 
 
 def time(figure: int) -> str:
-    """Milliseconds for people: ``5 min``, ``none``."""
+    """Format milliseconds: ``5 min``, ``none``."""
     if not figure:
         return "none"
     unit, factor = next(each for each in reversed(_MILLISECONDS.items()) if figure >= each[1])
@@ -130,7 +130,7 @@ _RESTRICTED = {"read_only": "read-only", "stopped": "stopped"}
 
 
 def state(row: Row) -> str:
-    """What a database does: its status, or what keeps its sessions from it."""
+    """Return a database's status, or what prevents its sessions."""
     status = str(row["status"])
     if status != "active":
         return status
@@ -142,7 +142,7 @@ def state(row: Row) -> str:
 
 
 def facts(row: Row) -> list[tuple[str, object]]:
-    """A database's limits and its use of the disk, a line each."""
+    """Return a database's limits and disk usage, a line each."""
     limits, disk = row["limits"], row["disk"]
     used = "not measured yet" if disk["used_bytes"] is None else readable(disk["used_bytes"])
     paused, told = row["paused"], disk.get("detail")
@@ -167,7 +167,7 @@ def facts(row: Row) -> list[tuple[str, object]]:
 
 @app.command("list")
 def list_plans(as_json: Json = False) -> None:
-    """List the plans and what each grants.
+    """List the pricing plans and their limits.
 
     Example:
 

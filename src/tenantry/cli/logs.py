@@ -1,4 +1,4 @@
-"""``tenantry logs``: what the parts of this machine's platform have logged."""
+"""``tenantry logs``: the logs of the platform's parts on this machine."""
 
 import json
 import sys
@@ -35,7 +35,7 @@ def logs(
         int, typer.Option("--lines", "-n", min=0, help="How many of the last lines to show.")
     ] = 50,
 ) -> None:
-    """Show the last lines that a part of this machine's platform has logged.
+    """Show the last log lines of a part of this machine's platform.
 
     Those of the supervisor, the API, the worker and shared-1 are JSON objects, one a line. Logs are
     rotated and deleted by size: older lines may be gone.
@@ -67,7 +67,7 @@ def logs(
 def _source(
     here: Settings, part: Part
 ) -> tuple[Callable[[], Path | None], Callable[[bytes], bool]]:
-    """What finds the file that a part writes now, and which of its lines are that part's."""
+    """Return what finds a part's current log file, and what recognizes the part's lines in it."""
     folder, local = Home(here.home).logs, LocalClusters(here)
     match part:
         case "control":
@@ -90,33 +90,33 @@ def _everything(_: bytes) -> bool:
 
 
 def _part_of(line: bytes) -> str:
-    """Which of the processes that share a file has written this line of it."""
+    """Return which of the processes that share a file has written this line of it."""
     try:
         found = json.loads(line)
     except ValueError:
-        return "supervisor"  # what it prints for people, and a traceback
+        return "supervisor"  # its messages for the console, and tracebacks
     return str(found.get("part", "supervisor")) if isinstance(found, dict) else "supervisor"
 
 
 def _follow(newest: Callable[[], Path | None], path: Path, position: int) -> Iterator[bytes]:
-    """The lines that are written from a position on, in this file and in those that follow it."""
+    """Yield the lines written from a position on, in this file and in those that follow it."""
     rest = b""
     while True:
         found = newest() or path
         rest, position = yield from _read(path, rest, position)
         if found != path:
-            rest, position = yield from _read(path, rest, position)  # its last words
+            rest, position = yield from _read(path, rest, position)  # the rest of the old file
             path, position = found, 0
             continue
         time.sleep(_LOOK_SECONDS)
 
 
 def _read(path: Path, rest: bytes, position: int) -> Generator[bytes, None, tuple[bytes, int]]:
-    """Yield whole lines; returns what is left of the last one, and where the file ends."""
+    """Yield complete lines. Return the rest of the last one, and the position of the file's end."""
     try:
         with path.open("rb") as file:
             if file.seek(0, 2) < position:
-                rest, position = b"", 0  # it was emptied: it had become too large
+                rest, position = b"", 0  # truncated because of its size
             file.seek(position)
             while block := file.read(_BLOCK):
                 *whole, rest = (rest + block).split(b"\n")

@@ -1,4 +1,4 @@
-"""``tenantry``: the program."""
+"""``tenantry``: the command-line program."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from typer.models import CommandInfo
 import tenantry
 from tenantry.cli import door
 
-# Where each command is, by topic, in the order in which --help tells them.
+# The module of each command, by topic, in the order of --help.
 TOPICS = {
     "The platform on this machine": {
         "up": "platform:up",
@@ -60,20 +60,20 @@ TOPICS = {
     },
 }
 COMMANDS = {name: where for commands in TOPICS.values() for name, where in commands.items()}
-# Within a group, those that begin with something come first, and those that end it last.
+# Within a group, _FIRST commands are listed first, and _LAST ones last.
 _FIRST = ("create", "add", "list", "show")
 _LAST = ("delete", "remove", "revoke", "discard", "uninstall")
 
 
 class _ByTopic(TyperGroup):
-    """Commands in their topics' order; typer's own puts all groups after all else."""
+    """A command group in the order of topics; typer itself lists groups last."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 (as typer has it)
         return [name for name in COMMANDS if name in self.commands]
 
 
 def program(wanted: Collection[str] = COMMANDS.keys()) -> typer.Typer:
-    """The program, with these commands or with all of them, which take a second to import."""
+    """Create the program with these commands; importing all of them takes a second."""
     app = typer.Typer(
         name="tenantry",
         cls=_ByTopic,
@@ -100,7 +100,7 @@ def program(wanted: Collection[str] = COMMANDS.keys()) -> typer.Typer:
 
 
 def _use(command: CommandInfo) -> tuple[int, int]:
-    """Where a command stands in its group's help; those between keep their order."""
+    """Return a sort key for a command in its group's help; others keep their order."""
     name = command.name or getattr(command.callback, "__name__", "")
     if name in _FIRST:
         return 0, _FIRST.index(name)
@@ -122,13 +122,13 @@ def _options(
 
 
 def run() -> None:
-    """The entry point."""
+    """Run the command line: the entry point."""
     first = (sys.argv[1:] or _completed())[:1]
     needs_one = first == ["--version"] or not COMMANDS.keys().isdisjoint(first)
     door.enter(program(first) if needs_one else program(), "tenantry")
 
 
 def _completed() -> list[str]:
-    """The words after the program's name in the command line that a shell wants completed."""
+    """Return the words after the program's name in a command line that a shell completes."""
     line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
     return line.split()[1:]

@@ -1,4 +1,4 @@
-"""``tenantry migrate``: a folder of golang-migrate files, and the databases it is for."""
+"""``tenantry migrate``: run golang-migrate files on databases."""
 
 import datetime as dt
 from pathlib import Path
@@ -106,7 +106,7 @@ def up(
     wait: Wait = True,
     as_json: Json = False,
 ) -> None:
-    """Run the next N migrations, or all that are pending.
+    """Run the next N migrations. Default: all that are pending.
 
     Examples:
 
@@ -175,7 +175,7 @@ def down(
     yes: Annotated[bool, typer.Option("--yes", help="Undo all without asking.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Undo the last N migrations, or all of them.
+    """Undo the last N migrations. Default: all of them.
 
     Example:
 
@@ -208,7 +208,7 @@ def goto(
     beside: Beside = False,
     as_json: Json = False,
 ) -> None:
-    """Go up or down to a version.
+    """Migrate up or down to a version.
 
     Example:
 
@@ -262,7 +262,7 @@ def force(
 
 @app.command()
 def version(*, database: On = None, env: In = None, as_json: Json = False) -> None:
-    """Show the version at which a database stands.
+    """Show the migration version of a database.
 
     Example:
 
@@ -319,7 +319,7 @@ def create(
     ] = DEFAULT_FOLDER,
     as_json: Json = False,
 ) -> None:
-    """Make the two empty files of a new migration, with the version after the last.
+    """Create the two empty files of a new migration, with the version after the last.
 
     Example:
 
@@ -340,9 +340,9 @@ def create(
 
 @app.command()
 def lint(*, path: Folder = DEFAULT_FOLDER, as_json: Json = False) -> None:
-    """Find statements that hurt in production. Exit code 1 if there are any.
+    """Report statements that are dangerous in production. Exit code 1 if there are any.
 
-    A comment above a statement silences a rule: `-- tenantry: allow RULE`.
+    A comment above a statement disables a rule: `-- tenantry: allow RULE`.
 
     Example:
 
@@ -386,7 +386,7 @@ def plan(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Show what `up` would run, in a transaction or not, and what lint says of it. Runs nothing.
+    """Show what `up` would run, whether in a transaction, and lint's findings. Runs nothing.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The databases that ``tenantry migrate`` works on, and the ways to them."""
+"""The databases on which ``tenantry migrate`` works, by name or by connection string."""
 
 import datetime as dt
 import io
@@ -34,7 +34,7 @@ VARIABLE = "TENANTRY_DATABASE_URL"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a run is to do: golang-migrate's verb, and how far."""
+    """A run to do: golang-migrate's verb, and how far."""
 
     verb: Literal["up", "down", "goto"]
     accept: Acceptance
@@ -44,20 +44,20 @@ class Order:
 
 
 class Target(Protocol):
-    """A database to migrate. All answers are as ``--json`` prints them."""
+    """A database to migrate. All results are as ``--json`` prints them."""
 
     def run(self, order: Order, folder: Path, limits: Limits) -> Row:
-        """The steps taken, and where the database then stands."""
+        """Run migrations. Return the steps taken, and the resulting version."""
 
     def force(self, version: int, *, beside: bool) -> Row:
-        """Where the database then stands."""
+        """Set the version. Return the resulting version."""
 
     def status(self, folder: Path | None) -> Row:
-        """Where the database stands, and beside it the folder's migrations."""
+        """Return the version of the database, and the folder's migrations compared with it."""
 
 
 def target(database: str | None, environment: str | None) -> Target:
-    """The database of a connection string or of TENANTRY_DATABASE_URL, or a Tenantry one by name.
+    """Return a Tenantry database by name, or that of a connection string or TENANTRY_DATABASE_URL.
 
     Raises InvalidInput if there is none.
     """
@@ -67,7 +67,7 @@ def target(database: str | None, environment: str | None) -> Target:
             "Which database?",
             hint=f"Say it with --database, or put its connection string into {VARIABLE}.",
         )
-    if "://" in given or "=" in given:  # libpq's two forms; no name has either
+    if "://" in given or "=" in given:  # libpq's two forms; no name contains either
         from tenantry.cli.migrating_by_url import ByUrl  # noqa: PLC0415 (it loads psycopg)
 
         return ByUrl(given)
@@ -76,7 +76,7 @@ def target(database: str | None, environment: str | None) -> Target:
 
 @dataclass(frozen=True, slots=True)
 class ByName:
-    """A Tenantry database, through the API: no password is needed."""
+    """A Tenantry database, migrated through the API, without its password."""
 
     name: str
     environment: str | None
@@ -131,9 +131,9 @@ _SELECTORS = {"environment": "environment", "owner": "owner_email", "blueprint":
 
 
 def selected(selectors: Sequence[str]) -> Row:
-    """Which databases ``environment=production`` and the like fit, as the API takes it.
+    """Parse selectors such as ``environment=production`` into the API's fields.
 
-    Raises InvalidInput for one that is not known, or given twice.
+    Raises InvalidInput for an unknown or repeated one.
     """
     found: Row = {}
     for each in selectors:
@@ -149,7 +149,7 @@ def selected(selectors: Sequence[str]) -> Row:
 
 
 def how(limits: Limits, accept: Acceptance, *, beside: bool) -> Row:
-    """How a run is made, as the API takes it."""
+    """Return the options of a run as the API takes them."""
     return {
         "accept_edited": accept.edited,
         "accept_skipped": accept.skipped,
@@ -161,7 +161,7 @@ def how(limits: Limits, accept: Acceptance, *, beside: bool) -> Row:
 
 
 def send(api: Api, path: str, folder: Path, asked: Row) -> Row:
-    """Have the API do what is asked with a folder's files. Raises BadMigrations."""
+    """Send a request with a folder's files to the API. Raises BadMigrations."""
     request = {key: value for key, value in asked.items() if value is not None}
     scripts = [script for each in load(folder) for script in (each.up, each.down) if script]
     with TemporaryFile() as file:

@@ -1,4 +1,4 @@
-"""A database that ``tenantry migrate`` reaches by itself, by a connection string."""
+"""A database to which ``tenantry migrate`` connects itself, by a connection string."""
 
 import asyncio
 import sys
@@ -25,7 +25,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ByUrl:
-    """Any database, by a connection string: straight to PostgreSQL, not through a pooler."""
+    """Any database, by a connection string that leads to PostgreSQL without a pooler."""
 
     url: str
 
@@ -92,16 +92,16 @@ class ByUrl:
         return await self._open(typer.prompt("Password", hide_input=True, err=True))
 
     async def _require_session(self, conn: Connection) -> None:
-        """See that what a session holds is there for the next transaction as well.
+        """Require that a session persists from one transaction to the next.
 
-        Raises InvalidInput where a pooler gives each transaction a session of its own.
+        Raises InvalidInput if a pooler gives each transaction another session.
         """
         first = await _process(conn)
-        if first == conn.info.backend_pid:  # which a pooler makes up
+        if first == conn.info.backend_pid:  # a pooler reports a made-up process id
             return
-        with suppress(psycopg.OperationalError):  # no room for another one proves nothing
+        with suppress(psycopg.OperationalError):  # a lack of connections proves nothing
             async with await self._open(conn.info.password or None) as other, other.transaction():
-                # It would have the idle one's server session, and the idle one another one then.
+                # Such a pooler gives it the idle one's server session, and the idle one another.
                 if first == await _process(other) or first != await _process(conn):
                     raise InvalidInput(
                         "This connection string leads to a pooler that gives each transaction"
@@ -127,7 +127,7 @@ class ByUrl:
 
 
 async def _process(conn: Connection) -> int:
-    """The server process that answers."""
+    """Return the process id of the server session that answers."""
     cursor = await conn.execute("SELECT pg_catalog.pg_backend_pid()")
     row = await cursor.fetchone()
     return int(row[0]) if row else 0

@@ -1,4 +1,4 @@
-"""``tenantry operation``: long tasks, and following one to its end."""
+"""``tenantry operation``: list, follow and cancel operations."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ AcceptLosses = Annotated[
 
 
 def pace(row: Row) -> str:
-    """How much of its step is done, how fast, and how long it still takes; "" if unknown."""
+    """Return the done part of a step, its rate and the remaining time; "" if unknown."""
     done, rate, left = row["done_bytes"], row["bytes_per_second"], row["seconds_left"]
     parts = []
     if done is not None:
@@ -57,7 +57,7 @@ StatementTimeout = Annotated[
 
 
 def about(row: Row) -> str | None:
-    """What an operation is about: a database by its name, or a cluster; None if neither."""
+    """Return the name of an operation's database or cluster; None if it has neither."""
     if database := row.get("database"):
         return f"{title(database)} ({database['environment'] or 'deleted'})"
     name: str | None = row.get("resource_name")
@@ -86,7 +86,7 @@ def list_operations(
     everything: Annotated[bool, typer.Option("--all", help="Show every one.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List long tasks, newest first.
+    """List operations, newest first.
 
     Example:
 
@@ -102,7 +102,7 @@ def list_operations(
 
 @app.command()
 def show(operation: Identifier, as_json: Json = False) -> None:
-    """Show how far one is, and what came of it."""
+    """Show the progress and the result of an operation."""
     with connect() as api:
         row = api.get(_path(operation))
     _show(row, as_json=as_json)
@@ -110,7 +110,7 @@ def show(operation: Identifier, as_json: Json = False) -> None:
 
 @app.command()
 def watch(operation: Identifier, as_json: Json = False) -> None:
-    """Follow one to its end."""
+    """Follow an operation to its end."""
     with connect() as api:
         row = follow(api, operation)
     _show(row, as_json=as_json)
@@ -118,7 +118,7 @@ def watch(operation: Identifier, as_json: Json = False) -> None:
 
 @app.command()
 def cancel(operation: Identifier, as_json: Json = False) -> None:
-    """Have one given up, and what it did taken back."""
+    """Cancel an operation and undo its completed steps."""
     with connect() as api:
         row = api.post(f"{_path(operation)}/cancel", {})
     if as_json:
@@ -133,9 +133,9 @@ def abandon(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """End an operation at once, without undoing what it did. For administrators.
+    """End an operation immediately, without undoing its steps. For administrators.
 
-    The last resort for one that neither ends nor can be cancelled.
+    This is the last resort for one that neither ends nor can be cancelled.
     """
     if not yes:
         confirm(f"Abandon the operation {operation}? What it has done so far is not undone.")
@@ -148,7 +148,7 @@ def abandon(
 
 
 def follow(api: Api, operation_id: str) -> Row:
-    """The operation, once it has succeeded; on a terminal with a bar meanwhile.
+    """Wait for an operation to succeed and return it; shows a progress bar on a terminal.
 
     Raises OperationFailed if it failed or was cancelled.
     """
@@ -170,7 +170,7 @@ def follow(api: Api, operation_id: str) -> Row:
 
 
 def tell_exceptions(result: Row) -> None:
-    """Say what of a database is not in its copy as it was, or not at all."""
+    """Report objects that a copy lacks, or has in another form."""
     for said, remarks in (
         ("Not built again", result.get("lost")),
         ("In another form", result.get("changed")),
@@ -181,7 +181,7 @@ def tell_exceptions(result: Row) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, for who knows how much of how many bytes is done."""
+    """Yield a function that sets a progress bar to bytes done of bytes in total."""
     with _bar() as bar:
         task = bar.add_task(what, total=1.0, pace="")
 
@@ -194,7 +194,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _bar() -> "Progress":
-    # Here, for it takes as long to import as a whole command does.
+    # Imported here because it takes as long as a whole command.
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
         Progress,

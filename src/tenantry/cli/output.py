@@ -1,6 +1,6 @@
-"""What people see: tables, facts, spinners, errors. For scripts, the API's data as JSON.
+"""Output for people: tables, facts, spinners, errors. For scripts, the API's data as JSON.
 
-rich takes half as long to import as a whole command, so that it is loaded only for what moves.
+rich takes half as long to import as a whole command runs, so it is loaded only for animations.
 """
 
 import json
@@ -27,7 +27,7 @@ Cell = str | Callable[[Row], object]
 
 _EMOJI_JOINERS = "\u200c\u200d"
 _GAP = "  "
-_PROSE = 24  # what has spaces and is longer may be wrapped or cut
+_PROSE = 24  # longer values with spaces may be wrapped or cut
 _STYLES = {
     "bold": "1",
     "dim": "2",
@@ -40,24 +40,24 @@ _STYLES = {
 
 
 def error_console() -> "Console":
-    """Where what moves beside the result is shown."""
+    """Return the console on standard error for spinners and progress bars."""
     from rich.console import Console  # noqa: PLC0415
 
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def load() -> None:
-    """Load what printing takes and loads only then: for a program that deletes its own files."""
+    """Import what printing loads lazily, for a program that deletes its own files."""
     console = error_console()
     with console.capture(), console.status("…"):
         console.print("✓ …")
 
 
 def plain(value: object) -> str:
-    """A value as text that a terminal takes for text.
+    """Format a value as plain text that is safe for a terminal.
 
-    Names come from strangers: an escape sequence in one would act on the
-    reader's terminal, and a bidirectional control would reorder the row.
+    Names come from other users: an escape sequence in one would act on the reader's terminal,
+    and a bidirectional control would reorder the row.
     """
     if value is None or value == []:
         return "-"
@@ -74,28 +74,28 @@ def plain(value: object) -> str:
 
 
 def size(count: float | None) -> str | None:
-    """Bytes for a cell; what is not known yet stays None."""
+    """Format bytes for a cell; None if not known yet."""
     return None if count is None else readable(count)
 
 
 def as_json(data: object) -> None:
-    """Print ``data`` as JSON; in ASCII, so that every terminal and locale takes it."""
+    """Print ``data`` as JSON; in ASCII, which every terminal and locale can show."""
     _print(json.dumps(data, indent=2))
 
 
 def as_json_line(data: object) -> None:
-    """Print ``data`` as one line of JSON, in ASCII as well."""
+    """Print ``data`` as one line of JSON, also in ASCII."""
     _print(json.dumps(data))
 
 
 def table(
     rows: Sequence[Row], columns: Mapping[str, Cell], *, empty: str, spare: Sequence[str] = ()
 ) -> None:
-    """Print rows under titled columns, numbers to the right; say ``empty`` when there are none.
+    """Print rows under titled columns, numbers aligned right; print ``empty`` if there are none.
 
     On a terminal that is too narrow, a last column of prose is wrapped, other prose is cut, and
-    then columns are left out, and that is said: those of ``spare`` in its order, and after them
-    from the right. A name or an id is never cut. In a pipe everything is printed, a row a line.
+    then columns are omitted, which is reported: those of ``spare`` in its order, then from the
+    right. A name or an id is never cut. In a pipe everything is printed, one row per line.
     """
     if not rows:
         note(empty)
@@ -114,7 +114,7 @@ def table(
 
 
 def _leaving(sheet: Mapping[str, Sequence[object]], spare: Sequence[str]) -> list[str]:
-    """The columns in the order in which they are left out."""
+    """Return the columns in the order in which they are omitted."""
     first, *others = sheet
     *others, last = others
     is_prose = _is_prose([last, *map(_text, sheet[last])])
@@ -126,7 +126,7 @@ def _is_prose(column: Sequence[str]) -> bool:
 
 
 def _laid_out(sheet: Mapping[str, Sequence[object]], room: int | None) -> list[str] | None:
-    """The lines of a table, its titles first; None if it needs more than ``room``."""
+    """Return the lines of a table, its titles first; None if it is wider than ``room``."""
     right = [all(isinstance(each, int | float) for each in sheet[title]) for title in sheet]
     texts = {title: [title, *map(_text, values)] for title, values in sheet.items()}
     columns = list(texts.values())
@@ -175,7 +175,7 @@ def _padded(text: str, width: int, *, right: bool) -> str:
 
 
 def _width(text: str) -> int:
-    """How many of a terminal's columns a text takes."""
+    """Return how many columns of a terminal a text takes."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len  # noqa: PLC0415
@@ -188,7 +188,7 @@ def _print(text: str, *, err: bool = False) -> None:
 
 
 def _room(stream: TextIO) -> int | None:
-    """How many columns there are; None where no terminal has an edge."""
+    """Return the width of the terminal in columns; None if there is no terminal."""
     if not stream.isatty():
         return None
     with_variable = shutil.get_terminal_size((0, 0)).columns if "COLUMNS" in os.environ else 0
@@ -199,7 +199,7 @@ def _room(stream: TextIO) -> int | None:
 
 
 def _styled(text: str, style: str, stream: TextIO) -> str:
-    """The text in colours, where they are shown and wanted."""
+    """Return the text with colours, if the stream shows them and the user wants them."""
     shown = stream.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
     wanted = not os.environ.get("NO_COLOR") and style in _STYLES
     if wanted and (shown or os.environ.get("FORCE_COLOR")):
@@ -216,7 +216,7 @@ def listing(
     first: str = "first",
     spare: Sequence[str] = (),
 ) -> None:
-    """Print the rows of a list, as JSON or as a table, and say whether there are more."""
+    """Print the rows of a list, as JSON or as a table, and report whether there are more."""
     if in_json:
         as_json(page.rows)
     else:
@@ -230,31 +230,31 @@ def _value(row: Row, cell: Cell) -> object:
 
 
 def _text(value: object) -> str:
-    """A value as a person reads it: moments in their own zone."""
+    """Format a value for people: moments in the local time zone."""
     return plain(times.local(value) if times.is_moment(value) else value)
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:
-    """Print one thing's properties, a line each, those without a value left out."""
+    """Print the properties of one thing, a line each; those without a value are left out."""
     known = [(label, value) for label, value in pairs if value is not None]
     width = max((len(label) for label, _ in known), default=0)
     for label, value in known:
-        # Unbroken: a connection string that was wrapped could not be copied.
+        # A wrapped connection string could not be copied.
         _print(_styled(f"{label:<{width}}", "dim", sys.stdout) + _GAP + _text(value))
 
 
 def line(text: str) -> None:
-    """Print one line, unbroken and unstyled, for a person or for ``$(…)``."""
+    """Print one line, unwrapped and unstyled, for people and for ``$(…)``."""
     _print(plain(text))
 
 
 def heading(text: str) -> None:
-    """Print the title of what follows, an empty line before it."""
+    """Print a title after an empty line."""
     _print("\n" + _styled(plain(text), "bold", sys.stdout))
 
 
 def note(text: str, *, style: str = "dim") -> None:
-    """Say something beside the result, on standard error."""
+    """Print a note on standard error."""
     _say(text, style=style)
 
 
@@ -267,12 +267,12 @@ def _say(text: str, *, style: str, indent: str = "") -> None:
 
 
 def done(text: str) -> None:
-    """Say that a change has been made."""
+    """Report that a change has been made."""
     note(f"✓ {text}", style="green")
 
 
 def secret(label: str, text: str, *, last: bool = True, several: bool = False) -> None:
-    """Print a secret that nobody can ever show again, and say so with the last of ``several``."""
+    """Print a secret that is never shown again; the last of ``several`` adds the warning."""
     _print(f"{label}{_GAP}{_styled(plain(text), 'bold yellow', sys.stdout)}")
     if last:
         it_is, it = ("They are", "them") if several else ("It is", "it")
@@ -284,7 +284,7 @@ def secret(label: str, text: str, *, last: bool = True, several: bool = False) -
 
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Turn a spinner on standard error while the block runs, if a terminal is there."""
+    """Show a spinner on standard error while the block runs, if there is a terminal."""
     if not sys.stderr.isatty():
         yield
         return
@@ -293,7 +293,7 @@ def waiting(text: str) -> Iterator[None]:
 
 
 def failure(error: TenantryError, words: Words) -> None:
-    """Say what happened, why, and what to do next, on standard error."""
+    """Report an error on standard error: what happened, why, and what to do next."""
     problem: Mapping[str, Any] = error.problem if isinstance(error, ApiError) else {}
     title = str(problem.get("title") or error.title).rstrip(".")
     said = _styled("Error: ", "bold red", sys.stderr)
@@ -301,7 +301,7 @@ def failure(error: TenantryError, words: Words) -> None:
     detail = words.text(error.detail) if error.fields else commands(error.detail)
     body = [detail] if detail else []
     for wrong in error.fields:
-        # What is wrong with one field only is the detail already.
+        # The problem of a single field is already the detail.
         if f"{wrong.field}: {wrong.message}" == error.detail:
             body = []
         body.append(f"{words.field(wrong.field)}: {words.text(wrong.message)}")

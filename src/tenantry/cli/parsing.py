@@ -1,7 +1,7 @@
-"""How the words of a command line become values.
+"""Parse the words of a command line into values.
 
-typer has pydantic do that, whose import takes longer than most commands, and whose messages begin
-with "Value error". What the CLI uses of it is done here; the rest is left to typer.
+typer uses pydantic for this, whose import takes longer than most commands, and whose messages
+begin with "Value error". This module replaces the parts that the CLI uses; typer does the rest.
 """
 
 import functools
@@ -17,7 +17,7 @@ _NUMBERS = {int: "a whole number", float: "a number"}
 
 
 class _Values:
-    """In the place of a parameter's own coercion, which ``theirs`` finds."""
+    """Replaces a parameter's own coercion, which ``theirs`` finds."""
 
     def __init__(self, parameter: Any, theirs: Callable[[Any], Any]) -> None:
         described = parameter.type_descriptor
@@ -76,7 +76,7 @@ def _choice(value: Any, choices: tuple[Any, ...]) -> Any:
 
 @functools.cache
 def install() -> None:
-    """Have typer read parameters this way from now on, and its help name no type for a flag."""
+    """Patch typer to parse parameters this way, and to name no type for flags in its help."""
     for each in (core.TyperOption, core.TyperArgument):
         _change(each)
 

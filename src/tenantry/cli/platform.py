@@ -64,9 +64,9 @@ def up(
         typer.Option("--detach", "-d", help="Return when it is ready; go on in the background."),
     ] = False,
 ) -> None:
-    """Bring the platform up: install what is missing, start everything, wait until it is ready.
+    """Start the platform: install what is missing, start everything, wait until it is ready.
 
-    In the foreground, with logs, until Ctrl-C, which stops everything again.
+    Runs in the foreground, with logs, until Ctrl-C, which stops everything again.
     """
     here = settings.load()
     if (pid := supervisor.running_pid(here)) is not None:
@@ -88,14 +88,14 @@ def up(
 
 
 async def _bring_up(here: Settings, *, is_read: bool) -> BroughtUp:
-    """Where a person reads along, what is logged meanwhile goes to the platform's log."""
+    """Start the platform. If a person reads along (``is_read``), log to the log file meanwhile."""
     await supervisor.end_leftovers(here)
     preflight.require(await examine(here))
     counts = observe(Home(here.home), "supervisor")
     try:
         return await _bring_up_logging(here, is_read=is_read)
     finally:
-        counts.write()  # with --detach, another process goes on from there
+        counts.write()  # with --detach, another process continues from these counts
 
 
 async def _bring_up_logging(here: Settings, *, is_read: bool) -> BroughtUp:
@@ -113,7 +113,7 @@ async def _bring_up_logging(here: Settings, *, is_read: bool) -> BroughtUp:
 
 
 def _ports(here: Settings) -> dict[str, Port]:
-    """The ports of the parts that clients reach."""
+    """Return the ports that clients reach, by part."""
     return {
         "shared-1": Port("PostgreSQL", "0.0.0.0", here.pg_port, "TENANTRY_PG_PORT"),  # noqa: S104
         "pooler": Port("the pooler", "0.0.0.0", here.pool.port, "TENANTRY_POOL_PORT"),  # noqa: S104
@@ -122,7 +122,7 @@ def _ports(here: Settings) -> dict[str, Port]:
 
 
 async def examine(here: Settings) -> list[Finding]:
-    """What stands in the way of starting what does not run yet."""
+    """Return the problems that would prevent a start of the parts that do not run yet."""
     ports = _ports(here)
     found = await statuses.look(here)
     running = {part.name for part in found.parts if part.state == "running"}
@@ -207,7 +207,7 @@ def _tell_where(here: Settings, *, key_is_new: bool) -> None:
 
 
 def down() -> None:
-    """Stop everything, losing nothing: clients first, then the pooler, then PostgreSQL."""
+    """Stop everything without losing data: clients first, then the pooler, then PostgreSQL."""
     here = settings.load()
     pid = supervisor.running_pid(here)
     if pid is None and not Home(here.home).clusters.exists():
@@ -218,13 +218,13 @@ def down() -> None:
         with output.waiting("Stopping"):
             if asyncio.run(processes.stop(pid, deadline=_DOWN_SECONDS)):
                 output.note("The supervisor took too long and was killed.")
-    # A supervisor that was killed leaves what serves tenants running.
+    # A supervisor that was killed leaves the daemons for tenants running.
     asyncio.run(supervisor.stop_daemons(here))
     output.done("Tenantry has stopped; all data is kept.")
 
 
 def status(json: Json = False) -> None:
-    """Show what runs. Exit code 3 if something does not."""
+    """Show the state of all parts. Exit code 3 if one does not run."""
     found = asyncio.run(statuses.look(settings.load()))
     if json:
         output.as_json(asdict(found))
@@ -265,7 +265,7 @@ def _last_backup(row: Row) -> str:
 
 
 def doctor(json: Json = False) -> None:
-    """Look for what is wrong on this machine, and say what to do about it. Changes nothing."""
+    """Check this machine for problems, and say how to fix them. Changes nothing."""
     findings = asyncio.run(_findings(settings.load()))
     if json:
         output.as_json([asdict(finding) for finding in findings])
@@ -322,7 +322,7 @@ async def _findings(here: Settings) -> list[Finding]:
 
 
 def of_clusters(here: Settings, found: statuses.Status) -> list[Finding]:
-    """What is to be told of the clusters and their backups."""
+    """Return the findings about clusters and their backups."""
     warnings = [
         Finding("warning", f"cluster {each.name}", warning)
         for each in found.clusters
@@ -332,7 +332,7 @@ def of_clusters(here: Settings, found: statuses.Status) -> list[Finding]:
 
 
 async def _versions(here: Settings) -> list[Finding]:
-    """What runs, is installed and would be installed."""
+    """Return findings about the running, installed and available versions."""
     local = LocalClusters(here)
     findings = []
     for part in await Versions(here, local, local_pooler(here)).look(wait=True):
@@ -388,18 +388,18 @@ def _backups(here: Settings, found: statuses.Status) -> list[Finding]:
 
 
 def _moment(at: str) -> str:
-    """A moment as it is in each answer: in UTC, which ``doctor`` shows in the reader's zone."""
+    """Format a moment in UTC as the API's answers do; ``doctor`` shows it in the local zone."""
     return f"{dt.datetime.fromisoformat(at).astimezone(dt.UTC):%F %T} UTC"
 
 
 def _challenge_port(here: Settings) -> list[Finding]:
-    """Whether challenges can be answered; nobody listens there now, so it must be free."""
+    """Check that ACME challenges can be answered: no program may hold their port until then."""
     if here.acme.directory is None or here.acme.dns_hook is not None:
         return []
     host, number = "0.0.0.0", here.acme.http_port  # noqa: S104
     port = Port("the ACME authority's challenge", host, number, "TENANTRY_ACME_HTTP_PORT")
     found = preflight.check_port(port)
-    # What serves tenants does not need it.
+    # Only a warning: the platform serves tenants without it.
     return [replace(found, level="warning") if found.level == "problem" else found]
 
 
@@ -407,7 +407,7 @@ def _certificate(here: Settings) -> list[Finding]:
     try:
         found = local_certificates(here).status()
     except Conflict:
-        return []  # nothing has been brought up yet
+        return []  # the platform has not been started yet
     except OSError as error:
         hint = "Run this as root or as the user that Tenantry runs as."
         return [Finding("warning", "certificate", f"cannot be read: {error.strerror}.", hint)]
@@ -434,12 +434,12 @@ def _certificate(here: Settings) -> list[Finding]:
 
 @service.command("install")
 def install_service() -> None:
-    """Have systemd start the platform at every boot. For root."""
+    """Install a systemd unit that starts the platform at every boot. For root."""
     here = settings.load()
     unit = systemd.Unit(
         name=unit_name(here),
         home=here.home,
-        program=Path(sys.prefix) / "bin" / "tenantry",  # not a link to it that may be another's
+        program=Path(sys.prefix) / "bin" / "tenantry",  # a link to it may be another installation's
         user=identity.SERVICE_USER,
         environment=unit_environment(here, os.environ),
         folders=(here.repository_dir,) if here.backup.dir else (),
@@ -450,5 +450,5 @@ def install_service() -> None:
 
 @service.command("uninstall")
 def uninstall_service() -> None:
-    """Stop the service and forget it; all data stays. For root."""
+    """Stop and remove the systemd unit; all data stays. For root."""
     asyncio.run(systemd.uninstall(unit_name(settings.load()), output.done))

@@ -1,4 +1,4 @@
-"""``tenantry pool``: an application's own pool, and a database's pool in the pooler."""
+"""``tenantry pool``: size an application's own pool, and renew a database's pool in the pooler."""
 
 from typing import Annotated
 
@@ -26,7 +26,7 @@ def advise(
     ] = advice.SUGGESTED_RESERVE,
     as_json: Json = False,
 ) -> None:
-    """Say how many connections each replica's pool should hold.
+    """Advise how many connections each replica's pool should hold.
 
     Example:
 
@@ -69,9 +69,9 @@ def reconnect(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Renew the server connections of a database's pooled clients.
+    """Replace the server connections of a database's pooled clients.
 
-    Nobody is dropped, unless with --end-clients.
+    No client is disconnected, except with --end-clients.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""``tenantry pooler``: what PgBouncer does at this moment."""
+"""``tenantry pooler``: the current state of PgBouncer."""
 
 from tenantry.base.sizes import readable
 from tenantry.cli import output

@@ -1,4 +1,4 @@
-"""``tenantry recover``: everything back from the backups, on an empty machine."""
+"""``tenantry recover``: recover a whole installation from its backups, on an empty machine."""
 
 import asyncio
 import datetime as dt
@@ -61,9 +61,9 @@ def recover(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring a whole installation back from its backups, on an empty machine.
+    """Recover a whole installation from its backups, on an empty machine.
 
-    Nothing that is there is overwritten. Cut off, the same command goes on where it was.
+    Nothing is overwritten. After an interruption, run the same command again to continue.
 
     Example:
 
@@ -146,7 +146,7 @@ def _tell_plan(home: Path, found: Found, moment: dt.datetime | None) -> None:
 
 @contextmanager
 def telling() -> Iterator[tuple[Say, Show]]:
-    """What says what is being done, and what shows how far a cluster is, on a terminal by a bar."""
+    """Yield what prints messages, and what shows a cluster's progress, on a terminal as a bar."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -193,7 +193,7 @@ def _tell(done: Recovered, *, as_json: bool) -> None:
 
 
 def moment_of(reached: Reached) -> str:
-    """Where a cluster stands, in words."""
+    """Describe the moment that a cluster has reached."""
     if reached.last_commit is None:
         return f"the end of the backup {reached.backup}"
     return f"{times.exact(reached.last_commit)}, its last commit"
@@ -211,7 +211,7 @@ def _warn(done: Recovered) -> None:
 
 
 def warn_of(differences: Differences) -> None:
-    """Tell what the control database and the databases do not agree on."""
+    """Report differences between the control database and the databases."""
     told = {
         "are owned, and not there: they were made after the moment of shared-1": (
             differences.missing

@@ -1,4 +1,4 @@
-"""``tenantry restore``: a database as it was at another moment."""
+"""``tenantry restore``: restore a database to a past state."""
 
 import sys
 from typing import Annotated, Literal
@@ -60,11 +60,11 @@ def restore(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Have a database back as it was at any second that is backed up.
+    """Restore a database to any point in time covered by backups.
 
-    Its neighbours notice nothing. In place, which has to be said, and is asked about on a terminal,
-    what was there is kept for a while, and can be put back. What PostgreSQL does not build again is
-    listed; in place, nothing is replaced then unless with --accept-losses.
+    Other databases are not affected. A restore in place has to be requested, and is confirmed on a
+    terminal; the replaced contents are retained for a while, and can be restored. Objects that
+    PostgreSQL cannot rebuild are listed; in place, without --accept-losses, nothing is replaced.
 
     Examples:
 
@@ -99,7 +99,7 @@ def restore(
 
 
 def _tell(row: Row, result: Row, name: str | None) -> None:
-    """Say what came of it. ``name`` is what a new one was to be called."""
+    """Report the result. ``name`` is the requested name of a new database."""
     operations.tell_exceptions(result)
     if "replaced" in result:
         output.done(f"{title(row)} is restored; what it was is kept as {result['replaced']}")
@@ -117,7 +117,7 @@ def _tell(row: Row, result: Row, name: str | None) -> None:
 
 
 def _in_place(row: Row) -> str:
-    """Have a person say that what is in service is to be replaced, who has not said so."""
+    """Ask to replace the database in service, as --as in-place was not given."""
     if not sys.stdin.isatty():
         raise InvalidInput(
             f"What was replaced goes in the place of {title(row)} as it is now; nothing was done.",
@@ -128,7 +128,7 @@ def _in_place(row: Row) -> str:
 
 
 def _confirm(row: Row) -> None:
-    """Ask on a terminal; elsewhere --as in-place has been said, and is enough."""
+    """Ask for confirmation on a terminal; otherwise --as in-place is enough."""
     if sys.stdin.isatty():
         output.note(
             f"{title(row)} ({row['environment']}, {row['database_name']}) is replaced: its direct "
@@ -139,7 +139,7 @@ def _confirm(row: Row) -> None:
 
 
 def replaced(database: Named, env: In = None, as_json: Json = False) -> None:
-    """List what restores in place have replaced, and when it is dropped.
+    """List databases that restores in place have replaced, and when each is dropped.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""``tenantry role``: further logins of a database."""
+"""``tenantry role``: additional roles of a database."""
 
 from typing import Annotated
 from urllib.parse import quote
@@ -52,7 +52,7 @@ def _find(api: Api, database: Row, text: str) -> Row:
 
 @app.command("list")
 def list_roles(database: Named, env: In = None, as_json: Json = False) -> None:
-    """List a database's logins besides its first one.
+    """List a database's additional roles.
 
     Example:
 
@@ -79,7 +79,7 @@ def create(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Make a login that reads all tables, also those made later; its password is shown once.
+    """Create a role that reads all present and future tables; its password is shown once.
 
     Example:
 
@@ -101,7 +101,7 @@ def create(
 
 @app.command()
 def delete(database: Named, role: RoleNamed, env: In = None, as_json: Json = False) -> None:
-    """Delete a login and end its sessions; what it owns becomes that of the first one.
+    """Delete an additional role and end its sessions; what it owns passes to the owner role.
 
     Example:
 
@@ -125,7 +125,7 @@ def delete(database: Named, role: RoleNamed, env: In = None, as_json: Json = Fal
 def rotate_password(
     database: Named, role: RoleNamed, env: In = None, as_json: Json = False
 ) -> None:
-    """Give a login a new password, and show it once. The old one opens nothing any more.
+    """Set a new password for an additional role and show it once. The old one stops working.
 
     Example:
 

@@ -1,6 +1,6 @@
-"""``tenantry login``, ``password`` and ``logout``, and the file that keeps the session.
+"""``tenantry login``, ``password`` and ``logout``, and the file that stores the session.
 
-The file is its owner's only (0600), and its token goes to the address that gave it, nowhere else.
+Only its owner can read the file (0600), and its token is sent only to the address that issued it.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ def login(
     email: Annotated[str, typer.Argument(help="Your e-mail address.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Log in; later commands are yours until `tenantry logout` or the session's end.
+    """Log in; later commands use the session until it ends or `tenantry logout`.
 
     Asks for the password, and for a code if you use an authenticator. Without a terminal they
     are read from standard input, a line each.
@@ -72,7 +72,7 @@ def login(
 
 
 def logout() -> None:
-    """End the session of `tenantry login`, here and at the platform.
+    """End the session of `tenantry login`, on this machine and in the platform.
 
     Example:
 
@@ -98,8 +98,8 @@ def logout() -> None:
 def password(as_json: Json = False) -> None:
     """Change your own password. Your other sessions end.
 
-    Asks for the present one and twice for the new one. Without a terminal both are read from
-    standard input, a line each. You must have logged in: `tenantry login`.
+    Asks for the current password and twice for the new one. Without a terminal both are read from
+    standard input, a line each. Log in first: `tenantry login`.
 
     Example:
 
@@ -131,9 +131,9 @@ def _devices() -> dict[str, str]:
 
 
 def ask(what: str, *, hidden: bool, twice: bool = False) -> str:
-    """What somebody types on the terminal, or else the next line of standard input.
+    """Read an answer from the terminal, or else the next line of standard input.
 
-    ``twice`` has it repeated on a terminal, where a slip would not be seen.
+    ``twice`` asks again on a terminal, where a typing error would not be seen.
     """
     if sys.stdin.isatty():
         again = "The same once more" if twice else False

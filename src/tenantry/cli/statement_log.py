@@ -1,4 +1,4 @@
-"""``tenantry db logs`` and ``tenantry db log-settings``: what a database's sessions do."""
+"""``tenantry db logs`` and ``tenantry db log-settings``: the log of a database's statements."""
 
 import datetime as dt
 import time
@@ -39,9 +39,9 @@ def logs(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what was logged of a database's statements, the oldest of them first.
+    """Show log entries of a database's statements, oldest first.
 
-    `tenantry db log-settings` says what is logged. Passwords and the like are removed. With --json
+    `tenantry db log-settings` sets what is logged. Passwords and the like are removed. With --json
     each entry is a line.
 
     Examples:
@@ -72,7 +72,7 @@ def logs(
 
 
 def _say_why(row: Row) -> None:
-    """Say why there may be no entry."""
+    """Explain why there may be no entry."""
     if row["log"] == _OFF:
         output.note(f"Nothing is logged of {title(row)}: see `tenantry db log-settings`.")
         return
@@ -119,9 +119,9 @@ def log_settings(
     off: Annotated[bool, typer.Option("--off", help="Log nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show or change what is logged of a database's statements, for its owner.
+    """Show or change which statements of a database are logged for its owner.
 
-    It holds for new sessions, and soon for pooled ones. What is not said stays as it is.
+    Changes apply to new sessions, and soon to pooled ones. Omitted settings stay unchanged.
 
     Examples:
 
@@ -152,7 +152,7 @@ def log_settings(
 
 
 def facts(settings: Row) -> list[tuple[str, object]]:
-    """What is logged, for people."""
+    """Return the log settings as labelled values."""
     return [
         ("statements", settings["statements"]),
         ("slow statements", _slow(settings["min_duration_ms"])),
@@ -167,7 +167,7 @@ def _slow(least: int | None) -> str:
 
 
 def summary(settings: Row) -> str | None:
-    """The same in a few words; None where nothing is logged."""
+    """Summarize the log settings; None if nothing is logged."""
     if settings == _OFF:
         return None
     return ", ".join(f"{label}: {output.plain(value)}" for label, value in facts(settings))

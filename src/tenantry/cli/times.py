@@ -1,7 +1,7 @@
-"""Moments in time: how people write and read them, and how old they are.
+"""Moments and durations: how they are written, shown and compared.
 
-People read them in their own zone with its offset, which can be written back: 2031-12-31
-18:00:00+01:00. In JSON they are as the API has them, ISO 8601 in UTC.
+They are shown in the local time zone with its offset, in a form that can be entered again:
+2031-12-31 18:00:00+01:00. In JSON they are as in the API, ISO 8601 in UTC.
 """
 
 import datetime as dt
@@ -11,7 +11,7 @@ from typing import Annotated, TypeGuard
 
 import typer
 
-LATEST = "latest"  # the last moment that there is
+LATEST = "latest"  # the latest moment that can be restored
 
 _UNITS = {
     "s": dt.timedelta(seconds=1),
@@ -31,21 +31,21 @@ _FORMS = (
 
 
 def past(text: str, *, words: str = "") -> dt.datetime:
-    """``24h`` as the moment 24 hours ago, ``20:42`` as today's, or a moment in ISO 8601.
+    """Parse ``24h`` as 24 hours ago, ``20:42`` as a time of today, or a moment in ISO 8601.
 
-    What has no zone is local, and how it was understood is said. ``words`` names what else may be
-    written there, for who writes something else.
+    A moment without a zone is local, and its interpretation is reported. ``words`` names other
+    accepted words, for the error message.
     """
     return _moment(text, -1, words)
 
 
 def future(text: str, *, words: str = "") -> dt.datetime:
-    """``30d`` as the moment 30 days ahead, ``20:42`` as today's, or a moment in ISO 8601."""
+    """Parse ``30d`` as 30 days ahead, ``20:42`` as a time of today, or a moment in ISO 8601."""
     return _moment(text, +1, words)
 
 
 def text_of(read: Callable[..., dt.datetime], *words: str) -> Callable[[str], str]:
-    """What reads an option that is a moment or one of these words: as text for the API."""
+    """Return a parser for an option that is a moment or one of these words, as text for the API."""
 
     def parse(text: str) -> str:
         if text in words:
@@ -79,7 +79,7 @@ def _moment(text: str, direction: int, words: str) -> dt.datetime:
 
 
 def distance(text: str | None, *, now: dt.datetime | None = None) -> str:
-    """How far an ISO 8601 moment is: ``42 s``, ``3 h`` (past) or ``in 30 d``; ``-`` for none."""
+    """Format the distance of a moment: ``42 s``, ``3 h`` (past), ``in 30 d``; ``-`` for none."""
     if not text:
         return "-"
     seconds = ((now or dt.datetime.now(dt.UTC)) - dt.datetime.fromisoformat(text)).total_seconds()
@@ -92,24 +92,24 @@ def distance(text: str | None, *, now: dt.datetime | None = None) -> str:
 
 
 def is_future(text: str | None) -> bool:
-    """Whether an ISO 8601 moment is still to come."""
+    """Whether an ISO 8601 moment is in the future."""
     return text is not None and dt.datetime.fromisoformat(text) > dt.datetime.now(dt.UTC)
 
 
 def is_moment(value: object) -> TypeGuard[str | dt.datetime]:
-    """Whether this is a moment, as Python or the API has it."""
+    """Whether this is a moment, in Python's or the API's form."""
     if isinstance(value, dt.datetime):
         return value.tzinfo is not None
     return isinstance(value, str) and re.fullmatch(_MOMENT, value) is not None
 
 
 def local(at: str | dt.datetime) -> str:
-    """A moment in the reader's own zone, to the second."""
+    """Format a moment in the local time zone, to the second."""
     return _local(at).isoformat(" ", "seconds")
 
 
 def exact(at: str | dt.datetime) -> str:
-    """The same to the microsecond, as PostgreSQL's log has it."""
+    """Format a moment in the local time zone, to the microsecond, as in PostgreSQL's log."""
     return _local(at).isoformat(" ", "microseconds")
 
 

@@ -1,4 +1,4 @@
-"""``tenantry tls``: the certificate of this machine's doors."""
+"""``tenantry tls``: the certificate of this machine's endpoints."""
 
 import asyncio
 import datetime as dt
@@ -32,7 +32,7 @@ _REASONS = {
 
 
 def _here() -> Certificates:
-    """This machine's, as the user whose it is."""
+    """Return this machine's certificates, after becoming the service user."""
     here = settings.load()
     if not Home(here.home).certificate.parent.exists():
         raise NotRunning("There is no certificate yet.", hint="Run ./tenantry up.")
@@ -46,7 +46,7 @@ def _here() -> Certificates:
 
 @app.command()
 def status(json: Json = False) -> None:
-    """Show the certificate in place, what is planned for it, and which ports show it."""
+    """Show the installed certificate, its planned renewal, and the ports that present it."""
     certificates = _here()
     found, doors = certificates.status(), asyncio.run(certificates.doors())
     if json:
@@ -83,10 +83,10 @@ def renew(
     ] = "superseded",
     json: Json = False,
 ) -> None:
-    """Have another certificate now, and put it in service. No connection is dropped.
+    """Replace the certificate now. No connection is dropped.
 
-    With --revoke the authority revokes the old one once the new one is in service. If
-    either fails, the platform tries again by itself until both are done.
+    With --revoke the authority revokes the old one once the new one is in service. If either step
+    fails, the platform retries it until both are done.
     """
     if reason not in _REASONS:
         raise typer.BadParameter(f"is one of {', '.join(_REASONS)}", param_hint="--reason")
@@ -103,7 +103,7 @@ def renew(
 
 @app.command()
 def ca(json: Json = False) -> None:
-    """Print what clients verify the certificate by: PEM, for sslrootcert and the like."""
+    """Print the CA certificate with which clients verify the server: PEM, for sslrootcert."""
     file = Home(settings.load().home).ca_certificate
     if not file.exists():
         raise NotRunning("There is no authority yet.", hint="Run ./tenantry up.")

@@ -1,4 +1,4 @@
-"""``tenantry totp``: an authenticator for one's own login."""
+"""``tenantry totp``: the authenticator of one's own login."""
 
 import sys
 
@@ -16,9 +16,9 @@ app = typer.Typer(
     help="Your own authenticator: on, off, recovery codes. Log in first.", no_args_is_help=True
 )
 
-_QUIET = 2  # modules around it: with the usual 4 it is higher than the usual 24 lines
+_QUIET = 2  # the light margin in modules: with the usual 4 the code is higher than 24 lines
 
-# Of two modules above each other, by whether each is light.
+# Two modules, one above the other, by whether each is light.
 _HALVES = {
     (True, True): "\N{FULL BLOCK}",
     (True, False): "\N{UPPER HALF BLOCK}",
@@ -29,10 +29,10 @@ _HALVES = {
 
 @app.command("on")
 def turn_on(as_json: Json = False) -> None:
-    """Ask for a code of an authenticator at each of your logins.
+    """Require a code of an authenticator at each of your logins.
 
     Asks for your password, shows a QR code for the app, and asks for the code that the app then
-    shows: until that is right nothing has changed. Ends with ten recovery codes, each of which
+    shows: nothing changes until that code is right. Prints ten recovery codes, each of which
     replaces a code once. Without a terminal the password and the code are read from standard
     input, a line each. With --json it prints two lines: the secret, then the recovery codes.
 
@@ -56,10 +56,10 @@ def turn_on(as_json: Json = False) -> None:
 
 @app.command("off")
 def turn_off(as_json: Json = False) -> None:
-    """Ask for no code any more. Needs your password and a code, or a recovery code.
+    """Remove your authenticator. Needs your password and a code, or a recovery code.
 
-    Without a terminal they are read from standard input, a line each. Whoever has neither asks an
-    administrator for `tenantry user remove-totp`.
+    Without a terminal they are read from standard input, a line each. If you have neither code, ask
+    an administrator for `tenantry user remove-totp`.
 
     Example:
 
@@ -79,7 +79,7 @@ def turn_off(as_json: Json = False) -> None:
 
 @app.command()
 def codes(as_json: Json = False) -> None:
-    """Make ten new recovery codes; the old ones end. Needs your password.
+    """Create ten new recovery codes and invalidate the old ones. Needs your password.
 
     Example:
 
@@ -96,7 +96,7 @@ def codes(as_json: Json = False) -> None:
 
 
 def _confirm(api: Api) -> Row:
-    """Show the platform a code of the new authenticator; on a terminal until it is right."""
+    """Confirm the new authenticator with a code; on a terminal repeat until it is right."""
     while True:
         code = ask("The code that it shows now", hidden=False)
         try:
@@ -133,9 +133,9 @@ def _show_codes(made: Row) -> None:
 
 
 def qr_code(text: str) -> list[str]:
-    """Lines of half blocks, two modules high, in which what is drawn is light.
+    """Return the lines of a QR code in half blocks, two modules high, drawing the light modules.
 
-    So they are right on a dark terminal without colours too.
+    It is thus readable on a dark terminal without colours too.
     """
     code = QRCode(error_correction=ERROR_CORRECT_L, border=_QUIET)
     code.add_data(text)

@@ -1,4 +1,4 @@
-"""The connections that the CLI asks an API by: whom they trust, and by which proxy they go."""
+"""The CLI's HTTP connections to the API: certificate verification and proxies."""
 
 import ssl
 from os import environ
@@ -14,15 +14,15 @@ from tenantry.base.local_api import LocalApi, is_loopback
 
 _BLOCK = 1 << 16
 _CONNECT_SECONDS = 5
-# OpenSSL's reasons for ending before anything was sent.
+# OpenSSL's reasons for failing before anything was sent.
 _NO_HANDSHAKE = {"CERTIFICATE_VERIFY_FAILED", "HTTP_REQUEST", "WRONG_VERSION_NUMBER"}
 
 
 def _trust(url: str, here: LocalApi) -> dict[str, Any]:
-    """How to be sure of who answers, as urllib3 is told.
+    """Return urllib3's arguments for verifying the server.
 
-    In this machine's own API by its CA file, and its domain, whatever address it is at; in others
-    by SSL_CERT_FILE, or the authorities that the system trusts. Raises InvalidInput for a bad file.
+    This machine's own API is verified by its CA file and its domain, whatever its address; others
+    by SSL_CERT_FILE or the system's authorities. Raises InvalidInput for a bad file.
     """
     if url.startswith("http:"):
         return {}
@@ -46,13 +46,13 @@ def _trusting(file: str) -> ssl.SSLContext:
 
 
 def _proxy(url: str) -> str | None:
-    """The URL of the proxy that the environment names for this address."""
+    """Return the URL of the proxy that the environment names for this address."""
     if not any(name.lower().endswith("_proxy") for name in environ):
         return None
     from urllib import request  # noqa: PLC0415 (it takes 10 ms, and few have a proxy)
 
     parts = urlsplit(url)
-    # A proxy is for other machines, and would see the key.
+    # A proxy is for other machines only, and would see the key.
     if is_loopback(parts.hostname or "") or request.proxy_bypass(parts.netloc):
         return None
     named = request.getproxies()
@@ -61,14 +61,14 @@ def _proxy(url: str) -> str | None:
 
 
 def timeout(seconds: float) -> urllib3.Timeout:
-    """How long an answer that may take so many seconds is waited for."""
+    """Return the timeout for an answer that may take so many seconds."""
     return urllib3.Timeout(connect=_CONNECT_SECONDS, read=seconds)
 
 
 def connections(url: str, key: str | None, here: LocalApi) -> urllib3.PoolManager:
-    """The connections to an API.
+    """Return the connection pool for an API.
 
-    Raises InvalidInput for a proxy of a kind that is not known, or a bad SSL_CERT_FILE.
+    Raises InvalidInput for an unknown kind of proxy, or a bad SSL_CERT_FILE.
     """
     told = {
         "headers": {"X-API-Key": key} if key else {},
@@ -91,25 +91,25 @@ def connections(url: str, key: str | None, here: LocalApi) -> urllib3.PoolManage
 
 
 def is_success(answer: urllib3.BaseHTTPResponse) -> bool:
-    """Whether the API did what it was asked."""
+    """Whether the request succeeded."""
     return 200 <= answer.status < 300  # noqa: PLR2004 (RFC 9110)
 
 
 def is_unsent(error: Exception) -> bool:
-    """Whether there was no connection to send the request on."""
+    """Whether the request failed before it was sent."""
     if isinstance(error, exceptions.ConnectTimeoutError | exceptions.ProxyError):
         return True
     return getattr(_cause(error), "reason", None) in _NO_HANDSHAKE
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What the system or OpenSSL said; urllib3 puts its own objects around that."""
+    """Return the system's or OpenSSL's error from inside those of urllib3."""
     inside = (each for each in error.args if isinstance(each, BaseException))
     deeper = error.__cause__ or next(inside, None)
     return error if deeper is None else _cause(deeper)
 
 
 def reason(error: Exception) -> str:
-    """Why there is no answer, in a few words."""
+    """Return a short reason for the lack of an answer."""
     cause = _cause(error)
     return str(cause) or type(cause).__name__

@@ -1,4 +1,4 @@
-"""``tenantry uninstall``: everything that ``up`` has made on this machine, away again."""
+"""``tenantry uninstall``: remove everything that ``up`` has created on this machine."""
 
 import asyncio
 import os
@@ -28,10 +28,10 @@ def uninstall(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop everything and delete it with all databases and backups. There is no way back.
+    """Stop everything and delete it with all databases and backups. This cannot be undone.
 
-    Asks for the home's path on a terminal; elsewhere --yes is needed. Packages stay, and what
-    stays besides is listed.
+    Asks for the home's path on a terminal; otherwise --yes is required. Packages remain, and
+    whatever else remains is listed.
 
     Example:
 
@@ -104,7 +104,7 @@ def _confirm(home: Path, removal: Removal) -> None:
 
 
 def _remove_unit(here: Settings) -> list[str]:
-    """Remove the unit first: systemd would start again what is stopped."""
+    """Remove the unit first: systemd would restart what is stopped."""
     name = unit_name(here)
     if not systemd.is_installed(name, here.home):
         return []
@@ -113,9 +113,9 @@ def _remove_unit(here: Settings) -> list[str]:
 
 
 def _stop(here: Settings) -> None:
-    """Stop whatever runs, by ``down``, which becomes the platform's user for that.
+    """Stop everything by ``down``, which becomes the platform's user for that.
 
-    Raises MachineError if something runs on.
+    Raises MachineError if something still runs.
     """
     done = subprocess.run(
         [sys.executable, "-m", "tenantry.cli", "down"],
@@ -136,7 +136,7 @@ def _stop(here: Settings) -> None:
 
 
 def _clean_machine(here: Settings, gone: list[str], left: list[Left]) -> None:
-    """Remove what root's ``up`` has made outside of the home, and note what is gone and left."""
+    """Remove what root's ``up`` created outside of the home; record what is gone and left."""
     gone += [*_remove_filter(here), *map(str, programs.unlink(here.home / "venv" / "bin"))]
     user = f"the system user {environment.USER}"
     if here.backup.dir is not None:

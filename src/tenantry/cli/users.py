@@ -1,4 +1,4 @@
-"""``tenantry user``: who may log in."""
+"""``tenantry user``: the users who can log in."""
 
 from typing import Annotated
 from urllib.parse import quote
@@ -54,7 +54,7 @@ def create(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Create a user, and show a first password once.
+    """Create a user, and show an initial password once.
 
     Examples:
 
@@ -82,7 +82,7 @@ def create(
 
 @app.command("list")
 def list_users(as_json: Json = False) -> None:
-    """List the users.
+    """List users.
 
     Example:
 
@@ -95,7 +95,7 @@ def list_users(as_json: Json = False) -> None:
 
 @app.command()
 def disable(user: Who, as_json: Json = False) -> None:
-    """Shut a user out at once: sessions end, and keys that they made stop.
+    """Disable a user: their sessions end, and keys that they created stop working.
 
     Example:
 
@@ -108,7 +108,7 @@ def disable(user: Who, as_json: Json = False) -> None:
 
 @app.command()
 def enable(user: Who, as_json: Json = False) -> None:
-    """Let a disabled user in again.
+    """Enable a disabled user.
 
     Example:
 
@@ -121,7 +121,7 @@ def enable(user: Who, as_json: Json = False) -> None:
 
 @app.command()
 def unlock(user: Who, as_json: Json = False) -> None:
-    """Forget failed logins, so that the user need not wait.
+    """Reset a user's failed logins, so that they can log in at once.
 
     Example:
 
@@ -134,7 +134,7 @@ def unlock(user: Who, as_json: Json = False) -> None:
 
 @app.command("reset-password")
 def reset_password(user: Who, as_json: Json = False) -> None:
-    """Give a user a new password, shown once; their sessions end.
+    """Set a new password for a user, shown once; their sessions end.
 
     Example:
 
@@ -147,7 +147,7 @@ def reset_password(user: Who, as_json: Json = False) -> None:
 
 @app.command("remove-totp")
 def remove_totp(user: Who, as_json: Json = False) -> None:
-    """Ask no code of a user who has lost the authenticator; their sessions end.
+    """Remove the authenticator of a user who has lost it; their sessions end.
 
     Example:
 
@@ -160,7 +160,7 @@ def remove_totp(user: Who, as_json: Json = False) -> None:
 
 @app.command()
 def delete(user: Who, as_json: Json = False) -> None:
-    """Delete a user, with sessions and with the keys that they made.
+    """Delete a user with their sessions and the keys that they created.
 
     Example:
 

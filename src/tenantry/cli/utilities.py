@@ -1,7 +1,7 @@
-"""The three small programs an administrator types by heart: ``pg-status``, ``pg-list-databases``
-and ``pg-backup-control``.
+"""Three small programs for administrators: ``pg-status``, ``pg-list-databases`` and
+``pg-backup-control``.
 
-The first two ask the API. The backup does not: it must work when the API is down.
+The first two use the API. The backup does not: it must work when the API is down.
 """
 
 import asyncio
@@ -39,22 +39,22 @@ def _enter(name: str, command: Callable[[bool], None]) -> NoReturn:
 
 
 def status() -> NoReturn:
-    """``pg-status``."""
+    """Run ``pg-status``."""
     _enter("pg-status", _status)
 
 
 def list_databases() -> NoReturn:
-    """``pg-list-databases``."""
+    """Run ``pg-list-databases``."""
     _enter("pg-list-databases", _list_databases)
 
 
 def backup_control() -> NoReturn:
-    """``pg-backup-control``."""
+    """Run ``pg-backup-control``."""
     _enter("pg-backup-control", _backup_control)
 
 
 def _status(as_json: Json = False) -> None:
-    """Show the platform's parts, its clusters and its pooler. Exits 1 if a part is down."""
+    """Show the platform's parts, its clusters and its pooler. Exit code 1 if a part is down."""
     with connect() as api:
         ready, parts = api.readiness()
         if as_json:
@@ -97,9 +97,9 @@ def _list_databases(as_json: Json = False) -> None:
 
 
 def _backup_control(as_json: Json = False) -> None:
-    """Save the control database below $TENANTRY_HOME/backups, and forget copies older than 7 days.
+    """Back up the control database below $TENANTRY_HOME/backups; delete copies older than 7 days.
 
-    Run it as root or as the platform's own user. Bring a copy back with pg_restore.
+    Run it as root or as the platform's own user. Restore a copy with pg_restore.
     """
     home = Home(settings.load().home)
     data = home.clusters / "control" / "data"
@@ -116,7 +116,7 @@ def _backup_control(as_json: Json = False) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """A running server, as its own data folder describes it."""
+    """A running server, as described by its data folder."""
 
     bindir: Path
     socket_dir: str
@@ -124,10 +124,10 @@ class _Server:
 
 
 def _become_owner_of(folder: Path) -> None:
-    """Go on as the user who owns ``folder``: the server lets nobody else in.
+    """Become the user who owns ``folder``: the server accepts no other user.
 
-    Root gives its rights up for good, so nothing it writes can be led astray by
-    a link that the platform's user may have made.
+    Root gives up its rights permanently, so that no link made by the platform's user can redirect
+    what it writes.
     """
     try:
         owner = folder.stat()
@@ -151,7 +151,7 @@ def _become_owner_of(folder: Path) -> None:
 
 
 def _running(data: Path) -> _Server:
-    """The server of a data folder (PostgreSQL's postmaster.pid and postmaster.opts).
+    """Return the server of a data folder (PostgreSQL's postmaster.pid and postmaster.opts).
 
     Raises NotRunning.
     """
@@ -166,12 +166,12 @@ def _running(data: Path) -> _Server:
 
 
 def _dump(server: _Server, folder: Path, *, now: dt.datetime) -> Path:
-    """Write a copy under its final name only when it is whole; then forget the old ones."""
+    """Write a copy, under its final name only once it is complete; then delete old copies."""
     files.ensure_folder(folder)
     final = folder / f"control-{now:%Y%m%d-%H%M%S}.dump"
     unfinished = folder / f".{final.name}.{os.getpid()}"
     try:
-        unfinished.touch(mode=0o600)  # pg_dump leaves it so
+        unfinished.touch(mode=0o600)  # pg_dump does not change the mode
         asyncio.run(
             commands.run(
                 [

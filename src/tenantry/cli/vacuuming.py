@@ -1,4 +1,4 @@
-"""``tenantry db vacuum-full``: the disk that deleted rows have taken, given back."""
+"""``tenantry db vacuum-full``: give back the disk space of deleted rows."""
 
 from typing import Annotated
 
@@ -33,9 +33,9 @@ def vacuum_full(
     wait: operations.Wait = True,
     as_json: Json = False,
 ) -> None:
-    """Rewrite tables, to give back what deleted rows have taken. Nobody uses one meanwhile.
+    """Rewrite tables to give back the space of deleted rows. Each is locked meanwhile.
 
-    Without --table, those that would give back a tenth of their size or more.
+    Default without --table: those that would give back a tenth of their size or more.
 
     Examples:
 
@@ -83,7 +83,7 @@ def vacuum_full(
 
 
 def _tell(row: Row, result: Row) -> None:
-    """Say what came of it."""
+    """Report the result."""
     for each in result["tables"]:
         before, after = readable(each["before_bytes"]), readable(each["after_bytes"])
         output.note(f"{each['table']}: {before}, now {after}")
@@ -99,7 +99,7 @@ def _tell(row: Row, result: Row) -> None:
 
 
 def _named(rows: list[Row], name: str) -> Row:
-    """The table of this name. Raises NotFound."""
+    """Return the table of this name. Raises NotFound."""
     for each in rows:
         if each["table"] == name:
             return each

@@ -1,4 +1,4 @@
-"""``tenantry whitelist``: from where a database may be reached."""
+"""``tenantry whitelist``: the allowlist of a database."""
 
 import contextlib
 import ipaddress
@@ -30,7 +30,7 @@ _COLUMNS: dict[str, output.Cell] = {
 
 @app.command("list")
 def list_entries(database: Named, env: In = None, as_json: Json = False) -> None:
-    """List who may reach a database; no entry means everybody.
+    """List the addresses that may reach a database; an empty list allows all.
 
     Example:
 
@@ -59,10 +59,10 @@ def add(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """Admit an address; the first one closes the database to all others.
+    """Allow an address; the first entry closes the database to all other addresses.
 
-    For one that is listed already, a description or an end that is not said stays as it is. On a
-    terminal it asks if the first entry would refuse the address that you come from.
+    If the address is already listed, an omitted description or expiry stays unchanged. On a
+    terminal it asks before a first entry that would refuse your own address.
 
     Example:
 
@@ -96,7 +96,7 @@ def add(
 
 
 def _require_consent(page: Page, address: str, name: str) -> None:
-    """Ask before the first entry of a list refuses whoever makes it."""
+    """Ask before the first entry of a list refuses the caller's own address."""
     caller = page.told.get("caller_address")
     if page.rows or caller is None:
         return
@@ -118,7 +118,7 @@ def _tell_ended(entry: Row) -> None:
 
 
 def _network(address: str) -> str:
-    """An address or range as it is listed; as it is if it is none."""
+    """Return an address or range in its listed form; anything else unchanged."""
     try:
         return str(parse_network(address))
     except InvalidInput:
@@ -132,7 +132,7 @@ def remove(
     env: In = None,
     as_json: Json = False,
 ) -> None:
-    """No longer admit an address, and end its sessions; without the last one, all may come.
+    """Remove an address and end its sessions; without entries all addresses are allowed.
 
     Example:
 

@@ -1,6 +1,4 @@
-"""What the API says, in the words of whoever typed a command: options for fields, commands for
-routes. The API's own callers are told in theirs.
-"""
+"""Translate the API's messages for the CLI: fields become options, and routes become commands."""
 
 import re
 import sys
@@ -9,7 +7,7 @@ from typing import Any
 
 from tenantry.cli import times
 
-# Each route that a detail or hint of the API's names, as the command that does the same.
+# Each route that the API's details or hints name, with the equivalent command.
 COMMANDS = {
     "GET /api/api-keys": "tenantry key list",
     "GET /api/blueprints": "tenantry blueprint list",
@@ -33,7 +31,7 @@ COMMANDS = {
     "POST /api/databases/{id}/blueprint": "tenantry blueprint apply",
     "POST /api/databases/{id}/rotate-password": "tenantry db rotate-password DATABASE",
 }
-# What else is said to who sends requests.
+# Other phrases for users of the API.
 PHRASES = {
     "Send an API key as X-API-Key": "Put an API key into TENANTRY_API_KEY",
     'Ask for it as "in_place".': "Ask for it with --as in-place.",
@@ -41,12 +39,12 @@ PHRASES = {
     " their age",
     "drop it as the database's owner": "drop it with `tenantry db psql`",
 }
-# Fields whose option is another command's.
+# Fields that are set by another command's option.
 ELSEWHERE = {
     "disk_quota_bytes": "--disk-quota (`tenantry db update`)",
     "max_connections": "--max-connections (`tenantry db update`)",
 }
-# Fields of the API's whose option or argument is called otherwise, the likeliest first.
+# Fields of the API whose option or argument has another name, the likeliest first.
 PARAMETERS = {
     "as": ("into",),
     "customer_email": ("customer",),
@@ -60,14 +58,14 @@ PARAMETERS = {
     "type": ("kind",),
 }
 
-# Fields that are asked for, and are no options.
+# Fields that are prompted for and have no option.
 ASKED = {
     "code": "the code",
     "current_password": "your present password",
     "new_password": "the new password",
 }
 
-# Not compiled here, but when the first failure is told.
+# Compiled only when the first failure is reported.
 _ROUTE = r"(?:GET|POST|PUT|PATCH|DELETE) /[\w/{}-]+(?:\?[\w=…&]+(?:\.[\w=&]+)*)?"
 _MOMENT = r"\b(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}) UTC\b"
 _ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -75,13 +73,13 @@ _FIELD = r"\b[a-z]+(?:_[a-z]+)+\b(?! \(--|, --)"
 
 
 class Words:
-    """The words of the command that these arguments call, in a program."""
+    """The option names of the command that these arguments call, in a program."""
 
     def __init__(self, program: Any, arguments: Sequence[str]) -> None:
         self._parameters = {each.name: each for each in _called(program, arguments).params}
 
     def field(self, path: str) -> str:
-        """The option or argument for a field of the API's, or the field if there is none."""
+        """Return the option or argument for a field of the API, or the field if there is none."""
         for part in reversed(path.split(".")):
             for name in (*PARAMETERS.get(part, ()), part, part.removesuffix("s")):
                 if found := self._parameters.get(name):
@@ -89,8 +87,7 @@ class Words:
         return ASKED.get(path, path)
 
     def text(self, said: str) -> str:
-        """A sentence of the API's, with its routes and fields as they are typed here, and its
-        moments in the reader's zone."""
+        """Translate routes and fields of the API in a text, and moments to the local time zone."""
         said = commands(said)
         return re.sub(_FIELD, lambda found: self._option(found[0]), said)
 
@@ -100,9 +97,9 @@ class Words:
 
 
 def commands(said: str) -> str:
-    """A sentence of the platform's with its routes as commands, its moments in the reader's zone.
+    """Translate the platform's routes in a text, and its moments to the local time zone.
 
-    Its fields stay: what PostgreSQL names is none.
+    Fields stay unchanged: what looks like one in PostgreSQL's messages is none.
     """
     for theirs, ours in PHRASES.items():
         said = said.replace(theirs, ours)
@@ -111,19 +108,19 @@ def commands(said: str) -> str:
 
 
 def command(route: str) -> str:
-    """The command for a route, in the marks that commands have here; or the route itself."""
+    """Return the command for a route, in backquotes; or the route itself."""
     ids = re.findall(_ID, route)
     found = COMMANDS.get(re.sub(_ID, "{id}", route))
     return route if found is None else f"`{found.replace('{id}', ids[0]) if ids else found}`"
 
 
 def here(program: Any) -> Words:
-    """The words of the command that this process runs."""
+    """Return the words for the command that this process runs."""
     return Words(program, sys.argv[1:])
 
 
 def _called(command: Any, arguments: Sequence[str]) -> Any:
-    """The command that these arguments lead to: groups have no options with values."""
+    """Return the command that these arguments lead to: groups have no options with values."""
     for word in arguments:
         below = getattr(command, "commands", None)
         if below is None:

@@ -9,7 +9,7 @@ from tenantry.control.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look at a database found: its sessions so far, and whether it was used since."""
+    """What a check of a database found: its sessions so far, and whether it was used since."""
 
     database_id: uuid.UUID
     sessions: int
@@ -17,7 +17,7 @@ class Look:
 
 
 async def sessions_seen(tx: Tx, cluster_id: uuid.UUID) -> Mapping[uuid.UUID, int]:
-    """How many sessions each database of a cluster had had at the last look."""
+    """Return the session count of each database of a cluster at the last check."""
     cursor = await tx.execute(
         """
         SELECT database_id, sessions FROM database_activity
@@ -29,7 +29,7 @@ async def sessions_seen(tx: Tx, cluster_id: uuid.UUID) -> Mapping[uuid.UUID, int
 
 
 async def keep(tx: Tx, looks: Sequence[Look]) -> None:
-    """Note what was found, of those that still are."""
+    """Record checks, of databases that still exist."""
     await tx.execute(
         """
         INSERT INTO database_activity (database_id, sessions, last_active_at)

@@ -1,7 +1,7 @@
-"""Failed logins, by what they count under; in the database, so that a restart forgives nothing.
+"""Failed logins by subject, in the database, so that a restart does not reset them.
 
-An attempt counts as failed from its begin on, and is taken back when it succeeds: many
-at once get no further than one after the other.
+An attempt counts as failed from its start, and is uncounted when it succeeds: parallel attempts
+gain nothing over sequential ones.
 """
 
 import datetime as dt
@@ -12,7 +12,7 @@ from tenantry.control.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One that has begun; ``failures`` counts it too."""
+    """A started attempt; ``failures`` includes it."""
 
     subject: str
     failures: int
@@ -20,9 +20,9 @@ class Attempt:
 
 
 async def begin(tx: Tx, subject: str, *, account: str | None) -> Attempt | None:
-    """Count an attempt on an account, if it is on one alone.
+    """Count an attempt; ``account`` is set if it concerns one account only.
 
-    None if the subject is locked; then nothing is counted.
+    Returns None, without counting, if the subject is locked.
     """
     row = await (
         await tx.execute(
@@ -40,7 +40,7 @@ async def begin(tx: Tx, subject: str, *, account: str | None) -> Attempt | None:
 
 
 async def seconds_locked(tx: Tx, subject: str) -> float:
-    """How much longer a subject is locked."""
+    """Return for how many more seconds a subject is locked."""
     row = await (
         await tx.execute(
             """
@@ -68,7 +68,7 @@ async def lock(tx: Tx, attempt: Attempt, seconds: int) -> Attempt:
 
 
 async def take_back(tx: Tx, attempt: Attempt) -> None:
-    """This one did not fail: uncount it, and lift the lock that it has put on, if it did."""
+    """Uncount an attempt that did not fail, and remove its lock if it set one."""
     await tx.execute(
         """
         UPDATE failed_logins SET failures = greatest(failures - 1, 0),
@@ -80,15 +80,15 @@ async def take_back(tx: Tx, attempt: Attempt) -> None:
 
 
 async def clear(tx: Tx, subject: str) -> None:
-    """Forget all failures of a subject."""
+    """Delete all failures of a subject."""
     await tx.execute("DELETE FROM failed_logins WHERE subject = %s", (subject,))
 
 
 async def clear_account(tx: Tx, account: str) -> None:
-    """Forget all failures of an account, from wherever they came."""
+    """Delete all failures of an account, from all addresses."""
     await tx.execute("DELETE FROM failed_logins WHERE account = %s", (account,))
 
 
 async def forget_old(tx: Tx) -> None:
-    """After a day without another one failures no longer count."""
+    """Delete failures of subjects that have had none for a day."""
     await tx.execute("DELETE FROM failed_logins WHERE last_at < now() - interval '1 day'")

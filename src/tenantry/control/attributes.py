@@ -1,8 +1,8 @@
-"""A database's attributes, defined once: what its owner decides about it besides its limits.
+"""A database's attributes, defined once: what its owner sets besides its limits.
 
 A field here is a column of ``databases`` of the same name, and a field of the API's requests and
 answers. The statements that create, change and copy a row, and the differences in the audit, are
-made of this definition.
+generated from this definition.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ PoolMode = Literal["transaction", "session"]
 
 @dataclass(frozen=True, kw_only=True)
 class Attributes:
-    """What an owner decides about a database.
+    """The attributes that an owner sets on a database.
 
-    ``timezone`` is the IANA name of the one that its sessions begin with.
-    ``rotate_password_days`` is after how many days its passwords are replaced, ``expires_at`` when
-    a branch is deleted; None is never.
+    ``timezone`` is the IANA time zone with which its sessions begin. ``rotate_password_days`` is
+    after how many days its passwords are replaced, ``expires_at`` when a branch is deleted; None
+    means never.
     """
 
     name: str | None = None
@@ -38,21 +38,21 @@ class Attributes:
 
     @property
     def attributes(self) -> "Attributes":
-        """Only these, of a row that has more."""
+        """The attributes alone, of a row that has more."""
         return Attributes(**self.values())
 
     def values(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in NAMES}
 
     def changed(self, changes: Mapping[str, Any]) -> "Attributes":
-        """The same but for ``changes``, which are values by name."""
+        """Return a copy with ``changes``, which are values by name."""
         return dataclasses.replace(self.attributes, **changes)
 
     def copied(self) -> "Attributes":
-        """Those that a branch, or a restored copy, of this database begins with."""
+        """Return the attributes of a new branch or restored copy of this database."""
         return dataclasses.replace(self.attributes, rotate_password_days=None, expires_at=None)
 
 
 NAMES = tuple(field.name for field in dataclasses.fields(Attributes))
-# To set one of the others to null is to leave it as it is.
+# For all other attributes null means unchanged.
 CLEARABLE = ("rotate_password_days", "expires_at")

@@ -1,5 +1,7 @@
-"""The audit: who did what to which, from where, and what came of it. Rows are only ever added,
-and forgotten when they are old."""
+"""The audit log: actors, actions, targets, addresses and results.
+
+Rows are never changed, and deleted only by age.
+"""
 
 import datetime as dt
 import uuid
@@ -14,13 +16,13 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import Tx
 from tenantry.pg import names
 
-# What was only promised is "accepted"; a row of its own tells later how it ended.
+# "accepted" is a started operation; a later row of its own has its result.
 Result = Literal["ok", "accepted", "refused", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks: an API key, a user, the platform itself, or somebody unknown; and from where."""
+    """The actor: an API key, a user, the platform itself or an anonymous client; its address."""
 
     kind: Literal["api_key", "user", "platform", "anonymous"]
     name: str
@@ -36,9 +38,9 @@ PLATFORM = Actor("platform", "tenantry")
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """One thing that was done, begun, or refused.
+    """An entry: an action that was done, started, or refused.
 
-    ``resource_title`` is what its owner called a database then; None of anything else.
+    ``resource_title`` is the name of a database at that time; None for other resources.
     """
 
     id: int
@@ -59,7 +61,7 @@ class AuditRow:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which rows a list shows; None means any."""
+    """A filter of rows; None means any."""
 
     action: str | None = None
     resource_id: str | None = None
@@ -80,9 +82,9 @@ async def record(
     result: Result = "ok",
     details: dict[str, object] | None = None,
 ) -> None:
-    """Add a row, in the transaction of the change that it tells of.
+    """Add a row, in the transaction of the change that it describes.
 
-    A database that is not gone yet is called what its row says.
+    The name of a database that still exists is taken from its row.
     """
     await tx.execute(
         """
@@ -121,7 +123,7 @@ async def record_on(
     result: Result = "ok",
     details: dict[str, object] | None = None,
 ) -> None:
-    """Add a row on a database. Its owner reads there what others did to it, too."""
+    """Add a row about a database, visible to its owner also if another actor caused it."""
     await record(
         tx,
         replace(actor, customer_id=actor.customer_id or database.customer_id),
@@ -135,7 +137,7 @@ async def record_on(
 
 
 def differences(before: object, after: object, fields: Iterable[str]) -> dict[str, object]:
-    """By field, the values before and after, of those that differ."""
+    """Return the values before and after, by field, of the fields that differ."""
     return {
         field: [_written(was), _written(now)]
         for field in fields
@@ -148,7 +150,7 @@ def _written(value: object) -> object:
 
 
 async def rotated_since(tx: Tx, moment: dt.datetime) -> set[str]:
-    """The tenants' roles that were given another password since, by the platform."""
+    """Return the tenants' roles to which the platform has given another password since."""
     cursor = await tx.execute(
         """
         SELECT details ->> 'role', resource_name FROM audit_logs WHERE at >= %s AND result = 'ok'
@@ -162,7 +164,7 @@ async def rotated_since(tx: Tx, moment: dt.datetime) -> set[str]:
 async def page(
     tx: Tx, wanted: Filter, *, customer_id: uuid.UUID | None, before: int, limit: int
 ) -> list[AuditRow]:
-    """Up to ``limit`` rows, newest first, with ids below ``before``."""
+    """Return up to ``limit`` rows, newest first, with ids below ``before``."""
     conditions = ["id < %(before)s"]
     if customer_id is not None:
         conditions.append("customer_id = %(customer_id)s")
@@ -202,5 +204,5 @@ async def page(
 
 
 async def forget_old(tx: Tx, *, days: int) -> None:
-    """Forget what is older than ``days``; the database itself refuses fewer than 30."""
+    """Delete rows older than ``days``; the database itself refuses fewer than 30."""
     await tx.execute("SELECT forget_old_audit_logs(%s)", (days,))

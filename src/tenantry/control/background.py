@@ -1,4 +1,4 @@
-"""Work that goes on after whoever asked for it has been answered."""
+"""Work that continues after its request has been answered."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ Work = Callable[[], Awaitable[object]]
 
 
 class Background:
-    """The tasks of a process that nobody waits for; all have ended when ``async with`` is left."""
+    """The background tasks of a process; all have ended when ``async with`` is left."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -26,9 +26,9 @@ class Background:
         await self.finish()
 
     def start(self, work: Work) -> asyncio.Task[None]:
-        """Begin, or after the same work has ended if that is running.
+        """Start work, after the same work has ended if that is running.
 
-        Asked for many times meanwhile, it is done once for all of them. A failure is logged.
+        Work that is requested several times before it starts is done once. A failure is logged.
         """
         if (waiting := self._waiting.get(work)) is not None:
             return waiting
@@ -40,7 +40,7 @@ class Background:
             self._tasks.discard(ended)
             if self._last.get(work) is ended:
                 del self._last[work]
-            if self._waiting.get(work) is ended:  # it was cancelled before it began
+            if self._waiting.get(work) is ended:  # it was cancelled before it started
                 del self._waiting[work]
 
         task.add_done_callback(forget)
@@ -52,7 +52,7 @@ class Background:
         del self._waiting[work]
         try:
             await work()
-        except Exception as error:  # nobody else would hear of it
+        except Exception as error:  # no caller would see it
             log.warning("background.failed", error=str(error))
 
     async def finish(self) -> None:

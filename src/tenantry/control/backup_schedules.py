@@ -1,4 +1,4 @@
-"""When databases are backed up by themselves: by their own schedule, or by their environment's."""
+"""When databases are backed up automatically: by their own or their environment's schedule."""
 
 import datetime as dt
 import uuid
@@ -16,10 +16,10 @@ AttemptStatus = Literal["queued", "running", "succeeded", "failed", "cancelled",
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a database is backed up, at an hour in UTC (weekly: on Sundays), and what is kept.
+    """When a database is backed up, at an hour in UTC (weekly: on Sundays), and the retention.
 
-    Scheduled backups stay as long as they are among the newest ``keep_count`` or younger than
-    ``keep_days``; manual ones for ever, or for ``keep_manual_days``.
+    Scheduled backups are retained while they are among the newest ``keep_count`` or younger than
+    ``keep_days``; manual ones permanently, or for ``keep_manual_days``.
     """
 
     every: Every = "off"
@@ -32,9 +32,9 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The last backup that a schedule began, for the ``tries``-th time since it was due.
+    """The last backup that a schedule started, the ``tries``-th since it was due.
 
-    ``error`` says why it failed, or why it was refused. ``ended_at`` is None until it has ended.
+    ``error`` says why it failed or was refused. ``ended_at`` is None until it has ended.
     """
 
     begun_at: dt.datetime
@@ -46,9 +46,9 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRow:
-    """The schedule of a database, ``own`` or its environment's, and what it has begun last.
+    """The schedule of a database, ``own`` or its environment's, and its last attempt.
 
-    ``since`` is when it is waited for from.
+    ``since`` is the moment from which on the next backup is awaited.
     """
 
     database_id: uuid.UUID
@@ -64,7 +64,7 @@ _IN_FORCE = ", ".join(
     f"CASE WHEN s.database_id IS NULL THEN e.{name} ELSE s.{name} END AS {name}" for name in _FIELDS
 )
 _EVERY = "CASE WHEN s.database_id IS NULL THEN e.every ELSE s.every END"
-# A default waits for a database from its creation on, a schedule of its own from when it was set.
+# A default applies from a database's creation on, a schedule of its own from its last change.
 _FROM = f"""
     SELECT d.id AS database_id, s.database_id IS NOT NULL AS own, {_IN_FORCE},
         CASE WHEN s.database_id IS NULL THEN greatest(e.changed_at, d.created_at, a.begun_at)
@@ -93,7 +93,7 @@ def _row(found: dict[str, Any]) -> ScheduleRow:
 
 
 async def every(tx: Tx, *, on_only: bool = False) -> list[ScheduleRow]:
-    """The schedules of all active databases, those that have waited longest first.
+    """Return the schedules of all active databases, those that have waited longest first.
 
     With ``on_only`` without those that are off.
     """
@@ -104,7 +104,7 @@ async def every(tx: Tx, *, on_only: bool = False) -> list[ScheduleRow]:
 
 
 async def find(tx: Tx, database_id: uuid.UUID) -> ScheduleRow | None:
-    """The schedule of a database."""
+    """Return the schedule of a database, or None."""
     async with tx.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(f"{_FROM} WHERE d.id = %s", (database_id,))
         found = await cursor.fetchone()
@@ -112,7 +112,7 @@ async def find(tx: Tx, database_id: uuid.UUID) -> ScheduleRow | None:
 
 
 async def count_failing(tx: Tx) -> int:
-    """How many active databases have a schedule whose last backup failed or was refused."""
+    """Return how many active databases have a schedule whose last backup failed or was refused."""
     cursor = await tx.execute(
         f"""
         SELECT count(*) FROM ({_FROM} WHERE d.status = 'active' AND {_EVERY} <> 'off') found
@@ -124,7 +124,7 @@ async def count_failing(tx: Tx) -> int:
 
 
 async def set_own(tx: Tx, database_id: uuid.UUID, schedule: Schedule) -> None:
-    """Give a database a schedule of its own."""
+    """Set a database's own schedule."""
     await tx.execute(
         f"""
         INSERT INTO backup_schedules (database_id, {_SCHEDULE})
@@ -139,12 +139,12 @@ async def set_own(tx: Tx, database_id: uuid.UUID, schedule: Schedule) -> None:
 
 
 async def remove_own(tx: Tx, database_id: uuid.UUID) -> None:
-    """Have a database follow its environment's schedule."""
+    """Remove a database's own schedule; its environment's applies again."""
     await tx.execute("DELETE FROM backup_schedules WHERE database_id = %s", (database_id,))
 
 
 async def defaults(tx: Tx) -> dict[str, Schedule]:
-    """The schedules by environment."""
+    """Return the default schedules by environment."""
     async with tx.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
             f"SELECT environment, {_SCHEDULE} FROM backup_defaults ORDER BY environment DESC"
@@ -176,7 +176,7 @@ async def note_attempt(
     operation_id: uuid.UUID | None = None,
     refused: str | None = None,
 ) -> None:
-    """Note that a scheduled backup was begun by an operation, or refused."""
+    """Record that an operation has started a scheduled backup, or that it was refused."""
     await tx.execute(
         """
         INSERT INTO backup_attempts (database_id, begun_at, tries, operation_id, refused)

@@ -1,6 +1,6 @@
 """Logical backups, one row each.
 
-A row is there before its file, and gone before it: a file that no row names is nobody's.
+The row is created before the file and deleted before it: a file without a row is unused.
 """
 
 import datetime as dt
@@ -25,8 +25,8 @@ Status = Literal["making", "ready", "damaged"]
 class BackupRow:
     """A backup. Size, hash, version and ``finished_at`` are None only while it is being made.
 
-    ``damage`` says what is wrong with the file of a damaged one. One that is ``kept`` stays
-    when its database is deleted.
+    ``damage`` says what is wrong with the file of a damaged one. One that is ``kept`` remains when
+    its database is deleted.
     """
 
     id: uuid.UUID
@@ -59,7 +59,7 @@ async def insert(
     origin: Origin,
     description: str | None,
 ) -> uuid.UUID | None:
-    """Want a backup made. None if the database has one with a file of that name."""
+    """Insert a backup to be made. Returns None if the database has one with this file name."""
     backup_id = new_id()
     cursor = await tx.execute(
         """
@@ -84,7 +84,7 @@ async def insert(
 
 
 async def find(tx: Tx, backup_id: uuid.UUID, *, database_id: uuid.UUID | None) -> BackupRow | None:
-    """A backup by its id; with ``database_id``, only if it is of that database."""
+    """Return a backup by its id; with ``database_id``, only if it is of that database."""
     async with tx.cursor(row_factory=class_row(BackupRow)) as cursor:
         await cursor.execute(
             "SELECT * FROM backups WHERE id = %s AND (%s::uuid IS NULL OR database_id = %s)",
@@ -94,7 +94,7 @@ async def find(tx: Tx, backup_id: uuid.UUID, *, database_id: uuid.UUID | None) -
 
 
 async def page(tx: Tx, database_id: uuid.UUID, *, after: Key, limit: int) -> list[BackupRow]:
-    """Up to ``limit`` backups of a database, newest first, from after ``after``."""
+    """Return up to ``limit`` backups of a database, newest first, starting after ``after``."""
     async with tx.cursor(row_factory=class_row(BackupRow)) as cursor:
         await cursor.execute(
             """
@@ -107,14 +107,14 @@ async def page(tx: Tx, database_id: uuid.UUID, *, after: Key, limit: int) -> lis
 
 
 async def every(tx: Tx) -> list[BackupRow]:
-    """All backups there are, oldest first."""
+    """Return all backups, oldest first."""
     async with tx.cursor(row_factory=class_row(BackupRow)) as cursor:
         await cursor.execute("SELECT * FROM backups ORDER BY created_at")
         return await cursor.fetchall()
 
 
 async def use_of(tx: Tx, database_id: uuid.UUID) -> tuple[int, int]:
-    """How many backups a database has, and how many bytes they take together."""
+    """Return how many backups a database has, and their bytes together."""
     row = await (
         await tx.execute(
             "SELECT count(*), coalesce(sum(size_bytes), 0) FROM backups WHERE database_id = %s",
@@ -125,7 +125,7 @@ async def use_of(tx: Tx, database_id: uuid.UUID) -> tuple[int, int]:
 
 
 async def bytes_of_customer(tx: Tx, customer_id: uuid.UUID) -> int:
-    """How many bytes all backups of a customer take, those of deleted databases included."""
+    """Return the bytes of all backups of a customer, including those of deleted databases."""
     row = await (
         await tx.execute(
             "SELECT coalesce(sum(size_bytes), 0) FROM backups WHERE customer_id = %s",
@@ -141,7 +141,7 @@ async def last_size(
     format: Format,  # noqa: A002
     part: Part,
 ) -> int | None:
-    """How large the last backup of this kind was, which tells how large the next will be."""
+    """Return the size of the last backup of this kind, as an estimate for the next, or None."""
     row = await (
         await tx.execute(
             """
@@ -156,7 +156,7 @@ async def last_size(
 
 
 async def next_to_verify(tx: Tx, *, before: dt.datetime) -> BackupRow | None:
-    """The whole backup that nobody has read for the longest time, if not since ``before``."""
+    """Return the intact backup whose last verification is oldest and before ``before``, or None."""
     async with tx.cursor(row_factory=class_row(BackupRow)) as cursor:
         await cursor.execute(
             """
@@ -169,7 +169,7 @@ async def next_to_verify(tx: Tx, *, before: dt.datetime) -> BackupRow | None:
 
 
 async def count_by_status(tx: Tx) -> dict[str, tuple[int, int]]:
-    """How many backups there are by status, and how many bytes they take."""
+    """Return the number of backups and their bytes, by status."""
     cursor = await tx.execute(
         "SELECT status, count(*), coalesce(sum(size_bytes), 0) FROM backups GROUP BY status"
     )
@@ -179,7 +179,7 @@ async def count_by_status(tx: Tx) -> dict[str, tuple[int, int]]:
 async def make_ready(
     tx: Tx, backup_id: uuid.UUID, *, size_bytes: int, sha256: str, postgres_version: str
 ) -> bool:
-    """A backup is whole. Returns whether it is still wanted."""
+    """Mark a backup as complete. Returns whether it is still wanted."""
     cursor = await tx.execute(
         """
         UPDATE backups SET status = 'ready', size_bytes = %s, sha256 = %s, postgres_version = %s,
@@ -192,7 +192,7 @@ async def make_ready(
 
 
 async def set_damage(tx: Tx, backup_id: uuid.UUID, damage: str | None) -> None:
-    """Note what is wrong with a file that has been looked at; None if it is whole."""
+    """Record the damage of a verified file; None if it is intact."""
     await tx.execute(
         """
         UPDATE backups SET status = CASE WHEN %(damage)s::text IS NULL THEN 'ready'
@@ -204,12 +204,12 @@ async def set_damage(tx: Tx, backup_id: uuid.UUID, damage: str | None) -> None:
 
 
 async def remove(tx: Tx, backup_id: uuid.UUID) -> None:
-    """Forget a backup; its file is then nobody's."""
+    """Delete a backup's row; its file is then unused."""
     await tx.execute("DELETE FROM backups WHERE id = %s", (backup_id,))
 
 
 async def keep_all(tx: Tx, database_id: uuid.UUID) -> None:
-    """Have a database's backups stay when it is deleted."""
+    """Retain a database's backups when it is deleted."""
     await tx.execute(
         "UPDATE backups SET kept = true WHERE database_id = %s AND status <> 'making'",
         (database_id,),
@@ -217,7 +217,7 @@ async def keep_all(tx: Tx, database_id: uuid.UUID) -> None:
 
 
 async def remove_orphans(tx: Tx) -> list[BackupRow]:
-    """Forget the backups of databases that are gone, but those that are kept."""
+    """Delete the rows of backups of deleted databases, except retained ones, and return them."""
     async with tx.cursor(row_factory=class_row(BackupRow)) as cursor:
         await cursor.execute(
             """
@@ -230,7 +230,7 @@ async def remove_orphans(tx: Tx) -> list[BackupRow]:
 
 
 async def remove_unmade(tx: Tx) -> None:
-    """Forget backups that are to be made by nobody: their operation is gone."""
+    """Delete unfinished backups whose operation no longer exists."""
     await tx.execute(
         """
         DELETE FROM backups b WHERE b.status = 'making' AND NOT EXISTS (
@@ -241,7 +241,7 @@ async def remove_unmade(tx: Tx) -> None:
 
 
 async def scheduled_is_made(tx: Tx) -> bool:
-    """Whether a scheduled backup is being made, or waits to be."""
+    """Whether a scheduled backup is running or queued."""
     row = await (
         await tx.execute(
             "SELECT EXISTS (SELECT FROM backups WHERE status = 'making' AND origin = 'scheduled')"

@@ -1,4 +1,4 @@
-"""Which blueprint a database has: a row each. How far it really is, the database itself knows."""
+"""The blueprint of each database; its actual version is recorded in the database itself."""
 
 import uuid
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from tenantry.control.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class BlueprintRow:
-    """``version`` is where the platform last brought it. ``files`` are those of somebody's own."""
+    """``version`` is the last one that the platform applied. ``files`` are a custom blueprint's."""
 
     name: str
     version: int
@@ -20,7 +20,7 @@ class BlueprintRow:
 
 
 async def find(tx: Tx, database_id: uuid.UUID) -> BlueprintRow | None:
-    """The blueprint of a database, if it has one."""
+    """Return the blueprint of a database, or None."""
     async with tx.cursor(row_factory=class_row(BlueprintRow)) as cursor:
         await cursor.execute(
             "SELECT name, version, files FROM database_blueprints WHERE database_id = %s",
@@ -32,7 +32,7 @@ async def find(tx: Tx, database_id: uuid.UUID) -> BlueprintRow | None:
 async def record(
     tx: Tx, database_id: uuid.UUID, name: str, version: int, files: Mapping[str, str] | None
 ) -> None:
-    """A database is at a version of a blueprint now."""
+    """Record the version of a blueprint that a database has now."""
     await tx.execute(
         """
         INSERT INTO database_blueprints (database_id, name, version, files)
@@ -45,7 +45,7 @@ async def record(
 
 
 async def follow(tx: Tx, source_id: uuid.UUID, heir_id: uuid.UUID) -> None:
-    """A database has what is in another one now, and so its blueprint, or none."""
+    """Copy the blueprint, or its absence, to a database that now has the source's contents."""
     await tx.execute("DELETE FROM database_blueprints WHERE database_id = %s", (heir_id,))
     await tx.execute(
         """

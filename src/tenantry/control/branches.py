@@ -1,4 +1,4 @@
-"""Branches: databases made from others, and what is done in them before anybody gets in."""
+"""Branches: databases made from others, and the SQL that masks them."""
 
 import datetime as dt
 import uuid
@@ -30,9 +30,9 @@ async def insert(
     has_limits: bool,
     verifier: str,
 ) -> uuid.UUID:
-    """Want a branch, not made yet; with its parent's own limits if it ``has_limits``.
+    """Insert a branch to be made; with its parent's own limits if it ``has_limits``.
 
-    Raises NameTaken, and InvalidInput if there is no such plan.
+    Raises NameTaken, and InvalidInput if the pricing plan does not exist.
     """
     database_id = new_id()
     await plans.require(tx, wanted.plan)
@@ -65,7 +65,7 @@ async def insert(
 
 
 async def count(tx: Tx, parent_id: uuid.UUID) -> int:
-    """How many branches a database has."""
+    """Return how many branches a database has."""
     row = await (
         await tx.execute(
             "SELECT count(*) FROM databases WHERE parent_id = %s AND status <> 'deleting'",
@@ -76,7 +76,7 @@ async def count(tx: Tx, parent_id: uuid.UUID) -> int:
 
 
 async def finish(tx: Tx, database_id: uuid.UUID, branched_at: dt.datetime) -> None:
-    """A branch has been made."""
+    """Mark a branch as made."""
     await tx.execute(
         """
         UPDATE databases SET status = 'active', branched_at = %s, updated_at = clock_timestamp()
@@ -88,7 +88,7 @@ async def finish(tx: Tx, database_id: uuid.UUID, branched_at: dt.datetime) -> No
 
 
 async def set_branched_at(tx: Tx, database_id: uuid.UUID, branched_at: dt.datetime) -> None:
-    """A branch is as its parent was then."""
+    """Record the moment of its parent's state that a branch has."""
     await tx.execute(
         "UPDATE databases SET branched_at = %s, updated_at = clock_timestamp() WHERE id = %s",
         (branched_at, database_id),
@@ -96,7 +96,7 @@ async def set_branched_at(tx: Tx, database_id: uuid.UUID, branched_at: dt.dateti
 
 
 async def verifier(tx: Tx, database_id: uuid.UUID) -> str | None:
-    """What PostgreSQL shall know the password of an unfinished branch by."""
+    """Return the SCRAM verifier of an unfinished branch's password, or None."""
     row = await (
         await tx.execute(
             "SELECT verifier FROM branch_passwords WHERE database_id = %s", (database_id,)
@@ -106,7 +106,7 @@ async def verifier(tx: Tx, database_id: uuid.UUID) -> str | None:
 
 
 async def expired(tx: Tx) -> list[uuid.UUID]:
-    """Branches whose time has come."""
+    """Return the branches that have expired."""
     cursor = await tx.execute(
         "SELECT id FROM databases WHERE expires_at <= now() AND status = 'active'"
     )
@@ -117,7 +117,7 @@ async def expired(tx: Tx) -> list[uuid.UUID]:
 
 
 async def masking(tx: Tx, database_id: uuid.UUID) -> tuple[str, dt.datetime] | None:
-    """The SQL that masks a database's branches, and since when it does."""
+    """Return the SQL that masks a database's branches, and when it was last set."""
     row = await (
         await tx.execute(
             "SELECT sql, updated_at FROM maskings WHERE database_id = %s", (database_id,)
@@ -127,7 +127,7 @@ async def masking(tx: Tx, database_id: uuid.UUID) -> tuple[str, dt.datetime] | N
 
 
 async def set_masking(tx: Tx, database_id: uuid.UUID, sql: str | None) -> None:
-    """Have this SQL mask a database's branches; None has nothing do so."""
+    """Set the SQL that masks a database's branches; None removes it."""
     if sql is None:
         await tx.execute("DELETE FROM maskings WHERE database_id = %s", (database_id,))
         return

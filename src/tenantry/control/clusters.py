@@ -1,4 +1,4 @@
-"""Clusters: the servers that are ours to place databases on."""
+"""Clusters: the PostgreSQL servers on which databases are placed."""
 
 import datetime as dt
 import uuid
@@ -16,8 +16,8 @@ from tenantry.pg.connections import Address
 class ClusterRow:
     """A cluster as the control database knows it.
 
-    ``databases`` counts tenants', ``placed`` also those that wait for an owner or are being made.
-    ``full_backup_since``, where it is set, is a moment after which a full backup has to be made.
+    ``databases`` counts tenants' databases, ``placed`` also warm ones and those being made.
+    ``full_backup_since``, if set, is a moment after which a full backup has to be made.
     """
 
     id: uuid.UUID
@@ -39,7 +39,7 @@ class ClusterRow:
 
 
 async def every(tx: Tx) -> list[ClusterRow]:
-    """All clusters, oldest first."""
+    """Return all clusters, oldest first."""
     async with tx.cursor(row_factory=class_row(ClusterRow)) as cursor:
         await cursor.execute(
             """
@@ -57,7 +57,7 @@ async def every(tx: Tx) -> list[ClusterRow]:
 
 
 async def ensure(tx: Tx, *, name: str, kind: str, version: int, address: Address) -> None:
-    """Have a row for a cluster of the process driver, saying where it is now."""
+    """Ensure a row for a cluster of the process driver, with its current version and address."""
     await tx.execute(
         """
         INSERT INTO clusters (id, name, kind, driver, version, socket_dir, port)
@@ -70,12 +70,12 @@ async def ensure(tx: Tx, *, name: str, kind: str, version: int, address: Address
 
 
 async def find(tx: Tx, cluster_id: uuid.UUID) -> ClusterRow | None:
-    """A cluster by its id."""
+    """Return a cluster by its id."""
     return next((row for row in await every(tx) if row.id == cluster_id), None)
 
 
 async def want_full_backup(tx: Tx, name: str) -> None:
-    """Have a full backup of it be due now: those that are there are of another past."""
+    """Mark a full backup as due: existing ones belong to an abandoned timeline."""
     await tx.execute(
         "UPDATE clusters SET full_backup_since = clock_timestamp() WHERE name = %s", (name,)
     )

@@ -1,4 +1,4 @@
-"""Customers: who owns databases, known by their e-mail address."""
+"""Customers: the owners of databases, identified by their e-mail address."""
 
 import uuid
 
@@ -7,7 +7,7 @@ from tenantry.control.store import Tx
 
 
 async def ensure(tx: Tx, email: str) -> uuid.UUID:
-    """The customer with this (lower-case) address, made if new."""
+    """Return the customer with this (lower-case) address; creates it if it is new."""
     await tx.execute(
         "INSERT INTO customers (id, email) VALUES (%s, %s) ON CONFLICT (email) DO NOTHING",
         (new_id(), email),

@@ -12,14 +12,14 @@ from tenantry.control.store import Tx
 
 _SEARCHED = [
     "coalesce(d.friendly_name, '') || ' ' || coalesce(d.name, '') || ' ' || d.database_name"
-    " ILIKE %(search)s",  # as the index databases_search has it
+    " ILIKE %(search)s",  # matches the index databases_search
     "c.email ILIKE %(search)s",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which databases a list shows; None means any."""
+    """A filter of databases; None means any."""
 
     environment: str | None = None
     status: str | None = None
@@ -33,7 +33,7 @@ class Filter:
 async def page(
     tx: Tx, wanted: Filter, *, customer_id: uuid.UUID | None, after: Key, limit: int
 ) -> list[DatabaseRow]:
-    """Up to ``limit`` owned databases, newest first, from after ``after``."""
+    """Return up to ``limit`` owned databases, newest first, starting after ``after``."""
     conditions = [
         "d.status IN ('active', 'branching', 'deleting')",
         "(d.created_at, d.id) < (%(at)s, %(id)s)",
@@ -48,7 +48,7 @@ async def page(
         conditions.append("d.parent_id = %(parent_id)s")
     if wanted.blueprint is not None:
         conditions.append("b.name = %(blueprint)s")
-    if wanted.unused_since is not None:  # what is not known since then may have been used
+    if wanted.unused_since is not None:  # without knowledge since then it may have been used
         conditions.append(
             "a.watched_since <= %(unused)s AND coalesce(a.last_active_at <= %(unused)s, true)"
         )
@@ -57,8 +57,8 @@ async def page(
     text = wanted.search or ""
     for letter in ("\\", "%", "_"):
         text = text.replace(letter, "\\" + letter)
-    # Each place to search has a page of its own, put together afterwards: PostgreSQL finds
-    # what few rows match by an index then, and with OR would look at every row.
+    # Each searched column gets a page of its own, and the pages are merged: for few matches
+    # PostgreSQL then uses an index, while with OR it would read every row.
     places = ["true"] if wanted.search is None else _SEARCHED
     pages = [
         f"""
@@ -86,7 +86,7 @@ async def page(
                 "search": f"%{text}%",
                 "limit": limit,
             },
-            # How to find a rare text is not how to find a frequent one: no plan fits both.
+            # No generic plan fits both a rare and a frequent text.
             prepare=None if wanted.search is None else False,
         )
         return await cursor.fetchall()

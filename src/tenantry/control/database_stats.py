@@ -8,7 +8,7 @@ from tenantry.pg.catalog import DatabaseUse
 
 
 async def record_stats(tx: Tx, database_id: uuid.UUID, use: DatabaseUse) -> None:
-    """Keep a sample of a database's size and counters, if it still is."""
+    """Record a sample of a database's size and counters, if it still exists."""
     await tx.execute(
         """
         INSERT INTO database_stats (database_id, size_bytes, connections, transactions_committed,
@@ -27,7 +27,7 @@ async def record_stats(tx: Tx, database_id: uuid.UUID, use: DatabaseUse) -> None
 
 
 async def largest_since(tx: Tx, database_id: uuid.UUID, since: dt.datetime) -> int:
-    """The largest size that was sampled of a database since then, or 0."""
+    """Return the largest sampled size of a database since then, or 0."""
     row = await (
         await tx.execute(
             "SELECT max(size_bytes) FROM database_stats WHERE database_id = %s AND at >= %s",
@@ -38,5 +38,5 @@ async def largest_since(tx: Tx, database_id: uuid.UUID, since: dt.datetime) -> i
 
 
 async def forget_old_stats(tx: Tx) -> None:
-    """Samples are kept for 30 days."""
+    """Delete samples older than 30 days."""
     await tx.execute("DELETE FROM database_stats WHERE at < now() - interval '30 days'")

@@ -1,7 +1,7 @@
 """Databases: wanted state, one row each.
 
-Whoever works on a row holds its lock (NO KEY UPDATE, so that other rows may still refer to
-it): a row that can be locked is nobody's work in progress, whatever its status says.
+Work on a row holds its lock (NO KEY UPDATE, so that other rows can still refer to it): no work is
+in progress on a row that can be locked, whatever its status.
 """
 
 import datetime as dt
@@ -31,15 +31,15 @@ QuotaState = Literal["ok", "warning", "read_only", "stopped"]
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseRow(Attributes, Limits):
-    """A database as it should be, with its plan's limits and its own put together.
+    """A database's wanted state, with the limits of its pricing plan and its own combined.
 
-    ``used_bytes`` is None until it has been measured for the first time. A branch has the moment
-    at which it was its parent, and the parent for as long as that is there. ``missing_since`` is
-    None unless its cluster does not have it; ``status_detail`` is why it is not as it should be,
-    although reconciliation tried. Nobody connects to it before ``paused_until``, which
-    is None unless it wrote too much of what ``paused_for`` names. ``password_rotates_at`` is None
-    unless its passwords are replaced after ``rotate_password_days``. ``last_active_at`` is when a
-    session of its tenant's was last seen, None if none was since ``watched_since``.
+    ``used_bytes`` is None until it is first measured. A branch has the moment of its parent's
+    state, and the parent while that exists. ``missing_since`` is None unless the database is
+    missing on its cluster; ``status_detail`` says why reconciliation failed. No client can connect
+    before ``paused_until``, which is None unless it wrote too much of what ``paused_for`` names.
+    ``password_rotates_at`` is None unless its passwords are replaced after
+    ``rotate_password_days``. ``last_active_at`` is when a session of its tenant was last seen, None
+    if none was since ``watched_since``.
     """
 
     id: uuid.UUID
@@ -85,7 +85,7 @@ class DatabaseRow(Attributes, Limits):
 
     @property
     def database_names(self) -> list[str]:
-        """The PostgreSQL databases that it should consist of."""
+        """The names of its PostgreSQL databases: main, and shadow if wanted."""
         return [self.database_name, *([self.shadow_name] if self.has_shadow else [])]
 
 
@@ -115,7 +115,7 @@ FROM = f"FROM databases d {_BESIDE}"
 async def insert_creating(
     tx: Tx, *, cluster_id: uuid.UUID, suffix: str, database_id: uuid.UUID | None = None
 ) -> uuid.UUID:
-    """Want a new warm database, not made yet."""
+    """Insert a new warm database to be created."""
     database_id = database_id or new_id()
     await tx.execute(
         """
@@ -128,22 +128,22 @@ async def insert_creating(
 
 
 async def lock(tx: Tx, database_id: uuid.UUID, *, wait: bool) -> DatabaseRow | None:
-    """Take a row to work on. None if it is not there, or (without ``wait``) somebody has it."""
+    """Lock a row to work on it. Returns None if it is missing, or (without ``wait``) locked."""
     return await _lock(
         tx, f"id = %s FOR NO KEY UPDATE {'' if wait else 'SKIP LOCKED'}", database_id
     )
 
 
 async def lock_warm(tx: Tx) -> DatabaseRow | None:
-    """Take the oldest warm row that nobody else is taking."""
+    """Lock the oldest warm row that no other transaction has locked."""
     return await _lock(
         tx, "status = 'warm' ORDER BY created_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
     )
 
 
 async def _lock(tx: Tx, condition: LiteralString, *parameters: object) -> DatabaseRow | None:
-    # Locked first and joined afterwards: a row that was changed while we waited would not
-    # fit the plan that it had before, and be left out.
+    # Lock first and join afterwards: otherwise a row that changed during the wait would no
+    # longer match the join with its previous pricing plan, and be left out.
     async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
         await cursor.execute(
             f"""
@@ -163,10 +163,10 @@ async def activate(
     customer_id: uuid.UUID | None,
     limits: Mapping[str, int | None],
 ) -> None:
-    """Give a warm database to its owner. ``limits`` are those that are not its plan's.
+    """Give a warm database to its owner. ``limits`` are those that differ from its pricing plan.
 
     Raises NameTaken if the owner has an active one of that name and environment, and
-    InvalidInput if there is no such plan.
+    InvalidInput if the pricing plan does not exist.
     """
     await _set(
         tx,
@@ -184,7 +184,7 @@ async def activate(
 async def update(
     tx: Tx, database_id: uuid.UUID, wanted: Attributes, *, limits: Mapping[str, int | None]
 ) -> None:
-    """Change what the owner may change; a limit of None is the plan's. Raises as ``activate``."""
+    """Change attributes and limits; a limit of None is the plan's. Raises as ``activate``."""
     await _set(
         tx,
         database_id,
@@ -227,7 +227,7 @@ async def _set(
 
 
 def name_taken(name: str | None, environment: str) -> NameTaken:
-    """That another database of the same owner is called so."""
+    """Return the error for a name that another database of the same owner has."""
     return NameTaken(
         f"There is already a database named {name} in {environment}.",
         hint="Choose another name or environment, or delete the other one first.",
@@ -235,7 +235,7 @@ def name_taken(name: str | None, environment: str) -> NameTaken:
 
 
 async def has_name(tx: Tx, customer_id: uuid.UUID | None, environment: str, name: str) -> bool:
-    """Whether an owner, or nobody, has a database of this name."""
+    """Whether an owner (or None) has a database of this name."""
     row = await (
         await tx.execute(
             """
@@ -249,7 +249,7 @@ async def has_name(tx: Tx, customer_id: uuid.UUID | None, environment: str, name
 
 
 async def give(tx: Tx, row: DatabaseRow, customer_id: uuid.UUID) -> None:
-    """Have a database, and its backups, be a customer's. Raises NameTaken."""
+    """Assign a database and its backups to a customer. Raises NameTaken."""
     try:
         await tx.execute(
             "UPDATE databases SET customer_id = %s, updated_at = clock_timestamp() WHERE id = %s",
@@ -270,7 +270,7 @@ async def set_status(tx: Tx, database_id: uuid.UUID, status: Status) -> None:
 
 
 async def delete_unfinished(tx: Tx, database_id: uuid.UUID) -> None:
-    """Have a database deleted that was never opened; any other stays."""
+    """Mark a database that was never opened (branching) for deletion; others stay unchanged."""
     await tx.execute(
         "UPDATE databases SET status = 'deleting', updated_at = clock_timestamp()"
         " WHERE id = %s AND status = 'branching'",
@@ -279,7 +279,7 @@ async def delete_unfinished(tx: Tx, database_id: uuid.UUID) -> None:
 
 
 async def note_missing(tx: Tx, database_id: uuid.UUID, *, missing: bool) -> None:
-    """Note since when an owned database is not there, or that it is there again."""
+    """Record since when an owned database is missing, or that it exists again."""
     await tx.execute(
         """
         UPDATE databases SET missing_since = CASE WHEN %s THEN coalesce(missing_since, now()) END
@@ -290,12 +290,12 @@ async def note_missing(tx: Tx, database_id: uuid.UUID, *, missing: bool) -> None
 
 
 async def existing(tx: Tx) -> set[uuid.UUID]:
-    """All databases that there are, in whatever state."""
+    """Return the ids of all databases, whatever their status."""
     return {row[0] for row in await (await tx.execute("SELECT id FROM databases")).fetchall()}
 
 
 async def named(tx: Tx, cluster_id: uuid.UUID, name: str) -> DatabaseRow | None:
-    """The active database of a cluster that a PostgreSQL database belongs to, as main or shadow."""
+    """Return the active database of a cluster whose main or shadow database has this name."""
     async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
         await cursor.execute(
             f"""
@@ -308,9 +308,9 @@ async def named(tx: Tx, cluster_id: uuid.UUID, name: str) -> DatabaseRow | None:
 
 
 async def count_of_customer(tx: Tx, customer_id: uuid.UUID) -> int:
-    """How many databases a customer has: branches, and retained ones, included.
+    """Return how many databases a customer has, including branches and retained databases.
 
-    Until ``tx`` ends, nobody else counts those of this customer.
+    Until ``tx`` ends, other transactions that count those of this customer wait.
     """
     await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 20))", (str(customer_id),))
     cursor = await tx.execute(
@@ -326,14 +326,14 @@ async def count_of_customer(tx: Tx, customer_id: uuid.UUID) -> int:
 
 
 async def remove(tx: Tx, database_id: uuid.UUID) -> None:
-    """Forget a database of which nothing is left in the world."""
+    """Delete the row of a database that no longer exists anywhere."""
     await tx.execute("DELETE FROM databases WHERE id = %s", (database_id,))
 
 
 async def find(
     tx: Tx, database_id: uuid.UUID, *, customer_id: uuid.UUID | None
 ) -> DatabaseRow | None:
-    """A database that somebody owns; with ``customer_id``, only if it is theirs."""
+    """Return an owned database; with ``customer_id``, only if it is that customer's."""
     async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
         await cursor.execute(
             f"""
@@ -347,7 +347,7 @@ async def find(
 
 
 async def on_cluster(tx: Tx, cluster_id: uuid.UUID) -> list[DatabaseRow]:
-    """Everything wanted of one cluster, warm ones and unfinished ones included."""
+    """Return all databases wanted on one cluster, including warm and unfinished ones."""
     async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
         await cursor.execute(
             f"SELECT {COLUMNS} {FROM} WHERE d.cluster_id = %s ORDER BY d.created_at",
@@ -357,7 +357,7 @@ async def on_cluster(tx: Tx, cluster_id: uuid.UUID) -> list[DatabaseRow]:
 
 
 async def count_warm(tx: Tx) -> int:
-    """How many databases wait for an owner, those being made included."""
+    """Return how many databases are warm or being created."""
     row = await (
         await tx.execute("SELECT count(*) FROM databases WHERE status IN ('creating', 'warm')")
     ).fetchone()
@@ -365,7 +365,7 @@ async def count_warm(tx: Tx) -> int:
 
 
 async def count_by_status(tx: Tx) -> dict[str, int]:
-    """How many databases there are, by status; owned ones that are gone count as ``missing``."""
+    """Return the number of databases by status; missing owned ones count as ``missing``."""
     cursor = await tx.execute(
         """
         SELECT CASE WHEN status = 'active' AND missing_since IS NOT NULL
@@ -377,7 +377,7 @@ async def count_by_status(tx: Tx) -> dict[str, int]:
 
 
 async def own_limits(tx: Tx, database_id: uuid.UUID) -> dict[str, int | None]:
-    """The limits of a database that are not its plan's."""
+    """Return the limits of a database that differ from its pricing plan."""
     names = ", ".join(plans.NAMES)
     async with tx.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(f"SELECT {names} FROM databases WHERE id = %s", (database_id,))

@@ -1,4 +1,4 @@
-"""What a key or a user may do now: no more than each of those that it got its rights from.
+"""The rights of a key or a user: no more than those of each of its grantors.
 
 Rights are evaluated when they are used, from the whole chain: a user or the platform, the key
 that it created, the key that this one created, and so on. Nothing is copied when a key is
@@ -19,7 +19,7 @@ from tenantry.control.store import Tx, as_platform
 from tenantry.control.users import Role
 
 ADMIN = "admin"
-# What a customer's users may do with what belongs to their customer.
+# The scopes of a customer's users on what belongs to their customer.
 CUSTOMER_SCOPES = frozenset(
     {
         "databases:read",
@@ -58,9 +58,9 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What may be done at one moment.
+    """The rights at one moment.
 
-    ``customer_id`` limits it to what is that customer's. ``expires_at`` is the earliest expiry
+    ``customer_id`` limits them to one customer's resources. ``expires_at`` is the earliest expiry
     in the chain. ``reason`` says why ``status`` is not active; then there are no scopes.
     """
 
@@ -73,14 +73,14 @@ class Rights:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A key's grantors and itself, the first grantor first, and what follows from them."""
+    """A key after its grantors, the first grantor first, and the resulting rights."""
 
     links: Sequence[Link] = field(repr=False)
     rights: Rights
 
     @property
     def parent(self) -> Link | None:
-        """The key that created it, if a key did."""
+        """The key that created it, if any."""
         return self.links[-2] if len(self.links) > 1 else None
 
 
@@ -95,7 +95,7 @@ def _lost(status: Status, reason: str, expires_at: dt.datetime | None = None) ->
 
 
 def _of_first(link: Link) -> Rights:
-    """The rights of who created the first key of a chain: the platform, or a user."""
+    """Return the rights of the creator of a chain's first key: the platform, or a user."""
     if link.parent_id is not None:
         return _lost("suspended", "grantor unknown")
     if link.created_by is None:
@@ -164,13 +164,13 @@ async def chains(tx: Tx, key_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Chain]
 
 
 async def of_key(tx: Tx, key_id: uuid.UUID) -> Rights:
-    """Return what a key may do now."""
+    """Return the current rights of a key."""
     found = (await chains(tx, [key_id])).get(key_id)
     return found.rights if found else _lost("revoked", "unknown key")
 
 
 async def of_user(tx: Tx, user_id: uuid.UUID) -> Rights:
-    """Return what a user may do now."""
+    """Return the current rights of a user."""
     row = await (
         await tx.execute(
             "SELECT role, customer_id, disabled_at FROM users WHERE id = %s", (user_id,)

@@ -1,9 +1,9 @@
-"""Results kept for repeated requests, without the secrets in them.
+"""Stored results of requests that may be repeated, without the secrets in them.
 
-The draft HTTP header Idempotency-Key: the same key and request get the same
-answer; the same key with another request is refused; while the first runs, so
-is the second. The key's advisory lock lasts as long as the transaction that
-does the work and keeps the result, so a crash leaves neither.
+Implements the draft HTTP header Idempotency-Key: the same key and request get the same answer;
+the same key with another request is refused; while the first request runs, so is a second one.
+The key's advisory lock lasts as long as the transaction that does the work and stores the
+result, so a crash leaves neither.
 """
 
 import uuid
@@ -14,7 +14,7 @@ from tenantry.control.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class KeptResult:
-    """What came of a request, as JSON; its secrets can be made again with ``salt``."""
+    """The result of a request, as JSON; its secrets can be derived again with ``salt``."""
 
     fingerprint: bytes
     salt: bytes
@@ -22,7 +22,7 @@ class KeptResult:
 
 
 async def try_lock(tx: Tx, caller_id: uuid.UUID, key: str) -> bool:
-    """Be the only transaction that works under this key. False if another one does."""
+    """Lock this key until the transaction ends. Returns False if another one has the lock."""
     row = await (
         await tx.execute(
             "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", (f"{caller_id} {key}",)
@@ -32,7 +32,7 @@ async def try_lock(tx: Tx, caller_id: uuid.UUID, key: str) -> bool:
 
 
 async def find(tx: Tx, caller_id: uuid.UUID, key: str) -> KeptResult | None:
-    """What came of the request under this key, if it was carried out."""
+    """Return the result of the request with this key, or None."""
     row = await (
         await tx.execute(
             """
@@ -46,7 +46,7 @@ async def find(tx: Tx, caller_id: uuid.UUID, key: str) -> KeptResult | None:
 
 
 async def keep(tx: Tx, caller_id: uuid.UUID, key: str, kept: KeptResult) -> None:
-    """Keep a result, in the transaction of the work that it tells of."""
+    """Store a result, in the transaction of the work."""
     await tx.execute(
         """
         INSERT INTO idempotency_keys (caller_id, key, fingerprint, salt, result)
@@ -57,5 +57,5 @@ async def keep(tx: Tx, caller_id: uuid.UUID, key: str, kept: KeptResult) -> None
 
 
 async def forget_old(tx: Tx) -> None:
-    """Results are kept for a day."""
+    """Delete results older than a day."""
     await tx.execute("DELETE FROM idempotency_keys WHERE created_at < now() - interval '1 day'")

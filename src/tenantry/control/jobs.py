@@ -1,4 +1,4 @@
-"""The alarm clock: procrastinate, in the control database. It only wakes; rows are the truth."""
+"""The job queue: procrastinate, in the control database. It only wakes; rows hold the state."""
 
 import asyncio
 from contextlib import suppress
@@ -22,13 +22,13 @@ REFILL = "refill"
 OPERATIONS = "operations"
 
 _AT_ONCE = 2
-# Jobs are told of at once; but after a restart of the control cluster not for half a minute.
+# Notifications are immediate, except for half a minute after a restart of the control cluster.
 _POLL_SECONDS = 1
 _LOOK_SECONDS = 5.0
 
 
 def job_app(store: ControlStore, *, largest: int = 4) -> procrastinate.App:
-    """The queue over the control database; open it with ``open_async``."""
+    """Return the queue over the control database; open it with ``open_async``."""
     return procrastinate.App(
         connector=procrastinate.PsycopgConnector(
             conninfo=store.conninfo, min_size=1, max_size=largest
@@ -37,7 +37,7 @@ def job_app(store: ControlStore, *, largest: int = 4) -> procrastinate.App:
 
 
 async def ensure_schema(admin: AsyncConnection[TupleRow]) -> bool:
-    """Have procrastinate's tables, usable by the platform's role. Returns whether they are new.
+    """Ensure procrastinate's tables, usable by the platform's role. Returns whether they are new.
 
     ``admin`` is a connection of their owner, with ``public`` as its search path.
     """
@@ -58,7 +58,7 @@ async def ensure_schema(admin: AsyncConnection[TupleRow]) -> bool:
 
 
 async def wake(app: procrastinate.App, job: str) -> None:
-    """Have a job run soon; one that already waits is enough."""
+    """Queue a job; does nothing if it is queued already."""
     with suppress(AlreadyEnqueued):
         await app.configure_task(job, queueing_lock=job, lock=job).defer_async()
 
@@ -66,22 +66,22 @@ async def wake(app: procrastinate.App, job: str) -> None:
 async def carry_out(app: procrastinate.App, *, look_seconds: float = _LOOK_SECONDS) -> None:
     """Run jobs until cancelled. Raises Unavailable if the queue's connection is lost for good.
 
-    For the only worker. A job whose end could not be noted, as the control cluster was away,
-    stays begun and keeps its lock, and so does one that a killed worker had begun: such a job is
-    run again. That is done while no job runs, so that none runs twice at once; for the row alone
-    does not tell a job that was just fetched from one that is lost.
+    To be called by the only worker. A job whose end could not be recorded because the control
+    cluster was down keeps its lock, and so does one of a killed worker: such a job is run again.
+    This happens while no job runs, so that none runs twice at once; the row alone does not
+    distinguish a job that was just fetched from a lost one.
     """
     while True:
         running: set[int | None] = set()
         async with asyncio.TaskGroup() as tasks:
             queue = tasks.create_task(_run(app, running))
             await _until_one_is_lost(app, running, look_seconds)
-            queue.cancel()  # which waits for the jobs that it runs
+            queue.cancel()  # which waits for its running jobs
         await give_back(app)
 
 
 async def _run(app: procrastinate.App, running: set[int | None]) -> None:
-    """Run jobs until cancelled; ``running`` has the ids of those that do."""
+    """Run jobs until cancelled; ``running`` holds the ids of the running ones."""
 
     async def account(call: AsyncCallNext, context: procrastinate.JobContext, _: Worker) -> Any:
         running.add(context.job.id)
@@ -97,18 +97,18 @@ async def _run(app: procrastinate.App, running: set[int | None]) -> None:
         fetch_job_polling_interval=_POLL_SECONDS,
         worker_middleware=[account],
     )
-    # It returns by itself when it can listen no more.
+    # It returns only when it can no longer listen.
     raise Unavailable("The control database does not answer.")
 
 
 async def _until_one_is_lost(
     app: procrastinate.App, running: set[int | None], look_seconds: float
 ) -> None:
-    """Return once a job was begun at two looks, and ran at neither of them."""
+    """Return once a job was marked as running at two successive checks, and ran at neither."""
     suspects: set[int | None] = set()
     while True:
         await pause(look_seconds)
-        with suppress(ConnectorException):  # it is away now, and is asked again
+        with suppress(ConnectorException):  # the control cluster is down and is checked again later
             begun = await app.job_manager.list_jobs_async(status=Status.DOING.value)
             idle = {job.id for job in begun} - running
             if idle & suspects:
@@ -117,7 +117,7 @@ async def _until_one_is_lost(
 
 
 async def give_back(app: procrastinate.App) -> None:
-    """Have all jobs that were begun run again; for when none runs, as before ``carry_out``."""
+    """Queue all started jobs again. Call only while none runs, as before ``carry_out``."""
     for job in await app.job_manager.list_jobs_async(status=Status.DOING.value):
         await wake(app, job.task_name)  # it waits for the lock of the other one
         await app.job_manager.finish_job(job, Status.FAILED, delete_job=True)

@@ -27,10 +27,10 @@ _PREFIX_LENGTH = 12
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyRow:
-    """An API key without its secret, as it was granted; what it may do now is ``grants``'.
+    """An API key without its secret, as it was granted; see ``grants`` for its current rights.
 
-    ``prefix`` is how its owner recognises it. A user (``created_by``) or a key (``parent_id``)
-    granted it, or the platform itself if both are None.
+    ``prefix`` lets its owner recognise it. A user (``created_by``) or a key (``parent_id``) granted
+    it, or the platform itself if both are None.
     """
 
     id: uuid.UUID
@@ -65,7 +65,7 @@ async def insert(
     created_by: uuid.UUID | None = None,
     parent_id: uuid.UUID | None = None,
 ) -> ApiKeyRow:
-    """Keep a new key's hash, and the user or the key that grants it (neither: the platform)."""
+    """Insert a new key's hash, and the user or key that grants it (neither: the platform)."""
     key_id = new_id()
     await tx.execute(
         """
@@ -92,14 +92,14 @@ async def insert(
 
 
 async def find_by_secret(tx: Tx, secret: Secret) -> ApiKeyRow | None:
-    """The key that this is, good or not."""
+    """Return the key with this secret, valid or not; None if there is none."""
     async with tx.cursor(row_factory=class_row(ApiKeyRow)) as cursor:
         await cursor.execute(_SELECT + "WHERE k.hash = %s", (hash_api_key(secret),))
         return await cursor.fetchone()
 
 
 async def find(tx: Tx, key_id: uuid.UUID, *, customer_id: uuid.UUID | None) -> ApiKeyRow | None:
-    """A key by its id; with ``customer_id``, only if it is bound to that customer."""
+    """Return a key by its id; with ``customer_id``, only if it is bound to that customer."""
     async with tx.cursor(row_factory=class_row(ApiKeyRow)) as cursor:
         await cursor.execute(
             _SELECT + "WHERE k.id = %s AND (%s::uuid IS NULL OR k.customer_id = %s)",
@@ -109,7 +109,7 @@ async def find(tx: Tx, key_id: uuid.UUID, *, customer_id: uuid.UUID | None) -> A
 
 
 async def page(tx: Tx, *, customer_id: uuid.UUID | None, after: Key, limit: int) -> list[ApiKeyRow]:
-    """Up to ``limit`` keys, newest first, from after ``after``."""
+    """Return up to ``limit`` keys, newest first, starting after ``after``."""
     async with tx.cursor(row_factory=class_row(ApiKeyRow)) as cursor:
         await cursor.execute(
             _SELECT
@@ -123,14 +123,14 @@ async def page(tx: Tx, *, customer_id: uuid.UUID | None, after: Key, limit: int)
 
 
 async def revoke(tx: Tx, key_id: uuid.UUID) -> None:
-    """End a key for good. The row stays, so that the audit can name it."""
+    """Revoke a key permanently. The row stays, so that the audit can name it."""
     await tx.execute(
         "UPDATE api_keys SET revoked_at = now() WHERE id = %s AND revoked_at IS NULL", (key_id,)
     )
 
 
 async def revoke_made_by(tx: Tx, user_id: uuid.UUID) -> None:
-    """End all keys that a user made."""
+    """Revoke all keys that a user created."""
     await tx.execute(
         "UPDATE api_keys SET revoked_at = now() WHERE created_by = %s AND revoked_at IS NULL",
         (user_id,),
@@ -138,15 +138,15 @@ async def revoke_made_by(tx: Tx, user_id: uuid.UUID) -> None:
 
 
 async def touch(tx: Tx, key_id: uuid.UUID) -> None:
-    """Note that a key has just been used."""
+    """Record that a key has just been used."""
     await tx.execute("UPDATE api_keys SET last_used_at = now() WHERE id = %s", (key_id,))
 
 
 async def administrator_exists(tx: Tx, *, besides: uuid.UUID | None = None) -> bool:
-    """Whether a lasting administrator's key exists, not counting ``besides``.
+    """Whether a permanent administrator's key exists, not counting ``besides``.
 
-    Lasting are those of the platform itself, without a customer or an expiry: every other key
-    ends with one of them, with a user, or by itself.
+    Permanent are the platform's own keys without a customer or an expiry: every other key ends with
+    one of them, with a user, or by its expiry.
     """
     row = await (
         await tx.execute(
@@ -163,5 +163,5 @@ async def administrator_exists(tx: Tx, *, besides: uuid.UUID | None = None) -> b
 
 
 async def lock_administrators(tx: Tx) -> None:
-    """Be the only transaction that ends an administrator's key, until this one ends."""
+    """Block other transactions that revoke an administrator's key until this one ends."""
     await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('administrators'' keys', 0))")

@@ -1,4 +1,4 @@
-"""What is logged of each database's statements, for its owner."""
+"""Which statements of each database are logged for its owner."""
 
 import uuid
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ LoggedStatements = Literal["none", "ddl", "mod", "all"]
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """What is logged of a database for its owner; the statements are classes of log_statement.
+    """The log settings of a database; ``statements`` is a class of log_statement.
 
-    ``min_duration_ms`` is how long a statement runs before it is logged with its duration; None
-    is never.
+    ``min_duration_ms`` is the duration from which on a statement is logged with it; None means
+    never.
     """
 
     statements: LoggedStatements = "none"
@@ -38,7 +38,7 @@ async def set_log_settings(tx: Tx, database_id: uuid.UUID, wanted: LogSettings) 
 
 
 async def logged(tx: Tx, cluster_id: uuid.UUID) -> dict[str, uuid.UUID]:
-    """The databases of a cluster of which something is logged, by their name in PostgreSQL."""
+    """Return the databases of a cluster with logging on, by their name in PostgreSQL."""
     cursor = await tx.execute(
         """
         SELECT database_name, id FROM databases

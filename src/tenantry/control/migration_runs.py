@@ -1,4 +1,4 @@
-"""What operations that migrate databases are to run, and what came of it in each of many."""
+"""The files of operations that migrate databases, and the results in each of many databases."""
 
 import datetime as dt
 import uuid
@@ -17,7 +17,7 @@ TargetStatus = Literal["pending", "running", "succeeded", "failed", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class TargetRow:
-    """One database of a run over many. ``version`` and ``dirty`` are what the run left."""
+    """One database of a run over many. ``version`` and ``dirty`` are those after the run."""
 
     position: int
     database_id: uuid.UUID
@@ -40,7 +40,7 @@ _COLUMNS = """
 
 
 async def insert(tx: Tx, operation_id: uuid.UUID, files: Mapping[str, str]) -> None:
-    """Keep the files of a run, by name. One at a time is read from ``files``."""
+    """Store the files of a run, by name. One at a time is read from ``files``."""
     await tx.execute("INSERT INTO migration_runs (operation_id) VALUES (%s)", (operation_id,))
     for name, text in files.items():
         await tx.execute(
@@ -50,7 +50,7 @@ async def insert(tx: Tx, operation_id: uuid.UUID, files: Mapping[str, str]) -> N
 
 
 async def files(tx: Tx, operation_id: uuid.UUID) -> dict[str, str]:
-    """The files of a run, by name."""
+    """Return the files of a run, by name."""
     cursor = await tx.execute(
         "SELECT name, sql FROM migration_files WHERE operation_id = %s", (operation_id,)
     )
@@ -58,14 +58,14 @@ async def files(tx: Tx, operation_id: uuid.UUID) -> dict[str, str]:
 
 
 async def waiting_bytes(tx: Tx) -> int:
-    """How many bytes of files are kept, of the runs that the transaction may see."""
+    """Return the bytes of the stored files of the runs that the transaction can see."""
     cursor = await tx.execute("SELECT coalesce(sum(octet_length(sql)), 0) FROM migration_files")
     row = await cursor.fetchone()
     return int(row[0]) if row else 0
 
 
 async def forget_files(tx: Tx) -> None:
-    """Remove the files of runs that are over: nothing reads them any more."""
+    """Delete the files of finished runs, which need them no more."""
     await tx.execute(
         """
         DELETE FROM migration_files
@@ -75,7 +75,7 @@ async def forget_files(tx: Tx) -> None:
 
 
 async def insert_targets(tx: Tx, operation_id: uuid.UUID, databases: Sequence[DatabaseRow]) -> None:
-    """Have a run go over these databases, in this order."""
+    """Set the databases of a run, in this order."""
     async with tx.cursor() as cursor:
         await cursor.executemany(
             """
@@ -98,7 +98,7 @@ async def targets(
     after: int = -1,
     limit: int | None = None,
 ) -> list[TargetRow]:
-    """The databases of a run, in its order, from after a position."""
+    """Return the databases of a run, in its order, starting after a position."""
     async with tx.cursor(row_factory=class_row(TargetRow)) as cursor:
         await cursor.execute(
             f"""
@@ -112,7 +112,7 @@ async def targets(
 
 
 async def begin(tx: Tx, operation_id: uuid.UUID, position: int) -> None:
-    """Say that a database is being migrated now."""
+    """Record that the migration of a database has started."""
     await tx.execute(
         """
         UPDATE migration_targets SET status = 'running',
@@ -134,7 +134,7 @@ async def finish(
     steps: int | None = None,
     error: Mapping[str, object] | None = None,
 ) -> None:
-    """Say what came of it in one database."""
+    """Record the result in one database."""
     await tx.execute(
         """
         UPDATE migration_targets SET status = %s, version = %s, dirty = %s, steps = %s,

@@ -1,4 +1,4 @@
-"""Operations: long tasks as rows, which callers follow by id and workers carry on from."""
+"""Operations: long-running tasks as rows, which callers follow by id and workers carry out."""
 
 import datetime as dt
 import uuid
@@ -20,12 +20,12 @@ OperationStatus = Literal["queued", "running", "succeeded", "failed", "cancelled
 
 @dataclass(frozen=True, slots=True)
 class OperationRow:
-    """A long task. ``progress`` goes from 0 to 1; bytes are those of the step it is at.
+    """An operation. ``progress`` goes from 0 to 1; bytes are those of its current step.
 
-    ``state`` is what its steps keep for each other, ``undoing`` that it takes back what it did.
-    ``resource_name`` is what the resource was called on its cluster when the task was wanted, None
-    where it is neither a database nor a cluster. ``labels`` are a database's names and environment
-    as they are now, None once it is gone.
+    ``state`` is what its steps store for each other; ``undoing`` means that its steps are being
+    undone. ``resource_name`` is the resource's name on its cluster when the operation was
+    requested, None for resources other than databases and clusters. ``labels`` are a database's
+    current names and environment, None once it is deleted.
     """
 
     id: uuid.UUID
@@ -56,7 +56,7 @@ class OperationRow:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which operations a list shows; None means any."""
+    """A filter of operations; None means any."""
 
     kind: str | None = None
     status: str | None = None
@@ -71,7 +71,7 @@ _COLUMNS = """
          'database_name', d.database_name, 'environment', d.environment)
      FROM databases d WHERE d.id = resource_id) AS labels
 """
-# By the kind of what it is about; of clusters no customer wants anything.
+# By resource kind; customers request no operations on clusters.
 _NAMED: dict[str, LiteralString] = {
     "database": "SELECT database_name FROM databases WHERE id = %(resource_id)s",
     "cluster": "SELECT name FROM clusters WHERE id = %(resource_id)s",
@@ -89,7 +89,7 @@ async def insert(
     params: Mapping[str, object] | None = None,
     exclusive: bool = False,
 ) -> uuid.UUID:
-    """Want a task done. Raises Conflict if it is ``exclusive`` and not the only one of those."""
+    """Insert an operation. Raises Conflict if it and an unfinished one are both ``exclusive``."""
     operation_id = new_id()
     try:
         async with tx.transaction():
@@ -125,7 +125,7 @@ def _busy(resource_kind: str) -> Conflict:
 
 
 async def require_free(tx: Tx, resource_kind: str, resource_id: uuid.UUID) -> None:
-    """See that no unfinished operation has something to itself. Raises Conflict."""
+    """Raise Conflict if an unfinished exclusive operation has this resource."""
     cursor = await tx.execute(
         """
         SELECT FROM operations
@@ -140,7 +140,7 @@ async def require_free(tx: Tx, resource_kind: str, resource_id: uuid.UUID) -> No
 async def find(
     tx: Tx, operation_id: uuid.UUID, *, customer_id: uuid.UUID | None
 ) -> OperationRow | None:
-    """A task by its id; with ``customer_id``, only if it is theirs."""
+    """Return an operation by its id; with ``customer_id``, only if it is that customer's."""
     async with tx.cursor(row_factory=class_row(OperationRow)) as cursor:
         await cursor.execute(
             f"""
@@ -155,7 +155,7 @@ async def find(
 async def page(
     tx: Tx, wanted: Filter, *, customer_id: uuid.UUID | None, after: Key, limit: int
 ) -> list[OperationRow]:
-    """Up to ``limit`` tasks, newest first, from after ``after``."""
+    """Return up to ``limit`` operations, newest first, starting after ``after``."""
     conditions = ["(created_at, id) < (%(at)s, %(id)s)"]
     if customer_id is not None:
         conditions.append("customer_id = %(customer_id)s")
@@ -184,13 +184,13 @@ async def page(
         return await cursor.fetchall()
 
 
-# ── of those that convergence carries out ────────────────────────────────────
+# ── operations that reconciliation carries out ───────────────────────────────
 
 
 async def finish_of(
     tx: Tx, resource_id: uuid.UUID, kind: str, *, result: dict[str, object]
 ) -> None:
-    """The unfinished tasks of this kind on this resource have succeeded."""
+    """Mark the unfinished operations of this kind on this resource as succeeded."""
     await tx.execute(
         """
         UPDATE operations SET status = 'succeeded', step = NULL, progress = 1, result = %s,
@@ -201,7 +201,7 @@ async def finish_of(
     )
 
 
-# ── of those that a worker carries out step by step ──────────────────────────
+# ── operations that a worker carries out step by step ────────────────────────
 
 
 async def take(
@@ -214,15 +214,15 @@ async def take(
     most_each: int,
     running: Collection[uuid.UUID] = (),
 ) -> list[OperationRow]:
-    """Take tasks that are due and nobody's, until ``most`` run, for as long as ``lease``.
+    """Lease due operations that no worker holds, until ``most`` run, for as long as ``lease``.
 
-    Of one owner (the customer; without one, the resource) at most ``most_each`` run. The owner
-    with the fewest comes first, then the oldest task. Those that are to be cancelled have as much
-    room of their own, so that they need not wait for what runs; what one owner begins and cancels
-    again and again counts with the rest once that room is full.
+    At most ``most_each`` of one owner (the customer; without one, the resource) run. The owner with
+    the fewest running comes first, then the oldest operation. Operations to be cancelled have as
+    many places of their own, so that they need not wait for running ones; once those places are
+    full, what one owner starts and cancels repeatedly counts with the rest.
 
-    ``holder`` must ``renew`` the lease, or another takes them. What it holds and is not
-    ``running`` it had to leave, and has again. ``running`` are the holder's of these kinds.
+    ``holder`` must ``renew`` the lease, or another worker takes them. What it holds and is not
+    ``running`` was interrupted, and is taken again. ``running`` are the holder's of these kinds.
     """
     async with tx.cursor(row_factory=class_row(OperationRow)) as cursor:
         await cursor.execute(
@@ -283,7 +283,7 @@ async def take(
 
 @dataclass(frozen=True, slots=True)
 class QueuedKind:
-    """The tasks of a kind that wait to be begun, and for how long the oldest has."""
+    """The number of queued operations of a kind, and how long the oldest has waited."""
 
     kind: str
     count: int
@@ -291,7 +291,7 @@ class QueuedKind:
 
 
 async def queued(tx: Tx) -> list[QueuedKind]:
-    """What waits to be begun and could be, by kind."""
+    """Return the queued operations that are due, by kind."""
     async with tx.cursor(row_factory=class_row(QueuedKind)) as cursor:
         await cursor.execute(
             """
@@ -304,13 +304,13 @@ async def queued(tx: Tx) -> list[QueuedKind]:
 
 
 async def unfinished(tx: Tx) -> set[uuid.UUID]:
-    """The tasks that have not ended."""
+    """Return the ids of unfinished operations."""
     cursor = await tx.execute("SELECT id FROM operations WHERE status IN ('queued', 'running')")
     return {operation_id for (operation_id,) in await cursor.fetchall()}
 
 
 async def count_unfinished(tx: Tx, customer_id: uuid.UUID) -> int:
-    """How many tasks of a customer's have not ended."""
+    """Return how many operations of a customer are unfinished."""
     cursor = await tx.execute(
         "SELECT count(*) FROM operations"
         " WHERE customer_id = %s AND status IN ('queued', 'running')",
@@ -321,7 +321,7 @@ async def count_unfinished(tx: Tx, customer_id: uuid.UUID) -> int:
 
 
 async def release_all(tx: Tx, kinds: Sequence[str]) -> None:
-    """For the only one that carries these out: whatever another held it holds no more."""
+    """Release all leases of operations of these kinds. Call only as their only worker."""
     await tx.execute(
         "UPDATE operations SET lease_until = NULL, holder = NULL"
         " WHERE lease_until IS NOT NULL AND kind = ANY (%s)",
@@ -332,7 +332,7 @@ async def release_all(tx: Tx, kinds: Sequence[str]) -> None:
 async def renew(
     tx: Tx, operation_id: uuid.UUID, *, holder: uuid.UUID, lease: dt.timedelta
 ) -> bool | None:
-    """Keep a task for longer. Returns whether somebody wants it cancelled; None if it is lost."""
+    """Renew a lease. Returns whether cancellation is requested; None if the lease is lost."""
     row = await (
         await tx.execute(
             """
@@ -346,7 +346,7 @@ async def renew(
 
 
 async def hold(tx: Tx, operation_id: uuid.UUID, *, holder: uuid.UUID) -> bool:
-    """Let nobody take or abandon a task before ``tx`` ends. Returns False if it is not held."""
+    """Prevent take and abandon of a held operation until ``tx`` ends. Returns False if not held."""
     cursor = await tx.execute(
         "SELECT FROM operations WHERE id = %s AND holder = %s AND status = 'running'"
         " FOR NO KEY UPDATE",
@@ -356,7 +356,7 @@ async def hold(tx: Tx, operation_id: uuid.UUID, *, holder: uuid.UUID) -> bool:
 
 
 async def begin_step(tx: Tx, operation_id: uuid.UUID, step: str, *, progress: float) -> None:
-    """Tell which step a task is at. One that is begun again keeps the time of its first try."""
+    """Record the current step. A step that is repeated keeps the time of its first try."""
     await tx.execute(
         """
         UPDATE operations SET progress = greatest(progress, %s),
@@ -381,7 +381,7 @@ async def tell_progress(
     done_bytes: int | None,
     total_bytes: int | None,
 ) -> None:
-    """Tell how far a step is."""
+    """Record the progress of the current step."""
     await tx.execute(
         "UPDATE operations SET progress = greatest(progress, %s), done_bytes = %s,"
         " total_bytes = %s WHERE id = %s",
@@ -390,14 +390,14 @@ async def tell_progress(
 
 
 async def keep_state(tx: Tx, operation_id: uuid.UUID, state: Mapping[str, object]) -> None:
-    """Keep what the steps have found out."""
+    """Store the state that the steps share."""
     await tx.execute("UPDATE operations SET state = %s WHERE id = %s", (Jsonb(state), operation_id))
 
 
 async def put_off(
     tx: Tx, operation_id: uuid.UUID, *, step: str, wait: dt.timedelta, attempts: int
 ) -> None:
-    """Leave a task for ``wait``, to be gone on with at ``step`` by whoever is there then."""
+    """Release an operation for ``wait``; any worker continues it then at ``step``."""
     await tx.execute(
         """
         UPDATE operations SET step = %s, due_at = clock_timestamp() + %s, attempts = %s,
@@ -409,7 +409,7 @@ async def put_off(
 
 
 async def begin_undo(tx: Tx, operation_id: uuid.UUID, error: Mapping[str, object] | None) -> None:
-    """From now on a task only takes back what it did; ``error`` is why, None if cancelled."""
+    """Begin to undo an operation's steps; ``error`` is why, None if it was cancelled."""
     await tx.execute(
         "UPDATE operations SET undoing = true, attempts = 0, error = %s WHERE id = %s",
         (None if error is None else Jsonb(error), operation_id),
@@ -423,7 +423,7 @@ async def finish(
     *,
     result: Mapping[str, object] | None = None,
 ) -> None:
-    """A task has come to its end."""
+    """Record the end of an operation."""
     await tx.execute(
         """
         UPDATE operations SET status = %s, result = %s, finished_at = clock_timestamp(),
@@ -437,7 +437,7 @@ async def finish(
 
 
 async def abandon(tx: Tx, operation_id: uuid.UUID, error: Mapping[str, object]) -> None:
-    """End a task as failed; whoever holds it finds so when it renews its lease."""
+    """End an operation as failed; its holder notices when it renews the lease."""
     await tx.execute(
         """
         UPDATE operations SET status = 'failed', error = %s, finished_at = clock_timestamp(),
@@ -449,7 +449,7 @@ async def abandon(tx: Tx, operation_id: uuid.UUID, error: Mapping[str, object]) 
 
 
 async def ask_to_cancel(tx: Tx, operation_id: uuid.UUID) -> None:
-    """Want a task given up."""
+    """Request the cancellation of an operation."""
     await tx.execute(
         "UPDATE operations SET cancel_requested = true, due_at = clock_timestamp() WHERE id = %s",
         (operation_id,),
@@ -457,7 +457,7 @@ async def ask_to_cancel(tx: Tx, operation_id: uuid.UUID) -> None:
 
 
 async def cancel_all(tx: Tx, *, besides: uuid.UUID | None = None) -> None:
-    """Want everything given up that has not ended."""
+    """Request the cancellation of all unfinished operations, except ``besides``."""
     await tx.execute(
         """
         UPDATE operations SET cancel_requested = true, due_at = clock_timestamp()
@@ -468,7 +468,7 @@ async def cancel_all(tx: Tx, *, besides: uuid.UUID | None = None) -> None:
 
 
 async def forget_old(tx: Tx, *, days: int = 90) -> None:
-    """Finished tasks are told of for 90 days."""
+    """Delete operations that finished more than ``days`` ago."""
     await tx.execute(
         "DELETE FROM operations WHERE finished_at < now() - make_interval(days => %s)", (days,)
     )

@@ -1,4 +1,4 @@
-"""What was found in tenants' databases that does not belong to their tenants."""
+"""Objects found in tenants' databases that do not belong to their tenants."""
 
 import datetime as dt
 import uuid
@@ -12,10 +12,10 @@ from tenantry.control.store import Tx
 async def take_due(
     tx: Tx, cluster_id: uuid.UUID, names: Collection[str], *, before: dt.datetime, limit: int
 ) -> list[str]:
-    """Those of the databases named that were not checked since ``before``.
+    """Return which of the named databases were not checked since ``before``.
 
-    They come in the order in which they were last taken, and are the last of all from then on,
-    whatever comes of their checks. Forgets databases of the cluster that are not named.
+    They are ordered by when they were last taken, and are last in that order from then on, whatever
+    the result of their check. Deletes the records of databases of the cluster that are not named.
     """
     await tx.execute(
         "DELETE FROM ownership_checks WHERE cluster_id = %s AND database_name <> ALL (%s)",
@@ -42,7 +42,7 @@ async def take_due(
 
 
 async def record(tx: Tx, cluster_id: uuid.UUID, name: str, found: Sequence[str]) -> None:
-    """Note what the check of a database that was taken has found; nothing is noted as well."""
+    """Record the findings of a check, also if there are none."""
     await tx.execute(
         """
         UPDATE ownership_checks SET found = %s, checked_at = clock_timestamp()
@@ -53,7 +53,7 @@ async def record(tx: Tx, cluster_id: uuid.UUID, name: str, found: Sequence[str])
 
 
 async def findings(tx: Tx) -> dict[str, list[str]]:
-    """What does not belong to its tenant, by database."""
+    """Return the objects that do not belong to their tenant, by database."""
     cursor = await tx.execute(
         "SELECT database_name, found FROM ownership_checks WHERE found <> '[]' ORDER BY 1"
     )

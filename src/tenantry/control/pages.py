@@ -1,4 +1,4 @@
-"""Keyset pages: a cursor names the last row seen, so that pages cost the same everywhere."""
+"""Keyset pagination: a cursor names the last row seen, so that every page costs the same."""
 
 import base64
 import binascii
@@ -16,7 +16,7 @@ Row = TypeVar("Row")
 Key = tuple[dt.datetime, uuid.UUID]
 
 LONGEST_CURSOR = 300
-# Ahead of every row: where the first page begins.
+# Sorts before every row: the start of the first page.
 FIRST: Key = (dt.datetime.max.replace(tzinfo=dt.UTC), uuid.UUID(int=2**128 - 1))
 
 
@@ -29,7 +29,7 @@ class Page(Generic[Row]):
 
 
 def cut(rows: Sequence[Row], limit: int, key: Callable[[Row], Sequence[object]]) -> Page[Row]:
-    """A page from ``limit + 1`` rows that were asked for: one too many means that more follow."""
+    """Return a page from ``limit + 1`` requested rows: the last one shows that more follow."""
     if len(rows) <= limit:
         return Page(rows, None)
     text = json.dumps([str(part) for part in key(rows[limit - 1])])
@@ -37,7 +37,7 @@ def cut(rows: Sequence[Row], limit: int, key: Callable[[Row], Sequence[object]])
 
 
 def _parts(cursor: str, count: int) -> list[str]:
-    if len(cursor) > LONGEST_CURSOR:  # nor so deep or of so many digits that Python gives up
+    if len(cursor) > LONGEST_CURSOR:  # also bounds nesting and digits for the parser
         raise _not_ours()
     try:
         parts = json.loads(
@@ -59,9 +59,9 @@ def _not_ours() -> InvalidInput:
 
 
 def read_key(cursor: str | None) -> Key:
-    """The row after which a page of (time, id) begins.
+    """Return the key (time, id) after which a page begins.
 
-    Raises InvalidInput for a cursor that this API did not give.
+    Raises InvalidInput for a cursor that this API did not issue.
     """
     if cursor is None:
         return FIRST
@@ -77,7 +77,7 @@ def read_key(cursor: str | None) -> Key:
 
 
 def read_number(cursor: str | None) -> int:
-    """The number below which a page of (id) begins; raises as ``read_key``."""
+    """Return the id below which a page begins. Raises as ``read_key``."""
     if cursor is None:
         return 2**63 - 1
     (text,) = _parts(cursor, 1)

@@ -1,4 +1,4 @@
-"""How old the passwords of tenants' logins are, which are due, and changes that go on."""
+"""Passwords of tenants' roles: their age, rotations that are due, and unfinished changes."""
 
 import uuid
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from psycopg.rows import class_row
 
 from tenantry.control.store import Tx
 
-NOTICE_DAYS = 7  # that a rotation is told of before
+NOTICE_DAYS = 7  # between the announcement of a rotation and the rotation
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A login whose password has to be replaced: a further role, or (None) the owner role."""
+    """A role whose password has to be replaced: an additional role, or (None) the owner role."""
 
     database_id: uuid.UUID
     role_id: uuid.UUID | None
@@ -20,14 +20,14 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """How many logins have a password that is too old, and how many one that goes soon."""
+    """The number of roles whose password is too old, and of those whose rotation is near."""
 
     old: int
     rotating: int
 
 
 def rotates_at(login: str) -> str:
-    """When a login's password is replaced, as SQL over ``databases d``; null: never."""
+    """Return SQL over ``databases d`` for when a role's password is replaced; null: never."""
     return f"""
         greatest({login}.password_changed_at + make_interval(days => d.rotate_password_days),
             CASE WHEN d.rotate_password_days IS NOT NULL
@@ -35,7 +35,7 @@ def rotates_at(login: str) -> str:
     """
 
 
-# greatest() leaves nulls out, so that both of its arguments have to be null together.
+# greatest() ignores nulls, so both of its arguments have to be null together.
 _LOGINS = f"""
     SELECT d.id AS database_id, NULL::uuid AS role_id, d.password_changed_at,
         {rotates_at("d")} AS rotates_at
@@ -48,7 +48,7 @@ _LOGINS = f"""
 
 
 async def due(tx: Tx, database_id: uuid.UUID | None = None) -> list[Due]:
-    """The logins, of one database if it is named, whose password has to be replaced now."""
+    """Return the roles, of one database if given, whose password has to be replaced now."""
     async with tx.cursor(row_factory=class_row(Due)) as cursor:
         await cursor.execute(
             f"""
@@ -62,7 +62,7 @@ async def due(tx: Tx, database_id: uuid.UUID | None = None) -> list[Due]:
 
 
 async def ages(tx: Tx, *, days: int) -> Ages:
-    """Count the logins with a password older than so many days (0: none is)."""
+    """Count the roles with a password older than ``days`` (0: none) and those that rotate soon."""
     async with tx.cursor(row_factory=class_row(Ages)) as cursor:
         await cursor.execute(
             f"""
@@ -77,11 +77,11 @@ async def ages(tx: Tx, *, days: int) -> Ages:
         return await cursor.fetchone() or Ages(0, 0)
 
 
-# ── changes of password that have begun ──────────────────────────────────────
+# ── unfinished changes of passwords ──────────────────────────────────────────
 
 
 async def insert_rotation(tx: Tx, database_id: uuid.UUID, verifier_before: str) -> None:
-    """Remember what to go back to if a change of password is not finished."""
+    """Store the verifier to restore if a change of password is not finished."""
     await tx.execute(
         """
         INSERT INTO password_rotations (database_id, verifier_before) VALUES (%s, %s)
@@ -92,7 +92,7 @@ async def insert_rotation(tx: Tx, database_id: uuid.UUID, verifier_before: str) 
 
 
 async def find_rotation(tx: Tx, database_id: uuid.UUID) -> str | None:
-    """The verifier to go back to, if a change of password was not finished."""
+    """Return the verifier to restore after an unfinished change of password, or None."""
     row = await (
         await tx.execute(
             "SELECT verifier_before FROM password_rotations WHERE database_id = %s", (database_id,)
@@ -102,13 +102,13 @@ async def find_rotation(tx: Tx, database_id: uuid.UUID) -> str | None:
 
 
 async def unfinished_rotations(tx: Tx) -> list[uuid.UUID]:
-    """Databases whose change of password has begun and not ended."""
+    """Return the databases with an unfinished change of password."""
     cursor = await tx.execute("SELECT database_id FROM password_rotations")
     return [row[0] for row in await cursor.fetchall()]
 
 
 async def note_password_change(tx: Tx, database_id: uuid.UUID) -> None:
-    """Note that the owner role has a new password from now on."""
+    """Record that the owner role's password has just been changed."""
     await tx.execute(
         "UPDATE databases SET password_changed_at = clock_timestamp() WHERE id = %s",
         (database_id,),

@@ -1,4 +1,4 @@
-"""Databases that nobody connects to for a while, because of what they wrote."""
+"""Databases to which clients cannot connect for a while, because of what they wrote."""
 
 import uuid
 from typing import Literal
@@ -11,7 +11,7 @@ PauseReason = Literal["wal", "notify", "log", "temp", "settings"]
 async def set_pause(
     tx: Tx, database_id: uuid.UUID, reason: PauseReason | None, *, seconds: int = 0
 ) -> None:
-    """Note that nobody connects to a database for so long, or (None) that it is paused no more."""
+    """Pause a database for so many seconds, or (with a reason of None) end its pause."""
     await tx.execute(
         """
         UPDATE databases SET paused_for = %(reason)s, paused_until = CASE
@@ -23,13 +23,13 @@ async def set_pause(
 
 
 async def pauses_over(tx: Tx) -> list[uuid.UUID]:
-    """The databases whose pause has come to its end."""
+    """Return the databases whose pause has ended."""
     cursor = await tx.execute("SELECT id FROM databases WHERE paused_until <= clock_timestamp()")
     return [row[0] for row in await cursor.fetchall()]
 
 
 async def count_paused(tx: Tx) -> dict[str, int]:
-    """How many databases are paused, by the reason."""
+    """Return the number of paused databases by reason."""
     cursor = await tx.execute(
         "SELECT paused_for, count(*) FROM databases WHERE paused_for IS NOT NULL GROUP BY 1"
     )

@@ -1,4 +1,4 @@
-"""Plans: named sets of limits. A database has its plan's, but for those set for it alone."""
+"""Pricing plans: named sets of limits. A database has its plan's, except for its own ones."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -14,13 +14,12 @@ DEFAULT = "standard"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a database may take. A timeout of 0 is none.
+    """Limits of a database. A timeout of 0 means none.
 
-    The three timeouts are defaults that each session may change; nobody can change the
-    others from inside. ``max_connections`` counts direct and pooled ones together,
-    ``reserve_pool_size`` is how many of its ``pool_size`` are opened beyond an equal share,
-    ``temp_file_limit_bytes`` holds for each session, ``disk_quota_bytes`` for the
-    database and its shadow together.
+    The three timeouts are defaults that each session may change; sessions cannot change the others.
+    ``max_connections`` counts direct and pooled connections together, ``reserve_pool_size`` is how
+    many of its ``pool_size`` are opened beyond an equal share, ``temp_file_limit_bytes`` applies to
+    each session, ``disk_quota_bytes`` to the database and its shadow together.
     """
 
     max_connections: int
@@ -45,14 +44,14 @@ ENFORCED = (
 
 @dataclass(frozen=True)
 class PlanRow(Limits):
-    """A plan. ``longest_statement_seconds`` bounds each statement of an operation."""
+    """A pricing plan. ``longest_statement_seconds`` bounds each statement of an operation."""
 
     name: str
     longest_statement_seconds: int
 
 
 async def every(tx: Tx) -> list[PlanRow]:
-    """All plans, the smallest first."""
+    """Return all pricing plans, the smallest first."""
     async with tx.cursor(row_factory=class_row(PlanRow)) as cursor:
         await cursor.execute(
             f"SELECT name, {', '.join(NAMES)}, longest_statement_seconds FROM plans"
@@ -62,7 +61,7 @@ async def every(tx: Tx) -> list[PlanRow]:
 
 
 async def require(tx: Tx, name: str) -> None:
-    """Raises InvalidInput if there is no plan of this name."""
+    """Raise InvalidInput if there is no pricing plan of this name."""
     if name == DEFAULT:
         return
     names = [each.name for each in await every(tx)]

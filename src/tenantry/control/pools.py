@@ -1,4 +1,4 @@
-"""How large the roles' pools of server connections may be."""
+"""Limits of the roles' pools of server connections."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,10 @@ from tenantry.control.store import Tx
 
 @dataclass(frozen=True, slots=True, order=True)
 class PoolLimits:
-    """What a role's pool may be: the role's connections in all, those in the pool, its mode, and
+    """Limits of a role's pool.
 
-    how many of those in the pool may be beyond its share.
+    They are the role's connections in total, those in the pool, how many of these may exceed its
+    share, and the pool's mode.
     """
 
     username: str
@@ -23,7 +24,7 @@ class PoolLimits:
 
 
 async def pool_limits(tx: Tx) -> list[PoolLimits]:
-    """Return what the pools of all roles of active databases may be."""
+    """Return the pool limits of all roles of active databases."""
     async with tx.cursor(row_factory=class_row(PoolLimits)) as cursor:
         await cursor.execute(
             """

@@ -1,4 +1,4 @@
-"""Proofs: what came of restoring a database somewhere, to see that it can be."""
+"""Proofs: results of drills, which restore a database to verify that it can be restored."""
 
 import datetime as dt
 import uuid
@@ -13,7 +13,7 @@ from tenantry.control.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class ProofRow:
-    """One drill. ``moment`` is what the database was brought back to, None if it was not."""
+    """One drill. ``moment`` is the restored moment, None if the restore failed."""
 
     id: uuid.UUID
     database_id: uuid.UUID
@@ -27,7 +27,7 @@ class ProofRow:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A database that can be drilled, and when that was last done; None if it never was."""
+    """A database that can be drilled, and when it last was; None if never."""
 
     database_id: uuid.UUID
     last_at: dt.datetime | None
@@ -35,7 +35,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of all databases: whose last drill failed, and when one last passed."""
+    """Over all databases: how many last drills failed, and when one last passed."""
 
     failing: int
     last_passed_at: dt.datetime | None
@@ -45,7 +45,7 @@ _COLUMNS = "id, database_id, at, moment, seconds, passed, compared, error"
 
 
 async def insert(tx: Tx, proof: ProofRow) -> None:
-    """Keep one, if its database still is; the second time is as the first."""
+    """Store a proof, once, if its database still exists."""
     await tx.execute(
         """
         INSERT INTO proofs (id, database_id, at, moment, seconds, passed, compared, error)
@@ -66,7 +66,7 @@ async def insert(tx: Tx, proof: ProofRow) -> None:
 
 
 async def page(tx: Tx, database_id: uuid.UUID, *, after: Key, limit: int) -> list[ProofRow]:
-    """Up to ``limit`` proofs of a database, newest first, from after ``after``."""
+    """Return up to ``limit`` proofs of a database, newest first, starting after ``after``."""
     async with tx.cursor(row_factory=class_row(ProofRow)) as cursor:
         await cursor.execute(
             f"""
@@ -79,7 +79,7 @@ async def page(tx: Tx, database_id: uuid.UUID, *, after: Key, limit: int) -> lis
 
 
 async def latest(tx: Tx, database_id: uuid.UUID) -> ProofRow | None:
-    """The newest proof of a database."""
+    """Return the newest proof of a database, or None."""
     async with tx.cursor(row_factory=class_row(ProofRow)) as cursor:
         await cursor.execute(
             f"""
@@ -92,7 +92,7 @@ async def latest(tx: Tx, database_id: uuid.UUID) -> ProofRow | None:
 
 
 async def standings(tx: Tx, clusters: list[uuid.UUID]) -> list[Standing]:
-    """Every database that somebody owns and that is on one of these clusters."""
+    """Return all active databases on these clusters that are not missing."""
     async with tx.cursor(row_factory=class_row(Standing)) as cursor:
         await cursor.execute(
             """
@@ -108,7 +108,7 @@ async def standings(tx: Tx, clusters: list[uuid.UUID]) -> list[Standing]:
 
 
 async def summary(tx: Tx) -> Summary:
-    """How all databases stand that are not being deleted."""
+    """Return the summary over all active databases."""
     async with tx.cursor(row_factory=class_row(Summary)) as cursor:
         await cursor.execute(
             """
@@ -124,7 +124,7 @@ async def summary(tx: Tx) -> Summary:
 
 
 async def forget_old(tx: Tx, *, days: int = 400) -> None:
-    """Proofs are told of for 400 days, and the newest of each database for ever."""
+    """Delete proofs older than ``days``, except the newest of each database."""
     await tx.execute(
         """
         DELETE FROM proofs p WHERE at < now() - make_interval(days => %s)

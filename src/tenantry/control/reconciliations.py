@@ -1,4 +1,4 @@
-"""Which databases are not as they should be although reconciliation tried, and why."""
+"""The databases whose reconciliation failed, and why."""
 
 import uuid
 from collections.abc import Collection, Mapping
@@ -12,14 +12,14 @@ from tenantry.control.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class FailingRow:
-    """A database, and what its owner is shown of the failure."""
+    """A database, and the failure as its owner sees it."""
 
     database_name: str
     detail: str
 
 
 async def record(tx: Tx, seen: Collection[uuid.UUID], failed: Mapping[uuid.UUID, str]) -> None:
-    """Note what failed in a pass over the databases ``seen``; the others of them do not fail."""
+    """Record the failures of a pass over the databases ``seen``; the others of them succeeded."""
     await tx.execute(
         """
         DELETE FROM failing_reconciliations
@@ -28,7 +28,7 @@ async def record(tx: Tx, seen: Collection[uuid.UUID], failed: Mapping[uuid.UUID,
         (list(seen), list(failed)),
     )
     if failed:
-        # The key is shared, so that a database that is deleted meanwhile is waited for.
+        # FOR KEY SHARE waits for a concurrent deletion of the database.
         await tx.execute(
             """
             INSERT INTO failing_reconciliations (database_id, detail)
@@ -42,7 +42,7 @@ async def record(tx: Tx, seen: Collection[uuid.UUID], failed: Mapping[uuid.UUID,
 
 
 async def failing(connection: AsyncConnection[TupleRow]) -> list[FailingRow]:
-    """All of them, those that have failed for longest first."""
+    """Return all failing databases, those that have failed longest first."""
     async with connection.cursor(row_factory=class_row(FailingRow)) as cursor:
         await cursor.execute(
             """

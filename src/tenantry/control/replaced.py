@@ -1,4 +1,4 @@
-"""Databases that a restore in place has replaced, and that are kept for a while."""
+"""Retained databases: those that a restore in place has replaced, until they expire."""
 
 import datetime as dt
 import uuid
@@ -25,7 +25,7 @@ class ReplacedRow:
 async def keep(
     tx: Tx, database_id: uuid.UUID, name: str, *, operation_id: uuid.UUID, days: int
 ) -> bool:
-    """Note that an operation has replaced one. Returns whether nobody had noted it before."""
+    """Record a replaced database. Returns False if the operation has recorded it already."""
     cursor = await tx.execute(
         """
         INSERT INTO replaced_databases (id, database_id, database_name, operation_id, expires_at)
@@ -38,7 +38,7 @@ async def keep(
 
 
 async def of_database(tx: Tx, database_id: uuid.UUID) -> list[ReplacedRow]:
-    """What is kept of a database, the newest first."""
+    """Return the retained databases of a database, newest first."""
     async with tx.cursor(row_factory=class_row(ReplacedRow)) as cursor:
         await cursor.execute(
             "SELECT * FROM replaced_databases WHERE database_id = %s ORDER BY replaced_at DESC",
@@ -48,7 +48,7 @@ async def of_database(tx: Tx, database_id: uuid.UUID) -> list[ReplacedRow]:
 
 
 async def names(tx: Tx, cluster_id: uuid.UUID) -> set[str]:
-    """The databases of a cluster that are kept, or are being made by an operation."""
+    """Return the names of a cluster's retained databases and staging databases."""
     cursor = await tx.execute(
         """
         SELECT r.database_name FROM replaced_databases r JOIN databases d ON d.id = r.database_id
@@ -63,7 +63,7 @@ async def names(tx: Tx, cluster_id: uuid.UUID) -> set[str]:
 
 
 async def expired(tx: Tx) -> list[ReplacedRow]:
-    """Those whose time has come, unless an operation has their database to itself."""
+    """Return expired ones, except while an exclusive operation has their database."""
     async with tx.cursor(row_factory=class_row(ReplacedRow)) as cursor:
         await cursor.execute(
             """
@@ -76,7 +76,7 @@ async def expired(tx: Tx) -> list[ReplacedRow]:
 
 
 async def remove(tx: Tx, database_name: str, database_id: uuid.UUID) -> None:
-    """Forget one that is gone, or in service again."""
+    """Delete the row of one that is dropped, or in service again."""
     await tx.execute(
         "DELETE FROM replaced_databases WHERE database_name = %s AND database_id = %s",
         (database_name, database_id),

@@ -1,4 +1,4 @@
-"""What each repository was last seen to hold of a cluster, by the place that it is at."""
+"""The last observed state of each backup repository, by cluster and place."""
 
 import datetime as dt
 import uuid
@@ -13,7 +13,7 @@ _FORGOTTEN = dt.timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class LookRow:
-    """What was seen at ``looked_at``. Where ``problem`` says why nothing was, all else is None."""
+    """The state at ``looked_at``. If ``problem`` says why it is unknown, all else is None."""
 
     cluster_id: uuid.UUID
     place: str
@@ -25,7 +25,7 @@ class LookRow:
 
 
 async def record(tx: Tx, row: LookRow) -> None:
-    """Note a look instead of the one before it, and forget places that were left long ago."""
+    """Replace the recorded state, and delete that of places unused for long."""
     await tx.execute(
         """
         INSERT INTO repository_looks (cluster_id, place, looked_at, problem, last_backup_at,
@@ -52,7 +52,7 @@ async def record(tx: Tx, row: LookRow) -> None:
 
 
 async def of_places(tx: Tx, places: list[str]) -> list[LookRow]:
-    """The last looks into the repositories at these places."""
+    """Return the last recorded states of the repositories at these places."""
     async with tx.cursor(row_factory=class_row(LookRow)) as cursor:
         await cursor.execute("SELECT * FROM repository_looks WHERE place = ANY (%s)", (places,))
         return await cursor.fetchall()

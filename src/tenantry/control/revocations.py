@@ -1,7 +1,7 @@
-"""What opened the platform at one moment and must not at another: keys, and users' secrets.
+"""Keys and users' secrets that were valid at one moment and must not be at another.
 
-For a control database that was restored to the past: what has been revoked since, or been
-given another secret, must not be valid again. Both sides are asked as a superuser.
+For a control database that was restored to the past: what has been revoked since, or has another
+secret now, must not be valid again. Both databases are read as a superuser.
 """
 
 import datetime as dt
@@ -17,7 +17,7 @@ from tenantry.control.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A user, and what lets them in. All but the first four are secret."""
+    """A user and their credentials. All but the first four fields are secret."""
 
     id: uuid.UUID
     email: str
@@ -32,7 +32,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Openings:
-    """All that opens the platform: the names of keys by id, users by id, recovery codes."""
+    """All valid credentials: the names of keys by id, users by id, recovery codes."""
 
     keys: dict[uuid.UUID, str]
     people: dict[uuid.UUID, Person]
@@ -40,7 +40,7 @@ class Openings:
 
 
 async def openings(connection: AsyncConnection[TupleRow]) -> Openings:
-    """What is valid in a control database."""
+    """Return the valid credentials of a control database."""
     cursor = await connection.execute("SELECT id, name FROM api_keys WHERE revoked_at IS NULL")
     valid: dict[uuid.UUID, str] = dict(await cursor.fetchall())
     async with connection.cursor(row_factory=class_row(Person)) as people:
@@ -57,9 +57,9 @@ async def openings(connection: AsyncConnection[TupleRow]) -> Openings:
 
 
 async def revoke_again(tx: Tx, now: Openings) -> list[str]:
-    """Have ``tx``'s database let in nobody whom ``now`` does not, and with no other secret.
+    """Revoke in ``tx``'s database what is not valid in ``now``, and copy users' current secrets.
 
-    Returns who is shut out, in words.
+    Returns the keys and users that lost access, as text.
     """
     then = await openings(tx)
     shut = []

@@ -1,6 +1,6 @@
-"""Roles of a database besides its first one: wanted state, one row each.
+"""Additional roles of databases: wanted state, one row each.
 
-Whoever works on one holds the lock of its database's row.
+Work on a role holds the lock of its database's row.
 """
 
 import datetime as dt
@@ -19,7 +19,7 @@ from tenantry.pg.logins import Access
 
 @dataclass(frozen=True, slots=True)
 class RoleRow:
-    """A role as it should be; ``verifier_before`` is set while its password is being changed."""
+    """A role's wanted state; ``verifier_before`` is set while its password is being changed."""
 
     id: uuid.UUID
     database_id: uuid.UUID
@@ -43,7 +43,7 @@ async def insert(
     access: Access,
     max_connections: int,
 ) -> RoleRow:
-    """Want a new role. Raises NameTaken if the database has one of that name."""
+    """Insert a new role. Raises NameTaken if the database has one of that name."""
     try:
         async with tx.cursor(row_factory=class_row(RoleRow)) as cursor:
             await cursor.execute(
@@ -66,7 +66,7 @@ async def insert(
 
 
 async def of_database(tx: Tx, database_id: uuid.UUID) -> list[RoleRow]:
-    """A database's roles, oldest first."""
+    """Return a database's additional roles, oldest first."""
     async with tx.cursor(row_factory=class_row(RoleRow)) as cursor:
         await cursor.execute(
             "SELECT * FROM database_roles WHERE database_id = %s ORDER BY created_at, id",
@@ -76,7 +76,7 @@ async def of_database(tx: Tx, database_id: uuid.UUID) -> list[RoleRow]:
 
 
 async def find(tx: Tx, database_id: uuid.UUID, role_id: uuid.UUID) -> RoleRow | None:
-    """One role of a database."""
+    """Return one role of a database, or None."""
     async with tx.cursor(row_factory=class_row(RoleRow)) as cursor:
         await cursor.execute(
             "SELECT * FROM database_roles WHERE id = %s AND database_id = %s",
@@ -86,7 +86,7 @@ async def find(tx: Tx, database_id: uuid.UUID, role_id: uuid.UUID) -> RoleRow | 
 
 
 async def by_database(tx: Tx, cluster_id: uuid.UUID) -> dict[uuid.UUID, list[RoleRow]]:
-    """All roles of the databases of one cluster, by database."""
+    """Return all additional roles of the databases of one cluster, by database."""
     found: dict[uuid.UUID, list[RoleRow]] = {}
     async with tx.cursor(row_factory=class_row(RoleRow)) as cursor:
         await cursor.execute(
@@ -117,7 +117,7 @@ async def set_max_connections(tx: Tx, role_id: uuid.UUID, max_connections: int) 
 
 
 async def begin_rotation(tx: Tx, role_id: uuid.UUID, verifier_before: str) -> None:
-    """Remember what to go back to if a change of password is not finished."""
+    """Store the verifier to restore if a change of password is not finished."""
     await tx.execute(
         "UPDATE database_roles SET verifier_before = coalesce(verifier_before, %s) WHERE id = %s",
         (verifier_before, role_id),
@@ -125,7 +125,7 @@ async def begin_rotation(tx: Tx, role_id: uuid.UUID, verifier_before: str) -> No
 
 
 async def end_rotation(tx: Tx, role_id: uuid.UUID) -> None:
-    """There is nothing to go back to any more."""
+    """Delete the stored verifier: the change of password is finished."""
     await tx.execute(
         "UPDATE database_roles SET verifier_before = NULL, updated_at = clock_timestamp()"
         " WHERE id = %s",
@@ -134,7 +134,7 @@ async def end_rotation(tx: Tx, role_id: uuid.UUID) -> None:
 
 
 async def note_password_change(tx: Tx, role_id: uuid.UUID) -> None:
-    """Note that a role has a new password from now on."""
+    """Record that a role's password has just been changed."""
     await tx.execute(
         "UPDATE database_roles SET password_changed_at = clock_timestamp() WHERE id = %s",
         (role_id,),
@@ -142,5 +142,5 @@ async def note_password_change(tx: Tx, role_id: uuid.UUID) -> None:
 
 
 async def remove(tx: Tx, role_id: uuid.UUID) -> None:
-    """Forget a role of which nothing is left in the world."""
+    """Delete the row of a role that no longer exists anywhere."""
     await tx.execute("DELETE FROM database_roles WHERE id = %s", (role_id,))

@@ -1,4 +1,4 @@
-"""Sessions of users, and the challenges that stand before them; both are found by their hash."""
+"""Sessions of users, and the challenges before them; both are found by their hash."""
 
 import datetime as dt
 import uuid
@@ -14,7 +14,7 @@ from tenantry.control.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A session with what its user is, and without its secret."""
+    """A session with its user's attributes, and without its secret."""
 
     id: uuid.UUID
     user_id: uuid.UUID
@@ -29,9 +29,9 @@ class SessionRow:
     revoked_at: dt.datetime | None
 
     def is_good(self, now: dt.datetime, *, idle: dt.timedelta) -> bool:
-        """Whether it has not ended; ``idle`` is how long it may lie unused.
+        """Whether it has not ended; ``idle`` is how long it may be unused.
 
-        What its user may do is another question: ``grants.of_user``.
+        For its user's rights see ``grants.of_user``.
         """
         return self.revoked_at is None and now < self.expires_at and now < self.last_used_at + idle
 
@@ -53,7 +53,7 @@ async def insert(
     user_agent: str | None,
     lasts: dt.timedelta,
 ) -> SessionRow:
-    """Keep a new session's hash."""
+    """Insert a new session's hash."""
     session_id = new_id()
     await tx.execute(
         """
@@ -69,14 +69,14 @@ async def insert(
 
 
 async def find_by_secret(tx: Tx, token: Secret) -> SessionRow | None:
-    """The session that this is, good or not."""
+    """Return the session with this token, valid or not; None if there is none."""
     async with tx.cursor(row_factory=class_row(SessionRow)) as cursor:
         await cursor.execute(_SELECT + "WHERE s.hash = %s", (hash_token(token),))
         return await cursor.fetchone()
 
 
 async def find(tx: Tx, session_id: uuid.UUID, *, user_id: uuid.UUID) -> SessionRow | None:
-    """A user's session by its id."""
+    """Return a user's session by its id, or None."""
     async with tx.cursor(row_factory=class_row(SessionRow)) as cursor:
         await cursor.execute(_SELECT + "WHERE s.id = %s AND s.user_id = %s", (session_id, user_id))
         return await cursor.fetchone()
@@ -85,7 +85,7 @@ async def find(tx: Tx, session_id: uuid.UUID, *, user_id: uuid.UUID) -> SessionR
 async def page(
     tx: Tx, *, user_id: uuid.UUID, idle: dt.timedelta, after: Key, limit: int
 ) -> list[SessionRow]:
-    """Up to ``limit`` of a user's sessions that are good, newest first, from after ``after``."""
+    """Return up to ``limit`` valid sessions of a user, newest first, starting after ``after``."""
     async with tx.cursor(row_factory=class_row(SessionRow)) as cursor:
         await cursor.execute(
             _SELECT
@@ -100,12 +100,12 @@ async def page(
 
 
 async def touch(tx: Tx, session_id: uuid.UUID) -> None:
-    """Note that a session has just been used."""
+    """Record that a session has just been used."""
     await tx.execute("UPDATE sessions SET last_used_at = now() WHERE id = %s", (session_id,))
 
 
 async def revoke(tx: Tx, session_id: uuid.UUID) -> None:
-    """End a session for good."""
+    """End a session permanently."""
     await tx.execute(
         "UPDATE sessions SET revoked_at = now() WHERE id = %s AND revoked_at IS NULL",
         (session_id,),
@@ -113,7 +113,7 @@ async def revoke(tx: Tx, session_id: uuid.UUID) -> None:
 
 
 async def revoke_all(tx: Tx, user_id: uuid.UUID, *, besides: uuid.UUID | None = None) -> None:
-    """End a user's sessions and half-done logins, all but ``besides``."""
+    """End a user's sessions and unfinished logins, all but ``besides``."""
     await tx.execute(
         """
         UPDATE sessions SET revoked_at = now()
@@ -125,7 +125,7 @@ async def revoke_all(tx: Tx, user_id: uuid.UUID, *, besides: uuid.UUID | None = 
 
 
 async def end_all(tx: Tx) -> None:
-    """End everybody's sessions and half-done logins."""
+    """End all users' sessions and unfinished logins."""
     await tx.execute("UPDATE sessions SET revoked_at = now() WHERE revoked_at IS NULL")
     await tx.execute("DELETE FROM login_challenges")
 
@@ -133,7 +133,7 @@ async def end_all(tx: Tx) -> None:
 async def insert_challenge(
     tx: Tx, token: Secret, *, user_id: uuid.UUID, lasts: dt.timedelta
 ) -> dt.datetime:
-    """Keep a challenge's hash. Returns when it ends."""
+    """Insert a challenge's hash. Returns when it expires."""
     row = await (
         await tx.execute(
             """
@@ -150,7 +150,7 @@ async def insert_challenge(
 
 
 async def find_challenge(tx: Tx, token: Secret) -> uuid.UUID | None:
-    """Whose challenge this is, if it is one that still stands."""
+    """Return the user of a valid challenge, or None."""
     row = await (
         await tx.execute(
             "SELECT user_id FROM login_challenges WHERE hash = %s AND expires_at > now()",
@@ -161,12 +161,12 @@ async def find_challenge(tx: Tx, token: Secret) -> uuid.UUID | None:
 
 
 async def take_challenge(tx: Tx, token: Secret) -> bool:
-    """Use a challenge up. False if somebody else has."""
+    """Consume a challenge. Returns False if it was consumed already."""
     cursor = await tx.execute("DELETE FROM login_challenges WHERE hash = %s", (hash_token(token),))
     return cursor.rowcount == 1
 
 
 async def forget_old(tx: Tx) -> None:
-    """Sessions are told of for a week after their end; challenges not at all."""
+    """Delete sessions a week after they have expired, and expired challenges."""
     await tx.execute("DELETE FROM sessions WHERE expires_at < now() - interval '7 days'")
     await tx.execute("DELETE FROM login_challenges WHERE expires_at < now()")

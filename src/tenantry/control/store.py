@@ -1,9 +1,8 @@
-"""The way to the control database: a pool, and transactions on it.
+"""Access to the control database: a connection pool, and transactions on it.
 
-Every transaction is somebody's. A customer's runs as a role to which row-level security shows
-that customer's rows and no others, whatever is asked (migration 000007): a condition that is
-forgotten in a query finds too little, never a neighbour's. The platform's own, and those of
-administrators, see all.
+Every transaction has an actor. A customer's runs as a role to which row-level security shows only
+that customer's rows, whatever is queried (migration 000007): a query that lacks a condition finds
+too little, never another customer's rows. Those of the platform and of administrators see all.
 
 A transaction carries what has to follow its commit (``Tx.after_commit``, ``Tx.in_background``).
 Follow-ups only bring forward what reconciliation does as well, since a crash may lose them.
@@ -33,9 +32,9 @@ FollowUp = Callable[[], Awaitable[object]]
 
 
 class Tx(AsyncConnection[TupleRow]):
-    """A transaction, with what follows its commit. After a rollback nothing follows.
+    """A transaction with follow-ups of its commit. After a rollback nothing follows.
 
-    A follow-up that is asked for several times, as the same bound method, is done once.
+    A follow-up that is requested several times, as the same bound method, is done once.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -44,19 +43,19 @@ class Tx(AsyncConnection[TupleRow]):
         self._background: dict[FollowUp, None] = {}
 
     def after_commit(self, work: FollowUp) -> None:
-        """Do this after the commit, before whoever opened the transaction goes on.
+        """Do this after the commit, before the block that opened the transaction ends.
 
-        For what has to be done when the caller is answered. What it raises, the opener raises,
-        although the change is committed.
+        For what has to be done when the caller is answered. The block raises its errors, although
+        the change is committed.
         """
         self._awaited[work] = None
 
     def in_background(self, work: FollowUp) -> None:
-        """Begin this after the commit; nobody waits for it, and a failure is logged."""
+        """Start this after the commit, without waiting for it; a failure is logged."""
         self._background[work] = None
 
     def take_follow_ups(self) -> tuple[list[FollowUp], list[FollowUp]]:
-        """Return what was asked for so far, awaited and in background, and forget it."""
+        """Return and clear the follow-ups requested so far, awaited ones and background ones."""
         found = list(self._awaited), list(self._background)
         self._awaited.clear()
         self._background.clear()
@@ -64,19 +63,19 @@ class Tx(AsyncConnection[TupleRow]):
 
 
 class _PooledTx(Tx, PersistentConnection):
-    """A transaction on a connection that others use after it."""
+    """A transaction on a pooled connection."""
 
 
 _BECOME_CUSTOMER = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(CUSTOMER))
 
 _MOST_INNER = 4
-_LOCK_SECONDS = 2  # in a transaction on a connection that others wait for
+_LOCK_SECONDS = 2  # in a transaction on a pooled connection
 _LONG_LOCK_SECONDS = 15  # in one on a connection of its own
 _inside: ContextVar[bool] = ContextVar("inside a transaction", default=False)
 
 
 class Asker(Protocol):
-    """Whose transaction it is: of a customer, or (None) of the platform or an administrator."""
+    """The actor of a transaction: a customer's, or (None) the platform or an administrator."""
 
     @property
     def customer_id(self) -> uuid.UUID | None: ...
@@ -85,10 +84,11 @@ class Asker(Protocol):
 class ControlStore:
     """Open with ``async with``. Every use is one transaction, and nearly all are short.
 
-    Inside of one another may be opened, for what has to stay whatever becomes of the first.
-    It has connections of its own: those who hold one would else wait for each other.
+    Inside one transaction another may be opened, for what has to be committed whatever the outcome
+    of the first. It uses a separate pool; in the same pool holders of a connection would wait for
+    each other.
 
-    ``background`` is where the follow-ups go that nobody waits for.
+    ``background`` runs the follow-ups that are not awaited.
     """
 
     def __init__(self, address: Address, *, largest: int = 10) -> None:
@@ -111,7 +111,7 @@ class ControlStore:
 
     @property
     def conninfo(self) -> str:
-        """For libraries that keep their own connections to the control database."""
+        """The connection string, for libraries with their own connections."""
         return self._address.conninfo(user=PLATFORM, dbname=DATABASE, search_path="public")
 
     async def __aenter__(self) -> Self:
@@ -126,10 +126,10 @@ class ControlStore:
 
     @asynccontextmanager
     async def transaction(self, asker: Asker) -> AsyncIterator[Tx]:
-        """A transaction of ``asker``: committed at the end of the block, undone by an exception.
+        """Run a transaction of ``asker``: committed after the block, rolled back on an exception.
 
-        Its follow-ups have been done at the end, or begun. Raises Unavailable if the control
-        database does not answer, and what a follow-up raises.
+        Afterwards its follow-ups are done, or started. Raises Unavailable if the control database
+        does not answer, and the errors of follow-ups.
         """
         pool = self._inner if _inside.get() else self._pool
         try:
@@ -147,9 +147,9 @@ class ControlStore:
 
     @asynccontextmanager
     async def long_transaction(self, asker: Asker) -> AsyncIterator[Tx]:
-        """As ``transaction``, on a connection of its own.
+        """Run a transaction as ``transaction`` does, on a connection of its own.
 
-        For what waits for somebody else while it holds the transaction: for a tenant's locks, for
+        For work that waits for others while it holds the transaction: for a tenant's locks, for
         another server, for a swap. Callers bound how many of them there are.
         """
         try:
@@ -172,7 +172,7 @@ class ControlStore:
 async def connected(
     address: Address, *, user: str = PLATFORM, lock_seconds: int = 0
 ) -> AsyncIterator[Tx]:
-    """One connection to a control database, for who needs no store. Raises Unavailable."""
+    """Open one connection to a control database without a store. Raises Unavailable."""
     conninfo = address.conninfo(
         user=user, dbname=DATABASE, search_path="public", lock_seconds=lock_seconds
     )
@@ -198,9 +198,9 @@ def _told(error: PoolTimeout | psycopg.OperationalError) -> TenantryError:
 
 @asynccontextmanager
 async def as_platform(tx: Tx) -> AsyncIterator[None]:
-    """See all customers' rows for a moment, in a customer's transaction.
+    """See all customers' rows for the time of the block, in a customer's transaction.
 
-    For what is made of everybody's rows, the one just changed included.
+    For what is computed from all rows, including the one just changed.
     """
     row = await (await tx.execute("SELECT current_user")).fetchone()
     if row is None or row[0] != CUSTOMER:
@@ -213,8 +213,8 @@ async def as_platform(tx: Tx) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _begun(connection: Tx, customer_id: uuid.UUID | None) -> AsyncIterator[None]:
-    """A transaction of the platform's, or in the context and as the role of a customer."""
-    connection.take_follow_ups()  # those of a transaction that was rolled back
+    """Run a transaction of the platform, or in the context and as the role of a customer."""
+    connection.take_follow_ups()  # discard those of a transaction that was rolled back
     if customer_id is None:
         async with connection.transaction():
             yield

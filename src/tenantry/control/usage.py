@@ -1,4 +1,4 @@
-"""What databases take on disk, as it was measured last, and what followed from it."""
+"""The last measured disk usage of databases, and the resulting quota states."""
 
 import datetime as dt
 import uuid
@@ -13,10 +13,10 @@ from tenantry.control.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """A database's use of the disk, its shadow's included, and its state ``since`` when.
+    """A database's disk usage, including its shadow's, and its state ``since`` when.
 
-    ``read_only_from_bytes`` is how large it was when it became read-only, None if it is not.
-    ``allowed_bytes`` of what it takes do not count, while an operation writes a copy of a table.
+    ``read_only_from_bytes`` is its size when it became read-only, None if it is not.
+    ``allowed_bytes`` of its usage do not count while an operation writes a copy of a table.
     """
 
     database_id: uuid.UUID
@@ -36,7 +36,7 @@ _COLUMNS = """
 
 
 async def keep(tx: Tx, used: Mapping[uuid.UUID, int]) -> None:
-    """Note what was measured, of those that still are."""
+    """Record measurements, of databases that still exist."""
     await tx.execute(
         """
         INSERT INTO disk_usage (database_id, used_bytes)
@@ -50,7 +50,7 @@ async def keep(tx: Tx, used: Mapping[uuid.UUID, int]) -> None:
 
 
 async def find(tx: Tx, database_id: uuid.UUID) -> UsageRow | None:
-    """What was measured of a database, if it has been."""
+    """Return the last measurement of a database, or None."""
     async with tx.cursor(row_factory=class_row(UsageRow)) as cursor:
         await cursor.execute(
             f"SELECT {_COLUMNS} FROM disk_usage WHERE database_id = %s", (database_id,)
@@ -59,7 +59,7 @@ async def find(tx: Tx, database_id: uuid.UUID) -> UsageRow | None:
 
 
 async def on_cluster(tx: Tx, cluster_id: uuid.UUID) -> dict[uuid.UUID, UsageRow]:
-    """What was measured of the databases of one cluster."""
+    """Return the last measurements of the databases of one cluster."""
     async with tx.cursor(row_factory=class_row(UsageRow)) as cursor:
         await cursor.execute(
             f"""
@@ -74,7 +74,7 @@ async def on_cluster(tx: Tx, cluster_id: uuid.UUID) -> dict[uuid.UUID, UsageRow]
 async def set_state(
     tx: Tx, database_id: uuid.UUID, state: QuotaState, *, read_only_from: int | None
 ) -> None:
-    """Note what a database's state is from now on."""
+    """Set a database's quota state from now on."""
     await tx.execute(
         """
         UPDATE disk_usage SET state = %s, since = clock_timestamp(), read_only_from_bytes = %s
@@ -87,7 +87,7 @@ async def set_state(
 async def allow(
     tx: Tx, database_id: uuid.UUID, operation_id: uuid.UUID, allowed_bytes: int
 ) -> None:
-    """Until an operation ends, or allows another figure, do not count so many bytes."""
+    """Exempt so many bytes until the operation ends, or sets another number."""
     await tx.execute(
         "UPDATE disk_usage SET allowed_bytes = %s, allowed_for = %s WHERE database_id = %s",
         (allowed_bytes, operation_id, database_id),
@@ -95,6 +95,6 @@ async def allow(
 
 
 async def count_by_state(tx: Tx) -> dict[str, int]:
-    """How many databases there are in each state that have been measured."""
+    """Return the number of measured databases in each state."""
     cursor = await tx.execute("SELECT state, count(*) FROM disk_usage GROUP BY state")
     return dict(await cursor.fetchall())

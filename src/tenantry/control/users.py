@@ -1,4 +1,4 @@
-"""Users: who logs in. Passwords and codes are here as hashes only, TOTP secrets sealed."""
+"""Users who can log in. Passwords and codes are stored only as hashes, TOTP secrets sealed."""
 
 import datetime as dt
 import uuid
@@ -20,7 +20,7 @@ Role = Literal["administrator", "customer"]
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """A user. ``locked_until`` is in the past, or None, if nobody has to wait after failures."""
+    """A user. ``locked_until`` is in the past, or None, if logins need not wait after failures."""
 
     id: uuid.UUID
     email: str
@@ -60,7 +60,7 @@ async def insert(
     customer_id: uuid.UUID | None,
     password_hash: str,
 ) -> UserRow:
-    """Keep a new user. Raises Conflict if the address is another user's."""
+    """Insert a new user. Raises Conflict if the address is another user's."""
     user_id = new_id()
     try:
         await tx.execute(
@@ -81,21 +81,21 @@ async def insert(
 
 
 async def find(tx: Tx, user_id: uuid.UUID) -> UserRow | None:
-    """A user by id."""
+    """Return a user by id, or None."""
     async with tx.cursor(row_factory=class_row(UserRow)) as cursor:
         await cursor.execute(_SELECT + "WHERE u.id = %s", (user_id,))
         return await cursor.fetchone()
 
 
 async def find_by_email(tx: Tx, email: str) -> UserRow | None:
-    """A user by (lower-case) address."""
+    """Return a user by (lower-case) address, or None."""
     async with tx.cursor(row_factory=class_row(UserRow)) as cursor:
         await cursor.execute(_SELECT + "WHERE u.email = %s", (email,))
         return await cursor.fetchone()
 
 
 async def page(tx: Tx, *, after: Key, limit: int) -> list[UserRow]:
-    """Up to ``limit`` users, newest first, from after ``after``."""
+    """Return up to ``limit`` users, newest first, starting after ``after``."""
     async with tx.cursor(row_factory=class_row(UserRow)) as cursor:
         await cursor.execute(
             _SELECT
@@ -114,12 +114,12 @@ async def set_password(tx: Tx, user_id: uuid.UUID, password_hash: str) -> None:
 
 
 async def set_name(tx: Tx, user_id: uuid.UUID, name: str) -> None:
-    """Replace what the user is called."""
+    """Replace the user's name."""
     await tx.execute("UPDATE users SET name = %s WHERE id = %s", (name, user_id))
 
 
 async def set_disabled(tx: Tx, user_id: uuid.UUID, *, disabled: bool) -> None:
-    """Shut a user out, or let them in again."""
+    """Disable or enable a user."""
     await tx.execute(
         """
         UPDATE users SET disabled_at = CASE WHEN %s THEN coalesce(disabled_at, now()) END
@@ -130,9 +130,9 @@ async def set_disabled(tx: Tx, user_id: uuid.UUID, *, disabled: bool) -> None:
 
 
 async def note_login(tx: Tx, user_id: uuid.UUID, *, password_hash: str) -> bool:
-    """Note that a user has just logged in with this password; the row is locked.
+    """Record a login with this password, and lock the row.
 
-    False if the user is shut out, or has another password by now.
+    Returns False if the user is disabled, or has another password by now.
     """
     cursor = await tx.execute(
         """
@@ -145,7 +145,7 @@ async def note_login(tx: Tx, user_id: uuid.UUID, *, password_hash: str) -> bool:
 
 
 async def delete(tx: Tx, user_id: uuid.UUID) -> None:
-    """Delete a user, with sessions and codes."""
+    """Delete a user with their sessions and codes."""
     await tx.execute("DELETE FROM users WHERE id = %s", (user_id,))
 
 
@@ -153,7 +153,7 @@ async def delete(tx: Tx, user_id: uuid.UUID) -> None:
 
 
 async def begin_totp(tx: Tx, user_id: uuid.UUID, sealed: bytes) -> bool:
-    """Keep a secret that is not yet in force. False if one already is."""
+    """Store a secret that is not yet in force. Returns False if another one is in force."""
     cursor = await tx.execute(
         "UPDATE users SET totp_secret = %s WHERE id = %s AND totp_confirmed_at IS NULL",
         (sealed, user_id),
@@ -167,7 +167,7 @@ async def confirm_totp(tx: Tx, user_id: uuid.UUID) -> None:
 
 
 async def remove_totp(tx: Tx, user_id: uuid.UUID) -> None:
-    """Forget the secret and the recovery codes; a password is enough again."""
+    """Delete the secret and the recovery codes; logins need only the password again."""
     await tx.execute(
         "UPDATE users SET totp_secret = NULL, totp_confirmed_at = NULL WHERE id = %s", (user_id,)
     )
@@ -175,7 +175,7 @@ async def remove_totp(tx: Tx, user_id: uuid.UUID) -> None:
 
 
 async def take_step(tx: Tx, user_id: uuid.UUID, step: int) -> bool:
-    """Use a TOTP step up, and those before it. False if that has happened already."""
+    """Consume a TOTP step and all before it. Returns False if it was consumed already."""
     cursor = await tx.execute(
         "UPDATE users SET totp_last_step = %s WHERE id = %s AND totp_last_step < %s",
         (step, user_id, step),
@@ -184,7 +184,7 @@ async def take_step(tx: Tx, user_id: uuid.UUID, step: int) -> bool:
 
 
 async def replace_recovery_codes(tx: Tx, user_id: uuid.UUID, codes: Sequence[Secret]) -> None:
-    """Make these the user's recovery codes, and no others."""
+    """Replace the user's recovery codes."""
     await tx.execute("DELETE FROM recovery_codes WHERE user_id = %s", (user_id,))
     async with tx.cursor() as cursor:
         await cursor.executemany(
@@ -194,7 +194,7 @@ async def replace_recovery_codes(tx: Tx, user_id: uuid.UUID, codes: Sequence[Sec
 
 
 async def take_recovery_code(tx: Tx, user_id: uuid.UUID, code: Secret) -> bool:
-    """Use a recovery code up. False if it is none of theirs, or was used."""
+    """Consume a recovery code. Returns False if it is unknown or was used."""
     cursor = await tx.execute(
         "DELETE FROM recovery_codes WHERE user_id = %s AND hash = %s", (user_id, hash_token(code))
     )
@@ -202,7 +202,7 @@ async def take_recovery_code(tx: Tx, user_id: uuid.UUID, code: Secret) -> bool:
 
 
 async def count_recovery_codes(tx: Tx, user_id: uuid.UUID) -> int:
-    """How many codes are left."""
+    """Return how many recovery codes are left."""
     row = await (
         await tx.execute("SELECT count(*) FROM recovery_codes WHERE user_id = %s", (user_id,))
     ).fetchone()

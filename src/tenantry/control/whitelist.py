@@ -1,4 +1,4 @@
-"""Allowlists: from where a database may be reached. No entry means from anywhere."""
+"""Allowlists: the addresses that may reach a database. An empty list allows all addresses."""
 
 import datetime as dt
 import uuid
@@ -13,9 +13,9 @@ from tenantry.control.store import Tx
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """An address or a range to admit, until ``expires_at`` if it has an end.
+    """An address or a range to allow, until ``expires_at`` if set.
 
-    ``unsaid`` are those of its fields that stay as they are where the network is listed already.
+    ``unsaid`` are those of its fields that stay unchanged if the network is already listed.
     """
 
     network: Network
@@ -26,7 +26,7 @@ class NewEntry:
 
 @dataclass(frozen=True, slots=True)
 class EntryRow:
-    """An entry of a database's list."""
+    """An entry of a database's allowlist."""
 
     id: uuid.UUID
     database_id: uuid.UUID
@@ -38,14 +38,14 @@ class EntryRow:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A role whose database has a list, and a network that it may come from, if any is in force."""
+    """A role whose database has an allowlist, and an allowed network, None if none is in force."""
 
     username: str
     network: Network | None
 
 
 async def of_database(tx: Tx, database_id: uuid.UUID) -> list[EntryRow]:
-    """A database's whole list, oldest first."""
+    """Return a database's whole allowlist, oldest first."""
     async with tx.cursor(row_factory=class_row(EntryRow)) as cursor:
         await cursor.execute(
             "SELECT * FROM ip_whitelist WHERE database_id = %s ORDER BY created_at, id",
@@ -55,7 +55,7 @@ async def of_database(tx: Tx, database_id: uuid.UUID) -> list[EntryRow]:
 
 
 async def put(tx: Tx, database_id: uuid.UUID, entry: NewEntry) -> uuid.UUID:
-    """Have an entry for this network; one that is there gets what is said of it."""
+    """Insert the entry for this network, or update the given fields of an existing one."""
     row = await (
         await tx.execute(
             """
@@ -85,7 +85,7 @@ async def put(tx: Tx, database_id: uuid.UUID, entry: NewEntry) -> uuid.UUID:
 
 
 async def remove(tx: Tx, database_id: uuid.UUID, entry_id: uuid.UUID) -> EntryRow | None:
-    """Take an entry off a database's list; None if it is not on it."""
+    """Remove an entry from a database's allowlist; returns None if it is not listed."""
     async with tx.cursor(row_factory=class_row(EntryRow)) as cursor:
         await cursor.execute(
             "DELETE FROM ip_whitelist WHERE id = %s AND database_id = %s RETURNING *",
@@ -95,14 +95,14 @@ async def remove(tx: Tx, database_id: uuid.UUID, entry_id: uuid.UUID) -> EntryRo
 
 
 async def remove_others(tx: Tx, database_id: uuid.UUID, kept: list[uuid.UUID]) -> None:
-    """Take everything off a database's list but these entries."""
+    """Remove all entries of a database's allowlist but these."""
     await tx.execute(
         "DELETE FROM ip_whitelist WHERE database_id = %s AND id <> ALL (%s)", (database_id, kept)
     )
 
 
 async def copy(tx: Tx, source_id: uuid.UUID, target_id: uuid.UUID) -> None:
-    """Have one database's list be a new one's as well."""
+    """Copy one database's allowlist to a new database."""
     await tx.execute(
         """
         INSERT INTO ip_whitelist (id, database_id, network, description, expires_at, created_at)
@@ -114,16 +114,16 @@ async def copy(tx: Tx, source_id: uuid.UUID, target_id: uuid.UUID) -> None:
 
 
 async def is_any(tx: Tx) -> bool:
-    """Whether any database has a list."""
+    """Whether any database has an allowlist."""
     row = await (await tx.execute("SELECT EXISTS (SELECT FROM ip_whitelist)")).fetchone()
     return row is not None and bool(row[0])
 
 
 async def admissions(tx: Tx) -> list[Admission]:
-    """All lists together: who is admitted from where.
+    """Return the allowed networks of all roles whose database has an allowlist.
 
-    A database whose every entry has come to its end admits nobody: it has a list, and
-    only its owner decides to open it again. A list is that of all the database's roles.
+    A database whose entries have all expired allows no address: it has a list, and only its owner
+    may open it again. An allowlist applies to all the database's roles.
     """
     async with tx.cursor(row_factory=class_row(Admission)) as cursor:
         await cursor.execute(

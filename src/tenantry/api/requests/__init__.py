@@ -1,1 +1,1 @@
-"""What callers may send. Both ``snake_case`` and ``camelCase`` names are taken."""
+"""Request bodies. Field names are accepted in ``snake_case`` and in ``camelCase``."""

@@ -27,7 +27,7 @@ from tenantry.services.users.service import NewUser
 
 
 class CreateKey(Body):
-    """An API key to make. It can do no more than the key that makes it."""
+    """A new API key. It cannot have more scopes than the key that creates it."""
 
     name: Label
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(SCOPES))]
@@ -44,7 +44,7 @@ _DeviceToken = Annotated[
 
 
 class Login(Body):
-    """Who wants to come in."""
+    """Credentials for a login."""
 
     email: Email
     password: Password
@@ -52,7 +52,7 @@ class Login(Body):
 
 
 class LoginCode(Body):
-    """The second half of a login: a code of the authenticator, or a recovery code."""
+    """The second step of a login: a code of the authenticator, or a recovery code."""
 
     challenge: Token
     code: Code
@@ -60,33 +60,33 @@ class LoginCode(Body):
 
 
 class ChangePassword(Body):
-    """At least 16 characters or four words, and not easy to guess."""
+    """A new password: at least 16 characters or four words, and not easy to guess."""
 
     current_password: Password
     new_password: Password
 
 
 class Proof(Body):
-    """The password again, so that who finds an open session changes nothing."""
+    """The password again, so that access to an open session alone does not suffice."""
 
     password: Password
 
 
 class TotpCode(Body):
-    """What the authenticator shows now."""
+    """The authenticator's current code."""
 
     code: Code
 
 
 class RemoveTotp(Body):
-    """The password again, and a code."""
+    """The password and a code of the authenticator."""
 
     password: Password
     code: Code
 
 
 class CreateUser(Body):
-    """A user to make. A customer's user belongs to the customer of that address, or their own."""
+    """A new user. A customer's user belongs to ``customer_email``, by default their own address."""
 
     email: Email
     name: Label | None = None
@@ -113,7 +113,7 @@ class CreateUser(Body):
 
 
 class UpdateUser(Body):
-    """What to change; what is left out stays as it is."""
+    """Changes to a user; omitted fields stay unchanged."""
 
     name: Label | None = None
     disabled: Annotated[bool, Field(strict=True)] | None = None

@@ -12,7 +12,7 @@ MOST_FILES = 2000
 
 
 class BlueprintFile(Body):
-    """A file of a folder of one's own, beside its manifest."""
+    """A file of a custom blueprint's folder, in addition to its manifest."""
 
     name: Annotated[
         str,
@@ -27,9 +27,9 @@ class BlueprintFile(Body):
 
 
 class ApplyBlueprint(Body):
-    """What a database is to have. Nothing said: the newest version of the one that it has.
+    """The blueprint to apply. Default: the newest version of the one that the database has.
 
-    ``manifest`` (the text of a ``blueprint.toml``) and ``files`` make a folder of one's own, whose
+    ``manifest`` (the text of a ``blueprint.toml``) and ``files`` define a custom blueprint, whose
     name is ``blueprint``.
     """
 

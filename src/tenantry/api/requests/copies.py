@@ -1,4 +1,4 @@
-"""Bodies of what copies databases: backups, restores, branches, imports."""
+"""Bodies of requests that copy databases: backups, restores, branches, imports."""
 
 import datetime as dt
 import uuid
@@ -71,7 +71,7 @@ ImportLosses = Annotated[
 
 
 class _FromElsewhere(Body):
-    """A database elsewhere, and what of it."""
+    """An external database, and the selection of its contents."""
 
     schemas: list[_ObjectName] = Field(default=[], max_length=100, examples=[["public"]])
     exclude_tables: list[_TableName] = Field(
@@ -82,18 +82,18 @@ class _FromElsewhere(Body):
     )
 
     def excluded(self) -> tuple[tuple[str, str], ...]:
-        """The tables to leave out, each with its schema."""
+        """Return the tables to leave out as pairs of schema and name."""
         tables = [name.partition(".") for name in self.exclude_tables]
         return tuple((schema, name) if dot else ("public", schema) for schema, dot, name in tables)
 
 
 class PreviewImport(_FromElsewhere):
-    """A database elsewhere to look at."""
+    """An external database to preview."""
 
     from_: Annotated[ConnectionString, Field(alias="from")]
 
     def source(self) -> Source:
-        """Raises InvalidInput, which does not repeat it."""
+        """Return the parsed source. Raises InvalidInput, which does not repeat the string."""
         return sources.parse(secret(self.from_))
 
     def selection(self) -> Selection:
@@ -101,7 +101,7 @@ class PreviewImport(_FromElsewhere):
 
 
 class ImportDatabase(_FromElsewhere):
-    """A database elsewhere, or a dump that was looked at, to copy into an empty database."""
+    """An external database, or a previewed dump, to copy into an empty database."""
 
     from_: Annotated[ConnectionString | None, Field(alias="from")] = None
     upload_id: uuid.UUID | None = Field(
@@ -136,7 +136,7 @@ class ImportDatabase(_FromElsewhere):
         return self
 
     def origin(self) -> Source | uuid.UUID:
-        """The database, or the id of the dump. Raises InvalidInput, which does not repeat it."""
+        """Return the source, or the dump's id. Raises InvalidInput without the string."""
         if self.upload_id is not None:
             return self.upload_id
         return sources.parse(secret(self.from_ or SecretStr("")))
@@ -154,7 +154,7 @@ class ImportDatabase(_FromElsewhere):
 
 
 def mapped_roles(pairs: list[str]) -> dict[str, str]:
-    """``old=new`` of a query's parameters, by the old names. Raises InvalidInput."""
+    """Parse a query's ``old=new`` parameters into a map by old name. Raises InvalidInput."""
     mapped: dict[str, str] = {}
     for pair in pairs:
         old, equals, new = pair.rpartition("=")
@@ -165,7 +165,7 @@ def mapped_roles(pairs: list[str]) -> dict[str, str]:
 
 
 class BackUpCluster(Body):
-    """A backup of a whole cluster to make."""
+    """A new backup of a whole cluster."""
 
     type: Literal["full", "diff", "incr"] = Field(
         default="incr",
@@ -174,7 +174,7 @@ class BackUpCluster(Body):
 
 
 class RestoreCluster(Body):
-    """A whole cluster to have back as it was."""
+    """The moment to which to restore a whole cluster."""
 
     to: Annotated[
         Moment,
@@ -183,7 +183,7 @@ class RestoreCluster(Body):
 
 
 class CreateBackup(Body):
-    """A backup of one database to make."""
+    """A new logical backup of one database."""
 
     format: Literal["custom", "plain"] = Field(
         default="custom",
@@ -197,7 +197,7 @@ class CreateBackup(Body):
 
 
 class BackupSchedule(Body):
-    """When a database is backed up by itself, and what is kept of it."""
+    """When a database is backed up automatically, and which backups are kept."""
 
     every: Literal["off", "day", "week"] = Field(description="Weekly is on Sundays.")
     hour: Annotated[int, Field(ge=0, le=23, strict=True)] = Field(
@@ -215,7 +215,7 @@ class BackupSchedule(Body):
 
 
 class CreateBranch(Body):
-    """A branch to make, with its parent's data."""
+    """A new branch, with its parent's data."""
 
     name: Slug
     friendly_name: Label | None = None
@@ -274,7 +274,7 @@ _AcceptLosses = Annotated[
 
 
 class ResetBranch(Body):
-    """A branch that shall be as its parent is, or was."""
+    """The parent's state to which to reset a branch."""
 
     at: Moment | None = None
     masked: bool | None = Field(
@@ -285,7 +285,7 @@ class ResetBranch(Body):
 
 
 class PromoteBranch(Body):
-    """A branch whose contents shall be in its parent."""
+    """Options for promoting a branch into its parent."""
 
     accept_losses: _AcceptLosses = False
 
@@ -297,7 +297,7 @@ def _sql(text: str) -> str:
 
 
 class SetMasking(Body):
-    """What is done in each branch of a database before anybody gets in; null is nothing."""
+    """SQL that masks each branch of a database before clients can connect; null means none."""
 
     sql: (
         Annotated[
@@ -311,7 +311,7 @@ class SetMasking(Body):
 
 
 class Restore(Body):
-    """A database to have back as it was."""
+    """The moment or backup from which to restore a database, and where to."""
 
     to: Annotated[
         Literal["latest", "previous"] | uuid.UUID | Moment,

@@ -50,7 +50,7 @@ _EXTENSION_NAME = re.compile(r"[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)*", re.ASCII)
 
 
 class _Limits(Body):
-    """Limits of its own; one that is left out, or null, is the plan's."""
+    """Limits of the database's own; one that is omitted, or null, is the pricing plan's."""
 
     max_connections: Connections | None = None
     pool_size: PoolSize | None = None
@@ -62,13 +62,13 @@ class _Limits(Body):
     idle_in_transaction_session_timeout_ms: Timeout | None = None
 
     def limits(self) -> dict[str, int | None]:
-        """Those that were said, null ones too."""
+        """Return the limits that were sent, including null ones."""
         return {name: getattr(self, name) for name in plans.NAMES if name in self.model_fields_set}
 
 
 @functools.cache
 def _zones() -> set[str]:
-    """The IANA names. A machine's own zone, and that of one without any, mean nothing elsewhere."""
+    """Return the IANA time zones, without those that depend on the machine."""
     return zoneinfo.available_timezones() - {"localtime", "Factory"}
 
 
@@ -79,7 +79,7 @@ def _zone(text: str) -> str:
 
 
 class _Attributes(_Limits):
-    """Attributes under the names of ``control/attributes.py``."""
+    """Attributes, named as in ``control/attributes.py``."""
 
     friendly_name: Label | None = None
     name: Slug | None = None
@@ -91,7 +91,7 @@ class _Attributes(_Limits):
     )
 
     def attributes(self) -> dict[str, object]:
-        """Those that were sent, and do not stay as they are."""
+        """Return the attributes that were sent; null counts only for those that can be cleared."""
         sent = {
             name: getattr(self, name) for name in attributes.NAMES if name in self.model_fields_set
         }
@@ -103,7 +103,7 @@ class _Attributes(_Limits):
 
 
 class CreateDatabase(_Attributes):
-    """A database to make. One of ``friendly_name`` and ``name`` is needed."""
+    """A new database. One of ``friendly_name`` and ``name`` is required."""
 
     owner_email: Email | None = None
     environment: Environment = "production"
@@ -127,7 +127,7 @@ class CreateDatabase(_Attributes):
         return self
 
     def contents(self) -> Contents | None:
-        """Raises InvalidInput for a connection string, which does not repeat it."""
+        """Return the initial contents. Raises InvalidInput without the connection string."""
         if self.import_from is not None:
             return FromSource(sources.parse(secret(self.import_from), name="import_from"))
         if self.blueprint is not None:
@@ -144,7 +144,7 @@ class CreateDatabase(_Attributes):
 
 
 class UpdateDatabase(_Attributes):
-    """What to change; what is left out stays as it is. A limit of null is the plan's again."""
+    """Changes to a database; omitted fields stay unchanged. A null limit is the plan's again."""
 
     name: Slug | None = Field(
         default=None, description="What it is called by; connection strings stay as they are."
@@ -188,7 +188,7 @@ class UpdateDatabase(_Attributes):
 
 
 class VacuumFull(Body):
-    """Which tables to rewrite; none: those that would give back a tenth of their size or more."""
+    """The tables to rewrite. Default: those that would give back a tenth of their size or more."""
 
     tables: list[
         Annotated[
@@ -208,7 +208,7 @@ class VacuumFull(Body):
 
 
 class WhitelistEntry(Body):
-    """An address or a CIDR range to admit; of a range, bits of a host in it are cut off."""
+    """An address or a CIDR range to allow; host bits of a range are cut off."""
 
     ip_address: Annotated[
         str, StringConstraints(min_length=2, max_length=50), Field(examples=["203.0.113.0/24"])
@@ -217,7 +217,7 @@ class WhitelistEntry(Body):
     expires_at: Annotated[AwareDatetime, AfterValidator(expiry)] | None = None
 
     def wanted(self) -> NewEntry:
-        """Raises InvalidInput if it is no address or range."""
+        """Return the entry to add. Raises InvalidInput if it is not an address or a range."""
         return NewEntry(
             parse_network(self.ip_address),
             self.description,
@@ -227,7 +227,7 @@ class WhitelistEntry(Body):
 
 
 class SetLog(Body):
-    """What is to be logged of a database; what is left out is not."""
+    """Which statements of a database to log; an omitted setting is turned off."""
 
     statements: LoggedStatements = "none"
     min_duration_ms: Annotated[int, Field(ge=0, le=3_600_000, strict=True)] | None = None
@@ -238,7 +238,7 @@ class SetLog(Body):
 
 
 class Whitelist(Body):
-    """A whole allowlist; an empty one opens the database."""
+    """A whole allowlist; an empty one allows connections from everywhere."""
 
     entries: Annotated[list[WhitelistEntry], Field(max_length=MOST_ENTRIES)]
 
@@ -253,7 +253,7 @@ def _role_name(text: str) -> str:
 
 
 class CreateRole(Body):
-    """A login of a database to make, besides its first one."""
+    """A new additional role of a database."""
 
     name: Annotated[
         str,
@@ -272,13 +272,13 @@ class CreateRole(Body):
 
 
 class UpdateRole(Body):
-    """What to change of a role."""
+    """Changes to an additional role."""
 
     max_connections: Connections
 
 
 def is_extension_name(text: str) -> bool:
-    """Whether PostgreSQL could have an extension of that name (check_valid_extension_name)."""
+    """Whether PostgreSQL accepts this name for an extension (check_valid_extension_name)."""
     return bool(_EXTENSION_NAME.fullmatch(text))
 
 
@@ -295,7 +295,7 @@ def _own_schema(text: str) -> str:
 
 
 class AddExtension(Body):
-    """An extension to have, in a schema that is there."""
+    """An extension to install, in an existing schema."""
 
     name: Annotated[
         str,

@@ -1,4 +1,4 @@
-"""The fields that several bodies have, and what all bodies are."""
+"""The fields that several bodies share, and the base of all bodies."""
 
 import datetime as dt
 import re
@@ -49,7 +49,7 @@ _LAST_EXPIRY = dt.timedelta(days=100 * 366)
 
 
 def readable(text: str) -> str:
-    """Text that a database can hold and a terminal can show: no control characters."""
+    """Return the stripped text. Raises ValueError if it is empty or has control characters."""
     for letter in text:
         if unicodedata.category(letter) in {"Cc", "Cs"}:
             raise ValueError("must not hold control characters")
@@ -74,7 +74,7 @@ def _typed(text: SecretStr) -> SecretStr:
 
 
 def secret(text: SecretStr) -> Secret:
-    """What was sent as a secret, as ours."""
+    """Return a secret that was sent as a ``Secret``."""
     return Secret(text.get_secret_value())
 
 
@@ -94,7 +94,7 @@ def _reference(text: str) -> str:
 
 
 def _written_out(time: object) -> object:
-    # pydantic takes numbers as well, as seconds or milliseconds by their size.
+    # pydantic also accepts numbers, as seconds or milliseconds depending on their size.
     if not isinstance(time, str) or not _DATE_FIRST.match(time):
         raise ValueError("must be a time with its offset, such as 2026-01-31T12:00:00Z")
     return time
@@ -279,7 +279,7 @@ Scope = Literal[SCOPES]  # type: ignore[valid-type]
 
 
 class Body(BaseModel):
-    """A JSON object that has these fields and no others."""
+    """A JSON object with these fields and no others."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
 
@@ -295,7 +295,7 @@ class Body(BaseModel):
 
 
 def expiry(at: dt.datetime) -> dt.datetime:
-    """Raises ValueError for an end that has been, or that nobody lives to see."""
+    """Return the expiry. Raises ValueError unless it is in the future and within 100 years."""
     if not dt.datetime.now(dt.UTC) < at < dt.datetime.now(dt.UTC) + _LAST_EXPIRY:
         raise ValueError("must be in the future, and within 100 years")
     return at

@@ -1,4 +1,4 @@
-"""Bodies of migrations, of one database and of many."""
+"""Bodies of migrations, for one database and for many."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -28,7 +28,7 @@ MOST_MIGRATION_CHARACTERS = 1024 * 1024
 
 
 class MigrationFile(Body):
-    """A file of golang-migrate's."""
+    """A migration file, named as golang-migrate expects."""
 
     name: Annotated[
         str,
@@ -77,7 +77,7 @@ class _Migrations(Body):
 
     @property
     def texts(self) -> dict[str, str]:
-        """The files in the body itself, by name."""
+        """The files in the body itself, as text by name."""
         return {each.name: each.sql for each in self.files}
 
     def _files(self, texts: Mapping[str, str]) -> Files:
@@ -90,7 +90,7 @@ class _Migrations(Body):
 
 
 class MigrateDatabase(_Migrations):
-    """What to do with a database's migrations. golang-migrate's verbs."""
+    """The action on a database's migrations, one of golang-migrate's commands."""
 
     action: Literal["up", "down", "goto", "force"] = "up"
     n: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
@@ -111,12 +111,12 @@ class MigrateDatabase(_Migrations):
         return self
 
     def wanted(self, texts: Mapping[str, str]) -> Wanted:
-        """The same with these files."""
+        """Return the requested action with these files."""
         return Wanted(self.action, self._files(texts), self.n, self.version)
 
 
 class MigrateMany(_Migrations):
-    """Many databases to bring up to the last file."""
+    """A selection of databases to migrate to the last file."""
 
     environment: Environment | None = None
     owner_email: Email | None = None
@@ -130,7 +130,7 @@ class MigrateMany(_Migrations):
     )
 
     def wanted(self, texts: Mapping[str, str]) -> Fleet:
-        """The same with these files."""
+        """Return the requested run with these files."""
         return Fleet(
             self._files(texts),
             self.environment,
