@@ -159,10 +159,10 @@ def a_colleague(afternoon: Afternoon) -> None:
     with Terminal(*words, env=afternoon.ann, size=(60, 120)) as terminal:
         terminal.expect("Your password: ")  # with its last blank, nothing is echoed any more
         terminal.type(NEW_PASSWORD)
-        seen = terminal.expect("The code that it shows now")
+        seen = terminal.expect("The code that it shows now: ")
         secret = found(seen[seen.index("secret") :], "secret")
         terminal.type("000000")
-        terminal.expect("The code that it shows now")
+        terminal.expect("The code that it shows now: ")
         code = pyotp.TOTP(secret).now()
         terminal.type(code)
         ended, seen = terminal.end()
@@ -237,7 +237,7 @@ def an_allowlist(afternoon: Afternoon, shop: str) -> None:
     afternoon.transcript.say("An allowlist")
     words = ("whitelist", "add", "shop", "203.0.113.0/24", "--description", "office")
     with Terminal(*words, env=afternoon.env, size=(40, 120)) as terminal:
-        terminal.expect("[y/N]")
+        terminal.expect("[y/N]: ")
         terminal.type("n")
         ended, seen = terminal.end()
     afternoon.transcript.note(words, seen, code=ended)
