@@ -174,16 +174,13 @@ class Watch:
         beyond = [
             each
             for key, each in keys.items()
-            if names.is_tenants_role(each.name)
-            or (
-                names.is_visitor(each.name)
-                and (
-                    (
-                        each.age >= self._limits.held
-                        and (each.age == each.assigned or each.age not in running)
-                    )
-                    or (now - self._first_seen[key]) % 2**32 >= self._limits.held
+            if (names.is_tenants_role(each.name) or names.is_visitor(each.name))
+            and (
+                (
+                    each.age >= self._limits.held
+                    and (each.age == each.assigned or each.age not in running)
                 )
+                or (now - self._first_seen[key]) % 2**32 >= self._limits.held
             )
         ]
         await objects.end_these_sessions(
