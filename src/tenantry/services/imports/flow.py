@@ -351,7 +351,12 @@ async def _bring_settings(run: ImportRun, place: Place, logins_: Sequence[str]) 
     for login in logins_:
         failed |= await role_settings.apply(place.address, login, row.database_name, brought)
     return [
-        *(f"setting {name}, which tenants cannot bring" for name in left),
+        *(
+            f"setting {name}: the limits of this database apply instead"
+            if name in catalog.MANAGED
+            else f"setting {name}, which tenants cannot bring"
+            for name in left
+        ),
         *(f"setting {name} ({why})" for name, why in failed.items()),
     ]
 
