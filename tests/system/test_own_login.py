@@ -174,7 +174,7 @@ def test_another_password_on_a_terminal(ann: Ann) -> None:
     assert data(ann.person.login(OTHER))["status"] == "signed_in"
     # Without a terminal: a line each. A weak one is refused, and why is told.
     weak = ann.pipe("password", typed=f"{OTHER}\n{ann.person.email}\n")
-    assert (weak.returncode, "new_password" in weak.stderr) == (1, True)
+    assert (weak.returncode, "the new password" in weak.stderr) == (1, True)
     wrong = ann.pipe("password", typed=f"{WRONG}\n{PASSWORD}\n")
     assert wrong.returncode == 1
     assert data(ann.person.login(OTHER))["status"] == "signed_in"
