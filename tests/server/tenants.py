@@ -1,11 +1,10 @@
 """Tenants of a hardened server, as they are given to their owners."""
 
-import asyncio
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from psycopg import AsyncConnection, errors
+from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from tenantry.base.secrets import Secret, scram_verifier
@@ -58,11 +57,5 @@ async def make(platform: Connection, address: Address) -> Tenant:
 
 async def unmake(platform: Connection, tenant: Tenant) -> None:
     for name in tenant.databases:
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    await objects.drop_database(platform, name)
-                    break
-                except errors.InsufficientPrivilege:  # a superuser's session of the test is ending
-                    await asyncio.sleep(0.05)
+        await objects.drop_database(platform, name)
     await objects.drop_role(platform, tenant.role)

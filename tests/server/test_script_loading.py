@@ -205,13 +205,14 @@ BY_HAND = b"""
 
 async def test_a_script_by_hand_is_read_without_what_is_of_its_server(visited: Visited) -> None:
     told = await visited.reads(BY_HAND)
-    assert [line.partition(" (")[0].strip() for line in told] == [
+    *others, language = (line.partition(" (")[0].strip() for line in told)
+    assert language.startswith("EXTENSION plperlu: ")  # Debian has it in a package of its own
+    assert others == [
         "owners and grants for ann, ben, cleo",
         "tablespaces: fast, slow",
         "SET log_statement = 'none';",
         "ALTER SYSTEM SET work_mem = '1GB';",
-        "CREATE EXTENSION IF NOT EXISTS adminpack WITH SCHEMA pg_catalog;",
-        "CREATE LANGUAGE plperlu;",
+        "EXTENSION adminpack: tenants cannot have it",
     ]
     assert visited.settings == {"timezone": "Europe/Paris", "work_mem": "64"}
     assert await visited.asks("SELECT id, tablespace, price::text FROM public.p, public.m") == [
@@ -247,8 +248,8 @@ async def test_a_dump_of_supabases_is_read_without_what_cannot_be_here(visited: 
     for line in (
         "owners and grants for authenticated, dashboard_user, postgres, supabase_admin,"
         " supabase_auth_admin",
-        "pg_net WITH SCHEMA extensions; (",
-        "supabase_vault WITH SCHEMA vault; (",
+        "EXTENSION pg_net: this server does not have it",
+        "EXTENSION supabase_vault: this server does not have it",
         "COPY vault.secrets (id, name, secret) FROM stdin; (",
         "CREATE TRIGGER synced AFTER INSERT ON public.notes",
         "notes_bucket_fkey FOREIGN KEY (body) REFERENCES storage.buckets(id); (",

@@ -52,28 +52,31 @@ def _another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repositories, "REMOTE_KINDS", (S3Repository, VaultRepository))
 
 
-def settings(home: Path, *, vault: bool = True) -> Settings:
+HOME = Path("/srv/tenantry")  # a temporary folder's name may be too long for one
+
+
+def settings(*, vault: bool = True) -> Settings:
     given = BackupVault(account="ours", key=SecretStr("hidden")) if vault else None
-    return Larger(home=home, engines=None, backup_s3=S3, backup_vault=given)
+    return Larger(home=HOME, engines=None, backup_s3=S3, backup_vault=given)
 
 
 @pytest.mark.usefixtures("_another_kind")
 def test_another_kind_is_used_like_the_others(tmp_path: Path) -> None:
-    places = Repositories(settings(tmp_path)).places
+    places = Repositories(settings()).places
     assert [type(place) for place in places] == [LocalRepository, S3Repository, VaultRepository]
     text = render("pgbackrest", tmp_path, dict(enumerate(places, start=1)), [], Secret("p"))
     assert "repo3-azure-account=ours\n" in text
-    assert source_of(settings(tmp_path), "vault") == VaultRepository("ours")
-    assert str(source_of(settings(tmp_path), "s3")) == "https://s3.example.com/b/tenantry"
-    left = uninstalling.plan(settings(tmp_path), []).left
+    assert source_of(settings(), "vault") == VaultRepository("ours")
+    assert str(source_of(settings(), "s3")) == "https://s3.example.com/b/tenantry"
+    left = uninstalling.plan(settings(), []).left
     assert "vault:ours" in {each.what for each in left}
 
 
 @pytest.mark.usefixtures("_another_kind")
-def test_the_settings_that_it_needs_are_named(tmp_path: Path) -> None:
+def test_the_settings_that_it_needs_are_named() -> None:
     with pytest.raises(MachineError, match="no repository vault") as raised:
-        source_of(settings(tmp_path, vault=False), "vault")
+        source_of(settings(vault=False), "vault")
     assert raised.value.hint == "Set TENANTRY_BACKUP_VAULT_ACCOUNT, TENANTRY_BACKUP_VAULT_KEY."
     with pytest.raises(MachineError, match="is not a repository") as raised:
-        source_of(settings(tmp_path), "nowhere")
+        source_of(settings(), "nowhere")
     assert raised.value.hint == "Name the folder that TENANTRY_BACKUP_DIR named, or s3 or vault."

@@ -3,6 +3,7 @@
 None of this connects to a database that a tenant has ever used.
 """
 
+import asyncio
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -34,6 +35,8 @@ from tenantry.pg.names import arrival_roles, is_additional, sql_tenants_role, sq
 from tenantry.pg.replacing import admit, close_database
 
 _COPY_MS = "1000"
+_DROP_ATTEMPTS = 40
+_DROP_PAUSE_SECONDS = 0.05
 
 
 async def role_exists(connection: AsyncConnection[TupleRow], name: str) -> bool:
@@ -401,9 +404,17 @@ async def drop_database(connection: AsyncConnection[TupleRow], name: str) -> boo
     """Drop a database and end its sessions. Returns whether it existed."""
     if not await database_exists(connection, name):
         return False
-    await connection.execute(
-        sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-    )
+    drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    for remaining in reversed(range(_DROP_ATTEMPTS)):
+        try:
+            await connection.execute(drop)
+            break
+        except psycopg.errors.InsufficientPrivilege:
+            # FORCE ends no superuser's session. The platform's own in a database that it has just
+            # created may still be ending, which takes moments.
+            if not remaining:
+                raise
+            await asyncio.sleep(_DROP_PAUSE_SECONDS)
     emit(DatabaseDropped(name))
     return True
 
