@@ -44,8 +44,6 @@ CaFile = Annotated[
     ),
 ]
 
-_FROM = "import_from"
-
 
 def _created(settings: Settings, made: Provisioned) -> Response:
     """Return a new database and the state of its blueprint."""

@@ -15,7 +15,7 @@ from tenantry.base.settings import Settings
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.host import files
-from tenantry.pg import catalog, dumps, logins, objects, reloading, replacing, visitors
+from tenantry.pg import catalog, dumps, objects, reloading, replacing, visitors
 from tenantry.pg.connections import Address
 from tenantry.pg.handover import hand_over
 from tenantry.pg.long_statements import bounded
@@ -29,6 +29,7 @@ from tenantry.services.repository.service import Repositories
 from tenantry.services.restores import transfer
 from tenantry.services.restores.model import Exceptions
 from tenantry.services.restores.past import Past
+from tenantry.services.roles.steps import grant_access
 from tenantry.services.side_instances.service import SideInstances
 
 Server = AsyncConnection[TupleRow]
@@ -98,14 +99,7 @@ class Copying:
         finally:
             await self.sides.remove(run.row.id)
         address = (await self.clusters.cluster(source.cluster_id)).address
-        for role in target.roles:
-            await logins.grant(
-                address,
-                target.name,
-                tenant=target.heir,
-                role=role.username,
-                access=role.access,
-            )
+        await grant_access(target.roles, address, target.name, tenant=target.heir)
         return method
 
     # ── now ──────────────────────────────────────────────────────────────────

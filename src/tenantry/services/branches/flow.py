@@ -14,7 +14,7 @@ import psycopg
 
 from tenantry.base.errors import Conflict, NotFound, Unavailable
 from tenantry.base.events import StepDone, emit
-from tenantry.control import audit, blueprints, branches, databases, roles, whitelist
+from tenantry.control import audit, blueprints, branches, databases, whitelist
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.host import files
@@ -40,6 +40,7 @@ from tenantry.services.network.service import Network
 from tenantry.services.operations.model import Done, Flow, Next, Outcome, Step, required
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.restores.model import WouldLose
+from tenantry.services.roles.steps import active_roles
 
 _DEADLINE = dt.timedelta(hours=24)
 _MASKING_SECONDS = 3600
@@ -108,10 +109,7 @@ class BranchFlow:
         heir, source = await self._both(run)
         at = run.params.at
         run.state.branched_at = at or dt.datetime.now(dt.UTC)
-        async with self.store.transaction(audit.PLATFORM) as tx:
-            beside = [
-                role for role in await roles.of_database(tx, heir.id) if role.status == "active"
-            ]
+        beside = await active_roles(self.store, heir)
         target = Target(
             required(run.state.staging_name), heir.username, beside, closed=heir.status == "active"
         )

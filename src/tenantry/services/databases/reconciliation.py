@@ -66,10 +66,7 @@ class Reconciliation:
             case plan.Drop(database_id):
                 await self._databases.finish_deletion(database_id)
             case plan.Close(database_id):
-                async with (
-                    steps.holding(self._store, database_id) as (_, row),
-                    on_cluster as server,
-                ):
+                async with self._holding(database_id) as (_, row), on_cluster as server:
                     if row is not None and row.status == "warm":
                         await steps.close(server, self._pooler, row)
             case plan.Restore(database_id):
@@ -79,17 +76,11 @@ class Reconciliation:
             case plan.FindAgain(database_id):
                 await self._note_missing(database_id, missing=False)
             case plan.Limit(database_id):
-                async with (
-                    steps.holding(self._store, database_id) as (_, row),
-                    on_cluster as server,
-                ):
+                async with self._holding(database_id) as (_, row), on_cluster as server:
                     if row is not None and row.status in {"warm", "active"}:
                         await steps.limit(server, row)
             case plan.DropShadow(database_id):
-                async with (
-                    steps.holding(self._store, database_id) as (_, row),
-                    on_cluster as server,
-                ):
+                async with self._holding(database_id) as (_, row), on_cluster as server:
                     if row is not None and row.status == "active" and not row.has_shadow:
                         await objects.drop_database(server, row.shadow_name)
             case plan.DropStranger(username):

@@ -24,7 +24,7 @@ from tenantry.base.errors import Conflict
 from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
-from tenantry.control import audit, roles
+from tenantry.control import audit
 from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
@@ -50,6 +50,7 @@ from tenantry.services.imports.loading import Place
 from tenantry.services.imports.model import Examined, ImportRun
 from tenantry.services.operations.model import Done, Next, Outcome
 from tenantry.services.quotas.plan import RESTRICTED
+from tenantry.services.roles.steps import active_roles, grant_access
 
 log = structlog.get_logger()
 
@@ -170,18 +171,9 @@ class ImportFlow:
         async with self._visitor(run, place, [row.username]) as visitor:
             await visitors.leave(visitor, row.database_name, row.username)
             emit(StepDone("import", "given", row.database_name))
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            further = await roles.of_database(tx, row.id)
-        for role in further:
-            if role.status == "active":
-                await logins.grant(
-                    place.address,
-                    row.database_name,
-                    tenant=row.username,
-                    role=role.username,
-                    access=role.access,
-                )
-        logins_ = [row.username, *(each.username for each in further if each.status == "active")]
+        additional = await active_roles(self._store, row)
+        await grant_access(additional, place.address, row.database_name, tenant=row.username)
+        logins_ = [row.username, *(each.username for each in additional)]
         run.state.left_out += await _bring_settings(run, place, logins_)
         await self._forget(run)
         return Done(_result(run))

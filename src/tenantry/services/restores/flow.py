@@ -55,7 +55,7 @@ from tenantry.services.restores.model import (
     WouldLose,
 )
 from tenantry.services.restores.past import Past
-from tenantry.services.restores.put_back import active_roles, grant_access
+from tenantry.services.roles.steps import active_roles, grant_access
 from tenantry.services.side_instances.service import SideInstances
 
 Connection = AsyncConnection[TupleRow]
@@ -232,7 +232,7 @@ class RestoreFlow:
         if not run.params.is_new and not run.params.accept_losses:
             WouldLose.require_nothing(row.database_name, run.state.exceptions.lost)
         later = await self._roles(run, row, since_then=True)
-        await grant_access(later, cluster.address, row, staging)
+        await grant_access(later, cluster.address, staging, tenant=row.username)
         return Next()
 
     async def _roles_of(self, row: DatabaseRow) -> list[str]:

@@ -4,32 +4,14 @@ import datetime as dt
 from dataclasses import dataclass
 
 from tenantry.base.errors import Conflict
-from tenantry.control import audit, replaced, roles
+from tenantry.control import audit, replaced
 from tenantry.control import databases as rows
-from tenantry.control.databases import DatabaseRow
-from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore
-from tenantry.pg import logins, objects
-from tenantry.pg.connections import Address
+from tenantry.pg import objects
 from tenantry.services.databases.replacement import Replacement, require_row, retained_name
 from tenantry.services.operations.model import AnyRun, Done, Flow, Next, Outcome, State, Step
 from tenantry.services.restores.model import PUT_BACK, PutBackParams, PutBackRun
-
-
-async def active_roles(store: ControlStore, row: DatabaseRow) -> list[RoleRow]:
-    """Return the additional roles of a database that can log in."""
-    async with store.transaction(audit.PLATFORM) as tx:
-        return [each for each in await roles.of_database(tx, row.id) if each.status == "active"]
-
-
-async def grant_access(
-    roles_: list[RoleRow], address: Address, row: DatabaseRow, database: str
-) -> None:
-    """Grant additional roles in ``database`` what they would be granted at their creation."""
-    for role in roles_:
-        await logins.grant(
-            address, database, tenant=row.username, role=role.username, access=role.access
-        )
+from tenantry.services.roles.steps import active_roles, grant_access
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +44,7 @@ class PutBackFlow:
         since = run.params.replaced_at
         later = [each for each in await active_roles(self.store, row) if each.created_at > since]
         address = (await clusters.cluster(row.cluster_id)).address
-        await grant_access(later, address, row, name)
+        await grant_access(later, address, name, tenant=row.username)
         return Next()
 
     async def _serve(self, run: PutBackRun) -> Outcome:

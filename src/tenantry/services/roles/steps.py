@@ -4,17 +4,38 @@ A crash during the creation leaves a role that is not wanted and whose password 
 reconciliation pass drops it. A crash during the removal leaves a row that says so.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
 from tenantry.base.errors import TenantryError
 from tenantry.base.events import StepDone, emit
+from tenantry.control import audit
+from tenantry.control import roles as rows
 from tenantry.control.databases import DatabaseRow
+from tenantry.control.roles import RoleRow
+from tenantry.control.store import ControlStore
 from tenantry.pg import logins, objects
 from tenantry.pg.blockers import without_blockers
+from tenantry.pg.connections import Address
 from tenantry.pg.logins import Access
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.pooling.service import Pooler
+
+
+async def active_roles(store: ControlStore, database: DatabaseRow) -> list[RoleRow]:
+    """Return the additional roles of a database that can log in."""
+    async with store.transaction(audit.PLATFORM) as tx:
+        found = await rows.of_database(tx, database.id)
+    return [each for each in found if each.status == "active"]
+
+
+async def grant_access(
+    roles: Sequence[RoleRow], address: Address, database: str, *, tenant: str
+) -> None:
+    """Give roles in ``database``, which ``tenant`` owns, the rights that they have by creation."""
+    for role in roles:
+        await logins.grant(address, database, tenant=tenant, role=role.username, access=role.access)
 
 
 async def build(
