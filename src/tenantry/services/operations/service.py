@@ -250,18 +250,7 @@ class Operations:
             raise Conflict(
                 "A deletion cannot be abandoned.", hint="Reconciliation completes it, each minute."
             )
-        await rows.abandon(
-            tx,
-            operation_id,
-            {
-                "code": "operation_abandoned",
-                "title": "The operation was abandoned",
-                "detail": f"{actor.name} abandoned it at step {row.step or 'none'}; what it had "
-                "done was not undone.",
-            },
-        )
-        if row.resource_kind == "database":
-            await databases.delete_unfinished(tx, row.resource_id)
+        await _abandon(tx, row, f"{actor.name} abandoned it at step {row.step or 'none'}")
         await audit.record(
             tx,
             actor,
@@ -348,7 +337,12 @@ class Operations:
         except ValidationError as error:  # written by a release with other fields
             log.warning("operation.unreadable", operation=str(row.id), error=str(error))
             async with self._store.transaction(audit.PLATFORM) as tx:
-                await rows.abandon(tx, row.id, _unreadable())
+                await _abandon(
+                    tx,
+                    row,
+                    "Another release of Tenantry began it, and this one cannot read its parameters",
+                    hint="Start it again. Reconciliation removes what it left.",
+                )
         except _Lost:
             log.info("operation.lost", operation=str(row.id))
         except (TenantryError, psycopg.Error, OSError) as error:
@@ -614,14 +608,20 @@ def _name_of(row: OperationRow) -> str:
     return row.kind if row.resource_name is None else f"{row.kind} of {row.resource_name}"
 
 
-def _unreadable() -> dict[str, object]:
-    return {
-        "code": "operation_abandoned",
-        "title": "The operation was abandoned",
-        "detail": "Another release of Tenantry began it, and this one cannot read its parameters; "
-        "what it had done was not undone.",
-        "hint": "Start it again. Reconciliation removes what it left.",
-    }
+async def _abandon(tx: Tx, row: OperationRow, why: str, *, hint: str | None = None) -> None:
+    """End an operation without undoing it; a database that it was still creating is deleted."""
+    await rows.abandon(
+        tx,
+        row.id,
+        {
+            "code": "operation_abandoned",
+            "title": "The operation was abandoned",
+            "detail": f"{why}; what it had done was not undone.",
+            **({"hint": hint} if hint else {}),
+        },
+    )
+    if row.resource_kind == "database":
+        await databases.delete_unfinished(tx, row.resource_id)
 
 
 def _forbidden() -> Forbidden:
