@@ -30,7 +30,7 @@ from tenantry.services.migrations.model import (
 from tenantry.services.operations.model import AnyRun, Done, Flow, Kind, Outcome, Params, Run
 from tenantry.services.operations.model import State as FlowState
 from tenantry.services.operations.model import Step as FlowStep
-from tenantry.services.operations.service import told
+from tenantry.services.operations.runner import told
 from tenantry.services.tenant_migrations import plan
 from tenantry.services.tenant_migrations.model import STATEMENT_SECONDS, Action, FleetStopped
 from tenantry.services.tenant_migrations.visits import Visits, in_words
