@@ -14,7 +14,7 @@ import pytest
 from answers import data, problem
 from clients import DOORS, STRINGS, ask, changed, eventually, login, refusal
 from harness import Installation
-from tenantry.api.answers import Database
+from tenantry.api.database_answers import Database
 
 
 def is_database(told: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from database_rows import database_row
-from tenantry.api import answers
+from tenantry.api import answers, database_answers
 from tenantry.base.connection_strings import MASK, Style
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Pool, Settings
@@ -85,12 +85,12 @@ def test_prismas_strings_are_the_plain_ones_with_its_parameters(has_shadow: bool
 @given(passwords)
 def test_a_password_is_in_the_one_answer_that_shows_it(password: str) -> None:
     of = database_row()
-    opened = answers.opened_database(Settings(), Opened(of, Secret(password)))
+    opened = database_answers.opened_database(Settings(), Opened(of, Secret(password)))
     assert opened.password == opened.connection.password == password
-    masked = answers.strings(Settings(), of, Style())
+    masked = database_answers.strings(Settings(), of, Style())
     assert masked.connection.password == MASK
     assert all(f":{MASK}@" in url for url in masked.prisma.values())
-    assert "password" not in answers.database(of).model_dump()
+    assert "password" not in database_answers.database(of).model_dump()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_password_is_in_the_one_answer_that_shows_it(password: str) -> None:
     ],
 )
 def test_sizes_are_told_as_postgresql_tells_them(size: int, told: str) -> None:
-    assert answers.pretty_size(size) == told
+    assert database_answers.pretty_size(size) == told
 
 
 def _body(response: Any) -> Any:
@@ -114,7 +114,7 @@ def _body(response: Any) -> Any:
 
 
 def test_an_answer_has_what_there_is_to_tell() -> None:
-    one = answers.database(database_row())
+    one = database_answers.database(database_row())
     assert _body(answers.answer(one)).keys() == {"success", "data"}
     told = _body(answers.answer(one, message="Made."))
     assert (told["success"], told["message"]) == (True, "Made.")

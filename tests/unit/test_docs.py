@@ -13,14 +13,14 @@ from pydantic import BaseModel
 
 import tenantry
 from tenantry.api import problems
-from tenantry.api.answers import CreatedDatabase
 from tenantry.api.app import create_app
+from tenantry.api.database_answers import CreatedDatabase
 from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
 from tenantry.base import errors
 from tenantry.base.settings import Settings
 from tenantry.cli.main import program
 from tenantry.control.keys import SCOPES
-from tenantry.services.migrations import lint
+from tenantry.services.migrations import lint_rules
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -140,7 +140,7 @@ def test_every_field_of_a_database_is_documented(mark: str, model: type[BaseMode
 
 def test_every_lint_rule_is_told() -> None:
     told = page("reference/migration-lint.md")
-    for rule in lint.RULES.values():
+    for rule in lint_rules.RULES.values():
         assert f"| `{rule.id}` | {rule.what} | {rule.why} | {rule.instead} |" in told
 
 

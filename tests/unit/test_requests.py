@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tenantry.api.answers import Database
 from tenantry.api.bodies import parsed
+from tenantry.api.database_answers import Database
 from tenantry.api.requests.access import CreateKey
 from tenantry.api.requests.databases import CreateDatabase, UpdateDatabase
 from tenantry.api.requests.migrations import MigrateMany

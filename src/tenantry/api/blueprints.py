@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, Field
 
-from tenantry.api import answers
-from tenantry.api.answers import Answer, Listing, OpenedRole, Operation
+from tenantry.api import answers, database_answers
+from tenantry.api.answers import Answer, Listing, Operation
+from tenantry.api.database_answers import OpenedRole
 from tenantry.api.deps import CurrentPlatform, DatabaseId, calling
 from tenantry.api.requests.blueprints import ApplyBlueprint
 from tenantry.services.blueprints.model import Begun, Standing
@@ -206,7 +207,7 @@ async def apply(
             tx, caller.actor, database_id, body.wanted(), secrets.role_password
         ),
     )
-    roles = [answers.opened_role(platform.settings, each) for each in begun.roles]
+    roles = [database_answers.opened_role(platform.settings, each) for each in begun.roles]
     told = AppliedBlueprint.model_validate(
         answers.operation(begun.operation).model_dump() | {"roles": roles}
     )

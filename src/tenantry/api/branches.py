@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from tenantry.api import answers
-from tenantry.api.answers import Answer, Branch, Database, Listing, Operation
+from tenantry.api import answers, database_answers
+from tenantry.api.answers import Answer, Listing, Operation
+from tenantry.api.database_answers import Branch, Database
 from tenantry.api.deps import BranchId, CurrentPlatform, Cursor, DatabaseId, Limit, allowed, calling
 from tenantry.api.requests.copies import CreateBranch, PromoteBranch, ResetBranch, SetMasking
 from tenantry.services.access.service import Principal
@@ -50,7 +51,7 @@ async def create(
             tx, caller.actor, database_id, body.wanted(), secrets.password()
         ),
     )
-    return answers.branch(platform.settings, made)
+    return database_answers.branch(platform.settings, made)
 
 
 @router.get("/branches", response_model=Listing[Database])
@@ -64,7 +65,7 @@ async def index(
     """List the database's branches, newest first."""
     page = await platform.branches.page(principal.actor, database_id, cursor=cursor, limit=limit)
     return answers.listing(
-        [answers.database(row) for row in page.rows], next_cursor=page.next_cursor
+        [database_answers.database(row) for row in page.rows], next_cursor=page.next_cursor
     )
 
 

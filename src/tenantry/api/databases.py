@@ -4,15 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from tenantry.api import answers
-from tenantry.api.answers import (
-    Answer,
+from tenantry.api import answers, database_answers
+from tenantry.api.answers import Answer, Deleted, Listing
+from tenantry.api.database_answers import (
     CreatedDatabase,
     Database,
     DatabaseStats,
-    Deleted,
     HasBlueprint,
-    Listing,
     OpenedDatabase,
     Strings,
 )
@@ -47,8 +45,8 @@ CaFile = Annotated[
 
 def _created(settings: Settings, made: Provisioned) -> Response:
     """Return a new database and the state of its blueprint."""
-    row = answers.created_database(settings, made.opened)
-    row.roles = [answers.opened_role(settings, each) for each in made.roles]
+    row = database_answers.created_database(settings, made.opened)
+    row.roles = [database_answers.opened_role(settings, each) for each in made.roles]
     message = "Database created. Keep the password: it is not shown again."
     if made.operation is not None:
         row.operation_id = made.operation.id
@@ -110,7 +108,7 @@ async def index(
         limit=limit,
     )
     return answers.listing(
-        [answers.database(row) for row in page.rows], next_cursor=page.next_cursor
+        [database_answers.database(row) for row in page.rows], next_cursor=page.next_cursor
     )
 
 
@@ -118,7 +116,7 @@ async def index(
 async def show(platform: CurrentPlatform, principal: Reader, database_id: DatabaseId) -> Response:
     """Return one database."""
     return answers.answer(
-        answers.database(await platform.databases.show(principal.actor, database_id))
+        database_answers.database(await platform.databases.show(principal.actor, database_id))
     )
 
 
@@ -134,7 +132,7 @@ async def update(
     Open sessions are unaffected, unless the database goes over its disk quota or back under it.
     """
     row = await platform.provisioning.update(caller, database_id, body.changes())
-    return answers.answer(answers.database(row), message="Database updated.")
+    return answers.answer(database_answers.database(row), message="Database updated.")
 
 
 @router.post("/{identifier}/pool/reconnect", response_model=Answer[Database])
@@ -152,7 +150,7 @@ async def reconnect_pool(
     it disconnects. With ``end_clients`` all pooled sessions end at once.
     """
     row = await platform.provisioning.reconnect_pool(caller, database_id, end_clients=end_clients)
-    return answers.answer(answers.database(row), message="The pool is renewed.")
+    return answers.answer(database_answers.database(row), message="The pool is renewed.")
 
 
 @router.delete(
@@ -197,14 +195,14 @@ async def strings(
     """Return all connection strings, without passwords. Those for Node always verify the server."""
     row = await platform.databases.show(principal.actor, database_id)
     style = Style(form, verify_full=verify_full, ca_file=ca_file)
-    return answers.answer(answers.strings(platform.settings, row, style))
+    return answers.answer(database_answers.strings(platform.settings, row, style))
 
 
 @router.get("/{identifier}/stats", response_model=Answer[DatabaseStats])
 async def stats(platform: CurrentPlatform, principal: Reader, database_id: DatabaseId) -> Response:
     """Return current size, sessions and counters; size and sessions include the shadow's."""
     return answers.answer(
-        answers.stats(await platform.databases.statistics(principal.actor, database_id))
+        database_answers.stats(await platform.databases.statistics(principal.actor, database_id))
     )
 
 
@@ -221,6 +219,6 @@ async def rotate_password(
         ),
     )
     return answers.answer(
-        answers.opened_database(platform.settings, opened),
+        database_answers.opened_database(platform.settings, opened),
         message="Password changed. Keep it: it is not shown again.",
     )

@@ -4,8 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Response
 
-from tenantry.api import answers
-from tenantry.api.answers import Listing, Plan
+from tenantry.api import answers, database_answers
+from tenantry.api.answers import Listing
+from tenantry.api.database_answers import Plan
 from tenantry.api.deps import CurrentPlatform, allowed
 from tenantry.control import plans
 from tenantry.services.access.service import Principal
@@ -20,4 +21,4 @@ async def index(platform: CurrentPlatform, principal: Reader) -> Response:
     """List the pricing plans, the smallest first."""
     async with platform.store.transaction(principal.actor) as tx:
         found = await plans.every(tx)
-    return answers.listing([answers.plan(row) for row in found])
+    return answers.listing([database_answers.plan(row) for row in found])

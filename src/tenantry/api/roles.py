@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from tenantry.api import answers
-from tenantry.api.answers import Answer, Listing, OpenedRole, Role
+from tenantry.api import answers, database_answers
+from tenantry.api.answers import Answer, Listing
+from tenantry.api.database_answers import OpenedRole, Role
 from tenantry.api.deps import CurrentPlatform, DatabaseId, RoleId, allowed, calling
 from tenantry.api.requests.databases import CreateRole, UpdateRole
 from tenantry.services.access.service import Principal
@@ -29,7 +30,7 @@ class DeletedRole(BaseModel):
 async def index(platform: CurrentPlatform, principal: Reader, database_id: DatabaseId) -> Response:
     """List the database's additional roles, oldest first."""
     roles = await platform.roles.of_database(principal.actor, database_id)
-    return answers.listing([answers.role(platform.settings, role) for role in roles])
+    return answers.listing([database_answers.role(platform.settings, role) for role in roles])
 
 
 @router.post("", status_code=201, response_model=Answer[OpenedRole])
@@ -51,7 +52,7 @@ async def create(
         ),
     )
     return answers.answer(
-        answers.opened_role(platform.settings, opened),
+        database_answers.opened_role(platform.settings, opened),
         message="Role created. Keep the password: it is not shown again.",
         status=201,
     )
@@ -63,7 +64,7 @@ async def show(
 ) -> Response:
     """Return one additional role with its connection strings, without the password."""
     role = await platform.roles.show(principal.actor, database_id, role_id)
-    return answers.answer(answers.role(platform.settings, role))
+    return answers.answer(database_answers.role(platform.settings, role))
 
 
 @router.patch("/{role_id}", response_model=Answer[Role])
@@ -79,7 +80,7 @@ async def update(
         role = await platform.roles.update(
             tx, caller.actor, database_id, role_id, body.max_connections
         )
-    return answers.answer(answers.role(platform.settings, role), message="Role updated.")
+    return answers.answer(database_answers.role(platform.settings, role), message="Role updated.")
 
 
 @router.delete(
@@ -118,6 +119,6 @@ async def rotate_password(
         ),
     )
     return answers.answer(
-        answers.opened_role(platform.settings, opened),
+        database_answers.opened_role(platform.settings, opened),
         message="Password changed. Keep it: it is not shown again.",
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
-from tenantry.api import answers
+from tenantry.api import answers, database_answers
 from tenantry.api.answers import Answer, Listing
 from tenantry.api.deps import CurrentPlatform, Cursor, DatabaseId, Limit, allowed, calling
 from tenantry.api.requests.databases import SetLog
@@ -76,16 +76,16 @@ async def index(
     return answers.listing(shown, next_cursor=page.next_cursor)
 
 
-@router.get("/settings", response_model=Answer[answers.Log])
+@router.get("/settings", response_model=Answer[database_answers.Log])
 async def settings(
     platform: CurrentPlatform, principal: Reader, database_id: DatabaseId
 ) -> Response:
     """Return the log settings of the database."""
     row = await platform.databases.show(principal.actor, database_id)
-    return answers.answer(answers.log(row))
+    return answers.answer(database_answers.log(row))
 
 
-@router.put("/settings", response_model=Answer[answers.Log])
+@router.put("/settings", response_model=Answer[database_answers.Log])
 async def change(
     body: SetLog,
     platform: CurrentPlatform,
@@ -98,4 +98,4 @@ async def change(
     """
     async with caller.transaction() as tx:
         row = await platform.statement_log.change(tx, caller.actor, database_id, body.wanted())
-    return answers.answer(answers.log(row), message="Log settings changed.")
+    return answers.answer(database_answers.log(row), message="Log settings changed.")
