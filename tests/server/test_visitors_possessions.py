@@ -8,7 +8,7 @@ from uuid import uuid4
 from psycopg import sql
 from tenants import Connection, Tenant, rows
 
-from tenantry.pg import visitors
+from tenantry.pg import owned_objects, visitors
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.visitors import Visitor, visitor
 
@@ -96,9 +96,9 @@ async def test_all_is_dropped_and_the_visitor_gone(
         await session.execute("CREATE TABLE mine (x int)")
     async with come(platform, tenant, purpose, tmp_path, member=False) as made:
         await fill(made, database)
-        assert await visitors.owned(platform, made.name) > 3 * MANY
+        assert await owned_objects.count(platform, made.name) > 3 * MANY
         await visitors.wipe(made, database)
-        assert await visitors.owned(platform, made.name) == 0
+        assert await owned_objects.count(platform, made.name) == 0
     assert purpose not in await visitors.purposes(tenant.address)
     assert await owners(tenant.address, database) == {tenant.role}
     async with await tenant.session() as session:

@@ -11,14 +11,20 @@ from typing import Any, Literal
 
 from pglast import ast, parser
 from pglast.enums import (
-    AlterPublicationAction,
-    AlterTableType,
-    ConstrType,
-    ObjectType,
-    PublicationObjSpecType,
     RoleSpecType,
 )
 
+from tenantry.pg.script_kinds import (
+    OF_A_SERVER,
+    cannot_be_here,
+    drops_or_creates_a_database,
+    gives_away,
+    is_foreign_key,
+    is_there_already,
+    only_drops,
+    roles_in,
+    sets_for_a_login_there,
+)
 from tenantry.pg.script_reducing import (
     moves_to,
     without_changes_of_place,
@@ -45,60 +51,10 @@ _STATISTICS = (
 _WITH_STATISTICS = 18_00_00  # the first version that has these functions
 _LONGEST_TOLD = 200  # bytes
 _MOST_TOLD = 1000
-# Statements about the database itself, with which pg_dump --create begins.
-_OF_A_DATABASE = (ast.CreatedbStmt, ast.DropdbStmt, ast.AlterDatabaseStmt)
-_OF_A_SERVER = (
-    *_OF_A_DATABASE,
-    ast.CreateRoleStmt,
-    ast.AlterRoleStmt,
-    ast.AlterRoleSetStmt,
-    ast.DropRoleStmt,
-    ast.GrantRoleStmt,
-    ast.CreateTableSpaceStmt,
-    ast.DropTableSpaceStmt,
-)
-_NEEDS_A_SUPERUSER = (
-    ast.AlterSystemStmt,
-    ast.LoadStmt,
-    ast.CreateEventTrigStmt,
-    ast.AlterEventTrigStmt,
-    ast.CreateSubscriptionStmt,
-    ast.AlterSubscriptionStmt,
-    ast.CreateFdwStmt,
-    ast.CreateForeignServerStmt,
-    ast.CreateForeignTableStmt,
-    ast.ImportForeignSchemaStmt,
-    ast.CreateUserMappingStmt,
-)
-_COMMENTS = {
-    ObjectType.OBJECT_DATABASE,
-    ObjectType.OBJECT_EVENT_TRIGGER,
-    ObjectType.OBJECT_EXTENSION,
-    ObjectType.OBJECT_LANGUAGE,
-    ObjectType.OBJECT_ROLE,
-    ObjectType.OBJECT_SUBSCRIPTION,
-    ObjectType.OBJECT_TABLESPACE,
-}
 _DEFAULT_TABLESPACES = {"", "pg_default"}
-_GIVES_AWAY = (
-    ast.AlterDefaultPrivilegesStmt,
-    ast.AlterOwnerStmt,
-    ast.DropOwnedStmt,
-    ast.GrantStmt,
-    ast.ReassignOwnedStmt,
-    ast.SecLabelStmt,
-)
 # pg_dump limits nothing by them: it sets them to 0.
 _LIMITS = {"transaction_timeout"}
 _MAKES_NOTHING = (ast.VariableSetStmt, ast.TransactionStmt)
-_DROPS = (ast.DropStmt, ast.DropSubscriptionStmt, ast.DropUserMappingStmt)
-_DROPPING = {
-    AlterTableType.AT_DropConstraint,
-    AlterTableType.AT_DropColumn,
-    AlterTableType.AT_DropIdentity,
-    AlterTableType.AT_DetachPartition,
-}
-_DROPS_CONSTRAINT = "X"  # of a domain (AlterDomainStmt in PostgreSQL's parsenodes.h)
 
 # SQLSTATEs (PostgreSQL's manual, appendix A).
 _UNKNOWN_SETTING = b"42704"  # undefined_object
@@ -198,16 +154,16 @@ class Choice:
             return self._chosen_data(statement)
         node = parsed(statement)
         begins = not self._something_is_there
-        if _is_there_already(node) or (begins and _takes_away_or_makes_a_database(node)):
+        if is_there_already(node) or (begins and drops_or_creates_a_database(node)):
             return None
         if self._is_only_noted(statement, node):
             return None
-        if isinstance(node, _OF_A_SERVER):
+        if isinstance(node, OF_A_SERVER):
             raise Refused(
                 f"Line {statement.line} makes or changes databases, roles or tablespaces.",
                 hint=FOR_ONE_DATABASE,
             )
-        if _gives_away(node):
+        if gives_away(node):
             return self._granted(statement, node)
         self._something_is_there |= not isinstance(node, _MAKES_NOTHING)
         if isinstance(node, ast.CreatePolicyStmt | ast.AlterPolicyStmt):
@@ -219,9 +175,9 @@ class Choice:
     def _is_only_noted(self, statement: Statement, node: Any) -> bool:
         if self._sets_for_the_database(node):
             self._set_for_the_database(statement, node.setstmt)
-        elif _cannot_be_here(node) or _sets_for_a_login_there(node):
+        elif cannot_be_here(node) or sets_for_a_login_there(node):
             self.tell(_beginning(statement))
-        elif (tablespaces := moves_to(node)) is not None and not _gives_away(node):
+        elif (tablespaces := moves_to(node)) is not None and not gives_away(node):
             self._note_tablespaces(tablespaces)
         else:
             return False
@@ -362,9 +318,9 @@ def _adapted(statement: Statement, node: Any) -> Chosen:
             chosen = Chosen(statement, _NO_EXTENSION, makes="extension", name=str(name))
         case ast.CreateTrigStmt() | ast.CreatePublicationStmt() | ast.AlterPublicationStmt():
             chosen = Chosen(statement, _MISSING | {_NOT_ALLOWED})
-        case ast.AlterTableStmt() if _is_foreign_key(node):
+        case ast.AlterTableStmt() if is_foreign_key(node):
             chosen = Chosen(statement, _MISSING, makes="foreign key")
-        case ast.AlterTableStmt() if _only_drops(node):
+        case ast.AlterTableStmt() if only_drops(node):
             chosen = Chosen(statement, _MISSING, reported=False)
     return chosen
 
@@ -383,109 +339,3 @@ def _with_schema(statement: Statement, node: Any) -> Statement:
         return statement
     make = f"CREATE SCHEMA IF NOT EXISTS {quoted(names[0])}; "
     return replace(statement, text=make.encode() + statement.text)
-
-
-def _is_foreign_key(node: Any) -> bool:
-    return len(node.cmds) == 1 and (
-        node.cmds[0].subtype == AlterTableType.AT_AddConstraint
-        and node.cmds[0].def_.contype == ConstrType.CONSTR_FOREIGN
-    )
-
-
-def _only_drops(node: Any) -> bool:
-    return all(
-        each.subtype in _DROPPING
-        or (each.subtype == AlterTableType.AT_ColumnDefault and each.def_ is None)
-        for each in node.cmds
-    )
-
-
-def _takes_away_or_makes_a_database(node: Any) -> bool:
-    """Whether a statement is one of those that pg_dump --clean or --create begins with."""
-    match node:
-        case ast.AlterTableStmt():
-            return _only_drops(node)
-        case ast.AlterDomainStmt():
-            return bool(node.subtype == _DROPS_CONSTRAINT)
-        case ast.AlterPublicationStmt():
-            return bool(node.action == AlterPublicationAction.AP_DropObjects)
-    return isinstance(node, (*_DROPS, *_OF_A_DATABASE)) or _is_placeholder(node)
-
-
-def _cannot_be_here(node: Any) -> bool:
-    if isinstance(node, ast.AlterTableStmt) and not _gives_away(node):
-        return bool(node.objtype == ObjectType.OBJECT_FOREIGN_TABLE)
-    return isinstance(node, _NEEDS_A_SUPERUSER) or _publishes_more_than_tables(node)
-
-
-def _is_placeholder(node: Any) -> bool:
-    """Whether it is pg_dump --clean's placeholder for a view whose parts are dropped first."""
-    if not isinstance(node, ast.ViewStmt) or not node.replace:
-        return False
-    query: Any = node.query
-    if not isinstance(query, ast.SelectStmt) or query.fromClause or not query.targetList:
-        return False
-    return all(_is_null(target.val) for target in query.targetList)
-
-
-def _is_null(value: Any) -> bool:
-    if isinstance(value, ast.CollateClause | ast.TypeCast):
-        return _is_null(value.arg)
-    return isinstance(value, ast.A_Const) and bool(value.isnull)
-
-
-def _sets_for_a_login_there(node: Any) -> bool:
-    return isinstance(node, ast.AlterRoleSetStmt) and node.database is not None
-
-
-def _publishes_more_than_tables(node: Any) -> bool:
-    """Whether only a superuser may publish it (PostgreSQL's manual, CREATE PUBLICATION)."""
-    if not isinstance(node, ast.CreatePublicationStmt | ast.AlterPublicationStmt):
-        return False
-    objects: Any = node.pubobjects or ()
-    return bool(node.for_all_tables) or any(
-        each.pubobjtype != PublicationObjSpecType.PUBLICATIONOBJ_TABLE for each in objects
-    )
-
-
-def _gives_away(node: Any) -> bool:
-    """Whether it is about owners or rights, or for the server that the script is from."""
-    if isinstance(node, ast.AlterTableStmt):
-        commands: Any = node.cmds
-        return all(each.subtype == AlterTableType.AT_ChangeOwner for each in commands)
-    if isinstance(node, ast.VariableSetStmt):
-        return bool(node.name == "session_authorization")
-    return isinstance(node, _GIVES_AWAY)
-
-
-def roles_in(node: Any) -> list[Any]:
-    """Return the roles that such a statement gives something to."""
-    if isinstance(node, ast.AlterOwnerStmt):
-        return [node.newowner]
-    if isinstance(node, ast.ReassignOwnedStmt):
-        return [*(node.roles or ()), node.newrole]
-    if isinstance(node, ast.AlterTableStmt):
-        commands: Any = node.cmds
-        return [each.newowner for each in commands]
-    if isinstance(node, ast.AlterDefaultPrivilegesStmt):
-        options: Any = node.options or ()
-        makers = [role for each in options if each.defname == "roles" for role in each.arg]
-        return [*roles_in(node.action), *makers]
-    if isinstance(node, ast.DropOwnedStmt):
-        return list(node.roles or ())
-    return list(node.grantees or ()) if isinstance(node, ast.GrantStmt) else []
-
-
-def _is_there_already(node: Any) -> bool:
-    if isinstance(node, ast.CreateSchemaStmt):
-        return bool(node.schemaname == "public")
-    if isinstance(node, ast.CreateExtensionStmt):
-        return bool(node.extname == "plpgsql")
-    if isinstance(node, ast.CreatePLangStmt):  # of servers before 9.1
-        return bool(node.plname == "plpgsql")
-    if not isinstance(node, ast.CommentStmt):
-        return False
-    if node.objtype == ObjectType.OBJECT_SCHEMA:
-        name: Any = node.object
-        return bool(name.sval == "public")
-    return node.objtype in _COMMENTS

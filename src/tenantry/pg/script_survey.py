@@ -19,7 +19,7 @@ from typing import Any
 from pglast import ast
 from pglast.enums import RoleSpecType
 
-from tenantry.pg.script_choice import roles_in
+from tenantry.pg.script_kinds import roles_in
 from tenantry.pg.script_loading import Unpacked
 from tenantry.pg.script_statements import parsed
 from tenantry.pg.scripts import Refused, Script, Statement

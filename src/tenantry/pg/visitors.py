@@ -21,7 +21,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import LiteralString
 from uuid import uuid4
 
 import psycopg
@@ -32,7 +31,7 @@ from psycopg.rows import TupleRow
 from tenantry.base.events import SessionAnnounced, VisitorDropped, emit
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.host import files
-from tenantry.pg import catalog, names
+from tenantry.pg import catalog, names, owned_objects
 from tenantry.pg.connections import ADMIN, Address, connect, fetch_value, startup_options
 from tenantry.pg.objects import role_exists
 from tenantry.pg.replacing import admit
@@ -251,32 +250,8 @@ async def leave(visitor_: Visitor, database: str, owner: str) -> None:
 
     Much of it is done in batches, as with ``wipe``: it must be repeated after a failure.
     """
-    me, to = sql.Identifier(visitor_.name), sql.Identifier(owner)
     async with _at_leisure(visitor_, database) as inside:
-        cursor = await inside.execute(
-            "SELECT nspname FROM pg_namespace WHERE nspowner = current_user::regrole"
-        )
-        # Schemas before their contents: the new owner of a function must have rights in its schema.
-        for (name,) in await cursor.fetchall():
-            await inside.execute(
-                sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(sql.Identifier(name), to)
-            )
-        await inside.execute("SELECT set_config('tenantry.new_owner', %s, false)", (owner,))
-        await _in_pieces(inside, visitor_.name, _GIVE_A_PIECE)
-        async with inside.transaction():
-            await inside.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(me, to))
-            await inside.execute(sql.SQL("DROP OWNED BY {}").format(me))
-
-
-async def owned(connection: Connection, name: str) -> int:
-    """Return how many objects a role owns, in all databases of a server."""
-    found = await fetch_value(
-        connection,
-        "SELECT count(*) FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass"
-        " AND deptype = 'o' AND refobjid = (SELECT oid FROM pg_roles WHERE rolname = %s)",
-        (name,),
-    )
-    return int(str(found))
+        await owned_objects.give(inside, visitor_.name, owner)
 
 
 async def wipe(visitor_: Visitor, database: str) -> None:
@@ -286,71 +261,7 @@ async def wipe(visitor_: Visitor, database: str) -> None:
     repeated after a failure.
     """
     async with _at_leisure(visitor_, database) as inside:
-        await _in_pieces(inside, visitor_.name, _DROP_A_PIECE)
-        await inside.execute(
-            sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(visitor_.name))
-        )
-
-
-async def _in_pieces(inside: Connection, name: str, do: LiteralString) -> None:
-    """Run ``do`` until one transaction can take the remaining objects, or nothing changes."""
-    left = await owned(inside, name)
-    while left > _PIECE:
-        await inside.execute(do)
-        before, left = left, await owned(inside, name)
-        if left == before:
-            break
-
-
-_PIECE = 1000
-# A column's sequence changes owner with its table, and cannot alone.
-_GIVE_A_PIECE: LiteralString = """
-    DO $$
-    DECLARE each regclass;
-    BEGIN
-        FOR each IN
-            SELECT oid FROM pg_class c
-            WHERE relowner = current_user::regrole AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-              AND NOT (relkind = 'S' AND EXISTS (
-                  SELECT FROM pg_depend d
-                  WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
-                    AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')))
-            LIMIT 300
-        LOOP
-            EXECUTE format(
-                'ALTER TABLE %s OWNER TO %I', each, current_setting('tenantry.new_owner'));
-        END LOOP;
-    END $$
-"""
-_DROP_A_PIECE: LiteralString = """
-    DO $$
-    DECLARE each record;
-    BEGIN
-        FOR each IN
-            SELECT objid, type, identity
-            FROM pg_shdepend, pg_identify_object(classid, objid, 0)
-            WHERE refclassid = 'pg_authid'::regclass AND deptype = 'o'
-              AND refobjid = current_user::regrole
-              AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-              AND classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)
-              AND identity IS NOT NULL
-              -- What is part of an extension, a column or a type goes with that, not alone.
-              AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = pg_shdepend.classid
-                  AND d.objid = pg_shdepend.objid AND d.deptype IN ('e', 'x', 'i'))
-            LIMIT 500
-        LOOP
-            IF each.type = 'large object' THEN
-                PERFORM lo_unlink(each.objid);
-            ELSE
-                BEGIN
-                    EXECUTE 'DROP ' || each.type || ' IF EXISTS ' || each.identity || ' CASCADE';
-                EXCEPTION WHEN dependent_objects_still_exist OR syntax_error THEN
-                    NULL;  -- an aggregate of any arguments, for example: it goes in the end
-                END;
-            END IF;
-        END LOOP;
-    END $$
-"""
+        await owned_objects.drop(inside, visitor_.name)
 
 
 @asynccontextmanager

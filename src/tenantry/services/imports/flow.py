@@ -37,6 +37,7 @@ from tenantry.pg import (
     dumps,
     logins,
     objects,
+    owned_objects,
     role_settings,
     sources,
     tenant_settings,
@@ -292,7 +293,7 @@ class ImportFlow:
     async def _check_room(self, place: Place, visitor: visitors.Visitor) -> int:
         """Return how many objects have been loaded. Raises Conflict for too many, or too large."""
         async with self._clusters.connection(place.row.cluster_id) as server:
-            objects_ = await visitors.owned(server, visitor.name)
+            objects_ = await owned_objects.count(server, visitor.name)
             sizes = await catalog.sizes(server, place.row.database_names)
         if objects_ > _MOST_OBJECTS:
             raise Conflict(
