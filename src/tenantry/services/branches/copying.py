@@ -207,7 +207,8 @@ class Copying:
         self, run: BranchRun, source: DatabaseRow, target: Target, at: dt.datetime
     ) -> Method:
         cluster = await self.clusters.cluster(source.cluster_id)
-        past = Past(self.sides, run, source, cluster.name, at, run.state.size)
+        size = run.state.size
+        past = await Past.of(self.clusters, self.sides, run, source, moment=at, size=size)
         await past.restore()
         side = await past.recover()
         run.state.unreadable = [*side.unreadable]

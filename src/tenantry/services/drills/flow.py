@@ -154,10 +154,8 @@ class DrillFlow:
     # ── the copy ─────────────────────────────────────────────────────────────
 
     async def _past(self, run: DrillRun) -> Past:
-        row = await self._row(run)
-        cluster = await self.clusters.cluster(row.cluster_id)
-        moment = required(run.state.moment)
-        return Past(self.sides, run, row, cluster.name, moment, run.state.size)
+        row, moment, size = await self._row(run), required(run.state.moment), run.state.size
+        return await Past.of(self.clusters, self.sides, run, row, moment=moment, size=size)
 
     async def _restore(self, run: DrillRun) -> Outcome:
         await (await self._past(run)).restore()

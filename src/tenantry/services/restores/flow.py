@@ -23,7 +23,6 @@ from tenantry.control import audit, backups, blueprints, database_stats, whiteli
 from tenantry.control import databases as rows
 from tenantry.control.attributes import Attributes
 from tenantry.control.databases import DatabaseRow
-from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.host import files
 from tenantry.pg import catalog, dump_files, names, objects, replacing, visitors
@@ -158,9 +157,8 @@ class RestoreFlow:
     # ── the side cluster ─────────────────────────────────────────────────────
 
     async def _past(self, run: RestoreRun) -> Past:
-        row = await self._row(run)
-        cluster = await self.clusters.cluster(row.cluster_id)
-        return Past(self.sides, run, row, cluster.name, _moment(run), run.state.size)
+        row, size = await self._row(run), run.state.size
+        return await Past.of(self.clusters, self.sides, run, row, moment=_moment(run), size=size)
 
     async def _restore(self, run: RestoreRun) -> Outcome:
         if run.state.file is not None:
@@ -175,16 +173,16 @@ class RestoreFlow:
 
     async def _dump(self, run: RestoreRun) -> Outcome:
         past = await self._past(run)
-        kept = {each.username for each in await self._roles(run, past.row, since_then=False)}
+        kept = await self._earlier_roles(run, past.row)
         await past.dump(target_role=run.state.target_role, kept=kept)
         return Next()
 
-    async def _roles(self, run: RestoreRun, row: DatabaseRow, *, since_then: bool) -> list[RoleRow]:
-        """Return its additional roles that were created after the moment, or those of before."""
+    async def _earlier_roles(self, run: RestoreRun, row: DatabaseRow) -> list[str]:
+        """Return the additional roles that the restored database keeps: those of its moment."""
         if run.params.is_new:
             return []
-        roles_ = await active_roles(self.store, row)
-        return [each for each in roles_ if (each.created_at > _moment(run)) is since_then]
+        earlier = await active_roles(self.store, row, until=_moment(run))
+        return [each.username for each in earlier]
 
     # ── the new database ─────────────────────────────────────────────────────
 
@@ -195,7 +193,7 @@ class RestoreFlow:
         await self._make(run, row, cluster.address)
         # The owners in a backup's file are those of its time: they change once it is loaded.
         file = run.state.file
-        roles_ = [each.username for each in await self._roles(run, row, since_then=False)]
+        roles_ = await self._earlier_roles(run, row)
         if file is not None and run.params.is_new:
             roles_ = await self._roles_of(row)
         folder = self.sides.folder(run.row.id)
@@ -231,8 +229,9 @@ class RestoreFlow:
         run.state.exceptions = Exceptions.of(reloaded)
         if not run.params.is_new and not run.params.accept_losses:
             WouldLose.require_nothing(row.database_name, run.state.exceptions.lost)
-        later = await self._roles(run, row, since_then=True)
-        await grant_access(later, cluster.address, staging, tenant=row.username)
+        if not run.params.is_new:
+            later = await active_roles(self.store, row, after=_moment(run))
+            await grant_access(later, cluster.address, staging, tenant=row.username)
         return Next()
 
     async def _roles_of(self, row: DatabaseRow) -> list[str]:

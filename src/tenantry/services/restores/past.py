@@ -7,8 +7,10 @@ import datetime as dt
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from tenantry.control.databases import DatabaseRow
+from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.operations.model import AnyRun
 from tenantry.services.restores import transfer
 from tenantry.services.side_instances.model import SideInstance, Wanted
@@ -27,6 +29,21 @@ class Past:
     cluster: str
     moment: dt.datetime
     size: int
+
+    @classmethod
+    async def of(
+        cls,
+        clusters: ClusterPools,
+        sides: SideInstances,
+        run: AnyRun,
+        row: DatabaseRow,
+        *,
+        moment: dt.datetime,
+        size: int,
+    ) -> Self:
+        """Return the database of ``row`` at ``moment``, on its cluster."""
+        cluster = await clusters.cluster(row.cluster_id)
+        return cls(sides, run, row, cluster.name, moment, size)
 
     @property
     def _wanted(self) -> Wanted:

@@ -41,8 +41,7 @@ class PutBackFlow:
                     f"{name} does not exist any more: somebody has dropped it.",
                     hint="Nothing was changed. Restore to a moment, or from a backup, instead.",
                 )
-        since = run.params.replaced_at
-        later = [each for each in await active_roles(self.store, row) if each.created_at > since]
+        later = await active_roles(self.store, row, after=run.params.replaced_at)
         address = (await clusters.cluster(row.cluster_id)).address
         await grant_access(later, address, name, tenant=row.username)
         return Next()

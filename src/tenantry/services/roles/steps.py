@@ -4,6 +4,7 @@ A crash during the creation leaves a role that is not wanted and whose password 
 reconciliation pass drops it. A crash during the removal leaves a row that says so.
 """
 
+import datetime as dt
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -22,12 +23,21 @@ from tenantry.pg.logins import Access
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.pooling.service import Pooler
 
+_EARLIEST = dt.datetime.min.replace(tzinfo=dt.UTC)
+_LATEST = dt.datetime.max.replace(tzinfo=dt.UTC)
 
-async def active_roles(store: ControlStore, database: DatabaseRow) -> list[RoleRow]:
-    """Return the additional roles of a database that can log in."""
+
+async def active_roles(
+    store: ControlStore,
+    database: DatabaseRow,
+    *,
+    after: dt.datetime = _EARLIEST,
+    until: dt.datetime = _LATEST,
+) -> list[RoleRow]:
+    """Return the additional roles of a database that can log in, created after, until a moment."""
     async with store.transaction(audit.PLATFORM) as tx:
         found = await rows.of_database(tx, database.id)
-    return [each for each in found if each.status == "active"]
+    return [each for each in found if each.status == "active" and after < each.created_at <= until]
 
 
 async def grant_access(

@@ -6,7 +6,6 @@ Each verb is idempotent: from the operation's files it knows how far an earlier 
 import asyncio
 import datetime as dt
 import json
-import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from tenantry.base.errors import MachineError, TenantryError, Unavailable
+from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.base.events import (
     SideInstanceRecovered,
     SideInstanceRemoved,
@@ -27,7 +26,7 @@ from tenantry.base.home import Home
 from tenantry.base.ids import parse_id
 from tenantry.base.settings import Settings
 from tenantry.host import commands, files
-from tenantry.pg import archiving, hba, parameters
+from tenantry.pg import hba, parameters
 from tenantry.pg.clusters import ClusterFiles, ProcessCluster
 from tenantry.pg.connections import ADMIN, LOCAL_ROLES, Address, connect, fetch_value
 from tenantry.pg.hardening import AUTH_DATABASE, TEMPLATE
@@ -37,9 +36,8 @@ from tenantry.pg.repositories import LocalRepository
 from tenantry.services.clusters.service import identities
 from tenantry.services.repository import looking
 from tenantry.services.repository.service import Repositories
-from tenantry.services.side_instances import plan
+from tenantry.services.side_instances import plan, recovering
 from tenantry.services.side_instances.model import (
-    LogMissing,
     OutsideWindow,
     SideInstance,
     Wanted,
@@ -53,16 +51,13 @@ Tell = Callable[[int], Awaitable[None]]
 _PORT = 5432  # a file's name only
 _HOURS = 3600
 _DEADLINE = 12 * _HOURS
-_POLL_SECONDS = 0.05
 _TELL_SECONDS = 0.5
-_FETCHED_BYTES = 2 * archiving.SEGMENT_BYTES
 _OWN_BYTES = 256 * 1024**2  # of every side cluster: the log, the templates, what all share
 # The log copies a database that was created after the backup from the template; and at least one
 # has to be named, or all are restored.
 _ALWAYS = frozenset({AUTH_DATABASE, TEMPLATE})
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _ALL_TIME = dt.datetime.max.replace(tzinfo=dt.UTC)
-_UNREACHED = "recovery ended before configured recovery target was reached"
 
 
 class SideInstances:
@@ -304,8 +299,8 @@ class SideInstances:
             await self._restore(operation_id, wanted, ())
             note = self._note(operation_id)
         cluster = self._cluster(operation_id, wanted.cluster)
-        await self._recovered(cluster, wanted)
-        oids = await self._oids(cluster, wanted)
+        await recovering.recover(cluster, wanted, deadline=_DEADLINE)
+        oids = await recovering.databases_at(cluster, wanted)
         lacking = {
             oid
             for oid in oids.values()
@@ -315,7 +310,7 @@ class SideInstances:
         if lacking:
             # It had another database's name when the backup was made.
             await self._restore(operation_id, wanted, lacking)
-            await self._recovered(cluster, wanted)
+            await recovering.recover(cluster, wanted, deadline=_DEADLINE)
         emit(SideInstanceRecovered(str(operation_id)))
         return SideInstance(
             cluster.address,
@@ -323,76 +318,6 @@ class SideInstances:
             self.folder(operation_id),
             tuple(self._note(operation_id)["unreadable"]),
         )
-
-    async def _recovered(self, cluster: ProcessCluster, wanted: Wanted) -> None:
-        try:
-            await cluster.ensure_running(deadline=_DEADLINE)
-            last = await self._until_promoted(cluster)
-        except MachineError as error:
-            raise await self._why(cluster, wanted, error) from error
-        if last is not None and isinstance(wanted.moment, dt.datetime) and last > wanted.moment:
-            raise MachineError(
-                f"The recovery went on to {last:%F %T.%f}, past {wanted.moment:%F %T.%f}.",
-                hint="Nothing was changed. Please report it.",
-            )
-
-    async def _until_promoted(self, cluster: ProcessCluster) -> dt.datetime | None:
-        while True:
-            if cluster.pid() is None:
-                raise MachineError("The server of the side instance has ended.")
-            try:
-                async with connect(cluster.address, user=ADMIN) as admin:
-                    if not await fetch_value(admin, "SELECT pg_is_in_recovery()"):
-                        last = await fetch_value(admin, "SELECT pg_last_xact_replay_timestamp()")
-                        return last if isinstance(last, dt.datetime) else None
-            except Unavailable:
-                pass
-            await asyncio.sleep(_POLL_SECONDS)
-
-    async def _why(
-        self, cluster: ProcessCluster, wanted: Wanted, error: MachineError
-    ) -> MachineError:
-        """Return why a server did not start, or did not reach the moment."""
-        try:
-            said = _log_of(cluster).read_text(errors="replace")
-        except OSError:
-            return error
-        # On a full disk pgBackRest cannot store the log either, and only reports that it failed.
-        if files.NO_SPACE in said or files.free_bytes(cluster.data) < _FETCHED_BYTES:
-            return files.became_full(f"that of {cluster.data}")
-        if _UNREACHED not in said and "could not locate required checkpoint" not in said:
-            return MachineError(
-                f"The side instance did not recover.\n{files.last_words(_log_of(cluster))}",
-                hint="Nothing was changed. Try another moment, and please report it.",
-            )
-        told = await commands.run([cluster.bindir / "pg_controldata", cluster.data])
-        ends = re.findall(r"redo done at ([0-9A-F]+/[0-9A-F]+)", said)
-        timeline = re.search(r"TimeLineID:\s+(\d+)", told.stdout)
-        size = re.search(r"Bytes per WAL segment:\s+(\d+)", told.stdout)
-        missing = "a segment"
-        if ends and timeline and size:
-            missing = plan.segment_after(ends[-1], timeline=int(timeline[1]), size=int(size[1]))
-        return LogMissing(
-            f"The write-ahead log in the repository ends before {wanted.moment}: "
-            f"{missing} is not there.",
-            hint="Restore to an earlier moment, or to one after the next backup. "
-            "Nothing was changed.",
-        )
-
-    async def _oids(self, cluster: ProcessCluster, wanted: Wanted) -> dict[str, int]:
-        async with connect(cluster.address, user=ADMIN) as admin:
-            cursor = await admin.execute(
-                "SELECT datname, oid::bigint FROM pg_database WHERE datname = ANY (%s)",
-                (list(wanted.databases),),
-            )
-            found = dict(await cursor.fetchall())
-        for name in wanted.databases:
-            if name not in found:
-                raise OutsideWindow(
-                    f"{name} was not there at {wanted.moment}.",
-                    hint="Ask for a moment after it was made.",
-                )
-        return found
 
     # ── the end ──────────────────────────────────────────────────────────────
 
@@ -464,10 +389,6 @@ def _written(wanted: Wanted) -> dict[str, Any]:
 def _boot() -> str:
     """Return the id of the machine's present boot (random(4))."""
     return _BOOT.read_text()
-
-
-def _log_of(cluster: ProcessCluster) -> Path:
-    return cluster.log_dir / f"{cluster.name}-start.log"
 
 
 def _not_reduced(backup: Backup, error: Exception) -> None:
