@@ -43,6 +43,14 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class Deletion:
+    """An accepted deletion: nobody can connect any more."""
+
+    database_id: uuid.UUID
+    operation_id: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """A database's use, its shadow's included, as measured from outside it.
 

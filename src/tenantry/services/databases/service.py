@@ -2,9 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 
 import psycopg
@@ -37,12 +36,12 @@ from tenantry.control.database_lists import Filter
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.pages import Page
-from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
-from tenantry.pg import catalog, logins, objects
+from tenantry.pg import catalog, objects
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.databases import plan, steps
-from tenantry.services.databases.model import Changes, NewDatabase, Opened, Statistics
+from tenantry.services.databases.login_passwords import LoginPasswords
+from tenantry.services.databases.model import Changes, Deletion, NewDatabase, Opened, Statistics
 from tenantry.services.databases.warm_pool import WarmPool
 from tenantry.services.pooling.service import Pooler
 
@@ -55,14 +54,6 @@ _DROP_TURN_SECONDS = 60.0
 _DELETION_SECONDS = 1.0  # a deletion that takes longer is followed as an operation
 _RECONNECT_SECONDS = 1.0  # how long pooled clients wait for each other's open transactions
 _DROP_SCRATCH_SECONDS = 5.0  # a pass drops what takes longer
-
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """An accepted deletion: nobody can connect any more."""
-
-    database_id: uuid.UUID
-    operation_id: uuid.UUID
 
 
 class Databases:
@@ -84,6 +75,7 @@ class Databases:
         self._clusters = clusters
         self._pooler = pooler
         self.warm_pool = warm_pool
+        self.login_passwords = LoginPasswords(store, clusters, pooler)
         self._closings = Shares(each=_CLOSINGS_AT_ONCE)
         self._drops = Shares(each=2, total=_DROPS_AT_ONCE)
 
@@ -210,14 +202,17 @@ class Databases:
             async with self._clusters.own_connection(row.cluster_id) as server:
                 await steps.limit(server, after)
         if renews:
-            # The pool's server connections began with the earlier defaults. If the pooler is down
-            # there are none.
-            with suppress(Unavailable):
-                await self.reconnect_pool(after, end_clients=False)
+            tx.after_commit(partial(self._renew_defaults, after))
         changed = audit.differences(row, after, _AUDITED)
         await audit.record_on(tx, actor, "database.update", row, details=changed)
         tx.in_background(self.refresh_pooler)
         return after
+
+    async def _renew_defaults(self, row: DatabaseRow) -> None:
+        # The pool's server connections began with the earlier defaults. If the pooler is down there
+        # are none.
+        with suppress(Unavailable):
+            await self.reconnect_pool(row, end_clients=False)
 
     async def _give(self, tx: Tx, actor: Actor, database_id: uuid.UUID, email: str | None) -> None:
         """Give a database without an owner to one. Raises Forbidden, Conflict, NameTaken."""
@@ -334,12 +329,12 @@ class Databases:
         between the password that the owner knows is restored.
         """
         row = await self.lock_there(tx, actor, database_id)
-        await self.change_password(
+        await self.login_passwords.change(
             row.cluster_id,
             row,
             password,
             remember=lambda early, verifier: passwords.insert_rotation(early, row.id, verifier),
-            told_as="rotate",
+            event="rotate",
         )
         await passwords.remove_rotation(tx, row.id)
         await passwords.note_password_change(tx, row.id)
@@ -347,38 +342,6 @@ class Databases:
         await audit.record_on(tx, actor, "database.rotate_password", row, details=details)
         emit(StepDone("rotate", "recorded", row.username))
         return Opened(await self._locked(tx, row.id), password)
-
-    async def change_password(
-        self,
-        cluster_id: uuid.UUID,
-        login: DatabaseRow | RoleRow,
-        password: Secret,
-        *,
-        remember: Callable[[Tx, str], Awaitable[None]],
-        told_as: str,
-    ) -> None:
-        """Give a role of a locked database another password.
-
-        ``remember`` stores the verifier to revert to, in a transaction that is committed before
-        PostgreSQL has the new one.
-        """
-        cluster = await self._clusters.cluster(cluster_id)
-        before = await logins.verifier_of(cluster.address, login.username)
-        if before is not None:
-            async with self._store.transaction(audit.PLATFORM) as early:
-                await remember(early, before)
-        emit(StepDone(told_as, "remembered", login.username))
-        async with self._clusters.own_connection(cluster_id) as server:
-            await objects.open_role(
-                server,
-                login.username,
-                verifier=scram_verifier(password),
-                max_connections=login.max_connections,
-            )
-        emit(StepDone(told_as, "set", login.username))
-        # If the pooler is down, no client has logged in with the old password.
-        with suppress(Unavailable):
-            await self._pooler.learn_password(login.username, password)
 
     async def statistics(self, actor: Actor, database_id: uuid.UUID) -> Statistics:
         """Return the current size, sessions and counters. Raises NotFound, Unavailable."""

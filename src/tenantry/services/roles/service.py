@@ -193,12 +193,12 @@ class Roles:
         As with a database's, the old verifier is stored until ``tx`` is committed.
         """
         database, role = await self._lock(tx, actor, database_id, role_id)
-        await self._databases.change_password(
+        await self._databases.login_passwords.change(
             database.cluster_id,
             role,
             password,
             remember=lambda early, verifier: rows.begin_rotation(early, role.id, verifier),
-            told_as="role_rotate",
+            event="role_rotate",
         )
         await rows.end_rotation(tx, role.id)
         await rows.note_password_change(tx, role.id)
