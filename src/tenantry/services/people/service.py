@@ -15,7 +15,6 @@ from tenantry.base.errors import (
     Conflict,
     Forbidden,
     InvalidInput,
-    LoginLocked,
     NotFound,
     WrongCredentials,
 )
@@ -37,7 +36,7 @@ from tenantry.control.sessions import SessionRow
 from tenantry.control.store import ControlStore, Tx, as_platform
 from tenantry.control.users import UserRow
 from tenantry.services.access.service import Principal
-from tenantry.services.people import plan
+from tenantry.services.people import login_attempts, plan
 from tenantry.services.people.plan import Counter
 
 CHALLENGE_LASTS = dt.timedelta(minutes=5)
@@ -114,15 +113,15 @@ class People:
         Raises WrongCredentials, and LoginLocked after too many failures.
         """
         counters = plan.password_counters(email, caller.address, device)
-        begun = await self._begin(counters)
+        begun = await login_attempts.begin(self._store, counters)
         async with self._store.transaction(audit.PLATFORM) as tx:
             user = await users.find_by_email(tx, email)
         right = await self._hashing.verify(password, user.password_hash if user else None)
         if user is None or not right or user.disabled_at is not None:
             reason = "unknown user" if user is None else "disabled" if right else "wrong password"
             async with self._store.transaction(audit.PLATFORM) as tx:
-                await _record_refusal(tx, caller, user, begun, reason)
-            raise _wrong()
+                await login_attempts.refuse(tx, caller, user, begun, reason)
+            raise login_attempts.wrong_password()
         async with self._store.transaction(audit.PLATFORM) as tx:
             if not user.has_totp:
                 return await self._open(
@@ -135,8 +134,7 @@ class People:
                     user_agent=user_agent,
                     device=device,
                 )
-            for attempt in begun:
-                await attempts.take_back(tx, attempt)
+            await login_attempts.take_back(tx, begun)
             token = new_challenge()
             ends = await sessions.insert_challenge(
                 tx, token, user_id=user.id, lasts=CHALLENGE_LASTS
@@ -162,7 +160,7 @@ class People:
                 "This login is not known, or has taken too long.", hint="Log in again."
             )
         counters = plan.code_counters(user.email, caller.address, device)
-        begun = await self._begin(counters)
+        begun = await login_attempts.begin(self._store, counters)
         async with self._store.transaction(audit.PLATFORM) as tx:
             method = await self._take_code(tx, user, code)
             if method and await sessions.take_challenge(tx, challenge):
@@ -176,8 +174,8 @@ class People:
                     user_agent=user_agent,
                     device=device,
                 )
-            await _record_refusal(tx, caller, user, begun, "wrong code")
-        raise _wrong_code()
+            await login_attempts.refuse(tx, caller, user, begun, "wrong code")
+        raise login_attempts.wrong_code()
 
     async def logout(self, principal: Principal) -> None:
         """End the caller's session."""
@@ -225,19 +223,18 @@ class People:
         Raises WrongCredentials, and LoginLocked after too many failures.
         """
         user_id = _user_of(principal)
-        begun = await self._begin(
-            plan.session_counters(principal.actor.name, _session_of(principal))
+        begun = await login_attempts.begin(
+            self._store, plan.session_counters(principal.actor.name, _session_of(principal))
         )
         async with self._store.transaction(audit.PLATFORM) as tx:
             user = await _found(tx, user_id)
         right = await self._hashing.verify(password, user.password_hash)
         async with self._store.transaction(audit.PLATFORM) as tx:
             if right:
-                for attempt in begun:
-                    await attempts.take_back(tx, attempt)
+                await login_attempts.take_back(tx, begun)
                 return
-            await _record_refusal(tx, principal.actor, user, begun, "wrong password")
-        raise _wrong()
+            await login_attempts.refuse(tx, principal.actor, user, begun, "wrong password")
+        raise login_attempts.wrong_password()
 
     async def change_password(self, principal: Principal, current: Secret, new: Secret) -> None:
         """Change the caller's own password; their other sessions end.
@@ -291,21 +288,20 @@ class People:
 
     async def remove_totp(self, principal: Principal, code: str) -> None:
         """Require no codes any more. Raises WrongCredentials, LoginLocked, Conflict."""
-        begun = await self._begin(
-            plan.session_counters(principal.actor.name, _session_of(principal))
+        begun = await login_attempts.begin(
+            self._store, plan.session_counters(principal.actor.name, _session_of(principal))
         )
         async with self._store.transaction(audit.PLATFORM) as tx:
             user = await _found(tx, _user_of(principal))
             if not user.has_totp:
                 raise Conflict("No authenticator is in use.")
             if await self._take_code(tx, user, code):
-                for attempt in begun:
-                    await attempts.take_back(tx, attempt)
+                await login_attempts.take_back(tx, begun)
                 await users.remove_totp(tx, user.id)
                 await _record(tx, principal.actor, "user.totp_off", user.id)
                 return
-            await _record_refusal(tx, principal.actor, user, begun, "wrong code")
-        raise _wrong_code()
+            await login_attempts.refuse(tx, principal.actor, user, begun, "wrong code")
+        raise login_attempts.wrong_code()
 
     async def replace_recovery_codes(
         self, tx: Tx, principal: Principal, recovery: list[Secret]
@@ -328,10 +324,6 @@ class People:
             user_id = await sessions.find_challenge(tx, challenge)
             return await users.find(tx, user_id) if user_id else None
 
-    async def _begin(self, counters: list[Counter]) -> list[Attempt]:
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            return [await _begun(tx, counter) for counter in counters]
-
     async def _open(
         self,
         tx: Tx,
@@ -345,9 +337,9 @@ class People:
         device: str | None,
     ) -> SignedIn:
         if not await users.note_login(tx, user.id, password_hash=user.password_hash):
-            raise _wrong()  # disabled, or given another password, a moment ago
-        for attempt in begun:
-            await attempts.take_back(tx, attempt)
+            # It was disabled, or given another password, a moment ago.
+            raise login_attempts.wrong_password()
+        await login_attempts.take_back(tx, begun)
         # A right code completes a login that began with the right password.
         passwords = plan.password_counters(user.email, caller.address, device)
         for counter in dict.fromkeys([*counters, *passwords]):
@@ -386,33 +378,6 @@ class People:
         if await users.take_recovery_code(tx, user.id, plan.recovery_code(code)):
             return "recovery_code"
         return None
-
-
-async def _begun(tx: Tx, counter: Counter) -> Attempt:
-    attempt = await attempts.begin(tx, counter.subject, account=counter.account)
-    if attempt is None:
-        raise LoginLocked(
-            "Too many logins have failed for this account or from this address.",
-            seconds=await attempts.seconds_locked(tx, counter.subject),
-            hint="Wait as long as Retry-After says. Whoever logs in from a device where that "
-            "succeeded before, with its device_token, does not wait for what others failed at.",
-        )
-    seconds = counter.wait(attempt.failures)
-    return await attempts.lock(tx, attempt, seconds) if seconds else attempt
-
-
-def _wrong() -> WrongCredentials:
-    return WrongCredentials(
-        "The e-mail address or the password is not right.",
-        hint="An administrator can reset it: tenantry user reset-password.",
-    )
-
-
-def _wrong_code() -> WrongCredentials:
-    return WrongCredentials(
-        "The code is not right, or was used already.",
-        hint="Wait for the next code, or use one of your recovery codes.",
-    )
 
 
 def _user_of(principal: Principal) -> uuid.UUID:
@@ -454,23 +419,4 @@ async def _record(tx: Tx, actor: Actor, action: str, resource_id: uuid.UUID) -> 
         resource_kind=kind,
         resource_id=resource_id,
         resource_name=actor.name if kind == "user" else None,
-    )
-
-
-async def _record_refusal(
-    tx: Tx, caller: Actor, user: UserRow | None, begun: list[Attempt], reason: str
-) -> None:
-    # An address that is no user's is not recorded: users type passwords into that field by mistake.
-    await audit.record(
-        tx,
-        caller,
-        "login",
-        resource_kind="user",
-        resource_id=None if user is None else user.id,
-        resource_name=None if user is None else user.email,
-        result="refused",
-        details={
-            "reason": reason,
-            "failures": {a.subject.partition(":")[0]: a.failures for a in begun},
-        },
     )
