@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cli_support import Cli, FakeApi, installed
 
-from tenantry.cli import client
+from tenantry.cli import session_file
 
 TOKEN = "tns_0123456789abcdef"
 ANN = {
@@ -63,7 +63,7 @@ def test_a_device_is_remembered_for_each_user(
         assert "tnd_" not in ended.out + ended.err
     asked = [request.body.get("device_token") for request in api.asked("POST", "/api/auth/login")]
     assert asked == [None, "tnd_1", None]
-    kept = client.session_file().with_name("devices")
+    kept = session_file.path().with_name("devices")
     assert kept.stat().st_mode & 0o777 == 0o600
 
 
@@ -78,7 +78,7 @@ def test_a_session_is_kept_for_its_owner_and_used_until_logout(
     assert asked.body == {"email": "ann@example.com", "password": "a password of sorts"}
     assert "x-api-key" not in asked.headers
     assert TOKEN not in ended.out + ended.err
-    file = client.session_file()
+    file = session_file.path()
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
 
@@ -104,7 +104,7 @@ def test_a_code_is_asked_for(api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyP
     assert json.loads(ended.out)["user"]["email"] == "ann@example.com"
     (asked,) = api.asked("POST", "/api/auth/mfa")
     assert asked.body == {"challenge": "tnc_1", "code": "123456"}
-    assert client.kept_session() == (api.url, TOKEN)
+    assert session_file.load() == (api.url, TOKEN)
 
 
 def test_a_refused_login_keeps_nothing(
@@ -113,13 +113,13 @@ def test_a_refused_login_keeps_nothing(
     api.refuse("POST", "/api/auth/login", 401, "wrong_credentials", title="No", detail="Not right.")
     typed(monkeypatch, "a password of sorts")
     assert cli("login", "ann@example.com").code == 1
-    assert not client.session_file().exists()
+    assert not session_file.path().exists()
 
 
 def test_a_session_goes_nowhere_else(
     api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = client.session_file()
+    file = session_file.path()
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps({"url": "https://elsewhere.example.com", "token": TOKEN}))
     api.on("GET", "/api/databases", [])
@@ -127,7 +127,7 @@ def test_a_session_goes_nowhere_else(
     assert api.requests == []
     for broken in ("", "{}", "[]", '{"url": 1}'):
         file.write_text(broken)
-        assert client.kept_session() is None
+        assert session_file.load() is None
     monkeypatch.setenv("TENANTRY_URL", "http://db.example.com")
     typed(monkeypatch, "a password of sorts")
     ended = cli("login", "ann@example.com")

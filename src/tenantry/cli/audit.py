@@ -48,6 +48,16 @@ _WIDE: dict[str, output.Cell] = {
 }
 
 
+Result = Annotated[
+    Literal["ok", "accepted", "refused", "failed"] | None,
+    typer.Option(help="Only what ended so; accepted is what was only begun."),
+]
+Until = Annotated[
+    dt.datetime | None,
+    typer.Option(parser=times.past, metavar="WHEN", help="Until 1h or 7d ago, or a date."),
+]
+
+
 def audit(
     *,
     action: Annotated[
@@ -60,15 +70,9 @@ def audit(
     actor: Annotated[
         str | None, typer.Option(help="Only what this user (an e-mail address) or key has done.")
     ] = None,
-    result: Annotated[
-        Literal["ok", "accepted", "refused", "failed"] | None,
-        typer.Option(help="Only what ended so; accepted is what was only begun."),
-    ] = None,
+    result: Result = None,
     since: times.Since = None,
-    until: Annotated[
-        dt.datetime | None,
-        typer.Option(parser=times.past, metavar="WHEN", help="Until 1h or 7d ago, or a date."),
-    ] = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
     wide: Annotated[bool, typer.Option("--wide", help="With all ids and details.")] = False,

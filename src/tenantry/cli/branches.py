@@ -27,6 +27,14 @@ At = Annotated[
         help="With the data of then: 2h (ago), or a moment; unless said, now.",
     ),
 ]
+Expires = Annotated[
+    str | None,
+    typer.Option(
+        parser=times.text_of(times.future),
+        metavar="WHEN",
+        help="When to delete it: 12h, 7d, or a moment.",
+    ),
+]
 Masked = Annotated[
     bool | None,
     typer.Option("--masked/--not-masked", help="Whether to do the parent's masking in it."),
@@ -59,14 +67,7 @@ def create(
     plan: Annotated[
         str | None, typer.Option(help="Its plan; its parent's limits unless said.")
     ] = None,
-    expires: Annotated[
-        str | None,
-        typer.Option(
-            parser=times.text_of(times.future),
-            metavar="WHEN",
-            help="When to delete it: 12h, 7d, or a moment.",
-        ),
-    ] = None,
+    expires: Expires = None,
     masked: Masked = None,
     shadow: Annotated[
         bool, typer.Option("--shadow", help="Make a shadow database (for Prisma) beside it.")

@@ -1,7 +1,6 @@
 """A client of the REST API: its address, its credentials, and the meaning of its answers."""
 
 import contextlib
-import json
 import os
 import time
 import uuid
@@ -9,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from os import environ
-from pathlib import Path
 from typing import Any, BinaryIO, Self
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -26,7 +24,7 @@ from tenantry.base.errors import (
 )
 from tenantry.base.home import Home
 from tenantry.base.local_api import LocalApi
-from tenantry.cli import transport
+from tenantry.cli import session_file, transport
 
 Row = dict[str, Any]
 
@@ -376,21 +374,6 @@ def is_safe(url: str) -> bool:
     return parts.scheme == "https" or local_api.is_loopback(parts.hostname or "")
 
 
-def session_file() -> Path:
-    """Return the path of the file in which `tenantry login` stores its session."""
-    config = environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(config) / "tenantry" / "session.json"
-
-
-def kept_session() -> tuple[str, str] | None:
-    """Return the session's address and token, or None if no user is logged in."""
-    try:
-        kept = json.loads(session_file().read_text())
-        return str(kept["url"]), str(kept["token"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def connect() -> Api:
     """Connect to the API that the environment names, with a key or a session.
 
@@ -401,8 +384,8 @@ def connect() -> Api:
     """
     url = address()
     key = environ.get("TENANTRY_API_KEY", "").strip()
-    if not key and (kept := kept_session()) is not None and kept[0] == url:
-        key = kept[1]
+    if not key and (stored := session_file.load()) is not None and stored[0] == url:
+        key = stored[1]
     if not key:
         local = local_api.load()
         if url == local.url or local_api.is_loopback(urlsplit(url).hostname or ""):
@@ -425,15 +408,15 @@ def connect_as_user() -> Api:
     Raises InvalidInput for an unusable address, Unauthenticated if no user is logged in there.
     """
     url = address()
-    kept = kept_session()
-    if kept is None or kept[0] != url:
-        where = "" if kept is None else f"; the session here is one of {kept[0]}"
+    stored = session_file.load()
+    if stored is None or stored[0] != url:
+        where = "" if stored is None else f"; the session here is one of {stored[0]}"
         raise Unauthenticated(
             f"Nobody is logged in to {url}{where}.",
             hint="An API key has no password and no authenticator. Log in first: "
             "tenantry login you@example.com",
         )
-    return Api(url, kept[1])
+    return Api(url, stored[1])
 
 
 def _admin_key(local: LocalApi) -> str:

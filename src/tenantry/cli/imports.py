@@ -20,42 +20,49 @@ _MOST_SHOWN = 40
 _PREVIEW_SECONDS = 960.0  # the timeout of the preview of a large dump
 
 
+File = Annotated[
+    Path | None,
+    typer.Option(help="A dump of pg_dump's: custom, tar or plain, gzipped or not; no server."),
+]
+Schemas = Annotated[list[str] | None, typer.Option(help="Only this schema; may be given again.")]
+ExcludedTables = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SCHEMA.TABLE", help="Not this table; may be given again."),
+]
+MappedRoles = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OLD=NEW",
+        help="The database's login NEW stands for the source's role OLD in policies and grants;"
+        " may be given again.",
+    ),
+]
+Preview = Annotated[
+    bool,
+    typer.Option(
+        "--preview", help="Show tables, extensions and roles of the source; import nothing."
+    ),
+]
+AcceptLosses = Annotated[
+    bool,
+    typer.Option("--accept-losses", help="Go on without what PostgreSQL does not build again."),
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Leave out roles that are not here without asking.")
+]
+
+
 def import_database(
     database: Named,
     *,
-    file: Annotated[
-        Path | None,
-        typer.Option(help="A dump of pg_dump's: custom, tar or plain, gzipped or not; no server."),
-    ] = None,
-    schema: Annotated[
-        list[str] | None, typer.Option(help="Only this schema; may be given again.")
-    ] = None,
-    exclude_table: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SCHEMA.TABLE", help="Not this table; may be given again."),
-    ] = None,
-    map_role: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="OLD=NEW",
-            help="The database's login NEW stands for the source's role OLD in policies and grants;"
-            " may be given again.",
-        ),
-    ] = None,
+    file: File = None,
+    schema: Schemas = None,
+    exclude_table: ExcludedTables = None,
+    map_role: MappedRoles = None,
     jobs: Annotated[int, typer.Option(min=1, max=4, help="How many tables at once.")] = 2,
-    preview: Annotated[
-        bool,
-        typer.Option(
-            "--preview", help="Show tables, extensions and roles of the source; import nothing."
-        ),
-    ] = False,
-    accept_losses: Annotated[
-        bool,
-        typer.Option("--accept-losses", help="Go on without what PostgreSQL does not build again."),
-    ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Leave out roles that are not here without asking.")
-    ] = False,
+    preview: Preview = False,
+    accept_losses: AcceptLosses = False,
+    yes: Yes = False,
     statement_timeout: StatementTimeout = None,
     env: In = None,
     wait: Wait = True,
@@ -75,6 +82,9 @@ def import_database(
     """
     if file is not None and (schema or exclude_table):
         raise InvalidInput.of("--file", "is read as it is: choose its contents with pg_dump.")
+    how: Row = {"jobs": jobs, "accept_losses": accept_losses}
+    if statement_timeout is not None:
+        how["statement_timeout_seconds"] = statement_timeout
     with connect() as api:
         row = find(api, database, env)
         path = f"/api/databases/{row['id']}/import"
@@ -92,26 +102,16 @@ def import_database(
                 show_preview(found, as_json=as_json)
                 return
             mapped = _asked(found, mapped)
-            if file is not None:
-                source = {"upload_id": found["upload_id"]}
-        limit = (
-            {} if statement_timeout is None else {"statement_timeout_seconds": statement_timeout}
-        )
-        how: Row = {"jobs": jobs, "accept_losses": accept_losses, **limit}
-        if file is None or source:
-            operation = api.post(path, {**source, **how, "map_roles": mapped})
-        else:
-            pairs = [f"{old}={new}" for old, new in mapped.items()]
-            operation = _send(api, path, file, **how, map_role=pairs)
+            source = source or {"upload_id": found["upload_id"]}
+        operation = _begin(api, path, file, source, {**how, "map_roles": mapped})
         if wait:
             operation = follow(api, operation["id"])
     if as_json:
         output.as_json(operation)
-        return
-    if not wait:
+    elif not wait:
         output.note(f"It has begun: tenantry operation watch {operation['id']}")
-        return
-    show_result(title(row), operation["result"])
+    else:
+        show_result(title(row), operation["result"])
 
 
 def connection_string() -> str:
@@ -177,6 +177,14 @@ def _asked(found: Row, mapped: dict[str, str]) -> dict[str, str]:
 
 def _words(names: list[str]) -> str:
     return ", ".join(output.plain(name) for name in names) or "none"
+
+
+def _begin(api: Api, path: str, file: Path | None, source: Row, how: Row) -> Row:
+    if file is None or source:
+        operation: Row = api.post(path, {**source, **how})
+        return operation
+    mapped = [f"{old}={new}" for old, new in how.pop("map_roles").items()]
+    return _send(api, path, file, **how, map_role=mapped)
 
 
 def _send(api: Api, path: str, file: Path, **asked: Any) -> Row:

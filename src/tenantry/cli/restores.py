@@ -20,6 +20,17 @@ def _to(text: str) -> str:
     return times.past(text, words="latest, previous, the id of a backup, ").isoformat()
 
 
+To = Annotated[
+    str,
+    typer.Option(
+        parser=_to,
+        metavar="WHEN",
+        help="A moment, a time of today, or how long ago (90s, 20m, 3h); latest; previous, "
+        "which puts back what the last restore in place has replaced; or the id of a backup "
+        "or of a replaced one.",
+    ),
+]
+
 _COLUMNS: dict[str, output.Cell] = {
     "ID": "id",
     "DATABASE": "database_name",
@@ -32,16 +43,7 @@ _COLUMNS: dict[str, output.Cell] = {
 def restore(
     database: Named,
     *,
-    to: Annotated[
-        str,
-        typer.Option(
-            parser=_to,
-            metavar="WHEN",
-            help="A moment, a time of today, or how long ago (90s, 20m, 3h); latest; previous, "
-            "which puts back what the last restore in place has replaced; or the id of a backup "
-            "or of a replaced one.",
-        ),
-    ],
+    to: To,
     into: Annotated[
         Literal["new", "in-place"] | None,
         typer.Option("--as", help="A new database beside it (the default), or in its place."),

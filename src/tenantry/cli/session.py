@@ -1,6 +1,6 @@
-"""``tenantry login``, ``password`` and ``logout``, and the file that stores the session.
+"""``tenantry login``, ``password`` and ``logout``.
 
-Only its owner can read the file (0600), and its token is sent only to the address that issued it.
+A session's token is sent only to the address that issued it.
 """
 
 import contextlib
@@ -13,14 +13,12 @@ from typing import Annotated
 import typer
 
 from tenantry.base.errors import InvalidInput, MachineError, TenantryError
-from tenantry.cli import output
+from tenantry.cli import output, session_file
 from tenantry.cli.client import (
     Api,
     address,
     connect_as_user,
     is_safe,
-    kept_session,
-    session_file,
 )
 from tenantry.cli.door import Json
 from tenantry.host import files
@@ -51,16 +49,14 @@ def login(
             code = ask("Code of your authenticator, or a recovery code", hidden=False)
             proof = {"challenge": answer["challenge"], "code": code, **device}
             answer = api.post("/api/auth/mfa", proof)
-    file = session_file()
     try:
-        files.ensure_folder(file.parent)
-        files.write_atomically(file, json.dumps({"url": url, "token": answer["token"]}) + "\n")
+        session_file.save(url, answer["token"])
         if token := answer.get("device_token"):  # an earlier release has none
             devices = _devices() | {f"{url} {email}": token}
             files.write_atomically(_devices_file(), json.dumps(devices) + "\n")
     except OSError as error:
         raise MachineError(
-            f"The session cannot be kept in {file}: {error.strerror}.",
+            f"The session cannot be stored in {session_file.path()}: {error.strerror}.",
             hint="Set XDG_CONFIG_HOME to a folder that you can write to.",
         ) from None
     if as_json:
@@ -78,14 +74,13 @@ def logout() -> None:
 
         tenantry logout
     """
-    file = session_file()
-    kept = kept_session()
+    stored = session_file.load()
     with contextlib.suppress(FileNotFoundError):
-        file.unlink()
-    if kept is None:
+        session_file.path().unlink()
+    if stored is None:
         output.note("Nobody is logged in here.")
         return
-    url, token = kept
+    url, token = stored
     try:
         with Api(url, token) as api:
             api.post("/api/auth/logout")
@@ -118,7 +113,7 @@ def password(as_json: Json = False) -> None:
 
 
 def _devices_file() -> Path:
-    return session_file().with_name("devices")
+    return session_file.path().with_name("devices")
 
 
 def _devices() -> dict[str, str]:

@@ -8,7 +8,7 @@ from tenantry.base.errors import NotFound
 from tenantry.base.sizes import readable
 from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import door, limits, operations, output
-from tenantry.cli.client import Row, connect
+from tenantry.cli.client import Page, Row, connect
 from tenantry.cli.door import Json
 from tenantry.cli.finding import In, Named, find, title
 
@@ -47,23 +47,7 @@ def vacuum_full(
         row = find(api, database, env)
         path = f"/api/databases/{row['id']}/vacuum-full"
         if dry_run:
-            page = api.rows(path)
-            if table:
-                page.rows[:] = [_named(page.rows, each) for each in table]
-            output.listing(
-                page,
-                {
-                    "TABLE": "table",
-                    "SIZE": lambda each: output.size(each["size_bytes"]),
-                    "WOULD RETURN": lambda each: (
-                        "unknown"
-                        if each["returned_bytes"] is None
-                        else readable(each["returned_bytes"])
-                    ),
-                },
-                empty=f"{title(row)} has no tables.",
-                in_json=as_json,
-            )
+            _show_estimate(row, api.rows(path), table or [], as_json=as_json)
             return
         asked: dict[str, object] = {"tables": table or []}
         if lock_timeout is not None:
@@ -80,6 +64,23 @@ def vacuum_full(
         _tell(row, result)
     if wait and result["skipped"]:
         raise typer.Exit(door.FAILED)
+
+
+def _show_estimate(row: Row, page: Page, tables: list[str], *, as_json: bool) -> None:
+    if tables:
+        page.rows[:] = [_named(page.rows, each) for each in tables]
+    output.listing(
+        page,
+        {
+            "TABLE": "table",
+            "SIZE": lambda each: output.size(each["size_bytes"]),
+            "WOULD RETURN": lambda each: (
+                "unknown" if each["returned_bytes"] is None else readable(each["returned_bytes"])
+            ),
+        },
+        empty=f"{title(row)} has no tables.",
+        in_json=as_json,
+    )
 
 
 def _tell(row: Row, result: Row) -> None:

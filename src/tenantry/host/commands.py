@@ -79,22 +79,10 @@ async def run(
     ends with anything but 0.
     """
     name = Path(arguments[0]).name
-    try:
-        with contextlib.nullcontext(asyncio.subprocess.PIPE) if into is None else _new(into) as out:
-            process = await asyncio.create_subprocess_exec(
-                *map(str, arguments),
-                stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
-                stdout=out,
-                stderr=asyncio.subprocess.PIPE,
-                env={**(os.environ if inherit else _mark()), **(env or {})},
-                cwd=cwd or ("/" if as_owner_of else None),  # root may be where others cannot enter
-                start_new_session=True,
-                **_identity(as_owner_of),
-            )
-    except OSError as error:
-        raise CommandFailed(
-            f"{name} could not be started: {error.strerror}.", hint="Run ./tenantry doctor."
-        ) from error
+    environment = {**(os.environ if inherit else _mark()), **(env or {})}
+    process = await _start(
+        arguments, environment, cwd, has_input=stdin is not None, into=into, as_owner_of=as_owner_of
+    )
     if gently:
         _step_back(process.pid)
     if memory is not None:
@@ -106,16 +94,7 @@ async def run(
     )
     watching = None if while_running is None else asyncio.create_task(_again(while_running))
     try:
-        async with asyncio.timeout(deadline):
-            stdout, stderr, _ = await asyncio.gather(*talks)
-            await process.wait()
-    except (TimeoutError, asyncio.CancelledError, _TooMuchOutput) as stop:
-        await _kill(process, talks)
-        if isinstance(stop, asyncio.CancelledError):
-            raise
-        if isinstance(stop, _TooMuchOutput):
-            raise CommandFailed(f"{name} printed more than {_MOST_OUTPUT:,} bytes.") from None
-        raise CommandFailed(f"{name} did not end within {deadline:.0f} seconds.") from None
+        stdout, stderr = await _output(name, process, talks, deadline)
     finally:
         if watching is not None:
             watching.cancel()
@@ -127,6 +106,55 @@ async def run(
         said = _tail(done.stderr) or _tail(done.stdout) or "it printed nothing"
         raise CommandFailed(f"{name} ended with {done.returncode}: {said}")
     return done
+
+
+async def _output(
+    name: str,
+    process: asyncio.subprocess.Process,
+    talks: Iterable["asyncio.Task[Any]"],
+    deadline: float,
+) -> tuple[bytes, bytes]:
+    """Return what a program printed once it has ended; it is killed if that takes too long."""
+    try:
+        async with asyncio.timeout(deadline):
+            stdout, stderr, _ = await asyncio.gather(*talks)
+            await process.wait()
+    except (TimeoutError, asyncio.CancelledError, _TooMuchOutput) as stop:
+        await _kill(process, talks)
+        if isinstance(stop, asyncio.CancelledError):
+            raise
+        if isinstance(stop, _TooMuchOutput):
+            raise CommandFailed(f"{name} printed more than {_MOST_OUTPUT:,} bytes.") from None
+        raise CommandFailed(f"{name} did not end within {deadline:.0f} seconds.") from None
+    return stdout, stderr
+
+
+async def _start(
+    arguments: Sequence[str | Path],
+    environment: Mapping[str, str],
+    cwd: Path | None,
+    *,
+    has_input: bool,
+    into: Path | None,
+    as_owner_of: Path | None,
+) -> asyncio.subprocess.Process:
+    try:
+        with contextlib.nullcontext(asyncio.subprocess.PIPE) if into is None else _new(into) as out:
+            return await asyncio.create_subprocess_exec(
+                *map(str, arguments),
+                stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=asyncio.subprocess.PIPE,
+                env=environment,
+                cwd=cwd or ("/" if as_owner_of else None),  # root may be where others cannot enter
+                start_new_session=True,
+                **_identity(as_owner_of),
+            )
+    except OSError as error:
+        raise CommandFailed(
+            f"{Path(arguments[0]).name} could not be started: {error.strerror}.",
+            hint="Run ./tenantry doctor.",
+        ) from error
 
 
 async def _kill(process: asyncio.subprocess.Process, talks: Iterable["asyncio.Task[Any]"]) -> None:

@@ -116,6 +116,15 @@ def find_eatmydata() -> Path | None:
     return next(Path("/usr/lib").glob("*/libeatmydata.so"), None)
 
 
+def no_fsync() -> dict[str, str]:
+    """Return the variables that make a program skip fsync, where the library for it is installed.
+
+    pgBackRest calls fsync(2) for each file, and there are 300 of every excluded database.
+    """
+    library = find_eatmydata()
+    return {} if library is None else {"LD_PRELOAD": str(library)}
+
+
 async def ensure_libraries(say: Say) -> None:
     """Install libraries that make programs faster, if permitted; all run without them, too.
 

@@ -36,30 +36,15 @@ class Unit:
         return f"{self.name}.service"
 
 
-def render(unit: Unit) -> str:
-    """Return the unit file.
-
-    Raises InvalidInput for a value that contains a control character.
-    """
-    settings = {**unit.environment, "TENANTRY_HOME": str(unit.home)}
-    environment = "\n".join(
-        f"Environment={_quote(f'{name}={value}')}" for name, value in sorted(settings.items())
-    )
-    # A home in one of these would otherwise be hidden from the service.
-    in_a_home = unit.home.is_relative_to("/home") or unit.home.is_relative_to("/root")
-    program = _quote(str(unit.program)).replace("$", "$$")
-    # A folder whose disk is not mounted must not keep the service from starting.
-    others = (_quote(f"-{folder}") for folder in unit.folders)
-    writable = " ".join([_quote(str(unit.home)), *others])
-    return f"""\
+_TEMPLATE = """\
 [Unit]
-Description=Tenantry: PostgreSQL for many tenants ({_percent(str(unit.home))})
+Description=Tenantry: PostgreSQL for many tenants ({home})
 After=network-online.target
 Wants=network-online.target
 
 [Service]
 Type=exec
-User={unit.user}
+User={user}
 {environment}
 ExecStart={program} up
 # The API and the worker start anew; PostgreSQL and PgBouncer keep serving.
@@ -81,7 +66,7 @@ NoNewPrivileges=yes
 CapabilityBoundingSet=
 ProtectSystem=strict
 ReadWritePaths={writable}
-ProtectHome={"no" if in_a_home else "yes"}
+ProtectHome={protect_home}
 PrivateTmp=yes
 PrivateDevices=yes
 ProtectClock=yes
@@ -100,6 +85,31 @@ SystemCallArchitectures=native
 [Install]
 WantedBy=multi-user.target
 """
+
+
+def render(unit: Unit) -> str:
+    """Return the unit file.
+
+    Raises InvalidInput for a value that contains a control character.
+    """
+    settings = {**unit.environment, "TENANTRY_HOME": str(unit.home)}
+    environment = "\n".join(
+        f"Environment={_quote(f'{name}={value}')}" for name, value in sorted(settings.items())
+    )
+    # A home in one of these would otherwise be hidden from the service.
+    in_a_home = unit.home.is_relative_to("/home") or unit.home.is_relative_to("/root")
+    program = _quote(str(unit.program)).replace("$", "$$")
+    # A folder whose disk is not mounted must not keep the service from starting.
+    others = (_quote(f"-{folder}") for folder in unit.folders)
+    writable = " ".join([_quote(str(unit.home)), *others])
+    return _TEMPLATE.format(
+        home=_percent(str(unit.home)),
+        user=unit.user,
+        environment=environment,
+        program=program,
+        writable=writable,
+        protect_home="no" if in_a_home else "yes",
+    )
 
 
 def _percent(text: str) -> str:

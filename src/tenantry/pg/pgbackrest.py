@@ -187,15 +187,7 @@ class PgBackRest:
             f"--process-max={workers()}",
             "--job-retry=1",  # the next would come in 15 seconds, and damage does not go away
         ]
-        match to:
-            case dt.datetime():
-                options += ["--type=time", f"--target={to.astimezone(dt.UTC):%F %T.%f}+00"]
-            case "immediate":
-                options += ["--type=immediate"]
-            case "latest":
-                options += ["--type=default"]
-        if to != "latest":
-            options += ["--target-action=promote"]
+        options += _recovery_target(to)
         options += [f"--db-include={name}" for name in databases]
         options += [] if label is None else [f"--set={label}"]
         options += [] if repository is None else [f"--repo={repository}"]
@@ -208,7 +200,7 @@ class PgBackRest:
                 *options,
                 tell=tell,
                 deadline=deadline,
-                env={} if durable else _no_fsync(),
+                env={} if durable else packages.no_fsync(),
             )
         except RepositoryError as error:
             if files.NO_SPACE in error.detail:
@@ -443,10 +435,12 @@ class PgBackRest:
         return done
 
 
-def _no_fsync() -> dict[str, str]:
-    """Return the variables that make a program skip fsync, where the library for it is installed.
-
-    pgBackRest calls fsync(2) for each file, and there are 300 of every excluded database.
-    """
-    library = packages.find_eatmydata()
-    return {} if library is None else {"LD_PRELOAD": str(library)}
+def _recovery_target(to: Moment) -> list[str]:
+    match to:
+        case dt.datetime():
+            moment = f"{to.astimezone(dt.UTC):%F %T.%f}+00"
+            return ["--type=time", f"--target={moment}", "--target-action=promote"]
+        case "immediate":
+            return ["--type=immediate", "--target-action=promote"]
+        case "latest":
+            return ["--type=default"]

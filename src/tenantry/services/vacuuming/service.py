@@ -9,7 +9,8 @@ import asyncio
 import datetime as dt
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -181,13 +182,46 @@ class Vacuuming:
 
     async def _rewrite_all(self, run: Run[Rewriting, Progress]) -> Outcome:
         row = await self._database(run)
-        cluster = await self._clusters.cluster(row.cluster_id)
-        seconds = run.params.statement_seconds
         done, skipped = run.state.done, run.state.skipped
-        # PostgreSQL may complete the table of a killed worker, and the next one finds it smaller.
-        before = run.state.before
         if row.paused_until is not None:
             return Wait(_WAIT_SECONDS)
+        async with self._session(run, row) as inside:
+            seen = {each.table for each in done} | {each.table for each in skipped}
+            left = [
+                each
+                for each in chosen(await vacuuming.tables(inside), run.params.tables)
+                if each.title not in seen
+            ]
+            total = sum(each.size_bytes for each in left)
+            so_far = 0
+            for table in left:
+                await run.tell(so_far / max(1, total), done_bytes=so_far, total_bytes=total)
+                if table.size_bytes > self._overuse.wal_left(row):
+                    return Wait(_WAIT_SECONDS)
+                await self._rewrite(run, row, inside, table)
+                so_far += table.size_bytes
+        await self._clean_up(run)
+        if skipped and not done:
+            first = skipped[0]
+            raise Conflict(
+                f"Nothing was rewritten. {first.table}: {first.reason}",
+                hint="Remove what is in the way, and try again.",
+            )
+        return Done(
+            {
+                "tables": [each.model_dump() for each in done],
+                "skipped": [each.model_dump() for each in skipped],
+                "returned_bytes": sum(each.before_bytes - each.after_bytes for each in done),
+            }
+        )
+
+    @asynccontextmanager
+    async def _session(
+        self, run: Run[Rewriting, Progress], row: DatabaseRow
+    ) -> AsyncIterator[visitors.Connection]:
+        """Open a session in the database, with the rights of its owner role."""
+        cluster = await self._clusters.cluster(row.cluster_id)
+        seconds = run.params.statement_seconds
         folder = self._home.scratch / str(run.row.id)
         files.ensure_folder(folder)
         async with (
@@ -209,53 +243,37 @@ class Vacuuming:
                 ("default_transaction_read_only", "off"),
             ):
                 await inside.execute("SELECT set_config(%s, %s, false)", (name, value))
-            seen = {each.table for each in done} | {each.table for each in skipped}
-            left = [
-                each
-                for each in chosen(await vacuuming.tables(inside), run.params.tables)
-                if each.title not in seen
-            ]
-            total = sum(each.size_bytes for each in left)
-            so_far = 0
-            for table in left:
-                await run.tell(so_far / max(1, total), done_bytes=so_far, total_bytes=total)
-                if table.size_bytes > self._overuse.wal_left(row):
-                    return Wait(_WAIT_SECONDS)
-                try:
-                    self._require_room(table)
-                    await self._allow(run, row, table)
-                    before.setdefault(table.title, table.size_bytes)
-                    await run.save()
-                    await _rewrite(inside, table)
-                except (TenantryError, psycopg.Error) as error:
-                    if inside.broken or inside.closed:
-                        raise
-                    skipped.append(Skipped(table=table.title, reason=_reason(error)))
-                else:
-                    done.append(
-                        Rewritten(
-                            table=table.title,
-                            before_bytes=before[table.title],
-                            after_bytes=await vacuuming.size(inside, table),
-                        )
-                    )
-                    await run.save()
-                    emit(StepDone(VACUUM_FULL.name, "rewritten", table.title))
-                so_far += table.size_bytes
-        await self._clean_up(run)
-        if skipped and not done:
-            first = skipped[0]
-            raise Conflict(
-                f"Nothing was rewritten. {first.table}: {first.reason}",
-                hint="Remove what is in the way, and try again.",
+            yield inside
+
+    async def _rewrite(
+        self,
+        run: Run[Rewriting, Progress],
+        row: DatabaseRow,
+        inside: visitors.Connection,
+        table: Table,
+    ) -> None:
+        try:
+            self._require_room(table)
+            await self._allow(run, row, table)
+            # PostgreSQL may complete the table of a killed worker, and the next one finds it
+            # smaller.
+            run.state.before.setdefault(table.title, table.size_bytes)
+            await run.save()
+            await _rewrite(inside, table)
+        except (TenantryError, psycopg.Error) as error:
+            if inside.broken or inside.closed:
+                raise
+            run.state.skipped.append(Skipped(table=table.title, reason=_reason(error)))
+        else:
+            run.state.done.append(
+                Rewritten(
+                    table=table.title,
+                    before_bytes=run.state.before[table.title],
+                    after_bytes=await vacuuming.size(inside, table),
+                )
             )
-        return Done(
-            {
-                "tables": [each.model_dump() for each in done],
-                "skipped": [each.model_dump() for each in skipped],
-                "returned_bytes": sum(each.before_bytes - each.after_bytes for each in done),
-            }
-        )
+            await run.save()
+            emit(StepDone(VACUUM_FULL.name, "rewritten", table.title))
 
     def _require_room(self, table: Table) -> None:
         """Raise NotEnoughDisk unless there is room for a copy, and for its write-ahead log."""
