@@ -1,7 +1,7 @@
 """What other databases' allowlists cost who connects, and how soon a change is in force.
 
 The lists are rules, not databases: rows in the control database, said to be on the control
-cluster, where convergence looks for no tenant's. They come in two forms: lists that share
+cluster, where reconciliation looks for no tenant's. They come in two forms: lists that share
 networks (the offices of a few customers, 100 networks in all), and lists that share none. The
 sizes take turns, so that a disturbance hits all of them.
 """
@@ -33,11 +33,11 @@ from support import (
 
 SIZES = (10, 1_000, 10_000)  # databases with a list
 SHARED_NETWORKS = 100
-SESSIONS = 5  # at each door, to be ended
+SESSIONS = 5  # at each endpoint, to be ended
 MOST_TO_END = 1.0  # seconds, p95
 MOST_SLOWER = 1.3  # with the largest size, of the smallest
 HERE = "127.0.0.0/8"
-DOORS = {"direct": "connection_string", "pooled": "connection_string_pooled"}
+ENDPOINTS = {"direct": "connection_string", "pooled": "connection_string_pooled"}
 
 Database = dict[str, Any]
 
@@ -78,11 +78,11 @@ def change(api: Api, database: Database) -> float:
 
 
 def end_sessions(api: Api, database: Database) -> list[float]:
-    """Shut out who is there, by both doors. Seconds from the request until each has heard."""
+    """Shut out who is there, by both endpoints. Seconds from the request until each has heard."""
     path = f"/api/databases/{database['id']}/whitelist"
     with ExitStack() as stack:
         waiting = select.poll()
-        for string in DOORS.values():
+        for string in ENDPOINTS.values():
             for _ in range(SESSIONS):
                 session = stack.enter_context(psycopg.connect(database[string]))
                 waiting.register(session.fileno(), select.POLLIN)
@@ -90,7 +90,7 @@ def end_sessions(api: Api, database: Database) -> list[float]:
         with ThreadPoolExecutor(1) as asking:
             asking.submit(api, "PUT", path, entries=[{"ip_address": "198.51.100.1"}])
             took: list[float] = []
-            while len(took) < SESSIONS * len(DOORS):
+            while len(took) < SESSIONS * len(ENDPOINTS):
                 for descriptor, _ in waiting.poll(10_000):
                     took.append(time.perf_counter() - began)
                     waiting.unregister(descriptor)
@@ -115,10 +115,10 @@ def measure(here: Installation, rounds: int, logins: int) -> dict[str, dict[int,
                         max(end_sessions(api, closed)) for _ in range(4)
                     ]
                     for tenant, database in tenants.items():
-                        for door, string in DOORS.items():
+                        for endpoint, string in ENDPOINTS.items():
                             url = database[string]
                             log_in(url)
-                            name = f"{form} networks: {door}, {tenant}"
+                            name = f"{form} networks: {endpoint}, {tenant}"
                             found[name][size] += [log_in(url) for _ in range(logins)]
             say(f"round {number + 1} of {rounds}")
         write_lists(here, 0, 1)

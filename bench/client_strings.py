@@ -2,7 +2,7 @@
 
 Each client asks on the direct and on the pooled string who and where it is. A string that verifies
 the server must also fail where ``ca.crt`` is another authority's. The clients are those of npm, of
-PyPI (requirements/clients.txt) and of Debian, which are installed; what cannot be had is told.
+PyPI (requirements/clients.txt) and of Debian, which are installed; what cannot be had is reported.
 """
 
 import asyncio
@@ -129,8 +129,8 @@ def call(command: list[str], folder: Path, variables: Mapping[str, str]) -> str:
 def strings(here: Installation, made: Mapping[str, Any], *options: str) -> dict[str, Any]:
     """What ``db url`` prints with these options."""
     words = ("db", "url", str(made["id"]), "--password-stdin", "--json", *options)
-    told: dict[str, Any] = json.loads(here.tenantry(*words, stdin=made["password"]).stdout)
-    return told
+    reported: dict[str, Any] = json.loads(here.tenantry(*words, stdin=made["password"]).stdout)
+    return reported
 
 
 def ask(client: Client, string: str) -> str:
@@ -149,12 +149,14 @@ def try_client(here: Installation, made: Mapping[str, Any], client: Client, othe
     options = [("", ())] if client.format in NODE else [("", ()), ("verified ", ("--verify-full",))]
     began = time.monotonic()
     for label, verify in options:
-        told = strings(here, made, "--format", client.format, *verify)
+        reported = strings(here, made, "--format", client.format, *verify)
         for endpoint, name in ENDPOINTS.items():
-            answer = ask(client, told[name])
+            answer = ask(client, reported[name])
             found[label + endpoint] = True if answer == meant else answer
-    told = strings(here, made, "--format", client.format, "--verify-full", "--ca-file", str(other))
-    answer = ask(client, told[ENDPOINTS["direct"]])
+    reported = strings(
+        here, made, "--format", client.format, "--verify-full", "--ca-file", str(other)
+    )
+    answer = ask(client, reported[ENDPOINTS["direct"]])
     found["refuses another authority"] = answer != meant and "certif" in answer.lower()
     if not found["refuses another authority"]:
         found["said"] = answer

@@ -159,12 +159,12 @@ def silent_sources(here: Installation) -> Iterator[None]:
 @contextmanager
 def sleeping_migrations(here: Installation) -> Iterator[None]:
     customer = Customer(here, "sleeping@bench.example")
-    begun = []
+    started = []
     for _ in range(SLEEPING):
         path = f"/api/databases/{customer.database()['id']}/migrations"
-        begun.append(customer.api.post(path, json={"files": [SLEEP]}).json()["data"]["id"])
+        started.append(customer.api.post(path, json={"files": [SLEEP]}).json()["data"]["id"])
     yield
-    for each in begun:
+    for each in started:
         customer.api.post(f"/api/operations/{each}/cancel")
 
 

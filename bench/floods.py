@@ -72,9 +72,9 @@ def measure(open_one: Open, count: int, url: str, seconds: float) -> Figures:
         while opened() < count and time.monotonic() < until:
             time.sleep(0.1)
         goes_on = notices(url, seconds, 10)
-        told = {"opened": opened()}
+        reported = {"opened": opened()}
     time.sleep(3)
-    return {"quiet": quiet, "begins": begins, "goes_on": goes_on, **told}
+    return {"quiet": quiet, "begins": begins, "goes_on": goes_on, **reported}
 
 
 def benchmark(quick: bool) -> Report:

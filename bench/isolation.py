@@ -157,7 +157,7 @@ def crossings(url: str, transactions: int) -> dict[str, Any]:
     }
 
 
-def strangers(superuser: Conn) -> int:
+def others(superuser: Conn) -> int:
     """Rows that are not as their own customers left them, whoever looks."""
     row = superuser.execute(
         "SELECT count(*) FILTER (WHERE name <> 'of ' || customer_id) + abs(count(*) - %s)"
@@ -271,25 +271,25 @@ async def compare(url: str, driver: str, reads: int) -> dict[str, float]:
 def benchmark(quick: bool) -> Report:
     with installation(warm_pool=1) as here:
         database = here.create()
-        doors = {
+        endpoints = {
             "pooled": database["connection_string_pooled"],
             "direct": database["connection_string"],
         }
-        prepare(doors["direct"])
-        mingled = crossings(doors["pooled"], 5_000 if quick else 100_000)
+        prepare(endpoints["direct"])
+        mingled = crossings(endpoints["pooled"], 5_000 if quick else 100_000)
         with here.superuser(dbname=database["database_name"]) as superuser:
-            wrong = strangers(superuser)
+            wrong = others(superuser)
             backends = superuser.execute(
                 "SELECT count(*) - 1 FROM pg_stat_activity WHERE datname = current_database()"
             ).fetchone()
-        with psycopg.connect(doors["pooled"]) as conn:
+        with psycopg.connect(endpoints["pooled"]) as conn:
             holes = check(conn).errors
         reads = 400 if quick else 2_400
         busy = os.getloadavg()[0]
         costs: dict[str, dict[str, dict[str, float]]] = {}
-        for door, url in doors.items():
-            say(f"a primary-key read with a context and without, {door}")
-            costs[door] = {name: asyncio.run(compare(url, name, reads)) for name in DRIVERS}
+        for endpoint, url in endpoints.items():
+            say(f"a primary-key read with a context and without, {endpoint}")
+            costs[endpoint] = {name: asyncio.run(compare(url, name, reads)) for name in DRIVERS}
         aims = [
             Aim.at_most(
                 "transactions that saw or changed another's row",
@@ -301,11 +301,11 @@ def benchmark(quick: bool) -> Report:
         ]
         aims += [
             Aim.at_most(
-                f"a {door} read with a context, of one without, by {name}",
+                f"a {endpoint} read with a context, of one without, by {name}",
                 cost["ratio"],
                 MOST_SLOWER,
             )
-            for door, by_driver in costs.items()
+            for endpoint, by_driver in costs.items()
             for name, cost in by_driver.items()
         ]
         return Report(

@@ -39,14 +39,14 @@ def main() -> int:
         seconds[case.get("classname", "")] += round(float(case.get("time", 0)))
         if case.find("failure") is not None or case.find("error") is not None:
             failed.append(f"{case.get('classname')}::{case.get('name')}")
-    told = {
+    reported = {
         "benchmark": "kills",
         "kills": len(cases),
         "failed": failed,
         "seconds": round(time.monotonic() - began),
         "seconds_of_modules": dict(seconds.most_common()),
     }
-    print(json.dumps(told, indent=2))
+    print(json.dumps(reported, indent=2))
     return done.returncode
 
 

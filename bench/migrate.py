@@ -274,7 +274,7 @@ def failing(field: Field) -> Figures:
             "seconds": round(seconds, 2),
             "status": row["status"],
             "databases": statuses(report),
-            "told": failed["error"]["detail"],
+            "reported": failed["error"]["detail"],
             "failed_at": {"version": failed["version"], "dirty": failed["dirty"]},
             "again": {
                 "seconds": round(seconds_after, 2),

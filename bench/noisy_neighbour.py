@@ -1,6 +1,6 @@
 """What a tenant notices of a neighbour that takes all it can get.
 
-pgbench works for one tenant, at a steady rate, by both doors. Meanwhile another one opens all
+pgbench works for one tenant, at a steady rate, by both endpoints. Meanwhile another one opens all
 connections it may, spills to disk until it is refused, fills its disk quota and overrides
 what should stop it, and keeps all cores busy. Others write what no quota counts: uploads that
 stall, notifications that nobody takes, write-ahead log, and refused logins with long parameters;
@@ -38,8 +38,8 @@ from support import (
     summary,
 )
 
-DOORS = {"direct": "connection_string", "pooled": "connection_string_pooled"}
-RATE = 100  # transactions a second, by each door
+ENDPOINTS = {"direct": "connection_string", "pooled": "connection_string_pooled"}
+RATE = 100  # transactions a second, by each endpoint
 CLIENTS = 4
 SPILL = (
     "SELECT count(*) FROM (SELECT md5(g::text) || g FROM generate_series(1, 3000000) g"
@@ -64,9 +64,9 @@ class Extent:
 # ── the neighbour ────────────────────────────────────────────────────────────
 
 
-def pgbench(made: Figures, door: str, *arguments: str) -> "subprocess.Popen[str]":
+def pgbench(made: Figures, endpoint: str, *arguments: str) -> "subprocess.Popen[str]":
     connection = made["connection"]
-    here = psycopg.conninfo.conninfo_to_dict(made[DOORS[door]])
+    here = psycopg.conninfo.conninfo_to_dict(made[ENDPOINTS[endpoint]])
     return subprocess.Popen(
         ["pgbench", *arguments, connection["database"]],
         env=os.environ
@@ -92,33 +92,33 @@ class Worked:
 
 
 def work(made: Figures, extent: Extent) -> dict[str, Worked]:
-    """Let pgbench work by both doors at once."""
+    """Let pgbench work by both endpoints at once."""
     with TemporaryDirectory() as folder:
         running = {
-            door: pgbench(
+            endpoint: pgbench(
                 made,
-                door,
+                endpoint,
                 f"--client={CLIENTS}",
                 f"--time={extent.seconds}",
                 f"--rate={RATE}",
                 "--no-vacuum",
                 "--log",
-                f"--log-prefix={folder}/{door}",
+                f"--log-prefix={folder}/{endpoint}",
             )
-            for door in DOORS
+            for endpoint in ENDPOINTS
         }
         found = {}
-        for door, process in running.items():
+        for endpoint, process in running.items():
             said, complained = process.communicate(timeout=extent.seconds + 120)
             # The third column is the microseconds since it should have begun.
             seconds = [
                 int(line.split()[2]) / 1e6
-                for log in Path(folder).glob(f"{door}.*")
+                for log in Path(folder).glob(f"{endpoint}.*")
                 for line in log.read_text().splitlines()
             ]
             failed = re.search(r"failed transactions: ([0-9]+)", said)
             aborted = complained.count("aborted") + (process.returncode != 0)
-            found[door] = Worked(seconds, aborted + (int(failed[1]) if failed else 0))
+            found[endpoint] = Worked(seconds, aborted + (int(failed[1]) if failed else 0))
         return found
 
 
@@ -340,16 +340,16 @@ def noise(here: Installation, make: Noise, extent: Extent) -> Iterator[Figures]:
     thread = threading.Thread(target=make, args=(made, over))
     thread.start()
     over.wait(min(2, extent.seconds))
-    told: Figures = {}
+    reported: Figures = {}
     try:
-        yield told
+        yield reported
     finally:
         over.set()
         thread.join()
         with Api(here) as api:
             row = api("GET", f"/api/databases/{made['id']}")[1]["data"]
-            told["disk"] = row["disk"]["state"]
-            told["pause"] = (row.get("paused") or {}).get("reason")
+            reported["disk"] = row["disk"]["state"]
+            reported["pause"] = (row.get("paused") or {}).get("reason")
             api("DELETE", f"/api/databases/{made['id']}")
 
 
@@ -359,35 +359,37 @@ def noise(here: Installation, make: Noise, extent: Extent) -> Iterator[Figures]:
 def compare(here: Installation, made: Figures, make: Noise, extent: Extent) -> Figures:
     """The neighbour's work with a noise and without it, in turns."""
     found: dict[str, dict[str, Worked]] = {
-        way: {door: Worked([], 0) for door in DOORS} for way in ("quiet", "noisy")
+        way: {endpoint: Worked([], 0) for endpoint in ENDPOINTS} for way in ("quiet", "noisy")
     }
     ended: Figures = {}
     most: list[float] = []
 
     def keep(way: str) -> None:
-        for door, worked in work(made, extent).items():
-            before = found[way][door]
-            found[way][door] = Worked(
+        for endpoint, worked in work(made, extent).items():
+            before = found[way][endpoint]
+            found[way][endpoint] = Worked(
                 before.seconds + worked.seconds, before.errors + worked.errors
             )
 
     for _ in range(extent.rounds):
         settle(here)
         keep("quiet")
-        with most_written(here, make) as written, noise(here, make, extent) as told:
+        with most_written(here, make) as written, noise(here, make, extent) as reported:
             keep("noisy")
         most += written.values()
-        ended = told
+        ended = reported
     figures: Figures = {
         way: {
-            door: summary(worked.seconds) | {"errors": worked.errors}
-            for door, worked in doors.items()
+            endpoint: summary(worked.seconds) | {"errors": worked.errors}
+            for endpoint, worked in endpoints.items()
         }
-        for way, doors in found.items()
+        for way, endpoints in found.items()
     }
     figures["p95_noisy_to_quiet"] = {
-        door: round(figures["noisy"][door]["p95_ms"] / figures["quiet"][door]["p95_ms"], 2)
-        for door in DOORS
+        endpoint: round(
+            figures["noisy"][endpoint]["p95_ms"] / figures["quiet"][endpoint]["p95_ms"], 2
+        )
+        for endpoint in ENDPOINTS
     }
     figures |= {"its_disk_state_at_the_end": ended["disk"], "paused_for": ended["pause"]}
     return figures | ({"most_written_mib": max(most)} if most else {})
@@ -414,7 +416,11 @@ def benchmark(quick: bool) -> Report:
             most = results[name].get("most_written_mib")
             say(f"{name}: p95 noisy to quiet {ratios}, most written {most} MiB")
         about = machine(here)
-    errors = sum(figures["noisy"][door]["errors"] for figures in results.values() for door in DOORS)
+    errors = sum(
+        figures["noisy"][endpoint]["errors"]
+        for figures in results.values()
+        for endpoint in ENDPOINTS
+    )
     return Report(about, results, [Aim.at_most("errors of the neighbour", errors, 0)])
 
 

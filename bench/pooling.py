@@ -231,8 +231,8 @@ def compare(here: Installation, to: dict[str, Way], mode: str, load: Load) -> di
         # Who goes first has no advantage in the long run.
         for name in list(to)[:: 1 if turn % 2 == 0 else -1]:
             rates[name].append(rate(to[name], reads(mode, load), load))
-        told = ", ".join(f"{name} {each[-1]:,.0f}/s" for name, each in rates.items())
-        say(f"{mode} {turn + 1} of {load.pairs}: {told}")
+        reported = ", ".join(f"{name} {each[-1]:,.0f}/s" for name, each in rates.items())
+        say(f"{mode} {turn + 1} of {load.pairs}: {reported}")
     figures: dict[str, Any] = {}
     for peer in ("plain", "plain_with_file"):
         pairs = zip(rates["tenantry"], rates[peer], strict=True)

@@ -121,14 +121,14 @@ class Peers:
         with subprocess.Popen(
             psql(self._here), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
-            asks, tells = process.stdin, process.stdout
+            asks, shows = process.stdin, process.stdout
             assert asks is not None
-            assert tells is not None
+            assert shows is not None
 
             def call(number: int) -> None:
                 asks.write(";\n".join([*statements(number), f"\\echo {number}\n"]))
                 asks.flush()
-                assert tells.readline() == f"{number}\n"
+                assert shows.readline() == f"{number}\n"
 
             yield call
             asks.close()
@@ -265,7 +265,7 @@ def lists(rows: int, count: int) -> tuple[Figures, list[Aim]]:
 def insert_rows(here: Installation, count: int) -> None:
     """Databases on paper.
 
-    They are said to be on the control cluster, where no tenant's are: convergence, which
+    They are said to be on the control cluster, where no tenant's are: reconciliation, which
     would make them, looks after the others.
     """
     with here.control() as control:

@@ -1,7 +1,7 @@
 """How long it takes to get data back, and what the neighbours notice of it meanwhile.
 
-A gigabyte over a hundred databases of one server. A neighbour writes by both doors all the
-time; its latencies are told for each of the things that are done. The peers are what one
+A gigabyte over a hundred databases of one server. A neighbour writes by both endpoints all the
+time; its latencies are reported for each of the things that are done. The peers are what one
 would do by hand: pgBackRest itself on the same cluster, and pg_dump into pg_restore.
 """
 
@@ -22,21 +22,21 @@ from restoring import (
     Asking,
     Figures,
     as_service,
-    begun,
     ended,
     plain_repository,
     recovered,
     settled,
+    started,
 )
 from support import MIB, Aim, Installation, Report, machine, run, say, settle, summary
 
-DOORS = {"direct": "connection_string", "pooled": "connection_string_pooled"}
-PACE = 0.02  # seconds between the neighbour's transactions, by each door
+ENDPOINTS = {"direct": "connection_string", "pooled": "connection_string_pooled"}
+PACE = 0.02  # seconds between the neighbour's transactions, by each endpoint
 ROW = "repeat(md5(random()::text), 31)"  # about a kilobyte
 
 
 class Neighbour:
-    """A tenant that updates a row again and again by one door, and keeps how long each took."""
+    """A tenant that updates a row again and again by one endpoint, and keeps how long each took."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -84,8 +84,8 @@ class Clock:
         act()
         seconds = time.perf_counter() - began
         self.found[name] = {"seconds": round(seconds, 2)} | {
-            f"neighbour_{door}": summary(each.since(began) or [0.0])
-            for door, each in self._neighbours.items()
+            f"neighbour_{endpoint}": summary(each.since(began) or [0.0])
+            for endpoint, each in self._neighbours.items()
         }
         say(f"{name}: {seconds:.2f} s")
         return seconds
@@ -107,7 +107,7 @@ def filled(here: Installation, count: int, rows: int) -> list[Figures]:
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(fill, made))
-    here.converge()  # removes the shadows that were not wanted: a third of all bytes
+    here.reconcile()  # removes the shadows that were not wanted: a third of all bytes
     return made
 
 
@@ -141,12 +141,12 @@ def measure(here: Installation, count: int, rows: int) -> dict[str, Figures]:
     backups, mine = f"/api/clusters/{shared['id']}/backups", f"/api/databases/{first['id']}"
 
     def ask(path: str, **body: object) -> Figures:
-        return ended(api, begun(api("POST", path, **body)))
+        return ended(api, started(api("POST", path, **body)))
 
     settle(here)
     with (
-        Neighbour(tenant[DOORS["direct"]]) as direct,
-        Neighbour(tenant[DOORS["pooled"]]) as pooled,
+        Neighbour(tenant[ENDPOINTS["direct"]]) as direct,
+        Neighbour(tenant[ENDPOINTS["pooled"]]) as pooled,
         plain_repository(here) as plain,
     ):
         clock = Clock({"direct": direct, "pooled": pooled})

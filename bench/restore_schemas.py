@@ -34,9 +34,9 @@ from answers import data  # isort: skip (support knows where the tests are)
 from unusual_schemas import generate, inventory, unaccounted
 
 PATIENCE = 900.0
-GROUP = 20  # databases in one installation: each makes the side instances of the others slower
+GROUP = 20  # databases in one installation: each makes the side cluster of the others slower
 UPLOAD = {"Content-Type": "application/octet-stream"}
-# An import tells of a foreign key by the statement that makes it.
+# An import shows of a foreign key by the statement that makes it.
 FOREIGN_KEY = re.compile(r"ALTER TABLE (?:ONLY )?(\S+)\s+ADD CONSTRAINT (\S+) FOREIGN KEY")
 
 Row = dict[str, Any]
@@ -44,11 +44,11 @@ Row = dict[str, Any]
 
 @dataclass
 class Outcome:
-    """What came of one schema: how long each way took, what was told, and what is wrong."""
+    """What came of one schema: how long each way took, what was reported, and what is wrong."""
 
     seed: int
     seconds: dict[str, float] = field(default_factory=dict)
-    told: dict[str, int] = field(default_factory=dict)
+    reported: dict[str, int] = field(default_factory=dict)
     failures: list[Row] = field(default_factory=list)
 
 
@@ -64,8 +64,8 @@ class Trial:
 
     def ended(self, answer: httpx.Response) -> Row:
         """An operation, once it has ended."""
-        begun = data(answer, 202)
-        path = f"/api/operations/{begun.get('operation', begun)['id']}"
+        started = data(answer, 202)
+        path = f"/api/operations/{started.get('operation', started)['id']}"
         until = time.monotonic() + PATIENCE
         while (row := data(self.api.get(path)))["finished_at"] is None:
             if time.monotonic() > until:
@@ -87,19 +87,19 @@ class Trial:
         schema, result = self.schema, done["result"]
         for kind, wanted in (("changed", schema.changed), ("lost", schema.lost)):
             found = [each["object"] for each in result[kind]]
-            self.outcome.told[kind] = self.outcome.told.get(kind, 0) + len(found)
-            self.compare_told(way, found, wanted)
+            self.outcome.reported[kind] = self.outcome.reported.get(kind, 0) + len(found)
+            self.compare_reported(way, found, wanted)
         self.compare_contents(way, name, [*result["changed"], *result["lost"]])
 
-    def compare_told(self, way: str, found: Sequence[str], wanted: Sequence[str]) -> None:
+    def compare_reported(self, way: str, found: Sequence[str], wanted: Sequence[str]) -> None:
         may_be = [*wanted, *self.schema.refreshed]
         missing = [part for part in wanted if not any(part in each for each in found)]
         more = [each for each in found if not any(part in each for part in may_be)]
         if missing or more:
-            self.fail(way, f"told: {found}, and not {wanted}")
+            self.fail(way, f"reported: {found}, and not {wanted}")
 
-    def compare_contents(self, way: str, name: str, told: Sequence[Row]) -> None:
-        if wrong := unaccounted(self.before, self.contents(name), self.schema, told):
+    def compare_contents(self, way: str, name: str, reported: Sequence[Row]) -> None:
+        if wrong := unaccounted(self.before, self.contents(name), self.schema, reported):
             self.fail(way, "; ".join(wrong[:5]))
 
     def fail(self, way: str, why: str) -> None:
@@ -162,9 +162,9 @@ class Trial:
         else:
             found = [FOREIGN_KEY.sub(r"FK CONSTRAINT \1 \2", each)
                      for each in done["result"]["left_out"]]  # fmt: skip
-            self.compare_told("import", found, [*self.schema.changed, *self.schema.lost])
-            told = [{"object": re.split(r":? \(|: ", each)[0]} for each in found]
-            self.compare_contents("import", made["database_name"], told)
+            self.compare_reported("import", found, [*self.schema.changed, *self.schema.lost])
+            reported = [{"object": re.split(r":? \(|: ", each)[0]} for each in found]
+            self.compare_contents("import", made["database_name"], reported)
         self.api.delete(f"/api/databases/{made['id']}")
 
     def restore(self, database: Row) -> None:
@@ -219,9 +219,9 @@ class Results:
     def report(self, seeds: Sequence[int]) -> Row:
         found = [self.outcomes[seed] for seed in seeds if seed in self.outcomes]
         seconds: defaultdict[str, list[float]] = defaultdict(list)
-        told: Counter[str] = Counter()
+        reported: Counter[str] = Counter()
         for each in found:
-            told.update(each.told)
+            reported.update(each.reported)
             for way, took in each.seconds.items():
                 seconds[way].append(took)
         failures = [{"seed": each.seed, **why} for each in found for why in each.failures]
@@ -230,7 +230,7 @@ class Results:
             "schemas": len(found),
             "passed": sum(not each.failures for each in found),
             "mean_seconds": {way: round(sum(t) / len(t), 2) for way, t in seconds.items()},
-            "told": told,
+            "reported": reported,
             "failures": failures,
             "aims": {
                 "every schema comes back, or exactly as reported": not failures

@@ -22,12 +22,12 @@ from restoring import (
     Asking,
     Figures,
     as_service,
-    begun,
     ended,
     idle,
     plain_repository,
     recovered,
     settled,
+    started,
 )
 from support import MIB, Aim, Installation, Report, machine, say, settle
 
@@ -103,7 +103,7 @@ class Growing:
     def _ask(self, path: str, **body: object) -> Figures:
         while (answer := self._api("POST", path, **body))[0] == 409:
             idle(self._api)  # one that has begun by itself in between
-        return ended(self._api, begun(answer))
+        return ended(self._api, started(answer))
 
     def _restore_plainly(self) -> None:
         folder = Path(tempfile.mkdtemp(prefix="tnt-plain-"))

@@ -43,8 +43,8 @@ class Asking:
 # ── asking for it ────────────────────────────────────────────────────────────
 
 
-def begun(answer: tuple[int, Any]) -> str:
-    """The id of the operation that an answer tells of."""
+def started(answer: tuple[int, Any]) -> str:
+    """The id of the operation that an answer shows of."""
     status, body = answer
     if status not in {201, 202}:
         raise RuntimeError(body)

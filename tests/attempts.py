@@ -18,7 +18,7 @@ from psycopg.rows import TupleRow
 from clients import changed, login
 from harness import Installation
 
-DIRECT, POOLED = DOORS = ("direct", "pooled")
+DIRECT, POOLED = ENDPOINTS = ("direct", "pooled")
 _STRINGS = {DIRECT: "connection_string", POOLED: "connection_string_pooled"}
 
 # What an attempt may come to, besides an SQLSTATE and a refusal's words.
@@ -28,7 +28,7 @@ DENIED = "42501"
 
 
 @dataclass
-class World:
+class Scenario:
     """Two tenants on one installation; the first one tries, the second has a session open."""
 
     platform: Installation
@@ -66,19 +66,19 @@ class World:
         assert row, "the platform has no session"
         return int(row[0])
 
-    def url(self, door: str, **parameters: str) -> str:
-        """The tenant's string for a door, with other parameters; braces are filled in."""
+    def url(self, endpoint: str, **parameters: str) -> str:
+        """The tenant's string for a endpoint, with other parameters; braces are filled in."""
         words = self.words
         filled = {name: value.format(**words) for name, value in parameters.items()}
-        return changed(self.tenant[_STRINGS[door]], **filled)
+        return changed(self.tenant[_STRINGS[endpoint]], **filled)
 
-    def neighbours_url(self, door: str) -> str:
-        """The neighbour's own string for a door."""
-        return str(self.neighbour[_STRINGS[door]])
+    def neighbours_url(self, endpoint: str) -> str:
+        """The neighbour's own string for a endpoint."""
+        return str(self.neighbour[_STRINGS[endpoint]])
 
 
 @contextmanager
-def two_tenants(platform: Installation) -> Iterator[World]:
+def two_tenants(platform: Installation) -> Iterator[Scenario]:
     """Two new tenants. The extensions that lead out are there, as if we had installed them."""
     tenant = platform.create(friendlyName="Attacker")
     neighbour = platform.create(friendlyName="Unsuspecting", ownerEmail="someone@example.org")
@@ -89,10 +89,10 @@ def two_tenants(platform: Installation) -> Iterator[World]:
         )
     with login(neighbour["connection_string"]) as session:
         session.execute("SELECT 'neighbours query'")
-        yield World(platform, tenant, neighbour, session)
+        yield Scenario(platform, tenant, neighbour, session)
 
 
-Try = Callable[[World, str], str]
+Try = Callable[[Scenario, str], str]
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,8 @@ SUPERUSER = attribute("SUPERUSER")
 
 @dataclass(frozen=True)
 class Attempt:
-    """``tries`` does it through a door and tells what came of it, which must be ``answer``:
-    ``THROUGH``, ``NOTHING``, an SQLSTATE, or a part of what the refusal says (by door, if they
+    """``tries`` does it through a endpoint and shows what came of it, which must be ``answer``:
+    ``THROUGH``, ``NOTHING``, an SQLSTATE, or a part of what the refusal says (by endpoint, if they
     differ). ``shown`` and ``held_by`` are the words of the documentation.
     """
 
@@ -152,11 +152,11 @@ class Attempt:
     tries: Try
     answer: str | dict[str, str]
     lift: Lift | None
-    doors: tuple[str, ...] = DOORS
-    lift_doors: tuple[str, ...] = field(default=(DIRECT,))
+    endpoints: tuple[str, ...] = ENDPOINTS
+    lift_endpoints: tuple[str, ...] = field(default=(DIRECT,))
 
-    def expected(self, door: str) -> str:
-        return self.answer if isinstance(self.answer, str) else self.answer[door]
+    def expected(self, endpoint: str) -> str:
+        return self.answer if isinstance(self.answer, str) else self.answer[endpoint]
 
 
 def statement(
@@ -167,16 +167,16 @@ def statement(
     answer: str = DENIED,
     *,
     alone: bool = False,
-    doors: tuple[str, ...] = DOORS,
+    endpoints: tuple[str, ...] = ENDPOINTS,
 ) -> Attempt:
     """An attempt that is SQL; what gets through is rolled back, unless it must run ``alone``."""
 
-    def tries(world: World, door: str) -> str:
+    def tries(scenario: Scenario, endpoint: str) -> str:
         try:
-            with login(world.url(door)) as session:
+            with login(scenario.url(endpoint)) as session:
                 if not alone:
                     session.execute("BEGIN")
-                cursor = session.execute(text.format(**world.words).encode())
+                cursor = session.execute(text.format(**scenario.words).encode())
                 found = cursor.description is None or cursor.fetchone() is not None
                 if not alone:
                     session.execute("ROLLBACK")
@@ -186,7 +186,7 @@ def statement(
             return error.sqlstate
         return THROUGH if found else NOTHING
 
-    return Attempt(name, f"`{text}`", held_by, tries, answer, lift, doors)
+    return Attempt(name, f"`{text}`", held_by, tries, answer, lift, endpoints)
 
 
 def arrival(
@@ -196,16 +196,16 @@ def arrival(
     answer: str | dict[str, str],
     lift: Lift | None,
     *,
-    doors: tuple[str, ...] = DOORS,
-    lift_doors: tuple[str, ...] = (DIRECT,),
+    endpoints: tuple[str, ...] = ENDPOINTS,
+    lift_endpoints: tuple[str, ...] = (DIRECT,),
     **parameters: str,
 ) -> Attempt:
     """An attempt to log in with other parameters than one's own string has."""
 
-    def tries(world: World, door: str) -> str:
-        return arrive(world.url(door, **parameters))
+    def tries(scenario: Scenario, endpoint: str) -> str:
+        return arrive(scenario.url(endpoint, **parameters))
 
-    return Attempt(name, shown, held_by, tries, answer, lift, doors, lift_doors)
+    return Attempt(name, shown, held_by, tries, answer, lift, endpoints, lift_endpoints)
 
 
 def arrive(url: str) -> str:
@@ -218,8 +218,8 @@ def arrive(url: str) -> str:
     return THROUGH
 
 
-def as_superuser(world: World, statements: tuple[str, ...]) -> None:
+def as_superuser(scenario: Scenario, statements: tuple[str, ...]) -> None:
     """Do this in the tenant's database."""
-    with world.platform.superuser(dbname=world.tenant["database_name"]) as server:
+    with scenario.platform.superuser(dbname=scenario.tenant["database_name"]) as server:
         for each in statements:
-            server.execute(each.format(**world.words).encode())
+            server.execute(each.format(**scenario.words).encode())

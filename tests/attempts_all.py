@@ -3,7 +3,7 @@
 from attempts import Attempt
 from attempts_crossings import CROSSINGS
 from attempts_disk import DISK
-from attempts_doors import DOORS_OF_OTHERS
+from attempts_endpoints import ENDPOINTS_OF_OTHERS
 from attempts_pooled import POOLED_CLIENTS
 from attempts_server import CODE, SERVER
 from attempts_shared import SHARED
@@ -11,7 +11,7 @@ from attempts_sql import FILES, LIMITS, OTHERS, SIGHT
 from attempts_transaction_ids import TRANSACTION_IDS
 
 SECTIONS: dict[str, tuple[Attempt, ...]] = {
-    "Endpoints and names": DOORS_OF_OTHERS,
+    "Endpoints and names": ENDPOINTS_OF_OTHERS,
     "Limits of a tenant": LIMITS,
     "Other roles and databases": OTHERS,
     "Visible information": SIGHT,

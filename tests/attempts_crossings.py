@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 from psycopg.rows import TupleRow
 
-from attempts import DIRECT, NOTHING, THROUGH, Attempt, Lift, World, grant, owning
+from attempts import DIRECT, NOTHING, THROUGH, Attempt, Lift, Scenario, grant, owning
 from clients import eventually, login
 from harness import SERVICE_USER
 
@@ -18,18 +18,18 @@ _SAME = "PostgreSQL keeps it within one database, and the neighbour's is closed"
 _PLANTED = "planted by a tenant"
 
 
-def _as_near_as_possible(world: World, door: str) -> psycopg.Connection[TupleRow]:
+def _as_near_as_possible(scenario: Scenario, endpoint: str) -> psycopg.Connection[TupleRow]:
     """A session in the neighbour's database, or else in one's own."""
     try:
-        return login(world.url(door, dbname="{foreign}"))
+        return login(scenario.url(endpoint, dbname="{foreign}"))
     except psycopg.OperationalError:
-        return login(world.url(door))
+        return login(scenario.url(endpoint))
 
 
-def _notify(world: World, door: str) -> str:
+def _notify(scenario: Scenario, endpoint: str) -> str:
     with (
-        login(world.neighbours_url(DIRECT)) as listener,
-        _as_near_as_possible(world, door) as session,
+        login(scenario.neighbours_url(DIRECT)) as listener,
+        _as_near_as_possible(scenario, endpoint) as session,
     ):
         listener.execute("LISTEN everybody")
         session.execute("NOTIFY everybody, 'hello'")
@@ -39,24 +39,24 @@ def _notify(world: World, door: str) -> str:
     return THROUGH if heard else NOTHING
 
 
-def _advisory(world: World, door: str) -> str:
+def _advisory(scenario: Scenario, endpoint: str) -> str:
     with (
-        login(world.neighbours_url(DIRECT)) as holder,
-        _as_near_as_possible(world, door) as session,
+        login(scenario.neighbours_url(DIRECT)) as holder,
+        _as_near_as_possible(scenario, endpoint) as session,
     ):
         holder.execute("SELECT pg_advisory_lock(4711)")
         row = session.execute("SELECT pg_try_advisory_xact_lock(4711)").fetchone()
     return NOTHING if row == (True,) else THROUGH
 
 
-def _invite(world: World, door: str) -> str:
+def _invite(scenario: Scenario, endpoint: str) -> str:
     """Open one's own database to the neighbour, who would find a trap there."""
-    words = world.words
-    with login(world.url(door)) as session, suppress(psycopg.errors.InsufficientPrivilege):
+    words = scenario.words
+    with login(scenario.url(endpoint)) as session, suppress(psycopg.errors.InsufficientPrivilege):
         session.execute(
             f'GRANT ALL ON DATABASE "{words["database"]}" TO PUBLIC'.encode()  # warns only
         )
-    with world.platform.superuser() as server:
+    with scenario.platform.superuser() as server:
         row = server.execute(
             "SELECT has_database_privilege(%s, %s, 'CONNECT')",
             (words["neighbour"], words["database"]),
@@ -64,9 +64,9 @@ def _invite(world: World, door: str) -> str:
     return NOTHING if row == (False,) else THROUGH
 
 
-def _index_expression(world: World, door: str) -> str:
+def _index_expression(scenario: Scenario, endpoint: str) -> str:
     """Code that a superuser's VACUUM and ANALYZE run: as whom?"""
-    with login(world.url(door)) as session:
+    with login(scenario.url(endpoint)) as session:
         session.execute(
             """
             DROP TABLE IF EXISTS bait, seen;
@@ -84,84 +84,84 @@ def _index_expression(world: World, door: str) -> str:
         )
         with suppress(psycopg.errors.InsufficientPrivilege):
             session.execute("ALTER TABLE bait OWNER TO tenantry_admin")
-    with world.platform.superuser(dbname=world.words["database"]) as server:
+    with scenario.platform.superuser(dbname=scenario.words["database"]) as server:
         server.execute("SET search_path = pg_catalog")
         server.execute("ANALYZE public.bait")
         found = {who for (who,) in server.execute("SELECT DISTINCT who FROM public.seen")}
     assert found, "the trap was not sprung"
-    return NOTHING if found == {world.words["role"]} else THROUGH
+    return NOTHING if found == {scenario.words["role"]} else THROUGH
 
 
-def _log_texts(world: World) -> str:
+def _log_texts(scenario: Scenario) -> str:
     """All logs, with what is on its way to them."""
 
     def texts() -> str:
-        logs = world.platform.home / "logs"
+        logs = scenario.platform.home / "logs"
         return "\n".join(path.read_text(errors="replace") for path in logs.iterdir())
 
     last = f"last {uuid.uuid4()}"
-    with world.platform.superuser() as server:
+    with scenario.platform.superuser() as server:
         server.execute(f"DO $$ BEGIN RAISE WARNING '{last}'; END $$".encode())
     eventually(lambda: last in texts())
     return texts()
 
 
-def _password_in_log(world: World, door: str) -> str:
-    secret = f"hunter2-{world.words['role']}-{door}"
+def _password_in_log(scenario: Scenario, endpoint: str) -> str:
+    secret = f"hunter2-{scenario.words['role']}-{endpoint}"
     for text in (
         f'ALTER ROLE CURRENT_USER PASSWORD "{secret}"',
         f"ALTER ROLE no_such_role PASSWORD '{secret}'",
         f"ALTER ROLE CURRENT_USER PASSWORD '{secret}",
         f"SELECT '{secret}'::int",
     ):
-        with login(world.url(door)) as session, suppress(psycopg.DatabaseError):
+        with login(scenario.url(endpoint)) as session, suppress(psycopg.DatabaseError):
             session.execute(text.encode())
-    told = _log_texts(world)
-    assert "SCRAM-SHA-256$" not in told
-    assert world.tenant["password"] not in told
-    assert world.neighbour["password"] not in told
-    return THROUGH if secret in told else NOTHING
+    reported = _log_texts(scenario)
+    assert "SCRAM-SHA-256$" not in reported
+    assert scenario.tenant["password"] not in reported
+    assert scenario.neighbour["password"] not in reported
+    return THROUGH if secret in reported else NOTHING
 
 
-def _words_in_log(world: World, door: str) -> str:
-    mark = f"{_PLANTED} {world.words['role']} {door}"
-    with login(world.url(door)) as session:
+def _words_in_log(scenario: Scenario, endpoint: str) -> str:
+    mark = f"{_PLANTED} {scenario.words['role']} {endpoint}"
+    with login(scenario.url(endpoint)) as session:
         session.execute("SET debug_print_parse = on")
         session.execute(f"DO $$ BEGIN RAISE LOG '{mark}'; END $$".encode())
         session.execute(f"DO $$ BEGIN RAISE WARNING '{mark}'; END $$".encode())
-    return THROUGH if mark in _log_texts(world) else NOTHING
+    return THROUGH if mark in _log_texts(scenario) else NOTHING
 
 
-def _hold_up_a_deletion(world: World, door: str) -> str:
+def _hold_up_a_deletion(scenario: Scenario, endpoint: str) -> str:
     """Grant something to a role, which PostgreSQL then cannot drop."""
-    other = world.platform.create()
+    other = scenario.platform.create()
     table = f"held_{other['username']}"
-    with login(world.url(door)) as session:
+    with login(scenario.url(endpoint)) as session:
         session.execute(
             f'CREATE TABLE {table} (); GRANT SELECT ON {table} TO "{other["username"]}"'.encode()
         )
-    with world.platform.client() as api:
+    with scenario.platform.client() as api:
         path = f"/api/databases/{other['id']}"
         assert api.delete(path).is_success
         try:
             eventually(lambda: api.get(path).status_code == 404)
         except AssertionError:
             return THROUGH
-    with login(world.url(door)) as session:
+    with login(scenario.url(endpoint)) as session:
         session.execute(f"DROP TABLE {table}".encode())
     return NOTHING
 
 
-def _sockets(world: World, _: str) -> str:
+def _sockets(scenario: Scenario, _: str) -> str:
     """Another user of the machine, at the sockets that believe the platform's own."""
     if os.geteuid() != 0:
         return NOTHING  # only root can become somebody else
     nobody = pwd.getpwnam("nobody")
-    run = world.platform.home / "run"
+    run = scenario.platform.home / "run"
     for socket_dir, port, user in (
         (run / "control", 5432, "tenantry_admin"),
-        (run / "shared-1", world.platform.pg_port, "tenantry_admin"),
-        (run / "pooler", world.platform.pool_port, "pgbouncer"),
+        (run / "shared-1", scenario.platform.pg_port, "tenantry_admin"),
+        (run / "pooler", scenario.platform.pool_port, "pgbouncer"),
     ):
         done = subprocess.run(
             ["psql", "-w", f"--host={socket_dir}", f"--port={port}", f"--username={user}", "-l"],
@@ -173,9 +173,9 @@ def _sockets(world: World, _: str) -> str:
     return NOTHING
 
 
-def _secrets_on_disk(world: World, _: str) -> str:
+def _secrets_on_disk(scenario: Scenario, _: str) -> str:
     """Files that hold keys or passwords, and whom else the machine lets read them."""
-    home = world.platform.home
+    home = scenario.platform.home
     named = (home / "admin.key", home / "seal.key", home / "tls" / "server.pem")
     secret = [*named, *(home / "tls").glob("*.key")]
     open_to_others = [path for path in secret if path.stat().st_mode & 0o077]
@@ -216,11 +216,11 @@ CROSSINGS: tuple[Attempt, ...] = (
         _SILENT, _words_in_log, NOTHING, _LOUD),
     Attempt("hold-up-a-deletion", "`GRANT SELECT ON t TO` a role, which is not dropped then",
         "a role that cannot be dropped stays behind closed, and its deletion goes on",
-        _hold_up_a_deletion, NOTHING, None, doors=(DIRECT,)),
+        _hold_up_a_deletion, NOTHING, None, endpoints=(DIRECT,)),
     Attempt("sockets", "another user of the machine at the sockets of clusters and pooler",
         "`unix_socket_permissions = 0700`, `unix_socket_mode = 0700`, folders of mode 0700",
-        _sockets, NOTHING, None, doors=(DIRECT,)),
+        _sockets, NOTHING, None, endpoints=(DIRECT,)),
     Attempt("secrets-on-disk", "another user of the machine at keys and data folders",
         "mode 0600 and 0700, of the platform's own user", _secrets_on_disk, NOTHING, None,
-        doors=(DIRECT,)),
+        endpoints=(DIRECT,)),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from attempts import DIRECT, DOORS, POOLED, THROUGH, Attempt, Lift, World, grant, statement
+from attempts import DIRECT, ENDPOINTS, POOLED, THROUGH, Attempt, Lift, Scenario, grant, statement
 from clients import login
 
 MIB = 2**20
@@ -30,13 +30,13 @@ _UNWATCHED = Lift(stop_worker=True)
 
 
 @contextmanager
-def _small(world: World) -> Iterator[dict[str, Any]]:
+def _small(scenario: Scenario) -> Iterator[dict[str, Any]]:
     """A database of 64 MiB for this attempt alone: being paused, it disturbs no other."""
-    made = world.platform.create(diskQuotaBytes=64 * MIB)
+    made = scenario.platform.create(diskQuotaBytes=64 * MIB)
     try:
         yield made
     finally:
-        with world.platform.client() as api:
+        with scenario.platform.client() as api:
             api.delete(f"/api/databases/{made['id']}")
 
 
@@ -55,10 +55,10 @@ def _write(url: str, text: str, most: int, *, first: str = "SELECT 1") -> str:
     return THROUGH
 
 
-def _wal(world: World, door: str) -> str:
-    with _small(world) as made:
+def _wal(scenario: Scenario, endpoint: str) -> str:
+    with _small(scenario) as made:
         return _write(
-            made[_STRINGS[door]],
+            made[_STRINGS[endpoint]],
             "TRUNCATE again; INSERT INTO again SELECT repeat(md5(g::text), 31)"
             " FROM generate_series(1, 8192) g",
             768 * MIB,
@@ -66,14 +66,14 @@ def _wal(world: World, door: str) -> str:
         )
 
 
-def _notify(world: World, door: str) -> str:
-    with _small(world) as made, login(made["connection_string"]) as listener:
+def _notify(scenario: Scenario, endpoint: str) -> str:
+    with _small(scenario) as made, login(made["connection_string"]) as listener:
         listener.execute("LISTEN n")
         listener.execute("BEGIN")
         listener.execute("SELECT 1")
         try:
             return _write(
-                made[_STRINGS[door]],
+                made[_STRINGS[endpoint]],
                 "SELECT count(pg_notify('n', g || repeat('x', 7900)))"
                 " FROM generate_series(1, 1024) g",
                 256 * MIB,
@@ -83,9 +83,9 @@ def _notify(world: World, door: str) -> str:
                 listener.rollback()
 
 
-def _settings(world: World, door: str) -> str:
-    with _small(world) as made:
-        return _write(made[_STRINGS[door]], SETTINGS, _ROUND)
+def _settings(scenario: Scenario, endpoint: str) -> str:
+    with _small(scenario) as made:
+        return _write(made[_STRINGS[endpoint]], SETTINGS, _ROUND)
 
 
 def policies(role: str, count: int) -> Iterator[str]:
@@ -95,10 +95,10 @@ def policies(role: str, count: int) -> Iterator[str]:
         yield f"CREATE POLICY p{number} ON p TO {names}"
 
 
-def _policies(world: World, door: str) -> str:
-    with _small(world) as made:
+def _policies(scenario: Scenario, endpoint: str) -> str:
+    with _small(scenario) as made:
         try:
-            with login(made[_STRINGS[door]]) as session:
+            with login(made[_STRINGS[endpoint]]) as session:
                 session.execute("CREATE TABLE p (a int)")
                 for each in policies(made["username"], 12):
                     session.execute(each.encode())
@@ -107,12 +107,14 @@ def _policies(world: World, door: str) -> str:
     return THROUGH
 
 
-def _attempt(name: str, shown: str, tries: Callable[[World, str], str], doors: Any) -> Attempt:
-    return Attempt(name, shown, _WATCHED, tries, ENDED, _UNWATCHED, doors)
+def _attempt(
+    name: str, shown: str, tries: Callable[[Scenario, str], str], endpoints: Any
+) -> Attempt:
+    return Attempt(name, shown, _WATCHED, tries, ENDED, _UNWATCHED, endpoints)
 
 
 DISK: tuple[Attempt, ...] = (
-    _attempt("write-wal", "768 MiB of write-ahead log from a database of 64 MiB", _wal, DOORS),
+    _attempt("write-wal", "768 MiB of write-ahead log from a database of 64 MiB", _wal, ENDPOINTS),
     _attempt(
         "fill-notify-queue",
         "256 MiB of `pg_notify(…)`, while a session of one's own listens in a transaction",
@@ -123,7 +125,7 @@ DISK: tuple[Attempt, ...] = (
         "fill-shared-catalogs",
         "`ALTER ROLE … SET` of 32 KB, 6,000 times in a transaction",
         _settings,
-        DOORS,
+        ENDPOINTS,
     ),
     _attempt(
         "fill-shared-dependencies",

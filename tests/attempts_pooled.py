@@ -2,7 +2,7 @@
 
 import psycopg
 
-from attempts import NOTHING, POOLED, THROUGH, Attempt, Lift, World
+from attempts import NOTHING, POOLED, THROUGH, Attempt, Lift, Scenario
 from clients import login
 
 _RESET = "`DISCARD ALL` after each transaction (`server_reset_query_always`)"
@@ -21,32 +21,32 @@ def _left(
 ) -> Attempt:
     """One client does ``leave``; the next one gets through if ``look`` is true."""
 
-    def tries(world: World, door: str) -> str:
+    def tries(scenario: Scenario, endpoint: str) -> str:
         for _ in range(_TIMES):
-            with login(world.url(door)) as first:
-                first.execute(leave.format(**world.words).encode())
-            with login(world.url(door)) as second:
-                row = second.execute(look.format(**world.words).encode()).fetchone()
+            with login(scenario.url(endpoint)) as first:
+                first.execute(leave.format(**scenario.words).encode())
+            with login(scenario.url(endpoint)) as second:
+                row = second.execute(look.format(**scenario.words).encode()).fetchone()
             if row and row[0]:
                 return THROUGH
         return NOTHING
 
     shown = f"`{leave}`; the next client: `{look}`"
-    return Attempt(name, shown, held_by, tries, NOTHING, lift, doors=(POOLED,))
+    return Attempt(name, shown, held_by, tries, NOTHING, lift, endpoints=(POOLED,))
 
 
-def _lock(world: World, door: str) -> str:
+def _lock(scenario: Scenario, endpoint: str) -> str:
     """A session-level lock that outlives the client that took it."""
-    with login(world.url(door)) as first:
+    with login(scenario.url(endpoint)) as first:
         first.execute("SELECT pg_advisory_lock(4712)")
-    with login(world.tenant["connection_string"]) as second:
+    with login(scenario.tenant["connection_string"]) as second:
         row = second.execute("SELECT pg_try_advisory_lock(4712)").fetchone()
     return NOTHING if row == (True,) else THROUGH
 
 
-def _rows_of_another_customer(world: World, door: str) -> str:
+def _rows_of_another_customer(scenario: Scenario, endpoint: str) -> str:
     """Row security by a setting: a client without a context sees the rows of the one before."""
-    with login(world.tenant["connection_string"]) as owner:
+    with login(scenario.tenant["connection_string"]) as owner:
         owner.execute(
             """
             DROP TABLE IF EXISTS private;
@@ -57,17 +57,17 @@ def _rows_of_another_customer(world: World, door: str) -> str:
             INSERT INTO private VALUES ('ann')
             """
         )
-    with login(world.url(door)) as first:
+    with login(scenario.url(endpoint)) as first:
         first.execute("SET app.customer = 'ann'")
-    with login(world.url(door)) as second:
+    with login(scenario.url(endpoint)) as second:
         return THROUGH if second.execute("SELECT FROM private").rowcount else NOTHING
 
 
-def _last_value(world: World, door: str) -> str:
-    with login(world.url(door)) as first:
+def _last_value(scenario: Scenario, endpoint: str) -> str:
+    with login(scenario.url(endpoint)) as first:
         first.execute("CREATE SEQUENCE IF NOT EXISTS left_over_seq")
         first.execute("SELECT nextval('left_over_seq')")
-    with login(world.url(door)) as second:
+    with login(scenario.url(endpoint)) as second:
         try:
             second.execute("SELECT lastval()")
         except psycopg.errors.ObjectNotInPrerequisiteState:
@@ -80,7 +80,7 @@ POOLED_CLIENTS: tuple[Attempt, ...] = (
         "SELECT current_setting('app.customer', true) = 'ann'"),
     Attempt("left-row-context",
         "`SET app.customer = 'ann'`; the next client reads a table whose policy compares with it",
-        _RESET, _rows_of_another_customer, NOTHING, _LIFT, doors=(POOLED,)),
+        _RESET, _rows_of_another_customer, NOTHING, _LIFT, endpoints=(POOLED,)),
     _left("left-search-path", "SET search_path = pg_temp",
         "SELECT current_setting('search_path') = 'pg_temp'"),
     _left("left-isolation",
@@ -95,7 +95,7 @@ POOLED_CLIENTS: tuple[Attempt, ...] = (
         "SELECT to_regclass('pg_temp.left_over') IS NOT NULL"),
     Attempt("left-advisory-lock",
         "`SELECT pg_advisory_lock(4712)`; the next client: `SELECT pg_try_advisory_lock(4712)`",
-        _RESET, _lock, NOTHING, _LIFT, doors=(POOLED,)),
+        _RESET, _lock, NOTHING, _LIFT, endpoints=(POOLED,)),
     _left("left-listen", "LISTEN left_over", "SELECT count(*) > 0 FROM pg_listening_channels()"),
     _left("left-prepared", "DEALLOCATE ALL; PREPARE left_over AS SELECT 1",
         "SELECT count(*) > 0 FROM pg_prepared_statements WHERE from_sql"),
@@ -103,5 +103,5 @@ POOLED_CLIENTS: tuple[Attempt, ...] = (
         "SELECT count(*) > 0 FROM pg_cursors WHERE is_holdable"),
     Attempt("left-sequence",
         "`SELECT nextval('left_over_seq')`; the next client: `SELECT lastval()`",
-        _RESET, _last_value, NOTHING, _LIFT, doors=(POOLED,)),
+        _RESET, _last_value, NOTHING, _LIFT, endpoints=(POOLED,)),
 )  # fmt: skip

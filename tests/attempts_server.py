@@ -32,7 +32,7 @@ SERVER: tuple[Attempt, ...] = (
     statement("restore-point", "SELECT pg_create_restore_point('x')", _NOBODY,
         _execute("pg_create_restore_point(text)")),
     statement("begin-backup", "SELECT pg_backup_start('x', true)", _NOBODY,
-        _execute("pg_backup_start(text, bool)"), doors=("direct",)),
+        _execute("pg_backup_start(text, bool)"), endpoints=("direct",)),
     statement("promote", "SELECT pg_promote()", _NOBODY, None),
     statement("checkpoint", "CHECKPOINT", "not a member of `pg_checkpoint`",
         SUPERUSER),

@@ -9,7 +9,7 @@ from attempts import (
     THROUGH,
     Attempt,
     Lift,
-    World,
+    Scenario,
     attribute,
     grant,
     owning,
@@ -77,7 +77,7 @@ OTHERS: tuple[Attempt, ...] = (
     statement("become-pooler", "SET ROLE tenantry_pooler", "no membership",
         grant("tenantry_pooler")),
     statement("become-admin", "SET SESSION AUTHORIZATION tenantry_admin", _SUPER, SUPERUSER,
-        doors=(DIRECT,)),
+        endpoints=(DIRECT,)),
     statement("become-neighbour", 'SET ROLE "{neighbour}"', "no membership",
         grant('"{neighbour}"')),
     statement("join-owner", 'GRANT tenantry_owner TO "{role}"', "no admin option",
@@ -128,52 +128,52 @@ _MEMBER = grant('"{neighbour}"')
 
 
 def _see(
-    name: str, shown: str, how: Callable[[World, str], bool], lift: Lift = _CONNECT
+    name: str, shown: str, how: Callable[[Scenario, str], bool], lift: Lift = _CONNECT
 ) -> Attempt:
     """An attempt that gets through if it sees something of the neighbour's."""
 
-    def tries(world: World, door: str) -> str:
-        return THROUGH if how(world, door) else NOTHING
+    def tries(scenario: Scenario, endpoint: str) -> str:
+        return THROUGH if how(scenario, endpoint) else NOTHING
 
     return Attempt(name, shown, _SHOWN, tries, NOTHING, lift)
 
 
-def _found(world: World, door: str, query: str) -> bool:
-    with login(world.url(door)) as session:
-        return session.execute(query.format(**world.words).encode()).fetchone() is not None
+def _found(scenario: Scenario, endpoint: str, query: str) -> bool:
+    with login(scenario.url(endpoint)) as session:
+        return session.execute(query.format(**scenario.words).encode()).fetchone() is not None
 
 
-def _progress(world: World, door: str) -> bool:
-    with login(world.neighbours_url(DIRECT)) as neighbour:
+def _progress(scenario: Scenario, endpoint: str) -> bool:
+    with login(scenario.neighbours_url(DIRECT)) as neighbour:
         neighbour.execute("CREATE TEMPORARY TABLE copied (i int)")
         with neighbour.cursor().copy("COPY copied FROM STDIN"):
             query = "SELECT FROM pg_stat_progress_copy WHERE datname = '{foreign}'"
-            return _found(world, door, query)
+            return _found(scenario, endpoint, query)
 
 
-def _locks(world: World, door: str) -> bool:
-    with login(world.neighbours_url(DIRECT)) as neighbour:
+def _locks(scenario: Scenario, endpoint: str) -> bool:
+    with login(scenario.neighbours_url(DIRECT)) as neighbour:
         neighbour.execute("SELECT pg_advisory_lock(4713)")
         pid = neighbour.info.backend_pid
-        return _found(world, door, f"SELECT FROM pg_locks WHERE pid = {pid}")
+        return _found(scenario, endpoint, f"SELECT FROM pg_locks WHERE pid = {pid}")
 
 
-def _leaky_condition(world: World, door: str) -> bool:
+def _leaky_condition(scenario: Scenario, endpoint: str) -> bool:
     """A cheap function in the condition, which the planner would like to have first."""
-    with login(world.url(door)) as session, session.transaction(force_rollback=True):
+    with login(scenario.url(endpoint)) as session, session.transaction(force_rollback=True):
         session.execute(
             "CREATE TEMPORARY TABLE met (pid int);"
             " CREATE FUNCTION pg_temp.meet(int) RETURNS boolean LANGUAGE sql COST 0.0001"
             " AS 'INSERT INTO met VALUES ($1) RETURNING true'"
         )
         session.execute("SELECT FROM pg_stat_activity WHERE pg_temp.meet(pid) AND datname <> ''")
-        query = "SELECT FROM met WHERE pid = {neighbour_pid}".format(**world.words)
+        query = "SELECT FROM met WHERE pid = {neighbour_pid}".format(**scenario.words)
         return session.execute(query.encode()).fetchone() is not None
 
 
-def _planted_names(world: World, door: str) -> bool:
+def _planted_names(scenario: Scenario, endpoint: str) -> bool:
     """What the view's functions call, by other definitions that come first."""
-    with login(world.url(door)) as session, session.transaction(force_rollback=True):
+    with login(scenario.url(endpoint)) as session, session.transaction(force_rollback=True):
         session.execute(
             "CREATE FUNCTION public.has_database_privilege(oid, oid, text) RETURNS boolean"
             " RETURN true;"
@@ -182,12 +182,14 @@ def _planted_names(world: World, door: str) -> bool:
             " CREATE TEMPORARY VIEW pg_database AS SELECT oid, datname FROM pg_catalog.pg_database;"
             " SET LOCAL search_path = pg_temp, public, pg_catalog"
         )
-        query = "SELECT FROM pg_stat_activity WHERE pid = {neighbour_pid}".format(**world.words)
+        query = "SELECT FROM pg_stat_activity WHERE pid = {neighbour_pid}".format(**scenario.words)
         return session.execute(query.encode()).fetchone() is not None
 
 
 def _rows(name: str, query: str, lift: Lift = _CONNECT) -> Attempt:
-    return _see(name, f"`{query}`", lambda world, door: _found(world, door, query), lift)
+    return _see(
+        name, f"`{query}`", lambda scenario, endpoint: _found(scenario, endpoint, query), lift
+    )
 
 
 SIGHT: tuple[Attempt, ...] = (

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 import psycopg
 from psycopg.rows import TupleRow
 
-from attempts import DIRECT, THROUGH, Attempt, Lift, World
+from attempts import DIRECT, THROUGH, Attempt, Lift, Scenario
 from clients import login
 from harness import Installation
 from tenantry.pg.connections import Address
@@ -76,25 +76,25 @@ def is_alive(session: psycopg.Connection[TupleRow]) -> bool:
     return True
 
 
-def _look(world: World, limits: Limits) -> None:
+def _look(scenario: Scenario, limits: Limits) -> None:
     with suppress(psycopg.errors.InsufficientPrivilege):
-        asyncio.run(watch(world.platform, limits).look())
+        asyncio.run(watch(scenario.platform, limits).look())
 
 
-def _hold(world: World, door: str) -> str:
-    with closing(login(world.url(door))) as session:
+def _hold(scenario: Scenario, endpoint: str) -> str:
+    with closing(login(scenario.url(endpoint))) as session:
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         session.execute("SELECT 1")
-        use_up(world.platform)
-        _look(world, Limits(held=FEW))
+        use_up(scenario.platform)
+        _look(scenario, Limits(held=FEW))
         return THROUGH if is_alive(session) else ENDED
 
 
-def _temporary(world: World, door: str) -> str:
-    with closing(login(world.url(door))) as session:
+def _temporary(scenario: Scenario, endpoint: str) -> str:
+    with closing(login(scenario.url(endpoint))) as session:
         session.execute("BEGIN; CREATE TEMPORARY TABLE held (i int); COMMIT; BEGIN")
-        use_up(world.platform)
-        _look(world, Limits(old=FEW))
+        use_up(scenario.platform)
+        _look(scenario, Limits(old=FEW))
         return THROUGH if is_alive(session) else ENDED
 
 
@@ -132,17 +132,17 @@ def look_until_one_is_ended(platform: Installation, limits: Limits) -> bool:
     return asyncio.run(any_ended(watch(platform, limits), limits))
 
 
-def consume(world: World, door: str, text: str) -> str:
+def consume(scenario: Scenario, endpoint: str, text: str) -> str:
     """Run a statement that uses up IDs until it is ended, or the watch may not end it."""
     with (
-        closing(login(world.url(door))) as locker,
-        closing(login(world.url(door))) as session,
+        closing(login(scenario.url(endpoint))) as locker,
+        closing(login(scenario.url(endpoint))) as session,
     ):
         locker.execute("DROP TABLE IF EXISTS bait; CREATE TABLE bait AS SELECT 1 AS one")
         locker.execute("BEGIN; SELECT FROM bait FOR KEY SHARE")
         with running(session, text) as ended:
             try:
-                assert look_until_one_is_ended(world.platform, FAST), "nobody noticed"
+                assert look_until_one_is_ended(scenario.platform, FAST), "nobody noticed"
             except psycopg.errors.InsufficientPrivilege:
                 return THROUGH
             finally:
@@ -156,9 +156,11 @@ TRANSACTION_IDS: tuple[Attempt, ...] = (
     Attempt("hold-freezing", f"a snapshot that is {FEW} IDs old, with that limit",
         _HELD_BY, _hold, ENDED, _LIFT),
     Attempt("hold-freezing-by-temporary-table", "a temporary table in a database that is as old",
-        _HELD_BY, _temporary, ENDED, _LIFT, doors=(DIRECT,)),  # pooled ones are gone at once
+        _HELD_BY, _temporary, ENDED, _LIFT, endpoints=(DIRECT,)),  # pooled ones are gone at once
     Attempt("use-up-transaction-ids", "`pg_current_xact_id()` and `COMMIT` in a loop",
-        _HELD_BY, lambda world, door: consume(world, door, USE_UP_BY_COMMIT), ENDED, _LIFT),
+        _HELD_BY, lambda scenario, endpoint: consume(scenario, endpoint, USE_UP_BY_COMMIT),
+        ENDED, _LIFT),
     Attempt("use-up-multixacts", "`SELECT … FOR KEY SHARE` of rows that another session has locked",
-        _HELD_BY, lambda world, door: consume(world, door, USE_UP_MULTIXACTS), ENDED, _LIFT),
+        _HELD_BY, lambda scenario, endpoint: consume(scenario, endpoint, USE_UP_MULTIXACTS),
+        ENDED, _LIFT),
 )  # fmt: skip

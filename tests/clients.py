@@ -27,9 +27,11 @@ VISITORS: LiteralString = (
     "SELECT rolname FROM pg_roles WHERE starts_with(rolname, 'tenantry_visitor_')"
     " AND coalesce(rolvaliduntil, 'infinity') = 'infinity'"
 )
-DOORS = ("connection_string", "connection_string_pooled")
+ENDPOINTS = ("connection_string", "connection_string_pooled")
 # What a tenant is answered that asks for a database of others.
-CLOSED = dict(zip(DOORS, ("no pg_hba.conf entry", "permission denied for database"), strict=True))
+CLOSED = dict(
+    zip(ENDPOINTS, ("no pg_hba.conf entry", "permission denied for database"), strict=True)
+)
 CLONES_FROM = 18  # of PostgreSQL
 
 

@@ -30,7 +30,7 @@ def _context() -> ssl.SSLContext:
 def asked_for_proof(
     port: int, database: dict[str, Any], source: str = "127.0.0.1"
 ) -> ssl.SSLSocket:
-    """A connection that has told the name of a role, and has to prove that it is that role."""
+    """A connection that has reported the name of a role, and has to prove that it is that role."""
     plain = socket.create_connection(("127.0.0.1", port), 10, source_address=(source, 0))
     try:
         plain.sendall(struct.pack("!ii", 8, _SSL_REQUEST))

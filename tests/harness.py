@@ -1,4 +1,4 @@
-"""A whole installation for tests: its own home and ports, brought up and down through its doors."""
+"""A whole installation for tests with a home and ports of its own, used as users do."""
 
 import contextlib
 import datetime as dt
@@ -93,7 +93,7 @@ class Installation:
         }
         return {**os.environ, **own, **self.environment}
 
-    # ── doors ────────────────────────────────────────────────────────────────
+    # ── endpoints ────────────────────────────────────────────────────────────────
 
     def tenantry(
         self, *arguments: str, check: bool = True, stdin: str | None = None
@@ -123,12 +123,12 @@ class Installation:
         """
         Installation._brought_up += 1
         log = self._own_log()
-        with log.open("a") as file, tempfile.TemporaryFile() as told:
+        with log.open("a") as file, tempfile.TemporaryFile() as reported:
             supervisor = subprocess.Popen(
                 [sys.executable, "-m", "tenantry.cli", "up"],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
-                stdout=told,
+                stdout=reported,
                 stderr=file,
                 start_new_session=True,
                 cwd="/",
@@ -136,7 +136,7 @@ class Installation:
             self._supervisors.append(supervisor)
             deadline = time.monotonic() + self.patience
             # Where everything is, which it says when all is ready.
-            while not os.fstat(told.fileno()).st_size:
+            while not os.fstat(reported.fileno()).st_size:
                 if supervisor.poll() or time.monotonic() > deadline:
                     raise AssertionError(f"tenantry up did not become ready\n{self.log_tail()}")
                 time.sleep(0.02)
@@ -160,9 +160,9 @@ class Installation:
     def down(self) -> None:
         self.tenantry("down")
 
-    def converge(self) -> None:
+    def reconcile(self) -> None:
         """Have the worker's pass of every minute made now, besides."""
-        self._as_worker("await converge(platform)")
+        self._as_worker("await reconcile(platform)")
 
     def check_ownership(self) -> None:
         """Have the worker look into all databases that are due."""
@@ -172,7 +172,7 @@ class Installation:
         program = (
             "import asyncio; from tenantry.base import settings;"
             " from tenantry.services.platform import open_platform;"
-            " from tenantry.worker import converge\n"
+            " from tenantry.worker import reconcile\n"
             "async def once():\n"
             "    async with open_platform(settings.load()) as platform:\n"
             f"        {statement}\n"
@@ -191,8 +191,8 @@ class Installation:
         assert done.returncode == 0, done.stderr
 
     def status(self) -> dict[str, Any]:
-        told: dict[str, Any] = json.loads(self.tenantry("status", "--json", check=False).stdout)
-        return told
+        reported: dict[str, Any] = json.loads(self.tenantry("status", "--json", check=False).stdout)
+        return reported
 
     def warnings(self, cluster: str = "shared-1") -> str:
         """What ``status`` warns of at a cluster."""
@@ -220,9 +220,9 @@ class Installation:
 
     def client(self, key: str | None = None) -> httpx.Client:
         """An HTTP client with an API key, the administrator's if none is given."""
-        return self.stranger({"X-API-Key": key or self.key})
+        return self.anonymous({"X-API-Key": key or self.key})
 
-    def stranger(
+    def anonymous(
         self, headers: Mapping[str, str] | None = None, *, address: str | None = None
     ) -> httpx.Client:
         """An HTTP client that proves nothing but by these headers.
@@ -288,13 +288,13 @@ class Installation:
     def back_up(self, cluster: str, *words: str) -> dict[str, Any]:
         """Back a cluster up, and wait until this very moment is one that can be restored.
 
-        Returns what its operation tells.
+        Returns what its operation shows.
         """
         done = self.cluster("backup", cluster, *words, "--json")
         assert done.returncode == 0, done.stderr
-        told: dict[str, Any] = json.loads(done.stdout)["result"]
+        reported: dict[str, Any] = json.loads(done.stdout)["result"]
         self.wait_restorable(cluster)
-        return told
+        return reported
 
     def wait_restorable(self, cluster: str) -> None:
         """Return when this very moment is one that can be restored from the newest backup."""
@@ -304,9 +304,9 @@ class Installation:
         first = ended + dt.timedelta(seconds=1)
         time.sleep(max(0.0, (first - dt.datetime.now(dt.UTC)).total_seconds()))
 
-    # ── the world ────────────────────────────────────────────────────────────
+    # ── what exists ────────────────────────────────────────────────────────────
 
-    def world(self) -> tuple[set[str], set[str]]:
+    def inventory(self) -> tuple[set[str], set[str]]:
         """The tenants' roles and databases that the shared cluster holds."""
         with self.superuser() as server:
             roles = {
@@ -348,11 +348,11 @@ class Installation:
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
             try:
-                told = (entry / "cmdline").read_text() + str((entry / "cwd").readlink())
+                reported = (entry / "cmdline").read_text() + str((entry / "cwd").readlink())
                 environ = (entry / "environ").read_text(errors="replace")
             except OSError:
                 continue
-            if str(self.home) in told or f"TENANTRY_HOME={self.home}" in environ:
+            if str(self.home) in reported or f"TENANTRY_HOME={self.home}" in environ:
                 found.append(int(entry.name))
         return found
 

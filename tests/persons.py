@@ -1,4 +1,4 @@
-"""People before the door of a platform, each at an address of their own."""
+"""Users of a platform's API, each at an address of their own."""
 
 import itertools
 import time
@@ -44,7 +44,7 @@ class Person:
     ) -> None:
         self.email = email
         self.device = {"device_token": device} if device else {}
-        self.http = platform.stranger(address=address or next(_addresses))
+        self.http = platform.anonymous(address=address or next(_addresses))
         self.everybody.append(self)
 
     def login(self, password: str = PASSWORD) -> httpx.Response:
@@ -53,9 +53,9 @@ class Person:
 
     def come_in(self, password: str = PASSWORD) -> httpx.Client:
         """Log in, and be that session from now on."""
-        told = data(self.login(password))
-        assert told["status"] == "signed_in"
-        return self.hold(told["token"])
+        reported = data(self.login(password))
+        assert reported["status"] == "signed_in"
+        return self.hold(reported["token"])
 
     def hold(self, token: str) -> httpx.Client:
         self.http.headers["Authorization"] = f"Bearer {token}"

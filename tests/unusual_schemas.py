@@ -14,10 +14,10 @@ import psycopg
 
 @dataclass(frozen=True)
 class Feature:
-    """Statements, and parts of the names of the objects that are told of as changed or lost.
+    """Statements, and parts of the names of the objects that are reported of as changed or lost.
 
     ``{p}`` is the prefix of all that it makes, ``{s}`` the schema that it makes it in. What is
-    ``refreshed`` is only told of where a copy is compared with the original.
+    ``refreshed`` is only reported of where a copy is compared with the original.
     """
 
     statements: str
@@ -28,7 +28,7 @@ class Feature:
 
 @dataclass
 class Schema:
-    """A schema's statements, each in a transaction of its own, and what is told of its copies."""
+    """A schema's statements, each in a transaction of its own, and the report on its copies."""
 
     name: str
     statements: list[str] = field(default_factory=list)
@@ -442,21 +442,21 @@ def unaccounted(
     remarks: Iterable[Mapping[str, str]],
 ) -> list[str]:
     """What is not the same, and is in no report."""
-    told = [*(each["object"] for each in remarks), *schema.refreshed]
+    reported = [*(each["object"] for each in remarks), *schema.refreshed]
 
-    def is_told(what: str) -> bool:
+    def is_reported(what: str) -> bool:
         kind, name, *more = what.split(" ")
         if kind == "COLUMN":
             name = name.rpartition(".")[0]
-        # A child has its parent's constraint, which is the one that is told of.
+        # A child has its parent's constraint, which is the one that is reported of.
         names = {*more, name} if kind == "CONSTRAINT" else {name}
         return any(
             each.startswith(ACCOUNTS.get(kind, ())) and names & set(each.split(" "))
-            for each in told
+            for each in reported
         )
 
     return [
         f"{what}: {before.get(what)} | {after.get(what)}"
         for what in sorted(before.keys() | after.keys())
-        if before.get(what) != after.get(what) and not is_told(what)
+        if before.get(what) != after.get(what) and not is_reported(what)
     ]

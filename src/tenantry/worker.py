@@ -68,27 +68,27 @@ async def clean_up(platform: Platform) -> None:
     # List what exists before the operations that run: what is created in between is not touched.
     shared = LocalClusters(platform.settings).shared_address
     purposes = await visitors.purposes(shared)
-    there = platform.side_instances.every()
+    there = platform.side_clusters.every()
     async with platform.store.transaction(audit.PLATFORM) as tx:
         busy = await operations.unfinished(tx)
     for operation_id in there - busy:
-        await platform.side_instances.remove(operation_id)
+        await platform.side_clusters.remove(operation_id)
     under_way = {each.hex for each in busy}
     left = [each for each in purposes if each.partition("_")[0] not in under_way]
     for purpose in visitors.in_time(left):
         await visitors.drop(shared, purpose)
 
 
-async def converge(platform: Platform) -> None:
+async def reconcile(platform: Platform) -> None:
     """Reconcile clusters with the control database, and delete expired rows."""
     await ensure_server_files(platform)
     passed = Pass()
-    await platform.reconciliation.converge(passed)
-    await platform.roles.converge(passed)
+    await platform.reconciliation.reconcile(passed)
+    await platform.roles.reconcile(passed)
     await passed.record(platform.store)
     await clean_up(platform)
-    await platform.backups.converge()
-    await platform.restores.converge()
+    await platform.backups.reconcile()
+    await platform.restores.reconcile()
     await platform.databases.warm_pool.refill()
     async with platform.store.transaction(audit.PLATFORM) as tx:
         await idempotency.forget_old(tx)
@@ -139,7 +139,7 @@ async def work(platform: Platform) -> None:
     await jobs.give_back(platform.jobs)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(platform.operations.carry_out("worker"))
-        tasks.create_task(_every(_PASS_SECONDS, "converge", lambda: converge(platform)))
+        tasks.create_task(_every(_PASS_SECONDS, "reconcile", lambda: reconcile(platform)))
         tasks.create_task(
             _every(_POOLER_SECONDS, "pool budget", platform.pooler.keep_within_budget)
         )

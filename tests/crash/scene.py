@@ -130,7 +130,7 @@ class Scene:
         return processes.read_pid(path)
 
     def remember_pids(self) -> None:
-        """Note who lives now, so that a new process can be told from an old one."""
+        """Note who lives now, so that a new process can be reported from an old one."""
         self._pids = {victim: self.pid(victim) or 0 for victim in VICTIMS}
 
     def arm(self, part: Part, step: str, victim: Victim) -> None:
@@ -158,10 +158,12 @@ class Scene:
         return (self._folder / "struck").exists()
 
     def steps(self, part: Part) -> list[tuple[str, str]]:
-        """What a part has told of since ``forget_steps``: each step done, and its subject."""
+        """What a part has reported of since ``forget_steps``: each step done, and its subject."""
         file = self._folder / "steps"
-        told = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-        return [(step, subject) for who, step, subject in told if who == part]
+        reported = (
+            [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        )
+        return [(step, subject) for who, step, subject in reported if who == part]
 
     def forget_steps(self) -> None:
         (self._folder / "steps").unlink(missing_ok=True)
@@ -197,15 +199,15 @@ class Scene:
         self.wait_ready()
         (self._folder / "struck").unlink(missing_ok=True)
 
-    def converge(self) -> None:
-        """One convergence pass, after what the dead have left running has ended."""
+    def reconcile(self) -> None:
+        """One reconciliation pass, after what the dead have left running has ended."""
         wait_for("quiet", self._is_quiet)
         self.pass_once()
         self.wait_right()
 
     def pass_once(self) -> None:
-        told = self._answer("")
-        assert told == "done\n", told.replace(" | ", "\n")
+        reported = self._answer("")
+        assert reported == "done\n", reported.replace(" | ", "\n")
 
     def flows(self) -> dict[str, list[str]]:
         """The kinds of operations that the code knows, with their steps."""
@@ -243,7 +245,7 @@ class Scene:
             return not wrong
 
         try:
-            wait_for("a world without leftovers", right, every=0.1)
+            wait_for("a state without leftovers", right, every=0.1)
         except AssertionError as error:
             raise AssertionError(f"{error}\n" + "\n".join(wrong)) from None
 
@@ -279,7 +281,7 @@ class Scene:
 
     def _complaints_of_shared(self) -> Iterator[str]:
         rows = self.installation.rows()
-        roles, databases = self.installation.world()
+        roles, databases = self.installation.inventory()
         expected = {
             row["database_name"] + end
             for row in rows
@@ -288,8 +290,8 @@ class Scene:
         with self.installation.control() as control:
             kept = control.execute("SELECT database_name FROM replaced_databases")
             expected |= {name for (name,) in kept}
-        further = self.installation.role_rows()
-        wanted = {row["username"] for row in (*rows, *further)}
+        additional = self.installation.role_rows()
+        wanted = {row["username"] for row in (*rows, *additional)}
         yield from (f"role and row: {n}" for n in roles ^ wanted)
         yield from (f"database and row: {n}" for n in databases ^ expected)
         with self.installation.superuser() as server:
@@ -316,7 +318,7 @@ class Scene:
                 True,
             ):
                 yield f"an owned role is {login, limit, has_password}: {row}"
-        for row in further:
+        for row in additional:
             if is_there.get(row["username"]) != (True, row["max_connections"], True):
                 yield f"a further role is {is_there.get(row['username'])}: {row}"
         for name in databases & expected:
@@ -353,7 +355,7 @@ class Scene:
     def pooler_limits(self) -> dict[str, int]:
         """The roles that the running pooler has limits of its own for: it says so to its user."""
         ports = self.installation
-        told = subprocess.run(
+        reported = subprocess.run(
             [
                 "psql",
                 "-w",
@@ -375,7 +377,7 @@ class Scene:
             cwd="/",
             **as_service_user(),
         )
-        users = csv.DictReader(told.stdout.splitlines())
+        users = csv.DictReader(reported.stdout.splitlines())
         return {user["name"]: int(user["max_user_connections"]) for user in users}
 
     def check_still_works(self) -> None:
@@ -387,7 +389,7 @@ class Scene:
         wait_for("a pool that is full again", lambda: self.count_warm() >= WARM)
         self.wait_right()
 
-    # ── doors ────────────────────────────────────────────────────────────────
+    # ── endpoints ────────────────────────────────────────────────────────────────
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response | None:
         """One request; None if its connection ends without an answer."""
@@ -453,10 +455,10 @@ class Scene:
         return psycopg.connect(url, connect_timeout=15, prepare_threshold=None)
 
     def can_log_in(self, database: Database) -> bool:
-        """Whether its password opens all four doors; they open and close together."""
-        doors = ["connection_string", "connection_string_pooled"]
-        doors += ["shadow_database_url", "shadow_database_url_pooled"]
-        open_ = {door: self._opens(database[door]) for door in doors}
+        """Whether its password opens all four endpoints; they open and close together."""
+        endpoints = ["connection_string", "connection_string_pooled"]
+        endpoints += ["shadow_database_url", "shadow_database_url_pooled"]
+        open_ = {endpoint: self._opens(database[endpoint]) for endpoint in endpoints}
         assert len(set(open_.values())) == 1, open_
         return all(open_.values())
 
@@ -475,7 +477,7 @@ class Scene:
             connection.execute("CREATE TABLE kept AS SELECT generate_series(1, %s) AS n", (ROWS,))
 
     def check_filled(self, database: Database) -> None:
-        for door in ("connection_string", "connection_string_pooled"):
-            with self.connect(database[door]) as connection:
+        for endpoint in ("connection_string", "connection_string_pooled"):
+            with self.connect(database[endpoint]) as connection:
                 found = connection.execute("SELECT count(*), sum(n) FROM kept").fetchone()
             assert found == (ROWS, ROWS * (ROWS + 1) // 2)

@@ -36,7 +36,7 @@ class RisingScene(Scene):
 
     # ── operations ───────────────────────────────────────────────────────────
 
-    def begun(self, path: str, **asked: object) -> Row:
+    def started(self, path: str, **asked: object) -> Row:
         """What is answered to a request whose operation goes on."""
         answer = self.ask("POST", path, json=asked)
         assert answer is not None
@@ -80,18 +80,18 @@ class RisingScene(Scene):
 
     def cancelled_at(self, event: str, begin: Callable[[], Row], look: Look) -> Row:
         """The same of one that is cancelled after the death at an event."""
-        begun: list[Row] = []
+        started: list[Row] = []
 
         def look_and_cancel() -> None:
             look()
             if self.fallen()[-1].split()[0] == event:
-                answer = self.ask("POST", f"/api/operations/{begun[0]['id']}/cancel", json={})
+                answer = self.ask("POST", f"/api/operations/{started[0]['id']}/cancel", json={})
                 assert answer is not None
                 assert answer.status_code == 202, answer.text
 
         def begin_and_remember() -> Row:
-            begun.append(begin())
-            return begun[0]
+            started.append(begin())
+            return started[0]
 
         done = self.killed(begin_and_remember, look_and_cancel)
         assert done["status"] == "cancelled", done

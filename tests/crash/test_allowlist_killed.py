@@ -1,9 +1,9 @@
-"""Killed while an allowlist changes: what is answered later is in force at both doors."""
+"""Killed while an allowlist changes: what is answered later is in force at both endpoints."""
 
 import pytest
 from scene import Database, Scene
 
-from clients import DOORS
+from clients import ENDPOINTS
 
 STEPS = ["rules.written", "rules.reloaded", "pooler_rules.written", "pooler_rules.reloaded"]
 HERE = {"ip_address": "127.0.0.0/8"}
@@ -14,8 +14,8 @@ Entries = list[dict[str, str]]
 
 
 def is_admitted(scene: Scene, database: Database) -> bool:
-    """Whether this machine may log in, which both doors must say alike."""
-    direct, pooled = (scene._opens(database[door], NOT_ADMITTED) for door in DOORS)
+    """Whether this machine may log in, which both endpoints must say alike."""
+    direct, pooled = (scene._opens(database[endpoint], NOT_ADMITTED) for endpoint in ENDPOINTS)
     assert direct == pooled
     return direct
 
@@ -37,9 +37,9 @@ def test_a_change_that_was_cut_off(scene: Scene, step: str) -> None:
 
     for entries, admitted in [([HERE, ELSEWHERE], True), ([ELSEWHERE], False), ([HERE], True)]:
         cut_off(entries)
-        assert put(scene, database, entries) == 200  # at once: nobody has mended anything
+        assert put(scene, database, entries) == 200  # at once: nobody has repaired anything
         assert is_admitted(scene, database) == admitted
     cut_off([ELSEWHERE])
-    scene.converge()
+    scene.reconcile()
     assert is_admitted(scene, database)
     scene.check_still_works()

@@ -35,13 +35,13 @@ def test_killed_while_a_database_is_made_with_one(scene: Scene, step: str) -> No
     scene.arm("api", step, "api")
     make(scene, key)
     scene.wait_restarted("api")
-    scene.converge()  # before a repeated request could mend anything
+    scene.reconcile()  # before a repeated request could repair anything
     row = made(scene, key)
     assert [each["friendly_name"] for each in scene.listed()].count(ASKED["friendlyName"]) == 1
     (role,) = row["roles"]
     customer = "SELECT set_config('app.current_customer_id', %s, false)"
-    for door in ("connection_string", "connection_string_pooled"):
-        with scene.connect(role[door]) as session:
+    for endpoint in ("connection_string", "connection_string_pooled"):
+        with scene.connect(role[endpoint]) as session:
             session.execute(customer, ("00000000-0000-0000-0000-000000000001",))
             assert session.execute("SELECT count(*), sum(pinned::int) FROM notes").fetchone() == (
                 2,
@@ -58,7 +58,7 @@ def test_killed_while_a_comparison_is_made(scene: Scene) -> None:
     scene.arm("api", "scratch.opened", "api")
     scene.ask("GET", path)
     scene.wait_restarted("api")
-    scene.converge()  # also sees that the scratch and its login are gone
+    scene.reconcile()  # also sees that the scratch and its login are gone
     wait_for("another comparison", lambda: _is_as_made(scene.ask("GET", path)))
     scene.wait_right()
 

@@ -14,7 +14,7 @@ from clients import VISITORS
 MASKING = "UPDATE kept SET n = -n"
 
 
-def begun(scene: Scene, path: str, **asked: object) -> Any:
+def started(scene: Scene, path: str, **asked: object) -> Any:
     answer = scene.ask("POST", path, json=asked)
     assert answer is not None
     assert answer.status_code == 202, answer.text
@@ -57,7 +57,7 @@ def check_branch(scene: Scene, strike: Callable[[], None]) -> None:
     # Somebody is there, so that it is dumped.
     with scene.connect(parent["connection_string"]):
         strike()
-        branch = begun(scene, f"/api/databases/{parent['id']}/branches", name="branch")
+        branch = started(scene, f"/api/databases/{parent['id']}/branches", name="branch")
         operation = ended(scene, branch["operation"])
     scene.wait_ready()
     scene.check_filled(parent)
@@ -69,7 +69,7 @@ def check_branch(scene: Scene, strike: Callable[[], None]) -> None:
         answer = scene.ask("GET", f"/api/databases/{branch['id']}")
         assert answer is not None
         assert answer.status_code == 404
-    scene.converge()
+    scene.reconcile()
     assert nothing_left(scene)
 
 
@@ -85,7 +85,7 @@ def check_replaced(scene: Scene, kind: str, strike: Callable[[], None]) -> None:
     parent = scene.create("parent")
     scene.fill(parent)
     path = f"/api/databases/{parent['id']}/branches"
-    branch = begun(scene, path, name="branch")
+    branch = started(scene, path, name="branch")
     assert ended(scene, branch["operation"])["status"] == "succeeded"
     with scene.connect(branch["connection_string"]) as session:
         session.execute("DELETE FROM kept WHERE n > 2")
@@ -95,19 +95,19 @@ def check_replaced(scene: Scene, kind: str, strike: Callable[[], None]) -> None:
         strike()
         reset = f"{path}/{branch['id']}/reset"
         promote = f"/api/databases/{branch['id']}/promote"
-        operation = ended(scene, begun(scene, reset if kind == "reset" else promote))
+        operation = ended(scene, started(scene, reset if kind == "reset" else promote))
     scene.wait_ready()
     assert total(scene, source) == wanted
     assert total(scene, target) == (wanted if operation["status"] == "succeeded" else before)
     kept = 0 if operation["status"] != "succeeded" else 1
-    beside = [n for n in scene.installation.world()[1] if n.startswith(target["database_name"])]
+    beside = [n for n in scene.installation.inventory()[1] if n.startswith(target["database_name"])]
     beside.remove(target["database_name"])
     assert sum("_before_" in name for name in beside) == kept
     assert not any("_copying_" in name for name in beside)
     # What is kept goes with its database, and so this leaves nothing.
     for each in (branch, parent):
         scene.delete(each["id"])
-    scene.converge()
+    scene.reconcile()
     assert nothing_left(scene)
 
 

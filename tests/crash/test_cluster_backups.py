@@ -25,7 +25,7 @@ def backed() -> Iterator[Scene]:
     try:
         scene.installation.up()
         hurry(scene.installation)
-        outcome(scene, begun(scene))
+        outcome(scene, started(scene))
         yield scene
     finally:
         scene.remove()
@@ -37,17 +37,17 @@ def path(scene: Scene) -> str:
     return f"/api/clusters/{next(row['id'] for row in rows if row['name'] == 'control')}/backups"
 
 
-def begun(scene: Scene, kind: str = "incr") -> str:
+def started(scene: Scene, kind: str = "incr") -> str:
     """Where a backup that was asked for is followed, once no other operation has the cluster."""
     found: list[str] = []
 
-    def is_begun() -> bool:
+    def is_started() -> bool:
         with scene.installation.client() as api:
             answer = api.post(path(scene), json={"type": kind})
         found.extend([answer.headers["Location"]] if answer.status_code == 202 else [])
         return bool(found)
 
-    wait_for("a backup that begins", is_begun)
+    wait_for("a backup that begins", is_started)
     return found[0]
 
 
@@ -72,7 +72,7 @@ def labels(scene: Scene) -> list[str]:
 def test_a_killed_worker_makes_one_backup(backed: Scene, step: str) -> None:
     before = labels(backed)
     backed.arm("worker", f"cluster.backup.{step}", "worker")
-    done = outcome(backed, begun(backed))
+    done = outcome(backed, started(backed))
     assert (backed.installation.home / "crash" / "struck").exists()
     assert done["status"] == "succeeded", done
     (new,) = set(labels(backed)) - set(before)
@@ -81,16 +81,16 @@ def test_a_killed_worker_makes_one_backup(backed: Scene, step: str) -> None:
 
 def test_what_a_killed_worker_left_running_is_taken_for_its_own(backed: Scene) -> None:
     before = labels(backed)
-    where = begun(backed)
+    where = started(backed)
     wait_for("pgBackRest to run", lambda: running(backed), every=0.002)
     left = running(backed)
-    tell(left, signal.SIGSTOP)  # or it may be done before the next worker is there
+    signal_all(left, signal.SIGSTOP)  # or it may be done before the next worker is there
     try:
         backed.kill("worker")
         backed.wait_restarted("worker")
         assert running(backed) == left
     finally:
-        tell(left, signal.SIGCONT)
+        signal_all(left, signal.SIGCONT)
     done = outcome(backed, where)
     assert done["status"] == "succeeded", done
     (new,) = set(labels(backed)) - set(before)
@@ -106,7 +106,7 @@ def running(scene: Scene) -> list[int]:
     ]
 
 
-def tell(pids: list[int], number: signal.Signals) -> None:
+def signal_all(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
@@ -130,7 +130,7 @@ async def expire(repositories: Repositories, strikes: str) -> object:
 def test_a_retention_killed_at_each_step_leaves_what_is_needed(backed: Scene) -> None:
     """After each of the backups that go, and after the log that only they needed."""
     platform = backed.installation
-    outcome(backed, begun(backed, "full"))
+    outcome(backed, started(backed, "full"))
     platform.wait_restorable("control")  # before, this moment needs the older ones
     before = labels(backed)
     for left in range(len(before) - 1, 0, -1):

@@ -88,7 +88,7 @@ def test_the_worker_is_killed_at_all_that_it_does(scene: RisingScene) -> None:
     with platform.client() as api:
         rows = {row["name"]: row["id"] for row in api.get("/api/clusters").json()["data"]}
     path = f"/api/clusters/{rows['shared-1']}/restore"
-    scene.killed_everywhere(lambda: scene.begun(path, to=moment.isoformat()), look)
+    scene.killed_everywhere(lambda: scene.started(path, to=moment.isoformat()), look)
     wait_for("the new one", lambda: scene.can_log_in(database))
     scene.check_filled(database)
     scene.check_filled(scene.bystander)
@@ -128,10 +128,10 @@ def test_the_old_or_the_new_one_is_in_service(platform: Installation) -> None:
     check_nothing_is_left(platform)
     assert not (folder(platform) / "restore.json").exists()
     assert count() == (100,)
-    (kept,) = json.loads(platform.tenantry("cluster", "kept", "--json").stdout)
+    (kept,) = json.loads(platform.tenantry("cluster", "retained", "--json").stdout)
     assert is_whole(Path(kept["path"]))
     with platform.control() as control:
-        (told,) = control.execute(
+        (reported,) = control.execute(
             "SELECT count(*) FROM audit_logs WHERE action = 'cluster.restored'"
         ).fetchone() or (0,)
-    assert told >= 1
+    assert reported >= 1

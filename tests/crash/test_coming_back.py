@@ -49,11 +49,11 @@ def test_killed_as_often_as_it_comes_up(scene: Scene, victim: Victim) -> None:
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
     scene.wait_ready()
-    scene.converge()
+    scene.reconcile()
     scene.check_still_works()
 
 
-def test_one_that_cannot_be_mended_does_not_keep_the_others_waiting(scene: Scene) -> None:
+def test_one_that_cannot_be_repaired_does_not_keep_the_others_waiting(scene: Scene) -> None:
     """The first's name is taken by a database that is not the platform's to change."""
     names = ("tenant_crash0000000a", "tenant_crash0000000b")
     taken = sql.Identifier(names[0])
@@ -72,7 +72,7 @@ def test_one_that_cannot_be_mended_does_not_keep_the_others_waiting(scene: Scene
             assert [statuses[name] for name in names] == ["creating", "warm"]
         finally:
             server.execute(sql.SQL("DROP DATABASE {}").format(taken))
-    scene.converge()
+    scene.reconcile()
 
 
 @pytest.fixture
@@ -99,10 +99,10 @@ def test_the_pool_is_refilled_though_the_pooler_hangs(scene: Scene) -> None:
 def test_a_deletion_comes_to_its_end_though_the_pooler_hangs(scene: Scene) -> None:
     database = scene.create("goes")
     scene.delete(database["id"])
-    wait_for("the removal", lambda: database["username"] not in scene.installation.world()[0])
+    wait_for("the removal", lambda: database["username"] not in scene.installation.inventory()[0])
 
 
-def test_whoever_asks_a_pooler_that_hangs_is_told(scene: Scene) -> None:
+def test_whoever_asks_a_pooler_that_hangs_is_reported(scene: Scene) -> None:
     pooler = scene.pid("pooler")
     assert pooler is not None
 
@@ -113,11 +113,11 @@ def test_whoever_asks_a_pooler_that_hangs_is_told(scene: Scene) -> None:
             return answer.status_code
 
     with concurrent.futures.ThreadPoolExecutor(8) as many:
-        told = many.map(ask_until_it_fails, range(8))
+        reported = many.map(ask_until_it_fails, range(8))
         time.sleep(0.5)
         os.kill(pooler, signal.SIGSTOP)  # in the middle of answering some of them
         try:
-            assert list(told) == [503] * 8
+            assert list(reported) == [503] * 8
         finally:
             os.kill(pooler, signal.SIGCONT)
 

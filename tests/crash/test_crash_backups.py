@@ -75,7 +75,7 @@ def test_killed_while_a_backup_is_made(scene: Scene, step: str, victim: Victim) 
     scene.arm("worker", step, victim)
     operation = made(scene, database)
     scene.wait_restarted(victim)
-    scene.converge()
+    scene.reconcile()
     rows = listed(scene, database)
     if victim != "shared-1":
         assert operation["status"] == "succeeded", operation
@@ -99,7 +99,7 @@ def test_killed_while_a_backup_is_deleted(scene: Scene) -> None:
     assert scene.ask("DELETE", path(database, f"/{row['id']}")) is None
     scene.wait_restarted("api")
     assert files(scene)
-    scene.converge()
+    scene.reconcile()
     assert listed(scene, database) == []
     check(scene, [])
 
@@ -114,10 +114,10 @@ def test_killed_while_those_that_have_had_their_time_go(scene: Scene) -> None:
     with scene.installation.control() as control:
         control.execute("UPDATE backups SET origin = 'scheduled' WHERE status = 'ready'")
     newest, _ = listed(scene, database)
-    scene.arm("worker", "backup.converge.rows", "worker")
+    scene.arm("worker", "backup.reconcile.rows", "worker")
     scene.kill("worker")  # the next one begins with a pass
     wait_for("the pass", lambda: not (scene.installation.home / "crash" / "armed").exists())
     scene.wait_restarted("worker")
-    scene.converge()
+    scene.reconcile()
     assert listed(scene, database) == [newest]
     check(scene, [newest])

@@ -38,7 +38,7 @@ def check_creation(scene: Scene, step: str, victim: Victim, *, pool_is_empty: bo
     answered = first is not None and first.status_code == 201
     if first is not None and answered:
         scene.fill(first.json()["data"])
-    scene.converge()
+    scene.reconcile()
 
     there = scene.listed(name)
     if victim == "api":
@@ -50,7 +50,7 @@ def check_creation(scene: Scene, step: str, victim: Victim, *, pool_is_empty: bo
     if answered:
         assert len(there) == 1
 
-    # Whoever got no answer asks again, and has one database whose password is the one told.
+    # Whoever got no answer asks again, and has one database whose password is the one reported.
     again = scene.ask("POST", "/api/databases", **asked)
     assert again is not None
     assert again.status_code == 201, again.text
@@ -90,7 +90,7 @@ def test_killed_before_the_pooler_has_read_its_new_file(scene: Scene) -> None:
     scene.arm("api", "pooler_users.written", "api")
     database = scene.create("small")  # answered before
     scene.wait_restarted("api")
-    scene.converge()
+    scene.reconcile()
     assert scene.pooler_limits()[database["username"]] < SMALL_LIMIT
     scene.check_still_works()
 

@@ -22,7 +22,7 @@ def test_killed_while_a_database_is_deleted(scene: Scene, step: str, victim: Vic
     scene.arm("api", step, victim)
     answer = scene.ask("DELETE", path)
     scene.wait_restarted(victim)
-    scene.converge()
+    scene.reconcile()
 
     if victim == "api":
         # On a busy machine it has answered before it comes to the later steps.
@@ -56,7 +56,7 @@ def test_killed_after_the_deletion_was_answered_and_before_it_was_done(scene: Sc
         assert not scene.can_log_in(database)
         scene.kill("api")
     scene.wait_restarted("api")
-    scene.converge()
+    scene.reconcile()
 
     operation = scene.ask("GET", f"/api/operations/{answer.json()['data']['operation_id']}")
     assert operation is not None
@@ -71,7 +71,7 @@ def test_every_step_is_killed_at(scene: Scene) -> None:
     scene.forget_steps()
     scene.delete(database["id"])
     wait_for("the removal", lambda: not scene.listed("goes"))
-    told = scene.steps("api")
-    mine = [name for name, subject in told if subject == database["database_name"]]
-    # Everybody is shut out twice: at once, and when its turn to be dropped comes.
+    reported = scene.steps("api")
+    mine = [name for name, subject in reported if subject == database["database_name"]]
+    # Everybody is locked out twice: at once, and when its turn to be dropped comes.
     assert list(dict.fromkeys(mine)) == STEPS

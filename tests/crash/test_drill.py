@@ -15,7 +15,7 @@ from answers import data, problem
 from clients import hurry
 from tenantry.host import processes
 
-STEPS = ("read", "side_instance.restored", "restore", "recover", "compare", "load", "check")
+STEPS = ("read", "side_cluster.restored", "restore", "recover", "compare", "load", "check")
 
 
 class Drilled:
@@ -108,8 +108,8 @@ def test_a_good_backup_is_proven(drilled: Drilled) -> None:
     }
     assert drilled.nothing_is_left()
     assert drilled.part()["state"] == "up"
-    told = json.loads(drilled.platform.tenantry("backup", "proofs", "shop", "--json").stdout)
-    assert told == [proof]
+    reported = json.loads(drilled.platform.tenantry("backup", "proofs", "shop", "--json").stdout)
+    assert reported == [proof]
     with drilled.platform.client() as api:
         (row,) = data(api.get("/api/audit-logs", params={"action": "database.drill"}))
         assert "tenantry_drills_failing 0.0" in api.get("/metrics").text
@@ -154,7 +154,7 @@ def test_what_a_killed_supervisor_leaves_is_ended(drilled: Drilled, first: str) 
     pids = platform.pids()
     supervisor = int((platform.home / "run" / "supervisor.pid").read_text())
     drilled.scene.forget_strike()
-    drilled.scene.arm("worker", "side_instance.recovered", "worker")
+    drilled.scene.arm("worker", "side_cluster.recovered", "worker")
     os.kill(supervisor, signal.SIGSTOP)  # it starts no other worker
     with platform.client() as api:
         operation = data(api.post(f"/api/databases/{drilled.database['id']}/drill"), 202)

@@ -82,7 +82,7 @@ def test_killed_while_a_database_is_imported(scene: Scene, step: str, victim: Vi
     location = begin(scene, target, there)
     scene.wait_restarted(victim)
     operation = ended(scene, location)
-    scene.converge()
+    scene.reconcile()
     whole = operation["status"] == "succeeded"
     if victim == "api":
         assert whole == (step != LOST), operation
@@ -131,7 +131,7 @@ def test_killed_while_an_import_is_taken_back(scene: Scene) -> None:
     scene.ask("POST", f"{location}/cancel")
     scene.wait_restarted("api")
     assert ended(scene, location)["status"] == "cancelled"
-    scene.converge()
+    scene.reconcile()
     check(scene, target, whole=False)
 
 
@@ -151,7 +151,7 @@ def test_killed_while_a_script_is_read(scene: Scene) -> None:
     operation = ended(scene, str(answer.headers["Location"]))
     assert operation["status"] == "succeeded", operation
     assert running(scene) == []
-    scene.converge()
+    scene.reconcile()
     check(scene, target, whole=True)
 
 

@@ -54,7 +54,7 @@ class _Blow(threading.Thread):
             if self.too_late.wait(0.0005):
                 return
         time.sleep(self._delay)
-        # The postmaster first: it would start its server anew by itself.
+        # The postmaster first: it would start its server again by itself.
         for pid in (postmaster, *at_work):
             os.kill(pid, signal.SIGKILL)
         self._scene.has_struck()
@@ -76,7 +76,7 @@ def test_killed_in_the_middle_of_create_database(scene: Scene, delay: float) -> 
         scene, "CREATE DATABASE", delay, lambda: scene.create("wakes the worker")
     )
     scene.wait_restarted("shared-1")
-    scene.converge()
+    scene.reconcile()
     assert scene.can_log_in(database)
     scene.check_still_works()
 
@@ -92,7 +92,7 @@ def test_killed_in_the_middle_of_drop_database(scene: Scene, delay: float) -> No
     assert answer is not None
     assert answer.status_code in {200, 202}
     scene.wait_restarted("shared-1")
-    scene.converge()
+    scene.reconcile()
     assert scene.listed("goes") == []
     assert not scene.can_log_in(database)
     scene.check_still_works()

@@ -89,7 +89,7 @@ def wrecked(scene: RisingScene) -> tuple[Database, str]:
 
 def branch_of(scene: RisingScene, parent: Database) -> Database:
     """A branch with few rows, whose name and strings are its own."""
-    done = scene.ended(scene.begun(f"/api/databases/{parent['id']}/branches", name="branch"))
+    done = scene.ended(scene.started(f"/api/databases/{parent['id']}/branches", name="branch"))
     assert done["status"] == "succeeded", done
     branch: Database = parent | {key: each for key, each in done["asked"].items() if each}
     with scene.connect(branch["connection_string"]) as session:
@@ -125,11 +125,11 @@ def test_a_branch_at_a_moment(scene: RisingScene) -> None:
     parent, moment = wrecked(scene)
     path = f"/api/databases/{parent['id']}/branches"
     done = scene.killed_everywhere(
-        lambda: scene.begun(path, name="b", at=moment), lambda: look_at(scene, parent, EMPTY)
+        lambda: scene.started(path, name="b", at=moment), lambda: look_at(scene, parent, EMPTY)
     )
     assert done["result"]["method"] == "restore"
     assert contents(scene, done["asked"]) == WHOLE
-    scene.converge()
+    scene.reconcile()
 
 
 def test_a_restore_in_place_and_putting_back(scene: RisingScene) -> None:
@@ -137,7 +137,7 @@ def test_a_restore_in_place_and_putting_back(scene: RisingScene) -> None:
     path = f"/api/databases/{database['id']}/restore"
 
     for to, result in ((moment, WHOLE), ("previous", EMPTY)):
-        begin = partial(scene.begun, path, to=to, **{"as": "in_place"})
+        begin = partial(scene.started, path, to=to, **{"as": "in_place"})
         with pooled(scene, database, afterwards=result):
             scene.killed_everywhere(
                 begin,
@@ -146,7 +146,7 @@ def test_a_restore_in_place_and_putting_back(scene: RisingScene) -> None:
                 statements=to == "previous",
             )
         assert contents(scene, database) == result
-        scene.converge()
+        scene.reconcile()
     assert len(kept_of(scene, database)) == 1
     assert scene.audited("database.restored", database) == 1
     assert scene.audited("database.put_back", database) == 2  # that it was wanted, and done
@@ -158,19 +158,19 @@ def test_a_restore_as_new(scene: RisingScene) -> None:
     database, moment = wrecked(scene)
     path = f"/api/databases/{database['id']}/restore"
     done = scene.killed_everywhere(
-        lambda: scene.begun(path, to=moment, **{"as": "new"}),
+        lambda: scene.started(path, to=moment, **{"as": "new"}),
         lambda: look_at(scene, database, EMPTY),
     )
     made = scene.ask("POST", f"/api/databases/{done['result']['database_id']}/rotate-password")
     assert made is not None
     scene.check_filled(made.json()["data"])
-    scene.converge()
+    scene.reconcile()
 
 
 @pytest.mark.parametrize(
     ("path", "asked", "step"),
     [
-        ("restore", {"as": "in_place"}, "side_instance.restored"),
+        ("restore", {"as": "in_place"}, "side_cluster.restored"),
         ("branches", {"name": "b"}, "branch.filling"),
     ],
 )
@@ -182,10 +182,10 @@ def test_one_that_is_given_up(
     with pooled(scene, database, afterwards=EMPTY):
         scene.cancelled_at(
             step,
-            lambda: scene.begun(f"/api/databases/{database['id']}/{path}", **asked, **at),
+            lambda: scene.started(f"/api/databases/{database['id']}/{path}", **asked, **at),
             lambda: look_at(scene, database, EMPTY),
         )
-    scene.converge()
+    scene.reconcile()
     assert kept_of(scene, database) == []
     assert len(scene.listed()) == 2  # this one, and the bystander
 
@@ -196,16 +196,16 @@ def test_a_copy_that_is_dropped_by_hand_is_made_again(scene: RisingScene) -> Non
 
     def look() -> None:
         if scene.fallen()[-1].startswith("branch.promote.mask"):
-            _, databases = scene.installation.world()
+            _, databases = scene.installation.inventory()
             for name in databases:
                 if "_copying_" in name:
                     drop_by_hand(scene, name)
             drop_by_hand(scene, parent["database_name"])
 
-    scene.killed_everywhere(lambda: scene.begun(f"/api/databases/{branch['id']}/promote"), look)
+    scene.killed_everywhere(lambda: scene.started(f"/api/databases/{branch['id']}/promote"), look)
     assert contents(scene, parent) == contents(scene, branch) == FEW
     assert scene.can_log_in(parent)
-    scene.converge()
+    scene.reconcile()
 
 
 def test_the_cluster_is_killed_at_steps_of_a_restore_in_place(scene: RisingScene) -> None:
@@ -213,7 +213,7 @@ def test_the_cluster_is_killed_at_steps_of_a_restore_in_place(scene: RisingScene
     first, *others = ["database.restore.load", "database.restore.check", "database.replaced"]
     scene.arm("worker", first, "shared-1")
     path = f"/api/databases/{database['id']}/restore"
-    operation = scene.begun(path, to=moment, **{"as": "in_place"})
+    operation = scene.started(path, to=moment, **{"as": "in_place"})
     for following in (*others, None):
         wait_for("the kill", scene.struck)
         scene.forget_strike()
@@ -222,7 +222,7 @@ def test_the_cluster_is_killed_at_steps_of_a_restore_in_place(scene: RisingScene
         wait_for("a whole database", lambda: contents(scene, database) in {EMPTY, WHOLE})
     scene.wait_ready()
     assert scene.ended(operation)["status"] == "succeeded"
-    scene.converge()
+    scene.reconcile()
     scene.check_filled(database)
 
 
@@ -236,7 +236,7 @@ def test_what_was_replaced_and_is_dropped_by_hand_is_not_put_back(scene: RisingS
     """At the last moment, or before: the one that is in service stays there."""
     database, moment = wrecked(scene)
     path = f"/api/databases/{database['id']}/restore"
-    done = scene.ended(scene.begun(path, to=moment, **{"as": "in_place"}))
+    done = scene.ended(scene.started(path, to=moment, **{"as": "in_place"}))
     assert done["status"] == "succeeded", done
     (kept,) = kept_of(scene, database)
 
@@ -245,17 +245,17 @@ def test_what_was_replaced_and_is_dropped_by_hand_is_not_put_back(scene: RisingS
             drop_by_hand(scene, kept["database_name"])
         look_at(scene, database, WHOLE)
 
-    begin = partial(scene.begun, path, to="previous", **{"as": "in_place"})
+    begin = partial(scene.started, path, to="previous", **{"as": "in_place"})
     with pooled(scene, database, afterwards=WHOLE):
         for _ in "12":
             done = scene.killed(begin, look)
             assert (done["status"], done["error"]["code"]) == ("failed", "conflict")
             assert f"{kept['database_name']} does not exist any more" in done["error"]["detail"]
             assert "Nothing was changed" in done["error"]["hint"]
-    # It is told of no longer than it would have been kept.
+    # It is reported of no longer than it would have been kept.
     with scene.installation.control() as control:
         control.execute("UPDATE replaced_databases SET expires_at = now()")
-    scene.converge()
+    scene.reconcile()
     assert kept_of(scene, database) == []
 
 
@@ -272,12 +272,12 @@ def test_what_somebody_has_dropped_is_restored_in_place(scene: RisingScene) -> N
             drop_by_hand(scene, database["database_name"])
 
     path = f"/api/databases/{database['id']}/restore"
-    scene.killed_everywhere(partial(scene.begun, path, to=moment, **{"as": "in_place"}), look)
+    scene.killed_everywhere(partial(scene.started, path, to=moment, **{"as": "in_place"}), look)
     scene.check_filled(database)
     assert scene.can_log_in(database)
     with scene.connect(reader.json()["data"]["connection_string"]) as session:
         assert session.execute("SELECT count(*) FROM pg_tables").fetchone() is not None
-    scene.converge()
+    scene.reconcile()
 
 
 # ── branches ─────────────────────────────────────────────────────────────────
@@ -288,14 +288,14 @@ def test_a_branch_by_its_blocks(scene: RisingScene) -> None:
     path = f"/api/databases/{parent['id']}/branches"
 
     done = scene.killed_everywhere(
-        lambda: scene.begun(path, name="b"),
+        lambda: scene.started(path, name="b"),
         lambda: look_at(scene, parent, WHOLE),
         statements=True,
     )
     assert done["result"]["method"] == block_copy(scene.installation)
     assert scene.can_log_in(parent | {k: each for k, each in done["asked"].items() if each})
     assert contents(scene, done["asked"]) == WHOLE
-    scene.converge()
+    scene.reconcile()
 
 
 @pytest.mark.long_run
@@ -305,11 +305,11 @@ def test_a_masked_branch_by_a_dump(scene: RisingScene) -> None:
     path = f"/api/databases/{parent['id']}/branches"
     with pooled(scene, parent, afterwards=WHOLE):
         done = scene.killed_everywhere(
-            lambda: scene.begun(path, name="b"), lambda: look_at(scene, parent, WHOLE)
+            lambda: scene.started(path, name="b"), lambda: look_at(scene, parent, WHOLE)
         )
     assert done["result"]["method"] == "dump"
     assert contents(scene, done["asked"]) == (ROWS, -WHOLE[1])
-    scene.converge()
+    scene.reconcile()
 
 
 @pytest.mark.parametrize("kind", [pytest.param("reset", marks=pytest.mark.long_run), "promote"])
@@ -326,10 +326,10 @@ def test_one_in_anothers_place(scene: RisingScene, kind: str) -> None:
         look_at(scene, target, WHOLE, FEW)
 
     with pooled(scene, target, afterwards=result):
-        scene.killed_everywhere(lambda: scene.begun(path), look)
+        scene.killed_everywhere(lambda: scene.started(path), look)
     assert contents(scene, target) == contents(scene, source) == result
     assert len(kept_of(scene, target)) == 1
-    scene.converge()
+    scene.reconcile()
 
 
 @pytest.mark.parametrize(
@@ -348,11 +348,11 @@ def test_something_else_while_a_branch_is_made(scene: RisingScene, what: str) ->
                 scene.delete(parent["id"])
                 others.append(branch)
             else:
-                others.append(scene.begun(f"/api/databases/{branch['id']}/promote"))
+                others.append(scene.started(f"/api/databases/{branch['id']}/promote"))
 
     with scene.connect(parent["connection_string"]):  # so that it is dumped
         path = f"/api/databases/{parent['id']}/branches"
-        done = scene.killed(lambda: scene.begun(path, name="second"), look)
+        done = scene.killed(lambda: scene.started(path, name="second"), look)
     assert others
     if done["status"] == "succeeded":
         assert contents(scene, done["asked"]) in {WHOLE, FEW}
@@ -362,7 +362,7 @@ def test_something_else_while_a_branch_is_made(scene: RisingScene, what: str) ->
         assert scene.ended(others[0])["status"] == "succeeded"
         assert contents(scene, parent) == FEW
     assert contents(scene, branch) == FEW
-    scene.converge()
+    scene.reconcile()
 
 
 @pytest.mark.long_run
@@ -379,14 +379,14 @@ def test_a_branch_expires_while_it_is_promoted(scene: RisingScene) -> None:
         look_at(scene, parent, WHOLE, FEW)
 
     with pooled(scene, parent, afterwards=None):
-        done = scene.killed(lambda: scene.begun(f"/api/databases/{branch['id']}/promote"), look)
+        done = scene.killed(lambda: scene.started(f"/api/databases/{branch['id']}/promote"), look)
     if done["status"] == "succeeded":
         look_at(scene, parent, FEW)
     else:
         assert done["error"]["code"] in {"conflict", "not_found"}, done["error"]
         look_at(scene, parent, WHOLE)
     wait_for("its end", lambda: scene.audited("database.deleted", branch))
-    scene.converge()
+    scene.reconcile()
 
 
 # ── what has had its time ────────────────────────────────────────────────────
@@ -401,15 +401,15 @@ def test_what_has_had_its_time(scene: RisingScene) -> None:
         f"/api/databases/{parent['id']}/branches/{branch['id']}/reset",
         f"/api/databases/{branch['id']}/promote",
     ):
-        assert scene.ended(scene.begun(path))["status"] == "succeeded"
+        assert scene.ended(scene.started(path))["status"] == "succeeded"
     backups = f"/api/databases/{parent['id']}/backups"
     for _ in "12":
-        assert scene.ended(scene.begun(backups))["status"] == "succeeded"
+        assert scene.ended(scene.started(backups))["status"] == "succeeded"
     scene.ask("PUT", f"{backups}/schedule", json={"every": "off", "keepCount": 1, "keepDays": 0})
 
     def is_over() -> bool:
         files = list((scene.installation.home / "backups" / "logical").glob("*/*"))
-        _, databases = scene.installation.world()
+        _, databases = scene.installation.inventory()
         gone = not any(branch["database_name"] in name or "_before_" in name for name in databases)
         return gone and len(files) == 1 and scene.audited("database.deleted", branch) == 1
 
@@ -420,10 +420,10 @@ def test_what_has_had_its_time(scene: RisingScene) -> None:
     scene.kill_worker()  # the next one begins with a round
     with pooled(scene, parent, afterwards=WHOLE):
         scene.killed_until(is_over, lambda: look_at(scene, parent, WHOLE))
-    scene.converge()
+    scene.reconcile()
     assert len(scene.ask("GET", backups).json()["data"]) == 1  # type: ignore[union-attr]
     assert scene.audited("database.replaced_dropped", parent) == 1
-    assert {"delete.closed", "delete.main", "delete.row", "backup.converge.rows"} <= {
+    assert {"delete.closed", "delete.main", "delete.row", "backup.reconcile.rows"} <= {
         each.split()[0] for each in scene.fallen()
     }
     scene.check_filled(scene.bystander)

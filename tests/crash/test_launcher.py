@@ -39,9 +39,9 @@ def test_killed_again_and_again_while_it_comes_up(fresh: Installation) -> None:
         ) as up:
             time.sleep(delay)
             os.kill(up.pid, signal.SIGKILL)
-            _, told = up.communicate()
+            _, reported = up.communicate()
         # Had it given up by itself, it would have said why.
-        assert up.returncode == -signal.SIGKILL, told.decode()
+        assert up.returncode == -signal.SIGKILL, reported.decode()
     fresh.up()
     database = fresh.create()
     assert database["password"]

@@ -40,14 +40,14 @@ def check(scene: Scene, databases: list[Database], operation: str) -> None:
     done = outcome(scene, operation)
     assert done["status"] == "succeeded", done["error"]
     for database in databases:
-        for door in ("connection_string", "connection_string_pooled"):
-            with scene.connect(database[door]) as session:
+        for endpoint in ("connection_string", "connection_string_pooled"):
+            with scene.connect(database[endpoint]) as session:
                 assert session.execute("SELECT i, j FROM a ORDER BY i").fetchall() == [
                     (1, None),
                     (2, 2),
                 ]
                 assert session.execute("SELECT * FROM schema_migrations").fetchall() == [(3, False)]
-    scene.converge()
+    scene.reconcile()
     with scene.installation.superuser() as server:
         left = server.execute(VISITORS).fetchall()
     assert left == []
@@ -86,4 +86,4 @@ def test_killed_while_a_blueprint_is_applied(scene: Scene, step: str) -> None:
     assert done["status"] == "succeeded", done["error"]
     with scene.installation.superuser(dbname=database["database_name"]) as server:
         assert server.execute("SELECT count(*) FROM api.todos").fetchone() == (4,)
-    scene.converge()
+    scene.reconcile()

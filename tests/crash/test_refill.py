@@ -19,7 +19,7 @@ def test_killed_while_the_pool_is_refilled(scene: Scene, step: str, victim: Vict
     scene.arm("worker", step, victim)
     database = scene.create("wakes the worker")
     scene.wait_restarted(victim)
-    scene.converge()
+    scene.reconcile()
 
     assert [each["id"] for each in scene.listed("wakes the worker")] == [database["id"]]
     assert scene.can_log_in(database)

@@ -17,7 +17,7 @@ def test_killed_while_a_password_is_changed(scene: Scene, step: str, victim: Vic
     scene.arm("api", step, victim)
     first = scene.ask("POST", path, headers=key)
     scene.wait_restarted(victim)
-    scene.converge()
+    scene.reconcile()
 
     if victim == "api":
         assert first is None
@@ -31,7 +31,7 @@ def test_killed_while_a_password_is_changed(scene: Scene, step: str, victim: Vic
         assert not old_works
         assert scene.can_log_in(first.json()["data"])
 
-    # Whoever got no answer asks again: what was committed is told, what was not is done.
+    # Whoever got no answer asks again: what was committed is reported, what was not is done.
     again = scene.ask("POST", path, headers=key)
     assert again is not None
     assert again.status_code == 200, again.text

@@ -73,7 +73,7 @@ def test_killed_after_each_deletion(home: Path) -> None:
         there = [(home / name).exists() for name in MADE]
         if any(there) and not all(there):
             with pytest.raises(Conflict, match="is being uninstalled"):
-                uninstalling.require_none_begun(home)
+                uninstalling.require_none_started(home)
         assert (home.parent / "disk" / "precious").read_text() == "x"
     assert kills > len(MADE)
     assert sorted(path.name for path in home.iterdir()) == ["notes", "tenantry.env"]

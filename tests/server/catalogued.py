@@ -54,7 +54,7 @@ def texts(dsn: str, query: LiteralString) -> list[str]:
 
 @dataclass(frozen=True)
 class Kept:
-    """A tenant's database with a blueprint's newest version, its seeds, and a further login."""
+    """A tenant's database with a blueprint's newest version, its seeds, and an additional role."""
 
     tenant: Tenant
     app: str

@@ -96,13 +96,13 @@ def test_what_a_customer_only_reads(hosting: Hosted) -> None:
 def test_no_reference_crosses_customers(
     hosting: Hosted, table: str, more: dict[str, object]
 ) -> None:
-    """Nor tells whether the other's site is there, or has a row on that day."""
-    told = set()
+    """Nor shows whether the other's site is there, or has a row on that day."""
+    reported = set()
     for site in (hosting.bobs, uuid4()):
         with acting(hosting.kept) as conn, pytest.raises(REFERENCE) as refused:
             insert(conn, table, customer_id=hosting.ann, site_id=site, **more)
-        told.add((refused.value.diag.message_primary, refused.value.diag.constraint_name))
-    assert len(told) == 1
+        reported.add((refused.value.diag.message_primary, refused.value.diag.constraint_name))
+    assert len(reported) == 1
 
 
 def test_costs_are_once_per_site_and_day(hosting: Hosted) -> None:
@@ -256,14 +256,14 @@ def test_a_payment_knows_the_sum_of_its_refunds(
                 billing.execute("DELETE FROM refunds WHERE id = %s", (key,))
             elif made:
                 change(billing, "refunds", made[number % len(made)], status=what)
-    told = billing.execute(
+    reported = billing.execute(
         "SELECT refunded_amount, coalesce((SELECT sum(amount)::bigint FROM refunds"
         "   WHERE transaction_id = p.id AND status IN ('pending', 'succeeded')), 0) AS counted"
         " FROM payment_transactions p WHERE id = %s",
         (payment,),
     ).fetchone()
-    assert told is not None
-    assert told["refunded_amount"] == told["counted"] <= 20
+    assert reported is not None
+    assert reported["refunded_amount"] == reported["counted"] <= 20
 
 
 def test_two_refunds_at_once_are_counted_one_after_the_other(blueprints: Blueprints) -> None:

@@ -89,8 +89,8 @@ async def test_each_kind_of_drift_is_seen_and_nothing_else(conn: Conn, app: str)
         async with conn.transaction(force_rollback=True):
             await conn.execute(statement.replace("{app}", app).encode())
             found = plan.differences(made, await described(conn, app))
-        told = [(each.status, each.kind, each.name, each.drift) for each in found]
-        assert told == [(status, kind, name.replace("{app}", app), True)], statement
+        reported = [(each.status, each.kind, each.name, each.drift) for each in found]
+        assert reported == [(status, kind, name.replace("{app}", app), True)], statement
 
 
 BESIDE = """
@@ -111,7 +111,7 @@ BESIDE = """
 """
 
 
-async def test_what_is_beside_is_extra_and_told_once(conn: Conn, app: str) -> None:
+async def test_what_is_beside_is_extra_and_reported_once(conn: Conn, app: str) -> None:
     async with conn.transaction(force_rollback=True):
         made = await described(conn, app)
         await conn.execute("SET LOCAL search_path = public")

@@ -83,10 +83,10 @@ async def test_a_dump_is_whole_and_goes_into_another_database(
     assert source.stat().st_mode & 0o777 == 0o600
     assert any("TABLE DATA public hidden" in line for line in
                await archives.contents(server.bin_dir, source))  # fmt: skip
-    told: list[tuple[int, int | None]] = []
+    reported: list[tuple[int, int | None]] = []
 
-    async def tell(done: int, of: int | None) -> None:
-        told.append((done, of))
+    async def report(done: int, of: int | None) -> None:
+        reported.append((done, of))
 
     async with visitors.visitor(
         neighbour.address, purpose, [neighbour.role], folder=tmp_path
@@ -98,7 +98,7 @@ async def test_a_dump_is_whole_and_goes_into_another_database(
             source,
             settings=tenant_settings.USUAL,
             options=["--no-owner", "--no-acl", f"--role={neighbour.role}"],
-            tell=tell,
+            report=report,
         )
     assert as_superuser(server, neighbour, CHECKSUM) == before
     assert visitors_left(server) == []
@@ -211,7 +211,9 @@ async def test_no_password_is_in_a_command_line(
             )
             await _until(lambda: any(b"pg_dump" in line for line in _proc("cmdline")))
             for secret in (password.encode(), visitor.passfile.read_bytes()):
-                assert not any(secret in told for told in _proc("cmdline") + _proc("environ"))
+                assert not any(
+                    secret in reported for reported in _proc("cmdline") + _proc("environ")
+                )
         await dumping
 
 
@@ -243,7 +245,7 @@ async def _until(holds: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_what_is_in_the_way_of_a_dump_is_told(
+async def test_what_is_in_the_way_of_a_dump_is_reported(
     server: Server,
     tenant: Tenant,
     purpose: str,

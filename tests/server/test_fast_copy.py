@@ -175,8 +175,8 @@ def file_of(server: Server, database: str) -> str:
 
 
 def shared_extents(file: Path) -> int:
-    told = subprocess.run(["filefrag", "-v", file], check=True, capture_output=True, text=True)
-    return sum("shared" in line.rpartition(":")[2] for line in told.stdout.splitlines())
+    reported = subprocess.run(["filefrag", "-v", file], check=True, capture_output=True, text=True)
+    return sum("shared" in line.rpartition(":")[2] for line in reported.stdout.splitlines())
 
 
 @needs_a_server

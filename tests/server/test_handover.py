@@ -44,7 +44,7 @@ RICH = """
     CREATE VIEW app.glad AS SELECT * FROM app.people WHERE mood = 'glad';
     CREATE MATERIALIZED VIEW app.counted AS SELECT count(*) AS n FROM app.people;
     CREATE STATISTICS app.related ON name, age FROM app.people;
-    CREATE PUBLICATION told FOR TABLE app.people;
+    CREATE PUBLICATION reported FOR TABLE app.people;
     GRANT SELECT ON app.people, app.glad TO {reads};
     REVOKE DELETE ON app.people FROM {own};
     GRANT SELECT (name) ON app.people TO PUBLIC;
@@ -68,7 +68,8 @@ KNOWN = """
 """
 # All rights and owners, with the roles by what they are instead of by name.
 RIGHTS = """
-    SELECT kind, name, replace(replace(coalesce(acl::text, ''), %(own)s, 'own'), %(heir)s, 'own')
+    SELECT kind, name, replace(
+        replace(coalesce(acl::text, ''), %(own)s, 'own'), %(new_owner)s, 'own')
     FROM (
         SELECT 'relation', oid::regclass::text, relacl FROM pg_class
         WHERE relnamespace = 'app'::regnamespace
@@ -82,7 +83,7 @@ RIGHTS = """
             WHERE nspname IN ('app', 'public')
         UNION ALL SELECT 'object', oid::text, lomacl FROM pg_largeobject_metadata
         UNION ALL SELECT 'default', concat(defaclobjtype, defaclnamespace::regnamespace), defaclacl
-            FROM pg_default_acl WHERE pg_get_userbyid(defaclrole) IN (%(own)s, %(heir)s)
+            FROM pg_default_acl WHERE pg_get_userbyid(defaclrole) IN (%(own)s, %(new_owner)s)
     ) found (kind, name, acl) ORDER BY 1, 2
 """
 
@@ -135,7 +136,7 @@ async def as_template(platform: Connection, parent: Tenant, copy: Tenant) -> Non
 
 
 @pytest.mark.parametrize("method", ["template", "dump"])
-async def test_a_copy_is_its_heirs_alone(
+async def test_a_copy_is_its_new_owners_alone(
     server: Server,
     platform: Connection,
     parent: Tenant,
@@ -144,8 +145,8 @@ async def test_a_copy_is_its_heirs_alone(
     method: str,
     tmp_path: Path,
 ) -> None:
-    further = [f"{parent.role}_reads", f"{parent.role}_writes"]
-    names = {"own": parent.role, "heir": copy.role}
+    additional = [f"{parent.role}_reads", f"{parent.role}_writes"]
+    names = {"own": parent.role, "new_owner": copy.role}
     async with connect(parent.address, user=ADMIN, dbname=parent.databases[0]) as admin:
         before = await rows(admin, "SELECT md5(string_agg(p::text, ',')) FROM app.people p")
         rights = await (await admin.execute(RIGHTS.encode(), names)).fetchall()
@@ -153,7 +154,7 @@ async def test_a_copy_is_its_heirs_alone(
     if method == "template":
         await as_template(platform, parent, copy)
     purpose = uuid4().hex
-    roles = [parent.role, *further, copy.role]
+    roles = [parent.role, *additional, copy.role]
     async with visitors.visitor(parent.address, purpose, roles, folder=tmp_path) as visitor:
         if method == "dump":
             file = Path(visitor.passfile).with_name("dump")
@@ -169,11 +170,11 @@ async def test_a_copy_is_its_heirs_alone(
             )
         async with visitors.connect_as(visitor, copy.databases[0]) as inside:
             await hand_over(
-                inside, first=parent.role, others=[*further, visitor.name], heir=copy.role
+                inside, first=parent.role, others=[*additional, visitor.name], new_owner=copy.role
             )
     assert not await objects.role_exists(platform, visitor.name)
     async with connect(parent.address, user=ADMIN, dbname=copy.databases[0]) as admin:
-        assert await rows(admin, KNOWN, [parent.role, *further]) == []
+        assert await rows(admin, KNOWN, [parent.role, *additional]) == []
         assert await rows(admin, "SELECT md5(string_agg(p::text, ',')) FROM app.people p") == before
         now = await (await admin.execute(RIGHTS.encode(), names)).fetchall()
         owners = await rows(

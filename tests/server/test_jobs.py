@@ -122,7 +122,7 @@ async def test_a_job_that_runs_is_not_taken_for_lost(
     assert (long.runs, lost.runs) == (1, 1)
 
 
-async def test_what_a_killed_worker_had_begun_is_run_again(app: procrastinate.App) -> None:
+async def test_what_a_killed_worker_had_started_is_run_again(app: procrastinate.App) -> None:
     work = Work()
     app.task(name=jobs.REFILL)(work.__call__)
     await jobs.wake(app, jobs.REFILL)

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 (names are the test's own)
-"""Further logins of a tenant's database: what they may, what they may not, and how they go."""
+"""Additional roles of a tenant's database: what they may, what they may not, and how they go."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ DENIED = psycopg.errors.InsufficientPrivilege
 
 
 async def login(platform: Connection, tenant: Tenant, name: str, access: Access) -> str:
-    """A further login of the tenant's main database."""
+    """An additional role of the tenant's main database."""
     role = f"{tenant.role}_{name}"
     await objects.ensure_role(platform, role)
     await logins.grant(
@@ -34,7 +34,7 @@ async def login(platform: Connection, tenant: Tenant, name: str, access: Access)
 
 
 async def remove(platform: Connection, tenant: Tenant, role: str) -> None:
-    await logins.shut_out(platform, tenant.databases[0], role)
+    await logins.lock_out(platform, tenant.databases[0], role)
     await logins.drop(platform, tenant.address, role)
 
 
@@ -97,9 +97,9 @@ async def test_a_reader_reads_what_is_there_and_what_comes_later(
     # A schema that is dropped and made again, as Prisma's reset does.
     async with await tenant.session() as owner:
         await owner.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-        await owner.execute("CREATE TABLE public.anew (i int)")
+        await owner.execute("CREATE TABLE public.again (i int)")
     async with await session(tenant, reader) as connection:
-        assert await rows(connection, "SELECT count(*) FROM public.anew") == [(0,)]
+        assert await rows(connection, "SELECT count(*) FROM public.again") == [(0,)]
 
 
 async def test_a_writer_writes_what_is_there_and_what_comes_later(
@@ -254,13 +254,13 @@ async def test_a_tenants_trojans_are_not_run(
     async with await tenant.session() as owner:
         await owner.execute(
             """
-            CREATE TABLE told (who text);
+            CREATE TABLE reported (who text);
             CREATE FUNCTION public.tell(oid, oid) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
-                AS $$ BEGIN INSERT INTO public.told VALUES (session_user); RETURN true; END $$;
+                AS $$ BEGIN INSERT INTO public.reported VALUES (session_user); RETURN true; END $$;
             CREATE OPERATOR public.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = public.tell);
             CREATE FUNCTION public.set_config(text, text, boolean) RETURNS text LANGUAGE plpgsql
                 SECURITY DEFINER
-                AS $$ BEGIN INSERT INTO public.told VALUES (session_user); RETURN ''; END $$;
+                AS $$ BEGIN INSERT INTO public.reported VALUES (session_user); RETURN ''; END $$;
             CREATE VIEW public.pg_class AS SELECT * FROM pg_catalog.pg_class;
             """
         )
@@ -270,10 +270,10 @@ async def test_a_tenants_trojans_are_not_run(
         )
         role = await login(platform, tenant, "reader", "read_only")
         await remove(platform, tenant, role)
-        assert await rows(owner, "SELECT * FROM told") == []
+        assert await rows(owner, "SELECT * FROM reported") == []
 
 
-async def test_a_tenant_in_the_way_is_told_of(
+async def test_a_tenant_in_the_way_is_reported_of(
     platform: Connection,
     tenant: Tenant,
     monkeypatch: pytest.MonkeyPatch,

@@ -113,7 +113,7 @@ def test_a_failure_names_file_line_statement_and_reason(
     assert migrate.recorded == [(2, False)]
 
 
-def test_an_edited_file_is_told_and_accepted(migrate: Migrate) -> None:
+def test_an_edited_file_is_reported_and_accepted(migrate: Migrate) -> None:
     migrate.run("up", "1")
     write(migrate.folder, {"000001_one.up.sql": "CREATE TABLE one (i bigint)"})
     assert migrate.json("status")["migrations"][0]["state"] == "edited"
@@ -150,7 +150,7 @@ def test_new_files_follow_the_others(migrate: Migrate) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "nonsense://x", "postgresql:///x?host=/nowhere"])
-def test_a_database_that_cannot_be_had_is_told(migrate: Migrate, url: str) -> None:
+def test_a_database_that_cannot_be_had_is_reported(migrate: Migrate, url: str) -> None:
     migrate.dsn = url
     done = migrate.run("version", code=1)
     assert "Error" in done.stderr

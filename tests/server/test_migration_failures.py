@@ -1,4 +1,4 @@
-"""Migrations that fail, wait for a lock or are killed: the dirty mark tells the truth, no
+"""Migrations that fail, wait for a lock or are killed: the dirty mark shows the truth, no
 migration runs twice, and no wait is without an end."""
 
 import asyncio
@@ -29,7 +29,7 @@ from tenantry.services.migrations.model import (
     State,
 )
 
-# Failures: the dirty mark tells the truth
+# Failures: the dirty mark shows the truth
 
 
 async def failure_of(
@@ -294,7 +294,7 @@ async def test_a_file_cannot_copy_from_or_to_the_client(
         await service.force(other, 1)  # the lock is free
 
 
-async def test_a_lost_connection_is_told_and_taken_back(
+async def test_a_lost_connection_is_reported_and_taken_back(
     conn: Connection, fresh_database: str, tmp_path: Path
 ) -> None:
     folder = write(
@@ -576,7 +576,7 @@ async def test_each_file_has_the_runs_limits_and_the_connection_its_own(
 
 # Crashes
 
-RUN_AND_TELL = """
+RUN_AND_REPORT = """
 import asyncio, pathlib, sys
 import psycopg
 from tenantry.services.migrations import service
@@ -593,7 +593,7 @@ asyncio.run(main(*sys.argv[1:]))
 async def _kill_in_the_middle(dsn: str, folder: Path) -> None:
     """Run ``up`` in a process of its own until a file says "halfway", and kill it there."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", RUN_AND_TELL, dsn, str(folder), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", RUN_AND_REPORT, dsn, str(folder), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     try:

@@ -1,4 +1,4 @@
-"""Where a database's record of migrations is, and what it tells of files that came late."""
+"""Where a database's record of migrations is, and what it shows of files that came late."""
 
 from pathlib import Path
 from typing import LiteralString
@@ -43,7 +43,7 @@ async def noted(conn: Connection) -> list[int]:
 # ── files that came late ─────────────────────────────────────────────────────
 
 
-async def test_a_file_that_came_late_is_told_and_no_run_goes_on(
+async def test_a_file_that_came_late_is_reported_and_no_run_goes_on(
     conn: Connection, folder: Path
 ) -> None:
     await service.up(conn, folder)
@@ -239,7 +239,7 @@ async def test_records_of_other_names_are_worked_beside(
     assert versions(await service.down(conn, folder, None)) == [20, 1]
 
 
-async def test_beside_golang_migrates_own_table_nothing_is_begun(
+async def test_beside_golang_migrates_own_table_nothing_is_started(
     conn: Connection, folder: Path
 ) -> None:
     await service.up(conn, folder, 1, beside=True)

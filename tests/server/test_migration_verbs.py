@@ -187,7 +187,7 @@ async def test_a_folder_that_lacks_the_databases_version_is_refused(
     assert await recorded(conn) == [(2, False)]
 
 
-async def test_a_missing_folder_and_an_empty_one_are_told_apart(
+async def test_a_missing_folder_and_an_empty_one_are_reported_apart(
     conn: Connection, tmp_path: Path
 ) -> None:
     with pytest.raises(BadMigrations, match="nowhere cannot be read: No such file"):
@@ -217,7 +217,7 @@ async def test_looking_changes_nothing(conn: Connection, folder: Path) -> None:
     assert await rows(conn, "SELECT to_regclass('schema_migrations')") == [(None,)]
 
 
-async def test_status_tells_what_is_in_force(conn: Connection, folder: Path) -> None:
+async def test_status_shows_what_is_in_force(conn: Connection, folder: Path) -> None:
     await service.up(conn, folder, 2)
     status = await service.status(conn, folder)
     assert [(m.version, m.title) for m in status.applied] == [(1, "one"), (3, "three")]

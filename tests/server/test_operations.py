@@ -60,7 +60,7 @@ class Work:
         self.calls: list[str] = []
         self.acts: dict[str, Callable[[Run], Outcome]] = {}
         self.waits: dict[str, asyncio.Event] = {}
-        self.begun = asyncio.Event()
+        self.started = asyncio.Event()
         self.undo_fails = 0
         self.flow = Flow(
             WORK,
@@ -76,7 +76,7 @@ class Work:
         async def act(run: Run) -> Outcome:
             self.calls.append(name)
             if name in self.waits:
-                self.begun.set()
+                self.started.set()
                 await self.waits[name].wait()
             if name in self.acts:
                 return self.acts[name](run)
@@ -152,7 +152,7 @@ async def test_a_step_that_waits_begins_again(store: ControlStore) -> None:
     assert work.calls == ["first", "first", "first", "second"]
 
 
-async def test_a_failure_is_taken_back_told_and_recorded(store: ControlStore) -> None:
+async def test_a_failure_is_taken_back_reported_and_recorded(store: ControlStore) -> None:
     work = Work()
     work.undo_fails = 1
 
@@ -168,28 +168,32 @@ async def test_a_failure_is_taken_back_told_and_recorded(store: ControlStore) ->
     assert row.error["hint"] == "Free some of it."
     assert work.calls == ["first", "second", "undo", "undo"]
     async with store.transaction(audit.PLATFORM) as tx:
-        (told,) = await audit.page(
+        (reported,) = await audit.page(
             tx, audit.Filter(action="test.work"), customer_id=None, before=2**62, limit=10
         )
-    assert (told.actor_name, told.result, told.address) == (ANN.name, "failed", "192.0.2.7")
+    assert (reported.actor_name, reported.result, reported.address) == (
+        ANN.name,
+        "failed",
+        "192.0.2.7",
+    )
 
 
-@pytest.mark.parametrize("tells", [False, True])
-async def test_the_audit_is_told_once_that_one_has_succeeded(
-    store: ControlStore, tells: bool
+@pytest.mark.parametrize("shows", [False, True])
+async def test_the_audit_is_reported_once_that_one_has_succeeded(
+    store: ControlStore, shows: bool
 ) -> None:
     work = Work()
-    work.flow = dataclasses.replace(work.flow, tells_audit=tells)  # by a step: none here
+    work.flow = dataclasses.replace(work.flow, records_audit=shows)  # by a step: none here
     operations = ready(store, work)
     row = await carried_out(operations, await want(store, operations))
     assert row.status == "succeeded"
     async with store.transaction(audit.PLATFORM) as tx:
-        told = await audit.page(
+        reported = await audit.page(
             tx, audit.Filter(action="test.work"), customer_id=None, before=2**62, limit=10
         )
-    found = [(each.result, each.resource_id, each.details) for each in told]
+    found = [(each.result, each.resource_id, each.details) for each in reported]
     expected = ("ok", str(row.resource_id), {"operation_id": str(row.id)})
-    assert found == ([] if tells else [expected])
+    assert found == ([] if shows else [expected])
 
 
 async def test_outcomes_of_the_audit_go_back_to_what_they_were(
@@ -268,7 +272,7 @@ async def test_one_is_cancelled_in_the_middle_of_a_step(store: ControlStore) -> 
     wanted = await want(store, operations)
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         await operations.start_due(tasks)
-        await work.begun.wait()
+        await work.started.wait()
         async with store.transaction(ANN) as tx:
             assert (await operations.cancel(tx, ANN, wanted.id)).cancel_requested
     row = await operations.show(ANN, wanted.id)
@@ -279,7 +283,7 @@ async def test_one_is_cancelled_in_the_middle_of_a_step(store: ControlStore) -> 
             await operations.cancel(tx, ANN, wanted.id)
 
 
-async def test_one_that_has_not_begun_is_cancelled(store: ControlStore) -> None:
+async def test_one_that_has_not_started_is_cancelled(store: ControlStore) -> None:
     work = Work()
     operations = ready(store, work)
     wanted = await want(store, operations)
@@ -296,7 +300,7 @@ async def test_final_steps_are_not_cancelled(store: ControlStore) -> None:
     wanted = await want(store, operations)
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         await operations.start_due(tasks)
-        await work.begun.wait()
+        await work.started.wait()
         async with store.transaction(ANN) as tx:
             with pytest.raises(Conflict, match="too far"):
                 await operations.cancel(tx, ANN, wanted.id)
@@ -305,7 +309,7 @@ async def test_final_steps_are_not_cancelled(store: ControlStore) -> None:
 
 
 async def test_another_worker_carries_on_where_the_first_died(store: ControlStore) -> None:
-    died, heir = Work(), Work()
+    died, successor = Work(), Work()
     died.waits["second"] = asyncio.Event()
 
     def first(run: Run) -> Outcome:
@@ -313,20 +317,20 @@ async def test_another_worker_carries_on_where_the_first_died(store: ControlStor
         return Next()
 
     died.acts["first"] = first
-    heir.acts["second"] = lambda run: Done({"by": run.state.by})
+    successor.acts["second"] = lambda run: Done({"by": run.state.by})
     operations = ready(store, died)
     wanted = await want(store, operations)
     dying = asyncio.create_task(carried_out(operations, wanted))
     async with asyncio.timeout(10):
-        await died.begun.wait()
+        await died.started.wait()
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
-    other = ready(store, heir)
+    other = ready(store, successor)
     async with asyncio.TaskGroup() as tasks:
         assert await other.start_due(tasks) == 0, "the lease has not ended"
     await other.take_over()
     row = await carried_out(other, wanted)
-    assert (row.status, row.result, heir.calls) == ("succeeded", {"by": "died"}, ["second"])
+    assert (row.status, row.result, successor.calls) == ("succeeded", {"by": "died"}, ["second"])
 
 
 async def test_one_that_was_left_is_gone_on_with_at_once(store: ControlStore) -> None:
@@ -361,13 +365,13 @@ async def test_one_of_another_release_is_abandoned_and_says_so(store: ControlSto
 async def test_a_worker_that_lost_its_operation_stops(store: ControlStore) -> None:
     slow, other = Work(), Work()
     slow.waits["first"] = asyncio.Event()
-    operations, heirs = ready(store, slow), ready(store, other)
+    operations, successors = ready(store, slow), ready(store, other)
     wanted = await want(store, operations)
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         await operations.start_due(tasks)
-        await slow.begun.wait()
-        await heirs.take_over()
-        assert (await carried_out(heirs, wanted)).status == "succeeded"
+        await slow.started.wait()
+        await successors.take_over()
+        assert (await carried_out(successors, wanted)).status == "succeeded"
     assert slow.calls == ["first"]
 
 
@@ -400,19 +404,19 @@ async def test_a_resource_is_only_one_operations(store: ControlStore) -> None:
 async def test_foreign_operations_are_unknown(store: ControlStore) -> None:
     operations = ready(store, Work())
     wanted = await want(store, operations)
-    stranger = Actor("user", "bob@example.com", customer_id=uuid.uuid4())
+    anonymous = Actor("user", "bob@example.com", customer_id=uuid.uuid4())
     with pytest.raises(NotFound):
-        await operations.show(stranger, wanted.id)
-    assert (await operations.page(stranger, Filter(), cursor=None, limit=10)).rows == []
+        await operations.show(anonymous, wanted.id)
+    assert (await operations.page(anonymous, Filter(), cursor=None, limit=10)).rows == []
 
 
-async def test_bytes_are_told_while_a_step_runs(store: ControlStore) -> None:
+async def test_bytes_are_reported_while_a_step_runs(store: ControlStore) -> None:
     work = Work()
     operations = Operations(store)
     seen: list[OperationRow] = []
 
     async def second(run: Run) -> Outcome:
-        await run.tell(0.5, done_bytes=50, total_bytes=100)
+        await run.report(0.5, done_bytes=50, total_bytes=100)
         seen.append(await operations.show(ANN, run.row.id))
         return Done({})
 
@@ -437,10 +441,10 @@ async def begin_many(
     actor: Actor = ANN,
 ) -> list[OperationRow]:
     """Operations in this order, each of a resource of its own."""
-    begun = []
+    started = []
     for owner in owners:
         async with store.transaction(actor) as tx:
-            begun.append(
+            started.append(
                 await operations.begin(
                     tx,
                     actor,
@@ -451,7 +455,7 @@ async def begin_many(
                     customer_id=owner,
                 )
             )
-    return begun
+    return started
 
 
 async def customers(store: ControlStore, count: int) -> list[uuid.UUID]:
@@ -492,8 +496,8 @@ class Lanes:
         self.undoing += 1
         await self._wait(run)
 
-    async def running(self, begun: list[OperationRow]) -> list[bool]:
-        rows = [await self.operations.show(ANN, each.id) for each in begun]
+    async def running(self, started: list[OperationRow]) -> list[bool]:
+        rows = [await self.operations.show(ANN, each.id) for each in started]
         return [row.status == "running" for row in rows]
 
 
@@ -524,10 +528,10 @@ async def test_whoever_has_the_fewest_comes_first(store: ControlStore) -> None:
     lanes = Lanes(store)
     several = await customers(store, 4)
     owners = [several[0]] * 3 + [several[1]] * 3 + [several[2]] * 3 + [several[3]]
-    begun = await begin_many(store, lanes.operations, "test.databases", owners)
+    started = await begin_many(store, lanes.operations, "test.databases", owners)
     async with asyncio.TaskGroup() as tasks:
         assert await lanes.operations.start_due(tasks) == ROOM["databases"].total == 6
-        running = await lanes.running(begun)
+        running = await lanes.running(started)
         assert [running[at] for at in (0, 3, 6, 9)] == [True] * 4
         lanes.let_go.set()
 
@@ -535,18 +539,18 @@ async def test_whoever_has_the_fewest_comes_first(store: ControlStore) -> None:
 async def test_what_is_cancelled_needs_no_place(store: ControlStore) -> None:
     lanes = Lanes(store)
     (greedy,) = await customers(store, 1)
-    begun = await begin_many(store, lanes.operations, "test.scripts", [greedy] * 3)
+    started = await begin_many(store, lanes.operations, "test.scripts", [greedy] * 3)
     async with asyncio.TaskGroup() as tasks:
         assert await lanes.operations.start_due(tasks) == 2
-        await cancel(store, lanes.operations, begun[2:])
+        await cancel(store, lanes.operations, started[2:])
         assert await lanes.operations.start_due(tasks) == 1
         lanes.let_go.set()
-        ended = await lanes.operations.ended(ANN, begun[2].id, seconds=30)
+        ended = await lanes.operations.ended(ANN, started[2].id, seconds=30)
         assert ended.status == "cancelled"
 
 
-async def cancel(store: ControlStore, operations: Operations, begun: list[OperationRow]) -> None:
-    for each in begun:
+async def cancel(store: ControlStore, operations: Operations, started: list[OperationRow]) -> None:
+    for each in started:
         async with store.transaction(ANN) as tx:
             await operations.cancel(tx, ANN, each.id)
 
@@ -556,8 +560,8 @@ async def test_cancelled_ones_take_no_more_places_than_others(store: ControlStor
     lanes = Lanes(store)
     greedy, other = await customers(store, 2)
     each = ROOM["scripts"].each
-    begun = await begin_many(store, lanes.operations, "test.scripts", [greedy] * 20)
-    await cancel(store, lanes.operations, begun)
+    started = await begin_many(store, lanes.operations, "test.scripts", [greedy] * 20)
+    await cancel(store, lanes.operations, started)
     async with asyncio.TaskGroup() as tasks:
         assert await lanes.operations.start_due(tasks) == each
         more = await begin_many(store, lanes.operations, "test.scripts", [greedy] * 20)
@@ -594,7 +598,7 @@ async def test_an_abandoned_one_writes_nothing_more(store: ControlStore) -> None
     wanted = await want(store, operations)
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         await operations.start_due(tasks)
-        await work.begun.wait()
+        await work.started.wait()
         async with store.transaction(ANN) as tx:
             await operations.abandon(tx, ANN, wanted.id)
         work.waits["first"].set()
@@ -611,10 +615,10 @@ async def test_a_step_ends_at_the_deadline(store: ControlStore) -> None:
         deadline=dt.timedelta(seconds=0.1),
     )
     lanes.operations.register(flow)
-    (begun,) = await begin_many(store, lanes.operations, "test.late", [None])
+    (started,) = await begin_many(store, lanes.operations, "test.late", [None])
     async with asyncio.TaskGroup() as tasks:
         await lanes.operations.start_due(tasks)
-        ended = await lanes.operations.ended(ANN, begun.id, seconds=30)
+        ended = await lanes.operations.ended(ANN, started.id, seconds=30)
     assert ended.status == "failed"
     assert ended.error is not None
     assert "did not end within" in str(ended.error["detail"])

@@ -1,4 +1,4 @@
-"""Dumps of schemas that PostgreSQL accepts, loaded again: equal, or exactly as it is told."""
+"""Dumps of schemas that PostgreSQL accepts, loaded again: equal, or exactly as it is reported."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -73,12 +73,12 @@ async def assert_reloads(
     before = contents(server, tenant.databases[0])
     done = await reloaded(server, tenant, copy, folder, form=form)
     after = contents(server, copy.databases[0])
-    told = done.as_json()
+    reported = done.as_json()
     for found, wanted in ((done.changed, schema.changed), (done.lost, schema.lost)):
         unforetold = [each for each in found if not any(part in each.object for part in wanted)]
         missing = [part for part in wanted if not any(part in each.object for each in found)]
         assert (unforetold, missing) == ([], []), schema.name
-    assert unaccounted(before, after, schema, [*told["changed"], *told["lost"]]) == []
+    assert unaccounted(before, after, schema, [*reported["changed"], *reported["lost"]]) == []
 
 
 async def test_whatever_ran_is_there_again(
@@ -108,11 +108,11 @@ BY_SETTINGS = Schema(
             AS $$ SELECT t::date $$;
         CREATE FUNCTION words(t text) RETURNS text LANGUAGE sql IMMUTABLE
             AS $$ SELECT to_tsvector(t)::text $$;
-        CREATE FUNCTION told(i interval) RETURNS text LANGUAGE sql IMMUTABLE
+        CREATE FUNCTION reported(i interval) RETURNS text LANGUAGE sql IMMUTABLE
             AS $$ SELECT i::text $$;
         CREATE TABLE t (t text, i interval, day date GENERATED ALWAYS AS (day(t)) STORED,
             words text GENERATED ALWAYS AS (words(t || ' die Häuser')) STORED,
-            told text GENERATED ALWAYS AS (told(i)) STORED);
+            reported text GENERATED ALWAYS AS (reported(i)) STORED);
         INSERT INTO t VALUES ('13/02/2020', '-1 day +2 hours')""",
     ],
 )

@@ -18,7 +18,7 @@ from tenantry.base.errors import Conflict
 from tenantry.host import processes
 from tenantry.host.commands import CommandFailed
 from tenantry.pg import dumps, visitors
-from tenantry.pg.dumps import Tell
+from tenantry.pg.dumps import ReportProgress
 from tenantry.pg.visitors import Visitor
 
 CONTENTS = r"""
@@ -60,7 +60,7 @@ class Visited:
         script: bytes,
         *,
         room: int = 2**30,
-        tell: Tell | None = None,
+        report: ReportProgress | None = None,
         roles: dict[str, str] | None = None,
         accepts_losses: bool = False,
     ) -> list[str]:
@@ -71,7 +71,7 @@ class Visited:
             name,
             self.file,
             room=room,
-            tell=tell,
+            report=report,
             roles=roles,
             accepts_losses=accepts_losses,
         )
@@ -100,7 +100,7 @@ def program(server: Server, name: str, *words: str | Path) -> bytes:
 
 
 def dumped(server: Server, dsn: str) -> bytes:
-    """All of a database, as pg_dump tells it, without what is random in that."""
+    """All of a database, as pg_dump shows it, without what is random in that."""
     text = program(server, "pg_dump", "--no-owner", "--no-acl", dsn)
     return b"\n".join(
         line for line in text.split(b"\n") if not line.startswith((b"\\restrict", b"\\unrestrict"))
@@ -144,17 +144,17 @@ async def test_a_dump_that_makes_its_database_is_read_into_this_one(
     expected = dumped(server, here)
     for options in (["--create"], ["--create", "--clean", "--if-exists", "--inserts"]):
         await visitors.wipe(visited.visitor, visited.tenant.databases[0])
-        told = await visited.reads(program(server, "pg_dump", *options, fresh_database))
-        assert [line for line in told if "owners" not in line] == []
+        reported = await visited.reads(program(server, "pg_dump", *options, fresh_database))
+        assert [line for line in reported if "owners" not in line] == []
         assert visited.settings == {"work_mem": "64kB", "search_path": '"$user", "o d"'}
         assert dumped(server, here) == expected
 
 
-async def test_what_a_script_tells_and_leaves_out(visited: Visited) -> None:
-    told: list[tuple[int, int | None]] = []
+async def test_what_a_script_shows_and_leaves_out(visited: Visited) -> None:
+    reported: list[tuple[int, int | None]] = []
 
-    async def tell(done: int, of: int | None) -> None:
-        told.append((done, of))
+    async def report(done: int, of: int | None) -> None:
+        reported.append((done, of))
 
     script = (
         b"SET transaction_timeout_of_99 = 0;\nCREATE TABLE t (x int);\nSELECT pg_sleep(0.6);\n"
@@ -164,14 +164,14 @@ async def test_what_a_script_tells_and_leaves_out(visited: Visited) -> None:
         b"SELECT repeat('x', 1000) FROM generate_series(1, 1000);\n"
     )
     packed = gzip.compress(script[:90]) + gzip.compress(script[90:])
-    assert await visited.reads(packed, tell=tell) == [
+    assert await visited.reads(packed, report=report) == [
         "owners and grants for ann, ben",
         "SET transaction_timeout_of_99 = 0;"
         ' (unrecognized configuration parameter "transaction_timeout_of_99")',
         "CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION f();",
     ]
-    assert told
-    assert told[-1] == (len(packed), len(packed))
+    assert reported
+    assert reported[-1] == (len(packed), len(packed))
     assert await visited.asks("SELECT sum(x) FROM public.t") == [(3,)]
 
 
@@ -204,8 +204,8 @@ BY_HAND = b"""
 
 
 async def test_a_script_by_hand_is_read_without_what_is_of_its_server(visited: Visited) -> None:
-    told = await visited.reads(BY_HAND)
-    *others, language = (line.partition(" (")[0].strip() for line in told)
+    reported = await visited.reads(BY_HAND)
+    *others, language = (line.partition(" (")[0].strip() for line in reported)
     assert language.startswith("EXTENSION plperlu: ")  # Debian has it in a package of its own
     assert others == [
         "owners and grants for ann, ben, cleo",
@@ -231,7 +231,7 @@ DUMPS = Path(__file__).parents[1] / "dumps"
 
 async def test_a_dump_of_supabases_is_read_without_what_cannot_be_here(visited: Visited) -> None:
     script = (DUMPS / "supabase.sql").read_bytes()
-    told = await visited.reads(script, roles={"anon": visited.tenant.role})
+    reported = await visited.reads(script, roles={"anon": visited.tenant.role})
     # Not as the tenant: the visitor is its member, and has made the tables.
     assert await visited.asks("SELECT count(*) FROM public.notes") == [(2,)]
     assert await visited.asks("SELECT count(*) FROM auth.users") == [(1,)]
@@ -244,7 +244,7 @@ async def test_a_dump_of_supabases_is_read_without_what_cannot_be_here(visited: 
     assert await visited.asks("SELECT conname::text FROM pg_constraint WHERE contype = 'f'") == [
         ("notes_owner_fkey",)
     ]
-    left_out = "\n".join(told)
+    left_out = "\n".join(reported)
     for line in (
         "owners and grants for authenticated, dashboard_user, postgres, supabase_admin,"
         " supabase_auth_admin",
@@ -260,7 +260,7 @@ async def test_a_dump_of_supabases_is_read_without_what_cannot_be_here(visited: 
         "CREATE EVENT TRIGGER issue_pg_net_access",
     ):
         assert line in left_out
-    assert len(told) == 11
+    assert len(reported) == 11
     [(granted,)] = await visited.asks(
         "SELECT has_table_privilege('public.notes', 'INSERT') FROM"
         " (SELECT set_config('role', current_user, false)) s"
@@ -273,8 +273,8 @@ async def test_a_dump_of_neons_is_read_in_a_transaction_too(
     visited: Visited, *, wrapped: bool
 ) -> None:
     script = (DUMPS / "neon.sql").read_bytes()
-    told = await visited.reads(b"BEGIN;\n" + script + b"COMMIT;\n" if wrapped else script)
-    assert told == [
+    reported = await visited.reads(b"BEGIN;\n" + script + b"COMMIT;\n" if wrapped else script)
+    assert reported == [
         "owners and grants for anon, cloud_admin, neon_superuser, neondb_owner",
         "policy read_all on public.notes: left out, unknown here: role authenticated",
     ]
@@ -287,8 +287,8 @@ async def test_what_others_can_do_without_fails_alone_in_a_transaction(visited: 
         b"SET newer_than_this_server = 1;\nDROP TABLE nothing;\nCOMMENT ON TABLE gone IS 'x';\n"
         b"COPY t FROM stdin;\n1\n\\.\nCOMMIT;\n"
     )
-    told = await visited.reads(script)
-    assert [line.partition(";")[0] for line in told] == [
+    reported = await visited.reads(script)
+    assert [line.partition(";")[0] for line in reported] == [
         "CREATE POLICY p ON t USING (auth.uid() = x)",
         "SET newer_than_this_server = 1",
     ]
@@ -349,8 +349,8 @@ async def test_data_is_read_while_triggers_are_off(visited: Visited, script: byt
     assert await visited.asks(keys) == [("a_b_fkey", True), ("b_a_fkey", True)]
     assert await visited.asks(on) == [("refuse",)]
     await visitors.wipe(visited.visitor, visited.tenant.databases[0])
-    [told] = await visited.reads(script.replace(b"%s", b"7"))
-    assert "b_a_fkey FOREIGN KEY (a) REFERENCES public.a(id) (NOT VALID: " in told
+    [reported] = await visited.reads(script.replace(b"%s", b"7"))
+    assert "b_a_fkey FOREIGN KEY (a) REFERENCES public.a(id) (NOT VALID: " in reported
     assert await visited.asks(keys) == [("a_b_fkey", True), ("b_a_fkey", False)]
     assert await visited.asks(on) == [("refuse",)]
 
@@ -361,8 +361,8 @@ async def test_foreign_keys_that_old_rows_violate_are_not_valid(visited: Visited
         b"INSERT INTO b VALUES (1);\n"
         b"ALTER TABLE ONLY b\n    ADD CONSTRAINT b_a_fkey FOREIGN KEY (a) REFERENCES a(id);\n"
     )
-    [told] = await visited.reads(script)
-    assert "(NOT VALID: insert or update on table" in told
+    [reported] = await visited.reads(script)
+    assert "(NOT VALID: insert or update on table" in reported
 
 
 STRICTER = b"""-- PostgreSQL database dump
@@ -400,8 +400,8 @@ ROWS = [
 async def test_what_a_load_is_stricter_with_than_what_ran_is_there(
     visited: Visited, rows: bytes, pack: Callable[[bytes], bytes]
 ) -> None:
-    told = await visited.reads(pack(STRICTER.replace(b"%s", rows)))
-    assert sorted(line.rpartition(": ")[0] for line in told) == [
+    reported = await visited.reads(pack(STRICTER.replace(b"%s", rows)))
+    assert sorted(line.rpartition(": ")[0] for line in reported) == [
         "CHECK CONSTRAINT app.child open: It is NOT VALID",
         "CHECK CONSTRAINT app.size is_small: It is NOT VALID",
         "CHECK CONSTRAINT app.t open: It is NOT VALID",
@@ -451,12 +451,12 @@ LOSING = (
 )
 
 
-async def test_losses_are_accepted_and_told(visited: Visited) -> None:
+async def test_losses_are_accepted_and_reported(visited: Visited) -> None:
     with pytest.raises(CommandFailed, match="no_such_type"):
         await visited.reads(LOSING)
     await visitors.wipe(visited.visitor, visited.tenant.databases[0])
-    told = await visited.reads(LOSING, accepts_losses=True)
-    assert [line.partition(" (")[0].partition(":")[0] for line in told] == [
+    reported = await visited.reads(LOSING, accepts_losses=True)
+    assert [line.partition(" (")[0].partition(":")[0] for line in reported] == [
         "CREATE TABLE public.u",
         "COPY public.u",
         "CREATE UNIQUE INDEX t_x ON public.t USING btree",
@@ -464,7 +464,7 @@ async def test_losses_are_accepted_and_told(visited: Visited) -> None:
         "NOT NULL of DOMAIN public.d",
     ]
     assert await visited.asks("SELECT count(*) FROM public.t, public.n") == [(3,)]
-    [(why,)] = [(line,) for line in told if "t_x" in line]
+    [(why,)] = [(line,) for line in reported if "t_x" in line]
     assert "could not create unique index" in why
 
 

@@ -71,7 +71,7 @@ async def test_what_was_given_to_standing_roles_is_taken_back(
     assert await rows(platform, CONNECT, tenant.databases) == []
 
 
-async def test_a_visitor_starts_anew_whatever_code_of_the_tenants_set_for_it(
+async def test_a_visitor_starts_again_whatever_code_of_the_tenants_set_for_it(
     tenant: Tenant, tmp_path: Path
 ) -> None:
     purpose, main = uuid4().hex, tenant.databases[0]

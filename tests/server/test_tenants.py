@@ -229,7 +229,7 @@ async def test_a_neighbours_grant_holds_up_no_deletion(
     assert await objects.drop_role(platform, gone.role)
 
 
-async def test_use_is_told_from_outside(platform: Connection, tenant: Tenant) -> None:
+async def test_use_is_reported_from_outside(platform: Connection, tenant: Tenant) -> None:
     async with await tenant.session() as session:
         await session.execute("SELECT 1")
         use = await catalog.database_use(platform, [*tenant.databases, "nowhere"])

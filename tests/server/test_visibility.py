@@ -14,8 +14,8 @@ from tenants import Connection, Tenant, make, rows, unmake
 from tenantry.pg import objects, visibility
 from tenantry.pg.connections import ADMIN, Address, connect
 
-# Of which database or session a row tells.
-TELLING = {"datid", "datname", "pid", "database"}
+# Of which database or session a row shows.
+REVEALING = {"datid", "datname", "pid", "database"}
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ async def test_every_view_shows_rows_of_ones_own_databases_only(
                 "SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a"
                 " ON a.attrelid = c.oid WHERE c.relkind = 'v' AND a.attname = ANY (%s)"
                 " AND c.relnamespace = 'pg_catalog'::regnamespace",
-                list(TELLING),
+                list(REVEALING),
             ):
                 try:
                     values = await rows(
@@ -148,7 +148,9 @@ async def test_an_indexs_function_sees_no_more_in_a_superusers_session(
         assert found == [(tenant.databases[0], "<insufficient privilege>")]
 
 
-async def test_who_blocks_a_session_is_told_of_ones_own(tenant: Tenant, neighbour: Tenant) -> None:
+async def test_who_blocks_a_session_is_reported_of_ones_own(
+    tenant: Tenant, neighbour: Tenant
+) -> None:
     asked = "SELECT pg_blocking_pids(%s)"
     async with (
         await tenant.session() as first,

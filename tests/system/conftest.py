@@ -42,7 +42,7 @@ def api(platform: Installation) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def people(platform: Installation, api: httpx.Client) -> Iterator[Callable[..., Person]]:
-    """Makes users, each as a person before the door."""
+    """Makes users, each with a client of its own."""
     yield lambda **asked: Person(platform, make_user(api, **asked)["email"])
     while Person.everybody:
         Person.everybody.pop().http.close()

@@ -103,8 +103,8 @@ class Pebble:
 
     def is_revoked(self, serial: str) -> bool:
         """What it says of a certificate, by its serial number in hex."""
-        told: dict[str, Any] = self._ask(f"cert-status-by-serial/{serial}").json()
-        return bool(told["Status"] == "Revoked")
+        reported: dict[str, Any] = self._ask(f"cert-status-by-serial/{serial}").json()
+        return bool(reported["Status"] == "Revoked")
 
     def _ask(self, path: str) -> httpx.Response:
         context = ssl.create_default_context(cafile=self._own.certificate)

@@ -108,7 +108,7 @@ class S3Server:
             server.wait()
 
     def settings(self) -> dict[str, str]:
-        """What a platform that uses it is told."""
+        """What a platform that uses it is reported."""
         return {
             "TENANTRY_BACKUP_S3_ENDPOINT": self.endpoint,
             "TENANTRY_BACKUP_S3_BUCKET": BUCKET,

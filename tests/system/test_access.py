@@ -1,4 +1,4 @@
-"""API keys and the audit: who may do what, and what is told of it afterwards."""
+"""API keys and the audit: who may do what, and what is reported of it afterwards."""
 
 import contextlib
 import datetime as dt
@@ -56,7 +56,7 @@ def audit(api: httpx.Client, **wanted: str) -> list[dict[str, Any]]:
 # Keys
 
 
-def test_a_new_key_is_told_in_full_and_once(api: httpx.Client) -> None:
+def test_a_new_key_is_reported_in_full_and_once(api: httpx.Client) -> None:
     expires, email = in_(days=1), some_email()
     made = make_key(
         api, "databases:write", "databases:read", name="CI", expires_at=expires, customerEmail=email
@@ -86,9 +86,9 @@ def test_keys_come_in_pages(api: httpx.Client) -> None:
     seen: list[str] = []
     query: dict[str, str] = {"limit": "2"}
     while len(seen) < 5:
-        told = api.get("/api/api-keys", params=query).json()
-        seen += [row["id"] for row in told["data"]]
-        query["cursor"] = told["next_cursor"]
+        reported = api.get("/api/api-keys", params=query).json()
+        seen += [row["id"] for row in reported["data"]]
+        query["cursor"] = reported["next_cursor"]
     assert seen[:5] == made[::-1]
 
 
@@ -98,7 +98,7 @@ def test_a_key_comes_in_either_header(
 ) -> None:
     key = make_key(api, "databases:read")["key"]
     value = key if header == "X-API-Key" else f"Bearer {key}"
-    with platform.stranger() as client:
+    with platform.anonymous() as client:
         data(client.get("/api/databases", headers={header: value}))
 
 
@@ -118,7 +118,7 @@ def test_a_key_comes_in_either_header(
 def test_without_a_good_key_there_is_nothing(
     platform: Installation, api: httpx.Client, headers: dict[str, str]
 ) -> None:
-    with platform.stranger() as client:
+    with platform.anonymous() as client:
         answers = [
             client.get("/api/databases", headers=headers),
             client.post("/api/databases", headers=headers, json={"friendlyName": "No"}),
@@ -127,8 +127,8 @@ def test_without_a_good_key_there_is_nothing(
             client.get("/api/databases/%00%ff%0a", headers=headers),
         ]
     for answer in answers:
-        told = problem(answer, 401)
-        assert told["code"] == "unauthenticated"
+        reported = problem(answer, 401)
+        assert reported["code"] == "unauthenticated"
         assert answer.headers["www-authenticate"] == "ApiKey"
     refused = audit(api, action="login", result="refused", limit="5")
     assert [row["request_id"] for row in refused] == [
@@ -140,7 +140,7 @@ def test_without_a_good_key_there_is_nothing(
 
 
 def test_every_route_of_the_api_asks_for_a_key(platform: Installation) -> None:
-    with platform.stranger() as client:
+    with platform.anonymous() as client:
         paths = client.get("/openapi.json").json()["paths"]
         checked = 0
         for path, methods in paths.items():
@@ -184,8 +184,8 @@ def test_a_revoked_key_is_refused_at_once(platform: Installation, api: httpx.Cli
 @pytest.mark.parametrize("expiry", ["2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "2030-01-01"])
 def test_an_expiry_that_cannot_be_is_refused(api: httpx.Client, expiry: str) -> None:
     asked = {"name": "Test", "scopes": ["databases:read"], "expires_at": expiry}
-    told = problem(api.post("/api/api-keys", json=asked), 422)
-    assert [error["field"] for error in told["errors"]] == ["expires_at"]
+    reported = problem(api.post("/api/api-keys", json=asked), 422)
+    assert [error["field"] for error in reported["errors"]] == ["expires_at"]
 
 
 def test_last_use_is_noted(platform: Installation, api: httpx.Client) -> None:
@@ -255,10 +255,10 @@ def test_a_key_does_what_its_scope_says_and_nothing_else(
         if name in allowed:
             assert answer.status_code in {200, 201, 404}, (name, answer.text)
         else:
-            told = problem(answer, 403)
-            assert told["code"] == "forbidden"
+            reported = problem(answer, 403)
+            assert reported["code"] == "forbidden"
             (row, *_) = audit(api, action="access", result="refused", limit="1")
-            assert row["request_id"] == told["request_id"]
+            assert row["request_id"] == reported["request_id"]
             assert row["details"]["request"] == f"{method} {path}"
 
 
@@ -271,11 +271,11 @@ def test_a_key_passes_on_no_more_than_it_has(as_key: Callable[..., httpx.Client]
     data(ask_for("databases:read"), 201)
     data(ask_for("databases:read", "keys:write"), 201)
     for beyond in ("admin", "databases:write", "audit:read"):
-        told = problem(ask_for("databases:read", beyond), 403)
-        assert beyond in told["detail"]
+        reported = problem(ask_for("databases:read", beyond), 403)
+        assert beyond in reported["detail"]
     for unknown in ("root", "", "ADMIN"):
-        told = problem(ask_for(unknown), 422)
-        assert told["errors"][0]["field"] == "scopes.0"
+        reported = problem(ask_for(unknown), 422)
+        assert reported["errors"][0]["field"] == "scopes.0"
     problem(ask_for(), 422)
 
 
@@ -293,10 +293,10 @@ def test_a_customers_key_sees_only_what_is_its_own(
     given = platform.create(ownerEmail=email)
     made = data(mine.post("/api/databases", json={"friendlyName": "Mine"}), 201)
     assert made["owner_email"] == email
-    told = problem(
+    reported = problem(
         mine.post("/api/databases", json={"friendlyName": "X", "ownerEmail": some_email()}), 403
     )
-    assert told["code"] == "forbidden"
+    assert reported["code"] == "forbidden"
 
     assert {row["id"] for row in data(mine.get("/api/databases"))} == {given["id"], made["id"]}
     for filters in ({"owner": theirs["owner_email"]}, {"search": theirs["database_name"]}):
@@ -313,7 +313,7 @@ def test_a_customers_key_sees_only_what_is_its_own(
 def test_what_is_anothers_is_as_if_it_were_not(
     platform: Installation, api: httpx.Client, as_key: Callable[..., httpx.Client]
 ) -> None:
-    stranger = as_key(
+    anonymous = as_key(
         *("databases:read", "databases:write", "keys:write", "audit:read"),
         customerEmail=some_email(),
     )
@@ -322,8 +322,8 @@ def test_what_is_anothers_is_as_if_it_were_not(
     gone = platform.create()
     operation = api.delete(f"/api/databases/{gone['id']}").json()["data"]["operation_id"]
 
-    def told(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer = problem(stranger.request(method, path, json=body), 404)
+    def reported(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        answer = problem(anonymous.request(method, path, json=body), 404)
         return {field: answer.get(field) for field in ("title", "detail", "hint", "code", "type")}
 
     for method, path, body in (
@@ -335,10 +335,10 @@ def test_what_is_anothers_is_as_if_it_were_not(
         ("POST", "/api/databases/{}/rotate-password", None),
     ):
         foreign, unknown = path.format(theirs["id"]), path.format(UNKNOWN)
-        assert told(method, foreign, body) == told(method, unknown, body)
+        assert reported(method, foreign, body) == reported(method, unknown, body)
     for path, foreign in (("/api/api-keys/{}", key["id"]), ("/api/operations/{}", operation)):
         method = "DELETE" if "keys" in path else "GET"
-        assert told(method, path.format(foreign)) == told(method, path.format(UNKNOWN))
+        assert reported(method, path.format(foreign)) == reported(method, path.format(UNKNOWN))
     assert data(api.get(f"/api/databases/{theirs['id']}"))["friendly_name"] == "Test"
     assert ask(theirs["connection_string"]) == 1
 
@@ -379,9 +379,9 @@ def test_every_change_is_in_the_audit(api: httpx.Client) -> None:
 
     def change(action: str, answer: httpx.Response) -> dict[str, Any]:
         assert answer.is_success, answer.text
-        told = dict(answer.json()["data"])
-        done.append((action, told["id"], answer.headers["x-request-id"]))
-        return told
+        reported = dict(answer.json()["data"])
+        done.append((action, reported["id"], answer.headers["x-request-id"]))
+        return reported
 
     made = change("database.create", api.post("/api/databases", json={"friendlyName": "One"}))
     path = f"/api/databases/{made['id']}"
@@ -440,11 +440,11 @@ def test_the_audit_is_filtered_and_comes_in_pages(api: httpx.Client) -> None:
     seen: list[int] = []
     query = {"limit": "3"}
     while True:
-        told = api.get("/api/audit-logs", params=query).json()
-        seen += [row["id"] for row in told["data"]]
-        if "next_cursor" not in told:
+        reported = api.get("/api/audit-logs", params=query).json()
+        seen += [row["id"] for row in reported["data"]]
+        if "next_cursor" not in reported:
             break
-        query["cursor"] = told["next_cursor"]
+        query["cursor"] = reported["next_cursor"]
     assert len(seen) > 3
     assert seen == sorted(set(seen), reverse=True)
 
@@ -531,8 +531,8 @@ def test_secrets_are_for_their_owner_only(platform: Installation) -> None:
 
 
 def test_health_names_the_environment(platform: Installation) -> None:
-    told = platform.get("/health").json()
-    assert (told["status"], told["environment"]) == ("ok", "production")
+    reported = platform.get("/health").json()
+    assert (reported["status"], reported["environment"]) == ("ok", "production")
 
 
 def test_details_of_readiness_are_for_this_machine_and_for_administrators(
@@ -541,7 +541,7 @@ def test_details_of_readiness_are_for_this_machine_and_for_administrators(
     """They name databases, files and versions with their known weaknesses."""
 
     def details(headers: dict[str, str]) -> set[str | None]:
-        with platform.stranger(headers) as client:
+        with platform.anonymous(headers) as client:
             answer = client.get("/ready")
         assert answer.status_code == 200
         return {part["detail"] for part in answer.json()["parts"]}
@@ -554,7 +554,7 @@ def test_details_of_readiness_are_for_this_machine_and_for_administrators(
         assert details(elsewhere | hidden) == {None}, hidden
     for shown in ({}, elsewhere | {"X-API-Key": key}):
         assert details(shown) - {None}, shown
-    with platform.stranger(elsewhere | {"X-API-Key": "tnk_wrong"}) as client:
+    with platform.anonymous(elsewhere | {"X-API-Key": "tnk_wrong"}) as client:
         problem(client.get("/ready"), 401)
-    with platform.stranger(elsewhere | {"X-API-Key": customers}) as client:
+    with platform.anonymous(elsewhere | {"X-API-Key": customers}) as client:
         problem(client.get("/metrics"), 403)

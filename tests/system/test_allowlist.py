@@ -1,4 +1,4 @@
-"""Allowlists at both doors, from addresses that really differ."""
+"""Allowlists at both endpoints, from addresses that really differ."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ from tenantry.services.repository.service import Repositories
 
 V4 = ("127.0.3.1", "127.0.3.2")
 V6 = ("fd00:7e57::1", "fd00:7e57::2")
-DOORS = ("direct", "pooled")
+ENDPOINTS = ("direct", "pooled")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def ipv6_addresses() -> Iterator[None]:
 
 
 class Relay:
-    """Carries one door's bytes from a local port, so that the server sees another address."""
+    """Carries one endpoint's bytes from a local port, so that the server sees another address."""
 
     def __init__(self, source: str, port: int) -> None:
         self._source = source
@@ -85,8 +85,8 @@ class Relay:
 
 
 @contextlib.contextmanager
-def relay(platform: Installation, source: str, door: str) -> Iterator[int]:
-    port = platform.pg_port if door == "direct" else platform.pool_port
+def relay(platform: Installation, source: str, endpoint: str) -> Iterator[int]:
+    port = platform.pg_port if endpoint == "direct" else platform.pool_port
     with contextlib.closing(Relay(source, port)) as carrying:
         yield carrying.port
 
@@ -104,14 +104,14 @@ def connect(database: dict[str, Any], port: int) -> psycopg.Connection[TupleRow]
     )
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("family", [V4, V6], ids=["ipv4", "ipv6"])
 def test_matrix(
     platform: Installation,
     api: httpx.Client,
     request: pytest.FixtureRequest,
     family: tuple[str, str],
-    door: str,
+    endpoint: str,
 ) -> None:
     if family is V6:
         request.getfixturevalue("ipv6_addresses")
@@ -119,8 +119,8 @@ def test_matrix(
     database, neighbour = platform.create(), platform.create()
     url = f"/api/databases/{database['id']}/whitelist"
     with contextlib.ExitStack() as open_things:
-        near = open_things.enter_context(relay(platform, here, door))
-        far = open_things.enter_context(relay(platform, there, door))
+        near = open_things.enter_context(relay(platform, here, endpoint))
+        far = open_things.enter_context(relay(platform, there, endpoint))
 
         def session(of: dict[str, Any], port: int) -> psycopg.Connection[TupleRow]:
             return open_things.enter_context(contextlib.closing(connect(of, port)))
@@ -154,7 +154,7 @@ def test_matrix(
         assert is_open(beside)
 
 
-def test_the_list_is_normalised_and_told(platform: Installation, api: httpx.Client) -> None:
+def test_the_list_is_normalised_and_reported(platform: Installation, api: httpx.Client) -> None:
     database = platform.create()
     url = f"/api/databases/{database['id']}/whitelist"
     first = api.post(url, json={"ipAddress": "10.1.2.3/8", "description": "the office"})
@@ -163,9 +163,9 @@ def test_the_list_is_normalised_and_told(platform: Installation, api: httpx.Clie
     assert "10.1.2.3/8 was taken for all of 10.0.0.0/8." in first.json()["message"]
     again = api.post(url, json={"ip_address": "::ffff:10.9.9.9/104"})
     assert again.json()["data"]["id"] == first.json()["data"]["id"]
-    told = api.get(url).json()
-    assert [entry["ip_address"] for entry in told["data"]] == ["10.0.0.0/8"]
-    assert told["caller_address"] == "127.0.0.1"
+    reported = api.get(url).json()
+    assert [entry["ip_address"] for entry in reported["data"]] == ["10.0.0.0/8"]
+    assert reported["caller_address"] == "127.0.0.1"
     for nonsense in ("example.com", "1.2.3.4/99", "0.0.0.0/0\nlocal all all trust"):
         answer = api.post(url, json={"ipAddress": nonsense})
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
@@ -173,12 +173,12 @@ def test_the_list_is_normalised_and_told(platform: Installation, api: httpx.Clie
     assert [entry["action"] for entry in log[:2]] == ["whitelist.add", "whitelist.add"]
 
 
-def test_what_an_entry_that_is_listed_is_not_told_stays(
+def test_what_an_entry_that_is_listed_is_not_reported_stays(
     platform: Installation, api: httpx.Client
 ) -> None:
     url = f"/api/databases/{platform.create()['id']}/whitelist"
     soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 600))
-    whole = {"ip_address": "192.0.2.1", "description": "a guest", "expires_at": soon}
+    whole = {"ip_address": "192.0.2.1", "description": "a visitor's network", "expires_at": soon}
     first = api.post(url, json=whole).json()["data"]
     again = api.post(url, json={"ip_address": "192.0.2.1"}).json()["data"]
     assert again == first | {"closes": False}
@@ -186,8 +186,12 @@ def test_what_an_entry_that_is_listed_is_not_told_stays(
     assert changed == again | {"expires_at": None}
     # A whole list says all of each entry.
     api.put(url, json={"entries": [{"ip_address": "192.0.2.1"}]}).raise_for_status()
-    (told,) = api.get(url).json()["data"]
-    assert (told["id"], told["description"], told["expires_at"]) == (first["id"], None, None)
+    (reported,) = api.get(url).json()["data"]
+    assert (reported["id"], reported["description"], reported["expires_at"]) == (
+        first["id"],
+        None,
+        None,
+    )
 
 
 def test_an_entry_that_has_come_to_its_end_admits_nobody(
@@ -245,14 +249,14 @@ async def sweep_while_one_is_admitted(
         return True
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_who_has_just_been_admitted_stays(
-    platform: Installation, api: httpx.Client, door: str
+    platform: Installation, api: httpx.Client, endpoint: str
 ) -> None:
     database = platform.create()
     url = f"/api/databases/{database['id']}/whitelist"
     api.post(url, json={"ipAddress": "192.0.2.1"}).raise_for_status()
-    with relay(platform, V4[0], door) as port:
+    with relay(platform, V4[0], endpoint) as port:
         # The platform's user may not look for a client's certificate in the home of who tests.
         conninfo = make_conninfo(
             database["connection_string"], host="127.0.0.1", port=port, sslcert="/none"

@@ -79,8 +79,10 @@ def test_a_renewed_certificate_is_shown_and_connections_go_on(public: Installati
     assert after is not None
     assert after != before
     assert public.pids()["api"] == pid
-    told = json.loads(public.tenantry("tls", "status", "--json").stdout)
-    assert {door["name"]: door["serves_it"] for door in told["doors"]}["api"] is True
+    reported = json.loads(public.tenantry("tls", "status", "--json").stdout)
+    assert {endpoint["name"]: endpoint["serves_it"] for endpoint in reported["endpoints"]}[
+        "api"
+    ] is True
 
 
 def test_another_machine_reaches_it_by_its_name(public: Installation, tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ def test_the_export_is_filtered_as_the_list_is(platform: Installation, api: http
     bad = api.get("/api/audit-logs/export", params={"result": "perhaps"})
     assert (bad.status_code, bad.json()["errors"][0]["field"]) == (422, "result")
     assert api.get("/api/audit-logs/export", params={"actor": "nobody at all"}).text == ""
-    with platform.stranger() as stranger:
-        assert stranger.get("/api/audit-logs/export").status_code == 401
+    with platform.anonymous() as anonymous:
+        assert anonymous.get("/api/audit-logs/export").status_code == 401
 
 
 def test_an_owner_reads_what_others_did_to_the_database(
@@ -63,11 +63,11 @@ def test_an_owner_reads_what_others_did_to_the_database(
 
     with platform.client(key) as owner:
 
-        def told() -> list[str]:
+        def reported() -> list[str]:
             return [row["action"] for row in data(owner.get("/api/audit-logs"))][::-1]
 
-        eventually(lambda: "database.deleted" in told())
-        assert told() == [
+        eventually(lambda: "database.deleted" in reported())
+        assert reported() == [
             "database.create",
             "database.update",
             "whitelist.add",
@@ -85,11 +85,11 @@ def test_an_owner_reads_what_others_did_to_the_database(
         ]
 
 
-def test_what_was_begun_is_told_from_what_was_done(
+def test_what_was_started_is_reported_from_what_was_done(
     platform: Installation, api: httpx.Client
 ) -> None:
-    """By the owner's names, with the addresses; what has ended is told in a row of its own."""
-    made = platform.create(name="told", friendlyName="The told one")
+    """By the owner's names, with the addresses; what has ended is reported in a row of its own."""
+    made = platform.create(name="reported", friendlyName="The reported one")
     path = f"/api/databases/{made['id']}"
     entry = data(api.post(f"{path}/whitelist", json={"ipAddress": "192.0.2.1"}), 201)
     api.delete(f"{path}/whitelist/{entry['id']}").raise_for_status()
@@ -100,28 +100,28 @@ def test_what_was_begun_is_told_from_what_was_done(
         asked = {"resource_id": made["id"], "actor": "administrator"}
         return list(data(api.get("/api/audit-logs", params=asked)))
 
-    def told(result: str) -> list[str]:
+    def reported(result: str) -> list[str]:
         return [row["action"] for row in rows() if row["result"] == result]
 
-    eventually(lambda: "backup.create" in told("ok"))
-    assert told("accepted") == ["backup.create"]
+    eventually(lambda: "backup.create" in reported("ok"))
+    assert reported("accepted") == ["backup.create"]
     (done,) = [row for row in rows() if (row["action"], row["result"]) == ("backup.create", "ok")]
     assert done["details"] == {"operation_id": ended["id"]}
     api.patch(path, json={"name": "renamed"}).raise_for_status()
     api.delete(path).raise_for_status()
-    eventually(lambda: "database.deleted" in told("ok"))
-    assert told("accepted") == ["database.delete", "backup.create"]
+    eventually(lambda: "database.deleted" in reported("ok"))
+    assert reported("accepted") == ["database.delete", "backup.create"]
     names = [(row["action"], row["resource_title"], row["resource_name"]) for row in rows()]
     database = made["database_name"]
     assert names == [
         ("database.deleted", "renamed", database),
         ("database.delete", "renamed", database),
         ("database.update", "renamed", database),
-        ("backup.create", "told", database),
-        ("backup.create", "told", database),
-        ("whitelist.remove", "told", database),
-        ("whitelist.add", "told", database),
-        ("database.create", "told", database),
+        ("backup.create", "reported", database),
+        ("backup.create", "reported", database),
+        ("whitelist.remove", "reported", database),
+        ("whitelist.add", "reported", database),
+        ("database.create", "reported", database),
     ]
 
     def lines(*words: str) -> list[list[str]]:
@@ -134,7 +134,7 @@ def test_what_was_begun_is_told_from_what_was_done(
         *(line for line in lines() if line[0] == "backup.create" and "accepted" in line),
     ]
     assert lines("--action", "whitelist.add") == [
-        ["whitelist.add", "told", "ok", "127.0.0.1", "networks=192.0.2.1/32"]
+        ["whitelist.add", "reported", "ok", "127.0.0.1", "networks=192.0.2.1/32"]
     ]
     first = rows()[-1]
     assert lines("--until", first["at"]) == []
@@ -163,7 +163,7 @@ def test_what_is_older_than_its_retention_is_forgotten(platform: Installation) -
                 )
             }
 
-        platform.converge()
+        platform.reconcile()
         assert left() == {kept}
 
 

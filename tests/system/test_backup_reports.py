@@ -1,4 +1,4 @@
-"""Whatever becomes of a repository, all that tells of backups says the same, and so does a restore.
+"""Whatever becomes of a repository, all that shows of backups says the same, and so does a restore.
 
 Each place is asked of each state: status, doctor, /ready, /metrics, the API, the CLI.
 """
@@ -60,7 +60,7 @@ def disk() -> Iterator[Path]:
 
 
 @dataclass
-class World:
+class Scenario:
     platform: Installation
     disk: Path
     database: dict[str, Any]
@@ -93,8 +93,8 @@ class World:
         warnings = " ".join(status.warnings)
         assert (status.backups, bool(status.last_backup_at)) == (known, known == "ok")
         assert words in warnings
-        told = (self.cluster()["last_backup_at"], status.last_backup_at)
-        assert len({each and dt.datetime.fromisoformat(each) for each in told}) == 1
+        reported = (self.cluster()["last_backup_at"], status.last_backup_at)
+        assert len({each and dt.datetime.fromisoformat(each) for each in reported}) == 1
 
         about = [each for each in of_clusters(here, looked) if CLUSTER in each.subject]
         is_fine = any(each.level == "ok" and "the last one" in each.detail for each in about)
@@ -143,11 +143,11 @@ class World:
         """Whether the database can be had back as it was at a moment."""
         with self.platform.client() as api:
             path = f"/api/databases/{self.database['id']}/restore"
-            begun = api.post(path, json={"to": moment})
-            if begun.status_code != 202:
-                assert begun.status_code in {409, 422, 500}, begun.text
+            started = api.post(path, json={"to": moment})
+            if started.status_code != 202:
+                assert started.status_code in {409, 422, 500}, started.text
                 return False
-            done = ended(api, begun)
+            done = ended(api, started)
             if done["status"] == "succeeded":
                 api.delete(f"/api/databases/{done['result']['database_id']}")
         return bool(done["status"] == "succeeded")
@@ -157,11 +157,11 @@ def is_it(cluster: dict[str, Any]) -> bool:
     return bool(cluster["name"] == CLUSTER)
 
 
-def ended(api: httpx.Client, begun: httpx.Response) -> dict[str, Any]:
+def ended(api: httpx.Client, started: httpx.Response) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     def has_ended() -> bool:
-        found.update(api.get(begun.headers["Location"]).json()["data"])
+        found.update(api.get(started.headers["Location"]).json()["data"])
         return found["finished_at"] is not None
 
     eventually(has_ended, seconds=90)
@@ -179,7 +179,7 @@ async def begin_due(_: Repositories) -> object:
 
 
 @pytest.fixture(scope="module")
-def world(disk: Path) -> Iterator[World]:
+def scenario(disk: Path) -> Iterator[Scenario]:
     installation = Installation(
         {
             "TENANTRY_BACKUPS": "on",
@@ -191,7 +191,7 @@ def world(disk: Path) -> Iterator[World]:
     try:
         installation.up()
         hurry(installation)
-        found = World(installation, disk, installation.create(name="shop"))
+        found = Scenario(installation, disk, installation.create(name="shop"))
         for name in ("control", CLUSTER):
             installation.back_up(name)
         found.moment = found.now()
@@ -200,23 +200,25 @@ def world(disk: Path) -> Iterator[World]:
         installation.remove()
 
 
-def test_while_all_is_well(world: World) -> None:
-    world.agree("ok", restores=True)
+def test_while_all_is_well(scenario: Scenario) -> None:
+    scenario.agree("ok", restores=True)
 
 
-def test_an_emptied_repository(world: World) -> None:
-    with without(world.repository):
-        world.agree("unknown", "it is gone: there is nothing of shared-1 in it")
-    world.agree("ok")
+def test_an_emptied_repository(scenario: Scenario) -> None:
+    with without(scenario.repository):
+        scenario.agree("unknown", "it is gone: there is nothing of shared-1 in it")
+    scenario.agree("ok")
 
 
-def test_a_disk_that_is_not_mounted(world: World) -> None:
-    subprocess.run(["umount", "--lazy", world.disk], check=True)
+def test_a_disk_that_is_not_mounted(scenario: Scenario) -> None:
+    subprocess.run(["umount", "--lazy", scenario.disk], check=True)
     try:
-        world.agree("unknown", "it is gone")
+        scenario.agree("unknown", "it is gone")
     finally:
-        subprocess.run(["mount", "--bind", world.disk.parent / "real", world.disk], check=True)
-    world.agree("ok")
+        subprocess.run(
+            ["mount", "--bind", scenario.disk.parent / "real", scenario.disk], check=True
+        )
+    scenario.agree("ok")
 
 
 @contextlib.contextmanager
@@ -230,98 +232,98 @@ def forbidden(folder: Path) -> Iterator[None]:
         shutil.chown(folder, SERVICE_USER, SERVICE_USER)
 
 
-def test_a_folder_that_may_not_be_read(world: World) -> None:
-    with forbidden(world.repository):
-        world.agree("unknown", "Permission denied")
-    world.agree("ok")
+def test_a_folder_that_may_not_be_read(scenario: Scenario) -> None:
+    with forbidden(scenario.repository):
+        scenario.agree("unknown", "Permission denied")
+    scenario.agree("ok")
 
 
-def test_a_folder_that_may_not_be_written(world: World) -> None:
-    folder = world.repository / "archive" / CLUSTER
+def test_a_folder_that_may_not_be_written(scenario: Scenario) -> None:
+    folder = scenario.repository / "archive" / CLUSTER
     folder.chmod(0o500)
     try:
-        world.agree("ok", f"{folder} cannot be written to", restores=True)
+        scenario.agree("ok", f"{folder} cannot be written to", restores=True)
     finally:
         folder.chmod(0o700)
-    world.agree("ok")
+    scenario.agree("ok")
 
 
-def test_a_full_disk(world: World) -> None:
-    filler = world.disk / "filler"
+def test_a_full_disk(scenario: Scenario) -> None:
+    filler = scenario.disk / "filler"
     with filler.open("wb") as file, contextlib.suppress(OSError):
         while True:
             file.write(b"\1" * 65536)
             file.flush()
     try:
-        world.agree("ok", f"the repository {world.repository} has 0 B left")
+        scenario.agree("ok", f"the repository {scenario.repository} has 0 B left")
     finally:
         filler.unlink()
-    world.agree("ok")
+    scenario.agree("ok")
 
 
-def test_the_repository_of_another_cluster(world: World) -> None:
-    places = [world.repository / each for each in ("archive", "backup")]
+def test_the_repository_of_another_cluster(scenario: Scenario) -> None:
+    places = [scenario.repository / each for each in ("archive", "backup")]
     with contextlib.ExitStack() as stack:
         for each in places:
             stack.enter_context(without(each / CLUSTER))
             stack.callback(shutil.rmtree, each / CLUSTER)
             shutil.copytree(each / "control", each / CLUSTER, symlinks=True)
             subprocess.run(["chown", "-R", f"{SERVICE_USER}:", each / CLUSTER], check=True)
-        world.agree("unknown", "it holds another cluster's backups")
-    world.agree("ok")
+        scenario.agree("unknown", "it holds another cluster's backups")
+    scenario.agree("ok")
 
 
-def test_a_setting_that_is_not_in_force_yet(world: World) -> None:
-    """The platform goes on in the old folder; nothing that is there is told of the new one."""
-    old = world.platform.environment["TENANTRY_BACKUP_DIR"]
-    world.platform.environment["TENANTRY_BACKUP_DIR"] = str(world.disk / "later")
+def test_a_setting_that_is_not_in_force_yet(scenario: Scenario) -> None:
+    """The platform goes on in the old folder; nothing that is there is reported of the new one."""
+    old = scenario.platform.environment["TENANTRY_BACKUP_DIR"]
+    scenario.platform.environment["TENANTRY_BACKUP_DIR"] = str(scenario.disk / "later")
     try:
-        status = next(each for each in world.platform.status()["clusters"] if is_it(each))
+        status = next(each for each in scenario.platform.status()["clusters"] if is_it(each))
     finally:
-        world.platform.environment["TENANTRY_BACKUP_DIR"] = old
+        scenario.platform.environment["TENANTRY_BACKUP_DIR"] = old
     assert (status["backups"], status["last_backup_at"]) == ("unknown", None)
-    assert f"{world.disk}/later is not known: it is not in use" in " ".join(status["warnings"])
+    assert f"{scenario.disk}/later is not known: it is not in use" in " ".join(status["warnings"])
 
 
-def test_a_new_folder_begins_with_a_full_backup_of_everything(world: World) -> None:
-    old, new = world.repository, world.disk / "new"
-    said = world.restart(new)
+def test_a_new_folder_begins_with_a_full_backup_of_everything(scenario: Scenario) -> None:
+    old, new = scenario.repository, scenario.disk / "new"
+    said = scenario.restart(new)
     assert f"Backups go to {new} from now on" in said
     assert f"What is in {old} stays there" in said
-    with world.worker_stopped():
-        world.agree("none", f"there is no backup in {new} yet")
-    inside(world.platform, begin_due)  # unless the worker has done it
-    eventually(lambda: world.cluster()["backups"] == "ok", seconds=60)
-    eventually(lambda: world.cluster("control")["backups"] == "ok", seconds=60)
-    world.platform.wait_restorable(CLUSTER)
-    assert not world.restore(world.moment)  # it is of the old folder
-    old_moment, world.moment = world.moment, world.now()
-    world.agree("ok", restores=True)
+    with scenario.worker_stopped():
+        scenario.agree("none", f"there is no backup in {new} yet")
+    inside(scenario.platform, begin_due)  # unless the worker has done it
+    eventually(lambda: scenario.cluster()["backups"] == "ok", seconds=60)
+    eventually(lambda: scenario.cluster("control")["backups"] == "ok", seconds=60)
+    scenario.platform.wait_restorable(CLUSTER)
+    assert not scenario.restore(scenario.moment)  # it is of the old folder
+    old_moment, scenario.moment = scenario.moment, scenario.now()
+    scenario.agree("ok", restores=True)
 
     # What the old one holds is had back by a copy; what went to the other meanwhile is missed.
-    world.platform.down()
+    scenario.platform.down()
     shutil.rmtree(new)
     subprocess.run(["cp", "-a", old, new], check=True)
-    world.platform.up()
-    with world.worker_stopped():
-        world.agree("ok", "and none after the last backup.")
-        begun = inside(world.platform, begin_due)
-    assert (CLUSTER, "incr") in [(each["cluster"], each["type"]) for each in begun]
-    assert world.restore(old_moment)
-    eventually(lambda: "none after the last" not in world.platform.warnings(), seconds=60)
-    world.platform.wait_restorable(CLUSTER)
-    assert world.restore(world.now())
+    scenario.platform.up()
+    with scenario.worker_stopped():
+        scenario.agree("ok", "and none after the last backup.")
+        started = inside(scenario.platform, begin_due)
+    assert (CLUSTER, "incr") in [(each["cluster"], each["type"]) for each in started]
+    assert scenario.restore(old_moment)
+    eventually(lambda: "none after the last" not in scenario.platform.warnings(), seconds=60)
+    scenario.platform.wait_restorable(CLUSTER)
+    assert scenario.restore(scenario.now())
 
 
-def test_a_new_folder_that_cannot_be_used(world: World) -> None:
-    unusable = world.disk / "unusable"
+def test_a_new_folder_that_cannot_be_used(scenario: Scenario) -> None:
+    unusable = scenario.disk / "unusable"
     unusable.mkdir()
     unusable.chmod(0o700)
-    said = world.restart(unusable)
+    said = scenario.restart(unusable)
     assert f"The backups' folder {unusable} cannot be used" in said
-    world.agree("unknown", f"what can be restored from {unusable} is not known")
+    scenario.agree("unknown", f"what can be restored from {unusable} is not known")
     shutil.chown(unusable, SERVICE_USER, SERVICE_USER)
-    eventually(lambda: world.cluster()["backups"] == "ok", seconds=120)
-    world.platform.wait_restorable(CLUSTER)
-    world.moment = world.now()
-    world.agree("ok", restores=True)
+    eventually(lambda: scenario.cluster()["backups"] == "ok", seconds=120)
+    scenario.platform.wait_restorable(CLUSTER)
+    scenario.moment = scenario.now()
+    scenario.agree("ok", restores=True)

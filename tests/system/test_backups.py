@@ -1,4 +1,4 @@
-"""Logical backups, through the product's doors: made, fetched, restored, damaged, and gone."""
+"""Logical backups, through the product's endpoints: made, fetched, restored, damaged, and gone."""
 
 import base64
 import contextlib
@@ -59,7 +59,7 @@ def path(database: Row, backup: Row | None = None, end: str = "") -> str:
 
 
 def ended(api: httpx.Client, answer: httpx.Response) -> Row:
-    """The operation that an answer tells of, once it has ended."""
+    """The operation that an answer shows of, once it has ended."""
     data(answer, 202)
     found: Row = {}
 
@@ -96,7 +96,7 @@ async def one_pass(_: Repositories) -> None:
     """The worker's pass over backups."""
     logs.configure("pass")  # to standard error
     async with open_platform(settings.load()) as platform:
-        await platform.backups.converge()
+        await platform.backups.reconcile()
 
 
 def fetch(api: httpx.Client, database: Row, backup: Row, folder: Path) -> Path:
@@ -107,8 +107,8 @@ def fetch(api: httpx.Client, database: Row, backup: Row, folder: Path) -> Path:
     assert answer.headers["content-disposition"] == f'attachment; filename="{backup["file_name"]}"'
     digest = hashlib.sha256(answer.content)
     assert digest.hexdigest() == backup["sha256"]
-    told = base64.b64encode(digest.digest()).decode()
-    assert answer.headers["repr-digest"] == f"sha-256=:{told}:"
+    reported = base64.b64encode(digest.digest()).decode()
+    assert answer.headers["repr-digest"] == f"sha-256=:{reported}:"
     file = folder / str(backup["file_name"])
     file.write_bytes(answer.content)
     return file
@@ -191,7 +191,7 @@ def test_definitions_and_rows_are_had_alone(
     assert ask(url, ITEMS) == ask(shop["connection_string"], ITEMS)
 
 
-def test_what_is_there_is_told(platform: Installation, api: httpx.Client) -> None:
+def test_what_is_there_is_reported(platform: Installation, api: httpx.Client) -> None:
     database = platform.create()
     assert data(api.get(path(database))) == []
     key = {"Idempotency-Key": database["id"]}
@@ -246,27 +246,27 @@ def test_only_who_may_sees_a_backup(platform: Installation, api: httpx.Client, s
         ("POST", path(shop, backup, "/verify")),
         ("DELETE", path(shop, backup)),
     ]
-    stranger = data(
+    anonymous = data(
         api.post(
             "/api/api-keys",
             json={
-                "name": "stranger",
+                "name": "unknown",
                 "scopes": ["backups:read", "backups:write", "databases:read", "databases:write"],
-                "customerEmail": "stranger@example.com",
+                "customerEmail": "unknown@example.com",
             },
         ),
         201,
     )
-    with platform.client(stranger["key"]) as client:
+    with platform.client(anonymous["key"]) as client:
         for method, url in everything:
-            told = problem(client.request(method, url), 404)
-            assert told["detail"] == "There is no such database."
+            reported = problem(client.request(method, url), 404)
+            assert reported["detail"] == "There is no such database."
         own = data(client.post("/api/databases", json={"friendlyName": "Mine"}), 201)
         mine = make(client, own)
         assert data(client.get(path(own))) == [mine]
         assert client.get(path(own, mine, "/download")).status_code == 200
-        told = problem(client.get(path(own, backup)), 404)
-        assert told["detail"] == "This database has no such backup."
+        reported = problem(client.get(path(own, backup)), 404)
+        assert reported["detail"] == "This database has no such backup."
         data(client.put(f"{path(own)}/schedule", json={"every": "week"}))
         assert ended(client, client.post(path(own, mine, "/verify")))["status"] == "succeeded"
         data(client.delete(path(own, mine)))
@@ -276,7 +276,7 @@ def test_only_who_may_sees_a_backup(platform: Installation, api: httpx.Client, s
             assert "backups:" in problem(client.request(method, url), 403)["detail"]
 
 
-def test_a_damaged_file_is_found_and_told(
+def test_a_damaged_file_is_found_and_reported(
     platform: Installation, api: httpx.Client, shop: Row
 ) -> None:
     backup = make(api, shop)
@@ -294,9 +294,9 @@ def test_a_damaged_file_is_found_and_told(
         assert verified["status"] == "succeeded"
         assert verified["result"]["status"] == "damaged"
         assert words in verified["result"]["damage"]
-        told = problem(api.get(path(shop, backup, "/download")), 409)
-        assert told["code"] == "backup_damaged"
-        assert words in told["detail"]
+        reported = problem(api.get(path(shop, backup, "/download")), 409)
+        assert reported["code"] == "backup_damaged"
+        assert words in reported["detail"]
         if content is None:
             file.touch()
     assert 'tenantry_logical_backups{status="damaged"} 1.0' in api.get("/metrics").text
@@ -315,17 +315,19 @@ def test_a_pass_finds_what_is_lost_and_removes_what_is_nobodys(
     database = platform.create()
     lost, whole = make(api, database), make(api, database)
     file_of(platform, database, lost).unlink()
-    for name in ("stranger.dump", f"{lost['file_name']}x", f"{whole['file_name']}.part"):
+    for name in ("unknown.dump", f"{lost['file_name']}x", f"{whole['file_name']}.part"):
         file_of(platform, database, whole).with_name(name).touch()
     inside(platform, one_pass)
     assert data(api.get(path(database, lost)))["status"] == "damaged"
     assert data(api.get(path(database, whole)))["status"] == "ready"
     assert whole["file_name"] in files_of(platform, database)
-    assert not {"stranger.dump", f"{lost['file_name']}x"} & set(files_of(platform, database))
+    assert not {"unknown.dump", f"{lost['file_name']}x"} & set(files_of(platform, database))
     data(api.delete(path(database, lost)))
 
 
-def test_a_database_that_lets_nobody_in_is_told(platform: Installation, api: httpx.Client) -> None:
+def test_a_database_that_lets_nobody_in_is_reported(
+    platform: Installation, api: httpx.Client
+) -> None:
     database = platform.create(maxConnections=2)
     with login(database["connection_string"]), login(database["connection_string"]):
         failed = ended(api, api.post(path(database), json={}))
@@ -337,7 +339,7 @@ def test_a_database_that_lets_nobody_in_is_told(platform: Installation, api: htt
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
-def test_a_disk_without_room_is_told(platform: Installation, api: httpx.Client) -> None:
+def test_a_disk_without_room_is_reported(platform: Installation, api: httpx.Client) -> None:
     database = platform.create()
     folder = folder_of(platform, database)
     small = make(api, database)
@@ -374,7 +376,7 @@ def test_one_is_cancelled_while_it_waits_for_a_table(
     do(database["connection_string"], "CREATE TABLE t (i int)")
     with psycopg.connect(database["connection_string"]) as session:
         session.execute("LOCK TABLE t")
-        begun = api.post(path(database), json={})
+        started = api.post(path(database), json={})
         eventually(lambda: f"{data(api.get(path(database)))[0]['file_name']}.part"
                    in files_of(platform, database))  # fmt: skip
         backup = data(api.get(path(database)))[0]
@@ -382,8 +384,8 @@ def test_one_is_cancelled_while_it_waits_for_a_table(
         problem(api.delete(path(database, backup)), 409)
         problem(api.get(path(database, backup, "/download")), 409)
         assert "to itself" in problem(api.post(path(database), json={}), 409)["detail"]
-        api.post(f"{begun.headers['Location']}/cancel").raise_for_status()
-        assert ended(api, begun)["status"] == "cancelled"
+        api.post(f"{started.headers['Location']}/cancel").raise_for_status()
+        assert ended(api, started)["status"] == "cancelled"
     assert data(api.get(path(database))) == []
     assert files_of(platform, database) == []
     with platform.superuser() as server:
@@ -397,8 +399,8 @@ def test_a_schedule_makes_backups_and_lets_them_go(
     url = f"{path(database)}/schedule"
     assert data(api.get(url))["source"] == "default"
     wanted = {"every": "day", "hour": 0, "format": "plain", "keep_count": 1, "keep_days": 1}
-    told = data(api.put(url, json=wanted))
-    assert {**told, **wanted, "keep_manual_days": None, "source": "own"} == told
+    reported = data(api.put(url, json=wanted))
+    assert {**reported, **wanted, "keep_manual_days": None, "source": "own"} == reported
     for bad in ({"every": "hour"}, {"every": "day", "hour": 24}, {"every": "day", "keep_count": 0}):
         problem(api.put(url, json=bad), 422)
     manual = make(api, database)
@@ -450,8 +452,8 @@ def defaults(api: httpx.Client) -> Iterator[str]:
 def test_a_default_is_of_an_environment_and_a_database_may_have_its_own(
     platform: Installation, api: httpx.Client, defaults: str
 ) -> None:
-    told = {row["environment"]: row for row in data(api.get(defaults))}
-    assert {name: row["every"] for name, row in told.items()} == {
+    reported = {row["environment"]: row for row in data(api.get(defaults))}
+    assert {name: row["every"] for name, row in reported.items()} == {
         "production": "day",
         "staging": "week",
         "development": "off",
@@ -478,7 +480,7 @@ def test_a_default_is_of_an_environment_and_a_database_may_have_its_own(
     assert data(api.get(url))["next_at"] is None
 
 
-def test_a_scheduled_backup_that_fails_is_told_and_tried_again(
+def test_a_scheduled_backup_that_fails_is_reported_and_tried_again(
     platform: Installation, api: httpx.Client, defaults: str
 ) -> None:
     database = platform.create(name="failing", environment="development")

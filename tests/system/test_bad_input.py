@@ -128,7 +128,7 @@ def untouched(platform: Installation, one: dict[str, Any], foreign: str) -> Iter
 
 
 def refused(answer: httpx.Response, *statuses: int) -> dict[str, Any]:
-    """What a refusal tells, if it is one of these."""
+    """What a refusal shows, if it is one of these."""
     assert answer.status_code in statuses, answer.text[:1000]
     return problem(answer, answer.status_code)
 
@@ -221,9 +221,9 @@ def test_a_limit_that_is_none_is_refused(
         api.post("/api/databases", content=body, headers=headers),
         api.patch(f"/api/databases/{one['id']}", content=body, headers=headers),
     ):
-        told = refused(answer, 400, 422)
+        reported = refused(answer, 400, 422)
         if answer.status_code == 422:
-            assert {each["field"] for each in told["errors"]} == {"maxConnections"}
+            assert {each["field"] for each in reported["errors"]} == {"maxConnections"}
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_a_body_of_100_mb_is_refused_before_it_is_read(
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.usefixtures("untouched")
-def test_a_body_that_is_too_large_is_told_so(api: httpx.Client, chunked: bool) -> None:
+def test_a_body_that_is_too_large_is_reported_so(api: httpx.Client, chunked: bool) -> None:
     body = b" " * (1024 * 1024 + 1)
     answer = api.post(
         "/api/databases",
@@ -403,7 +403,7 @@ def test_what_is_somebody_elses_is_not_found_either(
 ) -> None:
     keys = data(api.get("/api/api-keys"))
     ours = next(key["id"] for key in keys if key["customer_email"] is None)
-    with platform.client(foreign) as stranger:
+    with platform.client(foreign) as anonymous:
         for method, path, body in (
             ("GET", f"databases/{one['id']}", None),
             ("PATCH", f"databases/{one['id']}", {"friendlyName": "X"}),
@@ -413,9 +413,9 @@ def test_what_is_somebody_elses_is_not_found_either(
             ("POST", f"databases/{one['id']}/rotate-password", None),
             ("DELETE", f"api-keys/{ours}", None),
         ):
-            there = problem(stranger.request(method, f"/api/{path}", json=body), 404)
+            there = problem(anonymous.request(method, f"/api/{path}", json=body), 404)
             nowhere = path.replace(one["id"], NOWHERE).replace(ours, NOWHERE)
-            missing = problem(stranger.request(method, f"/api/{nowhere}", json=body), 404)
+            missing = problem(anonymous.request(method, f"/api/{nowhere}", json=body), 404)
             assert there["detail"] == missing["detail"]
 
 
@@ -515,10 +515,10 @@ def test_a_query_that_is_no_text_breaks_nothing(api: httpx.Client) -> None:
 )
 @pytest.mark.usefixtures("untouched")
 def test_a_wrong_api_key_opens_nothing(platform: Installation, key: bytes) -> None:
-    with platform.stranger() as stranger:
+    with platform.anonymous() as anonymous:
         for headers in ({b"X-API-Key": key}, {b"Authorization": b"Bearer " + key}):
             for method, path in (("GET", "databases"), ("POST", "databases"), ("POST", "api-keys")):
-                answer = stranger.request(method, f"/api/{path}", headers=headers, json={})
+                answer = anonymous.request(method, f"/api/{path}", headers=headers, json={})
                 if answer.status_code == 400:  # the server itself refuses bytes like these
                     assert key == b"\x01"
                     continue
@@ -532,8 +532,8 @@ def test_a_wrong_api_key_opens_nothing(platform: Installation, key: bytes) -> No
 @pytest.mark.usefixtures("untouched")
 def test_another_authorization_opens_nothing(platform: Installation, authorization: bytes) -> None:
     headers = {b"Authorization": authorization}
-    with platform.stranger() as stranger:
-        problem(stranger.get("/api/databases", headers=headers), 401)
+    with platform.anonymous() as anonymous:
+        problem(anonymous.get("/api/databases", headers=headers), 401)
 
 
 @pytest.mark.parametrize(
@@ -568,7 +568,7 @@ def test_a_plain_request_id_is_kept(api: httpx.Client) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "TRACE", "OPTIONS", "PROPFIND"])
 @pytest.mark.usefixtures("untouched")
-def test_methods_that_are_not_there_are_told_of_those_that_are(
+def test_methods_that_are_not_there_are_reported_of_those_that_are(
     api: httpx.Client, one: dict[str, Any], method: str
 ) -> None:
     for path, there in (

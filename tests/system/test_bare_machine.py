@@ -1,4 +1,4 @@
-"""A machine with nothing but Python: what goes wrong is told and leaves nothing, then it comes up.
+"""A machine with nothing but Python: problems are reported and leave nothing, then it comes up.
 
 The tests share one machine and build on each other, from the first to the last.
 """
@@ -54,7 +54,7 @@ def ports() -> dict[str, str]:
     return dict(zip(names, map(str, free_ports(3)), strict=True))
 
 
-def told(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
+def reported(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
     """It failed, and said what happened and what to do, and did not fall over."""
     said = done.stdout + done.stderr
     assert done.returncode == 1, said
@@ -79,44 +79,44 @@ def test_looking_installs_nothing(machine: BareMachine) -> None:
     assert (as_json.returncode, json.loads(as_json.stdout)) == (3, {"parts": [], "clusters": []})
     assert machine.run("./tenantry", "down").returncode == 0
     assert "./tenantry up" in machine.run("./tenantry", "--help").stdout
-    told(machine.run("./tenantry", "doctor"), "missing: the package python3-venv")
+    reported(machine.run("./tenantry", "doctor"), "missing: the package python3-venv")
     assert not (machine.root / HOME[1:]).exists()
 
 
-def test_a_user_is_told_what_to_have_installed(machine: BareMachine) -> None:
+def test_a_user_is_reported_what_to_have_installed(machine: BareMachine) -> None:
     shutil.copytree(
         machine.root / "root/tenantry", machine.root / "home/ann/tenantry", dirs_exist_ok=True
     )
     machine.run("chown", "--recursive", "ann:", "/home/ann/tenantry")
     up = machine.run("/home/ann/tenantry/tenantry", "up", user="ann")
-    told(up, "packages are missing: python3-venv", "sudo apt-get install")
+    reported(up, "packages are missing: python3-venv", "sudo apt-get install")
     assert not (machine.root / "home/ann/.local").exists()
 
 
 @pytest.mark.parametrize("command", ["up", "status", "doctor"])
-def test_a_home_that_cannot_be_read_is_told(machine: BareMachine, command: str) -> None:
+def test_a_home_that_cannot_be_read_is_reported(machine: BareMachine, command: str) -> None:
     env = {"TENANTRY_HOME": "/root/home"}
     done = machine.run("/home/ann/tenantry/tenantry", command, user="ann", env=env)
-    told(done, "/root/home: Permission denied.", "TENANTRY_HOME")
+    reported(done, "/root/home: Permission denied.", "TENANTRY_HOME")
 
 
-def test_a_home_where_only_root_gets_is_told(machine: BareMachine) -> None:
+def test_a_home_where_only_root_gets_is_reported(machine: BareMachine) -> None:
     up = machine.run("./tenantry", "up", env={"TENANTRY_HOME": "/root/home"})
-    told(up, "Only root can enter /root", "Set TENANTRY_HOME")
+    reported(up, "Only root can enter /root", "Set TENANTRY_HOME")
     assert not (machine.root / "root/home").exists()
 
 
-def test_a_file_for_a_home_is_told(machine: BareMachine) -> None:
-    told(
+def test_a_file_for_a_home_is_reported(machine: BareMachine) -> None:
+    reported(
         machine.run("./tenantry", "up", env={"TENANTRY_HOME": "/etc/passwd"}), "/etc/passwd: Not a"
     )
 
 
-def test_a_disk_that_is_too_small_is_told(machine: BareMachine) -> None:
+def test_a_disk_that_is_too_small_is_reported(machine: BareMachine) -> None:
     machine.run("mkdir", "/srv/small")
     machine.run("mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", "/srv/small")
     up = machine.run("./tenantry", "up", env={"TENANTRY_HOME": "/srv/small/home"})
-    told(up, "0.2 GiB of free space", "needs 1 GiB", "Free some")
+    reported(up, "0.2 GiB of free space", "needs 1 GiB", "Free some")
     assert machine.run("ls", "/srv/small").stdout == ""
     assert machine.run("getent", "passwd", "tenantry").returncode != 0
 
@@ -157,12 +157,12 @@ def install(machine: BareMachine, name: str, version: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_port_in_use_is_told_before_anything_runs(
+def test_a_port_in_use_is_reported_before_anything_runs(
     machine: BareMachine, ports: Mapping[str, str]
 ) -> None:
     with socket.create_server(("127.0.0.1", int(ports["TENANTRY_POOL_PORT"]))):
         up = machine.run("./tenantry", "up", "--detach", env=ports)
-    told(up, ports["TENANTRY_POOL_PORT"], "TENANTRY_POOL_PORT to another port")
+    reported(up, ports["TENANTRY_POOL_PORT"], "TENANTRY_POOL_PORT to another port")
     assert nothing_runs(machine)
 
 
@@ -170,7 +170,7 @@ def test_a_port_in_use_is_told_before_anything_runs(
 
 
 def test_a_kill_halfway_heals(machine: BareMachine, ports: Mapping[str, str]) -> None:
-    """Drop the environment that the test before has left, and be killed while it is made anew."""
+    """Drop the environment that the test before has left, and be killed while it is made again."""
     home = machine.root / HOME[1:]
     (home / "venv").unlink()
     for folder in home.glob("venv-*"):
@@ -210,8 +210,8 @@ def test_its_programs_are_on_path_for_everybody(
     machine: BareMachine, ports: Mapping[str, str]
 ) -> None:
     for user in ("root", "ann"):
-        told = machine.run("tenantry", "--version", user=user)
-        assert (told.stdout.split()[0], told.stderr) == ("tenantry", "")
+        reported = machine.run("tenantry", "--version", user=user)
+        assert (reported.stdout.split()[0], reported.stderr) == ("tenantry", "")
     listed = machine.run("pg-list-databases", "--json", env=ports)
     assert json.loads(listed.stdout)[0]["friendly_name"] == "shop", listed.stderr
     assert "shared-1" in machine.run("pg-status", env=ports).stdout
@@ -294,9 +294,9 @@ def test_an_upgrade_of_postgresql_under_load_is_noticed_and_done(
     assert speaks_plpgsql(database["connection_string"])
     eventually(lambda: is_ready(ports), seconds=60)
     doctor = json.loads(machine.run("./tenantry", "doctor", "--json", env=ports).stdout)
-    told = {each["subject"]: each["detail"] for each in doctor if each["level"] == "ok"}
+    reported = {each["subject"]: each["detail"] for each in doctor if each["level"] == "ok"}
     for cluster in ("shared-1", "control"):
-        assert told[f"version of {cluster}"].startswith(f"{releases[0]} runs"), told
+        assert reported[f"version of {cluster}"].startswith(f"{releases[0]} runs"), reported
 
 
 def speaks_plpgsql(url: str) -> bool:
@@ -344,7 +344,7 @@ def test_uninstall_takes_away_what_up_has_made(
     home = machine.root / HOME[1:]
     (home / "tenantry.env").write_text("TENANTRY_WARM_POOL=2\n")
     assert machine.run("./tenantry", "up", "--detach", env=ports).returncode == 0
-    told(machine.run("tenantry", "uninstall", env=ports), "nothing was deleted", "--yes")
+    reported(machine.run("tenantry", "uninstall", env=ports), "nothing was deleted", "--yes")
     assert is_ready(ports)
     assert machine.run("tenantry", "uninstall", "--yes", env=ports, user="ann").returncode == 1
     assert is_ready(ports)

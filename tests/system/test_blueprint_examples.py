@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from answers import data
-from clients import DOORS, eventually, login
+from clients import ENDPOINTS, eventually, login
 from harness import Installation
 from tenantry_rls import TenantContext, tenant_transaction
 from tenantry_rls.check import check
@@ -90,8 +90,8 @@ def test_made_in_one_call_used_and_upgraded(
 ) -> None:
     database = platform.create(blueprint=f"{name}@1", seeds="development")
     application = database["roles"][0]
-    for door in DOORS:
-        assert run(name, application[door]) == SAYS[name]
+    for endpoint in ENDPOINTS:
+        assert run(name, application[endpoint]) == SAYS[name]
 
     before = rows(application["connection_string"])
     path = f"/api/databases/{database['id']}/blueprint"

@@ -1,4 +1,4 @@
-"""Blueprints through the product's doors: a database that is made with one, or given one."""
+"""Blueprints through the product's endpoints: a database that is made with one, or given one."""
 
 import json
 import re
@@ -48,10 +48,10 @@ def ended(api: httpx.Client, operation: Row) -> Row:
 
 def brought(api: httpx.Client, database: Row, **asked: object) -> Row:
     """What came of giving a database a blueprint, or a later version of it."""
-    begun: Row = data(api.post(path(database), json=asked), 202)
-    done = ended(api, begun)
+    started: Row = data(api.post(path(database), json=asked), 202)
+    done = ended(api, started)
     assert done["status"] == "succeeded", done["error"]
-    return begun | {"result": done["result"]}
+    return started | {"result": done["result"]}
 
 
 def seeded(url: str) -> int:
@@ -142,8 +142,8 @@ def test_what_cannot_be_had_is_refused_before_anything_is_made(
     api: httpx.Client, asked: Row, field: str
 ) -> None:
     name = f"n{uuid4().hex}"
-    told = problem(api.post("/api/databases", json={"friendlyName": name, **asked}), 422)
-    assert told["errors"][0]["field"] == field
+    reported = problem(api.post("/api/databases", json={"friendlyName": name, **asked}), 422)
+    assert reported["errors"][0]["field"] == field
     assert data(api.get("/api/databases", params={"search": name})) == []
 
 
@@ -168,10 +168,10 @@ def test_one_that_is_there_is_given_one_and_upgraded(
     assert back["code"] == "blueprint_backwards"
     assert "Restore it" in back["hint"]
     assert data(api.get(f"/api/databases/{database['id']}"))["blueprint"]["version"] == 2
-    done, begun, *_ = data(api.get("/api/audit-logs", params={"resource_id": database["id"]}))
+    done, started, *_ = data(api.get("/api/audit-logs", params={"resource_id": database["id"]}))
     assert (done["action"], done["result"]) == ("database.blueprint", "ok")
-    assert (begun["result"], begun["details"]["version"]) == ("accepted", 2)
-    assert begun["details"]["operation_id"] == done["details"]["operation_id"]
+    assert (started["result"], started["details"]["version"]) == ("accepted", 2)
+    assert started["details"]["operation_id"] == done["details"]["operation_id"]
 
 
 def test_a_database_has_one_blueprint(platform: Installation, api: httpx.Client) -> None:
@@ -183,8 +183,8 @@ def test_a_database_has_one_blueprint(platform: Installation, api: httpx.Client)
 def test_a_folder_of_ones_own(platform: Installation, api: httpx.Client) -> None:
     database = platform.create()
     files = {"1_a.up.sql": "CREATE TABLE a ();", "2_b.up.sql": "SELECT 1/0;"}
-    begun = data(api.post(path(database), json={"blueprint": "mine", **own(TWO, **files)}), 202)
-    failed = ended(api, begun)
+    started = data(api.post(path(database), json={"blueprint": "mine", **own(TWO, **files)}), 202)
+    failed = ended(api, started)
     assert failed["error"]["code"] == "migration_failed"
     assert "2_b.up.sql, line 1: division by zero" in failed["error"]["detail"]
     assert data(api.get(f"/api/databases/{database['id']}"))["blueprint"] is None
@@ -232,8 +232,10 @@ def test_seeds_that_fail_leave_the_schema_and_no_row(
     asked["files"].append(
         {"name": "seeds/bad.sql", "sql": "INSERT INTO a VALUES (1);\nSELECT 1/0;"}
     )
-    begun = data(api.post(path(database), json={"blueprint": "mine", "seeds": "bad", **asked}), 202)
-    failed = ended(api, begun)
+    started = data(
+        api.post(path(database), json={"blueprint": "mine", "seeds": "bad", **asked}), 202
+    )
+    failed = ended(api, started)
     assert failed["error"]["code"] == "seeds_failed"
     assert "seeds/bad.sql, line 2: division by zero" in failed["error"]["detail"]
     assert ask(database["connection_string"], "SELECT count(*) FROM a") == 0
@@ -292,13 +294,13 @@ def test_the_command_does_it(platform: Installation, tmp_path: Path) -> None:
 
 def compared(api: httpx.Client, database: Row) -> tuple[bool, set[tuple[str, str, str]]]:
     """Whether a database has drifted, and how what is in it."""
-    told = data(api.get(path(database, "/diff")))
-    return told["drifted"], {
-        (each["status"], each["kind"], each["name"]) for each in told["differences"]
+    reported = data(api.get(path(database, "/diff")))
+    return reported["drifted"], {
+        (each["status"], each["kind"], each["name"]) for each in reported["differences"]
     }
 
 
-def test_a_comparison_tells_what_has_drifted_and_what_is_beside(
+def test_a_comparison_shows_what_has_drifted_and_what_is_beside(
     platform: Installation, api: httpx.Client
 ) -> None:
     database = made(platform, seeds="development")
@@ -309,15 +311,15 @@ def test_a_comparison_tells_what_has_drifted_and_what_is_beside(
     assert compared(api, database) == (False, beside | {("extra", "view", "public.v")})
     do(url, "DROP VIEW v; ALTER POLICY own ON notes USING (true)")
     do(url, f"REVOKE INSERT ON notes FROM {app}")
-    told = data(api.get(path(database, "/diff")))
-    assert told["drifted"]
-    (policy,) = (each for each in told["differences"] if each["kind"] == "policy")
+    reported = data(api.get(path(database, "/diff")))
+    assert reported["drifted"]
+    (policy,) = (each for each in reported["differences"] if each["kind"] == "policy")
     assert (policy["name"], policy["found"]) == (
         "public.notes.own",
         "permissive for all to public using (true)",
     )
     assert "app.current_customer_id" in policy["expected"]
-    (grant,) = (each for each in told["differences"] if each["kind"] == "grant")
+    (grant,) = (each for each in reported["differences"] if each["kind"] == "grant")
     assert (grant["name"], grant["expected"]) == (
         f"public.notes to {app}",
         "delete, insert, select, update",
@@ -352,11 +354,11 @@ def test_files_that_make_a_scratch_have_nobodys_rights(
         " WHERE member = session_user::regrole); END IF; END $$"
     )
     brought(api, database, blueprint="mine", **own(**{"1_a.up.sql": text}))
-    told = problem(api.get(path(database, "/diff")), 409)
-    assert re.search(r"line 1: user_(\w{12}) is of tenant_\1_shadow\.", told["detail"])
-    assert database["username"] not in told["detail"]
+    reported = problem(api.get(path(database, "/diff")), 409)
+    assert re.search(r"line 1: user_(\w{12}) is of tenant_\1_shadow\.", reported["detail"])
+    assert database["username"] not in reported["detail"]
     again = problem(api.get(path(database, "/diff")), 409)
-    assert again["detail"] != told["detail"], "each has a login of its own"
+    assert again["detail"] != reported["detail"], "each has a login of its own"
 
 
 def test_a_branch_has_the_blueprint_of_its_parent(
@@ -390,9 +392,9 @@ def test_all_that_have_it_are_upgraded_and_selected(
     ]
     files.append({"name": "000004_more.up.sql", "sql": "CREATE TABLE more ();"})
     asked = {"files": files, "environment": "staging", "blueprint": "notes"}
-    begun = data(api.post("/api/migrations", json=asked), 202)
-    assert ended(api, begun)["result"]["succeeded"] == 2
-    report = data(api.get(f"/api/migrations/{begun['id']}"))
+    started = data(api.post("/api/migrations", json=asked), 202)
+    assert ended(api, started)["result"]["succeeded"] == 2
+    report = data(api.get(f"/api/migrations/{started['id']}"))
     assert {each["database_name"] for each in report} == names
     none = api.post("/api/migrations", json=asked | {"blueprint": "nothing"})
     assert problem(none, 404)["code"] == "not_found"

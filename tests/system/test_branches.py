@@ -1,4 +1,4 @@
-"""Branches, through the product's doors: whole, apart from their parent, and no more open."""
+"""Branches, through the product's endpoints: whole, apart from their parent, and no more open."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from answers import data, problem
-from clients import DOORS, VISITORS, ask, block_copy, do, eventually, login, refusal
+from clients import ENDPOINTS, VISITORS, ask, block_copy, do, eventually, login, refusal
 from harness import Installation
 
 Row = dict[str, Any]
@@ -78,7 +78,7 @@ def whole(api: httpx.Client, branch: Row) -> Row:
 
 def gone(platform: Installation, branch: Row) -> bool:
     """Whether nothing is left of a branch, nor of what made it."""
-    roles, databases = platform.world()
+    roles, databases = platform.inventory()
     with platform.superuser() as server:
         visitors = server.execute(VISITORS).fetchall()
     scratch = platform.home / "scratch" / branch["operation"]["id"]
@@ -113,8 +113,8 @@ def test_one_of_a_quiet_database(
     assert (found["parent_id"], found["status"]) == (parent["id"], "active")
     assert found["branched_at"] is not None
     assert found["max_connections"] == parent["max_connections"]
-    for door in (*DOORS, "shadow_database_url"):
-        assert ask(branch[door]) == 1
+    for endpoint in (*ENDPOINTS, "shadow_database_url"):
+        assert ask(branch[endpoint]) == 1
     assert ask(branch["connection_string_pooled"], CHECKSUM) == before
     owner = "SELECT tableowner FROM pg_tables WHERE schemaname = 'app'"
     assert ask(branch["connection_string"], owner) == branch["username"]
@@ -177,7 +177,7 @@ def test_one_of_a_busy_database(
     assert ask(branch["connection_string_pooled"], "SELECT app.similarity('a', 'a')::int") == 1
     # The parent goes without its branch; nothing of it is known there any more.
     assert api.delete(f"/api/databases/{parent['id']}").is_success
-    eventually(lambda: parent["username"] not in platform.world()[0])
+    eventually(lambda: parent["username"] not in platform.inventory()[0])
     assert data(api.get(f"/api/databases/{branch['id']}"))["parent_id"] is None
     assert ask(branch["connection_string"], "SELECT count(*) FROM app.people") == 5000
 
@@ -191,8 +191,8 @@ def test_the_allowlist_is_the_parents(api: httpx.Client, parent: Row, begin: Beg
     assert [(each["ip_address"], each["description"]) for each in entries] == [
         ("192.0.2.0/24", "office")
     ]
-    for door in DOORS:
-        assert refusal(branch[door])
+    for endpoint in ENDPOINTS:
+        assert refusal(branch[endpoint])
     data(api.put(f"/api/databases/{branch['id']}/whitelist", json={"entries": []}))
     assert ask(branch["connection_string"], "SELECT count(*) FROM app.people") == 5000
 
@@ -229,22 +229,22 @@ def test_one_that_is_cancelled(
 
 def test_masking(platform: Installation, api: httpx.Client, parent: Row, begin: Begin) -> None:
     path = f"/api/databases/{parent['id']}/masking"
-    told = problem(api.post(f"/api/databases/{parent['id']}/branches", json={
+    reported = problem(api.post(f"/api/databases/{parent['id']}/branches", json={
         "name": "masked", "masked": True}), 422)  # fmt: skip
-    assert told["errors"][0]["field"] == "masked"
+    assert reported["errors"][0]["field"] == "masked"
     assert data(api.get(path)) == {"sql": None, "updated_at": None}
     assert data(api.put(path, json={"sql": MASKING}))["sql"] == MASKING
     branch = begin(parent)  # masked, since there is one
     assert whole(api, branch)["masked"] is True
-    told_of = "SELECT count(*) FROM app.people WHERE email NOT LIKE '%@masked.example'"
-    assert ask(branch["connection_string"], told_of) == 0
+    reported_of = "SELECT count(*) FROM app.people WHERE email NOT LIKE '%@masked.example'"
+    assert ask(branch["connection_string"], reported_of) == 0
     # Nor do its statistics tell of what was there.
     stats = "SELECT count(*) FROM pg_stats WHERE histogram_bounds::text LIKE '%@example.org%'"
     assert ask(branch["connection_string"], stats) == 0
-    assert ask(parent["connection_string"], told_of) == 5000
+    assert ask(parent["connection_string"], reported_of) == 5000
     plain = begin(parent, masked=False)
     whole(api, plain)
-    assert ask(plain["connection_string"], told_of) == 5000
+    assert ask(plain["connection_string"], reported_of) == 5000
     data(api.put(path, json={"sql": f"{MASKING}; SELECT 1 / 0"}))
     broken = begin(parent)
     operation = ended(api, broken["operation"])
@@ -349,7 +349,7 @@ def test_what_cannot_be_reset_or_promoted(
     failed = ended(api, data(api.post(f"{path}/{branch['id']}/reset", json={}), 202))
     assert (failed["status"], failed["error"]["code"]) == ("failed", "masking_failed")
     assert ask(branch["connection_string"], "SELECT count(*) FROM app.people") == 3
-    beside = [name for name in platform.world()[1] if name.startswith(branch["database_name"])]
+    beside = [name for name in platform.inventory()[1] if name.startswith(branch["database_name"])]
     assert beside == [branch["database_name"]]
 
 

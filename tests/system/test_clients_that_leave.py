@@ -1,4 +1,4 @@
-"""Clients of the API that leave in the midst of a request: no failure of ours is told of."""
+"""Clients of the API that leave in the midst of a request: no failure of ours is reported of."""
 
 import json
 import socket
@@ -26,17 +26,17 @@ def leave(platform: Installation, head: list[str], body: bytes, *, reset: bool) 
         if reset:  # a RST instead of a FIN (socket(7), SO_LINGER)
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     log = platform.home / "logs" / "tenantry.log"
-    told: list[dict[str, Any]] = []
+    reported: list[dict[str, Any]] = []
 
     def logged() -> bool:
         lines = [line for line in log.read_text().splitlines() if request_id in line]
-        told[:] = [json.loads(line) for line in lines if line.startswith("{")]
-        return any(each["event"] == "request" for each in told)
+        reported[:] = [json.loads(line) for line in lines if line.startswith("{")]
+        return any(each["event"] == "request" for each in reported)
 
     eventually(logged)
-    assert not [each for each in told if each["level"] == "error"]
-    assert "exception" not in "".join(map(json.dumps, told)).lower()
-    return next(each for each in told if each["event"] == "request")
+    assert not [each for each in reported if each["level"] == "error"]
+    assert "exception" not in "".join(map(json.dumps, reported)).lower()
+    return next(each for each in reported if each["event"] == "request")
 
 
 def failures(api: httpx.Client) -> list[str]:
@@ -54,8 +54,8 @@ def test_a_body_that_is_broken_off(
     database = platform.create()
     path = f"/api/databases/{database['id']}/import"
     head = [f"POST {path} HTTP/1.1", f"Content-Type: {kind}", "Content-Length: 1000000"]
-    told = leave(platform, head, b"PGDMP" + b"\0" * 100_000, reset=reset)
-    assert told["status"] == GONE
+    reported = leave(platform, head, b"PGDMP" + b"\0" * 100_000, reset=reset)
+    assert reported["status"] == GONE
     assert failures(api) == before
     assert not [each for each in platform.home.rglob("uploads/*") if each.is_file()]
     # Nothing holds the database.
@@ -69,8 +69,8 @@ def test_a_small_body_that_is_broken_off(
     before = failures(api)
     head = [f"POST {path} HTTP/1.1", "Content-Type: application/json", "Content-Length: 100"]
     head.append(f"Idempotency-Key: {uuid.uuid4()}")
-    told = leave(platform, head, b'{"name": "half', reset=False)
-    assert told["status"] == GONE
+    reported = leave(platform, head, b'{"name": "half', reset=False)
+    assert reported["status"] == GONE
     assert failures(api) == before
 
 
@@ -83,8 +83,8 @@ def test_a_stream_that_nobody_reads_to_its_end(platform: Installation, api: http
             " SELECT 'platform', 'tenantry', 'test.left', 'test', 'ok',"
             " jsonb_build_object('text', repeat('x', 1000)) FROM generate_series(1, 30000)"
         )
-    told = leave(
+    reported = leave(
         platform, ["GET /api/audit-logs/export?action=test.left HTTP/1.1"], b"", reset=True
     )
-    assert told["status"] == GONE
+    assert reported["status"] == GONE
     assert failures(api) == before

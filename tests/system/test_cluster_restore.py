@@ -57,8 +57,8 @@ def fill(database: Database, rows: int = 100) -> None:
         )
 
 
-def sums(databases: list[Database], door: str = "connection_string") -> list[object]:
-    return [ask(database[door], CHECKSUM) for database in databases]
+def sums(databases: list[Database], endpoint: str = "connection_string") -> list[object]:
+    return [ask(database[endpoint], CHECKSUM) for database in databases]
 
 
 def is_refused(url: str) -> bool:
@@ -68,10 +68,10 @@ def is_refused(url: str) -> bool:
 
 
 def restore(platform: Installation, *words: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(
+    reported: dict[str, Any] = json.loads(
         platform.tenantry("cluster", "restore", *words, "--yes", "--json").stdout
     )
-    return told
+    return reported
 
 
 def killed(platform: Installation, cluster: str) -> None:
@@ -122,7 +122,7 @@ def one_line(text: str) -> str:
 
 def wait_gone(platform: Installation, database: Database) -> None:
     deadline = time.monotonic() + 30
-    while database["username"] in platform.world()[0]:
+    while database["username"] in platform.inventory()[0]:
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
@@ -155,28 +155,28 @@ def test_the_shared_cluster_comes_back_as_it_was_a_second_before(backed: Install
     plan = json.loads(backed.tenantry("cluster", "restore", *words, "--dry-run", "--json").stdout)
     assert plan["made_since"] == [late["database_name"]]
     backed.down()
-    told = restore(backed, *words)
-    assert told["missing"] == [late["database_name"]]
-    assert leaked["database_name"] in told["strangers"]
-    assert told["shut"] == [leaked["username"]]
-    assert told["reached"]["timeline"] == 2
+    reported = restore(backed, *words)
+    assert reported["missing"] == [late["database_name"]]
+    assert leaked["database_name"] in reported["unmanaged"]
+    assert reported["locked"] == [leaked["username"]]
+    assert reported["reached"]["timeline"] == 2
     backed.up()
     hurry(backed)
 
     assert sums(wrecked) == before
     assert sums(wrecked, "connection_string_pooled") == before
-    for door in ("connection_string", "connection_string_pooled"):
-        assert is_refused(changed[door])
-        assert ask(now[door], "SELECT 1")
-        assert is_refused(leaked[door])
-        assert is_refused(listed[door])
+    for endpoint in ("connection_string", "connection_string_pooled"):
+        assert is_refused(changed[endpoint])
+        assert ask(now[endpoint], "SELECT 1")
+        assert is_refused(leaked[endpoint])
+        assert is_refused(listed[endpoint])
     with backed.client() as api:
         assert data(api.get(f"/api/databases/{late['id']}"))["missing_since"]
         (row, *_) = data(api.get("/api/audit-logs", params={"action": "cluster.restored"}))
-        assert row["details"]["shut"] == [leaked["username"]]
+        assert row["details"]["locked"] == [leaked["username"]]
         assert api.delete(f"/api/databases/{late['id']}").is_success
-    kept = json.loads(backed.tenantry("cluster", "kept", "--json").stdout)
-    assert [each["name"] for each in kept] == [told["kept"]]
+    kept = json.loads(backed.tenantry("cluster", "retained", "--json").stdout)
+    assert [each["name"] for each in kept] == [reported["retained"]]
     assert kept[0]["size_bytes"] > 1_000_000
 
 
@@ -195,11 +195,11 @@ def test_backups_go_on_and_a_later_restore_takes_the_new_past_while_the_platform
     refused = backed.tenantry("cluster", "restore", "shared-1", "--yes", check=False)
     assert "Stop it first" in refused.stderr
     with never_down(backed):
-        told = restore(backed, "shared-1", "--to", moment.isoformat())
-    assert told["reached"]["timeline"] == 3
-    assert not told["missing"]
-    for door in ("connection_string", "connection_string_pooled"):
-        assert ask(database[door], "SELECT count(*) FROM kept") == (10,)
+        reported = restore(backed, "shared-1", "--to", moment.isoformat())
+    assert reported["reached"]["timeline"] == 3
+    assert not reported["missing"]
+    for endpoint in ("connection_string", "connection_string_pooled"):
+        assert ask(database[endpoint], "SELECT count(*) FROM kept") == (10,)
     discarded = backed.tenantry("cluster", "discard", "shared-1", "--yes")
     assert len(discarded.stdout.splitlines() + discarded.stderr.splitlines()) == 2
     assert not list((backed.home / "clusters/shared-1").glob("before-*"))
@@ -219,10 +219,10 @@ def test_a_broken_folder_comes_back_with_its_last_commit(
     killed(backed, cluster)
     to = dt.datetime.now(dt.UTC).isoformat() if beyond else "latest"
     assert backed.tenantry("up", "--detach", check=False).returncode != 0
-    told = restore(backed, cluster, "--to", to)
-    assert told["old_unreadable"]
-    assert told["reached"]["ended_early"] is beyond
-    assert not told["missing"]
+    reported = restore(backed, cluster, "--to", to)
+    assert reported["old_unreadable"]
+    assert reported["reached"]["ended_early"] is beyond
+    assert not reported["missing"]
     backed.up()
     assert ask(database["connection_string"], "SELECT count(*) FROM kept") == (10,)
     assert ask(database["connection_string_pooled"], "SELECT count(*) FROM kept") == (10,)
@@ -251,13 +251,13 @@ def test_the_control_cluster_comes_back_to_a_moment_and_revives_no_key(
     born = backed.create(name="born")
     fill(born)
     backed.down()
-    told = restore(backed, "control", "--to", moment.isoformat())
-    assert not told["old_unreadable"]
-    assert told["shut"] == ["key leaked", f"user {gone.email}"]
-    assert born["database_name"] in told["strangers"]
+    reported = restore(backed, "control", "--to", moment.isoformat())
+    assert not reported["old_unreadable"]
+    assert reported["locked"] == ["key leaked", f"user {gone.email}"]
+    assert born["database_name"] in reported["unmanaged"]
     backed.up()
-    with backed.client(leaked["key"]) as stranger:
-        assert stranger.get("/api/databases").status_code == 401
+    with backed.client(leaked["key"]) as anonymous:
+        assert anonymous.get("/api/databases").status_code == 401
     assert gone.login().status_code == changed.login().status_code == 401
     assert changed.login(new).is_success
     with backed.client() as api:
@@ -266,7 +266,7 @@ def test_the_control_cluster_comes_back_to_a_moment_and_revives_no_key(
         person.http.close()
 
 
-def test_a_gap_in_the_log_is_told_before_anything_is_done(backed: Installation) -> None:
+def test_a_gap_in_the_log_is_reported_before_anything_is_done(backed: Installation) -> None:
     backed.back_up("shared-1")
     for _ in range(3):
         secured(backed)

@@ -54,8 +54,8 @@ def test_an_address_has_so_many_connections_and_another_its_own() -> None:
     rules = nftables.render(nftables.table(5432), [PORT, PORT + 1], MOST)
     apply = f"{nftables.PROGRAM} --file - <<'END'\n{rules}END"
     connect = f"{sys.executable} -c '{PROGRAM.replace('PORT', str(PORT))}'"
-    told = namespace(connect, apply, apply, connect, f"{nftables.PROGRAM} list tables")
-    without, limited, tables = told.splitlines()
+    reported = namespace(connect, apply, apply, connect, f"{nftables.PROGRAM} list tables")
+    without, limited, tables = reported.splitlines()
     assert without == str({"127.0.0.1": 50, "127.0.0.9": 50, "::1": 50})
     assert limited == str({"127.0.0.1": MOST, "127.0.0.9": MOST, "::1": MOST})
     assert tables == "table inet tenantry_5432"

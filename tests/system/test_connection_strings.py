@@ -30,8 +30,8 @@ SCRIPT = """
 const { Client } = require('pg')
 const client = new Client({ connectionString: process.env.CONNECTION })
 client.connect()
-  .then(() => client.query("SELECT current_user || '|' || current_database() AS told"))
-  .then(({ rows }) => { console.log(rows[0].told); return client.end() })
+  .then(() => client.query("SELECT current_user || '|' || current_database() AS reported"))
+  .then(({ rows }) => { console.log(rows[0].reported); return client.end() })
   .catch((error) => { console.error(error.code, error.message); process.exit(1) })
 """
 
@@ -62,8 +62,10 @@ def node() -> Iterator[Path]:
 def printed(platform: Installation, database: dict[str, Any], *options: str) -> dict[str, Any]:
     """The strings that ``db url`` prints with the password."""
     words = ("db", "url", str(database["id"]), "--password-stdin", "--json", *options)
-    told: dict[str, Any] = json.loads(platform.tenantry(*words, stdin=database["password"]).stdout)
-    return told
+    reported: dict[str, Any] = json.loads(
+        platform.tenantry(*words, stdin=database["password"]).stdout
+    )
+    return reported
 
 
 @pytest.mark.parametrize("verify", VERIFIED)
@@ -130,8 +132,8 @@ def test_node_notices_another_authority(
     other = tmp_path / "ca.crt"
     OwnAuthority(other, tmp_path / "ca.key").ensure()
     for form in ("node", "prisma"):
-        told = printed(platform, database, f"--format={form}", "--ca-file", str(other))
-        done = connect(node, CONNECTION=told["connection_string"])
+        reported = printed(platform, database, f"--format={form}", "--ca-file", str(other))
+        done = connect(node, CONNECTION=reported["connection_string"])
         assert (done.returncode, done.stdout) == (1, "")
         assert "certificate" in done.stderr.lower()
 
@@ -145,11 +147,11 @@ def test_the_api_has_the_same_strings(
 ) -> None:
     asked = {"format": form, "verify_full": "true", "ca_file": "/srv/a b/ca.crt"}
     answer = api.get(f"/api/databases/{database['id']}/connection-strings", params=asked)
-    told = answer.json()["data"]
+    reported = answer.json()["data"]
     style = Style(form, verify_full=True, ca_file="/srv/a b/ca.crt")
     for name in (*ENDPOINTS, "shadow_database_url", "shadow_database_url_pooled"):
         masked = database[name].replace(database["password"], "***")
-        assert told[name] == style.render(Login.parse(masked, pooled=name.endswith("pooled")))
+        assert reported[name] == style.render(Login.parse(masked, pooled=name.endswith("pooled")))
     assert database["password"] not in answer.text
 
 
@@ -207,7 +209,7 @@ def test_the_lines_of_others_are_not_replaced(
     assert "DATABASE_URL" in refused.stderr
     assert env_file.read_text() == "DATABASE_URL=mysql://elsewhere\nKEPT=1\n"
     assert not (tmp_path / "ca.crt").exists()
-    told = platform.tenantry(*words, "--replace")
-    assert "Replaced what was set before: DATABASE_URL" in told.stderr
+    reported = platform.tenantry(*words, "--replace")
+    assert "Replaced what was set before: DATABASE_URL" in reported.stderr
     assert "mysql" not in env_file.read_text()
     assert env_file.read_text().startswith("KEPT=1\n")

@@ -1,4 +1,4 @@
-"""What can happen to a repository: each is found, told in words, and troubles no tenant."""
+"""What can happen to a repository: each is found, reported in words, and troubles no tenant."""
 
 import contextlib
 import os
@@ -49,7 +49,7 @@ def backed(disk: Path) -> Iterator[Installation]:
 
 
 def part(platform: Installation) -> tuple[int, dict[str, Any]]:
-    """What /ready tells of backups, and with which status."""
+    """What /ready shows of backups, and with which status."""
     answer = platform.get("/ready")
     return answer.status_code, next(
         each for each in answer.json()["parts"] if each["name"] == "backups"
@@ -58,14 +58,14 @@ def part(platform: Installation) -> tuple[int, dict[str, Any]]:
 
 def nothing_is_said(platform: Installation) -> bool:
     """Whether all is well with the shared cluster; the other one's log goes at its own pace."""
-    status, told = part(platform)
-    return status == 200 and "shared-1:" not in told["detail"]
+    status, reported = part(platform)
+    return status == 200 and "shared-1:" not in reported["detail"]
 
 
 def test_all_is_well(backed: Installation) -> None:
     assert backed.cluster("verify", "shared-1").returncode == 0
-    status, told = part(backed)
-    assert (status, told["state"], told["detail"]) == (200, "up", "the last is 0 h old")
+    status, reported = part(backed)
+    assert (status, reported["state"], reported["detail"]) == (200, "up", "the last is 0 h old")
 
 
 def test_a_flipped_byte_is_found(backed: Installation, disk: Path) -> None:
@@ -75,9 +75,9 @@ def test_a_flipped_byte_is_found(backed: Installation, disk: Path) -> None:
         assert found.returncode == 1
         assert "The backups of shared-1 are damaged" in found.stderr
         assert "checksum invalid: 1" in " ".join(found.stderr.split())
-        status, told = part(backed)
-        assert (status, told["state"]) == (200, "warning")
-        assert "shared-1: the last verification failed" in told["detail"]
+        status, reported = part(backed)
+        assert (status, reported["state"]) == (200, "warning")
+        assert "shared-1: the last verification failed" in reported["detail"]
     assert backed.cluster("verify", "shared-1").returncode == 0
     assert nothing_is_said(backed)
 
@@ -113,9 +113,9 @@ def test_another_key_opens_nothing(backed: Installation) -> None:
         assert failed.returncode == 1
         assert "it is encrypted with another key, or damaged" in " ".join(failed.stderr.split())
         assert "0" * 64 not in failed.stderr
-        status, told = part(backed)
-        assert (status, told["state"]) == (200, "warning")
-        assert "the last backup failed" in told["detail"]
+        status, reported = part(backed)
+        assert (status, reported["state"]) == (200, "warning")
+        assert "the last backup failed" in reported["detail"]
         with without(key):
             failed = backed.cluster("backup", "shared-1")
             assert "are backups in" in failed.stderr
@@ -126,7 +126,7 @@ def test_another_key_opens_nothing(backed: Installation) -> None:
     eventually(lambda: nothing_is_said(backed))
 
 
-def test_a_full_disk_is_told_and_tenants_write_on(backed: Installation, disk: Path) -> None:
+def test_a_full_disk_is_reported_and_tenants_write_on(backed: Installation, disk: Path) -> None:
     url = backed.create(friendlyName="writer")["connection_string"]
     filler = disk / "filler"
     with filler.open("wb") as file, contextlib.suppress(OSError):
@@ -138,10 +138,10 @@ def test_a_full_disk_is_told_and_tenants_write_on(backed: Installation, disk: Pa
         with backed.superuser() as server:
             server.execute("SELECT pg_switch_wal()")
         eventually(lambda: "shared-1: the write-ahead log" in part(backed)[1]["detail"])
-        status, told = part(backed)
-        assert (status, told["state"]) == (200, "warning")
-        assert "does not reach the repository: its disk is full" in told["detail"]
-        assert "at this rate their disk is full in" in told["detail"]
+        status, reported = part(backed)
+        assert (status, reported["state"]) == (200, "warning")
+        assert "does not reach the repository: its disk is full" in reported["detail"]
+        assert "at this rate their disk is full in" in reported["detail"]
         assert ask(url, "SELECT count(*) FROM t") == 50000
         measures = backed.get("/metrics").text
         assert 'tenantry_archive_failing{cluster="shared-1"} 1.0' in measures
@@ -164,7 +164,7 @@ def test_a_full_disk_is_told_and_tenants_write_on(backed: Installation, disk: Pa
     eventually(lambda: nothing_is_said(backed))
 
 
-def test_a_repository_that_is_gone_is_not_begun_anew(backed: Installation, disk: Path) -> None:
+def test_a_repository_that_is_gone_is_not_started_again(backed: Installation, disk: Path) -> None:
     repository = disk / "repository"
     with without(repository):
         failed = backed.cluster("backup", "shared-1")
@@ -173,7 +173,7 @@ def test_a_repository_that_is_gone_is_not_begun_anew(backed: Installation, disk:
         assert f"The repository {repository} is gone" in said
         assert "Mount its disk" in said
         assert not repository.exists()
-        status, told = part(backed)
-        assert (status, told["state"]) == (200, "warning")
-        assert "is gone" in told["detail"]
+        status, reported = part(backed)
+        assert (status, reported["state"]) == (200, "warning")
+        assert "is gone" in reported["detail"]
     backed.back_up("shared-1")

@@ -1,4 +1,4 @@
-"""What can be in the way of a restore, or of a branch at a moment: each is told in words.
+"""What can be in the way of a restore, or of a branch at a moment: each is reported in words.
 
 Nothing is lost by it, nothing is left behind, and the neighbours are in service all the time.
 """
@@ -30,7 +30,7 @@ MIB = 1024**2
 
 
 @dataclass
-class World:
+class Scenario:
     platform: Installation
     database: Row
     neighbour: Row
@@ -81,20 +81,20 @@ class World:
     def problem(self, what: str, **asked: str) -> Row:
         """How a restore or a branch is refused or fails; all else is as it was."""
         answer = self.wanted(what, **asked)
-        told: Row = answer.json()
+        reported: Row = answer.json()
         if answer.status_code == 202:
             done = self.ended(answer)
             assert done["status"] == "failed", done
-            told = done["error"]
-        assert told["hint"] or told["errors"], told
+            reported = done["error"]
+        assert reported["hint"] or reported["errors"], reported
         self.is_as_it_was()
-        return told
+        return reported
 
     def is_as_it_was(self) -> None:
         for database in (self.database, self.neighbour):
             assert ask(database["connection_string_pooled"], CHECKSUM) == self.checksum
         home = self.platform.home
-        roles, databases = self.platform.world()
+        roles, databases = self.platform.inventory()
         rows = self.platform.rows()
         assert roles == {row["username"] for row in rows}
         assert databases == {row["database_name"] + end for row in rows for end in ("", "_shadow")}
@@ -106,7 +106,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def made() -> Iterator[World]:
+def made() -> Iterator[Scenario]:
     """A platform with a backup, and a moment after it with a part of the log in between."""
     installation = Installation({"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "0"})
     try:
@@ -133,13 +133,13 @@ def made() -> Iterator[World]:
         checksum = ask(database["connection_string"], CHECKSUM)
         archive = installation.home / "backups" / "repository" / "archive" / "shared-1"
         segment = sorted(archive.glob("*/*/0*"))[-3]
-        yield World(installation, database, neighbour, moment.isoformat(), segment, checksum)
+        yield Scenario(installation, database, neighbour, moment.isoformat(), segment, checksum)
     finally:
         installation.remove()
 
 
 @pytest.fixture
-def world(made: World) -> World:
+def scenario(made: Scenario) -> Scenario:
     made.is_as_it_was()
     return made
 
@@ -168,108 +168,108 @@ BOTH = pytest.mark.parametrize("what", ["restore", "branches"])
 
 @BOTH
 @pytest.mark.parametrize("damage", ["a flipped byte", "gone"])
-def test_an_older_backup_does_as_well(world: World, what: str, damage: str) -> None:
-    file = world.photos
+def test_an_older_backup_does_as_well(scenario: Scenario, what: str, damage: str) -> None:
+    file = scenario.photos
     newest = file.parents[3]
     with flipped_byte(file) if damage == "a flipped byte" else without(newest):
-        done = world.ended(world.wanted(what, **({"as": "new"} if what == "restore" else {})))
+        done = scenario.ended(scenario.wanted(what, **({"as": "new"} if what == "restore" else {})))
     assert done["status"] == "succeeded", done
     assert done["result"]["unreadable_backups"] == [newest.name]
-    with world.platform.control() as control:
+    with scenario.platform.control() as control:
         row = control.execute(
             "SELECT id, database_name FROM databases WHERE id = %s",
             (done["result"]["database_id"],),
         ).fetchone()
     assert row is not None
-    with world.platform.superuser(dbname=row[1]) as server:
-        assert server.execute(CHECKSUM).fetchone() == (world.checksum,)
-    with world.platform.client() as api:
+    with scenario.platform.superuser(dbname=row[1]) as server:
+        assert server.execute(CHECKSUM).fetchone() == (scenario.checksum,)
+    with scenario.platform.client() as api:
         api.delete(f"/api/databases/{row[0]}").raise_for_status()
-    eventually(lambda: len(world.platform.rows()) == 2)
-    world.is_as_it_was()
+    eventually(lambda: len(scenario.platform.rows()) == 2)
+    scenario.is_as_it_was()
 
 
 @BOTH
-def test_no_backup_that_can_be_read(world: World, what: str) -> None:
-    file = world.photos
+def test_no_backup_that_can_be_read(scenario: Scenario, what: str) -> None:
+    file = scenario.photos
     newest = file.parents[3]
     with contextlib.ExitStack() as damaged:
         damaged.enter_context(flipped_byte(file))
         for backup in newest.parent.glob("2*"):
             if backup != newest:
                 damaged.enter_context(without(backup))
-        told = world.problem(what)
-    assert told["code"] == "backup_damaged"
-    assert f"base/{file.parent.name}/" in told["detail"]
-    assert "tenantry cluster verify" in told["hint"]
+        reported = scenario.problem(what)
+    assert reported["code"] == "backup_damaged"
+    assert f"base/{file.parent.name}/" in reported["detail"]
+    assert "tenantry cluster verify" in reported["hint"]
 
 
 @BOTH
-def test_a_missing_segment_on_the_way(world: World, what: str) -> None:
-    with without(world.segment):
-        told = world.problem(what)
-    assert told["code"] == "wal_missing"
-    assert world.segment.name[:24] in told["detail"]
+def test_a_missing_segment_on_the_way(scenario: Scenario, what: str) -> None:
+    with without(scenario.segment):
+        reported = scenario.problem(what)
+    assert reported["code"] == "wal_missing"
+    assert scenario.segment.name[:24] in reported["detail"]
 
 
 @BOTH
-def test_another_key(world: World, what: str) -> None:
-    key = world.platform.home / "backup.key"
+def test_another_key(scenario: Scenario, what: str) -> None:
+    key = scenario.platform.home / "backup.key"
     right = key.read_text()
     try:
         key.write_text("0" * 64)
-        inside(world.platform, use_key)
-        told = world.problem(what)
+        inside(scenario.platform, use_key)
+        reported = scenario.problem(what)
     finally:
         key.write_text(right)
-        inside(world.platform, use_key)
-    assert told["code"] == "repository_error"
-    assert "encrypted with another key" in told["detail"]
-    assert "0" * 64 not in str(told)
+        inside(scenario.platform, use_key)
+    assert reported["code"] == "repository_error"
+    assert "encrypted with another key" in reported["detail"]
+    assert "0" * 64 not in str(reported)
 
 
 @BOTH
-def test_a_repository_that_is_gone_or_closed(world: World, what: str) -> None:
-    with without(world.repository):
-        told = world.problem(what)
-    assert told["code"] == "repository_error"
-    assert str(world.repository) in told["detail"]
-    assert "is its disk mounted?" in told["detail"]
-    world.repository.chmod(0)
+def test_a_repository_that_is_gone_or_closed(scenario: Scenario, what: str) -> None:
+    with without(scenario.repository):
+        reported = scenario.problem(what)
+    assert reported["code"] == "repository_error"
+    assert str(scenario.repository) in reported["detail"]
+    assert "is its disk mounted?" in reported["detail"]
+    scenario.repository.chmod(0)
     try:
-        told = world.problem(what)
+        reported = scenario.problem(what)
     finally:
-        world.repository.chmod(0o700)
-    assert told["code"] == "repository_error"
-    assert str(world.repository) in told["detail"]
+        scenario.repository.chmod(0o700)
+    assert reported["code"] == "repository_error"
+    assert str(scenario.repository) in reported["detail"]
 
 
 @BOTH
-def test_too_little_disk(world: World, what: str) -> None:
-    with small_disk(world.platform.home / "scratch", 64 * MIB):
-        told = world.problem(what)
-    assert told["code"] == "not_enough_disk"
-    assert "there is room for" in told["detail"]
+def test_too_little_disk(scenario: Scenario, what: str) -> None:
+    with small_disk(scenario.platform.home / "scratch", 64 * MIB):
+        reported = scenario.problem(what)
+    assert reported["code"] == "not_enough_disk"
+    assert "there is room for" in reported["detail"]
 
 
 @BOTH
-def test_a_disk_that_becomes_full_meanwhile(world: World, what: str) -> None:
-    scratch = world.platform.home / "scratch"
+def test_a_disk_that_becomes_full_meanwhile(scenario: Scenario, what: str) -> None:
+    scratch = scenario.platform.home / "scratch"
     with small_disk(scratch, 400 * MIB):
-        answer = world.wanted(what)
+        answer = scenario.wanted(what)
         eventually(lambda: any(scratch.glob("*/cluster/data/base")))
         with (scratch / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(65536))
-        done = world.ended(answer)
+        done = scenario.ended(answer)
         (scratch / "filler").unlink()
         assert (done["status"], done["error"]["code"]) == ("failed", "not_enough_disk")
         assert str(scratch) in done["error"]["detail"]
-        world.is_as_it_was()
+        scenario.is_as_it_was()
 
 
 @BOTH
 @pytest.mark.parametrize("moment", ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"])
-def test_a_moment_outside_the_window(world: World, what: str, moment: str) -> None:
-    told = world.problem(what, **{"to" if what == "restore" else "at": moment})
-    assert (told["status"], told["code"]) == (422, "outside_window")
+def test_a_moment_outside_the_window(scenario: Scenario, what: str, moment: str) -> None:
+    reported = scenario.problem(what, **{"to" if what == "restore" else "at": moment})
+    assert (reported["status"], reported["code"]) == (422, "outside_window")

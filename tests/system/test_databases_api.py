@@ -1,4 +1,4 @@
-"""/api/databases: what is asked, what is answered, and what is then so in the world."""
+"""/api/databases: what is asked, what is answered, and what the servers have then."""
 
 import datetime as dt
 import threading
@@ -12,14 +12,14 @@ import psycopg
 import pytest
 
 from answers import data, problem
-from clients import DOORS, STRINGS, ask, changed, eventually, login, refusal
+from clients import ENDPOINTS, STRINGS, ask, changed, eventually, login, refusal
 from harness import Installation
 from tenantry.api.database_answers import Database
 
 
-def is_database(told: dict[str, Any]) -> bool:
+def is_database(reported: dict[str, Any]) -> bool:
     """Whether an answer has all fields of a database, of their types, and no others."""
-    return told == Database.model_validate(told).model_dump(mode="json")
+    return reported == Database.model_validate(reported).model_dump(mode="json")
 
 
 def some_name() -> str:
@@ -29,7 +29,7 @@ def some_name() -> str:
 # Create
 
 
-def test_a_new_database_is_told_in_full(platform: Installation, api: httpx.Client) -> None:
+def test_a_new_database_is_reported_in_full(platform: Installation, api: httpx.Client) -> None:
     name = some_name()
     answer = api.post(
         "/api/databases",
@@ -115,15 +115,15 @@ def test_a_name_is_taken_once_for_an_owner_and_an_environment(api: httpx.Client)
         return api.post("/api/databases", json={"name": name, "ownerEmail": owner, **asked})
 
     first = data(create(), 201)
-    told = problem(create(), 409)
-    assert told["code"] == "name_taken"
-    assert name in told["detail"]
+    reported = problem(create(), 409)
+    assert reported["code"] == "name_taken"
+    assert name in reported["detail"]
     other = data(create(environment="development"), 201)
     data(create(ownerEmail=f"{some_name()}@example.com"), 201)
-    told = problem(
+    reported = problem(
         api.patch(f"/api/databases/{other['id']}", json={"environment": "production"}), 409
     )
-    assert told["code"] == "name_taken"
+    assert reported["code"] == "name_taken"
     api.delete(f"/api/databases/{first['id']}")
     data(create(), 201)
 
@@ -250,11 +250,11 @@ def test_pages_hold_each_row_once_while_rows_are_added(
     pages = 0
     while True:
         query = {"owner": owner, "limit": "7"} | ({"cursor": cursor} if cursor else {})
-        told = api.get("/api/databases", params=query).json()
-        assert told["count"] == len(told["data"]) <= 7
-        seen += [row["id"] for row in told["data"]]
+        reported = api.get("/api/databases", params=query).json()
+        assert reported["count"] == len(reported["data"]) <= 7
+        seen += [row["id"] for row in reported["data"]]
         pages += 1
-        cursor = told.get("next_cursor")
+        cursor = reported.get("next_cursor")
         if cursor is None:
             break
         platform.create(friendlyName="Added", ownerEmail=owner)
@@ -349,24 +349,24 @@ def test_what_a_change_leaves_out_stays(platform: Installation, api: httpx.Clien
 def test_connection_strings_are_masked(platform: Installation, api: httpx.Client) -> None:
     made = platform.create()
     answer = api.get(f"/api/databases/{made['id']}/connection-strings")
-    told = data(answer)
+    reported = data(answer)
     assert made["password"] not in answer.text
     for string in STRINGS:
-        assert told[string] == made[string].replace(made["password"], "***")
-    assert told["prisma"] == {
+        assert reported[string] == made[string].replace(made["password"], "***")
+    assert reported["prisma"] == {
         key: url.replace(made["password"], "***") for key, url in made["prisma"].items()
     }
-    assert told["connection"] == made["connection"] | {"password": "***"}
-    assert (told["database_id"], told["username"]) == (made["id"], made["username"])
-    assert told["database_name"] == made["database_name"]
+    assert reported["connection"] == made["connection"] | {"password": "***"}
+    assert (reported["database_id"], reported["username"]) == (made["id"], made["username"])
+    assert reported["database_name"] == made["database_name"]
 
 
-def test_statistics_tell_what_is_used(platform: Installation, api: httpx.Client) -> None:
+def test_statistics_show_what_is_used(platform: Installation, api: httpx.Client) -> None:
     made = platform.create(maxConnections=11)
 
     def stats() -> dict[str, Any]:
-        told: dict[str, Any] = data(api.get(f"/api/databases/{made['id']}/stats"))
-        return told
+        reported: dict[str, Any] = data(api.get(f"/api/databases/{made['id']}/stats"))
+        return reported
 
     before = stats()
     assert (before["database_id"], before["database_name"]) == (made["id"], made["database_name"])
@@ -400,8 +400,8 @@ def test_a_deletion_leaves_nothing_but_the_audit(platform: Installation, api: ht
         session.execute("SELECT 1")
 
     answer = api.delete(f"/api/databases/{made['id']}")
-    told = answer.json()["data"]
-    assert (told["id"], told["status"]) == (
+    reported = answer.json()["data"]
+    assert (reported["id"], reported["status"]) == (
         made["id"],
         {200: "deleted", 202: "deleting"}[answer.status_code],
     )
@@ -409,7 +409,7 @@ def test_a_deletion_leaves_nothing_but_the_audit(platform: Installation, api: ht
         refusal(made[string])
 
     def operation() -> dict[str, Any]:
-        found: dict[str, Any] = data(api.get(f"/api/operations/{told['operation_id']}"))
+        found: dict[str, Any] = data(api.get(f"/api/operations/{reported['operation_id']}"))
         return found
 
     eventually(lambda: operation()["status"] == "succeeded")
@@ -427,7 +427,7 @@ def test_a_deletion_leaves_nothing_but_the_audit(platform: Installation, api: ht
         with pytest.raises(psycopg.OperationalError):
             session.execute("SELECT 1")
         session.close()
-    roles, databases = platform.world()
+    roles, databases = platform.inventory()
     assert made["username"] not in roles
     assert not {made["database_name"], f"{made['database_name']}_shadow"} & databases
     for path in ("", "/stats", "/connection-strings"):
@@ -463,7 +463,7 @@ def test_many_deletions_at_once_leave_the_api_answering(platform: Installation) 
     assert slowest < 5
 
     def gone() -> bool:
-        roles, databases = platform.world()
+        roles, databases = platform.inventory()
         return not roles & {each["username"] for each in made} and not databases & {
             each["database_name"] for each in made
         }
@@ -478,18 +478,18 @@ def test_a_new_password_is_in_force_at_once_on_both_ports(
     platform: Installation, api: httpx.Client
 ) -> None:
     made = platform.create()
-    for string in DOORS:
+    for string in ENDPOINTS:
         assert ask(made[string]) == 1
     before = made["password"]
     for _ in range(3):
-        told = data(api.post(f"/api/databases/{made['id']}/rotate-password"))
-        assert told.keys() == made.keys() - {"roles"}
-        assert told["password"] != before
+        reported = data(api.post(f"/api/databases/{made['id']}/rotate-password"))
+        assert reported.keys() == made.keys() - {"roles"}
+        assert reported["password"] != before
         for string in STRINGS:
-            assert told[string] == made[string].replace(made["password"], told["password"])
-            assert ask(told[string]) == 1
-            assert "authentication failed" in refusal(changed(told[string], password=before))
-        before = told["password"]
+            assert reported[string] == made[string].replace(made["password"], reported["password"])
+            assert ask(reported[string]) == 1
+            assert "authentication failed" in refusal(changed(reported[string], password=before))
+        before = reported["password"]
 
 
 def test_open_sessions_survive_new_passwords(platform: Installation, api: httpx.Client) -> None:
@@ -507,7 +507,7 @@ def test_open_sessions_survive_new_passwords(platform: Installation, api: httpx.
         return done
 
     with ThreadPoolExecutor(8) as pool:
-        workers = [pool.submit(work, made[string]) for string in DOORS for _ in range(4)]
+        workers = [pool.submit(work, made[string]) for string in ENDPOINTS for _ in range(4)]
         idle = [login(made[string]) for string in STRINGS if string.endswith("_pooled")]
         for _ in range(5):
             data(api.post(f"/api/databases/{made['id']}/rotate-password"))
@@ -531,8 +531,8 @@ def test_of_many_rotations_at_once_the_last_one_counts(platform: Installation) -
     def rotate(_: int) -> str:
         with platform.client() as client:
             together.wait()
-            told = data(client.post(f"/api/databases/{made['id']}/rotate-password"))
-        return str(told["connection_string"])
+            reported = data(client.post(f"/api/databases/{made['id']}/rotate-password"))
+        return str(reported["connection_string"])
 
     with ThreadPoolExecutor(12) as pool:
         urls = set(pool.map(rotate, range(12)))

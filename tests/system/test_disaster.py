@@ -103,7 +103,7 @@ class Disaster:
     def part_ways(self) -> None:
         """Have the clusters end at different moments, as far as one can tell from them."""
         pids = self.platform.pids()
-        for part in ("supervisor", "worker", "api"):  # nobody mends it meanwhile
+        for part in ("supervisor", "worker", "api"):  # nobody repairs it meanwhile
             os.kill(pids[part], signal.SIGKILL)
         with self.platform.control() as control:
             warm = control.execute("SELECT database_name FROM databases WHERE status = 'warm'")
@@ -148,7 +148,7 @@ def disaster() -> Iterator[Disaster]:
         found.remove()
 
 
-def test_another_key_is_told_as_such(disaster: Disaster) -> None:
+def test_another_key_is_reported_as_such(disaster: Disaster) -> None:
     disaster.part_ways()
     disaster.platform.destroy()
     right = disaster.key.read_text()
@@ -170,13 +170,13 @@ def test_everything_comes_back_though_killed_at_each_step(disaster: Disaster) ->
     refused = disaster.platform.tenantry("up", "--detach", check=False)
     assert "not complete" in refused.stderr
     assert "has begun" in disaster.recover("--to", "1m", check=False).stderr
-    told = json.loads(disaster.recover("--json").stdout)
-    assert [each["cluster"] for each in told["clusters"]] == ["control", "shared-1"]
-    assert all(each["last_commit"] and not each["unread"] for each in told["clusters"])
-    stranger = disaster.given_away
-    assert told["missing"] == [disaster.gone["database_name"]]
-    assert told["strangers"] == [stranger, f"{stranger}_shadow"]
-    assert told["closed"] == [disaster.closed["database_name"]]
+    reported = json.loads(disaster.recover("--json").stdout)
+    assert [each["cluster"] for each in reported["clusters"]] == ["control", "shared-1"]
+    assert all(each["last_commit"] and not each["unread"] for each in reported["clusters"])
+    unmanaged = disaster.given_away
+    assert reported["missing"] == [disaster.gone["database_name"]]
+    assert reported["unmanaged"] == [unmanaged, f"{unmanaged}_shadow"]
+    assert reported["closed"] == [disaster.closed["database_name"]]
     platform = disaster.platform
     platform.up()
     hurry(platform)
@@ -185,13 +185,13 @@ def test_everything_comes_back_though_killed_at_each_step(disaster: Disaster) ->
     challenge = data(disaster.person.login())["challenge"]
     assert disaster.person.answer(challenge, totp).status_code == 200
     platform.back_up("shared-1")
-    # What the clusters did not agree on is told, and neither dropped nor made up.
-    _, there = platform.world()
+    # What the clusters did not agree on is reported, and neither dropped nor made up.
+    _, there = platform.inventory()
     assert disaster.gone["database_name"] not in there
-    assert stranger in there
+    assert unmanaged in there
     with platform.client() as api:
         assert data(api.get(f"/api/databases/{disaster.gone['id']}"))["missing_since"]
-    assert stranger not in {row["database_name"] for row in platform.rows()}
+    assert unmanaged not in {row["database_name"] for row in platform.rows()}
 
 
 def check_all_is_back(disaster: Disaster) -> None:
@@ -202,8 +202,8 @@ def check_all_is_back(disaster: Disaster) -> None:
         disaster.ca,
     )
     for database in disaster.databases:
-        for door in ("connection_string", "connection_string_pooled"):
-            url = f"{database[door]}&sslmode=verify-full&sslrootcert={platform.home / 'ca.crt'}"
+        for endpoint in ("connection_string", "connection_string_pooled"):
+            url = f"{database[endpoint]}&sslmode=verify-full&sslrootcert={platform.home / 'ca.crt'}"
             if database is disaster.databases[1]:
                 with pytest.raises(psycopg.OperationalError):
                     ask(url, CHECKSUM)

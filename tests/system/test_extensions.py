@@ -1,4 +1,4 @@
-"""Extensions, through the product's doors."""
+"""Extensions, through the product's endpoints."""
 
 from typing import Any
 from uuid import uuid4
@@ -13,9 +13,9 @@ from harness import Installation
 Row = dict[str, Any]
 
 TROJAN = """
-    CREATE TABLE told (who text);
+    CREATE TABLE reported (who text);
     CREATE FUNCTION public.tell() RETURNS text LANGUAGE plpgsql
-        AS $$ BEGIN INSERT INTO public.told VALUES (session_user); RETURN ''; END $$;
+        AS $$ BEGIN INSERT INTO public.reported VALUES (session_user); RETURN ''; END $$;
     CREATE VIEW public.pg_extension AS SELECT public.tell() AS extname;
     CREATE VIEW public.pg_available_extensions AS SELECT public.tell() AS name;
     ALTER ROLE CURRENT_USER SET search_path = public, pg_catalog;
@@ -44,7 +44,7 @@ def test_one_is_added_and_removed(platform: Installation, api: httpx.Client) -> 
     gone = data(api.delete(f"{path(database)}/pg_trgm"))
     assert gone["installed_version"] is None
     assert set(installed(api, database)) == {"plpgsql"}
-    assert ask(database["connection_string"], "SELECT count(*) FROM told") == 0
+    assert ask(database["connection_string"], "SELECT count(*) FROM reported") == 0
     log = data(api.get("/api/audit-logs", params={"resource_id": database["id"]}))
     assert [row["action"] for row in log[:2]] == ["extension.remove", "extension.add"]
 
@@ -70,24 +70,26 @@ def test_what_is_not_offered_is_refused(
     platform: Installation, api: httpx.Client, asked: Row, code: str | None
 ) -> None:
     database = platform.create(shadow=False)
-    told = problem(api.post(path(database), json=asked), 422)
+    reported = problem(api.post(path(database), json=asked), 422)
     if code:
-        assert told["errors"][0]["code"] == code
+        assert reported["errors"][0]["code"] == code
     assert set(installed(api, database)) == {"plpgsql"}
 
 
-def test_what_is_in_the_way_or_in_use_is_told(platform: Installation, api: httpx.Client) -> None:
+def test_what_is_in_the_way_or_in_use_is_reported(
+    platform: Installation, api: httpx.Client
+) -> None:
     database = platform.create(shadow=False)
     do(
         database["connection_string"],
         "CREATE FUNCTION similarity(text, text) RETURNS int LANGUAGE sql AS 'SELECT 1'",
     )
-    told = problem(api.post(path(database), json={"name": "pg_trgm"}), 409)
-    assert "similarity" in told["detail"]
+    reported = problem(api.post(path(database), json={"name": "pg_trgm"}), 409)
+    assert "similarity" in reported["detail"]
     data(api.post(path(database), json={"name": "citext"}), 201)
     do(database["connection_string"], "CREATE TABLE t (c citext)")
-    told = problem(api.delete(f"{path(database)}/citext"), 409)
-    assert "other objects depend on it" in told["detail"]
+    reported = problem(api.delete(f"{path(database)}/citext"), 409)
+    assert "other objects depend on it" in reported["detail"]
     problem(api.delete(f"{path(database)}/plpgsql"), 409)
     for name in ("hstore", "nothing", "%22"):
         problem(api.delete(f"{path(database)}/{name}"), 404)

@@ -140,8 +140,8 @@ def test_silent_import_sources_hold_up_nobody(
                     api.post("/api/api-keys", json={"name": "second", "scopes": _SCOPES}), 201
                 )
                 with platform.client(second["key"]) as beside:
-                    told = problem(beside.post(path, json={"from": closed}), 422)
-            assert told["code"] == "source_error", "others' sources are looked at meanwhile"
+                    reported = problem(beside.post(path, json={"from": closed}), 422)
+            assert reported["code"] == "source_error", "others' sources are looked at meanwhile"
     assert set(codes(asked)) <= {422, 429}
 
 
@@ -203,7 +203,7 @@ def test_nobody_keeps_a_neighbours_database_from_being_deleted(
 # ── operations ───────────────────────────────────────────────────────────────
 
 
-def begun(api: httpx.Client, path: str, **asked: object) -> str:
+def started(api: httpx.Client, path: str, **asked: object) -> str:
     return str(data(api.post(path, json=asked), 202)["id"])
 
 
@@ -218,7 +218,7 @@ def ended(api: httpx.Client, operation: str) -> Row:
 
 
 def migrate(api: httpx.Client, database: Row, **asked: object) -> str:
-    return begun(api, f"/api/databases/{database['id']}/migrations", files=[_SLEEP], **asked)
+    return started(api, f"/api/databases/{database['id']}/migrations", files=[_SLEEP], **asked)
 
 
 def test_sleeping_migrations_hold_up_nobody_elses_operations(
@@ -231,13 +231,13 @@ def test_sleeping_migrations_hold_up_nobody_elses_operations(
         lambda: Counter(status(api, each) for each in sleeping) == {"running": 2, "queued": 1}
     )
     path = f"/api/databases/{own['id']}"
-    assert ended(other.api, begun(other.api, f"{path}/backups"))["status"] == "succeeded"
+    assert ended(other.api, started(other.api, f"{path}/backups"))["status"] == "succeeded"
     branch = data(other.api.post(f"{path}/branches", json={"name": "br"}), 202)["operation"]
     assert ended(other.api, branch["id"])["status"] == "succeeded"
     files = [{"name": "000001_t.up.sql", "sql": "CREATE TABLE t (i int);"}]
-    migrated = begun(other.api, f"{path}/migrations", files=files)
+    migrated = started(other.api, f"{path}/migrations", files=files)
     assert ended(other.api, migrated)["status"] == "succeeded"
-    # What waits for too long is told of.
+    # What waits for too long is reported of.
     with platform.control() as control:
         control.execute(
             "UPDATE operations SET due_at = now() - interval '1 hour' WHERE id = ANY (%s)"
@@ -248,8 +248,8 @@ def test_sleeping_migrations_hold_up_nobody_elses_operations(
     parts = {part["name"]: part for part in ready.json()["parts"]}
     assert (ready.status_code, parts["operations"]["state"]) == (200, "warning")
     assert "1 of the lane scripts, the oldest for 60 min" in parts["operations"]["detail"]
-    told = platform.get("/metrics").text
-    assert 'tenantry_operations_queued{lane="scripts"} 1.0' in told
+    reported = platform.get("/metrics").text
+    assert 'tenantry_operations_queued{lane="scripts"} 1.0' in reported
     worker = next(part for part in platform.status()["parts"] if part["name"] == "worker")
     assert "1 database.migrate wait to begin" in worker["detail"]
     for each in sleeping:
@@ -280,7 +280,7 @@ def test_a_statement_ends_in_time_whatever_the_file_says(
         """,
     }
     path = f"/api/databases/{database['id']}"
-    operation = begun(
+    operation = started(
         owner.api, f"{path}/migrations", files=[stubborn], statement_timeout_seconds=0.5
     )
     assert ended(owner.api, operation)["error"]["code"] == "statement_too_long"

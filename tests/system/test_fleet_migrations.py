@@ -46,8 +46,8 @@ def fleet(platform: Installation, owner: str) -> list[Row]:
 @pytest.fixture
 def run(api: httpx.Client) -> Callable[[Row], tuple[Row, list[Row]]]:
     def go(asked: Row) -> tuple[Row, list[Row]]:
-        begun = data(api.post("/api/migrations", json=asked), 202)
-        return ended(api, begun["id"])
+        started = data(api.post("/api/migrations", json=asked), 202)
+        return ended(api, started["id"])
 
     return go
 
@@ -155,12 +155,14 @@ def test_one_that_is_cancelled_begins_no_other(
     api: httpx.Client, platform: Installation, fleet: list[Row], owner: str
 ) -> None:
     slow = TWO | {"3_c.up.sql": "CREATE TABLE c (); SELECT pg_sleep(60);"}
-    begun = data(api.post("/api/migrations", json=body(slow, owner, environment="production")), 202)
+    started = data(
+        api.post("/api/migrations", json=body(slow, owner, environment="production")), 202
+    )
     asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
     with platform.superuser() as server:
         eventually(lambda: server.execute(asleep).fetchone() == (1,))
-        data(api.post(f"/api/operations/{begun['id']}/cancel"), 202)
-        operation, report = ended(api, begun["id"])
+        data(api.post(f"/api/operations/{started['id']}/cancel"), 202)
+        operation, report = ended(api, started["id"])
         assert server.execute(asleep).fetchone() == (0,)
     assert operation["status"] == "cancelled"
     assert statuses(report) == {"pending": COUNT - 2}
@@ -176,9 +178,9 @@ def test_the_command_reports_of_each(
         *("migrate", "up", "--all", "--path", str(tmp_path), "--selector", f"owner={owner}"),
         *("--selector", "environment=staging", "--json"),
     )
-    told = json.loads(done.stdout)
-    assert told["operation"]["status"] == "succeeded"
-    assert [row["database_name"] for row in told["databases"]] == [
+    reported = json.loads(done.stdout)
+    assert reported["operation"]["status"] == "succeeded"
+    assert [row["database_name"] for row in reported["databases"]] == [
         row["database_name"] for row in fleet[:2]
     ]
 
@@ -195,8 +197,8 @@ def test_nobody_migrates_anothers(platform: Installation, api: httpx.Client, own
         ),
         201,
     )["key"]
-    begun = data(api.post("/api/migrations", json=body(ONE, owner, environment="staging")), 202)
+    started = data(api.post("/api/migrations", json=body(ONE, owner, environment="staging")), 202)
     with platform.client(key) as other:
-        assert problem(other.get(f"/api/migrations/{begun['id']}"), 404)
+        assert problem(other.get(f"/api/migrations/{started['id']}"), 404)
         assert problem(other.post("/api/migrations", json=body(ONE, owner)), 404)
-    ended(api, begun["id"])
+    ended(api, started["id"])

@@ -67,16 +67,16 @@ def test_keys_at_any_depth_end_with_the_user_behind_them(
         data(api.patch(path, json={"disabled": True}))
         assert statuses(keys) == {401}
         assert refused_because(api, last["id"]) == "user disabled"
-        told = shown(api, last["id"])
-        assert (told["status"], told["effective_scopes"]) == ("suspended", [])
-        assert told["scopes"] == sorted(scopes)
+        reported = shown(api, last["id"])
+        assert (reported["status"], reported["effective_scopes"]) == ("suspended", [])
+        assert reported["scopes"] == sorted(scopes)
         data(api.patch(path, json={"disabled": False}))
         assert statuses(keys) == {200}
         data(api.delete(path))
         assert statuses(keys) == {401}
-        told = shown(api, last["id"])
-        assert told["status"] == "revoked"
-        assert told["created_by"] == {"kind": "user", "id": me["id"], "name": None}
+        reported = shown(api, last["id"])
+        assert reported["status"] == "revoked"
+        assert reported["created_by"] == {"kind": "user", "id": me["id"], "name": None}
 
 
 def test_keys_end_with_the_key_that_created_them(platform: Installation, api: httpx.Client) -> None:
@@ -191,8 +191,8 @@ def test_an_installation_cannot_lock_itself_out(
     assert first["created_by"] == {"kind": "platform", "id": None, "name": None}
     with ExitStack() as stack:
         ((_, other),) = chain_of(platform, stack, api, "admin", length=1)
-        told = problem(other.delete(f"/api/api-keys/{first['id']}"), 409)
-        assert "tenantry up" in told["hint"]
+        reported = problem(other.delete(f"/api/api-keys/{first['id']}"), 409)
+        assert "tenantry up" in reported["hint"]
     # Two at once, each of which would leave the other: one of them stays.
     twin = key_of(api, "admin")
     change(platform, "UPDATE api_keys SET parent_id = NULL WHERE id = %s", twin["id"])
@@ -244,9 +244,9 @@ def test_no_answer_is_given_again_to_who_lost_the_right(
         other,
         me,
     )
-    told = session.post("/api/databases", json=body, headers=headers)
-    assert problem(told, 422)["code"] == "idempotency_key_reused"
-    assert made["password"] not in told.text
+    reported = session.post("/api/databases", json=body, headers=headers)
+    assert problem(reported, 422)["code"] == "idempotency_key_reused"
+    assert made["password"] not in reported.text
 
 
 def test_an_operation_ends_with_the_right_of_who_asked_for_it(

@@ -93,6 +93,6 @@ def test_a_hostile_source_takes_no_memory_of_ours(
     with hostile(answer()) as port:
         url = f"postgresql://a:b@127.0.0.1:{port}/c?sslmode=disable"
         asked = {"friendlyName": "Hostile", "import_from": url}
-        told = problem(api.post("/api/databases", json=asked), 422)
-    assert told["code"] == "source_error"
+        reported = problem(api.post("/api/databases", json=asked), 422)
+    assert reported["code"] == "source_error"
     assert memory(pid) - before < 64 * MIB

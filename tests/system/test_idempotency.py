@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from answers import data, problem
-from clients import DOORS, ask, eventually, refusal
+from clients import ENDPOINTS, ask, eventually, refusal
 from harness import Installation
 
 BODY = {"friendlyName": "Once"}
@@ -44,7 +44,7 @@ def test_a_repeat_is_answered_with_the_same_bytes(api: httpx.Client) -> None:
     assert again.headers["content-type"] == first.headers["content-type"] == "application/json"
     assert "idempotency-replayed" not in first.headers
     assert again.headers["idempotency-replayed"] == "true"
-    for string in DOORS:
+    for string in ENDPOINTS:
         assert ask(again.json()["data"][string]) == 1
     rows = data(api.get("/api/databases", params={"search": made["database_name"]}))
     assert len(rows) == 1
@@ -68,9 +68,9 @@ def test_a_body_that_is_only_written_otherwise_is_the_same(api: httpx.Client) ->
 def test_another_request_under_the_same_key_is_refused(api: httpx.Client) -> None:
     key = some_key()
     made = data(create(api, key), 201)
-    told = problem(create(api, key, {"friendlyName": "Other"}), 422)
-    assert told["code"] == "idempotency_key_reused"
-    assert told["errors"][0]["field"] == "Idempotency-Key"
+    reported = problem(create(api, key, {"friendlyName": "Other"}), 422)
+    assert reported["code"] == "idempotency_key_reused"
+    assert reported["errors"][0]["field"] == "Idempotency-Key"
     elsewhere = api.post(
         f"/api/databases/{made['id']}/rotate-password", headers={"Idempotency-Key": key}
     )
@@ -106,7 +106,7 @@ def test_a_rotation_is_done_once(platform: Installation, api: httpx.Client) -> N
 
 
 @pytest.mark.parametrize("body", [b"not JSON", b"[" * 100_000, b"9" * 10_000, b"\xff\xfe", b"{}"])
-def test_what_a_route_does_not_read_still_tells_requests_apart(
+def test_what_a_route_does_not_read_still_shows_requests_apart(
     platform: Installation, api: httpx.Client, body: bytes
 ) -> None:
     made, key = platform.create(), some_key()
@@ -135,8 +135,8 @@ def test_another_api_keys_requests_are_other_requests(
         mine, theirs = data(create(api, key), 201), data(create(other, key), 201)
         assert mine["id"] != theirs["id"]
         assert mine["password"] != theirs["password"]
-        told = problem(create(other, key, {"friendlyName": "Other"}), 422)
-        assert told["code"] == "idempotency_key_reused"
+        reported = problem(create(other, key, {"friendlyName": "Other"}), 422)
+        assert reported["code"] == "idempotency_key_reused"
 
 
 def _at_once(count: int, request: Callable[[], httpx.Response]) -> list[httpx.Response]:
@@ -151,7 +151,7 @@ def _at_once(count: int, request: Callable[[], httpx.Response]) -> list[httpx.Re
 
 
 def test_requests_at_once_are_done_once(api: httpx.Client) -> None:
-    """The second is told to come again, or told what the first was told."""
+    """The second is reported to come again, or reported what the first was reported."""
     refused = 0
     for _ in range(20):
         key = some_key()
@@ -170,8 +170,8 @@ def test_requests_at_once_are_done_once(api: httpx.Client) -> None:
     "key", ["", "x" * 256, "x" * 300, "schlüssel".encode("latin-1"), "ключ".encode(), "a\tb"]
 )
 def test_a_key_that_cannot_be_one_is_refused(api: httpx.Client, key: str | bytes) -> None:
-    told = problem(create(api, key), 422)
-    assert told["errors"][0]["field"] == "Idempotency-Key"
+    reported = problem(create(api, key), 422)
+    assert reported["errors"][0]["field"] == "Idempotency-Key"
 
 
 @pytest.mark.parametrize("key", ["x", "x" * 255, "a b\"'\\;--%s{}<password:00>"])

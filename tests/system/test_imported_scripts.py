@@ -1,4 +1,4 @@
-"""Plain dumps, gzipped or not, through the product's doors: our own, others', and hostile ones."""
+"""Plain dumps, gzipped or not, through the product's endpoints: ours, others', and hostile ones."""
 
 import gzip
 from pathlib import Path
@@ -28,7 +28,7 @@ def target(platform: Installation) -> Row:
     return platform.create(name="target-of-scripts", shadow=False)
 
 
-def begun(api: httpx.Client, database: Row, script: bytes) -> Row:
+def started(api: httpx.Client, database: Row, script: bytes) -> Row:
     answer = api.post(
         f"/api/databases/{database['id']}/import",
         content=script,
@@ -39,7 +39,7 @@ def begun(api: httpx.Client, database: Row, script: bytes) -> Row:
 
 
 def uploaded(api: httpx.Client, database: Row, script: bytes) -> Row:
-    return ended(api, begun(api, database, script))
+    return ended(api, started(api, database, script))
 
 
 def test_what_was_downloaded_is_uploaded(
@@ -70,9 +70,9 @@ def test_a_dump_with_owners_and_grants_goes_through_the_command_line(
     file.write_text(run("pg_dump", "--clean", "--if-exists", shop["connection_string"]))
     assert f"OWNER TO {shop['username']}" in file.read_text()
     here = platform.create(name="by-the-command-line", shadow=False)
-    told = platform.tenantry("import", "by-the-command-line", "--file", str(file))
-    assert "4 tables with 801 rows" in told.stderr
-    assert f"Left out: owners and grants for {shop['username']}" in told.stderr
+    reported = platform.tenantry("import", "by-the-command-line", "--file", str(file))
+    assert "4 tables with 801 rows" in reported.stderr
+    assert f"Left out: owners and grants for {shop['username']}" in reported.stderr
     assert checksum(here["connection_string"]) == checksum(shop["connection_string"])
     assert owners(here["connection_string"]) == [here["username"]]
 
@@ -130,7 +130,7 @@ def test_one_that_never_ends_is_cancelled(
     platform: Installation, api: httpx.Client, target: Row
 ) -> None:
     script = b"CREATE TABLE t (x int);\nSELECT pg_sleep(1e6);\n"
-    operation = begun(api, target, gzip.compress(script))
+    operation = started(api, target, gzip.compress(script))
 
     def sleeps() -> bool:
         with platform.superuser() as server:
@@ -154,7 +154,7 @@ def test_an_administrator_can_end_an_import_that_does_not_end(
 ) -> None:
     owner = "stuck@example.org"
     here = platform.create(name="never-imported", ownerEmail=owner, shadow=False)
-    operation = begun(api, here, b"CREATE TABLE t (i int);\nSELECT pg_sleep(600);\n")
+    operation = started(api, here, b"CREATE TABLE t (i int);\nSELECT pg_sleep(600);\n")
     eventually(lambda: data(api.get(f"/api/operations/{operation['id']}"))["step"] == "load")
     asked = {"name": "x", "scopes": ["databases:write"], "customer_email": owner}
     key = data(api.post("/api/api-keys", json=asked), 201)["key"]
@@ -164,9 +164,9 @@ def test_an_administrator_can_end_an_import_that_does_not_end(
     abandoned = data(api.post(path))
     assert (abandoned["status"], abandoned["error"]["code"]) == ("failed", "operation_abandoned")
     assert api.post(path).status_code == 409
-    told = data(api.get("/api/audit-logs", params={"action": "operation.abandon"}))[0]
-    assert told["resource_id"] == operation["id"]
-    assert told["resource_name"] == f"database.import of {here['database_name']}"
+    reported = data(api.get("/api/audit-logs", params={"action": "operation.abandon"}))[0]
+    assert reported["resource_id"] == operation["id"]
+    assert reported["resource_name"] == f"database.import of {here['database_name']}"
     assert api.delete(f"/api/databases/{here['id']}").status_code in {200, 202}
-    platform.converge()
+    platform.reconcile()
     is_clean(platform)

@@ -157,13 +157,13 @@ def test_the_command_line_maps_roles_of_a_dump(platform: Installation) -> None:
     refused = platform.tenantry("import", "neon", "--file", dump, "--map-role", "anon", check=False)
     assert refused.returncode == 1
     assert "OLD=NEW" in refused.stderr
-    told = platform.tenantry(
+    reported = platform.tenantry(
         *("import", "neon", "--file", dump, "--json"), "--map-role", "neondb_owner=postgres",
         check=False,
     )  # fmt: skip
-    assert "names no login of this database" in told.stderr
-    told = platform.tenantry("import", "neon", "--file", dump, "--json")
-    assert json.loads(told.stdout)["result"]["rows"] == 1
+    assert "names no login of this database" in reported.stderr
+    reported = platform.tenantry("import", "neon", "--file", dump, "--json")
+    assert json.loads(reported.stdout)["result"]["rows"] == 1
 
 
 # ── what an import would bring ───────────────────────────────────────────────
@@ -178,7 +178,7 @@ def roles(preview: Row) -> dict[str, tuple[int, int, str | None]]:
     }
 
 
-def test_a_preview_tells_what_a_server_has(
+def test_a_preview_shows_what_a_server_has(
     platform: Installation, api: httpx.Client, service: Row
 ) -> None:
     made = platform.create(friendlyName="Looks", shadow=False)
@@ -235,7 +235,7 @@ def test_a_dump_that_was_looked_at_is_imported_without_being_sent_again(
 
 
 def test_the_command_line_asks_who_stands_for_a_role(platform: Installation, service: Row) -> None:
-    """On a terminal; elsewhere, and with --yes, roles are left out and told of."""
+    """On a terminal; elsewhere, and with --yes, roles are left out and reported of."""
     made = platform.create(name="asked", shadow=False)
     dump = str(DUMPS / "neon.sql")
     words: tuple[str, ...] = ("import", "asked", "--file", dump)
@@ -251,13 +251,13 @@ def test_the_command_line_asks_who_stands_for_a_role(platform: Installation, ser
         f"{{{made['username']}}}"
     )
     platform.create(name="unasked", shadow=False)
-    told = platform.tenantry("import", "unasked", "--file", dump, "--preview")
-    assert "authenticated" in told.stdout
-    assert "public.notes" in told.stdout
-    told = platform.tenantry(
+    reported = platform.tenantry("import", "unasked", "--file", dump, "--preview")
+    assert "authenticated" in reported.stdout
+    assert "public.notes" in reported.stdout
+    reported = platform.tenantry(
         "import", "unasked", "--preview", "--json", stdin=service["connection_string"]
     )
-    assert {each["name"] for each in json.loads(told.stdout)["tables"]} == {"notes", "visits"}
+    assert {each["name"] for each in json.loads(reported.stdout)["tables"]} == {"notes", "visits"}
     words = ("import", "unasked", "--file", dump, "--yes")
     with Terminal(*words, env=platform.env, size=(24, 200)) as terminal:
         code, seen = terminal.end()
@@ -326,8 +326,8 @@ def test_losses_of_a_dump_need_consent(
         sent = uploaded(api, made, file.read_bytes(), accept_losses="true")
         operation = ended(api, data(sent, 202))
         assert operation["status"] == "succeeded", operation
-        told = operation["result"]["left_out"]
-        [lost] = [each for each in told if not each.startswith("owners and grants")]
+        reported = operation["result"]["left_out"]
+        [lost] = [each for each in reported if not each.startswith("owners and grants")]
         assert "f0_u" in lost
         assert "could not create unique index" in lost
         here = made["connection_string"]
@@ -336,7 +336,7 @@ def test_losses_of_a_dump_need_consent(
     is_clean(platform)
 
 
-def test_a_newer_archive_is_told_of_before_it_is_taken_in(
+def test_a_newer_archive_is_reported_of_before_it_is_taken_in(
     platform: Installation, api: httpx.Client
 ) -> None:
     made = platform.create(friendlyName="Newer", shadow=False)
@@ -344,10 +344,10 @@ def test_a_newer_archive_is_told_of_before_it_is_taken_in(
     for form in (dump, gzip.compress(dump)):
         answer = uploaded(api, made, form)
         if answer.status_code == 202:
-            told = ended(api, data(answer, 202))["error"]
+            reported = ended(api, data(answer, 202))["error"]
         else:
-            told = problem(answer, 409)
-        assert told["code"] == "newer_dump"
-        assert "newer pg_dump (18)" in told["detail"]
-        assert "pg_dump --format=plain" in told["hint"]
+            reported = problem(answer, 409)
+        assert reported["code"] == "newer_dump"
+        assert "newer pg_dump (18)" in reported["detail"]
+        assert "pg_dump --format=plain" in reported["hint"]
     is_clean(platform)

@@ -1,4 +1,4 @@
-"""Databases imported from another server, and from a dump, through the product's doors."""
+"""Databases imported from another server, and from a dump, through the product's endpoints."""
 
 import contextlib
 import json
@@ -49,7 +49,7 @@ def test_a_database_is_made_as_a_copy_of_one_elsewhere(
     result = operation["result"]
     assert {t["name"]: t["rows"] for t in result["tables"]} == ROWS | {"sales.totals": 1}
     there = {t["name"]: t["source_rows"] for t in result["tables"]}
-    assert there == ROWS | {"sales.totals": None}, "a materialized view is filled anew"
+    assert there == ROWS | {"sales.totals": None}, "a materialized view is filled again"
     assert result["differences"] == []
     here = made["connection_string"]
     assert checksum(here) == checksum(source["connection_string"])
@@ -58,15 +58,15 @@ def test_a_database_is_made_as_a_copy_of_one_elsewhere(
     assert ask(here, "SELECT max(id) FROM customers") == 501
 
 
-# ── what is told before anything is made ─────────────────────────────────────
+# ── what is reported before anything is made ─────────────────────────────────────
 
 
 def test_a_database_that_has_tables_is_left_alone(
     api: httpx.Client, source: dict[str, Any]
 ) -> None:
     path = f"/api/databases/{source['id']}/import"
-    told = problem(api.post(path, json={"from": source["connection_string"]}), 409)
-    assert "already" in told["detail"]
+    reported = problem(api.post(path, json={"from": source["connection_string"]}), 409)
+    assert "already" in reported["detail"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_database_that_has_tables_is_left_alone(
         ({"dbname": "nobodys"}, r"authentication failed|permission|no pg_hba\.conf entry"),
     ],
 )
-def test_a_source_that_does_not_answer_is_told_and_nothing_is_made(
+def test_a_source_that_does_not_answer_is_reported_and_nothing_is_made(
     platform: Installation,
     api: httpx.Client,
     source: dict[str, Any],
@@ -89,12 +89,12 @@ def test_a_source_that_does_not_answer_is_told_and_nothing_is_made(
     database = change.get("dbname", url.path.strip("/"))
     there = f"postgresql://{user}:{password}@localhost:{change.get('port', url.port)}/{database}"
     before = len(platform.rows()), len(data(api.get("/api/databases")))
-    told = problem(
+    reported = problem(
         api.post("/api/databases", json={"friendlyName": "No", "import_from": there}), 422
     )
-    assert told["code"] == "source_error"
-    assert re.search(said, told["detail"]), told
-    assert str(url.password) not in str(told)
+    assert reported["code"] == "source_error"
+    assert re.search(said, reported["detail"]), reported
+    assert str(url.password) not in str(reported)
     assert (len(platform.rows()), len(data(api.get("/api/databases")))) == before
 
 
@@ -116,8 +116,8 @@ def test_a_customer_cannot_have_this_machine_connected_to(
         made = data(ann.post("/api/databases", json={"friendlyName": "Ann's"}), 201)
         path = f"/api/databases/{made['id']}/import"
         for host in ("localhost", "127.0.0.1", "[::1]", "127.1", "169.254.169.254", "10.1.2.3"):
-            told = problem(ann.post(path, json={"from": f"postgresql://a:b@{host}/c"}), 403)
-            assert "address" in told["detail"]
+            reported = problem(ann.post(path, json={"from": f"postgresql://a:b@{host}/c"}), 403)
+            assert "address" in reported["detail"]
         foreign = f"/api/databases/{source['id']}/import"
         problem(ann.post(foreign, json={"from": source["connection_string"]}), 404)
 
@@ -350,10 +350,10 @@ def test_the_source_s_password_is_nowhere(
         look_for(platform, word, made["database_name"])
     assert ended(api, operation)["status"] == "succeeded"
     audited = data(api.get("/api/audit-logs", params={"resource_id": made["id"]}))
-    done, told = [each for each in audited if each["action"] == "database.import"]
-    assert (done["result"], told["result"]) == ("ok", "accepted")
-    assert told["details"]["host"] == "localhost"
-    assert told["details"]["database"] == source["database_name"]
+    done, reported = [each for each in audited if each["action"] == "database.import"]
+    assert (done["result"], reported["result"]) == ("ok", "accepted")
+    assert reported["details"]["host"] == "localhost"
+    assert reported["details"]["database"] == source["database_name"]
     look_for(platform, word, made["database_name"])
 
 
@@ -361,15 +361,15 @@ def look_for(platform: Installation, word: str, imported_into: str) -> None:
     """In both clusters, and in all files of the home. It has to be nowhere."""
     for cluster, database in (("control", "tenantry_control"), ("shared-1", imported_into)):
         port = 5432 if cluster == "control" else platform.pg_port
-        told = run(
+        reported = run(
             "pg_dump",
             f"--host={platform.home / 'run' / cluster}",
             f"--port={port}",
             "--username=tenantry_admin",
             database,
         )
-        assert "PostgreSQL database dump" in told
-        assert word not in told
+        assert "PostgreSQL database dump" in reported
+        assert word not in reported
     # As it goes on, files and folders vanish: os.walk passes those by, Path.rglob does not.
     for folder, _, names in os.walk(platform.home):
         for path in (Path(folder, name) for name in names):
@@ -384,14 +384,16 @@ def test_the_command_line_imports_from_where_nothing_is_left(
     platform: Installation, source: dict[str, Any]
 ) -> None:
     url = source["connection_string"]
-    told = platform.tenantry("db", "create", "--name", "moved", "--import", stdin=f"{url}\n")
-    assert "4 tables with 801 rows" in told.stderr
+    reported = platform.tenantry("db", "create", "--name", "moved", "--import", stdin=f"{url}\n")
+    assert "4 tables with 801 rows" in reported.stderr
     platform.create(name="again")
     refused = platform.tenantry("import", "again", stdin="", check=False)
     assert refused.returncode == 1
     assert "TENANTRY_IMPORT_FROM" in refused.stderr
-    told = platform.tenantry("import", "again", "--schema", "public", "--json", stdin=f"{url}\n")
-    result = json.loads(told.stdout)["result"]
+    reported = platform.tenantry(
+        "import", "again", "--schema", "public", "--json", stdin=f"{url}\n"
+    )
+    result = json.loads(reported.stdout)["result"]
     assert [each["name"] for each in result["tables"]] == sorted(
         name for name in ROWS if name.startswith("public.")
     )
@@ -436,8 +438,8 @@ def test_one_that_outgrows_its_quota_is_taken_back(
     )
     small = platform.create(friendlyName="Small", diskQuotaBytes=32 * 1024 * 1024, shadow=False)
     path = f"/api/databases/{small['id']}/import"
-    told = problem(api.post(path, json={"from": large["connection_string"]}), 409)
-    assert "quota" in told["detail"]
+    reported = problem(api.post(path, json={"from": large["connection_string"]}), 409)
+    assert "quota" in reported["detail"]
     # As a dump it is small, and grows only here.
     dump = subprocess.run(
         ["pg_dump", "--format=custom", large["connection_string"]],

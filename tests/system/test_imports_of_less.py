@@ -90,11 +90,11 @@ def test_an_extension_that_tenants_cannot_have_is_left_out_with_its_views(
     assert operation["status"] == "succeeded", operation
     result = operation["result"]
     assert result["warnings"] == []
-    told = result["left_out"]
-    assert "EXTENSION pg_stat_statements: tenants cannot have it" in told
+    reported = result["left_out"]
+    assert "EXTENSION pg_stat_statements: tenants cannot have it" in reported
     for name in ("slowest", "slowest_of_all", "slow_yesterday", "see"):
-        assert any(name in each for each in told), (name, told)
-    assert not any("COMMENT" in each and "pg_stat" in each for each in told)
+        assert any(name in each for each in reported), (name, reported)
+    assert not any("COMMENT" in each and "pg_stat" in each for each in reported)
     url = here["connection_string"]
     assert ask(url, "SELECT count(*) FROM customers") == 20
     assert ask(url, "SELECT count(*) FROM pg_views WHERE schemaname = 'public'") == 0
@@ -114,11 +114,13 @@ def test_a_table_that_needs_one_is_lost_only_where_that_is_accepted(
     path = f"/api/databases/{here['id']}/import"
     begin = offered(api, kind, source["connection_string"], tmp_path)
     if kind == "live":
-        told = problem(begin(path), 422)
-        assert told["errors"][0]["code"] == "unavailable_extension"
-        assert "dblink (tenants cannot have it), which column at of table" in str(told["errors"])
-        assert "exclude_tables" in str(told["errors"])
-        assert "accept_losses" in str(told["errors"])
+        reported = problem(begin(path), 422)
+        assert reported["errors"][0]["code"] == "unavailable_extension"
+        assert "dblink (tenants cannot have it), which column at of table" in str(
+            reported["errors"]
+        )
+        assert "exclude_tables" in str(reported["errors"])
+        assert "accept_losses" in str(reported["errors"])
         without = begin(path, exclude_tables=["keys"])
         assert ended(api, data(without, 202))["status"] == "succeeded"
         do(here["connection_string"], "DROP TABLE others")
@@ -167,9 +169,9 @@ def test_the_command_line_warns_of_nothing(platform: Installation, tmp_path: Pat
     seen = platform.tenantry(*words, "--preview")
     assert "! There are no tables to import: the dump has none." in seen.stderr
     assert json.loads(platform.tenantry(*words, "--preview", "--json").stdout)["warnings"]
-    told = platform.tenantry(*words)
-    assert "! Nothing was imported: the dump has no tables" in told.stderr
-    assert "✓" not in told.stderr
+    reported = platform.tenantry(*words)
+    assert "! Nothing was imported: the dump has no tables" in reported.stderr
+    assert "✓" not in reported.stderr
     operation = json.loads(platform.tenantry(*words, "--json").stdout)
     assert operation["result"]["warnings"]
 
@@ -195,15 +197,15 @@ def test_what_is_left_in_the_database_is_named(
     path = f"/api/databases/{here['id']}/import"
     begin = offered(api, kind, source["connection_string"], tmp_path)
     for answer in (begin(path), begin(f"{path}/preview")):
-        told = problem(answer, 409)
-        assert told["code"] == "database_not_empty"
-        assert told["detail"] == (
+        reported = problem(answer, 409)
+        assert reported["code"] == "database_not_empty"
+        assert reported["detail"] == (
             "Tried before is not empty. An import needs an empty database, and here is already,"
             ' perhaps from an earlier try: schemas "Audit", sales; table public.a; view public.b;'
             " sequence public.numbers; function public.f; types public.mood, public.positive;"
             " large object 4711."
         )
-        assert 'DROP SCHEMA "Audit", sales CASCADE' in told["hint"]
+        assert 'DROP SCHEMA "Audit", sales CASCADE' in reported["hint"]
     do(
         here["connection_string"],
         'DROP SCHEMA "Audit", sales CASCADE; DROP TABLE a; DROP VIEW b; DROP SEQUENCE numbers;'

@@ -9,29 +9,29 @@ from collections.abc import Iterator
 
 import pytest
 
-from attempts import NOTHING, THROUGH, Attempt, World, two_tenants
+from attempts import NOTHING, THROUGH, Attempt, Scenario, two_tenants
 from attempts_all import ATTEMPTS
 from harness import Installation
 
 
 @pytest.fixture(scope="module")
-def world(platform: Installation) -> Iterator[World]:
-    with two_tenants(platform) as world:
-        yield world
+def scenario(platform: Installation) -> Iterator[Scenario]:
+    with two_tenants(platform) as scenario:
+        yield scenario
 
 
-def each_door() -> Iterator[tuple[Attempt, str]]:
+def each_endpoint() -> Iterator[tuple[Attempt, str]]:
     for attempt in ATTEMPTS:
-        for door in attempt.doors:
-            yield attempt, door
+        for endpoint in attempt.endpoints:
+            yield attempt, endpoint
 
 
 @pytest.mark.parametrize(
-    ("attempt", "door"),
-    [pytest.param(*each, id=f"{each[0].name}-{each[1]}") for each in each_door()],
+    ("attempt", "endpoint"),
+    [pytest.param(*each, id=f"{each[0].name}-{each[1]}") for each in each_endpoint()],
 )
-def test_nobody_gets_through(world: World, attempt: Attempt, door: str) -> None:
-    answer, expected = attempt.tries(world, door), attempt.expected(door)
+def test_nobody_gets_through(scenario: Scenario, attempt: Attempt, endpoint: str) -> None:
+    answer, expected = attempt.tries(scenario, endpoint), attempt.expected(endpoint)
     assert answer != THROUGH
     if expected == NOTHING:
         assert answer == NOTHING

@@ -11,28 +11,28 @@ from pathlib import Path
 
 import pytest
 
-from attempts import DIRECT, POOLED, THROUGH, Attempt, Lift, World, as_superuser, two_tenants
+from attempts import DIRECT, POOLED, THROUGH, Attempt, Lift, Scenario, as_superuser, two_tenants
 from attempts_all import ATTEMPTS
 from clients import eventually, hurry
 from harness import Installation
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def scenario() -> Iterator[Scenario]:
     """An installation of its own: rules are lifted in it that others rely on."""
     installation = Installation()
     try:
         installation.up()
         hurry(installation)
-        with two_tenants(installation) as world:
-            yield world
+        with two_tenants(installation) as scenario:
+            yield scenario
     finally:
         installation.remove()
 
 
 @contextmanager
 def rewritten(path: Path, text: str, pid_file: Path) -> Iterator[None]:
-    """A file says this meanwhile, and its server has been told to read it."""
+    """A file says this meanwhile, and its server has been reported to read it."""
     before = path.read_text()
     pid = int(pid_file.read_text().split("\n", 1)[0])
     try:
@@ -45,60 +45,64 @@ def rewritten(path: Path, text: str, pid_file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def lifted(world: World, lift: Lift) -> Iterator[None]:
-    home = world.platform.home
+def lifted(scenario: Scenario, lift: Lift) -> Iterator[None]:
+    home = scenario.platform.home
     data, pooler = home / "clusters" / "shared-1" / "data", home / "pooler"
     pooler_pid = home / "run" / "pooler.pid"
     with ExitStack() as stack:
         # The worker puts files right that somebody else has changed, each minute.
         if lift.stop_worker or lift.rule or lift.pooler_rule or lift.pooler_setting:
-            worker = world.platform.pids()["worker"]
+            worker = scenario.platform.pids()["worker"]
             os.kill(worker, signal.SIGSTOP)
             stack.callback(os.kill, worker, signal.SIGCONT)
         if lift.rule:
             rules = data / "pg_hba.conf"
-            text = f"{lift.rule.format(**world.words)}\n{rules.read_text()}"
+            text = f"{lift.rule.format(**scenario.words)}\n{rules.read_text()}"
             stack.enter_context(rewritten(rules, text, data / "postmaster.pid"))
         if lift.pooler_rule:
             rules = pooler / "hba.conf"
-            text = f"{lift.pooler_rule.format(**world.words)}\n{rules.read_text()}"
+            text = f"{lift.pooler_rule.format(**scenario.words)}\n{rules.read_text()}"
             stack.enter_context(rewritten(rules, text, pooler_pid))
         if lift.pooler_setting:
             name, value = lift.pooler_setting
             settings = pooler / "pgbouncer.ini"
             lines = [
-                f"{name} = {value.format(**world.words)}" if line.startswith(f"{name} =") else line
+                f"{name} = {value.format(**scenario.words)}"
+                if line.startswith(f"{name} =")
+                else line
                 for line in settings.read_text().split("\n")
             ]
             stack.enter_context(rewritten(settings, "\n".join(lines), pooler_pid))
-        as_superuser(world, lift.take)
+        as_superuser(scenario, lift.take)
         try:
             yield
         finally:
-            as_superuser(world, lift.give_back)
+            as_superuser(scenario, lift.give_back)
 
 
 def each_lift() -> Iterator[tuple[Attempt, Lift, str]]:
     for attempt in ATTEMPTS:
         if attempt.lift is not None:
-            for door in attempt.lift_doors if len(attempt.doors) > 1 else attempt.doors:
-                yield attempt, attempt.lift, door
+            for endpoint in (
+                attempt.lift_endpoints if len(attempt.endpoints) > 1 else attempt.endpoints
+            ):
+                yield attempt, attempt.lift, endpoint
 
 
 @pytest.mark.parametrize(
-    ("attempt", "lift", "door"),
+    ("attempt", "lift", "endpoint"),
     [pytest.param(*each, id=f"{each[0].name}-{each[2]}") for each in each_lift()],
 )
 def test_with_its_protection_gone_it_gets_through(
-    world: World, attempt: Attempt, lift: Lift, door: str
+    scenario: Scenario, attempt: Attempt, lift: Lift, endpoint: str
 ) -> None:
     said = []
 
     def gets_through() -> bool:
-        said.append(attempt.tries(world, door))
+        said.append(attempt.tries(scenario, endpoint))
         return said[-1] == THROUGH
 
-    with lifted(world, lift):
+    with lifted(scenario, lift):
         try:
             # Servers read their files, and the pooler logs in to one again, in their own time.
             eventually(gets_through)
@@ -109,4 +113,4 @@ def test_with_its_protection_gone_it_gets_through(
 def test_most_protections_are_taken_away_by_one_test() -> None:
     """What has none is held by PostgreSQL alone; see docs/reference/security.md."""
     assert sum(attempt.lift is not None for attempt in ATTEMPTS) >= 60
-    assert {DIRECT, POOLED} == {door for _, _, door in each_lift()}
+    assert {DIRECT, POOLED} == {endpoint for _, _, endpoint in each_lift()}

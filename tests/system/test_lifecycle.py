@@ -80,10 +80,10 @@ def test_up_on_a_running_platform_says_so(own: Installation) -> None:
     assert set(before) == set(PARTS)
 
 
-def test_status_is_told_in_its_fixed_shape(own: Installation) -> None:
+def test_status_is_reported_in_its_fixed_shape(own: Installation) -> None:
     own.create()
-    told = own.tenantry("status", "--json")
-    assert told.stderr == ""
+    reported = own.tenantry("status", "--json")
+    assert reported.stderr == ""
     status = own.status()
     assert [part["name"] for part in status["parts"]] == list(PARTS)
     for part in status["parts"]:
@@ -111,15 +111,15 @@ def test_status_is_told_in_its_fixed_shape(own: Installation) -> None:
     assert all(part in table for part in PARTS)
 
 
-def test_a_new_home_tells_what_was_made(fresh: Installation) -> None:
+def test_a_new_home_shows_what_was_made(fresh: Installation) -> None:
     first = fresh.tenantry("status", check=False)
     assert (first.returncode, "tenantry up" in first.stdout + first.stderr) == (3, True)
     assert fresh.status() == {"parts": [], "clusters": []}
     up = fresh.tenantry("up", "--detach")
-    told = up.stdout + up.stderr
+    reported = up.stdout + up.stderr
     for there in (fresh.url, f":{fresh.pg_port}", f":{fresh.pool_port}", fresh.key):
-        assert there in told
-    assert str(fresh.home / "ca.crt") in told
+        assert there in reported
+    assert str(fresh.home / "ca.crt") in reported
     # What is logged meanwhile is in the log, not before the reader.
     *doing, local, last = up.stderr.splitlines()
     assert all(re.fullmatch(r"[A-Z][^{}]+ …", line) for line in doing), up.stderr
@@ -131,7 +131,7 @@ def test_a_new_home_tells_what_was_made(fresh: Installation) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user for a moment")
 @pytest.mark.parametrize("command", ["status", "doctor", "down"])
-def test_another_user_is_told_who_may(own: Installation, command: str) -> None:
+def test_another_user_is_reported_who_may(own: Installation, command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tenantry.cli", command],
         env=own.env,
@@ -201,10 +201,10 @@ def test_ctrl_c_stops_everything(own: Installation) -> None:
     )
     eventually(own.is_ready)
     process.send_signal(signal.SIGINT)
-    told, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, told
-    assert "Tenantry has stopped" in told
-    assert "Traceback" not in told
+    reported, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, reported
+    assert "Tenantry has stopped" in reported
+    assert "Traceback" not in reported
     nothing_is_left(own)
     own.up()
 
@@ -250,7 +250,7 @@ def test_down_stops_what_a_killed_supervisor_left(own: Installation) -> None:
     is_healthy(own, database)
 
 
-def test_a_hangup_starts_only_the_control_plane_anew(own: Installation) -> None:
+def test_a_hangup_starts_only_the_control_plane_again(own: Installation) -> None:
     database = own.create()
     before = own.pids()
     with login(database["connection_string_pooled"]) as session:
@@ -269,7 +269,7 @@ def test_a_hangup_starts_only_the_control_plane_anew(own: Installation) -> None:
 
 
 @pytest.mark.parametrize("which", ["TENANTRY_API_PORT", "TENANTRY_PG_PORT", "TENANTRY_POOL_PORT"])
-def test_a_port_in_use_is_told_and_nothing_is_left(fresh: Installation, which: str) -> None:
+def test_a_port_in_use_is_reported_and_nothing_is_left(fresh: Installation, which: str) -> None:
     port = int(fresh.env[which])
     with socket.create_server(("127.0.0.1", port)):
         up = fresh.tenantry("up", "--detach", check=False)
@@ -280,12 +280,12 @@ def test_a_port_in_use_is_told_and_nothing_is_left(fresh: Installation, which: s
         assert fresh.processes() == []
 
 
-def test_settings_that_cannot_be_are_told(fresh: Installation) -> None:
+def test_settings_that_cannot_be_are_reported(fresh: Installation) -> None:
     fresh.environment = {"TENANTRY_PG_PORT": "70000", "TENANTRY_WARM_POOL": "many"}
     up = fresh.tenantry("up", check=False)
     assert up.returncode == 1
-    for told in ("TENANTRY_PG_PORT", "TENANTRY_WARM_POOL"):
-        assert told in up.stderr
+    for reported in ("TENANTRY_PG_PORT", "TENANTRY_WARM_POOL"):
+        assert reported in up.stderr
     assert fresh.processes() == []
 
 
@@ -293,9 +293,9 @@ def test_two_installations_live_side_by_side(own: Installation, fresh: Installat
     fresh.up()
     mine, theirs = own.create(), fresh.create()
     assert ask(mine["connection_string_pooled"]) == ask(theirs["connection_string_pooled"]) == 1
-    with fresh.client(own.key) as stranger:
-        assert stranger.get("/api/databases").status_code == 401
-    roles, _ = fresh.world()
+    with fresh.client(own.key) as anonymous:
+        assert anonymous.get("/api/databases").status_code == 401
+    roles, _ = fresh.inventory()
     assert mine["username"] not in roles
     fresh.down()
     nothing_is_left(fresh)
@@ -307,7 +307,9 @@ def test_doctor_finds_nothing_wrong_with_what_runs(own: Installation) -> None:
     assert {"PostgreSQL", "PgBouncer", "home", "disk"} <= {each["subject"] for each in findings}
     assert [each for each in findings if each["level"] == "problem"] == []
     assert [each for each in findings if each["level"] == "warning" and not each["hint"]] == []
-    told = {each["subject"]: each["detail"] for each in findings}
+    reported = {each["subject"]: each["detail"] for each in findings}
     for name in ("supervisor", "api", "worker"):
         version = re.escape(__version__) + r"\+[0-9a-f]{8}"
-        assert re.fullmatch(f"{version} runs, {version} is installed.", told[f"version of {name}"])
+        assert re.fullmatch(
+            f"{version} runs, {version} is installed.", reported[f"version of {name}"]
+        )

@@ -1,4 +1,4 @@
-"""Limits: what a plan grants is in force at both doors, and no tenant can lift it."""
+"""Limits: what a plan grants is in force at both endpoints, and no tenant can lift it."""
 
 import itertools
 import time
@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from answers import data, problem
-from clients import DOORS, STRINGS, ask, do, eventually, is_open, login, refusal
+from clients import ENDPOINTS, STRINGS, ask, do, eventually, is_open, login, refusal
 from harness import Installation
 
 MIB = 2**20
@@ -111,9 +111,9 @@ def test_a_database_without_a_plan_has_the_standard_one(platform: Installation) 
 
 def test_a_plan_that_is_not_there_makes_nothing(platform: Installation, api: httpx.Client) -> None:
     before = platform.rows()
-    told = problem(api.post("/api/databases", json={"friendlyName": "X", "plan": "gold"}), 422)
-    assert [error["field"] for error in told["errors"]] == ["plan"]
-    assert "GET /api/plans" in told["errors"][0]["message"]
+    reported = problem(api.post("/api/databases", json={"friendlyName": "X", "plan": "gold"}), 422)
+    assert [error["field"] for error in reported["errors"]] == ["plan"]
+    assert "GET /api/plans" in reported["errors"][0]["message"]
     slip = api.post("/api/databases", json={"friendlyName": "X", "plan": "premum"})
     assert "Did you mean premium?" in problem(slip, 422)["errors"][0]["message"]
     assert [row for row in platform.rows() if row["status"] == "active"] == [
@@ -147,11 +147,11 @@ def test_plan_and_single_limits_are_changed_and_given_back(
     eventually(
         lambda: f"{made['username']} = max_user_connections=3 pool_mode=" in users.read_text()
     )
-    told = data(api.get("/api/audit-logs", params={"resource_id": made["id"]}))
+    reported = data(api.get("/api/audit-logs", params={"resource_id": made["id"]}))
     assert {
         "plan": ["hobby", "premium"],
         "temp_file_limit_bytes": [256 * MIB, 5 * MIB],
-    }.items() <= told[1]["details"].items()
+    }.items() <= reported[1]["details"].items()
 
 
 def test_more_connections_than_leave_room_for_the_others_are_refused(
@@ -169,9 +169,9 @@ def test_more_connections_than_leave_room_for_the_others_are_refused(
         api.post("/api/databases", json={"friendlyName": "X", "maxConnections": given + 1}),
         api.patch(f"/api/databases/{made['id']}", json={"maxConnections": given + 1}),
     ):
-        told = problem(answer, 422)
-        assert [error["field"] for error in told["errors"]] == ["max_connections"]
-        assert str(given) in told["detail"]
+        reported = problem(answer, 422)
+        assert [error["field"] for error in reported["errors"]] == ["max_connections"]
+        assert str(given) in reported["detail"]
     assert role_limit(platform, made) == given
 
 
@@ -204,8 +204,8 @@ def test_a_customer_takes_no_more_than_its_plan_grants(
         problem(customer.patch(path, json={"plan": "standard"}), 403)
         granted = plans(api)["hobby"]
         for limit in ("max_connections", "pool_size", "disk_quota_bytes", "temp_file_limit_bytes"):
-            told = problem(customer.patch(path, json={limit: 2 * granted[limit]}), 403)
-            assert f"{limit} above" in told["detail"]
+            reported = problem(customer.patch(path, json={limit: 2 * granted[limit]}), 403)
+            assert f"{limit} above" in reported["detail"]
         assert granted["reserve_pool_size"] == 0
         problem(customer.patch(path, json={"reserve_pool_size": 1}), 403)
         # What the administrator has granted it may keep.
@@ -216,7 +216,7 @@ def test_a_customer_takes_no_more_than_its_plan_grants(
 # What a tenant can do about it
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize(
     "attempt",
     [
@@ -233,23 +233,23 @@ def test_a_customer_takes_no_more_than_its_plan_grants(
     ],
 )
 def test_a_tenant_cannot_lift_what_is_enforced(
-    platform: Installation, door: str, attempt: str
+    platform: Installation, endpoint: str, attempt: str
 ) -> None:
     made = platform.create(plan="hobby")
     with (
-        login(made[door]) as session,
+        login(made[endpoint]) as session,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         session.execute(attempt.format(database=made["database_name"]).encode())
     do(made["connection_string"], "ALTER ROLE CURRENT_USER RESET ALL")
-    assert in_force(made[door]) == limits_of(made)
+    assert in_force(made[endpoint]) == limits_of(made)
 
 
 def test_temporary_files_are_bounded(platform: Installation) -> None:
     made = platform.create(tempFileLimitBytes=2 * MIB)
-    for door in DOORS:
+    for endpoint in ENDPOINTS:
         with (
-            login(made[door]) as session,
+            login(made[endpoint]) as session,
             pytest.raises(psycopg.errors.ConfigurationLimitExceeded, match="temp_file_limit"),
         ):
             session.execute(
@@ -275,7 +275,7 @@ def test_limits_changed_by_hand_are_put_right_and_a_tenants_own_defaults_stay(
         return all(in_force(made[string]) == limits_of(made) for string in STRINGS[::2])
 
     assert not right()
-    platform.converge()
+    platform.reconcile()
     assert right()
     assert ask(made["connection_string"], "SHOW intervalstyle") == "iso_8601"
     assert ask(own["connection_string"], "SHOW statement_timeout") == "5s"
@@ -318,7 +318,7 @@ def full(platform: Installation, api: httpx.Client) -> dict[str, Any]:
     return made
 
 
-def test_it_is_warned_of_and_told(platform: Installation, api: httpx.Client) -> None:
+def test_it_is_warned_of_and_reported(platform: Installation, api: httpx.Client) -> None:
     made = platform.create(diskQuotaBytes=40 * MIB)
     eventually(lambda: disk(api, made)["used_bytes"])
     empty = disk(api, made)
@@ -329,13 +329,13 @@ def test_it_is_warned_of_and_told(platform: Installation, api: httpx.Client) -> 
         becomes(api, made, "warning")
         session.execute("INSERT INTO growing VALUES ('still')")
     assert 0.8 * 40 * MIB <= disk(api, made)["used_bytes"] < 40 * MIB
-    told = data(api.get("/api/audit-logs", params={"resource_id": made["id"]}))[0]
-    assert (told["action"], told["actor_kind"]) == ("database.quota_warning", "platform")
-    assert told["details"]["quota_bytes"] == 40 * MIB
+    reported = data(api.get("/api/audit-logs", params={"resource_id": made["id"]}))[0]
+    assert (reported["action"], reported["actor_kind"]) == ("database.quota_warning", "platform")
+    assert reported["details"]["quota_bytes"] == 40 * MIB
     assert 'tenantry_databases_by_quota{state="warning"}' in platform.get("/metrics").text
 
 
-def test_a_database_over_its_quota_is_told_of_everywhere(
+def test_a_database_over_its_quota_is_reported_of_everywhere(
     platform: Installation, api: httpx.Client, full: dict[str, Any]
 ) -> None:
     def line_of(made: dict[str, Any]) -> str:
@@ -358,12 +358,12 @@ def test_a_database_over_its_quota_is_told_of_everywhere(
     assert " active " in line_of(other)
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_open_sessions_cannot_go_on_writing_either(
-    platform: Installation, api: httpx.Client, door: str
+    platform: Installation, api: httpx.Client, endpoint: str
 ) -> None:
     made = platform.create(diskQuotaBytes=40 * MIB)
-    with login(made[door]) as session:
+    with login(made[endpoint]) as session:
         session.execute("CREATE TABLE growing (x text)")
         with pytest.raises(
             (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction),
@@ -394,8 +394,8 @@ def test_a_full_database_is_read_and_not_written(full: dict[str, Any]) -> None:
         assert ask(full[string]) == 1
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             do(full[string], "CREATE TABLE more (x text)")
-    for door in DOORS:
-        assert ask(full[door], "SELECT count(*) > 0 FROM growing") is True
+    for endpoint in ENDPOINTS:
+        assert ask(full[endpoint], "SELECT count(*) > 0 FROM growing") is True
 
 
 def test_all_its_logins_are_bounded_together(api: httpx.Client, platform: Installation) -> None:
@@ -429,8 +429,8 @@ def test_its_tenant_makes_room_and_writes_again(
         for statement in tidy.split("; "):
             session.execute(statement.encode())
     becomes(api, full, "ok")
-    for door in DOORS:
-        do(full[door], "INSERT INTO small VALUES ('again')")
+    for endpoint in ENDPOINTS:
+        do(full[endpoint], "INSERT INTO small VALUES ('again')")
 
 
 @pytest.mark.parametrize(
@@ -441,13 +441,13 @@ def test_a_larger_quota_is_in_force_with_the_answer(
 ) -> None:
     after = data(api.patch(f"/api/databases/{full['id']}", json=change))
     assert after["disk"]["state"] == "ok"
-    for door in DOORS:
-        do(full[door], "INSERT INTO small VALUES ('again')")
+    for endpoint in ENDPOINTS:
+        do(full[endpoint], "INSERT INTO small VALUES ('again')")
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_who_overrides_it_and_goes_on_is_stopped(
-    platform: Installation, api: httpx.Client, full: dict[str, Any], door: str
+    platform: Installation, api: httpx.Client, full: dict[str, Any], endpoint: str
 ) -> None:
     do(
         full["connection_string"],
@@ -458,7 +458,7 @@ def test_who_overrides_it_and_goes_on_is_stopped(
     while disk(api, full)["state"] != "stopped":
         assert time.monotonic() < deadline
         try:
-            with login(full[door]) as session:
+            with login(full[endpoint]) as session:
                 for _ in range(4):
                     fill(session, 1)
                     inserted += 1
@@ -479,8 +479,8 @@ def test_who_overrides_it_and_goes_on_is_stopped(
         assert server.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE usename = %s", (full["username"],)
         ).fetchone() == (0,)
-    told = data(api.get("/api/audit-logs", params={"resource_id": full["id"]}))
-    assert [each["action"] for each in told][:2] == [
+    reported = data(api.get("/api/audit-logs", params={"resource_id": full["id"]}))
+    assert [each["action"] for each in reported][:2] == [
         "database.quota_stopped",
         "database.quota_read_only",
     ]
@@ -490,5 +490,5 @@ def test_who_overrides_it_and_goes_on_is_stopped(
         ]["state"]
         == "ok"
     )
-    for door_again in DOORS:
-        do(full[door_again], "INSERT INTO small VALUES ('again')")
+    for endpoint_again in ENDPOINTS:
+        do(full[endpoint_again], "INSERT INTO small VALUES ('again')")

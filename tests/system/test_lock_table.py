@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.rows import TupleRow
 
-from clients import DOORS, ask, eventually, login
+from clients import ENDPOINTS, ask, eventually, login
 from harness import Installation
 
 TAKE_ALL = "SELECT count(pg_advisory_lock(i)) FROM generate_series(1, 1000000) i"
@@ -47,12 +47,12 @@ def is_shut_out(platform: Installation, username: str) -> bool:
     return row == (0,)
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_who_takes_all_locks_is_ended_and_shut_out(
-    platform: Installation, neighbour: dict[str, Any], door: str
+    platform: Installation, neighbour: dict[str, Any], endpoint: str
 ) -> None:
     tenant = platform.create()
-    with login(tenant[door]) as session:
+    with login(tenant[endpoint]) as session:
         with pytest.raises(psycopg.Error):
             session.execute(TAKE_ALL)
         eventually(lambda: is_shut_out(platform, tenant["username"]))

@@ -52,9 +52,9 @@ def measure(platform: Installation, name: str) -> float:
 
 
 @contextmanager
-def undisturbed(api: httpx.Client, neighbour: dict[str, Any], door: str) -> Iterator[None]:
+def undisturbed(api: httpx.Client, neighbour: dict[str, Any], endpoint: str) -> Iterator[None]:
     """While the block lasts a neighbour logs in, and the platform works."""
-    with Neighbour(neighbour[door], patience=60) as works:
+    with Neighbour(neighbour[endpoint], patience=60) as works:
         yield
         before = len(works.seconds)
         eventually(lambda: len(works.seconds) > before + 2, seconds=120)

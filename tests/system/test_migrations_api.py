@@ -1,4 +1,4 @@
-"""Migrations through the product's doors: of one database, with its tenant's rights alone."""
+"""Migrations through the product's endpoints: of one database, with its tenant's rights alone."""
 
 import asyncio
 import json
@@ -117,7 +117,7 @@ def test_all_is_the_tenants_and_nothing_else_is_reached(
         assert server.execute(VISITORS).fetchall() == []
 
 
-def test_a_failure_is_told_and_leaves_the_database_clean(
+def test_a_failure_is_reported_and_leaves_the_database_clean(
     platform: Installation, api: httpx.Client
 ) -> None:
     database = platform.create()
@@ -334,7 +334,7 @@ def test_the_command_does_it_by_name(platform: Installation, tmp_path: Path) -> 
     assert states == ["applied", "pending"]
 
 
-def test_tables_that_somebody_has_changed_are_told_of(
+def test_tables_that_somebody_has_changed_are_reported_of(
     platform: Installation, api: httpx.Client
 ) -> None:
     database = platform.create()
@@ -355,16 +355,16 @@ def test_a_folder_of_more_than_a_megabyte_goes_through_the_command_line(
     rows = "\n".join(map(row.format, range(5000)))
     text = f"CREATE TABLE many (id int PRIMARY KEY, v text);\n{rows}\n"
     (tmp_path / "000001_many.up.sql").write_text(text)
-    told = platform.tenantry("migrate", "up", "--path", str(tmp_path), "--database", "many")
-    assert "clean at version 1" in told.stderr
+    reported = platform.tenantry("migrate", "up", "--path", str(tmp_path), "--database", "many")
+    assert "clean at version 1" in reported.stderr
     assert ask(made["connection_string"], "SELECT count(*) FROM many") == 5000
 
 
 def test_what_is_no_folder_is_refused(platform: Installation, api: httpx.Client) -> None:
     made = platform.create(friendlyName="No folder", shadow=False)
     tar = {"Content-Type": "application/x-tar"}
-    told = problem(api.post(path(made), content=b"x" * 2048, headers=tar), 422)
-    assert told["errors"][0]["code"] == "not_a_folder"
+    reported = problem(api.post(path(made), content=b"x" * 2048, headers=tar), 422)
+    assert reported["errors"][0]["code"] == "not_a_folder"
     problem(api.post(path(made), content=b"{}", headers={"Content-Type": "text/plain"}), 415)
     large = problem(api.post(path(made), content=iter([b"x" * 2**20] * 70), headers=tar), 409)
     assert "larger than" in large["detail"]
@@ -382,10 +382,10 @@ def test_another_run_is_waited_for_and_not_taken_for_a_failed_one(
         asked = {"lock_timeout_seconds": 0.05, "retries": 0}
         operation = ended(api, begin(api, made, {"1_one.up.sql": "", "2_b.up.sql": ""}, **asked))
         stands = data(api.get(path(made)))
-        told = platform.tenantry("migrate", "version", "--database", name)
+        reported = platform.tenantry("migrate", "version", "--database", name)
     assert operation["error"]["code"] == "migrations_locked"
     assert (stands["dirty"], stands["running"]) == (True, True)
-    assert "Another run is under way" in told.stderr
+    assert "Another run is under way" in reported.stderr
     assert data(api.get(path(made)))["running"] is False
 
 

@@ -86,8 +86,8 @@ class Afternoon:
         """Wait for the first backup, which is made by itself."""
 
         def backups() -> object:
-            told = self.platform.tenantry("cluster", "backups", "shared-1", "--json").stdout
-            return json.loads(told)["backups"]
+            reported = self.platform.tenantry("cluster", "backups", "shared-1", "--json").stdout
+            return json.loads(reported)["backups"]
 
         eventually(backups, seconds=120)
         self.platform.wait_restorable("shared-1")

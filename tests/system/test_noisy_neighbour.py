@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from answers import data
-from clients import DOORS, eventually, login
+from clients import ENDPOINTS, eventually, login
 from harness import Installation
 
 MIB = 2**20
@@ -20,24 +20,26 @@ MOST = 110  # connections that one database of an installation of 1 GiB may have
 
 
 class Neighbour:
-    """Somebody who comes, writes, reads and goes again, by both doors, all the time."""
+    """Somebody who comes, writes, reads and goes again, by both endpoints, all the time."""
 
     def __init__(self, made: dict[str, Any]) -> None:
         self._made = made
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._work, args=(door,)) for door in DOORS]
+        self._threads = [
+            threading.Thread(target=self._work, args=(endpoint,)) for endpoint in ENDPOINTS
+        ]
         self.errors: list[str] = []
-        self.done = dict.fromkeys(DOORS, 0)
+        self.done = dict.fromkeys(ENDPOINTS, 0)
 
-    def _work(self, door: str) -> None:
+    def _work(self, endpoint: str) -> None:
         while not self._over.is_set():
             try:
-                with login(self._made[door]) as session:
+                with login(self._made[endpoint]) as session:
                     session.execute("INSERT INTO work (at) VALUES (clock_timestamp())")
                     session.execute("SELECT count(*) FROM work")
-                self.done[door] += 1
+                self.done[endpoint] += 1
             except psycopg.Error as error:
-                self.errors.append(f"{door}: {error}")
+                self.errors.append(f"{endpoint}: {error}")
 
     def __enter__(self) -> "Neighbour":
         with login(self._made["connection_string"]) as session:
@@ -73,7 +75,9 @@ def undisturbed(api: httpx.Client, neighbour: dict[str, Any]) -> Iterator[None]:
         eventually(lambda: all(works.done.values()))
         yield
         before = dict(works.done)
-        eventually(lambda: all(works.done[door] > before[door] + 5 for door in DOORS))
+        eventually(
+            lambda: all(works.done[endpoint] > before[endpoint] + 5 for endpoint in ENDPOINTS)
+        )
         assert api.get("/ready").status_code == 200
         made = data(api.post("/api/databases", json={"friendlyName": "Meanwhile"}), 201)
         with login(made["connection_string"]) as session:

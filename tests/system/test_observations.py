@@ -1,4 +1,4 @@
-"""What one process does is told by another, and what cannot be measured is not told at all."""
+"""What one process does is reported by another, and what cannot be measured is absent."""
 
 import os
 import re
@@ -47,7 +47,7 @@ def test_promtool_finds_nothing_to_say_of_what_is_served(platform: Installation)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_what_supervisor_and_worker_did_is_told_by_the_api(platform: Installation) -> None:
+def test_what_supervisor_and_worker_did_is_reported_by_the_api(platform: Installation) -> None:
     died = 'tenantry_process_deaths_total{process="pooler"}'
     before = measures(platform).get(died, 0)
     os.kill(platform.pids()["pooler"], signal.SIGKILL)
@@ -101,7 +101,7 @@ def test_a_failing_reconciliation_is_shown_until_it_succeeds(platform: Installat
         by_hand.execute(f"{role} 1000".encode())
         with by_hand.transaction():
             by_hand.execute(f"{role} 1001".encode())  # whoever changes it too waits
-            platform.converge()
+            platform.reconcile()
             detail = shown(api)
             (part,) = [
                 each
@@ -109,7 +109,7 @@ def test_a_failing_reconciliation_is_shown_until_it_succeeds(platform: Installat
                 if each["name"] == "databases"
             ]
             warnings = platform.warnings()
-            told = platform.tenantry("db", "show", database["id"], check=False).stdout
+            reported = platform.tenantry("db", "show", database["id"], check=False).stdout
             doctor = platform.tenantry("doctor", check=False).stdout
             failing = measures(platform)["tenantry_databases_failing"]
             raise psycopg.Rollback
@@ -118,9 +118,9 @@ def test_a_failing_reconciliation_is_shown_until_it_succeeds(platform: Installat
         assert database["database_name"] in part["detail"]
         assert "Reconciliation fails for 1" in warnings
         assert "Reconciliation fails for 1" in " ".join(doctor.split())
-        assert "database.limit" in told
+        assert "database.limit" in reported
         assert failing == 1
-        platform.converge()
+        platform.reconcile()
         assert shown(api) is None
         assert "Reconciliation fails" not in platform.warnings()
         assert measures(platform)["tenantry_databases_failing"] == 0

@@ -107,9 +107,9 @@ def test_write_ahead_log_beyond_the_allowance_pauses_its_writer_alone(
         holder.execute("ALTER ROLE CURRENT_USER SET work_mem = '5MB'")
         eventually(lambda: paused(api, noisy), seconds=60)
         written = position(platform) - before
-        for door in ("connection_string", "connection_string_pooled"):
-            assert refuses(noisy[door])
-            assert ask(neighbour[door]) == 1
+        for endpoint in ("connection_string", "connection_string_pooled"):
+            assert refuses(noisy[endpoint])
+            assert ask(neighbour[endpoint]) == 1
     assert paused(api, neighbour) is None
     found = paused(api, noisy)
     assert found
@@ -122,13 +122,13 @@ def test_write_ahead_log_beyond_the_allowance_pauses_its_writer_alone(
     assert 'tenantry_databases_paused{reason="wal"} 1.0' in platform.get("/metrics").text
     assert "paused" in platform.tenantry("db", "show", noisy["id"]).stdout
 
-    platform.converge()  # a pause is what the row says, and stays
+    platform.reconcile()  # a pause is what the row says, and stays
     assert refuses(noisy["connection_string"])
     let_pause_end(platform, noisy)
     eventually(lambda: not refuses(noisy["connection_string"]))
     assert paused(api, noisy) is None
-    told = data(api.get(f"/api/audit-logs?resource_id={noisy['id']}"))
-    assert {"database.paused", "database.resumed"} <= {each["action"] for each in told}
+    reported = data(api.get(f"/api/audit-logs?resource_id={noisy['id']}"))
+    assert {"database.paused", "database.resumed"} <= {each["action"] for each in reported}
 
 
 def test_a_restart_of_the_worker_grants_no_new_allowance(
@@ -291,7 +291,7 @@ def test_logs_are_rotated_and_deleted_by_size(
     assert paused(api, neighbour) is None
 
 
-def test_what_logins_write_to_the_log_is_told_apart(
+def test_what_logins_write_to_the_log_is_reported_apart(
     platform: Installation, noisy: dict[str, Any], neighbour: dict[str, Any]
 ) -> None:
     def newest() -> bytes:

@@ -87,9 +87,9 @@ def test_an_authenticator_on_a_terminal(ann: Ann) -> None:
     assert PASSWORD not in seen
     assert data(ann.person.login())["status"] == "mfa_required"
 
-    # Again: refused, and told what to do, in the CLI's words.
-    told = ann.pipe("totp", "on", typed=f"{PASSWORD}\n")
-    assert (told.returncode, "tenantry totp off" in told.stderr) == (1, True)
+    # Again: refused, and reported what to do, in the CLI's words.
+    reported = ann.pipe("totp", "on", typed=f"{PASSWORD}\n")
+    assert (reported.returncode, "tenantry totp off" in reported.stderr) == (1, True)
 
     with ann.terminal("totp", "codes") as here:
         here.expect("Your password: ")
@@ -172,7 +172,7 @@ def test_another_password_on_a_terminal(ann: Ann) -> None:
     assert ann.pipe("db", "list").returncode == 0  # this session goes on
     assert ann.person.login(PASSWORD).status_code == 401
     assert data(ann.person.login(OTHER))["status"] == "signed_in"
-    # Without a terminal: a line each. A weak one is refused, and why is told.
+    # Without a terminal: a line each. A weak one is refused, and why is reported.
     weak = ann.pipe("password", typed=f"{OTHER}\n{ann.person.email}\n")
     assert (weak.returncode, "the new password" in weak.stderr) == (1, True)
     wrong = ann.pipe("password", typed=f"{WRONG}\n{PASSWORD}\n")
@@ -191,7 +191,7 @@ def test_a_key_has_neither_password_nor_authenticator(
     for key in ("", platform.key):
         monkeypatch.setenv("TENANTRY_API_KEY", key)
         for words in (("password",), ("totp", "on"), ("totp", "off"), ("totp", "codes")):
-            told = platform.tenantry(*words, stdin=f"{PASSWORD}\n", check=False)
-            assert told.returncode == 1
-            assert "tenantry login" in told.stderr
+            reported = platform.tenantry(*words, stdin=f"{PASSWORD}\n", check=False)
+            assert reported.returncode == 1
+            assert "tenantry login" in reported.stderr
     assert api.get("/ready").is_success

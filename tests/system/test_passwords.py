@@ -1,4 +1,4 @@
-"""The age of passwords: shown, told of, and ended where a database's owner wants that."""
+"""The age of passwords: shown, reported of, and ended where a database's owner wants that."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def shift(platform: Installation, database: Row, days: int) -> None:
         )
 
 
-def test_an_old_password_is_told_of_and_stays_unless_it_shall_be_replaced(
+def test_an_old_password_is_reported_of_and_stays_unless_it_shall_be_replaced(
     platform: Installation, api: httpx.Client
 ) -> None:
     aged = platform.create(name="aged")
@@ -62,8 +62,8 @@ def test_an_old_password_is_told_of_and_stays_unless_it_shall_be_replaced(
     assert parts["passwords"]["state"] == "warning"
     shift(platform, database, 400)
     problem(api.patch(url, json={"rotate_password_days": 13}), 422)
-    told = data(api.patch(url, json={"rotate_password_days": 90}))
-    assert told["password_rotates_at"] > told["updated_at"]
+    reported = data(api.patch(url, json={"rotate_password_days": 90}))
+    assert reported["password_rotates_at"] > reported["updated_at"]
     assert measured(api, "rotating") == rotating + 2
     inside(platform, rotate_due)
     assert ask(aged["connection_string"]) == 1
@@ -88,7 +88,7 @@ def test_an_old_password_is_told_of_and_stays_unless_it_shall_be_replaced(
     assert reasons == {"database.rotate_password": "its age", "role.rotate_password": "its age"}
 
     opened = data(api.post(f"{url}/rotate-password"))
-    assert opened["password_changed_at"] > told["password_changed_at"]
+    assert opened["password_changed_at"] > reported["password_changed_at"]
     shift(platform, database, 89)
     inside(platform, rotate_due)
     for way in ("connection_string", "connection_string_pooled"):

@@ -78,12 +78,12 @@ def test_an_address_has_one_user(api: httpx.Client) -> None:
 @pytest.mark.parametrize("password", ["short", "passwordpassword", "x" * 300, "with\nnewline" * 4])
 def test_a_poor_password_is_refused(api: httpx.Client, password: str) -> None:
     asked = {"email": some_email(), "password": password}
-    told = problem(api.post("/api/users", json=asked), 422)
-    assert [error["field"] for error in told["errors"]] == ["password"]
-    assert password not in str(told)
+    reported = problem(api.post("/api/users", json=asked), 422)
+    assert [error["field"] for error in reported["errors"]] == ["password"]
+    assert password not in str(reported)
 
 
-def test_a_password_that_is_made_is_told_again_under_the_same_idempotency_key(
+def test_a_password_that_is_made_is_reported_again_under_the_same_idempotency_key(
     platform: Installation, api: httpx.Client
 ) -> None:
     body, headers = {"email": some_email()}, {"Idempotency-Key": str(uuid.uuid4())}
@@ -128,15 +128,15 @@ def test_wrong_logins_are_all_alike(
     known, disabled, unknown = people(), people(), Person(platform, some_email())
     (row,) = [r for r in data(api.get("/api/users")) if r["email"] == disabled.email]
     data(api.patch(f"/api/users/{row['id']}", json={"disabled": True}))
-    told = [
+    reported = [
         problem(known.login(WRONG), 401),
         problem(unknown.login(WRONG), 401),
         problem(disabled.login(PASSWORD), 401),
     ]
-    for each in told:
+    for each in reported:
         del each["request_id"]
-    assert told[0] == told[1] == told[2]
-    assert told[0]["code"] == "wrong_credentials"
+    assert reported[0] == reported[1] == reported[2]
+    assert reported[0]["code"] == "wrong_credentials"
 
 
 def test_an_unknown_address_takes_as_long_as_a_wrong_password(
@@ -223,9 +223,9 @@ def test_guesses_from_many_addresses_become_slow(
             email,
         )
         problem(Person(platform, email).login(WRONG), 401)
-        told = Person(platform, email).login(WRONG)
-        assert problem(told, 429)["code"] == "login_locked"
-        assert 1 <= int(told.headers["retry-after"]) <= 30
+        reported = Person(platform, email).login(WRONG)
+        assert problem(reported, 429)["code"] == "login_locked"
+        assert 1 <= int(reported.headers["retry-after"]) <= 30
     Person(platform, owner.email, device=device).come_in()
     # What the password is asked for in an open session counts in that session only.
     session = Person(platform, owner.email, device=device).come_in()
@@ -307,13 +307,13 @@ def test_sessions_end(
 def test_one_ends_ones_own_sessions_only(
     platform: Installation, people: Callable[..., Person]
 ) -> None:
-    person, stranger = people(), people().come_in()
+    person, anonymous = people(), people().come_in()
     session = person.come_in()
     elsewhere = Person(platform, person.email).come_in()
     rows = data(session.get("/api/auth/sessions"))
     assert [row["current"] for row in rows] == [False, True]
     other = rows[0]["id"]
-    problem(stranger.delete(f"/api/auth/sessions/{other}"), 404)
+    problem(anonymous.delete(f"/api/auth/sessions/{other}"), 404)
     data(elsewhere.get("/api/auth/me"))
     data(session.delete(f"/api/auth/sessions/{other}"))
     problem(elsewhere.get("/api/auth/me"), 401)
@@ -404,7 +404,7 @@ def test_people_make_keys_within_their_own_scopes(
 # The command line
 
 
-def test_the_command_line_is_a_door_for_people(
+def test_the_command_line_is_a_endpoint_for_people(
     platform: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))

@@ -60,7 +60,7 @@ def when_free(ask: Callable[[], httpx.Response]) -> httpx.Response:
 
 
 def ended(api: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
-    """The operation that an answer tells of, once it has ended."""
+    """The operation that an answer shows of, once it has ended."""
     assert answer.status_code == 202, answer.text
     found: dict[str, Any] = {}
 
@@ -130,7 +130,7 @@ async def restored_to(repositories: Repositories, moment: str) -> object:
     await commands.run([*pg_ctl, f"--log={folder}/log", f"--options={options}", "start"])
     try:
         async with connect(Address(folder, cluster.address.port), user=ADMIN) as copy:
-            while await fetch_value(copy, "SELECT pg_is_in_recovery()"):  # noqa: ASYNC110 (tells nobody)
+            while await fetch_value(copy, "SELECT pg_is_in_recovery()"):  # noqa: ASYNC110 (shows nobody)
                 await asyncio.sleep(0.02)
             assert await fetch_value(copy, "SHOW archive_mode") == "off"
             return await fetch_value(copy, "SELECT count(*) FROM public.written")
@@ -150,13 +150,13 @@ def test_what_is_secured_is_what_is_restored(backed: Installation) -> None:
     assert inside(backed, restored_to, moment) == 1
 
 
-def test_the_moments_that_can_be_restored_are_told(backed: Installation) -> None:
+def test_the_moments_that_can_be_restored_are_reported(backed: Installation) -> None:
     database = backed.create(name="windowed")
     moment = dt.datetime.fromisoformat(inside(backed, secure))
     with backed.client() as api:
-        told = api.get(f"/api/databases/{database['id']}/backups").json()
-    since = dt.datetime.fromisoformat(told["restorable_from"])
-    until = dt.datetime.fromisoformat(told["restorable_until"])
+        reported = api.get(f"/api/databases/{database['id']}/backups").json()
+    since = dt.datetime.fromisoformat(reported["restorable_from"])
+    until = dt.datetime.fromisoformat(reported["restorable_until"])
     assert since == dt.datetime.fromisoformat(database["created_at"])  # the backup is older
     assert moment - dt.timedelta(seconds=1) < until <= dt.datetime.now(dt.UTC)
     said = backed.tenantry("backup", "list", "windowed").stderr

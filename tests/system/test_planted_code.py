@@ -109,7 +109,7 @@ SCRIPT = TRACES + PLANTED.replace("TRUNCATE traces;", "")
 
 
 @dataclass
-class World:
+class Scenario:
     platform: Installation
     api: httpx.Client
     tenant: Row
@@ -133,7 +133,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def scenario() -> Iterator[Scenario]:
     """An installation with backups, whose server logs every statement."""
     installation = Installation({"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "0"})
     try:
@@ -142,7 +142,7 @@ def world() -> Iterator[World]:
         with installation.client() as api:
             tenant = installation.create(name="planted", ownerEmail="p@example.org")
             do(tenant["connection_string"], TRACES)
-            yield World(installation, api, tenant)
+            yield Scenario(installation, api, tenant)
     finally:
         installation.remove()
 
@@ -160,59 +160,59 @@ def log_every_statement(platform: Installation) -> None:
 
 
 @pytest.mark.parametrize("name", LEDGERS)
-def test_a_ledger_that_is_none_is_not_read(world: World, name: str) -> None:
-    url = world.tenant["connection_string"]
+def test_a_ledger_that_is_none_is_not_read(scenario: Scenario, name: str) -> None:
+    url = scenario.tenant["connection_string"]
     do(url, LEDGERS[name])
     do(url, "TRUNCATE traces")
-    answer = world.api.get(world.path("migrations"))
+    answer = scenario.api.get(scenario.path("migrations"))
     assert problem(answer, 409)["code"] in {"conflict", "foreign_ledger"}
-    assert world.traces(world.tenant["database_name"]) == set()
+    assert scenario.traces(scenario.tenant["database_name"]) == set()
     do(url, GONE.format("VIEW" if name == "view" else "TABLE"))
     do(url, "DROP DOMAIN IF EXISTS word; DROP TYPE IF EXISTS ver CASCADE")
 
 
-def test_whatever_is_done_runs_planted_code_as_that_tenant_alone(world: World) -> None:
-    api, tenant, platform = world.api, world.tenant, world.platform
+def test_whatever_is_done_runs_planted_code_as_that_tenant_alone(scenario: Scenario) -> None:
+    api, tenant, platform = scenario.api, scenario.tenant, scenario.platform
     url = tenant["connection_string"]
     do(url, PLANTED)
-    role = data(api.post(world.path("roles"), json={"name": "reads"}), 201)
-    data(api.get(world.path("extensions")))
-    data(api.post(world.path("extensions"), json={"name": "citext"}), 201)
-    data(api.delete(world.path("extensions/citext")))
+    role = data(api.post(scenario.path("roles"), json={"name": "reads"}), 201)
+    data(api.get(scenario.path("extensions")))
+    data(api.post(scenario.path("extensions"), json={"name": "citext"}), 201)
+    data(api.delete(scenario.path("extensions/citext")))
     file = {"name": "000001_x.up.sql", "sql": MIGRATION}
-    world.over(api.post(world.path("migrations"), json={"files": [file]}))
-    data(api.get(world.path("migrations")))
-    data(api.get(world.path("vacuum-full")))
-    world.over(api.post(world.path("vacuum-full"), json={"tables": ["public.planted"]}))
-    data(api.post(world.path("rotate-password")))
-    url = data(api.post(world.path("rotate-password")))["connection_string"]
-    backup = world.over(api.post(world.path("backups"), json={}))["backup_id"]
+    scenario.over(api.post(scenario.path("migrations"), json={"files": [file]}))
+    data(api.get(scenario.path("migrations")))
+    data(api.get(scenario.path("vacuum-full")))
+    scenario.over(api.post(scenario.path("vacuum-full"), json={"tables": ["public.planted"]}))
+    data(api.post(scenario.path("rotate-password")))
+    url = data(api.post(scenario.path("rotate-password")))["connection_string"]
+    backup = scenario.over(api.post(scenario.path("backups"), json={}))["backup_id"]
     platform.back_up("shared-1")
     names = [tenant["database_name"]]
 
-    data(api.put(world.path("masking"), json={"sql": MASKING}))
-    branch = data(api.post(world.path("branches"), json={"name": "br", "masked": True}), 202)
+    data(api.put(scenario.path("masking"), json={"sql": MASKING}))
+    branch = data(api.post(scenario.path("branches"), json={"name": "br", "masked": True}), 202)
     names.append(branch["database_name"])
     assert ended(api, branch["operation"], seconds=240)["status"] == "succeeded"
     for to, as_ in (("latest", "new"), (backup, "new"), ("latest", "in_place")):
-        result = world.over(api.post(world.path("restore"), json={"to": to, "as": as_}))
+        result = scenario.over(api.post(scenario.path("restore"), json={"to": to, "as": as_}))
         names.append(result["database_name"])
-    world.over(api.post(world.path("drill")))
+    scenario.over(api.post(scenario.path("drill")))
     target = platform.create(name="loaded", ownerEmail="p@example.org")
     answer = api.post(
-        world.path("import", target),
+        scenario.path("import", target),
         content=SCRIPT.encode(),
         headers={"Content-Type": "application/octet-stream"},
     )
-    world.over(answer)
+    scenario.over(answer)
     names.append(target["database_name"])
-    data(api.delete(world.path(f"roles/{role['id']}")))
-    platform.converge()
+    data(api.delete(scenario.path(f"roles/{role['id']}")))
+    platform.reconcile()
 
     seen: set[str] = set()
     for name in names:
         own = {f"user_{name.removeprefix('tenant_')}", f"user_{tenant['database_name'][7:]}"}
-        for place, who, members in world.traces(name):
+        for place, who, members in scenario.traces(name):
             seen.add(place)
             assert who in own or who.startswith("tenantry_visitor_"), (name, place, who)
             others = {each for each in members if not any(each.startswith(one) for one in own)}
@@ -243,7 +243,7 @@ def test_whatever_is_done_runs_planted_code_as_that_tenant_alone(world: World) -
     assert ready["ownership"]["state"] == "up", ready["ownership"]
 
 
-def test_a_dump_that_changes_its_own_login_ends(world: World) -> None:
+def test_a_dump_that_changes_its_own_login_ends(scenario: Scenario) -> None:
     """Its settings keep that login out of every database, the one that it has to leave included."""
     for number, statement in enumerate(
         (
@@ -252,15 +252,15 @@ def test_a_dump_that_changes_its_own_login_ends(world: World) -> None:
             "ALTER ROLE current_user SET default_transaction_read_only = on",
         )
     ):
-        target = world.platform.create(name=f"hostile-{number}", shadow=False)
+        target = scenario.platform.create(name=f"hostile-{number}", shadow=False)
         script = HOSTILE.format(statement.replace("'", "''"))
-        answer = world.api.post(
-            world.path("import", target),
+        answer = scenario.api.post(
+            scenario.path("import", target),
             content=script.encode(),
             headers={"Content-Type": "application/octet-stream"},
         )
-        assert ended(world.api, data(answer, 202), seconds=60)["status"] == "failed"
-        assert world.api.delete(f"/api/databases/{target['id']}").status_code in {200, 202}
+        assert ended(scenario.api, data(answer, 202), seconds=60)["status"] == "failed"
+        assert scenario.api.delete(f"/api/databases/{target['id']}").status_code in {200, 202}
 
 
 # ── the log ──────────────────────────────────────────────────────────────────
@@ -294,12 +294,12 @@ def fingerprints(text: str) -> Iterator[tuple[str, str]]:
             yield "unreadable", " ".join(part.split())[:90]
 
 
-def test_every_statement_in_a_tenants_database_is_a_reviewed_one(world: World) -> None:
+def test_every_statement_in_a_tenants_database_is_a_reviewed_one(scenario: Scenario) -> None:
     texts = (MIGRATION, MASKING, SCRIPT, HOSTILE)
     own = {found for text in texts for found, _ in fingerprints(text)}
     reviewed = {tuple(line.split()[:2]) for line in REVIEWED.read_text().splitlines() if line}
     sent: dict[tuple[str, str], str] = {}
-    for role, database, program, text in statements(world.platform):
+    for role, database, program, text in statements(scenario.platform):
         if not database.startswith("tenant_") or not role.startswith("tenantry_"):
             continue
         if program in PROGRAMS:
@@ -314,11 +314,11 @@ def test_every_statement_in_a_tenants_database_is_a_reviewed_one(world: World) -
     assert unknown == [], "\n".join(unknown)
 
 
-def test_the_superuser_enters_only_what_no_tenant_has_used(world: World) -> None:
+def test_the_superuser_enters_only_what_no_tenant_has_used(scenario: Scenario) -> None:
     """It gives schema public away, in a database that has just been created."""
     entered = {
         text
-        for role, database, _, text in statements(world.platform)
+        for role, database, _, text in statements(scenario.platform)
         if database.startswith("tenant_") and role == "tenantry_admin"
     }
     assert {re.sub(r'"user_\w+"', "x", text) for text in entered} <= {

@@ -148,7 +148,7 @@ async def test_a_connection_for_each_transaction_is_served(platform: Installatio
     assert peak.most <= 25
 
 
-async def test_both_doors_together_keep_to_the_limit(platform: Installation) -> None:
+async def test_both_endpoints_together_keep_to_the_limit(platform: Installation) -> None:
     """The pool takes four of five, and leaves one for a direct session."""
     database = platform.create(maxConnections=5)
     # PgBouncer learns of a new limit right after the answer.
@@ -328,16 +328,18 @@ def test_migrations_are_not_run_where_each_transaction_has_another_session(
     made = platform.create()
     (tmp_path / "000001_a.up.sql").write_text("CREATE TABLE a (i int);\n")
 
-    def migrate(door: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    def migrate(endpoint: str, *words: str) -> "subprocess.CompletedProcess[str]":
         path = () if words[0] in {"force", "version"} else ("--path", str(tmp_path))
-        return platform.tenantry("migrate", *words, *path, "--database", made[door], check=False)
+        return platform.tenantry(
+            "migrate", *words, *path, "--database", made[endpoint], check=False
+        )
 
     for words in (("up",), ("down", "--yes"), ("goto", "1"), ("force", "1")):
         refused = migrate("connection_string_pooled", *words)
-        told = " ".join(refused.stderr.split())
+        reported = " ".join(refused.stderr.split())
         assert refused.returncode == 1, words
-        assert "gives each transaction another session" in told
-        assert "Use the direct one" in told
+        assert "gives each transaction another session" in reported
+        assert "Use the direct one" in reported
     assert migrate("connection_string_pooled", "version").stdout == "none\n"
     assert migrate("connection_string", "up").returncode == 0
     mode = {"pool_mode": "session"}
@@ -530,10 +532,10 @@ def test_a_reserve_is_opened_for_who_has_waited(platform: Installation, api: htt
     eventually(lambda: f"{line} reserve_pool_size=0" in users.read_text())
 
 
-# What is told
+# What is reported
 
 
-def test_the_poolers_state_is_told(platform: Installation, api: httpx.Client) -> None:
+def test_the_poolers_state_is_reported(platform: Installation, api: httpx.Client) -> None:
     database = platform.create(maxConnections=5)
     users = platform.home / "pooler" / "users.ini"
     eventually(lambda: database["username"] in users.read_text())

@@ -32,7 +32,7 @@ def platform() -> Iterator[Installation]:
 
 
 def visitor(platform: Installation, address: str, key: str | None = None) -> httpx.Client:
-    return platform.stranger({"X-API-Key": key} if key else {}, address=address)
+    return platform.anonymous({"X-API-Key": key} if key else {}, address=address)
 
 
 def hurried(client: httpx.Client, path: str, count: int) -> list[httpx.Response]:
@@ -100,8 +100,8 @@ def test_a_key_has_its_share_wherever_it_comes_from(
 def test_an_address_has_its_share_whatever_it_asks(platform: Installation) -> None:
     with visitor(platform, "127.0.2.40") as client:
         answers = hurried(client, "/health", 410)
-        told = problem(answers[-1], 429)
-        assert "address" in told["detail"]
+        reported = problem(answers[-1], 429)
+        assert "address" in reported["detail"]
         assert answers[-1].headers["ratelimit"].startswith('"address";r=0;t=')
         assert answers[-1].headers["cache-control"] == "no-store"
 
@@ -132,7 +132,7 @@ def audited_address(api: httpx.Client, answer: httpx.Response) -> str:
 def test_only_configured_proxies_say_where_a_request_comes_from(
     platform: Installation, api: httpx.Client, peer: str, headers: dict[str, str], address: str
 ) -> None:
-    with platform.stranger(headers, address=peer) as client:
+    with platform.anonymous(headers, address=peer) as client:
         answer = client.get("/api/databases")
     problem(answer, 401)
     assert audited_address(api, answer) == address
@@ -146,7 +146,7 @@ def test_nobody_gets_a_new_share_by_naming_another_address(platform: Installatio
         ]
     assert [answer.status_code for answer in answers].count(401) <= 16  # two windows at most
     problem(answers[-1], 429)
-    with platform.stranger(address="127.9.0.1") as proxy:
+    with platform.anonymous(address="127.9.0.1") as proxy:
         spoofed = [
             proxy.get(
                 "/api/databases", headers={"X-Forwarded-For": f"198.51.100.{n}, 203.0.113.50"}
@@ -160,7 +160,7 @@ def test_a_redirect_keeps_the_scheme_that_a_configured_proxy_names(
     platform: Installation,
 ) -> None:
     for peer, scheme in (("127.9.0.1", "https"), ("127.0.0.1", "http")):
-        with platform.stranger({"X-Forwarded-Proto": "https"}, address=peer) as client:
+        with platform.anonymous({"X-Forwarded-Proto": "https"}, address=peer) as client:
             location = client.get("/api/databases/").headers["location"]
         assert location.startswith(f"{scheme}://")
 

@@ -1,4 +1,4 @@
-"""A side instance has no files of the databases that nobody asks for, and recovers without them.
+"""A side cluster has no files of the databases that nobody asks for, and recovers without them.
 
 What the log says of those is done all the same: to pages, to files, to databases that come and go.
 """
@@ -13,8 +13,8 @@ from tenantry.base.ids import new_id
 from tenantry.base.settings import load
 from tenantry.pg.connections import ADMIN, connect, fetch_value
 from tenantry.services.repository.service import Repositories
-from tenantry.services.side_instances.model import Wanted
-from tenantry.services.side_instances.service import SideInstances
+from tenantry.services.side_clusters.model import Wanted
+from tenantry.services.side_clusters.service import SideClusters
 
 FILL = """
     CREATE TABLE small (id int PRIMARY KEY, text text);
@@ -74,9 +74,9 @@ def oid(platform: Installation, database: str) -> str:
         return str(row.fetchone()[0])  # type: ignore[index]
 
 
-async def side_instance(repositories: Repositories, database: str) -> dict[str, object]:
-    """What a side instance has of a database as it is now, and how many files it began with."""
-    sides = SideInstances(load(), repositories)
+async def side_cluster(repositories: Repositories, database: str) -> dict[str, object]:
+    """What a side cluster has of a database as it is now, and how many files it began with."""
+    sides = SideClusters(load(), repositories)
     operation = new_id()
     wanted = Wanted("shared-1", await repositories.secure("shared-1"), (database,))
     try:
@@ -117,7 +117,7 @@ def test_other_databases_have_no_small_files_and_hold_nothing_up(platform: Insta
         execute(platform, f"DROP DATABASE {name}")
     with platform.superuser(dbname=wanted) as server:
         expected = server.execute(CHECKSUM.encode()).fetchone()
-    found = inside(platform, side_instance, wanted)
+    found = inside(platform, side_cluster, wanted)
     assert [found["checksum"]] == list(expected or [])
     made = found["made"]
     assert len(made[ids[wanted]]) > 290

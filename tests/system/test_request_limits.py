@@ -37,7 +37,7 @@ def request(
     return (line + "\r\n" + "".join(f"{each}\r\n" for each in every) + f"\r\n{body}").encode()
 
 
-def told(answer: bytes, status: int) -> str:
+def reported(answer: bytes, status: int) -> str:
     """The code of a problem."""
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status), answer[:500]
@@ -87,10 +87,10 @@ def test_a_head_without_end_is_cut_off(platform: Installation, first: str, piece
     ],
     ids=["target", "value", "name", "together", "number"],
 )
-def test_a_head_that_is_too_large_is_told_so(
+def test_a_head_that_is_too_large_is_reported_so(
     platform: Installation, head: bytes, status: int
 ) -> None:
-    assert told(ask(platform, [head])[0], status) == "head_too_large"
+    assert reported(ask(platform, [head])[0], status) == "head_too_large"
 
 
 def test_a_head_that_is_large_is_taken(platform: Installation) -> None:
@@ -106,7 +106,7 @@ def test_headers_after_a_body_are_not_taken(platform: Installation) -> None:
         line="POST /api/api-keys HTTP/1.1",
         body=f"0\r\nX-API-Key: {platform.key}\r\n\r\n",
     )
-    assert told(ask(platform, [late])[0], 400) == "bad_request"
+    assert reported(ask(platform, [late])[0], 400) == "bad_request"
 
 
 SINGLE = {
@@ -127,12 +127,12 @@ def test_a_header_of_one_value_comes_once(platform: Installation, name: str) -> 
     answer, _ = ask(platform, [request(*twice, line="GET /api/databases HTTP/1.1")])
     # Of those that frame the body the parser itself takes one only.
     framing = name in {"Content-Length", "Transfer-Encoding"}
-    assert told(answer, 400) in {"repeated_header", *(["bad_request"] if framing else [])}
+    assert reported(answer, 400) in {"repeated_header", *(["bad_request"] if framing else [])}
 
 
 def test_a_length_and_chunks_are_not_taken_together(platform: Installation) -> None:
     both = request("Content-Length: 5", "Transfer-Encoding: chunked", body="0\r\n\r\n")
-    assert told(ask(platform, [both])[0], 400) == "bad_request"
+    assert reported(ask(platform, [both])[0], 400) == "bad_request"
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def version(platform: Installation) -> dict[str, str]:
     return dict(parts["versions"])
 
 
-def test_a_replaced_library_is_told_and_nothing_is_done_outside_the_window(
+def test_a_replaced_library_is_reported_and_nothing_is_done_outside_the_window(
     platform: Installation,
 ) -> None:
     before = platform.pids()["shared-1"]

@@ -46,7 +46,7 @@ class Writer:
 
 
 @dataclass
-class World:
+class Scenario:
     platform: Installation
     databases: list[Database]
 
@@ -59,7 +59,7 @@ class World:
             return api.post(f"/api/databases/{database['id']}/restore", json=asked)
 
     def ended(self, answer: httpx.Response, *, seconds: float = 90) -> dict[str, Any]:
-        """The operation that an answer tells of, once it has ended."""
+        """The operation that an answer shows of, once it has ended."""
         assert answer.status_code == 202, answer.text
         found: dict[str, Any] = {}
 
@@ -112,7 +112,7 @@ def fill(database: Database) -> None:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def scenario() -> Iterator[Scenario]:
     """A platform with a backup, and its tenants, made partly before and partly after it."""
     installation = Installation({"TENANTRY_BACKUPS": "on", "TENANTRY_WARM_POOL": "0"})
     try:
@@ -129,18 +129,19 @@ def world() -> Iterator[World]:
         ]
         for database in databases:
             fill(database)
-        yield World(installation, databases)
+        yield Scenario(installation, databases)
     finally:
         installation.remove()
 
 
 @pytest.fixture
-def load(world: World) -> Iterator[list[Writer]]:
+def load(scenario: Scenario) -> Iterator[list[Writer]]:
     """All tenants but the first write meanwhile."""
     stopped = threading.Event()
-    doors = ("connection_string", "connection_string_pooled")
+    endpoints = ("connection_string", "connection_string_pooled")
     writers = [
-        Writer(database[doors[number % 2]]) for number, database in enumerate(world.databases[1:])
+        Writer(database[endpoints[number % 2]])
+        for number, database in enumerate(scenario.databases[1:])
     ]
     threads = [threading.Thread(target=each.run, args=(stopped,)) for each in writers]
     for thread in threads:
@@ -152,20 +153,20 @@ def load(world: World) -> Iterator[list[Writer]]:
 
 
 def test_a_wrecked_table_is_had_back_as_new_and_in_place_while_others_write(
-    world: World, load: list[Writer]
+    scenario: Scenario, load: list[Writer]
 ) -> None:
-    wrecked = world.databases[0]
+    wrecked = scenario.databases[0]
     before = ask(wrecked["connection_string"], CHECKSUM)
     moment = now(wrecked)
     do(wrecked["connection_string"], "DELETE FROM orders")
 
     asked = {"to": moment, "friendlyName": "As it was", "name": "as-it-was", "as": "new"}
-    new = world.restored(wrecked, **asked)
+    new = scenario.restored(wrecked, **asked)
     assert new["name"] == "as-it-was"
     for again in ({}, {"as": "in_place"}):
-        refused = world.wanted(wrecked, **asked | again)
+        refused = scenario.wanted(wrecked, **asked | again)
         assert refused.json()["code"] == ("invalid_input" if again else "name_taken")
-    with world.api as api:
+    with scenario.api as api:
         opened = api.post(f"/api/databases/{new['database_id']}/rotate-password").json()["data"]
     assert (opened["name"], opened["friendly_name"]) == ("as-it-was", "As it was")
     assert ask(opened["connection_string"], CHECKSUM) == before
@@ -192,7 +193,7 @@ def test_a_wrecked_table_is_had_back_as_new_and_in_place_while_others_write(
 
         user = threading.Thread(target=use)
         user.start()
-        result = world.restored(wrecked, to=moment, **{"as": "in_place"})
+        result = scenario.restored(wrecked, to=moment, **{"as": "in_place"})
         stopped.set()
         user.join()
         assert not errors
@@ -204,13 +205,13 @@ def test_a_wrecked_table_is_had_back_as_new_and_in_place_while_others_write(
     assert ask(wrecked["connection_string"], CHECKSUM) == before
     assert [each.errors for each in load] == [[] for _ in load]
     assert all(each.written > 10 for each in load)
-    assert world.leftovers() == []
+    assert scenario.leftovers() == []
 
 
-def test_what_was_replaced_is_kept_closed_and_can_be_put_back(world: World) -> None:
-    database = world.databases[1]
+def test_what_was_replaced_is_kept_closed_and_can_be_put_back(scenario: Scenario) -> None:
+    database = scenario.databases[1]
     url = database["connection_string"]
-    with world.api as api:
+    with scenario.api as api:
         path = f"/api/databases/{database['id']}"
         reader = api.post(f"{path}/roles", json={"name": "early", "access": "read_only"}).json()
         do(url, "CREATE POLICY own ON orders TO " + reader["data"]["username"] + " USING (true)")
@@ -219,13 +220,13 @@ def test_what_was_replaced_is_kept_closed_and_can_be_put_back(world: World) -> N
     do(url, f"ALTER ROLE {me} IN DATABASE {database['database_name']} SET search_path = a, public")
     moment = now(database)
     do(url, "CREATE TABLE later AS SELECT 1 AS n")
-    with world.api as api:
+    with scenario.api as api:
         later = api.post(f"{path}/roles", json={"name": "late", "access": "read_write"}).json()
     restore = ("restore", database["database_name"], "--to")
-    told = world.platform.tenantry(*restore, moment, "--as", "in-place")
-    assert "is restored; what it was is kept as" in told.stderr
+    reported = scenario.platform.tenantry(*restore, moment, "--as", "in-place")
+    assert "is restored; what it was is kept as" in reported.stderr
     (result,) = json.loads(
-        world.platform.tenantry("db", "replaced", database["database_name"], "--json").stdout
+        scenario.platform.tenantry("db", "replaced", database["database_name"], "--json").stdout
     )
 
     assert ask(url, "SELECT to_regclass('later')") is None
@@ -240,7 +241,7 @@ def test_what_was_replaced_is_kept_closed_and_can_be_put_back(world: World) -> N
     # The second where a list of addresses admits the role, to whatever database.
     assert re.search(r"no pg_hba\.conf entry|permission denied for database", refused)
 
-    with world.api as api:
+    with scenario.api as api:
         (kept,) = api.get(f"{path}/replaced").json()["data"]
         assert kept["id"] == result["id"]
         assert kept["size_bytes"] > 7_000_000
@@ -248,44 +249,46 @@ def test_what_was_replaced_is_kept_closed_and_can_be_put_back(world: World) -> N
         # A role goes, also where it still has rights in what is kept.
         role = later["data"]["id"]
         assert api.delete(f"{path}/roles/{role}").status_code in {200, 202}
-    unsaid = world.wanted(database, to="previous")
+    unsaid = scenario.wanted(database, to="previous")
     assert (unsaid.status_code, unsaid.json()["code"]) == (409, "conflict")
     assert "in_place" in unsaid.json()["hint"]
     words = ("previous", "--as", "in-place", "--json")
-    done = json.loads(world.platform.tenantry(*restore, *words).stdout)
+    done = json.loads(scenario.platform.tenantry(*restore, *words).stdout)
     assert ask(url, "SELECT n FROM later") == 1
     assert ask(url, "SHOW search_path") == "a, public"
     assert ask(early, "SELECT n FROM later") == 1
-    with world.api as api:
+    with scenario.api as api:
         (kept,) = api.get(f"{path}/replaced").json()["data"]
         assert kept["database_name"] == done["result"]["replaced"] != result["database_name"]
-        assert world.leftovers() == []
+        assert scenario.leftovers() == []
         assert api.delete(path).status_code in {200, 202}
-    eventually(lambda: not any(database["username"][5:] in n for n in world.platform.world()[1]))
+    eventually(
+        lambda: not any(database["username"][5:] in n for n in scenario.platform.inventory()[1])
+    )
 
 
 def test_a_database_that_is_being_restored_is_neither_deleted_nor_restored_again(
-    world: World,
+    scenario: Scenario,
 ) -> None:
-    database = world.databases[2]
+    database = scenario.databases[2]
     before = ask(database["connection_string"], CHECKSUM)
-    begun = world.wanted(database, to="latest", **{"as": "in_place"})
-    again = world.wanted(database, to="latest")
+    started = scenario.wanted(database, to="latest", **{"as": "in_place"})
+    again = scenario.wanted(database, to="latest")
     assert (again.status_code, again.json()["code"]) == (409, "conflict")
-    with world.api as api:
+    with scenario.api as api:
         refused = api.delete(f"/api/databases/{database['id']}")
         assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
 
         def is_restoring() -> bool:
-            step = api.get(begun.headers["Location"]).json()["data"]["step"]
+            step = api.get(started.headers["Location"]).json()["data"]["step"]
             return step in {"restore", "recover", "dump", "load"}
 
         eventually(is_restoring)
-        api.post(f"{begun.headers['Location']}/cancel", json={}).raise_for_status()
-    assert world.ended(begun)["status"] == "cancelled"
-    assert world.leftovers() == []
+        api.post(f"{started.headers['Location']}/cancel", json={}).raise_for_status()
+    assert scenario.ended(started)["status"] == "cancelled"
+    assert scenario.leftovers() == []
     assert ask(database["connection_string"], CHECKSUM) == before
-    with world.api as api:
+    with scenario.api as api:
         assert api.get(f"/api/databases/{database['id']}/replaced").json()["data"] == []
 
 
@@ -300,40 +303,40 @@ def test_a_database_that_is_being_restored_is_neither_deleted_nor_restored_again
         ("0b7c1a52-f3aa-4c8d-a021-3b0daf01c7d5", 404, "not_found"),
     ],
 )
-def test_what_cannot_be_restored_is_refused_at_the_door(
-    world: World, to: str, status: int, code: str
+def test_what_cannot_be_restored_is_refused_at_the_endpoint(
+    scenario: Scenario, to: str, status: int, code: str
 ) -> None:
-    answer = world.wanted(world.databases[-1], to=to)
+    answer = scenario.wanted(scenario.databases[-1], to=to)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert answer.json().get("hint") or answer.json()["errors"]
 
 
-def test_a_moment_before_the_database_was_made_is_refused(world: World) -> None:
-    late = world.databases[-1]
-    answer = world.wanted(late, to=world.databases[-2]["created_at"])
+def test_a_moment_before_the_database_was_made_is_refused(scenario: Scenario) -> None:
+    late = scenario.databases[-1]
+    answer = scenario.wanted(late, to=scenario.databases[-2]["created_at"])
     assert (answer.status_code, answer.json()["code"]) == (422, "outside_window")
     assert "made at" in answer.json()["detail"]
 
 
-def test_a_part_of_the_log_that_is_missing_is_told(world: World) -> None:
-    archive = world.platform.home / "backups/repository/archive/shared-1"
+def test_a_part_of_the_log_that_is_missing_is_reported(scenario: Scenario) -> None:
+    archive = scenario.platform.home / "backups/repository/archive/shared-1"
     newest = max(archive.rglob("0*"), key=lambda each: each.name if each.is_file() else "")
     gone = newest.with_name(f"hidden-{newest.name}")
     newest.rename(gone)
     try:
-        failed = world.ended(world.wanted(world.databases[3], to="latest"))
+        failed = scenario.ended(scenario.wanted(scenario.databases[3], to="latest"))
     finally:
         gone.rename(newest)
     assert (failed["status"], failed["error"]["code"]) == ("failed", "wal_missing")
     assert newest.name[:24] in failed["error"]["detail"]
-    assert world.leftovers() == []
+    assert scenario.leftovers() == []
 
 
-def test_a_branch_as_of_a_moment(world: World) -> None:
+def test_a_branch_as_of_a_moment(scenario: Scenario) -> None:
     """Made and reset from the physical backups; its own, and without what came later."""
-    parent = world.databases[3]
+    parent = scenario.databases[3]
     url = parent["connection_string"]
-    with world.api as api:
+    with scenario.api as api:
         path = f"/api/databases/{parent['id']}"
         api.post(f"{path}/roles", json={"name": "reads"}).raise_for_status()
         do(url, f"CREATE POLICY own ON orders TO {parent['username']}, PUBLIC USING (true)")
@@ -341,7 +344,7 @@ def test_a_branch_as_of_a_moment(world: World) -> None:
         moment = now(parent)
         do(url, "DELETE FROM orders")
         answer = api.post(f"{path}/branches", json={"name": "then", "at": moment})
-        done = world.ended(answer)
+        done = scenario.ended(answer)
         assert done["status"] == "succeeded", done["error"]
         assert done["result"]["method"] == "restore"
         branch = answer.json()["data"]
@@ -358,12 +361,12 @@ def test_a_branch_as_of_a_moment(world: World) -> None:
         assert datetime_of(api, branch) == dt.datetime.fromisoformat(moment)
         do(branch["connection_string"], "INSERT INTO orders (what) VALUES ('mine')")
         reset = api.post(f"{path}/branches/{branch['id']}/reset", json={"at": moment})
-        assert world.ended(reset)["status"] == "succeeded"
+        assert scenario.ended(reset)["status"] == "succeeded"
         assert ask(branch["connection_string"], CHECKSUM) == before
         assert ask(url, "SELECT count(*) FROM orders") == 0
         early = api.post(f"{path}/branches", json={"name": "x", "at": "2020-01-01T00:00:00Z"})
         assert (early.status_code, early.json()["code"]) == (422, "outside_window")
-        assert world.leftovers() == []
+        assert scenario.leftovers() == []
 
 
 def datetime_of(api: httpx.Client, branch: Database) -> dt.datetime:
@@ -371,20 +374,20 @@ def datetime_of(api: httpx.Client, branch: Database) -> dt.datetime:
     return dt.datetime.fromisoformat(found["branched_at"])
 
 
-def test_a_logical_backup_is_restored_as_new_and_in_place(world: World) -> None:
-    database = world.databases[4]
+def test_a_logical_backup_is_restored_as_new_and_in_place(scenario: Scenario) -> None:
+    database = scenario.databases[4]
     url = database["connection_string"]
-    with world.api as api:
+    with scenario.api as api:
         path = f"/api/databases/{database['id']}"
         role = api.post(f"{path}/roles", json={"name": "reader", "access": "read_only"}).json()
         do(url, f"CREATE POLICY own ON orders TO {role['data']['username']} USING (true)")
-        made = world.ended(api.post(f"{path}/backups", json={}))
+        made = scenario.ended(api.post(f"{path}/backups", json={}))
     backup = made["result"]["backup_id"]
     before = ask(url, CHECKSUM)
     do(url, "DROP TABLE orders")
 
-    new = world.restored(database, to=backup)
-    with world.api as api:
+    new = scenario.restored(database, to=backup)
+    with scenario.api as api:
         opened = api.post(f"/api/databases/{new['database_id']}/rotate-password").json()["data"]
     assert ask(opened["connection_string"], CHECKSUM) == before
     owners = (
@@ -392,12 +395,12 @@ def test_a_logical_backup_is_restored_as_new_and_in_place(world: World) -> None:
     )
     assert ask(opened["connection_string"], owners) == opened["username"]
 
-    world.restored(database, to=backup, **{"as": "in_place"})
+    scenario.restored(database, to=backup, **{"as": "in_place"})
     assert ask(url, CHECKSUM) == before
     assert ask(url, owners) == database["username"]
     reader = role["data"]["connection_string"]
     assert int(str(ask(reader, "SELECT count(*) FROM orders"))) > 0
-    assert world.leftovers() == []
+    assert scenario.leftovers() == []
 
 
 # ── what PostgreSQL accepts, and does not load again ─────────────────────────
@@ -415,13 +418,13 @@ RELOADED = [
 LOST = "unique index that is none"
 
 
-def contents(world: World, name: str) -> dict[str, str]:
-    with world.platform.superuser(dbname=name) as session:
+def contents(scenario: Scenario, name: str) -> dict[str, str]:
+    with scenario.platform.superuser(dbname=name) as session:
         return inventory(session, is_recovered=True)
 
 
 def assert_is_copy(
-    world: World, schema: Schema, before: dict[str, str], result: dict[str, Any], name: str
+    scenario: Scenario, schema: Schema, before: dict[str, str], result: dict[str, Any], name: str
 ) -> None:
     changed = [each["object"] for each in result["changed"]]
     foretold = [*schema.changed, *schema.refreshed]
@@ -429,60 +432,60 @@ def assert_is_copy(
     assert [part for part in schema.changed if not any(part in each for each in changed)] == []
     assert [each["object"] for each in result["lost"]] == schema.lost
     remarks = [*result["changed"], *result["lost"]]
-    assert unaccounted(before, contents(world, name), schema, remarks) == []
+    assert unaccounted(before, contents(scenario, name), schema, remarks) == []
 
 
-def test_whatever_ran_is_restored_and_a_drill_goes_the_same_way(world: World) -> None:
+def test_whatever_ran_is_restored_and_a_drill_goes_the_same_way(scenario: Scenario) -> None:
     """Unqualified names, checks that old rows do not satisfy, what reads other tables."""
-    database = world.databases[5]
+    database = scenario.databases[5]
     name, schema = database["database_name"], together(RELOADED)
-    with login(database["connection_string"]) as session, world.api as api:
+    with login(database["connection_string"]) as session, scenario.api as api:
         path = f"/api/databases/{database['id']}"
         schema.create(session)
         time.sleep(0.15)  # what is checked against the time is true no more
-        before = contents(world, name)
+        before = contents(scenario, name)
         # Somebody is connected, so that it is dumped.
         answer = api.post(f"{path}/branches", json={"name": "dumped"})
-        done = world.ended(answer)
+        done = scenario.ended(answer)
         assert done["status"] == "succeeded", done["error"]
         assert done["result"]["method"] == "dump"
         branch = answer.json()["data"]["database_name"]
-        assert_is_copy(world, schema, before, done["result"], branch)
-        backup = world.ended(api.post(f"{path}/backups", json={}))["result"]["backup_id"]
-    new = world.restored(database, to=backup)
-    assert_is_copy(world, schema, before, new, new["database_name"])
-    drilled = world.platform.tenantry("backup", "drill", name)
+        assert_is_copy(scenario, schema, before, done["result"], branch)
+        backup = scenario.ended(api.post(f"{path}/backups", json={}))["result"]["backup_id"]
+    new = scenario.restored(database, to=backup)
+    assert_is_copy(scenario, schema, before, new, new["database_name"])
+    drilled = scenario.platform.tenantry("backup", "drill", name)
     assert "can be restored" in drilled.stderr
     for part in (*schema.changed, *schema.refreshed):
         assert part in drilled.stderr.replace("\n", " ")
-    in_place = world.restored(database, to="latest", **{"as": "in_place"})
-    assert_is_copy(world, schema, before, in_place, name)
-    assert world.leftovers() == []
+    in_place = scenario.restored(database, to="latest", **{"as": "in_place"})
+    assert_is_copy(scenario, schema, before, in_place, name)
+    assert scenario.leftovers() == []
 
 
-def test_what_would_be_lost_needs_consent_and_fails_a_drill(world: World) -> None:
-    database = world.databases[6]
+def test_what_would_be_lost_needs_consent_and_fails_a_drill(scenario: Scenario) -> None:
+    database = scenario.databases[6]
     name, schema = database["database_name"], together([LOST])
     (lost,) = schema.lost
     with login(database["connection_string"]) as session:
         schema.create(session)
-    before = contents(world, name)
+    before = contents(scenario, name)
     restore = ("restore", name, "--to", "latest", "--as", "in-place")
 
-    drilled = world.platform.tenantry("backup", "drill", name, check=False)
+    drilled = scenario.platform.tenantry("backup", "drill", name, check=False)
     assert drilled.returncode == 1
     assert lost in " ".join(drilled.stderr.split())
-    failed = world.ended(world.wanted(database, to="latest", **{"as": "in_place"}))
+    failed = scenario.ended(scenario.wanted(database, to="latest", **{"as": "in_place"}))
     assert failed["error"]["code"] == "restore_would_lose"
     assert lost in failed["error"]["detail"]
     assert "could not create unique index" in failed["error"]["detail"]
-    assert contents(world, name) == before
-    with world.api as api:
+    assert contents(scenario, name) == before
+    with scenario.api as api:
         path = f"/api/databases/{database['id']}"
         assert api.get(f"{path}/replaced").json()["data"] == []
         (proof,) = api.get(f"{path}/proofs").json()["data"]
         assert not proof["passed"]
         assert [each["object"] for each in proof["compared"]["lost"]] == [lost]
-    accepted = world.platform.tenantry(*restore, "--accept-losses", "--json")
-    assert_is_copy(world, schema, before, json.loads(accepted.stdout)["result"], name)
-    assert world.leftovers() == []
+    accepted = scenario.platform.tenantry(*restore, "--accept-losses", "--json")
+    assert_is_copy(scenario, schema, before, json.loads(accepted.stdout)["result"], name)
+    assert scenario.leftovers() == []

@@ -1,4 +1,4 @@
-"""Further logins of a database, through the product's doors."""
+"""Additional roles of a database, through the product's endpoints."""
 
 import contextlib
 from typing import Any
@@ -9,7 +9,7 @@ import pytest
 from test_allowlist import V4, relay
 
 from answers import data, problem
-from clients import CLOSED, DOORS, ask, changed, do, eventually, is_open, login, refusal
+from clients import CLOSED, ENDPOINTS, ask, changed, do, eventually, is_open, login, refusal
 from harness import Installation
 
 Row = dict[str, Any]
@@ -32,39 +32,41 @@ def database(platform: Installation) -> Row:
     return made
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_a_reader_reads_and_does_not_write(api: httpx.Client, database: Row, door: str) -> None:
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_a_reader_reads_and_does_not_write(api: httpx.Client, database: Row, endpoint: str) -> None:
     role = make(api, database)
     assert role["username"] == f"{database['username']}_reporting"
     assert (role["access"], role["max_connections"]) == ("read_only", 10)
     do(database["connection_string"], "CREATE SCHEMA s CREATE TABLE later (i int)")
-    assert ask(role[door], "SELECT i FROM t") == 1
-    assert ask(role[door], "SELECT count(*) FROM s.later") == 0
-    with login(role[door]) as session, session.transaction():
+    assert ask(role[endpoint], "SELECT i FROM t") == 1
+    assert ask(role[endpoint], "SELECT count(*) FROM s.later") == 0
+    with login(role[endpoint]) as session, session.transaction():
         session.execute("SET TRANSACTION READ WRITE")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             session.execute("INSERT INTO t VALUES (2)")
     shadow = f"{database['database_name']}_shadow"
-    assert "permission denied" in refusal(changed(role[door], dbname=shadow))
-    assert CLOSED[door] in refusal(changed(role[door], dbname="postgres"))
+    assert "permission denied" in refusal(changed(role[endpoint], dbname=shadow))
+    assert CLOSED[endpoint] in refusal(changed(role[endpoint], dbname="postgres"))
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_a_writer_writes(api: httpx.Client, database: Row, door: str) -> None:
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_a_writer_writes(api: httpx.Client, database: Row, endpoint: str) -> None:
     role = make(api, database, "app", access="read_write", maxConnections=5)
-    do(role[door], "INSERT INTO t VALUES (2)")
-    assert ask(database[door], "SELECT sum(i) FROM t") == 3
+    do(role[endpoint], "INSERT INTO t VALUES (2)")
+    assert ask(database[endpoint], "SELECT sum(i) FROM t") == 3
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        do(role[door], "CREATE TABLE mine (i int)")
+        do(role[endpoint], "CREATE TABLE mine (i int)")
 
 
-def test_it_is_told_without_its_password(api: httpx.Client, database: Row) -> None:
+def test_it_is_reported_without_its_password(api: httpx.Client, database: Row) -> None:
     role = make(api, database)
-    told = data(api.get(path(role)))
-    assert told == data(api.get(f"/api/databases/{database['id']}/roles"))[0]
-    assert "password" not in told
-    assert role["password"] not in str(told)
-    assert told["connection_string"] == role["connection_string"].replace(role["password"], "***")
+    reported = data(api.get(path(role)))
+    assert reported == data(api.get(f"/api/databases/{database['id']}/roles"))[0]
+    assert "password" not in reported
+    assert role["password"] not in str(reported)
+    assert reported["connection_string"] == role["connection_string"].replace(
+        role["password"], "***"
+    )
     log = api.get("/api/audit-logs", params={"resource_id": database["id"]})
     assert data(log)[0]["action"] == "role.create"
     assert role["password"] not in log.text
@@ -113,48 +115,48 @@ def test_a_repeat_under_the_same_key_shows_the_same_password(
     assert data(first, 201) == data(again, 201)
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_a_new_password_takes_the_place_of_the_old_one(
-    api: httpx.Client, database: Row, door: str
+    api: httpx.Client, database: Row, endpoint: str
 ) -> None:
     role = make(api, database)
-    with login(role[door]) as before:
+    with login(role[endpoint]) as before:
         new = data(api.post(path(role, "/rotate-password")))
         assert new["password"] != role["password"]
         assert is_open(before)
-    assert "authentication failed" in refusal(role[door])
-    assert ask(new[door]) == 1
-    assert ask(database[door]) == 1
+    assert "authentication failed" in refusal(role[endpoint])
+    assert ask(new[endpoint]) == 1
+    assert ask(database[endpoint]) == 1
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_a_deleted_role_is_gone_with_its_sessions(
-    platform: Installation, api: httpx.Client, database: Row, door: str
+    platform: Installation, api: httpx.Client, database: Row, endpoint: str
 ) -> None:
     role = make(api, database, "app", access="read_write")
-    with login(role[door]) as session, login(database[door]) as beside:
+    with login(role[endpoint]) as session, login(database[endpoint]) as beside:
         session.execute("SELECT lo_create(0)")
         assert data(api.delete(path(role)))["status"] == "deleted"
         assert not is_open(session)
         assert is_open(beside)
-    refusal(role[door], seconds=20)
+    refusal(role[endpoint], seconds=20)
     problem(api.get(path(role)), 404)
-    assert role["username"] not in platform.world()[0]
+    assert role["username"] not in platform.inventory()[0]
     # Its name is free again, and what comes now has nothing of what was.
     make(api, database, "app")
 
 
-@pytest.mark.parametrize("door", ["direct", "pooled"])
+@pytest.mark.parametrize("endpoint", ["direct", "pooled"])
 def test_the_allowlist_holds_for_all_roles(
-    platform: Installation, api: httpx.Client, database: Row, door: str
+    platform: Installation, api: httpx.Client, database: Row, endpoint: str
 ) -> None:
     here, there = V4
     early = make(api, database, "early")
     url = f"/api/databases/{database['id']}/whitelist"
-    string = "connection_string" if door == "direct" else "connection_string_pooled"
+    string = "connection_string" if endpoint == "direct" else "connection_string_pooled"
     with contextlib.ExitStack() as stack:
-        near = stack.enter_context(relay(platform, here, door))
-        far = stack.enter_context(relay(platform, there, door))
+        near = stack.enter_context(relay(platform, here, endpoint))
+        far = stack.enter_context(relay(platform, there, endpoint))
 
         def through(role: Row, port: int) -> str:
             return changed(role[string], host="127.0.0.1", port=str(port))
@@ -200,9 +202,9 @@ def test_what_a_hand_removes_is_made_again_and_what_it_adds_goes(
     platform: Installation, api: httpx.Client, database: Row
 ) -> None:
     role = make(api, database)
-    stranger = f"{database['username']}_stranger"
+    unmanaged = f"{database['username']}_unmanaged"
     with platform.superuser() as server:
-        server.execute(f"CREATE ROLE {stranger} LOGIN".encode())
+        server.execute(f"CREATE ROLE {unmanaged} LOGIN".encode())
         server.execute(
             f"REVOKE CONNECT ON DATABASE {database['database_name']}"
             f" FROM {role['username']}".encode()
@@ -210,13 +212,13 @@ def test_what_a_hand_removes_is_made_again_and_what_it_adds_goes(
         server.execute(f"ALTER ROLE {role['username']} CONNECTION LIMIT -1".encode())
     assert "permission denied" in refusal(role["connection_string"])
 
-    platform.converge()
+    platform.reconcile()
     with platform.superuser() as server:
         limit = server.execute(
             "SELECT rolconnlimit FROM pg_roles WHERE rolname = %s", (role["username"],)
         ).fetchone()
     assert limit == (10,)
-    assert stranger not in platform.world()[0]
+    assert unmanaged not in platform.inventory()[0]
     assert ask(role["connection_string"], "SELECT i FROM t") == 1
 
 
@@ -226,9 +228,9 @@ def test_a_database_goes_with_its_roles(
     role = make(api, database)
     with login(role["connection_string"]) as session:
         api.delete(f"/api/databases/{database['id']}").raise_for_status()
-        eventually(lambda: database["username"] not in platform.world()[0])
+        eventually(lambda: database["username"] not in platform.inventory()[0])
         assert not is_open(session)
-    assert role["username"] not in platform.world()[0]
+    assert role["username"] not in platform.inventory()[0]
 
 
 def test_a_customers_key_reaches_its_own_databases_roles_only(

@@ -160,7 +160,7 @@ def acting(
         control.rollback()
 
 
-# How the rows that are a customer's are told, in each table with a policy.
+# How the rows that are a customer's are reported, in each table with a policy.
 OWNERS: dict[str, LiteralString] = {
     "customers": "id",
     "databases": "customer_id",

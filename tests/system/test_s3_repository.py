@@ -58,10 +58,10 @@ async def secure(repositories: Repositories) -> object:
 
 
 def held(platform: Installation) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(
+    reported: dict[str, Any] = json.loads(
         platform.tenantry("cluster", "backups", "shared-1", "--json").stdout
     )
-    return told
+    return reported
 
 
 async def restored_from_s3(repositories: Repositories) -> object:
@@ -106,8 +106,8 @@ async def begin_due(_: Repositories) -> object:
     return None
 
 
-def last_backup_begun(platform: Installation) -> object:
-    """What the last operation that backs up the shared cluster was told."""
+def last_backup_started(platform: Installation) -> object:
+    """What the last operation that backs up the shared cluster was reported."""
     with platform.control() as control:
         (params,) = control.execute(
             "SELECT params FROM operations WHERE kind = 'cluster.backup'"
@@ -117,10 +117,10 @@ def last_backup_begun(platform: Installation) -> object:
 
 
 def measure(platform: Installation, name: str) -> float:
-    """What /metrics tells of the shared cluster."""
-    told = platform.get("/metrics").text
-    line = re.search(rf'^{name}{{cluster="shared-1".*}} (\S+)$', told, re.MULTILINE)
-    assert line is not None, told
+    """What /metrics shows of the shared cluster."""
+    reported = platform.get("/metrics").text
+    line = re.search(rf'^{name}{{cluster="shared-1".*}} (\S+)$', reported, re.MULTILINE)
+    assert line is not None, reported
     return float(line[1])
 
 
@@ -133,8 +133,8 @@ def backups_part(platform: Installation) -> str:
     return str(part["detail"])
 
 
-def tells(told: Callable[[], str], expected: Sequence[str]) -> bool:
-    text = told()
+def shows(reported: Callable[[], str], expected: Sequence[str]) -> bool:
+    text = reported()
     return all(each in text for each in expected)
 
 
@@ -162,8 +162,8 @@ def test_nothing_here_waits_for_an_s3_that_hangs(backed: Installation, s3: S3Ser
             f"the write-ahead log does not reach {s3.endpoint}",
             "the local repository has them",
         )
-        for told in (backed.warnings, partial(backups_part, backed)):
-            eventually(partial(tells, told, expected), seconds=150)
+        for reported in (backed.warnings, partial(backups_part, backed)):
+            eventually(partial(shows, reported, expected), seconds=150)
     eventually(lambda: measure(backed, "tenantry_log_behind_segments") == 0, seconds=60)
     assert len(labels(backed, 1)) == len(before[1]) + 1
     assert labels(backed, 2) == before[2]
@@ -171,7 +171,7 @@ def test_nothing_here_waits_for_an_s3_that_hangs(backed: Installation, s3: S3Ser
         control.execute("UPDATE operations SET finished_at = finished_at - interval '15 min'")
     inside(backed, begin_due)
     wanted = {"cluster": "shared-1", "type": "incr", "repositories": [2]}
-    assert last_backup_begun(backed) == wanted
+    assert last_backup_started(backed) == wanted
     eventually(lambda: len(labels(backed, 2)) == len(before[2]) + 1, seconds=60)
     assert len(labels(backed, 1)) == len(before[1]) + 1
 
@@ -199,8 +199,8 @@ def test_what_s3_has_lost_is_put_back(backed: Installation, s3: S3Server) -> Non
 
     def log() -> list[str]:
         with s3.client() as client:
-            told = client.get(f"/{BUCKET}", params={"prefix": where}, headers=SIGNED).text
-        return sorted(re.findall(rf"<Key>({where}[^<]*-[0-9a-f]{{40}}\.zst)</Key>", told))
+            reported = client.get(f"/{BUCKET}", params={"prefix": where}, headers=SIGNED).text
+        return sorted(re.findall(rf"<Key>({where}[^<]*-[0-9a-f]{{40}}\.zst)</Key>", reported))
 
     lost = log()[-1]
     with s3.client() as client:
@@ -232,11 +232,11 @@ def test_all_comes_back_from_s3_alone(backed: Installation) -> None:
     hurry(backed)
     assert backed.key == admin_key
     assert ask(database["connection_string"], "SELECT sum(n) FROM kept") == 5151
-    # The local repository begins anew, beside the one that knows all.
+    # The local repository begins again, beside the one that knows all.
     backed.back_up("shared-1")
 
 
-def test_without_s3_the_local_one_is_still_told_of(backed: Installation, s3: S3Server) -> None:
+def test_without_s3_the_local_one_is_still_reported_of(backed: Installation, s3: S3Server) -> None:
     s3.stop()
     try:
         began = time.monotonic()

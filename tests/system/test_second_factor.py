@@ -28,17 +28,17 @@ def test_with_an_authenticator_a_password_is_half_a_login(
 ) -> None:
     person = people()
     totp, _ = authenticator(person.come_in())
-    door = Person(platform, person.email)
-    half = data(door.login())
+    endpoint = Person(platform, person.email)
+    half = data(endpoint.login())
     assert (half["status"], half["token"]) == ("mfa_required", None)
-    problem(door.hold(half["challenge"]).get("/api/auth/me"), 401)
-    problem(door.answer(half["challenge"], "000000"), 401)
+    problem(endpoint.hold(half["challenge"]).get("/api/auth/me"), 401)
+    problem(endpoint.answer(half["challenge"], "000000"), 401)
     code = totp.now()
-    session = door.hold(data(door.answer(half["challenge"], code))["token"])
+    session = endpoint.hold(data(endpoint.answer(half["challenge"], code))["token"])
     assert data(session.get("/api/auth/me"))["user"]["mfa"] is True
-    problem(door.answer(half["challenge"], totp.now()), 401)  # a challenge is answered once
-    again = data(door.login())
-    problem(door.answer(again["challenge"], code), 401)  # a code is taken once
+    problem(endpoint.answer(half["challenge"], totp.now()), 401)  # a challenge is answered once
+    again = data(endpoint.login())
+    problem(endpoint.answer(again["challenge"], code), 401)  # a code is taken once
 
 
 def test_a_challenge_ends(platform: Installation, people: Callable[..., Person]) -> None:
@@ -52,20 +52,20 @@ def test_a_challenge_ends(platform: Installation, people: Callable[..., Person])
 def test_codes_are_not_to_be_guessed(platform: Installation, people: Callable[..., Person]) -> None:
     """Logging in half-way again and again gives no more tries."""
     person = people()
-    told = data(person.login())
-    device = told["device_token"]
-    totp, recovery = authenticator(person.hold(told["token"]))
-    door = Person(platform, person.email)
-    half = data(door.login())
+    reported = data(person.login())
+    device = reported["device_token"]
+    totp, recovery = authenticator(person.hold(reported["token"]))
+    endpoint = Person(platform, person.email)
+    half = data(endpoint.login())
     for _ in range(5):
-        door = Person(platform, person.email)
-        half = data(door.login())
-        problem(door.answer(half["challenge"], "nonsense"), 401)
-    problem(door.answer(half["challenge"], totp.now()), 429)
+        endpoint = Person(platform, person.email)
+        half = data(endpoint.login())
+        problem(endpoint.answer(half["challenge"], "nonsense"), 401)
+    problem(endpoint.answer(half["challenge"], totp.now()), 429)
     assert data(Person(platform, person.email).login())["status"] == "mfa_required"
     unlocked(platform, person.email)
-    problem(door.answer(half["challenge"], "nonsense"), 401)
-    problem(door.answer(half["challenge"], recovery[0]), 429)
+    problem(endpoint.answer(half["challenge"], "nonsense"), 401)
+    problem(endpoint.answer(half["challenge"], recovery[0]), 429)
     # Whoever knows the password and guesses does not keep the owner out of a known device.
     known = Person(platform, person.email, device=device)
     half = data(known.login())
@@ -105,8 +105,8 @@ def test_an_authenticator_comes_and_goes_with_proof(
     problem(session.post("/api/auth/totp", json={"password": WRONG}), 401)
     problem(session.post("/api/auth/totp/confirm", json={"code": "123456"}), 409)
     data(session.post("/api/auth/totp", json={"password": PASSWORD}))
-    told = problem(session.post("/api/auth/totp/confirm", json={"code": "x"}), 422)
-    assert told["errors"][0]["field"] == "code"
+    reported = problem(session.post("/api/auth/totp/confirm", json={"code": "x"}), 422)
+    assert reported["errors"][0]["field"] == "code"
     assert data(person.login())["status"] == "signed_in"  # not confirmed, not in force
     totp, codes = authenticator(session)
     problem(session.post("/api/auth/totp", json={"password": PASSWORD}), 409)

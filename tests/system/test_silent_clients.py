@@ -88,10 +88,10 @@ def test_a_body_that_does_not_come_to_its_end(hasty: Installation, headers: byte
     with connected(hasty) as peer:
         key = f"X-API-Key: {hasty.key}\r\nContent-Type: application/json\r\n".encode()
         peer.sendall(HEAD + key + headers)
-        told = everything(peer)
-    assert told.startswith(b"HTTP/1.1 408 ")
-    assert b"application/problem+json" in told
-    assert b'"code":"request_timeout"' in told
+        reported = everything(peer)
+    assert reported.startswith(b"HTTP/1.1 408 ")
+    assert b"application/problem+json" in reported
+    assert b'"code":"request_timeout"' in reported
 
 
 def test_an_idle_connection_is_closed_without_a_word(hasty: Installation) -> None:

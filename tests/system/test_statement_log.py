@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from answers import data, problem
-from clients import DOORS, ask, changed, do, eventually, login, port_of
+from clients import ENDPOINTS, ask, changed, do, eventually, login, port_of
 from harness import Installation
 
 MIB = 2**20
@@ -33,8 +33,8 @@ class Logged:
         self.path = f"/api/databases/{made['id']}/logs"
 
     def set(self, **wanted: object) -> dict[str, Any]:
-        told: dict[str, Any] = data(self.api.put(f"{self.path}/settings", json=wanted))
-        return told
+        reported: dict[str, Any] = data(self.api.put(f"{self.path}/settings", json=wanted))
+        return reported
 
     def entries(self, **asked: str) -> list[dict[str, Any]]:
         """All entries, the oldest first."""
@@ -61,7 +61,9 @@ def texts_of_logs(platform: Installation) -> str:
 
 
 def test_statements_and_errors_are_logged_as_the_owner_says(logged: Logged) -> None:
-    url, pooled = (changed(logged.made[door], application_name="shop") for door in DOORS)
+    url, pooled = (
+        changed(logged.made[endpoint], application_name="shop") for endpoint in ENDPOINTS
+    )
     assert data(logged.api.get(f"{logged.path}/settings")) == OFF
     do(pooled, "CREATE TABLE before (id int)")
     wanted = {"statements": "ddl", "min_duration_ms": None, "errors": True}
@@ -118,18 +120,18 @@ def test_durations_are_logged_and_entries_come_in_pages(
     assert "INSERT INTO t" in platform.tenantry("db", "logs", name).stdout
 
 
-def test_it_is_switched_on_and_off_and_the_audit_tells(
+def test_it_is_switched_on_and_off_and_the_audit_shows(
     platform: Installation, logged: Logged
 ) -> None:
     url, name = logged.made["connection_string"], logged.made["id"]
-    told = platform.tenantry("db", "log-settings", name, "--statements", "ddl", "--json").stdout
+    reported = platform.tenantry("db", "log-settings", name, "--statements", "ddl", "--json").stdout
     on = {**OFF, "statements": "ddl"}
-    assert json.loads(told) == on
+    assert json.loads(reported) == on
     assert "statements: ddl" in platform.tenantry("db", "show", name).stdout
     do(url, "CREATE TABLE a (id int)")
     logged.wait_for("TABLE a")
-    told = platform.tenantry("db", "log-settings", name, "--off", "--json").stdout
-    assert json.loads(told) == OFF
+    reported = platform.tenantry("db", "log-settings", name, "--off", "--json").stdout
+    assert json.loads(reported) == OFF
     assert "statements:" not in platform.tenantry("db", "show", name).stdout
     do(url, "CREATE TABLE quiet (id int)")
     logged.set(statements="ddl")
@@ -147,8 +149,8 @@ def test_bad_settings_and_places_are_refused(logged: Logged) -> None:
     for body in ({"statements": "some"}, {"min_duration_ms": -1}, {"errors": "yes"}, {"x": 1}):
         assert logged.api.put(f"{logged.path}/settings", json=body).status_code == 422
     for field in ("cursor", "after"):
-        told = problem(logged.api.get(logged.path, params={field: "../1"}), 422)
-        assert told["errors"][0]["field"] == field
+        reported = problem(logged.api.get(logged.path, params={field: "../1"}), 422)
+        assert reported["errors"][0]["field"] == field
 
 
 def test_only_its_owner_reads_and_sets_it(platform: Installation, logged: Logged) -> None:
@@ -401,8 +403,8 @@ def test_who_logs_too_much_logs_no_more(platform: Installation, logged: Logged) 
 
     eventually(is_off, seconds=60)
     eventually(lambda: logged.entries(kind="notice"))
-    told = logged.entries(kind="notice")[-1]
-    assert "128 MiB" in told["message"]
+    reported = logged.entries(kind="notice")[-1]
+    assert "128 MiB" in reported["message"]
     row = data(logged.api.get(f"/api/databases/{logged.made['id']}"))
     assert row["paused"] is None
     audit = data(logged.api.get("/api/audit-logs", params={"resource_id": row["id"], "limit": 100}))

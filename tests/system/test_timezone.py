@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from answers import data, problem
-from clients import DOORS, STRINGS, ask, do, eventually, login
+from clients import ENDPOINTS, STRINGS, ask, do, eventually, login
 from harness import Installation
 from tenantry.api.requests.databases import _zones
 
@@ -19,15 +19,15 @@ def zones(row: Row, strings: tuple[str, ...] = STRINGS) -> set[str]:
     return {str(ask(row[string], "SHOW timezone")) for string in strings}
 
 
-def ended(api: httpx.Client, begun: httpx.Response) -> Row:
+def ended(api: httpx.Client, started: httpx.Response) -> Row:
     """The result of an operation."""
     found: Row = {}
 
     def has_ended() -> bool:
-        found.update(data(api.get(begun.headers["Location"])))
+        found.update(data(api.get(started.headers["Location"])))
         return found["finished_at"] is not None
 
-    data(begun, 202)
+    data(started, 202)
     eventually(has_ended, seconds=60)
     assert found["status"] == "succeeded", found
     result: Row = found["result"]
@@ -41,7 +41,7 @@ def test_it_holds_for_all_logins_on_both_ports_and_in_the_shadow(
     role = data(api.post(f"/api/databases/{made['id']}/roles", json={"name": "reader"}), 201)
     assert made["timezone"] == BERLIN
     assert zones(made) == {BERLIN}
-    assert zones(role, DOORS) == {BERLIN}
+    assert zones(role, ENDPOINTS) == {BERLIN}
     assert zones(platform.create()) == {"UTC"}
     # A client that asks for another one at login, as Java's drivers do, gets it.
     monkeypatch.setenv("PGTZ", TOKYO)
@@ -92,7 +92,7 @@ def test_a_logins_own_comes_first_and_what_is_changed_by_hand_is_put_right(
         for end in ("", "_shadow"):
             server.execute(f"ALTER DATABASE {made['database_name']}{end} RESET timezone".encode())
     assert zones(made, STRINGS[::2]) == {"UTC"}
-    platform.converge()
+    platform.reconcile()
     assert zones(made, STRINGS[::2]) == {BERLIN}
     assert zones(own, STRINGS[::2]) == {TOKYO}
 

@@ -1,4 +1,4 @@
-"""The certificate of the doors, by ACME from a real authority: had, renewed, revoked, not had."""
+"""Certificates by ACME from a real authority: issued, renewed, revoked, refused."""
 
 import datetime as dt
 import json
@@ -63,8 +63,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Installatio
 
 
 def status(platform: Installation) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(platform.tenantry("tls", "status", "--json").stdout)
-    return told
+    reported: dict[str, Any] = json.loads(platform.tenantry("tls", "status", "--json").stdout)
+    return reported
 
 
 def shown(port: int) -> x509.Certificate:
@@ -98,16 +98,16 @@ def look_now(platform: Installation) -> None:
 
 def test_a_certificate_is_had_and_shown_at_both_ports(both: tuple[Installation, Pebble]) -> None:
     platform, authority = both
-    told = status(platform)
-    assert told["names"] == [DOMAIN]
-    assert (told["plan"], told["failures"], told["warning"]) == ("keep", 0, None)
-    assert 89 < told["seconds_left"] / 86_400 <= 90
-    assert {door["name"]: door["serves_it"] for door in told["doors"]} == {
+    reported = status(platform)
+    assert reported["names"] == [DOMAIN]
+    assert (reported["plan"], reported["failures"], reported["warning"]) == ("keep", 0, None)
+    assert 89 < reported["seconds_left"] / 86_400 <= 90
+    assert {endpoint["name"]: endpoint["serves_it"] for endpoint in reported["endpoints"]} == {
         "shared-1": True,
         "pooler": True,
     }
-    assert serials(platform) == {told["serial"]}
-    assert authority.is_revoked(told["serial"]) is False
+    assert serials(platform) == {reported["serial"]}
+    assert authority.is_revoked(reported["serial"]) is False
 
 
 def test_clients_verify_it_by_the_file_that_is_handed_out(
@@ -171,14 +171,14 @@ def test_a_revoked_certificate_is_replaced_first(both: tuple[Installation, Pebbl
     now = dt.datetime.now(dt.UTC).isoformat()
     set_tries(platform, failures=5, failed_at=now, wanted=authority.directory)  # and it waits
     platform.tenantry("tls", "renew", "--revoke", "--reason", "key-compromise")
-    told = status(platform)
-    assert told["to_revoke"] == 0
-    assert serials(platform) == {told["serial"]}
+    reported = status(platform)
+    assert reported["to_revoke"] == 0
+    assert serials(platform) == {reported["serial"]}
     assert authority.is_revoked(before)
-    assert not authority.is_revoked(told["serial"])
+    assert not authority.is_revoked(reported["serial"])
 
 
-def test_how_long_it_lasts_is_told_everywhere(both: tuple[Installation, Pebble]) -> None:
+def test_how_long_it_lasts_is_reported_everywhere(both: tuple[Installation, Pebble]) -> None:
     platform, _ = both
     measured = platform.get("/metrics").text
     (left,) = [
@@ -246,7 +246,7 @@ def test_one_that_a_server_refuses_is_taken_back(both: tuple[Installation, Pebbl
     assert "the old one is back" in (platform.home / "logs" / "tenantry.log").read_text()
 
 
-def test_a_file_that_was_deleted_is_made_anew(both: tuple[Installation, Pebble]) -> None:
+def test_a_file_that_was_deleted_is_made_again(both: tuple[Installation, Pebble]) -> None:
     platform, authority = both
     (platform.home / "tls" / "server.pem").unlink()
     look_now(platform)
@@ -299,10 +299,10 @@ def test_without_its_authority_the_old_one_is_kept_and_another_tried_for(tmp_pat
         with login(changed(made["connection_string"], hostaddr="127.0.0.1")) as session:
             look_now(platform)
             eventually(lambda: status(platform)["failures"] == 1)
-            told = status(platform)
-            assert (told["plan"], told["serial"]) == ("wait", serial)
-            assert told["reason"] == "a third of its lifetime is left"
-            assert "does not answer" in told["error"]
+            reported = status(platform)
+            assert (reported["plan"], reported["serial"]) == ("wait", serial)
+            assert reported["reason"] == "a third of its lifetime is left"
+            assert "does not answer" in reported["error"]
             assert serials(platform) == {serial}
             assert_everyone_is_warned(platform, "The certificate expires in 13 days.")
             failed = platform.tenantry("tls", "renew", check=False)
@@ -326,11 +326,13 @@ def assert_everyone_is_warned(platform: Installation, warning: str) -> None:
     parts = platform.get("/ready").json()["parts"]
     assert [part["detail"] for part in parts if part["name"] == "certificate"] == [warning]
     found = json.loads(platform.tenantry("doctor", "--json", check=False).stdout)
-    told = [(each["level"], each["detail"]) for each in found if each["subject"] == "certificate"]
-    assert ("warning", warning) in told
-    assert "ok" not in dict(told)
+    reported = [
+        (each["level"], each["detail"]) for each in found if each["subject"] == "certificate"
+    ]
+    assert ("warning", warning) in reported
+    assert "ok" not in dict(reported)
     log = (platform.home / "logs" / "tenantry.log").read_text()
-    assert "certificate.ends_soon" in log
+    assert "certificate.expires_soon" in log
 
 
 def set_tries(platform: Installation, **values: object) -> None:

@@ -118,7 +118,7 @@ def test_temporary_tables_of_others_stay(
 def test_who_uses_up_ids_is_found_beside_a_busy_neighbour(
     platform: Installation, neighbour: dict[str, Any], text: str
 ) -> None:
-    """Who goes on is closed out, until the next convergence pass."""
+    """Who goes on is closed out, until the next reconciliation pass."""
     tenant = platform.create()
     url = tenant["connection_string"]
     with closing(login(url)) as session:

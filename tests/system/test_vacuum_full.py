@@ -34,8 +34,8 @@ def path(database: Row) -> str:
 
 
 def begin(api: httpx.Client, database: Row, **asked: object) -> Row:
-    begun: Row = data(api.post(path(database), json=asked), 202)
-    return begun
+    started: Row = data(api.post(path(database), json=asked), 202)
+    return started
 
 
 def copying(platform: Installation) -> bool:
@@ -71,12 +71,12 @@ def test_what_deleted_rows_have_taken_is_estimated_and_given_back(
         """,
     )
 
-    def told() -> dict[str, Row]:
+    def reported() -> dict[str, Row]:
         return {row["table"]: row for row in data(api.get(path(database)))}
 
     # The server counts rows a moment later.
-    eventually(lambda: (told()["public.orders"]["returned_bytes"] or 0) > MIB)
-    before = told()
+    eventually(lambda: (reported()["public.orders"]["returned_bytes"] or 0) > MIB)
+    before = reported()
     assert next(iter(before)) == "public.orders"
     assert before["public.tight"]["returned_bytes"] < before["public.tight"]["size_bytes"] * 0.1
     tight = ask(url, FILE.format("tight"))

@@ -16,15 +16,15 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from answers import data
-from attempts_doors import handshake
-from clients import CLOSED, DOORS, ask, changed, eventually, login, port_of, refusal
+from attempts_endpoints import handshake
+from clients import CLOSED, ENDPOINTS, ask, changed, eventually, login, port_of, refusal
 from harness import Installation
 from tenantry.services.pooling.plan import IGNORED
 
 Database = dict[str, Any]
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "connect.md"
-DIRECT, POOLED = DOORS
+DIRECT, POOLED = ENDPOINTS
 IN_FORCE = {
     "application_name": "shop",
     "client_encoding": "LATIN1",
@@ -71,8 +71,8 @@ def shown(url: str, names: Iterable[str]) -> dict[str, str]:
 
 
 def _refused(url: str, name: str) -> None:
-    told = refusal(options(url, {name: "1"}))
-    assert f"unsupported startup parameter in options: {name}" in told
+    reported = refusal(options(url, {name: "1"}))
+    assert f"unsupported startup parameter in options: {name}" in reported
 
 
 def _program(*words: str) -> str:
@@ -81,95 +81,97 @@ def _program(*words: str) -> str:
     return done.stderr
 
 
-def in_force(database: Database, door: str) -> None:
-    assert shown(options(database[door], IN_FORCE), IN_FORCE) == IN_FORCE
+def in_force(database: Database, endpoint: str) -> None:
+    assert shown(options(database[endpoint], IN_FORCE), IN_FORCE) == IN_FORCE
 
 
-def without_effect(database: Database, door: str) -> None:
+def without_effect(database: Database, endpoint: str) -> None:
     assert set(WITHOUT_EFFECT) == set(IGNORED)
-    plain = shown(database[door], WITHOUT_EFFECT)
-    found = shown(options(database[door], WITHOUT_EFFECT), WITHOUT_EFFECT)
-    assert found == (plain if door == POOLED else WITHOUT_EFFECT)
+    plain = shown(database[endpoint], WITHOUT_EFFECT)
+    found = shown(options(database[endpoint], WITHOUT_EFFECT), WITHOUT_EFFECT)
+    assert found == (plain if endpoint == POOLED else WITHOUT_EFFECT)
 
 
 def _by_role_only(name: str, value: str) -> Callable[[Database, str], None]:
-    def check(database: Database, door: str) -> None:
-        if door == DIRECT:
-            assert shown(options(database[door], {name: value}), {name: value}) == {name: value}
+    def check(database: Database, endpoint: str) -> None:
+        if endpoint == DIRECT:
+            assert shown(options(database[endpoint], {name: value}), {name: value}) == {name: value}
         else:
-            _refused(database[door], name)
+            _refused(database[endpoint], name)
 
     return check
 
 
-def timeouts(database: Database, door: str) -> None:
+def timeouts(database: Database, endpoint: str) -> None:
     for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
-        _by_role_only(name, "7s")(database, door)
+        _by_role_only(name, "7s")(database, endpoint)
 
 
-def any_other(database: Database, door: str) -> None:
-    _by_role_only("bytea_output", "escape")(database, door)
-    told = refusal(options(database[door], {"log_statement": "all"}))
-    assert "log_statement" in told
+def any_other(database: Database, endpoint: str) -> None:
+    _by_role_only("bytea_output", "escape")(database, endpoint)
+    reported = refusal(options(database[endpoint], {"log_statement": "all"}))
+    assert "log_statement" in reported
 
 
-def several(database: Database, door: str) -> None:
+def several(database: Database, endpoint: str) -> None:
     taken = {"jit": "off", "TimeZone": "Asia/Tokyo"}
-    assert ask(options(database[door], taken), "SHOW TimeZone") == "Asia/Tokyo"
-    dashed = changed(database[door], options="--client-min-messages=error --TimeZone=Asia/Tokyo")
+    assert ask(options(database[endpoint], taken), "SHOW TimeZone") == "Asia/Tokyo"
+    dashed = changed(
+        database[endpoint], options="--client-min-messages=error --TimeZone=Asia/Tokyo"
+    )
     assert ask(dashed, "SHOW TimeZone") == "Asia/Tokyo"
-    if door == POOLED:
-        told = refusal(options(database[door], {**taken, "lock_timeout": "1s"}))
-        assert "unsupported startup parameter in options: lock_timeout" in told
-        assert "unsupported" in refusal(changed(database[door], options="-e"))
+    if endpoint == POOLED:
+        reported = refusal(options(database[endpoint], {**taken, "lock_timeout": "1s"}))
+        assert "unsupported startup parameter in options: lock_timeout" in reported
+        assert "unsupported" in refusal(changed(database[endpoint], options="-e"))
 
 
-def channel_binding(database: Database, door: str) -> None:
-    url = changed(database[door], channel_binding="require")
-    if door == DIRECT:
+def channel_binding(database: Database, endpoint: str) -> None:
+    url = changed(database[endpoint], channel_binding="require")
+    if endpoint == DIRECT:
         assert ask(url) == 1
     else:
         assert "did not offer an authentication method that supports channel" in refusal(url)
 
 
-def listen(database: Database, door: str) -> None:
-    with login(database[door]) as listener, login(database[DIRECT]) as sender:
+def listen(database: Database, endpoint: str) -> None:
+    with login(database[endpoint]) as listener, login(database[DIRECT]) as sender:
         listener.execute("LISTEN news")
         sender.execute("NOTIFY news")
         listener.execute("SELECT 1")
         heard = list(listener.notifies(timeout=0, stop_after=1))
-    assert bool(heard) is (door == DIRECT)
+    assert bool(heard) is (endpoint == DIRECT)
 
 
-def advisory_locks(database: Database, door: str) -> None:
+def advisory_locks(database: Database, endpoint: str) -> None:
     free = "SELECT pg_try_advisory_xact_lock(7)"
-    with login(database[door]) as session:
+    with login(database[endpoint]) as session:
         session.execute("SELECT pg_advisory_lock(7)")
-        assert ask(database[DIRECT], free) is (door == POOLED)
+        assert ask(database[DIRECT], free) is (endpoint == POOLED)
         session.execute("SELECT pg_advisory_unlock_all()")
         with session.transaction():
             session.execute("SELECT pg_advisory_xact_lock(7)")
             assert ask(database[DIRECT], free) is False
 
 
-def held_cursors(database: Database, door: str) -> None:
+def held_cursors(database: Database, endpoint: str) -> None:
     """What Django does for iterator() outside a transaction."""
-    with login(database[door]) as session:
+    with login(database[endpoint]) as session:
         session.execute("DECLARE _django_curs_1 NO SCROLL CURSOR WITH HOLD FOR SELECT 1")
         fetch = "FETCH FORWARD 2000 FROM _django_curs_1"
-        if door == DIRECT:
+        if endpoint == DIRECT:
             assert session.execute(fetch).fetchall() == [(1,)]
         else:
             with pytest.raises(psycopg.errors.InvalidCursorName):
                 session.execute(fetch)
 
 
-def databases_of_tests(database: Database, door: str) -> None:
+def databases_of_tests(database: Database, endpoint: str) -> None:
     """What Django's tests do: ``bench/client_suites.py`` runs them."""
-    assert CLOSED[door] in refusal(changed(database[door], dbname="postgres"))
+    assert CLOSED[endpoint] in refusal(changed(database[endpoint], dbname="postgres"))
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        ask(database[door], "CREATE DATABASE test_shop")
-    shadow = changed(database[door], dbname=f"{database['database_name']}_shadow")
+        ask(database[endpoint], "CREATE DATABASE test_shop")
+    shadow = changed(database[endpoint], dbname=f"{database['database_name']}_shadow")
     query = "SELECT count(*) FROM pg_database WHERE datname = current_database()"
     assert ask(shadow, query) == 1
     with login(shadow) as session:
@@ -177,9 +179,9 @@ def databases_of_tests(database: Database, door: str) -> None:
         session.execute("DROP TABLE tested")
 
 
-def asyncpg_in_sqlalchemy(database: Database, door: str) -> None:
+def asyncpg_in_sqlalchemy(database: Database, endpoint: str) -> None:
     async def one(parameter: str) -> object:
-        address = database[door].partition("://")[2].partition("?")[0]
+        address = database[endpoint].partition("://")[2].partition("?")[0]
         engine = create_async_engine(f"postgresql+asyncpg://{address}?{parameter}")
         try:
             async with engine.connect() as connection:
@@ -192,7 +194,7 @@ def asyncpg_in_sqlalchemy(database: Database, door: str) -> None:
         asyncio.run(one("sslmode=require"))
 
 
-def jdbc(database: Database, door: str) -> None:
+def jdbc(database: Database, endpoint: str) -> None:
     """The startup packet of pgjdbc (ConnectionFactoryImpl.getParametersForStartup)."""
     parameters = {
         "user": database["username"],
@@ -203,34 +205,34 @@ def jdbc(database: Database, door: str) -> None:
         "extra_float_digits": "2",
         "application_name": "PostgreSQL JDBC Driver",
     }
-    told = b"".join(f"{name}\0{value}\0".encode() for name, value in parameters.items()) + b"\0"
-    with handshake(port_of(database[door]), ssl.TLSVersion.TLSv1_3) as session:
-        session.sendall(struct.pack("!II", len(told) + 8, 196608) + told)
+    reported = b"".join(f"{name}\0{value}\0".encode() for name, value in parameters.items()) + b"\0"
+    with handshake(port_of(database[endpoint]), ssl.TLSVersion.TLSv1_3) as session:
+        session.sendall(struct.pack("!II", len(reported) + 8, 196608) + reported)
         assert session.recv(1) == b"R"  # it asks for the password
 
 
-def createdb(database: Database, door: str) -> None:
-    name, url = database["database_name"], database[door]
-    told = _program("createdb", f"--maintenance-db={changed(url, dbname='postgres')}", "mine")
-    assert CLOSED[door] in told
-    told = _program("createdb", f"--maintenance-db={changed(url, dbname=name)}", "mine")
-    assert "permission denied to create database" in told
+def createdb(database: Database, endpoint: str) -> None:
+    name, url = database["database_name"], database[endpoint]
+    reported = _program("createdb", f"--maintenance-db={changed(url, dbname='postgres')}", "mine")
+    assert CLOSED[endpoint] in reported
+    reported = _program("createdb", f"--maintenance-db={changed(url, dbname=name)}", "mine")
+    assert "permission denied to create database" in reported
 
 
-def dump_of_all(database: Database, door: str) -> None:
-    told = _program("pg_dumpall", f"--dbname={database[door]}")
-    assert CLOSED[door] in told
+def dump_of_all(database: Database, endpoint: str) -> None:
+    reported = _program("pg_dumpall", f"--dbname={database[endpoint]}")
+    assert CLOSED[endpoint] in reported
     own = f"--database={database['database_name']}"
-    told = _program("pg_dumpall", f"--dbname={database[door]}", own)
-    assert "permission denied for table pg_authid" in told
+    reported = _program("pg_dumpall", f"--dbname={database[endpoint]}", own)
+    assert "permission denied for table pg_authid" in reported
 
 
-def vacuum_of_all(database: Database, door: str) -> None:
-    url = database[door]
-    told = _program("vacuumdb", "--all", f"--maintenance-db={changed(url, dbname='postgres')}")
-    assert CLOSED[door] in told
-    told = _program("vacuumdb", "--all", f"--maintenance-db={url}")
-    assert CLOSED[door] in told
+def vacuum_of_all(database: Database, endpoint: str) -> None:
+    url = database[endpoint]
+    reported = _program("vacuumdb", "--all", f"--maintenance-db={changed(url, dbname='postgres')}")
+    assert CLOSED[endpoint] in reported
+    reported = _program("vacuumdb", "--all", f"--maintenance-db={url}")
+    assert CLOSED[endpoint] in reported
     subprocess.run(["vacuumdb", url], check=True, capture_output=True, timeout=60)
 
 
@@ -256,14 +258,14 @@ LINES: dict[str, Callable[[Database, str], None]] = {
 
 def test_each_line_is_tested() -> None:
     table = PAGE.read_text().partition("| what | direct port |")[2].partition("\n\n")[0]
-    told = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
-    assert told == list(LINES)
+    reported = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
+    assert reported == list(LINES)
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("line", LINES)
-def test_it_is_as_the_line_says(database: Database, line: str, door: str) -> None:
-    LINES[line](database, door)
+def test_it_is_as_the_line_says(database: Database, line: str, endpoint: str) -> None:
+    LINES[line](database, endpoint)
 
 
 def test_what_is_refused_can_be_a_default_of_the_role(

@@ -1,4 +1,4 @@
-"""The compilers of allowlists: whatever the lists, each door admits exactly who is on them.
+"""The compilers of allowlists: whatever the lists, each endpoint admits exactly who is on them.
 
 The rule files are judged by an evaluator of their own semantics (first match wins, no match
 is a refusal), which knows nothing of how they were made.
@@ -61,8 +61,8 @@ def verdict(
     for line in text.splitlines():
         if not line or line.startswith("#"):
             continue
-        door, databases, users, *rest = line.split()
-        if door not in {"host", "hostssl"} or databases not in {"all", "samerole"}:
+        endpoint, databases, users, *rest = line.split()
+        if endpoint not in {"host", "hostssl"} or databases not in {"all", "samerole"}:
             continue
         if databases == "samerole" and username not in open_roles:
             continue
@@ -76,7 +76,7 @@ def verdict(
 
 
 @given(LISTS, ADDRESSES, st.data())
-def test_each_door_admits_exactly_who_is_on_the_list(
+def test_each_endpoint_admits_exactly_who_is_on_the_list(
     lists: dict[str, list[Network]],
     somewhere: ipaddress.IPv4Address | ipaddress.IPv6Address,
     data: st.DataObject,
@@ -168,14 +168,14 @@ def test_no_platform_role_comes_in_through_the_pooler() -> None:
         if line[0] != "#"
     ]
     for role in PLATFORM_ROLES:
-        for door, networks in (("local", [[]]), ("hostssl", [["0.0.0.0/0"], ["::/0"]])):
+        for endpoint, networks in (("local", [[]]), ("hostssl", [["0.0.0.0/0"], ["::/0"]])):
             for network in networks:
                 first = next(
                     rule
                     for rule in rules
-                    if rule[0] in {door, "host" if door == "hostssl" else door}
+                    if rule[0] in {endpoint, "host" if endpoint == "hostssl" else endpoint}
                     and rule[1] == "all"
                     and (rule[2] == "all" or role in rule[2].split(","))
                     and rule[3:-1] == network
                 )
-                assert first[-1] == "reject", (role, door, network)
+                assert first[-1] == "reject", (role, endpoint, network)

@@ -94,7 +94,7 @@ def test_a_password_is_in_the_one_answer_that_shows_it(password: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "told"),
+    ("size", "reported"),
     [
         (0, "0 bytes"),
         (10239, "10239 bytes"),
@@ -105,20 +105,20 @@ def test_a_password_is_in_the_one_answer_that_shows_it(password: str) -> None:
         (50 * 1024**4, "50 TB"),
     ],
 )
-def test_sizes_are_told_as_postgresql_tells_them(size: int, told: str) -> None:
-    assert database_answers.pretty_size(size) == told
+def test_sizes_are_reported_as_postgresql_shows_them(size: int, reported: str) -> None:
+    assert database_answers.pretty_size(size) == reported
 
 
 def _body(response: Any) -> Any:
     return json.loads(bytes(response.body))
 
 
-def test_an_answer_has_what_there_is_to_tell() -> None:
+def test_an_answer_has_what_there_is_to_show() -> None:
     one = database_answers.database(database_row())
     assert _body(answers.answer(one)).keys() == {"success", "data"}
-    told = _body(answers.answer(one, message="Made."))
-    assert (told["success"], told["message"]) == (True, "Made.")
-    assert told["data"]["created_at"] == "2026-11-21T12:00:00Z"
+    reported = _body(answers.answer(one, message="Made."))
+    assert (reported["success"], reported["message"]) == (True, "Made.")
+    assert reported["data"]["created_at"] == "2026-11-21T12:00:00Z"
     page = _body(answers.listing([one, one]))
     assert (page["count"], page.keys()) == (2, {"success", "count", "data"})
     assert _body(answers.listing([], next_cursor="x"))["next_cursor"] == "x"

@@ -17,7 +17,7 @@ EMPTIED = b"SELECT pg_catalog.set_config('search_path', '', false);\n"
 
 
 @pytest.mark.parametrize(
-    ("line", "kind", "told"),
+    ("line", "kind", "reported"),
     [
         ("216; 1255 16386 FUNCTION public norm(text) shop", "FUNCTION",
          "FUNCTION public.norm(text)"),
@@ -28,12 +28,12 @@ EMPTIED = b"SELECT pg_catalog.set_config('search_path', '', false);\n"
         ("2; 3079 1 EXTENSION - citext ", "EXTENSION", "EXTENSION citext"),
     ],
 )  # fmt: skip
-def test_an_item_is_read_from_its_line(line: str, kind: str, told: str) -> None:
+def test_an_item_is_read_from_its_line(line: str, kind: str, reported: str) -> None:
     item = Item.of(line)
     assert (item.number, item.kind, str(item), item.line) == (
         int(line.partition(";")[0]),
         kind,
-        told,
+        reported,
         line,
     )
 
@@ -67,21 +67,21 @@ def test_what_has_no_search_path_is_left_alone(tmp_path: Path) -> None:
 
 @given(st.dictionaries(st.from_regex(r"[a-z]+(\.[a-z]+)?", fullmatch=True), st.text("a'\" \\,$")))
 def test_settings_survive_libpqs_options(settings: dict[str, str]) -> None:
-    told = conninfo_to_dict(make_conninfo(options=startup_options(settings))).get("options", "")
+    reported = conninfo_to_dict(make_conninfo(options=startup_options(settings))).get("options", "")
     # As PostgreSQL's pg_split_opts takes them apart.
-    words, word, escaped, begun = [], "", False, False
-    for letter in str(told):
+    words, word, escaped, started = [], "", False, False
+    for letter in str(reported):
         if escaped or letter not in "\\ ":
-            word, escaped, begun = word + letter, False, True
+            word, escaped, started = word + letter, False, True
         elif letter == "\\":
-            escaped = begun = True
-        elif begun:
+            escaped = started = True
+        elif started:
             words.append(word)
-            word, begun = "", False
+            word, started = "", False
     assert [*words, word][: len(settings)] == [f"-c{n}={v}" for n, v in settings.items()]
 
 
-def test_rows_are_compared_but_for_what_is_told() -> None:
+def test_rows_are_compared_but_for_what_is_reported() -> None:
     then = Counts({"a.t": 1, "a.u": 2, "a.v": 3, "a.gone": 4, "a.same": 5}, {"a.v"})
     now = Counts({"a.t": 1, "a.u": 3, "a.v": 4, "a.same": 5}, {"a.v"})
     found = compare(then, now, [{"object": "TABLE a.gone", "reason": ""}])

@@ -7,11 +7,11 @@ from tenantry.control.background import Background
 
 async def test_what_is_asked_for_while_it_runs_is_done_once_more() -> None:
     background, released = Background(), asyncio.Event()
-    begun = running = 0
+    started = running = 0
 
     async def work() -> None:
-        nonlocal begun, running
-        begun += 1
+        nonlocal started, running
+        started += 1
         running += 1
         assert running == 1
         await released.wait()
@@ -19,12 +19,12 @@ async def test_what_is_asked_for_while_it_runs_is_done_once_more() -> None:
 
     background.start(work)
     await asyncio.sleep(0)
-    assert begun == 1
+    assert started == 1
     for _ in range(10):
         background.start(work)
     released.set()
     await background.finish()
-    assert begun == 2
+    assert started == 2
 
 
 async def test_a_failure_does_not_stop_the_next_one() -> None:

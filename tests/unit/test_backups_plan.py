@@ -88,11 +88,11 @@ def attempted(
     status: AttemptStatus, tries: int, minutes: float, every: str = "day", *, before: bool = False
 ) -> ScheduleRow:
     """A backup at 2 that ended so many minutes ago, today or ``before`` the last moment."""
-    begun = NOW - dt.timedelta(days=1 if before else 0, minutes=minutes)
-    ended = None if status in {"queued", "running"} else begun
-    attempt = Attempt(begun, tries, status, None, ended)
+    started = NOW - dt.timedelta(days=1 if before else 0, minutes=minutes)
+    ended = None if status in {"queued", "running"} else started
+    attempt = Attempt(started, tries, status, None, ended)
     schedule = Schedule(every=every)  # type: ignore[arg-type]
-    return ScheduleRow(uuid.UUID(int=1), schedule, own=False, since=begun, attempt=attempt)
+    return ScheduleRow(uuid.UUID(int=1), schedule, own=False, since=started, attempt=attempt)
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ def _notes() -> Blueprint:
 
 def changed(**files: str | None) -> dict[str, str]:
     """The files of notes, some of them otherwise, or None: not there."""
-    told = {"manifest": "blueprint.toml", "seeds": "seeds/development.sql"}
-    together = FILES | {told.get(name, name): text for name, text in files.items()}
+    reported = {"manifest": "blueprint.toml", "seeds": "seeds/development.sql"}
+    together = FILES | {reported.get(name, name): text for name, text in files.items()}
     return {path: text for path, text in together.items() if text is not None}
 
 
@@ -89,7 +89,7 @@ def test_a_folder_is_read_whole(notes: Blueprint) -> None:
         {"blueprint.toml": FILES["blueprint.toml"]},
     ],
 )
-def test_what_is_no_blueprint_is_told(files: dict[str, str]) -> None:
+def test_what_is_no_blueprint_is_reported(files: dict[str, str]) -> None:
     with pytest.raises(BadBlueprint) as refused:
         model.parse("notes", files)
     assert refused.value.fields
@@ -112,7 +112,7 @@ _JSON = st.recursive(
 
 
 @given(st.text(max_size=200) | st.sampled_from(FILES["blueprint.toml"].splitlines()))
-def test_any_manifest_is_one_or_is_told_to_be_none(text: str) -> None:
+def test_any_manifest_is_one_or_is_reported_to_be_none(text: str) -> None:
     for files in (changed(manifest=text), changed(manifest=FILES["blueprint.toml"] + text)):
         try:
             model.parse("notes", files)
@@ -121,13 +121,13 @@ def test_any_manifest_is_one_or_is_told_to_be_none(text: str) -> None:
 
 
 @given(st.sampled_from(["title", "versions", "roles", "isolation", "seeds", "extensions"]), _JSON)
-def test_any_value_in_a_manifest_is_one_or_is_told_to_be_none(field: str, value: Any) -> None:
+def test_any_value_in_a_manifest_is_one_or_is_reported_to_be_none(field: str, value: Any) -> None:
     whole = {"title": "T", "description": "D", "versions": [{"migration": 3, "summary": "S"}]}
     with contextlib.suppress(ValueError):
         model._Manifest.model_validate(whole | {field: value})
 
 
-def test_a_folder_that_is_not_there_or_not_text_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_or_not_text_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BadBlueprint, match="cannot be read"):
         model.read(tmp_path / "nowhere")
     (tmp_path / "README.md").write_bytes(b"\xff")
@@ -229,17 +229,17 @@ def descriptions(draw: st.DrawFn) -> Description:
 
 
 @given(descriptions(), descriptions())
-def test_differences_are_told_once_and_both_ways(made: Description, there: Description) -> None:
+def test_differences_are_reported_once_and_both_ways(made: Description, there: Description) -> None:
     assert plan.differences(made, made) == []
     found = plan.differences(made, there)
     back = {"missing": "extra", "extra": "missing", "changed": "changed"}
     assert [(each.kind, each.name, back[each.status]) for each in found] == [
         (each.kind, each.name, each.status) for each in plan.differences(there, made)
     ]
-    told = {each.name for each in found if each.status != "changed"}
+    reported = {each.name for each in found if each.status != "changed"}
     for each in found:
         whole = each.name.partition(".")[0]
-        assert whole == each.name or whole not in told, "its table is told already"
+        assert whole == each.name or whole not in reported, "its table is reported already"
         if each.status == "extra":
             assert each.drift is (whole != each.name)
     if made != there:

@@ -98,10 +98,10 @@ def test_clients_are_given_the_root_beside_the_own_authority(tmp_path: Path) -> 
 
 
 def test_a_root_that_nobody_trusts_is_not_found(authority: OwnAuthority, tmp_path: Path) -> None:
-    stranger = OwnAuthority(tmp_path / "ca.crt", tmp_path / "ca.key")
-    stranger.ensure()
+    anonymous = OwnAuthority(tmp_path / "ca.crt", tmp_path / "ca.key")
+    anonymous.ensure()
     trusted = [authority.certificate, tmp_path / "missing"]
-    assert certificates.find_root(stranger.issue(NAMES).chain, trusted) is None
+    assert certificates.find_root(anonymous.issue(NAMES).chain, trusted) is None
 
 
 @pytest.mark.parametrize("domain", ["localhost", "10.0.0.1", "::1", "db"])
@@ -157,7 +157,7 @@ def test_an_authoritys_answer_is_read_up_to_a_bound(tmp_path: Path) -> None:
     assert sum(sent) < 16 * 2**20  # what the kernel takes for a reader that is gone
 
 
-def test_an_authoritys_answer_that_breaks_off_is_told(tmp_path: Path) -> None:
+def test_an_authoritys_answer_that_breaks_off_is_reported(tmp_path: Path) -> None:
     with hostile_authority(b"{", times=1) as (directory, _), pytest.raises(AcmeFailed):
         asyncio.run(Authority(directory, tmp_path / "key").obtain("db.example.com"))
 

@@ -13,7 +13,7 @@ import typer
 from cli_support import OPERATION, POOLER, SHOP, Cli, FakeApi, database, installed, strings
 
 from tenantry.base.errors import Unauthenticated
-from tenantry.cli import client, door, finding, keys, main
+from tenantry.cli import client, entry_point, finding, keys, main
 from tenantry.control.keys import SCOPES
 
 
@@ -86,7 +86,7 @@ def test_a_lost_answer_is_asked_for_again_under_the_same_key(api: FakeApi, cli: 
     assert len({r.headers["idempotency-key"] for r in api.requests}) == 1
 
 
-def test_a_connection_lost_twice_is_told_with_its_doubt(api: FakeApi, cli: Cli) -> None:
+def test_a_connection_lost_twice_is_reported_with_its_doubt(api: FakeApi, cli: Cli) -> None:
     api.lose("POST", "/api/databases")
     ended = cli("db", "create", "--name", "shop")
     assert ended.code == 1
@@ -212,8 +212,8 @@ def test_an_empty_list_says_what_to_do(api: FakeApi, cli: Cli) -> None:
 
 
 def found(api: FakeApi, text: str, environment: str | None = None) -> str:
-    with client.Api(api.url, "tnt_key") as door_to_api:
-        return str(finding.find(door_to_api, text, environment)["id"])
+    with client.Api(api.url, "tnt_key") as entry_point_to_api:
+        return str(finding.find(entry_point_to_api, text, environment)["id"])
 
 
 def test_a_database_is_found_by_id_and_by_each_of_its_names(shop: FakeApi) -> None:
@@ -499,7 +499,7 @@ def test_audit_shows_names_and_details_and_ids_only_where_they_are_wanted(
         "result": "ok", "request_id": "r1",
         "details": {"networks": ["203.0.113.7/32"], "count": 1},
     }  # fmt: skip
-    begun = {
+    started = {
         **added, "action": "database.migrate", "result": "accepted",
         "details": {"action": "up", "n": None, "version": 7, "operation_id": OPERATION},
     }  # fmt: skip
@@ -507,7 +507,7 @@ def test_audit_shows_names_and_details_and_ids_only_where_they_are_wanted(
         **added, "action": "login", "resource_kind": "session", "resource_name": None,
         "resource_title": None, "details": {"method": "password"},
     }  # fmt: skip
-    api.on("GET", "/api/audit-logs", [added, begun, login])
+    api.on("GET", "/api/audit-logs", [added, started, login])
     words = ("--actor", "ann@example.com", "--result", "accepted", "--until", "2h")
     lines = cli("audit", *words).out.splitlines()
     query = api.requests[-1].query
@@ -540,7 +540,7 @@ def test_the_pooler_shows_its_totals_and_its_pools(api: FakeApi, cli: Cli) -> No
 # ---- failures
 
 
-def test_a_problem_is_told_whole_and_in_words(api: FakeApi, cli: Cli) -> None:
+def test_a_problem_is_reported_whole_and_in_words(api: FakeApi, cli: Cli) -> None:
     api.refuse(
         "POST", "/api/databases", 422, "invalid_input", title="The request is not valid",
         detail="Two fields are wrong.", hint="Look at the documentation.",
@@ -667,7 +667,7 @@ def test_the_documentation_names_every_command_and_option() -> None:
     for scope in SCOPES:
         assert f"`{scope}`" in page
         assert scope in (keys.create.__annotations__["scope"].__metadata__[0].help)
-    for code in (0, door.FAILED, 2, door.NOT_RUNNING, door.INTERRUPTED):
+    for code in (0, entry_point.FAILED, 2, entry_point.NOT_RUNNING, entry_point.INTERRUPTED):
         assert f"| {code} |" in page
 
 
@@ -721,23 +721,23 @@ def operation_row(**changes: object) -> dict[str, Any]:
     return row | dict.fromkeys(unknown) | changes
 
 
-def test_a_failed_operation_is_told_by_its_own_title(shop: FakeApi, cli: Cli) -> None:
+def test_a_failed_operation_is_reported_by_its_own_title(shop: FakeApi, cli: Cli) -> None:
     path = f"/api/databases/{SHOP}/migrations"
     why = {"code": "fleet_stopped", "title": "The migration of many databases was stopped",
         "detail": "Of 3 databases 1 failed."}  # fmt: skip
     shop.on("GET", f"/api/operations/{OPERATION}", operation_row(status="failed", error=why))
     shop.on("POST", path, {"id": OPERATION}, status=202)
-    told = cli("migrate", "force", "3", "--database", "shop").err
-    assert "Error: The migration of many databases was stopped." in told
-    assert "Of 3 databases 1 failed." in told
-    assert f"→ Its id is {OPERATION}." in told
+    reported = cli("migrate", "force", "3", "--database", "shop").err
+    assert "Error: The migration of many databases was stopped." in reported
+    assert "Of 3 databases 1 failed." in reported
+    assert f"→ Its id is {OPERATION}." in reported
     shop.scripts.clear()
     shop.on("GET", "/api/databases", [database()])
     shop.on("GET", f"/api/operations/{OPERATION}", operation_row(status="cancelled"))
     shop.on("POST", path, {"id": OPERATION}, status=202)
-    told = cli("migrate", "force", "3", "--database", "shop").err
-    assert "Error: The operation did not succeed." in told
-    assert "It was cancelled at step load." in told
+    reported = cli("migrate", "force", "3", "--database", "shop").err
+    assert "Error: The operation did not succeed." in reported
+    assert "It was cancelled at step load." in reported
 
 
 def test_operations_name_what_they_are_about(api: FakeApi, cli: Cli) -> None:

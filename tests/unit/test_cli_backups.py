@@ -164,7 +164,7 @@ def test_a_download_that_breaks_off_at_once_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_cannot_be_written_is_told(api: FakeApi, cli: Cli) -> None:
+def test_a_file_that_cannot_be_written_is_reported(api: FakeApi, cli: Cli) -> None:
     api.text(DOWNLOAD, "12345")
     done = cli("backup", "download", "shop", "-o", "/nowhere/at/all")
     assert done.code == 1
@@ -174,10 +174,10 @@ def test_a_file_that_cannot_be_written_is_told(api: FakeApi, cli: Cli) -> None:
 def test_a_schedule_is_changed_where_it_is_said(api: FakeApi, cli: Cli) -> None:
     before = {"every": "off", "hour": 2, "format": "custom", "keep_count": 7, "keep_days": 7}
     before["keep_manual_days"] = 9
-    told = {**before, "source": "default", "next_at": None, "last_attempt": None}
-    api.on("GET", f"{PATH}/schedule", told)
-    api.on("PUT", f"{PATH}/schedule", told)
-    api.on("DELETE", f"{PATH}/schedule", told)
+    reported = {**before, "source": "default", "next_at": None, "last_attempt": None}
+    api.on("GET", f"{PATH}/schedule", reported)
+    api.on("PUT", f"{PATH}/schedule", reported)
+    api.on("DELETE", f"{PATH}/schedule", reported)
     assert cli("backup", "schedule", "shop").code == 0
     assert api.asked("PUT", f"{PATH}/schedule") == []
     words = ("--every", "day", "--hour", "0", "--keep-days", "0", "--keep-manual-days", "0")
@@ -224,31 +224,35 @@ def test_both_parts_alone_cannot_be_had(api: FakeApi, cli: Cli) -> None:
         ("off", "physical backups are off"),
     ],
 )
-def test_a_list_tells_what_can_be_restored(
+def test_a_list_shows_what_can_be_restored(
     monkeypatch: pytest.MonkeyPatch, cli: Cli, restorable: str, said: str
 ) -> None:
     moment = "2026-01-31T02:00:00+00:00" if restorable == "ok" else None
     with installed(monkeypatch) as api:
         api.on("GET", "/api/databases", [database()])
-        told: dict[str, Any] = dict.fromkeys(("restorable_from", "restorable_until"), moment)
-        told["restorable"] = restorable
-        api.on("GET", PATH, [], **told)
+        reported: dict[str, Any] = dict.fromkeys(("restorable_from", "restorable_until"), moment)
+        reported["restorable"] = restorable
+        api.on("GET", PATH, [], **reported)
         done = cli("backup", "list", "shop")
     assert done.code == 0
     assert said in " ".join(done.err.split())
 
 
 def held(**repository: Any) -> dict[str, Any]:
-    """What ``GET /api/clusters/{id}/backups`` tells of a repository without any backup."""
+    """What ``GET /api/clusters/{id}/backups`` shows of a repository without any backup."""
     usual = {"number": 1, "place": "/mnt/new", "restorable_from": None, "problem": None}
-    return {"backups": [], "making": False, "repositories": [usual | repository]}
+    return {"backups": [], "in_progress": False, "repositories": [usual | repository]}
 
 
 @pytest.mark.parametrize(
-    ("told", "beside", "state"),
+    ("reported", "beside", "state"),
     [
         (held(state="none"), "in these repositories: nothing can be restored.", "no backup yet"),
-        (held(state="none") | {"making": True}, "the first one is being made.", "no backup yet"),
+        (
+            held(state="none") | {"in_progress": True},
+            "the first one is being made.",
+            "no backup yet",
+        ),
         (
             held(state="unknown", problem="it is gone"),
             "Whether there are backups of shared-1 is not known.",
@@ -258,11 +262,11 @@ def held(**repository: Any) -> dict[str, Any]:
     ],
 )
 def test_the_state_of_a_repository_is_never_taken_for_well(
-    monkeypatch: pytest.MonkeyPatch, cli: Cli, told: dict[str, Any], beside: str, state: str
+    monkeypatch: pytest.MonkeyPatch, cli: Cli, reported: dict[str, Any], beside: str, state: str
 ) -> None:
     with installed(monkeypatch) as api:
         api.on("GET", "/api/clusters", [{"id": SHOP, "name": "shared-1"}])
-        api.on("GET", f"/api/clusters/{SHOP}/backups", told)
+        api.on("GET", f"/api/clusters/{SHOP}/backups", reported)
         done = cli("cluster", "backups", "shared-1")
     assert done.code == 0
     assert beside in " ".join(done.err.split())

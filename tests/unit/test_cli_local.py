@@ -153,7 +153,7 @@ def test_a_connection_string_is_taken_apart_exactly(user: str, name: str, port: 
 
 
 @given(st.text())
-def test_text_of_strangers_cannot_steer_a_terminal(text: str) -> None:
+def test_text_of_others_cannot_steer_a_terminal(text: str) -> None:
     shown = output.plain(text)
     assert all(c.isprintable() or c in "\u200c\u200d" for c in shown)
     if text.isprintable():

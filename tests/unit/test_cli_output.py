@@ -191,7 +191,7 @@ def refused(api: FakeApi, method: str, path: str, *errors: tuple[str, str], **mo
     api.refuse(method, path, 422, "invalid_input", **problem)
 
 
-def test_a_field_is_told_as_the_option_that_it_came_from(api: FakeApi, cli: Cli) -> None:
+def test_a_field_is_reported_as_the_option_that_it_came_from(api: FakeApi, cli: Cli) -> None:
     said = "“databases:wirte” is none of databases:read, databases:write. "
     refused(api, "POST", "/api/api-keys", ("scopes.0", f"{said}Did you mean databases:write?"))
     ended = cli("key", "create", "--name", "ci", "--scope", "databases:wirte")
@@ -202,7 +202,7 @@ def test_a_field_is_told_as_the_option_that_it_came_from(api: FakeApi, cli: Cli)
     ]
 
 
-def test_a_route_is_told_as_the_command_that_does_the_same(api: FakeApi, cli: Cli) -> None:
+def test_a_route_is_reported_as_the_command_that_does_the_same(api: FakeApi, cli: Cli) -> None:
     said = "there is no plan premum; GET /api/plans lists them"
     refused(api, "POST", "/api/databases", ("plan", said))
     ended = cli("db", "create", "--name", "shop", "--plan", "premum")
@@ -256,7 +256,7 @@ def test_what_postgresql_names_is_left_as_it_is(api: FakeApi, cli: Cli) -> None:
     assert ended.err.splitlines()[1] == f"  {detail}"
 
 
-def test_a_moment_of_the_apis_is_told_in_the_readers_zone(
+def test_a_moment_of_the_apis_is_reported_in_the_readers_zone(
     api: FakeApi, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TZ", "Asia/Kolkata")
@@ -271,7 +271,7 @@ def test_a_moment_of_the_apis_is_told_in_the_readers_zone(
     ]
 
 
-def test_how_long_to_wait_is_told_in_seconds(api: FakeApi, cli: Cli) -> None:
+def test_how_long_to_wait_is_reported_in_seconds(api: FakeApi, cli: Cli) -> None:
     api.headers["Retry-After"] = "12"
     api.refuse(
         "GET", "/api/databases", 429, "rate_limited", title="Too many requests",

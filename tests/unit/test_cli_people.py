@@ -173,6 +173,6 @@ def test_a_made_password_is_shown_once(api: FakeApi, cli: Cli) -> None:
     api.on("GET", "/api/users", [ANN, ANN | {"disabled_at": ANN["created_at"]}])
     api.on("POST", f"/api/users/{ANN['id']}/reset-password", ANN | {"password": "zZ9"})
     assert "zZ9" in cli("user", "reset-password", str(ANN["id"])).out
-    told = cli("user", "list").out
-    assert "active" in told
-    assert "disabled" in told
+    reported = cli("user", "list").out
+    assert "active" in reported
+    assert "disabled" in reported

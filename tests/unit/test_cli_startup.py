@@ -58,7 +58,7 @@ def test_a_command_that_only_asks_loads_no_more_than_it_needs(
         for path in ("/api/api-keys", "/api/operations", "/api/audit-logs", allowlist):
             api.on("GET", path, [])
         api.on("GET", "/api/clusters", [{"id": "1", "name": "shared-1"}])
-        backups = {"backups": [], "repositories": [], "making": True}
+        backups = {"backups": [], "repositories": [], "in_progress": True}
         api.on("GET", "/api/clusters/1/backups", backups)
         stands = {"version": 1, "dirty": False, "running": False, "applied": []}
         api.on("GET", f"/api/databases/{row['id']}/migrations", stands)

@@ -101,7 +101,7 @@ def test_restore_sends_the_time_of_today_it_understood(api: FakeApi, cli: Cli) -
         (("audit", "--since", "noon"), "'--since': write a span such as 90m"),
     ],
 )
-def test_what_is_no_moment_is_told_with_its_option_and_what_can_be_written(
+def test_what_is_no_moment_is_reported_with_its_option_and_what_can_be_written(
     api: FakeApi, cli: Cli, words: tuple[str, ...], offered: str
 ) -> None:
     ended = cli(*words)

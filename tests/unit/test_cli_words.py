@@ -18,7 +18,7 @@ SOURCES = Path(words.__file__).parent.parent
 ROUTE = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE) /api/[\w/{}.-]+(?:\?[\w=…&]+(?:\.[\w=&]+)*)?")
 
 
-def told_routes() -> set[str]:
+def reported_routes() -> set[str]:
     """The routes that services, and what is below them, name to whoever asked."""
     found: set[str] = set()
     for layer in ("services", "control", "pg", "base"):
@@ -31,7 +31,7 @@ def told_routes() -> set[str]:
 
 
 def test_every_route_that_a_hint_names_has_a_command() -> None:
-    assert told_routes() == words.COMMANDS.keys()
+    assert reported_routes() == words.COMMANDS.keys()
 
 
 @pytest.mark.parametrize("command", sorted(set(words.COMMANDS.values())))
@@ -79,7 +79,7 @@ def test_nothing_unrelated_is_offered(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("reported", "said"),
     [
         (
             failing_backups(2),
@@ -91,7 +91,7 @@ def test_nothing_unrelated_is_offered(text: str) -> None:
             "Passwords older than 90 days: 3. `tenantry db list --wide` shows their age;"
             " TENANTRY_PASSWORD_DAYS says what is old. Passwords that are replaced within"
             f" {NOTICE_DAYS} days: 1. Change them before (`tenantry db rotate-password DATABASE`),"
-            " and tell their clients.",
+            " and inform their clients.",
         ),
         (
             "See GET /api/operations?status=queued.",
@@ -100,13 +100,13 @@ def test_nothing_unrelated_is_offered(text: str) -> None:
         ("the last: 2031-12-31 17:00:00 UTC", "the last: 2031-12-31 18:00:00+01:00"),
     ],
 )
-def test_what_status_and_doctor_tell_names_commands(
-    monkeypatch: pytest.MonkeyPatch, told: str, said: str
+def test_what_status_and_doctor_show_names_commands(
+    monkeypatch: pytest.MonkeyPatch, reported: str, said: str
 ) -> None:
     monkeypatch.setenv("TZ", "Europe/Zurich")
     time.tzset()
     try:
-        assert words.commands(told) == said
+        assert words.commands(reported) == said
     finally:
         monkeypatch.undo()
         time.tzset()

@@ -19,7 +19,7 @@ from tenantry.services.cluster_restores.model import Reached, Report
 
 HISTORY = "1\t0/5000100\tbefore 2026-11-21\n\n2\t1/2A000160\tno recovery target specified\n"
 NOW = dt.datetime(2026, 11, 21, 12, 30, 5, tzinfo=dt.UTC)
-SHUT = Login(can_login=False, max_connections=0, verifier=None)
+LOCKED = Login(can_login=False, max_connections=0, verifier=None)
 
 
 def login(verifier: str | None = "then", *, can_login: bool = True) -> Login:
@@ -40,34 +40,34 @@ def login(verifier: str | None = "then", *, can_login: bool = True) -> Login:
 def test_a_backup_is_left_if_the_log_went_on_from_before_it(
     timeline: int, stop: str, left: bool
 ) -> None:
-    told = timelines.is_left(
+    reported = timelines.is_left(
         timeline, timelines.read_lsn(stop), current=3, left_at=timelines.forks(HISTORY)
     )
-    assert told is left
+    assert reported is left
 
 
 def test_everybody_gets_the_login_of_now() -> None:
     then = {"user_same": login(), "user_new_password": login(), "user_gone": login()}
     then |= {"user_closed": login(), "user_warm": login(None, can_login=False)}
-    now = {"user_same": login(), "user_new_password": login("now"), "user_closed": SHUT}
+    now = {"user_same": login(), "user_new_password": login("now"), "user_closed": LOCKED}
     todo = plan.agree(then, now, known=set(then), rotated=set())
     assert todo.changes == {
         "user_new_password": login("now"),
-        "user_gone": SHUT,
-        "user_closed": SHUT,
+        "user_gone": LOCKED,
+        "user_closed": LOCKED,
     }
-    assert todo.shut == ["user_closed", "user_gone"]
+    assert todo.locked == ["user_closed", "user_gone"]
 
 
 def test_without_the_old_cluster_what_is_not_known_to_hold_is_shut() -> None:
     then = {"user_same": login(), "user_rotated": login(), "user_gone": login()}
     todo = plan.agree(then, None, known={"user_same", "user_rotated"}, rotated={"user_rotated"})
-    assert todo.changes == {"user_rotated": SHUT, "user_gone": SHUT}
-    assert todo.shut == ["user_gone", "user_rotated"]
+    assert todo.changes == {"user_rotated": LOCKED, "user_gone": LOCKED}
+    assert todo.locked == ["user_gone", "user_rotated"]
 
 
-def test_what_waited_for_an_owner_at_the_moment_is_told_from_what_was_somebodys() -> None:
-    shut = login(None, can_login=False)
+def test_what_waited_for_an_owner_at_the_moment_is_reported_from_what_was_somebodys() -> None:
+    locked = login(None, can_login=False)
     after, before = (NOW + n * dt.timedelta(seconds=1) for n in (1, -1))
     rows = [
         database_row("aaaaaaaaaaaa", created_at=after),
@@ -75,7 +75,7 @@ def test_what_waited_for_an_owner_at_the_moment_is_told_from_what_was_somebodys(
         database_row("cccccccccccc", created_at=after),
         database_row("dddddddddddd", created_at=after, status="warm"),
     ]
-    then = {rows[0].username: shut, rows[1].username: shut, rows[3].username: shut}
+    then = {rows[0].username: locked, rows[1].username: locked, rows[3].username: locked}
     assert plan.never_owned(rows, then, NOW) == [rows[0]]
     assert plan.never_owned(rows, then, None) == []
 
@@ -133,11 +133,11 @@ def folders(tmp_path: Path) -> Folders:
     return found
 
 
-def report(kept: str | None) -> Report:
+def report(retained: str | None) -> Report:
     reached = Reached(
         cluster="shared-1", backup="F", last_commit=NOW, timeline=2, ended_early=False, unread=None
     )
-    return Report(cluster="shared-1", to=None, reached=reached, kept=kept)
+    return Report(cluster="shared-1", to=None, reached=reached, retained=retained)
 
 
 def test_without_a_decision_the_old_folder_stays(folders: Folders) -> None:
@@ -158,13 +158,13 @@ def test_a_decision_is_completed_wherever_it_was_cut_off(folders: Folders, alrea
     folders.finish()
     folders.finish()
     assert (folders.cluster.data / "said").read_text() == "new"
-    (kept,) = folders.kept()
-    assert (kept.path / "said").read_text() == "old"
-    assert kept.since == NOW
+    (retained,) = folders.retained()
+    assert (retained.path / "said").read_text() == "old"
+    assert retained.since == NOW
     assert not folders.restored.folder.exists()
     folders.complete()
     assert folders.decided() is None
-    folders.discard(kept)
+    folders.discard(retained)
     assert {each.name for each in folders.cluster.folder.iterdir()} == {"data"}
 
 
@@ -175,4 +175,4 @@ def test_a_folder_that_is_gone_altogether_is_none_to_keep(folders: Folders) -> N
     folders.decide(report(None))
     folders.finish()
     assert (folders.cluster.data / "said").read_text() == "new"
-    assert folders.kept() == []
+    assert folders.retained() == []

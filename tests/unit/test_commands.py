@@ -21,7 +21,7 @@ async def test_a_program_may_be_given_nothing_of_our_environment(
 
 
 async def test_what_runs_gently_gives_way_with_all_its_children() -> None:
-    # It is told of the priority when it runs already, and asks its child for it in the end.
+    # It is reported of the priority when it runs already, and asks its child for it in the end.
     script = "while [ $(nice) = $0 ]; do :; done; nice; cat /proc/self/autogroup 2>&- || true"
     here = str(os.getpriority(os.PRIO_PROCESS, 0))
     done = await commands.run(["/bin/sh", "-c", script, here], gently=True, deadline=60)

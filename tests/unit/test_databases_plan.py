@@ -1,4 +1,4 @@
-"""Convergence: what is done about any difference leaves none, and drops nobody's data."""
+"""Reconciliation: what is done about any difference leaves none, and drops nobody's data."""
 
 import dataclasses
 import datetime as dt
@@ -15,7 +15,7 @@ from tenantry.services.databases import plan
 
 
 @dataclass
-class World:
+class Model:
     """The rows, and what there is; ``apply`` does what the service's actions do."""
 
     rows: dict[uuid.UUID, DatabaseRow]
@@ -27,7 +27,7 @@ class World:
 
     def apply(self, action: plan.Action) -> None:
         match action:
-            case plan.DropStranger(username):
+            case plan.DropOrphanRole(username):
                 del self.roles[username]
             case plan.Drop(database_id):
                 row = self.rows.pop(database_id)
@@ -88,7 +88,7 @@ statuses: list[Status] = ["creating", "warm", "branching", "active", "deleting"]
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def models(draw: st.DrawFn) -> Model:
     """Any rows, any roles and any databases of a few names."""
     rows = {}
     for suffix in draw(st.sets(st.sampled_from(suffixes))):
@@ -108,90 +108,90 @@ def worlds(draw: st.DrawFn) -> World:
     }
     names = [f"tenant_{suffix}{end}" for suffix in suffixes for end in ("", "_shadow")]
     there = draw(st.dictionaries(st.sampled_from([*names, "somebody_elses"]), states))
-    return World(rows, roles, there)
+    return Model(rows, roles, there)
 
 
-@given(worlds())
-def test_what_is_done_leaves_nothing_to_do(world: World) -> None:
-    for action in world.differences():
-        world.apply(action)
+@given(models())
+def test_what_is_done_leaves_nothing_to_do(model: Model) -> None:
+    for action in model.differences():
+        model.apply(action)
     # A warm role that was open while its database was missing is shut by the next pass.
-    for action in world.differences():
+    for action in model.differences():
         assert isinstance(action, plan.Close)
-        world.apply(action)
-    assert world.differences() == []
+        model.apply(action)
+    assert model.differences() == []
 
 
-@given(worlds())
-def test_what_is_not_known_is_told_of_and_never_dropped(world: World) -> None:
-    unknown = plan.strangers(world.rows.values(), world.databases)
-    known = {f"{row.database_name}{e}" for row in world.rows.values() for e in ("", "_shadow")}
-    assert set(unknown) == world.databases.keys() - known
-    for action in world.differences():
-        world.apply(action)
-    assert set(unknown) <= world.databases.keys()
+@given(models())
+def test_what_is_not_known_is_reported_of_and_never_dropped(model: Model) -> None:
+    unknown = plan.unmanaged(model.rows.values(), model.databases)
+    known = {f"{row.database_name}{e}" for row in model.rows.values() for e in ("", "_shadow")}
+    assert set(unknown) == model.databases.keys() - known
+    for action in model.differences():
+        model.apply(action)
+    assert set(unknown) <= model.databases.keys()
 
 
-@given(worlds())
-def test_a_role_whose_database_is_there_is_kept(world: World) -> None:
+@given(models())
+def test_a_role_whose_database_is_there_is_kept(model: Model) -> None:
     """Dropping it would fail, and take the password of whoever comes back with it."""
     dropped = {
-        action.username for action in world.differences() if isinstance(action, plan.DropStranger)
+        action.username for action in model.differences() if isinstance(action, plan.DropOrphanRole)
     }
     for username in dropped:
         base = f"tenant_{username.removeprefix('user_')}"
-        assert not {base, f"{base}_shadow"} & world.databases.keys()
-    assert not dropped & {row.username for row in world.rows.values()}
+        assert not {base, f"{base}_shadow"} & model.databases.keys()
+    assert not dropped & {row.username for row in model.rows.values()}
 
 
-@given(worlds())
-def test_an_owned_database_is_only_ever_completed(world: World) -> None:
-    owned = [row for row in world.rows.values() if row.status == "active"]
-    there = {name for row in owned for name in row.database_names} & world.databases.keys()
-    opened = {row.username for row in owned if world.roles.get(row.username)}
-    before = dict(world.roles)
-    for action in world.differences():
-        world.apply(action)
-    assert there <= world.databases.keys()
+@given(models())
+def test_an_owned_database_is_only_ever_completed(model: Model) -> None:
+    owned = [row for row in model.rows.values() if row.status == "active"]
+    there = {name for row in owned for name in row.database_names} & model.databases.keys()
+    opened = {row.username for row in owned if model.roles.get(row.username)}
+    before = dict(model.roles)
+    for action in model.differences():
+        model.apply(action)
+    assert there <= model.databases.keys()
     for row in owned:
-        # One that is gone is told of, and no empty one is put in its place.
+        # One that is gone is reported of, and no empty one is put in its place.
         is_there = row.database_name in there
-        assert (row.database_name in world.databases) == is_there
-        assert (world.rows[row.id].missing_since is None) == is_there
+        assert (row.database_name in model.databases) == is_there
+        assert (model.rows[row.id].missing_since is None) == is_there
         if not is_there:
             continue
-        assert {*row.database_names} <= world.databases.keys()
-        assert all(world.databases[n] == plan.wanted_state(row) for n in row.database_names)
-        assert world.roles[row.username].max_connections == row.max_connections
+        assert {*row.database_names} <= model.databases.keys()
+        assert all(model.databases[n] == plan.wanted_state(row) for n in row.database_names)
+        assert model.roles[row.username].max_connections == row.max_connections
     for username in opened:
-        assert world.roles[username].can_login == before[username].can_login
+        assert model.roles[username].can_login == before[username].can_login
 
 
-@given(worlds())
-def test_nobody_gets_a_database_that_somebody_can_log_in_to(world: World) -> None:
+@given(models())
+def test_nobody_gets_a_database_that_somebody_can_log_in_to(model: Model) -> None:
     for _ in range(2):
-        for action in world.differences():
-            world.apply(action)
-    for row in world.rows.values():
+        for action in model.differences():
+            model.apply(action)
+    for row in model.rows.values():
         if row.status == "warm":
-            assert not world.roles[row.username].can_login
-            assert {*row.database_names} <= world.databases.keys()
+            assert not model.roles[row.username].can_login
+            assert {*row.database_names} <= model.databases.keys()
 
 
-@given(worlds())
-def test_a_deletion_leaves_nothing(world: World) -> None:
-    gone = [row for row in world.rows.values() if row.status == "deleting"]
-    for action in world.differences():
-        world.apply(action)
+@given(models())
+def test_a_deletion_leaves_nothing(model: Model) -> None:
+    gone = [row for row in model.rows.values() if row.status == "deleting"]
+    for action in model.differences():
+        model.apply(action)
     for row in gone:
-        assert row.id not in world.rows
-        assert row.username not in world.roles
-        assert not {row.database_name, row.shadow_name} & world.databases.keys()
+        assert row.id not in model.rows
+        assert row.username not in model.roles
+        assert not {row.database_name, row.shadow_name} & model.databases.keys()
 
 
-@given(worlds())
-def test_who_overran_the_quota_in_spite_of_all_gets_in_no_more(world: World) -> None:
-    for row in world.rows.values():
+@given(models())
+def test_who_overran_the_quota_in_spite_of_all_gets_in_no_more(model: Model) -> None:
+    for row in model.rows.values():
         wanted = plan.wanted_state(row)
         read_only = "default_transaction_read_only" in wanted.defaults
         assert read_only == (row.quota_state in {"read_only", "stopped"})
@@ -199,23 +199,23 @@ def test_who_overran_the_quota_in_spite_of_all_gets_in_no_more(world: World) -> 
         assert wanted.connection_limit == (0 if stopped else row.max_connections)
 
 
-def test_what_a_restore_keeps_or_makes_is_no_stranger_and_keeps_its_role() -> None:
+def test_what_a_restore_keeps_or_makes_is_no_unmanaged_and_keeps_its_role() -> None:
     row = database_row("aaa")
     there = [row.database_name, row.shadow_name, "tenant_aaa_before_1", "tenant_bbb_restoring_2"]
-    assert plan.strangers([row], there) == ["tenant_aaa_before_1", "tenant_bbb_restoring_2"]
-    assert plan.strangers([row], there, ["tenant_aaa_before_1", "tenant_bbb_restoring_2"]) == []
+    assert plan.unmanaged([row], there) == ["tenant_aaa_before_1", "tenant_bbb_restoring_2"]
+    assert plan.unmanaged([row], there, ["tenant_aaa_before_1", "tenant_bbb_restoring_2"]) == []
     roles = {"user_bbb": RoleState("user_bbb", can_login=False, max_connections=0)}
-    assert plan.differences([], roles, {}) == [plan.DropStranger("user_bbb")]
+    assert plan.differences([], roles, {}) == [plan.DropOrphanRole("user_bbb")]
     # A role's database may be all that is left of it, and may not be there yet.
     state = DatabaseState({}, -1)
     assert plan.differences([], roles, {"tenant_bbb_before_1": state}) == []
     assert plan.differences([], roles, {}, ["tenant_bbb"]) == []
 
 
-@given(worlds())
-def test_a_branch_that_is_being_made_is_left_to_its_operation(world: World) -> None:
-    making = {row.id for row in world.rows.values() if row.status == "branching"}
-    named = {row.username for row in world.rows.values() if row.status == "branching"}
-    for action in world.differences():
+@given(models())
+def test_a_branch_that_is_being_made_is_left_to_its_operation(model: Model) -> None:
+    making = {row.id for row in model.rows.values() if row.status == "branching"}
+    named = {row.username for row in model.rows.values() if row.status == "branching"}
+    for action in model.differences():
         assert getattr(action, "database_id", None) not in making
         assert getattr(action, "username", None) not in named

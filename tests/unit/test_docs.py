@@ -29,38 +29,38 @@ def page(name: str) -> str:
     return (DOCS / name).read_text()
 
 
-def test_every_setting_is_told() -> None:
+def test_every_setting_is_reported() -> None:
     """And no other."""
-    told = re.findall(r"^\| `(TENANTRY_\w+)` \|", page("reference/settings.md"), re.MULTILINE)
-    assert sorted(told) == sorted(each.name for each in Settings.variables())
+    reported = re.findall(r"^\| `(TENANTRY_\w+)` \|", page("reference/settings.md"), re.MULTILINE)
+    assert sorted(reported) == sorted(each.name for each in Settings.variables())
 
 
-def test_every_route_is_told() -> None:
+def test_every_route_is_reported() -> None:
     document = create_app(Settings(home=Path("/nowhere"))).openapi()
-    told = page("reference/api.md")
+    reported = page("reference/api.md")
     for path, operations in document["paths"].items():
         for method in operations:
-            assert f"| `{method.upper()} {path.replace('{identifier}', '{id}')}` |" in told
+            assert f"| `{method.upper()} {path.replace('{identifier}', '{id}')}` |" in reported
 
 
-def test_every_error_is_told_as_it_is() -> None:
+def test_every_error_is_reported_as_it_is() -> None:
     """The page has the code and the title of each problem, and of no others."""
     for module in pkgutil.walk_packages(tenantry.__path__, "tenantry."):
         if not module.name.endswith(".__main__"):
             importlib.import_module(module.name)
-    told = re.findall(
+    reported = re.findall(
         r"^\| `(\w+)` \| (?:(?:\d+ )?\| )?([A-Z][^|]*) \| ",
         page("reference/errors.md"),
         re.MULTILINE,
     )
-    assert len(told) == len(set(told))
+    assert len(reported) == len(set(reported))
     here = {
         *_raised(errors.TenantryError),
         *problems._TITLES.values(),
         problems._OTHER,
         *_written(),
     }
-    assert set(told) == here
+    assert set(reported) == here
 
 
 def _raised(kind: type[errors.TenantryError]) -> set[tuple[str, str]]:
@@ -97,7 +97,7 @@ def test_errors_that_guides_show_have_titles_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_every_scope_is_told(scope: str) -> None:
+def test_every_scope_is_reported(scope: str) -> None:
     assert f"`{scope}`" in page("how-to/hand-out-api-keys.md")
 
 
@@ -108,9 +108,11 @@ def _commands(command: object, words: tuple[str, ...] = ("tenantry",)) -> set[st
     return set().union(*(_commands(each, (*words, name)) for name, each in below.items()))
 
 
-def test_every_command_is_told() -> None:
-    told = page("reference/cli.md")
-    missing = {name for name in _commands(typer.main.get_command(program())) if name not in told}
+def test_every_command_is_reported() -> None:
+    reported = page("reference/cli.md")
+    missing = {
+        name for name in _commands(typer.main.get_command(program())) if name not in reported
+    }
     assert not missing
 
 
@@ -138,10 +140,10 @@ def test_every_field_of_a_database_is_documented(mark: str, model: type[BaseMode
     assert _marked(mark) == model.model_fields.keys()
 
 
-def test_every_lint_rule_is_told() -> None:
-    told = page("reference/migration-lint.md")
+def test_every_lint_rule_is_reported() -> None:
+    reported = page("reference/migration-lint.md")
     for rule in lint_rules.RULES.values():
-        assert f"| `{rule.id}` | {rule.what} | {rule.why} | {rule.instead} |" in told
+        assert f"| `{rule.id}` | {rule.what} | {rule.why} | {rule.instead} |" in reported
 
 
 def test_no_page_has_a_dead_link() -> None:

@@ -1,4 +1,4 @@
-"""The forms in which dumps arrive, told by their first bytes, and packed ones unpacked."""
+"""The forms in which dumps arrive, reported by their first bytes, and packed ones unpacked."""
 
 import gzip
 import io
@@ -30,9 +30,9 @@ def tar(*members: tuple[str, bytes]) -> bytes:
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as made:
         for name, content in members:
-            told = tarfile.TarInfo(name)
-            told.size = len(content)
-            made.addfile(told, io.BytesIO(content))
+            reported = tarfile.TarInfo(name)
+            reported.size = len(content)
+            made.addfile(reported, io.BytesIO(content))
     return target.getvalue()
 
 
@@ -48,14 +48,14 @@ def tar(*members: tuple[str, bytes]) -> bytes:
         (b"\x1f\x8b\x08" + b"\xff" * 600, None),
     ],
 )
-def test_a_form_is_told_by_the_first_bytes(head: bytes, form: str | None) -> None:
+def test_a_form_is_reported_by_the_first_bytes(head: bytes, form: str | None) -> None:
     assert dump_formats.form_of(head[:512]) == form
     if not head.startswith(b"\x1f\x8b"):
         assert dump_formats.form_of(gzip.compress(head)) == form
 
 
 @pytest.mark.parametrize(
-    ("version", "made_by", "told"),
+    ("version", "made_by", "reported"),
     [
         ((1, 14), "15.4 (Debian 15.4-1)", "15"),
         ((1, 15), "16.1", "16"),
@@ -64,10 +64,10 @@ def test_a_form_is_told_by_the_first_bytes(head: bytes, form: str | None) -> Non
     ],
 )
 def test_an_archive_says_who_made_it(
-    version: tuple[int, int], made_by: str, told: str | None
+    version: tuple[int, int], made_by: str, reported: str | None
 ) -> None:
     head = archive(version, made_by)
-    assert dump_formats.header_of(head) == Header(version, told)
+    assert dump_formats.header_of(head) == Header(version, reported)
     for end in range(len(head)):
         dump_formats.header_of(head[:end])  # never fails
 

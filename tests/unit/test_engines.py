@@ -49,7 +49,7 @@ async def test_the_newest_engine_that_runs_is_found(tmp_path: Path) -> None:
     found = await engines.find_pgbouncer(tmp_path)
     assert (found.version, found.path) == ((1, 24, 1), program)
     assert found.package == "1.24.1-1+deb13u2"
-    assert found.mended == {"CVE-2026-6664"}
+    assert found.fixed == {"CVE-2026-6664"}
 
 
 async def test_of_the_same_release_the_one_built_last_is_taken(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ async def test_a_usable_one_is_taken_silently_after_todays_search(tmp_path: Path
 async def test_yesterdays_search_is_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
-    """Also where the one that was built is good: a newer source may mend what is not known yet."""
+    """Also where the one that was built is good: a newer source may fix what is not known yet."""
     searched: list[Path] = []
 
     async def search(engines_dir: Path, _say: object) -> None:
@@ -127,7 +127,7 @@ def test_upstream_takes_anything(text: str) -> None:
 
 
 def test_debians_own_fixes_silence_their_warnings() -> None:
-    version, mended = engines.read_changelog(
+    version, fixed = engines.read_changelog(
         textwrap.dedent("""\
             pgbouncer (1.24.1-1+deb13u2) trixie; urgency=medium
 
@@ -141,7 +141,7 @@ def test_debians_own_fixes_silence_their_warnings() -> None:
             """)
     )
     assert version == "1.24.1-1+deb13u2"
-    engine = engines.PgBouncerEngine((1, 24, 1), Path("/p"), version, mended)
+    engine = engines.PgBouncerEngine((1, 24, 1), Path("/p"), version, fixed)
     warned = [text.split()[3].rstrip(":") for text in engine.warnings()]
     assert warned == ["CVE-2026-6666", "CVE-2026-6667", "CVE-2026-107350"]
     assert all(text.startswith("PgBouncer 1.24.1-1+deb13u2 has CVE-") for text in engine.warnings())

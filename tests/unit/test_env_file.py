@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tenantry.base.errors import Conflict, InvalidInput
 from tenantry.cli import env_file
-from tenantry.cli.env_file import Wanted, kept_password, merged, own_lines
+from tenantry.cli.env_file import Wanted, merged, own_lines, stored_password
 
 NAME = "tenant_bcdfghjkmnpq"
 WANTED = Wanted(strings(), "/srv/shop/ca.crt", "***", prefix="DB_")
@@ -72,7 +72,7 @@ def test_any_password_is_read_as_it_is_or_refused(password: str) -> None:
     line = next(line for line in content.splitlines() if line.startswith("PGPASSWORD="))
     value = line.removeprefix("PGPASSWORD=")
     assert (value[1:-1] if value[0] in "'\"" else value) == password
-    assert kept_password(own_lines(content, NAME), wanted) == (
+    assert stored_password(own_lines(content, NAME), wanted) == (
         None if password == "***" else password
     )
 
@@ -94,7 +94,7 @@ def test_the_lines_of_others_stay(above: list[str], below: list[str]) -> None:
     assert text(KNOWN, again) == again, "what is written again is the same"
 
 
-def test_variables_of_others_are_not_replaced_unless_told() -> None:
+def test_variables_of_others_are_not_replaced_unless_reported() -> None:
     before = "A=1\nexport DATABASE_URL=mysql://x\n  PGHOST = y\nB=2\n"
     with pytest.raises(Conflict, match="DATABASE_URL, PGHOST"):
         text(before=before)
@@ -127,12 +127,12 @@ def test_half_a_value_is_not_taken_out() -> None:
 
 def test_the_only_copy_of_a_password_stays() -> None:
     own = own_lines(text(KNOWN), NAME)
-    assert kept_password(own, WANTED) == "secret"
+    assert stored_password(own, WANTED) == "secret"
     typed = text().replace(":***@", ":typed@", 1)
-    assert kept_password(own_lines(typed, NAME), WANTED) == "typed"
-    assert kept_password(own_lines(text(), NAME), WANTED) is None
+    assert stored_password(own_lines(typed, NAME), WANTED) == "typed"
+    assert stored_password(own_lines(text(), NAME), WANTED) is None
     renamed = [line.replace("PGUSER=user_", "PGUSER=other_") for line in own]
-    assert kept_password(renamed, WANTED) is None
+    assert stored_password(renamed, WANTED) is None
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from tenantry.host import files
         (3000 * 2**50, "3,000 PiB"),
     ],
 )
-def test_a_size_is_told_to_four_digits(count: float, text: str) -> None:
+def test_a_size_is_reported_to_four_digits(count: float, text: str) -> None:
     assert readable(count) == text
 
 
@@ -40,9 +40,9 @@ def test_the_room_is_that_of_the_nearest_folder_there_is(tmp_path: Path) -> None
 
 def test_who_needs_more_than_there_is_hears_how_much_and_what_to_do(tmp_path: Path) -> None:
     files.require_room(tmp_path, 1, what="This", hint="Make room.")
-    with pytest.raises(files.NotEnoughDisk) as told:
+    with pytest.raises(files.NotEnoughDisk) as reported:
         files.require_room(tmp_path / "later", 2**60, what="This", hint="Make room.")
-    error = told.value
+    error = reported.value
     assert error.detail.startswith("This may take 1,024 PiB, and there is room for ")
     assert error.detail.endswith(f" on the disk of {tmp_path}/later.")
     assert (error.hint, error.code, error.status) == ("Make room.", "not_enough_disk", 507)
@@ -86,7 +86,7 @@ def test_what_was_cut_off_is_owed_until_a_block_ends(tmp_path: Path) -> None:
             assert unread is expected
 
 
-def test_a_full_disk_is_told_by_the_file_that_was_to_be_written(
+def test_a_full_disk_is_reported_by_the_file_that_was_to_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def has_no_room(_: int) -> None:

@@ -54,13 +54,13 @@ def read_names(text: str, at: int) -> tuple[tuple[str, ...], int]:
 
 def read(line: str) -> Rule:
     """The rule that a line is."""
-    door, _, rest = line.partition(" ")
+    connection_type, _, rest = line.partition(" ")
     databases, at = read_names(rest, 0)
     users, at = read_names(rest, at + 1)
     words = rest[at + 1 :].split(" ")
-    network = None if door == "local" else ipaddress.ip_network(words.pop(0))
+    network = None if connection_type == "local" else ipaddress.ip_network(words.pop(0))
     options = dict(word.split("=") for word in words[1:])
-    return Rule(door, words[0], databases, users, network, options)  # type: ignore[arg-type]
+    return Rule(connection_type, words[0], databases, users, network, options)  # type: ignore[arg-type]
 
 
 @given(st.lists(rules, max_size=4))
@@ -105,9 +105,11 @@ def test_a_rule_has_a_network_unless_it_is_local() -> None:
 
 def test_a_shared_cluster_takes_nobody_without_tls_nor_its_platform_from_afar() -> None:
     rules = hba.shared_rules(["platform"], [])
-    network = [rule for rule in rules if rule.door != "local"]
+    network = [rule for rule in rules if rule.connection_type != "local"]
     for anywhere in ANYWHERE:
         first, *others = [rule for rule in network if rule.network == anywhere]
         assert (first.method, first.users) == ("reject", ["platform"])
-        assert {(rule.door, rule.method) for rule in others} == {("hostssl", "scram-sha-256")}
-    assert {rule.door for rule in hba.control_rules(["platform"])} == {"local"}
+        assert {(rule.connection_type, rule.method) for rule in others} == {
+            ("hostssl", "scram-sha-256")
+        }
+    assert {rule.connection_type for rule in hba.control_rules(["platform"])} == {"local"}

@@ -46,11 +46,11 @@ def test_every_name_and_password_can_be_written(
 def test_whatever_is_no_url_is_refused_and_never_repeated(text: str) -> None:
     for url in (text, f"postgresql://{text}", f"postgresql://u:s3cr3t@h/d?{text}"):
         try:
-            told = parsed(url).host
+            reported = parsed(url).host
         except InvalidInput as error:
-            told = str(error)
-        assert told
-        assert "s3cr3t" not in told
+            reported = str(error)
+        assert reported
+        assert "s3cr3t" not in reported
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_what_could_reach_another_place_is_refused(url: str) -> None:
     assert "from" in refused(url)
 
 
-def test_libpq_is_told_everything_that_it_would_look_up() -> None:
+def test_libpq_is_reported_everything_that_it_would_look_up() -> None:
     source = parsed("postgresql://u:p@DB.example.com/d?sslmode=verify-full&connect_timeout=99")
     assert source.connect_timeout == 15
     there = source.environment(ADDRESS)
@@ -188,8 +188,8 @@ def test_extensions_that_are_missing_or_refused_are_named() -> None:
         ExtensionUse("dblink", "logs", "b", "column k of b", holds_rows=True),
         ExtensionUse("dblink", None, None, "type t", holds_rows=True),
     ]
-    told = plan.needs(Selection(schemas=("public",)).needed_in(uses), missing)
-    assert told == (
+    reported = plan.needs(Selection(schemas=("public",)).needed_in(uses), missing)
+    assert reported == (
         "postgis (this server does not have it), which column c0 of a, column c1 of a, column c2"
         " of a, column c3 of a, column c4 of a and 2 more need;"
         " dblink (tenants cannot have it), which type t needs"
@@ -295,8 +295,10 @@ def test_an_extension_that_cannot_be_here_takes_its_data_with_it() -> None:
 
 
 def test_roles_are_mapped_to_the_databases_own_logins() -> None:
-    further = {"app": "user_1_app"}
-    known, missing = plan.roles("user_1", further, {"authenticated": "app", "anon": "user_1_app"})
+    additional = {"app": "user_1_app"}
+    known, missing = plan.roles(
+        "user_1", additional, {"authenticated": "app", "anon": "user_1_app"}
+    )
     assert missing == []
     assert known == {
         "user_1": "user_1",
@@ -304,7 +306,7 @@ def test_roles_are_mapped_to_the_databases_own_logins() -> None:
         "authenticated": "user_1_app",
         "anon": "user_1_app",
     }
-    assert plan.roles("user_1", further, {"x": "postgres", "y": "user_2"})[1] == [
+    assert plan.roles("user_1", additional, {"x": "postgres", "y": "user_2"})[1] == [
         "postgres",
         "user_2",
     ]
@@ -318,6 +320,6 @@ def test_settings_that_change_what_statements_mean_are_brought() -> None:
     assert plan.settings(left, left | {"work_mem": "2GB"}) == ({}, ["work_mem"])
 
 
-def test_differences_are_told_by_table() -> None:
-    told = plan.differences({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 1})
-    assert told == ["b: 2 rows there, 1 here", "c: 3 rows there, no such table here"]
+def test_differences_are_reported_by_table() -> None:
+    reported = plan.differences({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 1})
+    assert reported == ["b: 2 rows there, 1 here", "c: 3 rows there, no such table here"]

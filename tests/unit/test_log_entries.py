@@ -29,14 +29,14 @@ LOGGED: Mapping[str, uuid.UUID] = {"tenant_a": A, "tenant_b": B}
 SECRET = "s3cr3t-W0rd"
 
 
-def line(text: str, **told: object) -> bytes:
+def line(text: str, **reported: object) -> bytes:
     usual: dict[str, object] = {
         "timestamp": "2026-11-29 11:00:00.000 UTC", "user": "user_a", "dbname": "tenant_a",
         "session_id": "1.c", "ps": "idle", "error_severity": "LOG", "state_code": "00000",
         "message": f"statement: {text}", "detail": f"of {SECRET}",
         "func_name": "exec_simple_query", "file_name": "postgres.c", "application_name": "psql",
     }  # fmt: skip
-    return server_log.write(usual | told) + b"\n"
+    return server_log.write(usual | reported) + b"\n"
 
 
 def cluster_in(root: Path) -> ProcessCluster:
@@ -70,7 +70,7 @@ class Scene:
     def entries(self, database_id: uuid.UUID = A) -> list[dict[str, Any]]:
         return [found for _, found in self.files.oldest_first(database_id, after=FIRST)]
 
-    def told(self, database_id: uuid.UUID = A) -> list[str]:
+    def reported(self, database_id: uuid.UUID = A) -> list[str]:
         return [each.get("statement") or each["message"] for each in self.entries(database_id)]
 
 
@@ -93,8 +93,8 @@ def test_entries_are_those_of_logged_databases(scene: Scene) -> None:
         b"no entry\n",
     )
     moved = mover.move(LOGGED, {})
-    assert scene.told() == ["SELECT 1", "SELECT 4", "no such table"]
-    assert scene.told(B) == ["SELECT 2"]
+    assert scene.reported() == ["SELECT 1", "SELECT 4", "no such table"]
+    assert scene.reported(B) == ["SELECT 2"]
     assert set(moved.written) == {"tenant_a", "tenant_b", "tenant_c"}
     assert not moved.more
     first, *_, error = scene.entries()
@@ -111,25 +111,25 @@ def test_the_log_is_followed_from_file_to_file(scene: Scene) -> None:
     mover = scene.mover()
     scene.log(line("1"), line("2")[:-9])
     mover.move(LOGGED, {})
-    assert scene.told() == ["1"]
+    assert scene.reported() == ["1"]
     scene.log(line("2")[-9:])
     scene.log(line("3"), file="0 after a clock was set back")
     mover.move(LOGGED, {})
     scene.log(line("4"), file="0 after a clock was set back")
     scene.mover().move(LOGGED, {})
-    assert scene.told() == ["1", "2", "3", "4"]
+    assert scene.reported() == ["1", "2", "3", "4"]
 
 
-def test_what_was_deleted_before_it_was_read_is_told_of(scene: Scene) -> None:
+def test_what_was_deleted_before_it_was_read_is_reported_of(scene: Scene) -> None:
     mover = scene.mover()
     scene.log(line("1")).unlink()
     scene.log(line("2"), file="b")
     mover.move({"tenant_a": A}, {A: "a notice"})
     assert [each["kind"] for each in scene.entries()] == ["notice", "notice", "statement"]
-    assert scene.told()[0] == "a notice"
-    assert "may be missing" in scene.told()[1]
+    assert scene.reported()[0] == "a notice"
+    assert "may be missing" in scene.reported()[1]
     mover.move({"tenant_a": A}, {})
-    assert len(scene.told()) == 3
+    assert len(scene.reported()) == 3
 
 
 def test_secrets_are_overwritten_in_the_log(scene: Scene) -> None:
@@ -144,7 +144,7 @@ def test_secrets_are_overwritten_in_the_log(scene: Scene) -> None:
     path = scene.log(kept, hidden, error, elsewhere, plain)
     size, time = path.stat().st_size, path.stat().st_mtime_ns
     scene.mover().move(LOGGED, {})
-    assert scene.told() == ["SELECT 2", "ALTER ROLE app PASSWORD '***'", "***", "SELECT 1"]
+    assert scene.reported() == ["SELECT 2", "ALTER ROLE app PASSWORD '***'", "***", "SELECT 1"]
     after = path.read_bytes()
     assert after.startswith(kept)
     assert after.endswith(plain)
@@ -188,7 +188,7 @@ def test_a_kill_leaves_no_entry_out_and_none_twice(scene: Scene, last: uuid.UUID
         with file.open("ab") as torn:
             torn.write(b'{"statement":"torn')
     scene.mover().move(LOGGED, {})
-    assert (scene.told(A), scene.told(B)) == (expected, expected)
+    assert (scene.reported(A), scene.reported(B)) == (expected, expected)
     assert SECRET not in "".join(path.read_text() for path in scene.logs.iterdir())
 
 
@@ -231,10 +231,10 @@ def test_entries_of_databases_that_are_gone_are_deleted(scene: Scene) -> None:
     assert scene.files.databases() == {B}
     os.utime(scene.root / "statements" / str(B) / "00000001.jsonl", (1, 1))
     mover.forget({B}, days=30)
-    assert scene.told(B) == []
+    assert scene.reported(B) == []
     scene.log(line("3", dbname="tenant_b"))
     mover.move(LOGGED, {})
-    assert scene.told(B) == ["3"]
+    assert scene.reported(B) == ["3"]
     assert scene.files.end(B) > Place(2, 0)
 
 

@@ -35,7 +35,7 @@ SECRET = Secret("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
         ("qwertyuiopasdfghjkl", "too easy"),
     ],
 )
-def test_a_poor_password_is_told_why(password: str, said: str) -> None:
+def test_a_poor_password_is_reported_why(password: str, said: str) -> None:
     fault = passwords.fault(Secret(password), email="ann.smith@example.com")
     assert fault is not None
     assert said in fault

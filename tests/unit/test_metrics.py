@@ -1,4 +1,4 @@
-"""What metrics are declared, how they are told, and what is counted in several processes."""
+"""What metrics are declared, how they are reported, and what is counted in several processes."""
 
 import importlib
 import pkgutil
@@ -68,7 +68,7 @@ def exposition() -> bytes:
     )
 
 
-def test_what_is_told_is_read_as_it_was_meant(exposition: bytes) -> None:
+def test_what_is_reported_is_read_as_it_was_meant(exposition: bytes) -> None:
     families = list(text_string_to_metric_families(exposition.decode()))
     found = {
         family.name + ("_total" if family.type == "counter" else ""): family for family in families
@@ -104,7 +104,9 @@ def test_a_measure_has_the_labels_of_its_metric() -> None:
 
 def kinds(kind: type[Event] = Event) -> Iterator[type[Event]]:
     for each in kind.__subclasses__():
-        if getattr(events, each.__name__) is each:  # and not what dataclass() made anew, with slots
+        if (
+            getattr(events, each.__name__) is each
+        ):  # and not what dataclass() made again, with slots
             yield each
             yield from kinds(each)
 
@@ -129,7 +131,7 @@ def test_an_event_is_called_as_its_class() -> None:
 # ── totals ───────────────────────────────────────────────────────────────────
 
 
-def told(folder: Path) -> dict[tuple[str, ...], float]:
+def reported(folder: Path) -> dict[tuple[str, ...], float]:
     return {
         (each.metric.name, *each.labels): each.value for each in counts.totals(folder) if each.value
     }
@@ -144,7 +146,7 @@ def test_there_is_one_total_of_all_processes(tmp_path: Path) -> None:
     interpreting.interpret(worker, events.SessionsEnded("too many locks", "user_a", 3))
     worker.write()
     supervisor.write()
-    assert told(home.counts) == {
+    assert reported(home.counts) == {
         ("tenantry_changes_total", "rules.written"): 2,
         ("tenantry_process_deaths_total", "pooler"): 1,
         ("tenantry_sessions_ended_total", "too many locks"): 3,
@@ -156,7 +158,7 @@ def test_a_total_goes_on_after_a_restart(tmp_path: Path) -> None:
         process = Counts(tmp_path, "api")
         interpreting.interpret(process, events.LoginsRefused(5))
         process.write()
-    assert told(tmp_path) == {("tenantry_logins_refused_total",): 15}
+    assert reported(tmp_path) == {("tenantry_logins_refused_total",): 15}
 
 
 def test_what_is_counted_is_written_without_being_asked(
@@ -173,18 +175,18 @@ def test_what_is_counted_is_written_without_being_asked(
     monkeypatch.setattr(Counts, "write", watched)
     interpreting.interpret(Counts(tmp_path, "api"), events.LoginsRefused(1))
     assert written.wait(30)
-    assert told(tmp_path) == {("tenantry_logins_refused_total",): 1}
+    assert reported(tmp_path) == {("tenantry_logins_refused_total",): 1}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[[1]]", '[["x", [], 1]]', '[["tenantry_x", "y", "z"]]'])
-def test_a_damaged_file_is_begun_anew(tmp_path: Path, text: str) -> None:
+def test_a_damaged_file_is_started_again(tmp_path: Path, text: str) -> None:
     (tmp_path / "api.json").write_text(text)
     (tmp_path / "worker.json").write_text('[["tenantry_logins_refused_total", [], 2]]')
-    assert told(tmp_path) == {("tenantry_logins_refused_total",): 2}
+    assert reported(tmp_path) == {("tenantry_logins_refused_total",): 2}
     process = Counts(tmp_path, "api")
     interpreting.interpret(process, events.LoginsRefused(1))
     process.write()
-    assert told(tmp_path) == {("tenantry_logins_refused_total",): 3}
+    assert reported(tmp_path) == {("tenantry_logins_refused_total",): 3}
 
 
 def test_what_has_not_happened_is_0_where_something_counts(tmp_path: Path) -> None:
@@ -203,4 +205,4 @@ def test_nothing_is_counted_twice_or_lost(
         one = Counts(folder, process)
         one.add(METRICS["tenantry_changes_total"], label, amount=amount)
         one.write()
-    assert sum(told(folder).values()) == sum(amount for *_, amount in added)
+    assert sum(reported(folder).values()) == sum(amount for *_, amount in added)

@@ -39,7 +39,7 @@ def journal(*versions: int) -> dict[int, Applied]:
         ((), None, [], []),
     ],
 )
-def test_what_came_late_is_told_from_what_others_applied(
+def test_what_came_late_is_reported_from_what_others_applied(
     noted: tuple[int, ...], stands: int | None, skipped: list[int], unnoted: list[int]
 ) -> None:
     found = plan.status(folder(1, 9, 20, 21), State(stands), journal(*noted))
@@ -127,18 +127,18 @@ def test_what_fails_without_a_trace_is_known(text: str, *, nothing: bool) -> Non
 
 
 def member(name: str, content: bytes = b"", **more: object) -> tuple[tarfile.TarInfo, bytes]:
-    told = tarfile.TarInfo(name)
-    told.size = len(content)
+    reported = tarfile.TarInfo(name)
+    reported.size = len(content)
     for attribute, value in more.items():
-        setattr(told, attribute, value)
-    return told, content
+        setattr(reported, attribute, value)
+    return reported, content
 
 
 def sent(*members: tuple[tarfile.TarInfo, bytes]) -> io.BytesIO:
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as made:
-        for told, content in members:
-            made.addfile(told, io.BytesIO(content))
+        for reported, content in members:
+            made.addfile(reported, io.BytesIO(content))
     target.seek(0)
     return target
 
@@ -195,9 +195,9 @@ def test_what_are_no_migrations_is_refused(
 
 def test_what_is_larger_or_cut_off_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = sent(ASKED, FIRST).getvalue()
-    told, _ = member("2_a.up.sql")
-    told.size = 2**40
-    for cut in (whole[:1024], whole[:1100], whole[:2048] + told.tobuf(), b"x" * 2048):
+    reported, _ = member("2_a.up.sql")
+    reported.size = 2**40
+    for cut in (whole[:1024], whole[:1100], whole[:2048] + reported.tobuf(), b"x" * 2048):
         with pytest.raises(InvalidInput, match="no tar archive, or not whole"):
             Folder(io.BytesIO(cut))
     monkeypatch.setattr("tenantry.services.tenant_migrations.folders.MOST_BYTES", 3)

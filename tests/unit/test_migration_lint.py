@@ -141,7 +141,7 @@ def test_nothing_long_comes_after_an_alter_table(text: str, expected: list[str])
     assert found(f"SELECT 1; {text}; ALTER TABLE t ADD b int") == after
 
 
-def test_dependents_are_told_of_beside_what_goes() -> None:
+def test_dependents_are_reported_of_beside_what_goes() -> None:
     assert found("DROP TABLE t CASCADE") == ["drops-table", "drops-dependents"]
     assert found("TRUNCATE t CASCADE") == ["drops-table", "drops-dependents"]
     assert found("DROP TABLE t CASCADE", Direction.DOWN) == []
@@ -158,7 +158,7 @@ def test_a_file_that_undoes_may_drop() -> None:
     assert found("CREATE INDEX i ON t (a)", Direction.DOWN) == ["index-blocks-writes"]
 
 
-def test_a_finding_tells_where_it_is() -> None:
+def test_a_finding_shows_where_it_is() -> None:
     migrations = plan.collect(
         {
             "1_a.up.sql": "SELECT 'ü';\n\nDROP TABLE public.t, s.u".encode(),

@@ -70,7 +70,7 @@ def taken(steps: Sequence[Step]) -> list[str | None]:
         ("1_ünïcode 名.down.sql", (1, "ünïcode 名", DOWN)),
     ],
 )
-def test_a_name_tells_version_title_and_direction(
+def test_a_name_shows_version_title_and_direction(
     name: str, expected: tuple[int, str, Direction]
 ) -> None:
     assert plan.parse_name(name) == expected
@@ -318,7 +318,7 @@ def test_a_negative_number_of_steps_is_refused() -> None:
         plan.down(FOLDER, State(2), -1)
 
 
-def test_status_tells_applied_from_pending() -> None:
+def test_status_shows_applied_from_pending() -> None:
     status = plan.status(FOLDER, State(5))
     assert [m.version for m in status.applied] == [2, 5]
     assert [m.version for m in status.pending] == [6, STAMP]
@@ -492,7 +492,7 @@ def test_a_large_statement_is_read() -> None:
     assert len(statements.split(" ".join(["INSERT INTO t VALUES", rows]))) == 1
 
 
-def test_what_cannot_be_read_is_told_by_its_line() -> None:
+def test_what_cannot_be_read_is_reported_by_its_line() -> None:
     with pytest.raises(statements.Unreadable, match="syntax error") as unreadable:
         statements.split("SELECT 'ü';\n\nfoo bar")
     assert unreadable.value.line == 3

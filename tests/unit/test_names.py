@@ -100,10 +100,10 @@ def test_a_visitor_has_its_purpose_in_its_name() -> None:
 def _spelt(path: Path) -> Iterator[str]:
     """The strings of a module that are a part of such a name; descriptions are not looked at."""
     tree = ast.parse(path.read_text())
-    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    reported = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         match node:
-            case ast.Constant(value=str(text)) if id(node) not in told and SPELT.search(text):
+            case ast.Constant(value=str(text)) if id(node) not in reported and SPELT.search(text):
                 yield f"{path.name}:{node.lineno}: {text.strip()[:60]!r}"
 
 

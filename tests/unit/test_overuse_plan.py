@@ -68,8 +68,8 @@ def test_notifications_belong_to_databases(tmp_path: Path) -> None:
 
 
 def test_lines_of_the_log_count_for_logins_that_had_proved_who_they_are() -> None:
-    def line(**told: object) -> bytes:
-        return json.dumps({"timestamp": "2026-11-28 22:00:00.000 UTC", **told}).encode() + b"\n"
+    def line(**reported: object) -> bytes:
+        return json.dumps({"timestamp": "2026-11-28 22:00:00.000 UTC", **reported}).encode() + b"\n"
 
     refused = line(user="user_a_x", dbname="tenant_b", ps="startup", message="denied\nand more")
     forged = line(user="user_v", dbname="tenant_v", ps="startup", message="forged")

@@ -76,7 +76,7 @@ def policy_of(root: Path) -> Path:
 
 
 def ask(root: Path) -> int:
-    """What invoke-rc.d is told about starting a service: 101 is no, 0 is yes."""
+    """What invoke-rc.d is reported about starting a service: 101 is no, 0 is yes."""
     return subprocess.run([policy_of(root), "postgresql", "start"], check=False).returncode
 
 
@@ -142,7 +142,7 @@ def test_after_a_kill_services_start_as_before_and_the_next_run_clears_up(
     assert files(root) == before
 
 
-async def test_an_installation_under_way_is_waited_for_and_not_begun_again(
+async def test_an_installation_under_way_is_waited_for_and_not_started_again(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second one would upgrade PostgreSQL under servers that run."""

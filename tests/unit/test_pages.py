@@ -56,9 +56,9 @@ def test_the_first_page_begins_before_every_row(key: Key) -> None:
 
 
 def refused(read: Callable[[str], object], cursor: str) -> None:
-    with pytest.raises(InvalidInput) as told:
+    with pytest.raises(InvalidInput) as reported:
         read(cursor)
-    assert [each.field for each in told.value.fields] == ["cursor"]
+    assert [each.field for each in reported.value.fields] == ["cursor"]
 
 
 @pytest.mark.parametrize("read", readers)

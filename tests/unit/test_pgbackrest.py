@@ -23,8 +23,8 @@ LOCAL = LocalRepository(Path("/backups"))
 S3 = S3Repository(
     "https://s3.example.com:9000", "bucket", "eu-1", "some/path/", Secret("k"), Secret("s")
 )
-# As pgBackRest 2.45 told it of one stanza with two backups.
-TOLD = {
+# As pgBackRest 2.45 reported it of one stanza with two backups.
+REPORTED = {
     "archive": [
         {"database": {"id": 1, "repo-key": 1}, "id": "15-1", "max": "0" * 23 + "4", "min": "0" * 24}
     ],
@@ -119,7 +119,7 @@ async def test_only_what_may_be_lost_with_the_power_is_restored_without_fsync(
 
 
 def test_what_a_repository_holds_is_read() -> None:
-    found = Contents.read(TOLD, 1)
+    found = Contents.read(REPORTED, 1)
     (backup,) = found.backups
     assert found.problem is None
     assert found.wal == ("0" * 24, "0" * 23 + "4")
@@ -138,19 +138,24 @@ def test_what_a_repository_holds_is_read() -> None:
         (99, "missing", False),
     ],
 )
-def test_what_a_repository_does_not_tell_is_a_problem(
+def test_what_a_repository_does_not_show_is_a_problem(
     code: int,
     problem: str | None,
     absent: bool,
 ) -> None:
     status = {"code": code, "message": "missing"}
-    told = TOLD | {"repo": [{"key": 1, "status": status}], "backup": [], "archive": [], "db": []}
-    found = Contents.read(told, 1)
+    reported = REPORTED | {
+        "repo": [{"key": 1, "status": status}],
+        "backup": [],
+        "archive": [],
+        "db": [],
+    }
+    found = Contents.read(reported, 1)
     assert (found.problem, found.wal, found.system_id) == (problem, None, None)
     assert found.absent == absent
 
 
-def test_a_configuration_tells_of_the_repositories_that_it_was_made_for_alone() -> None:
+def test_a_configuration_shows_of_the_repositories_that_it_was_made_for_alone() -> None:
     text = render("pgbackrest", FOLDER, {1: LOCAL, 2: S3}, [STANZA], Secret("the key"))
     assert is_configured(text, 1, LOCAL)
     assert is_configured(text, 2, S3)

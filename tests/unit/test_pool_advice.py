@@ -70,8 +70,8 @@ def test_the_command_says_what_to_set(cli: Cli) -> None:
     assert "DB_POOL_MAX=20" in done.out
     assert "60: 3 of 20" in done.out
     assert "at most 30 each" in done.out
-    told = json.loads(cli("pool", "advise", "--replicas", "3", "--json").out)
-    assert told == {
+    reported = json.loads(cli("pool", "advise", "--replicas", "3", "--json").out)
+    assert reported == {
         "replicas": 3,
         "max_connections": 100,
         "reserve": 20,

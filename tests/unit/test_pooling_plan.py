@@ -114,14 +114,14 @@ def test_a_reserve_is_had_beyond_the_share_and_within_a_fifth_of_the_budget() ->
 def test_who_must_give_back_holds_more_than_an_equal_share(
     budget: int, held: dict[plan.Pool, int]
 ) -> None:
-    told = plan.overfull(budget=budget, held=held)
-    kept = {name: each for name, each in held.items() if name not in told}
+    reported = plan.overfull(budget=budget, held=held)
+    kept = {name: each for name, each in held.items() if name not in reported}
     if held:
         share = max(1, budget // len(held))
-        assert all(held[name] > share for name in told)
+        assert all(held[name] > share for name in reported)
         assert all(each <= share for each in kept.values())
     if sum(held.values()) > max(budget, len(held)):
-        assert told, "somebody holds too many"
+        assert reported, "somebody holds too many"
 
 
 modes: st.SearchStrategy[PoolMode] = st.sampled_from(("transaction", "session"))

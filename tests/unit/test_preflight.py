@@ -103,13 +103,13 @@ async def test_a_home_that_is_not_there_yet_is_no_problem(tmp_path: Path) -> Non
     assert (await preflight.check_home(tmp_path / "new", None)).level == "ok"
 
 
-def test_root_and_strangers_cannot_run_postgresql() -> None:
+def test_root_and_others_cannot_run_postgresql() -> None:
     assert preflight.check_user("root").level == "problem"
     assert preflight.check_user("no-such-user").level == "problem"
     assert preflight.check_user("nobody").level == "ok"
 
 
-def test_all_problems_are_told_at_once_each_with_its_hint() -> None:
+def test_all_problems_are_reported_at_once_each_with_its_hint() -> None:
     one, other = Finding("problem", "a", "No A.", "Get A."), Finding("problem", "b", "No B.", "B?")
     preflight.require([Finding("ok", "a", "fine"), Finding("warning", "b", "hm", "look")])
     with pytest.raises(MachineError) as raised:

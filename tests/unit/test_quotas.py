@@ -13,15 +13,15 @@ states = st.sampled_from(STATES)
 GIB = 2**30
 
 
-def follows(used: int, quota: int, state: QuotaState, begun: int | None = None) -> QuotaState:
-    return plan.next_state(used=used, quota=quota, state=state, read_only_from=begun)
+def follows(used: int, quota: int, state: QuotaState, started: int | None = None) -> QuotaState:
+    return plan.next_state(used=used, quota=quota, state=state, read_only_from=started)
 
 
 @given(sizes, quotas, states, sizes)
 def test_the_state_holds_until_the_size_changes(
-    used: int, quota: int, state: QuotaState, begun: int
+    used: int, quota: int, state: QuotaState, started: int
 ) -> None:
-    was = begun if state in plan.RESTRICTED else None
+    was = started if state in plan.RESTRICTED else None
     first = follows(used, quota, state, was)
     start = used if was is None else was
     assert follows(used, quota, first, start) == first
@@ -43,7 +43,7 @@ def test_who_is_full_is_restricted_and_who_is_not_is_free(
 
 
 @given(sizes, quotas)
-def test_nobody_is_stopped_who_was_not_told_before(used: int, quota: int) -> None:
+def test_nobody_is_stopped_who_was_not_reported_before(used: int, quota: int) -> None:
     for state in ("ok", "warning"):
         assert follows(used, quota, state) != "stopped"
     # However far a load overran the quota until it was noticed, there is room to tidy up.
@@ -52,26 +52,26 @@ def test_nobody_is_stopped_who_was_not_told_before(used: int, quota: int) -> Non
 
 @given(st.integers(0, 2**50), quotas, st.integers(1, 2**50))
 def test_growing_in_spite_of_it_is_stopped(overrun: int, quota: int, more: int) -> None:
-    begun = quota + overrun
-    after = follows(begun + more, quota, "read_only", begun)
+    started = quota + overrun
+    after = follows(started + more, quota, "read_only", started)
     assert after == ("stopped" if more > quota // 10 else "read_only")
 
 
 def test_one_that_is_stopped_is_let_in_by_a_larger_quota_or_by_less_data() -> None:
-    begun, used = 10 * GIB, 12 * GIB
-    assert follows(used, 10 * GIB, "stopped", begun) == "stopped"
-    assert follows(used, 11 * GIB, "stopped", begun) == "read_only"
-    assert follows(used, 20 * GIB, "stopped", begun) == "ok"
-    assert follows(9 * GIB, 10 * GIB, "stopped", begun) == "warning"
+    started, used = 10 * GIB, 12 * GIB
+    assert follows(used, 10 * GIB, "stopped", started) == "stopped"
+    assert follows(used, 11 * GIB, "stopped", started) == "read_only"
+    assert follows(used, 20 * GIB, "stopped", started) == "ok"
+    assert follows(9 * GIB, 10 * GIB, "stopped", started) == "warning"
 
 
-def test_what_is_told_of_each_state() -> None:
+def test_what_is_reported_of_each_state() -> None:
     assert plan.explain("ok") is None
     for state in STATES[1:]:
         assert "disk_quota_bytes" in (plan.explain(state) or "")
-    assert plan.told({"ok": 5, "warning": 2}) == ""
-    assert plan.told({"read_only": 2, "ok": 1}) == "Over their disk quota: 2 read-only."
+    assert plan.summary({"ok": 5, "warning": 2}) == ""
+    assert plan.summary({"read_only": 2, "ok": 1}) == "Over their disk quota: 2 read-only."
     assert (
-        plan.told({"stopped": 1, "read_only": 3})
+        plan.summary({"stopped": 1, "read_only": 3})
         == "Over their disk quota: 3 read-only, 1 stopped."
     )

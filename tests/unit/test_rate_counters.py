@@ -1,4 +1,4 @@
-"""Rate limits: what is counted as one caller, and what callers are told."""
+"""Rate limits: what is counted as one caller, and what callers are reported."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path

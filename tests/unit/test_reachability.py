@@ -70,7 +70,7 @@ table inet loose {
 
 
 def ruleset(text: str) -> dict[str, Any]:
-    """What nft tells of rules that it has in a network of their own."""
+    """What nft shows of rules that it has in a network of their own."""
     script = f"{nftables.PROGRAM} -f - && {nftables.PROGRAM} -j list ruleset"
     done = subprocess.run(
         ["unshare", "--net", "sh", "-c", script],
@@ -80,8 +80,8 @@ def ruleset(text: str) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    reported: dict[str, Any] = json.loads(done.stdout)
+    return reported
 
 
 needs_nft = pytest.mark.skipif(
@@ -118,8 +118,8 @@ needs_nft = pytest.mark.skipif(
     ],
 )  # fmt: skip
 def test_rules_let_in_all_or_some_or_none(text: str, ports: dict[int, str]) -> None:
-    told = ruleset(text)
-    assert {port: verdict(told, port) for port in ports} == ports
+    reported = ruleset(text)
+    assert {port: verdict(reported, port) for port in ports} == ports
 
 
 SIX = """
@@ -144,12 +144,12 @@ table ip6 more {
 
 @needs_nft
 def test_rules_for_one_family_leave_the_other_alone() -> None:
-    told = ruleset(SIX)
+    reported = ruleset(SIX)
     ports = (22, 80, 3000, 5432, 6432)
-    assert [verdict(told, port, "IPv6") for port in ports] == [
+    assert [verdict(reported, port, "IPv6") for port in ports] == [
         "closed", "open", "some", "closed", "open",
     ]  # fmt: skip
-    assert [verdict(told, port) for port in ports] == ["some"] * 5
+    assert [verdict(reported, port) for port in ports] == ["some"] * 5
     closed = ruleset(
         """
         table ip filter {
@@ -185,7 +185,7 @@ def test_what_is_not_understood_may_do_anything() -> None:
     assert verdict({"nftables": [{"chain": base}, strange]}, 5432) == "some"
 
 
-def test_who_listens_where_is_told() -> None:
+def test_who_listens_where_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as local, socket.create_server(("", 0)) as open_:
         inside, outside = local.getsockname()[1], open_.getsockname()[1]
         assert listening(inside) == ["127.0.0.1"]

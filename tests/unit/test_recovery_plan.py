@@ -15,7 +15,7 @@ from tenantry.base.secrets import Secret
 from tenantry.pg.pgbackrest_output import Backup, Contents
 from tenantry.services.cluster_restores import plan
 from tenantry.services.home_files import HomeFiles, WrongKey, render_environment
-from tenantry.services.side_instances.model import OutsideWindow
+from tenantry.services.side_clusters.model import OutsideWindow
 
 NOON = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -85,10 +85,10 @@ def test_neither_side_loses_anything(
     assert not {row.username for row in found.discard} & passwords
     waiting = {row for row in rows if row.status in {"creating", "warm"}}
     assert {*found.discard, *found.forget} == waiting
-    # Every database that is there is one's that is known, discarded for nobody's, or told of.
+    # Every database that is there is one's that is known, discarded for nobody's, or reported of.
     kept = {row.database_name for row in rows if row not in waiting}
     discarded = {row.database_name for row in found.discard}
-    assert databases <= kept | discarded | {*found.differences.strangers}
+    assert databases <= kept | discarded | {*found.differences.unmanaged}
     for row in rows:
         if row.status == "active":
             missing = row.database_name not in databases

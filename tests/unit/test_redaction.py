@@ -87,15 +87,15 @@ def test_no_text_takes_long(letter: str) -> None:
     redaction.redact(f"password {letter * 60_000}")
 
 
-def told(text: str | None, message: str, sqlstate: str) -> tuple[str | None, str | None]:
-    return without_secrets(server_log.Told("error", text, sqlstate=sqlstate, message=message))
+def logged_entry(text: str | None, message: str, sqlstate: str) -> tuple[str | None, str | None]:
+    return without_secrets(server_log.LogEntry("error", text, sqlstate=sqlstate, message=message))
 
 
 def test_an_error_does_not_quote_what_its_statement_hides() -> None:
     text = f'ALTER USER app PASSWORD "{SECRET}"'
-    assert told(text, f'syntax error at or near ""{SECRET}""', "42601") == ("***", "***")
+    assert logged_entry(text, f'syntax error at or near ""{SECRET}""', "42601") == ("***", "***")
     text = f"SELECT crypt('{SECRET}', 'x')"
-    assert told(text, "invalid salt", "22023") == ("SELECT crypt('***', '')", "***")
-    assert told(None, "password is too long", "22023") == (None, "***")
+    assert logged_entry(text, "invalid salt", "22023") == ("SELECT crypt('***', '')", "***")
+    assert logged_entry(None, "password is too long", "22023") == (None, "***")
     plain = ("SELECT 1/0", "division by zero", "22012")
-    assert told(*plain) == plain[:2]
+    assert logged_entry(*plain) == plain[:2]

@@ -16,7 +16,7 @@ STAYS = {
     "pg_data/base/16384/1259": FILE,  # asked for
     "pg_data/base/16385/PG_VERSION": FILE,  # by which pgBackRest knows that it is there
     "pg_data/base/16385/16390": LARGE,
-    "pg_data/base/16386/1259": FILE,  # of a postgres that somebody has made anew
+    "pg_data/base/16386/1259": FILE,  # of a postgres that somebody has made again
     "pg_data/base/pgsql_tmp/16385": FILE,
     "pg_data/global/1262": FILE,
 }
@@ -84,8 +84,8 @@ def test_a_list_that_is_damaged_is_not_reduced() -> None:
 
 
 def test_the_key_of_the_list_is_found() -> None:
-    told = '[backrest]\nbackrest-format=5\n\n[cipher]\ncipher-pass="a\\"b"\n'
-    assert cipher_key(told) == 'a"b'
+    reported = '[backrest]\nbackrest-format=5\n\n[cipher]\ncipher-pass="a\\"b"\n'
+    assert cipher_key(reported) == 'a"b'
     with pytest.raises(Unknown):
         cipher_key("[backrest]\nbackrest-format=5\n")
 

@@ -16,8 +16,8 @@ from tenantry.pg.pgbackrest_output import Backup
 from tenantry.services.repository import plan
 from tenantry.services.repository.model import Behind, Known, RepositoryState, Upkeep
 from tenantry.services.repository.plan import Due, Schedule
-from tenantry.services.side_instances.model import OutsideWindow
-from tenantry.services.side_instances.plan import candidates
+from tenantry.services.side_clusters.model import OutsideWindow
+from tenantry.services.side_clusters.plan import candidates
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 NOW = START + dt.timedelta(days=30)
@@ -95,7 +95,7 @@ def test_every_moment_of_the_window_stays_restorable(
 def test_so_does_a_window_that_begins_just_when_a_backup_ends(
     backups: list[Backup], data: st.DataObject
 ) -> None:
-    """What a backup is told to have ended at has no fractions of a second."""
+    """What a backup is reported to have ended at has no fractions of a second."""
     assume(backups)
     ended = data.draw(st.sampled_from(backups)).stopped
     begins = ended + dt.timedelta(
@@ -269,7 +269,7 @@ UNKNOWN = RepositoryState(1, "place 1", START, problem="It is gone.")
         ([held(at(1, 1), at(1, 1)), replace(UNKNOWN, number=2)], Due("incr", (1,))),
     ],
 )
-def test_what_is_due_is_told_by_what_the_repositories_hold(
+def test_what_is_due_is_reported_by_what_the_repositories_hold(
     states: list[RepositoryState], wanted: Due | None
 ) -> None:
     assert plan.due(DAILY, at(1, 12), states) == wanted
@@ -316,10 +316,10 @@ def made(*segments: int) -> list[Backup]:
     """A backup for each of the segments that it began in; it ended in the next one."""
     found = []
     for each in segments:
-        begun = START + dt.timedelta(hours=each)
-        ended = begun + dt.timedelta(minutes=30)
+        started = START + dt.timedelta(hours=each)
+        ended = started + dt.timedelta(minutes=30)
         label, wal = f"{each}F", (segment(each), segment(each + 1))
-        found.append(Backup(1, label, "full", begun, ended, None, (), *wal, 1, 1, damaged=False))
+        found.append(Backup(1, label, "full", started, ended, None, (), *wal, 1, 1, damaged=False))
     return found
 
 
@@ -334,7 +334,7 @@ UNTIL = START + dt.timedelta(hours=99)
     ("there", "archived", "window", "missing", "broken"),
     [
         (range(3, 12), 11, (3, UNTIL), 0, False),
-        (range(3, 12), 9, (3, UNTIL), 0, False),  # it is told a moment late
+        (range(3, 12), 9, (3, UNTIL), 0, False),  # it is reported a moment late
         (range(3, 11), 11, (3, 8), 1, True),  # the last went elsewhere
         (range(3, 10), 40, (3, 8), 31, True),
         ([3, 4, 6, 7, 8, 9, 10, 11], 11, (8, UNTIL), 1, False),
@@ -397,7 +397,7 @@ def look(**different: Any) -> LookRow:
         (None, "unknown", "nobody has looked into it yet."),
     ],
 )
-def test_what_was_seen_is_told_for_a_while(
+def test_what_was_seen_is_reported_for_a_while(
     row: LookRow | None, known: Known, words: str | None
 ) -> None:
     found = plan.remembered(2, "there", row, now=NOW)
@@ -449,7 +449,7 @@ def test_while_all_is_well_nobody_is_troubled() -> None:
     assert plan.seconds_left(Waiting(0, 0, 1)) is None
     assert plan.alerts(upkeep(), NOW) == []
     assert plan.alerts(upkeep(waiting=Waiting(30, 100, GIB)), NOW) == []  # a burst
-    assert plan.alerts(upkeep(archiver=None, waiting=None), NOW) == []  # told elsewhere
+    assert plan.alerts(upkeep(archiver=None, waiting=None), NOW) == []  # reported elsewhere
     new = upkeep(repositories=(held(None),), created_at=NOW - dt.timedelta(minutes=50))
     assert plan.alerts(new, NOW) == []
     (said,) = plan.alerts(replace(new, moved=True), NOW)  # what was there before is missed at once
@@ -507,7 +507,7 @@ def test_while_all_is_well_nobody_is_troubled() -> None:
             "warning",
             "there is no backup in place 1 yet, so nothing can be restored: the first one is due.",
         ),
-        ({"repositories": (held(None),), "making": True}, "warning", "is being made."),
+        ({"repositories": (held(None),), "in_progress": True}, "warning", "is being made."),
         (
             {"repositories": (held(NOW - dt.timedelta(hours=37)),)},
             "warning",
@@ -520,7 +520,7 @@ def test_while_all_is_well_nobody_is_troubled() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told(different: dict[str, Any], level: str, words: str) -> None:
+def test_what_is_wrong_is_reported(different: dict[str, Any], level: str, words: str) -> None:
     (alert,) = plan.alerts(upkeep(**different), NOW)
     assert alert.level == level
     assert words in str(alert)
@@ -533,7 +533,7 @@ def test_the_worst_comes_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("behind", "told"),
+    ("behind", "reported"),
     [
         (Behind("s3", 0, 0.0, None), None),
         (Behind("s3", 0, 0.0, "it was silent once"), None),
@@ -542,7 +542,9 @@ def test_the_worst_comes_first() -> None:
         (Behind("s3", 3, 2.0, "no answer."), "does not reach s3: no answer. 3 segments"),
     ],
 )
-def test_a_log_that_another_repository_lacks_is_told(behind: Behind, told: str | None) -> None:
+def test_a_log_that_another_repository_lacks_is_reported(
+    behind: Behind, reported: str | None
+) -> None:
     found = plan.alerts(replace(upkeep(), behind=(behind,)), NOW)
-    assert [each.level for each in found] == ([] if told is None else ["warning"])
-    assert told is None or told in found[0].detail
+    assert [each.level for each in found] == ([] if reported is None else ["warning"])
+    assert reported is None or reported in found[0].detail

@@ -27,9 +27,9 @@ slugs = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
 
 def wrong(model: type[CreateDatabase | UpdateDatabase | CreateKey], body: object) -> set[str]:
     """The fields that cannot be used, as the caller wrote them."""
-    with pytest.raises(ValidationError) as told:
+    with pytest.raises(ValidationError) as reported:
         model.model_validate(body)
-    return {str(error["loc"][0]) if error["loc"] else "body" for error in told.value.errors()}
+    return {str(error["loc"][0]) if error["loc"] else "body" for error in reported.value.errors()}
 
 
 @given(labels, slugs, st.integers(1, 500), st.booleans())

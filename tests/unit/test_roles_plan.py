@@ -1,4 +1,4 @@
-"""Convergence of further roles: what is done about any difference leaves none."""
+"""Reconciliation of additional roles: what is done about any difference leaves none."""
 
 import dataclasses
 import uuid
@@ -38,7 +38,7 @@ def role(
 
 
 @dataclass
-class World:
+class Model:
     """The rows, and what there is; ``apply`` does what the service's actions do."""
 
     databases: list[DatabaseRow]
@@ -48,7 +48,7 @@ class World:
 
     def differences(self) -> list[plan.Action]:
         return plan.differences(
-            self.databases, self.wanted, plan.World(self.roles, self.connectable)
+            self.databases, self.wanted, plan.Actual(self.roles, self.connectable)
         )
 
     def apply(self, action: plan.Action) -> None:
@@ -56,7 +56,7 @@ class World:
         rows = self.wanted.setdefault(of.id, [])
         row = next((each for each in rows if each.username == action.username), None)
         match action:
-            case plan.DropStranger() | plan.Drop():
+            case plan.DropOrphanRole() | plan.Drop():
                 self.roles.pop(action.username, None)
                 self.connectable.get(of.database_name, set()).discard(action.username)
                 self.wanted[of.id] = [each for each in rows if each is not row]
@@ -72,7 +72,7 @@ class World:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def models(draw: st.DrawFn) -> Model:
     databases = [
         database_row(suffix, status=draw(st.sampled_from(["active", "deleting", "warm"])))
         for suffix in SUFFIXES
@@ -99,30 +99,30 @@ def worlds(draw: st.DrawFn) -> World:
     connectable = {
         each.database_name: {name for name in roles if draw(st.booleans())} for each in databases
     }
-    return World(databases, wanted, roles, connectable)
+    return Model(databases, wanted, roles, connectable)
 
 
-@given(worlds())
-def test_nothing_is_left_to_do_and_nothing_else_is_touched(world: World) -> None:
+@given(models())
+def test_nothing_is_left_to_do_and_nothing_else_is_touched(model: Model) -> None:
     untouched = {
         name: state
-        for name, state in world.roles.items()
+        for name, state in model.roles.items()
         if owner_role(name) == name
         or not any(
             d.username == owner_role(name) and d.status in {"active", "warm"}
-            for d in world.databases
+            for d in model.databases
         )
     }
-    for action in world.differences():
-        world.apply(action)
-    assert world.differences() == []
-    for each in world.databases:
+    for action in model.differences():
+        model.apply(action)
+    assert model.differences() == []
+    for each in model.databases:
         if each.status in {"active", "warm"}:
-            wanted = {row.username for row in world.wanted[each.id]}
-            there = {name for name in world.roles if name.startswith(f"{each.username}_")}
+            wanted = {row.username for row in model.wanted[each.id]}
+            there = {name for name in model.roles if name.startswith(f"{each.username}_")}
             assert wanted == there
-            assert wanted <= world.connectable.get(each.database_name, set())
-    assert {name: world.roles[name] for name in untouched} == untouched
+            assert wanted <= model.connectable.get(each.database_name, set())
+    assert {name: model.roles[name] for name in untouched} == untouched
 
 
 def test_a_verifier_is_not_printed() -> None:

@@ -13,7 +13,7 @@ ALPHABET = string.ascii_letters + string.digits
 
 
 def by_libpq(password: str) -> str:
-    # It asks a connection for what it was not told, so any will do, one that failed too.
+    # It asks a connection for what it was not reported, so any will do, one that failed too.
     nobody = pq.PGconn.connect(b"host=/nowhere")
     return nobody.encrypt_password(password.encode(), b"user", b"scram-sha-256").decode()
 

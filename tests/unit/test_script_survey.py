@@ -1,4 +1,4 @@
-"""What a script has, told without a server."""
+"""What a script has, reported without a server."""
 
 import gzip
 import json
@@ -21,22 +21,22 @@ def survey(file: Path) -> dict[str, Any]:
         check=True,
         timeout=60,
     )
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    reported: dict[str, Any] = json.loads(done.stdout)
+    return reported
 
 
-def roles(told: dict[str, Any]) -> dict[str, dict[str, int]]:
+def roles(reported: dict[str, Any]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
-    for _, role, use, count in told["roles"]:
+    for _, role, use, count in reported["roles"]:
         uses = found.setdefault(role, {})
         uses[use] = uses.get(use, 0) + count
     return found
 
 
 def test_a_dump_of_neons_names_roles() -> None:
-    told = survey(DUMPS / "neon.sql")
-    assert (told["version"], told["tables"]) == ("17.5", [["public", "notes"]])
-    assert roles(told) == {
+    reported = survey(DUMPS / "neon.sql")
+    assert (reported["version"], reported["tables"]) == ("17.5", [["public", "notes"]])
+    assert roles(reported) == {
         "neondb_owner": {"owns": 1},
         "authenticated": {"policies": 1},
         "anon": {"grants": 1},
@@ -46,10 +46,10 @@ def test_a_dump_of_neons_names_roles() -> None:
 def test_a_dump_of_supabases_has_schemas_and_extensions(tmp_path: Path) -> None:
     packed = tmp_path / "dump.gz"
     packed.write_bytes(gzip.compress((DUMPS / "supabase.sql").read_bytes()))
-    told = survey(packed)
-    assert {"auth", "vault", "public"} <= set(told["schemas"])
-    assert told["extensions"] == ["pg_net", "pg_trgm", "supabase_vault"]
-    assert ["auth", "users"] in told["tables"]
+    reported = survey(packed)
+    assert {"auth", "vault", "public"} <= set(reported["schemas"])
+    assert reported["extensions"] == ["pg_net", "pg_trgm", "supabase_vault"]
+    assert ["auth", "users"] in reported["tables"]
 
 
 def test_data_is_no_statement_and_settings_are_heard(tmp_path: Path) -> None:

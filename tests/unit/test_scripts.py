@@ -280,7 +280,7 @@ def test_rows_in_a_line_are_read_as_they_are_token_by_token(text: str) -> None:
 def chosen(
     *texts: str, roles: dict[str, str] | None = None, version: int = 15_00_04
 ) -> tuple[list[str], list[str]]:
-    """What is carried out, and what is told of the rest."""
+    """What is carried out, and what is reported of the rest."""
     choice = Choice(roles or {}, version)
     found = [choice.chosen(Statement(text.encode(), 1)) for text in texts]
     return [each.statement.text.decode() for each in found if each], choice.left_out
@@ -318,7 +318,7 @@ LEFT_OUT = [
     "DROP OWNED BY cleo;",
     "COMMENT ON TABLESPACE fast IS 'x';",
 ]
-TOLD = [
+REPORTED = [
     "CREATE EVENT TRIGGER e ON ddl_command_start EXECUTE FUNCTION f();",
     "CREATE PUBLICATION p FOR ALL TABLES;",
     "ALTER PUBLICATION p ADD TABLES IN SCHEMA public;",
@@ -332,17 +332,17 @@ TOLD = [
 
 
 def test_what_names_the_other_servers_roles_is_left_out() -> None:
-    kept, told = chosen(*KEPT, *LEFT_OUT, *TOLD)
+    kept, reported = chosen(*KEPT, *LEFT_OUT, *REPORTED)
     assert kept == KEPT
-    assert told == [
+    assert reported == [
         "owners and grants for ann, ben, cleo, pg_database_owner",
         "tablespaces: fast",
-        *TOLD,
+        *REPORTED,
     ]
 
 
 @pytest.mark.parametrize(
-    ("text", "made", "told"),
+    ("text", "made", "reported"),
     [
         ("CREATE TABLE t (x int) TABLESPACE {};", "CREATE TABLE t (x int) ;", ["a"]),
         (
@@ -369,12 +369,12 @@ def test_what_names_the_other_servers_roles_is_left_out() -> None:
     ],
 )  # fmt: skip
 def test_all_is_in_the_databases_own_tablespace(
-    text: str, made: str | None, told: list[str]
+    text: str, made: str | None, reported: list[str]
 ) -> None:
-    done, left_out = chosen(text.format(*told))
+    done, left_out = chosen(text.format(*reported))
     assert done == ([made] if made else [])
-    names = ", ".join(name.strip('"') for name in told)
-    assert left_out == ([f"tablespaces: {names}"] if told else [])
+    names = ", ".join(name.strip('"') for name in reported)
+    assert left_out == ([f"tablespaces: {names}"] if reported else [])
 
 
 @pytest.mark.parametrize(
@@ -408,7 +408,7 @@ POLICY = "CREATE POLICY p ON public.t AS RESTRICTIVE FOR ALL TO {} USING ((x = '
 
 
 @pytest.mark.parametrize(
-    ("named", "made_for", "told"),
+    ("named", "made_for", "reported"),
     [
         ("authenticated", None, "left out, unknown here: role authenticated"),
         ('anon, "ön; line"', None, "left out, unknown here: roles anon, ön; line"),
@@ -420,13 +420,13 @@ POLICY = "CREATE POLICY p ON public.t AS RESTRICTIVE FOR ALL TO {} USING ((x = '
     ],
 )
 def test_policies_are_for_the_roles_that_are_here(
-    named: str, made_for: str | None, told: str | None
+    named: str, made_for: str | None, reported: str | None
 ) -> None:
     roles = {"old": "my reader", '"odd"': 'x"y'}
     for form in (POLICY, "ALTER POLICY p ON public.t TO {};"):
         done, left_out = chosen(form.format(named), roles=roles)
         assert done == ([form.format(made_for)] if made_for else [])
-        assert left_out == ([f"policy p on public.t: {told}"] if told else [])
+        assert left_out == ([f"policy p on public.t: {reported}"] if reported else [])
 
 
 def test_a_policy_for_everybody_is_taken_as_it_is() -> None:
@@ -435,7 +435,7 @@ def test_a_policy_for_everybody_is_taken_as_it_is() -> None:
 
 
 def test_grants_are_for_the_roles_that_are_mapped() -> None:
-    done, told = chosen(
+    done, reported = chosen(
         "GRANT SELECT(a),UPDATE ON TABLE public.t TO anon, old WITH GRANT OPTION;",
         "GRANT ALL ON TABLE public.t TO PUBLIC;",
         "REVOKE ALL ON TABLE public.t FROM old;",
@@ -445,7 +445,7 @@ def test_grants_are_for_the_roles_that_are_mapped() -> None:
         roles={"old": "new"},
     )
     assert done == ['GRANT SELECT(a),UPDATE ON TABLE public.t TO "new" WITH GRANT OPTION;']
-    assert told == [
+    assert reported == [
         "owners and grants for anon, authenticated, cloud_admin",
         "ALTER DEFAULT PRIVILEGES FOR ROLE cloud_admin GRANT ALL ON TABLES TO old;",
     ]
@@ -506,7 +506,7 @@ def test_statistics_are_read_back_where_the_server_can() -> None:
     assert chosen(STATISTICS, version=18_00_00) == ([STATISTICS], [])
 
 
-def test_what_turns_triggers_off_is_told_apart() -> None:
+def test_what_turns_triggers_off_is_reported_apart() -> None:
     def statement(text: str) -> Statement:
         return Statement(text.encode(), 1)
 
@@ -573,8 +573,8 @@ def test_what_adds_is_no_beginning() -> None:
 
 def test_nothing_is_dropped_before_something_is_made() -> None:
     drops = ["ALTER TABLE ONLY t DROP CONSTRAINT t_pkey;", "DROP TABLE t;", "DROP SCHEMA public;"]
-    kept, told = chosen("SET lock_timeout = 0;", *drops, KEPT[0], *drops[:2])
-    assert (kept, told) == (["SET lock_timeout = 0;", KEPT[0], *drops[:2]], [])
+    kept, reported = chosen("SET lock_timeout = 0;", *drops, KEPT[0], *drops[:2])
+    assert (kept, reported) == (["SET lock_timeout = 0;", KEPT[0], *drops[:2]], [])
 
 
 OF_A_DATABASE = [

@@ -76,9 +76,9 @@ def test_a_secret_is_not_printed(text: str) -> None:
     for printed in (f"{secret}", f"{secret!r}", f"{[secret]}", f"{source}", f"{source!r}"):
         assert text not in printed
     assert secret.reveal() == text
-    with pytest.raises(AttributeError) as told:
+    with pytest.raises(AttributeError) as reported:
         secret.text = text  # type: ignore[attr-defined]
-    shown = traceback.TracebackException.from_exception(told.value, capture_locals=True)
+    shown = traceback.TracebackException.from_exception(reported.value, capture_locals=True)
     assert f"secret = {secret}" in "".join(shown.format())
 
 

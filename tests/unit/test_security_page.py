@@ -18,13 +18,13 @@ def cell(text: str) -> str:
 def answers(attempt: Attempt) -> str:
     if isinstance(attempt.answer, str):
         return f"`{attempt.answer}`" if attempt.answer != NOTHING else "nothing"
-    return ", ".join(f"{door}: `{words}`" for door, words in attempt.answer.items())
+    return ", ".join(f"{endpoint}: `{words}`" for endpoint, words in attempt.answer.items())
 
 
 def row(attempt: Attempt) -> str:
-    doors = ", ".join(attempt.doors)
+    endpoints = ", ".join(attempt.endpoints)
     seen = "yes" if attempt.lift else "no"
-    words = (attempt.shown, attempt.held_by, answers(attempt), doors, seen)
+    words = (attempt.shown, attempt.held_by, answers(attempt), endpoints, seen)
     return f"| `{attempt.name}` | {' | '.join(map(cell, words))} |"
 
 
@@ -40,8 +40,8 @@ def rows_of_the_page() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_the_page_lists_exactly_the_attempts(heading: str) -> None:
-    told = [line for each, line in rows_of_the_page() if each == heading]
-    assert told == [row(attempt) for attempt in SECTIONS[heading]]
+    reported = [line for each, line in rows_of_the_page() if each == heading]
+    assert reported == [row(attempt) for attempt in SECTIONS[heading]]
 
 
 def test_no_two_attempts_have_one_name() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tenantry.pg import server_log
-from tenantry.pg.server_log import Told
+from tenantry.pg.server_log import LogEntry
 
 
-def written(**told: object) -> bytes:
+def written(**reported: object) -> bytes:
     """A line as PostgreSQL writes it: who, then the texts, then which function."""
     usual: dict[str, object] = {
         "timestamp": "2026-11-29 11:00:00.000 UTC", "user": "user_a", "dbname": "tenant_a",
@@ -19,7 +19,7 @@ def written(**told: object) -> bytes:
         "func_name": "exec_simple_query", "file_name": "postgres.c", "file_line_num": 1012,
         "application_name": "psql", "backend_type": "client backend",
     }  # fmt: skip
-    return server_log.write({k: v for k, v in (usual | told).items() if v is not None})
+    return server_log.write({k: v for k, v in (usual | reported).items() if v is not None})
 
 
 def entry(line: bytes, folder: Path) -> dict[str, Any] | None:
@@ -30,23 +30,23 @@ def entry(line: bytes, folder: Path) -> dict[str, Any] | None:
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "reported"),
     [
-        ("statement: SELECT 1", Told("statement", "SELECT 1")),
-        ("statement: SELECT ': '", Told("statement", "SELECT ': '")),
-        ("duration: 0.125 ms", Told("duration", None, 0.125)),
-        ("duration: 1.500 ms  statement: SELECT 1", Told("statement", "SELECT 1", 1.5)),
-        ("execute <unnamed>: SELECT\n1", Told("statement", "SELECT\n1")),
-        ("execute fetch from a/b: SELECT 1", Told("statement", "SELECT 1")),
-        ("duration: 2.000 ms  execute a: SELECT 1", Told("statement", "SELECT 1", 2.0)),
+        ("statement: SELECT 1", LogEntry("statement", "SELECT 1")),
+        ("statement: SELECT ': '", LogEntry("statement", "SELECT ': '")),
+        ("duration: 0.125 ms", LogEntry("duration", None, 0.125)),
+        ("duration: 1.500 ms  statement: SELECT 1", LogEntry("statement", "SELECT 1", 1.5)),
+        ("execute <unnamed>: SELECT\n1", LogEntry("statement", "SELECT\n1")),
+        ("execute fetch from a/b: SELECT 1", LogEntry("statement", "SELECT 1")),
+        ("duration: 2.000 ms  execute a: SELECT 1", LogEntry("statement", "SELECT 1", 2.0)),
         ("duration: 2.000 ms  parse a: SELECT 1", None),
         ("disconnection: session time: 0:00:00.010", None),
     ],
 )
-def test_what_the_server_logs_of_statements(message: str, told: Told | None) -> None:
+def test_what_the_server_logs_of_statements(message: str, reported: LogEntry | None) -> None:
     found = server_log.read(written(message=message))
     assert found is not None
-    assert server_log.told(found) == told
+    assert server_log.read_entry(found) == reported
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_what_the_server_logs_of_statements(message: str, told: Told | None) -> 
 def test_what_a_session_says_itself_is_no_statement(differing: dict[str, object]) -> None:
     found = server_log.read(written(**differing))
     assert found is not None
-    assert server_log.told(found) is None
+    assert server_log.read_entry(found) is None
 
 
 def test_an_error_has_its_statement() -> None:
@@ -70,8 +70,8 @@ def test_an_error_has_its_statement() -> None:
     )  # fmt: skip
     found = server_log.read(line)
     assert found is not None
-    told = Told("error", "SELECT 1/0", sqlstate="22012", message="division by zero")
-    assert server_log.told(found) == told
+    reported = LogEntry("error", "SELECT 1/0", sqlstate="22012", message="division by zero")
+    assert server_log.read_entry(found) == reported
 
 
 def test_only_who_has_proved_it_has_a_session() -> None:
@@ -106,10 +106,10 @@ def test_of_a_very_long_statement_the_beginning_is_kept(
 def beginning_is_kept(text: str, tmp_path: Path) -> None:
     found = entry(written(message=f"statement: {text}"), tmp_path)
     assert found is not None
-    told = server_log.told(found)
-    assert told is not None
-    assert told.text is not None
-    kept = told.text.rstrip("\udcc3")  # half of a letter
+    reported = server_log.read_entry(found)
+    assert reported is not None
+    assert reported.text is not None
+    kept = reported.text.rstrip("\udcc3")  # half of a letter
     assert text.startswith(kept)
     assert len(kept) >= 10_000
     assert found["application_name"] == "psql"
@@ -123,10 +123,10 @@ def test_a_long_text_cannot_name_who_logs(tmp_path: Path) -> None:
     found = entry(line, tmp_path)
     assert found is not None
     assert found["func_name"] == "exec_stmt_raise"
-    assert server_log.told(found) is None
+    assert server_log.read_entry(found) is None
 
 
 def test_people_read_entries_as_lines() -> None:
     text = written(message="could not bind", error_severity="FATAL").decode()
-    told = "2026-11-29 11:00:00.000 UTC FATAL:  could not bind"
-    assert server_log.readable(f"no entry\n{text}") == f"no entry\n{told}"
+    reported = "2026-11-29 11:00:00.000 UTC FATAL:  could not bind"
+    assert server_log.readable(f"no entry\n{text}") == f"no entry\n{reported}"

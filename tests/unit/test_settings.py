@@ -48,22 +48,22 @@ def test_what_cannot_be_used_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(f"TENANTRY_{name}", value)
-    with pytest.raises(MachineError) as told:
+    with pytest.raises(MachineError) as reported:
         load()
-    assert f"TENANTRY_{name} " in told.value.detail
-    assert told.value.hint is not None
-    assert "tenantry.env" in told.value.hint
+    assert f"TENANTRY_{name} " in reported.value.detail
+    assert reported.value.hint is not None
+    assert "tenantry.env" in reported.value.hint
     others = {each.name for each in Settings.variables()} - {f"TENANTRY_{name}"}
-    assert not [each for each in others if f"{each} " in told.value.detail]
+    assert not [each for each in others if f"{each} " in reported.value.detail]
 
 
 def test_all_that_cannot_be_used_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("API_PORT", "PG_PORT", "WARM_POOL"):
         monkeypatch.setenv(f"TENANTRY_{name}", "much")
-    with pytest.raises(MachineError) as told:
+    with pytest.raises(MachineError) as reported:
         load()
     for name in ("API_PORT", "PG_PORT", "WARM_POOL"):
-        assert f"TENANTRY_{name} " in told.value.detail
+        assert f"TENANTRY_{name} " in reported.value.detail
 
 
 def test_the_home_of_nobody_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,10 +97,10 @@ def test_a_bad_line_of_the_file_is_named_with_it(
     home = tmp_path_factory.mktemp("h")
     (home / "tenantry.env").write_text("TENANTRY_API_PORT=none\n")
     monkeypatch.setenv("TENANTRY_HOME", str(home))
-    with pytest.raises(MachineError) as told:
+    with pytest.raises(MachineError) as reported:
         load()
-    assert "TENANTRY_API_PORT " in told.value.detail
-    assert str(home / "tenantry.env") in str(told.value)
+    assert "TENANTRY_API_PORT " in reported.value.detail
+    assert str(home / "tenantry.env") in str(reported.value)
 
 
 @given(st.ip_addresses())
@@ -114,8 +114,12 @@ def test_a_domain_is_written_in_small_letters(domain: str) -> None:
 
 
 def test_proxies_are_addresses_and_networks() -> None:
-    told = Settings(home=Path("/nowhere"), trusted_proxies="127.0.0.1, 10.0.0.0/24 ::1")
-    assert [str(each) for each in told.proxy_networks] == ["127.0.0.1/32", "10.0.0.0/24", "::1/128"]
+    reported = Settings(home=Path("/nowhere"), trusted_proxies="127.0.0.1, 10.0.0.0/24 ::1")
+    assert [str(each) for each in reported.proxy_networks] == [
+        "127.0.0.1/32",
+        "10.0.0.0/24",
+        "::1/128",
+    ]
     assert Settings(home=Path("/nowhere")).proxy_networks == []
 
 
@@ -204,7 +208,7 @@ def test_a_region_alone_is_no_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "reported"),
     [
         ({"CERTIFICATE_KEY": "/k"}, "TENANTRY_CERTIFICATE_KEY is of no use without"),
         ({"ACME_DIRECTORY": "https://a.example/d"}, "TENANTRY_ACME_DIRECTORY needs a name"),
@@ -217,11 +221,11 @@ def test_a_region_alone_is_no_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_settings_that_do_not_go_together_are_named(
-    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], told: str
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], reported: str
 ) -> None:
     for name, value in given.items():
         monkeypatch.setenv(f"TENANTRY_{name}", value)
-    with pytest.raises(MachineError, match=told):
+    with pytest.raises(MachineError, match=reported):
         load()
 
 
@@ -258,8 +262,8 @@ def test_only_settings_reach_a_unit_file() -> None:
         "TENANTRY_DATABASE_URL": "postgresql://a:b@c/d",
         "TENANTRY_IMPORT_FROM": "postgresql://a:b@c/d",
     }
-    told = {"TENANTRY_HOME": "/nowhere", "TENANTRY_API_PORT": "3100"}
-    assert unit_environment(Settings(home=Path("/nowhere")), others | told) == told
+    reported = {"TENANTRY_HOME": "/nowhere", "TENANTRY_API_PORT": "3100"}
+    assert unit_environment(Settings(home=Path("/nowhere")), others | reported) == reported
 
 
 def test_what_is_given_openly_has_no_secrets() -> None:

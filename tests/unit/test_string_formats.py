@@ -90,8 +90,8 @@ def test_django_reads_what_was_meant(login: Login, ca_file: str) -> None:
 @given(logins, text)
 def test_pgadmin_reads_what_was_meant(login: Login, ca_file: str) -> None:
     """The fields that its manual requires ("Import/Export Servers"), and no password."""
-    told = Style("pgadmin", verify_full=True, ca_file=ca_file).render(login)
-    server = json.loads(told)["Servers"]["1"]
+    reported = Style("pgadmin", verify_full=True, ca_file=ca_file).render(login)
+    server = json.loads(reported)["Servers"]["1"]
     required = {"Name", "Group", "Port", "Username", "SSLMode", "MaintenanceDB", "Host"}
     assert required <= server.keys()
     assert (server["Host"], server["Port"], server["Username"]) == (
@@ -106,7 +106,9 @@ def test_pgadmin_reads_what_was_meant(login: Login, ca_file: str) -> None:
 
 
 @given(logins, st.sampled_from(sorted(NODE)), text)
-def test_node_is_always_told_by_what_to_verify(login: Login, form: Format, ca_file: str) -> None:
+def test_node_is_always_reported_by_what_to_verify(
+    login: Login, form: Format, ca_file: str
+) -> None:
     """Of a parameter given twice it takes the last, and it decodes as URLs are decoded."""
     parts = urlsplit(Style(form, ca_file=ca_file).render(login))
     last = dict(parse_qsl(parts.query))

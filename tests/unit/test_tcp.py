@@ -1,11 +1,11 @@
-"""What the kernel tells of connections."""
+"""What the kernel shows of connections."""
 
 import socket
 
 from tenantry.host import tcp
 
 
-def test_the_bytes_that_came_are_told_by_the_other_side() -> None:
+def test_the_bytes_that_came_are_reported_by_the_other_side() -> None:
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
         port = server.getsockname()[1]
         with (

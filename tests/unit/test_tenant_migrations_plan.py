@@ -50,7 +50,7 @@ def targets(*statuses: TargetStatus) -> list[TargetRow]:
         (["pending", "pending"], 5, 0, [0, 1]),
     ],
 )
-def test_who_may_be_begun(
+def test_who_may_be_started(
     statuses: list[TargetStatus], canary: int, max_failures: int, expected: list[int]
 ) -> None:
     found = plan.startable(targets(*statuses), canary=canary, max_failures=max_failures)
@@ -58,7 +58,7 @@ def test_who_may_be_begun(
 
 
 @given(st.lists(st.sampled_from(STATUSES), max_size=12), st.integers(0, 4), st.integers(0, 4))
-def test_nobody_is_begun_twice_nor_beyond_the_budget(
+def test_nobody_is_started_twice_nor_beyond_the_budget(
     statuses: list[TargetStatus], canary: int, max_failures: int
 ) -> None:
     rows = targets(*statuses)
@@ -68,9 +68,9 @@ def test_nobody_is_begun_twice_nor_beyond_the_budget(
         assert found == []
 
 
-def test_a_stop_is_told_with_its_reason() -> None:
-    assert plan.told(targets("succeeded", "failed", "pending")) == (
-        "Of 3 databases 1 failed, 1 are migrated and 1 were not begun. tenant_1: 1 broke."
+def test_a_stop_is_reported_with_its_reason() -> None:
+    assert plan.summary(targets("succeeded", "failed", "pending")) == (
+        "Of 3 databases 1 failed, 1 are migrated and 1 were not started. tenant_1: 1 broke."
     )
 
 

@@ -73,13 +73,13 @@ def test_engines_elsewhere_do_not_keep_the_key() -> None:
 
 
 def test_what_is_half_gone_is_not_brought_up(tmp_path: Path) -> None:
-    uninstalling.require_none_begun(tmp_path)
+    uninstalling.require_none_started(tmp_path)
     assert uninstalling.begin(tmp_path)
     assert not uninstalling.begin(tmp_path)
     with pytest.raises(Conflict, match="is being uninstalled"):
-        uninstalling.require_none_begun(tmp_path)
+        uninstalling.require_none_started(tmp_path)
     uninstalling.give_up(tmp_path)
-    uninstalling.require_none_begun(tmp_path)
+    uninstalling.require_none_started(tmp_path)
 
 
 def test_the_mark_goes_through_no_link(tmp_path: Path) -> None:

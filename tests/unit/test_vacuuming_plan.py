@@ -22,6 +22,6 @@ def test_what_is_worth_it_is_rewritten_unless_tables_are_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["bloated", "public.part", "whole", "s.*"])
-def test_a_name_that_no_table_has_is_told(name: str) -> None:
+def test_a_name_that_no_table_has_is_reported(name: str) -> None:
     with pytest.raises(NotFound, match="no table"):
         chosen(ALL, ["public.tight", name])

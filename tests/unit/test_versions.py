@@ -149,7 +149,7 @@ def test_what_runs_another_version_or_replaced_files_is_outdated() -> None:
          " ./tenantry up restart it to run the newer code."),
     ],
 )  # fmt: skip
-def test_what_makes_a_program_run_the_newer_code_is_told(name: str, hint: str) -> None:
+def test_what_makes_a_program_run_the_newer_code_is_reported(name: str, hint: str) -> None:
     [said] = Part(name, "0.3.0+aaaaaaaa", "0.3.1+bbbbbbbb").alerts()
     assert said.detail == f"{name} runs 0.3.0+aaaaaaaa, and 0.3.1+bbbbbbbb is installed."
     assert said.hint == hint
@@ -167,7 +167,7 @@ def test_what_makes_a_program_run_the_newer_code_is_told(name: str, hint: str) -
     ],
     ids=str,
 )
-def test_each_remark_tells_what_to_do(part: Part) -> None:
+def test_each_remark_shows_what_to_do(part: Part) -> None:
     [said] = [*part.alerts(), *part.advice()]
     assert said.hint
     assert part.package is None or part.package in said.hint

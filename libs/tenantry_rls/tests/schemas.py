@@ -47,5 +47,5 @@ def with_hole(servers: Servers, name: str, *statements: str, role: str = APP) ->
         for statement in statements:
             conn.execute(statement.encode())
         report = check(conn, role=role)
-    assert all(found.what and found.why and found.mend for found in report.findings)
+    assert all(found.what and found.why and found.fix for found in report.findings)
     return report

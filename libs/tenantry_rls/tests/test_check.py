@@ -240,8 +240,8 @@ def test_a_context_that_a_database_presets_is_found(
     report = with_hole(servers, kept, preset)
     [found] = report.errors
     assert found.kind == "default-context"
-    assert found.mend.startswith("ALTER ")
-    assert kept in found.mend
+    assert found.fix.startswith("ALTER ")
+    assert kept in found.fix
 
 
 def test_what_a_careless_client_left_to_the_next_one_is_found(servers: Servers, kept: str) -> None:
@@ -292,9 +292,9 @@ def test_the_command_and_its_exit_codes(
     runner(here)("CREATE POLICY open ON sites FOR SELECT USING (true)")
     try:
         assert cli.run(["check", here, "--role", APP, "--format", "json"]) == 1
-        told = json.loads(capsys.readouterr().out)
-        assert not told["isolated"]
-        assert {finding["kind"] for finding in told["findings"]} == {"policy-open", "crossed"}
+        reported = json.loads(capsys.readouterr().out)
+        assert not reported["isolated"]
+        assert {finding["kind"] for finding in reported["findings"]} == {"policy-open", "crossed"}
         assert cli.run(["check", here, "--role", APP]) == 1
         text = capsys.readouterr().out
         assert "NOT isolated." in text

@@ -311,10 +311,10 @@ WARNINGS = {
     "the application owns a table": hole(
         "role-owns", "public.deployments", f"ALTER TABLE deployments OWNER TO {APP}"
     ),
-    "a constant customer unless said": hole(
+    "a constant customer by default": hole(
         "column-default", "public.sites", "ALTER TABLE sites ALTER customer_id SET DEFAULT 1"
     ),
-    "another setting's customer unless said": hole(
+    "another setting's customer by default": hole(
         "column-default",
         "public.sites",
         "ALTER TABLE sites ALTER customer_id SET DEFAULT current_setting('app.customer')::bigint",
@@ -350,7 +350,7 @@ def test_each_hole_is_found(servers: Servers, kept: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WARNINGS)
-def test_what_may_become_a_hole_is_told(servers: Servers, kept: str, name: str) -> None:
+def test_what_may_become_a_hole_is_reported(servers: Servers, kept: str, name: str) -> None:
     made = WARNINGS[name]
     report = with_hole(servers, kept, *made.statements)
     assert {(each.kind, each.subject) for each in report.findings} == {(made.kind, made.subject)}
@@ -409,7 +409,7 @@ def test_what_is_no_hole_is_not_called_one(servers: Servers, kept: str, name: st
     assert with_hole(servers, kept, *FINE[name]).findings == ()
 
 
-MENDED = [
+FIXED = [
     "row-level security is off",
     "it is not forced",
     "USING (true)",
@@ -427,12 +427,12 @@ MENDED = [
 ]
 
 
-@pytest.mark.parametrize("name", MENDED)
-def test_the_sql_that_mends_it_does(servers: Servers, kept: str, name: str) -> None:
+@pytest.mark.parametrize("name", FIXED)
+def test_the_sql_that_fixes_it_does(servers: Servers, kept: str, name: str) -> None:
     made = (HOLES | WARNINGS)[name]
     with psycopg.connect(servers.dsn(kept)) as conn, conn.transaction(force_rollback=True):
         for statement in made.statements:
             conn.execute(statement.encode())
-        [mend] = {each.mend for each in check(conn, role=APP).findings if each.kind == made.kind}
-        conn.execute(mend.encode())
+        [fix] = {each.fix for each in check(conn, role=APP).findings if each.kind == made.kind}
+        conn.execute(fix.encode())
         assert made.kind not in {each.kind for each in check(conn, role=APP).findings}

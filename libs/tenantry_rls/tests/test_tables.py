@@ -145,7 +145,7 @@ def test_a_customer_is_found_by_the_index(owner: Conn) -> None:
         ("pg_class; DROP TABLE sites", {}),
     ],
 )
-def test_what_is_not_there_is_told(owner: Conn, table: str, options: dict[str, str]) -> None:
+def test_what_is_not_there_is_reported(owner: Conn, table: str, options: dict[str, str]) -> None:
     with pytest.raises((UnknownTable, psycopg.errors.SyntaxError, psycopg.errors.InvalidName)):
         enable(owner, table, **options)  # type: ignore[arg-type]
     assert policies(owner) == []

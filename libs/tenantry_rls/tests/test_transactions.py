@@ -321,7 +321,7 @@ def test_a_setting_for_the_session_would_have_leaked(servers: Servers, database:
     with psycopg.connect(servers.pooled(database), autocommit=True) as careless:
         careless.execute("SELECT set_config('app.current_customer_id', '1', false)")
         try:
-            with psycopg.connect(servers.pooled(database), autocommit=True) as stranger:
-                assert stranger.execute(SEEN).fetchall() == [(1,), (1,)]
+            with psycopg.connect(servers.pooled(database), autocommit=True) as anonymous:
+                assert anonymous.execute(SEEN).fetchall() == [(1,), (1,)]
         finally:
             careless.execute("DISCARD ALL")

@@ -119,11 +119,11 @@ def create_app(settings: Settings) -> FastAPI:
         )
 
     app.add_middleware(Frame)
-    _tell_problems_apart(app)
+    _distinguish_problems(app)
     return app
 
 
-def _tell_problems_apart(app: FastAPI) -> None:
+def _distinguish_problems(app: FastAPI) -> None:
     """Document failures as ``application/problem+json``; FastAPI uses the success's media type."""
     document = app.openapi()
     for methods in document["paths"].values():

@@ -60,7 +60,7 @@ class AuditEntry(BaseModel):
     )
     address: str | None
     result: Literal["ok", "accepted", "refused", "failed"] = Field(
-        description="What was only begun is accepted; a row of its own tells how it ended."
+        description="What was only started is accepted; a row of its own shows how it ended."
     )
     request_id: str | None
     details: dict[str, object]

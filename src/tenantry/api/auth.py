@@ -143,7 +143,7 @@ async def begin_totp(body: Proof, platform: CurrentPlatform, caller: AnyCaller) 
         await platform.people.begin_totp(tx, caller.principal, made)
         return made
 
-    made = await caller.once(Secret, work)
+    made = await caller.idempotent(Secret, work)
     uri = plan.totp_uri(made, email=caller.actor.name, domain=platform.settings.domain)
     return answers.answer(TotpSecret(secret=made.reveal(), uri=uri.reveal()))
 
@@ -157,7 +157,7 @@ async def confirm_totp(body: TotpCode, platform: CurrentPlatform, caller: AnyCal
         await platform.people.confirm_totp(tx, caller.principal, body.code, codes)
         return codes
 
-    codes = await caller.once(list[Secret], work)
+    codes = await caller.idempotent(list[Secret], work)
     return answers.answer(
         RecoveryCodes(recovery_codes=[code.reveal() for code in codes]),
         message="Keep these codes: each opens once, and they are not shown again.",
@@ -182,5 +182,5 @@ async def recovery_codes(body: Proof, platform: CurrentPlatform, caller: AnyCall
         await platform.people.replace_recovery_codes(tx, caller.principal, codes)
         return codes
 
-    codes = await caller.once(list[Secret], work)
+    codes = await caller.idempotent(list[Secret], work)
     return answers.answer(RecoveryCodes(recovery_codes=[code.reveal() for code in codes]))

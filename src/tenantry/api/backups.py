@@ -110,7 +110,7 @@ async def index(
         principal.actor, database_id, cursor=cursor, limit=limit
     )
     found = await platform.restores.window(principal.actor, database_id)
-    told = BackupListing(
+    reported = BackupListing(
         count=len(page.rows),
         next_cursor=page.next_cursor,
         total_bytes=total,
@@ -121,7 +121,7 @@ async def index(
         data=[_backup(row) for row in page.rows],
     )
     unsaid = {"next_cursor"} if page.next_cursor is None else set()
-    return JSONResponse(told.model_dump(mode="json", exclude=unsaid))
+    return JSONResponse(reported.model_dump(mode="json", exclude=unsaid))
 
 
 @router.post("", status_code=202, response_model=Answer[Operation])

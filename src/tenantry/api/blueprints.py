@@ -10,8 +10,8 @@ from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.database_answers import OpenedRole
 from tenantry.api.deps import CurrentPlatform, DatabaseId, calling
 from tenantry.api.requests.blueprints import ApplyBlueprint
-from tenantry.services.blueprints.model import Begun, Standing
 from tenantry.services.blueprints.model import Blueprint as Known
+from tenantry.services.blueprints.model import Standing, Started
 from tenantry.services.requests.service import Caller
 
 router = APIRouter(tags=["blueprints"])
@@ -201,18 +201,18 @@ async def apply(
     Migrations run with the rights of the owner role. Missing roles of the blueprint are created.
     """
 
-    begun = await caller.once(
-        Begun,
+    started = await caller.idempotent(
+        Started,
         lambda tx, secrets: platform.blueprints.begin(
             tx, caller.actor, database_id, body.wanted(), secrets.role_password
         ),
     )
-    roles = [database_answers.opened_role(platform.settings, each) for each in begun.roles]
-    told = AppliedBlueprint.model_validate(
-        answers.operation(begun.operation).model_dump() | {"roles": roles}
+    roles = [database_answers.opened_role(platform.settings, each) for each in started.roles]
+    reported = AppliedBlueprint.model_validate(
+        answers.operation(started.operation).model_dump() | {"roles": roles}
     )
     response = answers.answer(
-        told, message="The database is being brought to its blueprint.", status=202
+        reported, message="The database is being brought to its blueprint.", status=202
     )
-    response.headers["Location"] = f"/api/operations/{begun.operation.id}"
+    response.headers["Location"] = f"/api/operations/{started.operation.id}"
     return response

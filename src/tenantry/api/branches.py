@@ -45,7 +45,7 @@ async def create(
     The password is valid once the operation has succeeded.
     """
 
-    made = await caller.once(
+    made = await caller.idempotent(
         model.OpenedBranch,
         lambda tx, secrets: platform.branches.create(
             tx, caller.actor, database_id, body.wanted(), secrets.password()

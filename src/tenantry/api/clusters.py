@@ -58,7 +58,7 @@ class HeldRepository(BaseModel):
 
 class ClusterBackups(BaseModel):
     repositories: list[HeldRepository]
-    making: bool = Field(description="Whether one is being made now.")
+    in_progress: bool = Field(description="Whether one is being made now.")
     backups: list[PhysicalBackup] = Field(description="The oldest first.")
 
 
@@ -74,7 +74,7 @@ def _held(found: Held) -> ClusterBackups:
             )
             for each in found.states
         ],
-        making=found.making,
+        in_progress=found.in_progress,
         backups=[
             PhysicalBackup(
                 repository=each.repository,

@@ -116,7 +116,7 @@ class Database(BaseModel):
     branched_at: dt.datetime | None = Field(description="When a branch was as its parent.")
     expires_at: dt.datetime | None = Field(description="When a branch is deleted.")
     missing_since: dt.datetime | None = Field(
-        description="Since when its server does not have it; it is never made anew by itself."
+        description="Since when its server does not have it; it is never created again by itself."
     )
     status_detail: str | None = Field(
         description="Why it is not as it should be; null once that is put right. It is tried again "

@@ -212,7 +212,7 @@ async def rotate_password(
 ) -> Response:
     """Set a new password, shown only in this answer. Open sessions, also pooled ones, go on."""
 
-    opened = await caller.once(
+    opened = await caller.idempotent(
         Opened,
         lambda tx, secrets: platform.databases.rotate_password(
             tx, caller.actor, database_id, secrets.password()

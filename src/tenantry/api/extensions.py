@@ -58,7 +58,7 @@ async def add(
 ) -> Response:
     """Install an extension, and those that it requires, in one of the database's schemas."""
 
-    made = await caller.once(
+    made = await caller.idempotent(
         Offered,
         lambda tx, _: platform.extensions.add(
             tx, caller.actor, database_id, body.name, body.schema_

@@ -131,7 +131,7 @@ class Frame:
         except ClientDisconnect:  # what the request began is already undone
             reply.gone = True
         except Exception:
-            log.exception("request.broke", method=scope["method"], path=scope["path"])
+            log.exception("request.crashed", method=scope["method"], path=scope["path"])
             answer = problems.internal_error(call.request_id, scope["path"])
             await reply.instead(answer, scope, receive)
 

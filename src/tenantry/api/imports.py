@@ -28,7 +28,7 @@ router = APIRouter(prefix="/api/databases/{identifier}/import", tags=["imports"]
 
 Writer = Annotated[Caller, calling("databases:write")]
 
-_BEGUN = "It is being imported."
+_STARTED = "It is being imported."
 _DUMP = {
     UPLOAD: {
         "type": "string",
@@ -78,7 +78,7 @@ async def begin(
         operation = await platform.imports.start_upload(
             caller, database_id, request.stream(), selection, announced=_announced(request)
         )
-        return answers.accepted(operation, _BEGUN)
+        return answers.accepted(operation, _STARTED)
     body = parsed(ImportDatabase, await request.body())
     selection = body.selection()
     match body.origin():
@@ -86,7 +86,7 @@ async def begin(
             operation = await platform.imports.start_held(caller, database_id, upload_id, selection)
         case source:
             operation = await platform.imports.start(caller, database_id, source, selection)
-    return answers.accepted(operation, _BEGUN)
+    return answers.accepted(operation, _STARTED)
 
 
 def _is_dump(request: Request) -> bool:

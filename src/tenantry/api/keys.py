@@ -102,7 +102,7 @@ async def create(body: CreateKey, platform: CurrentPlatform, caller: Writer) -> 
         )
         return made, secret
 
-    made, secret = await caller.once(tuple[ShownKey, Secret], work)
+    made, secret = await caller.idempotent(tuple[ShownKey, Secret], work)
     return answers.answer(
         NewApiKey(**_shown(made).model_dump(), key=secret.reveal()),
         message="API key made. Keep it: it is not shown again.",

@@ -72,7 +72,7 @@ async def abandon(
     can be used, restored or deleted again.
     """
 
-    row = await caller.once(
+    row = await caller.idempotent(
         OperationRow, lambda tx, _: platform.operations.abandon(tx, caller.actor, operation_id)
     )
     return answers.answer(answers.operation(row), message="It was abandoned.")

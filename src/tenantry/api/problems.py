@@ -67,8 +67,8 @@ def problem(
     )
 
 
-def _of(request: Request, **told: object) -> JSONResponse:
-    return problem(request.state.call.request_id, request.url.path, **told)  # type: ignore[arg-type]
+def _of(request: Request, **fields: object) -> JSONResponse:
+    return problem(request.state.call.request_id, request.url.path, **fields)  # type: ignore[arg-type]
 
 
 async def _tenantry_error(request: Request, error: Exception) -> JSONResponse:
@@ -206,7 +206,7 @@ def internal_error(request_id: str, path: str) -> JSONResponse:
         code="internal_error",
         title="Something went wrong",
         detail="The request failed for a reason that is ours, not yours.",
-        hint=f"The log tells more under the request id {request_id}.",
+        hint=f"The log shows more under the request id {request_id}.",
     )
 
 

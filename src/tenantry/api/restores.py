@@ -21,8 +21,8 @@ router = APIRouter(prefix="/api/databases/{identifier}", tags=["restores"])
 Reader = Annotated[Principal, allowed("databases:read")]
 Writer = Annotated[Caller, calling("databases:write")]
 
-_BEGUN = "It is being restored; until it is put in service, everything goes on as it is."
-_NEW = f"{_BEGUN} A new database gets its password by POST …/rotate-password."
+_STARTED = "It is being restored; until it is put in service, everything goes on as it is."
+_NEW = f"{_STARTED} A new database gets its password by POST …/rotate-password."
 
 
 class Replaced(BaseModel):
@@ -60,7 +60,7 @@ async def restore(
     operation = await caller.begin(
         lambda tx: platform.restores.begin(tx, caller.actor, database_id, wanted)
     )
-    return answers.accepted(operation, _BEGUN if wanted.into == "in_place" else _NEW)
+    return answers.accepted(operation, _STARTED if wanted.into == "in_place" else _NEW)
 
 
 @router.get("/replaced", response_model=Listing[Replaced])
@@ -68,5 +68,5 @@ async def replaced(
     platform: CurrentPlatform, principal: Reader, database_id: DatabaseId
 ) -> Response:
     """List the retained databases that restores in place have replaced, newest first."""
-    found = await platform.restores.kept(principal.actor, database_id)
+    found = await platform.restores.retained(principal.actor, database_id)
     return answers.listing([_shown(each) for each in found])

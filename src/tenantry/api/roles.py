@@ -45,7 +45,7 @@ async def create(
     Its password is shown only in this answer.
     """
 
-    opened = await caller.once(
+    opened = await caller.idempotent(
         model.OpenedRole,
         lambda tx, secrets: platform.roles.create(
             tx, caller.actor, database_id, body.wanted(), secrets.password()
@@ -112,7 +112,7 @@ async def rotate_password(
 ) -> Response:
     """Set a new password, shown only in this answer. Open sessions, also pooled ones, go on."""
 
-    opened = await caller.once(
+    opened = await caller.idempotent(
         model.OpenedRole,
         lambda tx, secrets: platform.roles.rotate_password(
             tx, caller.actor, database_id, role_id, secrets.password()

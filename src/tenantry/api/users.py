@@ -31,7 +31,7 @@ async def create(body: CreateUser, platform: CurrentPlatform, caller: Administra
         )
         return person.user(row), generated if wanted.password is None else None
 
-    made, password = await caller.once(tuple[User, Secret | None], work)
+    made, password = await caller.idempotent(tuple[User, Secret | None], work)
     return answers.answer(person.new_user(made, password), message="User made.", status=201)
 
 
@@ -77,7 +77,7 @@ async def unlock(platform: CurrentPlatform, caller: Administrator, user_id: User
     async def work(tx: Tx, _: SecretSource) -> User:
         return person.user(await platform.users.unlock(tx, caller.principal, user_id))
 
-    return answers.answer(await caller.once(User, work), message="User unlocked.")
+    return answers.answer(await caller.idempotent(User, work), message="User unlocked.")
 
 
 @router.post("/{identifier}/reset-password", response_model=Answer[NewUser])
@@ -91,7 +91,7 @@ async def reset_password(
         row = await platform.users.reset_password(tx, caller.principal, user_id, password)
         return person.user(row), password
 
-    changed, password = await caller.once(tuple[User, Secret], work)
+    changed, password = await caller.idempotent(tuple[User, Secret], work)
     return answers.answer(
         person.new_user(changed, password),
         message="Password changed. Keep it: it is not shown again.",
@@ -107,4 +107,6 @@ async def remove_totp(
     async def work(tx: Tx, _: SecretSource) -> User:
         return person.user(await platform.users.remove_totp(tx, caller.principal, user_id))
 
-    return answers.answer(await caller.once(User, work), message="The user logs in without a code.")
+    return answers.answer(
+        await caller.idempotent(User, work), message="The user logs in without a code."
+    )

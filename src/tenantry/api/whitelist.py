@@ -65,12 +65,12 @@ def _shown(row: EntryRow) -> WhitelistEntry:
 async def index(platform: CurrentPlatform, principal: Reader, database_id: DatabaseId) -> Response:
     """List the addresses that may reach the database; an empty list allows all addresses."""
     entries = await platform.network.entries(principal.actor, database_id)
-    told = WhitelistListing(
+    reported = WhitelistListing(
         count=len(entries),
         caller_address=principal.actor.address,
         data=[_shown(row) for row in entries],
     )
-    return JSONResponse(told.model_dump(mode="json", exclude={"next_cursor"}))
+    return JSONResponse(reported.model_dump(mode="json", exclude={"next_cursor"}))
 
 
 @router.post("", status_code=201, response_model=Answer[AddedEntry])

@@ -134,15 +134,15 @@ class RulesWritten(Change):
     """A cluster's pg_hba.conf."""
 
 
-class SideInstanceRecovered(Change):
+class SideClusterRecovered(Change):
     pass
 
 
-class SideInstanceRemoved(Change):
+class SideClusterRemoved(Change):
     pass
 
 
-class SideInstanceRestored(Change):
+class SideClusterRestored(Change):
     pass
 
 

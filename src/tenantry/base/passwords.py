@@ -63,17 +63,17 @@ class Hashing:
         async with self._places:
             return await asyncio.to_thread(self._hasher.hash, _normal(password))
 
-    async def verify(self, password: Secret, kept: str | None) -> bool:
+    async def verify(self, password: Secret, stored: str | None) -> bool:
         """Whether the password matches the hash; without a hash False, after the same time."""
         async with self._places:
-            return await asyncio.to_thread(self._verify, password, kept)
+            return await asyncio.to_thread(self._verify, password, stored)
 
-    def _verify(self, password: Secret, kept: str | None) -> bool:
+    def _verify(self, password: Secret, stored: str | None) -> bool:
         try:
-            self._hasher.verify(kept or _NOBODYS, _normal(password))
+            self._hasher.verify(stored or _NOBODYS, _normal(password))
         except VerificationError:
             return False
-        return kept is not None
+        return stored is not None
 
     async def fault(self, password: Secret, *, email: str) -> str | None:
         """Run ``fault`` in a thread."""

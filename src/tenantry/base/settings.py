@@ -383,10 +383,10 @@ def load() -> Settings:
     try:
         return Settings(_env_file=home / "tenantry.env")
     except ValidationError as error:
-        wrong = "; ".join(map(_told, error.errors(include_url=False, include_input=False)))
+        wrong = "; ".join(map(_described, error.errors(include_url=False, include_input=False)))
         raise MachineError(
             f"These settings cannot be used: {wrong}.",
-            hint=f"Mend them in the environment or in {home / 'tenantry.env'}.",
+            hint=f"Fix them in the environment or in {home / 'tenantry.env'}.",
         ) from None
     except OSError as error:
         raise MachineError(
@@ -395,7 +395,7 @@ def load() -> Settings:
         ) from None
 
 
-def _told(wrong: "ErrorDetails") -> str:
+def _described(wrong: "ErrorDetails") -> str:
     """Describe one wrong setting. Errors about several settings name them themselves."""
     what = wrong["msg"].removeprefix("Value error, ")
     if wrong["type"] == "missing":

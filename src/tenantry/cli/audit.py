@@ -8,7 +8,7 @@ import typer
 from tenantry.base.ids import parse_id
 from tenantry.cli import output, times
 from tenantry.cli.client import Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, find
 
 
@@ -19,14 +19,14 @@ def _what(row: Row) -> object:
 
 def _details(row: Row) -> dict[str, object]:
     """Return an entry's other details, without ids and unknown values."""
-    told = {
+    reported = {
         name: value
         for name, value in row["details"].items()
         if value not in (None, "", []) and not name.endswith("_id")
     }
-    if told.get("count") == len(told.get("networks", [])):
-        del told["count"]
-    return told
+    if reported.get("count") == len(reported.get("networks", [])):
+        del reported["count"]
+    return reported
 
 
 _COLUMNS: dict[str, output.Cell] = {
@@ -50,7 +50,7 @@ _WIDE: dict[str, output.Cell] = {
 
 Result = Annotated[
     Literal["ok", "accepted", "refused", "failed"] | None,
-    typer.Option(help="Only what ended so; accepted is what was only begun."),
+    typer.Option(help="Only what ended so; accepted is what was only started."),
 ]
 Until = Annotated[
     dt.datetime | None,

@@ -6,12 +6,12 @@ import typer
 
 from tenantry.cli import output, times
 from tenantry.cli.client import Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import Environment, In, Named, find
 
 Kind = Annotated[
     Literal["custom", "plain"] | None,
-    typer.Option("--format", help="custom, for pg_restore (unless said); plain, SQL for psql."),
+    typer.Option("--format", help="custom, for pg_restore (the default); plain, SQL for psql."),
 ]
 Every = Annotated[
     Literal["off", "day", "week"] | None,

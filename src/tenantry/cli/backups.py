@@ -9,10 +9,10 @@ import typer
 from tenantry.base.errors import InvalidInput, NotFound
 from tenantry.base.ids import parse_id
 from tenantry.base.sizes import readable
-from tenantry.cli import backup_schedules, door, drills, operations, output, times
+from tenantry.cli import backup_schedules, drills, entry_point, operations, output, times
 from tenantry.cli.client import Api, ApiError, Row, connect
-from tenantry.cli.door import Json
 from tenantry.cli.downloading import ensure_file
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
 
 app = typer.Typer(
@@ -111,11 +111,11 @@ def create(
     output.done(f"{title(row)} is backed up, {readable(backup['size_bytes'])}")
 
 
-def _restorable(told: Row) -> str:
+def _restorable(reported: Row) -> str:
     """Return which moments `tenantry restore` can restore, from the API's answer to a list."""
-    match told["restorable"]:
+    match reported["restorable"]:
         case "ok":
-            ends = (times.local(told[f"restorable_{end}"]) for end in ("from", "until"))
+            ends = (times.local(reported[f"restorable_{end}"]) for end in ("from", "until"))
             return "`tenantry restore` brings back every second from {} to {}.".format(*ends)
         case "none":
             return "`tenantry restore` can bring back no second of it: no backup reaches it yet."
@@ -145,7 +145,7 @@ def list_backups(
         row = _database(api, database, env)
         page = api.rows(_path(row), limit=limit)
     output.listing(page, _COLUMNS, empty=f"{title(row)} has no backup.", in_json=as_json)
-    output.note(_restorable(page.told))
+    output.note(_restorable(page.about))
 
 
 @app.command()
@@ -217,8 +217,8 @@ def download(
         path, sha256 = _path(owner, row, "/download"), row["sha256"] or ""
 
         def fetch(file: BinaryIO, start: int) -> None:
-            with operations.progress("downloads") as tell:
-                api.download(path, file, tell, start=start, etag=sha256)
+            with operations.progress("downloads") as report:
+                api.download(path, file, report, start=start, etag=sha256)
 
         fetched = ensure_file(target, fetch, size=row["size_bytes"] or 0, sha256=sha256)
     if as_json:
@@ -269,7 +269,7 @@ def verify(
     else:
         output.note(f"{row['file_name']} is damaged. {result['damage']}", style="bold red")
     if result["status"] != "ready":
-        raise typer.Exit(door.FAILED)
+        raise typer.Exit(entry_point.FAILED)
 
 
 app.command("schedule")(backup_schedules.schedule)

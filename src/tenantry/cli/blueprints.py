@@ -10,7 +10,7 @@ import typer
 from tenantry.base.errors import InvalidInput
 from tenantry.cli import output
 from tenantry.cli.client import Api, Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, find, title
 from tenantry.cli.operations import StatementTimeout, follow
 
@@ -157,7 +157,7 @@ def upgrade(
         ),
     ] = None,
     to: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="The version; the newest unless said.")
+        int | None, typer.Option(min=1, metavar="N", help="The version; default: the newest.")
     ] = None,
     env: In = None,
     statement_timeout: StatementTimeout = None,
@@ -241,16 +241,16 @@ def _folder(folder: Path, name: str) -> Row:
 
 def _bring(api: Api, database: Row, asked: Row, *, as_json: bool) -> Row:
     said = {key: value for key, value in asked.items() if value is not None}
-    begun = api.post(f"/api/databases/{database['id']}/blueprint", said)
+    started = api.post(f"/api/databases/{database['id']}/blueprint", said)
     if not as_json:
-        show_roles(begun["roles"])
-    done = follow(api, begun["id"])
+        show_roles(started["roles"])
+    done = follow(api, started["id"])
     if not as_json:
         came = done["result"]
         for step in came["steps"]:
             output.line(f"{step['version']}/{step['direction']} {step['file'] or '(no file)'}")
         output.done(f"{title(database)} is at version {came['version']} of {came['blueprint']}")
-    return done | {"roles": begun["roles"]}
+    return done | {"roles": started["roles"]}
 
 
 def finish(api: Api, row: Row) -> None:

@@ -10,9 +10,9 @@ from tenantry.base.errors import Conflict, InvalidInput
 from tenantry.cli import limits, output, times
 from tenantry.cli.client import Row, connect
 from tenantry.cli.connecting import labelled
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import Environment, In, Named, find, title
-from tenantry.cli.operations import AcceptLosses, Wait, follow, tell_exceptions
+from tenantry.cli.operations import AcceptLosses, Wait, follow, report_exceptions
 
 app = typer.Typer(
     help="Branches: databases with another's data. `tenantry db` shows and deletes them.",
@@ -24,7 +24,7 @@ At = Annotated[
     typer.Option(
         parser=times.text_of(times.past),
         metavar="WHEN",
-        help="With the data of then: 2h (ago), or a moment; unless said, now.",
+        help="With the data of then: 2h (ago), or a moment; default: now.",
     ),
 ]
 Expires = Annotated[
@@ -65,7 +65,7 @@ def create(
     ] = None,
     at: At = None,
     plan: Annotated[
-        str | None, typer.Option(help="Its plan; its parent's limits unless said.")
+        str | None, typer.Option(help="Its plan; default: its parent's limits.")
     ] = None,
     expires: Expires = None,
     masked: Masked = None,
@@ -107,7 +107,7 @@ def create(
     if as_json:
         output.as_json(row)
     elif wait:
-        tell_exceptions(row["operation"]["result"])
+        report_exceptions(row["operation"]["result"])
         how = row["operation"]["result"]["method"]
         output.done(f"{title(row)} ({row['environment']}) is {title(parent)}'s branch, by {how}")
     else:
@@ -188,10 +188,10 @@ def _show_end(operation: Row, said: str, *, wait: bool, as_json: bool) -> None:
     if as_json:
         output.as_json(operation)
     elif wait:
-        tell_exceptions(operation["result"])
+        report_exceptions(operation["result"])
         output.done(f"{said}; what was there is kept as {operation['result']['replaced']}")
     else:
-        output.done(f"It has begun: operation {operation['id']}")
+        output.done(f"Started: operation {operation['id']}")
 
 
 @app.command()

@@ -79,12 +79,12 @@ class OperationFailed(ApiError):
 class Page:
     """Rows of a list; ``more`` is whether there are further rows.
 
-    ``told`` holds the answer's fields about the list itself.
+    ``about`` holds the answer's fields about the list itself.
     """
 
     rows: list[Row]
     more: bool
-    told: Row = field(default_factory=dict)
+    about: Row = field(default_factory=dict)
 
 
 class Api:
@@ -111,7 +111,7 @@ class Api:
         last = Page([], more=False)
         for last in self.pages(path, query, limit):
             found += last.rows
-        return Page(found, last.more, last.told)
+        return Page(found, last.more, last.about)
 
     def pages(
         self, path: str, query: Mapping[str, object], limit: int | None = None
@@ -124,7 +124,7 @@ class Api:
             answer = self._ask("GET", path, query={**query, "limit": size, "cursor": cursor})
             cursor = answer.get("next_cursor")
             rows = answer.pop("data")
-            yield Page(rows, more=bool(cursor), told=answer)
+            yield Page(rows, more=bool(cursor), about=answer)
             if not cursor:
                 return
             left = None if left is None else left - len(rows)
@@ -203,12 +203,12 @@ class Api:
         self,
         path: str,
         target: BinaryIO,
-        tell: Callable[[int, int], None],
+        report: Callable[[int, int], None],
         *,
         start: int = 0,
         etag: str = "",
     ) -> None:
-        """Write the body of a GET to ``target``; calls ``tell`` with the bytes done and in total.
+        """Write the body of a GET to ``target``; calls ``report`` with the bytes done and in total.
 
         Starts at byte ``start`` if the file still has this ``etag``; otherwise at its beginning.
         Raises ConnectionLost if the connection is lost.
@@ -228,11 +228,12 @@ class Api:
             for chunk in answer.stream(_BLOCK):
                 target.write(chunk)
                 done += len(chunk)
-                tell(done, total)
+                report(done, total)
         except exceptions.HTTPError as error:
             raise ConnectionLost(
-                f"{self.url} broke off while the file came ({transport.reason(error)}).",
-                hint="Try again: it goes on where it was. `tenantry status` tells how the "
+                f"{self.url} closed the connection during the download"
+                f" ({transport.reason(error)}).",
+                hint="Try again: it goes on where it was. `tenantry status` shows how the "
                 "platform is.",
             ) from error
         finally:
@@ -247,15 +248,15 @@ class Api:
                 return transport.is_success(answer), said["parts"]
         raise self._refusal(answer)
 
-    def wait(self, operation_id: str, tell: Callable[[Row], None] = lambda _: None) -> Row:
-        """Wait for an operation to succeed and return it; calls ``tell`` with each state.
+    def wait(self, operation_id: str, report: Callable[[Row], None] = lambda _: None) -> Row:
+        """Wait for an operation to succeed and return it; calls ``report`` with each state.
 
         Raises OperationFailed if it failed or was cancelled.
         """
         path = f"/api/operations/{quote(operation_id, safe='')}"
         while True:
             operation: Row = self.get(path)
-            tell(operation)
+            report(operation)
             if operation["status"] == "succeeded":
                 return operation
             if operation["status"] in {"failed", "cancelled"}:
@@ -320,8 +321,9 @@ class Api:
                 ) from error
             unknown = " It may have been done all the same: look first." if method != "GET" else ""
             raise ConnectionLost(
-                f"{self.url} broke off while it was asked ({transport.reason(error)})." + unknown,
-                hint="Try again; `tenantry status` tells how the platform is.",
+                f"{self.url} closed the connection before it answered ({transport.reason(error)})."
+                + unknown,
+                hint="Try again; `tenantry status` shows how the platform is.",
             ) from error
 
     def _refusal(self, answer: urllib3.BaseHTTPResponse) -> TenantryError:

@@ -36,7 +36,7 @@ def restore(name: str, *, to: str, dry_run: bool, yes: bool, as_json: bool) -> N
         raise Conflict(
             f"Tenantry runs in {here.home} (pid {pid}).",
             hint="Stop it first: tenantry down. Only a shared cluster can be restored while it is "
-            "up, and only to a moment. --dry-run tells what would be done.",
+            "up, and only to a moment. --dry-run shows what would be done.",
         )
     identity.become_service_user()
     if pid is not None:
@@ -50,9 +50,9 @@ def restore(name: str, *, to: str, dry_run: bool, yes: bool, as_json: bool) -> N
             return
         if not yes:
             confirm(f"Restore {name}?")
-        with recovery.telling() as (say, show):
+        with recovery.reporting() as (say, show):
             report = asyncio.run(ClusterRestore(here, name).carry_out(wanted, say=say, show=show))
-    _tell(here, report, as_json=as_json)
+    _report(here, report, as_json=as_json)
 
 
 def _ask_for(here: Settings, name: str, moment: dt.datetime, *, yes: bool, as_json: bool) -> None:
@@ -61,7 +61,7 @@ def _ask_for(here: Settings, name: str, moment: dt.datetime, *, yes: bool, as_js
     with connect() as api:
         path = f"/api/clusters/{find_cluster(api, name)['id']}/restore"
         row = operations.follow(api, api.post(path, {"to": moment.isoformat()})["id"])
-    _tell(here, Report.model_validate(row["result"]), as_json=as_json, is_up=True)
+    _report(here, Report.model_validate(row["result"]), as_json=as_json, is_up=True)
 
 
 @contextmanager
@@ -122,30 +122,30 @@ def _look(
 
 def _warn_of(made: list[str] | None) -> None:
     if made is None:
-        output.note("Which databases were made since cannot be told: control does not start.")
+        output.note("It is unknown which databases were created since: control does not start.")
     elif made:
         output.note(f"{', '.join(made)} were made since, and would be gone", style="red")
 
 
-def _tell(here: Settings, report: Report, *, as_json: bool, is_up: bool = False) -> None:
+def _report(here: Settings, report: Report, *, as_json: bool, is_up: bool = False) -> None:
     if as_json:
         output.as_json(report.model_dump(mode="json", exclude={"operation_id", "in_service"}))
         return
     output.done(f"{report.cluster} is back, as it was at {recovery.moment_of(report.reached)}")
-    recovery.warn_of(Differences(report.missing, report.strangers, report.closed))
-    if report.shut:
+    recovery.warn_of(Differences(report.missing, report.unmanaged, report.closed))
+    if report.locked:
         output.note(
-            f"{', '.join(report.shut)} had been revoked or changed since, and stay shut out",
+            f"{', '.join(report.locked)} had been revoked or changed since, and stay locked",
             style="yellow",
         )
     if report.old_unreadable:
         output.note(
-            "The old cluster does not start, so that only the audit could tell what has been "
+            "The old cluster does not start, so that only the audit log could show what has been "
             "revoked since; what tenants have changed by themselves is as it was at that moment.",
             style="yellow",
         )
-    if report.kept:
-        folder = service.folders_of(here, report.cluster).cluster.folder / report.kept
+    if report.retained:
+        folder = service.folders_of(here, report.cluster).cluster.folder / report.retained
         output.note(f"The old cluster is kept in {folder}")
     if is_up:
         output.note("A full backup begins by itself")
@@ -153,7 +153,7 @@ def _tell(here: Settings, report: Report, *, as_json: bool, is_up: bool = False)
         output.note("Now: tenantry up, which makes a full backup", style="bold")
 
 
-def kept(*, as_json: bool) -> None:
+def retained(*, as_json: bool) -> None:
     """List the clusters that restores of whole clusters have replaced."""
     rows = [
         {
@@ -163,7 +163,7 @@ def kept(*, as_json: bool) -> None:
             "size_bytes": files.used_bytes(each.path),
             "path": str(each.path),
         }
-        for each in service.every_kept(settings.load())
+        for each in service.every_retained(settings.load())
     ]
     if as_json:
         output.as_json(rows)
@@ -177,7 +177,7 @@ def kept(*, as_json: bool) -> None:
             "SIZE": lambda row: output.size(row["size_bytes"]),
             "PATH": "path",
         },
-        empty="Nothing is kept.",
+        empty="No old cluster is retained.",
     )
 
 
@@ -185,11 +185,11 @@ def discard(name: str, which: str | None, *, yes: bool) -> None:
     """Delete the replaced versions of a cluster, or one of them by its name."""
     here = settings.load()
     folders = service.folders_of(here, name)
-    found = [each for each in folders.kept() if which in {None, each.name}]
+    found = [each for each in folders.retained() if which in {None, each.name}]
     if not found:
         raise NotFound(
-            f"Nothing {'is kept of' if which is None else f'named {which} is kept of'} {name}.",
-            hint="tenantry cluster kept lists what is.",
+            f"{name} has no retained folder{'' if which is None else f' named {which}'}.",
+            hint="tenantry cluster retained lists what is.",
         )
     identity.become_service_user()
     if not yes:

@@ -7,7 +7,7 @@ import typer
 from tenantry.base.sizes import readable
 from tenantry.cli import operations, output, times
 from tenantry.cli.client import Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import ClusterNamed, find_cluster
 
 app = typer.Typer(
@@ -47,7 +47,7 @@ def backups(name: ClusterNamed, as_json: Json = False) -> None:
     if as_json:
         output.as_json(held)
         return
-    first = "the first one is being made" if held["making"] else "nothing can be restored"
+    first = "the first one is being made" if held["in_progress"] else "nothing can be restored"
     none = f"There is no backup of {name} in these repositories: {first}."
     if not held["backups"] and any(each["state"] == "unknown" for each in held["repositories"]):
         none = f"Whether there are backups of {name} is not known."
@@ -159,23 +159,23 @@ def restore(
 
 
 @app.command()
-def kept(as_json: Json = False) -> None:
+def retained(as_json: Json = False) -> None:
     """List the replaced clusters that are retained, and their disk usage.
 
     Example:
 
-        tenantry cluster kept
+        tenantry cluster retained
     """
     from tenantry.cli import cluster_restores  # noqa: PLC0415 (it loads the services)
 
-    cluster_restores.kept(as_json=as_json)
+    cluster_restores.retained(as_json=as_json)
 
 
 @app.command()
 def discard(
     name: ClusterNamed,
     which: Annotated[
-        str | None, typer.Argument(metavar="[KEPT]", help="Which one; all of them without.")
+        str | None, typer.Argument(metavar="[NAME]", help="Which one; all of them without.")
     ] = None,
     yes: Yes = False,
 ) -> None:

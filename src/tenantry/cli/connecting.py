@@ -16,7 +16,7 @@ from tenantry.base.errors import InvalidInput, MachineError, NotFound
 from tenantry.base.home import Home
 from tenantry.cli import output
 from tenantry.cli.client import Api, Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find
 from tenantry.host import files
 

@@ -20,7 +20,7 @@ from tenantry.cli import (
 )
 from tenantry.cli.client import Page, Row, connect
 from tenantry.cli.connecting import labelled, strings_of
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import Environment, In, Named, find, title
 from tenantry.cli.operations import follow
 from tenantry.cli.times import distance, past

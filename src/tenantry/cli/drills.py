@@ -2,9 +2,9 @@
 
 from tenantry.cli import output, times
 from tenantry.cli.client import connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
-from tenantry.cli.operations import Wait, follow, tell_exceptions
+from tenantry.cli.operations import Wait, follow, report_exceptions
 
 _COLUMNS: dict[str, output.Cell] = {
     "AGE": lambda row: times.distance(row["at"]),
@@ -37,11 +37,11 @@ def drill(database: Named, wait: Wait = True, env: In = None, as_json: Json = Fa
         return
     if not wait:
         output.done(
-            f"The drill of {title(row)} has begun: tenantry operation watch {operation['id']}"
+            f"The drill of {title(row)} has started: tenantry operation watch {operation['id']}"
         )
         return
     result = operation["result"]
-    tell_exceptions(result)
+    report_exceptions(result)
     output.done(
         f"{title(row)} can be restored: {result['tables']} tables with {result['rows']:,} rows, "
         f"{result['equal_to_live']} of them compared with the live ones, in {result['seconds']} s"

@@ -19,7 +19,7 @@ from tenantry.base.errors import Conflict, InvalidInput, MachineError
 from tenantry.cli import connecting, output
 from tenantry.cli.client import Row, connect
 from tenantry.cli.connecting import parameters, read_password, strings_of
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
 from tenantry.host import files
 
@@ -164,7 +164,7 @@ def _write(folder: Path, wanted: Wanted, called: str, pem: str, *, replace_lines
                 f"{ca_file} is another certificate.", hint="Choose another folder, or --replace it."
             )
         given = wanted.password != MASK
-        known = kept_password(own, wanted)
+        known = stored_password(own, wanted)
         wanted = wanted if given or known is None else replace(wanted, password=known)
         text, replaced = merged(before, wanted, called, replace_lines=replace_lines)
         owner = _owner(env_file if before else folder)
@@ -290,7 +290,7 @@ def _own_range(lines: list[str], database_name: str) -> tuple[int, int]:
     return len(lines), len(lines)
 
 
-def kept_password(own: Iterable[str], wanted: Wanted) -> str | None:
+def stored_password(own: Iterable[str], wanted: Wanted) -> str | None:
     """Return the password that the file already has for the same login, or None."""
     held = {
         found[1]: _unquoted(found[2]) for line in own if (found := re.fullmatch(_ASSIGNMENT, line))

@@ -7,7 +7,7 @@ import typer
 
 from tenantry.cli import output
 from tenantry.cli.client import connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
 
 app = typer.Typer(help="Extensions of a database.", no_args_is_help=True)

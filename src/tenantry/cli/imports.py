@@ -11,7 +11,7 @@ from tenantry.base.errors import InvalidInput
 from tenantry.base.sizes import readable
 from tenantry.cli import output
 from tenantry.cli.client import Api, Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
 from tenantry.cli.operations import StatementTimeout, Wait, follow
 
@@ -109,7 +109,7 @@ def import_database(
     if as_json:
         output.as_json(operation)
     elif not wait:
-        output.note(f"It has begun: tenantry operation watch {operation['id']}")
+        output.note(f"Started: tenantry operation watch {operation['id']}")
     else:
         show_result(title(row), operation["result"])
 
@@ -240,6 +240,6 @@ def show_result(where: str, result: Row) -> None:
         output.note(f"Left out: {output.plain(item)}")
 
 
-def _warn(told: Row) -> None:
-    for warning in told.get("warnings", []):
+def _warn(reported: Row) -> None:
+    for warning in reported.get("warnings", []):
         output.note(f"! {output.plain(warning)}", style="yellow")

@@ -75,13 +75,13 @@ def unit_environment(here: Settings, environ: Mapping[str, str]) -> dict[str, st
 
     Raises MachineError if one of them is secret.
     """
-    told = [each for each in here.variables() if each.name in environ]
-    if secrets := [each.name for each in told if each.is_secret]:
+    set_here = [each for each in here.variables() if each.name in environ]
+    if secrets := [each.name for each in set_here if each.is_secret]:
         raise MachineError(
             f"Everybody can read a unit file, and {' and '.join(secrets)} would be in it.",
             hint=f"Put it into {here.home / 'tenantry.env'} instead, with mode 0600, and unset it.",
         )
-    return {each.name: environ[each.name] for each in told}
+    return {each.name: environ[each.name] for each in set_here}
 
 
 def unit_name(here: Settings) -> str:

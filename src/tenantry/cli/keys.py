@@ -11,7 +11,7 @@ from tenantry.base.ids import parse_id
 from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import output, times
 from tenantry.cli.client import Api, Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 
 app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
 

@@ -8,7 +8,7 @@ import typer
 from tenantry.base.sizes import readable
 from tenantry.cli import output, times
 from tenantry.cli.client import Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 
 app = typer.Typer(help="Plans: named sets of limits for databases.", no_args_is_help=True)
 
@@ -145,14 +145,14 @@ def facts(row: Row) -> list[tuple[str, object]]:
     """Return a database's limits and disk usage, a line each."""
     limits, disk = row["limits"], row["disk"]
     used = "not measured yet" if disk["used_bytes"] is None else readable(disk["used_bytes"])
-    paused, told = row["paused"], disk.get("detail")
+    paused, detail = row["paused"], disk.get("detail")
     return [
         *(
             [("paused", f"until {times.local(paused['until'])}. {paused['detail']}")]
             if paused
             else []
         ),
-        *([(disk["state"].replace("_", "-"), told)] if told else []),
+        *([(disk["state"].replace("_", "-"), detail)] if detail else []),
         ("plan", row["plan"]),
         ("disk", f"{used} of {readable(disk['quota_bytes'])} ({disk['state'].replace('_', '-')})"),
         ("max connections", limits["max_connections"]),

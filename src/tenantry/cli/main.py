@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from typer.models import CommandInfo
 
 import tenantry
-from tenantry.cli import door
+from tenantry.cli import entry_point
 
 # The module of each command, by topic, in the order of --help.
 TOPICS = {
@@ -125,7 +125,7 @@ def run() -> None:
     """Run the command line: the entry point."""
     first = (sys.argv[1:] or _completed())[:1]
     needs_one = first == ["--version"] or not COMMANDS.keys().isdisjoint(first)
-    door.enter(program(first) if needs_one else program(), "tenantry")
+    entry_point.enter(program(first) if needs_one else program(), "tenantry")
 
 
 def _completed() -> list[str]:

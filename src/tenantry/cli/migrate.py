@@ -9,7 +9,7 @@ import typer
 from tenantry.base.errors import InvalidInput, TenantryError
 from tenantry.cli import output
 from tenantry.cli.client import OperationFailed, Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, title
 from tenantry.cli.migrating import Order, Target, how, selected, send, target
 from tenantry.cli.operations import StatementTimeout, Wait, follow
@@ -95,7 +95,7 @@ def up(
         int, typer.Option(min=0, help="With --all: so many go first, and all must succeed.")
     ] = 1,
     max_failures: Annotated[
-        int, typer.Option(min=0, help="With --all: after more of them no other one is begun.")
+        int, typer.Option(min=0, help="With --all: after more of them no other one is started.")
     ] = 0,
     lock_timeout: LockTimeout = DEFAULT_LIMITS.lock_timeout,
     statement_timeout: StatementTimeout = None,
@@ -143,7 +143,7 @@ def _run_many(path: Path, asked: Row, *, wait: bool, as_json: bool) -> None:
     else:
         output.table(rows, _TARGETS, empty="No database fits.")
         if not wait:
-            output.done(f"It has begun: operation {operation['id']}")
+            output.done(f"Started: operation {operation['id']}")
         elif failure is None:
             output.done(f"{len(rows)} databases are migrated")
     if failure is not None:
@@ -269,9 +269,9 @@ def version(*, database: On = None, env: In = None, as_json: Json = False) -> No
         tenantry migrate version
     """
     row = target(database, env).status(None)
-    told = {"version": row["version"], "dirty": row["dirty"]}
+    reported = {"version": row["version"], "dirty": row["dirty"]}
     if as_json:
-        output.as_json(told)
+        output.as_json(reported)
         return
     output.line("none" if row["version"] is None else str(row["version"]))
     if row["running"]:
@@ -352,7 +352,7 @@ def lint(*, path: Folder = DEFAULT_FOLDER, as_json: Json = False) -> None:
     if as_json:
         output.as_json([_finding(each) for each in found])
     else:
-        _tell(found)
+        _report(found)
     if found:
         raise typer.Exit(1)
     output.done("Nothing found")
@@ -370,7 +370,7 @@ def _finding(found: linting.Finding) -> Row:
     }
 
 
-def _tell(found: list[linting.Finding]) -> None:
+def _report(found: list[linting.Finding]) -> None:
     for each in found:
         output.line(f"{each.file}:{each.line}: {each.rule.id}: {each.rule.what} ({each.object})")
         output.line(f"    {each.rule.why[0].upper()}{each.rule.why[1:]}.")
@@ -418,7 +418,7 @@ def plan(
         },
         empty="Nothing to do.",
     )
-    _tell(linting.check(Migration(each.version, each.title, up=each.up) for each in steps))
+    _report(linting.check(Migration(each.version, each.title, up=each.up) for each in steps))
 
 
 def _planned(migration: Migration) -> Row:

@@ -112,7 +112,7 @@ class ByName:
     def status(self, folder: Path | None) -> Row:
         with connect() as api:
             row = find(api, self.name, self.environment)
-            told = api.get(f"/api/databases/{row['id']}/migrations")
+            reported = api.get(f"/api/databases/{row['id']}/migrations")
         journal = {
             each["version"]: Applied(
                 each["version"],
@@ -120,11 +120,11 @@ class ByName:
                 each["sha256"],
                 dt.datetime.fromisoformat(each["applied_at"]),
             )
-            for each in told["applied"]
+            for each in reported["applied"]
         }
         migrations = () if folder is None else load(folder)
-        found = plan.status(migrations, State(told["version"], told["dirty"]), journal)
-        return status_row(replace(found, running=told["running"]))
+        found = plan.status(migrations, State(reported["version"], reported["dirty"]), journal)
+        return status_row(replace(found, running=reported["running"]))
 
 
 _SELECTORS = {"environment": "environment", "owner": "owner_email", "blueprint": "blueprint"}
@@ -200,7 +200,7 @@ def step_row(step: Step) -> Row:
 def status_row(found: Status) -> Row:
     edited = {each.version for each in found.edited}
 
-    def told(migration: Migration, state: str) -> Row:
+    def reported(migration: Migration, state: str) -> Row:
         journal = found.journal.get(migration.version)
         return {
             "version": migration.version,
@@ -210,9 +210,12 @@ def status_row(found: Status) -> Row:
         }
 
     migrations = [
-        *(told(each, "edited" if each.version in edited else "applied") for each in found.applied),
-        *(told(each, "skipped") for each in found.skipped),
-        *(told(each, "pending") for each in found.pending),
+        *(
+            reported(each, "edited" if each.version in edited else "applied")
+            for each in found.applied
+        ),
+        *(reported(each, "skipped") for each in found.skipped),
+        *(reported(each, "pending") for each in found.pending),
     ]
     migrations.sort(key=lambda row: int(row["version"]))
     return {

@@ -11,7 +11,7 @@ from tenantry.base.sizes import readable
 from tenantry.cli import output, times
 from tenantry.cli.asking import confirm
 from tenantry.cli.client import Api, Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import title
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ StatementTimeout = Annotated[
     typer.Option(
         min=0.001,
         metavar="SECONDS",
-        help="How long each statement may take: what the database's plan grants, unless said.",
+        help="How long each statement may take: by default what its plan grants.",
     ),
 ]
 
@@ -155,21 +155,21 @@ def follow(api: Api, operation_id: str) -> Row:
     with _bar() as bar:
         task = bar.add_task("begins", total=1.0, pace="")
 
-        def tell(row: Row) -> None:
+        def report(row: Row) -> None:
             said = str(row["step"] or row["status"]).replace("_", " ")
             bar.update(task, description=said, completed=row["progress"], pace=pace(row))
 
-        done = api.wait(operation_id, tell)
+        done = api.wait(operation_id, report)
     for label in (done["result"] or {}).get("unreadable_backups", []):
         output.note(
             f"The backup {label} cannot be read, and an older one was taken: "
-            "tenantry cluster verify tells what is damaged; make a full backup now.",
+            "tenantry cluster verify shows what is damaged; make a full backup now.",
             style="yellow",
         )
     return done
 
 
-def tell_exceptions(result: Row) -> None:
+def report_exceptions(result: Row) -> None:
     """Report objects that a copy lacks, or has in another form."""
     for said, remarks in (
         ("Not built again", result.get("lost")),
@@ -185,12 +185,12 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     with _bar() as bar:
         task = bar.add_task(what, total=1.0, pace="")
 
-        def tell(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             bar.update(
                 task, completed=done / max(1, total), pace=f"{readable(done)} of {readable(total)}"
             )
 
-        yield tell
+        yield report
 
 
 def _bar() -> "Progress":

@@ -18,7 +18,7 @@ from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.cli import output, times, words
 from tenantry.cli.client import Api, Row
-from tenantry.cli.door import FAILED, NOT_RUNNING, Json
+from tenantry.cli.entry_point import FAILED, NOT_RUNNING, Json
 from tenantry.cli.installing import (
     install,
     limit_connections,
@@ -72,14 +72,14 @@ def up(
     if (pid := supervisor.running_pid(here)) is not None:
         output.note(f"Tenantry already runs in {here.home} (pid {pid}).")
         put_on_path(here)
-        _tell_where(here, key_is_new=False)
+        _report_addresses(here, key_is_new=False)
         return
     require_complete(here)
     asyncio.run(install(here))
     asyncio.run(limit_connections(here))
     identity.become_service_user()
     with supervisor.only_one(here):
-        uninstalling.require_none_begun(here.home)
+        uninstalling.require_none_started(here.home)
         brought = asyncio.run(_bring_up(here, is_read=detach or sys.stderr.isatty()))
         if not detach:
             asyncio.run(_supervise(here, brought))
@@ -142,7 +142,7 @@ async def _supervise(here: Settings, brought: BroughtUp) -> None:
 
 async def _announce(here: Settings, brought: BroughtUp) -> None:
     if await _ready(here, asyncio.Event()):
-        _tell_where(here, key_is_new=brought.key_is_new)
+        _report_addresses(here, key_is_new=brought.key_is_new)
 
 
 def _detached(here: Settings, brought: BroughtUp) -> None:
@@ -156,7 +156,7 @@ def _detached(here: Settings, brought: BroughtUp) -> None:
             start_new_session=True,
         )
     asyncio.run(_wait_for(here, child, log))
-    _tell_where(here, key_is_new=brought.key_is_new)
+    _report_addresses(here, key_is_new=brought.key_is_new)
 
 
 async def _wait_for(here: Settings, child: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -185,7 +185,7 @@ async def _ready(here: Settings, gone: asyncio.Event) -> bool:
     return False
 
 
-def _tell_where(here: Settings, *, key_is_new: bool) -> None:
+def _report_addresses(here: Settings, *, key_is_new: bool) -> None:
     home = Home(here.home)
     output.facts(
         [
@@ -252,7 +252,7 @@ def status(json: Json = False) -> None:
             for each in found.clusters:
                 for warning in each.warnings:
                     output.note(f"! {each.name}: {words.commands(warning)}")
-                for old in each.kept:
+                for old in each.retained:
                     output.note(f"{each.name}: {old} is kept until tenantry cluster discard")
     if not found.all_running:
         raise typer.Exit(NOT_RUNNING)
@@ -317,8 +317,8 @@ async def _findings(here: Settings) -> list[Finding]:
     running = {part.name for part in found.parts if part.state == "running"}
     served = [port for name, port in _ports(here).items() if name in running]
     findings += await reachability.examine(served, host=here.domain)
-    told = {f"{finding.detail} {finding.hint}" for finding in findings}
-    return [*findings, *(each for each in of_clusters(here, found) if each.detail not in told)]
+    reported = {f"{finding.detail} {finding.hint}" for finding in findings}
+    return [*findings, *(each for each in of_clusters(here, found) if each.detail not in reported)]
 
 
 def of_clusters(here: Settings, found: statuses.Status) -> list[Finding]:
@@ -336,7 +336,7 @@ async def _versions(here: Settings) -> list[Finding]:
     local = LocalClusters(here)
     findings = []
     for part in await Versions(here, local, local_pooler(here)).look(wait=True):
-        told = [
+        reported = [
             f"{version} {what}"
             for version, what in (
                 (part.running, "runs"),
@@ -346,8 +346,8 @@ async def _versions(here: Settings) -> list[Finding]:
             if version
         ]
         subject = f"version of {part.name}"
-        if told and not part.alerts():
-            findings.append(Finding("ok", subject, f"{', '.join(told)}."))
+        if reported and not part.alerts():
+            findings.append(Finding("ok", subject, f"{', '.join(reported)}."))
         level: Literal["problem", "warning"] = "problem" if part.fails else "warning"
         findings += [Finding(level, subject, each.detail, each.hint) for each in part.alerts()]
         findings += [Finding("warning", subject, each.detail, each.hint) for each in part.advice()]
@@ -380,10 +380,10 @@ def _backups(here: Settings, found: statuses.Status) -> list[Finding]:
             )
         elif not cluster.warnings:
             last = cluster.last_backup_at
-            told = (
+            reported = (
                 "the first one is made now." if last is None else f"the last one: {_moment(last)}"
             )
-            findings.append(Finding("ok", subject, told))
+            findings.append(Finding("ok", subject, reported))
     return findings
 
 

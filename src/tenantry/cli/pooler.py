@@ -3,7 +3,7 @@
 from tenantry.base.sizes import readable
 from tenantry.cli import output
 from tenantry.cli.client import Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 
 
 def pooler(as_json: Json = False) -> None:

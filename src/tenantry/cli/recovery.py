@@ -25,7 +25,7 @@ from tenantry.base.secrets import Secret
 from tenantry.base.sizes import readable
 from tenantry.cli import output, platform, times
 from tenantry.cli.asking import confirm
-from tenantry.cli.door import FAILED, Json
+from tenantry.cli.entry_point import FAILED, Json
 from tenantry.cli.installing import install
 from tenantry.host import identity, preflight
 from tenantry.services import supervisor
@@ -43,7 +43,7 @@ def recover(
             "--from",
             metavar="REPOSITORY",
             help=f"The folder of the backups, or {' or '.join(remote_names())}: "
-            "the repository that the settings tell of.",
+            "the repository that the settings name.",
         ),
     ],
     key_file: Annotated[
@@ -81,11 +81,11 @@ def recover(
         recovery = Recovery(here, source_of(here, source), key, to=to)
         found = asyncio.run(_look(here, recovery))
         if not as_json:
-            _tell_plan(here.home, found, to)
+            _report_plan(here.home, found, to)
         if not yes:
             confirm("Bring it back?")
         done = asyncio.run(_carry_out(recovery, found))
-    _tell(done, as_json=as_json)
+    _report(done, as_json=as_json)
 
 
 def _key(file: Path | None) -> Secret:
@@ -107,7 +107,7 @@ async def _look(here: settings.Settings, recovery: Recovery) -> Found:
     return await recovery.look()
 
 
-def _tell_plan(home: Path, found: Found, moment: dt.datetime | None) -> None:
+def _report_plan(home: Path, found: Found, moment: dt.datetime | None) -> None:
     output.facts(
         [
             ("from", found.source),
@@ -118,7 +118,7 @@ def _tell_plan(home: Path, found: Found, moment: dt.datetime | None) -> None:
             ),
             ("takes", readable(found.size)),
             ("the home's files", "are there" if found.has_home_files else "are NOT there"),
-            ("goes on", "with a recovery that has begun" if found.begun else None),
+            ("goes on", "with a recovery that has begun" if found.in_progress else None),
         ]
     )
     output.table(
@@ -145,7 +145,7 @@ def _tell_plan(home: Path, found: Found, moment: dt.datetime | None) -> None:
 
 
 @contextmanager
-def telling() -> Iterator[tuple[Say, Show]]:
+def reporting() -> Iterator[tuple[Say, Show]]:
     """Yield what prints messages, and what shows a cluster's progress, on a terminal as a bar."""
     with Progress(
         TextColumn("{task.description}"),
@@ -170,11 +170,11 @@ def telling() -> Iterator[tuple[Say, Show]]:
 
 
 async def _carry_out(recovery: Recovery, found: Found) -> Recovered:
-    with telling() as (say, show):
+    with reporting() as (say, show):
         return await recovery.carry_out(found, say=say, show=show)
 
 
-def _tell(done: Recovered, *, as_json: bool) -> None:
+def _report(done: Recovered, *, as_json: bool) -> None:
     if as_json:
         output.as_json(
             {
@@ -212,13 +212,13 @@ def _warn(done: Recovered) -> None:
 
 def warn_of(differences: Differences) -> None:
     """Report differences between the control database and the databases."""
-    told = {
+    listed = {
         "are owned, and not there: they were made after the moment of shared-1": (
             differences.missing
         ),
-        "are there, and unknown to the control database: they are kept": differences.strangers,
+        "are there, and unknown to the control database: they are kept": differences.unmanaged,
         "have no password any more: tenantry db rotate-password": differences.closed,
     }
-    for what, names in told.items():
+    for what, names in listed.items():
         if names:
             output.note(f"{', '.join(names)} {what}", style="yellow")

@@ -10,7 +10,7 @@ from tenantry.base.ids import parse_id
 from tenantry.base.sizes import readable
 from tenantry.cli import operations, output, times
 from tenantry.cli.client import Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
 
 
@@ -89,20 +89,20 @@ def restore(
             wanted["as"] = _in_place(row)
         elif into == "in-place" and not yes:
             _confirm(row)
-        begun = api.post(f"/api/databases/{row['id']}/restore", wanted)
-        done = operations.follow(api, begun["id"]) if wait else begun
+        started = api.post(f"/api/databases/{row['id']}/restore", wanted)
+        done = operations.follow(api, started["id"]) if wait else started
     if as_json:
         output.as_json(done)
         return
     if not wait:
         output.done(f"Restoring {title(row)}: tenantry operation watch {done['id']}")
         return
-    _tell(row, done["result"], name)
+    _report(row, done["result"], name)
 
 
-def _tell(row: Row, result: Row, name: str | None) -> None:
+def _report(row: Row, result: Row, name: str | None) -> None:
     """Report the result. ``name`` is the requested name of a new database."""
-    operations.tell_exceptions(result)
+    operations.report_exceptions(result)
     if "replaced" in result:
         output.done(f"{title(row)} is restored; what it was is kept as {result['replaced']}")
         output.note(

@@ -9,11 +9,11 @@ from tenantry.base.errors import NotFound
 from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import output, times
 from tenantry.cli.client import Api, Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
 
 app = typer.Typer(
-    help="Roles: further logins of a database, that read it, or read and write.",
+    help="Roles: logins of a database beside its owner role, that read it, or read and write.",
     no_args_is_help=True,
 )
 

@@ -20,7 +20,7 @@ from tenantry.cli.client import (
     connect_as_user,
     is_safe,
 )
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.host import files
 
 
@@ -119,10 +119,10 @@ def _devices_file() -> Path:
 def _devices() -> dict[str, str]:
     """Return this device's token for each address and user; `tenantry logout` keeps them."""
     try:
-        kept: dict[str, str] = json.loads(_devices_file().read_text())
+        stored: dict[str, str] = json.loads(_devices_file().read_text())
     except (OSError, ValueError):
         return {}
-    return kept
+    return stored
 
 
 def ask(what: str, *, hidden: bool, twice: bool = False) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from tenantry.cli import output, times
 from tenantry.cli.client import Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
 
 Statements = Literal["none", "ddl", "mod", "all"]

@@ -13,7 +13,7 @@ from tenantry.base.errors import MachineError
 from tenantry.base.home import Home
 from tenantry.cli import output, times
 from tenantry.cli.client import NotRunning
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.host import identity
 from tenantry.services.certificates.model import CertificateStatus
 from tenantry.services.certificates.service import SUPERSEDED, Certificates
@@ -48,9 +48,9 @@ def _here() -> Certificates:
 def status(json: Json = False) -> None:
     """Show the installed certificate, its planned renewal, and the ports that present it."""
     certificates = _here()
-    found, doors = certificates.status(), asyncio.run(certificates.doors())
+    found, endpoints = certificates.status(), asyncio.run(certificates.endpoints())
     if json:
-        output.as_json(_data(found) | {"doors": [asdict(door) for door in doors]})
+        output.as_json(_data(found) | {"endpoints": [asdict(endpoint) for endpoint in endpoints]})
         return
     output.facts(
         [
@@ -67,7 +67,7 @@ def status(json: Json = False) -> None:
         output.note(found.warning, style="yellow")
     output.heading("Ports")
     output.table(
-        [asdict(door) for door in doors],
+        [asdict(endpoint) for endpoint in endpoints],
         {"PART": "name", "PORT": "port", "SHOWS IT": "serves_it"},
         empty="None is open: Tenantry does not run.",
     )

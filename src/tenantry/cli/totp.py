@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tenantry.cli import output
 from tenantry.cli.client import Api, ApiError, Row, connect_as_user
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.session import ask
 
 app = typer.Typer(

@@ -70,7 +70,7 @@ def connections(url: str, key: str | None, here: LocalApi) -> urllib3.PoolManage
 
     Raises InvalidInput for an unknown kind of proxy, or a bad SSL_CERT_FILE.
     """
-    told = {
+    options = {
         "headers": {"X-API-Key": key} if key else {},
         "retries": False,
         "blocksize": _BLOCK,
@@ -78,12 +78,12 @@ def connections(url: str, key: str | None, here: LocalApi) -> urllib3.PoolManage
     }
     proxy = _proxy(url)
     if proxy is None:
-        return urllib3.PoolManager(**told)
+        return urllib3.PoolManager(**options)
     parts = urlsplit(proxy)
     login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
     headers = urllib3.make_headers(proxy_basic_auth=login) if parts.username else None
     try:
-        return urllib3.ProxyManager(proxy, proxy_headers=headers, **told)
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
     except exceptions.ProxySchemeUnknown:
         raise InvalidInput.of(
             f"{urlsplit(url).scheme}_proxy", "must begin with http:// or https://"

@@ -14,7 +14,7 @@ from tenantry.base import settings
 from tenantry.base.errors import InvalidInput, MachineError
 from tenantry.base.settings import Settings
 from tenantry.cli import output
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.installing import unit_name
 from tenantry.host import environment, files, nftables, programs, systemd
 from tenantry.services import supervisor, uninstalling
@@ -131,7 +131,7 @@ def _stop(here: Settings) -> None:
         why = done.stderr.strip() if done.returncode else f"{', '.join(running)} run"
         raise MachineError(
             f"It could not be stopped, so nothing was deleted: {why}.",
-            hint="See what ./tenantry status tells.",
+            hint="See ./tenantry status.",
         )
 
 

@@ -10,7 +10,7 @@ from tenantry.base.ids import parse_id
 from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import output, times
 from tenantry.cli.client import Api, Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 
 app = typer.Typer(
     help="Users: create, list, disable, unlock, reset. For administrators.", no_args_is_help=True
@@ -72,7 +72,7 @@ def create(
         wanted["customer_email"] = customer
     with connect() as api:
         row = api.post("/api/users", wanted)
-    _told(row, f"{row['email']} may log in", as_json)
+    _done(row, f"{row['email']} may log in", as_json)
     if not as_json:
         output.note(
             f"They log in with `tenantry login {row['email']}`, and change the password with"
@@ -103,7 +103,7 @@ def disable(user: Who, as_json: Json = False) -> None:
     """
     with connect() as api:
         row = api.patch(_path(api, user), {"disabled": True})
-    _told(row, f"{row['email']} is shut out", as_json)
+    _done(row, f"{row['email']} is locked out", as_json)
 
 
 @app.command()
@@ -116,7 +116,7 @@ def enable(user: Who, as_json: Json = False) -> None:
     """
     with connect() as api:
         row = api.patch(_path(api, user), {"disabled": False})
-    _told(row, f"{row['email']} may log in again", as_json)
+    _done(row, f"{row['email']} may log in again", as_json)
 
 
 @app.command()
@@ -129,7 +129,7 @@ def unlock(user: Who, as_json: Json = False) -> None:
     """
     with connect() as api:
         row = api.post(f"{_path(api, user)}/unlock")
-    _told(row, f"{row['email']} is unlocked", as_json)
+    _done(row, f"{row['email']} is unlocked", as_json)
 
 
 @app.command("reset-password")
@@ -142,7 +142,7 @@ def reset_password(user: Who, as_json: Json = False) -> None:
     """
     with connect() as api:
         row = api.post(f"{_path(api, user)}/reset-password")
-    _told(row, f"{row['email']} has a new password", as_json)
+    _done(row, f"{row['email']} has a new password", as_json)
 
 
 @app.command("remove-totp")
@@ -155,7 +155,7 @@ def remove_totp(user: Who, as_json: Json = False) -> None:
     """
     with connect() as api:
         row = api.post(f"{_path(api, user)}/remove-totp")
-    _told(row, f"{row['email']} logs in without a code", as_json)
+    _done(row, f"{row['email']} logs in without a code", as_json)
 
 
 @app.command()
@@ -168,10 +168,10 @@ def delete(user: Who, as_json: Json = False) -> None:
     """
     with connect() as api:
         row = api.delete(_path(api, user))
-    _told(row, f"{row['email']} is deleted", as_json)
+    _done(row, f"{row['email']} is deleted", as_json)
 
 
-def _told(row: Row, text: str, as_json: bool) -> None:
+def _done(row: Row, text: str, as_json: bool) -> None:
     if as_json:
         output.as_json(row)
         return

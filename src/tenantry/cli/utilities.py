@@ -20,22 +20,22 @@ import typer
 from tenantry.base import settings
 from tenantry.base.errors import MachineError
 from tenantry.base.home import Home
-from tenantry.cli import door, output, pooler
+from tenantry.cli import entry_point, output, pooler
 from tenantry.cli.client import NotRunning, connect
 from tenantry.cli.databases import show_list
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.control.store import DATABASE
 from tenantry.host import commands, files
 from tenantry.pg.connections import ADMIN
 
-_KEPT = dt.timedelta(days=7)
+_RETENTION = dt.timedelta(days=7)
 _DUMP_SECONDS = 3600
 
 
 def _enter(name: str, command: Callable[[bool], None]) -> NoReturn:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
-    door.enter(app, name)
+    entry_point.enter(app, name)
 
 
 def status() -> NoReturn:
@@ -86,7 +86,7 @@ def _status(as_json: Json = False) -> None:
             output.heading("Pooler")
             pooler.show(api.get("/api/pooler"))
     if not ready:
-        raise typer.Exit(door.FAILED)
+        raise typer.Exit(entry_point.FAILED)
 
 
 def _list_databases(as_json: Json = False) -> None:
@@ -156,9 +156,9 @@ def _running(data: Path) -> _Server:
     Raises NotRunning.
     """
     try:
-        told = (data / "postmaster.pid").read_text().splitlines()
+        lines = (data / "postmaster.pid").read_text().splitlines()
         program = shlex.split((data / "postmaster.opts").read_text())[0]
-        return _Server(Path(program).parent, socket_dir=told[4], port=told[3])
+        return _Server(Path(program).parent, socket_dir=lines[4], port=lines[3])
     except (FileNotFoundError, IndexError):
         raise NotRunning(
             "The control cluster does not run.", hint="Start it with `tenantry up`."
@@ -193,6 +193,6 @@ def _dump(server: _Server, folder: Path, *, now: dt.datetime) -> Path:
         with contextlib.suppress(FileNotFoundError):
             unfinished.unlink()
     for old in folder.glob("*control-*.dump*"):
-        if dt.datetime.fromtimestamp(old.stat().st_mtime, dt.UTC) < now - _KEPT:
+        if dt.datetime.fromtimestamp(old.stat().st_mtime, dt.UTC) < now - _RETENTION:
             old.unlink()
     return final

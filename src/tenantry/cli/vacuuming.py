@@ -7,9 +7,9 @@ import typer
 from tenantry.base.errors import NotFound
 from tenantry.base.sizes import readable
 from tenantry.base.suggestions import did_you_mean
-from tenantry.cli import door, limits, operations, output
+from tenantry.cli import entry_point, limits, operations, output
 from tenantry.cli.client import Page, Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
 
 
@@ -61,9 +61,9 @@ def vacuum_full(
     elif not wait:
         output.done(f"Its tables are being rewritten: tenantry operation watch {operation['id']}")
     else:
-        _tell(row, result)
+        _report(row, result)
     if wait and result["skipped"]:
-        raise typer.Exit(door.FAILED)
+        raise typer.Exit(entry_point.FAILED)
 
 
 def _show_estimate(row: Row, page: Page, tables: list[str], *, as_json: bool) -> None:
@@ -83,7 +83,7 @@ def _show_estimate(row: Row, page: Page, tables: list[str], *, as_json: bool) ->
     )
 
 
-def _tell(row: Row, result: Row) -> None:
+def _report(row: Row, result: Row) -> None:
     """Report the result."""
     for each in result["tables"]:
         before, after = readable(each["before_bytes"]), readable(each["after_bytes"])

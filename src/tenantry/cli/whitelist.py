@@ -12,7 +12,7 @@ from tenantry.base.errors import InvalidInput, NotFound
 from tenantry.base.networks import parse_network
 from tenantry.cli import output, times
 from tenantry.cli.client import Page, Row, connect
-from tenantry.cli.door import Json
+from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, Named, find, title
 
 app = typer.Typer(
@@ -92,12 +92,12 @@ def add(
             "ports, until there is no entry any more.",
             style="yellow",
         )
-    _tell_ended(entry)
+    _report_ended(entry)
 
 
 def _require_consent(page: Page, address: str, name: str) -> None:
     """Ask before the first entry of a list refuses the caller's own address."""
-    caller = page.told.get("caller_address")
+    caller = page.about.get("caller_address")
     if page.rows or caller is None:
         return
     with contextlib.suppress(InvalidInput, ValueError):
@@ -111,7 +111,7 @@ def _require_consent(page: Page, address: str, name: str) -> None:
     typer.confirm("Go on?", abort=True, err=True)
 
 
-def _tell_ended(entry: Row) -> None:
+def _report_ended(entry: Row) -> None:
     if count := entry["ended_sessions"]:
         sessions = "session was" if count == 1 else "sessions were"
         output.note(f"{count} open {sessions} ended.", style="yellow")
@@ -158,4 +158,4 @@ def remove(
             f"It was the last entry: {title(row)} may be reached from everywhere now.",
             style="yellow",
         )
-    _tell_ended(entry)
+    _report_ended(entry)

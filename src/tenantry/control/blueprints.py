@@ -44,13 +44,13 @@ async def record(
     )
 
 
-async def follow(tx: Tx, source_id: uuid.UUID, heir_id: uuid.UUID) -> None:
+async def follow(tx: Tx, source_id: uuid.UUID, target_id: uuid.UUID) -> None:
     """Copy the blueprint, or its absence, to a database that now has the source's contents."""
-    await tx.execute("DELETE FROM database_blueprints WHERE database_id = %s", (heir_id,))
+    await tx.execute("DELETE FROM database_blueprints WHERE database_id = %s", (target_id,))
     await tx.execute(
         """
         INSERT INTO database_blueprints (database_id, name, version, files)
         SELECT %s, name, version, files FROM database_blueprints WHERE database_id = %s
         """,
-        (heir_id, source_id),
+        (target_id, source_id),
     )

@@ -13,7 +13,7 @@ from tenantry.control.store import Tx
 
 
 @dataclass(frozen=True, slots=True)
-class KeptResult:
+class StoredResult:
     """The result of a request, as JSON; its secrets can be derived again with ``salt``."""
 
     fingerprint: bytes
@@ -31,7 +31,7 @@ async def try_lock(tx: Tx, caller_id: uuid.UUID, key: str) -> bool:
     return bool(row and row[0])
 
 
-async def find(tx: Tx, caller_id: uuid.UUID, key: str) -> KeptResult | None:
+async def find(tx: Tx, caller_id: uuid.UUID, key: str) -> StoredResult | None:
     """Return the result of the request with this key, or None."""
     row = await (
         await tx.execute(
@@ -42,17 +42,17 @@ async def find(tx: Tx, caller_id: uuid.UUID, key: str) -> KeptResult | None:
             (caller_id, key),
         )
     ).fetchone()
-    return KeptResult(bytes(row[0]), bytes(row[1]), row[2]) if row else None
+    return StoredResult(bytes(row[0]), bytes(row[1]), row[2]) if row else None
 
 
-async def keep(tx: Tx, caller_id: uuid.UUID, key: str, kept: KeptResult) -> None:
+async def keep(tx: Tx, caller_id: uuid.UUID, key: str, stored: StoredResult) -> None:
     """Store a result, in the transaction of the work."""
     await tx.execute(
         """
         INSERT INTO idempotency_keys (caller_id, key, fingerprint, salt, result)
         VALUES (%s, %s, %s, %s, %s)
         """,
-        (caller_id, key, kept.fingerprint, kept.salt, kept.result),
+        (caller_id, key, stored.fingerprint, stored.salt, stored.result),
     )
 
 

@@ -109,8 +109,8 @@ async def _until_one_is_lost(
     while True:
         await pause(look_seconds)
         with suppress(ConnectorException):  # the control cluster is down and is checked again later
-            begun = await app.job_manager.list_jobs_async(status=Status.DOING.value)
-            idle = {job.id for job in begun} - running
+            started = await app.job_manager.list_jobs_async(status=Status.DOING.value)
+            idle = {job.id for job in started} - running
             if idle & suspects:
                 return
             suspects = idle

@@ -261,7 +261,7 @@ async def begin_step(tx: Tx, operation_id: uuid.UUID, step: str, *, progress: fl
     )
 
 
-async def tell_progress(
+async def store_progress(
     tx: Tx,
     operation_id: uuid.UUID,
     *,
@@ -277,7 +277,7 @@ async def tell_progress(
     )
 
 
-async def keep_state(tx: Tx, operation_id: uuid.UUID, state: Mapping[str, object]) -> None:
+async def store_state(tx: Tx, operation_id: uuid.UUID, state: Mapping[str, object]) -> None:
     """Store the state that the steps share."""
     await tx.execute("UPDATE operations SET state = %s WHERE id = %s", (Jsonb(state), operation_id))
 

@@ -62,25 +62,25 @@ async def revoke_again(tx: Tx, now: Openings) -> list[str]:
     Returns the keys and users that lost access, as text.
     """
     then = await openings(tx)
-    shut = []
+    locked = []
     for key_id in then.keys.keys() - now.keys.keys():
         await keys.revoke(tx, key_id)
-        shut.append(f"key {then.keys[key_id]}")
+        locked.append(f"key {then.keys[key_id]}")
     for person in then.people.values():
         current = now.people.get(person.id)
         same = current and (current.role, current.customer_id) == (person.role, person.customer_id)
         if current is None or not same:
             await users.set_disabled(tx, person.id, disabled=True)
-            shut.append(f"user {person.email}")
+            locked.append(f"user {person.email}")
         elif current != person:
             await _carry(tx, current)
             if current.disabled_at and not person.disabled_at:
-                shut.append(f"user {person.email}")
+                locked.append(f"user {person.email}")
     for user_id, code in then.codes - now.codes:
         await tx.execute(
             "DELETE FROM recovery_codes WHERE user_id = %s AND hash = %s", (user_id, code)
         )
-    return sorted(shut)
+    return sorted(locked)
 
 
 async def _carry(tx: Tx, current: Person) -> None:

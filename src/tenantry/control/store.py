@@ -134,7 +134,7 @@ class ControlStore:
         pool = self._inner if _inside.get() else self._pool
         try:
             async with pool.connection() as connection:
-                async with _begun(connection, asker.customer_id):
+                async with _as_customer(connection, asker.customer_id):
                     outside = _inside.set(True)
                     try:
                         yield connection
@@ -142,7 +142,7 @@ class ControlStore:
                         _inside.reset(outside)
                 follow_ups = connection.take_follow_ups()
         except (PoolTimeout, psycopg.OperationalError) as error:
-            raise _told(error) from error
+            raise _as_unavailable(error) from error
         await self._follow(*follow_ups)
 
     @asynccontextmanager
@@ -154,11 +154,11 @@ class ControlStore:
         """
         try:
             async with connected(self._address, lock_seconds=_LONG_LOCK_SECONDS) as connection:
-                async with _begun(connection, asker.customer_id):
+                async with _as_customer(connection, asker.customer_id):
                     yield connection
                 follow_ups = connection.take_follow_ups()
         except psycopg.OperationalError as error:
-            raise _told(error) from error
+            raise _as_unavailable(error) from error
         await self._follow(*follow_ups)
 
     async def _follow(self, awaited: list[FollowUp], background: list[FollowUp]) -> None:
@@ -179,12 +179,12 @@ async def connected(
     try:
         connection = await Tx.connect(conninfo, autocommit=True)
     except psycopg.OperationalError as error:
-        raise _told(error) from error
+        raise _as_unavailable(error) from error
     async with connection:
         yield connection
 
 
-def _told(error: PoolTimeout | psycopg.OperationalError) -> TenantryError:
+def _as_unavailable(error: PoolTimeout | psycopg.OperationalError) -> TenantryError:
     if isinstance(error, psycopg.errors.LockNotAvailable):
         return Busy(
             "Something else is changing the same thing, and was not done in time.",
@@ -212,7 +212,7 @@ async def as_platform(tx: Tx) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _begun(connection: Tx, customer_id: uuid.UUID | None) -> AsyncIterator[None]:
+async def _as_customer(connection: Tx, customer_id: uuid.UUID | None) -> AsyncIterator[None]:
     """Run a transaction of the platform, or in the context and as the role of a customer."""
     connection.take_follow_ups()  # discard those of a transaction that was rolled back
     if customer_id is None:

@@ -189,17 +189,17 @@ class Authority:
 
     @contextlib.asynccontextmanager
     async def _in_dns(self, hook: Path, name: str, validation: str) -> AsyncIterator[None]:
-        told = {
+        variables = {
             "TENANTRY_ACME_NAME": f"_acme-challenge.{name}",
             "TENANTRY_ACME_VALUE": validation,
         }
         try:
-            await commands.run([hook, "set"], env=told, deadline=_HOOK_SECONDS)
+            await commands.run([hook, "set"], env=variables, deadline=_HOOK_SECONDS)
             yield
         finally:
             # A left-over DNS record does no harm; an issued certificate must not be lost for it.
             try:
-                await commands.run([hook, "remove"], env=told, deadline=_HOOK_SECONDS)
+                await commands.run([hook, "remove"], env=variables, deadline=_HOOK_SECONDS)
             except commands.CommandFailed as error:
                 log.warning("acme.dns_hook_failed", verb="remove", error=str(error))
 
@@ -245,13 +245,13 @@ def _innermost(error: BaseException) -> str:
 def _said(error: Exception) -> str:
     """Return the authority's own message."""
     if isinstance(error, errors.ValidationError):
-        told = [
+        details = [
             challenge.error.detail
             for authorization in error.failed_authzrs
             for challenge in authorization.body.challenges
             if challenge.error is not None
         ]
-        return "; ".join(filter(None, told))
+        return "; ".join(filter(None, details))
     if isinstance(error, messages.Error):
         return error.detail or str(error)
     return str(error)

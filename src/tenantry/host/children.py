@@ -43,9 +43,9 @@ async def run(
         while_running=while_running,
     )
     try:
-        told = json.loads(done.stdout)
+        reported = json.loads(done.stdout)
     except ValueError:
-        told = None
-    if not isinstance(told, dict):
+        reported = None
+    if not isinstance(reported, dict):
         raise CommandFailed(f"{module.__name__} did not say what came of it.")
-    return told
+    return reported

@@ -42,13 +42,13 @@ class PgBouncerEngine:
     """A PgBouncer that runs on this machine.
 
     ``package`` is the version of the Debian package that it is, or was built from ("" if it is
-    neither), and ``mended`` holds the CVEs its changelog names.
+    neither), and ``fixed`` holds the CVEs its changelog names.
     """
 
     version: tuple[int, ...]
     path: Path
     package: str = ""
-    mended: frozenset[str] = frozenset()
+    fixed: frozenset[str] = frozenset()
 
     @property
     def release(self) -> str:
@@ -65,7 +65,7 @@ class PgBouncerEngine:
             weakness
             for weakness in weaknesses.PGBOUNCER
             if weakness.began_in <= self.version < weakness.ended_in
-            and weakness.cve not in self.mended
+            and weakness.cve not in self.fixed
         ]
 
     def warnings(self) -> list[str]:
@@ -143,10 +143,10 @@ def days_since_search(engines_dir: Path) -> float | None:
 async def _best(engines_dir: Path) -> PgBouncerEngine | None:
     """Return the newest engine from 1.21 on that runs; of equals the one built last."""
     best: PgBouncerEngine | None = None
-    for program, package, mended in _candidates(engines_dir):
+    for program, package, fixed in _candidates(engines_dir):
         version = await _version(program) if _may_run(program) else ()
         if version >= REQUIRED and (best is None or version > best.version):
-            best = PgBouncerEngine(version, program, package, mended)
+            best = PgBouncerEngine(version, program, package, fixed)
     return best
 
 
@@ -323,8 +323,8 @@ def _collect(source: Path, engine: Path) -> None:
     """Copy the program from a built source tree, and record what its changelog says."""
     engine.mkdir(mode=0o755)
     shutil.copy2(source / "pgbouncer", engine / "pgbouncer")
-    package, mended = read_changelog((source / "debian" / "changelog").read_text())
-    record = {"package": package, "mended": sorted(mended)}
+    package, fixed = read_changelog((source / "debian" / "changelog").read_text())
+    record = {"package": package, "mended": sorted(fixed)}
     (engine / "engine.json").write_text(json.dumps(record, indent=2) + "\n")
 
 

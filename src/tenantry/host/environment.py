@@ -147,7 +147,7 @@ def ensure_packages(venv: Path, requirements: Path) -> Path:
             hint="Check that this machine reaches its Python package index, and run this again.",
         )
 
-    _once(folder, fill)
+    _ensure_filled(folder, fill)
     return folder
 
 
@@ -174,7 +174,7 @@ def ensure_overlay(
                 script.write_text(text.replace(f"{folder}/", f"{home_of_scripts}/"))
         (folder / "packages").write_text(packages.name)
 
-    _once(folder, fill)
+    _ensure_filled(folder, fill)
     return folder
 
 
@@ -209,8 +209,8 @@ def _digest(files: Iterable[Path]) -> str:
     return found.hexdigest()[:16]
 
 
-def _once(folder: Path, fill: Callable[[], None]) -> None:
-    """Create ``folder`` by ``fill`` unless complete; one that a kill left is created anew."""
+def _ensure_filled(folder: Path, fill: Callable[[], None]) -> None:
+    """Create ``folder`` by ``fill`` unless complete; one that a kill left is created again."""
     if (folder / "complete").exists():
         return
     shutil.rmtree(folder, ignore_errors=True)

@@ -27,7 +27,7 @@ async def call(look: Callable[..., Found], *arguments: object) -> Found:
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Found] = loop.create_future()
 
-    def tell(take: Callable[[], None]) -> None:
+    def notify(take: Callable[[], None]) -> None:
         if not answer.done():
             take()
 
@@ -39,7 +39,7 @@ async def call(look: Callable[..., Found], *arguments: object) -> Found:
         finally:
             _places.release()
         with suppress(RuntimeError):  # the caller is gone: the loop has ended
-            loop.call_soon_threadsafe(tell, take)
+            loop.call_soon_threadsafe(notify, take)
 
     threading.Thread(target=run, name="file-system", daemon=True).start()
     return await answer

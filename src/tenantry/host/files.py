@@ -101,7 +101,7 @@ def ensure_folder(path: Path, *, mode: int = 0o700) -> None:
     path.chmod(mode)
 
 
-def make_anew(path: Path, *, mode: int = 0o600) -> None:
+def recreate(path: Path, *, mode: int = 0o600) -> None:
     """Create an empty file, which replaces an existing one."""
     path.unlink(missing_ok=True)
     path.touch(mode, exist_ok=False)

@@ -65,7 +65,7 @@ def require(findings: Iterable[Finding]) -> None:
         lines = [f"- {problem.detail} {problem.hint}" for problem in problems]
         raise MachineError(
             "\n".join(["Several things are in the way:", *lines]),
-            hint="Mend them, and run this again.",
+            hint="Fix them, and run this again.",
         )
 
 

@@ -118,11 +118,11 @@ async def wait_gone(pid: int) -> None:
         return
     ended = asyncio.get_running_loop().create_future()
 
-    def tell() -> None:
+    def notify() -> None:
         if not ended.done():
             ended.set_result(None)
 
-    asyncio.get_running_loop().add_reader(handle, tell)
+    asyncio.get_running_loop().add_reader(handle, notify)
     try:
         await ended
     finally:

@@ -47,7 +47,7 @@ Type=exec
 User={user}
 {environment}
 ExecStart={program} up
-# The API and the worker start anew; PostgreSQL and PgBouncer keep serving.
+# The API and the worker restart; PostgreSQL and PgBouncer keep serving.
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
 RestartSec=2

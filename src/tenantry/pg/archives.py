@@ -66,8 +66,8 @@ class Item:
 
 async def contents(bindir: Path, source: Path) -> list[str]:
     """Return the items of an archive's list. Raises CommandFailed if the list cannot be read."""
-    told = await commands.run([bindir / "pg_restore", "--list", source], memory=MEMORY_BYTES)
-    return [line for line in told.stdout.splitlines() if _COUNTED.match(line)]
+    listed = await commands.run([bindir / "pg_restore", "--list", source], memory=MEMORY_BYTES)
+    return [line for line in listed.stdout.splitlines() if _COUNTED.match(line)]
 
 
 def only(file: Path, lines: Iterable[str]) -> str:
@@ -142,8 +142,10 @@ class Archive:
         if said.broken is not None:
             raise stopped(said.broken)
         is_known = said.failed.keys() <= {each.number for each in items}
-        is_told = done.returncode == 0 or (done.returncode == 1 and (said.failed or said.is_newer))
-        if not (is_known and is_told):
+        is_reported = done.returncode == 0 or (
+            done.returncode == 1 and (said.failed or said.is_newer)
+        )
+        if not (is_known and is_reported):
             raise CommandFailed(f"pg_restore ended with {done.returncode}: {said.failed}")
         return said.failed
 

@@ -257,7 +257,7 @@ async def activity(connection: AsyncConnection[TupleRow]) -> dict[str, Activity]
 class SessionCount:
     """The number of sessions begun in a database, and whether one of a tenant is open."""
 
-    begun: int
+    started: int
     tenants_open: bool
 
 

@@ -105,7 +105,7 @@ class ProcessCluster:
         return True
 
     async def ensure_filled(self, fill: Callable[[Path], Awaitable[None]]) -> bool:
-        """Create the data folder by ``fill`` if missing; an interrupted one is begun anew."""
+        """Create the data folder by ``fill`` if missing; an interrupted one is created again."""
         if self.data.exists():
             return False
         files.ensure_folder(self.folder)
@@ -255,10 +255,12 @@ def _allocator() -> dict[str, str]:
 def _processes_of(*folders: Path) -> Iterable[int]:
     """Return the processes that work in one of these folders, or have it in an argument."""
     options = ("", "--pgdata=", "--pg1-path=")
-    told = {f"{option}{folder}" for folder in folders for option in options}
+    arguments = {f"{option}{folder}" for folder in folders for option in options}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 pid = int(entry.name)
-                if (entry / "cwd").readlink() in folders or told & {*processes.command_line(pid)}:
+                if (entry / "cwd").readlink() in folders or arguments & {
+                    *processes.command_line(pid)
+                }:
                     yield pid

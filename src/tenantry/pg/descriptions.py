@@ -186,12 +186,12 @@ FROM granted WHERE grantee = ANY (%s) GROUP BY object, grantee
 """
 
 
-async def describe(guest: AsyncConnection[TupleRow], roles: Collection[str]) -> Description:
+async def describe(session: AsyncConnection[TupleRow], roles: Collection[str]) -> Description:
     """Return all objects, and what ``roles`` and PUBLIC may do with them.
 
     Raises Conflict if that is more than 16 MiB.
     """
-    rows = await fetch_bounded(guest, _EVERYTHING, ([*roles, "public"],))
+    rows = await fetch_bounded(session, _EVERYTHING, ([*roles, "public"],))
     return {Thing(kind, name, part_of): definition for kind, name, part_of, definition in rows}
 
 

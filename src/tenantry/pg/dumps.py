@@ -21,7 +21,7 @@ from tenantry.pg.visitors import Visitor
 
 Format = Literal["custom", "plain", "directory"]
 Part = Literal["all", "schema", "data"]
-Tell = Callable[[int, int | None], Awaitable[None]]
+ReportProgress = Callable[[int, int | None], Awaitable[None]]
 
 _HOURS = 3600.0
 DEADLINE = 12 * _HOURS
@@ -45,14 +45,14 @@ async def dump(
     part: Part = "all",
     options: Sequence[str] = (),
     gently: bool = False,
-    tell: Tell | None = None,
+    report: ReportProgress | None = None,
     deadline: float = DEADLINE,
     memory: int = MEMORY_BYTES,
 ) -> None:
     """Write a database to ``target``: a new file, or for ``directory`` a new folder.
 
     ``plain`` is SQL, compressed by gzip, without owners and rights, so that the role that loads it
-    owns it. With ``gently`` it gives way to other processes (see ``commands.run``). ``tell`` is
+    owns it. With ``gently`` it gives way to other processes (see ``commands.run``). ``report`` is
     called about twice a second with the bytes written so far; ``memory`` limits each of its
     processes, in bytes. Other sessions go on: it reads one snapshot, and blocks only what would
     drop or rewrite a table.
@@ -62,7 +62,7 @@ async def dump(
     """
     if form != "directory":
         # A new file, not one that the pg_dump of a killed worker may still write to.
-        files.make_anew(target)
+        files.recreate(target)
     plain = ["--compress=6", "--no-owner", "--no-privileges"] if form == "plain" else []
     try:
         await commands.run(
@@ -80,7 +80,7 @@ async def dump(
             gently=gently,
             deadline=deadline,
             memory=memory,
-            while_running=None if tell is None else lambda: tell(size_of(target), None),
+            while_running=None if report is None else lambda: report(size_of(target), None),
         )
     except CommandFailed as error:
         raise _refusal(error, database) from error
@@ -116,7 +116,7 @@ async def as_script(bindir: Path, source: Path, target: Path, *, options: Sequen
 
     Raises CommandFailed with pg_restore's own message.
     """
-    files.make_anew(target)
+    files.recreate(target)
     await commands.run(
         [bindir / "pg_restore", f"--file={target}", *options, source],
         deadline=DEADLINE,
@@ -143,14 +143,14 @@ async def load_script(
     room: int,
     roles: Mapping[str, str] | None = None,
     accepts_losses: bool = False,
-    tell: Tell | None = None,
+    report: ReportProgress | None = None,
     deadline: float = DEADLINE,
 ) -> LoadedScript:
     """Load a script into a database.
 
     The first error ends the load, unless the other statements do not need what failed, or the
     caller ``accepts_losses``. ``room`` is how many bytes the database may take; ``roles`` are the
-    logins of the database, by the names that the script has for them; ``tell`` is called about
+    logins of the database, by the names that the script has for them; ``report`` is called about
     twice a second with the bytes of the file that are read, and its size.
 
     Raises Conflict if the script is refused, CommandFailed with the server's own message.
@@ -166,7 +166,7 @@ async def load_script(
         # As psql would resolve names: a script that was written by hand names no schema.
         "PGOPTIONS": "-csearch_path=public -cstatement_timeout=0",
     }
-    told = await children.run(
+    reported = await children.run(
         script_loading,
         source,
         str(room),
@@ -175,10 +175,10 @@ async def load_script(
         env=environment,
         deadline=deadline,
         on_error_line=hear,
-        while_running=None if tell is None else lambda: tell(read, size),
+        while_running=None if report is None else lambda: report(read, size),
     )
-    if "failed" in told:
-        raise CommandFailed(f"ERROR: {told['failed']}")
-    if "refused" in told:
-        raise Conflict(told["refused"], hint=told["hint"])
-    return LoadedScript(told["left_out"], told["settings"])
+    if "failed" in reported:
+        raise CommandFailed(f"ERROR: {reported['failed']}")
+    if "refused" in reported:
+        raise Conflict(reported["refused"], hint=reported["hint"])
+    return LoadedScript(reported["left_out"], reported["settings"])

@@ -26,10 +26,10 @@ class Extension:
     schema: str | None
 
 
-async def every(guest: Connection) -> list[Extension]:
+async def every(session: Connection) -> list[Extension]:
     """Return all extensions that the server has, by name."""
     rows = await fetch_bounded(
-        guest,
+        session,
         """
         SELECT a.name, a.comment AS description, a.default_version,
                coalesce(v.trusted, false) AS installable,
@@ -45,24 +45,24 @@ async def every(guest: Connection) -> list[Extension]:
     return [Extension(*row) for row in rows]
 
 
-async def create(guest: Connection, name: str, *, schema: str, tenant: str) -> None:
+async def create(session: Connection, name: str, *, schema: str, tenant: str) -> None:
     """Create an extension, and those that it requires, owned by the tenant."""
-    await _be(guest, tenant)
-    await guest.execute(
+    await _be(session, tenant)
+    await session.execute(
         sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} CASCADE").format(
             sql.Identifier(name), sql.Identifier(schema)
         )
     )
-    await guest.execute("RESET ROLE")
+    await session.execute("RESET ROLE")
 
 
-async def drop(guest: Connection, name: str, *, tenant: str) -> None:
+async def drop(session: Connection, name: str, *, tenant: str) -> None:
     """Drop an extension that nothing uses."""
-    await _be(guest, tenant)
-    await guest.execute(sql.SQL("DROP EXTENSION {}").format(sql.Identifier(name)))
-    await guest.execute("RESET ROLE")
+    await _be(session, tenant)
+    await session.execute(sql.SQL("DROP EXTENSION {}").format(sql.Identifier(name)))
+    await session.execute("RESET ROLE")
 
 
-async def _be(guest: Connection, tenant: str) -> None:
+async def _be(session: Connection, tenant: str) -> None:
     """Switch to the tenant's role, so that new objects belong to it and not to the visitor."""
-    await guest.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(tenant)))
+    await session.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(tenant)))

@@ -48,10 +48,10 @@ class Fingerprint:
 
 @asynccontextmanager
 async def reading(
-    guest: Visitor, database: str, settings: Settings
+    visitor: Visitor, database: str, settings: Settings
 ) -> AsyncIterator[AsyncConnection[TupleRow]]:
     """Open a session with the tenant's settings, whose fingerprints are comparable with others."""
-    async with tenant_settings.reading(guest, database, settings) as inside:
+    async with tenant_settings.reading(visitor, database, settings) as inside:
         await inside.execute(_SPELLING)
         yield inside
 
@@ -110,7 +110,7 @@ async def generated(inside: AsyncConnection[TupleRow], table: Table) -> list[str
     return [name for (name,) in await cursor.fetchall()]
 
 
-async def allow_amcheck(address: Address, *, admin: str, database: str, guest: Visitor) -> None:
+async def allow_amcheck(address: Address, *, admin: str, database: str, visitor: Visitor) -> None:
     """Let a visitor check the structure of a database on a server that only the platform uses.
 
     Only a superuser can grant this; here it does nothing else, in a session that resolves names in
@@ -129,7 +129,7 @@ async def allow_amcheck(address: Address, *, admin: str, database: str, guest: V
             # regprocedure returns it in the form that SQL reads.
             await server.execute(
                 sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(
-                    sql.SQL(function), sql.Identifier(guest.name)
+                    sql.SQL(function), sql.Identifier(visitor.name)
                 )
             )
 

@@ -25,31 +25,33 @@ _KINDS: dict[str, LiteralString] = {
 }
 
 
-async def hand_over(inside: Connection, *, first: str, others: Collection[str], heir: str) -> None:
-    """Make role ``heir`` the owner of all that ``first`` or ``others`` own, in one transaction.
+async def hand_over(
+    inside: Connection, *, first: str, others: Collection[str], new_owner: str
+) -> None:
+    """Make ``new_owner`` the owner of all that ``first`` or ``others`` own, in one transaction.
 
-    ``heir`` also takes over the grants to ``first``, its default privileges, and its place in
+    ``new_owner`` also takes over the grants to ``first``, its default privileges, and its place in
     policies. The others lose their grants, and policies no longer name them; a policy for nobody
     else is dropped. None of the old roles is referred to in this database afterwards.
     """
     old = [first, *others]
     async with inside.transaction():
         # First, since the new owner of an object needs rights in its schema.
-        await _give_schemas(inside, old, heir)
+        await _give_schemas(inside, old, new_owner)
         await inside.execute(
-            sql.SQL("REASSIGN OWNED BY {} TO {}").format(_names(old), sql.Identifier(heir))
+            sql.SQL("REASSIGN OWNED BY {} TO {}").format(_names(old), sql.Identifier(new_owner))
         )
-        await _grant_by_default(inside, first, heir)
-        await _rename_in_policies(inside, first, others, heir)
+        await _grant_by_default(inside, first, new_owner)
+        await _rename_in_policies(inside, first, others, new_owner)
         # One after the other: PostgreSQL 15 fails where one's default privileges name another.
         for role in (*others, first):
             await inside.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
 
 
 async def copy_settings(
-    admin: Connection, *, first: str, source: str, heir: str, target: str
+    admin: Connection, *, first: str, source: str, new_owner: str, target: str
 ) -> None:
-    """Copy to ``heir`` the settings of ``first``, those for all databases and for the source.
+    """Copy to ``new_owner`` the settings of ``first``, those for all databases and for the source.
 
     As the superuser, in the maintenance database: there is no statement that copies settings, lists
     and quotes included. A tenant can only set what any session may.
@@ -58,7 +60,7 @@ async def copy_settings(
         await admin.execute(
             "DELETE FROM pg_db_role_setting"
             " WHERE setrole = (SELECT oid FROM pg_roles WHERE rolname = %s)",
-            (heir,),
+            (new_owner,),
         )
         await admin.execute(
             """
@@ -70,7 +72,7 @@ async def copy_settings(
             WHERE s.setrole = (SELECT oid FROM pg_roles WHERE rolname = %s)
               AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = %s))
             """,
-            (target, heir, first, source),
+            (target, new_owner, first, source),
         )
 
 
@@ -78,20 +80,20 @@ def _names(roles: Collection[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, roles))
 
 
-async def _give_schemas(inside: Connection, old: Collection[str], heir: str) -> None:
+async def _give_schemas(inside: Connection, old: Collection[str], new_owner: str) -> None:
     cursor = await inside.execute(
         "SELECT nspname FROM pg_namespace WHERE pg_get_userbyid(nspowner) = ANY (%s)", (list(old),)
     )
     for (schema,) in await cursor.fetchall():
         await inside.execute(
             sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(
-                sql.Identifier(schema), sql.Identifier(heir)
+                sql.Identifier(schema), sql.Identifier(new_owner)
             )
         )
 
 
-async def _grant_by_default(inside: Connection, first: str, heir: str) -> None:
-    """Give role ``heir`` the default privileges that ``first`` has."""
+async def _grant_by_default(inside: Connection, first: str, new_owner: str) -> None:
+    """Give role ``new_owner`` the default privileges that ``first`` has."""
     cursor = await inside.execute(
         """
         SELECT d.defaclobjtype, n.nspname, a.grantee = 0, a.privilege_type, a.is_grantable
@@ -108,12 +110,12 @@ async def _grant_by_default(inside: Connection, first: str, heir: str) -> None:
             rights.append((public, privilege, grantable))
     for (kind, schema), rights in granted.items():
         what = sql.SQL(_KINDS[kind])
-        alter = sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {}").format(sql.Identifier(heir))
+        alter = sql.SQL("ALTER DEFAULT PRIVILEGES FOR ROLE {}").format(sql.Identifier(new_owner))
         if schema is None:
             # Entries for all schemas replace the built-in ones; those for one schema add to them.
             await inside.execute(
                 sql.SQL("{} REVOKE ALL ON {} FROM PUBLIC, {}").format(
-                    alter, what, sql.Identifier(heir)
+                    alter, what, sql.Identifier(new_owner)
                 )
             )
         else:
@@ -124,14 +126,14 @@ async def _grant_by_default(inside: Connection, first: str, heir: str) -> None:
                     alter,
                     sql.SQL(privilege),  # one of PostgreSQL's keywords
                     what,
-                    _PUBLIC if public else sql.Identifier(heir),
+                    _PUBLIC if public else sql.Identifier(new_owner),
                     sql.SQL(" WITH GRANT OPTION" if grantable else ""),
                 )
             )
 
 
 async def _rename_in_policies(
-    inside: Connection, first: str, others: Collection[str], heir: str
+    inside: Connection, first: str, others: Collection[str], new_owner: str
 ) -> None:
     cursor = await inside.execute(
         """
@@ -144,7 +146,7 @@ async def _rename_in_policies(
         (first,),
     )
     for schema, table, policy, roles in await cursor.fetchall():
-        kept = [heir, *(role for role in roles if role not in {first, heir, *others})]
+        kept = [new_owner, *(role for role in roles if role not in {first, new_owner, *others})]
         await inside.execute(
             sql.SQL("ALTER POLICY {} ON {} TO {}").format(
                 sql.Identifier(policy), sql.Identifier(schema, table), _names(kept)

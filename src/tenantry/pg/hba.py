@@ -11,7 +11,7 @@ from typing import Literal
 
 from tenantry.base.networks import Network
 
-Door = Literal["local", "host", "hostssl", "hostnossl"]
+ConnectionType = Literal["local", "host", "hostssl", "hostnossl"]
 Method = Literal["peer", "scram-sha-256", "reject"]
 
 ANYWHERE: tuple[Network, ...] = (
@@ -26,7 +26,7 @@ SAME_ROLE = "samerole"  # of databases: those named like a role that the user is
 class Rule:
     """One line: the connection type, user, database and source address, and how to authenticate."""
 
-    door: Door
+    connection_type: ConnectionType
     method: Method
     databases: Sequence[str] = (ALL,)
     users: Sequence[str] = (ALL,)
@@ -34,7 +34,7 @@ class Rule:
     options: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if (self.door == "local") != (self.network is None):
+        if (self.connection_type == "local") != (self.network is None):
             raise ValueError("a local rule has no network, any other rule has one")
 
 
@@ -51,7 +51,7 @@ def render(rules: Iterable[Rule]) -> str:
     lines = ["# Written by Tenantry; changes by hand are undone."]
     for rule in rules:
         words = [
-            rule.door,
+            rule.connection_type,
             ",".join(map(_name, rule.databases)),
             ",".join(map(_name, rule.users)),
             *([str(rule.network)] if rule.network else []),

@@ -79,8 +79,8 @@ class Leftovers:
         return f"{kind} {', '.join(self.names)}" + (f" and {more:,} more" if more else "")
 
 
-async def find(guest: AsyncConnection[TupleRow]) -> list[Leftovers]:
+async def find(session: AsyncConnection[TupleRow]) -> list[Leftovers]:
     """Return the objects in a database, schemas first; empty if it is like a new one."""
-    rows = await fetch_bounded(guest, _THERE)
+    rows = await fetch_bounded(session, _THERE)
     there = {kind: Leftovers(kind, count, names) for kind, count, names in rows}
     return [there[kind] for kind in _PLURALS if kind in there]

@@ -209,7 +209,7 @@ async def _grant_on(
 # ── removing ─────────────────────────────────────────────────────────────────
 
 
-async def shut_out(server: Connection, database: str, role: str) -> None:
+async def lock_out(server: Connection, database: str, role: str) -> None:
     """Revoke what ``admit`` granted."""
     await server.execute(
         sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(

@@ -42,7 +42,7 @@ from tenantry.pg.repositories import (
     workers,
 )
 
-Tell = Callable[[int, int | None], Awaitable[None]]
+ReportProgress = Callable[[int, int | None], Awaitable[None]]
 Moment = dt.datetime | Literal["latest", "immediate"]
 
 _ENV = "/usr/bin/env"  # coreutils'
@@ -101,11 +101,11 @@ class PgBackRest:
         for each in (self.folder / "lock", self.folder / "spool"):
             files.ensure_folder(each)
         every = dict(enumerate(repositories, start=1))
-        told = {self.configuration(): every}
-        told |= {self.configuration(number): {number: each} for number, each in every.items()}
+        configured = {self.configuration(): every}
+        configured |= {self.configuration(number): {number: each} for number, each in every.items()}
         changed = [
             files.ensure_file(path, render(self.command, self.folder, known, stanzas, passphrase))
-            for path, known in told.items()
+            for path, known in configured.items()
         ]
         return any(changed)
 
@@ -138,18 +138,18 @@ class PgBackRest:
         kind: BackupType,
         *,
         repository: int = 1,
-        tell: Tell | None = None,
+        report: ReportProgress | None = None,
         deadline: float = _WORK_SECONDS,
     ) -> None:
         """Make a backup of the running cluster; without a full one before it, a full one.
 
-        ``tell`` is called about twice a second with the bytes done and the bytes in all.
+        ``report`` is called about twice a second with the bytes done and the bytes in all.
 
         Raises RepositoryBusy if one is being made, RepositoryError if it fails.
         """
         processes = f"--process-max={await spare_workers()}"
         options = [f"--type={kind}", f"--repo={repository}", processes]
-        await self._run("backup", stanza, *options, tell=tell, deadline=deadline)
+        await self._run("backup", stanza, *options, report=report, deadline=deadline)
 
     async def restore(
         self,
@@ -163,7 +163,7 @@ class PgBackRest:
         archiving: bool = False,
         durable: bool = True,
         local: Path | None = None,
-        tell: Tell | None = None,
+        report: ReportProgress | None = None,
         deadline: float = _WORK_SECONDS,
     ) -> None:
         """Restore the files of a cluster into a folder, to recover ``to`` when it starts.
@@ -173,8 +173,8 @@ class PgBackRest:
         named, only those and PostgreSQL's own three are restored, and of the others there are
         sparse files of zeros. A cluster that starts without ``archiving`` archives nothing, and
         cannot disturb the one it was made from. What is not ``durable`` waits for no disk, and may
-        be lost with the machine's power. ``local`` is where repository 1 is now. ``tell`` is as for
-        ``backup``.
+        be lost with the machine's power. ``local`` is where repository 1 is now. ``report`` is as
+        for ``backup``.
 
         Raises RepositoryError if no backup or not all of its files are there, BackupDamaged if one
         cannot be read back as it was written, NotEnoughDisk if the folder's disk becomes full.
@@ -198,7 +198,7 @@ class PgBackRest:
                 "restore",
                 stanza,
                 *options,
-                tell=tell,
+                report=report,
                 deadline=deadline,
                 env={} if durable else packages.no_fsync(),
             )
@@ -239,8 +239,8 @@ class PgBackRest:
         finally:
             listed.unlink(missing_ok=True)  # it contains the key of the backup's files
         about = f"backup/{stanza}/backup.info"
-        told = await self._run("repo-get", None, about, "--repo=1", deadline=deadline)
-        key = reduced_backups.cipher_key(told.stdout)
+        printed = await self._run("repo-get", None, about, "--repo=1", deadline=deadline)
+        key = reduced_backups.cipher_key(printed.stdout)
         reduced_backups.link(repository, stanza, label, into)
         options = [name, f"--repo1-path={into}", "--repo=1"]
         secret = {"PGBACKREST_CIPHER_PASS": key}
@@ -272,8 +272,8 @@ class PgBackRest:
 
         Raises RepositoryError if it does not answer.
         """
-        told = await self._ask(stanza, f"--repo={repository}", deadline=deadline)
-        found = [Contents.read(each, repository) for each in told]
+        printed = await self._ask(stanza, f"--repo={repository}", deadline=deadline)
+        found = [Contents.read(each, repository) for each in printed]
         return [await self._on_its_timeline(each, deadline) for each in found]
 
     async def _on_its_timeline(self, contents: Contents, deadline: float) -> Contents:
@@ -351,11 +351,13 @@ class PgBackRest:
 
         Raises RepositoryError if the backup's list of them is gone, or cannot be read.
         """
-        told = await self._ask(stanza, f"--repo={repository}", f"--set={label}", deadline=deadline)
-        if not told[0]["backup"]:
-            why = Contents.read(told[0], repository).problem or "it is not there"
+        printed = await self._ask(
+            stanza, f"--repo={repository}", f"--set={label}", deadline=deadline
+        )
+        if not printed[0]["backup"]:
+            why = Contents.read(printed[0], repository).problem or "it is not there"
             raise RepositoryError(f"The backup {label} cannot be read: {why}.")
-        found = told[0]["backup"][0].get("database-ref") or []
+        found = printed[0]["backup"][0].get("database-ref") or []
         return {each["name"]: each["oid"] for each in found}
 
     # ── files of ours beside the backups ─────────────────────────────────────
@@ -385,8 +387,8 @@ class PgBackRest:
         answer.
         """
         options = [f"--repo={repository}", "--output=json", "--recurse", folder]
-        told = json.loads((await self._run("repo-ls", None, *options, deadline=deadline)).stdout)
-        return sorted(name for name, about in told.items() if about["type"] == "file")
+        printed = json.loads((await self._run("repo-ls", None, *options, deadline=deadline)).stdout)
+        return sorted(name for name, about in printed.items() if about["type"] == "file")
 
     # ── the program ──────────────────────────────────────────────────────────
 
@@ -402,7 +404,7 @@ class PgBackRest:
         *options: str,
         deadline: float,
         config: Path | None = None,
-        tell: Tell | None = None,
+        report: ReportProgress | None = None,
         stdin: str | None = None,
         env: Mapping[str, str] | None = None,
         into: Path | None = None,
@@ -421,14 +423,14 @@ class PgBackRest:
             into=into,
             as_owner_of=self.folder,  # files that only root can read are of no use to a restore
         )
-        if tell is None:
+        if report is None:
             done = await run(words, stdin=stdin)
         else:
             progress = Progress()
             done = await run(
                 [*words, "--log-level-stderr=detail"],
                 on_error_line=progress.hear,
-                while_running=lambda: tell(progress.done_bytes, progress.total_bytes),
+                while_running=lambda: report(progress.done_bytes, progress.total_bytes),
             )
         if done.returncode != 0:
             raise failure(verb, stanza, done.stderr, done.returncode)

@@ -89,22 +89,22 @@ class Backup:
         return not self.damaged and not self.left
 
     @classmethod
-    def read(cls, told: dict[str, Any]) -> Self:
+    def read(cls, listed: dict[str, Any]) -> Self:
         """Parse an entry of ``info``."""
         return cls(
-            repository=told["database"]["repo-key"],
-            label=told["label"],
-            type=told["type"],
-            started=dt.datetime.fromtimestamp(told["timestamp"]["start"], dt.UTC),
-            stopped=dt.datetime.fromtimestamp(told["timestamp"]["stop"], dt.UTC),
-            prior=told["prior"],
-            references=tuple(told["reference"] or ()),
-            wal_start=told["archive"]["start"],
-            wal_stop=told["archive"]["stop"],
-            size=told["info"]["size"],
-            stored=told["info"]["repository"]["delta"],
-            damaged=bool(told["error"]),
-            stop_lsn=timelines.read_lsn(told["lsn"]["stop"]),
+            repository=listed["database"]["repo-key"],
+            label=listed["label"],
+            type=listed["type"],
+            started=dt.datetime.fromtimestamp(listed["timestamp"]["start"], dt.UTC),
+            stopped=dt.datetime.fromtimestamp(listed["timestamp"]["stop"], dt.UTC),
+            prior=listed["prior"],
+            references=tuple(listed["reference"] or ()),
+            wal_start=listed["archive"]["start"],
+            wal_stop=listed["archive"]["stop"],
+            size=listed["info"]["size"],
+            stored=listed["info"]["repository"]["delta"],
+            damaged=bool(listed["error"]),
+            stop_lsn=timelines.read_lsn(listed["lsn"]["stop"]),
         )
 
 
@@ -128,16 +128,16 @@ class Contents:
     absent: bool = False
 
     @classmethod
-    def read(cls, told: dict[str, Any], repository: int) -> Self:
-        status = next((each["status"] for each in told["repo"]), told["status"])
-        wal = next((each for each in reversed(told["archive"]) if each["min"]), None)
+    def read(cls, listed: dict[str, Any], repository: int) -> Self:
+        status = next((each["status"] for each in listed["repo"]), listed["status"])
+        wal = next((each for each in reversed(listed["archive"]) if each["min"]), None)
         return cls(
-            stanza=told["name"],
+            stanza=listed["name"],
             repository=repository,
             problem=None if status["code"] in _FINE else explained(status["message"]),
-            backups=tuple(Backup.read(each) for each in told["backup"]),
+            backups=tuple(Backup.read(each) for each in listed["backup"]),
             wal=(wal["min"], wal["max"]) if wal else None,
-            system_id=told["db"][-1]["system-id"] if told["db"] else None,
+            system_id=listed["db"][-1]["system-id"] if listed["db"] else None,
             archive=wal["id"] if wal else None,
             absent=status["code"] in _ABSENT,
         )

@@ -32,11 +32,11 @@ from tenantry.pg.tenant_settings import Settings, with_all_schemas
 from tenantry.pg.visitors import Visitor
 
 Connection = AsyncConnection[TupleRow]
-Tell = Callable[[int, int | None], Awaitable[None]]
+ReportProgress = Callable[[int, int | None], Awaitable[None]]
 
 DEADLINE = 12 * 3600.0
 _LONGEST_REASON = 300
-_MOST_TOLD = 200
+_MOST_REPORTED = 200
 _MOST_NAMED = 5
 _AS_DUMPED = {"search_path": "pg_catalog"}
 # Classes of errors of the server or the session, which say nothing about what is loaded.
@@ -77,7 +77,7 @@ class Reloaded:
     def as_json(self) -> dict[str, list[dict[str, str]]]:
         """Return the same as JSON; of very many the first."""
         return {
-            name: [asdict(each) for each in remarks[:_MOST_TOLD]]
+            name: [asdict(each) for each in remarks[:_MOST_REPORTED]]
             for name, remarks in (("changed", self.changed), ("lost", self.lost))
         }
 
@@ -99,13 +99,13 @@ async def load(
     contents: Sequence[str] | None = None,
     jobs: int = 1,
     options: Sequence[str] = (),
-    tell: Tell | None = None,
+    report: ReportProgress | None = None,
     deadline: float = DEADLINE,
 ) -> Reloaded:
     """Load a dump (not a script) into an empty database.
 
     ``source`` is written to (see ``archives.keep_search_path``). ``contents`` are the lines of its
-    list to read, or all; ``settings`` those of the tenant's sessions. ``tell`` is called about
+    list to read, or all; ``settings`` those of the tenant's sessions. ``report`` is called about
     twice a second with the number of items done, and of all.
 
     Raises CommandFailed if pg_restore fails, or if the server cannot continue; psycopg.Error if
@@ -115,7 +115,7 @@ async def load(
         contents = await archives.contents(bindir, source)
     archives.keep_search_path(source)
     archive = Archive(bindir, source, visitor, database, options, deadline)
-    loading = _Loading(archive, [Item.of(line) for line in contents], settings, jobs, tell)
+    loading = _Loading(archive, [Item.of(line) for line in contents], settings, jobs, report)
     await loading.definitions("pre-data", _AS_DUMPED)
     await loading.rows()
     await loading.definitions("post-data", settings)
@@ -132,14 +132,14 @@ class _Loading:
         items: Sequence[Item],
         settings: Settings,
         jobs: int,
-        tell: Tell | None,
+        report: ReportProgress | None,
     ) -> None:
         self.done = Reloaded()
         self._archive = archive
         self._items = items
         self._settings = settings
         self._jobs = jobs
-        self._tell = tell
+        self._report = report
         self._count = 0
         self._aside = SetAside()
         self._not_valid: set[Constraint] = set()  # those that were valid in the original
@@ -150,12 +150,12 @@ class _Loading:
         def count() -> None:
             self._count += 1
 
-        async def tell() -> None:
-            if self._tell is not None:
-                await self._tell(min(self._count, len(self._items)), len(self._items))
+        async def report() -> None:
+            if self._report is not None:
+                await self._report(min(self._count, len(self._items)), len(self._items))
 
         failed = await self._archive.load(
-            section, self._items, settings, jobs=self._jobs, heard=count, while_running=tell
+            section, self._items, settings, jobs=self._jobs, heard=count, while_running=report
         )
         return [each for each in self._items if each.number in failed]
 

@@ -20,7 +20,7 @@ _FOR_EVER = "9999999"  # services.repository decides what is no longer needed
 
 
 class Repository(Protocol):
-    """A place for backups; its text form is its location, by which two are told apart."""
+    """A place for backups; its text form is its location, by which two are distinguished."""
 
     def options(self) -> dict[str, str]:
         """Return pgBackRest's options for it (``repo1-…``), without the number."""

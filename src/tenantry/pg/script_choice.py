@@ -49,8 +49,8 @@ _STATISTICS = (
     b"SELECT * FROM pg_catalog.pg_restore_extended_stats(",
 )
 _WITH_STATISTICS = 18_00_00  # the first version that has these functions
-_LONGEST_TOLD = 200  # bytes
-_MOST_TOLD = 1000
+_LONGEST_REPORTED = 200  # bytes
+_MOST_REPORTED = 1000
 _DEFAULT_TABLESPACES = {"", "pg_default"}
 # pg_dump limits nothing by them: it sets them to 0.
 _LIMITS = {"transaction_timeout"}
@@ -111,7 +111,7 @@ class Choice:
         self.settings: dict[str, str] = {}
         self._unknown: set[str] = set()
         self._tablespaces: set[str] = set()
-        self._told: list[str] = []
+        self._reported: list[str] = []
         self._something_is_there = False
         self._lacks_extensions = False
 
@@ -121,13 +121,13 @@ class Choice:
         return [
             *_list("owners and grants for", self._unknown),
             *_list("tablespaces:", self._tablespaces),
-            *self._told,
+            *self._reported,
         ]
 
-    def tell(self, what: str) -> None:
+    def report(self, what: str) -> None:
         """Add to what was left out, unless the list is already too long to be read."""
-        if len(self._told) < _MOST_TOLD:
-            self._told.append(what)
+        if len(self._reported) < _MOST_REPORTED:
+            self._reported.append(what)
 
     def failed(self, chosen: Chosen, why: str, code: bytes | None) -> None:
         """Note the allowed failure of a statement, with the server's message and its SQLSTATE."""
@@ -137,9 +137,9 @@ class Choice:
                 why = "tenants cannot have it"
             elif code in _NOT_AVAILABLE:
                 why = "this server does not have it"
-            self.tell(f"EXTENSION {chosen.name}: {why}")
+            self.report(f"EXTENSION {chosen.name}: {why}")
         elif chosen.reported:
-            self.tell(f"{_beginning(chosen.statement)} ({why})")
+            self.report(f"{_beginning(chosen.statement)} ({why})")
 
     def chosen(self, statement: Statement) -> Chosen | None:
         """Return the statement to run in place of one, None for none.
@@ -176,7 +176,7 @@ class Choice:
         if self._sets_for_the_database(node):
             self._set_for_the_database(statement, node.setstmt)
         elif cannot_be_here(node) or sets_for_a_login_there(node):
-            self.tell(_beginning(statement))
+            self.report(_beginning(statement))
         elif (tablespaces := moves_to(node)) is not None and not gives_away(node):
             self._note_tablespaces(tablespaces)
         else:
@@ -202,8 +202,8 @@ class Choice:
     def _set_for_the_database(self, statement: Statement, change: Any) -> None:
         value = database_setting(change)
         if value is None:
-            self.tell(_beginning(statement))
-        elif len(self.settings) < _MOST_TOLD:
+            self.report(_beginning(statement))
+        elif len(self.settings) < _MOST_REPORTED:
             self.settings[change.name] = value
 
     def _chosen_data(self, statement: Statement) -> Chosen | None:
@@ -231,7 +231,7 @@ class Choice:
         if isinstance(node, ast.AlterDefaultPrivilegesStmt) and any(
             each.rolename in self._roles for each in roles
         ):
-            self.tell(_beginning(statement))
+            self.report(_beginning(statement))
             return None
         self._note_unknown(roles)
         return None
@@ -255,7 +255,7 @@ class Choice:
         unknown = [each.rolename for each in roles if each not in known]
         if unknown:
             done = "made without" if known else "left out, unknown here:"
-            self.tell(
+            self.report(
                 f"policy {node.policy_name} on {_table(node.table)}: {done} role"
                 f"{'s' * (len(unknown) > 1)} {', '.join(unknown)}"
             )
@@ -283,13 +283,13 @@ class Choice:
 
 
 def _beginning(statement: Statement) -> str:
-    return statement.text[:_LONGEST_TOLD].decode(errors="replace")
+    return statement.text[:_LONGEST_REPORTED].decode(errors="replace")
 
 
 def _list(what: str, names: Iterable[str]) -> list[str]:
     """Return one line that lists these names, if there are any."""
-    told = ", ".join(sorted(names))
-    return [f"{what} {told}"] if told else []
+    listed = ", ".join(sorted(names))
+    return [f"{what} {listed}"] if listed else []
 
 
 def _table(relation: Any) -> str:

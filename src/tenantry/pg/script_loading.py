@@ -41,7 +41,7 @@ GZIP = b"\x1f\x8b"
 # values are compressed there. It limits only how long a load may take, not the room on the disk.
 _TIMES = 4
 _BUFFER = 1024 * 1024
-_TELL_SECONDS = 0.5
+_REPORT_SECONDS = 0.5
 # Each INSERT in a transaction of its own would wait for the disk.
 _MOST_TOGETHER = 1000
 _MOST_BYTES_TOGETHER = 1024 * 1024
@@ -67,7 +67,7 @@ class Unpacked(io.RawIOBase):
         self._source: Any = gzip.GzipFile(fileobj=file) if packed else file
         self._most = _TIMES * room
         self._size = 0
-        self._told = 0.0
+        self._reported_at = 0.0
 
     def readable(self) -> bool:
         return True
@@ -100,8 +100,8 @@ class Unpacked(io.RawIOBase):
                 " may take.",
                 hint="Raise its disk_quota_bytes, or make the dump with --format=custom.",
             )
-        if time.monotonic() - self._told > _TELL_SECONDS:
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported_at > _REPORT_SECONDS:
+            self._reported_at = time.monotonic()
             sys.stderr.write(f"read {self._file.tell()}\n")
             sys.stderr.flush()
         return size
@@ -225,11 +225,11 @@ class _Loader:
     def _add_foreign_key(self, statement: Statement) -> None:
         change = statement.text.rstrip().removesuffix(b";")
         try:
-            told = add_foreign_key(self._session, change)
+            reported = add_foreign_key(self._session, change)
         except Failed as error:
             raise Failed(statement, error.said, error.code) from None
-        if told:
-            self._choice.tell(told)
+        if reported:
+            self._choice.report(reported)
 
 
 def load(
@@ -246,17 +246,17 @@ def load(
 def main() -> None:
     """Run the program. The process ends with 0 if it has printed a result."""
     path, room, roles, losses = sys.argv[1:]
-    told: dict[str, object]
+    reported: dict[str, object]
     try:
         with Path(path).open("rb") as file:
-            told = load(file, int(room), json.loads(roles), accepts_losses=json.loads(losses))
+            reported = load(file, int(room), json.loads(roles), accepts_losses=json.loads(losses))
     except Refused as refused:
-        told = {"refused": refused.detail, "hint": refused.hint}
+        reported = {"refused": refused.detail, "hint": refused.hint}
     except (Failed, psycopg.Error) as error:
-        told = {"failed": str(error)}
+        reported = {"failed": str(error)}
     except MemoryError:
-        told = {"refused": "It takes too much memory.", "hint": "Send it in the custom format."}
-    sys.stdout.write(json.dumps(told))
+        reported = {"refused": "It takes too much memory.", "hint": "Send it in the custom format."}
+    sys.stdout.write(json.dumps(reported))
 
 
 if __name__ == "__main__":

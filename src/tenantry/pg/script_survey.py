@@ -90,7 +90,7 @@ class _Survey:
             if each.roletype == RoleSpecType.ROLESPEC_CSTRING:
                 self.roles[schema or "public", each.rolename, use] += 1
 
-    def told(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         return {
             "version": self.version,
             "schemas": list(self.schemas),
@@ -103,17 +103,17 @@ class _Survey:
 def main() -> None:
     """Run the program. The process ends with 0 if it has printed a result."""
     path, room = sys.argv[1:]
-    told: dict[str, object]
+    reported: dict[str, object]
     try:
         with Path(path).open("rb") as file:
             survey = _Survey(io.BufferedReader(Unpacked(file, int(room)), _BUFFER))
             survey.read()
-        told = survey.told()
+        reported = survey.as_json()
     except Refused as refused:
-        told = {"refused": refused.detail, "hint": refused.hint}
+        reported = {"refused": refused.detail, "hint": refused.hint}
     except MemoryError:
-        told = {"refused": "It takes too much memory.", "hint": "Send it in the custom format."}
-    sys.stdout.write(json.dumps(told))
+        reported = {"refused": "It takes too much memory.", "hint": "Send it in the custom format."}
+    sys.stdout.write(json.dumps(reported))
 
 
 if __name__ == "__main__":

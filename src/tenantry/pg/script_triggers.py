@@ -69,7 +69,9 @@ class Triggers:
             b"ALTER TABLE %s ADD CONSTRAINT %s %s" % (table, name, definition)
             for table, name, definition in self._keys
         ]
-        return [told for change in changes if (told := add_foreign_key(self._session, change))]
+        return [
+            reported for change in changes if (reported := add_foreign_key(self._session, change))
+        ]
 
 
 def add_foreign_key(session: Session, change: bytes) -> str:

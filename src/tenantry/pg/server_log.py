@@ -120,7 +120,7 @@ def session_of(found: dict[str, Any]) -> tuple[str, str] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LogEntry:
     """A statement in an entry; ``text`` of an error is that of the whole message."""
 
     kind: Kind
@@ -130,23 +130,23 @@ class Told:
     message: str | None = None
 
 
-def told(found: dict[str, Any]) -> Told | None:
+def read_entry(found: dict[str, Any]) -> LogEntry | None:
     """Return the statement in a session's entry; None if it has none."""
     message = str(found.get("message", ""))
     if found.get("error_severity") == "ERROR":
         text = found.get("statement")
-        return Told("error", text, sqlstate=found.get("state_code"), message=message)
+        return LogEntry("error", text, sqlstate=found.get("state_code"), message=message)
     if (found.get("func_name"), found.get("file_name")) not in _LOGGERS:
         return None
     duration_ms = None
     if duration := _DURATION.match(message):
         duration_ms, message = float(duration[1]), message[duration.end() :]
         if not message:
-            return Told("duration", None, duration_ms)
+            return LogEntry("duration", None, duration_ms)
     beginning = _STATEMENT.match(message)
     if beginning is None:
         return None
-    return Told("statement", message[beginning.end() :], duration_ms)
+    return LogEntry("statement", message[beginning.end() :], duration_ms)
 
 
 def readable(text: str) -> str:

@@ -157,7 +157,7 @@ def _name(value: object) -> str:
     return text
 
 
-def _tell(what: str, value: object) -> None:
+def _write(what: str, value: object) -> None:
     sys.stderr.write(json.dumps({what: value}) + "\n")
     sys.stderr.flush()
 
@@ -225,14 +225,14 @@ def hold(server: Connection[TupleRow], selection: dict[str, list[object]]) -> No
         and [schema, table] not in selection["exclude"]
     ]
     for each in tables:
-        _tell("table", each)
-    _tell("snapshot", name)
+        _write("table", each)
+    _write("snapshot", name)
     for each in tables:
         row = server.execute(
             sql.SQL("SELECT count(*) FROM ONLY {}").format(sql.Identifier(*each))
         ).fetchone()
-        _tell("count", int(row[0]) if row else 0)
-    _tell("counted", True)
+        _write("count", int(row[0]) if row else 0)
+    _write("counted", True)
     while True:
         signal.pause()
 
@@ -246,7 +246,7 @@ def _readable(error: BaseException) -> str:
 
 def main() -> None:
     """Run the program. The process ends with 0 if it has printed a result."""
-    told: dict[str, object]
+    reported: dict[str, object]
     if sys.argv[1:] == ["look"]:
         signal.alarm(_MOST_SECONDS)  # in case the parent dies without ending it
     try:
@@ -255,12 +255,12 @@ def main() -> None:
                 case ["hold", path]:
                     hold(server, json.loads(Path(path).read_text()))
                 case _:
-                    told = look(server)
+                    reported = look(server)
     except (psycopg.Error, Refused, ValueError, TypeError, OverflowError) as error:
-        told = {"refused": _readable(error)}
+        reported = {"refused": _readable(error)}
     except MemoryError:
-        told = {"refused": "what it answers is more than is read"}
-    sys.stdout.write(json.dumps(told))
+        reported = {"refused": "what it answers is more than is read"}
+    sys.stdout.write(json.dumps(reported))
 
 
 if __name__ == "__main__":

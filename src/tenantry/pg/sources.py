@@ -295,14 +295,16 @@ class Contents:
 
 async def look(source: Source, address: IPAddress) -> Contents:
     """Return the contents of a database, within seconds. Raises SourceError."""
-    told = await _read(source, address, "look", deadline=source.connect_timeout + 5 + _LOOK_SECONDS)
+    reported = await _read(
+        source, address, "look", deadline=source.connect_timeout + 5 + _LOOK_SECONDS
+    )
     return Contents(
-        version=told["version"],
-        extensions=told["extensions"],
-        uses=[ExtensionUse(*each) for each in told["uses"]],
-        tables=[Table(*each) for each in told["tables"]],
-        roles=[RoleUse(*each) for each in told["roles"]],
-        settings=dict(told["settings"]),
+        version=reported["version"],
+        extensions=reported["extensions"],
+        uses=[ExtensionUse(*each) for each in reported["uses"]],
+        tables=[Table(*each) for each in reported["tables"]],
+        roles=[RoleUse(*each) for each in reported["roles"]],
+        settings=dict(reported["settings"]),
     )
 
 
@@ -317,27 +319,27 @@ class Snapshot:
         self.name = ""
         self.tables: list[tuple[str, str]] = []
         self.counts: list[int] = []
-        self._begun = asyncio.Event()
+        self._started = asyncio.Event()
         self._counted = asyncio.Event()
 
     def hear(self, line: str) -> None:
         """Parse a line of the reader. Any other output is left to the error."""
         with suppress(ValueError, TypeError, KeyError):
-            told = json.loads(line)
-            if "table" in told:
-                schema, name = told["table"]
+            reported = json.loads(line)
+            if "table" in reported:
+                schema, name = reported["table"]
                 self.tables.append((schema, name))
-            elif "count" in told:
-                self.counts.append(int(told["count"]))
-            elif "snapshot" in told:
-                self.name = str(told["snapshot"])
-                self._begun.set()
-            elif "counted" in told:
+            elif "count" in reported:
+                self.counts.append(int(reported["count"]))
+            elif "snapshot" in reported:
+                self.name = str(reported["snapshot"])
+                self._started.set()
+            elif "counted" in reported:
                 self._counted.set()
 
-    async def begun(self) -> None:
+    async def started(self) -> None:
         """Return when ``name`` and ``tables`` are known."""
-        await self._begun.wait()
+        await self._started.wait()
 
     async def counted(self, *, within: float) -> None:
         """Return when all of ``counts`` are known.
@@ -374,7 +376,7 @@ async def hold(
         reading = tasks.create_task(read())
         try:
             async with asyncio.timeout(source.connect_timeout + 5 + _LOOK_SECONDS):
-                await snapshot.begun()
+                await snapshot.started()
         except TimeoutError:
             raise source.refusal("it did not answer in time") from None
         yield snapshot
@@ -385,7 +387,7 @@ async def _read(
     source: Source, address: IPAddress, *arguments: str | Path, deadline: float, **more: Any
 ) -> dict[str, Any]:
     try:
-        told = await children.run(
+        reported = await children.run(
             source_reading,
             *arguments,
             env=source.environment(address),
@@ -399,6 +401,6 @@ async def _read(
             if "did not end within" in error.detail
             else "what it answers is more than is read"
         ) from None
-    if "refused" in told:
-        raise source.refusal(told["refused"])
-    return told
+    if "refused" in reported:
+        raise source.refusal(reported["refused"])
+    return reported

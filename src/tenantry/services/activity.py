@@ -21,7 +21,7 @@ from tenantry.pg.catalog import SessionCount
 from tenantry.services.clusters.service import ClusterPools
 
 
-def begun_since(before: int, now: int) -> int:
+def started_since(before: int, now: int) -> int:
     """Return how many sessions began; counters restart at 0 after a crash or a reset."""
     return now - before if now >= before else now
 
@@ -57,14 +57,16 @@ class Activity:
                         continue
                     count = _of(row, counts)
                     ours = sum(visits[name] for name in row.database_names)
-                    begun = begun_since(before.get(row.id, count.begun), count.begun)
-                    used = count.tenants_open or begun > ours + self._late.get(row.id, 0)
-                    late[row.id] = max(0, ours - begun)
-                    found.append(Look(row.id, count.begun, used))
+                    started = started_since(before.get(row.id, count.started), count.started)
+                    used = count.tenants_open or started > ours + self._late.get(row.id, 0)
+                    late[row.id] = max(0, ours - started)
+                    found.append(Look(row.id, count.started, used))
                 await rows.keep(tx, found)
         self._late = late
 
 
 def _of(row: DatabaseRow, counts: Mapping[str, SessionCount]) -> SessionCount:
     there = [counts[name] for name in row.database_names if name in counts]
-    return SessionCount(sum(each.begun for each in there), any(each.tenants_open for each in there))
+    return SessionCount(
+        sum(each.started for each in there), any(each.tenants_open for each in there)
+    )

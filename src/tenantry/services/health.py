@@ -115,8 +115,8 @@ async def _backups(platform: Platform) -> str | _Worry:
 
 
 async def _passwords(platform: Platform) -> _Worry | None:
-    told = await platform.passwords.alerts()
-    return _Worry(" ".join(told)) if told else None
+    reported = await platform.passwords.alerts()
+    return _Worry(" ".join(reported)) if reported else None
 
 
 async def _scheduled_backups(platform: Platform) -> _Worry | None:
@@ -215,7 +215,7 @@ async def check(platform: Platform) -> Health:
         if paused:
             reasons = ", ".join(f"{count} for {reason}" for reason, count in sorted(paused.items()))
             found.append(f"Paused: {reasons}. GET /api/databases says why (paused).")
-        if restricted := quotas.told(full):
+        if restricted := quotas.summary(full):
             found.append(f"{restricted} GET /api/databases says which (disk).")
         found += reconciling.alerts(unreconciled)
         return _Worry(" ".join(found)) if found else None

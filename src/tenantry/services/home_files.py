@@ -22,7 +22,7 @@ from tenantry.pg.connections import ADMIN, connect, fetch_value
 from tenantry.pg.pgbackrest import PgBackRest
 from tenantry.services.repository.service import Repositories
 
-_KEPT = (
+_PRESERVED = (
     "seal.key",
     "admin.key",
     "ca.crt",
@@ -42,7 +42,7 @@ _FOLDER = "tenantry/home"
 _PURPOSE = "home's files"
 _OWNER = b"home"
 _SYSTEM_ID = "SELECT system_identifier::text FROM pg_control_system()"
-_told = TypeAdapter(dict[str, str])
+_digests = TypeAdapter(dict[str, str])
 
 
 class WrongKey(MachineError):
@@ -81,7 +81,7 @@ class HomeFiles(BaseModel):
         written = []
         for name, content in sorted(self.files.items()):
             path = home.root / name
-            if name in _KEPT and not path.exists():
+            if name in _PRESERVED and not path.exists():
                 files.ensure_folder(path.parent) if path.parent != home.root else None
                 files.write_atomically(path, content, mode=0o644 if name == "ca.crt" else 0o600)
                 written.append(name)
@@ -139,7 +139,7 @@ class HomeKeeper:
             else:
                 known[str(place)] = digest
                 took.append(str(place))
-                files.write_atomically(self._record, _told.dump_json(known))
+                files.write_atomically(self._record, _digests.dump_json(known))
         if failures:
             raise failures[0]
         return took
@@ -157,7 +157,7 @@ class HomeKeeper:
         return HomeFiles(
             files={
                 name: base64.b64encode((root / name).read_bytes())
-                for name in _KEPT
+                for name in _PRESERVED
                 if (root / name).exists()
             },
             settings=_settings_of(self._settings),
@@ -165,7 +165,7 @@ class HomeKeeper:
 
     def _known(self) -> dict[str, str]:
         try:
-            return _told.validate_json(self._record.read_bytes())
+            return _digests.validate_json(self._record.read_bytes())
         except (FileNotFoundError, ValidationError):
             return {}
 

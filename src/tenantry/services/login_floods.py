@@ -50,7 +50,7 @@ _FLOOD = gauge(
 )
 
 _LOOK_SECONDS = 0.1
-_TELL_LOOKS = 10
+_REPORT_LOOKS = 10
 _POOLER_SECONDS = 0.25
 _PART = 5  # of the slots
 _MOST_ADDRESSES = 3  # listed in the log
@@ -197,15 +197,15 @@ class LoginFloods:
     async def watch_server(self) -> None:
         """Until cancelled, end surplus unfinished logins and report the observations."""
         for look in itertools.count():
-            telling = look % _TELL_LOOKS == 0
-            pending = self._server.pending(always=telling)
+            reporting = look % _REPORT_LOOKS == 0
+            pending = self._server.pending(always=reporting)
             silent = [each for each in pending if each.address is None]
             talking = [each for each in pending if each.address is not None]
             self._end(surplus(talking, self._server.most))
             self._end(surplus(silent, self._server.most_silent))
-            if telling:
+            if reporting:
                 self._seen.authenticating = len(pending)
-                self._tell(await asyncio.to_thread(self._logs.refused))
+                self._report(await asyncio.to_thread(self._logs.refused))
             await pause(_LOOK_SECONDS)
 
     async def watch_pooler(self) -> None:
@@ -241,18 +241,18 @@ class LoginFloods:
             self._seen.ended += len(logins)
             self._seen.flooded_at = time.time()
 
-    def _tell(self, refused: int) -> None:
-        now, told = time.time(), self._seen
+    def _report(self, refused: int) -> None:
+        now, seen = time.time(), self._seen
         if self._ended:
             addresses = dict(self._ended.most_common(_MOST_ADDRESSES))
             emit(LoginsEnded(self._ended.total(), addresses))
             self._ended.clear()
         if refused:
             emit(LoginsRefused(refused))
-        told.refused_per_second = round(refused / max(0.1, now - told.at), 1) if told.at else 0.0
-        told.at = now
+        seen.refused_per_second = round(refused / max(0.1, now - seen.at), 1) if seen.at else 0.0
+        seen.at = now
         # Losing it does no harm, so it is not worth an fsync each second.
-        files.replace(_file(self._home), json.dumps(asdict(told)))
+        files.replace(_file(self._home), json.dumps(asdict(seen)))
 
 
 class _Logs:

@@ -29,18 +29,18 @@ _PASSWORDS = gauge(
 
 def alerts(ages: Ages, days: int) -> list[str]:
     """Return the alerts about old passwords and imminent replacements."""
-    told = []
+    reported = []
     if ages.old:
-        told.append(
+        reported.append(
             f"Passwords older than {days} days: {ages.old}. GET /api/databases shows their age"
             " (password_changed_at); TENANTRY_PASSWORD_DAYS says what is old."
         )
     if ages.rotating:
-        told.append(
+        reported.append(
             f"Passwords that are replaced within {NOTICE_DAYS} days: {ages.rotating}. Change them"
-            " before (POST /api/databases/{id}/rotate-password), and tell their clients."
+            " before (POST /api/databases/{id}/rotate-password), and inform their clients."
         )
-    return told
+    return reported
 
 
 class Passwords:

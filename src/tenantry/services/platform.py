@@ -57,7 +57,7 @@ from tenantry.services.requests.service import Requests
 from tenantry.services.restores.flow import RestoreFlow
 from tenantry.services.restores.service import Restores
 from tenantry.services.roles.service import Roles
-from tenantry.services.side_instances.service import SideInstances
+from tenantry.services.side_clusters.service import SideClusters
 from tenantry.services.statement_log.collecting import Collecting
 from tenantry.services.statement_log.entries import EntryFiles
 from tenantry.services.statement_log.service import StatementLog
@@ -98,7 +98,7 @@ class Platform:
     quotas: Quotas
     overuse: Overuse
     repositories: Repositories
-    side_instances: SideInstances
+    side_clusters: SideClusters
     restores: Restores
     cluster_backups: ClusterBackups
     cluster_restoring: ClusterRestoring
@@ -170,7 +170,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             release=databases.release_clients,
         )
         repositories = Repositories(settings)
-        side_instances = SideInstances(settings, repositories)
+        side_clusters = SideClusters(settings, repositories)
         days = settings.replaced_days or settings.backup.days
         replacement = Replacement(clusters, pooler, days)
         restoring = RestoreFlow(
@@ -179,11 +179,11 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             pooler,
             network,
             repositories,
-            side_instances,
+            side_clusters,
             replacement,
             Home(settings.home),
         )
-        operations.register(DrillFlow(store, clusters, repositories, side_instances).flow)
+        operations.register(DrillFlow(store, clusters, repositories, side_clusters).flow)
         cluster_restoring = ClusterRestoring(
             settings, store, operations, repositories, network, pooler
         )
@@ -193,7 +193,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             clusters,
             pooler,
             network,
-            Copying(settings, clusters, repositories, side_instances),
+            Copying(settings, clusters, repositories, side_clusters),
             replacement,
         )
         backups = Backups(
@@ -261,7 +261,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             transaction_ids=TransactionIds(store, clusters, local),
             certificates=local_certificates(settings),
             repositories=repositories,
-            side_instances=side_instances,
+            side_clusters=side_clusters,
             restores=Restores(restoring, databases, operations),
             cluster_restoring=cluster_restoring,
             cluster_backups=ClusterBackups(store, operations, repositories, schedule(settings)),

@@ -152,7 +152,7 @@ class Restarts:
         async with self._pooler.all_paused(within=grace) as pooled_wait:
             direct_ended = await self._transactions_end(cluster.address, deadline)
             if not urgent and not (pooled_wait and direct_ended):
-                log.info("restart.put_off", which=cluster.name, why="transactions are open")
+                log.info("restart.postponed", which=cluster.name, why="transactions are open")
                 return False
             return await self._stop_and_wait(cluster)
 

@@ -25,7 +25,7 @@ from tenantry.host import processes
 from tenantry.pg.connections import PLATFORM, connect
 from tenantry.services import reconciling, supervisor, transaction_ids, versions
 from tenantry.services.backups.plan import failing_backups
-from tenantry.services.cluster_restores.service import every_kept
+from tenantry.services.cluster_restores.service import every_retained
 from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
 from tenantry.services.passwords import alerts as password_alerts
 from tenantry.services.platform import local_pooler
@@ -51,7 +51,7 @@ class PartStatus:
 class ClusterStatus:
     """One cluster. ``databases`` counts tenants' databases.
 
-    ``warnings`` concern the cluster, its backups and paused databases; ``kept`` are the folders
+    ``warnings`` concern the cluster, its backups and paused databases; ``retained`` are the folders
     that a restore of it has replaced. ``backups`` is whether there is a backup that can be restored
     from, ``last_backup_at`` the end of the last one; None where backups are off.
     """
@@ -67,7 +67,7 @@ class ClusterStatus:
     last_backup_at: str | None
     backups: Known | None
     warnings: list[str]
-    kept: list[str]
+    retained: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def _backups(found: Upkeep | None) -> dict[str, Any]:
 def _restricted(paused: Mapping[str, int], full: Mapping[str, int]) -> list[str]:
     """Return the warnings about databases that are paused or restricted by their disk quota."""
     found = [f"databases paused ({reason}): {count}." for reason, count in paused.items()]
-    found += [quotas.told(full)] if quotas.told(full) else []
+    found += [quotas.summary(full)] if quotas.summary(full) else []
     return [f"{each} tenantry db list shows which." for each in found]
 
 
@@ -127,7 +127,7 @@ async def look(settings: Settings) -> Status:
         _part("shared-1", shared, f"port {settings.pg_port}"),
         _part("pooler", local_pooler(settings).pid(), f"port {settings.pool.port}"),
         _part("api", processes.read_pid(home.run / "api.pid"), settings.api_url),
-        _part("worker", processes.read_pid(home.run / "worker.pid"), "jobs and convergence"),
+        _part("worker", processes.read_pid(home.run / "worker.pid"), "jobs and reconciliation"),
     ]
     found: list[rows.ClusterRow] = []
     repositories = Repositories(settings)
@@ -197,7 +197,7 @@ async def look(settings: Settings) -> Status:
                     for alert in plan.alerts(each, dt.datetime.now(dt.UTC))
                 ),
             ],
-            kept=[each.name for each in every_kept(settings) if each.cluster == row.name],
+            retained=[each.name for each in every_retained(settings) if each.cluster == row.name],
         )
         for row in found
     ]

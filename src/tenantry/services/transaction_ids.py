@@ -112,7 +112,7 @@ class Pace:
         while len(self._seen) > 2 and now - self._seen[1][0] >= self.window:  # noqa: PLR2004
             self._seen.popleft()
 
-    def begin_anew(self) -> None:
+    def reset(self) -> None:
         """Discard earlier counters, after sessions were ended because of them."""
         self._seen.clear()
 
@@ -231,7 +231,7 @@ class Watch:
             self._dealt_with["consumed", database] = time.monotonic()
             ended.append(Ended(f"uses up {kind}", database))
         if ended:
-            self._pace.begin_anew()
+            self._pace.reset()
         return ended
 
     def _dealt_with_lately(self, why: str, database: str) -> bool:

@@ -44,7 +44,7 @@ def begin(home: Path) -> bool:
     """Create the mark, which stays until the data are deleted. Returns whether it is new."""
     mark = home / _MARK
     is_new = not mark.exists()
-    files.make_anew(mark)  # does not follow a link: the platform's user can write to the home
+    files.recreate(mark)  # does not follow a link: the platform's user can write to the home
     files.sync_folder(home)
     return is_new
 
@@ -54,7 +54,7 @@ def give_up(home: Path) -> None:
     (home / _MARK).unlink()
 
 
-def require_none_begun(home: Path) -> None:
+def require_none_started(home: Path) -> None:
     """Raise Conflict if an uninstall of this home is running or was interrupted."""
     if (home / _MARK).exists():
         raise Conflict(

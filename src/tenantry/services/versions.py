@@ -100,14 +100,14 @@ class Part:
                 )
             )
         if self.outdated:
-            anew = "./tenantry down and ./tenantry up restart it to run the newer code."
+            restart = "./tenantry down and ./tenantry up restart it to run the newer code."
             found.append(
                 Remark(
                     f"{self.name} runs {self.running or 'files that were replaced'}"
                     + (f", and {self.installed} is installed." if self.installed else "."),
-                    anew
+                    restart
                     if self.name == _SUPERVISOR
-                    else f"It is restarted in TENANTRY_MAINTENANCE_WINDOW; or at once: {anew}",
+                    else f"It is restarted in TENANTRY_MAINTENANCE_WINDOW; or at once: {restart}",
                 )
             )
         return found
@@ -149,8 +149,10 @@ async def cluster(which: ProcessCluster) -> Part:
     dbname = DATABASE if which.name == CONTROL else "postgres"
     try:
         async with connect(which.address, user=PLATFORM, dbname=dbname) as server:
-            told = str(await fetch_value(server, "SELECT current_setting('server_version')"))
-            part = replace(part, running=_package_version(told), weaknesses=_of_postgres(told))
+            reported = str(await fetch_value(server, "SELECT current_setting('server_version')"))
+            part = replace(
+                part, running=_package_version(reported), weaknesses=_of_postgres(reported)
+            )
             await server.execute("DO LANGUAGE plpgsql 'BEGIN END'")
     except psycopg.Error as error:
         if (error.sqlstate or _LOST)[:2] not in _OF_THE_MOMENT:
@@ -160,14 +162,14 @@ async def cluster(which: ProcessCluster) -> Part:
     return part
 
 
-def _package_version(told: str) -> str:
+def _package_version(reported: str) -> str:
     """Return the package version in ``15.18 (Debian 15.18-0+deb12u1)``, else the first word."""
-    found = re.search(r"\(\w+ (\S+)\)", told)
-    return found[1] if found else told.split(maxsplit=1)[0]
+    found = re.search(r"\(\w+ (\S+)\)", reported)
+    return found[1] if found else reported.split(maxsplit=1)[0]
 
 
-def _of_postgres(told: str) -> tuple[str, ...]:
-    major, minor, *_ = (*upstream(told), 0)
+def _of_postgres(reported: str) -> tuple[str, ...]:
+    major, minor, *_ = (*upstream(reported), 0)
     return tuple(weaknesses.of_postgres(major, minor))
 
 

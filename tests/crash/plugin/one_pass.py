@@ -1,4 +1,4 @@
-"""The worker's convergence pass, once for each line that comes in. Answers with what it did.
+"""The worker's reconciliation pass, once for each line that comes in. Answers with what it did.
 
 To the line "flows" it answers with the kinds of operations that there are, and their steps.
 """
@@ -10,12 +10,12 @@ import traceback
 
 from tenantry.base import logs, settings
 from tenantry.services.platform import open_platform
-from tenantry.worker import converge
+from tenantry.worker import reconcile
 
 
 async def one_pass() -> None:
     async with open_platform(settings.load()) as platform:
-        await converge(platform)
+        await reconcile(platform)
 
 
 async def flows() -> str:

@@ -6,7 +6,7 @@ supervisor would let each wait for longer than the one before.
 
 While there is the file ``sweep``, a worker that comes to something that none before it has come
 to notes it in the file ``fallen``, has ``struck`` tell of it, and kills itself. The next one
-begins when somebody has looked at the world, and has taken ``struck`` away.
+begins when somebody has looked at what exists, and has taken ``struck`` away.
 """
 
 import asyncio

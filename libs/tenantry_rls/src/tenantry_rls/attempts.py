@@ -51,7 +51,7 @@ class Attempts:
         steady = self._read_all(ann, bob)
         for tenant in tenants:
             if reason := self._have(tenant, bob):
-                self._tell(tenant.relation.label, "all", "not tried", reason)
+                self._report(tenant.relation.label, "all", "not tried", reason)
             else:
                 self._on_table(tenant, ann, bob, zoe)
         for name, before in alone.items():
@@ -77,7 +77,7 @@ class Attempts:
             own = self._samples.row(table, ann)[tenant.column]
             others = self._samples.row(table, bob)[tenant.column]
         except CannotMake as reason:
-            self._tell(table.label, "all", "not tried", str(reason))
+            self._report(table.label, "all", "not tried", str(reason))
             return
         # A row without a customer belongs to no one, and may be meant for all customers.
         everybodys = sql.SQL("SELECT FROM {} WHERE {} IS NOT NULL LIMIT 1").format(
@@ -96,7 +96,7 @@ class Attempts:
             self._write_blindly(tenant, others, ann, zoe)
         else:
             many = f"It has more than {_LARGEST} rows; try it on a copy with fewer."
-            self._tell(table.label, "UPDATE and DELETE without a condition", "not tried", many)
+            self._report(table.label, "UPDATE and DELETE without a condition", "not tried", many)
 
     def _read_and_write(
         self, relation: Relation, column: str, own: object, others: object, ann: str
@@ -151,11 +151,13 @@ class Attempts:
             try:
                 seen = self._conn.execute(query, (own,)).rowcount
             except psycopg.Error as error:
-                self._tell(tenant.relation.label, "SELECT of one's own", "not tried", _said(error))
+                self._report(
+                    tenant.relation.label, "SELECT of one's own", "not tried", _said(error)
+                )
                 return
         if not seen:
             reason = "A customer does not see its own row, so that refusals prove little."
-            self._tell(tenant.relation.label, "SELECT of one's own", "not tried", reason)
+            self._report(tenant.relation.label, "SELECT of one's own", "not tried", reason)
 
     def _before_any_context(self, tenant: TenantTable, ann: str, own: object) -> None:
         """Check whether a policy admits this customer's row where no setting was ever made.
@@ -195,7 +197,7 @@ class Attempts:
         try:
             values = self._samples.values(tenant.relation, bob)
         except CannotMake as reason:
-            self._tell(tenant.relation.label, "INSERT for another", "not tried", str(reason))
+            self._report(tenant.relation.label, "INSERT for another", "not tried", str(reason))
             return
         if tenant.how == "registry":
             # A second one with the same key would be refused for that alone.
@@ -260,14 +262,14 @@ class Attempts:
         action = "read, before and after another's rows were there"
         now = after.get(name)
         if isinstance(now, psycopg.errors.InsufficientPrivilege):
-            self._tell(name, action, "refused")
+            self._report(name, action, "refused")
         elif isinstance(now, psycopg.Error) or isinstance(before, psycopg.Error):
             error = now if isinstance(now, psycopg.Error) else before
-            self._tell(name, action, "not tried", _said(error))
+            self._report(name, action, "not tried", _said(error))
         elif before != again:
-            self._tell(name, action, "not tried", "It shows something else each time.")
+            self._report(name, action, "not tried", "It shows something else each time.")
         else:
-            self._tell(name, action, "refused" if now == before else "crossed")
+            self._report(name, action, "refused" if now == before else "crossed")
 
     # ── one attempt ──────────────────────────────────────────────────────────────
 
@@ -294,7 +296,7 @@ class Attempts:
             except psycopg.Error as error:
                 if customer is not None or not isinstance(error, _NOBODY):
                     outcome, detail = "not tried", _said(error)
-        self._tell(label, action, outcome, detail)
+        self._report(label, action, outcome, detail)
         return outcome
 
     @contextmanager
@@ -314,7 +316,7 @@ class Attempts:
             )
             yield
 
-    def _tell(self, label: str, action: str, outcome: Outcome, detail: str = "") -> None:
+    def _report(self, label: str, action: str, outcome: Outcome, detail: str = "") -> None:
         self._done.append(Attempt(label, action, outcome, detail))
 
 

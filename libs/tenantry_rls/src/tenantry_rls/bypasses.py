@@ -97,7 +97,7 @@ def _function(catalog: Catalog, function: Function) -> Iterator[Finding]:
 def _touched(catalog: Catalog, function: Function) -> str | None:
     """Return how a function may touch customers' rows, as far as its text shows."""
     if function.language not in _READABLE_LANGUAGES:
-        return f"what it does in {function.language} cannot be told from here"
+        return f"what it does in {function.language} is unknown here"
     relations = [*(each.relation for each in catalog.tenants.values()), *catalog.views()]
     for relation in relations:
         if re.search(rf"\b{re.escape(relation.name)}\b", function.source, re.IGNORECASE):

@@ -45,13 +45,13 @@ def check(
     subjects = [each.relation.label for each in seen.tenants.values()]
     subjects += [view.label for view in seen.views()]
     subjects += [function.label for function in seen.functions if function.definer]
-    told = (*found, *crossed, *untried)
+    reported = (*found, *crossed, *untried)
     return Report(
         database=seen.database,
         role=seen.role.name,
         subjects=tuple(subjects),
-        findings=tuple(each for each in told if f"{each.kind}:{each.subject}" not in allow),
-        allowed=tuple(each for each in told if f"{each.kind}:{each.subject}" in allow),
+        findings=tuple(each for each in reported if f"{each.kind}:{each.subject}" not in allow),
+        allowed=tuple(each for each in reported if f"{each.kind}:{each.subject}" in allow),
         attempts=tuple(attempts),
     )
 

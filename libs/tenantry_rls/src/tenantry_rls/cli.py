@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tenantry_rls.tables import Change
 
 DONE, FAILED, NO_DATABASE = 0, 1, 3
-_FROM_ENVIRONMENT = "unless said, DATABASE_URL, or what libpq finds (PGHOST, PGDATABASE …)"
+_FROM_ENVIRONMENT = "default: DATABASE_URL, or what libpq finds (PGHOST, PGDATABASE …)"
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -56,16 +56,16 @@ def _enable(conn: "psycopg.Connection[object]", asked: argparse.Namespace) -> in
         admin_role=None if asked.no_admin else asked.admin_role,
         dry_run=asked.dry_run,
     )
-    return _tell(conn, change, asked)
+    return _report(conn, change, asked)
 
 
 def _disable(conn: "psycopg.Connection[object]", asked: argparse.Namespace) -> int:
     from tenantry_rls import tables  # noqa: PLC0415 (needs psycopg)
 
-    return _tell(conn, tables.disable(conn, asked.table, dry_run=asked.dry_run), asked)
+    return _report(conn, tables.disable(conn, asked.table, dry_run=asked.dry_run), asked)
 
 
-def _tell(conn: "psycopg.Connection[object]", change: "Change", asked: argparse.Namespace) -> int:
+def _report(conn: "psycopg.Connection[object]", change: "Change", asked: argparse.Namespace) -> int:
     if asked.dry_run:
         for statement in change.statements:
             _print(f"{statement.as_string(conn)};")

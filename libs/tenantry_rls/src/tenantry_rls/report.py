@@ -14,13 +14,13 @@ BY_ATTEMPT = ("crossed", "not-tried")  # kinds of findings that an attempt led t
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A hole, or with severity ``warning`` a possible one. ``mend`` is the SQL that fixes it."""
+    """A hole, or with severity ``warning`` a possible one. ``fix`` is the SQL that fixes it."""
 
     kind: str
     subject: str
     what: str
     why: str
-    mend: str
+    fix: str
     severity: Severity = "error"
 
 
@@ -68,13 +68,13 @@ def as_text(report: Report) -> str:
     for finding in sorted(report.findings, key=lambda each: each.severity):
         lines += [f"{finding.severity.upper()} {finding.kind}: {finding.subject}"]
         lines += [f"  {finding.what}", f"  Why: {finding.why}"]
-        lines += ["  Mend it:", *_indented(finding.mend), ""]
+        lines += ["  Fix:", *_indented(finding.fix), ""]
     lines += [
         f"{_plain(attempt.subject)}: {attempt.action}: not tried: {attempt.detail}"
         for attempt in report.attempts
         if attempt.outcome == "not tried"
     ]
-    told = (
+    reported = (
         f"{report.database} as {report.role}: {len(report.subjects)} relations and functions,"
         f" {len(report.attempts)} attempts ({report.count('refused')} refused,"
         f" {report.count('crossed')} crossed, {report.count('not tried')} not tried),"
@@ -82,7 +82,7 @@ def as_text(report: Report) -> str:
         f" {len(report.allowed)} allowed."
     )
     verdict = "Isolated." if report.passes() else "NOT isolated."
-    return "\n".join([*map(_plain, lines), _plain(told), verdict])
+    return "\n".join([*map(_plain, lines), _plain(reported), verdict])
 
 
 def as_json(report: Report) -> str:
@@ -103,7 +103,7 @@ def as_junit(report: Report) -> str:
             if tag == "failure":
                 node.set("message", _xml(finding.what))
                 node.set("type", finding.kind)
-            node.text = _xml(f"{finding.what}\n{finding.why}\n{finding.mend}")
+            node.text = _xml(f"{finding.what}\n{finding.why}\n{finding.fix}")
     tried = ET.SubElement(root, "testsuite", name="attempts")
     for attempt in report.attempts:
         name = _xml(f"{attempt.subject}: {attempt.action}")

@@ -223,7 +223,7 @@ def _column(catalog: Catalog, tenant: TenantTable) -> Iterator[Finding]:
         yield Finding(
             "column-default",
             table.label,
-            f"{tenant.column} is {default} unless said.",
+            f"{tenant.column} defaults to {default}.",
             "Whoever forgets to say whose a row is, writes somebody else's, or is refused.",
             _text(
                 "ALTER TABLE {} ALTER COLUMN {} SET DEFAULT current_setting('{}')::…;",

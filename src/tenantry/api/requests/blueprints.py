@@ -35,7 +35,7 @@ class ApplyBlueprint(Body):
 
     blueprint: BlueprintReference | None = None
     version: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = Field(
-        default=None, description="The newest unless said."
+        default=None, description="Default: the newest."
     )
     seeds: Seeds | None = None
     statement_timeout_seconds: StatementSeconds = None
@@ -46,12 +46,12 @@ class ApplyBlueprint(Body):
     @classmethod
     def _check_files(cls, files: list[BlueprintFile]) -> list[BlueprintFile]:
         try:
-            strangers = [each.name for each in files if not belongs(each.name)]
+            unexpected = [each.name for each in files if not belongs(each.name)]
         except BadMigrations as error:
             raise ValueError(error.detail) from None
-        if strangers or any(each.name == MANIFEST for each in files):
+        if unexpected or any(each.name == MANIFEST for each in files):
             raise ValueError(
-                f"{(strangers or [MANIFEST])[0]!r} is none of migrations/…, seeds/….sql and "
+                f"{(unexpected or [MANIFEST])[0]!r} is none of migrations/…, seeds/….sql and "
                 "README.md"
             )
         if len({each.name for each in files}) < len(files):

@@ -132,7 +132,7 @@ class ImportDatabase(_FromElsewhere):
         if self.upload_id is not None and (self.schemas or self.exclude_tables):
             raise ValueError("schemas and exclude_tables are for a server: a dump is read whole")
         if self.upload_id is not None and self.unmapped_roles == "refuse":
-            raise ValueError("unmapped_roles is for a server: the preview tells a dump's roles")
+            raise ValueError("unmapped_roles is for a server: the preview shows a dump's roles")
         return self
 
     def origin(self) -> Source | uuid.UUID:

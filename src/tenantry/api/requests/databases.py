@@ -264,7 +264,7 @@ class CreateRole(Body):
     access: Literal["read_only", "read_write"] = "read_only"
     max_connections: Connections | None = Field(
         default=None,
-        description="The most connections at once; within those of the database. 10 unless said.",
+        description="The most connections at once; within those of the database. Default: 10.",
     )
 
     def wanted(self) -> NewRole:

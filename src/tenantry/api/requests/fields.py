@@ -153,7 +153,7 @@ BlueprintReference = Annotated[
     AfterValidator(_reference),
     Field(
         examples=["hosting", "hosting@1"],
-        description="One of GET /api/blueprints, at its newest version unless said.",
+        description="One of GET /api/blueprints; default: its newest version.",
     ),
 ]
 

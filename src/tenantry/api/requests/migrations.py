@@ -94,7 +94,7 @@ class MigrateDatabase(_Migrations):
 
     action: Literal["up", "down", "goto", "force"] = "up"
     n: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
-        default=None, description="How many files up or down; all of them unless said."
+        default=None, description="How many files up or down; default: all of them."
     )
     version: Annotated[int, Field(ge=-1, le=HIGHEST_VERSION)] | None = Field(
         default=None, description="For goto and force; -1 forces “before the first”."
@@ -126,7 +126,7 @@ class MigrateMany(_Migrations):
         default=1, description="So many go first, and all of them must succeed."
     )
     max_failures: Annotated[int, Field(ge=0, le=100_000)] = Field(
-        default=0, description="After more than so many no further one is begun."
+        default=0, description="After more than so many no other one is started."
     )
 
     def wanted(self, texts: Mapping[str, str]) -> Fleet:

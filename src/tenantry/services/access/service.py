@@ -61,9 +61,9 @@ class ShownKey:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A rejected authentication. ``stranger`` names the key or session, or is anonymous."""
+    """A rejected authentication. ``claimed`` names the key or session, or is anonymous."""
 
-    stranger: Actor
+    claimed: Actor
     kind: Literal["api_key", "session"]
     reason: str
 
@@ -86,7 +86,7 @@ class Access:
             if row is not None and secret is not None and rights.status == "active":
                 await _touch(tx, row, now)
                 return _principal(row, rights, secret, address=address, request_id=request_id)
-            stranger = Actor(
+            claimed = Actor(
                 kind="anonymous",
                 name="anonymous" if row is None else _name(row),
                 id=None if row is None else row.id,
@@ -95,7 +95,7 @@ class Access:
                 request_id=request_id,
             )
         return Refusal(
-            stranger,
+            claimed,
             "session" if isinstance(row, SessionRow) else "api_key",
             "no key" if secret is None else rights.reason or "unknown key",
         )
@@ -106,10 +106,10 @@ class Access:
             async with self._store.transaction(audit.PLATFORM) as tx:
                 await audit.record(
                     tx,
-                    refusal.stranger,
+                    refusal.claimed,
                     "login",
                     resource_kind=refusal.kind,
-                    resource_id=refusal.stranger.id,
+                    resource_id=refusal.claimed.id,
                     result="refused",
                     details={"request": action, "reason": refusal.reason},
                 )

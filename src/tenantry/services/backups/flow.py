@@ -107,20 +107,20 @@ class BackupFlow:
             version = str(await fetch_value(server, "SHOW server_version"))
         async with self._store.transaction(audit.PLATFORM) as tx:
             before = await rows.last_size(tx, database.id, backup.format, backup.part)
-            further = [each.username for each in await roles.of_database(tx, database.id)]
+            additional = [each.username for each in await roles.of_database(tx, database.id)]
         # The size of the file is unknown; the database itself is nearly always larger.
         all_of_it = 0 if backup.part == "schema" else sizes.get(database.database_name, 0)
         expected = before or all_of_it
         _require_room(file.parent, expected)
         run.state.postgres_version = version.split(maxsplit=1)[0]
 
-        async def tell(done: int, _: int | None) -> None:
-            await run.tell(done / max(done, expected, 1), done_bytes=done, total_bytes=before)
+        async def report(done: int, _: int | None) -> None:
+            await run.report(done / max(done, expected, 1), done_bytes=done, total_bytes=before)
 
         async with (
             self._scratch(run) as scratch,
             visitors.visitor(
-                cluster.address, run.row.id.hex, [database.username, *further], folder=scratch
+                cluster.address, run.row.id.hex, [database.username, *additional], folder=scratch
             ) as visitor,
         ):
             emit(StepDone(CREATE.name, "visiting", database.database_name))
@@ -134,7 +134,7 @@ class BackupFlow:
                     form=backup.format,
                     part=backup.part,
                     gently=True,
-                    tell=tell,
+                    report=report,
                     deadline=_DEADLINE.total_seconds(),
                 ),
             )
@@ -156,7 +156,7 @@ class BackupFlow:
         total = dumps.size_of(file)
 
         async def heard(done: int) -> None:
-            await run.tell(done / max(total, 1), done_bytes=done, total_bytes=total)
+            await run.report(done / max(total, 1), done_bytes=done, total_bytes=total)
 
         cluster = await self._clusters.cluster(database.cluster_id)
         found = await dump_files.look_at(

@@ -1,6 +1,6 @@
 """Scheduled backups: each database has a schedule of its own, or its environment's.
 
-One is begun at a time, so that backups on demand do not queue behind those of a whole night.
+One is started at a time, so that backups on demand do not queue behind those of a whole night.
 """
 
 import datetime as dt
@@ -84,7 +84,7 @@ class BackupSchedules:
     async def begin_due(self) -> bool:
         """Begin the scheduled backup that is longest overdue, unless one is being made.
 
-        Returns whether a backup was begun or refused.
+        Returns whether a backup was started or refused.
         """
         now = dt.datetime.now(dt.UTC)
         async with self._store.transaction(audit.PLATFORM) as tx:

@@ -261,7 +261,7 @@ class Backups:
         total = backup.size_bytes or 0
 
         async def heard(done: int) -> None:
-            await run.tell(done / max(total, 1), done_bytes=done, total_bytes=total)
+            await run.report(done / max(total, 1), done_bytes=done, total_bytes=total)
 
         damage = await self._examine(backup, heard)
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -326,7 +326,7 @@ class Backups:
             await self._note(tx, backup, damage)
         return True
 
-    async def converge(self) -> None:
+    async def reconcile(self) -> None:
         """Reconcile rows and files: delete files without a row, record files that are missing.
 
         Backups that have expired, that were never completed, or whose database is gone are deleted.
@@ -339,8 +339,8 @@ class Backups:
                 await self._record(tx, audit.PLATFORM, "backup.delete", orphan)
             await self._expire(tx)
             known = await rows.every(tx)
-        emit(StepDone("backup.converge", "rows", "all"))
-        await asyncio.to_thread(self._remove_strangers, there, known)
+        emit(StepDone("backup.reconcile", "rows", "all"))
+        await asyncio.to_thread(self._remove_unknown, there, known)
         for backup in known:
             file = file_of(self._home, backup)
             if backup.status == "ready" and not _is_there(file, backup):
@@ -370,7 +370,7 @@ class Backups:
                         more={"reason": "it has had its time"},
                     )  # fmt: skip
 
-    def _remove_strangers(self, there: list[Path], known: list[BackupRow]) -> None:
+    def _remove_unknown(self, there: list[Path], known: list[BackupRow]) -> None:
         ours = {file_of(self._home, each) for each in known}
         ours |= {unfinished(file) for file in ours}
         folders = {file.parent for file in ours}

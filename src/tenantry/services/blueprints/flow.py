@@ -60,7 +60,7 @@ class ApplyParams(Params):
 class ApplyState(State):
     """The progress; ``seeding`` is the transaction (``xid8``) that loads the seeds."""
 
-    begun: bool = False
+    started: bool = False
     seeding: str | None = None
     result: dict[str, Any] = Field(default_factory=dict)
 
@@ -86,9 +86,9 @@ class BlueprintFlow:
         blueprint = await self._blueprint(run)
         version = plan.version(blueprint, run.params.version)
         clients = self.visits.clients(database.database_name)
-        if run.state.begun:  # a process that died may have paused clients
+        if run.state.started:  # a process that died may have paused clients
             await clients.refresh()
-        run.state.begun = True
+        run.state.started = True
         await run.save()
         try:
             async with (

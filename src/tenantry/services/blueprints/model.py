@@ -156,7 +156,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class Started:
     """The operation that applies a blueprint, and the additional roles that were created for it."""
 
     operation: OperationRow

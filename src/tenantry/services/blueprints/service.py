@@ -31,12 +31,12 @@ from tenantry.services.blueprints.flow import APPLY, ApplyParams, BlueprintFlow
 from tenantry.services.blueprints.model import (
     MANIFEST,
     BadBlueprint,
-    Begun,
     Blueprint,
     BlueprintNotFound,
     Chosen,
     Compared,
     Standing,
+    Started,
     Wanted,
 )
 from tenantry.services.clusters.service import ClusterPools
@@ -154,7 +154,7 @@ class Blueprints:
         database_id: uuid.UUID,
         wanted: Wanted,
         password: Passwords,
-    ) -> Begun:
+    ) -> Started:
         """Begin to bring a database to a version, from none or from an earlier one.
 
         Raises NotFound, InvalidInput, DirtyDatabase, ForeignMigrations, BlueprintBackwards, and
@@ -235,7 +235,7 @@ class Blueprints:
 
     async def give(
         self, tx: Tx, actor: Actor, database: DatabaseRow, chosen: Chosen, password: Passwords
-    ) -> Begun:
+    ) -> Started:
         """Begin to apply the chosen blueprint to a database locked by ``tx``. Raises Conflict."""
         blueprint, version = chosen.blueprint, chosen.version
         operation = await self._operations.begin(
@@ -271,7 +271,7 @@ class Blueprints:
                 "operation_id": str(operation.id),
             },
         )
-        return Begun(operation, roles)
+        return Started(operation, roles)
 
     async def _make_roles(
         self, tx: Tx, actor: Actor, database: DatabaseRow, blueprint: Blueprint, password: Passwords
@@ -361,11 +361,12 @@ class Blueprints:
         try:
             async with logins.inside(
                 cluster.address, database.database_name, [database.username]
-            ) as guest:
-                return await descriptions.describe(guest, roles)
+            ) as session:
+                return await descriptions.describe(session, roles)
         except psycopg.Error as error:
             raise Conflict(
-                f"What is in the database cannot be told: {error.diag.message_primary or error}",
+                "The contents of the database cannot be read: "
+                f"{error.diag.message_primary or error}",
                 hint="Somebody changes it now. Try again.",
             ) from error
 

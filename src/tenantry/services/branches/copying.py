@@ -30,7 +30,7 @@ from tenantry.services.restores import transfer
 from tenantry.services.restores.model import Exceptions
 from tenantry.services.restores.past import Past
 from tenantry.services.roles.steps import grant_access
-from tenantry.services.side_instances.service import SideInstances
+from tenantry.services.side_clusters.service import SideClusters
 
 Server = AsyncConnection[TupleRow]
 
@@ -47,7 +47,7 @@ class Target:
     """
 
     name: str
-    heir: str
+    new_owner: str
     roles: Sequence[RoleRow]
     closed: bool
 
@@ -59,9 +59,11 @@ class Copying:
     settings: Settings
     clusters: ClusterPools
     repositories: Repositories
-    sides: SideInstances
+    sides: SideClusters
 
-    async def check(self, source: DatabaseRow, heir: DatabaseRow, at: dt.datetime | None) -> int:
+    async def check(
+        self, source: DatabaseRow, destination: DatabaseRow, at: dt.datetime | None
+    ) -> int:
         """Check that there is room for a copy, and return the source's size in bytes.
 
         Raises Conflict, NotEnoughDisk; and OutsideWindow if ``at`` cannot be restored.
@@ -73,10 +75,10 @@ class Copying:
         async with self.clusters.own_connection(source.cluster_id) as server:
             sizes = await catalog.sizes(server, [source.database_name])
         size = sizes.get(source.database_name, 0)
-        if size > heir.disk_quota_bytes:
+        if size > destination.disk_quota_bytes:
             raise Conflict(
-                f"What is to be copied takes {size:,} bytes, and {heir.database_name} may take"
-                f" {heir.disk_quota_bytes:,}.",
+                f"What is to be copied takes {size:,} bytes, and {destination.database_name}"
+                f" may take {destination.disk_quota_bytes:,}.",
                 hint="Choose a larger plan for it, or make room in what is to be copied.",
             )
         self.sides.require_room((_COPIES if at is None else _COPIES_AT) * size)
@@ -99,7 +101,7 @@ class Copying:
         finally:
             await self.sides.remove(run.row.id)
         address = (await self.clusters.cluster(source.cluster_id)).address
-        await grant_access(target.roles, address, target.name, tenant=target.heir)
+        await grant_access(target.roles, address, target.name, tenant=target.new_owner)
         return method
 
     # ── now ──────────────────────────────────────────────────────────────────
@@ -120,7 +122,7 @@ class Copying:
             visitors.visitor(
                 address,
                 run.row.id.hex,
-                [*roles, target.heir],
+                [*roles, target.new_owner],
                 database=target.name,
                 folder=scratch,
             ) as visitor,
@@ -136,7 +138,7 @@ class Copying:
                     inside,
                     first=source.username,
                     others=[*others, visitor.name],
-                    heir=target.heir,
+                    new_owner=target.new_owner,
                 )
         return method
 
@@ -158,7 +160,7 @@ class Copying:
                 server,
                 name,
                 target.name,
-                tenant=None if target.closed else target.heir,
+                tenant=None if target.closed else target.new_owner,
                 clone=method == "clone",
             ):
                 return method
@@ -175,7 +177,7 @@ class Copying:
         address = (await self.clusters.cluster(source.cluster_id)).address
         async with self.clusters.own_connection(source.cluster_id) as server:
             await objects.drop_database(server, target.name)
-            await objects.ensure_database(server, address, target.name, tenant=target.heir)
+            await objects.ensure_database(server, address, target.name, tenant=target.new_owner)
             if target.closed:
                 await replacing.close_database(server, target.name)
 
@@ -184,10 +186,15 @@ class Copying:
     ) -> Reloaded:
         """Dump one database and load it into another, where the visitor owns everything."""
         bindir = LocalClusters(self.settings).shared.bindir
-        told = _Told(run)
+        progress = _Progress(run)
         file = self.sides.folder(run.row.id) / "dump"
         await dumps.dump(
-            bindir, visitor, source.database_name, file, options=["--compress=0"], tell=told.dumped
+            bindir,
+            visitor,
+            source.database_name,
+            file,
+            options=["--compress=0"],
+            report=progress.dumped,
         )
         # Objects of the source's roles become the visitor's: no other role may be their owner.
         return await reloading.load(
@@ -198,7 +205,7 @@ class Copying:
             settings=await settings_of(address, source.username, source.database_name),
             jobs=transfer.JOBS,
             options=["--no-owner"],
-            tell=told.loaded,
+            report=progress.loaded,
         )
 
     # ── at a past time ───────────────────────────────────────────────────────
@@ -213,17 +220,17 @@ class Copying:
         side = await past.recover()
         run.state.unreadable = [*side.unreadable]
         # There the owner role can be renamed, so that no ownership has to be changed here.
-        dump = await past.dump(target_role=target.heir)
+        dump = await past.dump(target_role=target.new_owner)
         await self._make_empty(source, target)
         emit(StepDone("branch", "filling", target.name))
         reloaded = await transfer.load_in(
-            transfer.Target(cluster.address, side.bindir, target.name, target.heir),
+            transfer.Target(cluster.address, side.bindir, target.name, target.new_owner),
             run.row.id.hex,
             dump,
             folder=side.folder,
             settings=await settings_of(cluster.address, source.username, source.database_name),
             seconds=source.longest_statement_seconds,
-            tell=_Told(run).loaded,
+            report=_Progress(run).loaded,
         )
         run.state.exceptions = Exceptions.of(reloaded)
         emit(StepDone("branch", "loaded", target.name))
@@ -231,14 +238,14 @@ class Copying:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Progress:
     """Reports the progress of copying."""
 
     run: BranchRun
 
     async def dumped(self, done: int, _: int | None) -> None:
         part = min(1.0, done / max(1, self.run.state.size))
-        await self.run.tell(_DUMPED * part, done_bytes=done)
+        await self.run.report(_DUMPED * part, done_bytes=done)
 
     async def loaded(self, done: int, items: int | None) -> None:
-        await self.run.tell(_DUMPED + (1 - _DUMPED) * done / max(1, items or 1))
+        await self.run.report(_DUMPED + (1 - _DUMPED) * done / max(1, items or 1))

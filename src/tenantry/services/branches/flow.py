@@ -100,18 +100,23 @@ class BranchFlow:
         return Next()
 
     async def _prepare_beside(self, run: BranchRun) -> Outcome:
-        heir, source = await self._both(run)
-        run.state.size = await self.copying.check(source, heir, run.params.at)
-        run.state.staging_name = names.of_operation(heir.database_name, "copying", run.row.id)
+        destination, source = await self._both(run)
+        run.state.size = await self.copying.check(source, destination, run.params.at)
+        run.state.staging_name = names.of_operation(
+            destination.database_name, "copying", run.row.id
+        )
         return Next()
 
     async def _copy(self, run: BranchRun) -> Outcome:
-        heir, source = await self._both(run)
+        destination, source = await self._both(run)
         at = run.params.at
         run.state.branched_at = at or dt.datetime.now(dt.UTC)
-        beside = await active_roles(self.store, heir)
+        beside = await active_roles(self.store, destination)
         target = Target(
-            required(run.state.staging_name), heir.username, beside, closed=heir.status == "active"
+            required(run.state.staging_name),
+            destination.username,
+            beside,
+            closed=destination.status == "active",
         )
         run.state.method = await self.copying.copy(run, source, target, at)
         if target.closed and not run.params.accept_losses:
@@ -208,7 +213,7 @@ class BranchFlow:
                 await blueprints.follow(tx, run.params.source_id, branch.id)
                 await branches.finish(tx, branch.id, branched_at)
         await self.pooler.refresh_users(self.store)
-        return Done(self._told(run))
+        return Done(self._result(run))
 
     async def _copy_settings(self, run: BranchRun, branch: DatabaseRow) -> None:
         async with self.store.transaction(audit.PLATFORM) as tx:
@@ -221,7 +226,7 @@ class BranchFlow:
                 admin,
                 first=parent.username,
                 source=parent.database_name,
-                heir=branch.username,
+                new_owner=branch.username,
                 target=branch.database_name,
             )
 
@@ -237,10 +242,10 @@ class BranchFlow:
             await blueprints.follow(tx, run.params.source_id, row.id)
             if run.row.kind == RESET.name:
                 await branches.set_branched_at(tx, row.id, required(run.state.branched_at))
-        return Done(self._told(run) | {"replaced": retained_name(row, run.row.id)})
+        return Done(self._result(run) | {"replaced": retained_name(row, run.row.id)})
 
     @staticmethod
-    def _told(run: BranchRun) -> dict[str, object]:
+    def _result(run: BranchRun) -> dict[str, object]:
         return {
             "database_id": str(run.row.resource_id),
             "method": run.state.method,
@@ -279,12 +284,12 @@ class BranchFlow:
     async def _both(self, run: BranchRun) -> tuple[DatabaseRow, DatabaseRow]:
         """Return the target and the source of the copy. Raises Conflict, NotFound."""
         async with self.store.transaction(audit.PLATFORM) as tx:
-            heir = await databases.find(tx, run.row.resource_id, customer_id=None)
+            destination = await databases.find(tx, run.row.resource_id, customer_id=None)
             source = await databases.find(tx, run.params.source_id, customer_id=None)
-        if heir is None or heir.status != (
+        if destination is None or destination.status != (
             "branching" if run.row.kind == CREATE.name else "active"
         ):
             raise Conflict("The database has been deleted meanwhile.")
         if source is None or source.status != "active":
             raise NotFound("What is to be copied has been deleted meanwhile.")
-        return heir, source
+        return destination, source

@@ -33,7 +33,7 @@ from tenantry.services.databases.model import Opened
 from tenantry.services.databases.service import Databases
 from tenantry.services.operations.model import Kind
 from tenantry.services.operations.service import Operations
-from tenantry.services.side_instances.model import OutsideWindow
+from tenantry.services.side_clusters.model import OutsideWindow
 
 log = structlog.get_logger()
 
@@ -171,7 +171,7 @@ class Branches:
         tx: Tx,
         actor: Actor,
         kind: Kind[BranchParams, BranchState],
-        heir: DatabaseRow,
+        destination: DatabaseRow,
         *,
         source: DatabaseRow,
         masked: bool,
@@ -184,15 +184,15 @@ class Branches:
             kind,
             BranchParams(source_id=source.id, masked=masked, at=at, accept_losses=accept_losses),
             resource_kind="database",
-            resource_id=heir.id,
-            customer_id=heir.customer_id,
+            resource_id=destination.id,
+            customer_id=destination.customer_id,
         )
         details: dict[str, object] = {
             "from": source.database_name,
             "masked": masked,
             "operation_id": str(operation.id),
         }
-        await audit.record_on(tx, actor, kind.name, heir, result="accepted", details=details)
+        await audit.record_on(tx, actor, kind.name, destination, result="accepted", details=details)
         return operation
 
     async def page(

@@ -27,7 +27,7 @@ class Tries(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class TlsEndpoint:
     """A TLS endpoint, and whether it serves the installed certificate."""
 
     name: str

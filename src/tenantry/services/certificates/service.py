@@ -29,7 +29,7 @@ from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate
 from tenantry.pg import tls
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.services.certificates import plan
-from tenantry.services.certificates.model import CertificateStatus, Door, Revocation, Tries
+from tenantry.services.certificates.model import CertificateStatus, Revocation, TlsEndpoint, Tries
 from tenantry.services.certificates.plan import Failures, InPlace, Keep, Obtain, Wait, Wanted
 from tenantry.services.pooling.service import Pooler
 
@@ -98,11 +98,11 @@ class Certificates:
             to_revoke=len(tries.revoke),
         )
 
-    async def doors(self) -> list[Door]:
+    async def endpoints(self) -> list[TlsEndpoint]:
         """Return each running server's port, and whether it serves the installed certificate."""
         held = self._held()
         return [
-            Door(each.name, each.port, held is not None and await _shows(each, held))
+            TlsEndpoint(each.name, each.port, held is not None and await _shows(each, held))
             for each in self._running()
         ]
 
@@ -230,7 +230,7 @@ class Certificates:
             self._save(tries)
             held = self._held()
             if held and (warning := plan.warning(self._in_place(held, tries), _now())):
-                log.warning("certificate.ends_soon", warning=warning)
+                log.warning("certificate.expires_soon", warning=warning)
             raise
 
     def _put_in_place(self, new: ServerCertificate) -> None:

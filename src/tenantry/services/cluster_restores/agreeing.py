@@ -65,11 +65,13 @@ async def agree_on_logins(
     async with store.transaction(audit.PLATFORM) as tx:
         cluster = next(each for each in await rows.every(tx) if each.name == wanted.cluster)
         owned = await databases.on_cluster(tx, cluster.id)
-        further = await roles.by_database(tx, cluster.id)
+        additional = await roles.by_database(tx, cluster.id)
         rotated = await audit.rotated_since(tx, plan.rotated_from(reached, wanted.backups[0]))
         listed = {admission.username for admission in await whitelist.admissions(tx)}
     known = {row.username for row in owned if row.status == "active"}
-    known |= {row.username for each in further.values() for row in each if row.status == "active"}
+    known |= {
+        row.username for each in additional.values() for row in each if row.status == "active"
+    }
     async with connect(folders.restored.address, user=ADMIN) as server:
         then = await catalog.logins(server)
         for row in plan.never_owned(owned, then, wanted.to):
@@ -83,7 +85,7 @@ async def agree_on_logins(
             await objects.set_login(server, name, login)
         # A role that got an allowlist since could log in from anywhere until the list is in force.
         await objects.admit_by_list(server, sorted(listed & then.keys()))
-    return todo.shut, now is not None
+    return todo.locked, now is not None
 
 
 async def agree_on_openings(folders: Folders) -> tuple[list[str], bool]:

@@ -96,7 +96,7 @@ class ClusterRestoring:
             undo=self._undo,
             deadline=_DEADLINE,
             lane="platform",
-            tells_audit=True,
+            records_audit=True,
         )
 
     async def begin(
@@ -147,7 +147,7 @@ class ClusterRestoring:
 
     async def _restore(self, run: ClusterRestoreRun) -> Outcome:
         async def show(_: str, done: int, total: int) -> None:
-            await run.tell(done / max(1, total), done_bytes=done, total_bytes=total)
+            await run.report(done / max(1, total), done_bytes=done, total_bytes=total)
 
         folders = self._folders(run)
         await folders.undo()
@@ -196,7 +196,7 @@ class ClusterRestoring:
         if folders.restored.data.exists():
             folders.hold()
             await self._of(run).swap(report)
-        elif all(each.name != report.kept for each in folders.kept()):
+        elif all(each.name != report.retained for each in folders.retained()):
             return Next("restore")  # the platform was restarted meanwhile, which has undone it
         return Next()
 
@@ -212,7 +212,7 @@ class ClusterRestoring:
             required(run.state.report),
         )
         try:
-            await self.pooler.end_clients_of(report.shut)
+            await self.pooler.end_clients_of(report.locked)
             # Once the new timeline is in the repository, backups of the abandoned timeline are not
             # chosen any more.
             await self.repositories.secure(folders.cluster.name)

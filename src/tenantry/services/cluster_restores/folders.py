@@ -23,7 +23,7 @@ from tenantry.base.home import Home
 from tenantry.host import files
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import Address
-from tenantry.services.cluster_restores.model import Kept, Report
+from tenantry.services.cluster_restores.model import Report, Retained
 
 RESTORE = "cluster.restore"
 _BEFORE = "before-"
@@ -91,8 +91,8 @@ class Folders:
             return
         folder, restored = self.cluster.folder, self.restored
         if restored.data.exists():
-            if self.cluster.data.exists() and report.kept is not None:
-                self.cluster.data.rename(folder / report.kept)
+            if self.cluster.data.exists() and report.retained is not None:
+                self.cluster.data.rename(folder / report.retained)
                 files.sync_folder(folder)
                 emit(StepDone(RESTORE, "put_aside", self.cluster.name))
             restored.data.rename(self.cluster.data)
@@ -143,7 +143,7 @@ class Folders:
 
     # ── retained folders ─────────────────────────────────────────────────────
 
-    def kept(self) -> list[Kept]:
+    def retained(self) -> list[Retained]:
         """Return the folders that restores have taken out of service, the newest first."""
         found = []
         for path in self.cluster.folder.glob(f"{_BEFORE}*"):
@@ -151,13 +151,13 @@ class Folders:
                 since = dt.datetime.fromisoformat(path.name.removeprefix(_BEFORE))
             except ValueError:
                 continue
-            found.append(Kept(self.cluster.name, path.name, path, since))
+            found.append(Retained(self.cluster.name, path.name, path, since))
         return sorted(found, key=lambda each: each.since, reverse=True)
 
-    def discard(self, kept: Kept) -> None:
+    def discard(self, retained: Retained) -> None:
         """Delete a retained folder permanently."""
         # Renamed first: a partly deleted folder must not look like a cluster.
-        gone = kept.path.with_name(_DISCARDED + kept.name)
-        kept.path.rename(gone)
+        gone = retained.path.with_name(_DISCARDED + retained.name)
+        retained.path.rename(gone)
         files.sync_folder(self.cluster.folder)
         shutil.rmtree(gone)

@@ -31,16 +31,16 @@ class Reached(BaseModel):
 class Differences:
     """Differences between the control database and the cluster with the databases.
 
-    ``missing`` are databases that have an owner and do not exist; ``strangers`` exist and are
+    ``missing`` are databases that have an owner and do not exist; ``unmanaged`` exist and are
     unmanaged; ``closed`` have lost their password.
     """
 
     missing: list[str] = field(default_factory=list)
-    strangers: list[str] = field(default_factory=list)
+    unmanaged: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.missing or self.strangers or self.closed)
+        return bool(self.missing or self.unmanaged or self.closed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +65,28 @@ class Wanted:
 class Report(BaseModel):
     """The result of a restore.
 
-    ``kept`` is the name of the folder with the old cluster. ``shut`` are logins (of the control
-    cluster: keys and users) that were valid at the restored time and are locked now: they had been
-    revoked since, or their password was changed to one that is not known here. ``old_unreadable``
-    says that only the audit was available to find what had been revoked since. ``in_service`` is
-    set once the restored folder has the cluster's name.
+    ``retained`` is the name of the folder with the old cluster. ``locked`` are logins (of the
+    control cluster: keys and users) that were valid at the restored time and are locked now: they
+    had been revoked since, or their password was changed to one that is not known here.
+    ``old_unreadable`` says that only the audit was available to find what had been revoked since.
+    ``in_service`` is set once the restored folder has the cluster's name.
     """
 
     cluster: str
     to: dt.datetime | None
     reached: Reached
-    kept: str | None
-    shut: list[str] = []
+    retained: str | None
+    locked: list[str] = []
     old_unreadable: bool = False
     missing: list[str] = []
-    strangers: list[str] = []
+    unmanaged: list[str] = []
     closed: list[str] = []
     operation_id: uuid.UUID | None = None
     in_service: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Retained:
     """The folder of a cluster that a restore has taken out of service, at ``since``."""
 
     cluster: str

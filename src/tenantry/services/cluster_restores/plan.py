@@ -11,9 +11,9 @@ from tenantry.pg.archiving import SEGMENT_BYTES
 from tenantry.pg.catalog import Login
 from tenantry.pg.pgbackrest_output import Backup, Contents
 from tenantry.services.cluster_restores.model import Differences, Reached
-from tenantry.services.databases.plan import strangers
+from tenantry.services.databases.plan import unmanaged
 from tenantry.services.repository.plan import reaching
-from tenantry.services.side_instances.model import OutsideWindow
+from tenantry.services.side_clusters.model import OutsideWindow
 
 _NAME = 24  # letters of a segment's name: timeline, log, segment
 
@@ -93,7 +93,7 @@ def reconcile(
         missing=missing,
         differences=Differences(
             missing=sorted(row.database_name for row in missing),
-            strangers=strangers([row for row in wanted if row not in forget], databases, beside),
+            unmanaged=unmanaged([row for row in wanted if row not in forget], databases, beside),
             closed=sorted(
                 row.database_name
                 for row in owned
@@ -108,7 +108,7 @@ class Logins:
     """The changes to the logins of a restored cluster, and the names of those that are locked."""
 
     changes: dict[str, Login]
-    shut: list[str]
+    locked: list[str]
 
 
 def agree(
@@ -135,8 +135,8 @@ def agree(
             current = Login(can_login=False, max_connections=0, verifier=None)
         if current != login and (login.opens or current.opens):
             changes[name] = current
-    shut = [name for name, login in changes.items() if then[name].opens and not login.opens]
-    return Logins(changes, sorted(shut))
+    locked = [name for name, login in changes.items() if then[name].opens and not login.opens]
+    return Logins(changes, sorted(locked))
 
 
 def never_owned(

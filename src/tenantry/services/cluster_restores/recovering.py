@@ -59,7 +59,7 @@ async def restore(
     """
     taken: list[str] = []
 
-    async def tell(done: int, total: int | None) -> None:
+    async def report(done: int, total: int | None) -> None:
         if total:
             await show(cluster.name, done, total)
 
@@ -73,7 +73,7 @@ async def restore(
                     label=backup.label,
                     repository=backup.repository,
                     archiving=True,
-                    tell=tell,
+                    report=report,
                 )
             except RepositoryError as error:
                 if number == len(backups) - 1:
@@ -139,15 +139,15 @@ async def answering(cluster: ProcessCluster) -> None:
 
 
 def _forget_target(automatic: Path) -> None:
-    kept = [line for line in automatic.read_text().splitlines() if not _TARGET.match(line)]
-    files.write_atomically(automatic, "\n".join([*kept, ""]))
+    retained = [line for line in automatic.read_text().splitlines() if not _TARGET.match(line)]
+    files.write_atomically(automatic, "\n".join([*retained, ""]))
 
 
 def forget_recovery(data: Path) -> None:
     """Remove the recovery parameters from a recovered cluster's settings."""
     automatic = data / _AUTOMATIC
-    kept = [line for line in automatic.read_text().splitlines() if not _RECOVERY.match(line)]
-    files.write_atomically(automatic, "\n".join([*kept, ""]))
+    retained = [line for line in automatic.read_text().splitlines() if not _RECOVERY.match(line)]
+    files.write_atomically(automatic, "\n".join([*retained, ""]))
 
 
 async def reached(

@@ -25,13 +25,13 @@ from tenantry.pg.connections import ADMIN, connect, fetch_value
 from tenantry.pg.hardening import TEMPLATE
 from tenantry.services.cluster_restores import agreeing, plan, recovering
 from tenantry.services.cluster_restores.folders import RESTORE, Folders
-from tenantry.services.cluster_restores.model import Kept, Reached, Report, Wanted
+from tenantry.services.cluster_restores.model import Reached, Report, Retained, Wanted
 from tenantry.services.cluster_restores.recovering import Say, Show
 from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
 from tenantry.services.control_schema import ensure_control_schema
 from tenantry.services.repository.plan import missing_segments
 from tenantry.services.repository.service import Repositories
-from tenantry.services.side_instances.model import LogMissing, OutsideWindow
+from tenantry.services.side_clusters.model import LogMissing, OutsideWindow
 
 _SPARE = 1.1  # times the cluster's size: the log to replay needs room, too
 _OWN_BYTES = 256 * 1024**2  # the log that it writes itself
@@ -47,9 +47,9 @@ def folders_of(settings: Settings, name: str) -> Folders:
     return Folders(Home(settings.home), local.control if name == CONTROL else local.shared)
 
 
-def every_kept(settings: Settings) -> list[Kept]:
+def every_retained(settings: Settings) -> list[Retained]:
     """Return the retained folders of all clusters of this machine."""
-    return [each for name in (CONTROL, SHARED) for each in folders_of(settings, name).kept()]
+    return [each for name in (CONTROL, SHARED) for each in folders_of(settings, name).retained()]
 
 
 async def settle(settings: Settings) -> None:
@@ -82,7 +82,7 @@ async def _complete(settings: Settings, folders: Folders, report: Report) -> Rep
         report = report.model_copy(
             update={
                 "missing": differences.missing,
-                "strangers": differences.strangers,
+                "unmanaged": differences.unmanaged,
                 "closed": differences.closed,
             }
         )
@@ -165,12 +165,12 @@ class ClusterRestore:
                 f"{len(lacking)} segments of the write-ahead log of {self._name} are not in the "
                 "repository, so that its end cannot be reached.",
                 hint="Put them back, or restore to a moment before the first of them: "
-                "tenantry cluster verify tells more. Nothing was changed.",
+                "tenantry cluster verify shows more. Nothing was changed.",
             )
 
     def _require_room(self, wanted: Wanted) -> None:
-        kept = ", ".join(each.name for each in self.folders.kept())
-        more = f" Or discard what is kept of it: {kept}." if kept else ""
+        retained = ", ".join(each.name for each in self.folders.retained())
+        more = f" Or discard what is kept of it: {retained}." if retained else ""
         files.require_room(
             self.folders.home.clusters,
             round(wanted.size * _SPARE) + _OWN_BYTES,
@@ -283,17 +283,17 @@ class ClusterRestore:
         say(f"Comparing who may log in to {self._name}")
         await self.folders.cluster.stop()
         if self._name == CONTROL:
-            shut, asked = await agreeing.agree_on_openings(self.folders)
+            locked, asked = await agreeing.agree_on_openings(self.folders)
         else:
             async with ControlStore(self._local.control_address) as store:
-                shut, asked = await agreeing.agree_on_logins(self.folders, store, wanted, reached)
+                locked, asked = await agreeing.agree_on_logins(self.folders, store, wanted, reached)
         emit(StepDone(RESTORE, "agreed", self._name))
         return Report(
             cluster=self._name,
             to=wanted.to,
             reached=reached,
-            kept=self.folders.new_name(dt.datetime.now(dt.UTC)),
-            shut=shut,
+            retained=self.folders.new_name(dt.datetime.now(dt.UTC)),
+            locked=locked,
             old_unreadable=not asked,
         )
 
@@ -332,9 +332,9 @@ class ClusterRestore:
                 await cluster.stop()
 
 
-async def discard(settings: Settings, kept: Kept) -> None:
+async def discard(settings: Settings, retained: Retained) -> None:
     """Delete a retained cluster permanently; audited if the control cluster runs."""
-    folders_of(settings, kept.cluster).discard(kept)
+    folders_of(settings, retained.cluster).discard(retained)
     local = LocalClusters(settings)
     if local.control.pid() is None:
         return  # it may need this room to start
@@ -347,6 +347,6 @@ async def discard(settings: Settings, kept: Kept) -> None:
             audit.PLATFORM,
             "cluster.discarded",
             resource_kind="cluster",
-            resource_name=kept.cluster,
-            details={"name": kept.name},
+            resource_name=retained.cluster,
+            details={"name": retained.name},
         )

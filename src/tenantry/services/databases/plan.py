@@ -72,13 +72,13 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
-class DropStranger:
+class DropOrphanRole:
     """Drop a role that belongs to no database, desired or existing."""
 
     username: str
 
 
-Action = Prepare | Close | Restore | Miss | FindAgain | Limit | DropShadow | Drop | DropStranger
+Action = Prepare | Close | Restore | Miss | FindAgain | Limit | DropShadow | Drop | DropOrphanRole
 
 
 def statement_seconds(
@@ -203,11 +203,13 @@ def differences(
     known = {row.username for row in wanted} | {
         names.owner_of(name) for name in (*databases, *beside)
     }
-    actions += [DropStranger(name) for name in sorted(roles) if names.owner_role(name) not in known]
+    actions += [
+        DropOrphanRole(name) for name in sorted(roles) if names.owner_role(name) not in known
+    ]
     return actions
 
 
-def strangers(
+def unmanaged(
     rows: Iterable[DatabaseRow], databases: Collection[str], beside: Collection[str] = ()
 ) -> list[str]:
     """Return the unmanaged databases. They are reported, never touched."""

@@ -32,7 +32,7 @@ class Reconciliation:
         self._warm_pool = databases.warm_pool
         self._holding = partial(steps.holding, store)
 
-    async def converge(self, passed: Pass) -> None:
+    async def reconcile(self, passed: Pass) -> None:
         """Complete or undo what a crash or a manual change has left behind."""
         for cluster in await self._clusters.with_databases():
             # First the actual state, then the rows: see plan.differences.
@@ -42,7 +42,7 @@ class Reconciliation:
             async with self._store.transaction(audit.PLATFORM) as tx:
                 wanted = await rows.on_cluster(tx, cluster.id)
                 beside = await replaced.names(tx, cluster.id)
-            for name in plan.strangers(wanted, databases, beside):
+            for name in plan.unmanaged(wanted, databases, beside):
                 log.warning("database.unknown", database=name, cluster=cluster.name)
             for row in wanted:
                 if row.missing_since is not None:
@@ -83,7 +83,7 @@ class Reconciliation:
                 async with self._holding(database_id) as (_, row), on_cluster as server:
                     if row is not None and row.status == "active" and not row.has_shadow:
                         await objects.drop_database(server, row.shadow_name)
-            case plan.DropStranger(username):
+            case plan.DropOrphanRole(username):
                 async with on_cluster as server:
                     await objects.drop_role(server, username)
         return True

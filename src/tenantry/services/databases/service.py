@@ -391,7 +391,7 @@ class Databases:
                 async with asyncio.timeout(_DROP_SCRATCH_SECONDS):
                     await self.finish_deletion(row.id)
             except (TenantryError, psycopg.Error, TimeoutError) as error:
-                log.warning("scratch.left", database=row.database_name, error=str(error))
+                log.warning("scratch.drop_failed", database=row.database_name, error=str(error))
 
     # ── helpers ──────────────────────────────────────────────────────────────
 

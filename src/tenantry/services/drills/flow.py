@@ -46,13 +46,13 @@ from tenantry.services.operations.model import (
 from tenantry.services.repository.service import Repositories
 from tenantry.services.restores import transfer
 from tenantry.services.restores.past import Past
-from tenantry.services.side_instances.model import SideInstance
-from tenantry.services.side_instances.service import SideInstances
+from tenantry.services.side_clusters.model import SideCluster
+from tenantry.services.side_clusters.service import SideClusters
 
 _HOURS = 3600.0
 _LIVE_BYTES = 256 * 2**20  # of tables that are read twice while their tenant is working
 _COPIES = 3.2  # times the database: restored, dumped and loaded; and the log to replay
-_TOLD = 5  # tables that an error names
+_MOST_REPORTED = 5  # tables that an error names
 _CORRUPT = 2  # the exit status of pg_amcheck if it has found corruption
 _DAMAGE = (psycopg.errors.DataCorrupted, psycopg.errors.IndexCorrupted, psycopg.InternalError)
 
@@ -97,7 +97,7 @@ class DrillFlow:
     store: ControlStore
     clusters: ClusterPools
     repositories: Repositories
-    sides: SideInstances
+    sides: SideClusters
 
     @property
     def flow(self) -> Flow[DrillParams, DrillState]:
@@ -116,7 +116,7 @@ class DrillFlow:
                 Step("prove", self._prove, share=0.1, final=True),
             ],
             undo=self._undo,
-            tells_audit=True,
+            records_audit=True,
             deadline=dt.timedelta(hours=12),
         )
 
@@ -165,7 +165,7 @@ class DrillFlow:
         await self._side(run)
         return Next()
 
-    async def _side(self, run: DrillRun) -> SideInstance:
+    async def _side(self, run: DrillRun) -> SideCluster:
         return await (await self._past(run)).recover()
 
     async def _compare(self, run: DrillRun) -> Outcome:
@@ -176,7 +176,7 @@ class DrillFlow:
         async with _inside(run, side.address, row, side.folder) as inside:
             there = await fingerprints.tables(inside)
             for number, table in enumerate(there):
-                await run.tell(number / len(there))
+                await run.report(number / len(there))
                 try:
                     found[str(table)] = await fingerprints.fingerprint(inside, table)
                 except psycopg.Error as error:
@@ -187,7 +187,7 @@ class DrillFlow:
         if wrong := fingerprints.differing(expected, found):
             raise NotProven(
                 f"{len(wrong)} of {len(expected)} tables differ from what they were at "
-                f"{required(run.state.moment).isoformat()}: {', '.join(wrong[:_TOLD])}.",
+                f"{required(run.state.moment).isoformat()}: {', '.join(wrong[:_MOST_REPORTED])}.",
                 hint="Make a full backup now (tenantry cluster backup --type full), drill again, "
                 "and see tenantry cluster verify.",
             )
@@ -216,8 +216,8 @@ class DrillFlow:
             await objects.drop_database(server, name)
             await objects.ensure_database(server, side.address, name, tenant=row.username)
 
-        async def tell(done: int, items: int | None) -> None:
-            await run.tell(done / max(1, items or 1))
+        async def report(done: int, items: int | None) -> None:
+            await run.report(done / max(1, items or 1))
 
         reloaded = await transfer.load_in(
             transfer.Target(side.address, side.bindir, name, row.username),
@@ -226,13 +226,15 @@ class DrillFlow:
             folder=side.folder,
             settings=await settings_of(side.address, row.username, row.database_name),
             seconds=row.longest_statement_seconds,
-            tell=tell,
+            report=report,
         )
         run.state.compared |= reloaded.as_json()
         if reloaded.lost:
             raise NotProven(
                 f"A restore would lose {len(reloaded.lost)} objects: "
-                + "; ".join(f"{each.object} ({each.reason})" for each in reloaded.lost[:_TOLD]),
+                + "; ".join(
+                    f"{each.object} ({each.reason})" for each in reloaded.lost[:_MOST_REPORTED]
+                ),
                 hint="PostgreSQL does not build them again as they are: change or drop them, and "
                 "drill again.",
             )
@@ -254,7 +256,7 @@ class DrillFlow:
             there = await fingerprints.tables(after)
             views = await tables.materialized_views(after)
             for number, table in enumerate(there):
-                await run.tell(number / len(there))
+                await run.report(number / len(there))
                 loaded[str(table)] = await fingerprints.fingerprint(after, table)
                 if loaded[str(table)] == copied.get(str(table), loaded[str(table)]):
                     continue
@@ -272,7 +274,7 @@ class DrillFlow:
         if wrong := fingerprints.differing(copied, loaded):
             raise NotProven(
                 f"{len(wrong)} of {len(copied)} tables differ once they are loaded: "
-                f"{', '.join(wrong[:_TOLD])}.",
+                f"{', '.join(wrong[:_MOST_REPORTED])}.",
                 hint="Please report it.",
             )
         run.state.compared["changed"] = [*run.state.compared["changed"], *changed]
@@ -286,11 +288,13 @@ class DrillFlow:
         name = row.database_name
         async with visitors.visitor(
             side.address, run.row.id.hex, [row.username], database=name, folder=side.folder
-        ) as guest:
-            await fingerprints.allow_amcheck(side.address, admin=ADMIN, database=name, guest=guest)
+        ) as visitor:
+            await fingerprints.allow_amcheck(
+                side.address, admin=ADMIN, database=name, visitor=visitor
+            )
             done = await commands.run(
                 [side.bindir / "pg_amcheck", "--no-password", name],
-                env=guest.environment(name),
+                env=visitor.environment(name),
                 deadline=_HOURS * 6,
                 check=False,
             )
@@ -352,15 +356,15 @@ async def _inside(
         roles = await catalog.roles_of(server, row.username)
     settings = await settings_of(address, row.username, row.database_name)
     async with (
-        visitors.visitor(address, run.row.id.hex, roles, folder=folder) as guest,
-        fingerprints.reading(guest, row.database_name, settings) as inside,
+        visitors.visitor(address, run.row.id.hex, roles, folder=folder) as visitor,
+        fingerprints.reading(visitor, row.database_name, settings) as inside,
     ):
         yield inside
 
 
 @asynccontextmanager
 async def _reading(
-    run: DrillRun, side: SideInstance, row: DatabaseRow, database: str
+    run: DrillRun, side: SideCluster, row: DatabaseRow, database: str
 ) -> AsyncIterator[AsyncConnection[TupleRow]]:
     """Open a session in a database of the side cluster, with the rights of the owner role."""
     purpose = f"{run.row.id.hex}_{'loaded' if database == _loaded_name(row) else 'copied'}"
@@ -368,8 +372,8 @@ async def _reading(
     async with (
         visitors.visitor(
             side.address, purpose, [row.username], database=database, folder=side.folder
-        ) as guest,
-        fingerprints.reading(guest, database, settings) as inside,
+        ) as visitor,
+        fingerprints.reading(visitor, database, settings) as inside,
     ):
         yield inside
 

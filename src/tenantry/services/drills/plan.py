@@ -12,13 +12,13 @@ from tenantry.pg.fingerprints import Fingerprint, Table
 _LATEST = dt.timedelta(hours=3)
 
 
-def due(time: dt.time | None, now: dt.datetime, last_begun: dt.datetime | None) -> bool:
+def due(time: dt.time | None, now: dt.datetime, last_started: dt.datetime | None) -> bool:
     """Whether the drill of this night is due. ``time`` is in UTC, None for never."""
     if time is None:
         return False
     today = dt.datetime.combine(now.date(), time, tzinfo=dt.UTC)
     begins = today if today <= now else today - dt.timedelta(days=1)
-    return now - begins < _LATEST and (last_begun is None or last_begun < begins)
+    return now - begins < _LATEST and (last_started is None or last_started < begins)
 
 
 def next_database(standings: Iterable[Standing], choose: random.Random) -> uuid.UUID | None:

@@ -45,8 +45,8 @@ class Extensions:
         cluster = await self._clusters.cluster(database.cluster_id)
         async with logins.inside(
             cluster.address, database.database_name, [database.username]
-        ) as guest:
-            return await extensions.every(guest)
+        ) as session:
+            return await extensions.every(session)
 
     async def add(
         self, tx: Tx, actor: Actor, database_id: uuid.UUID, name: str, schema: str
@@ -60,10 +60,10 @@ class Extensions:
         try:
             async with logins.inside(
                 cluster.address, database.database_name, [database.username]
-            ) as guest:
-                _check_wanted(name, await extensions.every(guest))
-                await extensions.create(guest, name, schema=schema, tenant=database.username)
-                made = next(each for each in await extensions.every(guest) if each.name == name)
+            ) as session:
+                _check_wanted(name, await extensions.every(session))
+                await extensions.create(session, name, schema=schema, tenant=database.username)
+                made = next(each for each in await extensions.every(session) if each.name == name)
         except psycopg.errors.InvalidSchemaName:
             raise InvalidInput.of(
                 "schema", f"there is no schema {schema} in the database"
@@ -84,11 +84,11 @@ class Extensions:
         try:
             async with logins.inside(
                 cluster.address, database.database_name, [database.username]
-            ) as guest:
-                there = {each.name: each for each in await extensions.every(guest)}
+            ) as session:
+                there = {each.name: each for each in await extensions.every(session)}
                 if name not in there or there[name].installed_version is None:
                     raise NotFound("This database has no such extension.")
-                await extensions.drop(guest, name, tenant=database.username)
+                await extensions.drop(session, name, tenant=database.username)
         except _IN_THE_WAY as error:
             raise Conflict(
                 f"PostgreSQL does not drop {name}: {error.diag.message_primary}",

@@ -58,8 +58,8 @@ log = structlog.get_logger()
 _LOOK_SECONDS = 0.5
 _SILENT_SECONDS = 600.0  # longer than pg_dump waits for a lock
 _MOST_OBJECTS = 20_000
-_MOST_TOLD = 200
-_LONGEST_TOLD = 300
+_MOST_REPORTED = 200
+_LONGEST_REPORTED = 300
 _SOURCE_BYTES = 2 * 2**30  # of memory, for all of pg_dump's processes at another's server
 SPARE_BYTES = 512 * 1024 * 1024  # of the disk, left free for the others
 _SAID = re.compile(r"(?:ERROR|FATAL): .*"), re.compile(r"error: .*")
@@ -227,7 +227,7 @@ class ImportFlow:
     ) -> dict[str, int]:
         # In the folder, since processes whose command line names it are ended with the import.
         selection = target.with_name("selection")
-        files.write_atomically(selection, json.dumps(held.selection.told()))
+        files.write_atomically(selection, json.dumps(held.selection.as_json()))
         async with sources.hold(
             held.source, held.address, selection, deadline=loading.DEADLINE
         ) as snapshot:
@@ -247,7 +247,7 @@ class ImportFlow:
                         *loading.NEVER,
                         *held.selection.options(),
                     ],
-                    tell=lambda done, _: run.tell(
+                    report=lambda done, _: run.report(
                         done / (done + max(1, held.size_bytes)), done_bytes=done
                     ),
                     deadline=loading.DEADLINE,
@@ -283,7 +283,7 @@ class ImportFlow:
                 left_out = await loading.load(run, place, visitor, dump)
                 watch.cancel()
         run.state.objects = await self._check_room(place, visitor)
-        return [sources.readable(each, _LONGEST_TOLD) for each in left_out[:_MOST_TOLD]]
+        return [sources.readable(each, _LONGEST_REPORTED) for each in left_out[:_MOST_REPORTED]]
 
     async def _watch_room(self, place: Place, visitor: visitors.Visitor) -> None:
         while True:
@@ -327,8 +327,8 @@ async def _let_into_public(
     row = place.row
     # The tenant may have dropped it.
     with contextlib.suppress(psycopg.errors.InvalidSchemaName):
-        async with logins.inside(place.address, row.database_name, [row.username]) as guest:
-            await guest.execute(
+        async with logins.inside(place.address, row.database_name, [row.username]) as session:
+            await session.execute(
                 sql.SQL("{} USAGE, CREATE ON SCHEMA public {} {}").format(
                     give, to, sql.Identifier(visitor.name)
                 )
@@ -387,7 +387,7 @@ async def _watch_size(target: Path, most: int) -> None:
 
 def _result(run: ImportRun) -> dict[str, object]:
     here, there = run.state.here, run.state.there
-    told: dict[str, object] = {
+    reported: dict[str, object] = {
         "tables": [
             {"name": name, "rows": rows_, "source_rows": None if there is None else there.get(name)}
             for name, rows_ in here.items()
@@ -399,8 +399,8 @@ def _result(run: ImportRun) -> dict[str, object]:
         ),
     }
     if there is not None:
-        told["differences"] = plan.differences(there, here)
-    return told
+        reported["differences"] = plan.differences(there, here)
+    return reported
 
 
 def _error_in(said: str) -> str:

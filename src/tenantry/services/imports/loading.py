@@ -92,7 +92,7 @@ async def survey(dump: Path, engine: PostgresEngine, *, most: int, room: int) ->
                 engine = dump_formats.reader(header, engine.version)
             script = dump.with_name(f"{dump.name}.script")
             await dumps.as_script(engine.bindir, dump, script, options=["--schema-only"])
-        told = await children.run(
+        reported = await children.run(
             script_survey, script, str(room), env={}, deadline=_SURVEY_SECONDS
         )
     except CommandFailed as error:
@@ -100,9 +100,9 @@ async def survey(dump: Path, engine: PostgresEngine, *, most: int, room: int) ->
     finally:
         if script != dump:
             script.unlink(missing_ok=True)
-    if "refused" in told:
-        raise Conflict(told["refused"], hint=told["hint"])
-    return told
+    if "refused" in reported:
+        raise Conflict(reported["refused"], hint=reported["hint"])
+    return reported
 
 
 async def _load_archive(
@@ -128,7 +128,7 @@ async def _load_archive(
         contents=chosen.restored,
         jobs=1 if await asyncio.to_thread(dump_formats.is_tar, dump) else run.params.jobs,
         options=[*_AS_OURS, *_NOT_BY_PG_RESTORE],
-        tell=lambda done, items: run.tell(done / max(1, items or 1)),
+        report=lambda done, items: run.report(done / max(1, items or 1)),
         deadline=DEADLINE,
     )
     gone: list[reloading.Remark] = []
@@ -201,7 +201,7 @@ async def _load_script(
         room=place.row.disk_quota_bytes,
         roles=run.params.roles,
         accepts_losses=run.params.accept_losses,
-        tell=lambda done, size: run.tell(
+        report=lambda done, size: run.report(
             done / max(1, size or 1), done_bytes=done, total_bytes=size
         ),
         deadline=DEADLINE,

@@ -78,7 +78,7 @@ class Selection:
     unmapped_roles: UnmappedRoles = "leave_out"
     accept_losses: bool = False
 
-    def told(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """Return the selection as ``pg.source_reading`` takes it."""
         return {
             "schemas": list(self.schemas),
@@ -199,7 +199,7 @@ _LEFT_OUT = re.compile(
     r"|FOREIGN TABLE) .*"
     r"|SCHEMA - public)"
 )
-_WORTH_TELLING = re.compile(r"EVENT TRIGGER|SUBSCRIPTION|SERVER|FOREIGN|USER MAPPING")
+_WORTH_REPORTING = re.compile(r"EVENT TRIGGER|SUBSCRIPTION|SERVER|FOREIGN|USER MAPPING")
 # Entries that name roles, or may name something that is not in the dump. The other entries do not
 # need them, so that each is decided by itself (``pg.script_choice``).
 _ONE_BY_ONE = re.compile(
@@ -239,7 +239,7 @@ def choose(contents: Sequence[str], offered: Collection[Offered], version: int) 
     lacks_extensions = False
     for line in contents:
         if (found := _LEFT_OUT.match(line)) is not None:
-            if _WORTH_TELLING.match(found["what"]):
+            if _WORTH_REPORTING.match(found["what"]):
                 chosen.left_out.append(found["what"])
         elif (found := _EXTENSION.fullmatch(line)) and found["name"] not in installable:
             lacks_extensions = True

@@ -33,7 +33,7 @@ async def describe(
     """Return a preview of what was ``found``, with the extensions and the roles that it uses."""
     async with store.transaction(actor) as tx:
         known = await known_roles(tx, row, {})
-        further = await _further(tx, row)
+        additional = await _additional(tx, row)
     async with clusters.connection(row.cluster_id) as server:
         installable = {each.name for each in await extensions_.every(server) if each.installable}
     return Preview(
@@ -55,13 +55,13 @@ async def describe(
             )
             for role, counts, login in plan.uses(uses, known)
         ],
-        logins=[row.username, *further],
+        logins=[row.username, *additional],
         upload_id=upload_id,
         **found,
     )
 
 
-async def _further(tx: Tx, row: DatabaseRow) -> dict[str, str]:
+async def _additional(tx: Tx, row: DatabaseRow) -> dict[str, str]:
     """Return the database's additional roles by their short names."""
     return {
         each.name: each.username
@@ -72,12 +72,12 @@ async def _further(tx: Tx, row: DatabaseRow) -> dict[str, str]:
 
 async def known_roles(tx: Tx, row: DatabaseRow, mapped: Mapping[str, str]) -> dict[str, str]:
     """Return the roles that an import may name (see ``plan.roles``). Raises InvalidInput."""
-    further = await _further(tx, row)
-    known, missing = plan.roles(row.username, further, mapped)
+    additional = await _additional(tx, row)
+    known, missing = plan.roles(row.username, additional, mapped)
     if missing:
         raise InvalidInput.of(
             "map_roles",
             f"names no login of this database: {', '.join(missing)}. It has "
-            + ", ".join([row.username, *further]),
+            + ", ".join([row.username, *additional]),
         )
     return known

@@ -90,7 +90,7 @@ class Imports:
     ) -> OperationRow:
         """Begin to copy a source into an empty database, once per idempotency key.
 
-        Raises as ``examine``, ``begin`` and ``Caller.once``.
+        Raises as ``examine``, ``begin`` and ``Caller.idempotent``.
         """
         examined: Examined | None = None
         if not await caller.is_repeated():
@@ -155,11 +155,11 @@ class Imports:
         _check_policies(examined, known)
         self.check_room(examined.size_bytes, quota=row.disk_quota_bytes, used=row.used_bytes or 0)
         source = examined.source
-        told: dict[str, object] = {"host": source.host, "database": source.database}
+        details: dict[str, object] = {"host": source.host, "database": source.database}
         asked = _params(
             row, examined.selection, known, source=f"{source.database} at {source.host}"
         )
-        operation = await self._want(tx, actor, row, asked, told)
+        operation = await self._want(tx, actor, row, asked, details)
         self._steps.held[operation.id] = examined
         tx.in_background(partial(self._let_go, row.id))
         return operation
@@ -183,7 +183,7 @@ class Imports:
     ) -> OperationRow:
         """Receive a dump and begin to load it into an empty database, once per idempotency key.
 
-        Raises as ``check_target``, ``Uploads.receive``, ``begin_upload`` and ``Caller.once``.
+        Raises as ``check_target``, ``Uploads.receive``, ``begin_upload`` and ``Caller.idempotent``.
         """
         first = not await caller.is_repeated()
         async with self._received(
@@ -278,11 +278,11 @@ class Imports:
         Raises NotFound, Conflict, InvalidInput.
         """
         row = await self._empty(tx, actor, database_id)
-        told: dict[str, object] = {"upload_bytes": upload.size_bytes}
+        details: dict[str, object] = {"upload_bytes": upload.size_bytes}
         known = await known_roles(tx, row, selection.roles)
         asked = _params(row, selection, known, upload=upload.id)
         tx.in_background(partial(self._let_go, row.id, upload.id))
-        return await self._want(tx, actor, row, asked, told)
+        return await self._want(tx, actor, row, asked, details)
 
     def forget_uploads(self) -> None:
         """Delete the dumps that an earlier API received. Only for the one API, before it serves."""
@@ -340,7 +340,7 @@ class Imports:
         row = await self._databases.active(actor, database_id)
         cluster = await self._clusters.cluster(row.cluster_id)
         async with self._examining.place(actor):
-            told = await loading.survey(
+            survey = await loading.survey(
                 self.uploads.path(upload.id),
                 find_postgres(cluster.version),
                 most=most,
@@ -351,13 +351,13 @@ class Imports:
             self._clusters,
             actor,
             row,
-            version=told["version"],
+            version=survey["version"],
             size_bytes=upload.size_bytes,
-            schemas=sorted(told["schemas"]),
-            tables=[PreviewTable(schema, name, None) for schema, name in told["tables"]],
-            extensions=told["extensions"],
-            uses=[RoleUse(*each) for each in told["roles"]],
-            warnings=plan.foreseen("the dump", tables=len(told["tables"])),
+            schemas=sorted(survey["schemas"]),
+            tables=[PreviewTable(schema, name, None) for schema, name in survey["tables"]],
+            extensions=survey["extensions"],
+            uses=[RoleUse(*each) for each in survey["roles"]],
+            warnings=plan.foreseen("the dump", tables=len(survey["tables"])),
             upload_id=upload.id,
         )
         self.uploads.hold(upload, row.id, row.customer_id)
@@ -372,8 +372,8 @@ class Imports:
 
     async def _require_empty(self, row: DatabaseRow) -> None:
         cluster = await self._clusters.cluster(row.cluster_id)
-        async with logins.inside(cluster.address, row.database_name, [row.username]) as guest:
-            there = await leftovers.find(guest)
+        async with logins.inside(cluster.address, row.database_name, [row.username]) as session:
+            there = await leftovers.find(session)
         if there:
             raise NotEmpty.of(row.friendly_name or row.database_name, there)
 
@@ -383,7 +383,7 @@ class Imports:
         actor: Actor,
         row: DatabaseRow,
         params: ImportParams,
-        told: dict[str, object],
+        details: dict[str, object],
     ) -> OperationRow:
         operation = await self._operations.begin(
             tx,
@@ -394,7 +394,7 @@ class Imports:
             resource_id=row.id,
             customer_id=row.customer_id,
         )
-        details = {**told, "operation_id": str(operation.id)}
+        details = {**details, "operation_id": str(operation.id)}
         await audit.record_on(tx, actor, IMPORT.name, row, result="accepted", details=details)
         return operation
 

@@ -20,7 +20,7 @@ RULES = {
             "unreadable",
             "the file is not read by PostgreSQL's parser",
             "nothing in it can be checked, and it is sent to the server as a whole",
-            "mend the error; psql's own commands and COPY … FROM STDIN cannot be used",
+            "fix the error; psql's own commands and COPY … FROM STDIN cannot be used",
         ),
         Rule(
             "index-blocks-writes",
@@ -49,7 +49,7 @@ RULES = {
         Rule(
             "column-rewrites-table",
             "ADD COLUMN with a value that is worked out for each row",
-            "the whole table is written anew, and nobody can read or write it meanwhile",
+            "the whole table is rewritten, and nobody can read or write it meanwhile",
             "add the column without the default, SET DEFAULT, then fill it in batches",
         ),
         Rule(
@@ -61,7 +61,7 @@ RULES = {
         Rule(
             "type-rewrites-table",
             "ALTER COLUMN … TYPE",
-            "most changes of type write the whole table and its indexes anew, while nobody can "
+            "most changes of type rewrite the whole table and its indexes, while nobody can "
             "read or write it",
             "add a column of the new type, fill it in batches, and switch over",
         ),
@@ -89,7 +89,7 @@ RULES = {
         Rule(
             "rewrites-table",
             "SET LOGGED, SET UNLOGGED, SET TABLESPACE, SET ACCESS METHOD, VACUUM FULL or CLUSTER",
-            "the whole table is written anew while nobody can read or write it",
+            "the whole table is rewritten while nobody can read or write it",
             "do it in a maintenance window, or fill a new table in batches and switch over",
         ),
         Rule(
@@ -113,7 +113,7 @@ RULES = {
         Rule(
             "renames",
             "RENAME or SET SCHEMA of a table or schema, RENAME of a column",
-            "programs that run know it by the old name, until they are released anew",
+            "programs that run know it by the old name, until they are released again",
             "a new column beside the old one, or a view under the old name",
         ),
         Rule(

@@ -167,7 +167,7 @@ async def run(
     """
     limits, accept = how.get("limits", DEFAULT_LIMITS), how.get("accept", NOTHING)
     migrations = await statements.aside(partial(load, folder))
-    async with _alone(conn, limits, beside=how.get("beside", False)) as (ledger, kept):
+    async with _alone(conn, limits, beside=how.get("beside", False)) as (ledger, preserved):
         state = await ledger.read()
         steps = await choose(migrations, state)
         found = plan.status(migrations, state, await ledger.journal())
@@ -177,7 +177,7 @@ async def run(
             raise SkippedMigrations(found.skipped)
         if steps or found.edited or found.skipped:
             await _note(ledger, [*found.edited, *found.skipped, *found.unnoted])
-        manner = _Manner(limits, _beginning(kept, limits), how.get("around", _alone_with_it))
+        manner = _Manner(limits, _beginning(preserved, limits), how.get("around", _alone_with_it))
         for step in steps:
             await _take(ledger, state, step, manner)
             state = State(step.target)
@@ -203,7 +203,7 @@ def _setting(settings: dict[str, str]) -> sql.Composed:
 
 # Settings that files SET for themselves, often unintentionally (the head of a pg_dump), and with
 # which the next file might do something else than in a run of its own.
-_KEPT = (
+_PRESERVED = (
     "role",
     "search_path",
     "row_security",
@@ -234,7 +234,7 @@ async def _alone(
         conn,
         "SELECT name, pg_catalog.current_setting(name)"
         " FROM pg_catalog.unnest({names}::text[]) name",
-        names=sql.Literal([*_KEPT, *_OURS]),
+        names=sql.Literal([*_PRESERVED, *_OURS]),
     )
     before: dict[str, str] = dict(await cursor.fetchall())
     cursor = await send(
@@ -268,7 +268,7 @@ async def _alone(
                 raise
         ledger = await Ledger.find(conn, beside=beside)  # others may have created it meanwhile
         await ledger.ensure()
-        yield ledger, {name: before[name] for name in _KEPT}
+        yield ledger, {name: before[name] for name in _PRESERVED}
     finally:
         # A lost connection has lost its locks too.
         if not conn.closed:
@@ -305,10 +305,10 @@ class _Manner:
     around: Around
 
 
-def _beginning(kept: dict[str, str], limits: Limits) -> sql.Composed:
+def _beginning(preserved: dict[str, str], limits: Limits) -> sql.Composed:
     return _setting(
         {
-            **kept,
+            **preserved,
             "lock_timeout": _ms(limits.lock_timeout),
             "statement_timeout": _ms(limits.statement_timeout) if limits.statement_timeout else "0",
             "client_encoding": "UTF8",

@@ -158,4 +158,4 @@ def _though_it_is_away() -> Iterator[None]:
     try:
         yield
     except TenantryError as error:
-        log.warning("pooled sessions were not looked at", error=str(error))
+        log.warning("sessions.check_skipped", error=str(error))

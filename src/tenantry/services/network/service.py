@@ -91,7 +91,7 @@ class Network:
             await self.apply(tx)
             return Added(next(each for each in found if each.id == entry_id), closes)
 
-        added = await caller.once(Added, work)
+        added = await caller.idempotent(Added, work)
         return replace(added, ended_sessions=await self._enforce(caller.actor, database_id))
 
     async def replace(
@@ -185,8 +185,8 @@ class Network:
         except NotFound:  # it has been deleted meanwhile
             return 0
         async with self._store.transaction(actor) as tx:
-            further = await roles.of_database(tx, row.id)
-        return sum(ended[name] for name in (row.username, *(each.username for each in further)))
+            additional = await roles.of_database(tx, row.id)
+        return sum(ended[name] for name in (row.username, *(each.username for each in additional)))
 
     async def keep(self) -> None:
         """Drop expired entries from the rules, and restore rule files that were changed by hand."""

@@ -102,7 +102,7 @@ class Run(Protocol[P_co, S_co]):
     async def save(self) -> None:
         """Write ``state`` to the operation's row now, in the middle of a step."""
 
-    async def tell(
+    async def report(
         self, fraction: float, *, done_bytes: int | None = None, total_bytes: int | None = None
     ) -> None:
         """Report the progress of this step, from 0 to 1. May be called at any rate."""
@@ -162,7 +162,7 @@ class Flow(Generic[P, S]):
     that carries it out: the API if it needs something that only a request had, or if a request
     waits for it. Operations wait only for others of their ``lane``. Past ``deadline`` the step that
     runs is cancelled, unless it is final. A success is recorded in the audit when the operation
-    ends; with ``tells_audit`` a step records it, in the transaction in which it takes effect.
+    ends; with ``records_audit`` a step records it, in the transaction in which it takes effect.
     """
 
     kind: Kind[P, S]
@@ -171,7 +171,7 @@ class Flow(Generic[P, S]):
     deadline: dt.timedelta
     part: Part = "worker"
     lane: Lane = "databases"
-    tells_audit: bool = False
+    records_audit: bool = False
 
     def step(self, name: str | None) -> Step[P, S]:
         """Return the step of that name, the first for None."""

@@ -47,7 +47,7 @@ log = structlog.get_logger()
 
 LEASE = dt.timedelta(seconds=30)
 _RENEW_SECONDS = 1.0  # also how soon a cancellation is noticed
-_TELL_SECONDS = 0.5
+_REPORT_SECONDS = 0.5
 _MOST_TRIES = 6
 _UNDO = "undo"
 # InternalError: PostgreSQL reports two sessions that change the same row of its catalog at once
@@ -84,7 +84,7 @@ class Runner(Generic[P, S]):
         self.row = row
         self._flow = flow
         self._holder = holder
-        self._told = 0.0
+        self._reported_at = 0.0
         self._step: Step[P, S] | None = None
         self.params = flow.kind.params.model_validate(row.params)
         self.state = flow.kind.state.model_validate(row.state)
@@ -97,20 +97,20 @@ class Runner(Generic[P, S]):
 
     async def save(self) -> None:
         async with self._transaction() as tx:
-            await self._keep_state(tx)
+            await self._store_state(tx)
 
-    async def _keep_state(self, tx: Tx) -> None:
-        await rows.keep_state(tx, self.row.id, self.state.model_dump(mode="json"))
+    async def _store_state(self, tx: Tx) -> None:
+        await rows.store_state(tx, self.row.id, self.state.model_dump(mode="json"))
 
-    async def tell(
+    async def report(
         self, fraction: float, *, done_bytes: int | None = None, total_bytes: int | None = None
     ) -> None:
         now = time.monotonic()
-        if self._step is None or now - self._told < _TELL_SECONDS:
+        if self._step is None or now - self._reported_at < _REPORT_SECONDS:
             return
-        self._told = now
+        self._reported_at = now
         async with self._transaction() as tx:
-            await rows.tell_progress(
+            await rows.store_progress(
                 tx,
                 self.row.id,
                 progress=self._flow.progress(self._step, fraction),
@@ -148,10 +148,10 @@ class Runner(Generic[P, S]):
         except Lost:
             raise
         except Exception as error:
-            told_as = _full_disk(error) or error
-            if not isinstance(told_as, TenantryError):
-                log.exception("operation.broke", operation=str(self.row.id), step=step.name)
-            return await self._failed(step, told_as)
+            reported = _full_disk(error) or error
+            if not isinstance(reported, TenantryError):
+                log.exception("operation.step_crashed", operation=str(self.row.id), step=step.name)
+            return await self._failed(step, reported)
         return await self._move(step, outcome)
 
     def _late(self) -> Unavailable:
@@ -196,12 +196,12 @@ class Runner(Generic[P, S]):
 
     async def _move(self, step: Step[P, S], outcome: Next | Wait | Done) -> bool:
         async with self._holding() as tx:
-            await self._keep_state(tx)
+            await self._store_state(tx)
             match outcome:
                 case Done(result):
                     await rows.finish(tx, self.row.id, "succeeded", result=result)
-                    if not self._flow.tells_audit:
-                        await self._tell_audit(tx, "ok")
+                    if not self._flow.records_audit:
+                        await self._record_in_audit(tx, "ok")
                 case Wait(seconds):
                     wait = dt.timedelta(seconds=seconds)
                     await rows.put_off(tx, self.row.id, step=step.name, wait=wait, attempts=0)
@@ -222,7 +222,7 @@ class Runner(Generic[P, S]):
         tries = self.row.attempts + 1
         if step.final or (passing and tries < _MOST_TRIES):
             log.warning(
-                "operation.tries_again",
+                "operation.retrying",
                 operation=str(self.row.id),
                 kind=self.row.kind,
                 resource=self.row.resource_name,
@@ -236,13 +236,13 @@ class Runner(Generic[P, S]):
     async def _put_off(self, step: str, tries: int) -> None:
         wait = dt.timedelta(seconds=min(30.0, 0.5 * 2**tries))
         async with self._holding() as tx:
-            await self._keep_state(tx)
+            await self._store_state(tx)
             await rows.put_off(tx, self.row.id, step=step, wait=wait, attempts=tries)
 
     async def _give_up(self, error: Exception | None) -> bool:
         async with self._holding() as tx:
-            await self._keep_state(tx)
-            await rows.begin_undo(tx, self.row.id, None if error is None else told(error))
+            await self._store_state(tx)
+            await rows.begin_undo(tx, self.row.id, None if error is None else error_payload(error))
             await self._look_again(tx)
         return True
 
@@ -266,12 +266,12 @@ class Runner(Generic[P, S]):
         async with self._holding() as tx:
             status: rows.OperationStatus = "failed" if self.row.error else "cancelled"
             await rows.finish(tx, self.row.id, status)
-            await self._tell_audit(tx, "failed", status=status)
+            await self._record_in_audit(tx, "failed", status=status)
         emit(OperationEnded(self.row.kind, status, self.row.resource_name or ""))
         emit(StepDone(self.row.kind, _UNDO, str(self.row.resource_id)))
         return False
 
-    async def _tell_audit(self, tx: Tx, result: audit.Result, **more: object) -> None:
+    async def _record_in_audit(self, tx: Tx, result: audit.Result, **more: object) -> None:
         # As with ``record_on``: its owner can read the entry, whatever actor began the operation.
         actor = self.actor
         await audit.record(
@@ -330,7 +330,7 @@ def _full_disk(error: Exception) -> TenantryError | None:
     """Return the error to report if a full disk caused this one, else None."""
     match error:
         case OSError(errno=errno.ENOSPC, filename=None):
-            return files.became_full("df tells which")
+            return files.became_full("df shows which")
         case OSError(errno=errno.ENOSPC, filename=name):
             return files.became_full(f"that of {name}")
         case psycopg.errors.DiskFull():
@@ -340,7 +340,7 @@ def _full_disk(error: Exception) -> TenantryError | None:
     return None
 
 
-def told(error: Exception) -> dict[str, object]:
+def error_payload(error: Exception) -> dict[str, object]:
     """Return an error as its caller reads it; an unexpected one without its details."""
     if isinstance(error, TenantryError):
         return {
@@ -352,7 +352,7 @@ def told(error: Exception) -> dict[str, object]:
     return {
         "code": TenantryError.code,
         "title": TenantryError.title,
-        "detail": "The operation broke off; what it had done was taken back.",
+        "detail": "The operation failed unexpectedly; what it had done was undone.",
         "hint": "The worker's log says why. Please report it.",
     }
 

@@ -240,14 +240,14 @@ class Operations:
         Only one process of each part may do so: it continues what another one began.
         """
         async with asyncio.TaskGroup() as tasks:
-            begun = False
+            started = False
             while True:
                 end_if_cancelled()
                 self._woken.clear()
                 try:
-                    if not begun:
+                    if not started:
                         await self.take_over(part)
-                        begun = True
+                        started = True
                     await self.start_due(tasks, part)
                 except TenantryError as error:
                     emit(JobFailed("operations", str(error)))
@@ -267,7 +267,7 @@ class Operations:
             await leases.release_all(tx, self._kinds(part))
 
     async def start_due(self, tasks: asyncio.TaskGroup, part: Part = "worker") -> int:
-        """Begin the due operations for which their lanes have room. Return how many were begun."""
+        """Begin the due operations for which their lanes have room. Return their number."""
         return sum([await self._start(tasks, self._kinds(part, lane), lane) for lane in ROOM])
 
     async def _start(self, tasks: asyncio.TaskGroup, kinds: Sequence[str], lane: Lane) -> int:
@@ -311,9 +311,9 @@ class Operations:
             log.info("operation.lost", operation=str(row.id))
         except (TenantryError, psycopg.Error, OSError) as error:
             # The control database is down: once it is up, this worker takes the operation again.
-            log.warning("operation.left", operation=str(row.id), error=str(error))
+            log.warning("operation.interrupted", operation=str(row.id), error=str(error))
         except Exception:
-            log.exception("operation.left", operation=str(row.id))
+            log.exception("operation.interrupted", operation=str(row.id))
 
 
 def _name_of(row: OperationRow) -> str:

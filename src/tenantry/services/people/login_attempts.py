@@ -20,14 +20,14 @@ async def begin(store: ControlStore, counters: Iterable[Counter]) -> list[Attemp
         return [await _begin(tx, counter) for counter in counters]
 
 
-async def take_back(tx: Tx, begun: Iterable[Attempt]) -> None:
+async def take_back(tx: Tx, counted: Iterable[Attempt]) -> None:
     """Do not count an attempt that has succeeded."""
-    for attempt in begun:
+    for attempt in counted:
         await attempts.take_back(tx, attempt)
 
 
 async def refuse(
-    tx: Tx, caller: Actor, user: UserRow | None, begun: list[Attempt], reason: str
+    tx: Tx, caller: Actor, user: UserRow | None, counted: list[Attempt], reason: str
 ) -> None:
     """Record that an attempt failed."""
     # An address that is no user's is not recorded: users type passwords into that field by mistake.
@@ -41,7 +41,7 @@ async def refuse(
         result="refused",
         details={
             "reason": reason,
-            "failures": {a.subject.partition(":")[0]: a.failures for a in begun},
+            "failures": {a.subject.partition(":")[0]: a.failures for a in counted},
         },
     )
 

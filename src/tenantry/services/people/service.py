@@ -113,14 +113,14 @@ class People:
         Raises WrongCredentials, and LoginLocked after too many failures.
         """
         counters = plan.password_counters(email, caller.address, device)
-        begun = await login_attempts.begin(self._store, counters)
+        counted = await login_attempts.begin(self._store, counters)
         async with self._store.transaction(audit.PLATFORM) as tx:
             user = await users.find_by_email(tx, email)
         right = await self._hashing.verify(password, user.password_hash if user else None)
         if user is None or not right or user.disabled_at is not None:
             reason = "unknown user" if user is None else "disabled" if right else "wrong password"
             async with self._store.transaction(audit.PLATFORM) as tx:
-                await login_attempts.refuse(tx, caller, user, begun, reason)
+                await login_attempts.refuse(tx, caller, user, counted, reason)
             raise login_attempts.wrong_password()
         async with self._store.transaction(audit.PLATFORM) as tx:
             if not user.has_totp:
@@ -129,12 +129,12 @@ class People:
                     user,
                     caller,
                     counters,
-                    begun,
+                    counted,
                     method="password",
                     user_agent=user_agent,
                     device=device,
                 )
-            await login_attempts.take_back(tx, begun)
+            await login_attempts.take_back(tx, counted)
             token = new_challenge()
             ends = await sessions.insert_challenge(
                 tx, token, user_id=user.id, lasts=CHALLENGE_LASTS
@@ -160,7 +160,7 @@ class People:
                 "This login is not known, or has taken too long.", hint="Log in again."
             )
         counters = plan.code_counters(user.email, caller.address, device)
-        begun = await login_attempts.begin(self._store, counters)
+        counted = await login_attempts.begin(self._store, counters)
         async with self._store.transaction(audit.PLATFORM) as tx:
             method = await self._take_code(tx, user, code)
             if method and await sessions.take_challenge(tx, challenge):
@@ -169,12 +169,12 @@ class People:
                     user,
                     caller,
                     counters,
-                    begun,
+                    counted,
                     method=method,
                     user_agent=user_agent,
                     device=device,
                 )
-            await login_attempts.refuse(tx, caller, user, begun, "wrong code")
+            await login_attempts.refuse(tx, caller, user, counted, "wrong code")
         raise login_attempts.wrong_code()
 
     async def logout(self, principal: Principal) -> None:
@@ -223,7 +223,7 @@ class People:
         Raises WrongCredentials, and LoginLocked after too many failures.
         """
         user_id = _user_of(principal)
-        begun = await login_attempts.begin(
+        counted = await login_attempts.begin(
             self._store, plan.session_counters(principal.actor.name, _session_of(principal))
         )
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -231,9 +231,9 @@ class People:
         right = await self._hashing.verify(password, user.password_hash)
         async with self._store.transaction(audit.PLATFORM) as tx:
             if right:
-                await login_attempts.take_back(tx, begun)
+                await login_attempts.take_back(tx, counted)
                 return
-            await login_attempts.refuse(tx, principal.actor, user, begun, "wrong password")
+            await login_attempts.refuse(tx, principal.actor, user, counted, "wrong password")
         raise login_attempts.wrong_password()
 
     async def change_password(self, principal: Principal, current: Secret, new: Secret) -> None:
@@ -259,8 +259,8 @@ class People:
         user_id = _user_of(principal)
         sealed = self._seal.close(secret, owner=user_id.bytes)
         async with as_platform(tx):
-            begun = await users.begin_totp(tx, user_id, sealed)
-        if not begun:
+            started = await users.begin_totp(tx, user_id, sealed)
+        if not started:
             raise Conflict(
                 "An authenticator is in use already.",
                 hint="Take it off first: tenantry totp off, or POST /api/auth/totp/remove.",
@@ -288,7 +288,7 @@ class People:
 
     async def remove_totp(self, principal: Principal, code: str) -> None:
         """Require no codes any more. Raises WrongCredentials, LoginLocked, Conflict."""
-        begun = await login_attempts.begin(
+        counted = await login_attempts.begin(
             self._store, plan.session_counters(principal.actor.name, _session_of(principal))
         )
         async with self._store.transaction(audit.PLATFORM) as tx:
@@ -296,11 +296,11 @@ class People:
             if not user.has_totp:
                 raise Conflict("No authenticator is in use.")
             if await self._take_code(tx, user, code):
-                await login_attempts.take_back(tx, begun)
+                await login_attempts.take_back(tx, counted)
                 await users.remove_totp(tx, user.id)
                 await _record(tx, principal.actor, "user.totp_off", user.id)
                 return
-            await login_attempts.refuse(tx, principal.actor, user, begun, "wrong code")
+            await login_attempts.refuse(tx, principal.actor, user, counted, "wrong code")
         raise login_attempts.wrong_code()
 
     async def replace_recovery_codes(
@@ -330,7 +330,7 @@ class People:
         user: UserRow,
         caller: Actor,
         counters: list[Counter],
-        begun: list[Attempt],
+        counted: list[Attempt],
         *,
         method: str,
         user_agent: str | None,
@@ -339,7 +339,7 @@ class People:
         if not await users.note_login(tx, user.id, password_hash=user.password_hash):
             # It was disabled, or given another password, a moment ago.
             raise login_attempts.wrong_password()
-        await login_attempts.take_back(tx, begun)
+        await login_attempts.take_back(tx, counted)
         # A right code completes a login that began with the right password.
         passwords = plan.password_counters(user.email, caller.address, device)
         for counter in dict.fromkeys([*counters, *passwords]):

@@ -301,8 +301,8 @@ class Pooler:
         )
 
     async def _version(self, console: Console) -> tuple[int, ...]:
-        told = (await console.show("VERSION"))[0]["version"]
-        return tuple(int(part) for part in re.findall(r"\d+", told)[:3])
+        version = (await console.show("VERSION"))[0]["version"]
+        return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
     async def kick_out(self, databases: Iterable[str]) -> None:
         """End every pooled session of these databases, of clients and of servers.

@@ -60,7 +60,7 @@ class Provisioning:
         returned operation; an import always does.
 
         Raises as ``Databases.create``, ``Blueprints.choose``, ``Imports.examine`` and
-        ``Caller.once``.
+        ``Caller.idempotent``.
         """
         ready: Chosen | Examined | None = None
         first = not await caller.is_repeated()
@@ -72,7 +72,7 @@ class Provisioning:
                 raise Conflict("The result that was kept is gone.", hint="Send it again.")
             return await self._create(tx, caller, wanted, ready, secrets)
 
-        made = await caller.once(Provisioned, work)
+        made = await caller.idempotent(Provisioned, work)
         if isinstance(contents, FromBlueprint) and made.operation is not None:
             # A repeated request waits as well, and so returns the same.
             ended = await self._operations.ended(
@@ -145,7 +145,7 @@ class Provisioning:
             await audit.record_on(tx, caller.actor, "database.pool_reconnect", row, details=details)
             return row
 
-        return await caller.once(DatabaseRow, record)
+        return await caller.idempotent(DatabaseRow, record)
 
     async def delete(
         self, caller: Caller, database_id: uuid.UUID, *, keep_backups: bool = False

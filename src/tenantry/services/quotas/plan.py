@@ -26,7 +26,7 @@ _WHY: dict[QuotaState, str] = {
 }
 
 
-def told(counts: Mapping[str, int]) -> str:
+def summary(counts: Mapping[str, int]) -> str:
     """Return how many databases are restricted, in a sentence; "" if none is."""
     found = [
         f"{counts[state]} {state.replace('_', '-')}"

@@ -34,7 +34,7 @@ class Found:
     chosen: dict[str, Backup]
     lacking: dict[str, int]
     has_home_files: bool
-    begun: bool
+    in_progress: bool
 
     @property
     def size(self) -> int:

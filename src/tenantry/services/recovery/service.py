@@ -61,7 +61,7 @@ def source_of(settings: Settings, named: str) -> Repository:
             if each.is_required and each.name.startswith(prefix)
         ]
         raise MachineError(
-            f"The settings tell of no repository {named}.", hint=f"Set {', '.join(needed)}."
+            f"The settings have no repository {named}.", hint=f"Set {', '.join(needed)}."
         )
     folder = Path(named).absolute()
     if not (folder / "backup").is_dir() or not (folder / "archive").is_dir():
@@ -122,8 +122,8 @@ class Recovery:
         """
         Repositories(self._settings).require_enabled()
         self._require_place()
-        begun = _read(self._home)
-        self._require_free(begun)
+        in_progress = _read(self._home)
+        self._require_free(in_progress)
         self._configure()
         contents = {each.stanza: each for each in await self._contents()}
         chosen = {
@@ -135,9 +135,9 @@ class Recovery:
             name: await self._lacking(contents[name], backup) for name, backup in chosen.items()
         }
         found = Found(
-            str(self._source), contents, chosen, lacking, kept is not None, begun is not None
+            str(self._source), contents, chosen, lacking, kept is not None, in_progress is not None
         )
-        self._require_room(found, begun)
+        self._require_room(found, in_progress)
         return found
 
     def _require_place(self) -> None:
@@ -151,21 +151,29 @@ class Recovery:
                 hint="Backups go on where they are recovered from: set it to that folder.",
             )
 
-    def _require_free(self, begun: Progress | None) -> None:
-        if begun is None and self._home.clusters.exists() and any(self._home.clusters.iterdir()):
+    def _require_free(self, in_progress: Progress | None) -> None:
+        if (
+            in_progress is None
+            and self._home.clusters.exists()
+            and any(self._home.clusters.iterdir())
+        ):
             raise Conflict(
                 f"There are clusters in {self._settings.home}; a recovery never overwrites any.",
                 hint="Recover into an empty TENANTRY_HOME, or move these away first.",
             )
-        if begun is not None and (begun.source, begun.to) != (str(self._source), self._to):
-            when = "the end of the log" if begun.to is None else f"{begun.to:%F %T} UTC"
+        if in_progress is not None and (in_progress.source, in_progress.to) != (
+            str(self._source),
+            self._to,
+        ):
+            when = "the end of the log" if in_progress.to is None else f"{in_progress.to:%F %T} UTC"
             raise Conflict(
-                f"A recovery from {begun.source} to {when} has begun in {self._settings.home}.",
+                f"A recovery from {in_progress.source} to {when} has begun in"
+                f" {self._settings.home}.",
                 hint="Complete it by the same command, or empty the home and begin again.",
             )
 
-    def _require_room(self, found: Found, begun: Progress | None) -> None:
-        if begun is None:
+    def _require_room(self, found: Found, in_progress: Progress | None) -> None:
+        if in_progress is None:
             files.require_room(
                 self._settings.home,
                 int(found.size * _SPARE),
@@ -330,7 +338,7 @@ class Recovery:
                     "from": progress.source,
                     "clusters": [each.model_dump(mode="json") for each in progress.reached],
                     "missing": differences.missing,
-                    "strangers": differences.strangers,
+                    "unmanaged": differences.unmanaged,
                     "closed": differences.closed,
                 },
             )

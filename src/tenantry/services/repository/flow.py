@@ -17,7 +17,7 @@ from tenantry.control.audit import Actor
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.operations import OperationRow
 from tenantry.control.store import ControlStore, Tx
-from tenantry.pg.pgbackrest import Tell
+from tenantry.pg.pgbackrest import ReportProgress
 from tenantry.pg.pgbackrest_output import (
     Backup,
     BackupDamaged,
@@ -94,7 +94,7 @@ class Held:
 
     contents: list[Contents]
     states: tuple[RepositoryState, ...]
-    making: bool
+    in_progress: bool
 
 
 class ClusterBackups:
@@ -205,7 +205,7 @@ class ClusterBackups:
             return []
         await ensure_ready(self._repositories)
         now = dt.datetime.now(dt.UTC)
-        begun = []
+        started = []
         async with self._store.transaction(audit.PLATFORM) as tx:
             known = await seen(self._repositories, tx)
         found_of = await states(self._repositories, known)
@@ -215,14 +215,16 @@ class ClusterBackups:
             try:
                 async with self._store.transaction(audit.PLATFORM) as tx:
                     if due is not None and not await self._rests(tx, cluster, now):
-                        begun.append(await self._begin_due(tx, cluster, due))
+                        started.append(await self._begin_due(tx, cluster, due))
                     elif any(each.last_backup_at for each in found) and not await self._is_verified(
                         tx, cluster, now
                     ):
-                        begun.append(await self.begin_verification(tx, audit.PLATFORM, cluster.id))
+                        started.append(
+                            await self.begin_verification(tx, audit.PLATFORM, cluster.id)
+                        )
             except Conflict:
                 continue  # it is tried again in a minute
-        return begun
+        return started
 
     async def _begin_due(self, tx: Tx, cluster: ClusterRow, due: plan.Due) -> OperationRow:
         numbers = tuple(due.repositories)
@@ -284,7 +286,7 @@ class ClusterBackups:
                 found = await self._made_since(name, number, began)
                 if found is None:
                     await self._repositories.pgbackrest.backup(
-                        name, kind, repository=number, tell=_teller(run)
+                        name, kind, repository=number, report=_reporter(run)
                     )
                     emit(StepDone(BACKUP.name, "made", name))
                     found = await self._made_since(name, number, began)
@@ -297,7 +299,7 @@ class ClusterBackups:
                 made += [] if found is None else [found]
         if any(each.repository != _LOCAL for each in made):
             await self.look_into_others()
-        run.state.backups = [_told(backup) for backup in made]
+        run.state.backups = [_summary(backup) for backup in made]
         run.state.lacking = {number: str(error) for number, error in failures.items()}
         if not made:
             raise next(iter(failures.values()))
@@ -396,14 +398,14 @@ def _require_none(problems: list[str], cluster: str) -> None:
         )
 
 
-def _teller(run: AnyRun) -> Tell:
-    async def tell(done: int, total: int | None) -> None:
-        await run.tell(done / total if total else 0.0, done_bytes=done, total_bytes=total)
+def _reporter(run: AnyRun) -> ReportProgress:
+    async def report(done: int, total: int | None) -> None:
+        await run.report(done / total if total else 0.0, done_bytes=done, total_bytes=total)
 
-    return tell
+    return report
 
 
-def _told(backup: Backup) -> dict[str, object]:
+def _summary(backup: Backup) -> dict[str, object]:
     return {
         "repository": backup.repository,
         "label": backup.label,

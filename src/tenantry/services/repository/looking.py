@@ -261,7 +261,7 @@ async def _upkeep(
         complaint=repositories.complaint(row.name),
         backup_error=_error(repositories, backup),
         damage=_error(repositories, verification),
-        making=backup is not None and backup.finished_at is None,
+        in_progress=backup is not None and backup.finished_at is None,
         moved=repositories.moved,
         behind=behind,
     )

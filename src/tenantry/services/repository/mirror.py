@@ -38,8 +38,8 @@ class _Mark:
 
     def beyond(self, names: Iterable[str]) -> "_Mark":
         """Return the mark with these files copied, too."""
-        further = {archiving.part_of(name): name for name in sorted(names)}
-        return _Mark(self.place, self.reached | further)
+        added = {archiving.part_of(name): name for name in sorted(names)}
+        return _Mark(self.place, self.reached | added)
 
 
 class Mirror:
@@ -69,23 +69,25 @@ class Mirror:
 
         Raises RepositoryError if it does not accept it.
         """
-        await self._follow_all([cluster_name], anew=True)
+        await self._follow_all([cluster_name], from_start=True)
 
-    async def _follow_all(self, names: Iterable[str], *, anew: bool = False) -> None:
+    async def _follow_all(self, names: Iterable[str], *, from_start: bool = False) -> None:
         await _each_to_its_end(
-            self._follow(name, number, place, anew=anew)
+            self._follow(name, number, place, from_start=from_start)
             for name in names
             for number, place in self._others
         )
 
-    async def _follow(self, name: str, number: int, place: Repository, *, anew: bool) -> None:
+    async def _follow(self, name: str, number: int, place: Repository, *, from_start: bool) -> None:
         async with self._locks[name, number]:
-            await self._carry_on(name, number, place, anew=anew)
+            await self._carry_on(name, number, place, from_start=from_start)
 
-    async def _carry_on(self, name: str, number: int, place: Repository, *, anew: bool) -> None:
+    async def _carry_on(
+        self, name: str, number: int, place: Repository, *, from_start: bool
+    ) -> None:
         mark = self._read(name, number) or _Mark("", {})
         try:
-            if anew or mark.place != str(place):
+            if from_start or mark.place != str(place):
                 there = list(archiving.archived(self._repositories.log_folder(name), after={}))
                 await self._carry(name, number, await self._lacking(name, number, there))
                 mark = _Mark(str(place), {}).beyond(there)

@@ -97,8 +97,8 @@ class Upkeep:
     ``archiver`` is None if the cluster does not answer, ``waiting`` if its files cannot be read.
     ``complaint`` is what was wrong when a segment was last archived. ``backup_error`` and
     ``damage`` are how the last backup into these repositories failed, and what their last
-    verification found; ``making`` is whether a backup is being made, ``moved`` whether backups were
-    made elsewhere before.
+    verification found; ``in_progress`` is whether a backup is being made, ``moved`` whether
+    backups were made elsewhere before.
     """
 
     cluster: str
@@ -109,7 +109,7 @@ class Upkeep:
     complaint: str | None = None
     backup_error: str | None = None
     damage: str | None = None
-    making: bool = False
+    in_progress: bool = False
     moved: bool = False
     behind: tuple[Behind, ...] = ()
 

@@ -155,7 +155,7 @@ def remembered(
         return RepositoryState(number, place, now, problem="nobody has looked into it yet.")
     problem = look.problem
     if problem is None and now - look.looked_at > _LOOKED:
-        problem = f"it was last looked into {_told(now - look.looked_at)} ago."
+        problem = f"it was last looked into {_duration(now - look.looked_at)} ago."
     if problem is not None:
         return RepositoryState(number, place, look.looked_at, problem=problem)
     return RepositoryState(
@@ -195,8 +195,8 @@ def expired(backups: Sequence[Backup], *, now: dt.datetime, window: dt.timedelta
         needed.add(older[0].label)
     else:
         needed |= {backup.label for backup in backups}
-    kept = _with_foundations(backups, needed)
-    return sorted((each for each in backups if each.label not in kept), key=_age, reverse=True)
+    retained = _with_foundations(backups, needed)
+    return sorted((each for each in backups if each.label not in retained), key=_age, reverse=True)
 
 
 def _age(backup: Backup) -> tuple[dt.datetime, str]:
@@ -277,8 +277,8 @@ _TOO_OLD = dt.timedelta(hours=36)
 
 def alerts(found: Upkeep, now: dt.datetime) -> list[Alert]:
     """Return the problems that need attention, the worst first."""
-    told = (*_about_repositories(found, now), *_about_others(found), *_about_backups(found))
-    said = [*_about_the_log(found), *(("warning", text) for text in told)]
+    warnings = (*_about_repositories(found, now), *_about_others(found), *_about_backups(found))
+    said = [*_about_the_log(found), *(("warning", text) for text in warnings)]
     ordered = sorted(said, key=lambda each: each[0] != "danger")
     return [Alert(level, found.cluster, text) for level, text in ordered]
 
@@ -301,7 +301,7 @@ def _about_the_log(found: Upkeep) -> Iterator[tuple[Level, str]]:
         yield "warning", f"{text}."
         return
     span = dt.timedelta(seconds=round(min(left, _FOR_EVER)))
-    text += f"; at this rate their disk is full in {_told(span)}."
+    text += f"; at this rate their disk is full in {_duration(span)}."
     yield ("danger" if span < _DANGER else "warning"), text
 
 
@@ -312,11 +312,11 @@ def _about_others(found: Upkeep) -> Iterator[str]:
                 f"the write-ahead log does not reach {each.place}: "
                 f"{(each.problem or 'it is slow').rstrip('.')}. "
                 f"{each.segments} segments wait for it, the oldest for "
-                f"{_told(dt.timedelta(seconds=each.seconds))}; the local repository has them."
+                f"{_duration(dt.timedelta(seconds=each.seconds))}; the local repository has them."
             )
 
 
-def _anew(found: Upkeep) -> str:
+def _command(found: Upkeep) -> str:
     return f"tenantry cluster backup {found.cluster}"
 
 
@@ -343,28 +343,28 @@ def _about_repositories(found: Upkeep, now: dt.datetime) -> Iterator[str]:
         last = each.last_backup_at
         if last is not None and now - last > _TOO_OLD:
             yield (
-                f"the last backup in {each.place} is {_told(now - last)} old. "
-                f"{_anew(found)} makes one."
+                f"the last backup in {each.place} is {_duration(now - last)} old. "
+                f"{_command(found)} makes one."
             )
         elif last is None and not is_new:
-            made = "the first one is being made" if found.making else "the first one is due"
+            made = "the first one is being made" if found.in_progress else "the first one is due"
             yield f"there is no backup in {each.place} yet, so nothing can be restored: {made}."
 
 
 def _about_backups(found: Upkeep) -> Iterator[str]:
-    anew = _anew(found)
+    command = _command(found)
     if found.damage is not None:
         damage = found.damage.rstrip(".")
-        yield f"the last verification failed: {damage}. {anew} --type full makes a whole one."
+        yield f"the last verification failed: {damage}. {command} --type full makes a whole one."
     if found.backup_error is not None:
         error = found.backup_error.rstrip(".")
-        yield f"the last backup failed: {error}. {anew} tries again at once."
+        yield f"the last backup failed: {error}. {command} tries again at once."
 
 
 _FOR_EVER = 365 * 24 * 3600
 
 
-def _told(span: dt.timedelta) -> str:
+def _duration(span: dt.timedelta) -> str:
     """Return a time in words, to about two digits."""
     minutes = round(span.total_seconds() / 60)
     if minutes < 120:  # noqa: PLR2004

@@ -13,7 +13,7 @@ from tenantry.base.events import StepDone, emit
 from tenantry.base.secrets import SecretSource
 from tenantry.control import idempotency
 from tenantry.control.audit import Actor
-from tenantry.control.idempotency import KeptResult
+from tenantry.control.idempotency import StoredResult
 from tenantry.control.operations import OperationRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.services.access.service import Access, Principal, Refusal
@@ -47,7 +47,7 @@ class Requests:
             await self._access.refuse(
                 found,
                 action=call.action[:_LONGEST_ACTION],
-                audited=await limits.is_audited(found.stranger.id),
+                audited=await limits.is_audited(found.claimed.id),
             )
         call.charge(await limits.caller(found.caller_id))
         await call.held.enter_async_context(
@@ -106,7 +106,7 @@ class Caller:
         ):
             yield tx
 
-    async def once(
+    async def idempotent(
         self, kind: type[Result], work: Callable[[Tx, SecretSource], Awaitable[Result]]
     ) -> Result:
         """Do ``work`` in one transaction; under an idempotency key, at most once.
@@ -126,8 +126,8 @@ class Caller:
             return await self._under_key(tx, key, kind, work)
 
     async def begin(self, want: Callable[[Tx], Awaitable[OperationRow]]) -> OperationRow:
-        """Begin an operation, under an idempotency key at most once. Raises as ``once``."""
-        return await self.once(OperationRow, lambda tx, _: want(tx))
+        """Begin an operation, under an idempotency key at most once. Raises as ``idempotent``."""
+        return await self.idempotent(OperationRow, lambda tx, _: want(tx))
 
     async def is_repeated(self) -> bool:
         """Whether a request with this idempotency key has been carried out before."""
@@ -163,28 +163,28 @@ class Caller:
                 "A request with this Idempotency-Key is still being worked on.",
                 hint="Send it again in a moment.",
             )
-        kept = await idempotency.find(tx, caller_id, key)
+        stored = await idempotency.find(tx, caller_id, key)
         source = SecretSource.derived(
             api_key=self.principal.secret,
             idempotency_key=key,
-            salt=kept.salt if kept else SecretSource().salt,
+            salt=stored.salt if stored else SecretSource().salt,
         )
         fingerprint = self._fingerprint()
-        if kept is not None:
-            if not hmac.compare_digest(kept.fingerprint, fingerprint):
+        if stored is not None:
+            if not hmac.compare_digest(stored.fingerprint, fingerprint):
                 raise IdempotencyKeyReused(
                     "This Idempotency-Key was used for a request that asked for something else.",
                     hint="Use a new key for a new request.",
                     fields=(FieldError("Idempotency-Key", "belongs to another request", "reused"),),
                 )
             self.call.replayed = True
-            return results.read(kind, kept.result, source)
+            return results.read(kind, stored.result, source)
         result = await work(tx, source)
         await idempotency.keep(
             tx,
             caller_id,
             key,
-            KeptResult(fingerprint, source.salt, results.write(kind, result, source)),
+            StoredResult(fingerprint, source.salt, results.write(kind, result, source)),
         )
         return result
 

@@ -55,7 +55,7 @@ from tenantry.services.restores.model import (
 )
 from tenantry.services.restores.past import Past
 from tenantry.services.roles.steps import active_roles, grant_access
-from tenantry.services.side_instances.service import SideInstances
+from tenantry.services.side_clusters.service import SideClusters
 
 Connection = AsyncConnection[TupleRow]
 
@@ -72,7 +72,7 @@ class RestoreFlow:
     pooler: Pooler
     network: Network
     repositories: Repositories
-    sides: SideInstances
+    sides: SideClusters
     replacement: Replacement
     home: Home
 
@@ -92,7 +92,7 @@ class RestoreFlow:
             ],
             undo=self._undo,
             deadline=dt.timedelta(hours=24),
-            tells_audit=True,
+            records_audit=True,
         )
 
     # ── before anything is changed ───────────────────────────────────────────
@@ -173,8 +173,8 @@ class RestoreFlow:
 
     async def _dump(self, run: RestoreRun) -> Outcome:
         past = await self._past(run)
-        kept = await self._earlier_roles(run, past.row)
-        await past.dump(target_role=run.state.target_role, kept=kept)
+        retained = await self._earlier_roles(run, past.row)
+        await past.dump(target_role=run.state.target_role, retained=retained)
         return Next()
 
     async def _earlier_roles(self, run: RestoreRun, row: DatabaseRow) -> list[str]:
@@ -201,13 +201,13 @@ class RestoreFlow:
         if file is not None:
             await dump_files.copy(Path(file), folder / "dump")
 
-        async def tell(done: int, items: int | None) -> None:
-            await run.tell(done / max(1, items or 1))
+        async def report(done: int, items: int | None) -> None:
+            await run.report(done / max(1, items or 1))
 
         async def settle(inside: Connection, visitor: str) -> None:
             if file is not None and run.params.is_new:
                 others = [each for each in (*roles_, visitor) if each != row.username]
-                await hand_over(inside, first=row.username, others=others, heir=target_role)
+                await hand_over(inside, first=row.username, others=others, new_owner=target_role)
 
         reloaded = await transfer.load_in(
             transfer.Target(
@@ -224,7 +224,7 @@ class RestoreFlow:
             seconds=row.longest_statement_seconds,
             options=[] if file is None else ["--no-owner"],
             settle=settle,
-            tell=tell,
+            report=report,
         )
         run.state.exceptions = Exceptions.of(reloaded)
         if not run.params.is_new and not run.params.accept_losses:
@@ -279,8 +279,8 @@ class RestoreFlow:
         async with (
             visitors.visitor(
                 address, run.row.id.hex, [run.state.target_role], database=database, folder=scratch
-            ) as guest,
-            reading(guest, database, settings) as inside,
+            ) as visitor,
+            reading(visitor, database, settings) as inside,
         ):
             return await transfer.count(inside)
 
@@ -355,7 +355,7 @@ class RestoreFlow:
     async def _clean_up(self, run: RestoreRun) -> Outcome:
         await self.sides.remove(run.row.id)
         row = await self._row(run)
-        told: dict[str, object] = {
+        result: dict[str, object] = {
             "restored_to": _moment(run).isoformat(),
             "tables": run.state.tables,
             "rows": run.state.rows,
@@ -370,7 +370,7 @@ class RestoreFlow:
             async with self.store.transaction(audit.PLATFORM) as tx:
                 made = await rows.find(tx, database_id, customer_id=None)
             return Done(
-                told
+                result
                 | {
                     "database_id": str(database_id),
                     "database_name": _staging_name(run),
@@ -378,7 +378,7 @@ class RestoreFlow:
                 }
             )
         return Done(
-            told
+            result
             | {
                 "database_id": str(row.id),
                 "database_name": row.database_name,

@@ -12,7 +12,7 @@ from tenantry.base.errors import Conflict
 from tenantry.control.replaced import ReplacedRow
 from tenantry.pg import reloading
 from tenantry.services.operations.model import Kind, Params, Run, State
-from tenantry.services.side_instances.model import Window
+from tenantry.services.side_clusters.model import Window
 
 Into = Literal["new", "in_place"]
 

@@ -13,17 +13,17 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.services.clusters.service import ClusterPools
 from tenantry.services.operations.model import AnyRun
 from tenantry.services.restores import transfer
-from tenantry.services.side_instances.model import SideInstance, Wanted
-from tenantry.services.side_instances.service import SideInstances
+from tenantry.services.side_clusters.model import SideCluster, Wanted
+from tenantry.services.side_clusters.service import SideClusters
 
-_MOST_TOLD = 0.95  # of a step, by bytes: the database's size is an estimate
+_MOST_REPORTED = 0.95  # of a step, by bytes: the database's size is an estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
     """The database of ``row``, on the cluster ``cluster``, at ``moment``; about ``size`` bytes."""
 
-    sides: SideInstances
+    sides: SideClusters
     run: AnyRun
     row: DatabaseRow
     cluster: str
@@ -34,7 +34,7 @@ class Past:
     async def of(
         cls,
         clusters: ClusterPools,
-        sides: SideInstances,
+        sides: SideClusters,
         run: AnyRun,
         row: DatabaseRow,
         *,
@@ -51,27 +51,27 @@ class Past:
 
     async def restore(self) -> None:
         """Restore the files of the database from the physical backups."""
-        await self.sides.restore(self.run.row.id, self._wanted, tell=self._tell)
+        await self.sides.restore(self.run.row.id, self._wanted, report=self._report)
 
-    async def recover(self) -> SideInstance:
+    async def recover(self) -> SideCluster:
         """Start the side cluster and replay the write-ahead log up to the moment."""
         return await self.sides.recover(self.run.row.id, self._wanted)
 
-    async def dump(self, *, target_role: str, kept: Collection[str] = ()) -> Path:
+    async def dump(self, *, target_role: str, retained: Collection[str] = ()) -> Path:
         """Dump the database, all of which becomes ``target_role``'s. Return the dump's folder.
 
-        ``kept`` are other roles whose grants are retained.
+        ``retained`` are other roles whose grants are retained.
         """
         return await transfer.dump_out(
             await self.recover(),
             self.run.row.id.hex,
             self.row.database_name,
             first=self.row.username,
-            heir=target_role,
-            kept=kept,
-            tell=self._tell,
+            new_owner=target_role,
+            retained=retained,
+            report=self._report,
         )
 
-    async def _tell(self, done: int, _: int | None = None) -> None:
+    async def _report(self, done: int, _: int | None = None) -> None:
         part = done / max(1, self.size)
-        await self.run.tell(min(_MOST_TOLD, part), done_bytes=done)
+        await self.run.report(min(_MOST_REPORTED, part), done_bytes=done)

@@ -28,7 +28,7 @@ class PutBackFlow:
             [Step("prepare", self._prepare), Step("serve", self._serve, final=True)],
             undo=self._undo,
             deadline=dt.timedelta(hours=1),
-            tells_audit=True,
+            records_audit=True,
         )
 
     async def _prepare(self, run: PutBackRun) -> Outcome:

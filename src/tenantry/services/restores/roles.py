@@ -14,7 +14,7 @@ from tenantry.pg.replacing import close_database
 from tenantry.pg.visitors import Visitor
 
 
-async def open_up(address: Address, database: str, *, first: str, heir: str) -> list[str]:
+async def open_up(address: Address, database: str, *, first: str, new_owner: str) -> list[str]:
     """Let visitors in, whatever the limits were, and give the owner role its present name.
 
     Return the other tenants' roles that the database refers to, as owners or by rights.
@@ -25,10 +25,10 @@ async def open_up(address: Address, database: str, *, first: str, heir: str) -> 
         await admin.execute(sql.SQL("ALTER DATABASE {} RESET ALL").format(name))
         await admin.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(name))
         await admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
-        if first != heir and await role_exists(admin, first):
+        if first != new_owner and await role_exists(admin, first):
             await admin.execute(
                 sql.SQL("ALTER ROLE {} RENAME TO {}").format(
-                    sql.Identifier(first), sql.Identifier(heir)
+                    sql.Identifier(first), sql.Identifier(new_owner)
                 )
             )
         cursor = await admin.execute(
@@ -42,26 +42,31 @@ async def open_up(address: Address, database: str, *, first: str, heir: str) -> 
                 is_tenants=names.sql_tenants_role("r.rolname"),
                 is_visitor=names.sql_visitor("r.rolname"),
             ),
-            (database, heir),
+            (database, new_owner),
         )
         return [role for (role,) in await cursor.fetchall()]
 
 
 async def settle(
-    guest: Visitor, database: str, *, heir: str, others: Collection[str], kept: Collection[str]
+    visitor: Visitor,
+    database: str,
+    *,
+    new_owner: str,
+    others: Collection[str],
+    retained: Collection[str],
 ) -> None:
-    """Make ``heir`` the owner of everything in a database, as a visitor that is in all roles.
+    """Make ``new_owner`` the owner of everything in a database, as a visitor that is in all roles.
 
-    Other roles retain their grants if they are among ``kept``. All others are removed from the
+    Other roles retain their grants if they are among ``retained``. All others are removed from the
     database: on the live cluster they may not exist, or belong to another tenant.
     """
-    async with visitors.connect_as(guest, database) as inside, inside.transaction():
+    async with visitors.connect_as(visitor, database) as inside, inside.transaction():
         for role in others:
             await inside.execute(
                 sql.SQL("REASSIGN OWNED BY {} TO {}").format(
-                    sql.Identifier(role), sql.Identifier(heir)
+                    sql.Identifier(role), sql.Identifier(new_owner)
                 )
             )
-            if role not in kept:
+            if role not in retained:
                 # One after the other: PostgreSQL 15 fails where one's defaults name another.
                 await inside.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))

@@ -34,7 +34,7 @@ from tenantry.services.restores.model import (
     RestoreParams,
 )
 from tenantry.services.restores.put_back import PutBackFlow
-from tenantry.services.side_instances.model import OutsideWindow, Window
+from tenantry.services.side_clusters.model import OutsideWindow, Window
 
 log = structlog.get_logger()
 
@@ -119,8 +119,8 @@ class Restores:
     async def _put_back(
         self, tx: Tx, actor: Actor, row: DatabaseRow, wanted: NewRestore
     ) -> OperationRow:
-        kept = await replaced.of_database(tx, row.id)
-        old = next((each for each in kept if wanted.to in {"previous", each.id}), None)
+        retained = await replaced.of_database(tx, row.id)
+        old = next((each for each in retained if wanted.to in {"previous", each.id}), None)
         if old is None:
             raise NotFound(
                 "This database has no such backup, and nothing of it was replaced and is kept.",
@@ -153,7 +153,7 @@ class Restores:
         await audit.record_on(tx, actor, kind.name, row, result="accepted", details=details)
         return operation
 
-    async def kept(self, actor: Actor, database_id: uuid.UUID) -> list[Replaced]:
+    async def retained(self, actor: Actor, database_id: uuid.UUID) -> list[Replaced]:
         """Return the databases that restores in place have replaced. Raises NotFound."""
         row = await self._databases.show(actor, database_id)
         async with self._store.transaction(actor) as tx:
@@ -162,7 +162,7 @@ class Restores:
             sizes = await catalog.sizes(server, [each.database_name for each in found])
         return [Replaced(each, sizes.get(each.database_name, 0)) for each in found]
 
-    async def converge(self) -> list[str]:
+    async def reconcile(self) -> list[str]:
         """Drop the retained databases that have expired. Return their names."""
         async with self._store.transaction(audit.PLATFORM) as tx:
             due = await replaced.expired(tx)
@@ -172,7 +172,7 @@ class Restores:
                 if await self._drop(each):
                     gone.append(each.database_name)
             except (TenantryError, psycopg.Error) as error:
-                log.warning("replaced.kept", database=each.database_name, error=str(error))
+                log.warning("retained.drop_failed", database=each.database_name, error=str(error))
         return gone
 
     async def _drop(self, old: ReplacedRow) -> bool:

@@ -14,12 +14,12 @@ from psycopg.rows import TupleRow
 
 from tenantry.pg import dumps, reloading, tables, visitors
 from tenantry.pg.connections import Address
-from tenantry.pg.dumps import Tell
+from tenantry.pg.dumps import ReportProgress
 from tenantry.pg.long_statements import bounded
 from tenantry.pg.reloading import Reloaded
 from tenantry.pg.tenant_settings import Settings
 from tenantry.services.restores import roles
-from tenantry.services.side_instances.model import SideInstance
+from tenantry.services.side_clusters.model import SideCluster
 
 Inside = Callable[[AsyncConnection[TupleRow], str], Awaitable[None]]
 
@@ -27,47 +27,47 @@ JOBS = 2  # sessions that a dump or a load takes at once
 
 
 async def dump_out(
-    side: SideInstance,
+    side: SideCluster,
     purpose: str,
     database: str,
     *,
     first: str,
-    heir: str,
-    kept: Collection[str] = (),
-    tell: Tell,
+    new_owner: str,
+    retained: Collection[str] = (),
+    report: ReportProgress,
 ) -> Path:
-    """Dump a database of a side cluster, after making ``heir`` the owner of everything in it.
+    """Dump a database of a side cluster, after making ``new_owner`` the owner of everything in it.
 
-    ``first`` is the name of its owner role there; ``kept`` are other roles whose grants are
+    ``first`` is the name of its owner role there; ``retained`` are other roles whose grants are
     retained. Return a folder in the side cluster's.
     """
-    others = await roles.open_up(side.address, database, first=first, heir=heir)
+    others = await roles.open_up(side.address, database, first=first, new_owner=new_owner)
     target = side.folder / "dump"
     await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
     async with visitors.visitor(
-        side.address, purpose, [heir, *others], database=database, folder=side.folder
-    ) as guest:
-        await roles.settle(guest, database, heir=heir, others=others, kept=kept)
+        side.address, purpose, [new_owner, *others], database=database, folder=side.folder
+    ) as visitor:
+        await roles.settle(visitor, database, new_owner=new_owner, others=others, retained=retained)
         await dumps.dump(
             side.bindir,
-            guest,
+            visitor,
             database,
             target,
             form="directory",
             options=[f"--jobs={JOBS}", "--compress=0"],
-            tell=tell,
+            report=report,
         )
     return target
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An empty database that ``heir`` owns; ``roles`` are others that the dump names."""
+    """An empty database that ``new_owner`` owns; ``roles`` are others that the dump names."""
 
     address: Address
     bindir: Path
     database: str
-    heir: str
+    new_owner: str
     roles: Sequence[str] = ()
 
 
@@ -81,9 +81,9 @@ async def load_in(
     seconds: float,
     options: Sequence[str] = (),
     settle: Inside | None = None,
-    tell: Tell,
+    report: ReportProgress,
 ) -> Reloaded:
-    """Load a dump and make the target's ``heir`` the owner of it all; ``settle`` runs before that.
+    """Load a dump, and make the target's ``new_owner`` its owner; ``settle`` runs before that.
 
     ``settings`` are the tenant's; each statement may take ``seconds``.
     """
@@ -91,26 +91,26 @@ async def load_in(
         visitors.visitor(
             target.address,
             purpose,
-            [target.heir, *target.roles],
+            [target.new_owner, *target.roles],
             database=target.database,
             folder=folder,
-        ) as guest,
-        bounded(target.address, guest.name, seconds),
+        ) as visitor,
+        bounded(target.address, visitor.name, seconds),
     ):
         done = await reloading.load(
             target.bindir,
-            guest,
+            visitor,
             target.database,
             source,
             settings=settings,
             jobs=JOBS,
             options=options,
-            tell=tell,
+            report=report,
         )
         if settle is not None:
-            async with visitors.connect_as(guest, target.database) as inside:
-                await settle(inside, guest.name)
-        await visitors.leave(guest, target.database, target.heir)
+            async with visitors.connect_as(visitor, target.database) as inside:
+                await settle(inside, visitor.name)
+        await visitors.leave(visitor, target.database, target.new_owner)
     return done
 
 

@@ -1,1 +1,1 @@
-"""Additional roles: further logins of a database, with fewer rights than its owner role."""
+"""Additional roles: logins of a database with fewer rights than its owner role."""

@@ -15,7 +15,7 @@ from tenantry.pg.catalog import RoleState
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Actual:
     """The tenants' roles on a cluster, and by database the roles that may connect to it."""
 
     roles: Mapping[str, RoleState]
@@ -55,22 +55,22 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
-class DropStranger:
+class DropOrphanRole:
     """Drop a role that is not wanted."""
 
     database_id: UUID
     username: str
 
 
-Action = Restore | Limit | UndoRotation | Drop | DropStranger
+Action = Restore | Limit | UndoRotation | Drop | DropOrphanRole
 
 
-def _of_role(database: DatabaseRow, role: RoleRow, world: World) -> Iterable[Action]:
-    state = world.roles.get(role.username)
+def _of_role(database: DatabaseRow, role: RoleRow, actual: Actual) -> Iterable[Action]:
+    state = actual.roles.get(role.username)
     if role.status == "deleting":
         yield Drop(database.id, role.username)
         return
-    if state is None or role.username not in world.connectable.get(database.database_name, ()):
+    if state is None or role.username not in actual.connectable.get(database.database_name, ()):
         yield Restore(database.id, role.username)
     if state is not None and state.can_login and state.max_connections != role.max_connections:
         yield Limit(database.id, role.username)
@@ -79,27 +79,27 @@ def _of_role(database: DatabaseRow, role: RoleRow, world: World) -> Iterable[Act
 
 
 def differences(
-    databases: Iterable[DatabaseRow], wanted: Mapping[UUID, Iterable[RoleRow]], world: World
+    databases: Iterable[DatabaseRow], wanted: Mapping[UUID, Iterable[RoleRow]], actual: Actual
 ) -> list[Action]:
     """Return the actions, in order, for the roles of active and warm databases.
 
     A warm database has none: its roles are of a creation that was not finished.
     """
-    further: dict[str, list[str]] = {}
-    for username in sorted(world.roles):
+    additional: dict[str, list[str]] = {}
+    for username in sorted(actual.roles):
         if names.is_additional(username):
-            further.setdefault(names.owner_role(username), []).append(username)
+            additional.setdefault(names.owner_role(username), []).append(username)
     actions: list[Action] = []
     for database in databases:
         if database.status not in {"active", "warm"}:
             continue
         roles = list(wanted.get(database.id, ()))
         for role in roles:
-            actions += _of_role(database, role, world)
+            actions += _of_role(database, role, actual)
         known = {role.username for role in roles}
         actions += [
-            DropStranger(database.id, username)
-            for username in further.get(database.username, ())
+            DropOrphanRole(database.id, username)
+            for username in additional.get(database.username, ())
             if username not in known
         ]
     return actions

@@ -209,20 +209,20 @@ class Roles:
 
     # ── reconciliation ───────────────────────────────────────────────────────
 
-    async def converge(self, passed: Pass) -> None:
+    async def reconcile(self, passed: Pass) -> None:
         """Complete or undo what a crash or a change by hand left behind."""
         for cluster in await self._clusters.with_databases():
-            world = await self._world(cluster.id)
+            actual = await self._actual(cluster.id)
             async with self._store.transaction(audit.PLATFORM) as tx:
                 wanted = await rows.by_database(tx, cluster.id)
                 owned = await databases.on_cluster(tx, cluster.id)
             passed.over(owned)
-            for action in plan.differences(owned, wanted, world):
+            for action in plan.differences(owned, wanted, actual):
                 await passed.act("role", action, partial(self._act, action))
 
-    async def _world(self, cluster_id: uuid.UUID) -> plan.World:
+    async def _actual(self, cluster_id: uuid.UUID) -> plan.Actual:
         async with self._clusters.connection(cluster_id) as server:
-            return plan.World(
+            return plan.Actual(
                 roles=await catalog.tenant_roles(server),
                 connectable=await catalog.connectable(server),
             )
@@ -234,17 +234,17 @@ class Roles:
             if database is None:
                 return False
             wanted = await rows.of_database(tx, database.id)
-            world = await self._world(database.cluster_id)
-            if action not in plan.differences([database], {database.id: wanted}, world):
+            actual = await self._actual(database.cluster_id)
+            if action not in plan.differences([database], {database.id: wanted}, actual):
                 return False
             role = next((row for row in wanted if row.username == action.username), None)
             if role is None:
                 await self._remove(database, action.username)
             else:
-                await self._mend(tx, database, role, action)
+                await self._repair(tx, database, role, action)
         return True
 
-    async def _mend(
+    async def _repair(
         self, tx: Tx, database: DatabaseRow, role: RoleRow, action: plan.Action
     ) -> None:
         match action:

@@ -87,6 +87,6 @@ async def remove(
             await pooler.end_clients_of([username])
         await objects.end_sessions(server, username)
         emit(StepDone("role_delete", "sessions", username))
-        await logins.shut_out(server, database.database_name, username)
+        await logins.lock_out(server, database.database_name, username)
         await logins.drop(server, cluster.address, username)
         emit(StepDone("role_delete", "role", username))

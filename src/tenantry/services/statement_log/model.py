@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tenantry.pg import redaction
-from tenantry.pg.server_log import Told
+from tenantry.pg.server_log import LogEntry
 
 Kind = Literal["statement", "duration", "error", "notice"]
 
@@ -33,16 +33,16 @@ class Entry:
     message: str | None = None
 
 
-def without_secrets(told: Told) -> tuple[str | None, str | None]:
+def without_secrets(logged_entry: LogEntry) -> tuple[str | None, str | None]:
     """Return an entry's statement and message, without what may be a secret.
 
     In a statement with a syntax error literals cannot be recognized, and error messages quote them.
     """
-    if told.kind != "error":
-        return None if told.text is None else redaction.redact(told.text), None
-    text, message = told.text, told.message or ""
+    if logged_entry.kind != "error":
+        return None if logged_entry.text is None else redaction.redact(logged_entry.text), None
+    text, message = logged_entry.text, logged_entry.message or ""
     if not redaction.is_suspicious(f"{text or ''}\n{message}"):
         return text, message
     if text is not None:
-        text = HIDDEN if told.sqlstate == _SYNTAX_ERROR else redaction.redact(text)
+        text = HIDDEN if logged_entry.sqlstate == _SYNTAX_ERROR else redaction.redact(text)
     return text, HIDDEN

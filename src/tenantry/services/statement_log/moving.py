@@ -22,7 +22,7 @@ from tenantry.base.ids import parse_id
 from tenantry.host import files
 from tenantry.pg import names, server_log
 from tenantry.pg.clusters import ProcessCluster
-from tenantry.pg.server_log import Line, Told
+from tenantry.pg.server_log import Line, LogEntry
 from tenantry.services.statement_log import entries
 from tenantry.services.statement_log.entries import EntryFiles, Place
 from tenantry.services.statement_log.model import HIDDEN, MOST_TEXT, without_secrets
@@ -167,23 +167,30 @@ def _take(batch: _Batch, line: Line, logged: Mapping[str, uuid.UUID]) -> None:
         return
     name = names.main_of(session[1])
     batch.written[name] += line.length
-    told = server_log.told(found)
-    if told is None:
+    logged_entry = server_log.read_entry(found)
+    if logged_entry is None:
         return
-    statement, message = without_secrets(told)
-    if (statement, message) != (told.text, told.message):
-        batch.secrets.append((line, _without(found, told, statement, message)))
+    statement, message = without_secrets(logged_entry)
+    if (statement, message) != (logged_entry.text, logged_entry.message):
+        batch.secrets.append((line, _without(found, logged_entry, statement, message)))
     if (database_id := logged.get(name)) is not None:
-        batch.new[database_id].append(_entry(found, told, statement, message, whole=line.is_whole))
+        batch.new[database_id].append(
+            _entry(found, logged_entry, statement, message, whole=line.is_whole)
+        )
 
 
 def _entry(
-    found: Mapping[str, Any], told: Told, statement: str | None, message: str | None, *, whole: bool
+    found: Mapping[str, Any],
+    logged_entry: LogEntry,
+    statement: str | None,
+    message: str | None,
+    *,
+    whole: bool,
 ) -> dict[str, Any]:
     address = found.get("remote_host")
     entry = {
         "time": _time(str(found.get("timestamp"))),
-        "kind": told.kind,
+        "kind": logged_entry.kind,
         "database_name": found.get("dbname"),
         "role": found.get("user"),
         "application": found.get("application_name"),
@@ -191,8 +198,8 @@ def _entry(
         "session_id": found.get("session_id"),
         "statement": _clean(statement),
         "truncated": not whole or len(statement or "") > MOST_TEXT,
-        "duration_ms": told.duration_ms,
-        "sqlstate": told.sqlstate,
+        "duration_ms": logged_entry.duration_ms,
+        "sqlstate": logged_entry.sqlstate,
         "message": _clean(message),
     }
     return {
@@ -217,14 +224,14 @@ def _clean(text: str | None) -> str | None:
 
 
 def _without(
-    found: Mapping[str, Any], told: Told, statement: str | None, message: str | None
+    found: Mapping[str, Any], logged_entry: LogEntry, statement: str | None, message: str | None
 ) -> bytes:
     """Return a line of the log without the secret, and not longer."""
     kept = {name: value for name, value in found.items() if name not in _NOT_SHOWN}
-    if told.kind == "error":
+    if logged_entry.kind == "error":
         kept |= {"message": message or HIDDEN} | ({"statement": statement} if statement else {})
-    elif told.text:
-        kept["message"] = f"{str(found['message'])[: -len(told.text)]}{statement}"
+    elif logged_entry.text:
+        kept["message"] = f"{str(found['message'])[: -len(logged_entry.text)]}{statement}"
     return server_log.write(kept)
 
 

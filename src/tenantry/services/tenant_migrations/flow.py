@@ -30,7 +30,7 @@ from tenantry.services.migrations.model import (
 from tenantry.services.operations.model import AnyRun, Done, Flow, Kind, Outcome, Params, Run
 from tenantry.services.operations.model import State as FlowState
 from tenantry.services.operations.model import Step as FlowStep
-from tenantry.services.operations.runner import told
+from tenantry.services.operations.runner import error_payload
 from tenantry.services.tenant_migrations import plan
 from tenantry.services.tenant_migrations.model import STATEMENT_SECONDS, Action, FleetStopped
 from tenantry.services.tenant_migrations.visits import Visits, in_words
@@ -181,8 +181,8 @@ class MigrationFlow:
             or plan.failed(targets) > run.params.max_failures
         ):
             raise FleetStopped(
-                plan.told(targets),
-                hint=f"GET /api/migrations/{run.row.id} tells of each. Mend what failed and begin "
+                plan.summary(targets),
+                hint=f"GET /api/migrations/{run.row.id} lists each. Fix what failed and begin "
                 "again: those that are migrated have nothing more to do.",
             )
         return Done(plan.counts(targets))
@@ -204,7 +204,7 @@ class MigrationFlow:
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     fleet.set(running.pop(task), task.result())
-                await run.tell(fleet.settled)
+                await run.report(fleet.settled)
         finally:
             for task in running:
                 task.cancel()
@@ -253,7 +253,7 @@ class MigrationFlow:
                 version=left.version if left else None,
                 dirty=left.dirty if left else None,
                 steps=None if taken is None else len(taken),
-                error=None if error is None else told(error),
+                error=None if error is None else error_payload(error),
             )
         return status
 

@@ -42,7 +42,7 @@ class Fleet:
     """The databases to migrate to the last file, and how.
 
     ``canary`` databases go first, and all of them must succeed. After more than ``max_failures`` no
-    further one is begun. ``parallel`` are migrated at a time.
+    other one is started. ``parallel`` are migrated at a time.
     """
 
     files: Files

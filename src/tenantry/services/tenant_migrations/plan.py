@@ -71,13 +71,13 @@ def counts(targets: Sequence[TargetRow]) -> dict[str, object]:
     }
 
 
-def told(targets: Sequence[TargetRow]) -> str:
+def summary(targets: Sequence[TargetRow]) -> str:
     """Return why a run was stopped, for users."""
     found = counts(targets)
     worst = next((each for each in targets if each.status == "failed"), None)
     text = (
         f"Of {found['databases']} databases {found['failed']} failed, {found['succeeded']} are "
-        f"migrated and {found['pending']} were not begun."
+        f"migrated and {found['pending']} were not started."
     )
     if worst is not None and worst.error:
         text += f" {worst.name or worst.database_name}: {worst.error.get('detail', '')}"

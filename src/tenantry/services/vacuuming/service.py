@@ -195,7 +195,7 @@ class Vacuuming:
             total = sum(each.size_bytes for each in left)
             so_far = 0
             for table in left:
-                await run.tell(so_far / max(1, total), done_bytes=so_far, total_bytes=total)
+                await run.report(so_far / max(1, total), done_bytes=so_far, total_bytes=total)
                 if table.size_bytes > self._overuse.wal_left(row):
                     return Wait(_WAIT_SECONDS)
                 await self._rewrite(run, row, inside, table)

@@ -24,7 +24,7 @@ def transaction(conn: Any, context: TenantContext) -> Any:
     )
 
 
-class _Begun(Transaction):
+class _Started(Transaction):
     """A transaction of asyncpg's that begins in a context; the rest is asyncpg's."""
 
     def __init__(self, conn: Any, settings: Settings) -> None:
@@ -51,7 +51,7 @@ async def _asynchronous(
     conn: "Connection[Any] | PoolConnectionProxy[Any]", context: TenantContext
 ) -> "AsyncIterator[Connection[Any] | PoolConnectionProxy[Any]]":
     if not conn.is_in_transaction():
-        async with _Begun(conn, context.settings):
+        async with _Started(conn, context.settings):
             yield conn
         return
     before = cast("Settings", tuple(await conn.fetchrow(statements.READ) or ()))

@@ -50,7 +50,7 @@ def _beginning(conn: Any, settings: Settings) -> PQGen[None]:
             raise error_from_result(result, encoding=conn.info.encoding)
 
 
-class _Begun(BaseTransaction[Any]):
+class _Started(BaseTransaction[Any]):
     """A transaction of psycopg's that begins in a context; the rest is psycopg's."""
 
     def __init__(self, conn: Any, settings: Settings) -> None:
@@ -65,11 +65,11 @@ class _Begun(BaseTransaction[Any]):
         yield from _beginning(self._conn, self._settings)
 
 
-class _Transaction(_Begun, Transaction):
+class _Transaction(_Started, Transaction):
     pass
 
 
-class _AsyncTransaction(_Begun, AsyncTransaction):
+class _AsyncTransaction(_Started, AsyncTransaction):
     pass
 
 

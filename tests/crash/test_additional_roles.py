@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from scene import VICTIMS, Database, Scene, Victim
 
-from clients import DOORS
+from clients import ENDPOINTS
 
 CREATE = [
     "role.wanted",
@@ -33,7 +33,7 @@ def cases(steps: list[str]) -> list[tuple[str, Victim]]:
 
 
 def opens(scene: Scene, role: dict[str, Any]) -> bool:
-    found = {scene._opens(role[door]) for door in DOORS}
+    found = {scene._opens(role[endpoint]) for endpoint in ENDPOINTS}
     assert len(found) == 1
     return found.pop()
 
@@ -63,7 +63,7 @@ def test_killed_while_a_role_is_made(scene: Scene, step: str, victim: Victim) ->
     scene.arm("api", step, victim)
     first = scene.ask("POST", path, json={"name": "reads"}, headers=key)
     scene.wait_restarted(victim)
-    scene.converge()
+    scene.reconcile()
     if victim == "api":
         assert first is None
         assert bool(roles_of(scene, database)) == (step == "request.committed")
@@ -88,7 +88,7 @@ def test_killed_while_a_role_is_deleted(scene: Scene, step: str, victim: Victim)
     scene.arm("api", step, victim)
     answer = scene.ask("DELETE", f"/api/databases/{database['id']}/roles/{role['id']}")
     scene.wait_restarted(victim)
-    scene.converge()
+    scene.reconcile()
     gone = not roles_of(scene, database)
     if victim == "api":
         # Before the promise is committed nothing may have happened.
@@ -109,7 +109,7 @@ def test_killed_while_a_roles_password_is_changed(scene: Scene, step: str, victi
     scene.arm("api", step, victim)
     first = scene.ask("POST", path, headers=key)
     scene.wait_restarted(victim)
-    scene.converge()
+    scene.reconcile()
     old_works = opens(scene, role)
     if victim == "api":
         assert first is None

@@ -1,4 +1,4 @@
-"""A database through each of its doors, with the programs and libraries that people use."""
+"""A database through each of its endpoints, with the programs and libraries that people use."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Integer, String, create_engine, func, make_ur
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from clients import CLOSED, DOORS, STRINGS, ask, changed, do, port_of, refusal, run, verified
+from clients import CLOSED, ENDPOINTS, STRINGS, ask, changed, do, port_of, refusal, run, verified
 from harness import Installation
 
 PLATFORM_ROLES = ("tenantry_admin", "tenantry_platform", "tenantry_pooler", "tenantry_owner")
@@ -23,7 +23,7 @@ PLATFORM_DATABASES = ("postgres", "template1", "tenantry_template", "tenantry_au
 
 @pytest.fixture(scope="module")
 def database(platform: Installation) -> dict[str, Any]:
-    return platform.create(friendlyName="Doors")
+    return platform.create(friendlyName="Endpoints")
 
 
 # Programs
@@ -33,7 +33,7 @@ def database(platform: Installation) -> dict[str, Any]:
 def test_psql_verifies_the_certificate(
     platform: Installation, database: dict[str, Any], string: str
 ) -> None:
-    told = run(
+    reported = run(
         "psql",
         "-w",
         "-At",
@@ -42,20 +42,20 @@ def test_psql_verifies_the_certificate(
         "SELECT current_user, current_database()",
     )
     name = database["database_name"] + ("_shadow" if "shadow" in string else "")
-    assert told.strip() == f"{database['username']}|{name}"
+    assert reported.strip() == f"{database['username']}|{name}"
 
 
-@pytest.mark.parametrize("string", DOORS)
+@pytest.mark.parametrize("string", ENDPOINTS)
 def test_psql_notices_another_authority(
     platform: Installation, database: dict[str, Any], string: str, tmp_path: Path
 ) -> None:
-    stranger = tmp_path / "ca.crt"
+    anonymous = tmp_path / "ca.crt"
     run(
-        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=stranger"),
-        *("-keyout", str(tmp_path / "ca.key"), "-out", str(stranger)),
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=unknown"),
+        *("-keyout", str(tmp_path / "ca.key"), "-out", str(anonymous)),
     )
     url = verified(platform, database[string])
-    assert "certificate verify failed" in refusal(changed(url, sslrootcert=str(stranger)))
+    assert "certificate verify failed" in refusal(changed(url, sslrootcert=str(anonymous)))
 
 
 def test_psql_describes_what_there_is(database: dict[str, Any]) -> None:
@@ -75,9 +75,9 @@ def test_psql_describes_what_there_is(database: dict[str, Any]) -> None:
 def test_pgbench(platform: Installation, string: str, protocol: str) -> None:
     url = platform.create()[string]
     run("pgbench", "--initialize", "--quiet", url)
-    told = run("pgbench", "-c", "16", "-j", "2", "-T", "3", "-M", protocol, url)
-    assert "number of failed transactions: 0 " in told
-    assert "number of clients: 16" in told
+    reported = run("pgbench", "-c", "16", "-j", "2", "-T", "3", "-M", protocol, url)
+    assert "number of failed transactions: 0 " in reported
+    assert "number of clients: 16" in reported
 
 
 def test_a_dump_is_restored_into_another_tenants_database(
@@ -132,7 +132,7 @@ def _use(connection: Connection) -> int | None:
         return session.scalar(select(func.count()).select_from(Note))
 
 
-@pytest.mark.parametrize("string", DOORS)
+@pytest.mark.parametrize("string", ENDPOINTS)
 def test_sqlalchemy_by_psycopg(platform: Installation, string: str) -> None:
     url = make_url(platform.create()[string]).set(drivername="postgresql+psycopg")
     engine = create_engine(url)
@@ -143,7 +143,7 @@ def test_sqlalchemy_by_psycopg(platform: Installation, string: str) -> None:
         engine.dispose()
 
 
-@pytest.mark.parametrize("string", DOORS)
+@pytest.mark.parametrize("string", ENDPOINTS)
 async def test_sqlalchemy_by_asyncpg(platform: Installation, string: str) -> None:
     url = make_url(platform.create()[string]).set(drivername="postgresql+asyncpg")
     url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": "require"})
@@ -197,13 +197,13 @@ async def test_asyncpg_prepares_statements_as_it_does_by_default(narrow: dict[st
     assert all(await asyncio.gather(*(client(number) for number in range(8))))
 
 
-# What the doors refuse
+# What the endpoints refuse
 
 
 @pytest.mark.parametrize("string", STRINGS)
 def test_plaintext_is_refused(database: dict[str, Any], string: str) -> None:
-    told = refusal(changed(database[string], sslmode="disable"))
-    assert "no encryption" in told or "SSL required" in told
+    reported = refusal(changed(database[string], sslmode="disable"))
+    assert "no encryption" in reported or "SSL required" in reported
 
 
 def _handshake(port: int, version: ssl.TLSVersion) -> str | None:
@@ -221,7 +221,7 @@ def _handshake(port: int, version: ssl.TLSVersion) -> str | None:
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("string", DOORS)
+@pytest.mark.parametrize("string", ENDPOINTS)
 def test_tls_older_than_1_2_is_refused(database: dict[str, Any], string: str) -> None:
     port = port_of(database[string])
     assert _handshake(port, ssl.TLSVersion.TLSv1_2) == "TLSv1.2"
@@ -229,12 +229,12 @@ def test_tls_older_than_1_2_is_refused(database: dict[str, Any], string: str) ->
         _handshake(port, ssl.TLSVersion.TLSv1_1)
 
 
-@pytest.mark.parametrize("string", DOORS)
+@pytest.mark.parametrize("string", ENDPOINTS)
 def test_a_wrong_password_is_refused(database: dict[str, Any], string: str) -> None:
     assert "authentication failed" in refusal(changed(database[string], password="wrong"))
 
 
-@pytest.mark.parametrize("string", DOORS)
+@pytest.mark.parametrize("string", ENDPOINTS)
 @pytest.mark.parametrize("name", PLATFORM_DATABASES)
 def test_the_platforms_databases_are_closed(
     database: dict[str, Any], string: str, name: str
@@ -242,7 +242,7 @@ def test_the_platforms_databases_are_closed(
     assert CLOSED[string] in refusal(changed(database[string], dbname=name))
 
 
-@pytest.mark.parametrize("string", DOORS)
+@pytest.mark.parametrize("string", ENDPOINTS)
 def test_another_tenants_databases_are_closed(
     platform: Installation, database: dict[str, Any], string: str
 ) -> None:
@@ -251,13 +251,13 @@ def test_another_tenants_databases_are_closed(
         assert CLOSED[string] in refusal(changed(database[string], dbname=name))
 
 
-@pytest.mark.parametrize("string", DOORS)
+@pytest.mark.parametrize("string", ENDPOINTS)
 @pytest.mark.parametrize("role", PLATFORM_ROLES)
 def test_the_platforms_roles_are_refused(database: dict[str, Any], string: str, role: str) -> None:
     for name in ("postgres", database["database_name"]):
-        told = refusal(changed(database[string], user=role, dbname=name))
+        reported = refusal(changed(database[string], user=role, dbname=name))
         assert any(
-            reason in told
+            reason in reported
             for reason in ("pg_hba.conf rejects connection", "login rejected", "no such user")
         )
 
@@ -272,26 +272,26 @@ def test_the_poolers_console_is_closed(database: dict[str, Any], user: str | Non
     assert "login rejected" in refusal(url)
 
 
-@pytest.mark.parametrize("string", DOORS)
+@pytest.mark.parametrize("string", ENDPOINTS)
 def test_a_database_that_is_not_there_is_refused_at_once(
     database: dict[str, Any], string: str
 ) -> None:
     for _ in range(2):
-        told = refusal(changed(database[string], dbname="tenant_nowhere"))
-        if string == DOORS[0]:
-            assert CLOSED[string] in told
+        reported = refusal(changed(database[string], dbname="tenant_nowhere"))
+        if string == ENDPOINTS[0]:
+            assert CLOSED[string] in reported
         else:
-            assert 'database "tenant_nowhere" does not exist' in told
+            assert 'database "tenant_nowhere" does not exist' in reported
 
 
-@pytest.mark.parametrize("string", DOORS)
+@pytest.mark.parametrize("string", ENDPOINTS)
 def test_a_role_that_is_not_there_is_refused_at_once(database: dict[str, Any], string: str) -> None:
-    told = refusal(changed(database[string], user="user_nowhere"))
+    reported = refusal(changed(database[string], user="user_nowhere"))
     reasons = ("authentication failed", "no such user", "no pg_hba.conf entry")
-    assert any(reason in told for reason in reasons)
+    assert any(reason in reported for reason in reasons)
 
 
-@pytest.mark.parametrize("string", DOORS)
+@pytest.mark.parametrize("string", ENDPOINTS)
 def test_neighbours_are_not_seen(database: dict[str, Any], string: str) -> None:
     own = {database["database_name"], f"{database['database_name']}_shadow"}
     for query in (

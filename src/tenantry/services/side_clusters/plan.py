@@ -8,7 +8,7 @@ from tenantry.base.errors import Conflict
 from tenantry.pg import names, timelines
 from tenantry.pg.pgbackrest_output import Backup
 from tenantry.services.repository.plan import reaching
-from tenantry.services.side_instances.model import OutsideWindow
+from tenantry.services.side_clusters.model import OutsideWindow
 
 # The parameters that hot standby needs at least as high as the server that wrote the log
 # (manual, section 27.4.3), by their names in pg_controldata.
@@ -35,7 +35,7 @@ def candidates(backups: Sequence[Backup], moment: dt.datetime) -> list[Backup]:
     if not usable:
         raise Conflict(
             "There is no backup of this cluster yet.",
-            hint="The first is made soon after the start; tenantry doctor tells what stops it.",
+            hint="The first is made soon after the start; tenantry doctor shows what stops it.",
         )
     found = reaching(usable, moment)
     if not found:
@@ -62,11 +62,11 @@ def names_in_backup(
     )
 
 
-def at_least(told: str) -> dict[str, int]:
+def at_least(control_data: str) -> dict[str, int]:
     """Return the parameters that a server needs to replay the log, from pg_controldata's output."""
     found: dict[str, int] = {}
     for name in _AT_LEAST:
-        line = re.search(rf"^{name} setting:\s+(\d+)$", told, re.MULTILINE)
+        line = re.search(rf"^{name} setting:\s+(\d+)$", control_data, re.MULTILINE)
         if line is not None:
             found[_PARAMETERS.get(name, name)] = int(line[1])
     return found

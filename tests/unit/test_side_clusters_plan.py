@@ -1,4 +1,4 @@
-"""Which backup a moment is reached from, and what a side instance has to be like."""
+"""Which backup a moment is reached from, and what a side cluster has to be like."""
 
 import datetime as dt
 from pathlib import Path
@@ -12,9 +12,9 @@ from tenantry.base.settings import Settings
 from tenantry.host.files import NotEnoughDisk
 from tenantry.pg.pgbackrest_output import Backup
 from tenantry.services.repository.service import Repositories
-from tenantry.services.side_instances import plan
-from tenantry.services.side_instances.model import OutsideWindow
-from tenantry.services.side_instances.service import SideInstances
+from tenantry.services.side_clusters import plan
+from tenantry.services.side_clusters.model import OutsideWindow
+from tenantry.services.side_clusters.service import SideClusters
 
 NOON = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 
@@ -59,7 +59,7 @@ def test_a_backup_is_consistent_a_second_after_the_second_that_it_ended_in() -> 
     assert plan.candidates([ended], NOON + dt.timedelta(seconds=1)) == [ended]
 
 
-def test_a_damaged_backup_is_never_begun_with() -> None:
+def test_a_damaged_backup_is_never_started_with() -> None:
     found = plan.candidates([backup(0), backup(5, damaged=True)], NOON + dt.timedelta(hours=1))
     assert found == [backup(0)]
     with pytest.raises(Conflict, match="no backup"):
@@ -80,14 +80,14 @@ def test_what_was_renamed_since_the_backup_is_restored_under_all_its_names() -> 
 
 
 def test_parameters_are_not_below_those_of_the_server_that_wrote_the_log() -> None:
-    told = (
+    reported = (
         "max_connections setting:              200\n"
         "max_worker_processes setting:         8\n"
         "max_wal_senders setting:              10\n"
         "max_prepared_xacts setting:           0\n"
         "max_locks_per_xact setting:           256\n"
     )
-    least = plan.at_least(told)
+    least = plan.at_least(reported)
     assert least == {
         "max_connections": 200,
         "max_worker_processes": 8,
@@ -127,9 +127,9 @@ def test_the_segment_that_is_missing_is_named(lsn: str, segment: str) -> None:
     assert plan.segment_after(lsn, timeline=2, size=16 * 1024**2) == segment
 
 
-def test_too_little_disk_is_told_before_anything_begins() -> None:
+def test_too_little_disk_is_reported_before_anything_begins() -> None:
     settings = Settings(home=Path("/nowhere"))
-    sides = SideInstances(settings, Repositories(settings))
+    sides = SideClusters(settings, Repositories(settings))
     sides.require_room(1024**2)
     with pytest.raises(NotEnoughDisk, match="may take 1,025 PiB"):
         sides.require_room(1025 * 1024**5)

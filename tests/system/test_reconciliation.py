@@ -27,7 +27,7 @@ class Drift:
         self.unwanted_shadow = platform.create(shadow=False)
         self.users = platform.create(maxConnections=3)
         self.doomed = platform.create()
-        self.stuck, self.stranger = uuid.uuid4(), f"tenant_{uuid.uuid4().hex[:12]}"
+        self.stuck, self.unmanaged = uuid.uuid4(), f"tenant_{uuid.uuid4().hex[:12]}"
         do(self.databases["untouched"]["connection_string"], "CREATE TABLE t AS SELECT 1 AS i")
         do(self.databases["shadow"]["connection_string"], "CREATE TABLE t AS SELECT 2 AS i")
         for part in (self._in_the_cluster, self._in_the_rows, self._in_the_files):
@@ -50,7 +50,7 @@ class Drift:
                 f'DROP DATABASE "{of("shadow", "database_name")}_shadow" WITH (FORCE)',
                 f'ALTER ROLE "{of("limit", "username")}" CONNECTION LIMIT 1000',
                 "CREATE ROLE user_nobodys LOGIN",
-                f'CREATE DATABASE "{self.stranger}"',
+                f'CREATE DATABASE "{self.unmanaged}"',
                 f"ALTER ROLE \"{self._warm()[1]}\" LOGIN PASSWORD 'known' CONNECTION LIMIT 5",
             ):
                 server.execute(statement.encode())
@@ -104,18 +104,18 @@ class Drift:
             else:
                 path.write_text(f"{text}\n# by hand\n")
 
-    def converge(self) -> None:
-        """Have the worker start anew: it begins with a pass."""
+    def reconcile(self) -> None:
+        """Have the worker start again: it begins with a pass."""
         log = self.platform.home / "logs" / "tenantry.log"
         before = log.read_text().count("reconciliation.ended")
         pids = self.platform.pids()
         os.kill(pids["supervisor"], signal.SIGHUP)
         for name in ("worker", "api"):  # else the old one may answer, and be gone then
-            eventually(partial(self._runs_anew, name, pids[name]))
+            eventually(partial(self._runs_again, name, pids[name]))
         eventually(lambda: log.read_text().count("reconciliation.ended") > before)
         eventually(self._answers)
 
-    def _runs_anew(self, name: str, old: int) -> bool:
+    def _runs_again(self, name: str, old: int) -> bool:
         return self.platform.pids().get(name, old) != old
 
     def _answers(self) -> bool:
@@ -127,110 +127,112 @@ class Drift:
 
 
 @pytest.fixture(scope="module")
-def mended() -> Iterator[Drift]:
+def repaired() -> Iterator[Drift]:
     """An installation of its own: much in it is changed behind its back."""
     installation = Installation()
     try:
         installation.up()
         hurry(installation)
         drift = Drift(installation)
-        drift.converge()
+        drift.reconcile()
         yield drift
     finally:
         installation.remove()
 
 
-def test_a_dropped_database_is_told_of_and_not_made_again_empty(mended: Drift) -> None:
+def test_a_dropped_database_is_reported_of_and_not_made_again_empty(repaired: Drift) -> None:
     """An empty one in its place would hide that what was in it is gone."""
-    database = mended.databases["main"]
-    with mended.platform.client() as client:
+    database = repaired.databases["main"]
+    with repaired.platform.client() as client:
         found = client.get("/api/audit-logs", params={"resource_id": database["id"]})
-        told = [row["action"] for row in data(found)]
+        reported = [row["action"] for row in data(found)]
         row = data(client.get(f"/api/databases/{database['id']}"))
         parts = {part["name"]: part for part in client.get("/ready").json()["parts"]}
         refused = problem(client.post(f"/api/databases/{database['id']}/rotate-password"), 409)
     assert "missing" in refused["detail"]
-    assert told.count("database.missing") == 1
+    assert reported.count("database.missing") == 1
     assert row["missing_since"] is not None
     assert parts["databases"]["state"] == "warning"
     assert parts["databases"]["detail"].startswith("1 missing")
-    assert database["database_name"] not in mended.platform.world()[1]
+    assert database["database_name"] not in repaired.platform.inventory()[1]
 
 
-def test_a_missing_database_that_is_put_back_is_served_again(mended: Drift) -> None:
-    database, name = mended.databases["main"], mended.databases["main"]["database_name"]
-    with mended.platform.superuser() as server:
+def test_a_missing_database_that_is_put_back_is_served_again(repaired: Drift) -> None:
+    database, name = repaired.databases["main"], repaired.databases["main"]["database_name"]
+    with repaired.platform.superuser() as server:
         server.execute(f'ALTER DATABASE "{name}_kept" RENAME TO "{name}"'.encode())
-    mended.converge()
-    with mended.platform.client() as client:
+    repaired.reconcile()
+    with repaired.platform.client() as client:
         assert data(client.get(f"/api/databases/{database['id']}"))["missing_since"] is None
     for string in STRINGS:
         assert ask(database[string], "SELECT current_user") == database["username"]
 
 
-def test_a_dropped_shadow_is_made_again(mended: Drift) -> None:
-    database = mended.databases["shadow"]
+def test_a_dropped_shadow_is_made_again(repaired: Drift) -> None:
+    database = repaired.databases["shadow"]
     assert ask(database["shadow_database_url_pooled"], "SELECT current_user")
     assert ask(database["connection_string"], "SELECT i FROM t") == 2
 
 
-def test_a_dropped_role_is_made_again_and_opened_by_a_rotation(mended: Drift) -> None:
-    database = mended.databases["role"]
-    with mended.platform.client() as client:
+def test_a_dropped_role_is_made_again_and_opened_by_a_rotation(repaired: Drift) -> None:
+    database = repaired.databases["role"]
+    with repaired.platform.client() as client:
         path = f"/api/databases/{database['id']}/rotate-password"
         opened = data(client.post(path))
     for string in STRINGS:
         assert ask(opened[string], "SELECT current_user") == database["username"]
 
 
-def test_a_connection_limit_is_put_right(mended: Drift) -> None:
-    with mended.platform.superuser() as server:
+def test_a_connection_limit_is_put_right(repaired: Drift) -> None:
+    with repaired.platform.superuser() as server:
         row = server.execute(
             "SELECT rolconnlimit FROM pg_roles WHERE rolname = %s",
-            (mended.databases["limit"]["username"],),
+            (repaired.databases["limit"]["username"],),
         ).fetchone()
     assert row == (50,)
 
 
-def test_a_shadow_that_nobody_wants_is_dropped(mended: Drift) -> None:
-    _, databases = mended.platform.world()
-    assert mended.unwanted_shadow["database_name"] in databases
-    assert f"{mended.unwanted_shadow['database_name']}_shadow" not in databases
+def test_a_shadow_that_nobody_wants_is_dropped(repaired: Drift) -> None:
+    _, databases = repaired.platform.inventory()
+    assert repaired.unwanted_shadow["database_name"] in databases
+    assert f"{repaired.unwanted_shadow['database_name']}_shadow" not in databases
 
 
-def test_a_row_that_was_stuck_is_finished(mended: Drift) -> None:
-    rows = {row["id"]: row for row in mended.platform.rows()}
-    assert rows[str(mended.stuck)]["status"] in {"warm", "active"}
-    roles, databases = mended.platform.world()
+def test_a_row_that_was_stuck_is_finished(repaired: Drift) -> None:
+    rows = {row["id"]: row for row in repaired.platform.rows()}
+    assert rows[str(repaired.stuck)]["status"] in {"warm", "active"}
+    roles, databases = repaired.platform.inventory()
     assert "user_stuck" in roles
     assert {"tenant_stuck", "tenant_stuck_shadow"} <= databases
 
 
-def test_a_deletion_that_was_cut_off_is_finished(mended: Drift) -> None:
-    assert mended.doomed["id"] not in {row["id"] for row in mended.platform.rows()}
-    roles, databases = mended.platform.world()
-    assert mended.doomed["username"] not in roles
-    assert not {mended.doomed["database_name"], mended.doomed["database_name"] + "_shadow"} & (
+def test_a_deletion_that_was_cut_off_is_finished(repaired: Drift) -> None:
+    assert repaired.doomed["id"] not in {row["id"] for row in repaired.platform.rows()}
+    roles, databases = repaired.platform.inventory()
+    assert repaired.doomed["username"] not in roles
+    assert not {repaired.doomed["database_name"], repaired.doomed["database_name"] + "_shadow"} & (
         databases
     )
 
 
-def test_a_role_of_nobody_is_dropped(mended: Drift) -> None:
-    roles, _ = mended.platform.world()
+def test_a_role_of_nobody_is_dropped(repaired: Drift) -> None:
+    roles, _ = repaired.platform.inventory()
     assert "user_nobodys" not in roles
 
 
-def test_a_database_of_nobody_is_left_alone_and_told(mended: Drift) -> None:
+def test_a_database_of_nobody_is_left_alone_and_reported(repaired: Drift) -> None:
     """It may be all that is left of a tenant whose row was lost."""
-    _, databases = mended.platform.world()
-    assert mended.stranger in databases
-    log = (mended.platform.home / "logs" / "tenantry.log").read_text()
-    assert any("database.unknown" in line and mended.stranger in line for line in log.splitlines())
+    _, databases = repaired.platform.inventory()
+    assert repaired.unmanaged in databases
+    log = (repaired.platform.home / "logs" / "tenantry.log").read_text()
+    assert any(
+        "database.unknown" in line and repaired.unmanaged in line for line in log.splitlines()
+    )
 
 
-def test_no_warm_databases_role_is_open(mended: Drift) -> None:
-    warm = {row["username"] for row in mended.platform.rows() if row["status"] == "warm"}
-    with mended.platform.superuser() as server:
+def test_no_warm_databases_role_is_open(repaired: Drift) -> None:
+    warm = {row["username"] for row in repaired.platform.rows() if row["status"] == "warm"}
+    with repaired.platform.superuser() as server:
         open_roles = {
             row[0]
             for row in server.execute(
@@ -241,30 +243,30 @@ def test_no_warm_databases_role_is_open(mended: Drift) -> None:
     assert not warm & open_roles
 
 
-def test_files_are_as_they_were(mended: Drift) -> None:
-    for path, text in mended.files.items():
+def test_files_are_as_they_were(repaired: Drift) -> None:
+    for path, text in repaired.files.items():
         if path.name == "users.ini":
-            assert f"{mended.users['username']} = max_user_connections=2" in path.read_text()
+            assert f"{repaired.users['username']} = max_user_connections=2" in path.read_text()
         else:
             assert path.read_text() == text, path
 
 
-def test_files_are_in_force_as_they_were(mended: Drift) -> None:
-    """What was written by hand opened every door; a reload has closed them again."""
-    untouched = mended.databases["untouched"]
+def test_files_are_in_force_as_they_were(repaired: Drift) -> None:
+    """What was written by hand opened every endpoint; a reload has closed them again."""
+    untouched = repaired.databases["untouched"]
     for string in STRINGS:
         assert "authentication failed" in refusal(
             untouched[string].replace(":" + untouched["password"], ":x")
         )
-    with mended.platform.superuser() as server:
+    with repaired.platform.superuser() as server:
         rules = server.execute(
             "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method = 'trust' AND type <> 'local'"
         ).fetchone()
     assert rules == (0,)
 
 
-def test_what_was_not_touched_is_untouched(mended: Drift) -> None:
-    assert ask(mended.databases["untouched"]["connection_string_pooled"], "SELECT i FROM t") == 1
+def test_what_was_not_touched_is_untouched(repaired: Drift) -> None:
+    assert ask(repaired.databases["untouched"]["connection_string_pooled"], "SELECT i FROM t") == 1
 
 
 PASS = """
@@ -276,17 +278,17 @@ from tenantry.services.reconciling import Pass
 async def main():
     async with open_platform(settings.load()) as platform:
         passed = Pass()
-        await platform.reconciliation.converge(passed)
+        await platform.reconciliation.reconcile(passed)
         print(passed.done)
 
 asyncio.run(main())
 """
 
 
-def test_another_pass_finds_nothing_to_do(mended: Drift) -> None:
+def test_another_pass_finds_nothing_to_do(repaired: Drift) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PASS],
-        env=mended.platform.env,
+        env=repaired.platform.env,
         cwd="/",
         capture_output=True,
         text=True,

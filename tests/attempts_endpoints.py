@@ -11,8 +11,8 @@ from attempts import (
     THROUGH,
     Attempt,
     Lift,
+    Scenario,
     Try,
-    World,
     arrival,
     attribute,
     grant,
@@ -27,13 +27,13 @@ _RULE = 'hostssl all "{role}" 0.0.0.0/0 scram-sha-256'
 _CLOSED = "permission denied for database"
 
 
-def _database(name: str, database: str, *, lift_doors: tuple[str, ...] = _BOTH) -> Attempt:
+def _database(name: str, database: str, *, lift_endpoints: tuple[str, ...] = _BOTH) -> Attempt:
     return arrival(
         name, f"database `{database}`", f"{_SAME_ROLE}, and {_ACL}",
         {DIRECT: "no pg_hba.conf entry", POOLED: _CLOSED},
         Lift((f'GRANT CONNECT ON DATABASE "{database}" TO "{{role}}"',),
              (f'REVOKE CONNECT ON DATABASE "{database}" FROM "{{role}}"',), rule=_RULE),
-        lift_doors=lift_doors, dbname=database,
+        lift_endpoints=lift_endpoints, dbname=database,
     )  # fmt: skip
 
 
@@ -62,12 +62,12 @@ def _nobody(name: str, user: str) -> Attempt:
     )  # fmt: skip
 
 
-def _options(name: str, options: str, told: str, lift: Lift | None) -> Attempt:
+def _options(name: str, options: str, reported: str, lift: Lift | None) -> Attempt:
     return arrival(
         name, f"`options={options}`",
         "PostgreSQL asks for the same privilege as for `SET`; of `options` PgBouncer takes what it"
         " tracks",
-        {DIRECT: told, POOLED: "unsupported startup parameter in options"}, lift,
+        {DIRECT: reported, POOLED: "unsupported startup parameter in options"}, lift,
         options=options,
     )  # fmt: skip
 
@@ -87,19 +87,19 @@ def handshake(port: int, version: ssl.TLSVersion) -> ssl.SSLSocket:
     return context.wrap_socket(plain)
 
 
-def _old_tls(world: World, door: str) -> str:
+def _old_tls(scenario: Scenario, endpoint: str) -> str:
     try:
-        with handshake(port_of(world.url(door)), ssl.TLSVersion.TLSv1_1):
+        with handshake(port_of(scenario.url(endpoint)), ssl.TLSVersion.TLSv1_1):
             return THROUGH
     except ssl.SSLError as error:
         return str(error).lower()
 
 
-def _begin(world: World, door: str, *parameters: tuple[str, str]) -> str:
+def _begin(scenario: Scenario, endpoint: str, *parameters: tuple[str, str]) -> str:
     """Send this startup packet; being asked for a password is as far as one has to come."""
-    told = b"".join(f"{name}\0{value}\0".encode() for name, value in parameters) + b"\0"
-    with handshake(port_of(world.url(door)), ssl.TLSVersion.TLSv1_2) as session:
-        session.sendall(struct.pack("!II", len(told) + 8, 196608) + told)
+    reported = b"".join(f"{name}\0{value}\0".encode() for name, value in parameters) + b"\0"
+    with handshake(port_of(scenario.url(endpoint)), ssl.TLSVersion.TLSv1_2) as session:
+        session.sendall(struct.pack("!II", len(reported) + 8, 196608) + reported)
         answer = session.recv(4096)
     return THROUGH if answer[:1] == b"R" else answer.decode(errors="replace")
 
@@ -107,25 +107,25 @@ def _begin(world: World, door: str, *parameters: tuple[str, str]) -> str:
 def _raw(name: str, value: str) -> Try:
     """A startup packet with a parameter that libpq has no word for."""
 
-    def tries(world: World, door: str) -> str:
-        own = world.words
+    def tries(scenario: Scenario, endpoint: str) -> str:
+        own = scenario.words
         return _begin(
-            world, door, ("user", own["role"]), ("database", own["database"]), (name, value)
+            scenario, endpoint, ("user", own["role"]), ("database", own["database"]), (name, value)
         )
 
     return tries
 
 
-def _twice(world: World, door: str) -> str:
+def _twice(scenario: Scenario, endpoint: str) -> str:
     """Two users in one packet: the first for the rules, the second for the session?"""
-    users = ("user", world.words["role"]), ("user", "tenantry_admin")
-    return _begin(world, door, *users, ("database", "postgres"))
+    users = ("user", scenario.words["role"]), ("user", "tenantry_admin")
+    return _begin(scenario, endpoint, *users, ("database", "postgres"))
 
 
-DOORS_OF_OTHERS: tuple[Attempt, ...] = (
+ENDPOINTS_OF_OTHERS: tuple[Attempt, ...] = (
     _database("enter-postgres", "postgres"),
-    _database("enter-template1", "template1", lift_doors=_IDLE),
-    _database("enter-our-template", "tenantry_template", lift_doors=_IDLE),
+    _database("enter-template1", "template1", lift_endpoints=_IDLE),
+    _database("enter-our-template", "tenantry_template", lift_endpoints=_IDLE),
     _database("enter-verifiers", "tenantry_auth"),
     _database("enter-neighbour", "{foreign}"),
     _database("enter-neighbours-shadow", "{foreign_shadow}"),
@@ -137,17 +137,17 @@ DOORS_OF_OTHERS: tuple[Attempt, ...] = (
               'GRANT CONNECT ON DATABASE template0 TO "{role}"'),
              ("ALTER DATABASE template0 ALLOW_CONNECTIONS false",
               'REVOKE CONNECT ON DATABASE template0 FROM "{role}"'), rule=_RULE),
-        lift_doors=_IDLE, dbname="template0"),
+        lift_endpoints=_IDLE, dbname="template0"),
     _nowhere("enter-control", "tenantry_control",
         "the control cluster has no network (`listen_addresses = ''`)"),
     _nowhere("enter-by-string", "x host=/tmp port=1", "a name is a name, and no connection string"),
     _nowhere("enter-invisibly", "{foreign}\u200b", "names are compared byte by byte"),
     arrival("console", "database `pgbouncer`", "`host pgbouncer all … reject` in PgBouncer's rules",
 "login rejected", None,
-        doors=(POOLED,), dbname="pgbouncer"),
+        endpoints=(POOLED,), dbname="pgbouncer"),
     arrival("console-as-pgbouncer", "database and user `pgbouncer`",
         "`host pgbouncer all … reject` in PgBouncer's rules",
-        "login rejected", None, doors=(POOLED,), dbname="pgbouncer", user="pgbouncer"),
+        "login rejected", None, endpoints=(POOLED,), dbname="pgbouncer", user="pgbouncer"),
     _nowhere("console-in-capitals", "PGBOUNCER", "names are compared letter by letter"),
     _user("be-admin", "tenantry_admin"),
     _user("be-platform", "tenantry_platform", "postgres"),
@@ -195,12 +195,12 @@ DOORS_OF_OTHERS: tuple[Attempt, ...] = (
         "not in PgBouncer's `track_extra_parameters` (CVE-2025-12819: its lookup would run with"
         " it)",
         "unsupported startup parameter in options", None,
-        doors=(POOLED,), options="-c search_path=evil"),
+        endpoints=(POOLED,), options="-c search_path=evil"),
     Attempt("startup-search-path", "startup parameter `search_path`, through the pooler",
         "not in PgBouncer's `track_extra_parameters` (CVE-2025-12819)",
         _raw("search_path", "evil"), "unsupported startup parameter",
         Lift(pooler_setting=("ignore_startup_parameters", "extra_float_digits,search_path")),
-        doors=(POOLED,), lift_doors=(POOLED,)),
+        endpoints=(POOLED,), lift_endpoints=(POOLED,)),
     Attempt("two-users", "two users in one startup packet: one's own, then `tenantry_admin`",
         "the last one counts everywhere, and is refused by name", _twice,
         {DIRECT: "pg_hba.conf rejects connection", POOLED: "login rejected|no such user"},
@@ -211,7 +211,7 @@ DOORS_OF_OTHERS: tuple[Attempt, ...] = (
         Lift(rule='host all "{role}" 0.0.0.0/0 scram-sha-256',
              pooler_rule="host all all 0.0.0.0/0 scram-sha-256",
              pooler_setting=("client_tls_sslmode", "allow")),
-        lift_doors=_BOTH, sslmode="disable"),
+        lift_endpoints=_BOTH, sslmode="disable"),
     Attempt("old-tls", "TLS 1.1",
         "`ssl_min_protocol_version = TLSv1.2`; `client_tls_protocols = secure`",
         _old_tls, "(?i)alert protocol version",

@@ -42,7 +42,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class SideInstance:
+class SideCluster:
     """A running server that has been recovered and accepts writes; it has no other clients.
 
     ``unreadable`` are the better backups that could not be read.

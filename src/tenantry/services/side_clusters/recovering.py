@@ -1,4 +1,4 @@
-"""Recover a restored side cluster to its moment, or tell why that is impossible."""
+"""Recover a restored side cluster to its moment, or explain why that is impossible."""
 
 import asyncio
 import datetime as dt
@@ -10,8 +10,8 @@ from tenantry.host import commands, files
 from tenantry.pg import archiving
 from tenantry.pg.clusters import ProcessCluster
 from tenantry.pg.connections import ADMIN, connect, fetch_value
-from tenantry.services.side_instances import plan
-from tenantry.services.side_instances.model import (
+from tenantry.services.side_clusters import plan
+from tenantry.services.side_clusters.model import (
     LogMissing,
     OutsideWindow,
     Wanted,
@@ -42,7 +42,7 @@ async def recover(cluster: ProcessCluster, wanted: Wanted, *, deadline: float) -
 async def _until_promoted(cluster: ProcessCluster) -> dt.datetime | None:
     while True:
         if cluster.pid() is None:
-            raise MachineError("The server of the side instance has ended.")
+            raise MachineError("The server of the side cluster has ended.")
         try:
             async with connect(cluster.address, user=ADMIN) as admin:
                 if not await fetch_value(admin, "SELECT pg_is_in_recovery()"):
@@ -64,13 +64,13 @@ async def _why(cluster: ProcessCluster, wanted: Wanted, error: MachineError) -> 
         return files.became_full(f"that of {cluster.data}")
     if _UNREACHED not in said and "could not locate required checkpoint" not in said:
         return MachineError(
-            f"The side instance did not recover.\n{files.last_words(_log_of(cluster))}",
+            f"The side cluster did not recover.\n{files.last_words(_log_of(cluster))}",
             hint="Nothing was changed. Try another moment, and please report it.",
         )
-    told = await commands.run([cluster.bindir / "pg_controldata", cluster.data])
+    control_data = await commands.run([cluster.bindir / "pg_controldata", cluster.data])
     ends = re.findall(r"redo done at ([0-9A-F]+/[0-9A-F]+)", said)
-    timeline = re.search(r"TimeLineID:\s+(\d+)", told.stdout)
-    size = re.search(r"Bytes per WAL segment:\s+(\d+)", told.stdout)
+    timeline = re.search(r"TimeLineID:\s+(\d+)", control_data.stdout)
+    size = re.search(r"Bytes per WAL segment:\s+(\d+)", control_data.stdout)
     missing = "a segment"
     if ends and timeline and size:
         missing = plan.segment_after(ends[-1], timeline=int(timeline[1]), size=int(size[1]))

@@ -17,9 +17,9 @@ import structlog
 
 from tenantry.base.errors import TenantryError, Unavailable
 from tenantry.base.events import (
-    SideInstanceRecovered,
-    SideInstanceRemoved,
-    SideInstanceRestored,
+    SideClusterRecovered,
+    SideClusterRemoved,
+    SideClusterRestored,
     emit,
 )
 from tenantry.base.home import Home
@@ -36,22 +36,22 @@ from tenantry.pg.repositories import LocalRepository
 from tenantry.services.clusters.service import identities
 from tenantry.services.repository import looking
 from tenantry.services.repository.service import Repositories
-from tenantry.services.side_instances import plan, recovering
-from tenantry.services.side_instances.model import (
+from tenantry.services.side_clusters import plan, recovering
+from tenantry.services.side_clusters.model import (
     OutsideWindow,
-    SideInstance,
+    SideCluster,
     Wanted,
     Window,
 )
 
 log = structlog.get_logger()
 
-Tell = Callable[[int], Awaitable[None]]
+ReportProgress = Callable[[int], Awaitable[None]]
 
 _PORT = 5432  # a file's name only
 _HOURS = 3600
 _DEADLINE = 12 * _HOURS
-_TELL_SECONDS = 0.5
+_REPORT_SECONDS = 0.5
 _OWN_BYTES = 256 * 1024**2  # of every side cluster: the log, the templates, what all share
 # The log copies a database that was created after the backup from the template; and at least one
 # has to be named, or all are restored.
@@ -60,7 +60,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _ALL_TIME = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 
-class SideInstances:
+class SideClusters:
     """All side clusters, each that of one operation."""
 
     def __init__(self, settings: Settings, repositories: Repositories) -> None:
@@ -127,36 +127,36 @@ class SideInstances:
             raise problems[0]
 
     async def _backups(self, cluster: str, number: int, label: str | None) -> list[Backup]:
-        told = await self._repositories.contents(cluster, [number])
-        found = [each for contents in told for each in contents.backups]
-        if not found and (wrong := next((each.problem for each in told if each.problem), None)):
+        listed = await self._repositories.contents(cluster, [number])
+        found = [each for contents in listed for each in contents.backups]
+        if not found and (wrong := next((each.problem for each in listed if each.problem), None)):
             raise RepositoryError(
                 f"The repository {self._repositories.places[number - 1]} cannot be read: {wrong}.",
                 hint="Have it mounted, and readable with the key that is in the home; "
-                "tenantry doctor tells more. Nothing was changed.",
+                "tenantry doctor shows more. Nothing was changed.",
             )
         return [each for each in found if label in {None, each.label}]
 
     # ── restoring and recovering ─────────────────────────────────────────────
 
     async def restore(
-        self, operation_id: uuid.UUID, wanted: Wanted, *, tell: Tell | None = None
+        self, operation_id: uuid.UUID, wanted: Wanted, *, report: ReportProgress | None = None
     ) -> None:
         """Restore the side cluster's files, from the best backup that can be read.
 
-        ``tell`` is called about twice a second with the bytes restored so far of the wanted
+        ``report`` is called about twice a second with the bytes restored so far of the wanted
         databases. Raises OutsideWindow, RepositoryError with what to do.
         """
         if self._note(operation_id).get("wanted") == _written(wanted):
             return
-        await self._restore(operation_id, wanted, (), tell)
+        await self._restore(operation_id, wanted, (), report)
 
     async def _restore(
         self,
         operation_id: uuid.UUID,
         wanted: Wanted,
         oids: Collection[int],
-        tell: Tell | None = None,
+        report: ReportProgress | None = None,
     ) -> None:
         cluster = self._cluster(operation_id, wanted.cluster)
         moment = wanted.moment if isinstance(wanted.moment, dt.datetime) else _ALL_TIME
@@ -164,7 +164,7 @@ class SideInstances:
         async for backup in self._candidates(wanted.cluster, moment, label=wanted.label):
             await cluster.remove()
             try:
-                known, names = await self._fill(cluster, wanted, backup, oids, tell)
+                known, names = await self._fill(cluster, wanted, backup, oids, report)
                 break
             except RepositoryError as error:
                 log.warning("backup.unreadable", backup=backup.label, error=error.detail)
@@ -180,7 +180,7 @@ class SideInstances:
             "unreadable": list(problems),
         }
         files.write_atomically(self._noted(operation_id), json.dumps(note))
-        emit(SideInstanceRestored(str(operation_id)))
+        emit(SideClusterRestored(str(operation_id)))
 
     async def _fill(
         self,
@@ -188,7 +188,7 @@ class SideInstances:
         wanted: Wanted,
         backup: Backup,
         oids: Collection[int],
-        tell: Tell | None,
+        report: ReportProgress | None,
     ) -> tuple[dict[str, int], list[str]]:
         """Restore a backup's files. Return its databases with their oids, and the restored ones."""
 
@@ -209,7 +209,7 @@ class SideInstances:
             deadline=_DEADLINE,
         )
         folders = [cluster.data / "base" / str(known[name]) for name in names]
-        watching = asyncio.create_task(_watch(folders, tell))
+        watching = asyncio.create_task(_watch(folders, report))
         try:
             if reduced is not None:
                 try:
@@ -256,12 +256,12 @@ class SideInstances:
         return known, None
 
     async def _configure(self, cluster: ProcessCluster, origin: str) -> None:
-        told = await commands.run([cluster.bindir / "pg_controldata", cluster.data])
+        listed = await commands.run([cluster.bindir / "pg_controldata", cluster.data])
         automatic = cluster.data / "postgresql.auto.conf"
         files.write_atomically(automatic, plan.recovery_settings(automatic.read_text()))
         (cluster.data / "custom.conf").unlink(missing_ok=True)
         values = plan.parameters(
-            await self._at_least(origin, plan.at_least(told.stdout)),
+            await self._at_least(origin, plan.at_least(listed.stdout)),
             socket_dir=str(cluster.address.socket_dir),
             port=cluster.address.port,
         )
@@ -287,7 +287,7 @@ class SideInstances:
         except Unavailable:
             return least
 
-    async def recover(self, operation_id: uuid.UUID, wanted: Wanted) -> SideInstance:
+    async def recover(self, operation_id: uuid.UUID, wanted: Wanted) -> SideCluster:
         """Start the side cluster, recovered to exactly the moment, with its databases.
 
         Raises LogMissing if the log ends before the moment, OutsideWindow if one of the databases
@@ -311,8 +311,8 @@ class SideInstances:
             # It had another database's name when the backup was made.
             await self._restore(operation_id, wanted, lacking)
             await recovering.recover(cluster, wanted, deadline=_DEADLINE)
-        emit(SideInstanceRecovered(str(operation_id)))
-        return SideInstance(
+        emit(SideClusterRecovered(str(operation_id)))
+        return SideCluster(
             cluster.address,
             cluster.bindir,
             self.folder(operation_id),
@@ -329,7 +329,7 @@ class SideInstances:
         await cluster.remove()
         await files.remove_folder(folder)
         if there:
-            emit(SideInstanceRemoved(str(operation_id)))
+            emit(SideClusterRemoved(str(operation_id)))
         return there
 
     def every(self) -> set[uuid.UUID]:
@@ -369,7 +369,7 @@ def _unreadable(cluster: str, label: str, error: RepositoryError) -> RepositoryE
     if isinstance(error, BackupDamaged):
         return BackupDamaged(
             f"The backup {label} is damaged. {error.detail}",
-            hint=f"tenantry cluster verify {cluster} tells what else is. Make a new one "
+            hint=f"tenantry cluster verify {cluster} shows what else is. Make a new one "
             f"now (tenantry cluster backup {cluster} --type full), and ask for a moment "
             "before or after the damaged one. Nothing was changed.",
             number=error.number,
@@ -395,7 +395,7 @@ def _not_reduced(backup: Backup, error: Exception) -> None:
     log.warning("backup.not_reduced", backup=backup.label, error=str(error))
 
 
-async def _watch(folders: Sequence[Path], tell: Tell | None) -> None:
-    while tell is not None:
-        await asyncio.sleep(_TELL_SECONDS)
-        await tell(await asyncio.to_thread(lambda: sum(map(files.used_bytes, folders))))
+async def _watch(folders: Sequence[Path], report: ReportProgress | None) -> None:
+    while report is not None:
+        await asyncio.sleep(_REPORT_SECONDS)
+        await report(await asyncio.to_thread(lambda: sum(map(files.used_bytes, folders))))
