@@ -28,7 +28,6 @@ from tenantry.host import processes
 
 SERVICE_USER = "tenantry"
 DEADLINE = 240  # a machine may have much else to do
-CLUSTERS = ("control", "shared-1")
 
 # Trusts nobody, for what is asked without TLS: httpx reads all of a CA bundle otherwise, which
 # takes longer than most of our answers.
@@ -168,6 +167,10 @@ class Installation:
         """Have the worker look into all databases that are due."""
         self._as_worker("while await platform.ownership.check_next(): pass")
 
+    def add_cluster_if_full(self) -> None:
+        """Have the worker look whether another cluster is needed."""
+        self._as_worker("await platform.cluster_additions.add_if_full()")
+
     def _as_worker(self, statement: str) -> None:
         program = (
             "import asyncio; from tenantry.base import settings;"
@@ -203,7 +206,7 @@ class Installation:
         """The pid of each part that runs, by its pid file: ``status`` takes a second for it."""
         run = self.home / "run"
         postmasters = {
-            name: self.home / "clusters" / name / "data" / "postmaster.pid" for name in CLUSTERS
+            path.parts[-3]: path for path in self.home.glob("clusters/*/data/postmaster.pid")
         }
         files = {"supervisor": run / "supervisor.pid"} | postmasters
         files |= {name: run / f"{name}.pid" for name in ("pooler", "api", "worker")}
@@ -263,7 +266,7 @@ class Installation:
         self, cluster: str = "shared-1", dbname: str = "postgres"
     ) -> psycopg.Connection[TupleRow]:
         """The local administrator's way into a cluster."""
-        port = 5432 if cluster == "control" else self.pg_port
+        port = {"control": 5432, "shared-1": self.pg_port}.get(cluster) or self.ports()[cluster]
         return psycopg.connect(
             host=str(self.home / "run" / cluster),
             port=port,
@@ -271,6 +274,13 @@ class Installation:
             dbname=dbname,
             autocommit=True,
         )
+
+    def ports(self) -> dict[str, int]:
+        """The port of each cluster that runs, as its postmaster shows."""
+        return {
+            path.parts[-3]: int(path.read_text().splitlines()[3])
+            for path in self.home.glob("clusters/*/data/postmaster.pid")
+        }
 
     def control(self) -> psycopg.Connection[TupleRow]:
         """The control database, as its owner."""

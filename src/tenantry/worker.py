@@ -23,14 +23,15 @@ from tenantry.control import (
 )
 from tenantry.host.processes import lifeline
 from tenantry.pg import visitors
+from tenantry.pg.clusters import Cluster
 from tenantry.services.activity import Activity
-from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.databases.sampling import sample
 from tenantry.services.lock_table import keep_free
 from tenantry.services.login_floods import LoginFloods
 from tenantry.services.observations.interpreting import observe
 from tenantry.services.platform import Platform, ensure_server_files, open_platform
-from tenantry.services.pooling import memory
+from tenantry.services.pooling import budget, memory
 from tenantry.services.reconciling import Pass
 from tenantry.services.restarts import Restarts
 from tenantry.services.transaction_ids import Watch
@@ -38,6 +39,8 @@ from tenantry.services.transaction_ids import Watch
 _PASS_SECONDS = 60
 _POOLER_SECONDS = 1
 _LOCKS_SECONDS = 1
+_FLEET_SECONDS = 1
+_CLUSTERS_SECONDS = 60
 _OVERUSE_SECONDS = 1
 _LOG_SECONDS = 0.5
 _CATALOGS_SECONDS = 5
@@ -66,17 +69,18 @@ _QUOTA_SECONDS = 5  # how long a tenant may write before it is noticed
 async def clean_up(platform: Platform) -> None:
     """Remove what ended operations have left: files, side clusters, logins."""
     # List what exists before the operations that run: what is created in between is not touched.
-    shared = LocalClusters(platform.settings).shared_address
-    purposes = await visitors.purposes(shared)
+    shared = [each.address for each in Fleet(platform.settings).shared]
+    purposes = {address: await visitors.purposes(address) for address in shared}
     there = platform.side_clusters.every()
     async with platform.store.transaction(audit.PLATFORM) as tx:
         busy = await operations.unfinished(tx)
     for operation_id in there - busy:
         await platform.side_clusters.remove(operation_id)
     under_way = {each.hex for each in busy}
-    left = [each for each in purposes if each.partition("_")[0] not in under_way]
-    for purpose in visitors.in_time(left):
-        await visitors.drop(shared, purpose)
+    for address, found in purposes.items():
+        left = [each for each in found if each.partition("_")[0] not in under_way]
+        for purpose in visitors.in_time(left):
+            await visitors.drop(address, purpose)
 
 
 async def reconcile(platform: Platform) -> None:
@@ -134,6 +138,32 @@ async def _keep_backups(platform: Platform) -> None:
     await _every(_BACKUP_SECONDS, "backups", platform.cluster_backups.begin_due)
 
 
+def _watch(tasks: asyncio.TaskGroup, platform: Platform, cluster: Cluster) -> None:
+    """Start the jobs that protect the tenants of one shared cluster from each other."""
+    transaction_ids = Watch(cluster.address, cluster.data)
+    overuse, address = platform.overuse, cluster.address
+    for seconds, what, job in (
+        (_LOCKS_SECONDS, "lock table", lambda: keep_free(address, cluster.pid())),
+        (_OVERUSE_SECONDS, "overuse", lambda: overuse.watch(cluster)),
+        (_CATALOGS_SECONDS, "shared catalogs", lambda: overuse.vacuum_catalogs(cluster)),
+        (_TRANSACTION_IDS_SECONDS, "transaction IDs", transaction_ids.look),
+        (_VISITORS_SECONDS, "visitors", lambda: visitors.drop_abandoned(address)),
+    ):
+        tasks.create_task(_every(seconds, what, job))
+
+
+async def _watch_clusters(tasks: asyncio.TaskGroup, platform: Platform) -> None:
+    """Watch every shared cluster, also those that are added later."""
+    fleet = Fleet(platform.settings)
+    watched: set[str] = set()
+    while True:
+        for cluster in fleet.shared:
+            if cluster.name not in watched:
+                watched.add(cluster.name)
+                _watch(tasks, platform, cluster)
+        await pause(_FLEET_SECONDS)
+
+
 async def work(platform: Platform) -> None:
     """Run until cancelled. Raises Unavailable if the job queue's connection is lost."""
     await jobs.give_back(platform.jobs)
@@ -141,7 +171,7 @@ async def work(platform: Platform) -> None:
         tasks.create_task(platform.operations.carry_out("worker"))
         tasks.create_task(_every(_PASS_SECONDS, "reconcile", lambda: reconcile(platform)))
         tasks.create_task(
-            _every(_POOLER_SECONDS, "pool budget", platform.pooler.keep_within_budget)
+            _every(_POOLER_SECONDS, "pool budget", lambda: budget.keep(platform.pooler))
         )
         tasks.create_task(
             _every(_POOLER_SECONDS, "pool memory", lambda: memory.keep_free(platform.pooler))
@@ -151,37 +181,27 @@ async def work(platform: Platform) -> None:
         )
         tasks.create_task(_every(_QUOTA_SECONDS, "disk quotas", platform.quotas.enforce))
         tasks.create_task(_every(_EXPIRY_SECONDS, "expired branches", platform.branches.expire))
-        local = LocalClusters(platform.settings)
-        shared, places = local.shared, local.sizing.max_connections
-        floods = LoginFloods(shared, platform.pooler, platform.home, places=places)
-        tasks.create_task(_every(_LOGINS_SECONDS, "logins", floods.watch_server))
+        tasks.create_task(_watch_clusters(tasks, platform))
+        floods = LoginFloods(Fleet(platform.settings), platform.pooler, platform.home)
+        tasks.create_task(_every(_LOGINS_SECONDS, "logins", floods.watch_servers))
         tasks.create_task(_every(_LOGINS_SECONDS, "pooled logins", floods.watch_pooler))
-        tasks.create_task(
-            _every(_LOCKS_SECONDS, "lock table", lambda: keep_free(shared.address, shared.pid()))
-        )
-        tasks.create_task(_every(_OVERUSE_SECONDS, "overuse", platform.overuse.watch))
         tasks.create_task(_every(_OVERUSE_SECONDS, "pauses", platform.overuse.lift))
         tasks.create_task(_every(_LOG_SECONDS, "statement logs", platform.collecting.collect))
-        tasks.create_task(
-            _every(_CATALOGS_SECONDS, "shared catalogs", platform.overuse.vacuum_catalogs)
-        )
-        transaction_ids = Watch(shared.address, shared.data)
-        tasks.create_task(_every(_TRANSACTION_IDS_SECONDS, "transaction IDs", transaction_ids.look))
         restarts = Restarts(
             platform.settings,
             platform.store,
-            LocalClusters(platform.settings),
+            Fleet(platform.settings),
             platform.pooler,
         )
         # A restart that was cut off leaves the pooler's clients waiting.
         await platform.pooler.resume_all()
         tasks.create_task(_every(_RESTART_SECONDS, "restarts", restarts.keep))
+        tasks.create_task(
+            _every(_CLUSTERS_SECONDS, "clusters", platform.cluster_additions.add_if_full)
+        )
         tasks.create_task(_every(_DRILL_SECONDS, "drills", platform.drills.begin_due))
         tasks.create_task(_every(_PASSWORDS_SECONDS, "passwords", platform.passwords.rotate_due))
         tasks.create_task(_every(_HOME_SECONDS, "home files", platform.home_keeper.keep))
-        tasks.create_task(
-            _every(_VISITORS_SECONDS, "visitors", lambda: visitors.drop_abandoned(shared.address))
-        )
         tasks.create_task(_every(_OWNERSHIP_SECONDS, "ownership", platform.ownership.check_next))
         tasks.create_task(
             _every(_SAMPLE_SECONDS, "sample", lambda: sample(platform.store, platform.clusters))

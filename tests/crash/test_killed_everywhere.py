@@ -27,6 +27,7 @@ FEW = (10, 55)
 ELSEWHERE = {
     "backup.create",  # test_crash_backups
     "backup.verify",
+    "cluster.add",  # test_cluster_add_killed
     "cluster.backup",  # test_cluster_backups
     "cluster.restore",  # test_cluster_restore_killed
     "cluster.verify",

@@ -26,7 +26,7 @@ from damage import without
 from harness import SERVICE_USER, Installation
 from inside import inside
 from tenantry.base import settings
-from tenantry.cli.platform import of_clusters
+from tenantry.cli.findings import of_clusters
 from tenantry.services import status as statuses
 from tenantry.services.platform import open_platform
 from tenantry.services.repository.service import Repositories

@@ -11,8 +11,9 @@ from tenantry.base.home import Home
 from tenantry.pg import timelines
 from tenantry.pg.archiving import have_archived, unarchived
 from tenantry.pg.catalog import Login
-from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import Address
+from tenantry.pg.drivers import ProcessDriver
 from tenantry.services.cluster_restores import plan
 from tenantry.services.cluster_restores.folders import Folders
 from tenantry.services.cluster_restores.model import Reached, Report
@@ -123,8 +124,13 @@ def test_what_only_the_old_cluster_has_of_the_log_is_archived_by_the_new_one(
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Folders:
-    cluster = ProcessCluster(
-        "shared-1", tmp_path / "shared-1", Address(tmp_path, 5432), tmp_path, tmp_path
+    cluster = Cluster(
+        "shared-1",
+        tmp_path / "shared-1",
+        Address(tmp_path, 5432),
+        tmp_path,
+        tmp_path,
+        ProcessDriver(),
     )
     found = Folders(Home(tmp_path), cluster)
     for folder, said in ((cluster.data, "old"), (found.restored.data, "new")):

@@ -17,8 +17,9 @@ from database_rows import database_row
 from tenantry.control.log_settings import LogSettings
 from tenantry.pg import server_log
 from tenantry.pg.catalog import MANAGED
-from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import Address
+from tenantry.pg.drivers import ProcessDriver
 from tenantry.services.databases.plan import wanted_state
 from tenantry.services.statement_log import entries
 from tenantry.services.statement_log.entries import FIRST, EntryFiles, Place, parse_place
@@ -39,8 +40,8 @@ def line(text: str, **reported: object) -> bytes:
     return server_log.write(usual | reported) + b"\n"
 
 
-def cluster_in(root: Path) -> ProcessCluster:
-    return ProcessCluster("shared-1", root, Address(root, 5432), root, root / "logs")
+def cluster_in(root: Path) -> Cluster:
+    return Cluster("shared-1", root, Address(root, 5432), root, root / "logs", ProcessDriver())
 
 
 @dataclasses.dataclass
@@ -57,7 +58,7 @@ class Scene:
         self.mover().move({}, {})
 
     def mover(self) -> Mover:
-        return Mover(self.cluster, self.files)
+        return Mover(lambda: [self.cluster], self.files)
 
     def log(self, *lines: bytes, file: str = "a") -> Path:
         path = self.logs / f"shared-1-{file}.json"
@@ -169,7 +170,7 @@ class Dying(EntryFiles):
         return end
 
 root = Path({root!r})
-Mover(cluster_in(root), Dying(root / "statements")).move(LOGGED, {{}})
+Mover(lambda: [cluster_in(root)], Dying(root / "statements")).move(LOGGED, {{}})
 """
 
 

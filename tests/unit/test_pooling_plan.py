@@ -23,6 +23,9 @@ limits = st.integers(1, 500)
 held = st.integers(0, POOL_SIZE)
 pools = st.tuples(usernames, usernames)
 
+CLUSTERS = ("shared-2", "ssd", "a-b")
+clusters = st.sampled_from(CLUSTERS)
+
 CONFIG = PoolerConfig(
     folder=Path("/home/pooler"),
     socket_dir=Path("/home/run/pooler"),
@@ -187,8 +190,8 @@ def test_the_same_limits_are_the_same_file(limits: list[PoolLimits]) -> None:
 def test_the_config_asks_for_tls_and_rules_and_has_an_entry_for_every_name() -> None:
     text = plan.render_config(CONFIG)
     parser = configparser.ConfigParser(interpolation=None, delimiters=(" = ",))
-    body, _, include = text.rpartition("%include ")
-    assert include == "/home/pooler/users.ini\n"
+    body, *includes = text.split("%include ")
+    assert includes == ["/home/pooler/databases.ini\n", "/home/pooler/users.ini\n"]
     parser.read_string(body)
     assert list(parser["databases"]) == ["*"]
     assert f"auth_user={POOLER}" in parser["databases"]["*"]
@@ -197,6 +200,22 @@ def test_the_config_asks_for_tls_and_rules_and_has_an_entry_for_every_name() -> 
     assert settings["client_tls_sslmode"] == "require"
     assert settings["pool_mode"] == "transaction"
     assert "admin_users" not in settings
+
+
+@given(st.dictionaries(st.from_regex(r"tenant_[a-z0-9]{12}", fullmatch=True), clusters))
+def test_a_database_of_another_cluster_has_a_line(placed: dict[str, str]) -> None:
+    addresses = {name: Address(Path(f"/home/run/{name}"), 5500) for name in CLUSTERS}
+    text = plan.render_databases(addresses, placed | {"tenant_gone": "shared-7"})
+    parser = configparser.ConfigParser(interpolation=None, delimiters=(" = ",))
+    parser.read_string(text)
+    lines = dict(parser["databases"])
+    assert plan.placed(text) == placed
+    for name, cluster in placed.items():
+        assert f"host=/home/run/{cluster} port=5500 auth_user={POOLER} " in lines[name]
+        auth = lines[name].rpartition("auth_dbname=")[2]
+        assert lines[auth] == f"host=/home/run/{cluster} port=5500 dbname=tenantry_auth"
+        assert plan.is_platforms(auth)
+        assert not plan.is_platforms(name)
 
 
 def test_no_parameter_that_matters_is_ignored_or_reaches_the_lookup() -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from tenantry.api import answers
 from tenantry.api.answers import Answer, Listing, Operation
 from tenantry.api.deps import ClusterId, CurrentPlatform, allowed, calling
-from tenantry.api.requests.copies import BackUpCluster, RestoreCluster
+from tenantry.api.requests.copies import AddCluster, BackUpCluster, RestoreCluster
 from tenantry.base.errors import Forbidden
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.grants import ADMIN
@@ -106,6 +106,8 @@ class Cluster(BaseModel):
     kind: str
     driver: str
     version: int
+    port: int
+    ready: bool = Field(description="Whether databases are placed on it; false while it is added.")
     databases: int
     max_databases: int
     backups: Literal["ok", "none", "unknown"] | None = Field(
@@ -122,6 +124,8 @@ def _shown(row: ClusterRow, backups: Upkeep | None) -> Cluster:
         kind=row.kind,
         driver=row.driver,
         version=row.version,
+        port=row.port,
+        ready=row.ready,
         databases=row.databases,
         max_databases=row.max_databases,
         backups=backups and backups.known,
@@ -137,6 +141,20 @@ async def index(platform: CurrentPlatform, principal: Watcher) -> Response:
     rows = await platform.clusters.every()
     backups = {each.cluster: each for each in await platform.cluster_backups.upkeep()}
     return answers.listing([_shown(row, backups.get(row.name)) for row in rows])
+
+
+@router.post("", status_code=202, response_model=Answer[Operation])
+async def add(body: AddCluster, platform: CurrentPlatform, caller: Administrator) -> Response:
+    """Add a shared cluster. New databases go to the cluster that has most free connections.
+
+    Each shared cluster gets an equal part of the memory; those that run already give their part up
+    when they are next started.
+    """
+    platform_wide(caller.principal)
+    operation = await caller.begin(
+        lambda tx: platform.cluster_additions.begin(tx, caller.actor, body.name)
+    )
+    return answers.accepted(operation, "The cluster is being added.")
 
 
 @router.get("/{identifier}/backups", response_model=Answer[ClusterBackups])

@@ -100,6 +100,10 @@ class Database(BaseModel):
     owner_email: str | None = Field(examples=["owner@example.com"])
     environment: str = Field(examples=["production"])
     kind: str = Field(examples=["shared"])
+    cluster: str = Field(
+        description="The cluster that it is on; direct connections go to that cluster's own port.",
+        examples=["shared-1"],
+    )
     plan: str = Field(examples=["standard"])
     max_connections: int = Field(examples=[20])
     pool_mode: Literal["transaction", "session"] = Field(
@@ -285,17 +289,19 @@ def _ways_in(
         "shadow_database_url": urls.shadow_database_url,
         "shadow_database_url_pooled": urls.shadow_database_url_pooled,
         "prisma": urls.prisma,
-        "connection": _connection(settings, row.username, password, row.database_name),
+        "connection": _connection(settings, row, row.username, password),
     }
 
 
-def _connection(settings: Settings, username: str, password: str, database: str) -> Connection:
+def _connection(
+    settings: Settings, database: DatabaseRow, username: str, password: str
+) -> Connection:
     return Connection(
         host=settings.domain,
-        port=settings.pg_port,
+        port=database.direct_port,
         username=username,
         password=password,
-        database=database,
+        database=database.database_name,
         sslmode="require",
     )
 
@@ -325,8 +331,10 @@ def strings(settings: Settings, row: DatabaseRow, style: Style) -> Strings:
 
 
 def _of_role(settings: Settings, role: roles.Role, password: str) -> dict[str, object]:
-    database, row = role.database.database_name, role.row
-    urls = main_strings(settings, row.username, password, database)
+    database, row = role.database, role.row
+    urls = main_strings(
+        settings, row.username, password, database.database_name, port=database.direct_port
+    )
     return {
         "id": row.id,
         "database_id": row.database_id,
@@ -338,7 +346,7 @@ def _of_role(settings: Settings, role: roles.Role, password: str) -> dict[str, o
         "connection_string": urls.connection_string,
         "connection_string_pooled": urls.connection_string_pooled,
         "prisma": urls.prisma,
-        "connection": _connection(settings, row.username, password, database),
+        "connection": _connection(settings, database, row.username, password),
         "password_changed_at": row.password_changed_at,
         "created_at": row.created_at,
         "updated_at": row.updated_at,

@@ -19,7 +19,7 @@ from tenantry.base.errors import Unavailable
 from tenantry.services import health, metrics
 from tenantry.services.access.service import Principal
 from tenantry.services.platform import Platform
-from tenantry.services.pooling.service import PoolerState
+from tenantry.services.pooling.model import PoolerState
 from tenantry.services.requests.model import Call
 
 router = APIRouter(tags=["platform"])

@@ -22,8 +22,10 @@ Each has a stable ``code``, its HTTP status, what happened (``detail``) and what
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +147,31 @@ class Unavailable(TenantryError):
 class MachineError(TenantryError):
     code = "machine_error"
     title = "This machine cannot do that"
+
+
+class Deferred:
+    """The failures of independent pieces of work: the first is raised once all have had their turn.
+
+    with Deferred() as failures:
+        for cluster in clusters:
+            with failures.deferred():
+                ...
+    """
+
+    def __init__(self) -> None:
+        self._first: TenantryError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._first is not None:
+            raise self._first
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Run a piece of work; its TenantryError is raised at the end."""
+        try:
+            yield
+        except TenantryError as error:
+            self._first = self._first or error

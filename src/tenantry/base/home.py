@@ -37,6 +37,11 @@ class Home:
         return self.root / "clusters"
 
     @property
+    def fleet(self) -> Path:
+        """The shared clusters besides the first; exists only if there are any."""
+        return self.root / "clusters.json"
+
+    @property
     def pooler(self) -> Path:
         return self.root / "pooler"
 

@@ -38,6 +38,7 @@ _CERTIFIABLE = re.compile(r".+\.(?=[a-z0-9-]*[a-z])[a-z0-9-]+")
 _WORD = re.compile(r"[A-Za-z0-9._/-]+")
 _VISIBLE = re.compile(r"[!-~]+")
 _TIME = r"([01]\d|2[0-3]):[0-5]\d"
+_PORTS = re.compile(r"(\d{1,5})-(\d{1,5})")
 _WINDOW = rf"^(off|{_TIME}-{_TIME})$"
 
 
@@ -45,6 +46,13 @@ def _whole(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("is not a whole path, from / on")
     return path
+
+
+def _port_range(text: str) -> str:
+    found = _PORTS.fullmatch(text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]) <= 65_535:  # noqa: PLR2004 (ports)
+        raise ValueError("is not two ports with a - between them, such as 5500-5999")
+    return text
 
 
 def _one_word(word: str) -> str:
@@ -216,6 +224,7 @@ class Settings(BaseSettings):
     trusted_proxies: str = ""
     pg_port: Port = 5432
     pool: Pool = Pool()
+    instance_ports: Annotated[str, AfterValidator(_port_range)] = "5500-5999"
     connections_per_address: Annotated[int, Field(ge=10, le=65_535)] | None = None
     redis_port: Port = 6379
     warm_pool: Annotated[int, Field(ge=0, le=500)] = 16
@@ -336,6 +345,12 @@ class Settings(BaseSettings):
         """The networks of proxies whose ``X-Forwarded-For`` is trusted."""
         parts = re.split(r"[\s,]+", self.trusted_proxies)
         return [ipaddress.ip_network(part) for part in parts if part]
+
+    @property
+    def instance_port_range(self) -> range:
+        """The ports of dedicated and further shared clusters."""
+        first, last = map(int, self.instance_ports.split("-"))
+        return range(first, last + 1)
 
     @property
     def engines_dir(self) -> Path:

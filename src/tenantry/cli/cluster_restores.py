@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from tenantry.base import settings
 from tenantry.base.errors import Conflict, NotFound
 from tenantry.base.settings import Settings
-from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import operations, output, recovery, times
 from tenantry.cli.asking import confirm
 from tenantry.cli.client import connect
@@ -21,7 +20,7 @@ from tenantry.services import supervisor
 from tenantry.services.cluster_restores import service
 from tenantry.services.cluster_restores.model import Differences, Report, Wanted
 from tenantry.services.cluster_restores.service import ClusterRestore
-from tenantry.services.clusters.service import CONTROL, LocalClusters
+from tenantry.services.clusters.fleet import CONTROL, Fleet
 from tenantry.services.recovery.service import require_complete
 
 
@@ -201,20 +200,13 @@ def discard(name: str, which: str | None, *, yes: bool) -> None:
 
 def psql(name: str, arguments: list[str]) -> None:
     """Replace this process with psql on a cluster, as its superuser. Raises NotFound."""
-    local = LocalClusters(settings.load())
-    for each in (local.control, local.shared):
-        if each.name == name:
-            program = each.bindir / "psql"
-            words = [f"--host={each.address.socket_dir}", f"--port={each.address.port}"]
-            words += [f"--username={ADMIN}", "--no-password"]
-            usual = DATABASE if each.name == CONTROL else "postgres"
-            dbname = [] if _names_database(arguments) else [f"--dbname={usual}"]
-            os.execv(program, [str(program), *words, *dbname, *arguments])  # noqa: S606 (psql becomes this)
-    names = [each.name for each in (local.control, local.shared)]
-    raise NotFound(
-        f"There is no cluster {name} here.",
-        hint=did_you_mean(name, names) or f"The clusters are {', '.join(names)}.",
-    )
+    cluster = Fleet(settings.load()).named(name)
+    program = cluster.bindir / "psql"
+    words = [f"--host={cluster.address.socket_dir}", f"--port={cluster.address.port}"]
+    words += [f"--username={ADMIN}", "--no-password"]
+    usual = DATABASE if name == CONTROL else "postgres"
+    dbname = [] if _names_database(arguments) else [f"--dbname={usual}"]
+    os.execv(program, [str(program), *words, *dbname, *arguments])  # noqa: S606 (psql becomes this)
 
 
 def _names_database(arguments: list[str]) -> bool:

@@ -34,6 +34,60 @@ def _state(repository: Row) -> str:
     return f"{state}: {repository['problem']}" if repository["problem"] else state
 
 
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the clusters, and how many databases are on each."""
+    with connect() as api:
+        found = api.get("/api/clusters")
+    if as_json:
+        output.as_json(found)
+        return
+    output.table(
+        found,
+        {
+            "NAME": "name",
+            "KIND": "kind",
+            "VERSION": "version",
+            "PORT": lambda row: "" if row["kind"] == "control" else str(row["port"]),
+            "DATABASES": lambda row: f"{row['databases']} of {row['max_databases']:,}",
+            "STATE": lambda row: "ready" if row["ready"] else "being added",
+        },
+        empty="There is no cluster.",
+    )
+
+
+@app.command()
+def add(
+    kind: Annotated[
+        Literal["shared"], typer.Option("--kind", help="shared: for many tenants.")
+    ] = "shared",
+    name: Annotated[
+        str | None, typer.Option("--name", help="By default shared-2, shared-3 and so on.")
+    ] = None,
+    wait: operations.Wait = True,
+    as_json: Json = False,
+) -> None:
+    """Add a cluster to this machine, on a port of TENANTRY_INSTANCE_PORTS.
+
+    New databases are placed on the shared cluster that has most free connections. The machine's
+    memory is divided equally: the others give their part up when they are next started.
+
+    Example:
+
+        tenantry cluster add
+    """
+    with connect() as api:
+        row = api.post("/api/clusters", {"kind": kind, "name": name})
+        if wait:
+            row = operations.follow(api, row["id"])
+    if as_json:
+        output.as_json(row)
+    elif wait:
+        output.done(f"{row['result']['name']} takes databases, on port {row['result']['port']}")
+    else:
+        output.done(f"The cluster is being added; tenantry operation watch {row['id']}")
+
+
 @app.command()
 def backups(name: ClusterNamed, as_json: Json = False) -> None:
     """List a cluster's physical backups, and from which moment on it can be restored.
@@ -116,7 +170,8 @@ def verify(name: ClusterNamed, wait: operations.Wait = True, as_json: Json = Fal
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(
-    context: typer.Context, name: Annotated[str, typer.Argument(help="control or shared-1")]
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A cluster: control, shared-1")],
 ) -> None:
     """Open psql on a cluster as its superuser, over its local socket.
 

@@ -100,6 +100,10 @@ def create(
         typer.Option(metavar="NAME", help="Give it this schema: see `tenantry blueprint list`."),
     ] = None,
     seeds: blueprints.Seeds = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="The cluster to create it on (administrators). By default the freest."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Create a database, and show its connection strings and its password once.
@@ -120,6 +124,7 @@ def create(
         "import_from": imports.connection_string() if import_ else None,
         "blueprint": blueprint,
         "seeds": seeds,
+        "cluster": cluster,
     }
     with connect() as api:
         said = {field: value for field, value in wanted.items() if value is not None}

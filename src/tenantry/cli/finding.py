@@ -27,7 +27,7 @@ In = Annotated[
         "--env", metavar="ENV", help="Its environment, where several have a database of that name."
     ),
 ]
-ClusterNamed = Annotated[str, typer.Argument(metavar="NAME", help="control or shared-1")]
+ClusterNamed = Annotated[str, typer.Argument(metavar="NAME", help="A cluster: control, shared-1")]
 
 
 def title(row: Row) -> str:

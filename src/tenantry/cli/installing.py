@@ -10,6 +10,7 @@ from tenantry.base.errors import MachineError
 from tenantry.base.settings import Settings
 from tenantry.cli import output
 from tenantry.host import engines, files, nftables, packages, programs
+from tenantry.services.clusters.fleet import Fleet
 
 _USUAL_HOME = Path("/var/lib/tenantry")
 
@@ -45,7 +46,8 @@ async def limit_connections(here: Settings) -> None:
         output.note("Only root can set TENANTRY_CONNECTIONS_PER_ADDRESS in force.")
         return
     await packages.ensure_nftables(say)
-    ports = (here.pg_port, here.pool.port, here.api.port)
+    servers = (each.address.port for each in Fleet(here).shared)
+    ports = (*servers, here.pool.port, here.api.port)
     text = nftables.render(name, ports, here.connections_per_address)
     files.write_atomically(here.home / "nftables.conf", text, mode=0o644)
     await nftables.apply(text)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -15,10 +15,12 @@ from tenantry.base import settings
 from tenantry.base.errors import NotFound
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
+from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import output
-from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.clusters.fleet import Fleet
 
-Part = Literal["supervisor", "api", "worker", "control", "shared-1", "pooler"]
+_PROGRAMS = ("supervisor", "api", "worker")
+_POOLER = "pooler"
 
 _LOOK_SECONDS = 0.5
 _BLOCK = 1 << 16
@@ -26,7 +28,10 @@ _BLOCK = 1 << 16
 
 def logs(
     part: Annotated[
-        Part, typer.Argument(help="supervisor, api, worker, control, shared-1 or pooler.")
+        str,
+        typer.Argument(
+            metavar="PART", help="supervisor, api, worker, pooler, or a cluster: control, shared-1."
+        ),
     ],
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")
@@ -37,8 +42,8 @@ def logs(
 ) -> None:
     """Show the last log lines of a part of this machine's platform.
 
-    Those of the supervisor, the API, the worker and shared-1 are JSON objects, one a line. Logs are
-    rotated and deleted by size: older lines may be gone.
+    Those of the supervisor, the API, the worker and shared clusters are JSON objects, one a line.
+    Logs are rotated and deleted by size: older lines may be gone.
 
     Examples:
 
@@ -64,21 +69,25 @@ def logs(
             _write(line)
 
 
-def _source(
-    here: Settings, part: Part
-) -> tuple[Callable[[], Path | None], Callable[[bytes], bool]]:
-    """Return what finds a part's current log file, and what recognizes the part's lines in it."""
-    folder, local = Home(here.home).logs, LocalClusters(here)
-    match part:
-        case "control":
-            return partial(local.control.newest_log, start=True), _everything
-        case "shared-1":
-            return partial(local.shared.newest_log, start=True), _everything
-        case "pooler":
-            return partial(_existing, folder / "pooler.log"), _everything
-        case _:
-            shared = partial(_existing, folder / "tenantry.log")
-            return shared, lambda line: _part_of(line) == part
+def _source(here: Settings, part: str) -> tuple[Callable[[], Path | None], Callable[[bytes], bool]]:
+    """Return what finds a part's current log file, and what recognizes the part's lines in it.
+
+    Raises NotFound.
+    """
+    folder = Home(here.home).logs
+    if part == _POOLER:
+        return partial(_existing, folder / "pooler.log"), _everything
+    if part in _PROGRAMS:
+        shared = partial(_existing, folder / "tenantry.log")
+        return shared, lambda line: _part_of(line) == part
+    clusters = {each.name: each for each in Fleet(here).every}
+    if part in clusters:
+        return partial(clusters[part].newest_log, start=True), _everything
+    parts = (*_PROGRAMS, _POOLER, *clusters)
+    raise NotFound(
+        f"There is no part {part}.",
+        hint=did_you_mean(part, parts) or f"The parts are {', '.join(parts)}.",
+    )
 
 
 def _existing(path: Path) -> Path | None:

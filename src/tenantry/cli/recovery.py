@@ -23,7 +23,7 @@ from tenantry.base import settings
 from tenantry.base.errors import Conflict, InvalidInput, MachineError
 from tenantry.base.secrets import Secret
 from tenantry.base.sizes import readable
-from tenantry.cli import output, platform, times
+from tenantry.cli import findings, output, times
 from tenantry.cli.asking import confirm
 from tenantry.cli.entry_point import FAILED, Json
 from tenantry.cli.installing import install
@@ -103,7 +103,7 @@ def _key(file: Path | None) -> Secret:
 
 
 async def _look(here: settings.Settings, recovery: Recovery) -> Found:
-    preflight.require(await platform.examine(here))
+    preflight.require(await findings.examine(here))
     return await recovery.look()
 
 

@@ -16,8 +16,10 @@ from tenantry.pg.connections import Address
 class ClusterRow:
     """A cluster as the control database knows it.
 
-    ``databases`` counts tenants' databases, ``placed`` also warm ones and those being made.
-    ``full_backup_since``, if set, is a moment after which a full backup has to be made.
+    ``databases`` counts tenants' databases, ``placed`` also warm ones and those being made, and
+    ``allotted`` is the sum of the connections that all these may hold. A cluster that is not
+    ``ready`` is being added. ``full_backup_since``, if set, is a moment after which a full backup
+    has to be made.
     """
 
     id: uuid.UUID
@@ -30,8 +32,10 @@ class ClusterRow:
     max_databases: int
     created_at: dt.datetime
     full_backup_since: dt.datetime | None
+    ready: bool
     databases: int
     placed: int
+    allotted: int
 
     @property
     def address(self) -> Address:
@@ -43,12 +47,14 @@ async def every(tx: Tx) -> list[ClusterRow]:
     async with tx.cursor(row_factory=class_row(ClusterRow)) as cursor:
         await cursor.execute(
             """
-            SELECT c.*, held.databases, held.placed
+            SELECT c.*, held.databases, held.placed, held.allotted
             FROM clusters c, LATERAL (
                 SELECT count(*) AS placed,
                     count(*) FILTER (WHERE d.status IN ('branching', 'active', 'deleting'))
-                        AS databases
-                FROM databases d WHERE d.cluster_id = c.id
+                        AS databases,
+                    coalesce(sum(coalesce(d.max_connections, p.max_connections)), 0)::bigint
+                        AS allotted
+                FROM databases d JOIN plans p ON p.name = d.plan WHERE d.cluster_id = c.id
             ) held
             ORDER BY c.created_at, c.name
             """
@@ -67,6 +73,39 @@ async def ensure(tx: Tx, *, name: str, kind: str, version: int, address: Address
         """,
         (new_id(), name, kind, version, str(address.socket_dir), address.port),
     )
+
+
+async def insert_unready(
+    tx: Tx, *, kind: str, driver: str, version: int, address: Address
+) -> uuid.UUID:
+    """Insert a cluster that is going to be added; its name is that of its socket's folder."""
+    cluster_id = new_id()
+    await tx.execute(
+        """
+        INSERT INTO clusters (id, name, kind, driver, version, socket_dir, port, ready)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, false)
+        """,
+        (
+            cluster_id,
+            address.socket_dir.name,
+            kind,
+            driver,
+            version,
+            str(address.socket_dir),
+            address.port,
+        ),
+    )
+    return cluster_id
+
+
+async def set_ready(tx: Tx, name: str) -> None:
+    """Let databases be placed on a cluster from now on."""
+    await tx.execute("UPDATE clusters SET ready = true WHERE name = %s", (name,))
+
+
+async def remove_unready(tx: Tx, name: str) -> None:
+    """Remove a cluster that was not added after all."""
+    await tx.execute("DELETE FROM clusters WHERE name = %s AND NOT ready", (name,))
 
 
 async def find(tx: Tx, cluster_id: uuid.UUID) -> ClusterRow | None:

@@ -34,7 +34,8 @@ class DatabaseRow(Attributes, Limits):
     """A database's wanted state, with the limits of its pricing plan and its own combined.
 
     ``used_bytes`` is None until it is first measured. A branch has the moment of its parent's
-    state, and the parent while that exists. ``missing_since`` is None unless the database is
+    state, and the parent while that exists. ``cluster`` is the name of its cluster, and
+    ``direct_port`` that cluster's own port. ``missing_since`` is None unless the database is
     missing on its cluster; ``status_detail`` says why reconciliation failed. No client can connect
     before ``paused_until``, which is None unless it wrote too much of what ``paused_for`` names.
     ``password_rotates_at`` is None unless its passwords are replaced after
@@ -47,6 +48,8 @@ class DatabaseRow(Attributes, Limits):
     database_name: str
     username: str
     status: Status
+    cluster: str
+    direct_port: int
     customer_id: uuid.UUID | None
     owner_email: str | None
     kind: str
@@ -92,7 +95,8 @@ class DatabaseRow(Attributes, Limits):
 _ATTRIBUTES = ", ".join(f"d.{name}" for name in attributes.NAMES)
 _LIMITS = ", ".join(f"coalesce(d.{name}, p.{name}) AS {name}" for name in plans.NAMES)
 COLUMNS = f"""
-    d.id, d.cluster_id, d.database_name, d.username, d.status, d.customer_id,
+    d.id, d.cluster_id, d.database_name, d.username, d.status, l.name AS cluster,
+    l.port AS direct_port, d.customer_id,
     c.email AS owner_email, d.kind, {_ATTRIBUTES}, p.longest_statement_seconds, {_LIMITS},
     u.used_bytes, coalesce(u.state, 'ok') AS quota_state, d.parent_id, d.branched_at,
     d.missing_since, f.detail AS status_detail, d.password_changed_at,
@@ -103,6 +107,7 @@ COLUMNS = f"""
 """
 _BESIDE = """
     JOIN plans p ON p.name = d.plan
+    JOIN clusters l ON l.id = d.cluster_id
     LEFT JOIN disk_usage u ON u.database_id = d.id
     LEFT JOIN database_activity a ON a.database_id = d.id
     LEFT JOIN failing_reconciliations f ON f.database_id = d.id
@@ -134,10 +139,17 @@ async def lock(tx: Tx, database_id: uuid.UUID, *, wait: bool) -> DatabaseRow | N
     )
 
 
-async def lock_warm(tx: Tx) -> DatabaseRow | None:
-    """Lock the oldest warm row that no other transaction has locked."""
+async def lock_warm(tx: Tx, cluster: str | None = None) -> DatabaseRow | None:
+    """Lock the oldest warm row, of this cluster if any, that no other transaction has locked."""
     return await _lock(
-        tx, "status = 'warm' ORDER BY created_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
+        tx,
+        """
+        status = 'warm'
+            AND (%s::text IS NULL OR cluster_id = (SELECT id FROM clusters WHERE name = %s))
+        ORDER BY created_at LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+        """,
+        cluster,
+        cluster,
     )
 
 
@@ -294,15 +306,15 @@ async def existing(tx: Tx) -> set[uuid.UUID]:
     return {row[0] for row in await (await tx.execute("SELECT id FROM databases")).fetchall()}
 
 
-async def named(tx: Tx, cluster_id: uuid.UUID, name: str) -> DatabaseRow | None:
-    """Return the active database of a cluster whose main or shadow database has this name."""
+async def named(tx: Tx, name: str) -> DatabaseRow | None:
+    """Return the active database whose main or shadow database has this name."""
     async with tx.cursor(row_factory=class_row(DatabaseRow)) as cursor:
         await cursor.execute(
             f"""
             SELECT {COLUMNS} {FROM}
-            WHERE d.cluster_id = %s AND d.database_name = %s AND d.status = 'active'
+            WHERE d.database_name = %s AND d.status = 'active'
             """,
-            (cluster_id, names.main_of(name)),
+            (names.main_of(name),),
         )
         return await cursor.fetchone()
 
@@ -356,10 +368,16 @@ async def on_cluster(tx: Tx, cluster_id: uuid.UUID) -> list[DatabaseRow]:
         return await cursor.fetchall()
 
 
-async def count_warm(tx: Tx) -> int:
-    """Return how many databases are warm or being created."""
+async def count_warm(tx: Tx, cluster: str | None = None) -> int:
+    """Return how many databases, of this cluster if any, are warm or being created."""
     row = await (
-        await tx.execute("SELECT count(*) FROM databases WHERE status IN ('creating', 'warm')")
+        await tx.execute(
+            """
+            SELECT count(*) FROM databases d JOIN clusters c ON c.id = d.cluster_id
+            WHERE d.status IN ('creating', 'warm') AND (%s::text IS NULL OR c.name = %s)
+            """,
+            (cluster, cluster),
+        )
     ).fetchone()
     return int(row[0]) if row else 0
 

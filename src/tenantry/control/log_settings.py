@@ -37,14 +37,13 @@ async def set_log_settings(tx: Tx, database_id: uuid.UUID, wanted: LogSettings) 
     )
 
 
-async def logged(tx: Tx, cluster_id: uuid.UUID) -> dict[str, uuid.UUID]:
-    """Return the databases of a cluster with logging on, by their name in PostgreSQL."""
+async def logged(tx: Tx) -> dict[str, uuid.UUID]:
+    """Return the databases with logging on, by their name in PostgreSQL."""
     cursor = await tx.execute(
         """
         SELECT database_name, id FROM databases
-        WHERE cluster_id = %s AND status = 'active'
+        WHERE status = 'active'
           AND (log_statements <> 'none' OR log_min_duration_ms IS NOT NULL OR log_errors)
-        """,
-        (cluster_id,),
+        """
     )
     return dict(await cursor.fetchall())

@@ -360,3 +360,14 @@ async def forget_old(tx: Tx, *, days: int = 90) -> None:
     await tx.execute(
         "DELETE FROM operations WHERE finished_at < now() - make_interval(days => %s)", (days,)
     )
+
+
+async def last_status(tx: Tx, kind: str) -> str | None:
+    """Return the status of the newest operation of a kind; None if there is none."""
+    row = await (
+        await tx.execute(
+            "SELECT status FROM operations WHERE kind = %s ORDER BY created_at DESC LIMIT 1",
+            (kind,),
+        )
+    ).fetchone()
+    return None if row is None else str(row[0])

@@ -6,6 +6,7 @@ from psycopg.rows import class_row
 
 from tenantry.control.attributes import PoolMode
 from tenantry.control.store import Tx
+from tenantry.pg import names
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,3 +43,22 @@ async def pool_limits(tx: Tx) -> list[PoolLimits]:
             """
         )
         return await cursor.fetchall()
+
+
+async def placed(tx: Tx, *, but: str) -> dict[str, str]:
+    """Return the cluster of each database, shadows included, that is not on one cluster.
+
+    Those that are being created are among them.
+    """
+    rows = await tx.execute(
+        """
+        SELECT d.database_name, c.name FROM databases d JOIN clusters c ON c.id = d.cluster_id
+        WHERE c.name <> %s
+        """,
+        (but,),
+    )
+    return {
+        name: cluster
+        for database, cluster in await rows.fetchall()
+        for name in (database, names.shadow(database))
+    }

@@ -24,6 +24,10 @@ class Machine:
             min(whole, memory_mb * _MIB) if memory_mb else whole, len(os.sched_getaffinity(0))
         )
 
+    def part(self, of: int) -> "Machine":
+        """Return an equal part of it, one of so many. Cores are shared."""
+        return Machine(self.memory_bytes // of, self.cores)
+
 
 @dataclass(frozen=True, slots=True)
 class Sizing:

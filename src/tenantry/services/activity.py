@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 
+from tenantry.base.errors import Deferred
 from tenantry.base.events import Event, SessionAnnounced, subscribe
 from tenantry.control import activity as rows
 from tenantry.control import audit
@@ -18,7 +19,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.pg import catalog
 from tenantry.pg.catalog import SessionCount
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 
 
 def started_since(before: int, now: int) -> int:
@@ -46,23 +47,27 @@ class Activity:
         """Record which databases were used since the last look."""
         visits, self._visits = self._visits, Counter()
         late: dict[uuid.UUID, int] = {}
-        for cluster in await self._clusters.with_databases():
-            async with self._clusters.connection(cluster.id) as server:
-                counts = await catalog.session_counts(server)
-            async with self._store.transaction(audit.PLATFORM) as tx:
-                before = await rows.sessions_seen(tx, cluster.id)
-                found = []
-                for row in await database_rows.on_cluster(tx, cluster.id):
-                    if row.status != "active":
-                        continue
-                    count = _of(row, counts)
-                    ours = sum(visits[name] for name in row.database_names)
-                    started = started_since(before.get(row.id, count.started), count.started)
-                    used = count.tenants_open or started > ours + self._late.get(row.id, 0)
-                    late[row.id] = max(0, ours - started)
-                    found.append(Look(row.id, count.started, used))
-                await rows.keep(tx, found)
-        self._late = late
+        with Deferred() as failures:
+            for cluster in await self._clusters.with_databases():
+                with failures.deferred():
+                    async with self._clusters.connection(cluster.id) as server:
+                        counts = await catalog.session_counts(server)
+                    async with self._store.transaction(audit.PLATFORM) as tx:
+                        before = await rows.sessions_seen(tx, cluster.id)
+                        found = []
+                        for row in await database_rows.on_cluster(tx, cluster.id):
+                            if row.status != "active":
+                                continue
+                            count = _of(row, counts)
+                            ours = sum(visits[name] for name in row.database_names)
+                            started = started_since(
+                                before.get(row.id, count.started), count.started
+                            )
+                            used = count.tenants_open or started > ours + self._late.get(row.id, 0)
+                            late[row.id] = max(0, ours - started)
+                            found.append(Look(row.id, count.started, used))
+                        await rows.keep(tx, found)
+            self._late = late
 
 
 def _of(row: DatabaseRow, counts: Mapping[str, SessionCount]) -> SessionCount:

@@ -34,7 +34,8 @@ from tenantry.base.events import LoginsEnded, LoginsRefused, emit
 from tenantry.base.home import Home
 from tenantry.base.pausing import pause
 from tenantry.host import files, processes
-from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.clusters import Cluster
+from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.observations.model import Measure, gauge
 from tenantry.services.pooling import memory, plan
 from tenantry.services.pooling.service import Pooler
@@ -147,7 +148,7 @@ def surplus(pending: list[Pending], most: int) -> list[Pending]:
 class _Server:
     """The unfinished logins of a cluster, tracked across looks."""
 
-    cluster: ProcessCluster
+    cluster: Cluster
     most: int
     most_silent: int
     first_seen: dict[int, float] = field(default_factory=dict)
@@ -184,29 +185,41 @@ def _unfinished(title: list[str], postmaster: list[str]) -> tuple[bool, str | No
 
 
 class LoginFloods:
-    """The watch of one cluster, whose max_connections is ``places``, and of its pooler."""
+    """The watch of all shared clusters, and of their pooler."""
 
-    def __init__(self, cluster: ProcessCluster, pooler: Pooler, home: Home, *, places: int) -> None:
-        self._server = _Server(cluster, places // _PART, places)
+    def __init__(self, fleet: Fleet, pooler: Pooler, home: Home) -> None:
+        self._fleet = fleet
+        self._servers: dict[str, _Server] = {}
         self._pooler = pooler
         self._home = home
-        self._logs = _Logs(home.logs, cluster.name)
+        self._logs = _Logs(home.logs)
         self._seen = Seen()
         self._ended = Counter[str]()  # by address, since the last report
 
-    async def watch_server(self) -> None:
+    async def watch_servers(self) -> None:
         """Until cancelled, end surplus unfinished logins and report the observations."""
         for look in itertools.count():
             reporting = look % _REPORT_LOOKS == 0
-            pending = self._server.pending(always=reporting)
-            silent = [each for each in pending if each.address is None]
-            talking = [each for each in pending if each.address is not None]
-            self._end(surplus(talking, self._server.most))
-            self._end(surplus(silent, self._server.most_silent))
             if reporting:
-                self._seen.authenticating = len(pending)
-                self._report(await asyncio.to_thread(self._logs.refused))
+                self._find_servers()
+            count = 0
+            for server in self._servers.values():
+                pending = server.pending(always=reporting)
+                count += len(pending)
+                silent = [each for each in pending if each.address is None]
+                talking = [each for each in pending if each.address is not None]
+                self._end(surplus(talking, server.most))
+                self._end(surplus(silent, server.most_silent))
+            if reporting:
+                self._seen.authenticating = count
+                self._report(await asyncio.to_thread(self._logs.refused, [*self._servers]))
             await pause(_LOOK_SECONDS)
+
+    def _find_servers(self) -> None:
+        places = self._fleet.sizing.max_connections
+        for cluster in self._fleet.shared:
+            server = self._servers.setdefault(cluster.name, _Server(cluster, 0, 0))
+            server.most, server.most_silent = places // _PART, places
 
     async def watch_pooler(self) -> None:
         """Until cancelled, lower the pooler's login timeout while many logins are unfinished.
@@ -256,17 +269,16 @@ class LoginFloods:
 
 
 class _Logs:
-    """The logs of a cluster and of the pooler, read incrementally."""
+    """The logs of the clusters and of the pooler, read incrementally."""
 
-    def __init__(self, folder: Path, cluster: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._patterns = (f"{cluster}-*.log", "pooler.log")
         self._read: Mapping[int, int] | None = None  # offset by inode
 
-    def refused(self) -> int:
+    def refused(self, clusters: list[str]) -> int:
         """Return how many logins were refused since the last call."""
         found, read = 0, {}
-        for pattern in self._patterns:
+        for pattern in (*(f"{name}-*.log" for name in clusters), "pooler.log"):
             for path in self._folder.glob(pattern):
                 with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
                     status = os.fstat(file.fileno())

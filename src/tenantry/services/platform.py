@@ -18,6 +18,7 @@ from tenantry.control import jobs
 from tenantry.control.store import ControlStore
 from tenantry.host import files, processes
 from tenantry.host.engines import find_pgbouncer
+from tenantry.pg.clusters import Cluster
 from tenantry.services.access.service import Access
 from tenantry.services.backups.schedules import BackupSchedules
 from tenantry.services.backups.service import Backups
@@ -27,9 +28,12 @@ from tenantry.services.branches.copying import Copying
 from tenantry.services.branches.flow import BranchFlow
 from tenantry.services.branches.service import Branches
 from tenantry.services.certificates.service import Certificates
+from tenantry.services.cluster_additions.flow import ClusterAddFlow
+from tenantry.services.cluster_additions.service import ClusterAdditions
 from tenantry.services.cluster_restores import service as cluster_restores
 from tenantry.services.cluster_restores.flow import ClusterRestoring
-from tenantry.services.clusters.service import ClusterPools, LocalClusters
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.control_schema import ensure_control_schema
 from tenantry.services.databases.reconciliation import Reconciliation
 from tenantry.services.databases.replacement import Replacement
@@ -100,6 +104,7 @@ class Platform:
     repositories: Repositories
     side_clusters: SideClusters
     restores: Restores
+    cluster_additions: ClusterAdditions
     cluster_backups: ClusterBackups
     cluster_restoring: ClusterRestoring
     drills: Drills
@@ -122,23 +127,22 @@ class Platform:
 
 
 def local_pooler(settings: Settings) -> Pooler:
-    """Return the pooler in front of this machine's shared cluster."""
-    local = LocalClusters(settings)
-    return Pooler(settings, backend=local.shared_address, budget=local.sizing.pooled)
+    """Return the pooler in front of this machine's shared clusters."""
+    return Pooler(settings, Fleet(settings))
 
 
 def local_certificates(settings: Settings) -> Certificates:
     """Return the certificate of this machine's endpoints."""
-    return Certificates(settings, LocalClusters(settings).shared, local_pooler(settings))
+    return Certificates(settings, Fleet(settings), local_pooler(settings))
 
 
 @asynccontextmanager
 async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
     """Open the platform of this machine for the duration of the block."""
-    local = LocalClusters(settings)
+    fleet = Fleet(settings)
     pooler = local_pooler(settings)
     async with (
-        ControlStore(local.control_address) as store,
+        ControlStore(fleet.control.address) as store,
         ClusterPools(store) as clusters,
         jobs.job_app(store).open_async() as queue,
         store.background,  # the first to be closed: its tasks need the others
@@ -147,17 +151,22 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             store,
             clusters,
             pooler,
-            most_connections=local.sizing.per_database,
+            most_connections=fleet.sizing.per_database,
             most_of_a_customer=settings.customer.databases,
             warm_pool=WarmPool(
                 store,
                 clusters,
+                pooler,
                 size=settings.warm_pool,
                 wake=partial(jobs.wake, queue, jobs.REFILL),
             ),
         )
-        endpoints = (PostgresEndpoint(local.shared), PoolerEndpoint(pooler))
-        network = Network(store, databases, Home(settings.home), endpoints)
+        network = Network(
+            store,
+            databases,
+            Home(settings.home),
+            lambda: [*map(PostgresEndpoint, fleet.shared), PoolerEndpoint(pooler)],
+        )
         rules = SessionRules(
             lasts=dt.timedelta(hours=settings.session.hours),
             idle=dt.timedelta(minutes=settings.session.idle_minutes),
@@ -205,7 +214,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             most_bytes=settings.customer.backup_gb << 30,
         )
         counted = Home(settings.home).run / "overuse.json"
-        overuse = Overuse(store, clusters, pooler, local.shared, counted=counted)
+        overuse = Overuse(store, clusters, pooler, counted=counted)
         roles = Roles(store, clusters, pooler, databases, network)
         visits = Visits(store, clusters, pooler, Home(settings.home))
         migrations_ = TenantMigrations(store, MigrationFlow(visits), databases, operations)
@@ -241,7 +250,7 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
             extensions=Extensions(clusters, databases),
             statement_log=StatementLog(clusters, databases, entries),
             collecting=Collecting(
-                store, clusters, pooler, local.shared, entries, days=settings.audit_days
+                store, clusters, pooler, fleet, entries, days=settings.audit_days
             ),
             branches=Branches(settings, store, databases, operations, branching),
             quotas=quotas,
@@ -254,16 +263,22 @@ async def open_platform(settings: Settings) -> AsyncIterator[Platform]:
                 operations=operations,
             ),
             overuse=overuse,
-            versions=Versions(settings, local, pooler),
+            versions=Versions(settings, fleet, pooler),
             vacuuming=Vacuuming(
                 store, clusters, databases, operations, overuse, home=Home(settings.home)
             ),
-            transaction_ids=TransactionIds(store, clusters, local),
+            transaction_ids=TransactionIds(store, clusters, fleet),
             certificates=local_certificates(settings),
             repositories=repositories,
             side_clusters=side_clusters,
             restores=Restores(restoring, databases, operations),
             cluster_restoring=cluster_restoring,
+            cluster_additions=ClusterAdditions(
+                settings,
+                store,
+                operations,
+                ClusterAddFlow(store, fleet, repositories, network),
+            ),
             cluster_backups=ClusterBackups(store, operations, repositories, schedule(settings)),
             drills=Drills(settings, store, databases, operations, repositories),
             home_keeper=HomeKeeper(settings, repositories),
@@ -299,21 +314,28 @@ async def bring_up(settings: Settings, say: Say) -> BroughtUp:
         files.ensure_folder(folder)
     local_certificates(settings).ensure_some()
     _ensure_seal_key(home)
-    local = LocalClusters(settings)
+    fleet = Fleet(settings)
     pgbouncer = await find_pgbouncer(settings.engines_dir)
     await cluster_restores.settle(settings)
     async with AsyncExitStack() as started:
-        for cluster in (local.control, local.shared):
+
+        async def start(cluster: Cluster) -> None:
             if cluster.pid() is None:
                 say(f"Starting the {cluster.name} cluster")
                 started.push_async_callback(cluster.stop)
-            await local.ensure_running(cluster)
+            await fleet.ensure_running(cluster)
+
+        await start(fleet.control)
+        await fleet.ensure_control_database()
+        await ensure_control_schema(fleet)
+        async with ControlStore(fleet.control.address) as store:
+            await fleet.ensure_members(store)
+        for cluster in fleet.shared:
+            await start(cluster)
         await _ready_repositories(settings, say)
-        await local.ensure_control_database()
-        await ensure_control_schema(local)
         await cluster_restores.complete(settings)
         async with open_platform(settings) as platform:
-            await local.ensure_shared(platform.store)
+            await fleet.ensure_shared(platform.store)
             await platform.network.keep()
             if platform.pooler.pid() is None:
                 say("Starting the pooler")
@@ -347,11 +369,11 @@ async def _ready_repositories(settings: Settings, say: Say) -> None:
 
 async def ensure_server_files(platform: Platform) -> None:
     """Revert manual changes to the files of running servers."""
-    local = LocalClusters(platform.settings)
-    for cluster in (local.control, local.shared):
+    fleet = Fleet(platform.settings)
+    for cluster in fleet.every:
         if cluster.pid() is not None:
-            await local.ensure_files(cluster)
-    await local.ensure_standing_roles()
+            await fleet.ensure_files(cluster)
+    await fleet.ensure_standing_roles()
     platform.pooler.ensure_files()
     await platform.network.keep()
 

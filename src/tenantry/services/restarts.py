@@ -1,6 +1,6 @@
 """Restarts of processes that run replaced files, with minimal disruption for clients.
 
-For the shared cluster, pooled clients wait in PgBouncer meanwhile (PAUSE), and direct sessions get
+For a shared cluster, pooled clients wait in PgBouncer meanwhile (PAUSE), and direct sessions get
 a grace period to end their transactions. The supervisor starts what was stopped. Restarts happen in
 the maintenance window, or at once where new sessions already fail.
 """
@@ -26,10 +26,10 @@ from tenantry.control.store import ControlStore
 from tenantry.host import files, processes
 from tenantry.host import versions as installed
 from tenantry.pg import catalog
-from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import ADMIN, PLATFORM, Address, connect
 from tenantry.services import supervisor, versions
-from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.clusters.fleet import CONTROL, Fleet
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.versions import Part
 
@@ -54,11 +54,11 @@ class Restarts:
     """The restarts of the local parts of a platform."""
 
     def __init__(
-        self, settings: Settings, store: ControlStore, local: LocalClusters, pooler: Pooler
+        self, settings: Settings, store: ControlStore, fleet: Fleet, pooler: Pooler
     ) -> None:
         self._settings = settings
         self._store = store
-        self._local = local
+        self._fleet = fleet
         self._pooler = pooler
 
     async def keep(self) -> list[str]:
@@ -69,7 +69,7 @@ class Restarts:
         if installed.packages_are_changing():
             return []
         done = []
-        for cluster in (self._local.shared, self._local.control):
+        for cluster in reversed(self._fleet.every):
             part = await versions.cluster(cluster)
             if await self._is_due(part) and await self._restart(cluster, urgent=bool(part.fails)):
                 done.append(cluster.name)
@@ -120,7 +120,7 @@ class Restarts:
         """
         try:
             mark = self._mark(part.name)
-            if part.name in {self._local.shared.name, self._local.control.name}:
+            if part.name in {each.name for each in self._fleet.every}:
                 return {*part.replaced} <= {*mark.read_text().splitlines()}
             return time.time() - mark.stat().st_mtime < _AGAIN_SECONDS
         except FileNotFoundError:
@@ -134,7 +134,7 @@ class Restarts:
 
     # ── a cluster ────────────────────────────────────────────────────────────
 
-    async def _restart(self, cluster: ProcessCluster, *, urgent: bool) -> bool:
+    async def _restart(self, cluster: Cluster, *, urgent: bool) -> bool:
         """Stop a cluster when no transaction is open, and return True when it is up again.
 
         If transactions are still open after the grace period, stop it nevertheless if ``urgent``;
@@ -142,7 +142,7 @@ class Restarts:
         """
         if cluster.held.exists():
             return False
-        if cluster.name != self._local.shared.name:
+        if cluster.name == CONTROL:
             return await self._stop_and_wait(cluster)
         # Reduces what the shutdown has to write while clients wait.
         async with connect(cluster.address, user=ADMIN) as admin:
@@ -166,7 +166,7 @@ class Restarts:
                     await asyncio.sleep(_POLL_SECONDS)
         return True
 
-    async def _stop_and_wait(self, cluster: ProcessCluster) -> bool:
+    async def _stop_and_wait(self, cluster: Cluster) -> bool:
         self._note(cluster.name)
         if (pid := cluster.pid()) is None:
             return False

@@ -26,7 +26,7 @@ from tenantry.pg.connections import PLATFORM, connect
 from tenantry.services import reconciling, supervisor, transaction_ids, versions
 from tenantry.services.backups.plan import failing_backups
 from tenantry.services.cluster_restores.service import every_retained
-from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
+from tenantry.services.clusters.fleet import CONTROL, Fleet
 from tenantry.services.passwords import alerts as password_alerts
 from tenantry.services.platform import local_pooler
 from tenantry.services.quotas import plan as quotas
@@ -117,14 +117,15 @@ def _restricted(paused: Mapping[str, int], full: Mapping[str, int]) -> list[str]
 async def look(settings: Settings) -> Status:
     """Return the status now. Empty before the first start."""
     home = Home(settings.home)
-    local = LocalClusters(settings)
+    fleet = Fleet(settings)
     if not home.clusters.exists():
         return Status([], [])
-    control, shared = local.control.pid(), local.shared.pid()
+    pids = {each.name: each.pid() for each in fleet.every}
+    control = fleet.control
     parts = [
         _part("supervisor", supervisor.running_pid(settings), f"home {settings.home}"),
-        _part("control", control, f"socket {local.control_address.socket_dir}"),
-        _part("shared-1", shared, f"port {settings.pg_port}"),
+        _part(CONTROL, pids[CONTROL], f"socket {control.address.socket_dir}"),
+        *(_part(each.name, pids[each.name], f"port {each.address.port}") for each in fleet.shared),
         _part("pooler", local_pooler(settings).pid(), f"port {settings.pool.port}"),
         _part("api", processes.read_pid(home.run / "api.pid"), settings.api_url),
         _part("worker", processes.read_pid(home.run / "worker.pid"), "jobs and reconciliation"),
@@ -139,9 +140,9 @@ async def look(settings: Settings) -> Status:
     unreconciled: list[str] = []
     full: dict[str, int] = {}
     reports: list[transaction_ids.Report] = []
-    if control is not None:
+    if pids[CONTROL] is not None:
         try:
-            async with connected(local.control_address) as connection:
+            async with connected(control.address) as connection:
                 found = await rows.every(connection)
                 paused = await pauses.count_paused(connection)
                 days = settings.password_days
@@ -151,18 +152,17 @@ async def look(settings: Settings) -> Status:
                 known = await seen(repositories, connection)
                 full = await usage.count_by_state(connection)
                 late = _late(settings, await operations.queued(connection))
-                reports.append(
-                    await transaction_ids.report(CONTROL, connection, local.control.data)
-                )
-            if shared is not None:
-                async with connect(local.shared_address, user=PLATFORM) as connection:
-                    reports.append(
-                        await transaction_ids.report(SHARED, connection, local.shared.data)
-                    )
+                reports.append(await transaction_ids.report(CONTROL, connection, control.data))
+            for each in fleet.shared:
+                if pids[each.name] is not None:
+                    async with connect(each.address, user=PLATFORM) as connection:
+                        reports.append(
+                            await transaction_ids.report(each.name, connection, each.data)
+                        )
         except (TenantryError, psycopg.Error):
             pass  # it is starting or stopping
     backups = await upkeep(repositories, known)
-    running = {each.name: await versions.cluster(each) for each in (local.control, local.shared)}
+    running = {each.name: await versions.cluster(each) for each in fleet.every}
     if late is not None:
         parts = [
             replace(part, detail=f"{part.detail}; {late}") if part.name == "worker" else part
@@ -173,7 +173,7 @@ async def look(settings: Settings) -> Status:
             name=row.name,
             kind=row.kind,
             driver=row.driver,
-            status=_state(control if row.kind == CONTROL else shared),
+            status=_state(pids.get(row.name)),
             version=row.version,
             socket_dir=row.socket_dir,
             port=row.port,

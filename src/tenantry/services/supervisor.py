@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -24,8 +25,7 @@ from tenantry.base.home import Home
 from tenantry.base.settings import Settings
 from tenantry.host import files, log_files, processes, versions
 from tenantry.host.engines import find_pgbouncer
-from tenantry.pg.clusters import ProcessCluster
-from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.platform import local_pooler
 
 log = structlog.get_logger()
@@ -36,6 +36,7 @@ _WORK_SECONDS = 10  # the work of an operation is repeated anyway
 _SLOWEST_RESTART = 30.0
 _WELL_SECONDS = 10.0  # a process that ran for so long counts as healthy
 _LOGS_SECONDS = 1.0
+_FLEET_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -68,7 +69,7 @@ class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._home = Home(settings.home)
-        self._local = LocalClusters(settings)
+        self._fleet = Fleet(settings)
         self._pooler = local_pooler(settings)
         self._stopping = asyncio.Event()
         self._children: dict[str, asyncio.subprocess.Process] = {}
@@ -84,22 +85,31 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._restart_children)
         self._note_code("supervisor")
         async with asyncio.TaskGroup() as tasks:
-            for watch in self._daemons():
-                tasks.create_task(self._keep_daemon(watch))
+            tasks.create_task(self._keep_clusters(tasks))
+            pooler = Watch("pooler", self._pooler.pid, self._ensure_pooler)
+            tasks.create_task(self._keep_daemon(pooler))
             for name in ("api", "worker"):
                 tasks.create_task(self._keep_child(name))
             tasks.create_task(self._keep_logs_small())
         await stop_daemons(self._settings)
 
-    def _daemons(self) -> list[Watch]:
-        def cluster(each: ProcessCluster) -> Watch:
-            return Watch(each.name, each.pid, lambda: self._local.ensure_running(each))
-
-        return [
-            cluster(self._local.control),
-            cluster(self._local.shared),
-            Watch("pooler", self._pooler.pid, self._ensure_pooler),
-        ]
+    async def _keep_clusters(self, tasks: asyncio.TaskGroup) -> None:
+        """Watch every cluster, also those that are added later."""
+        watched: set[str] = set()
+        while not self._stopping.is_set():
+            try:
+                found = self._fleet.every
+            except MachineError as error:
+                emit(StartFailed("clusters", str(error)))
+                found = []
+            for cluster in found:
+                if cluster.name not in watched:
+                    watched.add(cluster.name)
+                    ensure = partial(self._fleet.ensure_running, cluster)
+                    watch = Watch(cluster.name, cluster.pid, ensure)
+                    tasks.create_task(self._keep_daemon(watch))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _FLEET_SECONDS)
 
     async def _ensure_pooler(self) -> None:
         # A better one than at the start of this process may be installed by now.
@@ -155,7 +165,7 @@ class Supervisor:
         """Limit the logs here, so that a worker or an API that only fails cannot fill the disk."""
         while not self._stopping.is_set():
             try:
-                await asyncio.to_thread(bound_logs, self._home, self._local)
+                await asyncio.to_thread(bound_logs, self._home, self._fleet)
             except OSError as error:
                 log.warning("logs.not_bounded", error=str(error))
             with contextlib.suppress(TimeoutError):
@@ -190,9 +200,9 @@ class Supervisor:
                 child.terminate()
 
 
-def bound_logs(home: Home, local: LocalClusters) -> None:
+def bound_logs(home: Home, fleet: Fleet) -> None:
     """Delete or truncate the oversized logs of every part, side clusters' included."""
-    for cluster in (local.control, local.shared):
+    for cluster in fleet.every:
         log_files.delete_oldest(cluster.logs(), log_files.MOST_OF_A_SERVER)
     for path in (
         home.logs / "tenantry.log",
@@ -210,8 +220,7 @@ async def stop_daemons(settings: Settings) -> None:
     """
     await end_leftovers(settings)
     await local_pooler(settings).stop()
-    local = LocalClusters(settings)
-    for cluster in (local.shared, local.control):
+    for cluster in reversed(Fleet(settings).every):
         await cluster.stop()
     await _end_work(settings)  # pgBackRest archives on, for a moment, after its server has stopped
 
@@ -244,8 +253,8 @@ async def _end_work(settings: Settings) -> None:
 
 def _work(settings: Settings) -> dict[int, signal.Signals]:
     """Return the processes of operations, each with the signal that ends it quickly."""
-    home, local = Home(settings.home), LocalClusters(settings)
-    daemons = (local.shared.pid(), local.control.pid(), local_pooler(settings).pid())
+    home = Home(settings.home)
+    daemons = [each.pid() for each in Fleet(settings).every] + [local_pooler(settings).pid()]
     spared = {os.getpid(), *(pid for pid in daemons if pid is not None)}
     found = processes.descending_from(settings.home)
     for folder in (home.clusters, home.scratch, home.pgbackrest):
@@ -281,8 +290,7 @@ def running_pid(settings: Settings) -> int | None:
 
 def running(settings: Settings) -> list[str]:
     """Return the names of what runs of this home: its supervisor, clusters and pooler."""
-    local = LocalClusters(settings)
-    pids = {cluster.name: cluster.pid() for cluster in (local.control, local.shared)}
+    pids = {cluster.name: cluster.pid() for cluster in Fleet(settings).every}
     pids |= {"supervisor": running_pid(settings), "pooler": local_pooler(settings).pid()}
     return [name for name, pid in pids.items() if pid is not None]
 

@@ -28,7 +28,8 @@ from tenantry.pg import names, objects, transaction_ids
 from tenantry.pg.catalog import Session
 from tenantry.pg.connections import PLATFORM, Address, connect
 from tenantry.pg.transaction_ids import LIMIT, MEMBERS_LIMIT, Consumed, Holder, Kind, State
-from tenantry.services.clusters.service import CONTROL, ClusterPools, LocalClusters
+from tenantry.services.clusters.fleet import CONTROL, Fleet
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.observations.model import Measure, gauge
 
 log = structlog.get_logger()
@@ -350,23 +351,20 @@ async def report(
 class TransactionIds:
     """Reports on all clusters of a platform; keeps the pace of each between calls."""
 
-    def __init__(self, store: ControlStore, clusters: ClusterPools, local: LocalClusters) -> None:
+    def __init__(self, store: ControlStore, clusters: ClusterPools, fleet: Fleet) -> None:
         self._store = store
         self._clusters = clusters
-        self._local = local
+        self._fleet = fleet
         self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(_REPORTED_WINDOW))
 
     async def reports(self) -> list[Report]:
         """Return a report for each cluster. Raises Unavailable if one does not answer."""
         async with self._store.transaction(audit.PLATFORM) as tx:
-            found = [await report(CONTROL, tx, self._local.control.data, self._paces[CONTROL])]
+            found = [await report(CONTROL, tx, self._fleet.control.data, self._paces[CONTROL])]
         for cluster in await self._clusters.with_databases():
             async with self._clusters.connection(cluster.id) as server:
-                found.append(
-                    await report(
-                        cluster.name, server, self._local.shared.data, self._paces[cluster.name]
-                    )
-                )
+                data = self._fleet.named(cluster.name).data
+                found.append(await report(cluster.name, server, data, self._paces[cluster.name]))
         return found
 
 

@@ -70,7 +70,8 @@ def plan(settings: Settings, names: Collection[str]) -> Removal:
     made = {
         *(path.name for path in home.private_folders),
         *(home.admin_key.name, home.seal_key.name, home.ca_certificate.name),
-        *(home.backup_key.name, home.recovery.name, "engines", "nftables.conf"),
+        *(home.backup_key.name, home.recovery.name, home.fleet.name),
+        *("engines", "nftables.conf"),
     }
     left = _elsewhere(settings)
     programs = {name for name in names if _PROGRAM.fullmatch(name)}

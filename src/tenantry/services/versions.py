@@ -20,9 +20,9 @@ from tenantry.control.store import DATABASE
 from tenantry.host import engines, processes, versions, weaknesses
 from tenantry.host.engines import upstream
 from tenantry.host.versions import Package
-from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import PLATFORM, connect, fetch_value
-from tenantry.services.clusters.service import CONTROL, LocalClusters
+from tenantry.services.clusters.fleet import CONTROL, Fleet
 from tenantry.services.observations.model import Measure, gauge
 from tenantry.services.pooling.service import Pooler
 
@@ -140,7 +140,7 @@ class Part:
         return found
 
 
-async def cluster(which: ProcessCluster) -> Part:
+async def cluster(which: Cluster) -> Part:
     """Return what a cluster runs, and whether its new sessions work. Cheap: queries no packages."""
     pid = which.pid()
     if pid is None:
@@ -211,9 +211,9 @@ async def pooler(settings: Settings, which: Pooler) -> Part:
 class Versions:
     """All parts' versions, read at most every ten seconds; packages when they changed or hourly."""
 
-    def __init__(self, settings: Settings, local: LocalClusters, which: Pooler) -> None:
+    def __init__(self, settings: Settings, fleet: Fleet, which: Pooler) -> None:
         self._settings = settings
-        self._local = local
+        self._fleet = fleet
         self._pooler = which
         self._parts: list[Part] = []
         self._looked_at = -_FRESH_SECONDS
@@ -226,9 +226,8 @@ class Versions:
         """Return every part. Unless ``wait``, packages are as last known and refreshed later."""
         async with self._lock:
             if time.monotonic() - self._looked_at >= _FRESH_SECONDS:
-                clusters = (self._local.control, self._local.shared)
                 self._parts = [
-                    *[await cluster(each) for each in clusters],
+                    *[await cluster(each) for each in self._fleet.every],
                     await pooler(self._settings, self._pooler),
                     *[program(self._settings, name) for name in PROGRAMS],
                 ]
@@ -250,10 +249,10 @@ class Versions:
         self._packages_of = now, time.monotonic()
 
     def _majors(self) -> set[str]:
-        return {each.bindir.parent.name for each in (self._local.control, self._local.shared)}
+        return {each.bindir.parent.name for each in self._fleet.every}
 
     def _with_packages(self) -> list[Part]:
-        majors = {each.name: each.bindir for each in (self._local.control, self._local.shared)}
+        majors = {each.name: each.bindir for each in self._fleet.every}
         found = []
         for part in self._parts:
             if part.name in majors:

@@ -164,6 +164,21 @@ def mapped_roles(pairs: list[str]) -> dict[str, str]:
     return mapped
 
 
+class AddCluster(Body):
+    """A new shared cluster, on a port of TENANTRY_INSTANCE_PORTS."""
+
+    kind: Literal["shared"] = "shared"
+    name: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[a-z](-?[a-z0-9]){0,8}$",
+            max_length=9,
+            description="By default shared-2, shared-3 and so on.",
+            examples=["shared-2"],
+        ),
+    ] = None
+
+
 class BackUpCluster(Body):
     """A new backup of a whole cluster."""
 

@@ -108,6 +108,13 @@ class CreateDatabase(_Attributes):
     owner_email: Email | None = None
     environment: Environment = "production"
     kind: Literal["shared"] = "shared"
+    cluster: str | None = Field(
+        default=None,
+        max_length=9,
+        description="The shared cluster to create it on; by administrators. By default the one with"
+        " most free connections.",
+        examples=["shared-1"],
+    )
     plan: PlanName = plans.DEFAULT
     shadow: bool = Field(
         default=True, description="Whether to make a shadow database, for Prisma's migrations."
@@ -140,6 +147,7 @@ class CreateDatabase(_Attributes):
             attributes=Attributes().changed(self.attributes() | named),
             owner_email=self.owner_email,
             limits={name: value for name, value in self.limits().items() if value is not None},
+            cluster=self.cluster,
         )
 
 

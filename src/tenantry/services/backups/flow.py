@@ -28,7 +28,7 @@ from tenantry.host.packages import find_postgres
 from tenantry.pg import catalog, dump_files, dumps, visitors
 from tenantry.pg.connections import fetch_value
 from tenantry.services.backups.model import file_of, unfinished
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.operations.model import (
     Done,
     Flow,

@@ -29,7 +29,7 @@ from tenantry.pg import dump_files
 from tenantry.pg.dump_files import Unreadable
 from tenantry.services.backups import flow, plan
 from tenantry.services.backups.model import MOST_MANUAL, NewBackup, file_of, root, unfinished
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases.service import Databases
 from tenantry.services.operations.model import (
     AnyRun,

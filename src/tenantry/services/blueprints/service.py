@@ -39,7 +39,7 @@ from tenantry.services.blueprints.model import (
     Started,
     Wanted,
 )
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases.model import Opened
 from tenantry.services.databases.plan import statement_seconds
 from tenantry.services.databases.service import Databases

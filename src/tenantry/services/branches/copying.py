@@ -24,7 +24,8 @@ from tenantry.pg.tenant_settings import settings_of
 from tenantry.pg.visitors import Visitor
 from tenantry.services.branches import plan
 from tenantry.services.branches.model import BranchRun, Method
-from tenantry.services.clusters.service import ClusterPools, LocalClusters
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.repository.service import Repositories
 from tenantry.services.restores import transfer
 from tenantry.services.restores.model import Exceptions
@@ -152,7 +153,7 @@ class Copying:
         if name not in sizes:
             raise NotFound("What is to be copied is not there any more.")
         for method in plan.methods(
-            clones=await self._clones(server),
+            clones=await self._clones(server, source),
             size_bytes=sizes[name],
             sessions=await catalog.sessions_in(server, name),
         ):
@@ -166,9 +167,9 @@ class Copying:
                 return method
         raise RuntimeError("a dump is always a way")
 
-    async def _clones(self, server: Server) -> bool:
+    async def _clones(self, server: Server, source: DatabaseRow) -> bool:
         """Whether blocks can be shared on disk. If not, PostgreSQL would silently copy them."""
-        data = LocalClusters(self.settings).shared.data
+        data = Fleet(self.settings).named(source.cluster).data
         return await catalog.can_clone(server) and await asyncio.to_thread(
             files.shares_blocks, data
         )
@@ -185,7 +186,7 @@ class Copying:
         self, run: BranchRun, visitor: Visitor, source: DatabaseRow, target: str, address: Address
     ) -> Reloaded:
         """Dump one database and load it into another, where the visitor owns everything."""
-        bindir = LocalClusters(self.settings).shared.bindir
+        bindir = Fleet(self.settings).named(source.cluster).bindir
         progress = _Progress(run)
         file = self.sides.folder(run.row.id) / "dump"
         await dumps.dump(

@@ -33,7 +33,7 @@ from tenantry.services.branches.model import (
     BranchState,
     MaskingFailed,
 )
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases.plan import wanted_state
 from tenantry.services.databases.replacement import Replacement, require_row, retained_name
 from tenantry.services.network.service import Network
@@ -212,7 +212,7 @@ class BranchFlow:
                 emit(StepDone("branch", "opened", branch.database_name))
                 await blueprints.follow(tx, run.params.source_id, branch.id)
                 await branches.finish(tx, branch.id, branched_at)
-        await self.pooler.refresh_users(self.store)
+        await self.pooler.refresh(self.store)
         return Done(self._result(run))
 
     async def _copy_settings(self, run: BranchRun, branch: DatabaseRow) -> None:

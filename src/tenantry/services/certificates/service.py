@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -27,10 +28,11 @@ from tenantry.base.settings import Settings
 from tenantry.host import certificates, files, packages, processes
 from tenantry.host.certificates import OWN, OwnAuthority, ServerCertificate
 from tenantry.pg import tls
-from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.clusters import Cluster
 from tenantry.services.certificates import plan
 from tenantry.services.certificates.model import CertificateStatus, Revocation, TlsEndpoint, Tries
 from tenantry.services.certificates.plan import Failures, InPlace, Keep, Obtain, Wait, Wanted
+from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.pooling.service import Pooler
 
 if TYPE_CHECKING:
@@ -58,10 +60,10 @@ class _Server:
 class Certificates:
     """The one certificate of an installation."""
 
-    def __init__(self, settings: Settings, cluster: ProcessCluster, pooler: Pooler) -> None:
+    def __init__(self, settings: Settings, fleet: Fleet, pooler: Pooler) -> None:
         home = Home(settings.home)
         self._settings = settings
-        self._cluster = cluster
+        self._fleet = fleet
         self._pooler = pooler
         self._own = OwnAuthority(home.ca_certificate, home.tls / "ca.key")
         self._file = home.certificate
@@ -377,12 +379,14 @@ class Certificates:
         files.write_atomically(self._tries_file, tries.model_dump_json(indent=2))
 
     def _running(self) -> list[_Server]:
-        async def reload_cluster() -> None:
-            self._cluster.reload()
+        async def reload_cluster(cluster: Cluster) -> None:
+            cluster.reload()
 
-        servers = []
-        if self._cluster.pid() is not None:
-            servers.append(_Server(self._cluster.name, self._settings.pg_port, reload_cluster))
+        servers = [
+            _Server(each.name, each.address.port, partial(reload_cluster, each))
+            for each in self._fleet.shared
+            if each.pid() is not None
+        ]
         if self._pooler.pid() is not None:
             servers.append(_Server("pooler", self._settings.pool.port, self._pooler.reload))
         if self._settings.api_tls and (pid := self._api_pid()) is not None:

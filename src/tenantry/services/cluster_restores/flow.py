@@ -24,7 +24,7 @@ from tenantry.services.cluster_restores import recovering, service
 from tenantry.services.cluster_restores.folders import RESTORE, Folders
 from tenantry.services.cluster_restores.model import Reached, Report
 from tenantry.services.cluster_restores.service import ClusterRestore
-from tenantry.services.clusters.service import CONTROL, LocalClusters
+from tenantry.services.clusters.fleet import CONTROL, Fleet
 from tenantry.services.network.service import Network
 from tenantry.services.operations.model import (
     Done,
@@ -201,9 +201,9 @@ class ClusterRestoring:
         return Next()
 
     async def _serve(self, run: ClusterRestoreRun) -> Outcome:
-        folders, local = self._folders(run), LocalClusters(self.settings)
+        folders, fleet = self._folders(run), Fleet(self.settings)
         folders.release()
-        await local.ensure_running(folders.cluster)
+        await fleet.ensure_running(folders.cluster)
         await recovering.answering(folders.cluster)
         reports = await service.complete(self.settings)
         await self.network.keep()
@@ -226,7 +226,7 @@ class ClusterRestoring:
         await folders.undo()
         folders.release()
         with contextlib.suppress(MachineError):  # the supervisor keeps trying
-            await LocalClusters(self.settings).ensure_running(folders.cluster)
+            await Fleet(self.settings).ensure_running(folders.cluster)
 
 
 def _say(text: str) -> None:

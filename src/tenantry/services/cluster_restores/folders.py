@@ -21,7 +21,7 @@ from tenantry.base.errors import MachineError
 from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.host import files
-from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import Address
 from tenantry.services.cluster_restores.model import Report, Retained
 
@@ -36,10 +36,10 @@ class Folders:
     """The folders of one cluster."""
 
     home: Home
-    cluster: ProcessCluster
+    cluster: Cluster
 
     @property
-    def restored(self) -> ProcessCluster:
+    def restored(self) -> Cluster:
         """The cluster that is being restored, which only the platform can reach."""
         return replace(
             self.cluster,
@@ -48,7 +48,7 @@ class Folders:
         )
 
     @property
-    def old(self) -> ProcessCluster:
+    def old(self) -> Cluster:
         """The cluster that is in service, at an address that only the platform can reach."""
         return replace(self.cluster, address=self._private("old"))
 

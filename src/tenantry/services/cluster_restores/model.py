@@ -29,7 +29,7 @@ class Reached(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Differences between the control database and the cluster with the databases.
+    """Differences between the control database and clusters with databases.
 
     ``missing`` are databases that have an owner and do not exist; ``unmanaged`` exist and are
     unmanaged; ``closed`` have lost their password.
@@ -41,6 +41,13 @@ class Differences:
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.unmanaged or self.closed)
+
+    def __add__(self, other: "Differences") -> "Differences":
+        return Differences(
+            self.missing + other.missing,
+            self.unmanaged + other.unmanaged,
+            self.closed + other.closed,
+        )
 
 
 @dataclass(frozen=True, slots=True)

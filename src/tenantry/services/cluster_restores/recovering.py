@@ -9,7 +9,7 @@ import contextlib
 import re
 import shutil
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import psycopg
@@ -20,16 +20,17 @@ from tenantry.base.errors import MachineError, Unavailable
 from tenantry.base.events import StepDone, emit
 from tenantry.control import audit, replaced
 from tenantry.control import databases as rows
+from tenantry.control.clusters import ClusterRow
 from tenantry.control.store import Tx
 from tenantry.host import files
 from tenantry.pg import catalog, objects
-from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.pgbackrest import Moment, PgBackRest
 from tenantry.pg.pgbackrest_output import Backup, Contents, RepositoryError
 from tenantry.services.cluster_restores import plan
 from tenantry.services.cluster_restores.model import Differences, Reached
-from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.clusters.fleet import Fleet
 
 Say = Callable[[str], None]
 Show = Callable[[str, int, int], Awaitable[None]]
@@ -45,7 +46,7 @@ _TARGET = re.compile(r"\s*recovery_target(_\w+)?\s*=")
 
 async def restore(
     pgbackrest: PgBackRest,
-    cluster: ProcessCluster,
+    cluster: Cluster,
     backups: list[Backup],
     to: Moment,
     *,
@@ -95,9 +96,7 @@ async def restore(
     return taken[0] if taken else None
 
 
-async def recover(
-    local: LocalClusters, cluster: ProcessCluster, *, say: Say, options: Sequence[str] = ()
-) -> bool:
+async def recover(fleet: Fleet, cluster: Cluster, *, say: Say, options: Sequence[str] = ()) -> bool:
     """Recover a restored cluster up to the requested time, and leave it running.
 
     ``options`` are extra postmaster options for this start.
@@ -108,7 +107,7 @@ async def recover(
     ended_early = False
     while True:
         try:
-            await local.recover(cluster, deadline=RECOVER_SECONDS, options=options)
+            await fleet.recover(cluster, deadline=RECOVER_SECONDS, options=options)
             await answering(cluster)
         except MachineError as error:
             if _NOT_REACHED not in error.detail or ended_early:
@@ -121,7 +120,7 @@ async def recover(
             return ended_early
 
 
-async def answering(cluster: ProcessCluster) -> None:
+async def answering(cluster: Cluster) -> None:
     """Wait for a server that was started elsewhere and may still be recovering.
 
     Raises MachineError if it ends.
@@ -151,7 +150,7 @@ def forget_recovery(data: Path) -> None:
 
 
 async def reached(
-    cluster: ProcessCluster, contents: Contents, backup: str, *, ended_early: bool, whole: bool
+    cluster: Cluster, contents: Contents, backup: str, *, ended_early: bool, whole: bool
 ) -> Reached:
     """Return the state of a recovered cluster. ``whole``: all of the log was requested."""
     async with connect(cluster.address, user=ADMIN) as admin:
@@ -178,12 +177,24 @@ async def reached(
 
 
 async def reconcile(
+    tx: Tx, clusters: Iterable[Cluster], found: Mapping[str, ClusterRow]
+) -> Differences:
+    """Reconcile the control database with the databases of clusters, without losing anything.
+
+    The clusters have to run. One without a row in ``found`` was added after the control database's
+    moment: it has nothing that the control database knows.
+    """
+    total = Differences()
+    for cluster in clusters:
+        if (row := found.get(cluster.name)) is not None:
+            async with connect(cluster.address, user=ADMIN) as server:
+                total += await _reconcile(tx, server, row.id)
+    return total
+
+
+async def _reconcile(
     tx: Tx, server: AsyncConnection[TupleRow], cluster_id: uuid.UUID
 ) -> Differences:
-    """Reconcile the control database with a cluster's databases, without losing anything.
-
-    ``server`` is a superuser's session on that cluster.
-    """
     todo = plan.reconcile(
         await rows.on_cluster(tx, cluster_id),
         await catalog.tenant_databases(server),

@@ -11,7 +11,7 @@ import shutil
 
 import psycopg
 
-from tenantry.base.errors import MachineError, NotFound, TenantryError
+from tenantry.base.errors import MachineError, TenantryError
 from tenantry.base.events import StepDone, emit
 from tenantry.base.home import Home
 from tenantry.base.settings import Settings
@@ -20,14 +20,14 @@ from tenantry.control import clusters as rows
 from tenantry.control.store import DATABASE, ControlStore
 from tenantry.host import files
 from tenantry.pg import archiving, objects
-from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import ADMIN, connect, fetch_value
 from tenantry.pg.hardening import TEMPLATE
 from tenantry.services.cluster_restores import agreeing, plan, recovering
 from tenantry.services.cluster_restores.folders import RESTORE, Folders
 from tenantry.services.cluster_restores.model import Reached, Report, Retained, Wanted
 from tenantry.services.cluster_restores.recovering import Say, Show
-from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
+from tenantry.services.clusters.fleet import CONTROL, Fleet
 from tenantry.services.control_schema import ensure_control_schema
 from tenantry.services.repository.plan import missing_segments
 from tenantry.services.repository.service import Repositories
@@ -39,46 +39,45 @@ _OWN_BYTES = 256 * 1024**2  # the log that it writes itself
 
 def folders_of(settings: Settings, name: str) -> Folders:
     """Return the folders of a cluster of this machine. Raises NotFound."""
-    local = LocalClusters(settings)
-    if name not in {CONTROL, SHARED}:
-        raise NotFound(
-            f"There is no cluster {name} here.", hint=f"The clusters are {CONTROL} and {SHARED}."
-        )
-    return Folders(Home(settings.home), local.control if name == CONTROL else local.shared)
+    return Folders(Home(settings.home), Fleet(settings).named(name))
+
+
+def _every_folders(settings: Settings) -> list[Folders]:
+    return [Folders(Home(settings.home), each) for each in Fleet(settings).every]
 
 
 def every_retained(settings: Settings) -> list[Retained]:
     """Return the retained folders of all clusters of this machine."""
-    return [each for name in (CONTROL, SHARED) for each in folders_of(settings, name).retained()]
+    return [retained for folders in _every_folders(settings) for retained in folders.retained()]
 
 
 async def settle(settings: Settings) -> None:
     """Complete or undo interrupted restores. To be called before anything is started."""
-    for name in (CONTROL, SHARED):
-        await folders_of(settings, name).settle()
+    for folders in _every_folders(settings):
+        await folders.settle()
 
 
 async def complete(settings: Settings) -> list[Report]:
-    """Record restored clusters in the control database; both clusters have to run.
+    """Record restored clusters in the control database; all clusters have to run.
 
     To be called before clients are served: databases that wait for an owner cannot be trusted yet.
     """
     return [
         await _complete(settings, folders, report)
-        for folders in (folders_of(settings, name) for name in (CONTROL, SHARED))
+        for folders in _every_folders(settings)
         if (report := folders.decided()) is not None
     ]
 
 
 async def _complete(settings: Settings, folders: Folders, report: Report) -> Report:
-    local = LocalClusters(settings)
+    fleet = Fleet(settings)
+    affected = fleet.shared if report.cluster == CONTROL else [fleet.named(report.cluster)]
     async with (
-        ControlStore(local.control_address) as store,
-        connect(local.shared_address, user=ADMIN) as server,
+        ControlStore(fleet.control.address) as store,
         store.transaction(audit.PLATFORM) as tx,
     ):
         found = {row.name: row for row in await rows.every(tx)}
-        differences = await recovering.reconcile(tx, server, found[SHARED].id)
+        differences = await recovering.reconcile(tx, affected, found)
         report = report.model_copy(
             update={
                 "missing": differences.missing,
@@ -110,7 +109,7 @@ class ClusterRestore:
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings = settings
         self._name = name
-        self._local = LocalClusters(settings)
+        self._fleet = Fleet(settings)
         self._repositories = Repositories(settings)
         self.folders = folders_of(settings, name)
 
@@ -179,20 +178,26 @@ class ClusterRestore:
         )
 
     async def made_since(self, moment: dt.datetime) -> list[str] | None:
-        """Return the databases that got an owner after a moment, and would be lost.
+        """Return the cluster's databases that got an owner after a moment, and would be lost.
+
+        For the control cluster, those of all clusters.
 
         None if the control cluster, which knows them, does not start.
         """
-        control = self._local.control
+        control = self._fleet.control
         runs = control.pid() is not None
         try:
-            await self._local.ensure_running(control)
+            await self._fleet.ensure_running(control)
             async with (
                 ControlStore(control.address) as store,
                 store.transaction(audit.PLATFORM) as tx,
             ):
-                shared = next(each for each in await rows.every(tx) if each.name == SHARED)
-                found = await databases.on_cluster(tx, shared.id)
+                found = [
+                    row
+                    for cluster in await rows.every(tx)
+                    if self._name in {CONTROL, cluster.name}
+                    for row in await databases.on_cluster(tx, cluster.id)
+                ]
         except (TenantryError, psycopg.Error):
             return None
         finally:
@@ -239,7 +244,7 @@ class ClusterRestore:
         restored = self.folders.restored
         say(f"{self._name} reads its log")
         ended_early = await recovering.recover(
-            self._local, restored, say=say, options=agreeing.quiet(restored.address)
+            self._fleet, restored, say=say, options=agreeing.quiet(restored.address)
         )
         reached = await recovering.reached(
             restored, wanted.contents, label, ended_early=ended_early, whole=wanted.to is None
@@ -261,7 +266,7 @@ class ClusterRestore:
         emit(StepDone(RESTORE, "recovered", self._name))
         return reached
 
-    async def _require_sound(self, restored: ProcessCluster) -> None:
+    async def _require_sound(self, restored: Cluster) -> None:
         """Raise MachineError unless it is one of our clusters, out of recovery and readable."""
         needed = DATABASE if self._name == CONTROL else TEMPLATE
         async with connect(restored.address, user=ADMIN) as admin:
@@ -285,7 +290,7 @@ class ClusterRestore:
         if self._name == CONTROL:
             locked, asked = await agreeing.agree_on_openings(self.folders)
         else:
-            async with ControlStore(self._local.control_address) as store:
+            async with ControlStore(self._fleet.control.address) as store:
                 locked, asked = await agreeing.agree_on_logins(self.folders, store, wanted, reached)
         emit(StepDone(RESTORE, "agreed", self._name))
         return Report(
@@ -315,31 +320,31 @@ class ClusterRestore:
         """
         try:
             if self._name != CONTROL:
-                await self._local.ensure_running(self._local.control)
-                await ensure_control_schema(self._local)
+                await self._fleet.ensure_running(self._fleet.control)
+                await ensure_control_schema(self._fleet)
             label = await self.restore(wanted, say=say, show=show)
             reached = await self.recover(wanted, label, say=say)
             await self.swap(await self.agree(wanted, reached, say=say))
             say("Comparing the databases with what the control database knows")
-            for cluster in (self._local.control, self._local.shared):
-                await recovering.recover(self._local, cluster, say=say)
-            await ensure_control_schema(self._local)
+            for cluster in self._fleet.every:
+                await recovering.recover(self._fleet, cluster, say=say)
+            await ensure_control_schema(self._fleet)
             reports = await complete(self._settings)
             return next(each for each in reports if each.cluster == self._name)
         finally:
             await self.folders.undo()
-            for cluster in (self._local.shared, self._local.control):
+            for cluster in reversed(self._fleet.every):
                 await cluster.stop()
 
 
 async def discard(settings: Settings, retained: Retained) -> None:
     """Delete a retained cluster permanently; audited if the control cluster runs."""
     folders_of(settings, retained.cluster).discard(retained)
-    local = LocalClusters(settings)
-    if local.control.pid() is None:
+    control = Fleet(settings).control
+    if control.pid() is None:
         return  # it may need this room to start
     async with (
-        ControlStore(local.control_address) as store,
+        ControlStore(control.address) as store,
         store.transaction(audit.PLATFORM) as tx,
     ):
         await audit.record(

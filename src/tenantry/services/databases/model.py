@@ -14,11 +14,15 @@ from tenantry.control.databases import DatabaseRow
 
 @dataclass(frozen=True, slots=True)
 class NewDatabase:
-    """A request for a database. ``limits`` override those of its pricing plan."""
+    """A request for a database. ``limits`` override those of its pricing plan.
+
+    ``cluster`` is the name of the shared cluster to create it on; by default the platform chooses.
+    """
 
     attributes: Attributes
     owner_email: str | None
     limits: Mapping[str, int]
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +88,14 @@ def connection_strings(
     settings: Settings, row: DatabaseRow, password: str, style: Style | None = None
 ) -> ConnectionStrings:
     """Return all connection strings, with ``password`` (or a mask); default style: psql's."""
-    strings = main_strings(settings, row.username, password, row.database_name, style)
+    strings = main_strings(
+        settings, row.username, password, row.database_name, style, port=row.direct_port
+    )
     if not row.has_shadow:
         return strings
-    shadow = main_strings(settings, row.username, password, row.shadow_name, style)
+    shadow = main_strings(
+        settings, row.username, password, row.shadow_name, style, port=row.direct_port
+    )
     return replace(
         strings,
         shadow_database_url=shadow.connection_string,
@@ -101,12 +109,21 @@ def connection_strings(
 
 
 def main_strings(
-    settings: Settings, username: str, password: str, database: str, style: Style | None = None
+    settings: Settings,
+    username: str,
+    password: str,
+    database: str,
+    style: Style | None = None,
+    *,
+    port: int,
 ) -> ConnectionStrings:
-    """Return the connection strings of one database, without a shadow."""
+    """Return the connection strings of one database, without a shadow.
+
+    ``port`` is the cluster's own.
+    """
     style = style or Style()
     prisma = replace(style, format="prisma")
-    direct = Login(settings.domain, settings.pg_port, username, password, database)
+    direct = Login(settings.domain, port, username, password, database)
     pooled = replace(direct, port=settings.pool.port, pooled=True)
     return ConnectionStrings(
         style.render(direct),

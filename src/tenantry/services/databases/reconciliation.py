@@ -5,12 +5,13 @@ from functools import partial
 
 import structlog
 
+from tenantry.base.errors import Deferred
 from tenantry.base.events import DatabaseMissing, emit
 from tenantry.control import audit, passwords, replaced
 from tenantry.control import databases as rows
 from tenantry.control.store import ControlStore
 from tenantry.pg import catalog, objects
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import plan, steps
 from tenantry.services.databases.service import Databases
 from tenantry.services.pooling.service import Pooler
@@ -34,27 +35,29 @@ class Reconciliation:
 
     async def reconcile(self, passed: Pass) -> None:
         """Complete or undo what a crash or a manual change has left behind."""
-        for cluster in await self._clusters.with_databases():
-            # First the actual state, then the rows: see plan.differences.
-            async with self._clusters.connection(cluster.id) as server:
-                roles = await catalog.tenant_roles(server)
-                databases = await catalog.tenant_databases(server)
-            async with self._store.transaction(audit.PLATFORM) as tx:
-                wanted = await rows.on_cluster(tx, cluster.id)
-                beside = await replaced.names(tx, cluster.id)
-            for name in plan.unmanaged(wanted, databases, beside):
-                log.warning("database.unknown", database=name, cluster=cluster.name)
-            for row in wanted:
-                if row.missing_since is not None:
-                    emit(DatabaseMissing(row.database_name, cluster.name))
-            passed.over(wanted)
-            for action in plan.differences(wanted, roles, databases, beside):
-                await passed.act("database", action, partial(self._act, cluster.id, action))
+        with Deferred() as failures:
+            for cluster in await self._clusters.with_databases():
+                with failures.deferred():
+                    # First the actual state, then the rows: see plan.differences.
+                    async with self._clusters.connection(cluster.id) as server:
+                        roles = await catalog.tenant_roles(server)
+                        databases = await catalog.tenant_databases(server)
+                    async with self._store.transaction(audit.PLATFORM) as tx:
+                        wanted = await rows.on_cluster(tx, cluster.id)
+                        beside = await replaced.names(tx, cluster.id)
+                    for name in plan.unmanaged(wanted, databases, beside):
+                        log.warning("database.unknown", database=name, cluster=cluster.name)
+                    for row in wanted:
+                        if row.missing_since is not None:
+                            emit(DatabaseMissing(row.database_name, cluster.name))
+                    passed.over(wanted)
+                    for action in plan.differences(wanted, roles, databases, beside):
+                        await passed.act("database", action, partial(self._act, cluster.id, action))
         async with self._store.transaction(audit.PLATFORM) as tx:
             rotations = await passwords.unfinished_rotations(tx)
         for database_id in rotations:
             await self._undo_rotation(database_id)
-        await self._pooler.refresh_users(self._store)
+        await self._pooler.refresh(self._store)
 
     async def _act(  # noqa: C901 (one short case an action)
         self, cluster_id: uuid.UUID, action: plan.Action

@@ -12,7 +12,7 @@ from tenantry.control import replaced, roles
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import Tx
 from tenantry.pg import names, objects, replacing
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases.plan import wanted_state
 from tenantry.services.databases.steps import ensure_replaceable
 from tenantry.services.pooling.service import Pooler

@@ -38,7 +38,7 @@ from tenantry.control.operations import OperationRow
 from tenantry.control.pages import Page
 from tenantry.control.store import ControlStore, Tx
 from tenantry.pg import catalog, objects
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import plan, steps
 from tenantry.services.databases.login_passwords import LoginPasswords
 from tenantry.services.databases.model import Changes, Deletion, NewDatabase, Opened, Statistics
@@ -89,7 +89,9 @@ class Databases:
         databases than that), Unavailable.
         """
         customer_id = await self._owner(tx, actor, wanted.owner_email)
-        warm = await self.warm_pool.take(tx)
+        if wanted.cluster is not None and actor.customer_id is not None:
+            raise Forbidden("Only administrators choose the cluster.", hint="Leave cluster out.")
+        warm = await self.warm_pool.take(tx, wanted.cluster)
         emit(StepDone("create", "claimed", warm.database_name))
         # Before the role is opened: this detects a name that is taken.
         await rows.activate(
@@ -232,7 +234,7 @@ class Databases:
 
     async def refresh_pooler(self) -> None:
         """Update the pooler's limits of each role, if any have changed."""
-        await self._pooler.refresh_users(self._store)
+        await self._pooler.refresh(self._store)
 
     async def release_clients(self, operation: OperationRow) -> None:
         """Resume pooled clients that an abandoned operation may have paused."""

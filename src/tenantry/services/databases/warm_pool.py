@@ -2,16 +2,19 @@
 
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
-from tenantry.base.errors import Conflict
+from tenantry.base.errors import Conflict, Unavailable
 from tenantry.base.events import StepDone, emit
 from tenantry.base.ids import new_suffix
 from tenantry.control import audit
 from tenantry.control import databases as rows
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.fleet import FIRST
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import steps
+from tenantry.services.pooling.service import Pooler
 
 
 class WarmPool:
@@ -21,12 +24,14 @@ class WarmPool:
         self,
         store: ControlStore,
         clusters: ClusterPools,
+        pooler: Pooler,
         *,
         size: int,
         wake: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._clusters = clusters
+        self._pooler = pooler
         self._size = size
         self._wake = wake
 
@@ -47,15 +52,18 @@ class WarmPool:
         if is_low:
             await self._wake()
 
-    async def ensure_warm(self) -> None:
-        """Ensure that a warm database is ready, so that no transaction waits for its creation."""
-        async with self._store.transaction(audit.PLATFORM) as tx:
-            if await rows.count_warm(tx):
-                return
-        await self._make_warm()
+    async def ensure_warm(self, cluster: str | None = None) -> None:
+        """Ensure that a warm database is ready, so that no transaction waits for its creation.
 
-    async def _want_another(self) -> uuid.UUID:
-        cluster = await self._clusters.for_new_database()
+        It is on the cluster of that name, if any. Raises InvalidInput, Unavailable.
+        """
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            if await rows.count_warm(tx, cluster):
+                return
+        await self.prepare(await self._want_another(cluster))
+
+    async def _want_another(self, name: str | None = None) -> uuid.UUID:
+        cluster = await self._clusters.for_new_database(name)
         async with self._store.transaction(audit.PLATFORM) as tx:
             database_id = await rows.insert_creating(tx, cluster_id=cluster.id, suffix=new_suffix())
         emit(StepDone("prepare", "wanted", str(database_id)))
@@ -64,14 +72,14 @@ class WarmPool:
     async def _make_warm(self) -> None:
         await self.prepare(await self._want_another())
 
-    async def take(self, tx: Tx) -> DatabaseRow:
+    async def take(self, tx: Tx, cluster: str | None = None) -> DatabaseRow:
         """Return a database to give away, whose row ``tx`` locks; if none is ready, create one.
 
-        Raises Conflict, Unavailable.
+        It is on the cluster of that name, if any. Raises Conflict, InvalidInput, Unavailable.
         """
-        if (warm := await rows.lock_warm(tx)) is not None:
+        if (warm := await rows.lock_warm(tx, cluster)) is not None:
             return warm
-        row = await rows.lock(tx, await self._want_another(), wait=True)
+        row = await rows.lock(tx, await self._want_another(cluster), wait=True)
         if row is None:
             raise Conflict("A database that was just wanted is gone.", hint="Try again.")
         await self._build(row)
@@ -81,6 +89,9 @@ class WarmPool:
         cluster = await self._clusters.cluster(row.cluster_id)
         async with self._clusters.connection(row.cluster_id) as server:
             await steps.build(server, cluster.address, row)
+        if row.cluster != FIRST:
+            with suppress(Unavailable):  # it reads its files when it is started
+                await self._pooler.refresh(self._store)
 
     async def prepare(self, database_id: uuid.UUID) -> None:
         """Finish creating a database without an owner, unless another process works on it."""

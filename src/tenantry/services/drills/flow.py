@@ -29,7 +29,7 @@ from tenantry.pg import catalog, fingerprints, names, objects, tables, visitors
 from tenantry.pg.connections import ADMIN, Address, connect
 from tenantry.pg.fingerprints import Fingerprint, Table
 from tenantry.pg.tenant_settings import settings_of
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.drills import plan
 from tenantry.services.operations.model import (
     Done,

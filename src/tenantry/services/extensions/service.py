@@ -17,7 +17,7 @@ from tenantry.control.audit import Actor
 from tenantry.control.store import Tx
 from tenantry.pg import extensions, logins
 from tenantry.pg.extensions import Extension
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases.service import Databases
 
 # Errors of CREATE and DROP EXTENSION that a tenant's own objects can cause.

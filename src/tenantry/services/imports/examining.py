@@ -10,7 +10,7 @@ from tenantry.control.audit import Actor
 from tenantry.pg import extensions as extensions_
 from tenantry.pg import sources
 from tenantry.pg.sources import IPAddress, Source, SourceError
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.imports import plan
 from tenantry.services.imports.model import Examined
 from tenantry.services.imports.plan import Offered, Selection

@@ -45,7 +45,7 @@ from tenantry.pg import (
 )
 from tenantry.pg.long_statements import StatementTooLong, bounded
 from tenantry.pg.tables import row_counts
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.imports import loading, plan
 from tenantry.services.imports.loading import Place
 from tenantry.services.imports.model import Examined, ImportRun

@@ -11,7 +11,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.pg import extensions as extensions_
 from tenantry.pg.sources import ExtensionUse, RoleUse
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.imports import plan
 from tenantry.services.imports.model import Preview, PreviewExtension, PreviewRole
 

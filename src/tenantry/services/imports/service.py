@@ -24,7 +24,7 @@ from tenantry.host import files
 from tenantry.host.packages import find_postgres
 from tenantry.pg import leftovers, logins, sources
 from tenantry.pg.sources import RoleUse, Source
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases.model import NewDatabase
 from tenantry.services.databases.plan import statement_seconds
 from tenantry.services.databases.service import Databases

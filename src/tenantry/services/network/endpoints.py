@@ -15,11 +15,12 @@ from tenantry.base.events import RulesReloaded, RulesWritten, emit
 from tenantry.host import files
 from tenantry.pg import catalog, hba, objects
 from tenantry.pg.catalog import Session
-from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import ADMIN, PLATFORM, PLATFORM_ROLES, connect, fetch_value
 from tenantry.services.network import plan
 from tenantry.services.network.plan import Rulebook
-from tenantry.services.pooling.service import PooledClient, Pooler
+from tenantry.services.pooling.model import PooledClient
+from tenantry.services.pooling.service import Pooler
 
 log = structlog.get_logger()
 
@@ -62,9 +63,9 @@ class AllowlistEndpoint(Protocol[S]):
 
 
 class PostgresEndpoint:
-    """A cluster's own port."""
+    """A cluster's own port. While the cluster is down there are no sessions."""
 
-    def __init__(self, cluster: ProcessCluster) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.name = cluster.name
         self._cluster = cluster
 
@@ -102,13 +103,17 @@ class PostgresEndpoint:
             return await fetch_value(admin, "SELECT pg_conf_load_time()")
 
     async def sessions(self) -> Sequence[Session]:
-        async with connect(self._cluster.address, user=PLATFORM) as server:
-            return await catalog.sessions_from_addresses(server)
+        with _though_it_is_down(self.name):
+            async with connect(self._cluster.address, user=PLATFORM) as server:
+                return await catalog.sessions_from_addresses(server)
+        return []
 
     async def end(self, sessions: Sequence[Session]) -> bool:
-        async with connect(self._cluster.address, user=PLATFORM) as server:
-            await objects.end_these_sessions(server, sessions)
-        return True
+        with _though_it_is_down(self.name):
+            async with connect(self._cluster.address, user=PLATFORM) as server:
+                await objects.end_these_sessions(server, sessions)
+            return True
+        return False
 
 
 class PoolerEndpoint:
@@ -123,12 +128,12 @@ class PoolerEndpoint:
         await self._pooler.ensure_rules(plan.render_pooler_rules(rulebook), unread=unread)
 
     async def sessions(self) -> Sequence[PooledClient]:
-        with _though_it_is_away():
+        with _though_it_is_down(self.name):
             return await self._pooler.clients()
         return []
 
     async def end(self, sessions: Sequence[PooledClient]) -> bool:
-        with _though_it_is_away():
+        with _though_it_is_down(self.name):
             await self._pooler.end_clients(sessions)
             return True
         return False
@@ -154,8 +159,8 @@ async def divide(server: AsyncConnection[TupleRow], rulebook: Rulebook) -> None:
 
 
 @contextlib.contextmanager
-def _though_it_is_away() -> Iterator[None]:
+def _though_it_is_down(endpoint: str) -> Iterator[None]:
     try:
         yield
     except TenantryError as error:
-        log.warning("sessions.check_skipped", error=str(error))
+        log.warning("sessions.check_skipped", endpoint=endpoint, error=str(error))

@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,7 +59,7 @@ class Network:
         store: ControlStore,
         databases: Databases,
         home: Home,
-        endpoints: Sequence[AllowlistEndpoint[Any]],
+        endpoints: Callable[[], Sequence[AllowlistEndpoint[Any]]],
     ) -> None:
         self._store = store
         self._databases = databases
@@ -151,7 +151,7 @@ class Network:
         async with as_platform(tx):
             rulebook = plan.compile_lists(await whitelist.admissions(tx))
         with files.until_read(self._unread) as unread:
-            for endpoint in self._endpoints:
+            for endpoint in self._endpoints():
                 await endpoint.apply(rulebook, unread=unread)
 
     # ── the sessions ─────────────────────────────────────────────────────────
@@ -165,7 +165,7 @@ class Network:
         async with self._store.transaction(audit.PLATFORM) as tx:
             if not await whitelist.is_any(tx):
                 return Counter()
-        there = {endpoint: await endpoint.sessions() for endpoint in self._endpoints}
+        there = {endpoint: await endpoint.sessions() for endpoint in self._endpoints()}
         # Read after the sessions: with older lists, clients just admitted would be foreign.
         async with self._store.transaction(audit.PLATFORM) as tx:
             lists = plan.compile_lists(await whitelist.admissions(tx))

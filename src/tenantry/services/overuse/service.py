@@ -31,16 +31,15 @@ from tenantry.base.events import DatabasePaused, SessionsEnded, emit
 from tenantry.base.pausing import pause
 from tenantry.control import audit, pauses
 from tenantry.control import databases as rows
-from tenantry.control.clusters import ClusterRow
 from tenantry.control.databases import DatabaseRow
 from tenantry.control.pauses import PauseReason
 from tenantry.control.store import ControlStore
 from tenantry.host import files
 from tenantry.pg import catalog, names, objects, writing
 from tenantry.pg.blockers import without_blockers
-from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import PLATFORM, connect
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import steps
 from tenantry.services.overuse import plan
 from tenantry.services.pooling.service import Pooler
@@ -90,35 +89,31 @@ class Overuse:
         store: ControlStore,
         clusters: ClusterPools,
         pooler: Pooler,
-        shared: ProcessCluster,
         *,
         counted: Path,
     ) -> None:
         self._store = store
         self._clusters = clusters
         self._pooler = pooler
-        self._shared = shared
         self._wal = plan.Meter(plan.LEAST_WAL)
         self._log = plan.Meter(plan.MOST_LOG)
         self._growth = plan.Meter(plan.MOST_SHARED)
-        self._vacuumed: dict[str, int] = {}  # the size of shared catalogs, after it
+        # The size of each cluster's shared catalogs, after it.
+        self._vacuumed: dict[tuple[str, str], int] = {}
         self._counted = counted
         self._goes_on = False  # whether what was counted before is known
 
-    async def watch(self) -> None:
-        """For ten minutes, pause databases that write too much on the local shared cluster.
+    async def watch(self, cluster: Cluster) -> None:
+        """For ten minutes, pause databases that write too much on a shared cluster.
 
         Raises Unavailable if the server does not answer, or stops answering.
         """
-        cluster = await self._clusters.named(self._shared.name)
-        if cluster is None:
-            return
         if not self._goes_on:
             await asyncio.to_thread(self._go_on)
             self._goes_on = True
         seen = _Seen()
         try:
-            async with connect(self._shared.address, user=PLATFORM, lock_seconds=1) as server:
+            async with connect(cluster.address, user=PLATFORM, lock_seconds=1) as server:
                 for _ in range(_LOOKS):
                     await self._look(server, cluster, seen)
                     await pause(_LOOK_SECONDS)
@@ -130,7 +125,7 @@ class Overuse:
         most = plan.most_wal(row.disk_quota_bytes)
         return self._wal.left(row.database_name, most, time.monotonic())
 
-    async def _look(self, server: Server, cluster: ClusterRow, seen: _Seen) -> None:
+    async def _look(self, server: Server, cluster: Cluster, seen: _Seen) -> None:
         state = await (await server.execute(_STATE)).fetchone()
         if state is None:
             return
@@ -139,11 +134,11 @@ class Overuse:
         # Only the end of what was written since is sampled: after a stall, of this process or of
         # the machine, it is not typical of the rest, and the wrong database would be paused.
         if seen.wal is None or seen.at - before_that > _STALE_SECONDS:
-            seen.wal, seen.catalogs = position, await self._catalogs_bytes()
+            seen.wal, seen.catalogs = position, await _catalogs_bytes(cluster)
         elif position - seen.wal >= _SAMPLE:
             shared = await self._count_wal(server, cluster, timeline, seen.wal, position)
-            size = await self._catalogs_bytes()
-            await self._count_growth(cluster, max(0, size - seen.catalogs), shared)
+            size = await _catalogs_bytes(cluster)
+            await self._count_growth(max(0, size - seen.catalogs), shared)
             seen.wal, seen.catalogs = position, size
         before = queue if seen.queue is None else seen.queue
         seen.long_since = (seen.long_since or now) if plan.queue_is_long(queue) else None
@@ -155,7 +150,7 @@ class Overuse:
         await self._count_log(cluster, seen)
         await self._count_temporary(server, cluster)
         for role in await self._reset_settings(server):
-            if row := await self._named(cluster, names.database_of(role)):
+            if row := await self._named(names.database_of(role)):
                 await self._pause(row, "settings", plan.MOST_SETTINGS)
 
     async def _reset_settings(self, server: Server) -> set[str]:
@@ -193,14 +188,14 @@ class Overuse:
     # ── what is written ──────────────────────────────────────────────────────
 
     async def _count_wal(
-        self, server: Server, cluster: ClusterRow, timeline: int, start: int, end: int
+        self, server: Server, cluster: Cluster, timeline: int, start: int, end: int
     ) -> Counter[str]:
         """Count write-ahead log. Return which databases wrote to the shared catalogs, in bytes."""
         writers = await writing.writing_now(server)  # before they have ended
         holders = await writing.holding_shared_catalogs(server)
         found = await writing.wal_records(
-            self._shared.bindir / "pg_waldump",
-            self._shared.data / "pg_wal",
+            cluster.bindir / "pg_waldump",
+            cluster.data / "pg_wal",
             timeline=timeline,
             start=max(start, end - _SAMPLE),
             end=end,
@@ -215,41 +210,39 @@ class Overuse:
         above = self._wal.add(written, time.monotonic())
         await self._keep_counted()  # before a pause, which may fail
         for name in above:
-            row = await self._named(cluster, name)
+            row = await self._named(name)
             most = plan.most_wal(row.disk_quota_bytes) if row else 1 << 62
             if self._wal.exceeds(name, most) and row:
                 await self._pause(row, "wal", most)
         return _with_shadows(shared)
 
-    async def _count_growth(self, cluster: ClusterRow, grown: int, shares: Counter[str]) -> None:
+    async def _count_growth(self, grown: int, shares: Counter[str]) -> None:
         """Pause databases that make the shared catalogs grow, by their share of what is written."""
         whole = sum(shares.values())
         grew = {name: grown * part / whole for name, part in shares.items()}
         above = self._growth.add(grew, time.monotonic())
         await self._keep_counted()
         for name in above:
-            if row := await self._named(cluster, name):
+            if row := await self._named(name):
                 await self._pause(row, "wal", plan.MOST_SHARED)
 
-    async def _catalogs_bytes(self) -> int:
-        return await asyncio.to_thread(writing.shared_catalogs_bytes, self._shared.data)
-
-    async def vacuum_catalogs(self) -> None:
-        """Vacuum each shared catalog that has grown much since, to reuse the space of dead rows.
+    async def vacuum_catalogs(self, cluster: Cluster) -> None:
+        """Vacuum each shared catalog of a cluster that has grown much since, to reuse dead rows.
 
         What cannot be removed yet is left to autovacuum.
         """
-        async with connect(self._shared.address, user=PLATFORM, lock_seconds=1) as server:
+        async with connect(cluster.address, user=PLATFORM, lock_seconds=1) as server:
             for name, size in (await catalog.shared_catalogs(server)).items():
-                if size > self._vacuumed.get(name, 0) + plan.VACUUM_AFTER:
+                if size > self._vacuumed.get((cluster.name, name), 0) + plan.VACUUM_AFTER:
                     with suppress(psycopg.errors.LockNotAvailable):  # it is being vacuumed
                         await objects.vacuum_catalog(server, name)
-                        self._vacuumed[name] = (await catalog.shared_catalogs(server))[name]
+                        after = await catalog.shared_catalogs(server)
+                        self._vacuumed[cluster.name, name] = after[name]
 
-    async def _stop_notifying(self, server: Server, cluster: ClusterRow, queue: int) -> None:
-        shares = await asyncio.to_thread(writing.queue_shares, self._shared.data / "pg_notify")
+    async def _stop_notifying(self, server: Server, cluster: Cluster, queue: int) -> None:
+        shares = await asyncio.to_thread(writing.queue_shares, cluster.data / "pg_notify")
         for name in plan.who_fills(await _by_name(server, shares)):
-            if row := await self._named(cluster, name):
+            if row := await self._named(name):
                 await self._pause(row, "notify", queue)
 
     async def _free_queue(self, server: Server, long_since: dt.datetime) -> None:
@@ -262,8 +255,8 @@ class Overuse:
         if ended is not None:
             emit(SessionsEnded("notifications wait", ended))
 
-    async def _count_log(self, cluster: ClusterRow, seen: _Seen) -> None:
-        written, text, seen.log = await asyncio.to_thread(self._read_log, seen.log)
+    async def _count_log(self, cluster: Cluster, seen: _Seen) -> None:
+        written, text, seen.log = await asyncio.to_thread(_read_log, cluster, seen.log)
         roles = writing.log_shares(text)
         if not roles:
             return
@@ -274,39 +267,22 @@ class Overuse:
         above = self._log.add(sizes, time.monotonic())
         await self._keep_counted()
         for name in above:
-            row = await self._named(cluster, name)
+            row = await self._named(name)
             if row and self._log.exceeds(name, plan.MOST_LOG):
                 await self._pause(row, "log", plan.MOST_LOG)
 
-    def _read_log(
-        self, before: tuple[Path, int] | None
-    ) -> tuple[int, bytes, tuple[Path, int] | None]:
-        """Return the bytes added to the newest file since, the last of them, and where it ends."""
-        path = self._shared.newest_log()
-        if path is None:
-            return 0, b"", before
-        try:
-            with path.open("rb") as file:
-                size = file.seek(0, 2)
-                start = size if before is None else before[1] if before[0] == path else 0
-                written = max(0, size - start)
-                file.seek(max(start, size - _SAMPLE))
-                return written, file.read(_SAMPLE) if written else b"", (path, size)
-        except FileNotFoundError:
-            return 0, b"", None
-
-    async def _count_temporary(self, server: Server, cluster: ClusterRow) -> None:
-        found = await writing.temporary_by_database(server, self._shared.data)
+    async def _count_temporary(self, server: Server, cluster: Cluster) -> None:
+        found = await writing.temporary_by_database(server, cluster.data)
         for name, size in found.items():
-            if size < plan.LEAST_TEMPORARY or (row := await self._named(cluster, name)) is None:
+            if size < plan.LEAST_TEMPORARY or (row := await self._named(name)) is None:
                 continue
             most = plan.most_temporary(row.disk_quota_bytes, row.temp_file_limit_bytes)
             if size > most:
                 await self._pause(row, "temp", most)
 
-    async def _named(self, cluster: ClusterRow, name: str) -> DatabaseRow | None:
+    async def _named(self, name: str) -> DatabaseRow | None:
         async with self._store.transaction(audit.PLATFORM) as tx:
-            return await rows.named(tx, cluster.id, name)
+            return await rows.named(tx, name)
 
     # ── pausing ──────────────────────────────────────────────────────────────
 
@@ -373,3 +349,25 @@ def _with_shadows(shares: Mapping[str, int]) -> Counter[str]:
     for name, size in shares.items():
         found[names.main_of(name)] += size
     return found
+
+
+async def _catalogs_bytes(cluster: Cluster) -> int:
+    return await asyncio.to_thread(writing.shared_catalogs_bytes, cluster.data)
+
+
+def _read_log(
+    cluster: Cluster, before: tuple[Path, int] | None
+) -> tuple[int, bytes, tuple[Path, int] | None]:
+    """Return the bytes added to the newest file since, the last of them, and where it ends."""
+    path = cluster.newest_log()
+    if path is None:
+        return 0, b"", before
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            start = size if before is None else before[1] if before[0] == path else 0
+            written = max(0, size - start)
+            file.seek(max(start, size - _SAMPLE))
+            return written, file.read(_SAMPLE) if written else b"", (path, size)
+    except FileNotFoundError:
+        return 0, b"", None

@@ -10,14 +10,14 @@ import datetime as dt
 import psycopg
 import structlog
 
-from tenantry.base.errors import TenantryError
+from tenantry.base.errors import Deferred, TenantryError
 from tenantry.control import audit, ownership
 from tenantry.control.clusters import ClusterRow
 from tenantry.control.store import ControlStore
 from tenantry.pg import catalog, logins, names, visibility
 from tenantry.pg.ownership import foreign_objects
 from tenantry.pg.visibility import Visibility
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 
 log = structlog.get_logger()
 
@@ -38,20 +38,22 @@ class Ownership:
         Return how many could be checked.
         """
         checked = 0
-        for cluster in await self._clusters.with_databases():
-            async with self._clusters.connection(cluster.id) as server:
-                names = await catalog.tenant_databases(server)
-            before = dt.datetime.now(dt.UTC) - _EVERY
-            async with self._store.transaction(audit.PLATFORM) as tx:
-                due = await ownership.take_due(
-                    tx, cluster.id, names, before=before, limit=_AT_A_TIME
-                )
-            if not due:
-                continue
-            async with self._clusters.connection(cluster.id) as server:
-                wanted = await visibility.wanted(server)
-            for name in due:
-                checked += await self._check(cluster, name, wanted)
+        with Deferred() as failures:
+            for cluster in await self._clusters.with_databases():
+                with failures.deferred():
+                    async with self._clusters.connection(cluster.id) as server:
+                        names = await catalog.tenant_databases(server)
+                    before = dt.datetime.now(dt.UTC) - _EVERY
+                    async with self._store.transaction(audit.PLATFORM) as tx:
+                        due = await ownership.take_due(
+                            tx, cluster.id, names, before=before, limit=_AT_A_TIME
+                        )
+                    if not due:
+                        continue
+                    async with self._clusters.connection(cluster.id) as server:
+                        wanted = await visibility.wanted(server)
+                    for name in due:
+                        checked += await self._check(cluster, name, wanted)
         return checked
 
     async def _check(self, cluster: ClusterRow, name: str, wanted: Visibility) -> bool:

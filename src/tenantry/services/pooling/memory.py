@@ -22,7 +22,6 @@ from tenantry.base.errors import Unavailable
 from tenantry.base.events import SessionsEnded, emit
 from tenantry.base.pausing import pause
 from tenantry.host import tcp
-from tenantry.pg.hardening import AUTH_DATABASE
 from tenantry.services.pooling import plan
 from tenantry.services.pooling.console import Console
 from tenantry.services.pooling.service import Pooler
@@ -30,7 +29,6 @@ from tenantry.services.pooling.service import Pooler
 _LOOK_SECONDS = 0.25
 _TRIES = 5
 _IDLE_LOOKS = 20  # between counts of bytes, while there is memory
-_NOT_TENANTS = {"pgbouncer", AUTH_DATABASE}
 
 
 @dataclass(slots=True)
@@ -116,5 +114,5 @@ async def _received(console: Console) -> dict[str, int]:
     return {
         row["database"]: int(row["total_received"])
         for row in await console.show("STATS")
-        if row["database"] not in _NOT_TENANTS
+        if not plan.is_platforms(row["database"])
     }

@@ -1,8 +1,9 @@
 """PgBouncer's files as text, and how its server connections are shared out. Pure.
 
-One ``*`` entry serves every database: a new one needs no line and no reload, and no name is
-"non-existent" (CVE-2026-107350). Verifiers are looked up in the cluster at each login, so a new
-password is in force at once.
+One ``*`` entry serves every database of the first shared cluster: a new one needs no line and no
+reload, and no name is "non-existent" (CVE-2026-107350). Databases of further clusters have a line
+each, written before they are given away. Verifiers are looked up in the cluster at each login, so a
+new password is in force at once.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -189,14 +190,62 @@ def render_config(config: PoolerConfig) -> str:
         [
             "; Written by Tenantry; changes by hand are undone.",
             "[databases]",
-            f"* = host={config.backend.socket_dir} port={config.backend.port}"
-            f" auth_user={POOLER} auth_dbname={AUTH_DATABASE}",
+            f"* = {_at(config.backend, AUTH_DATABASE)}",
             "[pgbouncer]",
             *(f"{name} = {value}" for name, value in settings.items()),
+            f"%include {config.folder / 'databases.ini'}",
             f"%include {config.folder / 'users.ini'}",
             "",
         ]
     )
+
+
+def _at(cluster: Address, auth_database: str) -> str:
+    return (
+        f"host={cluster.socket_dir} port={cluster.port}"
+        f" auth_user={POOLER} auth_dbname={auth_database}"
+    )
+
+
+def render_databases(clusters: Mapping[str, Address], placed: Mapping[str, str]) -> str:
+    """Return a line for each database that is not on the first shared cluster.
+
+    ``placed`` has its cluster's name; one whose cluster is not in ``clusters`` is left out.
+    Verifiers are looked up in the database's own cluster, whose database for that has a name of its
+    own here.
+    """
+    lines = ["; Written by Tenantry.", "[databases]"]
+    for name, address in sorted(clusters.items()):
+        auth = _auth_database(name)
+        lines.append(
+            f"{auth} = host={address.socket_dir} port={address.port} dbname={AUTH_DATABASE}"
+        )
+        lines += [
+            f"{database} = {_at(address, auth)}"
+            for database, cluster in sorted(placed.items())
+            if cluster == name
+        ]
+    return "\n".join([*lines, ""])
+
+
+def placed(text: str) -> dict[str, str]:
+    """Return the cluster of each database in what ``render_databases`` returned."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        name, equals, rest = line.partition(" = ")
+        _, _, auth = rest.partition(f" auth_dbname={AUTH_DATABASE}_")
+        if equals and auth:
+            found[name] = auth.replace("_", "-")
+    return found
+
+
+def _auth_database(cluster: str) -> str:
+    return f"{AUTH_DATABASE}_{cluster.replace('-', '_')}"
+
+
+def is_platforms(database: str) -> bool:
+    """Whether a pooled database is no tenant's: the console, or one to look verifiers up in."""
+    return database == "pgbouncer" or database.startswith(AUTH_DATABASE)
 
 
 def render_users(

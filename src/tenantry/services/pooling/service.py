@@ -9,12 +9,10 @@ import signal
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 from psycopg import AsyncConnection, sql
-from psycopg.rows import DictRow
 
 from tenantry.base.errors import MachineError, Unavailable
 from tenantry.base.events import (
@@ -23,28 +21,26 @@ from tenantry.base.events import (
     PoolerRulesWritten,
     PoolerStarted,
     PoolerUsersWritten,
-    PoolSizeChanged,
     emit,
 )
 from tenantry.base.home import Home
-from tenantry.base.pausing import pause
 from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
-from tenantry.control import audit, pools
+from tenantry.control import audit
 from tenantry.control.store import ControlStore
 from tenantry.host import commands, files, processes
-from tenantry.pg.connections import CONNECT_SECONDS, Address
-from tenantry.pg.hardening import AUTH_DATABASE
+from tenantry.pg.connections import CONNECT_SECONDS
+from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.pooling import plan
 from tenantry.services.pooling.console import Console, open_console
+from tenantry.services.pooling.lines import Lines
+from tenantry.services.pooling.model import PoolCounters, PooledClient, PoolerState, PoolUse
 
 _KILL_CLIENT_FROM = (1, 24)
 _RESERVE_OF_ROLES_FROM = (1, 24)
-_USERS_LOCK = 0x706F6F6C  # "pool": held, as an advisory lock, while users.ini is written
 _MOST_CLIENTS = 10_000
 _START_SECONDS = 10
 _START_POLL_SECONDS = 0.02
-_LOOK_SECONDS = 0.25
 _LOGIN_SECONDS = 0.01  # a login to a server takes about as long
 _MIB = 1024 * 1024
 _CLIENT_BYTES = 64 * 1024  # of memory, with TLS, that an idle client takes
@@ -56,80 +52,19 @@ _ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131
 _LEAST_SECONDS = 0.1  # for one command of the console
 
 
-@dataclass(frozen=True, slots=True)
-class PooledClient:
-    """A client of the pooler; PgBouncer never reuses an ``id``."""
-
-    id: int
-    database: str
-    username: str
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class PoolUse:
-    """One pool: clients served and waiting, server connections active and idle."""
-
-    database: str
-    username: str
-    clients_active: int
-    clients_waiting: int
-    servers_active: int
-    servers_idle: int
-    longest_wait_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class PoolCounters:
-    """The traffic of one database's pools since the pooler started."""
-
-    database: str
-    transactions: int
-    queries: int
-    bytes_received: int
-    bytes_sent: int
-    average_transaction_seconds: float
-    average_query_seconds: float
-    average_wait_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class PoolerState:
-    """The state of the pooler; all pools together may hold ``budget`` server connections.
-
-    ``memory_bytes`` is the memory of its process, ``memory_limit_bytes`` the most that it may take.
-    """
-
-    version: str
-    pool_size: int
-    budget: int
-    clients: int
-    servers: int
-    memory_bytes: int
-    memory_limit_bytes: int
-    pools: list[PoolUse]
-    stats: list[PoolCounters]
-
-
-def _servers(pool: DictRow) -> int:
-    """Return the server connections that a row of SHOW POOLS counts, also those being opened."""
-    return sum(count for column, count in pool.items() if column.startswith("sv_"))
-
-
 class Pooler:
     """The PgBouncer of an installation. Its process outlives ours."""
 
-    def __init__(self, settings: Settings, *, backend: Address, budget: int) -> None:
+    def __init__(self, settings: Settings, fleet: Fleet) -> None:
         self._home = Home(settings.home)
         self._folder = self._home.pooler
         self._socket_dir = self._home.run / "pooler"
         self._port = settings.pool.port
         self._pid_file = self._home.run / "pooler.pid"
-        self._backend = backend
-        self._budget = budget
+        self._fleet = fleet
+        self.lines = Lines(self._folder)
         self._packet_bytes = settings.pool.packet_mb * _MIB
         self._memory_bytes = settings.pool.memory_mb * _MIB
-        self._reserves_of: tuple[int, dict[str, int]] = (0, {})
 
     # ── the process ──────────────────────────────────────────────────────────
 
@@ -147,9 +82,17 @@ class Pooler:
         """Return the most that it may take with so many clients (see ``pooling.memory``)."""
         return self._memory_bytes + clients * _CLIENT_BYTES
 
+    @property
+    def budget(self) -> int:
+        """The server connections that the pools of one cluster may hold together."""
+        return self._fleet.sizing.pooled
+
     def _max_clients(self) -> int:
         _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return max(100, min(_MOST_CLIENTS, most_files - self._budget - _OTHER_FILES))
+        return max(
+            100,
+            min(_MOST_CLIENTS, most_files - self.budget * len(self._fleet.shared) - _OTHER_FILES),
+        )
 
     def ensure_files(self) -> bool:
         """Write files that differ; a running pooler reloads them. Return whether any did."""
@@ -159,16 +102,14 @@ class Pooler:
             log_file=self._home.logs / "pooler.log",
             pid_file=self._pid_file,
             port=self._port,
-            backend=self._backend,
+            backend=self._fleet.first.address,
             certificate=self._home.certificate,
             max_clients=self._max_clients(),
             packet_bytes=self._packet_bytes,
         )
         with files.until_read(self._home.run / "pooler.unread") as unread:
             changed = files.ensure_file(self._folder / "pgbouncer.ini", plan.render_config(config))
-            users = self._folder / "users.ini"
-            if not users.exists():
-                changed |= files.ensure_file(users, plan.render_users([]))
+            changed |= self.lines.ensure_files()
             if (changed or unread) and (pid := self.pid()) is not None:
                 os.kill(pid, signal.SIGHUP)
                 emit(PoolerFilesWritten("pgbouncer"))
@@ -277,7 +218,7 @@ class Pooler:
             return [
                 PooledClient(int(row["id"]), row["database"], row["user"], row["addr"])
                 for row in await console.show("CLIENTS")
-                if row["addr"] != "unix" and row["database"] != AUTH_DATABASE
+                if row["addr"] != "unix" and not plan.is_platforms(row["database"])
             ]
 
     async def end_clients(self, clients: Sequence[PooledClient]) -> None:
@@ -406,7 +347,7 @@ class Pooler:
         """
         async with self.console() as console:
             version = (await console.show("VERSION"))[0]["version"]
-            pool_size = await self._size_in_force(console)
+            pool_size = await size_in_force(console)
             lists = {row["list"]: row["items"] for row in await console.show("LISTS")}
             pools = [
                 PoolUse(
@@ -419,7 +360,7 @@ class Pooler:
                     longest_wait_seconds=row["maxwait"] + row["maxwait_us"] / 1e6,
                 )
                 for row in await console.show("POOLS")
-                if row["database"] not in {"pgbouncer", AUTH_DATABASE}
+                if not plan.is_platforms(row["database"])
             ]
             stats = [
                 PoolCounters(
@@ -433,12 +374,12 @@ class Pooler:
                     average_wait_seconds=int(row["avg_wait_time"]) / 1e6,
                 )
                 for row in await console.show("STATS")
-                if row["database"] not in {"pgbouncer", AUTH_DATABASE}
+                if not plan.is_platforms(row["database"])
             ]
         return PoolerState(
             version=version,
             pool_size=pool_size,
-            budget=self._budget,
+            budget=self.budget * len(self._fleet.shared),
             clients=lists["used_clients"],
             servers=lists["used_servers"],
             memory_bytes=self.memory() or 0,
@@ -447,57 +388,22 @@ class Pooler:
             stats=stats,
         )
 
-    # ── sharing out ──────────────────────────────────────────────────────────
+    # ── lines of databases and roles ─────────────────────────────────────────
 
-    async def keep_within_budget(self) -> None:
-        """Until cancelled, size the pools so that all of them fit the budget.
-
-        PgBouncer bounds each pool but not their sum. It opens one connection per pool at a time, so
-        a look every 0.25 seconds stays close to the budget.
-
-        Raises Unavailable if the pooler stops answering.
-        """
-        async with self.console() as console:
-            shrinking: set[plan.Pool] = set()
-            while True:
-                shrinking = await self._share_out(console, shrinking)
-                await pause(_LOOK_SECONDS)
-
-    async def _share_out(self, console: Console, shrinking: set[plan.Pool]) -> set[plan.Pool]:
-        """Size the pools, and shrink those that are too large. Return those that are shrinking."""
-        pools = {
-            (row["database"], row["user"]): row
-            for row in await console.show("POOLS")
-            if row["database"] != "pgbouncer"
-            and _servers(row) + row["cl_active"] + row["cl_waiting"] > 0
-        }
-        held = {pool: _servers(row) for pool, row in pools.items()}
-        opening = {database for (database, _), row in pools.items() if row["sv_login"]}
-        beyond = plan.allowances(budget=self._budget, held=held, reserves=self._reserves())
-        overfull = plan.overfull(budget=self._budget, held=held, beyond=beyond)
-        wanted = plan.fair_pool_size(budget=self._budget, held=held, beyond=beyond)
-        # Read each time: a RELOAD resets it to the size in the file.
-        if wanted != await self._size_in_force(console):
-            await console.run(sql.SQL("SET default_pool_size = {}").format(sql.Literal(wanted)))
-            emit(PoolSizeChanged(str(wanted)))
-            return shrinking & overfull
-        # PgBouncer by itself closes idle connections only, and a busy pool has none.
-        # RECONNECT closes each at the end of its transaction. One that is just being opened
-        # it closes at once and reports a failure to the waiting clients: so only a pool that
-        # opens none, and none is opened while there are more than the size in force.
-        for pool in overfull - shrinking:
-            if pool[0] not in opening:
-                await console.run(sql.SQL("RECONNECT {}").format(sql.Identifier(pool[0])))
-                shrinking = shrinking | {pool}
-        return shrinking & overfull
-
-    def _reserves(self) -> dict[str, int]:
-        """Return the reserves of roles that have any; a changed file is read again."""
-        users = self._folder / "users.ini"
-        changed = users.stat().st_mtime_ns if users.exists() else 0
-        if changed != self._reserves_of[0]:
-            self._reserves_of = (changed, plan.listed_reserves(users.read_text()))
-        return self._reserves_of[1]
+    async def refresh(self, store: ControlStore) -> bool:
+        """Write the lines of databases and roles, and reload them. Return whether any changed."""
+        reserves = await self._takes_reserves()
+        async with store.long_transaction(audit.PLATFORM) as tx:
+            texts = await self.lines.wanted(tx, self._fleet.shared[1:], reserves=reserves)
+            with files.until_read(self._home.run / "pooler-users.unread") as unread:
+                changed = False
+                for path, text in texts.items():
+                    if files.ensure_file(path, text):
+                        changed = True
+                        emit(PoolerUsersWritten(path.name))
+                if changed or unread:
+                    await self.reload()
+        return changed
 
     async def _takes_reserves(self) -> bool:
         """Whether the running pooler supports reserves of roles."""
@@ -507,25 +413,8 @@ class Pooler:
         except Unavailable:
             return False  # it is asked again once it runs
 
-    async def _size_in_force(self, console: Console) -> int:
-        config = {row["key"]: row["value"] for row in await console.show("CONFIG")}
-        return int(config["default_pool_size"])
 
-    async def refresh_users(self, store: ControlStore) -> bool:
-        """Write a line for each role with an unusual pool. Return whether any line changed.
-
-        The limit itself is PostgreSQL's; without the line the pool would only run into it.
-        """
-        reserves = await self._takes_reserves()
-        async with store.long_transaction(audit.PLATFORM) as tx:
-            await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_USERS_LOCK,))
-            path = self._folder / "users.ini"
-            listed = plan.listed_users(path.read_text()) if path.exists() else set()
-            limits = await pools.pool_limits(tx)
-            text = plan.render_users(limits, listed=listed, reserves=reserves)
-            with files.until_read(self._home.run / "pooler-users.unread") as unread:
-                changed = files.ensure_file(path, text)
-                if changed or unread:
-                    emit(PoolerUsersWritten("users.ini"))
-                    await self.reload()
-        return changed
+async def size_in_force(console: Console) -> int:
+    """Return the size up to which each pool may grow now."""
+    config = {row["key"]: row["value"] for row in await console.show("CONFIG")}
+    return int(config["default_pool_size"])

@@ -65,7 +65,7 @@ class Provisioning:
         ready: Chosen | Examined | None = None
         first = not await caller.is_repeated()
         if first:
-            ready = await self._prepare(caller, contents)
+            ready = await self._prepare(caller, wanted, contents)
 
         async def work(tx: Tx, secrets: SecretSource) -> Provisioned:
             if contents is not None and not first:
@@ -81,7 +81,9 @@ class Provisioning:
             made = replace(made, operation=ended)
         return made
 
-    async def _prepare(self, caller: Caller, contents: Contents | None) -> Chosen | Examined | None:
+    async def _prepare(
+        self, caller: Caller, wanted: NewDatabase, contents: Contents | None
+    ) -> Chosen | Examined | None:
         """Do before the transaction what may take a while. Raises InvalidInput for bad contents."""
         ready: Chosen | Examined | None = None
         match contents:
@@ -90,7 +92,7 @@ class Provisioning:
             case FromSource(source):
                 ready = await self._imports.examine(caller.actor, source, Selection())
         async with caller.visiting():
-            await self._databases.warm_pool.ensure_warm()
+            await self._databases.warm_pool.ensure_warm(wanted.cluster)
         return ready
 
     async def _create(

@@ -9,7 +9,7 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from tenantry.base.errors import TenantryError
+from tenantry.base.errors import Deferred, TenantryError
 from tenantry.base.events import QuotaChanged, emit
 from tenantry.control import audit, usage
 from tenantry.control import databases as rows
@@ -17,7 +17,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.store import ControlStore
 from tenantry.control.usage import UsageRow
 from tenantry.pg import catalog, objects
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import steps
 from tenantry.services.pooling.service import Pooler
 from tenantry.services.quotas import plan
@@ -44,21 +44,27 @@ class Quotas:
         A failure with one database does not hold the others up.
         """
         changed = 0
-        for cluster in await self._clusters.with_databases():
-            async with self._store.transaction(audit.PLATFORM) as tx:
-                active = [
-                    row for row in await rows.on_cluster(tx, cluster.id) if row.status == "active"
-                ]
-            await self._measure_active(cluster.id, active)
-            async with self._store.transaction(audit.PLATFORM) as tx:
-                measured = await usage.on_cluster(tx, cluster.id)
-            for row in active:
-                if (use := measured.get(row.id)) is None:
-                    continue
-                try:
-                    changed += await self._act(row, use)
-                except (TenantryError, psycopg.Error) as error:
-                    log.warning("quota.failed", database=row.database_name, error=str(error))
+        with Deferred() as failures:
+            for cluster in await self._clusters.with_databases():
+                with failures.deferred():
+                    async with self._store.transaction(audit.PLATFORM) as tx:
+                        active = [
+                            row
+                            for row in await rows.on_cluster(tx, cluster.id)
+                            if row.status == "active"
+                        ]
+                    await self._measure_active(cluster.id, active)
+                    async with self._store.transaction(audit.PLATFORM) as tx:
+                        measured = await usage.on_cluster(tx, cluster.id)
+                    for row in active:
+                        if (use := measured.get(row.id)) is None:
+                            continue
+                        try:
+                            changed += await self._act(row, use)
+                        except (TenantryError, psycopg.Error) as error:
+                            log.warning(
+                                "quota.failed", database=row.database_name, error=str(error)
+                            )
         return changed
 
     async def enforce_one(self, row: DatabaseRow) -> None:

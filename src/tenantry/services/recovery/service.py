@@ -22,20 +22,19 @@ from tenantry.control import clusters as cluster_rows
 from tenantry.control.store import ControlStore
 from tenantry.host import files
 from tenantry.pg import archiving, repositories
-from tenantry.pg.clusters import ProcessCluster
-from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.pgbackrest_output import Backup, Contents
 from tenantry.pg.repositories import LocalRepository, Repository, Stanza
 from tenantry.services import home_files
 from tenantry.services.cluster_restores import plan, recovering
 from tenantry.services.cluster_restores.model import Differences
 from tenantry.services.cluster_restores.recovering import Say, Show
-from tenantry.services.clusters.service import CONTROL, SHARED, LocalClusters
+from tenantry.services.clusters.fleet import CONTROL, FIRST, Fleet
 from tenantry.services.control_schema import ensure_control_schema
 from tenantry.services.platform import local_certificates
 from tenantry.services.recovery.model import Found, Progress, Recovered
 from tenantry.services.repository.plan import missing_segments
 from tenantry.services.repository.service import Repositories
+from tenantry.services.side_clusters.model import OutsideWindow
 
 _SPARE = 1.1  # of what the clusters take: the log that is replayed needs room, too
 
@@ -126,10 +125,7 @@ class Recovery:
         self._require_free(in_progress)
         self._configure()
         contents = {each.stanza: each for each in await self._contents()}
-        chosen = {
-            cluster.name: plan.candidates(self._of(contents, cluster.name), self._to)[0]
-            for cluster in self._clusters
-        }
+        chosen = self._choose(contents)
         kept = await self._fetch(contents[CONTROL])
         lacking = {
             name: await self._lacking(contents[name], backup) for name, backup in chosen.items()
@@ -139,6 +135,22 @@ class Recovery:
         )
         self._require_room(found, in_progress)
         return found
+
+    def _choose(self, contents: dict[str, Contents]) -> dict[str, Backup]:
+        """Return the backup of each cluster to begin with, in the order of their restores.
+
+        Which further clusters there are, the control cluster tells once it is restored. One that
+        has no backup from before the requested time was added later.
+        """
+        needed = (CONTROL, FIRST)
+        chosen = {}
+        for name in (*needed, *sorted(contents.keys() - {*needed})):
+            try:
+                chosen[name] = plan.candidates(self._of(contents, name), self._to)[0]
+            except OutsideWindow:
+                if name in needed:
+                    raise
+        return chosen
 
     def _require_place(self) -> None:
         here = self._settings
@@ -181,13 +193,10 @@ class Recovery:
                 hint="Set TENANTRY_HOME to a larger disk.",
             )
 
-    @property
-    def _clusters(self) -> tuple[ProcessCluster, ...]:
-        """The clusters in the order in which they are restored."""
-        return Repositories(self._settings).clusters
-
     def _configure(self) -> None:
-        stanzas = [Stanza(each.name, each.data, each.address) for each in self._clusters]
+        stanzas = [
+            Stanza(each.name, each.data, each.address) for each in Fleet(self._settings).every
+        ]
         files.ensure_folder(self._home.pgbackrest)
         self._pgbackrest.ensure_configuration([self._source], stanzas, self._key)
 
@@ -245,14 +254,15 @@ class Recovery:
         kept = await self._put_back_files(found, say)
         emit(StepDone("recover", "files", found.source))
         try:
-            for name in (CONTROL, SHARED):
-                if progress.of(name) is None:
+            for name in found.chosen:
+                if name == FIRST:
+                    await self._learn_fleet(say)
+                if progress.of(name) is None and self._is_known(name):
                     await self._bring_back(name, found, progress, say=say, show=show)
             differences = await self._reconcile(progress, say)
             emit(StepDone("recover", "reconciled", found.source))
         finally:
-            local = LocalClusters(self._settings)
-            for cluster in (local.shared, local.control):
+            for cluster in reversed(Fleet(self._settings).every):
                 await cluster.stop()
         self._home.recovery.unlink()
         return Recovered(progress.reached, kept, differences)
@@ -282,7 +292,6 @@ class Recovery:
     ) -> None:
         contents = found.contents[name]
         backups = plan.candidates(contents, self._to)
-        local = LocalClusters(self._settings)
         say(f"Restoring {name} from the backup {backups[0].label}")
         label = await recovering.restore(
             self._pgbackrest,
@@ -298,7 +307,7 @@ class Recovery:
         say(f"{name} reads its log")
         # Looked up again: only now its version of PostgreSQL is known.
         cluster = Repositories(self._settings).cluster(name)
-        if await recovering.recover(local, cluster, say=say):
+        if await recovering.recover(Fleet(self._settings), cluster, say=say):
             progress.ended_early.append(name)
             self._save(progress)
         progress.reached.append(
@@ -313,20 +322,31 @@ class Recovery:
         self._save(progress)
         emit(StepDone("recover", "reached", name))
 
+    async def _learn_fleet(self, say: Say) -> None:
+        """Read from the restored control cluster which further clusters there are."""
+        fleet = Fleet(self._settings)
+        await recovering.recover(fleet, fleet.control, say=say)
+        await ensure_control_schema(fleet)
+        async with ControlStore(fleet.control.address) as store:
+            await fleet.ensure_members(store)
+        self._configure()
+
+    def _is_known(self, name: str) -> bool:
+        return any(each.name == name for each in Fleet(self._settings).every)
+
     async def _reconcile(self, progress: Progress, say: Say) -> Differences:
-        """Make the control database and the shared cluster agree, without losing anything."""
+        """Make the control database and the shared clusters agree, without losing anything."""
         say("Comparing the databases with what the control database knows")
-        local = LocalClusters(self._settings)
-        for cluster in (local.control, local.shared):  # after a crash they may be down
-            await recovering.recover(local, cluster, say=say)
-        await ensure_control_schema(local)
+        fleet = Fleet(self._settings)
+        for cluster in fleet.every:  # after a crash they may be down
+            await recovering.recover(fleet, cluster, say=say)
+        await ensure_control_schema(fleet)
         async with (
-            ControlStore(local.control_address) as store,
-            connect(local.shared_address, user=ADMIN) as server,
+            ControlStore(fleet.control.address) as store,
             store.transaction(audit.PLATFORM) as tx,
         ):
-            shared = next(each for each in await cluster_rows.every(tx) if each.name == SHARED)
-            differences = await recovering.reconcile(tx, server, shared.id)
+            found = {row.name: row for row in await cluster_rows.every(tx)}
+            differences = await recovering.reconcile(tx, fleet.shared, found)
             await sessions.end_all(tx)
             await operations.cancel_all(tx)
             await audit.record(

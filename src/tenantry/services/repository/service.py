@@ -16,12 +16,12 @@ from tenantry.base.secrets import Secret
 from tenantry.base.settings import Settings
 from tenantry.host import files, packages
 from tenantry.pg import archiving, repositories
-from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import ADMIN, connect
 from tenantry.pg.pgbackrest import PgBackRest
 from tenantry.pg.pgbackrest_output import Backup, Contents, RepositoryError, explained, read_error
 from tenantry.pg.repositories import LocalRepository, Repository, Stanza
-from tenantry.services.clusters.service import LocalClusters
+from tenantry.services.clusters.fleet import Fleet
 from tenantry.services.repository import plan
 
 log = structlog.get_logger()
@@ -42,7 +42,7 @@ class Repositories:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._home = Home(settings.home)
-        self._local = LocalClusters(settings)
+        self._fleet = Fleet(settings)
         self.pgbackrest = PgBackRest(packages.PGBACKREST, self._home.pgbackrest)
 
     @property
@@ -64,12 +64,13 @@ class Repositories:
         return (local, *repositories.remote(self._settings))
 
     @property
-    def clusters(self) -> tuple[ProcessCluster, ...]:
+    def clusters(self) -> list[Cluster]:
         """The clusters that are backed up. A stanza has its cluster's name."""
-        return (self._local.control, self._local.shared)
+        return self._fleet.every
 
-    def cluster(self, name: str) -> ProcessCluster:
-        return next(each for each in self.clusters if each.name == name)
+    def cluster(self, name: str) -> Cluster:
+        """Return the cluster of that name. Raises NotFound."""
+        return self._fleet.named(name)
 
     # ── setting up ───────────────────────────────────────────────────────────
 

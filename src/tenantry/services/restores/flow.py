@@ -30,7 +30,7 @@ from tenantry.pg.connections import Address
 from tenantry.pg.handover import hand_over
 from tenantry.pg.tenant_settings import Settings, reading, settings_of
 from tenantry.services.backups.model import file_of
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import steps as database_steps
 from tenantry.services.databases.replacement import Replacement, require_row, retained_name
 from tenantry.services.network.service import Network
@@ -365,7 +365,7 @@ class RestoreFlow:
         }
         if run.params.is_new:
             with suppress(TenantryError):  # a reconciliation pass does it as well
-                await self.pooler.refresh_users(self.store)
+                await self.pooler.refresh(self.store)
             database_id = _database_id(run)
             async with self.store.transaction(audit.PLATFORM) as tx:
                 made = await rows.find(tx, database_id, customer_id=None)

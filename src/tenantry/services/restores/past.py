@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from tenantry.control.databases import DatabaseRow
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.operations.model import AnyRun
 from tenantry.services.restores import transfer
 from tenantry.services.side_clusters.model import SideCluster, Wanted

@@ -7,7 +7,7 @@ from functools import partial
 import psycopg
 import structlog
 
-from tenantry.base.errors import Conflict, InvalidInput, NotFound, TenantryError
+from tenantry.base.errors import Conflict, Deferred, InvalidInput, NotFound, TenantryError
 from tenantry.base.events import StepDone, emit
 from tenantry.base.secrets import Secret, scram_verifier
 from tenantry.control import audit, databases, whitelist
@@ -17,7 +17,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.roles import RoleRow
 from tenantry.control.store import ControlStore, Tx
 from tenantry.pg import catalog, objects
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases.service import Databases
 from tenantry.services.network.service import Network
 from tenantry.services.pooling.service import Pooler
@@ -211,14 +211,16 @@ class Roles:
 
     async def reconcile(self, passed: Pass) -> None:
         """Complete or undo what a crash or a change by hand left behind."""
-        for cluster in await self._clusters.with_databases():
-            actual = await self._actual(cluster.id)
-            async with self._store.transaction(audit.PLATFORM) as tx:
-                wanted = await rows.by_database(tx, cluster.id)
-                owned = await databases.on_cluster(tx, cluster.id)
-            passed.over(owned)
-            for action in plan.differences(owned, wanted, actual):
-                await passed.act("role", action, partial(self._act, action))
+        with Deferred() as failures:
+            for cluster in await self._clusters.with_databases():
+                with failures.deferred():
+                    actual = await self._actual(cluster.id)
+                    async with self._store.transaction(audit.PLATFORM) as tx:
+                        wanted = await rows.by_database(tx, cluster.id)
+                        owned = await databases.on_cluster(tx, cluster.id)
+                    passed.over(owned)
+                    for action in plan.differences(owned, wanted, actual):
+                        await passed.act("role", action, partial(self._act, action))
 
     async def _actual(self, cluster_id: uuid.UUID) -> plan.Actual:
         async with self._clusters.connection(cluster_id) as server:

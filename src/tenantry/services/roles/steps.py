@@ -20,7 +20,7 @@ from tenantry.pg import logins, objects
 from tenantry.pg.blockers import without_blockers
 from tenantry.pg.connections import Address
 from tenantry.pg.logins import Access
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.pooling.service import Pooler
 
 _EARLIEST = dt.datetime.min.replace(tzinfo=dt.UTC)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tenantry.base.errors import MachineError, Unavailable
 from tenantry.host import commands, files
 from tenantry.pg import archiving
-from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.clusters import Cluster
 from tenantry.pg.connections import ADMIN, connect, fetch_value
 from tenantry.services.side_clusters import plan
 from tenantry.services.side_clusters.model import (
@@ -22,7 +22,7 @@ _FETCHED_BYTES = 2 * archiving.SEGMENT_BYTES
 _UNREACHED = "recovery ended before configured recovery target was reached"
 
 
-async def recover(cluster: ProcessCluster, wanted: Wanted, *, deadline: float) -> None:
+async def recover(cluster: Cluster, wanted: Wanted, *, deadline: float) -> None:
     """Start a restored cluster, and return once it is recovered to exactly the wanted moment.
 
     Raises LogMissing if the log ends before the moment, NotEnoughDisk, MachineError.
@@ -39,7 +39,7 @@ async def recover(cluster: ProcessCluster, wanted: Wanted, *, deadline: float) -
         )
 
 
-async def _until_promoted(cluster: ProcessCluster) -> dt.datetime | None:
+async def _until_promoted(cluster: Cluster) -> dt.datetime | None:
     while True:
         if cluster.pid() is None:
             raise MachineError("The server of the side cluster has ended.")
@@ -53,7 +53,7 @@ async def _until_promoted(cluster: ProcessCluster) -> dt.datetime | None:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _why(cluster: ProcessCluster, wanted: Wanted, error: MachineError) -> MachineError:
+async def _why(cluster: Cluster, wanted: Wanted, error: MachineError) -> MachineError:
     """Return why a server did not start, or did not reach the moment."""
     try:
         said = _log_of(cluster).read_text(errors="replace")
@@ -81,7 +81,7 @@ async def _why(cluster: ProcessCluster, wanted: Wanted, error: MachineError) -> 
     )
 
 
-async def databases_at(cluster: ProcessCluster, wanted: Wanted) -> dict[str, int]:
+async def databases_at(cluster: Cluster, wanted: Wanted) -> dict[str, int]:
     """Return the oids of the wanted databases. Raises OutsideWindow if one does not exist."""
     async with connect(cluster.address, user=ADMIN) as admin:
         cursor = await admin.execute(
@@ -98,5 +98,5 @@ async def databases_at(cluster: ProcessCluster, wanted: Wanted) -> dict[str, int
     return found
 
 
-def _log_of(cluster: ProcessCluster) -> Path:
+def _log_of(cluster: Cluster) -> Path:
     return cluster.log_dir / f"{cluster.name}-start.log"

@@ -27,13 +27,14 @@ from tenantry.base.ids import parse_id
 from tenantry.base.settings import Settings
 from tenantry.host import commands, files
 from tenantry.pg import hba, parameters
-from tenantry.pg.clusters import ClusterFiles, ProcessCluster
+from tenantry.pg.clusters import Cluster, ClusterFiles
 from tenantry.pg.connections import ADMIN, LOCAL_ROLES, Address, connect, fetch_value
+from tenantry.pg.drivers import DRIVERS, PROCESS
 from tenantry.pg.hardening import AUTH_DATABASE, TEMPLATE
 from tenantry.pg.pgbackrest_output import Backup, BackupDamaged, RepositoryError
 from tenantry.pg.reduced_backups import Unknown
 from tenantry.pg.repositories import LocalRepository
-from tenantry.services.clusters.service import identities
+from tenantry.services.clusters.fleet import identities
 from tenantry.services.repository import looking
 from tenantry.services.repository.service import Repositories
 from tenantry.services.side_clusters import plan, recovering
@@ -184,7 +185,7 @@ class SideClusters:
 
     async def _fill(
         self,
-        cluster: ProcessCluster,
+        cluster: Cluster,
         wanted: Wanted,
         backup: Backup,
         oids: Collection[int],
@@ -226,7 +227,7 @@ class SideClusters:
 
     async def _reduced(
         self,
-        cluster: ProcessCluster,
+        cluster: Cluster,
         origin: str,
         backup: Backup,
         choose: Callable[[Mapping[str, int]], list[str]],
@@ -255,7 +256,7 @@ class SideClusters:
         known = await pgbackrest.databases(origin, backup.label, repository=backup.repository)
         return known, None
 
-    async def _configure(self, cluster: ProcessCluster, origin: str) -> None:
+    async def _configure(self, cluster: Cluster, origin: str) -> None:
         listed = await commands.run([cluster.bindir / "pg_controldata", cluster.data])
         automatic = cluster.data / "postgresql.auto.conf"
         files.write_atomically(automatic, plan.recovery_settings(automatic.read_text()))
@@ -341,16 +342,17 @@ class SideClusters:
 
     # ── its files ────────────────────────────────────────────────────────────
 
-    def _cluster(self, operation_id: uuid.UUID, origin: str | None) -> ProcessCluster:
+    def _cluster(self, operation_id: uuid.UUID, origin: str | None) -> Cluster:
         folder = self.folder(operation_id)
         # A socket's path must be short (see base.settings).
         socket_dir = self._home.run / f"side-{operation_id.hex[:11]}"
-        return ProcessCluster(
+        return Cluster(
             name="side",
             folder=folder / "cluster",
             address=Address(socket_dir, _PORT),
             bindir=Path("/") if origin is None else self._repositories.cluster(origin).bindir,
             log_dir=folder / "cluster",
+            driver=DRIVERS[PROCESS],
         )
 
     def _noted(self, operation_id: uuid.UUID) -> Path:

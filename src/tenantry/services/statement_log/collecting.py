@@ -15,8 +15,8 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.log_settings import LogSettings
 from tenantry.control.store import ControlStore
 from tenantry.pg import objects
-from tenantry.pg.clusters import ProcessCluster
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.fleet import Fleet
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import steps
 from tenantry.services.overuse.plan import Meter
 from tenantry.services.pooling.service import Pooler
@@ -34,14 +34,14 @@ _STOPPED = (
 
 
 class Collecting:
-    """The collection of entries from the log of the local shared cluster."""
+    """The collection of entries from the logs of the shared clusters."""
 
     def __init__(
         self,
         store: ControlStore,
         clusters: ClusterPools,
         pooler: Pooler,
-        shared: ProcessCluster,
+        fleet: Fleet,
         entries: EntryFiles,
         *,
         days: int,
@@ -49,20 +49,16 @@ class Collecting:
         self._store = store
         self._clusters = clusters
         self._pooler = pooler
-        self._shared = shared
         self._days = days
-        self._mover = Mover(shared, entries)
+        self._mover = Mover(lambda: fleet.shared, entries)
         self._meter = Meter(MOST_LOGGED)
         self._stopped: dict[uuid.UUID, str] = {}  # whose notice is not in their log yet
         self._forgot_at = -_FORGET_SECONDS
 
     async def collect(self) -> None:
         """Move what was logged since the last time. To be called by one process at a time."""
-        cluster = await self._clusters.named(self._shared.name)
-        if cluster is None:
-            return
         async with self._store.transaction(audit.PLATFORM) as tx:
-            logged = await log_settings.logged(tx, cluster.id)
+            logged = await log_settings.logged(tx)
         more = True
         while more:
             moved = await asyncio.to_thread(self._mover.move, logged, self._stopped)
@@ -72,7 +68,7 @@ class Collecting:
                 if not moved.written[name]:
                     continue  # it has stopped
                 async with self._store.transaction(audit.PLATFORM) as tx:
-                    row = await rows.named(tx, cluster.id, name)
+                    row = await rows.named(tx, name)
                 if row is not None:
                     await self._stop(row)
         if time.monotonic() - self._forgot_at > _FORGET_SECONDS:

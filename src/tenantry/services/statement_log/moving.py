@@ -1,10 +1,10 @@
 """Moves what sessions have logged from the server's log to the entries of their databases.
 
-The invariant. The file ``position.json`` has a position in the server's log, and where the entries
-of each database ended when everything before that position was moved. Whatever was written after
-that is cut off before the log is read from there: a kill at any moment neither loses an entry nor
-duplicates one. A secret is overwritten in the server's log, in place, before the position advances;
-an entry that is read again after that is the same.
+The invariant. The file ``position.json`` has a position in each cluster's log, and where the
+entries of each database ended when everything before these positions was moved. Whatever was
+written after that is cut off before the log is read from there: a kill at any moment neither loses
+an entry nor duplicates one. A secret is overwritten in the server's log, in place, before the
+position advances; an entry that is read again after that is the same.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import json
 import os
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from tenantry.base.ids import parse_id
 from tenantry.host import files
 from tenantry.pg import names, server_log
-from tenantry.pg.clusters import ProcessCluster
+from tenantry.pg.clusters import Cluster
 from tenantry.pg.server_log import Line, LogEntry
 from tenantry.services.statement_log import entries
 from tenantry.services.statement_log.entries import EntryFiles, Place
@@ -35,10 +35,9 @@ _GAP = "The server's log was deleted before it was read: entries before this one
 
 @dataclass(slots=True)
 class _Position:
-    """How far the server's log was read, and where the entries of each database ended then."""
+    """How far each cluster's log was read, and where the entries of each database ended then."""
 
-    file: str
-    offset: int
+    logs: dict[str, tuple[str, int]]  # by the cluster's name: a file, and an offset in it
     ends: dict[uuid.UUID, Place] = field(default_factory=dict)
 
 
@@ -62,10 +61,10 @@ class Moved:
 
 
 class Mover:
-    """A mover of entries from a cluster's log; for one process, and one thread at a time."""
+    """A mover of entries from the clusters' logs; for one process, and one thread at a time."""
 
-    def __init__(self, cluster: ProcessCluster, entries_: EntryFiles) -> None:
-        self._cluster = cluster
+    def __init__(self, clusters: Callable[[], Sequence[Cluster]], entries_: EntryFiles) -> None:
+        self._clusters = clusters
         self._entries = entries_
         self._note = entries_.root / "position.json"
         self._position: _Position | None = None
@@ -76,40 +75,51 @@ class Mover:
         ``notices`` are added, by database.
         """
         position = self._position or self._begin()
-        if position is None:
-            return Moved(Counter(), more=False)
         self._position = None  # after a failure the next call begins at the stored position
-        before = replace(position, ends=dict(position.ends))
+        before = replace(position, logs=dict(position.logs), ends=dict(position.ends))
         batch = _Batch()
         for database_id, text in notices.items():
             batch.new[database_id].append(_notice(text))
-        more = self._read_on(position, batch, logged)
+        unread = [self._read_on(each, position, batch, logged) for each in self._clusters()]
         for database_id, new in batch.new.items():
             end = position.ends.get(database_id, entries.FIRST)
             position.ends[database_id] = self._entries.append(database_id, end, new)
         if position != before:
             self._write(position)
         self._position = position
-        return Moved(batch.written, more=more)
+        return Moved(batch.written, more=any(unread))
 
-    def _read_on(self, position: _Position, batch: _Batch, logged: Mapping[str, uuid.UUID]) -> bool:
-        """Read from the position on, and advance it. Return whether there is more."""
-        paths = self._cluster.entries_from(position.file)
-        if paths and paths[0].name != position.file:
+    def _read_on(
+        self,
+        cluster: Cluster,
+        position: _Position,
+        batch: _Batch,
+        logged: Mapping[str, uuid.UUID],
+    ) -> bool:
+        """Read a cluster's log from the position on, and advance it. Return whether there is more.
+
+        At first, the position is the log's end.
+        """
+        if cluster.name not in position.logs:
+            if newest := cluster.entries_from("")[-1:]:
+                position.logs[cluster.name] = newest[0].name, newest[0].stat().st_size
+            return False
+        file, offset = position.logs[cluster.name]
+        paths = cluster.entries_from(file)
+        if paths and paths[0].name != file:
             for database_id in logged.values():
                 batch.new[database_id].append(_notice(_GAP))
         left = _MOST_READ
         for path in paths:
-            if path.name != position.file:
-                position.file, position.offset = path.name, 0
-            start = position.offset
+            start = offset if path.name == file else 0
+            position.logs[cluster.name] = path.name, start
             with contextlib.suppress(FileNotFoundError):  # the next call adds a notice of it
                 for line in server_log.lines(path, start, most=left):
                     _take(batch, line, logged)
-                    position.offset = line.end
+                    position.logs[cluster.name] = path.name, line.end
             _overwrite(path, batch.secrets)
             batch.secrets.clear()
-            left -= position.offset - start
+            left -= position.logs[cluster.name][1] - start
             if left <= 0:
                 return True
         return False
@@ -121,19 +131,13 @@ class Mover:
             for gone in self._position.ends.keys() - existing:
                 del self._position.ends[gone]
 
-    def _begin(self) -> _Position | None:
-        """Return the stored position, and cut off what was written later; at first, the end."""
+    def _begin(self) -> _Position:
+        """Return the stored position, and cut off what was written later."""
         files.ensure_folder(self._entries.root)
         found = self._read()
         there = self._entries.databases()
         if found is None:
-            newest = self._cluster.entries_from("")[-1:]
-            if not newest:
-                return None
-            ends = {each: self._entries.end(each) for each in there}
-            found = _Position(newest[0].name, newest[0].stat().st_size, ends)
-            self._write(found)
-            return found
+            return _Position({}, {each: self._entries.end(each) for each in there})
         for database_id in there:
             self._entries.cut(database_id, found.ends.get(database_id, entries.FIRST))
         return found
@@ -148,12 +152,11 @@ class Mover:
             for name, place in noted["ends"].items()
             if (database_id := parse_id(name)) is not None
         }
-        return _Position(noted["file"], noted["offset"], ends)
+        return _Position({name: (file, at) for name, (file, at) in noted["logs"].items()}, ends)
 
     def _write(self, position: _Position) -> None:
         noted = {
-            "file": position.file,
-            "offset": position.offset,
+            "logs": position.logs,
             "ends": {str(each): astuple(place) for each, place in position.ends.items()},
         }
         files.write_atomically(self._note, json.dumps(noted))

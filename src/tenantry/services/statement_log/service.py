@@ -18,7 +18,7 @@ from tenantry.control.databases import DatabaseRow
 from tenantry.control.log_settings import LogSettings
 from tenantry.control.pages import Page
 from tenantry.control.store import Tx
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import steps
 from tenantry.services.databases.service import Databases
 from tenantry.services.statement_log.collecting import with_settings

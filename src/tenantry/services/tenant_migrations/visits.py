@@ -24,7 +24,7 @@ from tenantry.control.store import ControlStore
 from tenantry.host import files as host_files
 from tenantry.pg import statements, visitors
 from tenantry.pg.long_statements import bounded
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.migrations.ledger import Connection
 from tenantry.services.migrations.model import Script
 from tenantry.services.pooling.service import Pooler

@@ -30,7 +30,7 @@ from tenantry.host import files
 from tenantry.pg import logins, vacuuming, visitors
 from tenantry.pg.long_statements import bounded
 from tenantry.pg.vacuuming import Table
-from tenantry.services.clusters.service import ClusterPools
+from tenantry.services.clusters.pools import ClusterPools
 from tenantry.services.databases import plan as database_plan
 from tenantry.services.databases.service import Databases
 from tenantry.services.operations.model import (

@@ -1,0 +1,194 @@
+"""What ``tenantry doctor`` finds, and what prevents a start."""
+
+import datetime as dt
+import os
+from dataclasses import replace
+from typing import Literal
+
+from tenantry.base.errors import Conflict, MachineError
+from tenantry.base.settings import Settings
+from tenantry.host import engines, identity, packages, preflight, reachability
+from tenantry.host.preflight import Finding, Port
+from tenantry.services import status as statuses
+from tenantry.services.clusters.fleet import FIRST, Fleet
+from tenantry.services.platform import local_certificates, local_pooler
+from tenantry.services.versions import Versions
+
+_SEARCHED_DAYS = 7
+_NEWER_POOLER = (
+    "The configuration keeps out of its way; ./tenantry down and ./tenantry up, as root, take the"
+    " newest release that can be installed or built here."
+)
+
+
+async def find(here: Settings) -> list[Finding]:
+    """Return all findings about this machine and what runs on it. Changes nothing."""
+    findings: list[Finding] = []
+    try:
+        postgres = packages.find_postgres()
+        findings.append(Finding("ok", "PostgreSQL", f"{postgres.version} in {postgres.bindir}"))
+    except MachineError as error:
+        findings.append(Finding("problem", "PostgreSQL", error.detail, error.hint or ""))
+        return findings
+    try:
+        pgbouncer = await engines.find_pgbouncer(here.engines_dir)
+        findings.append(Finding("ok", "PgBouncer", f"{pgbouncer.release} at {pgbouncer.path}"))
+        findings += [
+            Finding("warning", "PgBouncer", warning, _NEWER_POOLER)
+            for warning in pgbouncer.warnings()
+        ]
+    except MachineError as error:
+        findings.append(Finding("problem", "PgBouncer", error.detail, error.hint or ""))
+    findings += await _versions(here)
+    findings += await examine(here)
+    findings += [*_challenge_port(here), *_certificate(here)]
+    found = await statuses.look(here)
+    findings += [
+        Finding("ok", part.name, f"runs ({part.detail})")
+        if part.state == "running"
+        else Finding("warning", part.name, "does not run.", "./tenantry up starts it.")
+        for part in found.parts
+    ]
+    running = {part.name for part in found.parts if part.state == "running"}
+    served = [port for name, port in _ports(here).items() if name in running]
+    findings += await reachability.examine(served, host=here.domain)
+    reported = {f"{finding.detail} {finding.hint}" for finding in findings}
+    return [*findings, *(each for each in of_clusters(here, found) if each.detail not in reported)]
+
+
+def of_clusters(here: Settings, found: statuses.Status) -> list[Finding]:
+    """Return the findings about clusters and their backups."""
+    warnings = [
+        Finding("warning", f"cluster {each.name}", warning)
+        for each in found.clusters
+        for warning in each.warnings
+    ]
+    return [*warnings, *_backups(here, found)]
+
+
+async def _versions(here: Settings) -> list[Finding]:
+    """Return findings about the running, installed and available versions."""
+    findings = []
+    for part in await Versions(here, Fleet(here), local_pooler(here)).look(wait=True):
+        reported = [
+            f"{version} {what}"
+            for version, what in (
+                (part.running, "runs"),
+                (part.installed, "is installed"),
+                (part.candidate, "is offered"),
+            )
+            if version
+        ]
+        subject = f"version of {part.name}"
+        if reported and not part.alerts():
+            findings.append(Finding("ok", subject, f"{', '.join(reported)}."))
+        level: Literal["problem", "warning"] = "problem" if part.fails else "warning"
+        findings += [Finding(level, subject, each.detail, each.hint) for each in part.alerts()]
+        findings += [Finding("warning", subject, each.detail, each.hint) for each in part.advice()]
+    days = engines.days_since_search(here.engines_dir)
+    if days is not None and days > _SEARCHED_DAYS:
+        findings.append(
+            Finding(
+                "warning",
+                "PgBouncer",
+                f"a newer source was last looked for {days:.0f} days ago.",
+                "./tenantry up looks and builds it.",
+            )
+        )
+    return findings
+
+
+def _backups(here: Settings, found: statuses.Status) -> list[Finding]:
+    if not here.backups:
+        hint = "Set TENANTRY_BACKUPS=on to have backups."
+        return [Finding("warning", "backups", "are off: nothing is backed up.", hint)]
+    findings = []
+    if not packages.has_pgbackrest():
+        hint = f"{packages.command_for(['pgbackrest'])}"
+        findings.append(Finding("problem", "backups", "pgBackRest is not installed.", hint))
+    for cluster in found.clusters:
+        subject = f"backups of {cluster.name}"
+        if cluster.backups == "unknown":
+            findings.append(
+                Finding("warning", subject, "it is not known whether there is one to restore from.")
+            )
+        elif not cluster.warnings:
+            last = cluster.last_backup_at
+            reported = (
+                "the first one is made now." if last is None else f"the last one: {_moment(last)}"
+            )
+            findings.append(Finding("ok", subject, reported))
+    return findings
+
+
+def _moment(at: str) -> str:
+    """Format a moment in UTC as the API's answers do; ``doctor`` shows it in the local zone."""
+    return f"{dt.datetime.fromisoformat(at).astimezone(dt.UTC):%F %T} UTC"
+
+
+def _challenge_port(here: Settings) -> list[Finding]:
+    """Check that ACME challenges can be answered: no program may hold their port until then."""
+    if here.acme.directory is None or here.acme.dns_hook is not None:
+        return []
+    host, number = "0.0.0.0", here.acme.http_port  # noqa: S104
+    port = Port("the ACME authority's challenge", host, number, "TENANTRY_ACME_HTTP_PORT")
+    found = preflight.check_port(port)
+    # Only a warning: the platform serves tenants without it.
+    return [replace(found, level="warning") if found.level == "problem" else found]
+
+
+def _certificate(here: Settings) -> list[Finding]:
+    try:
+        found = local_certificates(here).status()
+    except Conflict:
+        return []  # the platform has not been started yet
+    except OSError as error:
+        hint = "Run this as root or as the user that Tenantry runs as."
+        return [Finding("warning", "certificate", f"cannot be read: {error.strerror}.", hint)]
+    findings = [
+        Finding(
+            "warning" if found.failures else "ok",
+            "certificate",
+            f"expires {found.not_after:%Y-%m-%d}" + (f"; {found.error}" if found.error else "."),
+            "" if found.error is None else "tenantry tls renew tries at once.",
+        )
+    ]
+    if found.warning:
+        expired = found.seconds_left <= 0
+        findings.append(
+            Finding(
+                "problem" if expired else "warning",
+                "certificate",
+                found.warning,
+                "See tenantry tls status.",
+            )
+        )
+    return findings
+
+
+def _ports(here: Settings) -> dict[str, Port]:
+    """Return the ports that clients reach, by part."""
+    servers = {
+        each.name: Port(
+            "PostgreSQL",
+            "0.0.0.0",  # noqa: S104
+            each.address.port,
+            "TENANTRY_PG_PORT" if each.name == FIRST else "TENANTRY_INSTANCE_PORTS",
+        )
+        for each in Fleet(here).shared
+    }
+    return servers | {
+        "pooler": Port("the pooler", "0.0.0.0", here.pool.port, "TENANTRY_POOL_PORT"),  # noqa: S104
+        "api": Port("the API", here.api.host, here.api.port, "TENANTRY_API_PORT"),
+    }
+
+
+async def examine(here: Settings) -> list[Finding]:
+    """Return the problems that would prevent a start of the parts that do not run yet."""
+    ports = _ports(here)
+    found = await statuses.look(here)
+    running = {part.name for part in found.parts if part.state == "running"}
+    user = identity.SERVICE_USER if os.geteuid() == 0 else None
+    return await preflight.examine(
+        here.home, [port for name, port in ports.items() if name not in running], user=user
+    )

@@ -1,0 +1,1 @@
+"""Adding shared clusters to the fleet of this machine."""

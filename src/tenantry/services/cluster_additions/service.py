@@ -1,0 +1,121 @@
+"""The verb that adds a shared cluster."""
+
+from collections.abc import Iterable
+
+from tenantry.base.errors import Conflict, InvalidInput, Unavailable
+from tenantry.base.settings import Settings
+from tenantry.control import audit, operations
+from tenantry.control import clusters as rows
+from tenantry.control.audit import Actor
+from tenantry.control.clusters import ClusterRow
+from tenantry.control.operations import OperationRow
+from tenantry.control.store import ControlStore, Tx
+from tenantry.host import reachability
+from tenantry.pg.drivers import PROCESS
+from tenantry.services.cluster_additions.flow import ClusterAddFlow
+from tenantry.services.cluster_additions.model import ADD, AddParams
+from tenantry.services.clusters.fleet import Member
+from tenantry.services.operations.service import Operations
+
+_PREFIX = "shared-"
+_MOST = 99  # shared clusters that get their name from the platform
+# Other parts and folders are named like this.
+_RESERVED = ("api", "control", "pooler", "side", "supervisor", "worker")
+
+
+class ClusterAdditions:
+    """Adds shared clusters: on request, and when all are full."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: ControlStore,
+        operations_: Operations,
+        adding: ClusterAddFlow,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._operations = operations_
+        self._fleet = adding.fleet
+        operations_.register(adding.flow)
+
+    async def begin(self, tx: Tx, actor: Actor, name: str | None = None) -> OperationRow:
+        """Begin to add a shared cluster.
+
+        Raises InvalidInput for a name that cannot be used, Conflict while another one is being
+        added, Unavailable if no port is free.
+        """
+        found = await rows.every(tx)
+        if any(not each.ready for each in found):
+            raise Conflict(
+                "Another cluster is being added.", hint="Wait for it: tenantry operation list"
+            )
+        name = _free_name(found) if name is None else _usable(name, found)
+        member = Member(name=name, driver=PROCESS, port=self._free_port(found))
+        cluster = self._fleet.of(member)
+        cluster_id = await rows.insert_unready(
+            tx,
+            kind="shared",
+            driver=member.driver,
+            version=self._fleet.newest_version(),
+            address=cluster.address,
+        )
+        operation = await self._operations.begin(
+            tx,
+            actor,
+            ADD,
+            AddParams(name=name, driver=member.driver, port=member.port),
+            resource_kind="cluster",
+            resource_id=cluster_id,
+            customer_id=None,
+        )
+        await audit.record(
+            tx,
+            actor,
+            ADD.name,
+            resource_kind="cluster",
+            resource_id=cluster_id,
+            resource_name=name,
+            result="accepted",
+            details={"operation_id": str(operation.id), "port": member.port},
+        )
+        return operation
+
+    async def add_if_full(self) -> bool:
+        """Begin to add a cluster if none has room for a full warm pool. Returns whether it did."""
+        async with self._store.transaction(audit.PLATFORM) as tx:
+            shared = [each for each in await rows.every(tx) if each.kind == "shared"]
+            room = sum(max(0, each.max_databases - each.placed) for each in shared if each.ready)
+            if room > self._settings.warm_pool or not all(each.ready for each in shared):
+                return False
+            if await operations.last_status(tx, ADD.name) == "failed":
+                return False  # an administrator has to look at it first
+            await self.begin(tx, audit.PLATFORM)
+        return True
+
+    def _free_port(self, found: Iterable[ClusterRow]) -> int:
+        taken = {each.port for each in found}
+        for port in self._settings.instance_port_range:
+            if port not in taken and not reachability.listening(port):
+                return port
+        raise Unavailable(
+            f"No port of {self._settings.instance_ports} is free.",
+            hint="Give more of them to the platform: TENANTRY_INSTANCE_PORTS",
+        )
+
+
+def _free_name(found: Iterable[ClusterRow]) -> str:
+    taken = {each.name for each in found}
+    return next(
+        name for name in (f"{_PREFIX}{number}" for number in range(2, _MOST)) if name not in taken
+    )
+
+
+def _usable(name: str, found: Iterable[ClusterRow]) -> str:
+    for taken in (*_RESERVED, *(each.name for each in found)):
+        if name == taken:
+            raise InvalidInput.of("name", f"{name} is taken")
+        # Files of a cluster are found by its name and a dash.
+        if name.startswith(f"{taken}-") or taken.startswith(f"{name}-"):
+            raise InvalidInput.of("name", f"cannot be told apart from {taken}")
+    return name

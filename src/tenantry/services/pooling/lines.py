@@ -1,0 +1,81 @@
+"""The pooler's lines of databases and of roles, in files that pgbouncer.ini includes."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from tenantry.control import pools
+from tenantry.control.store import Tx
+from tenantry.host import files
+from tenantry.pg.clusters import Cluster
+from tenantry.services.clusters.fleet import FIRST
+from tenantry.services.pooling import plan
+
+_LOCK = 0x706F6F6C  # "pool": held, as an advisory lock, while the lines are written
+
+T = TypeVar("T")
+
+
+class Lines:
+    """The two files in the pooler's folder.
+
+    A role has a line if its pool is unusual: the limit itself is PostgreSQL's; without the line the
+    pool would only run into it. A database has one if it is not on the first cluster, where the
+    pooler would look for it otherwise.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._users = folder / "users.ini"
+        self._databases = folder / "databases.ini"
+        self._reserves = _Read(self._users, plan.listed_reserves)
+        self._placed = _Read(self._databases, plan.placed)
+
+    def ensure_files(self) -> bool:
+        """Create the files where they are missing. Return whether any was."""
+        empty = {
+            self._users: plan.render_users([]),
+            self._databases: plan.render_databases({}, {}),
+        }
+        missing = [path for path in empty if not path.exists()]
+        for path in missing:
+            files.ensure_file(path, empty[path])
+        return bool(missing)
+
+    async def wanted(
+        self, tx: Tx, clusters: Iterable[Cluster], *, reserves: bool
+    ) -> dict[Path, str]:
+        """Return the wanted files, and lock them until ``tx`` ends.
+
+        ``clusters`` are those besides the first. Without ``reserves`` no role's is named.
+        """
+        await tx.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        listed = plan.listed_users(self._users.read_text()) if self._users.exists() else set()
+        limits = await pools.pool_limits(tx)
+        addresses = {each.name: each.address for each in clusters}
+        return {
+            self._users: plan.render_users(limits, listed=listed, reserves=reserves),
+            self._databases: plan.render_databases(addresses, await pools.placed(tx, but=FIRST)),
+        }
+
+    def reserves(self) -> dict[str, int]:
+        """Return the reserves of roles that have any."""
+        return self._reserves.value()
+
+    def cluster_of(self, database: str) -> str:
+        """Return the name of the cluster that a database is on."""
+        return self._placed.value().get(database, FIRST)
+
+
+class _Read(Generic[T]):
+    """What is read from a file, and again whenever that has changed."""
+
+    def __init__(self, path: Path, read: Callable[[str], T]) -> None:
+        self._path = path
+        self._read = read
+        self._of: tuple[int, T] = (0, read(""))
+
+    def value(self) -> T:
+        changed = self._path.stat().st_mtime_ns if self._path.exists() else 0
+        if changed != self._of[0]:
+            self._of = (changed, self._read(self._path.read_text()))
+        return self._of[1]

@@ -1,0 +1,75 @@
+"""The file that lists further clusters, their names, and each one's part of the machine."""
+
+import datetime as dt
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tenantry.base.errors import InvalidInput, MachineError
+from tenantry.base.settings import Settings
+from tenantry.control.clusters import ClusterRow
+from tenantry.pg import parameters
+from tenantry.services.cluster_additions.service import _free_name, _usable
+from tenantry.services.clusters.fleet import Fleet, Member
+
+
+def row(name: str) -> ClusterRow:
+    return ClusterRow(
+        id=uuid.uuid4(),
+        name=name,
+        kind="shared",
+        driver="process",
+        version=15,
+        socket_dir=f"/run/{name}",
+        port=5432,
+        max_databases=2000,
+        created_at=dt.datetime.now(dt.UTC),
+        full_backup_since=None,
+        ready=True,
+        databases=0,
+        placed=0,
+        allotted=0,
+    )
+
+
+def test_members_are_as_they_were_written(tmp_path: Path) -> None:
+    fleet = Fleet(Settings(home=tmp_path))
+    assert fleet.members() == []
+    assert not fleet.write([])
+    assert not (tmp_path / "clusters.json").exists()
+    members = [Member(name=f"shared-{n}", driver="process", port=5500 + n) for n in (2, 3)]
+    assert fleet.write(members)
+    assert not fleet.write(members)
+    assert fleet.members() == members
+
+
+@pytest.mark.parametrize("text", ["", "[", '[{"name": "shared-2"}]', "{}"])
+def test_a_damaged_file_is_not_taken_for_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "clusters.json").write_text(text)
+    with pytest.raises(MachineError, match="damaged"):
+        Fleet(Settings(home=tmp_path)).members()
+
+
+def test_each_shared_cluster_gets_an_equal_part(tmp_path: Path) -> None:
+    fleet = Fleet(Settings(home=tmp_path, memory_mb=1 << 14))
+    whole = fleet.sizing
+    fleet.write([Member(name=f"shared-{n}", driver="process", port=5500 + n) for n in (2, 3, 4)])
+    machine = parameters.Machine.this(1 << 14)
+    assert fleet.sizing == parameters.size(machine.part(4))
+    assert fleet.sizing.shared_buffers_mb == whole.shared_buffers_mb // 4
+
+
+def test_the_first_free_number_is_the_name() -> None:
+    assert _free_name([row("control"), row("shared-1")]) == "shared-2"
+    assert _free_name([row("shared-1"), row("shared-2"), row("shared-4")]) == "shared-3"
+
+
+@pytest.mark.parametrize("name", ["shared-1", "pooler", "shared", "shared-1-b", "api", "worker-2"])
+def test_a_name_that_is_taken_or_alike(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        _usable(name, [row("control"), row("shared-1")])
+
+
+def test_another_name() -> None:
+    assert _usable("ssd", [row("control"), row("shared-1")]) == "ssd"
