@@ -461,7 +461,10 @@ async def begin_many(
 async def customers(store: ControlStore, count: int) -> list[uuid.UUID]:
     async with store.transaction(ANN) as tx:
         return [
-            await control_customers.ensure(tx, f"{number}@example.com") for number in range(count)
+            await control_customers.ensure(
+                tx, f"{number}@example.com", field="owner_email", may_be_new=True
+            )
+            for number in range(count)
         ]
 
 

@@ -53,6 +53,32 @@ def audit(api: httpx.Client, **wanted: str) -> list[dict[str, Any]]:
     return list(data(api.get("/api/audit-logs", params=wanted)))
 
 
+# Customers
+
+
+def test_a_mistyped_customer_becomes_no_new_one(api: httpx.Client) -> None:
+    email = some_email()
+    mistyped = email.replace("@", "x@")
+    name = f"n{uuid.uuid4().hex[:8]}"
+    requests: list[tuple[str, str, dict[str, object]]] = [
+        ("/api/databases", "owner_email", {"name": name}),
+        ("/api/users", "customer_email", {"email": f"ann-{email}"}),
+        ("/api/api-keys", "customer_email", {"name": "Test", "scopes": ["audit:read"]}),
+    ]
+    make_key(api, "audit:read", customer_email=email)
+    for path, field, body in requests:
+        refused = api.post(path, json={**body, field: mistyped, "new_customer": False})
+        reported = problem(refused, 422)
+        assert reported["code"] == "unknown_customer"
+        assert f"Did you mean {email}?" in reported["detail"]
+        assert data(api.get("/api/databases", params={"owner": mistyped})) == []
+        made = api.post(path, json={**body, field: email, "new_customer": False})
+        assert data(made, 201)[field] == email
+    path, field, body = requests[0]
+    made = api.post(path, json={**body, field: mistyped})
+    assert data(made, 201)["owner_email"] == mistyped
+
+
 # Keys
 
 

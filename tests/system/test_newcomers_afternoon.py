@@ -129,16 +129,18 @@ def client_databases(afternoon: Afternoon) -> str:
     """Three client databases; returns the first one's connection string."""
     afternoon.transcript.say("Three clients' databases")
     create = ("db", "create", "--name")
+    owner = ("--owner", "ops@shop.example")
+    afternoon.do(*create, "shop", *owner, code=1)
     made = afternoon.do(
-        *create, "shop", "--env", "production", "--owner", "ops@shop.example", "--plan", "hobby"
+        *create, "shop", "--env", "production", *owner, "--new-customer", "--plan", "hobby"
     )
     afternoon.do(*create, "blog", "--env", "staging", "--friendly-name", "Ben's blog")
     afternoon.do(*create, "lab", "--env", "development")
     afternoon.do("db", "list")
-    afternoon.do("db", "update", "lab", "--owner", "lab@lab.example")
+    afternoon.do("db", "update", "lab", "--owner", "lab@lab.example", "--new-customer")
     # What goes wrong first.
-    taken = ("--env", "production", "--owner", "ops@shop.example")
-    afternoon.do(*create, "shop", *taken, code=1)
+    afternoon.do(*create, "shop", "--env", "production", *owner, code=1)
+    afternoon.do(*create, "other", "--owner", "opps@shop.example", code=1)
     afternoon.do(*create, "other", "--env", "prod", code=2)
     afternoon.do(*create, "other", "--plan", "standart", code=1)
     afternoon.do("db", "show", "shp", code=1)

@@ -158,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
             parts.path,
             dict(parse_qsl(parts.query)),
             {name.lower(): value for name, value in self.headers.items()},
-            json.loads(raw) if raw else None,
+            json.loads(raw) if "json" in self.headers.get("content-type", "") else None,
         )
         self.api.requests.append(request)
         self.api.on_request(request)

@@ -17,31 +17,29 @@ from tenantry.base.settings import Pool, Settings
 from tenantry.services.databases.model import Opened, connection_strings
 
 settings = st.builds(
-    lambda domain, pg_port, pool_port: Settings(
-        domain=str(domain), pg_port=pg_port, pool=Pool(port=pool_port)
-    ),
+    lambda domain, pool_port: Settings(domain=str(domain), pool=Pool(port=pool_port)),
     st.ip_addresses() | st.sampled_from(["localhost", "db.example.com"]),
     st.integers(1, 65535),
-    st.integers(1, 65535),
 )
+ports = st.integers(1, 65535)
 passwords = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
-@given(settings, passwords, st.booleans())
+@given(settings, ports, passwords, st.booleans())
 def test_libpq_reads_from_each_string_what_was_meant(
-    settings: Settings, password: str, has_shadow: bool
+    settings: Settings, direct_port: int, password: str, has_shadow: bool
 ) -> None:
-    of = database_row(has_shadow=has_shadow)
+    of = database_row(has_shadow=has_shadow, direct_port=direct_port)
     strings = connection_strings(settings, of, password)
     meant = {
-        strings.connection_string: (settings.pg_port, of.database_name),
+        strings.connection_string: (direct_port, of.database_name),
         strings.connection_string_pooled: (settings.pool.port, of.database_name),
     }
     if has_shadow:
         assert strings.shadow_database_url is not None
         assert strings.shadow_database_url_pooled is not None
         meant |= {
-            strings.shadow_database_url: (settings.pg_port, of.shadow_name),
+            strings.shadow_database_url: (direct_port, of.shadow_name),
             strings.shadow_database_url_pooled: (settings.pool.port, of.shadow_name),
         }
     else:

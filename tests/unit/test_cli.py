@@ -53,6 +53,7 @@ def test_create_sends_what_was_said_and_shows_the_password_once(api: FakeApi, cl
         "environment": "production",
         "friendly_name": "The shop",
         "owner_email": "ann@example.com",
+        "new_customer": False,
         "max_connections": 20,
         "shadow": False,
     }
@@ -316,7 +317,11 @@ def test_update_sends_only_what_was_said(shop: FakeApi, cli: Cli) -> None:
 def test_what_follows_from_a_plan_and_from_an_owner_is_said(shop: FakeApi, cli: Cli) -> None:
     shop.on("PATCH", f"/api/databases/{SHOP}", database(owner_email="ann@example.com"))
     ended = cli("db", "update", "shop", "--plan", "premium", "--owner", "ann@example.com")
-    assert shop.requests[-1].body == {"plan": "premium", "owner_email": "ann@example.com"}
+    assert shop.requests[-1].body == {
+        "plan": "premium",
+        "owner_email": "ann@example.com",
+        "new_customer": False,
+    }
     assert re.search(r"owner email +ann@example.com", ended.out)
     for said in ("The plan's limits hold for it now", "The owner's keys and users see it now"):
         assert said in ended.err
@@ -402,6 +407,7 @@ def test_a_key_is_made_with_its_scopes_and_end(api: FakeApi, cli: Cli) -> None:
         "name": "ci",
         "scopes": ["databases:read", "audit:read"],
         "customer_email": "ann@example.com",
+        "new_customer": False,
     }
     assert "tnt_new" in ended.out
     assert "shown this once" in ended.err

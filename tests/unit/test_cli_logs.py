@@ -62,7 +62,9 @@ def test_a_part_that_has_logged_nothing_is_an_error(folder: Path) -> None:
     done = run(folder, "pooler")
     assert done.returncode == 1
     assert b"pooler has logged nothing" in done.stderr
-    assert run(folder, "nothing").returncode == 2
+    done = run(folder, "poler")
+    assert done.returncode == 1
+    assert b"Did you mean pooler?" in done.stderr
 
 
 def test_what_comes_is_followed_also_into_the_next_file(

@@ -365,3 +365,46 @@ def test_a_flag_has_no_type_in_help(cli: Cli) -> None:
     assert re.search(r"│ +--json +Print JSON", out)
     assert "<bool>" not in out
     assert "--name" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "path", "row", "kept"),
+    [
+        (
+            ("operation", "list"),
+            "/api/operations",
+            {
+                "id": SHOP, "kind": "database.restore", "status": "failed", "step": "recover",
+                "progress": 0.3, "created_at": ago(hours=1), "resource_name": "tenant_bcdfghjkmnpq",
+            },
+            "ID KIND STATUS AGE",
+        ),
+        (
+            ("audit",),
+            "/api/audit-logs",
+            {
+                "at": ago(hours=1), "actor": "ann@example.com", "action": "database.create",
+                "resource_title": "shop", "resource_kind": "database", "result": "refused",
+                "address": "203.0.113.7", "details": {"environment": "production", "plan": "hobby"},
+            },
+            "WHEN WHO ACTION WHAT RESULT",
+        ),
+        (
+            ("db", "replaced", "shop"),
+            f"/api/databases/{SHOP}/replaced",
+            {
+                "id": SHOP, "database_name": "tenant_bcdfghjkmnpq_before_5d0e6cf2a1b3",
+                "replaced_at": ago(hours=1), "expires_at": ago(days=-7), "size_bytes": 8_000_000,
+            },
+            "ID REPLACED DROPPED SIZE",
+        ),
+    ],
+)  # fmt: skip
+def test_a_narrow_terminal_shows_what_happened(
+    api: FakeApi, words: tuple[str, ...], path: str, row: dict[str, Any], kept: str
+) -> None:
+    api.on("GET", "/api/databases", [database()])
+    api.on("GET", path, [row])
+    code, seen = on_a_terminal(*words, columns=80, no_color=True)
+    assert code == 0
+    assert seen.splitlines()[0].split() == kept.split()

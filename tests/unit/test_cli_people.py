@@ -169,6 +169,7 @@ def test_a_made_password_is_shown_once(api: FakeApi, cli: Cli) -> None:
         "email": "ann@example.com",
         "role": "customer",
         "customer_email": "shop@example.com",
+        "new_customer": False,
     }
     api.on("GET", "/api/users", [ANN, ANN | {"disabled_at": ANN["created_at"]}])
     api.on("POST", f"/api/users/{ANN['id']}/reset-password", ANN | {"password": "zZ9"})

@@ -1,7 +1,9 @@
 """The file that lists further clusters, their names, and each one's part of the machine."""
 
 import datetime as dt
+import tempfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,13 @@ from tenantry.control.clusters import ClusterRow
 from tenantry.pg import parameters
 from tenantry.services.cluster_additions.service import _free_name, _usable
 from tenantry.services.clusters.fleet import Fleet, Member
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder with a short path, as a home has to have."""
+    with tempfile.TemporaryDirectory(prefix="tnt-") as folder:
+        yield Path(folder)
 
 
 def row(name: str) -> ClusterRow:
@@ -33,11 +42,11 @@ def row(name: str) -> ClusterRow:
     )
 
 
-def test_members_are_as_they_were_written(tmp_path: Path) -> None:
-    fleet = Fleet(Settings(home=tmp_path))
+def test_members_are_as_they_were_written(home: Path) -> None:
+    fleet = Fleet(Settings(home=home))
     assert fleet.members() == []
     assert not fleet.write([])
-    assert not (tmp_path / "clusters.json").exists()
+    assert not (home / "clusters.json").exists()
     members = [Member(name=f"shared-{n}", driver="process", port=5500 + n) for n in (2, 3)]
     assert fleet.write(members)
     assert not fleet.write(members)
@@ -45,14 +54,14 @@ def test_members_are_as_they_were_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[", '[{"name": "shared-2"}]', "{}"])
-def test_a_damaged_file_is_not_taken_for_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / "clusters.json").write_text(text)
+def test_a_damaged_file_is_not_taken_for_none(home: Path, text: str) -> None:
+    (home / "clusters.json").write_text(text)
     with pytest.raises(MachineError, match="damaged"):
-        Fleet(Settings(home=tmp_path)).members()
+        Fleet(Settings(home=home)).members()
 
 
-def test_each_shared_cluster_gets_an_equal_part(tmp_path: Path) -> None:
-    fleet = Fleet(Settings(home=tmp_path, memory_mb=1 << 14))
+def test_each_shared_cluster_gets_an_equal_part(home: Path) -> None:
+    fleet = Fleet(Settings(home=home, memory_mb=1 << 14))
     whole = fleet.sizing
     fleet.write([Member(name=f"shared-{n}", driver="process", port=5500 + n) for n in (2, 3, 4)])
     machine = parameters.Machine.this(1 << 14)

@@ -99,6 +99,7 @@ async def create(body: CreateKey, platform: CurrentPlatform, caller: Writer) -> 
             scopes=sorted(set(body.scopes)),
             customer_email=body.customer_email,
             expires_at=body.expires_at,
+            new_customer=body.new_customer,
         )
         return made, secret
 

@@ -17,6 +17,9 @@ from tenantry.base.suggestions import did_you_mean
 log = structlog.get_logger()
 
 _MOST_ERRORS = 100  # in one answer
+# Beginnings of pydantic's messages, which name types of Python.
+_PYDANTIC = re.compile(r"^(?:Input|String|Value|List|Dictionary) should (?=be |have |match )")
+_COUNT = re.compile(r" after validation, not \d+$")
 _LONGEST_NAME = 63
 _TITLES = {
     400: ("bad_request", "The request cannot be read"),
@@ -102,9 +105,16 @@ def _printable(text: object) -> str:
 
 
 def _message(error: Mapping[str, Any]) -> str:
-    """Return pydantic's message for a field; an unknown name gets a suggestion."""
+    """Return a message for a field: pydantic's in plain words; an unknown name's suggestion."""
+    if error["type"] == "missing":
+        return "is required"
+    if error["type"] == "extra_forbidden":
+        return "is no field of this request"
+    if (error.get("ctx") or {}).get("min_length") == 1:
+        return "must not be empty"
     if error["type"] != "literal_error":
-        return _printable(error["msg"]).removeprefix("Value error, ")
+        said = _printable(error["msg"]).removeprefix("Value error, ")
+        return _COUNT.sub("", _PYDANTIC.sub("must ", said))
     names = re.findall("'([^']*)'", error["ctx"]["expected"])
     said = f"is none of {', '.join(names)}."
     given = error["input"]

@@ -116,4 +116,5 @@ def audit(
         empty="Nothing of that kind has been done.",
         in_json=as_json,
         first="latest",
+        spare=("FROM", "DETAILS", "WHO"),
     )

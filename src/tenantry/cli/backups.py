@@ -10,6 +10,7 @@ from tenantry.base.errors import InvalidInput, NotFound
 from tenantry.base.ids import parse_id
 from tenantry.base.sizes import readable
 from tenantry.cli import backup_schedules, drills, entry_point, operations, output, times
+from tenantry.cli.asking import confirm_at_terminal
 from tenantry.cli.client import Api, ApiError, Row, connect
 from tenantry.cli.downloading import ensure_file
 from tenantry.cli.entry_point import Json
@@ -60,7 +61,7 @@ def _find(api: Api, database: Row, text: str) -> Row:
             return backup
     raise NotFound(
         f"{title(database)} has no backup called “{text}”.",
-        hint=f"`tenantry backup list {title(database)}` shows its backups.",
+        hint=f"`tenantry backup list {database['database_name']}` shows its backups.",
     )
 
 
@@ -144,7 +145,13 @@ def list_backups(
     with connect() as api:
         row = _database(api, database, env)
         page = api.rows(_path(row), limit=limit)
-    output.listing(page, _COLUMNS, empty=f"{title(row)} has no backup.", in_json=as_json)
+    output.listing(
+        page,
+        _COLUMNS,
+        empty=f"{title(row)} has no backup.",
+        in_json=as_json,
+        spare=("POSTGRESQL", "PART", "ORIGIN"),
+    )
     output.note(_restorable(page.about))
 
 
@@ -240,11 +247,20 @@ def _plain_name(name: str) -> str:
 
 
 @app.command()
-def delete(database: Named, backup: BackupNamed, env: In = None, as_json: Json = False) -> None:
-    """Delete a backup and its file permanently."""
+def delete(
+    database: Named,
+    backup: BackupNamed,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask on a terminal.")] = False,
+    env: In = None,
+    as_json: Json = False,
+) -> None:
+    """Delete a backup and its file permanently. Asks first on a terminal."""
     with connect() as api:
         owner = _database(api, database, env)
         row = _find(api, owner, backup)
+        if not yes:
+            confirm_at_terminal(f"{row['file_name']} will be gone for ever.", "Delete it?")
         answer = api.delete(_path(owner, row))
     if as_json:
         output.as_json(answer)

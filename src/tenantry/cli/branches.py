@@ -8,11 +8,13 @@ import typer
 
 from tenantry.base.errors import Conflict, InvalidInput
 from tenantry.cli import limits, output, times
+from tenantry.cli.asking import confirm_at_terminal
 from tenantry.cli.client import Row, connect
 from tenantry.cli.connecting import labelled
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import Environment, In, Named, find, title
 from tenantry.cli.operations import AcceptLosses, Wait, follow, report_exceptions
+from tenantry.cli.restores import replaces
 
 app = typer.Typer(
     help="Branches: databases with another's data. `tenantry db` shows and deletes them.",
@@ -48,6 +50,9 @@ _COLUMNS: dict[str, output.Cell] = {
     "AS OF": lambda row: times.distance(row["branched_at"]),
     "EXPIRES": lambda row: times.distance(row["expires_at"]),
 }
+
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask on a terminal.")]
 
 
 def _path(database: Row) -> str:
@@ -135,13 +140,14 @@ def reset(
     at: At = None,
     masked: Masked = None,
     accept_losses: AcceptLosses = False,
+    yes: Yes = False,
     wait: Wait = True,
     env: In = None,
     as_json: Json = False,
 ) -> None:
     """Reset a branch to its parent's state. Its connection strings stay valid.
 
-    The previous contents are retained for a while.
+    The previous contents are retained for a while. Asks first on a terminal.
 
     Example:
 
@@ -151,7 +157,11 @@ def reset(
     with connect() as api:
         row = find(api, branch, env)
         if row["parent_id"] is None:
-            raise Conflict(f"{title(row)} has no parent.")
+            raise Conflict(
+                f"{title(row)} has no parent.", hint="It is no branch, or its parent is deleted."
+            )
+        if not yes:
+            confirm_at_terminal(replaces(row), "Replace it?")
         operation = api.post(
             f"/api/databases/{row['parent_id']}/branches/{row['id']}/reset",
             {k: v for k, v in wanted.items() if v is not None},
@@ -166,11 +176,14 @@ def promote(
     branch: Named,
     *,
     accept_losses: AcceptLosses = False,
+    yes: Yes = False,
     wait: Wait = True,
     env: In = None,
     as_json: Json = False,
 ) -> None:
     """Replace the parent's contents with a branch's; the previous ones are retained for a while.
+
+    Asks first on a terminal.
 
     Example:
 
@@ -178,6 +191,10 @@ def promote(
     """
     with connect() as api:
         row = find(api, branch, env)
+        if not yes and row["parent_id"] is not None:
+            confirm_at_terminal(
+                replaces(api.get(f"/api/databases/{row['parent_id']}")), "Replace it?"
+            )
         operation = api.post(f"{_path(row)}/promote", {"accept_losses": accept_losses})
         if wait:
             operation = follow(api, operation["id"])
@@ -213,7 +230,7 @@ def masking(
         tenantry branch masking shop --file masking.sql
     """
     if file is not None and remove:
-        raise typer.BadParameter("--file and --remove say different things.")
+        raise typer.BadParameter("--file and --remove exclude each other.")
     with connect() as api:
         path = f"{_path(find(api, database, env))}/masking"
         if file is None and not remove:

@@ -10,6 +10,7 @@ from tenantry.cli import (
     attributes,
     blueprints,
     connecting,
+    customers,
     env_file,
     imports,
     limits,
@@ -84,6 +85,7 @@ def create(
     name: Annotated[str, typer.Option(help="Lower-case letters, digits and hyphens.")],
     env: Env = None,
     owner: Annotated[str | None, typer.Option(help="The e-mail address of its owner.")] = None,
+    new_customer: customers.NewCustomer = False,
     chosen: attributes.Chosen,
     no_shadow: Annotated[
         bool, typer.Option("--no-shadow", help="Make no shadow database (for Prisma) beside it.")
@@ -128,8 +130,13 @@ def create(
     }
     with connect() as api:
         said = {field: value for field, value in wanted.items() if value is not None}
-        with output.waiting(f"Creating {name}"):
-            row = api.post("/api/databases", said | chosen)
+
+        def request(body: Row) -> Row:
+            with output.waiting(f"Creating {name}"):
+                row: Row = api.post("/api/databases", body)
+            return row
+
+        row = customers.send(request, said | chosen, new=new_customer)
         if as_json:
             output.as_json(row)
         else:
@@ -180,26 +187,31 @@ def list_databases(
 
         tenantry db list --all --json | jq -r '.[].database_name'
     """
+    filters = {
+        "environment": env,
+        "status": status,
+        "owner": owner,
+        "search": search,
+        "blueprint": blueprint,
+        "unused_since": None if unused_for is None else past(unused_for).isoformat(),
+    }
     with connect() as api:
-        page = api.rows(
-            "/api/databases",
-            limit=None if everything else limit,
-            environment=env,
-            status=status,
-            owner=owner,
-            search=search,
-            blueprint=blueprint,
-            unused_since=None if unused_for is None else past(unused_for).isoformat(),
-        )
-    show_list(page, as_json=as_json, wide=wide or unused_for is not None)
+        page = api.rows("/api/databases", limit=None if everything else limit, **filters)
+    show_list(
+        page,
+        as_json=as_json,
+        wide=wide or unused_for is not None,
+        filtered=any(value is not None for value in filters.values()),
+    )
 
 
-def show_list(page: Page, *, as_json: bool, wide: bool = False) -> None:
+def show_list(page: Page, *, as_json: bool, wide: bool = False, filtered: bool = False) -> None:
     """Print a page of databases, and whether there are more."""
+    none = "There is no database yet. `tenantry db create --name …` makes one."
     output.listing(
         page,
         COLUMNS | _WIDE if wide else COLUMNS,
-        empty="There is no such database. `tenantry db create --name …` makes one.",
+        empty="There is no such database: `tenantry db list` lists all." if filtered else none,
         spare=("PLAN", "MAX", "AGE"),
         in_json=as_json,
     )
@@ -263,6 +275,7 @@ def update(
     owner: Annotated[
         str | None, typer.Option(help="Whose it shall be, by e-mail address, if it is nobody's.")
     ] = None,
+    new_customer: customers.NewCustomer = False,
     as_json: Json = False,
 ) -> None:
     """Change a database's attributes and limits.
@@ -285,7 +298,8 @@ def update(
     if not changes:
         raise typer.BadParameter("say what to change: see `tenantry db update --help`.")
     with connect() as api:
-        row = api.patch(f"/api/databases/{find(api, database, env)['id']}", changes)
+        path = f"/api/databases/{find(api, database, env)['id']}"
+        row = customers.send(lambda body: api.patch(path, body), changes, new=new_customer)
     if as_json:
         output.as_json(row)
         return

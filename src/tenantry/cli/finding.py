@@ -1,10 +1,12 @@
 """Find a database by its id, its ``tenant_…`` name or its own name; or find a cluster."""
 
+import shlex
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import typer
 
-from tenantry.base.errors import Conflict, NotFound
+from tenantry.base.errors import InvalidInput, NotFound
 from tenantry.base.ids import parse_id
 from tenantry.base.suggestions import did_you_mean
 from tenantry.cli.client import Api, Row
@@ -30,6 +32,11 @@ In = Annotated[
 ClusterNamed = Annotated[str, typer.Argument(metavar="NAME", help="A cluster: control, shared-1")]
 
 
+class Ambiguous(InvalidInput):
+    code = "ambiguous_name"
+    title = "Several databases have this name"
+
+
 def title(row: Row) -> str:
     """Return the name to show for a database."""
     return str(row.get("name") or row.get("friendly_name") or row["database_name"])
@@ -38,8 +45,10 @@ def title(row: Row) -> str:
 def find(api: Api, text: str, environment: str | None = None) -> Row:
     """Return the database that ``text`` names.
 
-    Raises NotFound for none, and Conflict with the candidates for several.
+    Raises NotFound for none, and Ambiguous with the candidates for several.
     """
+    if not text.strip():
+        raise InvalidInput("The name of the database is empty.")
     if parse_id(text):
         row: Row = api.get(f"/api/databases/{text}")
         return row
@@ -53,14 +62,7 @@ def find(api: Api, text: str, environment: str | None = None) -> Row:
     if len(exact) == 1:
         return exact[0]
     if exact:
-        known = "".join(
-            f"\n{row['database_name']}  {row['environment']}  {row.get('owner_email') or ''}"
-            for row in exact
-        )
-        raise Conflict(
-            f"“{text}” is the name of {len(exact)} databases:{known}",
-            hint="Say which with --env, or by its tenant_… name.",
-        )
+        raise _ambiguous(text, exact)
     where = f" in {environment}" if environment else ""
     # The search also matches owners' addresses, and does not match misspelt names.
     every = [*rows, *api.rows("/api/databases", limit=_COMPARED, environment=environment).rows]
@@ -68,6 +70,24 @@ def find(api: Api, text: str, environment: str | None = None) -> Row:
         f"No database is called “{text}”{where}.",
         hint=did_you_mean(text, map(title, every)) or "`tenantry db list --all` shows them.",
     )
+
+
+def _ambiguous(text: str, rows: Sequence[Row]) -> Ambiguous:
+    known = "".join(
+        f"\n{row['database_name']}  {row['environment']}  {row.get('owner_email') or ''}"
+        for row in rows
+    )
+    # The databases of several customers can have one name in one environment.
+    env_tells = len({row["environment"] for row in rows}) == len(rows)
+    return Ambiguous(
+        f"“{text}” is the name of {len(rows)} databases:{known}",
+        hint=f"Say which {'with --env, or ' if env_tells else ''}by its tenant_… name.",
+    )
+
+
+def typed(database: str, environment: str | None) -> str:
+    """Return the words that name a database in this command, for a command in a hint."""
+    return shlex.join([database, *([] if environment is None else ["--env", environment])])
 
 
 def find_cluster(api: Api, name: str) -> Row:

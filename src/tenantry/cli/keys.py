@@ -1,6 +1,5 @@
 """``tenantry key``: API keys and their scopes."""
 
-import datetime as dt
 from typing import Annotated
 from urllib.parse import quote
 
@@ -11,6 +10,7 @@ from tenantry.base.ids import parse_id
 from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import output, times
 from tenantry.cli.client import Api, Row, connect
+from tenantry.cli.customers import NewCustomer, send
 from tenantry.cli.entry_point import Json
 
 app = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
@@ -58,9 +58,14 @@ def create(
         str | None,
         typer.Option(metavar="EMAIL", help="Bind it to this customer: it sees only their own."),
     ] = None,
+    new_customer: NewCustomer = False,
     expires: Annotated[
-        dt.datetime | None,
-        typer.Option(parser=times.future, metavar="WHEN", help="In 30d, 12h, 2w, or on a date."),
+        str | None,
+        typer.Option(
+            parser=times.text_of(times.future, "never"),
+            metavar="WHEN",
+            help="In 30d, 12h, 2w, on a date, or never (the default).",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -75,10 +80,10 @@ def create(
     wanted: dict[str, object] = {"name": name, "scopes": scope}
     if customer:
         wanted["customer_email"] = customer
-    if expires:
-        wanted["expires_at"] = expires.isoformat()
+    if expires and expires != "never":
+        wanted["expires_at"] = expires
     with connect() as api:
-        row = api.post("/api/api-keys", wanted)
+        row = send(lambda body: api.post("/api/api-keys", body), wanted, new=new_customer)
     if as_json:
         output.as_json(row)
         return

@@ -8,6 +8,7 @@ import typer
 
 from tenantry.base.errors import InvalidInput, TenantryError
 from tenantry.cli import output
+from tenantry.cli.asking import confirm, confirm_at_terminal
 from tenantry.cli.client import OperationFailed, Row, connect
 from tenantry.cli.entry_point import Json
 from tenantry.cli.finding import In, title
@@ -103,6 +104,9 @@ def up(
     accept_edited: Accept = False,
     accept_skipped: AcceptSkipped = False,
     beside: Beside = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --all and no selector: do not ask on a terminal.")
+    ] = False,
     wait: Wait = True,
     as_json: Json = False,
 ) -> None:
@@ -122,6 +126,12 @@ def up(
         return
     if n is not None or database is not None:
         raise InvalidInput("--all goes with neither N nor --database.")
+    if not selector and not yes:
+        confirm_at_terminal(
+            "Without --selector, this migrates every database of every customer that your key or"
+            " session can see.",
+            "Migrate them all?",
+        )
     fleet = {"parallel": parallel, "canary": canary, "max_failures": max_failures}
     asked = how(limits, accept, beside=beside) | fleet | selected(selector or [])
     _run_many(path, asked, wait=wait, as_json=as_json)
@@ -182,7 +192,7 @@ def down(
         tenantry migrate down 1
     """
     if n is None and not yes:
-        typer.confirm("Undo every migration there is?", abort=True, err=True)
+        confirm("Undo every migration there is?")
     limits = Limits(lock_timeout, statement_timeout, retries)
     _run(
         target(database, env),
@@ -238,7 +248,8 @@ def _stands(row: Row) -> str:
     return f"{'dirty' if row['dirty'] else 'clean'} at {version}"
 
 
-@app.command()
+# -1 is a version, not an option.
+@app.command(context_settings={"ignore_unknown_options": True})
 def force(
     version: Annotated[int, typer.Argument(min=-1, metavar="VERSION", show_default=False)],
     *,
@@ -249,9 +260,11 @@ def force(
 ) -> None:
     """Record that a database is clean at a version, or with -1 before the first. Runs no file.
 
-    Example:
+    Examples:
 
         tenantry migrate force 3
+
+        tenantry migrate force -1
     """
     done = target(database, env).force(version, beside=beside)
     if as_json:

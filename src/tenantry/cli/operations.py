@@ -96,7 +96,12 @@ def list_operations(
     with connect() as api:
         page = api.rows("/api/operations", limit=most, status=status, kind=kind)
     output.listing(
-        page, _COLUMNS, empty="There are no operations.", in_json=as_json, first="newest"
+        page,
+        _COLUMNS,
+        empty="There are no operations.",
+        in_json=as_json,
+        first="newest",
+        spare=("STEP", "DONE", "WHAT", "AGE"),
     )
 
 

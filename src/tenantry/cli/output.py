@@ -304,7 +304,9 @@ def failure(error: TenantryError, words: Words) -> None:
         # The problem of a single field is already the detail.
         if f"{wrong.field}: {wrong.message}" == error.detail:
             body = []
-        body.append(f"{words.field(wrong.field)}: {words.text(wrong.message)}")
+        # The body as a whole is no option: its problem is a sentence of its own.
+        label = words.field(wrong.field)
+        body.append(words.text(wrong.message if label == "body" else f"{label}: {wrong.message}"))
     if error.hint:
         body.append(f"→ {words.text(error.hint)}")
     for paragraph in body:

@@ -9,9 +9,10 @@ from tenantry.base.errors import InvalidInput
 from tenantry.base.ids import parse_id
 from tenantry.base.sizes import readable
 from tenantry.cli import operations, output, times
+from tenantry.cli.asking import confirm_at_terminal
 from tenantry.cli.client import Row, connect
 from tenantry.cli.entry_point import Json
-from tenantry.cli.finding import In, Named, find, title
+from tenantry.cli.finding import In, Named, find, title, typed
 
 
 def _to(text: str) -> str:
@@ -97,17 +98,20 @@ def restore(
     if not wait:
         output.done(f"Restoring {title(row)}: tenantry operation watch {done['id']}")
         return
-    _report(row, done["result"], name)
+    _report(row, done["result"], name, typed(database, env))
 
 
-def _report(row: Row, result: Row, name: str | None) -> None:
-    """Report the result. ``name`` is the requested name of a new database."""
+def _report(row: Row, result: Row, name: str | None, named: str) -> None:
+    """Report the result. ``name`` is the requested name of a new database.
+
+    ``named`` is how the command named the database that was restored.
+    """
     operations.report_exceptions(result)
     if "replaced" in result:
         output.done(f"{title(row)} is restored; what it was is kept as {result['replaced']}")
         output.note(
-            f"To put that back: tenantry restore {title(row)} --to previous --as in-place. For how"
-            f" long it can be: tenantry db replaced {title(row)}"
+            f"To put that back: tenantry restore {named} --to previous --as in-place. For how"
+            f" long it can be: tenantry db replaced {named}"
         )
         return
     made = result["database_name"]
@@ -131,13 +135,15 @@ def _in_place(row: Row) -> str:
 
 def _confirm(row: Row) -> None:
     """Ask for confirmation on a terminal; otherwise --as in-place is enough."""
-    if sys.stdin.isatty():
-        output.note(
-            f"{title(row)} ({row['environment']}, {row['database_name']}) is replaced: its direct "
-            "sessions end, and what is in it now is kept for a while.",
-            style="bold",
-        )
-        typer.confirm("Replace it?", abort=True, err=True)
+    confirm_at_terminal(replaces(row), "Replace it?")
+
+
+def replaces(row: Row) -> str:
+    """Return what happens to a database whose contents are replaced."""
+    return (
+        f"{title(row)} ({row['environment']}, {row['database_name']}) is replaced: its direct "
+        "sessions end, and what is in it now is kept for a while."
+    )
 
 
 def replaced(database: Named, env: In = None, as_json: Json = False) -> None:
@@ -153,4 +159,4 @@ def replaced(database: Named, env: In = None, as_json: Json = False) -> None:
     if as_json:
         output.as_json(found)
         return
-    output.table(found, _COLUMNS, empty="Nothing is kept of it.")
+    output.table(found, _COLUMNS, empty="Nothing is kept of it.", spare=("DATABASE",))

@@ -46,7 +46,7 @@ def _find(api: Api, database: Row, text: str) -> Row:
     meant = did_you_mean(text, [str(role["name"]) for role in roles])
     raise NotFound(
         f"{title(database)} has no role called “{text}”.",
-        hint=meant or f"`tenantry role list {title(database)}` shows its roles.",
+        hint=meant or f"`tenantry role list {database['database_name']}` shows its roles.",
     )
 
 

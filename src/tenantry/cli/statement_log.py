@@ -144,7 +144,8 @@ def log_settings(
         if off or changes:
             wanted = api.put(path, _OFF if off else wanted | changes)
             if not as_json:
-                output.done(f"{title(row)} logs this from now on")
+                what = "nothing" if wanted == _OFF else "this"
+                output.done(f"{title(row)} logs {what} from now on")
     if as_json:
         output.as_json(wanted)
         return

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tenantry.base import settings
+from tenantry.base import logs, settings
 from tenantry.base.errors import MachineError
 from tenantry.base.home import Home
 from tenantry.cli import output, times
@@ -91,7 +91,10 @@ def renew(
     if reason not in _REASONS:
         raise typer.BadParameter(f"is one of {', '.join(_REASONS)}", param_hint="--reason")
     certificates = _here()
-    with output.waiting("Renewing"):
+    # Standard output is for the result.
+    log = Home(settings.load().home).logs / "tenantry.log"
+    with log.open("a") as file, output.waiting("Renewing"):
+        logs.configure("tls", to=file)
         found = asyncio.run(certificates.renew(revoke=_REASONS[reason] if revoke else None))
     if json:
         output.as_json(_data(found))

@@ -10,6 +10,7 @@ from tenantry.base.ids import parse_id
 from tenantry.base.suggestions import did_you_mean
 from tenantry.cli import output, times
 from tenantry.cli.client import Api, Row, connect
+from tenantry.cli.customers import NewCustomer, send
 from tenantry.cli.entry_point import Json
 
 app = typer.Typer(
@@ -52,6 +53,7 @@ def create(
         str | None,
         typer.Option(metavar="EMAIL", help="The customer they belong to, if not themselves."),
     ] = None,
+    new_customer: NewCustomer = False,
     as_json: Json = False,
 ) -> None:
     """Create a user, and show an initial password once.
@@ -71,8 +73,8 @@ def create(
     if customer:
         wanted["customer_email"] = customer
     with connect() as api:
-        row = api.post("/api/users", wanted)
-    _done(row, f"{row['email']} may log in", as_json)
+        row = send(lambda body: api.post("/api/users", body), wanted, new=new_customer)
+    _done(row, f"{row['email']} may log in{_for(row)}", as_json)
     if not as_json:
         output.note(
             f"They log in with `tenantry login {row['email']}`, and change the password with"
@@ -169,6 +171,13 @@ def delete(user: Who, as_json: Json = False) -> None:
     with connect() as api:
         row = api.delete(_path(api, user))
     _done(row, f"{row['email']} is deleted", as_json)
+
+
+def _for(row: Row) -> str:
+    if row["role"] == "administrator":
+        return ", as an administrator"
+    customer = row["customer_email"]
+    return "" if customer == row["email"] else f", for the customer {customer}"
 
 
 def _done(row: Row, text: str, as_json: bool) -> None:

@@ -47,14 +47,16 @@ ELSEWHERE = {
 # Fields of the API whose option or argument has another name, the likeliest first.
 PARAMETERS = {
     "as": ("into",),
+    "body": ("file", "path"),
     "customer_email": ("customer",),
-    "environment": ("new_env", "branch_env", "env"),
+    "blueprint": ("blueprint", "selector"),
+    "environment": ("new_env", "branch_env", "selector", "env"),
     "expires_at": ("expires",),
     "format": ("kind",),
     "import_from": ("import_",),
     "ip_address": ("address",),
     "name": ("new_name", "name", "extension", "role"),
-    "owner_email": ("owner",),
+    "owner_email": ("owner", "selector"),
     "type": ("kind",),
 }
 
@@ -62,6 +64,7 @@ PARAMETERS = {
 ASKED = {
     "code": "the code",
     "current_password": "your present password",
+    "from": "the connection string",
     "new_password": "the new password",
 }
 

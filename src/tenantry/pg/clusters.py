@@ -60,13 +60,13 @@ class Cluster(Place):
                 f"{self.data} is gone, and beside it there is {', '.join(sorted(others))}.",
                 hint="An empty cluster in its place would hide what is lost: put it back.",
             )
-        await self._begin_anew()
+        await self._clear_unfinished()
         await self.driver.initialise(self)
         files.write_atomically(self.unfinished / "pg_hba.conf", rules)
         self.unfinished.rename(self.data)
         return True
 
-    async def _begin_anew(self) -> None:
+    async def _clear_unfinished(self) -> None:
         await self.driver.end_orphans(self)
         if self.unfinished.exists():
             shutil.rmtree(self.unfinished)
@@ -76,7 +76,7 @@ class Cluster(Place):
         if self.data.exists():
             return False
         files.ensure_folder(self.folder)
-        await self._begin_anew()
+        await self._clear_unfinished()
         await fill(self.unfinished)
         self.unfinished.rename(self.data)
         return True

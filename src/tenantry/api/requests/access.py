@@ -15,6 +15,7 @@ from tenantry.api.requests.fields import (
     Label,
     LongToken,
     Moment,
+    NewCustomer,
     Password,
     Scope,
     Token,
@@ -34,6 +35,7 @@ class CreateKey(Body):
     customer_email: Email | None = Field(
         default=None, description="Bind the key to this customer: it sees nothing else."
     )
+    new_customer: NewCustomer = True
     expires_at: Annotated[Moment, AfterValidator(expiry)] | None = None
 
 
@@ -92,6 +94,7 @@ class CreateUser(Body):
     name: Label | None = None
     role: Role = "customer"
     customer_email: Email | None = None
+    new_customer: NewCustomer = True
     password: Password | None = Field(
         default=None, description="Left out, a random one is made, and shown this once."
     )
@@ -109,6 +112,7 @@ class CreateUser(Body):
             role=self.role,
             customer_email=self.customer_email,
             password=None if self.password is None else secret(self.password),
+            new_customer=self.new_customer,
         )
 
 

@@ -22,6 +22,7 @@ from tenantry.api.requests.fields import (
     Email,
     Label,
     Moment,
+    NewCustomer,
     PlanName,
     PoolSize,
     ReservePoolSize,
@@ -106,6 +107,7 @@ class CreateDatabase(_Attributes):
     """A new database. One of ``friendly_name`` and ``name`` is required."""
 
     owner_email: Email | None = None
+    new_customer: NewCustomer = True
     environment: Environment = "production"
     kind: Literal["shared"] = "shared"
     cluster: str | None = Field(
@@ -148,6 +150,7 @@ class CreateDatabase(_Attributes):
             owner_email=self.owner_email,
             limits={name: value for name, value in self.limits().items() if value is not None},
             cluster=self.cluster,
+            new_customer=self.new_customer,
         )
 
 
@@ -166,6 +169,7 @@ class UpdateDatabase(_Attributes):
         description="Whose it shall be, if it is nobody's; by administrators. The owner's keys and "
         "users see it then, with its backups. An owner is not changed.",
     )
+    new_customer: NewCustomer = True
     plan: PlanName | None = Field(
         default=None,
         description="One of GET /api/plans. Its limits hold at once, but for those that the "
@@ -187,12 +191,12 @@ class UpdateDatabase(_Attributes):
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if not self.model_fields_set:
+        if not self.model_fields_set - {"new_customer"}:
             raise ValueError("names nothing to change")
         return self
 
     def changes(self) -> Changes:
-        return Changes(self.attributes(), self.limits(), self.owner_email)
+        return Changes(self.attributes(), self.limits(), self.owner_email, self.new_customer)
 
 
 class VacuumFull(Body):

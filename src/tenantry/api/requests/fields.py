@@ -108,6 +108,15 @@ Label = Annotated[
 ]
 
 
+NewCustomer = Annotated[
+    bool,
+    Field(
+        description="Whether the address may be a new customer's. False refuses one that no"
+        " customer has, with unknown_customer.",
+    ),
+]
+
+
 Password = Annotated[
     SecretStr,
     Field(

@@ -160,11 +160,13 @@ class Access:
         scopes: list[str],
         customer_email: str | None,
         expires_at: dt.datetime | None,
+        new_customer: bool,
     ) -> ShownKey:
         """Create a key that never has more rights than its creator, now or at any later use.
 
         Raises Forbidden for scopes or a customer beyond the creator's, InvalidInput for an expiry
-        that has passed, Conflict for a chain of keys that is too long.
+        that has passed, Conflict for a chain of keys that is too long, UnknownCustomer unless the
+        customer exists or may be new.
         """
         if expires_at is not None and expires_at <= dt.datetime.now(dt.UTC):
             raise InvalidInput.of("expires_at", "has already passed")
@@ -184,7 +186,9 @@ class Access:
                     "Only administrators create keys for a customer.",
                     hint="Use a key with the scope admin.",
                 )
-            customer_id = await customers.ensure(tx, customer_email)
+            customer_id = await customers.ensure(
+                tx, customer_email, field="customer_email", may_be_new=new_customer
+            )
         else:
             customer_id = None
         parent_id = None if actor.kind == "user" else principal.caller_id

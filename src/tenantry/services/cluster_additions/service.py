@@ -117,5 +117,5 @@ def _usable(name: str, found: Iterable[ClusterRow]) -> str:
             raise InvalidInput.of("name", f"{name} is taken")
         # Files of a cluster are found by its name and a dash.
         if name.startswith(f"{taken}-") or taken.startswith(f"{name}-"):
-            raise InvalidInput.of("name", f"cannot be told apart from {taken}")
+            raise InvalidInput.of("name", f"is too similar to {taken}")
     return name

@@ -17,12 +17,14 @@ class NewDatabase:
     """A request for a database. ``limits`` override those of its pricing plan.
 
     ``cluster`` is the name of the shared cluster to create it on; by default the platform chooses.
+    ``new_customer`` is whether ``owner_email`` may be a new customer's.
     """
 
     attributes: Attributes
     owner_email: str | None
     limits: Mapping[str, int]
     cluster: str | None = None
+    new_customer: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,14 @@ class Changes:
     """A requested change of a database.
 
     ``attributes`` has those to change, by name, and so has ``limits``; a limit of None reverts to
-    the pricing plan's. ``owner_email`` is the new owner of a database that has none.
+    the pricing plan's. ``owner_email`` is the new owner of a database that has none, and
+    ``new_customer`` whether it may be a new customer's.
     """
 
     attributes: Mapping[str, object]
     limits: Mapping[str, int | None]
     owner_email: str | None
+    new_customer: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class Databases:
         Forbidden (another customer's e-mail, or more than a customer may take), Conflict (more
         databases than that), Unavailable.
         """
-        customer_id = await self._owner(tx, actor, wanted.owner_email)
+        customer_id = await self._owner(tx, actor, wanted)
         if wanted.cluster is not None and actor.customer_id is not None:
             raise Forbidden("Only administrators choose the cluster.", hint="Leave cluster out.")
         warm = await self.warm_pool.take(tx, wanted.cluster)
@@ -161,7 +161,8 @@ class Databases:
                 hint="Delete some, or ask whoever runs the platform (TENANTRY_CUSTOMER_DATABASES).",
             )
 
-    async def _owner(self, tx: Tx, actor: Actor, email: str | None) -> uuid.UUID | None:
+    async def _owner(self, tx: Tx, actor: Actor, wanted: NewDatabase | Changes) -> uuid.UUID | None:
+        email = wanted.owner_email
         if actor.customer_id is not None:
             if email not in {None, actor.customer_email}:
                 raise Forbidden(
@@ -169,7 +170,11 @@ class Databases:
                     hint=f"Leave owner_email out, or set it to {actor.customer_email}.",
                 )
             return actor.customer_id
-        return None if email is None else await customers.ensure(tx, email)
+        if email is None:
+            return None
+        return await customers.ensure(
+            tx, email, field="owner_email", may_be_new=wanted.new_customer
+        )
 
     async def page(
         self, actor: Actor, wanted: Filter, *, cursor: str | None, limit: int
@@ -196,7 +201,7 @@ class Databases:
             raise InvalidInput.of("expires_at", "is for branches, and this is none")
         await rows.update(tx, row.id, row.changed(changes.attributes), limits=changes.limits)
         if changes.owner_email not in {None, row.owner_email}:
-            await self._give(tx, actor, row.id, changes.owner_email)
+            await self._give(tx, actor, row.id, changes)
         after = await self._locked(tx, row.id)
         await self.check_limits(tx, actor, before=row, after=after)
         renews = plan.wanted_state(after).defaults != plan.wanted_state(row).defaults
@@ -216,7 +221,7 @@ class Databases:
         with suppress(Unavailable):
             await self.reconnect_pool(row, end_clients=False)
 
-    async def _give(self, tx: Tx, actor: Actor, database_id: uuid.UUID, email: str | None) -> None:
+    async def _give(self, tx: Tx, actor: Actor, database_id: uuid.UUID, changes: Changes) -> None:
         """Give a database without an owner to one. Raises Forbidden, Conflict, NameTaken."""
         row = await self._locked(tx, database_id)
         if actor.customer_id is not None:
@@ -229,7 +234,7 @@ class Databases:
                 " its backups would know those of the next owner.",
                 hint="Make a database for the new owner, and import this one into it.",
             )
-        if (customer_id := await self._owner(tx, actor, email)) is not None:
+        if (customer_id := await self._owner(tx, actor, changes)) is not None:
             await rows.give(tx, row, customer_id)
 
     async def refresh_pooler(self) -> None:

@@ -227,8 +227,8 @@ class EditedMigrations(Conflict):
         names = ", ".join(each.up.name for each in edited if each.up)
         super().__init__(
             f"Changed since they were applied: {names}.",
-            hint="A new migration says what is to be different. If it was only a comment, accept "
-            "them as they are now.",
+            hint="A new migration says what is to be different. If it was only a comment, set "
+            "accept_edited.",
         )
 
 

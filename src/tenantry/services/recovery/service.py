@@ -139,8 +139,8 @@ class Recovery:
     def _choose(self, contents: dict[str, Contents]) -> dict[str, Backup]:
         """Return the backup of each cluster to begin with, in the order of their restores.
 
-        Which further clusters there are, the control cluster tells once it is restored. One that
-        has no backup from before the requested time was added later.
+        Which further clusters there are is read from the control cluster once it is restored. One
+        that has no backup from before the requested time was added later.
         """
         needed = (CONTROL, FIRST)
         chosen = {}

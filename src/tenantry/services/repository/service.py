@@ -93,7 +93,8 @@ class Repositories:
             except OSError as error:
                 raise MachineError(
                     f"The backups' folder {folder} cannot be used: {error.strerror}.",
-                    hint="Mount its disk, or give the platform's user the right to it.",
+                    hint="Mount its disk. As root, install -d -o tenantry -m 700 FOLDER gives it to"
+                    " the platform's user.",
                 ) from error
         return changed
 

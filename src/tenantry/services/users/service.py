@@ -19,13 +19,17 @@ from tenantry.services.access.service import Principal
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """A user to create. Without a password they get a random one."""
+    """A user to create. Without a password they get a random one.
+
+    ``new_customer`` is whether ``customer_email`` may be a new customer's.
+    """
 
     email: str
     name: str | None
     role: Role
     customer_email: str | None
     password: Secret | None
+    new_customer: bool = True
 
 
 class Users:
@@ -57,12 +61,17 @@ class Users:
     ) -> UserRow:
         """Create a user, with the password ``generated`` unless a hash is given.
 
-        Raises Conflict for an e-mail address that has a user.
+        Raises Conflict for an e-mail address that has a user, UnknownCustomer.
         """
         _administrators_only(principal)
         customer_id = None
         if wanted.role == "customer":
-            customer_id = await customers.ensure(tx, wanted.customer_email or wanted.email)
+            customer_id = await customers.ensure(
+                tx,
+                wanted.customer_email or wanted.email,
+                field="customer_email",
+                may_be_new=wanted.customer_email is None or wanted.new_customer,
+            )
         row = await users.insert(
             tx,
             email=wanted.email,
